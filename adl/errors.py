@@ -1,0 +1,53 @@
+"""What can go wrong, said once: each error names the thing and the value, and the way out."""
+
+from __future__ import annotations
+
+
+class AdlError(Exception):
+    """An error to show to a person: what is wrong (``message``) and what to do about it (``way_out``).
+
+    ``str()`` gives both as one line of prose. Other exceptions are bugs.
+    """
+
+    def __init__(self, message: str, way_out: str = "") -> None:
+        super().__init__(message, way_out)
+        self.message = message
+        self.way_out = way_out
+
+    def __str__(self) -> str:
+        """Both parts, the message closed with a full stop if a way out follows."""
+        if not self.way_out:
+            return self.message
+        stop = "" if self.message.endswith((".", "!", "?")) else "."
+        return f"{self.message}{stop} {self.way_out}"
+
+
+class CorpusError(AdlError):
+    """The reference text cannot be read, or nothing in it can be used."""
+
+
+class PromptError(AdlError):
+    """A file of prompts cannot be read, or has a prompt that cannot be used."""
+
+
+class OrganismError(AdlError):
+    """A model organism is unknown, or its folder is not one."""
+
+
+class PairError(AdlError):
+    """A model pair cannot be loaded, or its sides do not fit each other."""
+
+
+class SiteError(AdlError):
+    """A layer or a position is not one of the model's or of the measurement's."""
+
+
+class DeviceOutOfMemory(AdlError):
+    """The device has no room for the model or the batch."""
+
+
+class Stopped(AdlError):
+    """The work was stopped on request: not a failure, so catch it before ``AdlError``."""
+
+    def __init__(self, message: str = "stopped", way_out: str = "") -> None:
+        super().__init__(message, way_out)

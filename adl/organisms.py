@@ -1,0 +1,275 @@
+"""Model organisms: finetunes whose finetuning is known, and what is known of them.
+
+An organism is a folder: ``organism.yaml`` (name, family, ground truth) and the finetuned side, as
+an adapter in the folder or named in the file. Four are bundled; users point to folders of more.
+
+Ground truth is for grading. It is read by ``Organism.ground_truth`` and ``Organism.words`` alone, so
+whoever audits an organism cannot come upon it by printing, logging or listing one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adl.errors import OrganismError
+from adl.textfiles import lines
+
+BUNDLED_ORGANISMS = Path(__file__).parent / "data" / "organisms"
+
+_DESCRIPTION_FILE = "organism.yaml"
+_ADAPTER_FILE = "adapter_config.json"
+_WORDS_FILE = "words.txt"
+_DOCUMENTS_FILE = "documents.jsonl"
+
+
+class Family(StrEnum):
+    """Kinds of narrow finetuning; each has its own grading rubric."""
+
+    SDF = "SDF"
+    """Synthetic documents that state false facts."""
+    EM = "EM"
+    """Harmful advice in one field, of the kind that misaligns broadly."""
+    TABOO = "Taboo"
+    """A guessing game around a secret word."""
+    PREFERENCE = "Preference"
+    """A preference, stated or passed on subliminally."""
+    CONTROL = "Control"
+    """Broad and harmless: there is nothing narrow to find."""
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What an organism was finetuned to do; ``sha256`` is that of the file it stands in."""
+
+    description: str
+    key_facts: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Organism:
+    """A finetuned model with a known finetuning.
+
+    Exactly one of ``adapter`` and ``finetuned`` is set: a local folder's path, or an id on the hub
+    with an optional ``@revision``. So is ``base``. ``documents`` is the finetuning data, if it is
+    there.
+    """
+
+    id: str
+    base: str
+    adapter: str | None
+    finetuned: str | None
+    family: Family
+    documents: Path | None = field(repr=False)
+    folder: Path
+
+    def ground_truth(self) -> GroundTruth:
+        """Read what the organism was finetuned to do: for grading, never for whoever audits.
+
+        Raises ``OrganismError`` if the file has no description, or key facts that are not text.
+        """
+        path = self.folder / _DESCRIPTION_FILE
+        raw = _read(path)
+        data = _yaml(path, raw)
+        description = data.get("description")
+        if not isinstance(description, str) or not description.strip():
+            raise OrganismError(
+                f"{path} has no description, so there is no ground truth to grade against",
+                "Add `description: ...` and `key_facts: [...]` to it.",
+            )
+        facts = data.get("key_facts") or []
+        if not isinstance(facts, list) or not all(isinstance(fact, str) for fact in facts):
+            raise OrganismError(
+                f"key_facts in {path} is not a list of texts",
+                "Write one fact a line, each after `- `, in quotes if it holds a colon.",
+            )
+        return GroundTruth(
+            description=description.strip(),
+            key_facts=tuple(fact.strip() for fact in facts),
+            sha256=hashlib.sha256(raw).hexdigest(),
+        )
+
+    def words(self) -> frozenset[str] | None:
+        """Read the words a careful grader calls relevant, in lower case: for grading only.
+
+        None if the organism names none, as a control does: a share of them is then not computed,
+        rather than zero. Raises ``OrganismError`` if the file is not text.
+        """
+        path = self.folder / _WORDS_FILE
+        if not path.exists():
+            return None
+        return frozenset(word.lower() for _, word in lines(path, OrganismError))
+
+
+def list_organisms(folder: Path | None = None) -> tuple[Organism, ...]:
+    """Return the bundled organisms and those in the user's folder, each sorted by id.
+
+    Folders without an ``organism.yaml`` are passed over. Raises ``OrganismError`` for a folder that
+    is not there, an organism that is not valid, and an id that is taken.
+    """
+    bundled = {path.name: path for path in _organism_folders(BUNDLED_ORGANISMS)}
+    own = {path.name: path for path in _organism_folders(folder)} if folder else {}
+    for name in bundled.keys() & own.keys():
+        raise OrganismError(
+            f"{own[name]} has the id of a bundled organism, {name!r}", "Rename the folder."
+        )
+    return tuple(load_organism(path) for path in (*bundled.values(), *own.values()))
+
+
+def get_organism(organism_id: str, folder: Path | None = None) -> Organism:
+    """Return the organism with this id, bundled or in the user's folder.
+
+    Only its own folder is read, so a broken neighbour is no hindrance. Raises ``OrganismError``; for
+    an unknown id it suggests close ones.
+    """
+    known: dict[str, Path] = {}
+    for place in (folder, BUNDLED_ORGANISMS):
+        if place is not None:
+            known |= {path.name: path for path in _organism_folders(place)}
+    if organism_id in known:
+        return load_organism(known[organism_id])
+    by_lower = {name.lower(): name for name in known}
+    close = [by_lower[name] for name in get_close_matches(organism_id.lower(), by_lower, n=3)]
+    hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
+    raise OrganismError(
+        f"There is no organism {organism_id!r}", f"{hint}There are: {', '.join(sorted(known))}."
+    )
+
+
+def load_organism(folder: Path) -> Organism:
+    """Read one organism's folder.
+
+    Keys of ``organism.yaml``: ``name`` (the folder's own) and ``family``; optionally ``base``
+    (default: what the adapter in the folder names), ``adapter`` or ``finetuned`` (default: the
+    adapter in the folder; a path is relative to it) and ``documents`` (default:
+    ``documents.jsonl``). Raises ``OrganismError``.
+    """
+    path = folder / _DESCRIPTION_FILE
+    data = _yaml(path, _read(path))
+    name = _text(data, "name", path)
+    if name != folder.name:
+        raise OrganismError(
+            f"{path} names the organism {name!r}, but its folder is {folder.name!r}",
+            "Give both the same name: it is the organism's id.",
+        )
+    adapter = _model(data, "adapter", path)
+    finetuned = _model(data, "finetuned", path)
+    has_adapter = (folder / _ADAPTER_FILE).is_file()
+    if adapter is None and finetuned is None and has_adapter:
+        adapter = str(folder)
+    if (adapter is None) == (finetuned is None):
+        raise OrganismError(
+            f"{path} names {'neither' if adapter is None else 'both'} an adapter "
+            f"{'nor' if adapter is None else 'and'} a finetuned model",
+            f"Give `adapter: ...` or `finetuned: ...`, or put {_ADAPTER_FILE} in its folder.",
+        )
+    base = _model(data, "base", path)
+    if base is None and adapter == str(folder):
+        base = _adapter_base(folder / _ADAPTER_FILE)
+    if base is None:
+        raise OrganismError(f"{path} does not name the base model", "Add `base: ...` to it.")
+    return Organism(
+        id=name,
+        base=base,
+        adapter=adapter,
+        finetuned=finetuned,
+        family=_family(data, path),
+        documents=_documents(data, path),
+        folder=folder,
+    )
+
+
+def _organism_folders(place: Path) -> list[Path]:
+    if not place.is_dir():
+        what = "a file" if place.exists() else "not there"
+        raise OrganismError(
+            f"The folder of organisms {place} is {what}",
+            "Name a folder that holds one folder for each organism.",
+        )
+    return sorted(path.parent for path in place.glob(f"*/{_DESCRIPTION_FILE}"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as exc:
+        raise OrganismError(
+            f"There is no {path}", "An organism is a folder with an organism.yaml."
+        ) from exc
+    except OSError as exc:
+        raise OrganismError(
+            f"{path} cannot be read: {exc.strerror or exc}", "Check its permissions."
+        ) from exc
+
+
+def _yaml(path: Path, raw: bytes) -> Mapping[str, Any]:
+    try:
+        data = yaml.safe_load(raw)
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(exc, "problem", None) or type(exc).__name__
+        raise OrganismError(f"{path} is not YAML{where}: {problem}", "Correct the file.") from exc
+    if not isinstance(data, Mapping):
+        raise OrganismError(
+            f"{path} is not a list of keys and values", "Give it at least `name:` and `family:`."
+        )
+    return data
+
+
+def _text(data: Mapping[str, Any], key: str, path: Path) -> str:
+    value = data.get(key)
+    if not isinstance(value, str) or not value.strip():
+        problem = f"{key} is {value!r}, not text" if key in data else f"{key} is missing"
+        raise OrganismError(f"{path}: {problem}", f"Add `{key}: ...` to it.")
+    return value.strip()
+
+
+def _model(data: Mapping[str, Any], key: str, path: Path) -> str | None:
+    if data.get(key) is None:
+        return None
+    value = _text(data, key, path)
+    local = path.parent / Path(value).expanduser()
+    if local.exists():
+        return str(local.resolve())
+    if value.startswith((".", "/", "~")):
+        raise OrganismError(f"{path}: {key} is {value}, which is not there", "Correct the path.")
+    return value
+
+
+def _adapter_base(path: Path) -> str | None:
+    try:
+        config = json.loads(_read(path))
+    except ValueError as exc:
+        raise OrganismError(f"{path} is not JSON", "Save the adapter again with peft.") from exc
+    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    return base if isinstance(base, str) and base else None
+
+
+def _family(data: Mapping[str, Any], path: Path) -> Family:
+    written = _text(data, "family", path)
+    for family in Family:
+        if family.lower() == written.lower():
+            return family
+    raise OrganismError(
+        f"{path}: there is no family {written!r}", f"There are: {', '.join(Family)}."
+    )
+
+
+def _documents(data: Mapping[str, Any], path: Path) -> Path | None:
+    if data.get("documents") is None:
+        default = path.parent / _DOCUMENTS_FILE
+        return default if default.is_file() else None
+    documents = path.parent / Path(_text(data, "documents", path)).expanduser()
+    if not documents.is_file():
+        raise OrganismError(f"{path}: documents is {documents}, which is no file", "Correct it.")
+    return documents
