@@ -1,0 +1,100 @@
+"""Ask both models the same, and see where and how much they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adl.corpus import BosPolicy, bos_to_prepend
+from adl.errors import PromptError
+from adl.pair import ChatPrompt, ModelPair
+from adl.prompts import Prompt
+from adl.records import SIDES, Floats, GeneratedText, GenerationRequest, Side
+from adl.steering import SteeringVector, row_seed
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is put to both models: a chat (with system turn and prefill) or raw text."""
+
+    prompt: Prompt | None = None
+    raw: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.raw is None):
+            raise ValueError("a question is either a chat or raw text")
+
+
+def question_ids(pair: ModelPair, side: Side, question: Question) -> tuple[int, ...]:
+    """The question as the side's tokens: through its chat template, or begun as plain text is."""
+    ids = _asked(pair, side, question).ids
+    if not ids:
+        raise PromptError("the question has no tokens", "Give at least one character.")
+    return ids
+
+
+def question_requests(
+    pair: ModelPair,
+    side: Side,
+    question: Question,
+    seeds: Sequence[int],
+    vector: SteeringVector | None = None,
+    alpha: float = 0.0,
+) -> list[GenerationRequest]:
+    """One request per seed; the same seed gives both sides the same random numbers."""
+    ids = question_ids(pair, side, question)
+    added = vector.times(alpha) if vector else None
+    return [GenerationRequest(ids, row_seed(seed, 0), added) for seed in seeds]
+
+
+def first_divergence(pair: ModelPair, base: GeneratedText, finetuned: GeneratedText) -> int | None:
+    """Index of the first token in which two answers differ, compared by text; None if they do not.
+
+    An answer that ends where the other goes on differs there.
+    """
+    texts = {side: pair.token_texts(side) for side in SIDES}
+    one = [texts["base"][index] for index in base.token_ids]
+    other = [texts["finetuned"][index] for index in finetuned.token_ids]
+    for index, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return index
+    return None if len(one) == len(other) else min(len(one), len(other))
+
+
+def answer_kl(pair: ModelPair, question: Question, along: Side, answer: GeneratedText) -> Floats:
+    """KL(finetuned || base) in nats before each token of an answer of side ``along``, unsteered."""
+    ids = {side: list(question_ids(pair, side, question)) for side in SIDES}
+    continued = {side: _translated(pair, along, side, answer.token_ids) for side in SIDES}
+    length = min(len(tokens) for tokens in continued.values())
+    return pair.continuation_kl(
+        ids["base"] + continued["base"][:length],
+        ids["finetuned"] + continued["finetuned"][:length],
+        length,
+    )
+
+
+def _asked(pair: ModelPair, side: Side, question: Question) -> ChatPrompt:
+    if question.prompt is not None:
+        return pair.chat(side, question.prompt.messages, prefill=question.prompt.prefill)
+    facts = pair.bos(side)
+    bos = bos_to_prepend(
+        BosPolicy.AUTO, facts.token_id, tokenizer_adds_it=facts.added_to_plain_text
+    )
+    ids = pair.tokenise(side, question.raw or "")
+    prefix = [] if bos is None else [bos]
+    return ChatPrompt(tuple(prefix + ids), len(prefix) + len(ids))
+
+
+def _translated(pair: ModelPair, source: Side, target: Side, ids: Sequence[int]) -> list[int]:
+    """The same tokens in the other side's vocabulary, up to the first that it does not have."""
+    shared = pair.shared_vocabulary()
+    if source == target or shared is None:
+        return list(ids)
+    columns = {side: column.tolist() for side, column in zip(SIDES, shared, strict=True)}
+    table = dict(zip(columns[source], columns[target], strict=True))
+    out: list[int] = []
+    for index in ids:
+        if index not in table:
+            break
+        out.append(table[index])
+    return out

@@ -1,0 +1,23 @@
+"""Logit lens: a residual vector read through the final norm and the unembedding.
+
+Source: nostalgebraist 2020; applied to activation differences by Minder et al. 2025, who read the
+difference and its negative. On small models it mostly shows the same rare tokens for every vector:
+its null stands beside it for that reason.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adl.pair import ModelPair
+from adl.ranking import top_tokens
+from adl.records import Floats, Side, TokenScore
+
+
+def logit_lens(
+    pair: ModelPair, side: Side, vectors: Floats, *, top: int = 100
+) -> list[tuple[TokenScore, ...]]:
+    """The ``top`` most probable tokens of each of ``vectors`` [n, width], most probable first."""
+    log_probs = pair.unembed(side, vectors)
+    texts = pair.token_texts(side)
+    return [top_tokens(row, np.exp(row), texts, top) for row in log_probs]

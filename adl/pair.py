@@ -1,0 +1,224 @@
+"""What the science needs of a model pair, and nothing about how models are run.
+
+    lens, steering, asking            numpy in, records out
+        |
+    ModelPair (this Protocol)         reductions: sums, means, top rows; never batch x tokens x vocabulary
+        |
+    NnsightPair | a planted pair      torch, nnsight, transformers | numpy with known answers
+
+Vocabulary axes: ``[V]`` is one side's own vocabulary, as long as its list of token texts. Rows of
+an embedding matrix that stand for no token are cut off after the softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adl.corpus import TokenBatch
+from adl.errors import SiteError
+from adl.records import (
+    Floats,
+    GeneratedText,
+    GenerationPlan,
+    GenerationRequest,
+    Ids,
+    PairProvenance,
+    Side,
+)
+
+ShouldStop = Callable[[], bool]
+
+Message = Mapping[str, str]
+"""One turn of a chat: ``role`` (system, user, assistant) and ``content``."""
+
+
+def never_stop() -> bool:
+    """The stop flag of work that nobody can stop."""
+    return False
+
+
+@dataclass(frozen=True)
+class ResidualSums:
+    """Sums over the rows of a batch, by group of rows.
+
+    ``base``, ``finetuned``: [groups, layers, positions, width] sums of residuals.
+    ``base_norm``, ``finetuned_norm``, ``squared_difference``: [groups, layers, positions] sums of
+    L2 norms of each side and of squared L2 norms of the difference. ``count``: rows per group.
+    """
+
+    count: NDArray[np.int64]
+    base: NDArray[np.float64]
+    finetuned: NDArray[np.float64]
+    base_norm: NDArray[np.float64]
+    finetuned_norm: NDArray[np.float64]
+    squared_difference: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ShiftSums:
+    """Sums over contexts of next-token log-probabilities before and after a change.
+
+    ``log_prob_before`` and ``prob_before`` [V] sum log p and p before; ``shift`` and
+    ``squared_shift`` [changes, V] sum log p(after) - log p(before) and its square, ``prob_after``
+    [changes, V] sums p after, per change. ``count``: contexts summed over.
+    """
+
+    count: int
+    log_prob_before: NDArray[np.float64]
+    prob_before: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    squared_shift: NDArray[np.float64]
+    prob_after: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """A chat as tokens; ``start`` is the index at which the assistant's own words begin."""
+
+    ids: tuple[int, ...]
+    start: int
+
+
+@dataclass(frozen=True)
+class BosFacts:
+    """The begin-of-text token of a side, and whether its tokenizer puts it before plain text."""
+
+    token_id: int | None
+    added_to_plain_text: bool
+
+
+class ModelPair(Protocol):
+    """A base model and a finetuned model whose residual streams can be read and changed.
+
+    Layers count from 0 and name a decoder layer's output. Methods raise ``DeviceOutOfMemory`` when
+    the device is full and ``SiteError`` for a layer that is not there.
+    """
+
+    @property
+    def provenance(self) -> PairProvenance:
+        """What was loaded, on what, with which versions."""
+        ...
+
+    def memory(self) -> dict[str, int]:
+        """Bytes in use: weights, and each accelerator's allocated memory."""
+        ...
+
+    # text
+
+    def tokenise(self, side: Side, text: str) -> list[int]:
+        """Plain text to ids, with no special tokens added."""
+        ...
+
+    def decode(self, side: Side, ids: Sequence[int]) -> str:
+        """Ids to text, special tokens written out."""
+        ...
+
+    def bos(self, side: Side) -> BosFacts:
+        """How the side begins a text."""
+        ...
+
+    def chat(self, side: Side, messages: Sequence[Message], *, prefill: str = "") -> ChatPrompt:
+        """A chat through the side's template, up to the start of the assistant's turn."""
+        ...
+
+    def token_texts(self, side: Side) -> Sequence[str]:
+        """The text of every token of the side's vocabulary, spaces and byte fragments kept."""
+        ...
+
+    def shared_vocabulary(self) -> tuple[Ids, Ids] | None:
+        """Ids of the tokens both sides have ([n] base, [n] finetuned); None: the same vocabulary."""
+        ...
+
+    # reading
+
+    def residual_sums(
+        self, base: TokenBatch, finetuned: TokenBatch, layers: Sequence[int], groups: Ids
+    ) -> ResidualSums:
+        """Run both sides on the same texts (rows, columns aligned) and sum their residuals.
+
+        ``groups`` [B] numbers each row's group from 0. Runs no layer above the deepest asked for and
+        no token after the last column.
+        """
+        ...
+
+    def unembed(self, side: Side, vectors: Floats) -> Floats:
+        """Final norm and unembedding applied to ``vectors`` [n, width]: log-probabilities [n, V]."""
+        ...
+
+    def patched_log_probs(
+        self, side: Side, prompt_ids: Sequence[int], layer: int, vectors: Floats
+    ) -> Floats:
+        """Log-probabilities [n, V] of the token after a prompt whose last residual is replaced.
+
+        The residual of the prompt's last token at ``layer`` becomes each of ``vectors`` [n, width].
+        """
+        ...
+
+    def steering_shift(
+        self, side: Side, contexts: TokenBatch, layer: int, vectors: Floats
+    ) -> ShiftSums:
+        """Next-token shift at the contexts' columns when ``vectors`` [m, width] are added, each alone.
+
+        The vector is added to every token of the context at ``layer``. Counts rows x columns.
+        """
+        ...
+
+    def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:
+        """Next-token shift from base to finetuned at the contexts' columns (one change).
+
+        [V] is the shared vocabulary, in the order of :meth:`shared_vocabulary`.
+        """
+        ...
+
+    # generating
+
+    def generate(
+        self,
+        plan: GenerationPlan,
+        requests: Sequence[GenerationRequest],
+        *,
+        on_text: Callable[[dict[int, str]], None] | None = None,
+        should_stop: ShouldStop = never_stop,
+    ) -> list[GeneratedText]:
+        """Generate for every request in one batch.
+
+        ``on_text`` gets the new text of each row as it comes, by row; ``should_stop`` is asked after
+        every token, and rows that were cut short so end with ``stopped``.
+        """
+        ...
+
+    def continuation_kl(
+        self, base_ids: Sequence[int], finetuned_ids: Sequence[int], n_continuation: int
+    ) -> Floats:
+        """KL(finetuned || base) in nats at each of the last ``n_continuation`` tokens.
+
+        Both sequences end with the same continuation, after each side's own prompt; the
+        distributions compared are those *before* each continuation token, over shared tokens.
+        """
+        ...
+
+
+def resolve_layer(text: str | int | float, n_layers: int) -> int:
+    """A layer as people name it: ``15`` is absolute, ``0.5`` a share of the depth.
+
+    A number with a decimal point is relative: 0.0 is the first layer's output, 1.0 the last's.
+    """
+    written = str(text).strip()
+    try:
+        relative = "." in written or "e" in written.lower()
+        layer = int(float(written) * (n_layers - 1)) if relative else int(written)
+        valid = 0.0 <= float(written) <= 1.0 if relative else 0 <= layer < n_layers
+    except (ValueError, OverflowError):
+        valid = False
+        layer = 0
+    if not valid:
+        raise SiteError(
+            f"layer {written!r} is not a layer of this model",
+            f"Give a whole number from 0 to {n_layers - 1}, or a share of the depth from 0.0 to 1.0.",
+        )
+    return layer

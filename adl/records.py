@@ -1,0 +1,280 @@
+"""Frozen records that the science hands out: plain numbers, numpy float32 and text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+Side = Literal["base", "finetuned"]
+SIDES: tuple[Side, Side] = ("base", "finetuned")
+
+POOLED = "1-4"
+"""Label of the vector pooled over positions 1-4: position 0 is an attention sink, the others agree."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in the residual stream: the output of decoder layer ``layer`` at ``position``.
+
+    ``position`` is a label: ``"0"`` .. ``"k-1"`` for the first tokens of a text, ``"chat-3"`` ..
+    ``"chat+1"`` around the start of the assistant's turn, ``"1-4"`` for a pooled vector.
+    """
+
+    layer: int
+    position: str
+
+
+@dataclass(frozen=True)
+class SideSpec:
+    """One side of a pair as asked for: a checkpoint, and an adapter on it where there is one.
+
+    Both are a Hugging Face id or a local folder; a revision of None means the default branch.
+    """
+
+    checkpoint: str
+    revision: str | None = None
+    adapter: str | None = None
+    adapter_revision: str | None = None
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """A model pair as asked for, with how to load it."""
+
+    base: SideSpec
+    finetuned: SideSpec
+    dtype: str = "auto"
+    device_map: str | None = None
+    attn_implementation: str | None = None
+    quantisation: Literal["8bit", "4bit"] | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def shares_weights(self) -> bool:
+        """True where one copy of the weights serves both sides, by switching adapters."""
+        return (self.base.checkpoint, self.base.revision) == (
+            self.finetuned.checkpoint,
+            self.finetuned.revision,
+        )
+
+
+@dataclass(frozen=True)
+class SideProvenance:
+    """What was in fact loaded for one side; enough to load the same again."""
+
+    checkpoint: str
+    revision: str | None
+    resolved_revision: str | None
+    weights_sha256: str | None
+    adapter: str | None
+    adapter_revision: str | None
+    adapter_sha256: str | None
+    tokenizer_sha256: str
+    chat_template_sha256: str | None
+    architecture: str
+    parameters: int
+    vocabulary_size: int
+
+
+@dataclass(frozen=True)
+class PairProvenance:
+    """What was in fact loaded, on what, with which versions."""
+
+    base: SideProvenance
+    finetuned: SideProvenance
+    n_layers: int
+    width: int
+    dtype: str
+    devices: tuple[str, ...]
+    attn_implementation: str | None
+    quantisation: str | None
+    shares_weights: bool
+    versions: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for the log and for ``--json``."""
+        return asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers: everything but names of folders, device and versions."""
+        sides = {
+            name: {
+                "weights": side.weights_sha256 or side.resolved_revision or side.checkpoint,
+                "adapter": side.adapter_sha256,
+                "tokenizer": side.tokenizer_sha256,
+                "chat_template": side.chat_template_sha256,
+            }
+            for name, side in (("base", self.base), ("finetuned", self.finetuned))
+        }
+        return sides | {"dtype": self.dtype, "quantisation": self.quantisation}
+
+
+@dataclass(frozen=True)
+class ActivationDifference:
+    """Mean activation difference of a pair over unrelated texts, with what is needed to judge it.
+
+    Shapes: ``difference``, ``base_mean``, ``finetuned_mean``, ``split_half_null`` are
+    [layers, positions, width]; ``base_norm``, ``finetuned_norm`` (mean L2 norm of single residuals)
+    and ``standard_error`` (L2 norm of the standard error of ``difference``) are
+    [layers, positions]; ``cosine`` [layers, positions, positions] between the differences.
+    ``split_half_null`` is the base model against itself: the mean over one half of the texts minus
+    the mean over the other, which holds no finetuning at all. ``half_cosine`` [layers, positions]
+    is the cosine between the differences measured on either half.
+
+    Source: Minder et al. 2025 (arXiv 2510.13900), section 2.
+    """
+
+    layers: tuple[int, ...]
+    positions: tuple[str, ...]
+    n_texts: int
+    n_skipped: int
+    difference: Floats
+    base_mean: Floats
+    finetuned_mean: Floats
+    split_half_null: Floats
+    base_norm: Floats
+    finetuned_norm: Floats
+    standard_error: Floats
+    cosine: Floats
+    half_cosine: Floats
+
+    ARRAYS = (
+        "difference",
+        "base_mean",
+        "finetuned_mean",
+        "split_half_null",
+        "base_norm",
+        "finetuned_norm",
+        "standard_error",
+        "cosine",
+        "half_cosine",
+    )
+
+    def __post_init__(self) -> None:
+        sites: tuple[int, ...] = (len(self.layers), len(self.positions))
+        width = self.difference.shape[-1]
+        shapes = dict.fromkeys(self.ARRAYS[:4], (*sites, width))
+        shapes |= dict.fromkeys(self.ARRAYS[4:], sites)
+        shapes["cosine"] = (*sites, sites[1])
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != np.float32:
+                raise ValueError(f"{name} is {array.dtype} {array.shape}, expected float32 {shape}")
+
+    def arrays(self) -> dict[str, Floats]:
+        """Every array by name."""
+        return {name: getattr(self, name) for name in self.ARRAYS}
+
+    @property
+    def pooled_positions(self) -> tuple[str, ...]:
+        """The positions that are pooled: all but position 0, whose norm is that of a sink."""
+        rest = tuple(label for label in self.positions if label != "0")
+        return rest or self.positions
+
+    def residual_norm(self, layer: int) -> float:
+        """Typical residual norm at ``layer``: mean norm of the finetuned side, position 0 left out.
+
+        The unit of alpha and of patchscope scales.
+        """
+        columns = [self.positions.index(label) for label in self.pooled_positions]
+        return float(self.finetuned_norm[self.layers.index(layer), columns].mean())
+
+    def columns(self, position: str) -> list[int]:
+        """Indexes into the position axis that ``position`` stands for (several if pooled)."""
+        if position == POOLED and POOLED not in self.positions:
+            return [self.positions.index(label) for label in self.pooled_positions]
+        return [self.positions.index(position)]
+
+    def vector(self, site: Site, source: str = "difference") -> Floats:
+        """The [width] vector of ``source`` (an array's name) at ``site``, not rescaled."""
+        array: Floats = getattr(self, source)
+        rows = array[self.layers.index(site.layer), self.columns(site.position)]
+        mean: Floats = rows.mean(axis=0, dtype=np.float32)
+        return mean
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """One token of a list; ``text`` is as the tokenizer decodes it, raw and untrusted."""
+
+    token_id: int
+    text: str
+    score: float
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class TokenReadout:
+    """A token list read at one site.
+
+    ``source`` says which vector was read: ``difference``, ``negative``, ``base``, ``finetuned``,
+    or a null: ``random`` (norm-matched random direction) and ``split_half`` (base against itself).
+    ``scale`` (alpha for the shift lens) is in units of the residual norm. ``statistics`` holds the
+    numbers the automatic choice looked at.
+    """
+
+    reading: str
+    source: str
+    side: str
+    site: Site
+    tokens: tuple[TokenScore, ...]
+    scale: float | None = None
+    chosen: bool = True
+    chosen_by: str = ""
+    statistics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One row of a batch to generate.
+
+    ``added`` is a [width] vector added to the residual stream at ``GenerationPlan.layer`` at every
+    token, or None. ``seed`` alone decides this row's random numbers, whatever else is in the batch.
+    """
+
+    prompt_ids: tuple[int, ...]
+    seed: int
+    added: Floats | None = None
+
+
+@dataclass(frozen=True)
+class GenerationPlan:
+    """How a batch is generated. A temperature of 0 takes the most probable token."""
+
+    side: Side
+    layer: int | None
+    temperature: float
+    max_new_tokens: int
+
+
+EndReason = Literal["end_of_text", "length", "stopped"]
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """What one row became, cut before the token that ended it."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    ended: EndReason
+
+
+def rescale(vector: Floats, norm: float) -> Floats:
+    """``vector`` [..., width] rescaled to L2 norm ``norm``; a zero vector stays zero."""
+    length = np.linalg.norm(vector, axis=-1, keepdims=True)
+    return (vector * (norm / np.where(length == 0, 1, length))).astype(np.float32)
+
+
+def assert_shape(name: str, array: np.ndarray, shape: Sequence[int | None]) -> None:
+    """Raise ValueError unless ``array`` has ``shape`` (None matches any length)."""
+    if len(array.shape) != len(shape) or any(
+        want is not None and have != want for have, want in zip(array.shape, shape, strict=True)
+    ):
+        raise ValueError(f"{name} has shape {array.shape}, expected {tuple(shape)}")
