@@ -1,0 +1,70 @@
+"""Where the workbench keeps its things; nothing here is created or written."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+HOME_VARIABLE = "ADL_WORKBENCH_HOME"
+_APPLICATION = "adl-workbench"
+
+
+@dataclass(frozen=True)
+class Locations:
+    """The files and folders of one user; none of them need exist yet."""
+
+    database: Path
+    "The sessions, one SQLite file."
+    cache: Path
+    "What can be computed again."
+    config_file: Path
+    "The user's settings, TOML."
+
+    @property
+    def arrays(self) -> Path:
+        """The folder of cached activation arrays."""
+        return self.cache / "arrays"
+
+    @property
+    def models(self) -> Path:
+        """The folder of prepared models."""
+        return self.cache / "models"
+
+
+def find_locations(package: Path | None = None) -> Locations:
+    """Say where things are for this process.
+
+    ``ADL_WORKBENCH_HOME`` holds everything if it is set. Otherwise the user's data, cache and
+    config folders do (XDG on Linux), except that a checkout of the project keeps its sessions in
+    its own ``sessions`` folder. ``package`` is the folder of the package `workbench`.
+    """
+    if home := os.environ.get(HOME_VARIABLE):
+        folder = Path(home).expanduser().absolute()
+        return Locations(
+            database=folder / "sessions.db",
+            cache=folder / "cache",
+            config_file=folder / "config.toml",
+        )
+    checkout = (package or Path(__file__).resolve().parent).parent
+    data = platformdirs.user_data_path(_APPLICATION, appauthor=False)
+    return Locations(
+        database=(checkout / "sessions" if is_checkout(checkout) else data) / "sessions.db",
+        cache=platformdirs.user_cache_path(_APPLICATION, appauthor=False),
+        config_file=platformdirs.user_config_path(_APPLICATION, appauthor=False) / "config.toml",
+    )
+
+
+def is_checkout(folder: Path) -> bool:
+    """Tell whether the folder is a checkout of this project, with its ``sessions`` folder."""
+    if not (folder / "sessions").is_dir():
+        return False
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    section = project.get("project")
+    return isinstance(section, dict) and section.get("name") == _APPLICATION

@@ -1,0 +1,120 @@
+"""How the session file is opened and written: pragmas, transactions, and when to refuse."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from workbench.store.errors import StoreError, store_error, translated
+
+Mode = Literal["create", "write", "query", "read-only"]
+
+#: How long a transaction waits for those of other processes, in seconds.
+BUSY_TIMEOUT = 30.0
+
+
+def connect(path: Path, mode: Mode, *, busy_timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
+    """Open the file with the pragmas that every connection needs; nothing is written to it.
+
+    ``create`` makes a missing file, ``query`` is a reader of a file that this process writes,
+    ``read-only`` is for files of others: it makes neither the file nor, where it can be helped,
+    files beside it. Raises `StoreError`.
+    """
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder", "Name a file in it, such as sessions.db.")
+    if mode != "create" and not path.is_file():
+        raise StoreError(
+            f"there is no session file {path}",
+            "Check the path; a first `adl-workbench audit` makes the default one.",
+        )
+    with translated(path, "opening it"):
+        connection = _open(path, mode, busy_timeout)
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            # What `delete_session` deletes should be gone from the file too.
+            connection.execute("PRAGMA secure_delete = ON")
+            # REPLACE counts as a delete only with this on, and deletes are refused by triggers.
+            connection.execute("PRAGMA recursive_triggers = ON")
+            if mode in {"query", "read-only"}:
+                connection.execute("PRAGMA query_only = ON")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _open(path: Path, mode: Mode, busy_timeout: float) -> sqlite3.Connection:
+    access = {"create": "rwc", "write": "rw", "query": "rw", "read-only": "ro"}[mode]
+    try:
+        return _readable(_connect_uri(path, f"mode={access}", busy_timeout))
+    except sqlite3.OperationalError:
+        if mode != "read-only" or _has_write_ahead_log(path):
+            raise
+    # A file in WAL mode in a folder that cannot be written: SQLite reads it only as one that
+    # cannot change, which is right as long as no log of a writer lies beside it.
+    return _readable(_connect_uri(path, "mode=ro&immutable=1", busy_timeout))
+
+
+def _readable(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """The connection, once something was read through it: opening alone does not look."""
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _has_write_ahead_log(path: Path) -> bool:
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+def _connect_uri(path: Path, parameters: str, busy_timeout: float) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{parameters}",
+        uri=True,
+        timeout=busy_timeout,
+        # Transactions are begun and ended by `immediate` alone.
+        isolation_level=None,
+        # The log hands a connection to one thread at a time.
+        check_same_thread=False,
+    )
+
+
+def use_write_ahead_log(connection: sqlite3.Connection, path: Path, busy_timeout: float) -> str:
+    """Ask for WAL, in which readers and the writer do not wait for each other.
+
+    Returns the journal mode that SQLite settled on: some network folders cannot do WAL.
+    """
+    deadline = time.monotonic() + busy_timeout
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            # Two processes that change the mode at once would wait for each other, so SQLite
+            # answers "busy" at once rather than after the busy timeout.
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise store_error(error, path, "switching to write-ahead logging") from error
+            time.sleep(0.01)
+
+
+@contextmanager
+def immediate(connection: sqlite3.Connection, path: Path, doing: str) -> Iterator[None]:
+    """One transaction that holds the write lock from its start; all or nothing is committed."""
+    with translated(path, doing):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            # A full disk has SQLite roll back by itself.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

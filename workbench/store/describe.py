@@ -1,0 +1,92 @@
+"""One plain line for each event, as a timeline shows it."""
+
+from __future__ import annotations
+
+from workbench.store.events import (
+    AnswersCompared,
+    DifferenceMeasured,
+    EventBody,
+    NoteWritten,
+    OperationFailed,
+    OperationFinished,
+    OperationStarted,
+    OperationStopped,
+    PairLoaded,
+    ReadingTaken,
+    SessionClosed,
+    SessionContinued,
+    SessionRenamed,
+    SessionStarted,
+    TextFinished,
+    TextGrew,
+    TextStarted,
+)
+
+_WIDEST = 100
+
+
+def describe(body: EventBody) -> str:
+    """Say in one line what happened.
+
+    Parts may be text of a model: on one line and short, but with its escapes, so it still has to
+    go through the display boundary.
+    """
+    match body:
+        case TextGrew():
+            return "text grew" if len(body.pieces) == 1 else f"{len(body.pieces)} texts grew"
+        case TextStarted():
+            steered = f", alpha {body.alpha:g}" if body.alpha else ""
+            return f"{body.purpose} on {body.side}{steered}: {one_line(_prompt(body))}"
+        case TextFinished():
+            return f"text of {len(body.token_ids)} tokens ({body.ended}): {one_line(body.text)}"
+        case ReadingTaken():
+            scale = "" if body.scale is None else f", scale {body.scale:g}"
+            tokens = " ".join(token.text.strip() for token in body.tokens[:8])
+            return (
+                f"{body.reading} of {body.source} on {body.side}, layer {body.layer}, "
+                f"position {body.position}{scale}: {one_line(tokens)}"
+            )
+        case OperationStarted():
+            return f"{one_line(body.operation)} started"
+        case OperationFinished():
+            return f"finished in {body.seconds:.1f} s"
+        case OperationFailed():
+            return f"failed after {body.seconds:.1f} s: {one_line(body.message or body.error)}"
+        case OperationStopped():
+            return f"stopped after {body.seconds:.1f} s: {one_line(body.reason)}"
+        case DifferenceMeasured():
+            cached = " (from the cache)" if body.from_cache else ""
+            return (
+                f"difference measured over {body.n_texts} texts at {len(body.layers)} layers and "
+                f"{len(body.positions)} positions{cached}"
+            )
+        case AnswersCompared():
+            if body.first_divergence is None:
+                return "answers compared: the same"
+            return f"answers compared: they part at token {body.first_divergence}"
+        case NoteWritten():
+            return f"note: {one_line(body.text)}"
+        case PairLoaded():
+            return "pair loaded"
+        case SessionStarted():
+            return f"session started: {one_line(body.name)}"
+        case SessionRenamed():
+            return f"session renamed: {one_line(body.name)}"
+        case SessionContinued():
+            return "session continued"
+        case SessionClosed():
+            reason = f": {one_line(body.reason)}" if body.reason else ""
+            return f"session closed, {body.outcome}{reason}"
+
+
+def _prompt(body: TextStarted) -> str:
+    if body.raw_prompt is not None:
+        return body.raw_prompt
+    return body.messages[-1].get("content", "") if body.messages else ""
+
+
+def one_line(text: str) -> str:
+    """The text's start on one line, at most 100 characters."""
+    # A long text is cut first: splitting all of it takes time and gives nothing.
+    line = " ".join(text[: 4 * _WIDEST].split())
+    return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"

@@ -1,0 +1,531 @@
+"""The session log: the one door to a session file."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from workbench.store import transfer, verify
+from workbench.store.announce import Announcer, Subscriber
+from workbench.store.connection import (
+    BUSY_TIMEOUT,
+    Mode,
+    connect,
+    immediate,
+    use_write_ahead_log,
+)
+from workbench.store.delete import delete_session
+from workbench.store.errors import StoreError, translated
+from workbench.store.events import (
+    SYSTEM,
+    Actor,
+    ArrayRef,
+    Event,
+    EventBody,
+    SessionStarted,
+    utc_text,
+)
+from workbench.store.overview import SessionOverview, choose, read_overviews
+from workbench.store.rows import COLUMNS, Draft, Entry, event_of
+from workbench.store.schema import MIGRATIONS, check_ours, migrate
+from workbench.store.search import MARK_END, MARK_START, SearchHit, fts_query, unmark
+
+_CHUNK = 2_000
+_POLL_SECONDS = 0.1
+# Crockford's: no i, l, o, u, which are misread or spell words.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class SessionLog:
+    """Sessions in one SQLite file: append, read, follow, search, verify.
+
+    May be used from several threads, and by several processes on one file. There is one
+    connection that writes, behind a lock, and as many that read as threads read at the same time:
+    SQLite has one writer at a time in any case, and a reader, such as a screen being drawn, never
+    waits for the disk of a writer. No read transaction stays open between two chunks, so a slow
+    reader does not make the write-ahead log grow.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool, busy_timeout: float) -> None:
+        self._path = path
+        self._read_only = read_only
+        self._busy_timeout = busy_timeout
+        self._writing = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._announcer = Announcer()
+        self._closed = False
+        self._journal_warning: str | None = None
+
+    @classmethod
+    def open(
+        cls, path: Path | str, *, read_only: bool = False, busy_timeout: float = BUSY_TIMEOUT
+    ) -> Self:
+        """Open a session file; make it, and the folders above it, unless ``read_only``.
+
+        ``busy_timeout`` is how long to wait for another process's transaction, in seconds. Raises
+        `StoreError` if the file is missing (read-only), is not a session file, has a newer schema,
+        or cannot be made.
+        """
+        log = cls(Path(path).expanduser(), read_only=read_only, busy_timeout=busy_timeout)
+        try:
+            if read_only:
+                log._check_readable()
+            else:
+                log._open_for_writing()
+        except BaseException:
+            log.close()
+            raise
+        return log
+
+    @property
+    def path(self) -> Path:
+        """The session file."""
+        return self._path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be appended."""
+        return self._read_only
+
+    @property
+    def journal_warning(self) -> str | None:
+        """What a person should know if the file's folder cannot do write-ahead logging."""
+        return self._journal_warning
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def start_session(
+        self,
+        name: str,
+        environment: Mapping[str, Any] | None = None,
+        actor: Actor = SYSTEM,
+        *,
+        parent: tuple[str, int] | None = None,
+    ) -> str:
+        """Begin a session and return its id, such as ``20261121-k3f9x2``.
+
+        ``parent`` is the (session id, seq) of the event from which this session branches.
+        """
+        body = SessionStarted(
+            name=name,
+            environment=dict(environment or {}),
+            parent_session=parent[0] if parent else None,
+            parent_seq=parent[1] if parent else None,
+        )
+        draft = Draft(Entry(body, actor))
+        with self._transaction("starting a session") as (connection, done):
+            session_id = _new_id(connection)
+            connection.execute("INSERT INTO sessions VALUES (?, ?)", (session_id, utc_text()))
+            done.append(draft.insert(connection, self._path, session_id, 1, ""))
+        return session_id
+
+    def append(
+        self,
+        session_id: str,
+        body: EventBody,
+        *,
+        actor: Actor = SYSTEM,
+        operation_id: str | None = None,
+        arrays: Sequence[np.ndarray] = (),
+    ) -> Event:
+        """Commit one event, with the arrays that its body names, then announce and return it.
+
+        When this returns, the event is on the disk. When it raises `StoreError`, nothing of it is.
+        """
+        return self.append_many(session_id, [Entry(body, actor, operation_id, arrays)])[0]
+
+    def append_many(self, session_id: str, entries: Iterable[Entry]) -> list[Event]:
+        """Commit several events in one transaction, all or none, then announce them."""
+        drafts = [Draft(entry) for entry in entries]
+        for draft in drafts:
+            if isinstance(draft.body, SessionStarted):
+                raise StoreError(
+                    f"session {session_id} has started already",
+                    "Record `session_continued`, or start a session of its own.",
+                )
+        with self._transaction("recording an event") as (connection, done):
+            head = self._head(connection, session_id)
+            if head is None:
+                raise self._unknown(session_id)
+            seq, previous = head
+            for draft in drafts:
+                seq += 1
+                event = draft.insert(connection, self._path, session_id, seq, previous)
+                previous = event.sha256
+                done.append(event)
+        return done
+
+    def delete_session(self, session_id: str, *, confirm: str) -> None:
+        """Delete a session for good: events, texts, and arrays that no other session names.
+
+        ``confirm`` must be the session's name as it is now. That there was such a session, and of
+        how many events, stays recorded. Raises `StoreError`, with nothing deleted.
+        """
+        with self._transaction("deleting a session") as (connection, _):
+            delete_session(connection, self._path, session_id, confirm)
+
+    def import_session(self, from_path: Path | str, session: str | None = None) -> str:
+        """Copy a session of another file into this one, events and hashes as they are.
+
+        ``session`` says which, as in `find_session`; it may be left out if there is only one.
+        Returns its id. Raises `StoreError` if the other file does not verify or the session is
+        here already.
+        """
+        with SessionLog.open(from_path, read_only=True, busy_timeout=self._busy_timeout) as other:
+            overviews = other.sessions()
+            if session is None and len(overviews) > 1:
+                raise StoreError(
+                    f"{other.path} has {len(overviews)} sessions", "Say which one to import."
+                )
+            found = choose(overviews, session or "last", other.path)
+            report = other.verify(found.id)
+            if not report.ok:
+                raise StoreError(
+                    f"session {found.id} of {other.path} does not verify: {report.problems[0]}",
+                    "It was damaged or changed after it was recorded; ask for it again.",
+                )
+            with (
+                other._reading() as source,
+                self._transaction("importing a session") as (connection, _),
+            ):
+                if self._head(connection, found.id) is not None:
+                    raise StoreError(
+                        f"session {found.id} is in {self._path} already",
+                        "To import it again, delete the one that is there first.",
+                    )
+                transfer.copy_session(source, connection, found.id)
+        return found.id
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def events(
+        self, session_id: str, after_seq: int = 0, kinds: Iterable[str] | None = None
+    ) -> Iterator[Event]:
+        """Read the session's events in order, as far as they are committed when it gets there.
+
+        ``kinds`` keeps only events of these kinds. Raises `StoreError` for an unknown session.
+        """
+        with self._reading() as connection:
+            if self._head(connection, session_id) is None:
+                raise self._unknown(session_id)
+        return self._stream(session_id, after_seq, None if kinds is None else tuple(kinds))
+
+    def follow(
+        self,
+        session_id: str,
+        after_seq: int = 0,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        timeout: float | None = None,
+    ) -> Iterator[Event]:
+        """Read the session's events, then wait for more, from this or any other process.
+
+        Ends when ``stop`` answers True (asked at each event and about every 0.1 s), when no event
+        came for ``timeout`` seconds, or when the log is closed.
+        """
+        with self._reading() as connection:
+            if self._head(connection, session_id) is None:
+                raise self._unknown(session_id)
+        return self._follow(session_id, after_seq, stop, timeout)
+
+    def array(self, ref: ArrayRef) -> np.ndarray:
+        """Read an array (not writable) and check its content against its hash.
+
+        Raises `StoreError` if it is not in the file or was changed there.
+        """
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT dtype, shape, data FROM arrays WHERE sha256 = ?", (ref.sha256,)
+            ).fetchone()
+        if row is None:
+            raise StoreError(
+                f"the array {ref.sha256[:12]}… is not in {self._path}",
+                "`adl-workbench sessions verify` lists everything that is wrong with the file.",
+            )
+        dtype, shape, data = row
+        try:
+            array: np.ndarray = np.frombuffer(data, np.dtype(dtype)).reshape(json.loads(shape))
+            matches = ArrayRef.of(array) == ref
+        except (ValueError, TypeError, StoreError):
+            matches = False
+        if not matches:
+            raise StoreError(
+                f"the array {ref.sha256[:12]}… in {self._path} is not what was recorded",
+                "`adl-workbench sessions verify` lists everything that is wrong with the file.",
+            )
+        return array
+
+    def sessions(self) -> list[SessionOverview]:
+        """Every session of the file, the one written to last first."""
+        with self._reading() as connection:
+            return read_overviews(connection)
+
+    def find_session(self, wanted: str) -> SessionOverview:
+        """Find a session by its id, the start of its id, its name, or the word ``last``.
+
+        ``last`` is the one written to last. Raises `StoreError` if none or several fit.
+        """
+        return choose(self.sessions(), wanted, self._path)
+
+    def search(
+        self, words: str, limit: int = 50, *, session_id: str | None = None
+    ) -> list[SearchHit]:
+        """Find events by the words in their texts, the best matches first.
+
+        All words must be there, each may be the start of a longer one; "words in quotes" stand
+        together. Anything may be typed: nothing in it is taken as query syntax.
+        """
+        query = fts_query(words)
+        if not query:
+            return []
+        with self._reading() as connection:
+            rows = connection.execute(
+                """
+                SELECT events.session_id, events.seq, events.at, events.kind,
+                    snippet(event_text_fts, 0, ?, ?, '…', 24)
+                FROM event_text_fts JOIN events ON events.id = event_text_fts.rowid
+                WHERE event_text_fts MATCH ? AND (? IS NULL OR events.session_id = ?)
+                ORDER BY event_text_fts.rank, events.id LIMIT ?
+                """,
+                (MARK_START, MARK_END, query, session_id, session_id, limit),
+            ).fetchall()
+        return [
+            SearchHit(row[0], row[1], datetime.fromisoformat(row[2]), row[3], *unmark(row[4]))
+            for row in rows
+        ]
+
+    def verify(self, session_id: str | None = None) -> verify.VerifyReport:
+        """Check every hash, chain, array and text of the file, or those of one session."""
+        with self._reading() as connection:
+            if session_id is not None and self._head(connection, session_id) is None:
+                raise self._unknown(session_id)
+            return verify.verify_file(connection, self._path, session_id)
+
+    def export_session(self, session_id: str, to_path: Path | str) -> Path:
+        """Copy a session with its arrays into a new session file, events and hashes as they are.
+
+        The new file is complete or not there at all. Raises `StoreError` if it exists already.
+        """
+        target = Path(to_path).expanduser()
+        with self._reading() as source:
+            if self._head(source, session_id) is None:
+                raise self._unknown(session_id)
+            transfer.export_session(source, session_id, target)
+        return target
+
+    # --- the log as a whole -----------------------------------------------------------------
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call ``subscriber`` with every event that this object commits, after it is committed.
+
+        It is called in the order of the commits, one at a time, on a thread that appends, and may
+        append itself. Its exceptions go to the program's log. Events of other processes come
+        through `follow`. Returns the function that ends the subscription.
+        """
+        return self._announcer.subscribe(subscriber)
+
+    def close(self) -> None:
+        """Write everything into the one file and let go of it; may be called twice."""
+        with self._writing:
+            self._closed = True
+            writer, self._writer = self._writer, None
+            while self._idle_readers:
+                self._idle_readers.pop().close()
+            if writer is not None:
+                try:
+                    # Another process may be reading: then the last one to close does this.
+                    writer.execute("PRAGMA busy_timeout = 0")
+                    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                except sqlite3.Error:
+                    # Nothing is lost: the write-ahead log holds it, and the next one to open reads
+                    # it from there.
+                    pass
+                finally:
+                    writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _open_for_writing(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the folder {self._path.parent} for the session file cannot be made: "
+                f"{error.strerror or error}",
+                "Name another file, or set ADL_WORKBENCH_HOME to a folder that is writable.",
+            ) from error
+        self._writer = connect(self._path, "create", busy_timeout=self._busy_timeout)
+        # Before anything is written: the file may be someone else's.
+        check_ours(self._writer, self._path)
+        mode = use_write_ahead_log(self._writer, self._path, self._busy_timeout)
+        if mode != "wal":
+            self._journal_warning = (
+                f"the folder of {self._path} does not support write-ahead logging (SQLite uses "
+                f"'{mode}' instead), as is usual on network drives: recording is safe, but slower, "
+                "and processes that use the file at once wait for each other"
+            )
+        migrate(self._writer, self._path)
+
+    def _check_readable(self) -> None:
+        with self._reading() as connection:
+            version = check_ours(connection, self._path)
+        if version == 0:
+            raise StoreError(f"{self._path} is empty", "Name a file with sessions in it.")
+        if version < len(MIGRATIONS):
+            raise StoreError(
+                f"{self._path} has the older schema version {version}, and is opened only to read",
+                f"Bring a copy of it up to version {len(MIGRATIONS)}: "
+                "`adl-workbench sessions list` with a writable copy does so.",
+            )
+
+    def _connect(self, mode: Mode) -> sqlite3.Connection:
+        return connect(self._path, mode, busy_timeout=self._busy_timeout)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that reads to this thread alone."""
+        self._check_open()
+        try:
+            connection = self._idle_readers.pop()
+        except IndexError:
+            connection = self._connect("read-only" if self._read_only else "query")
+        try:
+            with translated(self._path, "reading it"):
+                yield connection
+        finally:
+            self._idle_readers.append(connection)
+            if self._closed:
+                while self._idle_readers:
+                    self._idle_readers.pop().close()
+
+    @contextmanager
+    def _transaction(self, doing: str) -> Iterator[tuple[sqlite3.Connection, list[Event]]]:
+        """One transaction; the events put into the list are announced once it is committed."""
+        if self._read_only:
+            raise StoreError(
+                f"{self._path} was opened only to read", "Open it for writing to record."
+            )
+        done: list[Event] = []
+        with self._writing:
+            self._check_open()
+            assert self._writer is not None
+            with immediate(self._writer, self._path, doing):
+                yield self._writer, done
+            self._announcer.enqueue(done)
+        self._announcer.announce()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"the session log {self._path} is closed", "Open it again.")
+
+    def _unknown(self, session_id: str) -> StoreError:
+        return StoreError(
+            f"there is no session {session_id} in {self._path}",
+            "`adl-workbench sessions list` shows those that are.",
+        )
+
+    @staticmethod
+    def _head(connection: sqlite3.Connection, session_id: str) -> tuple[int, str] | None:
+        """The seq and hash of the session's last event; None if there is no such session."""
+        row: tuple[int, str] | None = connection.execute(
+            "SELECT seq, sha256 FROM events WHERE session_id = ? ORDER BY seq DESC LIMIT 1",
+            (session_id,),
+        ).fetchone()
+        return row
+
+    def _chunk(
+        self,
+        connection: sqlite3.Connection,
+        session_id: str,
+        after_seq: int,
+        kinds: tuple[str, ...] | None,
+    ) -> list[Any]:
+        # The + keeps SQLite on the index over seq, whatever the kinds.
+        wanted = "" if kinds is None else f"AND +kind IN ({', '.join('?' * len(kinds))})"
+        return connection.execute(
+            f"SELECT {COLUMNS} FROM events WHERE session_id = ? AND seq > ? {wanted} "
+            "ORDER BY seq LIMIT ?",
+            (session_id, after_seq, *(kinds or ()), _CHUNK),
+        ).fetchall()
+
+    def _stream(
+        self, session_id: str, after_seq: int, kinds: tuple[str, ...] | None
+    ) -> Iterator[Event]:
+        while True:
+            with self._reading() as connection:
+                rows = self._chunk(connection, session_id, after_seq, kinds)
+            for row in rows:
+                yield event_of(row, self._path)
+            if len(rows) < _CHUNK:
+                return
+            after_seq = rows[-1][1]
+
+    def _follow(
+        self, session_id: str, after_seq: int, stop: Callable[[], bool], timeout: float | None
+    ) -> Iterator[Event]:
+        woken = threading.Event()
+        unsubscribe = self.subscribe(lambda _: woken.set())
+        # A connection of its own: data_version tells of changes since the same one looked last.
+        connection = self._connect("read-only" if self._read_only else "query")
+        try:
+            seen: int | None = None
+            last_event = time.monotonic()
+            while not (self._closed or stop()):
+                woken.clear()
+                with translated(self._path, "following it"):
+                    version = connection.execute("PRAGMA data_version").fetchone()[0]
+                    rows = (
+                        []
+                        if version == seen
+                        else self._chunk(connection, session_id, after_seq, None)
+                    )
+                # A full chunk may not be all there is.
+                seen = None if len(rows) == _CHUNK else version
+                for row in rows:
+                    yield event_of(row, self._path)
+                    after_seq = row[1]
+                    if stop():
+                        return
+                if rows:
+                    last_event = time.monotonic()
+                    continue
+                idle = time.monotonic() - last_event
+                if timeout is not None and idle >= timeout:
+                    return
+                woken.wait(_POLL_SECONDS if timeout is None else min(_POLL_SECONDS, timeout - idle))
+        finally:
+            unsubscribe()
+            connection.close()
+
+
+def _new_id(connection: sqlite3.Connection) -> str:
+    """An id that sorts by day, can be typed, and is not taken."""
+    day = datetime.now(UTC).strftime("%Y%m%d")
+    while True:
+        session_id = f"{day}-{''.join(secrets.choice(_ALPHABET) for _ in range(6))}"
+        taken = connection.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,))
+        if taken.fetchone() is None:
+            return session_id

@@ -1,0 +1,187 @@
+"""Events as rows of the table `events`, and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from pydantic import ValidationError
+
+from workbench.store.errors import StoreError
+from workbench.store.events import (
+    BODY,
+    SYSTEM,
+    Actor,
+    ArrayRef,
+    Event,
+    EventBody,
+    array_refs,
+    body_json,
+    canonical_array,
+    event_hash,
+    utc_text,
+    well_formed,
+)
+from workbench.store.schema import shape_text
+from workbench.store.search import searchable_text
+
+#: The columns of an event in the order in which the functions here take and give them.
+COLUMNS = "session_id, seq, at, actor_kind, actor_name, kind, operation_id, body, previous, sha256"
+Row = tuple[str, int, str, str, str, str, str | None, str, str, str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An event yet to be appended: the body, who did it, and the arrays that the body names.
+
+    Arrays that are in the file already need not be given again.
+    """
+
+    body: EventBody
+    actor: Actor = SYSTEM
+    operation_id: str | None = None
+    arrays: Sequence[np.ndarray] = field(default=())
+
+
+class Draft:
+    """An entry made ready outside of the transaction, so that the write lock is held briefly."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.actor = entry.actor
+        self.operation_id = None if entry.operation_id is None else well_formed(entry.operation_id)
+        try:
+            self.body_text = body_json(entry.body)
+            # What is announced is what a later reader will read, to the last bit.
+            self.body = BODY.validate_json(self.body_text)
+        except (ValueError, RecursionError) as error:
+            # Also pydantic's errors, of writing and of reading, are a ValueError.
+            raise StoreError(
+                f"an event of kind {entry.body.kind} cannot be stored so that it can be read "
+                f"again: {error}",
+                "This is a fault of the program that records it; nothing was stored.",
+            ) from error
+        self.search_text = searchable_text(self.body)
+        self.refs = dict(array_refs(self.body))
+        self.arrays = {ArrayRef.of(array).sha256: canonical_array(array) for array in entry.arrays}
+
+    def insert(
+        self, connection: sqlite3.Connection, path: Path, session_id: str, seq: int, previous: str
+    ) -> Event:
+        """Write the event at its place; the caller's transaction decides whether it lasts."""
+        at = utc_text()
+        digest = event_hash(
+            session_id=session_id,
+            seq=seq,
+            at=at,
+            actor=self.actor,
+            operation_id=self.operation_id,
+            body_text=self.body_text,
+            previous=previous,
+        )
+        row = (
+            session_id,
+            seq,
+            at,
+            self.actor.kind,
+            self.actor.name,
+            self.body.kind,
+            self.operation_id,
+            self.body_text,
+            previous,
+            digest,
+        )
+        for sha256, array in self.arrays.items():
+            insert_array(
+                connection, sha256, array.dtype.str, shape_text(array.shape), array.tobytes()
+            )
+        for name, ref in self.refs.items():
+            if array_form(connection, ref.sha256) != (ref.dtype, shape_text(ref.shape)):
+                raise StoreError(
+                    f"{path}: the array {name} of a {self.body.kind} event is neither given with "
+                    f"it nor in the file ({ref.sha256[:12]}…, {ref.dtype}, {list(ref.shape)})",
+                    "This is a fault of the program that records it; nothing was stored.",
+                )
+        insert_event(
+            connection,
+            row,
+            self.search_text,
+            [(name, ref.sha256) for name, ref in self.refs.items()],
+        )
+        return event_of(row, path, self.body)
+
+
+def insert_event(
+    connection: sqlite3.Connection,
+    row: Row,
+    search_text: str,
+    arrays: Sequence[tuple[str, str]],
+) -> None:
+    """Write an event, the (name, sha256) of its arrays, and its text for the search."""
+    cursor = connection.execute(
+        f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row
+    )
+    event_id = cursor.lastrowid
+    connection.executemany(
+        "INSERT INTO event_arrays (event_id, name, sha256) VALUES (?, ?, ?)",
+        [(event_id, name, sha256) for name, sha256 in arrays],
+    )
+    if search_text:
+        connection.execute(
+            "INSERT INTO event_text (event_id, text) VALUES (?, ?)", (event_id, search_text)
+        )
+
+
+def insert_array(
+    connection: sqlite3.Connection, sha256: str, dtype: str, shape: str, data: bytes
+) -> None:
+    """Write an array unless it is there already."""
+    if array_form(connection, sha256) is None:
+        connection.execute(
+            "INSERT INTO arrays (sha256, dtype, shape, data) VALUES (?, ?, ?, ?)",
+            (sha256, dtype, shape, data),
+        )
+
+
+def array_form(connection: sqlite3.Connection, sha256: str) -> tuple[str, str] | None:
+    """The dtype and shape of an array as they stand in the file; None if it is not there."""
+    form: tuple[str, str] | None = connection.execute(
+        "SELECT dtype, shape FROM arrays WHERE sha256 = ?", (sha256,)
+    ).fetchone()
+    return form
+
+
+def event_of(row: Row, path: Path, body: EventBody | None = None) -> Event:
+    """The event of a row, its body validated unless given.
+
+    Raises `StoreError` if the row is damaged.
+    """
+    session_id, seq, at, actor_kind, actor_name, _, operation_id, body_text, previous, digest = row
+    try:
+        # The envelope was written by `Draft.insert`; validating it again would take longer than
+        # all else in reading an event.
+        return Event.model_construct(
+            session_id=session_id,
+            seq=seq,
+            at=datetime.fromisoformat(at),
+            actor=_actor(actor_kind, actor_name),
+            operation_id=operation_id,
+            body=BODY.validate_json(body_text) if body is None else body,
+            previous=previous,
+            sha256=digest,
+        )
+    except (ValidationError, ValueError, TypeError) as error:
+        raise StoreError(
+            f"{path}: event {seq} of session {session_id} is damaged and cannot be read",
+            "`adl-workbench sessions verify` lists everything that is wrong with the file.",
+        ) from error
+
+
+@lru_cache(maxsize=256)
+def _actor(kind: str, name: str) -> Actor:
+    return Actor(kind=cast(Any, kind), name=name)

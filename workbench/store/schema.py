@@ -1,0 +1,235 @@
+"""The tables of a session file, as ordered migrations, and what keeps the log append-only.
+
+A kind of event or a field that older programs do not know needs a migration too, be it an empty
+one: the version it sets is what makes an older program refuse the file instead of misreading it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from workbench.store.connection import immediate
+from workbench.store.errors import StoreError, translated
+from workbench.store.events import BODY, utc_text
+from workbench.store.search import searchable_text
+from workbench.store.views import INDEXES, VIEWS
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+#: "ADLW", in the header of every session file, so that `file` and we can tell it from others.
+APPLICATION_ID = int.from_bytes(b"ADLW", "big")
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step from a schema version to the next; ``apply`` runs inside a transaction."""
+
+    name: str
+    apply: Callable[[Database], None]
+
+
+# --- the steps ------------------------------------------------------------------------------
+
+
+def _tables(db: Database) -> None:
+    # `table` rather than `[]`: it is known not to be a view.
+    db.table("sessions").create(
+        {"id": str, "created_at": str}, pk="id", not_null={"id", "created_at"}
+    )
+    # AUTOINCREMENT, so that the count of ids ever given shows whether an event was taken out.
+    db.execute(
+        """
+        CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            session_id TEXT NOT NULL REFERENCES sessions(id),
+            seq INTEGER NOT NULL,
+            at TEXT NOT NULL,
+            actor_kind TEXT NOT NULL,
+            actor_name TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            operation_id TEXT,
+            body TEXT NOT NULL,
+            previous TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            UNIQUE (session_id, seq)
+        )
+        """
+    )
+    db.table("events").create_index(["kind", "session_id", "seq"], "events_by_kind")
+    db.table("events").create_index(["operation_id"], "events_by_operation")
+    db.table("arrays").create(
+        {"sha256": str, "dtype": str, "shape": str, "data": bytes},
+        pk="sha256",
+        not_null={"sha256", "dtype", "shape", "data"},
+    )
+    db.table("event_arrays").create(
+        {"event_id": int, "name": str, "sha256": str},
+        pk=("event_id", "name"),
+        not_null={"event_id", "name", "sha256"},
+        foreign_keys=[("event_id", "events", "id"), ("sha256", "arrays", "sha256")],
+    )
+    db.table("event_arrays").create_index(["sha256"], "event_arrays_by_array")
+    db.table("deleted_sessions").create(
+        {"session_id": str, "deleted_at": str, "events": int},
+        not_null={"session_id", "deleted_at", "events"},
+    )
+    create_guards(db.conn)
+
+
+def _search(db: Database) -> None:
+    db.table("event_text").create(
+        {"event_id": int, "text": str},
+        pk="event_id",
+        not_null={"text"},
+        foreign_keys=[("event_id", "events", "id")],
+    )
+    db.table("event_text").enable_fts(
+        ["text"], tokenize="unicode61 remove_diacritics 2", create_triggers=True
+    )
+    for event_id, body in db.execute("SELECT id, body FROM events ORDER BY id").fetchall():
+        try:
+            text = searchable_text(BODY.validate_json(body))
+        except ValidationError:
+            # A damaged event must not keep the others from being read; `verify` names it.
+            continue
+        if text:
+            db.execute("INSERT INTO event_text (event_id, text) VALUES (?, ?)", [event_id, text])
+
+
+def _views(db: Database) -> None:
+    for statement in INDEXES:
+        db.execute(statement)
+    for name, query in VIEWS.items():
+        db.create_view(name, query)
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("0001_events_and_arrays", _tables),
+    Migration("0002_full_text_search", _search),
+    Migration("0003_views", _views),
+)
+
+
+# --- append-only ----------------------------------------------------------------------------
+
+_APPEND_ONLY = {
+    "sessions": "EXISTS (SELECT 1 FROM sessions WHERE id = NEW.id)",
+    "events": """
+        EXISTS (SELECT 1 FROM events WHERE id = NEW.id)
+        OR NEW.seq IS NOT (
+            SELECT coalesce(max(seq), 0) + 1 FROM events WHERE session_id = NEW.session_id
+        )
+    """,
+    "arrays": "EXISTS (SELECT 1 FROM arrays WHERE sha256 = NEW.sha256)",
+    "event_arrays": """
+        EXISTS (SELECT 1 FROM event_arrays WHERE event_id = NEW.event_id AND name = NEW.name)
+    """,
+    "deleted_sessions": "EXISTS (SELECT 1 FROM deleted_sessions WHERE rowid = NEW.rowid)",
+}
+
+
+def _guards() -> dict[str, str]:
+    triggers = {}
+    for table, taken in _APPEND_ONLY.items():
+        for change in ("UPDATE", "DELETE"):
+            triggers[f"{table}_refuse_{change.lower()}"] = (
+                f"BEFORE {change} ON {table} BEGIN "
+                f"SELECT RAISE(ABORT, '{table} is append-only: {change} is refused'); END"
+            )
+        # INSERT OR REPLACE would otherwise delete without the trigger, on connections that do
+        # not have recursive_triggers on.
+        triggers[f"{table}_refuse_overwrite"] = (
+            f"BEFORE INSERT ON {table} WHEN {taken} BEGIN "
+            f"SELECT RAISE(ABORT, '{table} is append-only: this row is taken or out of turn'); END"
+        )
+    return triggers
+
+
+def create_guards(connection: sqlite3.Connection) -> None:
+    """Make every change but an append fail, whatever program makes it."""
+    for name, definition in _guards().items():
+        connection.execute(f"CREATE TRIGGER {name} {definition}")
+
+
+def drop_guards(connection: sqlite3.Connection) -> None:
+    """Let the transaction under way delete; it must create the guards again before it ends."""
+    for name in _guards():
+        connection.execute(f"DROP TRIGGER {name}")
+
+
+def missing_guards(connection: sqlite3.Connection) -> list[str]:
+    """The names of the triggers that should be in the file and are not, or not as we made them."""
+    found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
+    return [
+        name
+        for name, definition in _guards().items()
+        if found.get(name) != f"CREATE TRIGGER {name} {definition}"
+    ]
+
+
+# --- versions -------------------------------------------------------------------------------
+
+
+def check_ours(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS
+) -> int:
+    """Return the file's schema version, 0 if it is blank.
+
+    Raises `StoreError` if the file is no database, of another program, or of a newer version.
+    """
+    with translated(path, "reading it"):
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        blank = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application != APPLICATION_ID and not (blank and application == 0):
+        raise StoreError(
+            f"{path} is a database of another program, not a session file",
+            "Name another file; this one was left as it is.",
+        )
+    if version > len(migrations):
+        raise StoreError(
+            f"{path} has schema version {version}, and this adl-workbench knows up to "
+            f"{len(migrations)}",
+            "Install a newer adl-workbench, or name another file; this one was left as it is.",
+        )
+    return version
+
+
+def migrate(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS
+) -> None:
+    """Bring the file to the newest schema, each step in a transaction of its own.
+
+    A process that is killed leaves a file of an older version, which the next one brings on.
+    Raises `StoreError` as `check_ours` does.
+    """
+    while check_ours(connection, path, migrations) < len(migrations):
+        # Cold, this import takes longer than all else: a file that is up to date goes without.
+        from sqlite_utils import Database
+
+        with immediate(connection, path, "updating its schema"):
+            # Only now does no other process migrate: it may have taken the step before us.
+            version = check_ours(connection, path, migrations)
+            if version == len(migrations):
+                return
+            db = Database(connection, execute_plugins=False)
+            if version == 0:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.table("schema_migrations").create({"name": str, "applied_at": str}, pk="name")
+            step = migrations[version]
+            step.apply(db)
+            db.table("schema_migrations").insert({"name": step.name, "applied_at": utc_text()})
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """The shape as it stands in the table and in the hash of an array: ``[2, 3]``."""
+    return json.dumps(list(shape))

@@ -1,0 +1,122 @@
+"""What of an event can be searched for, and how a person's words become a full-text query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from workbench.store.events import (
+    EventBody,
+    NoteWritten,
+    OperationFailed,
+    OperationStarted,
+    OperationStopped,
+    PairLoaded,
+    ReadingTaken,
+    SessionClosed,
+    SessionRenamed,
+    SessionStarted,
+    TextFinished,
+    TextStarted,
+    well_formed,
+)
+
+# Written around a match by SQLite; `indexable` keeps both out of the indexed text.
+MARK_START, MARK_END = "\x02", "\x03"
+
+_CONTROL_SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_WORDS = re.compile(r'"([^"]*)"?|([^\s"]+)')
+
+
+@dataclass(frozen=True)
+class SearchHit:
+    """An event whose text matches; ``marks`` are the (start, end) of the matches in ``snippet``."""
+
+    session_id: str
+    seq: int
+    at: datetime
+    kind: str
+    snippet: str
+    marks: tuple[tuple[int, int], ...]
+
+
+def searchable_text(body: EventBody) -> str:
+    """The words of the body a person may look for, or an empty text.
+
+    What this returns is stored in every file: change it together with a migration.
+    """
+    return indexable("\n".join(text for text in _texts(body) if text))
+
+
+def _texts(body: EventBody) -> Iterator[str]:
+    match body:
+        case SessionStarted() | SessionRenamed():
+            yield body.name
+        case SessionClosed() | OperationStopped():
+            yield body.reason
+        case PairLoaded():
+            yield from _strings(body.pair)
+        case OperationStarted():
+            yield body.operation
+            yield from _strings(body.arguments)
+        case OperationFailed():
+            yield from (body.error, body.message, body.way_out)
+        case ReadingTaken():
+            yield " ".join(token.text for token in body.tokens)
+        case TextStarted():
+            yield from (message.get("content", "") for message in body.messages)
+            yield from (body.prefill, body.raw_prompt or "")
+        case TextFinished() | NoteWritten():
+            yield body.text
+        case _:
+            pass
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _strings(item)
+
+
+def indexable(text: str) -> str:
+    """The text without what would hide a word from a search: escapes, invisible characters."""
+    text = _CONTROL_SEQUENCE.sub(" ", well_formed(text))
+    return _CONTROL.sub(" ", _INVISIBLE.sub("", text)).strip()
+
+
+def fts_query(words: str) -> str:
+    """An FTS5 query for texts with all of the words, each also as the start of a longer one.
+
+    Words in double quotes stand together. Nothing in ``words`` is FTS5 syntax, so no input is a
+    syntax error. Empty if there is nothing to look for.
+    """
+    parts = []
+    for phrase, word in _WORDS.findall(indexable(words)):
+        part = phrase or word
+        # A phrase without a letter or digit has no token, and in FTS5 matches nothing at all.
+        if any(character.isalnum() for character in part):
+            parts.append(f'"{part}"' if phrase else f'"{part}"*')
+    return " ".join(parts)
+
+
+def unmark(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Split a snippet with marks into its text and where in it the matches are."""
+    text, marks, start = "", [], 0
+    for piece in re.split(f"([{MARK_START}{MARK_END}])", marked):
+        if piece == MARK_START:
+            start = len(text)
+        elif piece == MARK_END:
+            marks.append((start, len(text)))
+        else:
+            text += piece
+    return text, tuple(marks)

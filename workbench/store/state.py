@@ -1,0 +1,463 @@
+"""What a session amounts to: a pure fold of its events, the same live, in replay and in export."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, overload
+
+from pydantic import BaseModel
+
+from workbench.store.describe import describe
+from workbench.store.events import (
+    Actor,
+    AnswersCompared,
+    DifferenceMeasured,
+    Event,
+    NoteWritten,
+    OperationFailed,
+    OperationFinished,
+    OperationStarted,
+    OperationStopped,
+    PairLoaded,
+    ReadingTaken,
+    SessionClosed,
+    SessionContinued,
+    SessionRenamed,
+    SessionStarted,
+    TextFinished,
+    TextGrew,
+    TextStarted,
+    canonical_json,
+)
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+Body = TypeVar("Body", bound=BaseModel)
+
+
+# --- what a state holds ---------------------------------------------------------------------
+
+
+class TimelineEntry(NamedTuple):
+    """One event in one line; ``description`` may hold text of a model."""
+
+    seq: int
+    at: datetime
+    actor: Actor
+    kind: str
+    description: str
+
+
+class ReadingKey(NamedTuple):
+    """What tells readings apart: of two with the same key the later one counts."""
+
+    reading: str
+    source: str
+    side: str
+    layer: int
+    position: str
+    scale: float | None
+
+
+@dataclass(frozen=True)
+class Recorded(Generic[Body]):
+    """A finding, with where in the log it stands and who brought it about."""
+
+    seq: int
+    at: datetime
+    actor: Actor
+    operation_id: str | None
+    body: Body
+
+
+@dataclass(frozen=True)
+class OperationState:
+    """An operation; ``abandoned`` if its process ended before it did.
+
+    ``seconds``, ``ended_at`` and what belongs to one way of ending are None or empty without it.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    actor: Actor
+    started_seq: int
+    started_at: datetime
+    status: Literal["running", "finished", "failed", "stopped", "abandoned"] = "running"
+    ended_at: datetime | None = None
+    seconds: float | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    message: str = ""
+    way_out: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TextState:
+    """A generated text, as far as it has come; ``start`` has everything it was made with.
+
+    ``cut_off`` if its operation ended, or was abandoned, before the text did.
+    """
+
+    start: Recorded[TextStarted]
+    status: Literal["growing", "finished", "cut_off"] = "growing"
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    ended: Literal["end_of_text", "length", "stopped"] | None = None
+
+
+class Prefix(Sequence[Item]):
+    """The first items of a list that only ever grows: an immutable copy that costs nothing."""
+
+    __slots__ = ("_items", "_length")
+
+    def __init__(self, items: list[Item], length: int) -> None:
+        self._items = items
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Item, ...]: ...
+    def __getitem__(self, index: int | slice) -> Item | tuple[Item, ...]:
+        places = range(self._length)[index]
+        if isinstance(places, range):
+            return tuple(self._items[place] for place in places)
+        return self._items[places]
+
+    def __iter__(self) -> Iterator[Item]:
+        for place in range(self._length):
+            yield self._items[place]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prefix):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Prefix({list(self)!r})"
+
+
+def _nothing() -> Prefix[Any]:
+    return Prefix([], 0)
+
+
+def _empty() -> Mapping[Any, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """A session after its event ``seq``; nothing in it ever changes.
+
+    ``operations`` and ``texts`` are by id, in the order they began. ``differences`` are by key,
+    the one measured last at the end. ``outcome`` is None until the session is closed, and again
+    once it is continued.
+    """
+
+    seq: int = 0
+    session_id: str = ""
+    name: str = ""
+    started_at: datetime | None = None
+    last_at: datetime | None = None
+    parent: tuple[str, int] | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+    pair: dict[str, Any] | None = None
+    outcome: str | None = None
+    closing_reason: str = ""
+    operations: Mapping[str, OperationState] = field(default_factory=_empty)
+    differences: Mapping[str, Recorded[DifferenceMeasured]] = field(default_factory=_empty)
+    readings: Mapping[ReadingKey, Recorded[ReadingTaken]] = field(default_factory=_empty)
+    texts: Mapping[str, TextState] = field(default_factory=_empty)
+    comparisons: Sequence[Recorded[AnswersCompared]] = field(default_factory=_nothing)
+    notes: Sequence[Recorded[NoteWritten]] = field(default_factory=_nothing)
+    timeline: Sequence[TimelineEntry] = field(default_factory=_nothing)
+
+    def digest(self) -> str:
+        """SHA-256 over all of the state but the timeline's wording, which may be improved."""
+        plain = {
+            item.name: _plain(getattr(self, item.name))
+            for item in dataclasses.fields(self)
+            if item.name != "timeline"
+        }
+        plain["timeline"] = [[entry.seq, entry.kind] for entry in self.timeline]
+        return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Plain data that says the same, for `canonical_json`."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        # As pairs: keys may be tuples, and their order is part of the state.
+        return [[_plain(key), _plain(item)] for key, item in value.items()]
+    if dataclasses.is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list, Prefix)):
+        return [_plain(item) for item in value]
+    return value
+
+
+# --- the fold -------------------------------------------------------------------------------
+
+
+class _Shelf(Generic[Key, Item]):
+    """A dict whose immutable copies are made only when it was changed since the last one."""
+
+    def __init__(self, items: dict[Key, Item]) -> None:
+        self.items = items
+        self._copy: Mapping[Key, Item] | None = None
+
+    def put(self, key: Key, item: Item) -> None:
+        self.items[key] = item
+        self._copy = None
+
+    def snapshot(self) -> Mapping[Key, Item]:
+        if self._copy is None:
+            self._copy = MappingProxyType(dict(self.items))
+        return self._copy
+
+
+class Fold:
+    """Takes a session's events one by one; `state` gives what they amount to so far.
+
+    Applying an event costs the same however long the session is, and a state shares all that did
+    not change with the one before, so a screen may ask for one at every event. Not for use by two
+    threads at once; states are.
+    """
+
+    def __init__(self) -> None:
+        self._head = SessionState()
+        self._changes: dict[str, Any] = {}
+        self._operations: _Shelf[str, OperationState] = _Shelf({})
+        self._differences: _Shelf[str, Recorded[DifferenceMeasured]] = _Shelf({})
+        self._readings: _Shelf[ReadingKey, Recorded[ReadingTaken]] = _Shelf({})
+        self._texts: _Shelf[str, TextState] = _Shelf({})
+        self._comparisons: list[Recorded[AnswersCompared]] = []
+        self._notes: list[Recorded[NoteWritten]] = []
+        self._timeline: list[TimelineEntry] = []
+        self._running: set[str] = set()
+        # Pieces of the texts under way, and which of them are not in their TextState yet.
+        self._pieces: dict[str, list[str]] = {}
+        self._grown: set[str] = set()
+        self._version = 0
+
+    @property
+    def version(self) -> int:
+        """The seq of the last event applied: two folds of one session agree if these do."""
+        return self._version
+
+    def copy(self) -> Self:
+        """A fold that goes on from here independently, so that replay can seek from checkpoints."""
+        twin = type(self)()
+        twin._head = self._head
+        twin._changes = dict(self._changes)
+        twin._operations = _Shelf(dict(self._operations.items))
+        twin._differences = _Shelf(dict(self._differences.items))
+        twin._readings = _Shelf(dict(self._readings.items))
+        twin._texts = _Shelf(dict(self._texts.items))
+        twin._comparisons = list(self._comparisons)
+        twin._notes = list(self._notes)
+        twin._timeline = list(self._timeline)
+        twin._running = set(self._running)
+        twin._pieces = {text_id: list(pieces) for text_id, pieces in self._pieces.items()}
+        twin._grown = set(self._grown)
+        twin._version = self._version
+        return twin
+
+    def state(self) -> SessionState:
+        """The state after the last event applied."""
+        if self._head.seq == self._version:
+            return self._head
+        for text_id in self._grown:
+            text = self._texts.items[text_id]
+            # One piece from here on, so that a long text is not put together again each time.
+            pieces = self._pieces[text_id] = ["".join(self._pieces[text_id])]
+            self._texts.put(text_id, replace(text, text=pieces[0]))
+        self._grown.clear()
+        self._head = replace(
+            self._head,
+            **self._changes,
+            seq=self._version,
+            last_at=self._timeline[-1].at if self._timeline else None,
+            operations=self._operations.snapshot(),
+            differences=self._differences.snapshot(),
+            readings=self._readings.snapshot(),
+            texts=self._texts.snapshot(),
+            comparisons=Prefix(self._comparisons, len(self._comparisons)),
+            notes=Prefix(self._notes, len(self._notes)),
+            timeline=Prefix(self._timeline, len(self._timeline)),
+        )
+        self._changes.clear()
+        return self._head
+
+    def apply(self, event: Event) -> None:
+        """Take the next event of the session.
+
+        Raises `ValueError` if it is not the next one: a fold with a gap would show what never was.
+        """
+        if event.seq != self._version + 1:
+            raise ValueError(f"event {event.seq} cannot follow event {self._version}")
+        body = event.body
+        match body:
+            case TextGrew():
+                self._grow(body)
+            case TextStarted():
+                self._texts.put(body.text_id, TextState(start=_recorded(event, body)))
+                self._pieces[body.text_id] = []
+            case TextFinished():
+                self._finish_text(body)
+            case ReadingTaken():
+                key = ReadingKey(
+                    body.reading, body.source, body.side, body.layer, body.position, body.scale
+                )
+                self._readings.put(key, _recorded(event, body))
+            case DifferenceMeasured():
+                # Out and in again: the last of the dict is the one measured last.
+                self._differences.items.pop(body.key, None)
+                self._differences.put(body.key, _recorded(event, body))
+            case OperationStarted():
+                self._start_operation(event, body)
+            case OperationFinished() | OperationFailed() | OperationStopped():
+                self._end_operation(event, body)
+            case AnswersCompared():
+                self._comparisons.append(_recorded(event, body))
+            case NoteWritten():
+                self._notes.append(_recorded(event, body))
+            case PairLoaded():
+                self._changes["pair"] = body.pair
+            case SessionStarted():
+                self._start(event, body)
+            case SessionRenamed():
+                self._changes["name"] = body.name
+            case SessionContinued():
+                self._changes |= {
+                    "environment": body.environment,
+                    "outcome": None,
+                    "closing_reason": "",
+                }
+                self._abandon()
+            case SessionClosed():
+                self._changes |= {"outcome": body.outcome, "closing_reason": body.reason}
+                self._abandon()
+        self._timeline.append(
+            TimelineEntry(event.seq, event.at, event.actor, body.kind, describe(body))
+        )
+        self._version = event.seq
+
+    def _start(self, event: Event, body: SessionStarted) -> None:
+        self._changes |= {
+            "session_id": event.session_id,
+            "name": body.name,
+            "started_at": event.at,
+            "environment": body.environment,
+        }
+        if body.parent_session is not None and body.parent_seq is not None:
+            self._changes["parent"] = (body.parent_session, body.parent_seq)
+
+    def _start_operation(self, event: Event, body: OperationStarted) -> None:
+        # An operation without an id cannot be ended: its place in the log names it.
+        operation_id = event.operation_id or f"event-{event.seq}"
+        self._operations.put(
+            operation_id,
+            OperationState(
+                id=operation_id,
+                name=body.operation,
+                arguments=body.arguments,
+                actor=event.actor,
+                started_seq=event.seq,
+                started_at=event.at,
+            ),
+        )
+        self._running.add(operation_id)
+
+    def _end_operation(
+        self, event: Event, body: OperationFinished | OperationFailed | OperationStopped
+    ) -> None:
+        operation = self._operations.items.get(event.operation_id or "")
+        if operation is None:
+            return
+        # Also one that was abandoned: another process may have continued the session while the
+        # one at work was alive after all.
+        ended = replace(operation, ended_at=event.at, seconds=body.seconds)
+        match body:
+            case OperationFinished():
+                ended = replace(ended, status="finished", summary=body.summary)
+            case OperationFailed():
+                ended = replace(
+                    ended,
+                    status="failed",
+                    error=body.error,
+                    message=body.message,
+                    way_out=body.way_out,
+                )
+            case OperationStopped():
+                ended = replace(ended, status="stopped", reason=body.reason)
+        self._operations.put(operation.id, ended)
+        self._running.discard(operation.id)
+        for text_id in list(self._pieces):
+            if self._texts.items[text_id].start.operation_id == operation.id:
+                self._cut_off(text_id)
+
+    def _abandon(self) -> None:
+        """End what no process is at work on any more."""
+        for operation_id in self._running:
+            operation = self._operations.items[operation_id]
+            self._operations.put(operation_id, replace(operation, status="abandoned"))
+        self._running.clear()
+        for text_id in list(self._pieces):
+            self._cut_off(text_id)
+
+    def _grow(self, body: TextGrew) -> None:
+        for text_id, piece in body.pieces.items():
+            pieces = self._pieces.get(text_id)
+            if pieces is not None:
+                pieces.append(piece)
+                self._grown.add(text_id)
+
+    def _finish_text(self, body: TextFinished) -> None:
+        text = self._texts.items.get(body.text_id)
+        if text is None:
+            return
+        self._pieces.pop(body.text_id, None)
+        self._grown.discard(body.text_id)
+        self._texts.put(
+            body.text_id,
+            replace(
+                text,
+                status="finished",
+                text=body.text,
+                token_ids=body.token_ids,
+                ended=body.ended,
+            ),
+        )
+
+    def _cut_off(self, text_id: str) -> None:
+        text = "".join(self._pieces.pop(text_id))
+        self._grown.discard(text_id)
+        self._texts.put(text_id, replace(self._texts.items[text_id], status="cut_off", text=text))
+
+
+def _recorded(event: Event, body: Body) -> Recorded[Body]:
+    return Recorded(event.seq, event.at, event.actor, event.operation_id, body)
+
+
+def fold(events: Iterable[Event]) -> SessionState:
+    """The state that the events of one session, from its first, amount to."""
+    folding = Fold()
+    for event in events:
+        folding.apply(event)
+    return folding.state()

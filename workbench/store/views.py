@@ -1,0 +1,142 @@
+"""The views for people who open a session file in Datasette or the sqlite3 shell."""
+
+from __future__ import annotations
+
+#: What makes the joins below quick.
+INDEXES = (
+    """
+    CREATE INDEX events_text_started ON events (session_id, json_extract(body, '$.text_id'))
+    WHERE kind = 'text_started'
+    """,
+)
+
+#: Name to query. The program itself lists sessions with the query of `session_overview`, but with
+#: the text here: a file that came by mail may have another view of this name.
+VIEWS = {
+    # Correlated subqueries, each a look-up in an index: joins would read every event. So would
+    # going backwards over seq until a kind is met, from which the + keeps SQLite.
+    "session_overview": """
+        SELECT
+            sessions.id,
+            (
+                SELECT json_extract(body, '$.name') FROM events
+                WHERE session_id = sessions.id
+                    AND kind IN ('session_started', 'session_renamed')
+                ORDER BY +seq DESC LIMIT 1
+            ) AS name,
+            sessions.created_at,
+            (
+                SELECT at FROM events WHERE session_id = sessions.id ORDER BY seq DESC LIMIT 1
+            ) AS last_event_at,
+            (
+                SELECT seq FROM events WHERE session_id = sessions.id ORDER BY seq DESC LIMIT 1
+            ) AS events,
+            (
+                SELECT json_extract(body, '$.pair.base.checkpoint') FROM events
+                WHERE session_id = sessions.id AND kind = 'pair_loaded'
+                ORDER BY seq DESC LIMIT 1
+            ) AS base,
+            (
+                SELECT coalesce(
+                    json_extract(body, '$.pair.finetuned.adapter'),
+                    json_extract(body, '$.pair.finetuned.checkpoint')
+                ) FROM events
+                WHERE session_id = sessions.id AND kind = 'pair_loaded'
+                ORDER BY seq DESC LIMIT 1
+            ) AS finetuned,
+            (
+                SELECT json_extract(body, '$.outcome') FROM events
+                WHERE session_id = sessions.id
+                    AND kind IN ('session_started', 'session_continued', 'session_closed')
+                ORDER BY +seq DESC LIMIT 1
+            ) AS outcome
+        FROM sessions
+    """,
+    "readings": """
+        SELECT
+            id AS event_id,
+            session_id,
+            seq,
+            at,
+            operation_id,
+            json_extract(body, '$.reading') AS reading,
+            json_extract(body, '$.source') AS source,
+            json_extract(body, '$.side') AS side,
+            json_extract(body, '$.layer') AS layer,
+            json_extract(body, '$.position') AS position,
+            json_extract(body, '$.scale') AS scale,
+            json_extract(body, '$.chosen') AS chosen,
+            (
+                SELECT json_group_array(json_extract(value, '$.text'))
+                FROM json_each(events.body, '$.tokens')
+            ) AS tokens
+        FROM events
+        WHERE kind = 'reading_taken'
+    """,
+    "texts": """
+        SELECT
+            finished.id AS event_id,
+            finished.session_id,
+            finished.seq,
+            finished.at,
+            finished.operation_id,
+            json_extract(finished.body, '$.text_id') AS text_id,
+            json_extract(started.body, '$.purpose') AS purpose,
+            json_extract(started.body, '$.side') AS side,
+            json_extract(started.body, '$.alpha') AS alpha,
+            json_extract(started.body, '$.seed') AS seed,
+            coalesce(
+                json_extract(started.body, '$.raw_prompt'),
+                json_extract(started.body, '$.messages[#-1].content')
+            ) AS prompt,
+            json_extract(finished.body, '$.text') AS text,
+            json_extract(finished.body, '$.ended') AS ended
+        FROM events AS finished
+        LEFT JOIN events AS started ON
+            started.kind = 'text_started'
+            AND started.session_id = finished.session_id
+            AND json_extract(started.body, '$.text_id')
+                = json_extract(finished.body, '$.text_id')
+        WHERE finished.kind = 'text_finished'
+    """,
+    "notes": """
+        SELECT
+            id AS event_id,
+            session_id,
+            seq,
+            at,
+            actor_kind,
+            actor_name,
+            json_extract(body, '$.text') AS text
+        FROM events
+        WHERE kind = 'note_written'
+    """,
+    "operations": """
+        SELECT
+            started.operation_id,
+            started.session_id,
+            json_extract(started.body, '$.operation') AS name,
+            started.actor_kind,
+            started.actor_name,
+            started.at AS started_at,
+            ended.at AS ended_at,
+            CASE
+                WHEN ended.kind IS NOT NULL THEN substr(ended.kind, length('operation_') + 1)
+                WHEN EXISTS (
+                    SELECT 1 FROM events AS later
+                    WHERE later.session_id = started.session_id
+                        AND later.seq > started.seq
+                        AND later.kind IN ('session_continued', 'session_closed')
+                ) THEN 'abandoned'
+                ELSE 'running'
+            END AS status,
+            json_extract(ended.body, '$.seconds') AS seconds,
+            json_extract(ended.body, '$.message') AS message
+        FROM events AS started
+        LEFT JOIN events AS ended ON
+            ended.operation_id = started.operation_id
+            AND ended.session_id = started.session_id
+            AND ended.kind IN ('operation_finished', 'operation_failed', 'operation_stopped')
+        WHERE started.kind = 'operation_started'
+    """,
+}
