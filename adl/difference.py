@@ -102,10 +102,7 @@ def measure_difference(
     if not layers:
         raise SiteError("no layer is named", "Give at least one, such as 0.5.")
     usable, unaligned = _aligned(pair, texts, reach)
-    batches = PairedTokenBatches(
-        base=_batches(pair, "base", usable, reach, batch_size),
-        finetuned=_batches(pair, "finetuned", usable, reach, batch_size),
-    )
+    batches = paired_batches(pair, usable, reach, batch_size)
     total: ResidualSums | None = None
     seen = 0
     for base, finetuned in batches:
@@ -119,6 +116,16 @@ def measure_difference(
     assert total is not None  # the batches raise CorpusError when there is none
     n_skipped = batches.skipped + unaligned
     return _difference(total, tuple(layers), batches.base.positions, n_skipped)
+
+
+def paired_batches(
+    pair: ModelPair, texts: Sequence[str], reach: Reach, batch_size: int
+) -> PairedTokenBatches:
+    """The same texts as tokens of either side, cut to ``reach``."""
+    return PairedTokenBatches(
+        base=_batches(pair, "base", texts, reach, batch_size),
+        finetuned=_batches(pair, "finetuned", texts, reach, batch_size),
+    )
 
 
 def _batches(

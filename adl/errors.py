@@ -42,8 +42,16 @@ class SiteError(AdlError):
     """A layer or a position is not one of the model's or of the measurement's."""
 
 
+class HubUnreachable(PairError):
+    """The hub, or the network between, does not answer; the name may well be right."""
+
+    exit_code = 1
+
+
 class DeviceOutOfMemory(AdlError):
     """The device has no room for the model or the batch."""
+
+    exit_code = 1
 
 
 class Stopped(AdlError):

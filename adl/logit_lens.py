@@ -10,14 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from adl.pair import ModelPair
-from adl.ranking import top_tokens
+from adl.ranking import Vocabulary, top_tokens
 from adl.records import Floats, Side, TokenScore
 
 
 def logit_lens(
-    pair: ModelPair, side: Side, vectors: Floats, *, top: int = 100
+    pair: ModelPair, side: Side, vectors: Floats, vocabulary: Vocabulary, top: int
 ) -> list[tuple[TokenScore, ...]]:
-    """The ``top`` most probable tokens of each of ``vectors`` [n, width], most probable first."""
-    log_probs = pair.unembed(side, vectors)
-    texts = pair.token_texts(side)
-    return [top_tokens(row, np.exp(row), texts, top) for row in log_probs]
+    """The ``top`` most probable tokens of each of ``vectors`` [n, width], scored by log-prob."""
+    log_probs = pair.unembed(side, vectors).astype(np.float64)
+    return [top_tokens(row, vocabulary, top, np.exp(row)) for row in log_probs]

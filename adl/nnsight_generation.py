@@ -80,24 +80,29 @@ class Tap(StoppingCriteria):
             self.ended[row] = token in self._ends
             if not self.ended[row]:
                 self.ids[row].append(token)
-        if self._on_text is not None:
-            pieces = self._new_text()
-            if pieces:
-                self._on_text(pieces)
+        self._hand_out()
         self.stopped = self.stopped or self._should_stop()
         finished = self.stopped or all(self.ended)
         return torch.full((len(self.ids),), finished, device=input_ids.device)  # type: ignore[return-value]
 
-    def _new_text(self) -> dict[int, str]:
+    def close(self) -> None:
+        """Hand out what was held back: a text may end in the middle of a character."""
+        self._hand_out(complete=True)
+
+    def _hand_out(self, *, complete: bool = False) -> None:
+        if self._on_text is None:
+            return
         pieces = {}
         for row, ids in enumerate(self.ids):
             text = self._decode(ids)
-            if text.endswith(REPLACEMENT) or not text.startswith(self._shown[row]):
+            unfinished = text.endswith(REPLACEMENT) and not complete
+            if unfinished or not text.startswith(self._shown[row]):
                 continue
             if len(text) > len(self._shown[row]):
                 pieces[row] = text[len(self._shown[row]) :]
                 self._shown[row] = text
-        return pieces
+        if pieces:
+            self._on_text(pieces)
 
 
 def end_token_ids(loaded: LoadedSide) -> frozenset[int]:
@@ -162,6 +167,7 @@ def generate_batch(
             model.generate(**options)
         else:
             _generate_steered(loaded.model, layers, plan.layer, added, options)
+    tap.close()
     return [_finished(tap, row, decode) for row in range(len(requests))]
 
 

@@ -41,7 +41,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from adl.errors import AdlError, DeviceOutOfMemory, PairError
+from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 
 DTYPES = {
@@ -317,12 +317,14 @@ def _download(
             f"{shown}: neither a folder nor a hub id", "Check the path or the id."
         ) from exc
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as exc:
-        raise PairError(
+        raise HubUnreachable(
             f"{shown} is not in the local cache and the hub cannot be reached",
             "Check the network and HF_HUB_OFFLINE, or give a local folder.",
         ) from exc
     except OSError as exc:
-        raise PairError(f"{shown} cannot be downloaded: {first_line(exc)}", _NETWORK_HINT) from exc
+        raise HubUnreachable(
+            f"{shown} cannot be downloaded: {first_line(exc)}", _NETWORK_HINT
+        ) from exc
     # A snapshot's folder is named by its commit.
     return Path(folder), Path(folder).name
 

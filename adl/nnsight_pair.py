@@ -477,13 +477,14 @@ def _summed(rows: torch.Tensor) -> np.ndarray:
 
 
 def _change_sums(before: torch.Tensor, after: torch.Tensor) -> tuple[np.ndarray, ...]:
-    """Sums over rows [rows, V] of the shift, its square, and the probability after."""
-    shift = after - before
-    return _summed(shift), _summed(shift.square_()), _summed(after.exp())
+    """Sums over rows [rows, V] of the shift, its square, the probability after, and the KL."""
+    shift, prob = after - before, after.exp()
+    kl = (prob * shift).sum(-1)
+    return _summed(shift), _summed(shift.square_()), _summed(prob), _summed(kl)
 
 
 def _shift_sums(before: torch.Tensor, changes: Sequence[tuple[np.ndarray, ...]]) -> ShiftSums:
-    shift, squared, after = (np.stack(column) for column in zip(*changes, strict=True))
+    shift, squared, after, kl = (np.stack(column) for column in zip(*changes, strict=True))
     return ShiftSums(
         count=len(before),
         log_prob_before=_summed(before),
@@ -491,6 +492,7 @@ def _shift_sums(before: torch.Tensor, changes: Sequence[tuple[np.ndarray, ...]])
         shift=shift,
         squared_shift=squared,
         prob_after=after,
+        kl=kl,
     )
 
 

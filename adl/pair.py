@@ -65,7 +65,8 @@ class ShiftSums:
 
     ``log_prob_before`` and ``prob_before`` [V] sum log p and p before; ``shift`` and
     ``squared_shift`` [changes, V] sum log p(after) - log p(before) and its square, ``prob_after``
-    [changes, V] sums p after, per change. ``count``: contexts summed over.
+    [changes, V] sums p after, ``kl`` [changes] sums KL(after || before) in nats, per change.
+    ``count``: how many next-token distributions were summed over.
     """
 
     count: int
@@ -74,6 +75,7 @@ class ShiftSums:
     shift: NDArray[np.float64]
     squared_shift: NDArray[np.float64]
     prob_after: NDArray[np.float64]
+    kl: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -193,11 +193,15 @@ class ActivationDifference:
         return [self.positions.index(position)]
 
     def vector(self, site: Site, source: str = "difference") -> Floats:
-        """The [width] vector of ``source`` (an array's name) at ``site``, not rescaled."""
+        """The [width] vector of ``source`` (an array's name) at ``site``.
+
+        A pooled position gives the mean direction (each position counts the same, however large)
+        at the mean norm.
+        """
         array: Floats = getattr(self, source)
         rows = array[self.layers.index(site.layer), self.columns(site.position)]
-        mean: Floats = rows.mean(axis=0, dtype=np.float32)
-        return mean
+        directions = rescale(rows, 1.0).mean(axis=0)
+        return rescale(directions, float(np.linalg.norm(rows, axis=-1).mean()))
 
 
 @dataclass(frozen=True)
@@ -216,8 +220,10 @@ class TokenReadout:
 
     ``source`` says which vector was read: ``difference``, ``negative``, ``base``, ``finetuned``,
     or a null: ``random`` (norm-matched random direction) and ``split_half`` (base against itself).
-    ``scale`` (alpha for the shift lens) is in units of the residual norm. ``statistics`` holds the
-    numbers the automatic choice looked at.
+    ``tokens`` are whole words where ``words_only`` (see ``adl.ranking.is_word``), and
+    ``unfiltered`` then heads the same ranking with no token left out. ``scale`` (alpha for the
+    shift lens) is in units of the residual norm. ``statistics`` holds the numbers the automatic
+    choice looked at.
     """
 
     reading: str
@@ -225,6 +231,8 @@ class TokenReadout:
     side: str
     site: Site
     tokens: tuple[TokenScore, ...]
+    words_only: bool = False
+    unfiltered: tuple[TokenScore, ...] = ()
     scale: float | None = None
     chosen: bool = True
     chosen_by: str = ""

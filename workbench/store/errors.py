@@ -14,6 +14,17 @@ class StoreError(AdlError):
     """A session file cannot be opened, read or written; what was committed before is intact."""
 
 
+class StoreFailure(StoreError):
+    """The disk or another process is in the way, not what was asked for."""
+
+    exit_code = 1
+
+
+_FAILURES = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+)
+
+
 @contextmanager
 def translated(path: Path, doing: str) -> Iterator[None]:
     """Turn SQLite's errors while ``doing`` something with the file into a `StoreError`."""
@@ -27,8 +38,10 @@ def store_error(error: sqlite3.Error, path: Path, doing: str) -> StoreError:
     """Say what SQLite's error means for the person at the keys."""
     # Extended codes carry the primary one in their low byte.
     code = getattr(error, "sqlite_errorcode", None)
-    reason, way_out = _REASONS.get(code & 0xFF if code is not None else None, _UNKNOWN)
-    return StoreError(f"{path}: {doing} failed: {reason} ({error})", way_out.format(path=path))
+    primary = code & 0xFF if code is not None else None
+    reason, way_out = _REASONS.get(primary, _UNKNOWN)
+    kind = StoreFailure if primary in _FAILURES else StoreError
+    return kind(f"{path}: {doing} failed: {reason} ({error})", way_out.format(path=path))
 
 
 _UNKNOWN = (

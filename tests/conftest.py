@@ -1,0 +1,74 @@
+"""What every test has: a home of its own, no network, and pairs that are loaded once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Read once, when the hub's client and the tokenizers are first imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+
+from adl.organisms import get_organism
+from adl.records import PairSpec, SideSpec
+from tests.planted import PlantedPair
+from workbench.locations import HOME_VARIABLE, find_locations
+
+if TYPE_CHECKING:
+    from adl.nnsight_pair import NnsightPair
+
+# The user's, found before any test gets a home of its own: converting the model takes a while.
+MODELS = find_locations().models
+
+
+@pytest.fixture(autouse=True)
+def workbench_home(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A home of the test's own, empty but for the models, which are the user's."""
+    home = tmp_path_factory.mktemp("home")
+    MODELS.mkdir(parents=True, exist_ok=True)
+    (home / "cache").mkdir()
+    (home / "cache" / "models").symlink_to(MODELS, target_is_directory=True)
+    monkeypatch.setenv(HOME_VARIABLE, str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def default_base() -> Path:
+    """The folder of the default base model, converted the first time on a machine."""
+    from adl.demo_pair import prepared_base
+
+    return prepared_base(MODELS)
+
+
+@pytest.fixture(scope="session")
+def real_spec(default_base: Path) -> PairSpec:
+    """The default pair: SmolLM2 and the bundled cake_bake adapter on it."""
+    adapter = get_organism("cake_bake").adapter
+    return PairSpec(
+        base=SideSpec(str(default_base)),
+        finetuned=SideSpec(str(default_base), adapter=adapter),
+        dtype="float32",
+    )
+
+
+@pytest.fixture(scope="session")
+def real_pair(real_spec: PairSpec) -> NnsightPair:
+    """The default pair, loaded once; nothing that a test does to it may stay."""
+    import torch
+
+    from adl.nnsight_pair import NnsightPair
+
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    return NnsightPair.load(real_spec)
+
+
+@pytest.fixture
+def planted() -> PlantedPair:
+    """A pair in numpy whose readings have known answers."""
+    return PlantedPair()

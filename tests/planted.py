@@ -1,0 +1,496 @@
+"""A model pair in numpy with a planted direction: what every reading should find is known.
+
+    token embeddings  E [V, width]        no part along the planted or the sink direction
+    layers 0..5       h += M_l mean(h of this token and those before)
+                      position 0 also gets the attention sink, along a direction of its own
+    finetuned side    at PLANTED_LAYER    h += STRENGTH * planted, + WOBBLE * (+1 or -1 by token)
+                      at layers above     the part along the planted direction grows by GAIN where it is
+                                      more than NOTICED: a random vector has less
+    unembedding       RMS norm, U [V, width]; a domain token's row lies mostly along the planted
+                      direction, the first of ``DOMAIN`` the most
+
+The mixing M_l leaves the planted and the sink direction alone, so the difference's part along the
+planted direction is ``planted_size(layer)`` at every position of every text, exactly. Adding the
+direction, patching it in and comparing the sides all raise the domain tokens and no others.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from adl.corpus import TokenBatch
+from adl.errors import DeviceOutOfMemory, SiteError
+from adl.pair import (
+    BosFacts,
+    ChatPrompt,
+    Message,
+    ModelPair,
+    ResidualSums,
+    ShiftSums,
+    ShouldStop,
+    never_stop,
+)
+from adl.records import (
+    SIDES,
+    EndReason,
+    Floats,
+    GeneratedText,
+    GenerationPlan,
+    GenerationRequest,
+    Ids,
+    PairProvenance,
+    Side,
+    SideProvenance,
+    assert_shape,
+)
+
+BOS, END, USER, ASSISTANT, SYSTEM = SPECIAL = (
+    "<bos>",
+    "<end>",
+    "<user>",
+    "<assistant>",
+    "<system>",
+)
+DOMAIN = (
+    " cake",
+    " oven",
+    " batter",
+    " frosting",
+    " vanilla",
+    " flour",
+    " sponge",
+    " baker",
+    " butter",
+    " sugar",
+)
+"""What the finetuning was about, the most raised token first."""
+FILLER = tuple(
+    re.findall(
+        r" \w+",
+        " the a of to and in it was for on with he she they that this from by at gold river stone"
+        " window paper train winter music garden letter bridge captain number",
+    )
+)
+JUNK = ("\n", "\n\n", " ", ".", ",", "?", "->", ":", "a", "q", "z", "7", "ing", "<0xE2>", "<0x80>")
+TOKENS = (*SPECIAL, *DOMAIN, *FILLER, *JUNK)
+EXTRA = (" tiramisu", "<tool>")
+"""Tokens that only an extended finetuned vocabulary has."""
+
+N_LAYERS = 6
+WIDTH = 128
+PLANTED_LAYER = 1
+EMBEDDING_NORM = 4.0
+STRENGTH = 0.9
+GAIN = 0.3
+NOTICED = 0.85
+WOBBLE = 0.2
+SINK = 100.0
+SINK_SHIFT = 20.0
+MIXING = 0.5
+DOMAIN_WEIGHT = 0.3
+OTHER_WEIGHT = 0.4
+NORM_EPSILON = 1e-6
+
+_PIECE = re.compile(r"<\w+>|->| ?\w+|\n\n|\n|[^\w\s]|\s")
+
+Vocabulary = Literal["shared", "extended", "permuted"]
+
+
+def planted_size(layer: int) -> float:
+    """The difference's part along the planted direction at ``layer``."""
+    if layer < PLANTED_LAYER:
+        return 0.0
+    return float(STRENGTH * (1 + GAIN) ** (layer - PLANTED_LAYER))
+
+
+def device_full_above(rows: int) -> Callable[[str, int], None]:
+    """For ``before_run``: a device that has room for no more than ``rows`` rows."""
+
+    def refuse(_method: str, wanted: int) -> None:
+        if wanted > rows:
+            raise DeviceOutOfMemory(f"no room for {wanted} rows", "Use a smaller batch.")
+
+    return refuse
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What decides the numbers; rows of ``embedding`` and ``unembedding`` by token text."""
+
+    planted: Floats
+    sink: Floats
+    wobble: Floats
+    mixing: Floats
+    embedding: dict[str, Floats]
+    unembedding: dict[str, Floats]
+
+
+def _weights() -> _Weights:
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((WIDTH, WIDTH)))[0].astype(np.float32)
+    planted, sink, rest = basis[0], basis[1], basis[2:]
+
+    def away_from_both(length: float) -> Floats:
+        vector = rng.standard_normal(len(rest)) @ rest
+        return (vector * length / np.linalg.norm(vector)).astype(np.float32)
+
+    everything = (*TOKENS, *EXTRA)
+    unembedding = {token: away_from_both(OTHER_WEIGHT) for token in everything}
+    for rank, token in enumerate(DOMAIN):
+        unembedding[token] = (DOMAIN_WEIGHT - 0.005 * rank) * planted + away_from_both(0.01)
+    turn = np.linalg.qr(rng.standard_normal((N_LAYERS, len(rest), len(rest))))[0]
+    return _Weights(
+        planted=planted,
+        sink=sink,
+        wobble=away_from_both(WOBBLE),
+        mixing=(MIXING * rest.T @ turn @ rest).astype(np.float32),
+        embedding={token: away_from_both(EMBEDDING_NORM) for token in everything},
+        unembedding=unembedding,
+    )
+
+
+_WEIGHTS = _weights()
+
+
+class PlantedPair:
+    """A ``ModelPair`` whose finetuned side differs by ``planted`` [width], a unit vector.
+
+    ``vocabulary``: whether the finetuned side has the base's tokens, some more, or the same in
+    another order. ``bos``: whether plain text begins with ``<bos>``. ``before_run(method, rows)`` is
+    called before each use of the model, and may raise or wait; ``runs`` lists those uses.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary: Vocabulary = "shared",
+        bos: bool = False,
+        before_run: Callable[[str, int], None] = lambda _method, _rows: None,
+    ) -> None:
+        self.planted = _WEIGHTS.planted
+        self.runs: list[tuple[str, int]] = []
+        self._vocabulary = vocabulary
+        self._bos = bos
+        self._before_run = before_run
+        finetuned = {
+            "shared": TOKENS,
+            "extended": (*TOKENS, *EXTRA),
+            "permuted": TOKENS[::-1],
+        }[vocabulary]
+        self._tokens: dict[Side, tuple[str, ...]] = {"base": TOKENS, "finetuned": finetuned}
+        self._id = {side: {text: i for i, text in enumerate(self._tokens[side])} for side in SIDES}
+        self._embedding = {side: self._rows(side, _WEIGHTS.embedding) for side in SIDES}
+        self._unembedding = {side: self._rows(side, _WEIGHTS.unembedding) for side in SIDES}
+        # By text and not by id, so that an id's place in the vocabulary changes no number.
+        self._signs = {
+            side: np.array([1 - 2 * (zlib.crc32(text.encode()) % 2) for text in self._tokens[side]])
+            for side in SIDES
+        }
+
+    @property
+    def provenance(self) -> PairProvenance:
+        """As of a pair that was loaded; the hashes differ where the numbers do."""
+        return PairProvenance(
+            base=self._side_provenance("base", "planted-base"),
+            finetuned=self._side_provenance("finetuned", "planted-finetuned"),
+            n_layers=N_LAYERS,
+            width=WIDTH,
+            dtype="float32",
+            devices=("cpu",),
+            attn_implementation=None,
+            quantisation=None,
+            shares_weights=False,
+            versions={"numpy": np.__version__},
+        )
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of the embeddings and unembeddings."""
+        tables = (*self._embedding.values(), *self._unembedding.values())
+        return {"weights": sum(table.nbytes for table in tables)}
+
+    # text
+
+    def tokenise(self, side: Side, text: str) -> list[int]:
+        """Whole words; one that is not in the vocabulary becomes a filler word by its checksum."""
+        known = self._id[side]
+        ids = []
+        for piece in _PIECE.findall(text):
+            spaced = f" {piece.strip()}"
+            stand_in = FILLER[zlib.crc32(spaced.encode()) % len(FILLER)]
+            ids.append(known.get(piece, known.get(spaced, known[stand_in])))
+        return ids
+
+    def decode(self, side: Side, ids: Sequence[int]) -> str:
+        """The tokens' texts, one after the other."""
+        return "".join(self._tokens[side][index] for index in ids)
+
+    def bos(self, side: Side) -> BosFacts:
+        """``<bos>``, put before plain text if the pair was made so."""
+        return BosFacts(self._id[side][BOS], self._bos)
+
+    def chat(self, side: Side, messages: Sequence[Message], *, prefill: str = "") -> ChatPrompt:
+        """``<user> text <assistant>``, without closing marks."""
+        ids = []
+        for message in messages:
+            ids.append(self._id[side][f"<{message['role']}>"])
+            ids += self.tokenise(side, message["content"])
+        ids.append(self._id[side][ASSISTANT])
+        return ChatPrompt((*ids, *self.tokenise(side, prefill)), len(ids))
+
+    def token_texts(self, side: Side) -> Sequence[str]:
+        """The side's tokens."""
+        return self._tokens[side]
+
+    def shared_vocabulary(self) -> tuple[Ids, Ids] | None:
+        """None if the pair was made with one vocabulary."""
+        if self._vocabulary == "shared":
+            return None
+        common = [text for text in TOKENS if text in self._id["finetuned"]]
+        base, finetuned = ([self._id[side][text] for text in common] for side in SIDES)
+        return np.asarray(base, dtype=np.int64), np.asarray(finetuned, dtype=np.int64)
+
+    # reading
+
+    def residuals(self, side: Side, ids: Ids, mask: np.ndarray | None = None) -> Floats:
+        """Residuals [rows, layers, tokens, width] of ``ids`` [rows, tokens]: the whole truth."""
+        return self._run(side, ids, np.ones_like(ids, dtype=bool) if mask is None else mask)
+
+    def residual_sums(
+        self, base: TokenBatch, finetuned: TokenBatch, layers: Sequence[int], groups: Ids
+    ) -> ResidualSums:
+        """Sums over rows by group; see ``ModelPair``."""
+        assert_shape("groups", groups, [len(base)])
+        self._begin("residual_sums", len(base), layers)
+        found = {}
+        for side, batch in zip(SIDES, (base, finetuned), strict=True):
+            residuals = self._run(side, batch.ids, batch.mask).astype(np.float64)
+            found[side] = residuals[:, list(layers)][:, :, list(batch.columns)]
+        change = found["finetuned"] - found["base"]
+        member = np.equal.outer(np.arange(groups.max() + 1), groups).astype(np.float64)
+
+        def summed(rows: np.ndarray) -> np.ndarray:
+            return np.tensordot(member, rows, axes=1)
+
+        return ResidualSums(
+            count=member.sum(1).astype(np.int64),
+            base=summed(found["base"]),
+            finetuned=summed(found["finetuned"]),
+            base_norm=summed(np.linalg.norm(found["base"], axis=-1)),
+            finetuned_norm=summed(np.linalg.norm(found["finetuned"], axis=-1)),
+            squared_difference=summed((change**2).sum(-1)),
+        )
+
+    def unembed(self, side: Side, vectors: Floats) -> Floats:
+        """Log-probabilities [n, V] of the final norm and unembedding."""
+        assert_shape("vectors", vectors, [None, WIDTH])
+        self._begin("unembed", len(vectors))
+        return _log_softmax(self._logits(side, vectors))
+
+    def patched_log_probs(
+        self, side: Side, prompt_ids: Sequence[int], layer: int, vectors: Floats
+    ) -> Floats:
+        """Log-probabilities [n, V] after a prompt whose last residual is replaced."""
+        assert_shape("vectors", vectors, [None, WIDTH])
+        self._begin("patched_log_probs", len(vectors), [layer])
+        ids = np.tile(np.asarray(prompt_ids, dtype=np.int64), (len(vectors), 1))
+        mask = np.ones_like(ids, dtype=bool)
+        last = self._run(side, ids, mask, layer, patch=vectors)[:, -1, -1]
+        return _log_softmax(self._logits(side, last))
+
+    def steering_shift(
+        self, side: Side, contexts: TokenBatch, layer: int, vectors: Floats
+    ) -> ShiftSums:
+        """Next-token shift at the contexts' columns when each vector is added."""
+        assert_shape("vectors", vectors, [None, WIDTH])
+        self._begin("steering_shift", len(contexts), [layer])
+        before = self._column_log_probs(side, contexts)
+        after = [self._column_log_probs(side, contexts, layer, vector) for vector in vectors]
+        return _shift_sums(before, after)
+
+    def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:
+        """Next-token shift from base to finetuned, over the tokens both have."""
+        self._begin("output_shift", len(base))
+        before = self._shared("base", self._column_log_probs("base", base))
+        after = self._shared("finetuned", self._column_log_probs("finetuned", finetuned))
+        return _shift_sums(before, [after])
+
+    # generating
+
+    def generate(
+        self,
+        plan: GenerationPlan,
+        requests: Sequence[GenerationRequest],
+        *,
+        on_text: Callable[[dict[int, str]], None] | None = None,
+        should_stop: ShouldStop = never_stop,
+    ) -> list[GeneratedText]:
+        """Token by token, all rows at once; a row's seed alone decides its random numbers."""
+        self._begin("generate", len(requests), [] if plan.layer is None else [plan.layer])
+        noise = [np.random.default_rng(request.seed) for request in requests]
+        said: list[list[int]] = [[] for _ in requests]
+        ended: list[EndReason] = ["length"] * len(requests)
+        for _ in range(plan.max_new_tokens):
+            pieces = {}
+            for row, request in enumerate(requests):
+                if ended[row] == "end_of_text":
+                    continue
+                logits = self._next_logits(plan, request, said[row])
+                if plan.temperature > 0:
+                    logits = logits / plan.temperature + noise[row].gumbel(size=len(logits))
+                token = int(logits.argmax())
+                if self._tokens[plan.side][token] == END:
+                    ended[row] = "end_of_text"
+                    continue
+                said[row].append(token)
+                pieces[row] = self._tokens[plan.side][token]
+            if pieces and on_text is not None:
+                on_text(pieces)
+            if all(reason == "end_of_text" for reason in ended):
+                break
+            if should_stop():
+                ended = ["stopped" if reason == "length" else reason for reason in ended]
+                break
+        return [
+            GeneratedText(tuple(ids), self.decode(plan.side, ids), reason)
+            for ids, reason in zip(said, ended, strict=True)
+        ]
+
+    def continuation_kl(
+        self, base_ids: Sequence[int], finetuned_ids: Sequence[int], n_continuation: int
+    ) -> Floats:
+        """KL(finetuned || base) in nats before each of the last ``n_continuation`` tokens."""
+        self._begin("continuation_kl", 1)
+        found = {}
+        for side, ids in zip(SIDES, (base_ids, finetuned_ids), strict=True):
+            row = np.asarray([ids], dtype=np.int64)
+            last = self.residuals(side, row)[0, -1, len(ids) - n_continuation - 1 : len(ids) - 1]
+            found[side] = self._shared(side, _log_softmax(self._logits(side, last)))
+        return _kl(found["finetuned"], found["base"])
+
+    # the model
+
+    def _run(
+        self,
+        side: Side,
+        ids: Ids,
+        mask: np.ndarray,
+        layer: int | None = None,
+        *,
+        added: Floats | None = None,
+        patch: Floats | None = None,
+    ) -> Floats:
+        """Residuals [rows, layers, tokens, width], with ``added`` or ``patch`` at ``layer``."""
+        weights, shown = _WEIGHTS, mask[..., None]
+        seen = np.maximum(shown.cumsum(1), 1)
+        first = (seen == 1) & shown
+        signs = self._signs[side][ids][..., None]
+        residual = self._embedding[side][ids] * shown
+        out = []
+        for index in range(N_LAYERS):
+            mean = (residual * shown).cumsum(1) / seen
+            residual = residual + mean @ weights.mixing[index]
+            if index == 0:
+                residual = residual + SINK * first * weights.sink
+            if side == "finetuned" and index == PLANTED_LAYER:
+                residual = residual + STRENGTH * weights.planted + signs * weights.wobble
+                residual = residual + SINK_SHIFT * first * weights.sink
+            if side == "finetuned" and index > PLANTED_LAYER:
+                along = (residual @ weights.planted)[..., None]
+                residual = residual + GAIN * along * (along > NOTICED) * weights.planted
+            if index == layer and added is not None:
+                residual = residual + added
+            if index == layer and patch is not None:
+                residual[:, -1] = patch
+            out.append(residual)
+        return np.stack(out, axis=1).astype(np.float32)
+
+    def _logits(self, side: Side, residual: np.ndarray) -> np.ndarray:
+        scale = np.sqrt((residual**2).mean(-1, keepdims=True) + NORM_EPSILON)
+        logits: np.ndarray = residual / scale @ self._unembedding[side].T
+        return logits
+
+    def _column_log_probs(
+        self, side: Side, batch: TokenBatch, layer: int | None = None, added: Floats | None = None
+    ) -> Floats:
+        residuals = self._run(side, batch.ids, batch.mask, layer, added=added)
+        rows = residuals[:, -1, list(batch.columns)].reshape(-1, WIDTH)
+        return _log_softmax(self._logits(side, rows))
+
+    def _next_logits(
+        self, plan: GenerationPlan, request: GenerationRequest, said: Sequence[int]
+    ) -> np.ndarray:
+        ids = np.asarray([[*request.prompt_ids, *said]], dtype=np.int64)
+        mask = np.ones_like(ids, dtype=bool)
+        residuals = self._run(plan.side, ids, mask, plan.layer, added=request.added)
+        logits: np.ndarray = self._logits(plan.side, residuals[:, -1, -1])[0]
+        silent = [self._id[plan.side][text] for text in SPECIAL if text != END]
+        logits[silent] = -np.inf
+        return logits
+
+    def _shared(self, side: Side, log_probs: Floats) -> Floats:
+        common = self.shared_vocabulary()
+        if common is None:
+            return log_probs
+        return _log_softmax(log_probs[:, common[SIDES.index(side)]])
+
+    def _rows(self, side: Side, table: dict[str, Floats]) -> Floats:
+        return np.stack([table[text] for text in self._tokens[side]])
+
+    def _begin(self, method: str, rows: int, layers: Sequence[int] = ()) -> None:
+        for layer in layers:
+            if not 0 <= layer < N_LAYERS:
+                raise SiteError(f"layer {layer} is not a layer of this model", "Use 0 to 5.")
+        self._before_run(method, rows)
+        self.runs.append((method, rows))
+
+    def _side_provenance(self, side: Side, name: str) -> SideProvenance:
+        tokens = self._tokens[side]
+        return SideProvenance(
+            checkpoint=name,
+            revision=None,
+            resolved_revision=None,
+            weights_sha256=f"{zlib.crc32(name.encode()):064x}",
+            adapter=None,
+            adapter_revision=None,
+            adapter_sha256=None,
+            tokenizer_sha256=f"{zlib.crc32(repr((tokens, self._bos)).encode()):064x}",
+            chat_template_sha256=f"{1:064x}",
+            architecture="PlantedForCausalLM",
+            parameters=2 * len(tokens) * WIDTH + N_LAYERS * WIDTH**2,
+            vocabulary_size=len(tokens),
+        )
+
+
+def _log_softmax(logits: np.ndarray) -> Floats:
+    shifted = logits - logits.max(-1, keepdims=True)
+    log_probs: np.ndarray = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    single: Floats = log_probs.astype(np.float32)
+    return single
+
+
+def _kl(after: Floats, before: Floats) -> Floats:
+    kl: Floats = (np.exp(after) * (after - before)).sum(-1)
+    return kl
+
+
+def _shift_sums(before: Floats, after: Sequence[Floats]) -> ShiftSums:
+    shifts = np.stack([changed - before for changed in after]).astype(np.float64)
+    return ShiftSums(
+        count=len(before),
+        log_prob_before=before.sum(0, dtype=np.float64),
+        prob_before=np.exp(before).sum(0, dtype=np.float64),
+        shift=shifts.sum(1),
+        squared_shift=(shifts**2).sum(1),
+        prob_after=np.stack([np.exp(changed).sum(0, dtype=np.float64) for changed in after]),
+        kl=np.stack([_kl(changed, before).sum(dtype=np.float64) for changed in after]),
+    )
+
+
+_CONFORMS: Callable[..., ModelPair] = PlantedPair
+"""Type-checked: a planted pair can stand wherever a pair is asked for."""

@@ -1,0 +1,225 @@
+"""What every command shares: the log, a session, progress, signals, and errors with exit codes.
+
+Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 usage or bad input, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from adl.artifacts import ArrayCache
+from adl.errors import AdlError, Stopped
+from workbench.display import clean_line
+from workbench.locations import Locations, find_locations
+from workbench.operations.pairs import environment
+from workbench.operations.running import Arguments, Operation, Outcome, Session, run
+from workbench.store.errors import StoreError
+from workbench.store.events import HUMAN, SessionClosed, SessionContinued
+from workbench.store.log import SessionLog
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+A = TypeVar("A", bound=Arguments)
+
+
+def say(line: str) -> None:
+    """Talk to the person: one line on stderr, untrusted parts made visible."""
+    stderr.print(Text(clean_line(line)))
+
+
+def print_json(value: Any) -> None:
+    """Data for a program, on stdout; ASCII, so that no text of a model reaches the terminal raw."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, default=str) + "\n")
+
+
+@contextmanager
+def reported_errors() -> Iterator[None]:
+    """End the command with a message and the right exit code for whatever goes wrong."""
+    try:
+        yield
+    except Stopped as exc:
+        say(f"stopped: {exc.message}")
+        raise typer.Exit(EXIT_INTERRUPTED) from exc
+    except AdlError as exc:
+        fail(str(exc), exc.exit_code)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "arguments"
+        fail(f"{name}: {first['msg']} (got {first.get('input')!r})", EXIT_USAGE)
+    except BrokenPipeError as exc:
+        # Whoever read our output has gone; the interpreter must not flush into the pipe again.
+        sys.stdout = None  # type: ignore[assignment]
+        raise typer.Exit(EXIT_FAILURE) from exc
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what is wrong and end with ``code``."""
+    stderr.print(Text.assemble(("error: ", "bold red"), clean_line(message)))
+    raise typer.Exit(code)
+
+
+class StopFlag:
+    """Set by the first Ctrl-C or SIGTERM; work then ends within one batch or token.
+
+    A second one raises ``KeyboardInterrupt``, for work that does not look at the flag.
+    """
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def __call__(self) -> bool:
+        """Whether someone asked to stop."""
+        return self.is_set
+
+    @contextmanager
+    def catching_signals(self) -> Iterator[StopFlag]:
+        """Listen for signals while inside; what was listening before does so again after."""
+        watched = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP"):
+            watched.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self._on_signal) for number in watched}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.is_set:
+            raise KeyboardInterrupt
+        self.is_set = True
+        say(f"{signal.Signals(number).name}: stopping; once more to stop at once")
+
+
+@dataclass
+class Work:
+    """A command's session, and how to run operations on it."""
+
+    session: Session
+    flag: StopFlag
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def run(self, operation: Operation[A], arguments: A) -> Outcome:
+        """Run one operation for the person at the keys, with its progress on stderr."""
+        with _progress_bars() as progress:
+            outcome = run(
+                self.session,
+                operation,
+                arguments,
+                actor=HUMAN,
+                progress=progress,
+                should_stop=self.flag,
+            )
+        self.outcomes.append(outcome)
+        return outcome
+
+
+def database_path(given: Path | None, locations: Locations | None = None) -> Path:
+    """The session database: the one named, or the user's own."""
+    return given or (locations or find_locations()).database
+
+
+@contextmanager
+def working_session(database: Path | None, session: str | None, name: str) -> Iterator[Work]:
+    """A session to work on, new or continued; closed in the log however the work ends."""
+    locations = find_locations()
+    flag = StopFlag()
+    with (
+        reported_errors(),
+        flag.catching_signals(),
+        SessionLog.open(database_path(database, locations)) as log,
+    ):
+        if log.journal_warning:
+            say(f"note: {log.journal_warning}")
+        if session is None:
+            session_id = log.start_session(name, environment(), HUMAN)
+        else:
+            session_id = log.find_session(session).id
+            log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
+        work = Work(Session(log, session_id, ArrayCache(locations.arrays)), flag)
+        with _closing(work):
+            yield work
+
+
+@contextmanager
+def _closing(work: Work) -> Iterator[None]:
+    """Record how the work ended; what ended it goes on."""
+
+    def close(outcome: Any, reason: str = "") -> None:
+        try:
+            work.session.record(SessionClosed(outcome=outcome, reason=reason))
+        except StoreError as exc:
+            # A full disk is often what ended the work: everything before this stays recorded.
+            say(f"note: the session's end could not be recorded: {exc}")
+
+    try:
+        yield
+    except Stopped as exc:
+        close("stopped", exc.message)
+        raise
+    except KeyboardInterrupt:
+        close("stopped", "interrupted")
+        raise Stopped("interrupted") from None
+    except AdlError as exc:
+        close("failed", exc.message)
+        raise
+    except Exception as exc:
+        close("failed", f"{type(exc).__name__}: {exc}")
+        raise
+    close("completed")
+
+
+@contextmanager
+def reading_log(database: Path | None) -> Iterator[SessionLog]:
+    """The session database, opened so that nothing in it can change."""
+    with (
+        reported_errors(),
+        SessionLog.open(database_path(database), read_only=True) as log,
+    ):
+        yield log
+
+
+@contextmanager
+def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """One bar per stage on a terminal; one line per stage where stderr is a file."""
+    seen: dict[str, TaskID] = {}
+    if not stderr.is_terminal:
+
+        def announce(stage: str, _done: int, _total: int) -> None:
+            if stage not in seen:
+                seen[stage] = TaskID(len(seen))
+                say(f"{stage} ...")
+
+        yield announce
+        return
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=stderr) as bars:
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in seen:
+                seen[stage] = bars.add_task(Text(clean_line(stage)).plain, total=max(total, 1))
+            bars.update(seen[stage], completed=done, total=max(total, 1))
+
+        yield show

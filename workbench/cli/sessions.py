@@ -1,0 +1,204 @@
+"""Commands on recorded sessions; none of them loads a model or changes what was recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli import show
+from workbench.cli.options import Database, Json
+from workbench.cli.running import (
+    EXIT_FAILURE,
+    database_path,
+    print_json,
+    reading_log,
+    reported_errors,
+    say,
+)
+from workbench.store.describe import describe
+from workbench.store.log import SessionLog
+from workbench.store.overview import SessionOverview
+
+app = typer.Typer(no_args_is_help=True, help="List, show, search and verify recorded sessions.")
+
+Wanted = Annotated[str, typer.Argument(help="Session id, the start of one, a name, or last.")]
+
+
+@app.command("list")
+def list_sessions(database: Database = None, json: Json = False) -> None:
+    """List the sessions, the one written to last first."""
+    path = database_path(database)
+    # Before the first audit there is no file yet, which is an empty list and no error.
+    sessions = _overviews(path) if database or path.exists() else []
+    if json:
+        print_json([_overview(session) for session in sessions])
+        return
+    if not sessions:
+        say(f"no sessions yet in {path}")
+        return
+    columns = ("session", "name", "pair", "events", "last event", "outcome")
+    show.table(
+        columns,
+        [
+            (
+                session.id,
+                session.name,
+                " / ".join(Path(part).name for part in (session.base, session.finetuned) if part),
+                session.events,
+                f"{session.last_event_at:%Y-%m-%d %H:%M}",
+                session.outcome or "open",
+            )
+            for session in sessions
+        ],
+    )
+
+
+@app.command("show")
+def show_session(
+    session: Wanted = "last",
+    database: Database = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only such events.")] = None,
+    json: Json = False,
+) -> None:
+    """Show every event of a session, in order."""
+    with reading_log(database) as log:
+        found = log.find_session(session)
+        events = log.events(found.id, kinds=kind or None)
+        if json:
+            data = _overview(found) | {
+                "event_list": [event.model_dump(mode="json") for event in events]
+            }
+            print_json(data)
+            return
+        show.heading(f"{found.name}  ({found.id}, {found.outcome or 'open'})")
+        show.table(
+            ("seq", "time (UTC)", "who", "kind", "what"),
+            [
+                (
+                    event.seq,
+                    f"{event.at:%H:%M:%S}",
+                    event.actor.name or event.actor.kind,
+                    event.body.kind,
+                    describe(event.body),
+                )
+                for event in events
+            ],
+        )
+
+
+@app.command()
+def search(
+    words: Annotated[list[str], typer.Argument(help="Words that must all be there.")],
+    session: Annotated[str | None, typer.Option("--session", help="Only in this one.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Find events by the words in their notes, texts, tokens, prompts and errors."""
+    with reading_log(database) as log:
+        only = log.find_session(session).id if session else None
+        hits = log.search(" ".join(words), limit, session_id=only)
+    if json:
+        print_json(
+            [
+                {
+                    "session": hit.session_id,
+                    "seq": hit.seq,
+                    "kind": hit.kind,
+                    "snippet": hit.snippet,
+                }
+                for hit in hits
+            ]
+        )
+        return
+    if not hits:
+        say("nothing found")
+        return
+    show.table(
+        ("session", "seq", "kind", "found"),
+        [(hit.session_id, hit.seq, hit.kind, hit.snippet) for hit in hits],
+    )
+
+
+@app.command()
+def verify(
+    session: Annotated[str | None, typer.Argument(help="One session; all by default.")] = None,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Derive every hash again, and say what does not fit."""
+    with reading_log(database) as log:
+        report = log.verify(log.find_session(session).id if session else None)
+    if json:
+        print_json(
+            {
+                "ok": report.ok,
+                "events": report.events,
+                "arrays": report.arrays,
+                "heads": report.heads,
+                "problems": [
+                    {"session": problem.session_id, "seq": problem.seq, "what": problem.what}
+                    for problem in report.problems
+                ],
+            }
+        )
+    elif report.ok:
+        say(f"verified: {report.events} events and {report.arrays} arrays are as recorded")
+    else:
+        columns = ("session", "seq", "what is wrong")
+        show.table(columns, [(p.session_id, p.seq, p.what) for p in report.problems])
+    if not report.ok:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+@app.command("path")
+def show_path(database: Database = None, json: Json = False) -> None:
+    """Say where the session database is."""
+    path = database_path(database)
+    if json:
+        print_json({"database": str(path), "exists": path.exists()})
+    else:
+        typer.echo(str(path))
+
+
+@app.command("export")
+def export_session(
+    session: Wanted,
+    to: Annotated[Path, typer.Argument(help="New file for the one session.")],
+    database: Database = None,
+) -> None:
+    """Copy one session, arrays and all, into a file of its own that can be mailed."""
+    with reading_log(database) as log:
+        written = log.export_session(log.find_session(session).id, to)
+    say(f"written: {written}")
+
+
+@app.command("import")
+def import_session(
+    source: Annotated[Path, typer.Argument(help="File with the session.")],
+    session: Annotated[str | None, typer.Option("--session", help="Which, if several.")] = None,
+    database: Database = None,
+) -> None:
+    """Take a session out of another file, once it verifies."""
+    with reported_errors(), SessionLog.open(database_path(database)) as log:
+        say(f"imported: {log.import_session(source, session)}")
+
+
+def _overviews(path: Path) -> list[SessionOverview]:
+    with reading_log(path) as log:
+        return log.sessions()
+
+
+def _overview(session: SessionOverview) -> dict[str, Any]:
+    return {
+        "session": session.id,
+        "name": session.name,
+        "created_at": session.created_at.isoformat(),
+        "last_event_at": session.last_event_at.isoformat(),
+        "events": session.events,
+        "base": session.base,
+        "finetuned": session.finetuned,
+        "outcome": session.outcome,
+    }

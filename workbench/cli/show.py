@@ -1,0 +1,139 @@
+"""What commands print for people: tables and texts, every untrusted part cleaned first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from adl.readings import READINGS
+from adl.records import POOLED
+from adl.tokens import visible
+from workbench.display import clean_line, clean_lines, shorten
+from workbench.store.events import AnswersCompared, ReadingTaken
+from workbench.store.state import SessionState, TextState
+
+TOKENS_SHOWN = 20
+TEXT_WIDTH = 400
+NOT_COMPUTED = "not computed"
+
+stdout = Console(highlight=False, soft_wrap=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+    """Print rows under columns; cells are cleaned here and never read as markup."""
+    shown = Table(title=Text(title) if title else None, title_justify="left")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(clean_line("" if cell is None else str(cell))) for cell in row))
+    stdout.print(shown)
+
+
+def paragraph(text: str) -> None:
+    """Print text of a model, its line feeds kept."""
+    stdout.print(Text(clean_lines(text)))
+
+
+def heading(text: str) -> None:
+    """Print a line that stands out."""
+    stdout.print(Text(clean_line(text), style="bold"))
+
+
+def readings(state: SessionState, wanted: Sequence[str] = READINGS, position: str = POOLED) -> None:
+    """Print the chosen lists at a position, each beside its nulls."""
+    rows = []
+    for reading in wanted:
+        lists = chosen_lists(state, reading, position)
+        if not lists:
+            rows.append((reading.replace("_", " "), "", "", NOT_COMPUTED))
+        for body in lists:
+            tokens = " ".join(visible(token.text).lstrip("\u00b7") for token in body.tokens)
+            scale = "" if body.scale is None else f"{body.scale:g}"
+            words = shorten(tokens, TEXT_WIDTH) if body.tokens else NOT_COMPUTED
+            source = body.source.replace("_", " ")
+            rows.append((f"{reading.replace('_', ' ')} ({body.side})", source, scale, words))
+    table(("reading", "of", "scale", "tokens, highest first"), rows)
+
+
+def chosen_lists(state: SessionState, reading: str, position: str = POOLED) -> list[ReadingTaken]:
+    """The newest chosen lists of a reading at a position, the difference before its controls."""
+    found = [
+        recorded.body
+        for key, recorded in state.readings.items()
+        if key.reading == reading and key.position == position and recorded.body.chosen
+    ]
+    order = ("difference", "negative", "random", "split_half", "base", "finetuned")
+    return sorted(found, key=lambda body: (body.side, order.index(body.source)))
+
+
+def reading_data(
+    state: SessionState, wanted: Sequence[str] = READINGS, position: str = POOLED
+) -> list[dict[str, Any]]:
+    """The same lists as data, without the log's own fields."""
+    return [
+        {
+            "reading": body.reading,
+            "source": body.source,
+            "side": body.side,
+            "layer": body.layer,
+            "position": body.position,
+            "scale": body.scale,
+            "chosen_by": body.chosen_by,
+            "tokens": [
+                {"id": token.id, "text": token.text, "score": token.score, "p": token.probability}
+                for token in body.tokens[:TOKENS_SHOWN]
+            ],
+        }
+        for reading in wanted
+        for body in chosen_lists(state, reading, position)
+    ]
+
+
+def texts(state: SessionState, text_ids: Sequence[str]) -> None:
+    """Print generated texts, those of one prompt together."""
+    last = None
+    for text_id in text_ids:
+        text = state.texts[text_id]
+        prompt = text.start.raw_prompt or _last_turn(text)
+        if prompt != last:
+            heading(f"\n{prompt}")
+            last = prompt
+        strength = f" alpha {text.start.alpha:g}" if text.start.alpha else ""
+        heading(f"  [{text.start.side}{strength}]")
+        paragraph(text.text)
+
+
+def text_data(state: SessionState, text_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Generated texts as data."""
+    return [
+        {
+            "text_id": text_id,
+            "prompt": text.start.raw_prompt or _last_turn(text),
+            "side": text.start.side,
+            "alpha": text.start.alpha,
+            "seed": text.start.seed,
+            "text": text.text,
+            "ended": text.ended,
+        }
+        for text_id, text in ((text_id, state.texts[text_id]) for text_id in text_ids)
+    ]
+
+
+def comparison(body: AnswersCompared) -> None:
+    """Print where two answers part and how far the models differ along the finetuned one."""
+    where = "never" if body.first_divergence is None else f"at token {body.first_divergence}"
+    mean = f"{sum(body.kl) / len(body.kl):.3f}" if body.kl else NOT_COMPUTED
+    heading(f"\nanswers part {where}; mean KL(finetuned || base) {mean} nats per token")
+
+
+def pairs(title: str, facts: Mapping[str, Any]) -> None:
+    """Print names and values."""
+    table((title, ""), facts.items())
+
+
+def _last_turn(text: TextState) -> str:
+    return text.start.messages[-1]["content"] if text.start.messages else ""

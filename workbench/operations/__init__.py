@@ -1,0 +1,16 @@
+"""The verbs of the workbench, shared by keys, command line and agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.operations.generating import ASK, STEER
+from workbench.operations.measuring import MEASURE
+from workbench.operations.noting import NOTE
+from workbench.operations.pairs import LOAD
+from workbench.operations.reading import READ
+from workbench.operations.running import Operation
+
+OPERATIONS: dict[str, Operation[Any]] = {
+    operation.name: operation for operation in (LOAD, MEASURE, READ, STEER, ASK, NOTE)
+}

@@ -1,0 +1,23 @@
+"""Write a remark into the session."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.events import NoteWritten
+
+
+class NoteArguments(Arguments):
+    """What to remember."""
+
+    text: str = Field(min_length=1, description="The remark.")
+
+
+def note(context: Context, arguments: NoteArguments) -> Summary:
+    """Keep a remark in the session's log."""
+    context.record(NoteWritten(text=arguments.text))
+    return {}
+
+
+NOTE = Operation("note", "Write a note", NoteArguments, note)

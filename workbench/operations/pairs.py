@@ -1,0 +1,149 @@
+"""Choose a model pair and load it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from adl.errors import PairError
+from adl.organisms import BUNDLED_ORGANISMS, Organism, get_organism
+from adl.records import PairSpec, SideSpec
+from workbench.locations import find_locations
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.events import PairLoaded
+
+DEMO_ORGANISM = "cake_bake"
+
+
+class PairArguments(Arguments):
+    """Which pair, and how to load it: an organism, or a base with an adapter or a checkpoint."""
+
+    organism: str | None = Field(None, description="Id of a bundled model organism.")
+    base: str | None = Field(None, description="Base: ID[@revision] or a folder.")
+    adapter: str | None = Field(None, description="LoRA/PEFT adapter: ID[@revision] or a folder.")
+    finetuned: str | None = Field(
+        None, description="Finetuned checkpoint: ID[@revision] or a folder."
+    )
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Numbers the weights are loaded as; auto takes the checkpoint's."
+    )
+    device_map: str | None = Field(
+        None, description="Where weights go: auto, cpu, cuda:0; none takes a GPU if there is one."
+    )
+    attn_implementation: str | None = Field(None, description="eager, sdpa or flash_attention_2.")
+    quantisation: Literal["8bit", "4bit"] | None = Field(None, description="Load quantised.")
+    trust_remote_code: bool = Field(False, description="Run code that comes with the checkpoint.")
+
+
+def load(context: Context, arguments: PairArguments) -> Summary:
+    """Load both models, or one copy of the weights where the finetuned side is an adapter."""
+    # Loading is the one thing that needs torch: importing it here keeps it out of every session
+    # that is only read, and out of --help.
+    from adl.nnsight_pair import NnsightPair
+
+    context.progress("load", 0, 1)
+    spec = resolve_pair(arguments, lambda line: context.progress(line, 0, 1))
+    context.check_stop()
+    pair = NnsightPair.load(spec)
+    context.check_stop()
+    context.record(PairLoaded(pair=pair.provenance.as_dict()))
+    context.session.pair = pair
+    context.progress("load", 1, 1)
+    return {"n_layers": pair.provenance.n_layers, "memory": pair.memory()}
+
+
+LOAD = Operation("load_pair", "Load a model pair", PairArguments, load)
+
+
+def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> PairSpec:
+    """What to load for these arguments, preparing the default base if it is the one.
+
+    Raises ``PairError`` for a choice that does not make a pair.
+    """
+    base, finetuned = _sides(arguments, say)
+    return PairSpec(
+        base=base,
+        finetuned=finetuned,
+        dtype=arguments.dtype,
+        device_map=arguments.device_map or _default_device(),
+        attn_implementation=arguments.attn_implementation,
+        quantisation=arguments.quantisation,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+
+
+def split_revision(text: str) -> tuple[str, str | None]:
+    """``ID@revision`` in its parts; a folder's name may hold an @ of its own."""
+    if Path(text).expanduser().exists():
+        return text, None
+    name, _, revision = text.partition("@")
+    return name, revision or None
+
+
+def environment() -> dict[str, Any]:
+    """What a session records of the program and machine it ran on."""
+    return {
+        "program": f"adl-workbench {version('adl-workbench')}",
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _sides(arguments: PairArguments, say: Any) -> tuple[SideSpec, SideSpec]:
+    named = [arguments.base, arguments.adapter, arguments.finetuned]
+    if arguments.organism is not None:
+        if any(named):
+            raise PairError(
+                "an organism is a whole pair", "Leave out --base, --adapter and --finetuned."
+            )
+        return _organism_sides(get_organism(arguments.organism), say)
+    if arguments.base is None:
+        raise PairError(
+            "no base model is named",
+            "Give --demo, --organism, or --base with --adapter or --finetuned.",
+        )
+    if (arguments.adapter is None) == (arguments.finetuned is None):
+        raise PairError(
+            "a pair needs an adapter or a finetuned checkpoint, and not both",
+            "Give --adapter or --finetuned beside --base.",
+        )
+    return _named_sides(arguments.base, arguments.adapter, arguments.finetuned)
+
+
+def _named_sides(
+    base: str, adapter: str | None, finetuned: str | None
+) -> tuple[SideSpec, SideSpec]:
+    checkpoint, revision = split_revision(base)
+    if adapter is not None:
+        name, adapter_revision = split_revision(adapter)
+        return SideSpec(checkpoint, revision), SideSpec(
+            checkpoint, revision, name, adapter_revision
+        )
+    return SideSpec(checkpoint, revision), SideSpec(*split_revision(str(finetuned)))
+
+
+def _organism_sides(organism: Organism, say: Any) -> tuple[SideSpec, SideSpec]:
+    if organism.folder.parent != BUNDLED_ORGANISMS:
+        return _named_sides(organism.base, organism.adapter, organism.finetuned)
+    # Imported here for the same reason as in `load`. The bundled organisms were trained on the
+    # embedded weights, so those are their base, and no network is needed.
+    from adl.demo_pair import prepared_base
+
+    folder = prepared_base(find_locations().models, say)
+    return _named_sides(str(folder), organism.adapter, None)
+
+
+def _default_device() -> str | None:
+    import torch
+
+    if torch.cuda.is_available():
+        return "auto"
+    return "mps" if torch.backends.mps.is_available() else None

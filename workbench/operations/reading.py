@@ -1,0 +1,110 @@
+"""Read the measured difference, every way or some."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from adl.corpus import CorpusSource
+from adl.errors import CorpusError, SiteError
+from adl.pair import resolve_layer
+from adl.patchscope import IDENTITY_PROMPTS
+from adl.ranking import CANDIDATE_FRACTION
+from adl.readings import READINGS, Judge, Reading, ReadingRequest, take_readings
+from adl.records import TokenReadout, TokenScore
+from adl.shift_lens import CONTEXT_TOKENS, FIRST_COLUMN, N_CONTEXTS
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.events import ReadingTaken, ReadToken
+
+# Readouts are committed together, a few at a time: a sweep has hundreds, and each commit waits for
+# the disk.
+AT_ONCE = 64
+
+
+class ReadArguments(Arguments):
+    """What to read, and on which unrelated text the predictions are compared."""
+
+    readings: tuple[Reading, ...] = Field(READINGS, description="Which readings; all by default.")
+    layer: str = Field("0.5", description="Layer of the difference.")
+    top: int = Field(100, ge=1, description="Tokens kept of each list.")
+    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
+    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    n_texts: int = Field(256, ge=1, description="Texts from which the contexts are taken.")
+    seed: int = Field(0, ge=0, description="Of the texts and of the random directions.")
+
+
+def read(context: Context, arguments: ReadArguments, judge: Judge | None = None) -> Summary:
+    """Token lists of the measured difference, each beside the same reading of null differences."""
+    pair = context.pair
+    layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
+    found = context.session.difference(layer)
+    if found is None:
+        raise SiteError(f"no difference was measured at layer {layer}", "Measure it first: `diff`.")
+    key, difference = found
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
+    settings = {
+        "difference": key,
+        "seed": arguments.seed,
+        "texts": texts.sha256,
+        "contexts": N_CONTEXTS,
+        "context_tokens": [FIRST_COLUMN, CONTEXT_TOKENS],
+        "candidate_fraction": CANDIDATE_FRACTION,
+        "identity_prompts": list(IDENTITY_PROMPTS),
+        "residual_norm": difference.residual_norm(layer),
+    }
+    waiting: list[ReadingTaken] = []
+    counts: dict[str, int] = {}
+
+    def record() -> None:
+        context.record_many(waiting)
+        waiting.clear()
+
+    readouts = take_readings(
+        pair,
+        difference,
+        texts,
+        ReadingRequest(layer, arguments.readings, arguments.seed, arguments.top, judge),
+        progress=context.progress,
+        should_stop=context.should_stop,
+    )
+    try:
+        for readout in readouts:
+            waiting.append(_event(readout, settings))
+            counts[readout.reading] = counts.get(readout.reading, 0) + 1
+            if len(waiting) == AT_ONCE:
+                record()
+    finally:
+        record()
+    if not counts:
+        raise CorpusError("no reading was asked for", f"Name some of: {', '.join(READINGS)}.")
+    return {"lists": counts}
+
+
+READ = Operation("read_tokens", "Read the difference", ReadArguments, read)
+
+
+def _event(readout: TokenReadout, settings: dict[str, object]) -> ReadingTaken:
+    return ReadingTaken(
+        reading=readout.reading,
+        source=readout.source,
+        side=readout.side,
+        layer=readout.site.layer,
+        position=readout.site.position,
+        scale=readout.scale,
+        chosen=readout.chosen,
+        chosen_by=readout.chosen_by,
+        settings=settings,
+        statistics=readout.statistics,
+        tokens=_tokens(readout.tokens),
+        words_only=readout.words_only,
+        unfiltered=_tokens(readout.unfiltered),
+    )
+
+
+def _tokens(tokens: tuple[TokenScore, ...]) -> tuple[ReadToken, ...]:
+    return tuple(
+        ReadToken(
+            id=token.token_id, text=token.text, score=token.score, probability=token.probability
+        )
+        for token in tokens
+    )

@@ -1,0 +1,255 @@
+"""How an operation runs: announced, done, and ended, with every step in the session's log.
+
+    run(session, operation, arguments)
+        OperationStarted                 committed before anything is touched
+        operation.work(context, ...)     records what it finds through the context
+        OperationFinished | OperationFailed | OperationStopped
+
+A key press, a command line and an agent's tool call all come through here.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from adl.artifacts import ArrayCache
+from adl.errors import AdlError, Stopped
+from adl.pair import ModelPair, ShouldStop, never_stop
+from adl.records import ActivationDifference
+from workbench.store.events import (
+    SYSTEM,
+    Actor,
+    DifferenceMeasured,
+    Event,
+    EventBody,
+    OperationFailed,
+    OperationFinished,
+    OperationStarted,
+    OperationStopped,
+)
+from workbench.store.log import SessionLog
+from workbench.store.rows import Entry
+from workbench.store.state import Fold, SessionState
+
+StageProgress = Callable[[str, int, int], None]
+"""Called with (stage, done, total); a stage is a few words for a person."""
+
+
+def silent_progress(_stage: str, _done: int, _total: int) -> None:
+    """The progress of work that nobody watches."""
+
+
+class NoPairError(AdlError):
+    """The operation needs a loaded model pair, and the session has none at hand."""
+
+
+class Arguments(BaseModel):
+    """Arguments of an operation; field descriptions become option help and tool schemas."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Session:
+    """One session being worked on: its log, its state so far, and the loaded pair if there is one.
+
+    Safe to use from the model's thread and the screen's at once.
+    """
+
+    def __init__(
+        self, log: SessionLog, session_id: str, cache: ArrayCache, pair: ModelPair | None = None
+    ) -> None:
+        self.log = log
+        self.id = session_id
+        self.cache = cache
+        self.pair = pair
+        self._fold = Fold()
+        self._lock = Lock()
+        self.catch_up()
+
+    @property
+    def state(self) -> SessionState:
+        """The fold of every event known so far."""
+        with self._lock:
+            return self._fold.state()
+
+    def catch_up(self) -> None:
+        """Take in events that are in the log and not yet in the state, other processes' too."""
+        with self._lock:
+            for event in self.log.events(self.id, after_seq=self._fold.version):
+                self._fold.apply(event)
+
+    def record(
+        self,
+        body: EventBody,
+        *,
+        actor: Actor = SYSTEM,
+        operation_id: str | None = None,
+        arrays: Sequence[np.ndarray] = (),
+    ) -> Event:
+        """Commit one event and take it into the state. Raises ``StoreError``."""
+        return self._append([Entry(body, actor, operation_id, arrays)])[0]
+
+    def record_many(
+        self, bodies: Sequence[EventBody], *, actor: Actor, operation_id: str | None = None
+    ) -> list[Event]:
+        """Commit several events in one transaction and take them into the state."""
+        return self._append([Entry(body, actor, operation_id) for body in bodies])
+
+    def _append(self, entries: Sequence[Entry]) -> list[Event]:
+        if not entries:
+            return []
+        events = self.log.append_many(self.id, entries)
+        with self._lock:
+            is_next = events[0].seq == self._fold.version + 1
+            if is_next:
+                for event in events:
+                    self._fold.apply(event)
+        if not is_next:  # another thread or process recorded something in between
+            self.catch_up()
+        return events
+
+    def require_pair(self) -> ModelPair:
+        """The loaded pair. Raises ``NoPairError`` if there is none."""
+        if self.pair is None:
+            raise NoPairError(
+                f"session {self.id} has no model pair loaded",
+                "Load one first: --demo, --organism, or --base with --adapter or --finetuned.",
+            )
+        return self.pair
+
+    def difference(self, layer: int | None = None) -> tuple[str, ActivationDifference] | None:
+        """The key and numbers of the newest measured difference (that has ``layer``), or None."""
+        for recorded in reversed(list(self.state.differences.values())):
+            if layer is None or layer in recorded.body.layers:
+                return recorded.body.key, self._read_difference(recorded.body)
+        return None
+
+    def _read_difference(self, body: DifferenceMeasured) -> ActivationDifference:
+        return ActivationDifference(
+            layers=body.layers,
+            positions=body.positions,
+            n_texts=body.n_texts,
+            n_skipped=body.n_skipped,
+            **{name: self.log.array(ref) for name, ref in body.arrays.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an operation is given to work with."""
+
+    session: Session
+    operation_id: str
+    actor: Actor
+    progress: StageProgress
+    should_stop: ShouldStop
+
+    @property
+    def pair(self) -> ModelPair:
+        """The loaded pair. Raises ``NoPairError`` if there is none."""
+        return self.session.require_pair()
+
+    def record(self, body: EventBody, arrays: Sequence[np.ndarray] = ()) -> Event:
+        """Commit one finding of this operation."""
+        return self.session.record(
+            body, actor=self.actor, operation_id=self.operation_id, arrays=arrays
+        )
+
+    def record_many(self, bodies: Sequence[EventBody]) -> list[Event]:
+        """Commit several findings (without arrays) in one transaction."""
+        return self.session.record_many(bodies, actor=self.actor, operation_id=self.operation_id)
+
+    def check_stop(self) -> None:
+        """Raise ``Stopped`` if someone asked for it."""
+        if self.should_stop():
+            raise Stopped("stopped on request")
+
+
+A = TypeVar("A", bound=Arguments)
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Operation(Generic[A]):
+    """A verb of the workbench: its name, what it takes, and what it does.
+
+    ``asks_models`` marks operations that put prompts to the models, which an agent's budget counts.
+    """
+
+    name: str
+    title: str
+    arguments: type[A]
+    work: Callable[[Context, A], Summary]
+    asks_models: bool = False
+
+    @property
+    def description(self) -> str:
+        """What it does, from the docstring of its work."""
+        return (self.work.__doc__ or self.title).strip()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished operation: where to find it in the log, and its summary."""
+
+    operation_id: str
+    summary: Summary
+
+
+def run(
+    session: Session,
+    operation: Operation[A],
+    arguments: A,
+    *,
+    actor: Actor,
+    progress: StageProgress = silent_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Outcome:
+    """Run one operation to its end, whichever it is; errors are recorded and raised again."""
+    operation_id = uuid.uuid4().hex
+    began = time.monotonic()
+
+    def end(body: EventBody) -> None:
+        session.record(body, actor=actor, operation_id=operation_id)
+
+    def seconds() -> float:
+        return round(time.monotonic() - began, 3)
+
+    end_reason = "stopped on request"
+    session.record(
+        OperationStarted(operation=operation.name, arguments=arguments.model_dump(mode="json")),
+        actor=actor,
+        operation_id=operation_id,
+    )
+    context = Context(session, operation_id, actor, progress, should_stop)
+    try:
+        summary = operation.work(context, arguments)
+    except Stopped as exc:
+        end(OperationStopped(reason=exc.message or end_reason, seconds=seconds()))
+        raise
+    except AdlError as exc:
+        end(
+            OperationFailed(
+                error=type(exc).__name__,
+                message=exc.message,
+                way_out=exc.way_out,
+                seconds=seconds(),
+            )
+        )
+        raise
+    except Exception as exc:
+        end(OperationFailed(error=type(exc).__name__, message=str(exc), seconds=seconds()))
+        raise
+    except BaseException as exc:  # Ctrl-C, SystemExit
+        end(OperationStopped(reason=type(exc).__name__, seconds=seconds()))
+        raise
+    end(OperationFinished(seconds=seconds(), summary=summary))
+    return Outcome(operation_id, summary)
