@@ -6,8 +6,11 @@ from __future__ import annotations
 class AdlError(Exception):
     """An error to show to a person: what is wrong (``message``) and what to do about it (``way_out``).
 
-    ``str()`` gives both as one line of prose. Other exceptions are bugs.
+    ``str()`` gives both as one line of prose. Other exceptions are bugs. ``exit_code`` is what a
+    command ends with: 2 where what was asked for is wrong, 1 where the world is in the way.
     """
+
+    exit_code = 2
 
     def __init__(self, message: str, way_out: str = "") -> None:
         super().__init__(message, way_out)

@@ -155,7 +155,7 @@ def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide
         module = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=DTYPES[spec.dtype],
-            device_map=spec.device_map,
+            device_map=spec.device_map or _default_device(),
             attn_implementation=spec.attn_implementation,
             quantization_config=_quantisation(spec),
             trust_remote_code=spec.trust_remote_code,
@@ -430,6 +430,13 @@ def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
         return None
     text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _default_device() -> str | None:
+    """All accelerators if there are any; None leaves the weights on the CPU."""
+    if torch.cuda.is_available():
+        return "auto"
+    return "mps" if torch.backends.mps.is_available() else None
 
 
 def _devices(*modules: PreTrainedModel) -> tuple[str, ...]:

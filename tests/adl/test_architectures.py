@@ -228,7 +228,7 @@ def test_a_sample_depends_on_its_seed_alone(case):
 
 
 def test_an_adapter_switched_off_is_the_base(family):
-    name, folders = family
+    _, folders = family
     one_copy = NnsightPair.load(
         PairSpec(
             SideSpec(str(folders.base)),

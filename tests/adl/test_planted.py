@@ -13,8 +13,8 @@ from tests.adl.test_difference import TEXTS
 from tests.planted import DOMAIN, FILLER, TOKENS, WIDTH, PlantedPair, device_full_above
 
 
-def top(scores, n=len(DOMAIN)):
-    return [TOKENS[index] for index in np.argsort(-scores)[:n]]
+def top(scores):
+    return [TOKENS[index] for index in np.argsort(-scores)[: len(DOMAIN)]]
 
 
 def contexts(pair, rows=16):

@@ -85,7 +85,8 @@ def test_steering_brings_the_domain_up(planted, difference, side):
         names = [planted.token_texts(side)[i] for text in texts for i in text.token_ids]
         shares.append(np.mean([name in DOMAIN for name in names]))
     assert shares == sorted(shares)
-    assert shares[0] < 0.25 < 0.7 < shares[-1]
+    assert shares[0] < 0.25
+    assert shares[-1] > 0.7
 
 
 def test_row_seeds_are_valid_and_apart():

@@ -13,6 +13,7 @@ from workbench.cli.doctor import doctor
 app = typer.Typer(
     name="adl-workbench",
     no_args_is_help=True,
+    rich_markup_mode=None,  # "ID[@revision]" is text, not markup
     pretty_exceptions_show_locals=False,  # locals may hold keys and text of models
     context_settings={"help_option_names": ["-h", "--help"]},
 )

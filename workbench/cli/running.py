@@ -65,7 +65,7 @@ def reported_errors() -> Iterator[None]:
         fail(f"{name}: {first['msg']} (got {first.get('input')!r})", EXIT_USAGE)
     except BrokenPipeError as exc:
         # Whoever read our output has gone; the interpreter must not flush into the pipe again.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         raise typer.Exit(EXIT_FAILURE) from exc
 
 

@@ -98,12 +98,12 @@ def texts(state: SessionState, text_ids: Sequence[str]) -> None:
     last = None
     for text_id in text_ids:
         text = state.texts[text_id]
-        prompt = text.start.raw_prompt or _last_turn(text)
+        prompt = text.start.body.raw_prompt or _last_turn(text)
         if prompt != last:
             heading(f"\n{prompt}")
             last = prompt
-        strength = f" alpha {text.start.alpha:g}" if text.start.alpha else ""
-        heading(f"  [{text.start.side}{strength}]")
+        strength = f" alpha {text.start.body.alpha:g}" if text.start.body.alpha else ""
+        heading(f"  [{text.start.body.side}{strength}]")
         paragraph(text.text)
 
 
@@ -112,10 +112,10 @@ def text_data(state: SessionState, text_ids: Sequence[str]) -> list[dict[str, An
     return [
         {
             "text_id": text_id,
-            "prompt": text.start.raw_prompt or _last_turn(text),
-            "side": text.start.side,
-            "alpha": text.start.alpha,
-            "seed": text.start.seed,
+            "prompt": text.start.body.raw_prompt or _last_turn(text),
+            "side": text.start.body.side,
+            "alpha": text.start.body.alpha,
+            "seed": text.start.body.seed,
             "text": text.text,
             "ended": text.ended,
         }
@@ -136,4 +136,4 @@ def pairs(title: str, facts: Mapping[str, Any]) -> None:
 
 
 def _last_turn(text: TextState) -> str:
-    return text.start.messages[-1]["content"] if text.start.messages else ""
+    return text.start.body.messages[-1]["content"] if text.start.body.messages else ""

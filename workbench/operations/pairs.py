@@ -71,7 +71,7 @@ def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> Pai
         base=base,
         finetuned=finetuned,
         dtype=arguments.dtype,
-        device_map=arguments.device_map or _default_device(),
+        device_map=arguments.device_map,
         attn_implementation=arguments.attn_implementation,
         quantisation=arguments.quantisation,
         trust_remote_code=arguments.trust_remote_code,
@@ -139,11 +139,3 @@ def _organism_sides(organism: Organism, say: Any) -> tuple[SideSpec, SideSpec]:
 
     folder = prepared_base(find_locations().models, say)
     return _named_sides(str(folder), organism.adapter, None)
-
-
-def _default_device() -> str | None:
-    import torch
-
-    if torch.cuda.is_available():
-        return "auto"
-    return "mps" if torch.backends.mps.is_available() else None
