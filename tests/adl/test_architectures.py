@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adl.nnsight_pair import NnsightPair
+from adl.nnsight_pair import SOFTMAX_ROWS, NnsightPair
 from adl.records import SIDES, GenerationPlan, GenerationRequest, PairSpec, Side, SideSpec
 from adl.token_batches import TokenBatch
 from tests.plain_torch import PlainModel
@@ -135,6 +135,14 @@ def test_patching_is_a_hook_on_the_whole_prompt(case, side, layer):
         with case.plain[side].patching_last(layer, vector):
             truth = case.plain[side].log_probs(ids)[-1, : case.n_tokens]
         np.testing.assert_allclose(row, truth, **CLOSE)
+
+
+def test_patching_more_vectors_than_are_run_at_once(case):
+    ids, patches = case.ids(1, 11), vectors(2 * SOFTMAX_ROWS + 3)
+    found = case.pair.patched_log_probs("finetuned", ids, 1, patches)
+    for row in (0, SOFTMAX_ROWS, len(patches) - 1):
+        alone = case.pair.patched_log_probs("finetuned", ids, 1, patches[row : row + 1])
+        np.testing.assert_allclose(found[row], alone[0], **CLOSE)
 
 
 def test_patching_a_prompt_of_one_token(case):

@@ -158,12 +158,12 @@ def test_steered_texts_are_those_of_transformers(real_pair, plain, side):
     ]
     vector = rescale(np.random.default_rng(1).standard_normal(576), 15.0)
     requests = [GenerationRequest(ids, 0, added) for ids in chats for added in (None, vector)]
-    found = real_pair.generate(GenerationPlan(side, 14, 0.0, 10), requests)
+    found = real_pair.generate(GenerationPlan(side, 14, 0.0, 6), requests)
     ends = sorted(real_pair._ends[side])
     for request, text in zip(requests, found, strict=True):
         hook = plain.model.adding(14, vector) if request.added is not None else nullcontext()
         with hook:
-            expected = plain(side, "greedy", request.prompt_ids, 10, ends)
+            expected = plain(side, "greedy", request.prompt_ids, 6, ends)
         assert list(text.token_ids) == expected
 
 
@@ -242,7 +242,7 @@ class TestStreaming:
             for row, piece in new.items():
                 pieces[row] = pieces.get(row, "") + piece
 
-        plan = GenerationPlan("finetuned", 14, 1.0, 16)
+        plan = GenerationPlan("finetuned", 14, 1.0, 10)
         found = real_pair.generate(plan, self.requests(real_pair), on_text=listen)
         assert pieces == {row: text.text for row, text in enumerate(found) if text.text}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from adl.errors import AdlError, DeviceOutOfMemory, PairError, SiteError
+from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError, SiteError
 from adl.nnsight_loading import is_out_of_memory
 from adl.nnsight_pair import NnsightPair
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
@@ -32,7 +32,7 @@ def refused(base, finetuned=None, adapter=None, **options) -> AdlError:
     with pytest.raises(AdlError) as caught:
         NnsightPair.load(PairSpec(SideSpec(str(base)), side, **options))
     error = caught.value
-    assert type(error) is PairError
+    assert isinstance(error, PairError)
     assert error.way_out
     assert "\n" not in str(error)
     assert len(error.message) < 500
@@ -191,6 +191,7 @@ class TestHub:
 
     def test_unreachable(self, folders):
         error = refused("somebody/no-such-model", folders.finetuned)
+        assert isinstance(error, HubUnreachable)
         assert "base: model 'somebody/no-such-model'" in error.message
         assert "hub cannot be reached" in error.message
         assert "HF_HUB_OFFLINE" in error.way_out
