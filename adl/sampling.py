@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from adl.difference import Progress, ignore_progress
-from adl.errors import DeviceOutOfMemory
+from adl.errors import DeviceOutOfMemory, PromptError
 from adl.pair import ModelPair, ShouldStop, never_stop
 from adl.records import GeneratedText, GenerationPlan, GenerationRequest
 
@@ -43,6 +43,8 @@ def sample(
     texts returned are then fewer than the requests. Raises ``DeviceOutOfMemory`` when a single row
     does not fit.
     """
+    if batch_size < 1:
+        raise PromptError(f"a batch of {batch_size} texts is empty", "Use 1 or more.")
     finished: list[GeneratedText] = []
     announced = 0
     while len(finished) < len(requests) and not should_stop():

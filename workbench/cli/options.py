@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from adl.corpus import BosPolicy
+from workbench.cli.running import reported_errors
 from workbench.operations.measuring import MeasureArguments
 from workbench.operations.pairs import DEMO_ORGANISM, PairArguments
 
@@ -212,11 +213,12 @@ def options_from(**builders: Callable[..., Any]) -> Callable[[Command], Command]
 
         @functools.wraps(command)
         def expanded(**given: Any) -> Any:
-            built = {
-                name: builders[name](**{option: given.pop(option) for option in group})
-                for name, group in groups.items()
-            }
-            return command(**built, **given)
+            with reported_errors():
+                built = {
+                    name: builders[name](**{option: given.pop(option) for option in group})
+                    for name, group in groups.items()
+                }
+                return command(**built, **given)
 
         expanded.__signature__ = inspect.Signature(merged)  # type: ignore[attr-defined]
         expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in merged}

@@ -1,0 +1,153 @@
+"""The command line as a person runs it: a process, its output, its exit code, its database."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.store.log import SessionLog
+
+SMALL = ["--texts", "16"]
+PROGRAM = [sys.executable, "-c", "from workbench.cli import main; main()"]
+
+
+def run(*arguments: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *arguments], capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_diff_records_a_session_that_can_be_listed_shown_and_verified(default_base: Path):
+    done = run("diff", "--demo", *SMALL, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    sites = {site["position"]: site for site in found["difference"]["sites"]}
+    assert set(sites) == {"0", "1", "2", "3", "4"}
+    assert sites["0"]["base_norm"] > 10 * sites["2"]["base_norm"]  # the attention sink
+
+    listed = json.loads(run("sessions", "list", "--json").stdout)
+    assert [session["session"] for session in listed] == [found["session"]]
+    assert listed[0]["outcome"] == "completed"
+    shown = json.loads(run("sessions", "show", found["session"], "--json").stdout)
+    kinds = [event["body"]["kind"] for event in shown["event_list"]]
+    assert kinds[0] == "session_started"
+    assert kinds[-1] == "session_closed"
+    assert {"pair_loaded", "difference_measured"} <= set(kinds)
+    verified = run("sessions", "verify", "--json")
+    assert verified.returncode == 0
+    assert json.loads(verified.stdout)["ok"] is True
+
+
+def test_a_second_measurement_comes_from_the_cache(default_base: Path):
+    one = json.loads(run("diff", "--demo", *SMALL, "--json").stdout)["difference"]
+    other = json.loads(run("diff", "--demo", *SMALL, "--json").stdout)["difference"]
+    assert (one["from_cache"], other["from_cache"]) == (False, True)
+    assert one["key"] == other["key"]
+    assert one["sites"] == other["sites"]
+
+
+def test_ask_compares_both_models(default_base: Path):
+    done = run("ask", "--demo", "Say hello.", "--tokens", "8", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [text["side"] for text in found["texts"]] == ["base", "finetuned"]
+    (comparison,) = found["comparisons"]
+    assert len(comparison["kl"]) <= 8
+    assert all(value >= 0 for value in comparison["kl"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["diff"], "--demo"),
+        (["diff", "--base", "/nowhere/at-all", "--adapter", "x/y"], "/nowhere/at-all"),
+        (["diff", "--organism", "cake_bak"], "cake_bake"),
+        (["diff", "--demo", "--layer", "99"], "99"),
+        (["diff", "--demo", "--positions", "many"], "many"),
+        (["diff", "--demo", "--corpus", "/nowhere/text.txt"], "/nowhere/text.txt"),
+        (["diff", "--demo", "--dtype", "float7"], "float7"),
+        (["read", "tea_leaves", "--demo"], "tea_leaves"),
+        (["ask", "--demo"], "exactly one"),
+        (["sessions", "show", "nonesuch", "--database", "/nowhere/s.db"], "/nowhere/s.db"),
+    ],
+)
+def test_bad_input_is_named_and_ends_with_2(default_base: Path, arguments, named):
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert named in done.stderr.replace("\n", "")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_failed_operation_is_in_the_log(workbench_home: Path, default_base: Path):
+    assert run("diff", "--demo", "--layer", "99").returncode == 2
+    with SessionLog.open(workbench_home / "sessions.db", read_only=True) as log:
+        (session,) = log.sessions()
+        kinds = [event.body.kind for event in log.events(session.id)]
+        assert "operation_failed" in kinds
+        assert session.outcome == "failed"
+        assert log.verify().ok
+
+
+def test_ctrl_c_stops_within_a_batch_and_is_recorded(workbench_home: Path, default_base: Path):
+    command = [*PROGRAM, "read", "shift_lens", "--demo", *SMALL]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("shift lens"):
+                process.send_signal(signal.SIGINT)
+                break
+        process.stderr.read()
+        assert process.wait(timeout=200) == 130
+    with SessionLog.open(workbench_home / "sessions.db", read_only=True) as log:
+        (session,) = log.sessions()
+        assert session.outcome == "stopped"
+        assert [e.body.kind for e in log.events(session.id)][-2] == "operation_stopped"
+        assert log.verify().ok
+
+
+@pytest.mark.slow
+def test_the_whole_audit(default_base: Path):
+    done = run(
+        "audit", "--demo", *SMALL, "--n-prompts", "2", "--tokens", "8", "--json", timeout=290
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    consensus = {
+        one["source"]: [token["text"] for token in one["tokens"]]
+        for one in found["readings"]
+        if one["reading"] == "consensus"
+    }
+    assert {"difference", "random", "split_half"} == set(consensus)
+    assert " cake" in consensus["difference"]
+    assert " cake" not in consensus["random"]
+    assert {text["alpha"] for text in found["texts"]} > {0.0}
+    assert run("sessions", "verify", found["session"]).returncode == 0
+
+
+def test_no_network_is_asked_for(default_base: Path):
+    """With every connection refused by the process itself, the default pair still loads."""
+    blocked = (
+        "import socket, sys\n"
+        "def refuse(*_): raise AssertionError('a connection was opened')\n"
+        "socket.socket.connect = refuse\n"
+        "from workbench.cli import main\n"
+        f"sys.argv = {['adl-workbench', 'diff', '--demo', *SMALL, '--json']!r}\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", blocked],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
