@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workbench.operations.generating import ASK, STEER
+from workbench.operations.hypothesising import JUDGE, LINK, MARK, RANK, REVISE, STATE, UNMARK
 from workbench.operations.measuring import MEASURE
 from workbench.operations.noting import NOTE
 from workbench.operations.pairs import LOAD
@@ -12,5 +13,20 @@ from workbench.operations.reading import READ
 from workbench.operations.running import Operation
 
 OPERATIONS: dict[str, Operation[Any]] = {
-    operation.name: operation for operation in (LOAD, MEASURE, READ, STEER, ASK, NOTE)
+    operation.name: operation
+    for operation in (
+        LOAD,
+        MEASURE,
+        READ,
+        STEER,
+        ASK,
+        NOTE,
+        MARK,
+        UNMARK,
+        STATE,
+        REVISE,
+        RANK,
+        JUDGE,
+        LINK,
+    )
 }

@@ -20,4 +20,4 @@ def note(context: Context, arguments: NoteArguments) -> Summary:
     return {}
 
 
-NOTE = Operation("note", "Write a note", NoteArguments, note)
+NOTE = Operation("note", "Write a note", NoteArguments, note, uses_models=False)

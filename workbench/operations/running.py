@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -70,6 +70,8 @@ class Session:
         self.id = session_id
         self.cache = cache
         self.pair = pair
+        self.deciding = RLock()
+        "Held by operations that number what they add, from the look at the state to the commit."
         self._fold = Fold()
         self._lock = Lock()
         self.catch_up()
@@ -181,7 +183,8 @@ Summary = dict[str, Any]
 class Operation(Generic[A]):
     """A verb of the workbench: its name, what it takes, and what it does.
 
-    ``asks_models`` marks operations that put prompts to the models, which an agent's budget counts.
+    ``uses_models`` marks operations that need the models, of which one runs at a time;
+    ``asks_models`` those that put prompts to them, which an agent's budget counts.
     """
 
     name: str
@@ -189,6 +192,7 @@ class Operation(Generic[A]):
     arguments: type[A]
     work: Callable[[Context, A], Summary]
     asks_models: bool = False
+    uses_models: bool = True
 
     @property
     def description(self) -> str:
@@ -212,9 +216,10 @@ def run(
     actor: Actor,
     progress: StageProgress = silent_progress,
     should_stop: ShouldStop = never_stop,
+    operation_id: str | None = None,
 ) -> Outcome:
     """Run one operation to its end, whichever it is; errors are recorded and raised again."""
-    operation_id = uuid.uuid4().hex
+    operation_id = operation_id or uuid.uuid4().hex
     began = time.monotonic()
 
     def end(body: EventBody) -> None:

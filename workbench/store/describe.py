@@ -6,6 +6,13 @@ from workbench.store.events import (
     AnswersCompared,
     DifferenceMeasured,
     EventBody,
+    EvidenceLinked,
+    EvidenceMarked,
+    EvidenceUnmarked,
+    HypothesesRanked,
+    HypothesisJudged,
+    HypothesisRevised,
+    HypothesisStated,
     NoteWritten,
     OperationFailed,
     OperationFinished,
@@ -20,6 +27,7 @@ from workbench.store.events import (
     TextFinished,
     TextGrew,
     TextStarted,
+    ViewSaved,
 )
 
 _WIDEST = 100
@@ -66,6 +74,26 @@ def describe(body: EventBody) -> str:
             return f"answers compared: they part at token {body.first_divergence}"
         case NoteWritten():
             return f"note: {one_line(body.text)}"
+        case EvidenceMarked():
+            return f"{body.evidence_id} marked, {one_line(body.label)}: {one_line(body.excerpt)}"
+        case EvidenceUnmarked():
+            return f"{body.evidence_id} no longer marked{_because(body.reason)}"
+        case HypothesisStated():
+            sure = _sure(body.confidence)
+            return f"hypothesis {body.hypothesis_id}{sure}: {one_line(body.text)}"
+        case HypothesisRevised():
+            sure = _sure(body.confidence)
+            return f"hypothesis {body.hypothesis_id} revised{sure}: {one_line(body.text)}"
+        case HypothesesRanked():
+            return f"hypotheses ranked: {one_line(', '.join(body.order))}"
+        case HypothesisJudged():
+            verdict = "open again" if body.verdict == "open" else body.verdict
+            return f"hypothesis {body.hypothesis_id} {verdict}{_because(body.reason)}"
+        case EvidenceLinked():
+            link = {"for": "speaks for", "against": "speaks against", "none": "unlinked from"}
+            return f"{body.evidence_id} {link[body.bearing]} {body.hypothesis_id}"
+        case ViewSaved():
+            return "view saved"
         case PairLoaded():
             return "pair loaded"
         case SessionStarted():
@@ -75,14 +103,21 @@ def describe(body: EventBody) -> str:
         case SessionContinued():
             return "session continued"
         case SessionClosed():
-            reason = f": {one_line(body.reason)}" if body.reason else ""
-            return f"session closed, {body.outcome}{reason}"
+            return f"session closed, {body.outcome}{_because(body.reason)}"
 
 
 def _prompt(body: TextStarted) -> str:
     if body.raw_prompt is not None:
         return body.raw_prompt
     return body.messages[-1].get("content", "") if body.messages else ""
+
+
+def _sure(confidence: float | None) -> str:
+    return "" if confidence is None else f" ({confidence:.0%})"
+
+
+def _because(reason: str) -> str:
+    return f": {one_line(reason)}" if reason else ""
 
 
 def one_line(text: str) -> str:

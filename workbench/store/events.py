@@ -47,6 +47,9 @@ class Actor(Record):
     name: Annotated[str, BeforeValidator(lambda name: well_formed(str(name)))] = ""
 
 
+Verdict = Literal["open", "confirmed", "rejected"]
+Bearing = Literal["for", "against", "none"]
+
 SYSTEM = Actor(kind="system")
 HUMAN = Actor(kind="human")
 
@@ -289,6 +292,88 @@ class NoteWritten(Record):
     text: str
 
 
+# --- what is made of the findings -----------------------------------------------------------
+
+
+class EvidenceMarked(Record):
+    """Something in an earlier event that counts: a token of a list, a text, or the whole event.
+
+    ``excerpt`` is the token, or the part of the text, as it was shown; raw and untrusted.
+    ``label`` says where it stands, in words.
+    """
+
+    kind: Literal["evidence_marked"] = "evidence_marked"
+    evidence_id: str
+    of_seq: int
+    excerpt: str
+    label: str = ""
+    token_id: int | None = None
+    text_id: str | None = None
+    note: str = ""
+
+
+class EvidenceUnmarked(Record):
+    """A mark is taken back; hypotheses it was linked to keep the link in their history alone."""
+
+    kind: Literal["evidence_unmarked"] = "evidence_unmarked"
+    evidence_id: str
+    reason: str = ""
+
+
+class HypothesisStated(Record):
+    """What the finetuning may have been for; ``confidence`` is a probability, if one was given."""
+
+    kind: Literal["hypothesis_stated"] = "hypothesis_stated"
+    hypothesis_id: str
+    text: str
+    confidence: float | None = None
+
+
+class HypothesisRevised(Record):
+    """The hypothesis as it reads from here on, with why."""
+
+    kind: Literal["hypothesis_revised"] = "hypothesis_revised"
+    hypothesis_id: str
+    text: str
+    confidence: float | None = None
+    reason: str = ""
+
+
+class HypothesesRanked(Record):
+    """The hypotheses by how likely they are thought to be, the likeliest first."""
+
+    kind: Literal["hypotheses_ranked"] = "hypotheses_ranked"
+    order: tuple[str, ...]
+
+
+class HypothesisJudged(Record):
+    """A verdict on a hypothesis; ``open`` takes an earlier one back."""
+
+    kind: Literal["hypothesis_judged"] = "hypothesis_judged"
+    hypothesis_id: str
+    verdict: Verdict
+    reason: str = ""
+
+
+class EvidenceLinked(Record):
+    """Marked evidence speaks for or against a hypothesis; ``none`` takes an earlier link back."""
+
+    kind: Literal["evidence_linked"] = "evidence_linked"
+    hypothesis_id: str
+    evidence_id: str
+    bearing: Bearing
+
+
+class ViewSaved(Record):
+    """How a person's screen was left: pane in focus, choices and drafts, by pane.
+
+    It holds no finding, only what it takes to go on exactly where one was.
+    """
+
+    kind: Literal["view_saved"] = "view_saved"
+    view: dict[str, Any]
+
+
 EventBody = Annotated[
     SessionStarted
     | SessionRenamed
@@ -305,7 +390,15 @@ EventBody = Annotated[
     | TextGrew
     | TextFinished
     | AnswersCompared
-    | NoteWritten,
+    | NoteWritten
+    | EvidenceMarked
+    | EvidenceUnmarked
+    | HypothesisStated
+    | HypothesisRevised
+    | HypothesesRanked
+    | HypothesisJudged
+    | EvidenceLinked
+    | ViewSaved,
     Field(discriminator="kind"),
 ]
 BODY: TypeAdapter[EventBody] = TypeAdapter(EventBody)

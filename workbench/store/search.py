@@ -10,6 +10,11 @@ from typing import Any
 
 from workbench.store.events import (
     EventBody,
+    EvidenceMarked,
+    EvidenceUnmarked,
+    HypothesisJudged,
+    HypothesisRevised,
+    HypothesisStated,
     NoteWritten,
     OperationFailed,
     OperationStarted,
@@ -71,8 +76,14 @@ def _texts(body: EventBody) -> Iterator[str]:
         case TextStarted():
             yield from (message.get("content", "") for message in body.messages)
             yield from (body.prefill, body.raw_prompt or "")
-        case TextFinished() | NoteWritten():
+        case TextFinished() | NoteWritten() | HypothesisStated():
             yield body.text
+        case HypothesisRevised():
+            yield from (body.text, body.reason)
+        case HypothesisJudged() | EvidenceUnmarked():
+            yield body.reason
+        case EvidenceMarked():
+            yield from (body.excerpt, body.label, body.note)
         case _:
             pass
 

@@ -16,8 +16,16 @@ from workbench.store.describe import describe
 from workbench.store.events import (
     Actor,
     AnswersCompared,
+    Bearing,
     DifferenceMeasured,
     Event,
+    EvidenceLinked,
+    EvidenceMarked,
+    EvidenceUnmarked,
+    HypothesesRanked,
+    HypothesisJudged,
+    HypothesisRevised,
+    HypothesisStated,
     NoteWritten,
     OperationFailed,
     OperationFinished,
@@ -32,6 +40,8 @@ from workbench.store.events import (
     TextFinished,
     TextGrew,
     TextStarted,
+    Verdict,
+    ViewSaved,
     canonical_json,
 )
 
@@ -112,6 +122,26 @@ class TextState:
     ended: Literal["end_of_text", "length", "stopped"] | None = None
 
 
+@dataclass(frozen=True)
+class HypothesisState:
+    """A hypothesis as it stands; ``history`` is every event that made it so, from its first.
+
+    ``evidence`` says of each linked mark, by its id, whether it speaks for or against.
+    """
+
+    id: str
+    text: str
+    confidence: float | None
+    history: tuple[Recorded[Any], ...]
+    verdict: Verdict = "open"
+    evidence: Mapping[str, Bearing] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def actor(self) -> Actor:
+        """Who stated it first."""
+        return self.history[0].actor
+
+
 class Prefix(Sequence[Item]):
     """The first items of a list that only ever grows: an immutable copy that costs nothing."""
 
@@ -161,9 +191,9 @@ def _empty() -> Mapping[Any, Any]:
 class SessionState:
     """A session after its event ``seq``; nothing in it ever changes.
 
-    ``operations`` and ``texts`` are by id, in the order they began. ``differences`` are by key,
-    the one measured last at the end. ``outcome`` is None until the session is closed, and again
-    once it is continued.
+    ``operations``, ``texts``, ``hypotheses`` and ``evidence`` are by id, in the order they began.
+    ``differences`` are by key, the one measured last at the end. ``outcome`` is None until the
+    session is closed, and again once it is continued. ``view`` is how the screen was left.
     """
 
     seq: int = 0
@@ -182,7 +212,18 @@ class SessionState:
     texts: Mapping[str, TextState] = field(default_factory=_empty)
     comparisons: Sequence[Recorded[AnswersCompared]] = field(default_factory=_nothing)
     notes: Sequence[Recorded[NoteWritten]] = field(default_factory=_nothing)
+    hypotheses: Mapping[str, HypothesisState] = field(default_factory=_empty)
+    ranking: tuple[str, ...] = ()
+    evidence: Mapping[str, Recorded[EvidenceMarked]] = field(default_factory=_empty)
+    view: dict[str, Any] = field(default_factory=dict)
     timeline: Sequence[TimelineEntry] = field(default_factory=_nothing)
+
+    def ranked(self) -> list[HypothesisState]:
+        """The hypotheses, the highest ranked first, then those that nobody has ranked."""
+        places = {hypothesis_id: place for place, hypothesis_id in enumerate(self.ranking)}
+        return sorted(
+            self.hypotheses.values(), key=lambda one: places.get(one.id, len(self.ranking))
+        )
 
     def digest(self) -> str:
         """SHA-256 over all of the state but the timeline's wording, which may be improved."""
@@ -248,6 +289,8 @@ class Fold:
         self._texts: _Shelf[str, TextState] = _Shelf({})
         self._comparisons: list[Recorded[AnswersCompared]] = []
         self._notes: list[Recorded[NoteWritten]] = []
+        self._hypotheses: _Shelf[str, HypothesisState] = _Shelf({})
+        self._evidence: _Shelf[str, Recorded[EvidenceMarked]] = _Shelf({})
         self._timeline: list[TimelineEntry] = []
         self._running: set[str] = set()
         # Pieces of the texts under way, and which of them are not in their TextState yet.
@@ -271,6 +314,8 @@ class Fold:
         twin._texts = _Shelf(dict(self._texts.items))
         twin._comparisons = list(self._comparisons)
         twin._notes = list(self._notes)
+        twin._hypotheses = _Shelf(dict(self._hypotheses.items))
+        twin._evidence = _Shelf(dict(self._evidence.items))
         twin._timeline = list(self._timeline)
         twin._running = set(self._running)
         twin._pieces = {text_id: list(pieces) for text_id, pieces in self._pieces.items()}
@@ -299,6 +344,8 @@ class Fold:
             texts=self._texts.snapshot(),
             comparisons=Prefix(self._comparisons, len(self._comparisons)),
             notes=Prefix(self._notes, len(self._notes)),
+            hypotheses=self._hypotheses.snapshot(),
+            evidence=self._evidence.snapshot(),
             timeline=Prefix(self._timeline, len(self._timeline)),
         )
         self._changes.clear()
@@ -337,6 +384,26 @@ class Fold:
                 self._comparisons.append(_recorded(event, body))
             case NoteWritten():
                 self._notes.append(_recorded(event, body))
+            case EvidenceMarked():
+                self._evidence.put(body.evidence_id, _recorded(event, body))
+            case EvidenceUnmarked():
+                self._unmark(body)
+            case HypothesisStated():
+                history = (_recorded(event, body),)
+                self._hypotheses.put(
+                    body.hypothesis_id,
+                    HypothesisState(body.hypothesis_id, body.text, body.confidence, history),
+                )
+            case HypothesisRevised():
+                self._change(event, body, text=body.text, confidence=body.confidence)
+            case HypothesisJudged():
+                self._change(event, body, verdict=body.verdict)
+            case EvidenceLinked():
+                self._link(event, body)
+            case HypothesesRanked():
+                self._changes["ranking"] = body.order
+            case ViewSaved():
+                self._changes["view"] = body.view
             case PairLoaded():
                 self._changes["pair"] = body.pair
             case SessionStarted():
@@ -420,6 +487,40 @@ class Fold:
         self._running.clear()
         for text_id in list(self._pieces):
             self._cut_off(text_id)
+
+    def _change(
+        self,
+        event: Event,
+        body: HypothesisRevised | HypothesisJudged | EvidenceLinked,
+        **changes: Any,
+    ) -> None:
+        hypothesis = self._hypotheses.items.get(body.hypothesis_id)
+        if hypothesis is not None:
+            history = (*hypothesis.history, _recorded(event, body))
+            self._hypotheses.put(hypothesis.id, replace(hypothesis, history=history, **changes))
+
+    def _link(self, event: Event, body: EvidenceLinked) -> None:
+        hypothesis = self._hypotheses.items.get(body.hypothesis_id)
+        if hypothesis is not None:
+            links = dict(hypothesis.evidence)
+            links.pop(body.evidence_id, None)
+            if body.bearing != "none":
+                links[body.evidence_id] = body.bearing
+            self._change(event, body, evidence=MappingProxyType(links))
+
+    def _unmark(self, body: EvidenceUnmarked) -> None:
+        self._evidence.items.pop(body.evidence_id, None)
+        self._evidence = _Shelf(self._evidence.items)
+        for hypothesis in list(self._hypotheses.items.values()):
+            if body.evidence_id in hypothesis.evidence:
+                links = {
+                    evidence_id: bearing
+                    for evidence_id, bearing in hypothesis.evidence.items()
+                    if evidence_id != body.evidence_id
+                }
+                self._hypotheses.put(
+                    hypothesis.id, replace(hypothesis, evidence=MappingProxyType(links))
+                )
 
     def _grow(self, body: TextGrew) -> None:
         for text_id, piece in body.pieces.items():

@@ -140,3 +140,54 @@ VIEWS = {
         WHERE started.kind = 'operation_started'
     """,
 }
+
+HYPOTHESIS_VIEWS = {
+    "hypotheses": """
+        SELECT
+            stated.id AS event_id,
+            stated.session_id,
+            json_extract(stated.body, '$.hypothesis_id') AS hypothesis_id,
+            latest.at AS last_changed_at,
+            latest.actor_kind,
+            latest.actor_name,
+            json_extract(latest.body, '$.text') AS text,
+            json_extract(latest.body, '$.confidence') AS confidence,
+            coalesce(
+                (
+                    SELECT json_extract(body, '$.verdict') FROM events AS judged
+                    WHERE judged.session_id = stated.session_id
+                        AND judged.kind = 'hypothesis_judged'
+                        AND json_extract(judged.body, '$.hypothesis_id')
+                            = json_extract(stated.body, '$.hypothesis_id')
+                    ORDER BY judged.seq DESC LIMIT 1
+                ),
+                'open'
+            ) AS verdict
+        FROM events AS stated
+        JOIN events AS latest ON latest.id = (
+            SELECT id FROM events AS version
+            WHERE version.session_id = stated.session_id
+                AND version.kind IN ('hypothesis_stated', 'hypothesis_revised')
+                AND json_extract(version.body, '$.hypothesis_id')
+                    = json_extract(stated.body, '$.hypothesis_id')
+            ORDER BY version.seq DESC LIMIT 1
+        )
+        WHERE stated.kind = 'hypothesis_stated'
+    """,
+    "evidence": """
+        SELECT
+            id AS event_id,
+            session_id,
+            seq,
+            at,
+            actor_kind,
+            actor_name,
+            json_extract(body, '$.evidence_id') AS evidence_id,
+            json_extract(body, '$.of_seq') AS of_seq,
+            json_extract(body, '$.label') AS label,
+            json_extract(body, '$.excerpt') AS excerpt,
+            json_extract(body, '$.note') AS note
+        FROM events
+        WHERE kind = 'evidence_marked'
+    """,
+}

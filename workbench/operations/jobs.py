@@ -1,0 +1,216 @@
+"""Who runs operations when several are asked for: one thread for the models, one for the rest.
+
+jobs.submit(operation, arguments, actor)  ->  Job, at once
+    models   one at a time; what a person or an agent asked for before what was only prepared
+    others   notes and hypotheses, never behind a model
+every change of a job is told to the listener, on the thread that brought it about
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from queue import PriorityQueue
+from typing import Any, Literal, TypeVar
+
+from adl.errors import AdlError, Stopped
+from workbench.operations.running import Arguments, Operation, Session, Summary, run
+from workbench.store.events import Actor
+
+A = TypeVar("A", bound=Arguments)
+JobStatus = Literal["waiting", "running", "stopping", "finished", "failed", "stopped"]
+
+#: Progress is told at most so often, in seconds: a listener redraws.
+TELL_EVERY = 0.05
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """An operation asked for, as it stands; ``id`` is that of the operation in the log.
+
+    ``done`` of ``total`` steps of ``stage``; ``seconds`` since it began to run.
+    """
+
+    id: str
+    operation: Operation[Any]
+    arguments: Arguments
+    actor: Actor
+    background: bool = False
+    status: JobStatus = "waiting"
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    began: float | None = None
+    summary: Summary = field(default_factory=dict)
+    error: AdlError | Exception | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.status in {"finished", "failed", "stopped"}
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return 0.0 if self.began is None else time.monotonic() - self.began
+
+
+JobListener = Callable[[Job], None]
+
+
+class _Task:
+    """A job and what its thread needs beside it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.stop = threading.Event()
+        self.over = threading.Event()
+        self.told = 0.0
+
+
+class Jobs:
+    """Runs operations of one session on threads of its own. Safe to use from any thread."""
+
+    def __init__(self, session: Session, listener: JobListener) -> None:
+        self._session = session
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._tasks: dict[str, _Task] = {}
+        self._count = itertools.count()
+        self._closed = False
+        self._queues: dict[bool, PriorityQueue[tuple[int, int, _Task | None]]] = {
+            uses_models: PriorityQueue() for uses_models in (True, False)
+        }
+        self._threads = [
+            # Daemons: a load that hangs in a library must not keep the process alive.
+            threading.Thread(
+                target=self._work, args=(queue,), daemon=True, name="models" if uses else "notes"
+            )
+            for uses, queue in self._queues.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(
+        self, operation: Operation[A], arguments: A, actor: Actor, *, background: bool = False
+    ) -> Job:
+        """Line the operation up and return at once; ``background`` ones let others go first.
+
+        Raises `RuntimeError` once closed.
+        """
+        job = Job(uuid.uuid4().hex, operation, arguments, actor, background)
+        task = _Task(job)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the session is being closed")
+            self._tasks[job.id] = task
+        self._tell(task)
+        self._queues[operation.uses_models].put((int(background), next(self._count), task))
+        return job
+
+    def current(self) -> list[Job]:
+        """The jobs that are not over, in the order they were asked for."""
+        with self._lock:
+            return [task.job for task in self._tasks.values() if not task.job.is_over]
+
+    def stop(self, job_id: str) -> None:
+        """Ask a job to stop: within one batch or one token, or before it begins."""
+        with self._lock:
+            task = self._tasks.get(job_id)
+            if task is None or task.job.is_over:
+                return
+            task.stop.set()
+            waiting = task.job.status == "waiting"
+            task.job = replace(task.job, status="stopped" if waiting else "stopping")
+        self._tell(task)
+        if waiting:
+            self._end(task)
+
+    def stop_all(self) -> None:
+        """Ask every job to stop."""
+        for job in self.current():
+            self.stop(job.id)
+
+    def wait(self, job_id: str, timeout: float | None = None) -> bool:
+        """Wait until a job is over; whether it is."""
+        with self._lock:
+            task = self._tasks.get(job_id)
+        return task is None or task.over.wait(timeout)
+
+    def close(self, timeout: float) -> bool:
+        """Stop everything and take nothing new; whether all threads ended within ``timeout`` s."""
+        with self._lock:
+            self._closed = True
+        self.stop_all()
+        for queue in self._queues.values():
+            queue.put((2, next(self._count), None))
+        until = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _work(self, queue: PriorityQueue[tuple[int, int, _Task | None]]) -> None:
+        while (task := queue.get()[2]) is not None:
+            with self._lock:
+                stopped_while_waiting = task.job.is_over
+                if not stopped_while_waiting:
+                    task.job = replace(task.job, status="running", began=time.monotonic())
+            if not stopped_while_waiting:
+                self._run(task)
+
+    def _run(self, task: _Task) -> None:
+        self._tell(task)
+        job = task.job
+        try:
+            outcome = run(
+                self._session,
+                job.operation,
+                job.arguments,
+                actor=job.actor,
+                progress=lambda stage, done, total: self._progress(task, stage, done, total),
+                should_stop=task.stop.is_set,
+                operation_id=job.id,
+            )
+        except Stopped:
+            self._change(task, status="stopped")
+        except Exception as exc:
+            if not isinstance(exc, AdlError):
+                _logger.exception("%s failed", job.operation.name)
+            self._change(task, status="failed", error=exc)
+        else:
+            self._change(task, status="finished", summary=outcome.summary)
+        finally:
+            self._end(task)
+
+    def _progress(self, task: _Task, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        changed = stage != task.job.stage
+        with self._lock:
+            task.job = replace(task.job, stage=stage, done=done, total=total)
+        if changed or done == total or now - task.told >= TELL_EVERY:
+            task.told = now
+            self._tell(task)
+
+    def _change(self, task: _Task, **changes: Any) -> None:
+        with self._lock:
+            task.job = replace(task.job, **changes)
+        self._tell(task)
+
+    def _end(self, task: _Task) -> None:
+        with self._lock:
+            self._tasks.pop(task.job.id, None)
+        task.over.set()
+
+    def _tell(self, task: _Task) -> None:
+        try:
+            self._listener(task.job)
+        except Exception:
+            # The work goes on, whatever a screen makes of it.
+            _logger.exception("a listener failed at job %s", task.job.id)
