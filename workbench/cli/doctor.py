@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import locale
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +29,7 @@ SMALLEST = (80, 24)
 ENDPOINT_TIMEOUT = 5.0
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 DEVICE_TIMEOUT = 120
+_PASSWORD = re.compile(r"//[^/@]*@")
 
 # In a process of its own: a broken accelerator driver can end the process that asks it.
 DEVICES = """
@@ -106,9 +109,12 @@ def _devices() -> Finding:
 
 
 def _model_cache() -> Finding:
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    place = next(path for path in (home, *home.parents) if path.exists())
-    free = shutil.disk_usage(place).free / 2**30
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    refused = _refused(home)
+    if refused:
+        # Enough for models that are there already: clusters share such a cache.
+        return Finding("model cache", "note", f"{home}: {refused}", "Set HF_HOME to download.")
+    free = shutil.disk_usage(_existing(home)).free / 2**30
     offline = ", offline" if os.environ.get("HF_HUB_OFFLINE", "0") not in {"", "0"} else ""
     return Finding("model cache", "ok", f"{home} ({free:.0f} GiB free{offline})")
 
@@ -120,18 +126,40 @@ def _default_model() -> Finding:
     return Finding("default model", "note", "not prepared yet", "The first --demo prepares it.")
 
 
+def _existing(folder: Path) -> Path:
+    """The nearest that is there: the folder itself or one above it."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _refused(folder: Path) -> str:
+    """Why nothing can be written below ``folder``, which need not be there yet; empty if it can.
+
+    Tried with a file without a name, since permissions alone do not tell: the file system may be
+    read-only or full, and root is refused nothing until it writes.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder)) as file:
+            file.write(b"\0")
+            file.flush()
+    except OSError as exc:
+        return f"cannot be written ({exc.strerror or exc})"
+    return ""
+
+
 def _database(path: Path) -> Finding:
+    way_out = "Name another file, or set ADL_WORKBENCH_HOME to a folder that is writable."
+    refused = _refused(path.parent)
     if not path.exists():
+        if refused:
+            return Finding("database", "problem", f"{path}: {refused}", way_out)
         return Finding("database", "ok", f"{path} (made by the first session)")
     try:
         with SessionLog.open(path, read_only=True) as log:
             sessions = len(log.sessions())
     except AdlError as exc:
         return Finding("database", "problem", exc.message, exc.way_out)
-    if not os.access(path.parent, os.W_OK):
-        return Finding(
-            "database", "problem", f"{path} cannot be written", "Set ADL_WORKBENCH_HOME."
-        )
+    if refused:
+        return Finding("database", "problem", f"{path}: {refused}", way_out)
     return Finding("database", "ok", f"{path} ({sessions} sessions)")
 
 
@@ -145,17 +173,27 @@ def _endpoint() -> Finding:
     import httpx  # only where there is an endpoint to ask
 
     url = f"{base or DEFAULT_ENDPOINT}/models"
+    # A password in the address is as secret as the key, and errors quote both.
+    shown = _PASSWORD.sub("//***@", url)
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        return Finding(
+            "endpoint",
+            "note",
+            "OPENAI_API_KEY has a space, line end or other character that no key has",
+            "Copy the key again.",
+        )
     try:
         answer = httpx.get(
             url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=ENDPOINT_TIMEOUT,
         )
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        return Finding("endpoint", "note", f"{url}: {exc}", "Check OPENAI_BASE_URL.")
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
+        reason = type(exc).__name__ if shown != url else str(exc) or type(exc).__name__
+        return Finding("endpoint", "note", f"{shown}: {reason}", "Check OPENAI_BASE_URL.")
     if answer.status_code in {401, 403}:
-        return Finding("endpoint", "note", f"{url} refuses the key", "Check OPENAI_API_KEY.")
-    return Finding("endpoint", "ok", f"{url} answered {answer.status_code}")
+        return Finding("endpoint", "note", f"{shown} refuses the key", "Check OPENAI_API_KEY.")
+    return Finding("endpoint", "ok", f"{shown} answered {answer.status_code}")
 
 
 def _terminal() -> Finding:

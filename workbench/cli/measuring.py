@@ -57,13 +57,13 @@ def audit(
     """Measure, read and steer in one go, and keep it all in a session."""
     with _work(where, "audit", pair) as work:
         _load(work, pair)
-        work.run(MEASURE, measure)
-        for layer in measure.layers:
+        layers = work.run(MEASURE, measure).summary["layers"]
+        for layer in layers:
             work.run(READ, _read_arguments(measure, layer))
         steered = work.run(
             STEER,
             SteerArguments(
-                layer=measure.layers[0],
+                layer=str(layers[0]),
                 seed=measure.seed,
                 n_prompts=n_prompts,
                 prompt_file=str(prompts) if prompts else None,
@@ -75,11 +75,13 @@ def audit(
         if json:
             print_json(
                 _data(
-                    work, readings=show.reading_data(state), texts=show.text_data(state, text_ids)
+                    work,
+                    readings=show.reading_data(state, layers),
+                    texts=show.text_data(state, text_ids),
                 )
             )
             return
-        show.readings(state)
+        show.readings(state, layers)
         show.texts(state, text_ids)
         _say_where(work)
 
@@ -145,14 +147,14 @@ def read(
     wanted = _readings(reading)
     with _work(where, "read", pair) as work:
         _load(work, pair)
-        _measure_if_needed(work, measure)
-        for layer in measure.layers:
+        layers = _measure_if_needed(work, measure)
+        for layer in layers:
             work.run(READ, _read_arguments(measure, layer, wanted, top))
         state = work.session.state
         if json:
-            print_json(_data(work, readings=show.reading_data(state, wanted, position)))
+            print_json(_data(work, readings=show.reading_data(state, layers, wanted, position)))
             return
-        show.readings(state, wanted, position)
+        show.readings(state, layers, wanted, position)
         _say_where(work)
 
 
@@ -180,7 +182,7 @@ def steer(
             "prompt_file": str(prompts) if prompts else None,
             "n_prompts": n_prompts,
             "alphas": tuple(alpha or ()),
-            "layer": measure.layers[0],
+            "layer": _one_layer(measure),
             "position": position,
             "side": side,
             "source": source,
@@ -221,7 +223,7 @@ def ask(
             "prefill": prefill,
             "raw": raw,
             "alpha": alpha,
-            "layer": measure.layers[0],
+            "layer": _one_layer(measure),
             "position": position,
             "n_samples": samples,
             "seed": measure.seed,
@@ -235,21 +237,24 @@ def ask(
             _measure_if_needed(work, measure)
         found: dict[str, list[str]] = work.run(ASK, arguments).summary["texts"]
         text_ids = [text_id for ids in zip(*found.values(), strict=True) for text_id in ids]
+        # A session that was gone on with has comparisons of other questions, too.
+        compared = [
+            one.body
+            for one in work.session.state.comparisons
+            if one.body.finetuned_text in found["finetuned"]
+        ]
         if json:
-            comparisons = [
-                one.body.model_dump(mode="json") for one in work.session.state.comparisons
-            ]
             print_json(
                 _data(
                     work,
                     texts=show.text_data(work.session.state, text_ids),
-                    comparisons=comparisons,
+                    comparisons=[one.model_dump(mode="json") for one in compared],
                 )
             )
             return
         show.texts(work.session.state, text_ids)
-        for one in work.session.state.comparisons[-samples:]:
-            show.comparison(one.body)
+        for one in compared:
+            show.comparison(one)
         _say_where(work)
 
 
@@ -266,20 +271,31 @@ def _load(work: Work, pair: PairArguments) -> None:
     work.run(LOAD, pair)
 
 
-def _measure_if_needed(work: Work, measure: MeasureArguments) -> None:
-    """Measure, or take it from the cache: either way the session says what was read."""
-    work.run(MEASURE, measure)
+def _measure_if_needed(work: Work, measure: MeasureArguments) -> list[int]:
+    """Measure, or take it from the cache: either way the session says what was read.
+
+    Returns the layers by number, each once.
+    """
+    layers: list[int] = work.run(MEASURE, measure).summary["layers"]
+    return layers
+
+
+def _one_layer(measure: MeasureArguments) -> str:
+    """The layer to steer at. Raises ``BadParameter`` for several: all but one would be ignored."""
+    if len(measure.layers) > 1:
+        raise typer.BadParameter("--layer may be given once here: there is one layer to steer at")
+    return measure.layers[0]
 
 
 def _read_arguments(
     measure: MeasureArguments,
-    layer: str,
+    layer: int,
     readings: tuple[Reading, ...] = READINGS,
     top: int = 100,
 ) -> ReadArguments:
     return ReadArguments(
         readings=readings,
-        layer=layer,
+        layer=str(layer),
         top=top,
         corpus=measure.corpus,
         text_column=measure.text_column,

@@ -185,7 +185,11 @@ def measure_arguments(
 def session_options(
     *, session: SessionName = None, name: NewName = None, database: Database = None
 ) -> SessionOptions:
-    """Where a command records what it does."""
+    """Where a command records what it does. Raises ``BadParameter``."""
+    if session is not None and name is not None:
+        raise typer.BadParameter(
+            "--name is for a new session: leave it out, or leave out --session"
+        )
     return SessionOptions(session, name, database)
 
 

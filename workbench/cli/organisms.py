@@ -56,11 +56,6 @@ def show_one(
     if json:
         print_json(facts)
         return
-    shown = {
-        name: "\n".join(value) if isinstance(value, list) else value
-        for name, value in facts.items()
-        if value is not None
-    }
-    show.pairs(found.id, shown)
+    show.pairs(found.id, {name: value for name, value in facts.items() if value is not None})
     if not reveal:
         say("what it was finetuned to do is hidden; --reveal shows it")

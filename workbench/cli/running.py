@@ -5,15 +5,17 @@ Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 usage or ba
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar, cast
 
 import typer
 from pydantic import ValidationError
@@ -23,6 +25,7 @@ from rich.text import Text
 
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, Stopped
+from workbench.cli.show import sayable
 from workbench.display import clean_line
 from workbench.locations import Locations, find_locations
 from workbench.operations.pairs import environment
@@ -35,18 +38,49 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Talk(io.TextIOBase):
+    """stderr, for talk: what cannot be said there is not said, and never ends the work.
+
+    A terminal that hung up refuses every write, and a signal's handler may want to write while the
+    program is in the middle of a write: neither may turn a stop into a failure.
+    """
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.stderr, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    def write(self, text: str) -> int:
+        if sys.stderr is not None:
+            with suppress(OSError, RuntimeError):
+                sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if sys.stderr is not None:
+            with suppress(OSError, RuntimeError):
+                sys.stderr.flush()
+
+
+stderr = Console(file=cast("IO[str]", _Talk()), highlight=False, soft_wrap=True)
 A = TypeVar("A", bound=Arguments)
 
 
 def say(line: str) -> None:
     """Talk to the person: one line on stderr, untrusted parts made visible."""
-    stderr.print(Text(clean_line(line)))
+    stderr.print(Text(sayable(clean_line(line), stderr.encoding)))
 
 
 def print_json(value: Any) -> None:
     """Data for a program, on stdout; ASCII, so that no text of a model reaches the terminal raw."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, default=str) + "\n")
+    sys.stdout.flush()  # while a reader that went away can still be told from other errors
 
 
 @contextmanager
@@ -65,13 +99,18 @@ def reported_errors() -> Iterator[None]:
         fail(f"{name}: {first['msg']} (got {first.get('input')!r})", EXIT_USAGE)
     except BrokenPipeError as exc:
         # Whoever read our output has gone; the interpreter must not flush into the pipe again.
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_FAILURE) from exc
+    except OSError as exc:
+        # Of a file or folder that was named: not a bug, and the trace would say no more.
+        named = f": {exc.filename}" if exc.filename else ""
+        fail(f"{exc.strerror or exc}{named}", EXIT_FAILURE)
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Say what is wrong and end with ``code``."""
-    stderr.print(Text.assemble(("error: ", "bold red"), clean_line(message)))
+    said = sayable(clean_line(message), stderr.encoding)
+    stderr.print(Text.assemble(("error: ", "bold red"), said))
     raise typer.Exit(code)
 
 
@@ -180,7 +219,10 @@ def _closing(work: Work) -> Iterator[None]:
     except AdlError as exc:
         close("failed", exc.message)
         raise
-    except Exception as exc:
+    except BrokenPipeError:
+        close("stopped", "whoever read the output went away")
+        raise
+    except BaseException as exc:
         close("failed", f"{type(exc).__name__}: {exc}")
         raise
     close("completed")

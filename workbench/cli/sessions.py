@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -18,8 +18,11 @@ from workbench.cli.running import (
     say,
 )
 from workbench.store.describe import describe
+from workbench.store.events import EventBody
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
+
+KINDS = tuple(body.model_fields["kind"].default for body in get_args(get_args(EventBody)[0]))
 
 app = typer.Typer(no_args_is_help=True, help="List, show, search and verify recorded sessions.")
 
@@ -52,6 +55,7 @@ def list_sessions(database: Database = None, json: Json = False) -> None:
             )
             for session in sessions
         ],
+        whole=("session",),
     )
 
 
@@ -63,6 +67,11 @@ def show_session(
     json: Json = False,
 ) -> None:
     """Show every event of a session, in order."""
+    for one in kind or ():
+        if one not in KINDS:
+            raise typer.BadParameter(
+                f"{one!r} is not a kind of event; there are: {', '.join(KINDS)}"
+            )
     with reading_log(database) as log:
         found = log.find_session(session)
         events = log.events(found.id, kinds=kind or None)
@@ -85,6 +94,7 @@ def show_session(
                 )
                 for event in events
             ],
+            whole=("seq", "kind"),
         )
 
 
@@ -119,6 +129,7 @@ def search(
     show.table(
         ("session", "seq", "kind", "found"),
         [(hit.session_id, hit.seq, hit.kind, hit.snippet) for hit in hits],
+        whole=("session",),
     )
 
 
@@ -148,7 +159,8 @@ def verify(
         say(f"verified: {report.events} events and {report.arrays} arrays are as recorded")
     else:
         columns = ("session", "seq", "what is wrong")
-        show.table(columns, [(p.session_id, p.seq, p.what) for p in report.problems])
+        rows = [(p.session_id, p.seq, p.what) for p in report.problems]
+        show.table(columns, rows, whole=("session",))
     if not report.ok:
         raise typer.Exit(EXIT_FAILURE)
 
@@ -168,11 +180,16 @@ def export_session(
     session: Wanted,
     to: Annotated[Path, typer.Argument(help="New file for the one session.")],
     database: Database = None,
+    json: Json = False,
 ) -> None:
     """Copy one session, arrays and all, into a file of its own that can be mailed."""
     with reading_log(database) as log:
-        written = log.export_session(log.find_session(session).id, to)
-    say(f"written: {written}")
+        found = log.find_session(session).id
+        written = log.export_session(found, to)
+    if json:
+        print_json({"session": found, "file": str(written)})
+    else:
+        say(f"written: {written}")
 
 
 @app.command("import")
@@ -180,10 +197,15 @@ def import_session(
     source: Annotated[Path, typer.Argument(help="File with the session.")],
     session: Annotated[str | None, typer.Option("--session", help="Which, if several.")] = None,
     database: Database = None,
+    json: Json = False,
 ) -> None:
     """Take a session out of another file, once it verifies."""
     with reported_errors(), SessionLog.open(database_path(database)) as log:
-        say(f"imported: {log.import_session(source, session)}")
+        imported = log.import_session(source, session)
+    if json:
+        print_json({"session": imported, "database": str(log.path)})
+    else:
+        say(f"imported: {imported}")
 
 
 def _overviews(path: Path) -> list[SessionOverview]:

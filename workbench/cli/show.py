@@ -12,66 +12,121 @@ from rich.text import Text
 from adl.readings import READINGS
 from adl.records import POOLED
 from adl.tokens import visible
-from workbench.display import clean_line, clean_lines, shorten
+from workbench.display import ascii_only, clean_line, clean_lines, shorten
 from workbench.store.events import AnswersCompared, ReadingTaken
-from workbench.store.state import SessionState, TextState
+from workbench.store.state import Recorded, SessionState, TextState
 
 TOKENS_SHOWN = 20
 TEXT_WIDTH = 400
 NOT_COMPUTED = "not computed"
 
-stdout = Console(highlight=False, soft_wrap=False)
+
+class _Stdout(Console):
+    """stdout, which says when its reader went away instead of ending the process there."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """Print rows under columns; cells are cleaned here and never read as markup."""
-    shown = Table(title=Text(title) if title else None, title_justify="left")
+stdout = _Stdout(highlight=False, soft_wrap=False)
+
+
+def sayable(text: str, encoding: str) -> str:
+    """``text`` as far as a stream of this encoding can say it."""
+    return text if encoding.lower().startswith("utf") else ascii_only(text)
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str = "",
+    whole: Sequence[str] = (),
+) -> None:
+    """Print rows under columns; cells are cleaned here and never read as markup.
+
+    Cells of the columns ``whole`` are never broken over lines, so that they can be copied.
+    """
+    shown = Table(title=_line(title) if title else None, title_justify="left")
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
-        shown.add_row(*(Text(clean_line("" if cell is None else str(cell))) for cell in row))
+        shown.add_row(*(_line("" if cell is None else str(cell)) for cell in row))
     stdout.print(shown)
 
 
 def paragraph(text: str) -> None:
     """Print text of a model, its line feeds kept."""
-    stdout.print(Text(clean_lines(text)))
+    stdout.print(Text(sayable(clean_lines(text), stdout.encoding)))
 
 
 def heading(text: str) -> None:
     """Print a line that stands out."""
-    stdout.print(Text(clean_line(text), style="bold"))
+    stdout.print(_line(text, style="bold"))
 
 
-def readings(state: SessionState, wanted: Sequence[str] = READINGS, position: str = POOLED) -> None:
-    """Print the chosen lists at a position, each beside its nulls."""
-    rows = []
-    for reading in wanted:
-        lists = chosen_lists(state, reading, position)
-        if not lists:
-            rows.append((reading.replace("_", " "), "", "", NOT_COMPUTED))
-        for body in lists:
-            tokens = " ".join(visible(token.text).lstrip("\u00b7") for token in body.tokens)
-            scale = "" if body.scale is None else f"{body.scale:g}"
-            words = shorten(tokens, TEXT_WIDTH) if body.tokens else NOT_COMPUTED
-            source = body.source.replace("_", " ")
-            rows.append((f"{reading.replace('_', ' ')} ({body.side})", source, scale, words))
-    table(("reading", "of", "scale", "tokens, highest first"), rows)
+def gap() -> None:
+    """Print an empty line."""
+    stdout.print()
 
 
-def chosen_lists(state: SessionState, reading: str, position: str = POOLED) -> list[ReadingTaken]:
-    """The newest chosen lists of a reading at a position, the difference before its controls."""
-    found = [
-        recorded.body
-        for key, recorded in state.readings.items()
-        if key.reading == reading and key.position == position and recorded.body.chosen
-    ]
+def _line(text: str, style: str = "") -> Text:
+    return Text(sayable(clean_line(text), stdout.encoding), style=style)
+
+
+def readings(
+    state: SessionState,
+    layers: Sequence[int],
+    wanted: Sequence[str] = READINGS,
+    position: str = POOLED,
+) -> None:
+    """Print the chosen lists at a position of each layer, each beside its nulls."""
+    for layer in layers:
+        rows = []
+        for reading in wanted:
+            lists = chosen_lists(state, reading, layer, position)
+            if not lists:
+                rows.append((reading.replace("_", " "), "", "", NOT_COMPUTED))
+            for body in lists:
+                tokens = " ".join(visible(token.text).lstrip("\u00b7") for token in body.tokens)
+                scale = "" if body.scale is None else f"{body.scale:g}"
+                words = shorten(tokens, TEXT_WIDTH) if body.tokens else NOT_COMPUTED
+                source = body.source.replace("_", " ")
+                rows.append((f"{reading.replace('_', ' ')} ({body.side})", source, scale, words))
+        table(
+            ("reading", "of", "scale", "tokens, highest first"),
+            rows,
+            title=f"layer {layer}, position {position}",
+        )
+
+
+def chosen_lists(
+    state: SessionState, reading: str, layer: int, position: str = POOLED
+) -> list[ReadingTaken]:
+    """The newest chosen lists of a reading at a site, the difference before its controls.
+
+    A session in which the same was read twice, with other scales chosen, still holds the lists that
+    were chosen first.
+    """
+    newest: dict[tuple[str, str], Recorded[ReadingTaken]] = {}
+    for key, recorded in state.readings.items():
+        if (key.reading, key.layer, key.position) != (reading, layer, position):
+            continue
+        known = newest.get((key.side, key.source))
+        if recorded.body.chosen and (known is None or known.seq < recorded.seq):
+            newest[key.side, key.source] = recorded
     order = ("difference", "negative", "random", "split_half", "base", "finetuned")
-    return sorted(found, key=lambda body: (body.side, order.index(body.source)))
+    return sorted(
+        (recorded.body for recorded in newest.values()),
+        key=lambda body: (body.side, order.index(body.source)),
+    )
 
 
 def reading_data(
-    state: SessionState, wanted: Sequence[str] = READINGS, position: str = POOLED
+    state: SessionState,
+    layers: Sequence[int],
+    wanted: Sequence[str] = READINGS,
+    position: str = POOLED,
 ) -> list[dict[str, Any]]:
     """The same lists as data, without the log's own fields."""
     return [
@@ -88,8 +143,9 @@ def reading_data(
                 for token in body.tokens[:TOKENS_SHOWN]
             ],
         }
+        for layer in layers
         for reading in wanted
-        for body in chosen_lists(state, reading, position)
+        for body in chosen_lists(state, reading, layer, position)
     ]
 
 
@@ -100,7 +156,8 @@ def texts(state: SessionState, text_ids: Sequence[str]) -> None:
         text = state.texts[text_id]
         prompt = text.start.body.raw_prompt or _last_turn(text)
         if prompt != last:
-            heading(f"\n{prompt}")
+            gap()
+            heading(prompt)
             last = prompt
         strength = f" alpha {text.start.body.alpha:g}" if text.start.body.alpha else ""
         heading(f"  [{text.start.body.side}{strength}]")
@@ -127,12 +184,17 @@ def comparison(body: AnswersCompared) -> None:
     """Print where two answers part and how far the models differ along the finetuned one."""
     where = "never" if body.first_divergence is None else f"at token {body.first_divergence}"
     mean = f"{sum(body.kl) / len(body.kl):.3f}" if body.kl else NOT_COMPUTED
-    heading(f"\nanswers part {where}; mean KL(finetuned || base) {mean} nats per token")
+    gap()
+    heading(f"answers part {where}; mean KL(finetuned || base) {mean} nats per token")
 
 
 def pairs(title: str, facts: Mapping[str, Any]) -> None:
-    """Print names and values."""
-    table((title, ""), facts.items())
+    """Print names and values; the values of a list on a row each."""
+    rows = []
+    for name, value in facts.items():
+        several = value if isinstance(value, list) else [value]
+        rows += [(name if index == 0 else "", one) for index, one in enumerate(several)]
+    table((title, ""), rows)
 
 
 def _last_turn(text: TextState) -> str:
