@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from adl.asking import Question, answer_kl, first_divergence, question_requests
 from adl.controls import control_vector
@@ -50,7 +50,7 @@ class SteerArguments(Arguments):
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
     n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
-    alphas: tuple[float, ...] = Field(
+    alphas: tuple[FiniteFloat, ...] = Field(
         (),
         description="Strengths in units of the residual norm, 0 being unsteered; "
         "none takes 0 and those the shift lens chose, or 0.3 before it was read.",
@@ -63,9 +63,15 @@ class SteerArguments(Arguments):
     )
     n_samples: int = Field(1, ge=1, description="Samples per prompt and alpha.")
     seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
-    temperature: float = Field(1.1, ge=0, description="0 takes the most probable token.")
+    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
     batch_size: int = Field(40, ge=1, description="Texts per batch.")
+
+    @model_validator(mode="after")
+    def _one_source_of_prompts(self) -> SteerArguments:
+        if self.prompts and self.prompt_file is not None:
+            raise ValueError("give prompts or a file of prompts, not both")
+        return self
 
 
 class AskArguments(Arguments):
@@ -81,9 +87,11 @@ class AskArguments(Arguments):
     sides: tuple[Side, ...] = Field(SIDES, min_length=1, description="Which models to ask.")
     n_samples: int = Field(1, ge=1, description="Answers per model.")
     seed: int = Field(0, ge=0, description="First seed; further answers take the ones after it.")
-    temperature: float = Field(1.0, ge=0, description="0 takes the most probable token.")
+    temperature: FiniteFloat = Field(1.0, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(120, ge=1, description="Longest answer, in tokens.")
-    alpha: float = Field(0.0, description="Steer the answers with the difference; 0 does not.")
+    alpha: FiniteFloat = Field(
+        0.0, description="Steer the answers with the difference; 0 does not."
+    )
     layer: str = Field("0.5", description="Layer of the difference, when steering.")
     position: str = Field(POOLED, description="Position of the difference, when steering.")
     batch_size: int = Field(40, ge=1, description="Answers per batch.")

@@ -39,7 +39,9 @@ class MeasureArguments(Arguments):
 def measure(context: Context, arguments: MeasureArguments) -> Summary:
     """Mean activation difference between finetuned and base on unrelated text."""
     pair = context.pair
-    layers = tuple(resolve_layer(layer, pair.provenance.n_layers) for layer in arguments.layers)
+    n_layers = pair.provenance.n_layers
+    # 0.5 and 15 may be one layer: it is measured once.
+    layers = tuple(dict.fromkeys(resolve_layer(layer, n_layers) for layer in arguments.layers))
     reach = _reach(arguments)
     texts = _texts(context, arguments)
     key = difference_key(pair, texts, layers, reach)
