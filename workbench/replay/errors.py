@@ -1,0 +1,9 @@
+"""What can go wrong when a recorded session is gone through again."""
+
+from __future__ import annotations
+
+from adl.errors import AdlError
+
+
+class ReplayError(AdlError):
+    """A recorded session cannot be replayed as asked; nothing of it was changed."""
