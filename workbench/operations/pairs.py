@@ -80,8 +80,11 @@ def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> Pai
 
 def split_revision(text: str) -> tuple[str, str | None]:
     """``ID@revision`` in its parts; a folder's name may hold an @ of its own."""
-    if Path(text).expanduser().exists():
-        return text, None
+    try:
+        if Path(text).expanduser().exists():
+            return text, None
+    except (OSError, RuntimeError):
+        pass  # too long for a path, or the home of nobody: it can only be an id
     name, _, revision = text.partition("@")
     return name, revision or None
 
