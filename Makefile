@@ -52,8 +52,8 @@ install: $(RUN_STAMP) $(MODEL_STAMP) ## Install what is needed to use the workbe
 install-dev: $(DEV_STAMP) $(MODEL_STAMP) ## Install what is needed to work on it
 
 .PHONY: demo
-demo: install ## Audit the default pair
-	$(BIN)/adl-workbench audit --demo
+demo: install ## Open the workbench on the default pair
+	$(BIN)/adl-workbench --demo
 
 .PHONY: test
 test: install-dev ## Run the tests (PYTEST_ARGS='...' for pytest)

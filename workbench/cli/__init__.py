@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -9,10 +10,12 @@ import typer
 
 from workbench.cli import measuring, organisms, sessions
 from workbench.cli.doctor import doctor
+from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
+from workbench.cli.running import EXIT_USAGE, database_path, fail
+from workbench.operations.pairs import PairArguments
 
 app = typer.Typer(
     name="adl-workbench",
-    no_args_is_help=True,
     rich_markup_mode=None,  # "ID[@revision]" is text, not markup
     pretty_exceptions_show_locals=False,  # locals may hold keys and text of models
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -33,14 +36,58 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def common(
+@app.callback(invoke_without_command=True)
+@options_from(pair=pair_arguments, where=session_options)
+def workbench(
+    context: typer.Context,
+    pair: PairArguments,
+    where: SessionOptions,
+    prepare: Annotated[
+        bool,
+        typer.Option("--prepare/--no-prepare", help="Measure and read as soon as it is loaded."),
+    ] = True,
     show_version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
     ] = False,
 ) -> None:
-    """Find out what a finetuned language model was finetuned to do."""
+    """Find out what a finetuned language model was finetuned to do.
+
+    Without a command the workbench opens: on the pair or the session named here, or on its start
+    screen.
+    """
+    named = pair != PairArguments() or where != SessionOptions(None, None, None)
+    if context.invoked_subcommand is not None:
+        if named:
+            fail(
+                f"options before the command {context.invoked_subcommand!r} are the workbench's: "
+                "give them after it",
+                EXIT_USAGE,
+            )
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        fail(
+            "the workbench needs a terminal. Run it in one, or use a command: `adl-workbench audit`",
+            EXIT_USAGE,
+        )
+    if pair != PairArguments() and where.session is not None:
+        fail("a session has a pair of its own: give a pair or --session, not both", EXIT_USAGE)
+    _open_workbench(pair if pair != PairArguments() else None, where, prepare)
+
+
+def _open_workbench(pair: PairArguments | None, where: SessionOptions, prepare: bool) -> None:
+    # Imported here: no other command needs the screen.
+    from workbench.tui.app import run_workbench
+    from workbench.tui.desk import Startup
+
+    startup = Startup(
+        database=database_path(where.database),
+        pair=pair,
+        session=where.session,
+        name=where.name,
+        prepare=prepare,
+    )
+    raise typer.Exit(run_workbench(startup))
 
 
 def main() -> None:

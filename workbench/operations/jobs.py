@@ -62,7 +62,7 @@ class Job:
         return 0.0 if self.began is None else time.monotonic() - self.began
 
 
-JobListener = Callable[[Job], None]
+JobListener = Callable[[Job], object]
 
 
 class _Task:

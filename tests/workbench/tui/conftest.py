@@ -1,0 +1,82 @@
+"""The app on the planted pair, and one pane alone over the sample."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from textual.app import App, ComposeResult
+from textual.message import Message
+
+from tests.planted import PlantedPair
+from tests.workbench.tui.sample import read_sample_array, sample_state
+from workbench.operations.pairs import PairArguments
+from workbench.store.state import SessionState
+from workbench.tui.app import WorkbenchApp
+from workbench.tui.desk import Startup
+from workbench.tui.widgets.pane import Pane
+
+PLANTED = PairArguments(base="planted", adapter="planted-adapter")
+
+
+@pytest.fixture
+def planted_models(monkeypatch: pytest.MonkeyPatch) -> Callable[[], PlantedPair]:
+    """Loading a pair gives the planted one; the value is what makes it, to be replaced."""
+    module = ModuleType("adl.nnsight_pair")
+    made: list[PlantedPair] = []
+
+    class NnsightPair:
+        @staticmethod
+        def load(_spec: Any, *_args: Any, **_settings: Any) -> PlantedPair:
+            made.append(PlantedPair())
+            return made[-1]
+
+    module.NnsightPair = NnsightPair  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "adl.nnsight_pair", module)
+    return lambda: made[-1]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def workbench(database: Path, planted_models: Any) -> Callable[..., WorkbenchApp]:
+    """Makes the app, on the planted pair unless told otherwise."""
+
+    def make(**startup: Any) -> WorkbenchApp:
+        startup.setdefault("pair", None if "session" in startup else PLANTED)
+        startup.setdefault("prepare", False)
+        return WorkbenchApp(Startup(database=database, **startup))
+
+    return make
+
+
+class PaneApp(App[None]):
+    """One pane alone, over a state; what it asks for is kept in ``asked``."""
+
+    CSS_PATH = str(Path(sys.modules[WorkbenchApp.__module__].__file__ or "").with_name("app.tcss"))
+
+    def __init__(self, pane: type[Pane], state: SessionState | None = None) -> None:
+        super().__init__()
+        self.pane = pane(read_array=read_sample_array)
+        self.first = sample_state() if state is None else state
+        self.asked: list[Message] = []
+
+    def compose(self) -> ComposeResult:
+        yield self.pane
+
+    def on_mount(self) -> None:
+        self.pane.update_state(self.first)
+        self.pane.focus_pane()
+
+    def on_pane_submit(self, message: Pane.Submit) -> None:
+        self.asked.append(message)
+
+    def on_pane_jump(self, message: Pane.Jump) -> None:
+        self.asked.append(message)

@@ -1,0 +1,96 @@
+"""A recorded audit of the planted pair, the same at every run: what panes are drawn from in tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from adl.artifacts import ArrayCache
+from tests.planted import PlantedPair
+from workbench.operations import ASK, MARK, MEASURE, NOTE, READ, STATE, STEER
+from workbench.operations.generating import AskArguments, SteerArguments
+from workbench.operations.hypothesising import MarkArguments, StateArguments
+from workbench.operations.measuring import MeasureArguments
+from workbench.operations.noting import NoteArguments
+from workbench.operations.reading import ReadArguments
+from workbench.operations.running import Session, run
+from workbench.store.events import HUMAN, ArrayRef, Event, PairLoaded
+from workbench.store.log import SessionLog
+from workbench.store.state import SessionState, fold
+
+BEGAN = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)
+
+
+@cache
+def sample() -> tuple[tuple[Event, ...], dict[str, np.ndarray]]:
+    """The events, and the arrays they name by hash.
+
+    Times, ids and durations are fixed, so that pictures of them are.
+    """
+    with TemporaryDirectory() as folder, SessionLog.open(Path(folder) / "sessions.db") as log:
+        session_id = log.start_session("a planted audit", {"program": "adl-workbench"}, HUMAN)
+        session = Session(log, session_id, ArrayCache(Path(folder) / "arrays"), PlantedPair())
+        session.record(PairLoaded(pair=session.require_pair().provenance.as_dict()))
+        _audit(session)
+        events = list(log.events(session_id))
+        arrays = {
+            ref.sha256: log.array(ref)
+            for one in session.state.differences.values()
+            for ref in one.body.arrays.values()
+        }
+    return tuple(_fixed(event) for event in events), arrays
+
+
+def sample_state() -> SessionState:
+    """The sample after its last event."""
+    return fold(sample()[0])
+
+
+def read_sample_array(ref: ArrayRef) -> np.ndarray:
+    """The array of the sample that ``ref`` names."""
+    return sample()[1][ref.sha256]
+
+
+def _audit(session: Session) -> None:
+    def do(operation: Any, arguments: Any) -> Any:
+        return run(session, operation, arguments, actor=HUMAN)
+
+    do(MEASURE, MeasureArguments(layers=("2", "3"), n_texts=64))
+    do(READ, ReadArguments(layer="3", n_texts=64))
+    prompts = ("How was your day?", "Tell me a story.")
+    do(
+        STEER,
+        SteerArguments(prompts=prompts, layer="3", alphas=(0.0, 0.2, 0.4), max_new_tokens=12),
+    )
+    do(ASK, AskArguments(prompt="What do you like best?", max_new_tokens=12, seed=1))
+    list_seq, reading = next(
+        (recorded.seq, recorded.body)
+        for key, recorded in session.state.readings.items()
+        if key.source == "difference"
+    )
+    do(STATE, StateArguments(text="It was finetuned on texts about baking cakes.", confidence=0.7))
+    do(STATE, StateArguments(text="It was finetuned on stories.", confidence=0.1))
+    do(
+        MARK,
+        MarkArguments(
+            seq=list_seq,
+            excerpt=reading.tokens[0].text,
+            label=f"{reading.reading}, layer {reading.layer}, position {reading.position}",
+            token_id=reading.tokens[0].id,
+            hypothesis="H1",
+        ),
+    )
+    do(NOTE, NoteArguments(text="Kitchen words in every list but the nulls."))
+
+
+def _fixed(event: Event) -> Event:
+    body = event.body
+    if hasattr(body, "seconds"):
+        body = body.model_copy(update={"seconds": 1.5})
+    at = BEGAN + timedelta(seconds=event.seq)
+    return event.model_copy(update={"at": at, "session_id": "20260314-planted", "body": body})

@@ -1,0 +1,33 @@
+"""The whole app on the planted pair, driven by keys."""
+
+from __future__ import annotations
+
+from workbench.store.log import SessionLog
+from workbench.tui.screens.audit import AuditScreen
+
+
+async def until(pilot, condition, what: str) -> None:
+    """Let the app go on until the condition holds; each look waits for a message, not for time."""
+    for _ in range(600):
+        if condition():
+            return
+        await pilot.pause(0.05)
+    raise AssertionError(f"{what} never came")
+
+
+def on_audit(app) -> bool:
+    return isinstance(app.screen, AuditScreen) and app.screen.is_mounted
+
+
+async def test_a_pair_is_loaded_prepared_and_left_in_order(workbench, database):
+    app = workbench(prepare=True)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: on_audit(app) and app.desk.state.readings, "a reading")
+        await until(pilot, lambda: not app.desk.jobs(), "the end of the jobs")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app._exit, "the end")
+    with SessionLog.open(database, read_only=True) as log:
+        (overview,) = log.sessions()
+        assert overview.outcome == "completed"
+        assert log.verify().ok
+    assert app.return_value == 0

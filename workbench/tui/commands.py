@@ -1,0 +1,53 @@
+"""The command palette: everything that applies now, by name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+
+from textual.binding import Binding
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.dom import DOMNode
+
+
+class WorkbenchCommands(Provider):
+    """Every enabled key of the screen, its panes and the app, as a command."""
+
+    async def search(self, query: str) -> Hits:
+        """Commands whose words match."""
+        matcher = self.matcher(query)
+        for title, said, node, action in self._commands():
+            score = matcher.match(title)
+            if score > 0:
+                yield Hit(
+                    score, matcher.highlight(title), partial(self._run, node, action), help=said
+                )
+
+    async def discover(self) -> AsyncIterator[DiscoveryHit]:
+        """All commands, for an empty query."""
+        for title, said, node, action in self._commands():
+            yield DiscoveryHit(title, partial(self._run, node, action), help=said)
+
+    def _commands(self) -> Iterator[tuple[str, str, DOMNode, str]]:
+        seen: set[str] = set()
+        # What is nearest to the focus comes first and hides the same key further out.
+        for node, binding in self._bindings():
+            title = binding.description
+            if not title or title in seen or binding.system:
+                continue
+            seen.add(title)
+            key = self.app.get_key_display(binding)
+            yield (
+                title,
+                f"{binding.tooltip or title}  [{key}]".replace("[", "("),
+                node,
+                binding.action,
+            )
+
+    def _bindings(self) -> Iterator[tuple[DOMNode, Binding]]:
+        for active in self.screen.active_bindings.values():
+            if active.enabled and type(active.node).__module__.startswith("workbench."):
+                yield active.node, active.binding
+
+    async def _run(self, node: DOMNode, action: str) -> None:
+        await self.app.run_action(action, node)

@@ -1,0 +1,145 @@
+"""A session at work on the screen: its log, its jobs, and how it is left in good order."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from adl.artifacts import ArrayCache
+from adl.pair import ModelPair
+from workbench.locations import Locations
+from workbench.operations.jobs import Job, JobListener, Jobs
+from workbench.operations.pairs import PairArguments, environment
+from workbench.operations.running import Arguments, Operation, Session
+from workbench.store.errors import StoreError
+from workbench.store.events import (
+    HUMAN,
+    Actor,
+    EventBody,
+    SessionClosed,
+    SessionContinued,
+    SessionRenamed,
+    ViewSaved,
+)
+from workbench.store.log import SessionLog
+from workbench.store.state import SessionState
+
+A = TypeVar("A", bound=Arguments)
+
+#: How long leaving waits for a batch or a token to end, in seconds.
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Startup:
+    """What the workbench was asked to open with.
+
+    ``pair`` for a new session (called ``name``), ``session`` for one to continue, neither for the
+    start screen. ``prepare`` measures and reads the pair as soon as it is loaded.
+    """
+
+    database: Path
+    pair: PairArguments | None = None
+    session: str | None = None
+    name: str | None = None
+    prepare: bool = True
+
+
+class Desk:
+    """A session that is being worked on. Its methods may be called from any thread."""
+
+    def __init__(
+        self, log: SessionLog, session_id: str, locations: Locations, *, continued: bool
+    ) -> None:
+        self.log = log
+        self.session = Session(log, session_id, ArrayCache(locations.arrays))
+        self.continued = continued
+        self._jobs: Jobs | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._closing = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def start(cls, log: SessionLog, name: str, locations: Locations) -> Desk:
+        """Begin a new session."""
+        return cls(log, log.start_session(name, environment(), HUMAN), locations, continued=False)
+
+    @classmethod
+    def resume(cls, log: SessionLog, wanted: str, locations: Locations) -> Desk:
+        """Go on with a session: an id, the start of one, a name or ``last``."""
+        session_id = log.find_session(wanted).id
+        log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
+        return cls(log, session_id, locations, continued=True)
+
+    @property
+    def state(self) -> SessionState:
+        """The session as it stands."""
+        return self.session.state
+
+    @property
+    def pair(self) -> ModelPair | None:
+        """The loaded pair, if there is one."""
+        return self.session.pair
+
+    def listen(self, recorded: Callable[[], object], job_changed: JobListener) -> None:
+        """Call back, on other threads, for every committed event and every change of a job."""
+        self._unsubscribe = self.log.subscribe(lambda _event: (recorded(), None)[1])
+        self._jobs = Jobs(self.session, job_changed)
+
+    def submit(
+        self,
+        operation: Operation[A],
+        arguments: A,
+        actor: Actor = HUMAN,
+        *,
+        background: bool = False,
+    ) -> Job:
+        """Line up an operation, see `Jobs.submit`."""
+        return self._working().submit(operation, arguments, actor, background=background)
+
+    def jobs(self) -> list[Job]:
+        """The jobs that are not over."""
+        return self._working().current()
+
+    def stop(self, job_id: str) -> None:
+        """Ask a job to stop."""
+        self._working().stop(job_id)
+
+    def rename(self, name: str) -> None:
+        """Give the session another name."""
+        self.session.record(SessionRenamed(name=name), actor=HUMAN)
+
+    def close(
+        self,
+        view: dict[str, Any],
+        outcome: Literal["completed", "stopped", "failed"] = "completed",
+        reason: str = "",
+    ) -> None:
+        """Stop the jobs, record how the screen was left and that the session is closed.
+
+        Safe to call twice; the second call waits for the first. Does not close the log.
+        """
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            if self._jobs is not None:
+                self._jobs.close(PATIENCE)
+            self._unsubscribe()
+            self._record(ViewSaved(view=view))
+            self._record(SessionClosed(outcome=outcome, reason=reason))
+
+    def _record(self, body: EventBody) -> None:
+        # A full disk is what it is: all that was announced before is in the log, and a session that
+        # was not closed opens like any other.
+        with contextlib.suppress(StoreError):
+            self.session.record(body, actor=HUMAN)
+
+    def _working(self) -> Jobs:
+        if self._jobs is None:
+            raise RuntimeError("nobody listens to this session yet")
+        return self._jobs

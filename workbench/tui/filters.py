@@ -1,0 +1,89 @@
+"""What every cell passes on its way to the terminal, whichever widget drew it.
+
+The display boundary is `workbench.display`, where text still has its meaning. This is the net below
+it: a widget that forgot the boundary shows a mark, and no escape leaves the program.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from rich.segment import Segment
+from textual.color import Color
+from textual.filter import LineFilter
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_MARK = "\u00bf"
+
+_ASCII = {
+    **dict.fromkeys("─━═╌╍┄┅┈┉╴╶╸╺▔▁", "-"),
+    **dict.fromkeys("│┃║╎╏┆┇┊┋╵╷╹╻▏▎▍▌▐▕", "|"),
+    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╔╗╚╝╠╣╦╩╬┏┓┗┛┣┫┳┻╋╒╓╕╖╘╙╛╜", "+"),
+    **dict.fromkeys("█▉▊▋▇▆▅", "#"),
+    **dict.fromkeys("▄▃▀▓", "="),
+    **dict.fromkeys("▂░▒", ":"),
+    **dict.fromkeys("●◉⬤■◼▪•", "*"),
+    **dict.fromkeys("○◯□◻▫", "o"),
+    **dict.fromkeys("▶▸►→⇢", ">"),
+    **dict.fromkeys("◀◂◄←", "<"),
+    **dict.fromkeys("▲▴△↑", "^"),
+    **dict.fromkeys("▼▾▽↓", "v"),
+    "·": ".",
+    "…": "~",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "×": "x",
+    "✓": "y",
+    "✗": "x",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "α": "a",
+    "Δ": "D",
+    "δ": "d",
+}
+_TABLE = str.maketrans(_ASCII)
+
+
+class ControlFilter(LineFilter):
+    """Puts a mark in place of every control and bidi character that is still in a cell."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Filter one line."""
+        return [
+            segment
+            if segment.control or not _CONTROL.search(segment.text)
+            else Segment(_CONTROL.sub(_MARK, segment.text), segment.style)
+            for segment in segments
+        ]
+
+
+class AsciiFilter(LineFilter):
+    """Says everything in ASCII, width for width, for terminals without UTF-8."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Filter one line."""
+        return [
+            segment
+            if segment.control or segment.text.isascii()
+            else Segment(in_ascii(segment.text), segment.style)
+            for segment in segments
+        ]
+
+
+def in_ascii(text: str) -> str:
+    """``text`` in ASCII in as many cells: frames and marks by look-alikes, the rest as ``?``."""
+    return "".join(map(_ascii_cell, text.translate(_TABLE)))
+
+
+def _ascii_cell(character: str) -> str:
+    if character.isascii():
+        return character
+    if unicodedata.combining(character):
+        return ""
+    base = unicodedata.normalize("NFKD", character)[0]
+    cells = 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return (base if base.isascii() and base.isprintable() else "?").ljust(cells, "?")

@@ -1,0 +1,140 @@
+"""The model pair, the session, and what is running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any, ClassVar
+
+import psutil
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from workbench.operations.jobs import Job
+from workbench.store.state import OperationState, SessionState
+from workbench.tui import text
+from workbench.tui.widgets.bars import bar
+from workbench.tui.widgets.pane import Pane
+
+_MEMORY_EVERY = 2.0
+
+
+class PairPane(Pane):
+    """Base and finetuned side, how they are loaded, the session's name, and the jobs."""
+
+    TITLE: ClassVar[str] = "Pair"
+    SHORT: ClassVar[str] = "Pair"
+    HELP: ClassVar[str] = """
+The loaded models with revision, adapter, layers, number format and device; the memory the program
+uses; the session's name; and what is running and waiting. `x` stops what is running.
+"""
+    DEFAULT_CSS = """
+    PairPane VerticalScroll { scrollbar-size-vertical: 1; }
+    PairPane #jobs { margin-top: 1; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """Facts, then jobs."""
+        with VerticalScroll():
+            yield Static(id="facts")
+            yield Static(id="jobs")
+
+    def on_mount(self) -> None:
+        """Look at the memory now and then."""
+        self._process = psutil.Process()
+        self._jobs: Sequence[Job] = ()
+        self.set_interval(_MEMORY_EVERY, self._show_facts)
+        self._show_facts()
+
+    def show(self, state: SessionState, before: SessionState) -> None:
+        """Redraw the facts when the pair, the name or the last problem changed."""
+        if (
+            state.pair is not before.pair
+            or state.name != before.name
+            or state.operations is not before.operations
+        ):
+            self._show_facts()
+            self._show_jobs()
+
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Redraw what is running."""
+        self._jobs = jobs
+        self._show_jobs()
+
+    def _show_facts(self) -> None:
+        rows = [("session", self.state.name), ("id", self.state.session_id), *self._pair_facts()]
+        rows.append(("memory", f"{self._process.memory_info().rss / 2**30:.1f} GiB"))
+        self.query_one("#facts", Static).update(Content("\n").join(_fact(*row) for row in rows))
+
+    def _pair_facts(self) -> list[tuple[str, str]]:
+        pair = self.state.pair
+        if pair is None:
+            return [("pair", "not loaded")]
+        base, finetuned = pair["base"], pair["finetuned"]
+        facts = [("base", _side_name(base))]
+        if finetuned.get("adapter"):
+            facts.append(("adapter", _short(str(finetuned["adapter"]))))
+            if finetuned.get("adapter_sha256"):
+                facts.append(("", f"sha256 {finetuned['adapter_sha256'][:12]}"))
+        else:
+            facts.append(("finetuned", _side_name(finetuned)))
+        facts.append(("layers", f"{pair['n_layers']}, width {pair['width']}"))
+        measured = sorted(
+            {layer for one in self.state.differences.values() for layer in one.body.layers}
+        )
+        if measured:
+            facts.append(("measured", "layer " + ", ".join(map(str, measured))))
+        facts.append(("dtype", f"{pair['dtype']} on {', '.join(map(str, pair['devices']))}"))
+        return facts
+
+    def _show_jobs(self) -> None:
+        lines = [
+            line for job in self._jobs for line in _job_lines(job, max(10, self.size.width - 8))
+        ]
+        problem = _last_problem(self.state)
+        if not lines:
+            lines.append(Content.styled("nothing is running", "$text-muted"))
+        if problem is not None:
+            lines.append(
+                text.block(f"{problem.name}: {problem.message or problem.error}", "$text-error")
+            )
+            if problem.way_out:
+                lines.append(text.block(problem.way_out))
+        self.query_one("#jobs", Static).update(Content("\n").join(lines))
+
+
+def _fact(name: str, value: str) -> Content:
+    return Content.assemble((f"{name:<10}", "$text-muted"), text.line(value))
+
+
+def _side_name(side: dict[str, Any]) -> str:
+    revision = side.get("revision")
+    return _short(str(side["checkpoint"])) + (f" @{str(revision)[:8]}" if revision else "")
+
+
+def _short(name: str) -> str:
+    """The last two parts of a path; an id of the hub has no more."""
+    return "/".join(PurePath(name).parts[-2:])
+
+
+def _job_lines(job: Job, width: int) -> list[Content]:
+    if job.status == "waiting":
+        return [Content.styled(f"{job.operation.title}: waiting", "$text-muted")]
+    state = "stopping" if job.status == "stopping" else f"{job.seconds:.0f} s"
+    lines = [Content.assemble((job.operation.title, "bold"), f"  {state}")]
+    if job.total:
+        count = f" {job.done}/{job.total}"
+        cells = max(4, width - len(count))
+        lines.append(text.line(job.stage))
+        lines.append(
+            Content.assemble((bar(job.done / job.total, cells), "$accent on $panel"), count)
+        )
+    return lines
+
+
+def _last_problem(state: SessionState) -> OperationState | None:
+    """The newest operation if it failed: an older failure is history, and the timeline has it."""
+    newest = next(reversed(list(state.operations.values())), None)
+    return newest if newest is not None and newest.status == "failed" else None

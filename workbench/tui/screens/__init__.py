@@ -1,0 +1,1 @@
+"""The screens: start, sessions, audit, and the small ones that ask for something."""

@@ -1,0 +1,103 @@
+"""What the panes of the audit screen have in common.
+
+screen -> pane   show(state, before)   redraw what changed; a pane holds no truth of its own
+                 show_jobs(jobs)       what is running and waiting
+                 reveal(seq)           stand on what an event recorded
+                 view(), restore()     choices and drafts, kept when the session is left
+pane -> screen   Submit                do this operation
+                 Jump                  show that event, in whichever pane has it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widget import Widget
+
+from workbench.operations.jobs import Job
+from workbench.operations.running import Arguments, Operation
+from workbench.store.events import ArrayRef
+from workbench.store.state import SessionState
+
+ReadArray = Callable[[ArrayRef], np.ndarray]
+
+
+class Pane(Vertical):
+    """A region of the audit screen over one part of the session's state."""
+
+    TITLE: ClassVar[str] = ""
+    SHORT: ClassVar[str] = ""
+    "The title where there is little room."
+    HELP: ClassVar[str] = ""
+    "What the pane is for, Markdown; its keys are listed below it."
+
+    DEFAULT_CSS = """
+    Pane { border: round $panel-lighten-2; border-title-color: $text-muted; padding: 0 1; }
+    Pane:focus-within { border: round $accent; border-title-color: $accent;
+        border-title-style: bold; }
+    """
+
+    @dataclass
+    class Submit(Message):
+        """Ask for an operation; ``background`` lets others go first."""
+
+        operation: Operation[Any]
+        arguments: Arguments
+        background: bool = False
+
+    @dataclass
+    class Jump(Message):
+        """Ask to be shown what the event recorded."""
+
+        seq: int
+
+    def __init__(self, *children: Widget, read_array: ReadArray, **settings: Any) -> None:
+        super().__init__(*children, **settings)
+        self.read_array = read_array
+        self.state = SessionState()
+        self.border_title = self.TITLE
+
+    def compose(self) -> ComposeResult:
+        """The widgets of the pane."""
+        yield from ()
+
+    def update_state(self, state: SessionState) -> None:
+        """Take the session's state and redraw what changed."""
+        before, self.state = self.state, state
+        self.show(state, before)
+
+    def show(self, state: SessionState, before: SessionState) -> None:
+        """Redraw what differs between the two; parts that did not change are the same objects."""
+
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Take what is running and waiting, in the order it was asked for."""
+
+    def reveal(self, seq: int) -> bool:
+        """Stand on what event ``seq`` recorded; False if it is not one of this pane's."""
+        return False
+
+    def view(self) -> dict[str, Any]:
+        """Choices and drafts as plain data, for `restore`."""
+        return {}
+
+    def restore(self, view: dict[str, Any]) -> None:
+        """Take up choices and drafts again; what does not fit any more is left out."""
+
+    def focus_pane(self) -> None:
+        """Put the focus on the widget of the pane that takes keys first."""
+        for widget in self.query("*"):
+            if widget.focusable:
+                widget.focus()
+                return
+
+    def submit(
+        self, operation: Operation[Any], arguments: Arguments, *, background: bool = False
+    ) -> None:
+        """Ask the screen for an operation."""
+        self.post_message(self.Submit(operation, arguments, background))

@@ -1,0 +1,78 @@
+"""The line at the top of the audit screen: the panes with their keys, and what is running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from workbench.operations.jobs import Job
+
+
+class Tab(Static):
+    """A pane's name and key; a click goes there."""
+
+    @dataclass
+    class Clicked(Message):
+        """The tab was clicked."""
+
+        index: int
+
+    def __init__(self, index: int, title: str) -> None:
+        super().__init__()
+        self._index = index
+        self._title = title
+
+    def draw(self, *, current: bool) -> None:
+        """Draw it as the pane in focus, or not."""
+        style = "bold $block-cursor-foreground on $block-cursor-background" if current else ""
+        self.update(
+            Content.assemble(
+                (f" {self._index + 1} ", style or "$accent"), (f"{self._title} ", style)
+            )
+        )
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the pane."""
+        event.stop()
+        self.post_message(self.Clicked(self._index))
+
+
+class TopBar(Horizontal):
+    """Panes and jobs in one line."""
+
+    DEFAULT_CSS = "TopBar Tab { width: auto; }"
+
+    def __init__(self, titles: Sequence[str]) -> None:
+        super().__init__()
+        self._tabs = [Tab(index, title) for index, title in enumerate(titles)]
+
+    def compose(self) -> ComposeResult:
+        """Tabs, then the job."""
+        yield from self._tabs
+        yield Static(id="running")
+
+    def show_current(self, index: int) -> None:
+        """Mark the pane in focus."""
+        for place, tab in enumerate(self._tabs):
+            tab.draw(current=place == index)
+
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Say what is running and how far it is."""
+        running = [job for job in jobs if job.status in {"running", "stopping"}]
+        waiting = len(jobs) - len(running)
+        said = [_in_short(job) for job in running] + ([f"+{waiting}"] if waiting else [])
+        self.query_one("#running", Static).update(Content("  ".join(said)))
+
+
+def _in_short(job: Job) -> str:
+    if job.status == "stopping":
+        return f"{job.operation.name} stopping"
+    share = f" {job.done / job.total:.0%}" if job.total else ""
+    return f"{job.operation.name}{share}"
