@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
+from workbench.store.agent_events import (
+    AgentCalled,
+    AgentControlled,
+    AgentEnded,
+    AgentInterrupted,
+    AgentMessaged,
+    AgentReplied,
+    AgentReplyGrew,
+    AgentRequested,
+    AgentRequestFailed,
+    AgentResumed,
+    AgentStarted,
+    AgentTold,
+    ApprovalAsked,
+    ApprovalGiven,
+    AuditSealed,
+    AuditUnblinded,
+    EvaluationCell,
+    EvaluationStarted,
+    GradeGiven,
+    ReportSubmitted,
+)
 from workbench.store.events import (
     AnswersCompared,
     DifferenceMeasured,
@@ -104,6 +126,88 @@ def describe(body: EventBody) -> str:
             return "session continued"
         case SessionClosed():
             return f"session closed, {body.outcome}{_because(body.reason)}"
+        case _:
+            return _of_agents(body)
+
+
+_AgentBody = (
+    AgentCalled
+    | AgentControlled
+    | AgentEnded
+    | AgentInterrupted
+    | AgentMessaged
+    | AgentReplied
+    | AgentReplyGrew
+    | AgentRequested
+    | AgentRequestFailed
+    | AgentResumed
+    | AgentStarted
+    | AgentTold
+    | ApprovalAsked
+    | ApprovalGiven
+    | AuditSealed
+    | AuditUnblinded
+    | EvaluationCell
+    | EvaluationStarted
+    | GradeGiven
+    | ReportSubmitted
+)
+
+
+def _of_agents(body: _AgentBody) -> str:
+    match body:
+        case AgentStarted():
+            mode = body.mode.replace("_", "-")
+            return f"{mode} agent started with {one_line(body.model)}"
+        case AgentResumed():
+            return f"agent resumed with {one_line(body.model)}"
+        case AgentTold():
+            who = f"result of {one_line(body.tool or '')}" if body.role == "tool" else body.source
+            return f"agent told ({who.replace('_', ' ')}): {one_line(body.content)}"
+        case AgentRequested():
+            again = f", attempt {body.attempt}" if body.attempt > 1 else ""
+            what = f"judge asked about {one_line(body.about)}" if body.about else "agent's turn"
+            return f"{what}{again}"
+        case AgentReplyGrew():
+            return "reply grew"
+        case AgentRequestFailed():
+            after = "" if body.retry_in is None else f", again in {body.retry_in:.1f} s"
+            return f"the endpoint failed{after}: {one_line(body.message)}"
+        case AgentReplied():
+            calls = ", ".join(call.name for call in body.tool_calls)
+            said = one_line(body.content)
+            used = f"{body.usage.total_tokens} tokens"
+            return f"reply of {used}: {one_line(f'{said} [{calls}]' if calls else said)}"
+        case AgentCalled():
+            return f"agent calls {one_line(body.tool)}"
+        case ApprovalAsked():
+            return f"may the agent call {one_line(body.tool)}?"
+        case ApprovalGiven():
+            return f"{'approved' if body.approved else 'refused'}{_because(body.reason)}"
+        case AgentControlled():
+            detail = f" {one_line(body.detail)}" if body.control == "policy" else ""
+            return f"agent {body.control.replace('_', ' ')}{detail}"
+        case AgentMessaged():
+            return f"to the agent: {one_line(body.text)}"
+        case ReportSubmitted():
+            return f"report: {one_line(body.summary or body.description)}"
+        case AgentInterrupted():
+            return f"agent interrupted: {one_line(body.message or body.error)}"
+        case AgentEnded():
+            return f"agent ended by {body.stopped_by}{_because(body.reason)}"
+        case AuditSealed():
+            blind = f", {len(body.aliases)} names hidden" if body.aliases else ""
+            return f"ground truth sealed{blind}" if body.ground_truth_sha256 else f"sealed{blind}"
+        case AuditUnblinded():
+            return f"unblinded: {one_line(body.reason)}"
+        case GradeGiven():
+            score = "unscored" if body.score is None else f"{body.score:g}"
+            edits = f", replaces {body.replaces}" if body.replaces else ""
+            return f"grade {body.grade_id} of {body.grader}{edits}: {score}{_because(body.reason)}"
+        case EvaluationStarted():
+            return "evaluation started"
+        case EvaluationCell():
+            return f"{one_line(body.cell)} {body.status}{_because(body.detail)}"
 
 
 def _prompt(body: TextStarted) -> str:

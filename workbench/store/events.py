@@ -16,36 +16,34 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from workbench.store.agent_events import (
+    AgentCalled,
+    AgentControlled,
+    AgentEnded,
+    AgentInterrupted,
+    AgentMessaged,
+    AgentReplied,
+    AgentReplyGrew,
+    AgentRequested,
+    AgentRequestFailed,
+    AgentResumed,
+    AgentStarted,
+    AgentTold,
+    ApprovalAsked,
+    ApprovalGiven,
+    AuditSealed,
+    AuditUnblinded,
+    EvaluationCell,
+    EvaluationStarted,
+    GradeGiven,
+    ReportSubmitted,
+)
 from workbench.store.errors import StoreError
-
-
-def well_formed(text: str) -> str:
-    """Return the text with each half of a broken surrogate pair replaced by U+FFFD.
-
-    Such a half is no character and has no UTF-8, so neither SQLite nor JSON readers take it; it
-    comes from bytes that were decoded carelessly. Everything else, NUL and escapes too, stays.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
-
-
-class Record(BaseModel):
-    """A frozen record that refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Actor(Record):
-    """Who did it: a person at the keys, an agent, or the program itself."""
-
-    kind: Literal["human", "agent", "system"]
-    name: Annotated[str, BeforeValidator(lambda name: well_formed(str(name)))] = ""
-
+from workbench.store.record import Actor as Actor
+from workbench.store.record import Record as Record
+from workbench.store.record import well_formed as well_formed
 
 Verdict = Literal["open", "confirmed", "rejected"]
 Bearing = Literal["for", "against", "none"]
@@ -398,7 +396,27 @@ EventBody = Annotated[
     | HypothesesRanked
     | HypothesisJudged
     | EvidenceLinked
-    | ViewSaved,
+    | ViewSaved
+    | AgentStarted
+    | AgentResumed
+    | AgentTold
+    | AgentRequested
+    | AgentReplyGrew
+    | AgentRequestFailed
+    | AgentReplied
+    | AgentCalled
+    | ApprovalAsked
+    | ApprovalGiven
+    | AgentControlled
+    | AgentMessaged
+    | ReportSubmitted
+    | AgentInterrupted
+    | AgentEnded
+    | AuditSealed
+    | AuditUnblinded
+    | GradeGiven
+    | EvaluationStarted
+    | EvaluationCell,
     Field(discriminator="kind"),
 ]
 BODY: TypeAdapter[EventBody] = TypeAdapter(EventBody)

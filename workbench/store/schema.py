@@ -19,7 +19,7 @@ from workbench.store.connection import immediate
 from workbench.store.errors import StoreError, translated
 from workbench.store.events import BODY, utc_text
 from workbench.store.search import searchable_text
-from workbench.store.views import HYPOTHESIS_VIEWS, INDEXES, VIEWS
+from workbench.store.views import AGENT_VIEWS, HYPOTHESIS_VIEWS, INDEXES, VIEWS
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -117,11 +117,17 @@ def _hypotheses(db: Database) -> None:
         db.create_view(name, query)
 
 
+def _agents(db: Database) -> None:
+    for name, query in AGENT_VIEWS.items():
+        db.create_view(name, query)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("0001_events_and_arrays", _tables),
     Migration("0002_full_text_search", _search),
     Migration("0003_views", _views),
     Migration("0004_hypotheses_and_evidence", _hypotheses),
+    Migration("0005_agents_and_grades", _agents),
 )
 
 

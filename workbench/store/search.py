@@ -8,6 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from workbench.store.agent_events import (
+    AgentInterrupted,
+    AgentMessaged,
+    AgentReplied,
+    AgentRequestFailed,
+    AgentTold,
+    ApprovalGiven,
+    AuditUnblinded,
+    GradeGiven,
+    ReportSubmitted,
+)
 from workbench.store.events import (
     EventBody,
     EvidenceMarked,
@@ -84,6 +95,19 @@ def _texts(body: EventBody) -> Iterator[str]:
             yield body.reason
         case EvidenceMarked():
             yield from (body.excerpt, body.label, body.note)
+        case AgentTold():
+            yield body.content
+        case AgentReplied():
+            yield body.content
+            yield from (call.arguments for call in body.tool_calls)
+        case AgentMessaged():
+            yield body.text
+        case AgentRequestFailed() | AgentInterrupted():
+            yield from (body.error, body.message)
+        case ReportSubmitted():
+            yield from (body.summary, body.description)
+        case ApprovalGiven() | AuditUnblinded() | GradeGiven():
+            yield body.reason
         case _:
             pass
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, overload
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel
 
+from workbench.store.agent_events import (
+    AuditSealed,
+    AuditUnblinded,
+    EvaluationCell,
+    EvaluationStarted,
+    GradeGiven,
+)
+from workbench.store.agents import AgentFold, AgentState
 from workbench.store.describe import describe
 from workbench.store.events import (
     Actor,
@@ -44,6 +52,8 @@ from workbench.store.events import (
     ViewSaved,
     canonical_json,
 )
+from workbench.store.recorded import Prefix as Prefix
+from workbench.store.recorded import Recorded as Recorded
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -72,17 +82,6 @@ class ReadingKey(NamedTuple):
     layer: int
     position: str
     scale: float | None
-
-
-@dataclass(frozen=True)
-class Recorded(Generic[Body]):
-    """A finding, with where in the log it stands and who brought it about."""
-
-    seq: int
-    at: datetime
-    actor: Actor
-    operation_id: str | None
-    body: Body
 
 
 @dataclass(frozen=True)
@@ -142,43 +141,6 @@ class HypothesisState:
         return self.history[0].actor
 
 
-class Prefix(Sequence[Item]):
-    """The first items of a list that only ever grows: an immutable copy that costs nothing."""
-
-    __slots__ = ("_items", "_length")
-
-    def __init__(self, items: list[Item], length: int) -> None:
-        self._items = items
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Item, ...]: ...
-    def __getitem__(self, index: int | slice) -> Item | tuple[Item, ...]:
-        places = range(self._length)[index]
-        if isinstance(places, range):
-            return tuple(self._items[place] for place in places)
-        return self._items[places]
-
-    def __iter__(self) -> Iterator[Item]:
-        for place in range(self._length):
-            yield self._items[place]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Prefix):
-            return NotImplemented
-        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Prefix({list(self)!r})"
-
-
 def _nothing() -> Prefix[Any]:
     return Prefix([], 0)
 
@@ -194,6 +156,8 @@ class SessionState:
     ``operations``, ``texts``, ``hypotheses`` and ``evidence`` are by id, in the order they began.
     ``differences`` are by key, the one measured last at the end. ``outcome`` is None until the
     session is closed, and again once it is continued. ``view`` is how the screen was left.
+    ``agents`` are by the id of their run, ``grades`` every grade ever given, edits after what they
+    edit, and ``cells`` how far each audit of an evaluation has come.
     """
 
     seq: int = 0
@@ -215,6 +179,12 @@ class SessionState:
     hypotheses: Mapping[str, HypothesisState] = field(default_factory=_empty)
     ranking: tuple[str, ...] = ()
     evidence: Mapping[str, Recorded[EvidenceMarked]] = field(default_factory=_empty)
+    agents: Mapping[str, AgentState] = field(default_factory=_empty)
+    seal: Recorded[AuditSealed] | None = None
+    unblinded: Sequence[Recorded[AuditUnblinded]] = field(default_factory=_nothing)
+    grades: Sequence[Recorded[GradeGiven]] = field(default_factory=_nothing)
+    evaluation: Recorded[EvaluationStarted] | None = None
+    cells: Mapping[str, Recorded[EvaluationCell]] = field(default_factory=_empty)
     view: dict[str, Any] = field(default_factory=dict)
     timeline: Sequence[TimelineEntry] = field(default_factory=_nothing)
 
@@ -291,6 +261,8 @@ class Fold:
         self._notes: list[Recorded[NoteWritten]] = []
         self._hypotheses: _Shelf[str, HypothesisState] = _Shelf({})
         self._evidence: _Shelf[str, Recorded[EvidenceMarked]] = _Shelf({})
+        self._agents = AgentFold()
+        self._agent_changes: dict[str, Any] = {}
         self._timeline: list[TimelineEntry] = []
         self._running: set[str] = set()
         # Pieces of the texts under way, and which of them are not in their TextState yet.
@@ -316,6 +288,8 @@ class Fold:
         twin._notes = list(self._notes)
         twin._hypotheses = _Shelf(dict(self._hypotheses.items))
         twin._evidence = _Shelf(dict(self._evidence.items))
+        twin._agents = self._agents.copy()
+        twin._agent_changes = dict(self._agent_changes)
         twin._timeline = list(self._timeline)
         twin._running = set(self._running)
         twin._pieces = {text_id: list(pieces) for text_id, pieces in self._pieces.items()}
@@ -346,9 +320,11 @@ class Fold:
             notes=Prefix(self._notes, len(self._notes)),
             hypotheses=self._hypotheses.snapshot(),
             evidence=self._evidence.snapshot(),
+            **self._agent_changes,
             timeline=Prefix(self._timeline, len(self._timeline)),
         )
         self._changes.clear()
+        self._agent_changes = {}
         return self._head
 
     def apply(self, event: Event) -> None:
@@ -420,6 +396,9 @@ class Fold:
             case SessionClosed():
                 self._changes |= {"outcome": body.outcome, "closing_reason": body.reason}
                 self._abandon()
+            case _:
+                if self._agents.apply(_recorded(event, body)):
+                    self._take_agents()
         self._timeline.append(
             TimelineEntry(event.seq, event.at, event.actor, body.kind, describe(body))
         )
@@ -487,6 +466,14 @@ class Fold:
         self._running.clear()
         for text_id in list(self._pieces):
             self._cut_off(text_id)
+        self._agents.abandon()
+        self._take_agents()
+
+    def _take_agents(self) -> None:
+        found = self._agents.findings()
+        self._agent_changes = {
+            item.name: getattr(found, item.name) for item in dataclasses.fields(found)
+        }
 
     def _change(
         self,

@@ -191,3 +191,69 @@ HYPOTHESIS_VIEWS = {
         WHERE kind = 'evidence_marked'
     """,
 }
+
+AGENT_VIEWS = {
+    "agent_runs": """
+        SELECT
+            started.session_id,
+            json_extract(started.body, '$.run_id') AS run_id,
+            json_extract(started.body, '$.mode') AS mode,
+            json_extract(started.body, '$.model') AS model,
+            started.at AS started_at,
+            (
+                SELECT json_extract(body, '$.stopped_by') FROM events AS ended
+                WHERE ended.session_id = started.session_id
+                    AND ended.kind = 'agent_ended'
+                    AND json_extract(ended.body, '$.run_id')
+                        = json_extract(started.body, '$.run_id')
+            ) AS stopped_by,
+            (
+                SELECT json_extract(body, '$.description') FROM events AS report
+                WHERE report.session_id = started.session_id
+                    AND report.kind = 'report_submitted'
+                    AND json_extract(report.body, '$.run_id')
+                        = json_extract(started.body, '$.run_id')
+                ORDER BY report.seq DESC LIMIT 1
+            ) AS report
+        FROM events AS started
+        WHERE started.kind = 'agent_started'
+    """,
+    "agent_replies": """
+        SELECT
+            id AS event_id,
+            session_id,
+            seq,
+            at,
+            json_extract(body, '$.run_id') AS run_id,
+            json_extract(body, '$.purpose') AS purpose,
+            json_extract(body, '$.model') AS model,
+            json_extract(body, '$.content') AS content,
+            json_extract(body, '$.tool_calls') AS tool_calls,
+            json_extract(body, '$.usage.prompt_tokens') AS prompt_tokens,
+            json_extract(body, '$.usage.completion_tokens') AS completion_tokens,
+            json_extract(body, '$.usage.cost') AS cost,
+            json_extract(body, '$.seconds') AS seconds
+        FROM events
+        WHERE kind = 'agent_replied'
+    """,
+    "grades": """
+        SELECT
+            id AS event_id,
+            session_id,
+            seq,
+            at,
+            actor_kind,
+            actor_name,
+            json_extract(body, '$.grade_id') AS grade_id,
+            json_extract(body, '$.grader') AS grader,
+            json_extract(body, '$.subject') AS subject,
+            json_extract(body, '$.score') AS score,
+            json_extract(body, '$.reason') AS reason,
+            json_extract(body, '$.rubric') AS rubric,
+            json_extract(body, '$.rubric_version') AS rubric_version,
+            json_extract(body, '$.model') AS model,
+            json_extract(body, '$.replaces') AS replaces
+        FROM events
+        WHERE kind = 'grade_given'
+    """,
+}

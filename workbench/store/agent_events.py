@@ -1,0 +1,303 @@
+"""Events of an agent's audit, of blinding, of grades and of evaluations.
+
+What goes to the endpoint and what comes back, in the order in which it is committed:
+
+    agent_started | agent_resumed
+        agent_told            a message of ours, before it is sent: instructions, results, a person's words
+        agent_requested       one attempt at a reply, before the endpoint is asked
+            agent_reply_grew  more of the reply
+            agent_request_failed
+        agent_replied         the reply as a whole, with what it used and cost
+        approval_asked, approval_given
+        agent_called          a tool call that is about to be done
+        report_submitted
+    agent_ended | agent_interrupted
+
+The messages of a conversation are its ``agent_told`` and ``agent_replied`` events, in order: all it
+takes to go on after a kill. No event holds a key.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from workbench.store.record import Record
+
+AgentMode = Literal["adl", "black_box", "scaffolded"]
+Policy = Literal["never", "always", "spending"]
+ToolMode = Literal["native", "json"]
+Purpose = Literal["turn", "grade"]
+
+
+class ToolCall(Record):
+    """A tool call as the endpoint wrote it; ``arguments`` is meant to be JSON and may not be."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Usage(Record):
+    """What a reply used. ``cost`` is in US dollars, None where the price is not known.
+
+    ``estimated`` where the endpoint did not say and tokens were taken as four characters each.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None = None
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        """Of prompt and reply together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class AgentStarted(Record):
+    """An agent begins an audit; ``endpoint`` is its address without user or password.
+
+    ``budgets``: interactions, calls, tokens, seconds; None has no limit.
+    """
+
+    kind: Literal["agent_started"] = "agent_started"
+    run_id: str
+    mode: AgentMode
+    model: str
+    endpoint: str
+    budgets: dict[str, float | None]
+    approval: Policy = "never"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class AgentResumed(Record):
+    """A later process goes on with the audit."""
+
+    kind: Literal["agent_resumed"] = "agent_resumed"
+    run_id: str
+    model: str
+    endpoint: str
+
+
+class AgentTold(Record):
+    """A message to the agent. ``source`` says where it comes from.
+
+    Text of audited models stands only in messages of the role ``tool``, inside a fence. A message of
+    the role ``assistant`` here is a call that we made in the agent's place, so that its result can
+    stand in the tool role.
+    """
+
+    kind: Literal["agent_told"] = "agent_told"
+    run_id: str
+    role: Literal["system", "user", "assistant", "tool"]
+    source: Literal["opening", "result", "human", "budget", "hand_back", "nudge"]
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    tool: str | None = None
+    ok: bool = True
+    message_id: str | None = None
+
+
+class AgentRequested(Record):
+    """The endpoint is about to be asked; ``messages_sha256`` is of all messages as sent.
+
+    ``messages`` holds them where they are no agent's conversation, which is in the log already.
+    ``about`` says what a judge is asked about.
+    """
+
+    kind: Literal["agent_requested"] = "agent_requested"
+    exchange_id: str
+    run_id: str
+    purpose: Purpose = "turn"
+    about: str = ""
+    model: str
+    attempt: int
+    n_messages: int
+    messages_sha256: str
+    messages: tuple[dict[str, Any], ...] = ()
+    tools: tuple[str, ...]
+    tool_mode: ToolMode
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class AgentReplyGrew(Record):
+    """More of the reply under way; ``attempt`` tells a repeated reply from the one cut off."""
+
+    kind: Literal["agent_reply_grew"] = "agent_reply_grew"
+    exchange_id: str
+    run_id: str
+    attempt: int
+    text: str
+
+
+class AgentRequestFailed(Record):
+    """An attempt failed; ``retry_in`` seconds it is tried again, None if it is not."""
+
+    kind: Literal["agent_request_failed"] = "agent_request_failed"
+    exchange_id: str
+    run_id: str
+    attempt: int
+    error: str
+    message: str
+    status: int | None = None
+    retry_in: float | None = None
+
+
+class AgentReplied(Record):
+    """The endpoint's reply; ``truncated`` where more came than is kept."""
+
+    kind: Literal["agent_replied"] = "agent_replied"
+    exchange_id: str
+    run_id: str
+    purpose: Purpose = "turn"
+    about: str = ""
+    model: str
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str
+    usage: Usage
+    seconds: float
+    truncated: bool = False
+
+
+class AgentCalled(Record):
+    """A tool call of the agent's that is about to be done.
+
+    ``spends`` is how many model interactions it takes from the budget.
+    """
+
+    kind: Literal["agent_called"] = "agent_called"
+    run_id: str
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    spends: int = 0
+
+
+class ApprovalAsked(Record):
+    """A person is asked whether the agent may do this."""
+
+    kind: Literal["approval_asked"] = "approval_asked"
+    run_id: str
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    spends: int = 0
+
+
+class ApprovalGiven(Record):
+    """A person's answer, with why."""
+
+    kind: Literal["approval_given"] = "approval_given"
+    run_id: str
+    call_id: str
+    approved: bool
+    reason: str = ""
+
+
+class AgentControlled(Record):
+    """A person paused the agent, let it go on, took over, handed back, or set the policy."""
+
+    kind: Literal["agent_controlled"] = "agent_controlled"
+    run_id: str
+    control: Literal["paused", "continued", "taken_over", "handed_back", "policy"]
+    detail: str = ""
+
+
+class AgentMessaged(Record):
+    """A person's message to the agent, which gets it before its next turn."""
+
+    kind: Literal["agent_messaged"] = "agent_messaged"
+    run_id: str
+    message_id: str
+    text: str
+
+
+class ReportSubmitted(Record):
+    """The agent's answer. ``form`` is ``text`` where it wrote one without the tool for it."""
+
+    kind: Literal["report_submitted"] = "report_submitted"
+    run_id: str
+    summary: str
+    description: str
+    confidence: float | None = None
+    evidence: tuple[str, ...] = ()
+    form: Literal["tool", "text"] = "tool"
+
+
+class AgentInterrupted(Record):
+    """The audit stopped where it was and can be resumed."""
+
+    kind: Literal["agent_interrupted"] = "agent_interrupted"
+    run_id: str
+    error: str
+    message: str
+
+
+class AgentEnded(Record):
+    """The audit is over; ``stopped_by`` is ``report`` or the budget that was spent."""
+
+    kind: Literal["agent_ended"] = "agent_ended"
+    run_id: str
+    stopped_by: Literal["report", "interactions", "calls", "tokens", "time"]
+    reason: str = ""
+
+
+class AuditSealed(Record):
+    """What is hidden in this session: the truth, by the hash of its file, and names, by alias.
+
+    ``aliases`` is from real name to alias, empty where the audit is not blind.
+    """
+
+    kind: Literal["audit_sealed"] = "audit_sealed"
+    organism: str | None
+    ground_truth_sha256: str | None
+    aliases: dict[str, str] = Field(default_factory=dict)
+
+
+class AuditUnblinded(Record):
+    """Whoever did this has seen the real names or the ground truth from here on."""
+
+    kind: Literal["audit_unblinded"] = "audit_unblinded"
+    reason: str
+
+
+class GradeGiven(Record):
+    """A grade, or that there is none: a ``score`` of None is unscored, with the reason why.
+
+    ``subject`` says what is graded, such as ``report:RUN``; ``replaces`` is the grade that this one
+    edits, which stays in the log. ``model`` is the judge's, empty for a person.
+    """
+
+    kind: Literal["grade_given"] = "grade_given"
+    grade_id: str
+    grader: Literal["report", "relevance", "coherence"]
+    subject: str
+    score: float | None
+    reason: str
+    rubric: str
+    rubric_version: str
+    model: str = ""
+    replaces: str | None = None
+    about: str = ""
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class EvaluationStarted(Record):
+    """Many audits are about to be done and graded: every agent, organism, budget and repeat."""
+
+    kind: Literal["evaluation_started"] = "evaluation_started"
+    plan: dict[str, Any]
+
+
+class EvaluationCell(Record):
+    """How far one audit of an evaluation has come; ``session`` is where it is."""
+
+    kind: Literal["evaluation_cell"] = "evaluation_cell"
+    cell: str
+    session: str
+    status: Literal["started", "done", "failed"]
+    detail: str = ""
