@@ -77,7 +77,7 @@ class Terminal:
                 **(environment or {}),
             },
             start_new_session=True,
-            preexec_fn=_take_terminal,
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - one system call, and no thread holds a lock
         )
 
     def __enter__(self) -> Self:
