@@ -218,9 +218,8 @@ def test_an_address_that_is_none_is_noted(findings, url):
         ("", "http://sk-secret@127.0.0.1:99999/v1"),
     ],
 )
-@pytest.mark.parametrize("json_too", [["--json"], []], ids=["json", "table"])
-def test_neither_key_nor_password_is_ever_said(cli: RunCli, torch_as, key, url, json_too):
-    done = cli("doctor", *json_too, env={"OPENAI_API_KEY": key, "OPENAI_BASE_URL": url})
+def test_neither_key_nor_password_is_ever_said(cli: RunCli, torch_as, key, url):
+    done = cli("doctor", "--json", env={"OPENAI_API_KEY": key, "OPENAI_BASE_URL": url})
     assert done.returncode == 0, done.stderr
     assert "sk-sec" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
