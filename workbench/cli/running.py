@@ -179,12 +179,16 @@ def database_path(given: Path | None, locations: Locations | None = None) -> Pat
 def working_session(database: Path | None, session: str | None, name: str) -> Iterator[Work]:
     """A session to work on, new or continued; closed in the log however the work ends."""
     locations = find_locations()
+    path = database_path(database, locations)
     flag = StopFlag()
-    with (
-        reported_errors(),
-        flag.catching_signals(),
-        SessionLog.open(database_path(database, locations)) as log,
-    ):
+    with reported_errors():
+        if session is not None and not path.exists():
+            # Opening would make the file, and whoever misspelt its name would be left with it.
+            raise StoreError(
+                f"there is no session {session!r}: there is no file {path}",
+                "Check the path, or leave out --session to begin a new one.",
+            )
+    with reported_errors(), flag.catching_signals(), SessionLog.open(path) as log:
         if log.journal_warning:
             say(f"note: {log.journal_warning}")
         if session is None:

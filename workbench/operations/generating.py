@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
 from adl.asking import Question, answer_kl, first_divergence, question_requests
 from adl.controls import control_vector
@@ -33,7 +33,13 @@ from adl.records import (
 from adl.sampling import SamplingListener, sample
 from adl.steering import SteeringVector, samples, steering_requests
 from workbench.operations.running import Arguments, Context, Operation, Summary
-from workbench.store.events import AnswersCompared, TextFinished, TextGrew, TextStarted
+from workbench.store.events import (
+    AnswersCompared,
+    TextFinished,
+    TextGrew,
+    TextStarted,
+    well_formed,
+)
 
 # Often enough to look live, seldom enough that the log stays small and commits stay unnoticed.
 SECONDS_BETWEEN_PIECES = 0.25
@@ -41,11 +47,14 @@ SECONDS_BETWEEN_PIECES = 0.25
 # Steers small models and leaves them mostly coherent; used where no reading has chosen better.
 DEFAULT_ALPHA = 0.3
 
+# A command line may hold bytes that are no text, which no tokenizer takes.
+Words = Annotated[str, AfterValidator(well_formed)]
+
 
 class SteerArguments(Arguments):
     """What to steer with, how strongly, and on which prompts."""
 
-    prompts: tuple[str, ...] = Field(
+    prompts: tuple[Words, ...] = Field(
         (), description="User prompts; none means the bundled everyday prompts."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
@@ -77,13 +86,15 @@ class SteerArguments(Arguments):
 class AskArguments(Arguments):
     """What to ask both models."""
 
-    prompt: str | None = Field(None, description="The user's turn, put through the chat template.")
-    messages: tuple[dict[str, str], ...] = Field(
+    prompt: Words | None = Field(
+        None, description="The user's turn, put through the chat template."
+    )
+    messages: tuple[dict[str, Words], ...] = Field(
         (), description="A whole chat instead: role and content per turn."
     )
-    system: str | None = Field(None, description="System turn before the prompt.")
-    prefill: str = Field("", description="Words the answer begins with.")
-    raw: str | None = Field(None, description="Plain text to continue, with no chat template.")
+    system: Words | None = Field(None, description="System turn before the prompt.")
+    prefill: Words = Field("", description="Words the answer begins with.")
+    raw: Words | None = Field(None, description="Plain text to continue, with no chat template.")
     sides: tuple[Side, ...] = Field(SIDES, min_length=1, description="Which models to ask.")
     n_samples: int = Field(1, ge=1, description="Answers per model.")
     seed: int = Field(0, ge=0, description="First seed; further answers take the ones after it.")
