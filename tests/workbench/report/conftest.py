@@ -1,0 +1,3 @@
+from tests.workbench.replay.conftest import log, recorded
+
+__all__ = ["log", "recorded"]

@@ -1,0 +1,1 @@
+"""Reports of recorded sessions, and exports for other programs."""
