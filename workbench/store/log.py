@@ -222,6 +222,19 @@ class SessionLog:
                 raise self._unknown(session_id)
         return self._stream(session_id, after_seq, None if kinds is None else tuple(kinds))
 
+    def event(self, session_id: str, seq: int) -> Event:
+        """Read one event. Raises `StoreError` if the session has none of that number."""
+        with self._reading() as connection:
+            row = connection.execute(
+                f"SELECT {COLUMNS} FROM events WHERE session_id = ? AND seq = ?", (session_id, seq)
+            ).fetchone()
+        if row is None:
+            raise StoreError(
+                f"session {session_id} in {self._path} has no event {seq}",
+                f"`adl-workbench sessions show {session_id}` lists those that it has.",
+            )
+        return event_of(row, self._path)
+
     def follow(
         self,
         session_id: str,

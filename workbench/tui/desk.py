@@ -19,6 +19,7 @@ from workbench.store.errors import StoreError
 from workbench.store.events import (
     HUMAN,
     Actor,
+    Event,
     EventBody,
     SessionClosed,
     SessionContinued,
@@ -79,6 +80,10 @@ class Desk:
     def state(self) -> SessionState:
         """The session as it stands."""
         return self.session.state
+
+    def event(self, seq: int) -> Event:
+        """An event of the session as it was recorded. Raises `StoreError` if there is none."""
+        return self.log.event(self.session.id, seq)
 
     @property
     def pair(self) -> ModelPair | None:

@@ -234,6 +234,15 @@ def test_events_can_be_read_in_part(log: SessionLog, monkeypatch: pytest.MonkeyP
     assert list(log.events(session, kinds=())) == []
 
 
+def test_an_event_is_read_by_its_number(log: SessionLog) -> None:
+    session = record_audit(log)
+    events = list(log.events(session))
+    assert [log.event(session, event.seq) for event in events] == events
+    for seq in (0, len(events) + 1):
+        with pytest.raises(StoreError, match=f"has no event {seq}"):
+            log.event(session, seq)
+
+
 def test_unknown_sessions_are_refused(log: SessionLog) -> None:
     for call in (
         lambda: log.events("nope"),

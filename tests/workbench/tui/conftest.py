@@ -13,7 +13,7 @@ from textual.app import App, ComposeResult
 from textual.message import Message
 
 from tests.planted import PlantedPair
-from tests.workbench.tui.sample import read_sample_array, sample_state
+from tests.workbench.tui.sample import read_sample_array, read_sample_event, sample_state
 from workbench.operations.pairs import PairArguments
 from workbench.store.state import SessionState
 from workbench.tui.app import WorkbenchApp
@@ -65,6 +65,7 @@ class PaneApp(App[None]):
     def __init__(self, pane: type[Pane], state: SessionState | None = None) -> None:
         super().__init__()
         self.pane = pane(read_array=read_sample_array)
+        self.pane.read_event = read_sample_event
         self.first = sample_state() if state is None else state
         self.asked: list[Message] = []
 

@@ -19,6 +19,7 @@ from workbench.operations.measuring import MeasureArguments
 from workbench.operations.noting import NoteArguments
 from workbench.operations.reading import ReadArguments
 from workbench.operations.running import Session, run
+from workbench.store.errors import StoreError
 from workbench.store.events import HUMAN, ArrayRef, Event, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
@@ -54,6 +55,14 @@ def sample_state() -> SessionState:
 def read_sample_array(ref: ArrayRef) -> np.ndarray:
     """The array of the sample that ``ref`` names."""
     return sample()[1][ref.sha256]
+
+
+def read_sample_event(seq: int) -> Event:
+    """The event of the sample with that number; an error as from the log if there is none."""
+    events = sample()[0]
+    if not 0 < seq <= len(events):
+        raise StoreError(f"the sample has no event {seq}", "Ask for one that it has.")
+    return events[seq - 1]
 
 
 def _audit(session: Session) -> None:

@@ -82,6 +82,8 @@ class AuditScreen(Screen[None]):
             pane(read_array=desk.log.array, id=pane.__name__.removesuffix("Pane").lower())
             for pane in PANES
         ]
+        for each in self._panes:
+            each.read_event = desk.event
 
     # --- what is on it ----------------------------------------------------------------------
 

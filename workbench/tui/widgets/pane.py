@@ -22,10 +22,11 @@ from textual.widget import Widget
 
 from workbench.operations.jobs import Job
 from workbench.operations.running import Arguments, Operation
-from workbench.store.events import ArrayRef
+from workbench.store.events import ArrayRef, Event
 from workbench.store.state import SessionState
 
 ReadArray = Callable[[ArrayRef], np.ndarray]
+ReadEvent = Callable[[int], Event]
 
 
 class Pane(Vertical):
@@ -36,6 +37,9 @@ class Pane(Vertical):
     "The title where there is little room."
     HELP: ClassVar[str] = ""
     "What the pane is for, Markdown; its keys are listed below it."
+
+    read_event: ReadEvent | None = None
+    "Gives an event of the session whole, by its number; raises `StoreError`."
 
     DEFAULT_CSS = """
     Pane { border: round $panel-lighten-2; border-title-color: $text-muted; padding: 0 1; }
