@@ -32,6 +32,8 @@ KEYS = {
     "escape": "\x1b",
     "tab": "\t",
     "space": " ",
+    "pageup": "\x1b[5~",
+    "pagedown": "\x1b[6~",
     "backspace": "\x7f",
     "f1": "\x1bOP",
     "f2": "\x1bOQ",
@@ -115,6 +117,11 @@ class Terminal:
                 if condition():
                     return
                 raise AssertionError(f"{otherwise}; it shows:\n{self.text}")
+
+    def settle(self, quiet: float = 0.3) -> None:
+        """Take in what is written until nothing is for so many seconds."""
+        while self.take_in(quiet):
+            pass
 
     def take_in(self, within: float) -> bool:
         """Take in the next bytes, if any come within so many seconds; False at the end too."""
