@@ -1,0 +1,195 @@
+"""A table of tokens by rank and column, with a cursor on one cell and the heads always in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import set_cell_size
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+CellMaker = Callable[[int, int, int], Text]
+"""Called with (row, column, width); row -1 is the head."""
+
+_RANK = 4
+_NARROWEST = 15
+_WIDEST = 26
+_HEAD = -1
+
+
+class TokenTable(ScrollView, can_focus=True):
+    """Cells by number, made only when they are looked at. ``make_cell`` gives clean text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1, 0)", "Up", show=False),
+        Binding("down,j", "move(1, 0)", "Down", show=False),
+        Binding("left,h", "move(0, -1)", "Column to the left", show=False),
+        Binding("right,l", "move(0, 1)", "Column to the right", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home", "to_row(0)", "First rank", show=False),
+        Binding("end,G", "to_row(-1)", "Last rank", show=False),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "token-table--cursor",
+        "token-table--head",
+        "token-table--rank",
+    }
+    DEFAULT_CSS = """
+    TokenTable { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    TokenTable > .token-table--head { background: $panel; color: $text-muted; }
+    TokenTable > .token-table--rank { color: $text-muted; }
+    TokenTable > .token-table--cursor { background: $surface-lighten-2; text-style: bold; }
+    TokenTable:focus > .token-table--cursor { background: $block-cursor-background;
+        color: $block-cursor-foreground; text-style: $block-cursor-text-style; }
+    """
+
+    @dataclass
+    class Moved(Message):
+        """The cursor stands on another cell."""
+
+        table: TokenTable
+        row: int
+        column: int
+
+        @property
+        def control(self) -> TokenTable:
+            """The table."""
+            return self.table
+
+    def __init__(self, make_cell: CellMaker, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._make_cell = make_cell
+        self._rows = self._columns = 0
+        self._first_column = 0
+        self._instead = Content()
+        self.row = self.column = 0
+
+    # --- what is in it ----------------------------------------------------------------------
+
+    def set_table(self, rows: int, columns: int, instead: Content | None = None) -> None:
+        """Say how many rows and columns there are; without columns ``instead`` is shown."""
+        self._rows, self._columns = rows, columns
+        self._instead = instead or Content()
+        self._resize()
+        self.move_to(self.row, self.column)
+        self.refresh()
+
+    def move_to(self, row: int, column: int) -> None:
+        """Put the cursor on a cell, or on the nearest there is."""
+        row = max(0, min(row, self._rows - 1))
+        column = max(0, min(column, self._columns - 1))
+        moved = (row, column) != (self.row, self.column)
+        self.row, self.column = row, column
+        self._keep_in_sight()
+        if moved:
+            self.refresh()
+            self.post_message(self.Moved(self, row, column))
+
+    @property
+    def _room(self) -> int:
+        return max(0, self.scrollable_content_region.width - _RANK)
+
+    @property
+    def _shown_columns(self) -> int:
+        return max(1, min(self._columns, self._room // _NARROWEST))
+
+    @property
+    def _column_width(self) -> int:
+        return min(_WIDEST, self._room // self._shown_columns)
+
+    def _resize(self) -> None:
+        self.virtual_size = Size(self.size.width, self._rows + 1 if self._columns else 0)
+
+    def _keep_in_sight(self) -> None:
+        last = self._columns - self._shown_columns
+        nearest = max(self.column - self._shown_columns + 1, min(self._first_column, self.column))
+        self._first_column = max(0, min(nearest, last))
+        # The head takes the first line of the view, whatever is scrolled to.
+        body = max(1, self.size.height - 1)
+        top = round(self.scroll_y)
+        wanted = max(self.row - body + 1, min(top, self.row))
+        if wanted != top:
+            self.scroll_to(y=wanted, animate=False, force=True, immediate=True)
+
+    def on_resize(self) -> None:
+        """Keep the cursor in sight."""
+        self._resize()
+        self._keep_in_sight()
+
+    # --- drawing ----------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        """The head, a row of cells, or a line of what is shown in place of a table."""
+        width = self.scrollable_content_region.width
+        base = self.rich_style
+        if width <= 0:
+            return Strip.blank(0, base)
+        if not self._columns:
+            return self._instead_line(y, width)
+        row = _HEAD if y == 0 else round(self.scroll_y) + y - 1
+        if row >= self._rows:
+            return Strip.blank(width, base)
+        line = self._line(row)
+        line.truncate(width, pad=True)
+        line.no_wrap = True
+        if row == _HEAD:
+            base += self.get_component_rich_style("token-table--head")
+        return Strip(line.render(self.app.console), width).apply_style(base).simplify()
+
+    def _line(self, row: int) -> Text:
+        more_left = "‹" if self._first_column else " "
+        last = self._first_column + self._shown_columns
+        rank = f"{more_left:>{_RANK - 1}} " if row == _HEAD else f"{row + 1:>{_RANK - 1}} "
+        line = Text(rank, style=self.get_component_rich_style("token-table--rank"), end="")
+        width = self._column_width
+        for column in range(self._first_column, last):
+            cell = self._make_cell(row, column, width - 1)
+            cell.truncate(width - 1, overflow="ellipsis", pad=True)
+            if (row, column) == (self.row, self.column):
+                cell.stylize(self.get_component_rich_style("token-table--cursor"))
+            elif row == _HEAD and column == self.column:
+                cell.stylize("bold underline")
+            line.append_text(cell)
+            line.append(" ")
+        if row == _HEAD and last < self._columns:
+            line.right_crop(1)
+            line.append("›")
+        return line
+
+    def _instead_line(self, y: int, width: int) -> Strip:
+        lines = self._instead.wrap(width) if self._instead else []
+        if y >= len(lines):
+            return Strip.blank(width, self.rich_style)
+        shown = Text(set_cell_size(lines[y].plain, width), style="dim" if y else "", end="")
+        return Strip(shown.render(self.app.console), width).apply_style(self.rich_style)
+
+    # --- keys -------------------------------------------------------------------------------
+
+    def action_move(self, rows: int, columns: int) -> None:
+        """Move the cursor by so many cells."""
+        self.move_to(self.row + rows, self.column + columns)
+
+    def action_page(self, step: int) -> None:
+        """Move the cursor by a screenful."""
+        self.move_to(self.row + step * max(1, self.size.height - 2), self.column)
+
+    def action_to_row(self, row: int) -> None:
+        """Move the cursor to a rank; -1 is the last."""
+        self.move_to(self._rows - 1 if row < 0 else row, self.column)
+
+    def on_click(self, event: events.Click) -> None:
+        """Move the cursor to the cell; on the head, to the column."""
+        if not self._columns:
+            return
+        column = self._first_column + max(0, event.x - _RANK) // max(1, self._column_width)
+        row = self.row if event.y == 0 else round(self.scroll_y) + event.y - 1
+        self.move_to(row, column)
