@@ -1,0 +1,116 @@
+"""Every field of an event as names and clean text, long values cut with a note of what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from workbench.display import clean_line, clean_lines
+from workbench.store.events import Event
+
+#: Characters shown of one text, and items of one list, where there is room.
+LONGEST = 2_000
+MOST = 20
+_DEEPEST = 4
+
+
+def event_fields(event: Event, longest: int = LONGEST, most: int = MOST) -> list[tuple[str, str]]:
+    """Names and values, clean: who and when, then what the event says, in the order it says it."""
+    actor = event.actor
+    return [
+        ("event", str(event.seq)),
+        ("time", f"{event.at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("by", clean_line(f"{actor.kind} {actor.name}".strip())),
+        ("kind", event.body.kind),
+        *(
+            field
+            for name, value in event.body.model_dump(mode="json").items()
+            if name != "kind"
+            for field in _fields(name, value, longest, most)
+        ),
+        ("operation id", clean_line(event.operation_id or "none")),
+        ("sha256", event.sha256),
+    ]
+
+
+def as_table(fields: list[tuple[str, str]]) -> Table:
+    """The fields under one another, values beside their names."""
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(ratio=1, overflow="fold")
+    for name, value in fields:
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def as_flow(fields: list[tuple[str, str]]) -> Text:
+    """The fields one after another, for where there is little room."""
+    flow = Text()
+    for name, value in fields:
+        flow.append(f"{name} ", style="dim")
+        flow.append(f"{clean_line(value)}  ")
+    return flow
+
+
+def as_text(fields: list[tuple[str, str]]) -> str:
+    """The fields as lines, for the clipboard."""
+    return "\n".join(f"{name}: {value}" for name, value in fields)
+
+
+def _fields(
+    name: str, value: Any, longest: int, most: int, depth: int = 0
+) -> Iterator[tuple[str, str]]:
+    name = clean_line(name)
+    if isinstance(value, Mapping) and value and depth < _DEEPEST:
+        for key, item in list(value.items())[:most]:
+            yield from _fields(f"{name}.{_cut(str(key), 60)}", item, longest, most, depth + 1)
+        if len(value) > most:
+            yield name, _more(len(value) - most)
+    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        for number, item in enumerate(value[:most], start=1):
+            yield f"{name} {number}", _cut(clean_line(_in_line(item, most)), longest)
+        if len(value) > most:
+            yield name, _more(len(value) - most)
+    elif isinstance(value, list):
+        said = ", ".join(_scalar(item) for item in value[:most]) or "none"
+        rest = f", {_more(len(value) - most)}" if len(value) > most else ""
+        yield name, _cut(clean_line(said), longest) + rest
+    elif isinstance(value, str):
+        yield name, clean_lines(_cut(value, longest)) or "\u201c\u201d"
+    else:
+        yield name, _cut(clean_line(_in_line(value, most)), longest)
+
+
+def _in_line(value: Any, most: int) -> str:
+    """A value on one line; what is nested in it as plain as it gets."""
+    if isinstance(value, Mapping):
+        said = [f"{key} {_scalar(item)}" for key, item in list(value.items())[:most]]
+        return ", ".join(said) or "none"
+    if isinstance(value, list):
+        return ", ".join(_scalar(item) for item in value[:most]) or "none"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, str):
+        return f"\u201c{value}\u201d"
+    return str(value)
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]}\u2026 (cut; {len(text):,} characters in all)"
+
+
+def _more(count: int) -> str:
+    return f"\u2026 and {count:,} more"
