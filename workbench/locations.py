@@ -34,6 +34,11 @@ class Locations:
         """The folder of prepared models."""
         return self.cache / "models"
 
+    @property
+    def leases(self) -> Path:
+        """The folder that says which sessions are open now."""
+        return self.cache / "open"
+
 
 def find_locations(package: Path | None = None) -> Locations:
     """Say where things are for this process.

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import locale
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
-from textual.app import App, get_system_commands_provider
+from textual.app import App, SystemCommand, get_system_commands_provider
 from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.screen import Screen
 
 from adl.errors import AdlError
+from workbench.display import ascii_only, clean_line
 from workbench.locations import Locations, find_locations
 from workbench.operations.pairs import PairArguments
-from workbench.store.errors import StoreError
+from workbench.store.lease import OpenElsewhere
 from workbench.store.log import SessionLog
+from workbench.tui import text
 from workbench.tui.commands import WorkbenchCommands
 from workbench.tui.desk import Desk, Startup
 from workbench.tui.filters import AsciiFilter, ControlFilter
-from workbench.tui.screens.audit import AuditScreen
+from workbench.tui.library import Library, Shelf
+from workbench.tui.messages import ContinueSession, OpenPair, ShowSessions
+from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.screens.confirm import Confirm
+from workbench.tui.screens.new_pair import empty_fields
 from workbench.tui.screens.opening import OpeningScreen
-from workbench.tui.screens.start import ContinueSession, OpenPair, StartScreen
+from workbench.tui.screens.start import ShelfRead, StartScreen, UseDatabase
 from workbench.tui.shutdown import Shutdown
+
+if TYPE_CHECKING:
+    from workbench.tui.screens.audit import AuditScreen
 
 
 class WorkbenchApp(App[int]):
@@ -44,13 +58,18 @@ class WorkbenchApp(App[int]):
         self.locations = locations or find_locations()
         self.session_log: SessionLog | None = None
         self.desk: Desk | None = None
+        self.trouble: AdlError | None = None
+        "Why what the program was started for could not be opened, until something else was."
+        self._audit: AuditScreen | None = None
+        self._shelf = Shelf()
+        self._draft = empty_fields()
         self._opening = threading.Lock()
         self.leaving = Shutdown(self)
         self._filters.append(ControlFilter())
         if not speaks_utf8():
             self._filters.append(AsciiFilter())
 
-    # --- opening ----------------------------------------------------------------------------
+    # --- which screen is up -----------------------------------------------------------------
 
     def on_mount(self) -> None:
         """Show something at once; whatever takes longer follows behind it."""
@@ -59,9 +78,62 @@ class WorkbenchApp(App[int]):
         if startup.pair is not None:
             self._begin(startup.pair, startup.name, startup.prepare)
         elif startup.session is not None:
-            self._continue(startup.session)
+            self._continue(ContinueSession(startup.session))
         else:
-            self.push_screen(StartScreen())
+            self.on_show_start()
+
+    def on_show_start(self) -> None:
+        """Show the start screen."""
+        self._show_start()
+
+    def on_show_sessions(self, message: ShowSessions) -> None:
+        """Show the list of sessions."""
+        self._show_sessions(searching=message.searching)
+
+    def on_shelf_read(self, message: ShelfRead) -> None:
+        """Keep what was read: the next screen has something to show at once."""
+        self._shelf = message.shelf
+
+    def on_use_database(self, message: UseDatabase) -> None:
+        """Record in another database from here on."""
+        log, self.session_log = self.session_log, None
+        if log is not None:
+            log.close()
+        self.startup = replace(self.startup, database=Path(message.path).expanduser())
+        self.trouble = None
+        self._shelf = Shelf(organisms=self._shelf.organisms)
+        self._show_start()
+
+    def _show_start(self, trouble: AdlError | None = None) -> None:
+        self._show(
+            StartScreen(self._library(), shelf=self._shelf, draft=self._draft, trouble=trouble)
+        )
+
+    def _show_sessions(self, *, searching: bool = False) -> None:
+        # Imported when it is first asked for: the start screen stands sooner without it.
+        from workbench.tui.screens.sessions import SessionsScreen
+
+        self._show(SessionsScreen(self._library(), shelf=self._shelf, searching=searching))
+
+    def _show(self, screen: Screen[None]) -> None:
+        """Make this the one screen there is, whatever lay above the one before."""
+        self._audit = None
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
+        if len(self.screen_stack) == 2:
+            self.switch_screen(screen)
+        else:
+            self.push_screen(screen)
+
+    def _library(self) -> Library:
+        return Library(
+            self.startup.database,
+            self.locations.leases,
+            opened=lambda: self.session_log,
+            open_log=self.open_log,
+        )
+
+    # --- opening ----------------------------------------------------------------------------
 
     def on_open_pair(self, message: OpenPair) -> None:
         """Begin a session on a pair."""
@@ -69,67 +141,105 @@ class WorkbenchApp(App[int]):
 
     def on_continue_session(self, message: ContinueSession) -> None:
         """Go on with a session."""
-        self._continue(message.session)
+        self._continue(message)
 
     def _begin(self, pair: PairArguments, name: str | None, prepare: bool) -> None:
         called = name or default_name(pair)
-        self._open(
-            f"Beginning {called}",
+        self._show(OpeningScreen(f"Beginning {called}"))
+        self._open_in_thread(
             lambda: Desk.start(self.open_log(), called, self.locations),
-            lambda _desk: pair,
-            prepare=prepare,
+            lambda desk: self._opened(desk, pair, prepare=prepare),
         )
 
-    def _continue(self, wanted: str) -> None:
-        self._open(
-            f"Opening {wanted}",
-            lambda: Desk.resume(self.open_log(), wanted, self.locations),
-            last_pair,
-            prepare=False,
-        )
+    def _continue(self, wanted: ContinueSession, *, even_if_open: bool = False) -> None:
+        self._show(OpeningScreen(f"Opening {wanted.session}"))
 
-    def _open(
-        self,
-        what: str,
-        make: Callable[[], Desk],
-        load: Callable[[Desk], PairArguments | None],
-        *,
-        prepare: bool,
-    ) -> None:
-        self.push_screen(OpeningScreen(what))
-        self._open_in_thread(make, load, prepare)
+        def resume() -> Desk:
+            return Desk.resume(
+                self.open_log(), wanted.session, self.locations, even_if_open=even_if_open
+            )
+
+        self._open_in_thread(
+            resume,
+            lambda desk: self._resumed(desk, wanted.seq),
+            open_elsewhere=lambda exc: self._ask_to_open_twice(wanted, exc),
+        )
 
     @work(thread=True, exit_on_error=False)
     def _open_in_thread(
         self,
         make: Callable[[], Desk],
-        load: Callable[[Desk], PairArguments | None],
-        prepare: bool,
+        opened: Callable[[Desk], object],
+        open_elsewhere: Callable[[OpenElsewhere], object] | None = None,
     ) -> None:
         try:
             desk = make()
-            pair = load(desk)
-        except (AdlError, StoreError) as exc:
+        except OpenElsewhere as exc:
+            self.call_from_thread(open_elsewhere or self._could_not_open, exc)
+        except AdlError as exc:
             self.call_from_thread(self._could_not_open, exc)
         except Exception as exc:
-            self.call_from_thread(self._could_not_open, exc)
+            bug = AdlError(f"{type(exc).__name__}: {exc}", "This is a fault of the program.")
+            self.call_from_thread(self._could_not_open, bug)
             raise
         else:
-            self.call_from_thread(self._opened, desk, pair, prepare)
+            # Whoever ends the program from here on closes the session, too.
+            self.desk = desk
+            if self.leaving.is_under_way:
+                desk.close({}, "stopped", "left while it was being opened")
+            else:
+                self.call_from_thread(opened, desk)
 
-    def _opened(self, desk: Desk, pair: PairArguments | None, prepare: bool) -> None:
-        self.desk = desk
-        self.switch_screen(AuditScreen(desk, load=pair, prepare=prepare))
+    def _resumed(self, desk: Desk, seq: int | None) -> None:
+        pair = last_pair(desk)
+        if pair is not None and pair.trust_remote_code:
+            self._ask_to_trust(desk, pair, seq)
+        else:
+            self._opened(desk, pair, prepare=False, seq=seq)
 
-    def _could_not_open(self, exc: Exception) -> None:
-        self.switch_screen(StartScreen())
-        self.notify(
-            str(exc) or type(exc).__name__,
-            title="Could not open",
-            severity="error",
-            timeout=20,
-            markup=False,
+    def _opened(
+        self, desk: Desk, pair: PairArguments | None, *, prepare: bool, seq: int | None = None
+    ) -> None:
+        # Imported now: the panes are not needed for the first screen to stand.
+        from workbench.tui.screens.audit import AuditScreen
+        from workbench.tui.widgets.pane import Pane
+
+        self.trouble = None
+        audit = AuditScreen(desk, load=pair, prepare=prepare)
+        self._show(audit)
+        self._audit = audit
+        if seq is not None:
+            audit.call_after_refresh(lambda: audit.post_message(Pane.Jump(seq)))
+
+    def _could_not_open(self, exc: AdlError) -> None:
+        if self.startup.pair is not None or self.startup.session is not None:
+            self.trouble = self.trouble or exc
+        self._show_start(exc)
+
+    @work
+    async def _ask_to_open_twice(self, wanted: ContinueSession, exc: OpenElsewhere) -> None:
+        question = Content.assemble(
+            text.line(exc.message, "bold"),
+            "\n\nBoth would record into it. Nothing is lost by that, but the models are loaded a "
+            "second time, and neither window shows at once what is done in the other.",
         )
+        if await self.push_screen_wait(Confirm(question, "Open it here, too")):
+            self._continue(wanted, even_if_open=True)
+        else:
+            self._show_sessions()
+
+    @work
+    async def _ask_to_trust(self, desk: Desk, pair: PairArguments, seq: int | None) -> None:
+        question = Content.assemble(
+            ("This session's pair was loaded with code of its checkpoint trusted.", "bold"),
+            "\n\nPython code that comes with ",
+            text.line(pair.base or "the base", "bold"),
+            " or its finetuned side would run here, with all your rights.",
+        )
+        trusted = await self.push_screen_wait(
+            Confirm(question, "Trust it and load the pair", "Open the session without its pair")
+        )
+        self._opened(desk, pair if trusted else None, prepare=False, seq=seq)
 
     def open_log(self) -> SessionLog:
         """The session database, opened the first time it is needed. From any thread."""
@@ -149,14 +259,13 @@ class WorkbenchApp(App[int]):
 
     def current_view(self) -> dict[str, object]:
         """How the audit screen is, if there is one."""
-        for screen in self.screen_stack:
-            if isinstance(screen, AuditScreen):
-                return screen.view()
-        return {}
+        return self._audit.view() if self._audit is not None else {}
 
     async def action_quit(self) -> None:
         """Leave: stop what is running, close the session in the log, restore the terminal."""
-        self.leaving.begin(0, "left by the person at the keys", "completed")
+        # What the program was started for never came to be, and a script should know.
+        code = self.trouble.exit_code if self.trouble is not None else 0
+        self.leaving.begin(code, "left by the person at the keys", "completed")
 
     def action_copy_or_quit(self) -> None:
         """Copy what is selected; with nothing selected Ctrl-C means what it means anywhere."""
@@ -168,15 +277,66 @@ class WorkbenchApp(App[int]):
             self.leaving.begin(130, "Ctrl-C", "stopped")
 
     def action_leave_session(self) -> None:
-        """Close the session in good order and show the start screen."""
-        desk, self.desk = self.desk, None
-        if desk is not None:
-            self._leave(desk, self.current_view())
+        """Close the session in good order and show the list of sessions."""
+        if self.leaving.is_under_way or self._audit is None or self.desk is None:
+            return
+        desk, view = self.desk, self.current_view()
+        # At once: a key pressed meanwhile must not ask a closing session for work.
+        self._show(OpeningScreen(f"Closing {desk.state.name}"))
+        self._leave(desk, view)
 
     @work(thread=True, exit_on_error=False)
     def _leave(self, desk: Desk, view: dict[str, object]) -> None:
         desk.close(view, "completed", "left for another session")
-        self.call_from_thread(self.switch_screen, StartScreen())
+        # Not before: whoever ends the program meanwhile waits for the session to be closed.
+        self.desk = None
+        self.call_from_thread(self._show_sessions)
+
+    # --- commands of no key -----------------------------------------------------------------
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """What the palette offers beside the keys."""
+        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
+        yield SystemCommand(
+            "Write a picture of the screen", "As SVG, into a file", self.action_picture
+        )
+        if self.desk is not None:
+            yield SystemCommand(
+                "Copy the session's id", "To the clipboard, also over SSH", self.action_copy_id
+            )
+
+    def action_copy_id(self) -> None:
+        """Copy the id of the session that is open."""
+        if self.desk is not None:
+            self.copy_to_clipboard(self.desk.session.id)
+            self.notify(f"copied: {self.desk.session.id}", markup=False)
+
+    @work
+    async def action_picture(self) -> None:
+        """Write the screen as it is into an SVG file."""
+        picture = self.export_screenshot()
+        suggested = f"adl-workbench-{datetime.now(UTC):%Y%m%d-%H%M%S}.svg"
+        wanted = await self.push_screen_wait(AskLine("Write a picture of the screen", suggested))
+        if wanted is not None:
+            self._write(wanted, picture)
+
+    @work(thread=True, exit_on_error=False)
+    def _write(self, wanted: str, content: str) -> None:
+        path = Path(wanted).expanduser().absolute()
+        try:
+            # "x": a file that is there is never written over.
+            with path.open("x", encoding="utf-8") as file:
+                file.write(content)
+        except OSError as exc:
+            self.call_from_thread(
+                self.notify,
+                clean_line(f"{path}: {exc.strerror or exc}"),
+                title="Not written",
+                severity="error",
+                markup=False,
+            )
+        else:
+            self.call_from_thread(self.notify, clean_line(f"written: {path}"), markup=False)
 
 
 def default_name(pair: PairArguments) -> str:
@@ -208,4 +368,8 @@ def run_workbench(startup: Startup) -> int:
     app = WorkbenchApp(startup)
     with app.leaving.ending_the_process():
         code = app.run()
+    if app.trouble is not None:
+        # On the screen it is gone with the screen.
+        said = ascii_only(clean_line(str(app.trouble)))
+        sys.stderr.write(f"error: {said}\n")
     return (app.return_code or 1) if code is None else code

@@ -9,6 +9,8 @@ from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
 
+from workbench.tui.keys import is_own
+
 
 class WorkbenchCommands(Provider):
     """Every enabled key of the screen, its panes and the app, as a command."""
@@ -39,14 +41,15 @@ class WorkbenchCommands(Provider):
             key = self.app.get_key_display(binding)
             yield (
                 title,
-                f"{binding.tooltip or title}  [{key}]".replace("[", "("),
+                # It is read as markup, and a bracket may be a key.
+                f"{key}  {binding.tooltip or title}".replace("[", r"\["),
                 node,
                 binding.action,
             )
 
     def _bindings(self) -> Iterator[tuple[DOMNode, Binding]]:
         for active in self.screen.active_bindings.values():
-            if active.enabled and type(active.node).__module__.startswith("workbench."):
+            if active.enabled and is_own(active.node, active.binding):
                 yield active.node, active.binding
 
     async def _run(self, node: DOMNode, action: str) -> None:

@@ -26,6 +26,7 @@ from workbench.store.events import (
     SessionRenamed,
     ViewSaved,
 )
+from workbench.store.lease import Lease
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
 
@@ -54,9 +55,16 @@ class Desk:
     """A session that is being worked on. Its methods may be called from any thread."""
 
     def __init__(
-        self, log: SessionLog, session_id: str, locations: Locations, *, continued: bool
+        self,
+        log: SessionLog,
+        session_id: str,
+        locations: Locations,
+        *,
+        continued: bool,
+        lease: Lease | None = None,
     ) -> None:
         self.log = log
+        self._lease = lease
         self.session = Session(log, session_id, ArrayCache(locations.arrays))
         self.continued = continued
         self._jobs: Jobs | None = None
@@ -67,14 +75,27 @@ class Desk:
     @classmethod
     def start(cls, log: SessionLog, name: str, locations: Locations) -> Desk:
         """Begin a new session."""
-        return cls(log, log.start_session(name, environment(), HUMAN), locations, continued=False)
+        session_id = log.start_session(name, environment(), HUMAN)
+        lease = Lease.take(locations.leases, session_id)
+        return cls(log, session_id, locations, continued=False, lease=lease)
 
     @classmethod
-    def resume(cls, log: SessionLog, wanted: str, locations: Locations) -> Desk:
-        """Go on with a session: an id, the start of one, a name or ``last``."""
+    def resume(
+        cls, log: SessionLog, wanted: str, locations: Locations, *, even_if_open: bool = False
+    ) -> Desk:
+        """Go on with a session: an id, the start of one, a name or ``last``.
+
+        Raises `OpenElsewhere` if it is open in another process, unless ``even_if_open``.
+        """
         session_id = log.find_session(wanted).id
-        log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
-        return cls(log, session_id, locations, continued=True)
+        lease = None if even_if_open else Lease.take(locations.leases, session_id)
+        try:
+            log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
+            return cls(log, session_id, locations, continued=True, lease=lease)
+        except BaseException:
+            if lease is not None:
+                lease.release()
+            raise
 
     @property
     def state(self) -> SessionState:
@@ -137,6 +158,8 @@ class Desk:
             self._unsubscribe()
             self._record(ViewSaved(view=view))
             self._record(SessionClosed(outcome=outcome, reason=reason))
+            if self._lease is not None:
+                self._lease.release()
 
     def _record(self, body: EventBody) -> None:
         # A full disk is what it is: all that was announced before is in the log, and a session that

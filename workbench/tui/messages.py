@@ -1,4 +1,4 @@
-"""What threads tell the screens; nothing else passes between them."""
+"""What threads and screens tell each other; nothing else passes between them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from workbench.operations.jobs import Job
+from workbench.operations.pairs import PairArguments
 
 
 class EventsRecorded(Message):
@@ -18,3 +19,38 @@ class JobChanged(Message):
     """A job began, went on or ended."""
 
     job: Job
+
+
+@dataclass
+class OpenPair(Message):
+    """Begin a session on a pair."""
+
+    pair: PairArguments
+    name: str | None = None
+    prepare: bool = True
+
+
+@dataclass
+class ContinueSession(Message):
+    """Go on with a session, standing on the event ``seq`` if one is given."""
+
+    session: str
+    seq: int | None = None
+
+
+class ShowStart(Message):
+    """Show the start screen."""
+
+
+@dataclass
+class ShowSessions(Message):
+    """Show the list of sessions, with the search field in focus if ``searching``."""
+
+    searching: bool = False
+
+
+@dataclass
+class Failed(Message):
+    """What was begun on a thread went wrong."""
+
+    error: Exception

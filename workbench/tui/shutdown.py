@@ -40,6 +40,11 @@ class Shutdown:
         self._watchdog: threading.Timer | None = None
         self._terminal = _terminal_settings()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether someone asked for the end."""
+        return self._begun.is_set()
+
     @contextmanager
     def ending_the_process(self) -> Iterator[None]:
         """While inside, an exit that hangs ends the process; for the app that owns it."""

@@ -10,25 +10,36 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from workbench.display import clean_line
+
 
 class AskLine(ModalScreen[str | None]):
-    """A field for one line; Escape gives None."""
+    """A field for one line, with a hint below it; Escape gives None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
+    DEFAULT_CSS = "AskLine #hint { color: $text-muted; width: 1fr; }"
 
-    def __init__(self, title: str, value: str = "") -> None:
+    def __init__(self, title: str, value: str = "", hint: str = "") -> None:
         super().__init__(classes="dialog")
         self._title = title
         self._value = value
+        self._hint = hint
 
     def compose(self) -> ComposeResult:
         """A title and a field."""
         with Vertical():
-            yield Label(self._title, markup=False)
-            yield Input(self._value)
+            yield Label(clean_line(self._title), markup=False)
+            # A name may come from a file by mail; what cannot be typed is not taken over.
+            yield Input("".join(filter(str.isprintable, self._value)))
+            yield Label(
+                clean_line(self._hint) or "Enter takes it, Escape leaves it",
+                id="hint",
+                markup=False,
+            )
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Give the line back."""
+        event.stop()
         self.dismiss(event.value.strip() or None)
 
     def action_cancel(self) -> None:

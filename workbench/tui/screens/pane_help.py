@@ -1,58 +1,90 @@
-"""What a pane is for, and the keys that work in it."""
+"""What a pane or a screen is for, and the keys that work in it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
-from textual.widget import Widget
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
+from workbench.tui.keys import own_bindings
 from workbench.tui.widgets.pane import Pane
 
+KeyGroup = tuple[str, Sequence[DOMNode]]
+"""A heading, and whose keys stand below it."""
 
-class PaneHelp(ModalScreen[None]):
-    """Help of one pane."""
+
+class KeyHelp(ModalScreen[None]):
+    """A text, Markdown of our own, and keys in groups."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,f1,question_mark", "dismiss", "Close")
+        Binding("escape,q,f1,question_mark", "dismiss", "Close", tooltip="Close the help")
     ]
     DEFAULT_CSS = """
-    PaneHelp VerticalScroll { width: 76; max-width: 95%; height: auto; max-height: 90%;
-        border: round $accent; background: $surface; padding: 1 2; }
+    KeyHelp VerticalScroll { width: 76; max-width: 95%; height: auto; max-height: 90%;
+        border: round $accent; background: $surface; padding: 1 2; scrollbar-size-vertical: 1; }
+    KeyHelp Markdown { margin: 0; padding: 0; background: $surface; }
     """
 
-    def __init__(self, pane: Pane, screen: Screen[None]) -> None:
+    def __init__(self, title: str, said: str, groups: Sequence[KeyGroup]) -> None:
         super().__init__(classes="dialog")
-        self._pane = pane
-        self._behind = screen
+        self._title = title
+        self._said = said
+        self._groups = groups
 
     def compose(self) -> ComposeResult:
         """Text, then keys."""
+        # Its parser takes a tenth of a second to import, which the first screen need not wait for.
+        from textual.widgets import Markdown
+
         with VerticalScroll() as scroll:
-            scroll.border_title = self._pane.TITLE
-            yield Markdown(self._pane.HELP.strip())
+            scroll.border_title = self._title
+            scroll.border_subtitle = "Escape closes"
+            yield Markdown(self._said.strip())
             yield Static(self._keys())
 
     def _keys(self) -> Content:
-        # Our own: what a text field does with its keys need not be said.
-        holders: list[Widget] = [
-            holder
-            for holder in (*self._pane.query("*"), self._pane, self._behind)
-            if type(holder).__module__.startswith("workbench.")
+        seen: set[str] = set()
+        blocks: list[Content] = []
+        for heading, holders in self._groups:
+            lines = [line for holder in holders for line in self._lines(holder, seen)]
+            if lines:
+                blocks.append(Content("\n").join([Content.styled(heading, "bold"), *lines]))
+        return Content("\n\n").join(blocks)
+
+    def _lines(self, holder: DOMNode, seen: set[str]) -> list[Content]:
+        """Keys of one node, those of one action together; nearer nodes hide the same key."""
+        together: dict[str, tuple[list[str], str]] = {}
+        for binding in own_bindings(holder):
+            if binding.key in seen or not binding.description:
+                continue
+            seen.add(binding.key)
+            said = binding.tooltip or binding.description
+            shown = binding.key_display or self.app.get_key_display(binding)
+            keys, _ = together.setdefault(binding.action, ([], said))
+            if shown not in keys:
+                keys.append(shown)
+        return [
+            Content.assemble((f"{' '.join(keys):>14}  ", "bold $accent"), said)
+            for keys, said in together.values()
         ]
-        lines: dict[str, Content] = {}
-        for holder in holders:
-            for key, bindings in holder._bindings.key_to_bindings.items():
-                for binding in bindings:
-                    if binding.description and not binding.system:
-                        shown = binding.key_display or self.app.get_key_display(binding)
-                        said = binding.tooltip or binding.description
-                        lines.setdefault(
-                            key, Content.assemble((f"{shown:>12}  ", "bold $accent"), said)
-                        )
-        return Content("\n").join(lines.values())
+
+
+class PaneHelp(KeyHelp):
+    """Help of one pane: its keys, then those that work anywhere on the screen."""
+
+    def __init__(self, pane: Pane, screen: Screen[None]) -> None:
+        super().__init__(
+            pane.TITLE,
+            pane.HELP,
+            [
+                ("In this pane", [pane, *pane.query("*")]),
+                ("Anywhere", [screen, screen.app]),
+            ],
+        )

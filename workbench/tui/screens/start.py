@@ -1,44 +1,354 @@
-"""The start screen: the demo, a recent pair, a new one, or a session to go on with."""
+"""The start screen: a session to go on with, the demo, a recent pair, an organism or a new pair."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
+from rich.text import Text
+from textual import events, on, work
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
-from textual.widgets import Button, Footer
+from textual.widgets import Footer, Static
 
+from adl.errors import AdlError
+from workbench.display import clean_line
 from workbench.operations.pairs import DEMO_ORGANISM, PairArguments
+from workbench.store.overview import SessionOverview
+from workbench.tui import text
+from workbench.tui.library import Library, Shelf, pair_title
+from workbench.tui.messages import ContinueSession, Failed, OpenPair, ShowSessions
+from workbench.tui.pair_form import as_fields
+from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.screens.errands import ErrandScreen
+from workbench.tui.screens.new_pair import Fields, NewPairScreen
+from workbench.tui.screens.pane_help import KeyHelp
+from workbench.tui.session_rows import facts, session_facts, session_row
+from workbench.tui.widgets.menu import Entry, Menu
+
+#: From this width on, details stand beside the list and not below it.
+ROOM = 120
+#: Sessions shown here; all are on the screen of sessions.
+NEWEST = 5
+
+_DEMO = (
+    "A small chat model and an adapter that was finetuned on it. Both come with the program: no "
+    "network and no GPU are needed."
+)
+_NEW = (
+    "Type a base, and an adapter or a finetuned checkpoint: ids on the hub, with @revision, or "
+    "folders on this machine."
+)
+_ALL = "Search, rename, export and delete sessions."
+_BLIND = "What it was finetuned to do is known, kept for grading, and not shown."
+_CODE = "Runs Python code that comes with the checkpoint: you are asked once more."
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What an entry opens, and what is said of it beside the list.
+
+    ``pair`` is what the form begins with when it is edited first.
+    """
+
+    open: Callable[[], Message | None]
+    details: Content
+    pair: PairArguments | None = None
 
 
 @dataclass
-class OpenPair(Message):
-    """Begin a session on a pair."""
+class ShelfRead(Message):
+    """The database was looked at."""
 
-    pair: PairArguments
-    name: str | None = None
-    prepare: bool = True
+    shelf: Shelf
 
 
 @dataclass
-class ContinueSession(Message):
-    """Go on with a session."""
+class UseDatabase(Message):
+    """Record in another database from here on."""
 
-    session: str
+    path: str
 
 
-class StartScreen(Screen[None]):
+class StartScreen(ErrandScreen):
     """What to work on."""
 
+    HELP = """
+Opens a pair of models in a new session, or goes on with a session that was left. Everything is
+recorded in one database; `b` chooses another.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d", "demo", "Demo", tooltip="Open the demo pair"),
+        Binding("n", "new", "New pair", tooltip="Type a pair"),
+        Binding("e", "edit", "Edit", tooltip="Change the pair under the cursor before opening it"),
+        Binding("s", "sessions", "Sessions", tooltip="All sessions: open, rename, export, delete"),
+        Binding("slash", "search", "Search", key_display="/", tooltip="Search the sessions"),
+        Binding("b", "database", "Database", tooltip="Record in another database"),
+        Binding("f1,question_mark", "help", "Help", tooltip="What this is, and its keys"),
+    ]
+    AUTO_FOCUS = "Menu"
+    DEFAULT_CSS = """
+    StartScreen #head { height: auto; padding: 1 2 0 2; }
+    StartScreen #trouble { display: none; height: auto; margin: 1 2 0 2; padding: 0 1;
+        border-left: outer $error; }
+    StartScreen #trouble.-said { display: block; }
+    StartScreen #body { height: 1fr; padding: 1 2 0 2; }
+    StartScreen #body Menu { width: 1fr; }
+    StartScreen #aside { width: 56; height: 1fr; margin-left: 2; padding: 0 2;
+        border-left: solid $panel-lighten-2; scrollbar-size-vertical: 1; }
+    StartScreen.-narrow #body { layout: vertical; padding: 1 1 0 1; }
+    StartScreen.-narrow #body Menu { width: 1fr; height: 1fr; }
+    StartScreen.-narrow #aside { width: 1fr; height: 5; margin: 0; padding: 0 1;
+        border-left: none; border-top: solid $panel-lighten-2; }
+    StartScreen.-narrow #head { padding: 0 2; }
+    """
+
+    def __init__(
+        self, library: Library, *, shelf: Shelf, draft: Fields, trouble: AdlError | None = None
+    ) -> None:
+        super().__init__()
+        self._library = library
+        self._shelf = shelf
+        self._draft = draft
+        self._trouble = trouble
+
     def compose(self) -> ComposeResult:
-        """The choices."""
-        with Vertical():
-            yield Button("Open the demo pair", id="demo")
+        """What this is, what is wrong if anything is, and the list with details."""
+        yield Static(
+            Content.assemble(
+                ("adl-workbench", "bold $accent"),
+                "  find out what a language model was finetuned to do",
+                ("\nby reading how its activations differ from its base's", "$text-muted"),
+            ),
+            id="head",
+        )
+        yield Static(id="trouble")
+        with Horizontal(id="body"):
+            yield Menu()
+            with VerticalScroll(id="aside", can_focus=False):
+                yield Static(id="details")
         yield Footer(compact=True, show_command_palette=False)
 
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Begin with the demo."""
-        event.stop()
+    def on_mount(self) -> None:
+        """Show what is known, and look at the database behind it."""
+        self._fill()
+        self.look()
+
+    def look(self) -> None:
+        """Read the database again."""
+        self.send(lambda: ShelfRead(self._library.shelf()))
+
+    # --- what the threads say ---------------------------------------------------------------
+
+    @on(ShelfRead)
+    def _read(self, message: ShelfRead) -> None:
+        self._shelf = message.shelf
+        self._fill()
+
+    @on(Failed)
+    def _failed(self, message: Failed) -> None:
+        self._trouble = (
+            message.error
+            if isinstance(message.error, AdlError)
+            else AdlError(f"{type(message.error).__name__}: {message.error}")
+        )
+        self._fill()
+
+    # --- drawing ----------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        self.query_one(Menu).set_entries(list(self._entries()))
+        said = [trouble for trouble in (self._trouble, self._shelf.trouble) if trouble]
+        if len(said) > 1 and str(said[0]) == str(said[1]):
+            del said[1]
+        place = self.query_one("#trouble", Static)
+        place.set_class(bool(said), "-said")
+        place.update(Content("\n").join(map(_trouble_text, said)))
+
+    def _entries(self) -> list[Entry]:
+        shelf = self._shelf
+        entries: list[Entry] = []
+
+        def group(title: str, members: list[Entry]) -> None:
+            if members:
+                entries.extend([*([Entry.blank()] if entries else []), Entry.heading(title)])
+                entries.extend(members)
+
+        left = [
+            one
+            for one in shelf.sessions[:1]
+            if one.outcome is None and one.id not in shelf.open_elsewhere
+        ]
+        group("Go on where it was left", [self._session("continue", one) for one in left])
+        group(
+            "Open a pair",
+            [
+                self._plain(
+                    "demo",
+                    "Open the demo pair",
+                    lambda: OpenPair(PairArguments(organism=DEMO_ORGANISM)),
+                    Content(_DEMO),
+                ),
+                self._plain("new", "Type a new pair", self._new, Content(_NEW)),
+            ],
+        )
+        recent = [pair for pair in shelf.recent if pair.organism is None]
+        group("Recent pairs", [self._pair(place, pair) for place, pair in enumerate(recent)])
+        group(
+            "Bundled organisms",
+            [
+                self._plain(
+                    f"organism {one.id}",
+                    one.id,
+                    lambda name=one.id: OpenPair(PairArguments(organism=name)),  # type: ignore[misc]
+                    Content("\n\n").join([facts([("base", one.base)]), Content(_BLIND)]),
+                )
+                for one in shelf.organisms
+            ],
+        )
+        newest = [one for one in shelf.sessions if one not in left][:NEWEST]
+        sessions = [self._session("session", one) for one in newest]
+        if shelf.sessions:
+            count = len(shelf.sessions)
+            title = f"All sessions ({count})" if count > 1 else "All sessions"
+            sessions.append(self._plain("all", title, ShowSessions, Content(_ALL)))
+        group("Sessions", sessions)
+        return entries
+
+    def _plain(
+        self, key: str, title: str, act: Callable[[], Message | None], details: Content
+    ) -> Entry:
+        shown = clean_line(title)
+        return Entry(lambda _width: Text(shown), key, Offer(act, details))
+
+    def _pair(self, place: int, pair: PairArguments) -> Entry:
+        said = clean_line(pair_title(pair))
+        given = [
+            (name, str(value))
+            for name, value in pair.model_dump(exclude_defaults=True).items()
+            if name != "trust_remote_code"
+        ]
+        details = Content("\n").join(
+            [facts(given), *([Content.styled(_CODE, "bold")] if pair.trust_remote_code else [])]
+        )
+        # Code of a checkpoint is trusted once: what was recorded may come from someone else.
+        act = self.action_edit if pair.trust_remote_code else lambda: OpenPair(pair)
+        return Entry(lambda _width: Text(said), f"pair {place}", Offer(act, details, pair))
+
+    def _session(self, kind: str, session: SessionOverview) -> Entry:
+        elsewhere = session.id in self._shelf.open_elsewhere
+        details = Content.assemble(
+            text.line(session.name or "(no name)", "bold"),
+            "\n",
+            facts(session_facts(session, elsewhere=elsewhere)),
+        )
+        return Entry(
+            lambda width: session_row(session, width, elsewhere=elsewhere),
+            f"{kind} {session.id}",
+            Offer(lambda: ContinueSession(session.id), details),
+        )
+
+    @on(Menu.Moved)
+    def _moved(self) -> None:
+        offer = self._offer()
+        self.query_one("#details", Static).update(offer.details if offer else "")
+        self.refresh_bindings()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Details stand below the list where there is no room beside it."""
+        self.set_class(event.size.width < ROOM, "-narrow")
+
+    # --- keys -------------------------------------------------------------------------------
+
+    def _offer(self) -> Offer | None:
+        entry = self.query_one(Menu).current
+        return entry.value if entry is not None else None
+
+    @on(Menu.Chosen)
+    def _chosen(self) -> None:
+        offer = self._offer()
+        message = offer.open() if offer else None
+        if message is not None:
+            self.post_message(message)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what applies now."""
+        if action == "edit":
+            offer = self._offer() if self.is_mounted else None
+            return offer is not None and offer.pair is not None
+        return True
+
+    def action_demo(self) -> None:
+        """Open the demo pair."""
         self.post_message(OpenPair(PairArguments(organism=DEMO_ORGANISM)))
+
+    def action_new(self) -> None:
+        """Type a pair."""
+        self._new()
+
+    def _new(self) -> None:
+        self.app.push_screen(NewPairScreen(self._draft), self._typed)
+
+    def action_edit(self) -> None:
+        """Change the pair under the cursor before it is opened."""
+        offer = self._offer()
+        if offer is not None and offer.pair is not None:
+            # Whether its code is trusted is decided anew each time.
+            pair = untrusting(offer.pair)
+            self._draft.update(as_fields(pair) | {"name": ""})
+            self._new()
+
+    def _typed(self, message: OpenPair | None) -> None:
+        if message is not None:
+            self.post_message(message)
+
+    def action_sessions(self) -> None:
+        """Show all sessions."""
+        self.post_message(ShowSessions())
+
+    def action_search(self) -> None:
+        """Search the sessions."""
+        self.post_message(ShowSessions(searching=True))
+
+    @work
+    async def action_database(self) -> None:
+        """Record in another database from here on."""
+        path = await self.app.push_screen_wait(
+            AskLine(
+                "Session database",
+                str(self._library.path),
+                "A file; it is made when the first session begins.",
+            )
+        )
+        if path is not None:
+            self.post_message(UseDatabase(path))
+
+    def action_help(self) -> None:
+        """Say what this is, and its keys."""
+        self.app.push_screen(
+            KeyHelp(
+                "adl-workbench",
+                self.HELP,
+                [
+                    ("Here", [self]),
+                    ("In the list", [self.query_one(Menu)]),
+                    ("Anywhere", [self.app]),
+                ],
+            )
+        )
+
+
+def untrusting(pair: PairArguments) -> PairArguments:
+    """The pair, with no code of its checkpoint trusted."""
+    return pair.model_copy(update={"trust_remote_code": False})
+
+
+def _trouble_text(trouble: AdlError) -> Content:
+    lines = [Content.assemble(("! ", "bold $text-error"), text.line(trouble.message, "bold"))]
+    if trouble.way_out:
+        lines.append(text.line(f"  {trouble.way_out}"))
+    return Content("\n").join(lines)

@@ -1,0 +1,77 @@
+"""Which sessions are open in some process now, so that one is not taken up twice unawares.
+
+A lease is an advisory lock on a small file outside the database: the system lets go of it however
+the process ends. It protects nothing, since a log takes events of several processes; it warns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from workbench.store.errors import StoreError
+
+
+class OpenElsewhere(StoreError):
+    """The session is open already, in another process or another window of this one."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"session {session_id} is open in another process",
+            "Go on there, or close it there first.",
+        )
+
+
+class Lease:
+    """One session, held open by this process until `release`."""
+
+    def __init__(self, lock: FileLock | None) -> None:
+        self._lock = lock
+
+    @classmethod
+    def take(cls, folder: Path, session_id: str) -> Lease:
+        """Hold the session. Raises `OpenElsewhere` if it is held already.
+
+        Where the folder cannot be written nobody can be warned, and nothing is held.
+        """
+        path = _file(folder, session_id)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not a singleton and not of a thread: it is released on whichever thread closes.
+            lock = FileLock(path, timeout=0, thread_local=False)
+            lock.acquire()
+        except Timeout:
+            raise OpenElsewhere(session_id) from None
+        except OSError:
+            return cls(None)
+        return cls(lock)
+
+    def release(self) -> None:
+        """Let go; may be called twice."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                lock.release()
+
+
+def is_open(folder: Path, session_id: str) -> bool:
+    """Whether some process, perhaps this one, holds the session."""
+    if not _file(folder, session_id).exists():
+        return False
+    try:
+        Lease.take(folder, session_id).release()
+    except OpenElsewhere:
+        return True
+    return False
+
+
+def _file(folder: Path, session_id: str) -> Path:
+    # An id out of a file that came by mail may be anything, also a path.
+    plain = re.fullmatch(r"[\w-]{1,64}", session_id, re.ASCII)
+    return (
+        folder / f"{session_id if plain else hashlib.sha256(session_id.encode()).hexdigest()}.lock"
+    )

@@ -1,0 +1,251 @@
+"""What the start and the session screen show of a database, and do to it.
+
+Everything here waits for the disk, so screens call it on threads, which only post what came of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from adl.errors import AdlError
+from adl.organisms import Organism, list_organisms
+from workbench.operations.pairs import PairArguments
+from workbench.store.errors import StoreError
+from workbench.store.events import (
+    HUMAN,
+    HypothesisJudged,
+    HypothesisRevised,
+    HypothesisStated,
+    NoteWritten,
+    OperationFinished,
+    OperationStarted,
+    SessionRenamed,
+)
+from workbench.store.lease import OpenElsewhere, is_open
+from workbench.store.log import SessionLog
+from workbench.store.overview import SessionOverview
+from workbench.store.search import SearchHit
+
+#: Sessions that are looked through for recent pairs, and how many pairs are shown.
+LOOKED_THROUGH, RECENT = 12, 4
+#: Events that are found by a search.
+HITS = 200
+#: How long a reader waits for another process, in seconds.
+READER_PATIENCE = 2.0
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The sessions of a database, those open elsewhere, and pairs that were loaded in them.
+
+    ``trouble`` is why the database cannot be read, or why nothing can be recorded in it.
+    """
+
+    sessions: tuple[SessionOverview, ...] = ()
+    open_elsewhere: frozenset[str] = frozenset()
+    recent: tuple[PairArguments, ...] = ()
+    organisms: tuple[Organism, ...] = ()
+    trouble: AdlError | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A hypothesis of a session as it stands."""
+
+    text: str
+    verdict: str = "open"
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a session came to: its hypotheses, and the last note written in it."""
+
+    hypotheses: tuple[Finding, ...] = ()
+    last_note: str = ""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A session database as the screens use it; safe to use from any thread.
+
+    ``opened`` gives the log that the program has open already, or None; ``open_log`` opens it.
+    """
+
+    path: Path
+    leases: Path
+    opened: Callable[[], SessionLog | None]
+    open_log: Callable[[], SessionLog]
+
+    def shelf(self) -> Shelf:
+        """Read what there is. A missing database is empty and is not made; trouble is told of."""
+        sessions: tuple[SessionOverview, ...] = ()
+        recent: tuple[PairArguments, ...] = ()
+        trouble: AdlError | None = None
+        try:
+            if self.opened() is None and not self.path.exists():
+                trouble = cannot_be_made(self.path)
+            else:
+                with self._reading() as log:
+                    sessions = tuple(log.sessions())
+                    recent = tuple(recent_pairs(log, sessions))
+                trouble = None if self.opened() else cannot_be_written(self.path)
+        except AdlError as exc:
+            trouble = exc
+        organisms: tuple[Organism, ...] = ()
+        try:
+            organisms = list_organisms()
+        except AdlError as exc:
+            trouble = trouble or exc
+        # A session that was closed is open nowhere, and most are closed.
+        elsewhere = frozenset(
+            one.id for one in sessions if one.outcome is None and is_open(self.leases, one.id)
+        )
+        return Shelf(sessions, elsewhere, recent, organisms, trouble)
+
+    def search(self, words: str) -> list[SearchHit]:
+        """Events that have all the words in their texts."""
+        if self.opened() is None and not self.path.exists():
+            return []
+        with self._reading() as log:
+            return log.search(words, HITS)
+
+    def findings(self, session_id: str) -> Findings:
+        """What was thought and noted in a session."""
+        hypotheses: dict[str, Finding] = {}
+        note = ""
+        kinds = ("hypothesis_stated", "hypothesis_revised", "hypothesis_judged", "note_written")
+        with self._reading() as log:
+            for event in log.events(session_id, kinds=kinds):
+                match event.body:
+                    case HypothesisStated() | HypothesisRevised() as body:
+                        before = hypotheses.get(body.hypothesis_id)
+                        verdict = before.verdict if before else "open"
+                        hypotheses[body.hypothesis_id] = Finding(
+                            body.text, verdict, body.confidence
+                        )
+                    case HypothesisJudged() as body if body.hypothesis_id in hypotheses:
+                        stood = hypotheses[body.hypothesis_id]
+                        hypotheses[body.hypothesis_id] = Finding(
+                            stood.text, body.verdict, stood.confidence
+                        )
+                    case NoteWritten() as body:
+                        note = body.text
+        return Findings(tuple(hypotheses.values()), note)
+
+    def rename(self, session_id: str, name: str) -> None:
+        """Give a session another name."""
+        self.open_log().append(session_id, SessionRenamed(name=name), actor=HUMAN)
+
+    def delete(self, session: SessionOverview) -> None:
+        """Delete a session for good. Raises `StoreError` if it is open or was renamed meanwhile."""
+        if is_open(self.leases, session.id):
+            raise OpenElsewhere(session.id)
+        self.open_log().delete_session(session.id, confirm=session.name)
+
+    def export(self, session_id: str, target: str) -> Path:
+        """Copy a session into a new file, and say where that is."""
+        with self._reading() as log:
+            return log.export_session(session_id, Path(target).expanduser().absolute())
+
+    @contextmanager
+    def _reading(self) -> Iterator[SessionLog]:
+        log = self.opened()
+        if log is None:
+            try:
+                reader = SessionLog.open(self.path, read_only=True, busy_timeout=READER_PATIENCE)
+            except StoreError:
+                # A file of an older schema is brought up to date by being opened to write; any
+                # other is refused the same way again, with nothing written to it.
+                log = self.open_log()
+            else:
+                with reader:
+                    yield reader
+                return
+        yield log
+
+
+def recent_pairs(
+    log: SessionLog, sessions: tuple[SessionOverview, ...], limit: int = RECENT
+) -> list[PairArguments]:
+    """The pairs that were loaded in the newest sessions, each once, the newest first."""
+    found: list[PairArguments] = []
+    with_pair = [session for session in sessions if session.base is not None]
+    for session in with_pair[:LOOKED_THROUGH]:
+        pair = _loaded_pair(log, session.id)
+        if pair is not None and pair not in found:
+            found.append(pair)
+        if len(found) == limit:
+            break
+    return found
+
+
+def _loaded_pair(log: SessionLog, session_id: str) -> PairArguments | None:
+    """The first pair that was loaded in a session: it is near the session's start."""
+    asked: dict[str | None, dict[str, object]] = {}
+    for event in log.events(session_id, kinds=("operation_started", "operation_finished")):
+        match event.body:
+            case OperationStarted(operation="load_pair") as body:
+                asked[event.operation_id] = body.arguments
+            case OperationFinished() if event.operation_id in asked:
+                try:
+                    return PairArguments.model_validate(asked[event.operation_id])
+                except ValidationError:
+                    # Recorded by a version that had other arguments.
+                    return None
+    return None
+
+
+def pair_title(pair: PairArguments) -> str:
+    """A pair in a few words: its organism, or base and finetuned side without their folders."""
+    if pair.organism is not None:
+        return pair.organism
+    parts = [_short(part) for part in (pair.base, pair.adapter or pair.finetuned) if part]
+    return " / ".join(parts)
+
+
+def session_pair(session: SessionOverview) -> str:
+    """The pair of a session in a few words, or nothing if none was loaded."""
+    return " / ".join(_short(part) for part in (session.base, session.finetuned) if part)
+
+
+def _short(name: str) -> str:
+    """The last part of a path or id; of a snapshot of the hub, which is named by its commit, the id."""
+    hub = re.search(r"models--([^/]+)/snapshots/", name)
+    return hub[1].rpartition("--")[2] if hub else name.rstrip("/").rpartition("/")[2]
+
+
+def matches(session: SessionOverview, words: str) -> bool:
+    """Whether every word is in the session's name, id or pair."""
+    hay = f"{session.name} {session.id} {session_pair(session)}".casefold()
+    return all(word in hay for word in words.casefold().split())
+
+
+def cannot_be_made(path: Path) -> StoreError | None:
+    """Why a database cannot come to be at ``path``, as far as can be seen without trying."""
+    above = next((one for one in path.absolute().parents if one.exists()), None)
+    if above is None or (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        return None
+    why = "is not writable" if above.is_dir() else "is a file, not a folder"
+    return StoreError(
+        f"no session can be recorded in {path}: {above} {why}",
+        "Choose another database (b), or set ADL_WORKBENCH_HOME to a folder that is writable.",
+    )
+
+
+def cannot_be_written(path: Path) -> StoreError | None:
+    """Why nothing can be recorded in a database that can be read."""
+    if os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
+        return None
+    return StoreError(
+        f"{path} or its folder is read-only: its sessions can be looked at and exported, "
+        "but not gone on with",
+        "Choose another database (b), or make it writable.",
+    )

@@ -1,0 +1,126 @@
+"""What is wrong with a pair that someone typed, as far as can be told without loading it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from workbench.operations.pairs import PairArguments, split_revision
+
+#: Stands for a value that is left to the program.
+DEFAULT = "default"
+ON, OFF = "on", "off"
+TYPED = ("base", "adapter", "finetuned", "device_map")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_CHOSEN = {DEFAULT: None, ON: True, OFF: False}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The arguments, or None and what is wrong, by field."""
+
+    pair: PairArguments | None
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def as_fields(pair: PairArguments) -> dict[str, str]:
+    """The pair as the texts and choices of the form."""
+    fields: dict[str, str] = {}
+    for name, value in pair.model_dump().items():
+        if name == "organism":
+            continue
+        if value is None:
+            fields[name] = "" if name in TYPED else DEFAULT
+        elif isinstance(value, bool):
+            fields[name] = ON if value else OFF
+        else:
+            fields[name] = str(value)
+    return fields
+
+
+def check_pair(fields: Mapping[str, str]) -> Checked:
+    """The pair that the fields of `as_fields` name, or what is wrong with them.
+
+    Looks at folders, and never at a network. What only loading can tell is left to it.
+    """
+    said: dict[str, Any] = {
+        name: (value.strip() or None) if name in TYPED else _CHOSEN.get(value, value)
+        for name, value in fields.items()
+    }
+    problems = _sides(said.get("base"), said.get("adapter"), said.get("finetuned"))
+    if said.get("quantisation") and find_spec("bitsandbytes") is None:
+        problems["quantisation"] = (
+            "needs bitsandbytes, which is not installed: pip install 'adl-workbench[quantised]'"
+        )
+    try:
+        pair = PairArguments(**said)
+    except ValidationError as exc:
+        for error in exc.errors():
+            problems.setdefault(str(error["loc"][0]), error["msg"])
+        return Checked(None, problems)
+    return Checked(None if problems else pair, problems)
+
+
+def _sides(base: str | None, adapter: str | None, finetuned: str | None) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    if base is None:
+        problems["base"] = "name the base model: an id on the hub, or a folder"
+    elif problem := _checkpoint(base):
+        problems["base"] = problem
+    if adapter and finetuned:
+        problems["finetuned"] = "give an adapter or a finetuned checkpoint, not both: clear one"
+    elif adapter and (problem := _adapter(adapter)):
+        problems["adapter"] = problem
+    elif finetuned and (problem := _checkpoint(finetuned)):
+        problems["finetuned"] = problem
+    elif finetuned and finetuned == base:
+        problems["finetuned"] = "is the base itself: there is no difference to measure"
+    elif not adapter and not finetuned:
+        problems["adapter"] = "name an adapter here, or a finetuned checkpoint below"
+    return problems
+
+
+def _checkpoint(name: str) -> str | None:
+    folder, problem = _folder(name)
+    if folder is None or (folder / "config.json").is_file():
+        return problem
+    if (folder / "adapter_config.json").is_file():
+        return "this folder holds an adapter: name it as the adapter, and its base as the base"
+    return "this folder has no config.json: name one that save_pretrained wrote"
+
+
+def _adapter(name: str) -> str | None:
+    folder, problem = _folder(name)
+    if folder is None or (folder / "adapter_config.json").is_file():
+        return problem
+    if (folder / "config.json").is_file():
+        return "this folder holds a whole checkpoint: name it as the finetuned one"
+    return "this folder has no adapter_config.json: name one that PEFT's save_pretrained wrote"
+
+
+def _folder(name: str) -> tuple[Path | None, str | None]:
+    """The local folder that is named, if it is one; what is wrong with the name, if anything."""
+    wanted, revision = split_revision(name)
+    try:
+        path = Path(wanted).expanduser()
+        if path.is_dir():
+            return path, None
+        is_there = path.exists()
+    except (OSError, RuntimeError, ValueError):
+        # Too long for a path, the home of nobody, or a NUL within: no folder has such a name.
+        is_there = False
+    if is_there:
+        return None, "this is a file: name the folder that it stands in"
+    if wanted.startswith((".", "/", "~")) or wanted.count("/") > 1 or "\\" in wanted:
+        return None, "there is no such folder"
+    if not _HUB_ID.fullmatch(wanted):
+        return None, "neither a folder nor an id on the hub (name, or owner/name)"
+    if "@" in name and revision is None:
+        return None, "nothing stands behind the @: give a branch, tag or commit, or leave it out"
+    return None, None

@@ -1,0 +1,204 @@
+"""Type a pair: base, and an adapter or a finetuned checkpoint, with how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Button, Footer, Input, Label, Static
+
+from workbench.operations.pairs import PairArguments
+from workbench.tui import text
+from workbench.tui.messages import OpenPair
+from workbench.tui.pair_form import DEFAULT, OFF, ON, as_fields, check_pair
+from workbench.tui.screens.pane_help import KeyHelp
+from workbench.tui.widgets.choice import Choice
+
+Fields = dict[str, str]
+
+_LABELS = {
+    "base": "Base",
+    "adapter": "Adapter",
+    "finetuned": "or finetuned",
+    "dtype": "Number format",
+    "device_map": "Device map",
+    "attn_implementation": "Attention",
+    "quantisation": "Quantisation",
+    "trust_remote_code": "Trust remote code",
+    "name": "Session name",
+    "prepare": "Measure at once",
+}
+_PLACEHOLDERS = {
+    "base": "owner/name, owner/name@revision or a folder",
+    "adapter": "LoRA adapter: owner/name@revision or a folder",
+    "finetuned": "whole checkpoint: owner/name@revision or a folder",
+    "device_map": "auto, cpu, cuda:0; empty takes a GPU if there is one",
+    "name": "what is audited, and the time",
+}
+_VALUES = {
+    "dtype": ("auto", "float32", "float16", "bfloat16"),
+    "attn_implementation": (DEFAULT, "eager", "sdpa", "flash_attention_2"),
+    "quantisation": (DEFAULT, "8bit", "4bit"),
+    "trust_remote_code": (OFF, ON),
+    "prepare": (ON, OFF),
+}
+_OWN = ("name", "prepare")
+"Fields of the session, not of the pair."
+_GROUPS = (
+    ("The models", ("base", "adapter", "finetuned")),
+    (
+        "How to load them",
+        ("dtype", "device_map", "attn_implementation", "quantisation", "trust_remote_code"),
+    ),
+    ("The session", ("name", "prepare")),
+)
+_TRUSTED = "Python code that comes with the checkpoint will run here, with all your rights."
+
+
+def empty_fields() -> Fields:
+    """The form as it is before anything is typed."""
+    return as_fields(PairArguments()) | {"name": "", "prepare": ON}
+
+
+class NewPairScreen(Screen[OpenPair | None]):
+    """The form; it gives back what to open, and keeps in ``draft`` what was typed."""
+
+    TITLE = "New pair"
+    HELP = """
+Name two models to compare: a base, and what was finetuned from it, as an adapter or as a whole
+checkpoint. A name is an id on the hub, with `@` a branch, tag or commit, or a local folder.
+Enter opens the pair from any field; what is wrong is said below the field it is about.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "Back", tooltip="Back; what was typed is kept"),
+        Binding("down", "next", "Next field", show=False, tooltip="Go to the next field"),
+        Binding("up", "previous", "Previous field", show=False, tooltip="Go to the field before"),
+        Binding("enter,ctrl+j", "open", "Open", tooltip="Open the pair"),
+        Binding("f1", "help", "Help", tooltip="What the fields mean, and the keys"),
+    ]
+    AUTO_FOCUS = "#base"
+    DEFAULT_CSS = """
+    NewPairScreen VerticalScroll { padding: 0 2; scrollbar-size-vertical: 1; }
+    NewPairScreen .group { text-style: bold; margin-top: 1; }
+    NewPairScreen .group.-first { margin-top: 0; }
+    NewPairScreen .row { height: 1; }
+    NewPairScreen .row Label { width: 20; color: $text-muted; padding-left: 2; }
+    NewPairScreen .row Input { width: 1fr; background: $surface; }
+    NewPairScreen .row Input:focus { background: $surface-lighten-1; }
+    NewPairScreen .problem { display: none; height: auto; padding-left: 20; color: $text-error; }
+    NewPairScreen .problem.-said { display: block; }
+    NewPairScreen Button { margin-top: 1; margin-left: 20; }
+    """
+
+    def __init__(self, draft: Fields) -> None:
+        super().__init__()
+        self.draft = draft
+
+    def compose(self) -> ComposeResult:
+        """Fields in three groups, each with room for what is wrong with it."""
+        with VerticalScroll(can_focus=False):
+            for place, (title, names) in enumerate(_GROUPS):
+                yield Static(title, classes="group" if place else "group -first")
+                for name in names:
+                    with Horizontal(classes="row"):
+                        yield Label(_LABELS[name])
+                        yield self._field(name)
+                    yield Static(id=f"{name}-problem", classes="problem")
+            yield Button("Open the pair", id="open", compact=True, variant="primary")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def _field(self, name: str) -> Widget:
+        value = self.draft.get(name, "")
+        if name in _VALUES:
+            return Choice(_VALUES[name], value, id=name)
+        shown = "".join(filter(str.isprintable, value))
+        return Input(shown, _PLACEHOLDERS[name], id=name, compact=True, select_on_focus=False)
+
+    def on_mount(self) -> None:
+        """Say what a choice that was kept means."""
+        self._warn_of_code()
+
+    def fields(self) -> Fields:
+        """What is typed and chosen."""
+        return {name: self._value(name) for name in _LABELS}
+
+    def _value(self, name: str) -> str:
+        widget = self.query_one(f"#{name}")
+        assert isinstance(widget, (Input, Choice))
+        return widget.value
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        # What was wrong may be so no more; it is looked at again when the pair is opened.
+        self._say(str(event.input.id), "")
+
+    @on(Choice.Changed)
+    def _chosen(self, event: Choice.Changed) -> None:
+        self._say(str(event.choice.id), "")
+        self._warn_of_code()
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_open()
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        self.action_open()
+
+    def action_open(self) -> None:
+        """Give the pair back, or say what is wrong and go there."""
+        fields = self.fields()
+        checked = check_pair({name: fields[name] for name in fields if name not in _OWN})
+        self._show(checked.problems)
+        if checked.pair is not None:
+            self._keep()
+            name = fields["name"].strip() or None
+            self.dismiss(OpenPair(checked.pair, name, fields["prepare"] == ON))
+
+    def _show(self, problems: Mapping[str, str]) -> None:
+        for name in _LABELS:
+            self._say(name, problems.get(name, ""))
+        self._warn_of_code()
+        for name in _LABELS:
+            if name in problems:
+                self.query_one(f"#{name}").focus()
+                return
+
+    def _say(self, name: str, problem: str) -> None:
+        place = self.query_one(f"#{name}-problem", Static)
+        place.set_class(bool(problem), "-said")
+        place.update(Content.assemble("! ", text.line(problem)) if problem else "")
+
+    def _warn_of_code(self) -> None:
+        if self._value("trust_remote_code") == ON:
+            self._say("trust_remote_code", _TRUSTED)
+
+    def _keep(self) -> None:
+        self.draft.clear()
+        self.draft.update(self.fields())
+
+    def action_back(self) -> None:
+        """Leave the form; it is found again as it was."""
+        self._keep()
+        self.dismiss(None)
+
+    def action_next(self) -> None:
+        """Go to the next field."""
+        self.focus_next()
+
+    def action_previous(self) -> None:
+        """Go to the field before."""
+        self.focus_previous()
+
+    def action_help(self) -> None:
+        """Say what the fields mean."""
+        self.app.push_screen(KeyHelp("New pair", self.HELP, [("Keys", [self])]))

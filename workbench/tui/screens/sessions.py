@@ -1,0 +1,418 @@
+"""The screen of sessions: list, search, go on with, rename, export, delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Footer, Input, Static
+
+from adl.errors import AdlError
+from workbench.store.overview import SessionOverview
+from workbench.store.search import SearchHit
+from workbench.tui import text
+from workbench.tui.library import Findings, Library, Shelf, matches
+from workbench.tui.messages import ContinueSession, Failed, ShowStart
+from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.screens.confirm import ConfirmByName
+from workbench.tui.screens.errands import ErrandScreen
+from workbench.tui.screens.pane_help import KeyHelp
+from workbench.tui.screens.start import ShelfRead
+from workbench.tui.session_rows import facts, findings_lines, hit_row, session_facts, session_row
+from workbench.tui.widgets.menu import Entry, Menu
+
+#: From this width on, details stand beside the list and not below it.
+ROOM = 120
+#: How long typing or moving rests before the texts are searched or a session is read, in seconds.
+REST = 0.15
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What an entry stands for: a session, or an event found in one."""
+
+    session_id: str
+    session: SessionOverview | None = None
+    hit: SearchHit | None = None
+
+
+@dataclass
+class Found(Message):
+    """The texts were searched for ``words``."""
+
+    words: str
+    hits: list[SearchHit]
+
+
+@dataclass
+class FindingsRead(Message):
+    """A session was looked into."""
+
+    session_id: str
+    findings: Findings
+
+
+@dataclass
+class Changed(Message):
+    """Something was done; what, in words."""
+
+    said: Content
+
+
+class SearchField(Input):
+    """What is looked for; down and Enter lead to what was found."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,ctrl+j", "screen.list", "To the list", show=False, tooltip="Go to the list"),
+    ]
+
+
+class SessionsScreen(ErrandScreen):
+    """All sessions of the database."""
+
+    HELP = """
+All sessions of the database, the one written to last first. What is typed into the search field is
+looked for in names, ids and pairs at once, and then in everything that was recorded: notes, texts,
+tokens, prompts, hypotheses and errors. All words must be there, each may be the start of a longer
+one; "words in quotes" stand together. Enter goes on with the session under the cursor; for an event
+that was found, at that event.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "search", "Search", key_display="/", tooltip="Search names and texts"),
+        Binding("r,f2", "rename", "Rename", tooltip="Give the session another name"),
+        Binding("e", "export", "Export", tooltip="Copy the session into a file of its own"),
+        Binding("c", "copy_id", "Copy id", tooltip="Copy the session's id"),
+        Binding(
+            "d,delete", "delete", "Delete", tooltip="Delete it for good, once its name is typed"
+        ),
+        Binding("f5", "look", "Refresh", show=False, tooltip="Read the database again"),
+        Binding("f1,question_mark", "help", "Help", tooltip="What this is, and its keys"),
+        Binding("escape", "back", "Back", tooltip="Clear the search, or go to the start screen"),
+    ]
+    DEFAULT_CSS = """
+    SessionsScreen #search-row { height: 1; margin: 1 2 0 2; }
+    SessionsScreen #search-row Static { width: auto; color: $text-muted; padding-right: 1; }
+    SessionsScreen SearchField { width: 1fr; background: $surface; }
+    SessionsScreen SearchField:focus { background: $surface-lighten-1; }
+    SessionsScreen #body { height: 1fr; padding: 1 2 0 2; }
+    SessionsScreen Menu { width: 1fr; }
+    SessionsScreen #aside { width: 50; height: 1fr; margin-left: 2; padding: 0 2;
+        border-left: solid $panel-lighten-2; scrollbar-size-vertical: 1; }
+    SessionsScreen.-narrow #search-row { margin: 0 2; }
+    SessionsScreen.-narrow #body { layout: vertical; padding: 1 1 0 1; }
+    SessionsScreen.-narrow Menu { width: 1fr; height: 1fr; }
+    SessionsScreen.-narrow #aside { width: 1fr; height: 9; margin: 0; padding: 0 1;
+        border-left: none; border-top: solid $panel-lighten-2; }
+    SessionsScreen #said { display: none; height: auto; max-height: 4; margin: 0 2; }
+    SessionsScreen #said.-said { display: block; }
+    """
+
+    def __init__(self, library: Library, *, shelf: Shelf, searching: bool = False) -> None:
+        super().__init__()
+        self._library = library
+        self._shelf = shelf
+        self._searching = searching
+        self._read_once = False
+        self._hits: list[SearchHit] = []
+        self._searched = ""
+        self._findings: dict[str, Findings] = {}
+        self._search_soon: Timer | None = None
+        self._look_soon: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        """Search field, list and details."""
+        with Horizontal(id="search-row"):
+            yield Static("Search")
+            yield SearchField(placeholder="names, ids, pairs and all texts", compact=True)
+        with Horizontal(id="body"):
+            yield Menu()
+            with VerticalScroll(id="aside", can_focus=False):
+                yield Static(id="details")
+        yield Static(id="said")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Show what is known, and read the database behind it."""
+        self._fill()
+        self.query_one(SearchField if self._searching else Menu).focus()
+        self.action_look()
+
+    # --- what the threads say ---------------------------------------------------------------
+
+    @on(ShelfRead)
+    def _read(self, message: ShelfRead) -> None:
+        self._shelf = message.shelf
+        self._read_once = True
+        self._findings.clear()
+        self._fill()
+        if message.shelf.trouble is not None:
+            self._say_trouble(message.shelf.trouble)
+
+    @on(Failed)
+    def _failed(self, message: Failed) -> None:
+        self._say_trouble(message.error)
+
+    @on(Found)
+    def _found(self, message: Found) -> None:
+        # A search that was overtaken by more typing says nothing.
+        if message.words == self._words:
+            self._hits = message.hits
+            self._searched = message.words
+            self._fill()
+
+    @on(FindingsRead)
+    def _findings_read(self, message: FindingsRead) -> None:
+        self._findings[message.session_id] = message.findings
+        self._show_details()
+
+    @on(Changed)
+    def _changed(self, message: Changed) -> None:
+        self._say(message.said)
+        self.action_look()
+
+    # --- drawing ----------------------------------------------------------------------------
+
+    @property
+    def _words(self) -> str:
+        return self.query_one(SearchField).value.strip()
+
+    def _fill(self) -> None:
+        words = self._words
+        shown = [one for one in self._shelf.sessions if matches(one, words)]
+        entries = [self._session_entry(one) for one in shown]
+        if words:
+            entries[:0] = [Entry.heading(f"By name ({len(shown)})")] if shown else []
+            entries.extend(self._hit_entries(words))
+        elif not entries:
+            said = "No sessions yet: Escape leads back to open a pair." if self._read_once else ""
+            entries = [_said(said)]
+        self.query_one(Menu).set_entries(entries)
+
+    def _session_entry(self, session: SessionOverview) -> Entry:
+        elsewhere = session.id in self._shelf.open_elsewhere
+        return Entry(
+            lambda width: session_row(session, width, elsewhere=elsewhere),
+            session.id,
+            Listed(session.id, session),
+        )
+
+    def _hit_entries(self, words: str) -> list[Entry]:
+        if self._searched != words:
+            return [Entry.blank(), _said("Searching the texts ...")]
+        if not self._hits:
+            return [Entry.blank(), _said("In no text.")]
+        sessions = {one.id: one for one in self._shelf.sessions}
+        return [
+            Entry.blank(),
+            Entry.heading(f"In the texts ({len(self._hits)})"),
+            *(self._hit_entry(hit, sessions.get(hit.session_id)) for hit in self._hits),
+        ]
+
+    @staticmethod
+    def _hit_entry(hit: SearchHit, session: SessionOverview | None) -> Entry:
+        name = session.name if session is not None else ""
+        return Entry(
+            lambda width: hit_row(hit, name, width),
+            f"{hit.session_id} {hit.seq}",
+            Listed(hit.session_id, session, hit),
+        )
+
+    @on(Menu.Moved)
+    def _moved(self) -> None:
+        self._show_details()
+        if self._look_soon is not None:
+            self._look_soon.stop()
+        self._look_soon = self.set_timer(REST, self._look_into)
+
+    def _look_into(self) -> None:
+        listed = self._current
+        if listed is not None and listed.session is not None:
+            session_id = listed.session_id
+            if session_id not in self._findings:
+                self.send(lambda: FindingsRead(session_id, self._library.findings(session_id)))
+
+    def _show_details(self) -> None:
+        listed = self._current
+        place = self.query_one("#details", Static)
+        if listed is None or listed.session is None:
+            place.update("")
+            return
+        session = listed.session
+        parts = [text.line(session.name or "(no name)", "bold")]
+        if listed.hit is not None:
+            parts.append(
+                Content.assemble(
+                    text.line(f"#{listed.hit.seq} {listed.hit.kind}  ", "$text-muted"),
+                    text.line(listed.hit.snippet),
+                )
+            )
+        elsewhere = session.id in self._shelf.open_elsewhere
+        parts.append(facts(session_facts(session, elsewhere=elsewhere)))
+        findings = self._findings.get(session.id)
+        if findings is not None and (findings.hypotheses or findings.last_note):
+            parts += [Content(""), findings_lines(findings)]
+        place.update(Content("\n").join(parts))
+
+    def _say(self, said: Content) -> None:
+        place = self.query_one("#said", Static)
+        place.set_class(bool(said), "-said")
+        place.update(said)
+
+    def _say_trouble(self, error: Exception) -> None:
+        said = str(error) if isinstance(error, AdlError) else f"{type(error).__name__}: {error}"
+        self._say(Content.assemble(("! ", "bold $text-error"), text.line(said)))
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Details stand below the list where there is no room beside it."""
+        self.set_class(event.size.width < ROOM, "-narrow")
+
+    # --- searching --------------------------------------------------------------------------
+
+    @on(Input.Changed)
+    def _typed(self) -> None:
+        self._fill()
+        if self._search_soon is not None:
+            self._search_soon.stop()
+        if self._words:
+            self._search_soon = self.set_timer(REST, self._search_texts)
+
+    def _search_texts(self) -> None:
+        words = self._words
+        if words and words != self._searched:
+            self.send(lambda: Found(words, self._library.search(words)))
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_list()
+
+    # --- keys -------------------------------------------------------------------------------
+
+    @property
+    def _current(self) -> Listed | None:
+        entry = self.query_one(Menu).current
+        return entry.value if entry is not None else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what applies now."""
+        if action in {"rename", "export", "copy_id", "delete"}:
+            return self.is_mounted and self._current is not None
+        return True
+
+    @on(Menu.Chosen)
+    def _chosen(self) -> None:
+        listed = self._current
+        if listed is not None:
+            seq = listed.hit.seq if listed.hit is not None else None
+            self.post_message(ContinueSession(listed.session_id, seq))
+
+    def action_search(self) -> None:
+        """Go to the search field."""
+        self.query_one(SearchField).focus()
+
+    def action_list(self) -> None:
+        """Go to the list."""
+        self.query_one(Menu).focus()
+
+    def action_back(self) -> None:
+        """Clear the search, or go to the start screen."""
+        field = self.query_one(SearchField)
+        if field.value:
+            field.value = ""
+            self.action_list()
+        elif field.has_focus:
+            self.action_list()
+        else:
+            self.post_message(ShowStart())
+
+    def action_look(self) -> None:
+        """Read the database again."""
+        self.send(lambda: ShelfRead(self._library.shelf()))
+
+    @work
+    async def action_rename(self) -> None:
+        """Give the session another name."""
+        session = self._session()
+        if session is None:
+            return
+        name = await self.app.push_screen_wait(AskLine("Name of the session", session.name))
+        if name and name != session.name:
+
+            def rename() -> Changed:
+                self._library.rename(session.id, name)
+                return Changed(Content.assemble("renamed to ", text.line(name, "bold")))
+
+            self.send(rename)
+
+    @work
+    async def action_export(self) -> None:
+        """Copy the session into a file of its own."""
+        session = self._session()
+        if session is None:
+            return
+        path = await self.app.push_screen_wait(
+            AskLine(
+                "Copy the session into a new file",
+                f"{session.id}.db",
+                "Everything in it, arrays and all; `adl-workbench sessions import` takes it back.",
+            )
+        )
+        if path:
+
+            def export() -> Changed:
+                written = self._library.export(session.id, path)
+                return Changed(Content.assemble("written: ", text.line(str(written), "bold")))
+
+            self.send(export)
+
+    @work
+    async def action_delete(self) -> None:
+        """Delete the session for good, once its name is typed."""
+        session = self._session()
+        if session is None:
+            return
+        asked = ConfirmByName(session.id, session.name, session.events)
+        if await self.app.push_screen_wait(asked):
+
+            def delete() -> Changed:
+                self._library.delete(session)
+                return Changed(Content.assemble("deleted: ", text.line(session.name, "bold")))
+
+            self.send(delete)
+
+    def action_copy_id(self) -> None:
+        """Copy the session's id."""
+        listed = self._current
+        if listed is not None:
+            self.app.copy_to_clipboard(listed.session_id)
+            self._say(Content.assemble("copied: ", text.line(listed.session_id, "bold")))
+
+    def action_help(self) -> None:
+        """Say what this is, and its keys."""
+        self.app.push_screen(
+            KeyHelp(
+                "Sessions",
+                self.HELP,
+                [
+                    ("Here", [self]),
+                    ("In the list", [self.query_one(Menu)]),
+                    ("Anywhere", [self.app]),
+                ],
+            )
+        )
+
+    def _session(self) -> SessionOverview | None:
+        listed = self._current
+        return listed.session if listed is not None else None
+
+
+def _said(said: str) -> Entry:
+    return Entry(lambda _width: Text(said, style="dim"))

@@ -1,0 +1,106 @@
+"""How a session, and what is found in it, looks in a list and beside it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+from textual.content import Content
+
+from workbench.display import clean_line
+from workbench.store.overview import SessionOverview
+from workbench.store.search import SearchHit
+from workbench.tui import text
+from workbench.tui.library import Findings, session_pair
+
+#: From this width on a list has room for the pair beside the name.
+ROOM_FOR_PAIR = 90
+_VERDICTS = {"open": "?", "confirmed": "+", "rejected": "-"}
+
+
+def when(at: datetime) -> str:
+    """A time in UTC, to the minute."""
+    return f"{at:%Y-%m-%d %H:%M}"
+
+
+def session_outcome(session: SessionOverview, *, elsewhere: bool) -> str:
+    """How the session stands, in a word or two; nothing for one that was closed in order."""
+    if elsewhere:
+        return "open elsewhere"
+    if session.outcome is None:
+        return "not closed"
+    return "" if session.outcome == "completed" else clean_line(session.outcome)
+
+
+def session_row(session: SessionOverview, width: int, *, elsewhere: bool) -> Text:
+    """A session on one line: name, pair where there is room, time, events, how it stands."""
+    outcome = session_outcome(session, elsewhere=elsewhere)
+    after = f"  {when(session.last_event_at)} {session.events:>6}  {outcome:<14}"
+    room = max(8, width - len(after))
+    pair = clean_line(session_pair(session)) if width >= ROOM_FOR_PAIR else ""
+    pair_room = min(cell_len(pair), room // 2)
+    name = clean_line(session.name) or "(no name)"
+    row = Text(fit(name, room - pair_room - (2 if pair else 0)))
+    if pair:
+        row.append("  " + fit(pair, pair_room), style="dim")
+    return row.append(after, style="dim")
+
+
+def session_facts(session: SessionOverview, *, elsewhere: bool) -> list[tuple[str, str]]:
+    """What the database says of a session at a glance."""
+    outcome = session_outcome(session, elsewhere=elsewhere) or "closed in order"
+    if session.base is None:
+        pair = [("pair", "none was loaded")]
+    else:
+        pair = [("base", session.base), ("finetuned", session.finetuned or "not recorded")]
+    return [
+        ("id", session.id),
+        ("state", outcome),
+        ("events", str(session.events)),
+        ("began", f"{when(session.created_at)} UTC"),
+        ("last event", f"{when(session.last_event_at)} UTC"),
+        *pair,
+    ]
+
+
+def facts(rows: list[tuple[str, str]]) -> Content:
+    """Names and values, one a line."""
+    return Content("\n").join(
+        Content.assemble((f"{name:<11}", "$text-muted"), text.line(value)) for name, value in rows
+    )
+
+
+def findings_lines(findings: Findings) -> Content:
+    """The hypotheses of a session, and its last note."""
+    lines: list[Content] = []
+    for one in findings.hypotheses:
+        confidence = "" if one.confidence is None else f" {one.confidence:.0%}"
+        lines.append(
+            Content.assemble(
+                (f"{_VERDICTS.get(one.verdict, '?')}{confidence} ", "bold"), text.line(one.text)
+            )
+        )
+    if findings.last_note:
+        lines.append(Content.assemble(("note ", "$text-muted"), text.line(findings.last_note)))
+    return Content("\n").join(lines)
+
+
+def hit_row(hit: SearchHit, session_name: str, width: int) -> Text:
+    """An event that was found, the words that match underlined."""
+    name_room = max(8, min(28, width // 4))
+    row = Text(fit(clean_line(session_name) or hit.session_id, name_room))
+    row.append(f" #{hit.seq:<5} ", style="dim")
+    at = 0
+    for start, end in hit.marks:
+        row.append(clean_line(hit.snippet[at:start]), style="dim")
+        row.append(clean_line(hit.snippet[start:end]), style="bold underline")
+        at = end
+    return row.append(clean_line(hit.snippet[at:]), style="dim")
+
+
+def fit(said: str, width: int) -> str:
+    """Clean text in exactly ``width`` cells, an ellipsis standing for what does not fit."""
+    if cell_len(said) > width:
+        said = set_cell_size(said, max(0, width - 1)) + "…"
+    return set_cell_size(said, max(0, width))
