@@ -1,0 +1,76 @@
+"""Where probes are written: as tall as what is in it, up to a few lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import TextArea
+
+from workbench.display import clean_lines
+
+
+class ProbeField(TextArea):
+    """Text of a few lines; Enter is done with it.
+
+    Text that was loaded is shown through the display boundary, and given back as it was if nobody
+    changed it.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "send", "Send", priority=True, tooltip="Send what is written"),
+        Binding(
+            "ctrl+j,shift+enter",
+            "new_line",
+            "New line",
+            priority=True,
+            key_display="^j",
+            tooltip="Begin a new line in the field",
+        ),
+    ]
+    DEFAULT_CSS = """
+    ProbeField { height: auto; min-height: 1; max-height: 6; padding: 0 1;
+        background: $surface; border: none; border-left: outer $panel-lighten-2;
+        scrollbar-size-vertical: 1; }
+    ProbeField:focus { border: none; border-left: outer $accent; background: $surface-lighten-1; }
+    ProbeField .text-area--cursor-line { background: transparent; }
+    """
+
+    @dataclass
+    class Sent(Message):
+        """Enter was pressed."""
+
+        field: ProbeField
+
+    def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:  # noqa: A002
+        super().__init__(
+            clean_lines(value), id=id, placeholder=placeholder, highlight_cursor_line=False
+        )
+        self._loaded = (self.text, value)
+
+    @property
+    def value(self) -> str:
+        """What is written."""
+        shown, original = self._loaded
+        return original if self.text == shown else self.text
+
+    @property
+    def shows_marks(self) -> bool:
+        """Whether what is shown has marks in place of what will be sent."""
+        return self.value != self.text
+
+    def load(self, value: str) -> None:
+        """Put text into the field, to be gone on with."""
+        self.load_text(clean_lines(value))
+        self._loaded = (self.text, value)
+        self.move_cursor(self.document.end)
+
+    def action_send(self) -> None:
+        """Be done."""
+        self.post_message(self.Sent(self))
+
+    def action_new_line(self) -> None:
+        """Begin a new line."""
+        self.insert("\n")

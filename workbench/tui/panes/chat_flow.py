@@ -1,0 +1,345 @@
+"""A column of items of many heights, drawn only where it is looked at, so that thousands cost nothing.
+
+An item that was not seen yet counts a guessed height. When it comes into view it is laid out, and
+what was on the screen stays where it was.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.geometry import Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.visual import Visual
+
+#: What an item that nobody has looked at yet is taken to be, in lines.
+GUESS = 8
+#: So many items are kept as they were laid out, around those in view.
+KEPT = 60
+#: So near the end, in lines, the view follows what is added there.
+NEAR = 2
+_GUTTER = 2
+_BETWEEN = " │ "
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Two blocks of text side by side."""
+
+    left: Content
+    right: Content
+
+
+Block = Content | Columns
+Blocks = Sequence[Block]
+DrawItem = Callable[[int, int], Blocks]
+"""(index, width) -> the blocks of an item, the same object as long as it looks the same."""
+
+
+@dataclass(frozen=True)
+class _Laid:
+    blocks: Blocks
+    strips: list[Strip]
+
+
+class Flow(ScrollView, can_focus=True, inherit_bindings=False):
+    """Items one below the other, with a cursor that stands on one of them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False, tooltip="The turn before"),
+        Binding("down,j", "move(1)", "Down", show=False, tooltip="The next turn"),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home", "to(0)", "First", show=False, tooltip="The first turn"),
+        Binding("end,G", "to(-1)", "Last", show=False, tooltip="The newest turn"),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"flow--cursor"}
+    DEFAULT_CSS = """
+    Flow { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; overflow-x: hidden; }
+    Flow > .flow--cursor { color: $text-muted; }
+    Flow:focus > .flow--cursor { color: $accent; text-style: bold; }
+    """
+
+    cursor: reactive[int] = reactive(0)
+
+    @dataclass
+    class Moved(Message):
+        """The cursor stands on another item."""
+
+        flow: Flow
+        index: int
+
+    @dataclass
+    class Clicked(Message):
+        """An item was clicked; ``share`` says how far to the right, 0 to 1."""
+
+        flow: Flow
+        index: int
+        share: float
+
+    def __init__(self, draw_item: DrawItem, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._draw_item = draw_item
+        self._heights: list[int] = []
+        self._tops: list[int] = [0]
+        self._laid: dict[int, _Laid] = {}
+        self._in_view: range = range(0)
+        self._settling = False
+        self._width = 0
+        self._empty = Content()
+
+    def say_when_empty(self, said: Content) -> None:
+        """What stands there as long as there is no item."""
+        self._empty = said
+        self.refresh()
+
+    # --- what there is ----------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """How many items there are."""
+        return len(self._heights)
+
+    @property
+    def width(self) -> int:
+        """Cells that an item has."""
+        return max(0, self.scrollable_content_region.width - _GUTTER)
+
+    @property
+    def in_view(self) -> range:
+        """The items that are seen, in whole or in part."""
+        return self._in_view
+
+    def set_count(self, count: int, *, follow: bool = False) -> None:
+        """Say that there are so many items, or that some changed.
+
+        The view follows the end if it was near it, or if told to; so does the cursor if it stood on
+        the last item.
+        """
+        stick = follow or self.is_near_end
+        at_last = follow or self.cursor >= self.count - 1
+        if count < self.count:
+            self._laid.clear()
+        del self._heights[count:]
+        self._heights += [GUESS] * (count - self.count)
+        self._measure()
+        self._settle(stick=stick)
+        self.cursor = (
+            max(0, count - 1) if stick and at_last else min(self.cursor, max(0, count - 1))
+        )
+
+    @property
+    def is_near_end(self) -> bool:
+        """Whether the end is in view, or nearly."""
+        return self.scroll_offset.y >= self._tops[-1] - self._view_height - NEAR
+
+    def bring(self, index: int) -> None:
+        """Put the cursor on an item and as much of it as there is room for in view."""
+        if self.count:
+            index = max(0, min(index, self.count - 1))
+            upwards = index < self.cursor
+            self.cursor = index
+            self._bring_into_view(index, upwards=upwards)
+
+    # --- where everything is ----------------------------------------------------------------
+
+    @property
+    def _view_height(self) -> int:
+        return self.scrollable_content_region.height
+
+    def _measure(self) -> None:
+        self._tops = [0, *accumulate(self._heights)]
+
+    def _lay_out(self, index: int) -> int:
+        """Lay an item out if it changed; by how many lines it is taller than it was taken to be."""
+        blocks = self._draw_item(index, self._width)
+        laid = self._laid.get(index)
+        if laid is not None and laid.blocks is blocks:
+            return 0
+        strips = [strip for block in blocks for strip in self._strips(block)]
+        self._laid[index] = _Laid(blocks, strips)
+        more = len(strips) - self._heights[index]
+        if more:
+            self._heights[index] = len(strips)
+            self._measure()
+        return more
+
+    def _settle(self, top: int | None = None, *, stick: bool = False) -> None:
+        """Lay out what is in view from line ``top`` (the present one if None) and scroll there."""
+        if self._settling or self.width <= 0 or self._view_height <= 0:
+            return
+        self._settling = True
+        if self._width != self.width:
+            self._width = self.width
+            self._laid.clear()
+        seen, height = self._in_view, self._view_height
+        top = self.scroll_offset.y if top is None else top
+        changed = True
+        while changed:
+            top = max(0, min(top, self._tops[-1] - height))
+            top = max(0, self._tops[-1] - height) if stick else top
+            first = max(0, bisect_right(self._tops, top) - 1)
+            last = bisect_right(self._tops, top + height - 1)
+            self._in_view = range(first, min(last, self.count))
+            changed = False
+            for index in self._in_view:
+                start = self._tops[index]
+                more = self._lay_out(index)
+                if more:
+                    # What is below stays where it is, unless the item was in view and grew.
+                    top += more if start < top and index not in seen else 0
+                    changed = True
+                    break
+        self._forget_far_ones()
+        size = Size(self._width + _GUTTER, self._tops[-1])
+        if self.virtual_size != size:
+            self.virtual_size = size
+        self.scroll_to(y=top, animate=False, force=True, immediate=True)
+        self._settling = False
+        self.refresh()
+
+    def _bring_into_view(self, index: int, *, upwards: bool) -> None:
+        # Items around it are laid out on the way and may push it: look again.
+        for _ in range(4):
+            if self.width <= 0 or self._view_height <= 0:
+                return
+            self._settle()
+            self._lay_out(index)
+            start, end = self._tops[index], self._tops[index + 1]
+            top, height = self.scroll_offset.y, self._view_height
+            if end - start >= height:
+                wanted = end - height if upwards else start
+            elif start < top:
+                wanted = start
+            else:
+                wanted = max(top, end - height)
+            if wanted == top:
+                return
+            self._settle(wanted)
+
+    def _forget_far_ones(self) -> None:
+        if len(self._laid) > 2 * KEPT:
+            near = range(self._in_view.start - KEPT // 2, self._in_view.stop + KEPT // 2)
+            self._laid = {index: laid for index, laid in self._laid.items() if index in near}
+
+    # --- drawing ----------------------------------------------------------------------------
+
+    def _strips(self, block: Block) -> list[Strip]:
+        if isinstance(block, Content):
+            return self._wrapped(block, self._width)
+        room = self._width - len(_BETWEEN)
+        widths = (room // 2, room - room // 2)
+        left = self._wrapped(block.left, widths[0])
+        right = self._wrapped(block.right, widths[1])
+        lines = max(len(left), len(right))
+        rule = Strip(
+            [Segment(_BETWEEN, self.get_component_rich_style("flow--cursor", partial=True))]
+        )
+        return [
+            Strip.join([_line(left, index, widths[0]), rule, _line(right, index, widths[1])])
+            for index in range(lines)
+        ]
+
+    def _wrapped(self, content: Content, width: int) -> list[Strip]:
+        return Visual.to_strips(self, content, width, None, self.visual_style, pad=True)
+
+    def render_line(self, y: int) -> Strip:
+        """The line that is visible at ``y``."""
+        line = y + self.scroll_offset.y
+        width = self.scrollable_content_region.width
+        base = self.rich_style
+        if not self.count:
+            said = self._wrapped(self._empty, self.width)
+            strip = Strip.join([Strip([Segment("  ", base)]), _line(said, y, self.width)])
+            return strip.adjust_cell_length(width, base).apply_style(base)
+        index = bisect_right(self._tops, line) - 1
+        laid = self._laid.get(index)
+        if laid is None or not line - self._tops[index] < len(laid.strips):
+            return Strip.blank(max(width, 0), base)
+        if index == self.cursor:
+            gutter = Segment("▌ ", base + self.get_component_rich_style("flow--cursor"))
+        else:
+            gutter = Segment("  ", base)
+        strip = Strip.join([Strip([gutter]), laid.strips[line - self._tops[index]]])
+        return strip.adjust_cell_length(width, base).apply_style(base)
+
+    def notify_style_update(self) -> None:
+        """Styles are in what was laid out."""
+        super().notify_style_update()
+        self._laid.clear()
+        self.call_later(self._settle)
+
+    # --- keys and mouse ---------------------------------------------------------------------
+
+    def validate_cursor(self, index: int) -> int:
+        """Keep the cursor on an item."""
+        return max(0, min(index, self.count - 1))
+
+    def watch_cursor(self, index: int) -> None:
+        """Tell where the cursor is."""
+        self.refresh()
+        self.post_message(self.Moved(self, index))
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Lay out what came into view; the cursor stays among it."""
+        super().watch_scroll_y(old_value, new_value)
+        if not self._settling:
+            self._settle()
+            if self._in_view:
+                self.cursor = max(self._in_view.start, min(self.cursor, self._in_view.stop - 1))
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Lay out for the new width, with the cursor's item in view."""
+        self._in_view = range(0)
+        stick = self.cursor >= self.count - 1
+        self._settle(stick=stick)
+        if not stick:
+            self._bring_into_view(self.cursor, upwards=False)
+
+    def action_move(self, step: int) -> None:
+        """Go to the next item, or on within one that is taller than the view."""
+        if not self.count:
+            return
+        top, height = self.scroll_offset.y, self._view_height
+        start, end = self._tops[self.cursor], self._tops[self.cursor + 1]
+        if step > 0 and end > top + height:
+            self._settle(min(end - height, top + max(1, height - 2)))
+        elif step < 0 and start < top:
+            self._settle(max(start, top - max(1, height - 2)))
+        else:
+            self.bring(self.cursor + step)
+
+    def action_page(self, step: int) -> None:
+        """Scroll by a screenful."""
+        self.scroll_to(
+            y=self.scroll_offset.y + step * max(1, self._view_height - 1),
+            animate=False,
+            force=True,
+            immediate=True,
+        )
+
+    def action_to(self, index: int) -> None:
+        """Go to an item; -1 is the last."""
+        self.bring(self.count - 1 if index < 0 else index)
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the item."""
+        index = bisect_right(self._tops, event.y + self.scroll_offset.y) - 1
+        if 0 <= index < self.count:
+            self.cursor = index
+            self.post_message(self.Clicked(self, index, (event.x - _GUTTER) / max(1, self.width)))
+
+
+def _line(strips: Sequence[Strip], index: int, width: int) -> Strip:
+    return strips[index] if index < len(strips) else Strip.blank(width)
