@@ -1,0 +1,316 @@
+"""Texts beside each other, wrapped, as a list with a cursor; drawn only where one looks."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import ClassVar
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.segment import Segment
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from workbench.display import clean_line, clean_lines, shorten
+
+#: Narrower than this the texts of a pair stand one below the other.
+SIDE_BY_SIDE = 70
+#: More characters of one text are not shown: nobody reads them, and wrapping them takes time.
+MOST_SHOWN = 12_000
+
+_GUTTER = 2
+_BETWEEN = " │ "
+
+#: Pieces of a line: text and the name of its style.
+Pieces = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One text: what it was made with, how it stands, whether it was kept; all of it raw.
+
+    ``notes`` stand in lines of their own above the text, which is None where there is none.
+    ``growing`` while more is to come.
+    """
+
+    head: str
+    state: str
+    text: str | None
+    kept: str = ""
+    growing: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What stands beside each other under one title; raw."""
+
+    title: str
+    columns: tuple[Column, ...]
+
+
+class _Block:
+    """A sample laid out for a width."""
+
+    def __init__(self, sample: Sample, width: int) -> None:
+        self.sample = sample
+        self.lines = _layout(sample, width)
+
+
+class SampleList(ScrollView, can_focus=True):
+    """Samples one below the other, with a cursor; what is longer than the screen scrolls."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Sample before", show=False, tooltip="Go to the sample before"),
+        Binding("down,j", "move(1)", "Next sample", show=False, tooltip="Go to the next sample"),
+        Binding("pageup", "page(-1)", "Page up", show=False, tooltip="Go up by a screenful"),
+        Binding("pagedown", "page(1)", "Page down", show=False, tooltip="Go down by a screenful"),
+        Binding("home", "to(0)", "First sample", show=False, tooltip="Go to the first sample"),
+        Binding("end,G", "to(-1)", "Last sample", show=False, tooltip="Go to the last sample"),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "samples--title",
+        "samples--head",
+        "samples--state",
+        "samples--kept",
+        "samples--growing",
+        "samples--rule",
+        "samples--cursor",
+        "samples--empty",
+    }
+    DEFAULT_CSS = """
+    SampleList { height: 1fr; min-height: 3; scrollbar-size-vertical: 1; overflow-x: hidden;
+        scrollbar-gutter: stable; }
+    SampleList > .samples--title { text-style: bold; }
+    SampleList > .samples--head { color: $text-accent; text-style: bold; }
+    SampleList > .samples--state { color: $text-muted; }
+    SampleList > .samples--kept { color: $text-success; text-style: bold; }
+    SampleList > .samples--growing { color: $text-warning; }
+    SampleList > .samples--rule { color: $panel-lighten-2; }
+    SampleList > .samples--cursor { color: $text-muted; }
+    SampleList:focus > .samples--cursor { color: $accent; text-style: bold; }
+    SampleList > .samples--empty { color: $text-muted; }
+    """
+
+    cursor: reactive[int] = reactive(0)
+
+    @dataclass
+    class Moved(Message):
+        """The cursor stands on another sample."""
+
+        index: int
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._samples: tuple[Sample, ...] = ()
+        self._blocks: list[_Block] = []
+        self._tops: list[int] = [0]
+        self._width = 0
+        self._empty = ""
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(self._samples)
+
+    def draw(self, samples: Sequence[Sample], empty: str = "") -> None:
+        """Show the samples; those that did not change are not laid out again."""
+        self._samples, self._empty = tuple(samples), empty
+        self._lay_out()
+        self.cursor = max(0, min(self.cursor, len(self._samples) - 1))
+        self.refresh()
+
+    def validate_cursor(self, index: int) -> int:
+        """Keep the cursor on a sample."""
+        return max(0, min(index, len(self._samples) - 1))
+
+    def watch_cursor(self, index: int) -> None:
+        """Follow the cursor, and tell."""
+        self._show_cursor()
+        self.refresh()
+        self.post_message(self.Moved(index))
+
+    def on_resize(self, _event: events.Resize) -> None:
+        """Wrap anew."""
+        self._lay_out()
+        self._show_cursor()
+
+    def render_line(self, y: int) -> Strip:
+        """Make the line that is visible at ``y``."""
+        width = self.scrollable_content_region.width
+        line = y + self.scroll_offset.y
+        base = self.rich_style
+        if not self._samples and y < 2 and self._empty:
+            shown = clean_line(self._empty) if y == 0 else ""
+            style = self.get_component_rich_style("samples--empty")
+            return Strip([Segment(set_cell_size(shown, width), style)], width).apply_style(base)
+        if line >= self._tops[-1] or width <= _GUTTER:
+            return Strip.blank(max(0, width), base)
+        index = bisect_right(self._tops, line) - 1
+        pieces = self._blocks[index].lines[line - self._tops[index]]
+        here = index == self.cursor and bool(pieces)
+        segments = [
+            Segment("▌ " if here else "  ", self.get_component_rich_style("samples--cursor"))
+        ]
+        segments += [
+            Segment(text, self.get_component_rich_style(f"samples--{style}") if style else None)
+            for text, style in pieces
+        ]
+        return Strip(segments).adjust_cell_length(width).apply_style(base).simplify()
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the sample that was clicked."""
+        line = event.y + self.scroll_offset.y
+        if line < self._tops[-1]:
+            self.cursor = bisect_right(self._tops, line) - 1
+
+    def action_move(self, step: int) -> None:
+        """Go to another sample, through this one first if it is longer than the screen."""
+        if not self._samples:
+            return
+        top, bottom = self._tops[self.cursor], self._tops[self.cursor + 1]
+        view = self.scroll_offset.y
+        height = self.scrollable_content_region.height
+        if step > 0 and bottom - 1 > view + height:
+            self.scroll_to(y=min(view + 3, bottom - height), animate=False)
+        elif step < 0 and top < view:
+            self.scroll_to(y=max(view - 3, top), animate=False)
+        else:
+            self.cursor += step
+
+    def action_page(self, step: int) -> None:
+        """Scroll by a screenful; the cursor goes to what then stands at the top."""
+        if not self._samples:
+            return
+        height = max(1, self.scrollable_content_region.height - 1)
+        most = max(0, self._tops[-1] - self.scrollable_content_region.height)
+        line = max(0, min(self.scroll_offset.y + step * height, most))
+        if line == self.scroll_offset.y:
+            self.cursor = 0 if step < 0 else len(self._samples) - 1
+            return
+        # Not by the watcher, which would scroll the sample into view.
+        self.set_reactive(SampleList.cursor, bisect_right(self._tops, line) - 1)
+        self.post_message(self.Moved(self.cursor))
+        self.scroll_to(y=line, animate=False)
+        self.refresh()
+
+    def action_to(self, index: int) -> None:
+        """Go to a sample; -1 is the last."""
+        self.cursor = len(self._samples) - 1 if index < 0 else index
+
+    def _lay_out(self) -> None:
+        width = self.scrollable_content_region.width - _GUTTER
+        if width <= 0:
+            return
+        before = self._blocks if width == self._width else []
+        self._width = width
+        blocks = []
+        for index, sample in enumerate(self._samples):
+            kept = before[index] if index < len(before) else None
+            blocks.append(kept if kept and kept.sample == sample else _Block(sample, width))
+        self._blocks = blocks
+        self._tops = [0, *accumulate(len(block.lines) for block in blocks)]
+        self.virtual_size = Size(width + _GUTTER, self._tops[-1])
+
+    def _show_cursor(self) -> None:
+        if not self._blocks or self.cursor >= len(self._blocks):
+            return
+        top, bottom = self._tops[self.cursor], self._tops[self.cursor + 1]
+        height = min(bottom - top, self.scrollable_content_region.height)
+        region = Region(0, top, 1, max(1, height))
+        self.scroll_to_region(region, animate=False, force=True, immediate=True)
+
+
+@lru_cache(maxsize=512)
+def wrapped(text: str, width: int) -> tuple[str, ...]:
+    """Clean ``text`` in lines of at most ``width`` cells, broken at spaces where it has any."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        lines += _wrapped_paragraph(paragraph, width)
+    return tuple(lines)
+
+
+def _wrapped_paragraph(text: str, width: int) -> list[str]:
+    if cell_len(text) <= width:
+        return [text]
+    lines, line, room = [], "", width
+    for word in text.split(" "):
+        cells = cell_len(word)
+        if line and cells + 1 <= room:
+            line += " " + word
+            room -= cells + 1
+            continue
+        if line:
+            lines.append(line)
+        *whole, line = chop_cells(word, width) if cells > width else [word]
+        lines += whole
+        room = width - cell_len(line)
+    return [*lines, line]
+
+
+def _layout(sample: Sample, width: int) -> list[Pieces]:
+    """The sample's lines; each piece fills its column."""
+    title = wrapped(clean_line(shorten(sample.title, 2 * width)), width) if sample.title else ()
+    lines: list[Pieces] = [((line, "title"),) for line in title[:2]]
+    columns = sample.columns
+    if len(columns) == 2 and width >= SIDE_BY_SIDE:
+        half = (width - len(_BETWEEN)) // 2
+        left, right = (_column(column, half) for column in columns)
+        blank: Pieces = ((" " * half, ""),)
+        for index in range(max(len(left), len(right))):
+            one = left[index] if index < len(left) else blank
+            other = right[index] if index < len(right) else ()
+            lines.append((*one, (_BETWEEN, "rule"), *other))
+    else:
+        for column in columns:
+            lines += _column(column, width)
+    return [*lines, ()]
+
+
+def _column(column: Column, width: int) -> list[Pieces]:
+    head = f"{clean_line(column.head)}  "
+    state = clean_line(column.state)
+    kept = f"  ■ kept {clean_line(column.kept)}" if column.kept else ""
+    room = width - cell_len(kept)
+    whole = set_cell_size(head + state, room) if cell_len(head + state) > room else head + state
+    lines: list[Pieces] = [
+        (
+            (whole[: len(head)], "head"),
+            (whole[len(head) :], "growing" if column.growing else "state"),
+            (kept, "kept"),
+            (" " * max(0, room - cell_len(whole)), ""),
+        )
+    ]
+    for note in column.notes:
+        said = wrapped(clean_line(shorten(note, 2 * width)), width)[:2]
+        lines += [((set_cell_size(line, width), "state"),) for line in said]
+    if column.text is None:
+        return lines
+    text, more = column.text.lstrip(), ""
+    if len(text) > MOST_SHOWN:
+        more = f"{len(text) - MOST_SHOWN:,} more characters; w writes all of them to a file"
+        text = text[:MOST_SHOWN]
+    shown = wrapped(clean_lines(text), width) if text else ()
+    lines += [((set_cell_size(line, width), ""),) for line in shown]
+    if column.growing:
+        lines[-1] = _with_caret(lines[-1], shown[-1] if shown else "", width)
+    if more:
+        lines.append(((set_cell_size(more, width), "state"),))
+    if not shown and not column.growing:
+        lines.append(((set_cell_size("(no text)", width), "state"),))
+    return lines
+
+
+def _with_caret(line: Pieces, said: str, width: int) -> Pieces:
+    """The line with a mark where the text goes on."""
+    if not said or cell_len(said) >= width:
+        return line
+    return ((said, ""), ("▌", "growing"), (" " * (width - cell_len(said) - 1), ""))

@@ -1,0 +1,113 @@
+"""What a sweep over alpha shows of each alpha, without asking any model: how much texts repeat.
+
+    repetition   of one text: the mean of two shares, of words that stood in the text before and of
+                 runs of three words that did; of an alpha: the mean over its texts
+    ended        how many texts came to an end by themselves within the tokens they had
+
+Repetition is a property of the letters, not a judgement of coherence: text may be noise and repeat
+nothing. The unsteered texts of the same operation stand beside it as the measure of what is usual.
+A score by a model would be another `Measure` beside `REPETITION`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import fmean
+
+from workbench.store.state import TextState
+
+#: Words; single marks, so that a run of them counts; single characters where no spaces part words.
+_WORDS = re.compile(r"[\u3040-\ud7af]|[^\W\u3040-\ud7af]+|[^\w\s]")
+
+#: Below this many words nothing can be said.
+FEWEST_WORDS = 5
+#: Above the unsteered texts by so much, a text visibly goes in circles.
+CIRCLES = 0.2
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number between 0 and 1 for the texts of one alpha; None where it was not computed."""
+
+    title: str
+    of: Callable[[Sequence[str]], float | None]
+
+
+@dataclass(frozen=True)
+class SweepLine:
+    """One alpha of a sweep. ``beginning`` is of its first text, raw and untrusted.
+
+    ``scores`` are in the order of the measures; ``excess`` is how far the first of them is above
+    the unsteered texts'. ``finished`` of ``begun`` texts are whole, ``ended`` of them by themselves.
+    """
+
+    alpha: float
+    scores: tuple[float | None, ...]
+    excess: float | None
+    begun: int
+    finished: int
+    ended: int
+    beginning: str
+
+    @property
+    def circles(self) -> bool:
+        """Whether the texts repeat much more than without steering."""
+        return self.excess is not None and self.excess >= CIRCLES
+
+
+@lru_cache(maxsize=1024)
+def repetition(text: str) -> float | None:
+    """How much of ``text`` was in it before, from 0 to 1; None for a text of a few words."""
+    words = _WORDS.findall(text.lower())
+    if len(words) < FEWEST_WORDS:
+        return None
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    return (_repeated(words) + _repeated(trigrams)) / 2
+
+
+def mean_repetition(texts: Sequence[str]) -> float | None:
+    """The mean over the texts that are long enough; None if there is none."""
+    found = [score for text in texts if (score := repetition(text)) is not None]
+    return fmean(found) if found else None
+
+
+REPETITION = Measure("repetition", mean_repetition)
+MEASURES: tuple[Measure, ...] = (REPETITION,)
+
+
+def sweep_lines(
+    texts: Sequence[TextState], measures: Sequence[Measure] = MEASURES
+) -> list[SweepLine]:
+    """One line per alpha of an operation's texts, the unsteered first."""
+    by_alpha: dict[float, list[TextState]] = {}
+    for text in texts:
+        by_alpha.setdefault(text.start.body.alpha, []).append(text)
+    usual = _score(measures[0], by_alpha.get(0.0, ()))
+    return [_line(alpha, by_alpha[alpha], measures, usual) for alpha in sorted(by_alpha)]
+
+
+def _line(
+    alpha: float, texts: Sequence[TextState], measures: Sequence[Measure], usual: float | None
+) -> SweepLine:
+    scores = tuple(_score(measure, texts) for measure in measures)
+    first = scores[0]
+    return SweepLine(
+        alpha=alpha,
+        scores=scores,
+        excess=None if first is None or usual is None else first - usual,
+        begun=len(texts),
+        finished=sum(text.status == "finished" for text in texts),
+        ended=sum(text.ended == "end_of_text" for text in texts),
+        beginning=texts[0].text,
+    )
+
+
+def _score(measure: Measure, texts: Sequence[TextState]) -> float | None:
+    return measure.of([text.text for text in texts])
+
+
+def _repeated(items: Sequence[Hashable]) -> float:
+    return 1 - len(set(items)) / len(items)

@@ -1,0 +1,178 @@
+"""The steered texts of a session by operation, and in pairs with their unsteered twins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from workbench.display import clean_line, clean_lines, shorten
+from workbench.store.state import OperationState, SessionState, TextState
+
+_ENDS = {"end_of_text": "end of text", "length": "length limit", "stopped": "stopped"}
+#: Of a marked text so much is said in the mark; the mark names the text, which has the rest.
+_EXCERPT = 1000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A steered text and the unsteered one of the same prompt and seed, as far as there are."""
+
+    steered: TextState | None
+    unsteered: TextState | None
+
+    @property
+    def any(self) -> TextState:
+        """Either of them, for what both have in common."""
+        found = self.steered or self.unsteered
+        assert found is not None, "a pair has at least one text"
+        return found
+
+
+class SteerIndex:
+    """Which texts each steering operation made; keeps up with a growing session at little cost."""
+
+    def __init__(self) -> None:
+        self.operations: list[str] = []
+        self._texts: dict[str, list[str]] = {}
+        self._seen = 0
+        self._session = ""
+        self._last = ""
+
+    def take(self, state: SessionState, before: SessionState) -> None:
+        """Take in what is new."""
+        if state.operations is not before.operations:
+            self.operations = [one.id for one in state.operations.values() if one.name == "steer"]
+        if state.texts is before.texts:
+            return
+        grown = len(state.texts) >= self._seen and (not self._last or self._last in state.texts)
+        if not grown or state.session_id != self._session:
+            self._texts, self._seen = {}, 0
+        self._session = state.session_id
+        for text_id, text in islice(state.texts.items(), self._seen, None):
+            operation = text.start.operation_id
+            if text.start.body.purpose == "steer" and operation is not None:
+                self._texts.setdefault(operation, []).append(text_id)
+            self._last = text_id
+        self._seen = len(state.texts)
+
+    def texts(self, state: SessionState, operation_id: str) -> list[TextState]:
+        """The operation's texts, in the order they began."""
+        return [state.texts[text_id] for text_id in self._texts.get(operation_id, ())]
+
+    def at(self, state: SessionState, seq: int) -> tuple[OperationState, TextState | None] | None:
+        """The steering operation, and the text if it is of one, that event ``seq`` recorded."""
+        if not 1 <= seq <= len(state.timeline):
+            return None
+        entry = state.timeline[seq - 1]
+        if entry.kind.startswith("text_"):
+            return self._of_text(state, seq, entry.kind)
+        for operation_id in self.operations:
+            operation = state.operations[operation_id]
+            starts = operation.started_seq == seq
+            ends = entry.kind.startswith("operation_") and operation.ended_at == entry.at
+            if starts or (ends and seq > operation.started_seq):
+                return operation, None
+        return None
+
+    def _of_text(
+        self, state: SessionState, seq: int, kind: str
+    ) -> tuple[OperationState, TextState | None] | None:
+        maker = None
+        for one in state.operations.values():
+            if one.started_seq < seq and one.name in {"steer", "ask"}:
+                maker = one
+        if maker is None or maker.name != "steer":
+            return None
+        texts = self.texts(state, maker.id)
+        if kind == "text_started":
+            found = next((text for text in texts if text.start.seq == seq), None)
+            return None if found is None else (maker, found)
+        if kind == "text_grew":
+            return maker, None
+        # Texts end in the order in which they began, so the n-th to end is the n-th that began.
+        ended = sum(
+            state.timeline[place].kind == "text_finished"
+            for place in range(maker.started_seq, seq - 1)
+        )
+        return maker, texts[ended] if ended < len(texts) else None
+
+
+def alphas_of(texts: Sequence[TextState]) -> list[float]:
+    """The strengths of an operation's texts, in order, 0 being unsteered."""
+    return sorted({text.start.body.alpha for text in texts})
+
+
+def pairs(texts: Sequence[TextState], alpha: float) -> list[Pair]:
+    """The texts steered with ``alpha``, each with the unsteered text of its prompt and seed."""
+    steered: dict[tuple[int, int], TextState] = {}
+    unsteered: dict[tuple[int, int], TextState] = {}
+    for text in texts:
+        body = text.start.body
+        where = (body.prompt_index, body.seed)
+        if body.alpha == 0:
+            unsteered[where] = text
+        elif body.alpha == alpha:
+            steered[where] = text
+    places = dict.fromkeys((*unsteered, *steered))
+    if alpha == 0:
+        return [Pair(None, unsteered[place]) for place in unsteered]
+    return [Pair(steered.get(place), unsteered.get(place)) for place in places]
+
+
+def prompt_of(text: TextState) -> str:
+    """What was put to the model: the user's last turn, raw."""
+    body = text.start.body
+    if body.raw_prompt is not None:
+        return body.raw_prompt
+    turns = [turn.get("content", "") for turn in body.messages if turn.get("role") == "user"]
+    return turns[-1] if turns else ""
+
+
+def how_it_ended(text: TextState) -> str:
+    """Why the text ends where it does, or that it does not yet."""
+    if text.status == "growing":
+        return "writing"
+    if text.ended is None:
+        return "cut off"
+    return _ENDS[text.ended]
+
+
+def strength(text: TextState) -> str:
+    """With what it was steered, in short."""
+    alpha = text.start.body.alpha
+    return f"α {alpha:.4g}" if alpha else "unsteered"
+
+
+def made_with(text: TextState) -> str:
+    """Everything that tells this text from others, in one clean line."""
+    body = text.start.body
+    parts = [f"steered, alpha {body.alpha:.4g}" if body.alpha else "unsteered"]
+    if body.alpha:
+        parts.append(f"{body.source} at layer {body.layer}, position {body.position}")
+    parts += [body.side, f"seed {body.seed}"]
+    return clean_line(", ".join(parts))
+
+
+def evidence_label(text: TextState) -> str:
+    """Where a marked text stands, in words; raw, as the prompt is."""
+    return f"{made_with(text)}, on: {shorten(prompt_of(text), 200)}"
+
+
+def excerpt_of(text: TextState) -> str:
+    """What a mark says of the text."""
+    return shorten(text.text, _EXCERPT)
+
+
+def as_text(texts: Sequence[TextState]) -> str:
+    """Texts to copy or to keep in a file, with what they were made with; controls made visible."""
+    blocks = []
+    for text in texts:
+        body = text.start.body
+        head = (
+            f"{made_with(text)}, temperature {body.temperature:g},"
+            f" at most {body.max_new_tokens} tokens, {how_it_ended(text)}"
+        )
+        prompt = clean_lines(prompt_of(text))
+        blocks.append(f"# {head}\nprompt: {prompt}\n\n{clean_lines(text.text)}\n")
+    return "\n".join(blocks)
