@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from tests.workbench.replay.audits import Audit
+from tests.workbench.store.samples import reading, text_started
+from workbench.report.content import build_report
+from workbench.report.limits import METHOD, Measured, limits
+from workbench.store.events import HypothesisStated
+from workbench.store.log import SessionLog
+from workbench.store.schema import create_guards, drop_guards
+from workbench.store.state import fold
+
+
+@pytest.fixture
+def session(log: SessionLog) -> str:
+    return log.start_session("limits")
+
+
+def said(log: SessionLog, session: str, *measured: Measured, controls: bool = True) -> list[str]:
+    found = list(limits(fold(log.events(session)), measured, has_controls=controls))
+    assert found[: len(METHOD)] == list(METHOD)
+    return found[len(METHOD) :]
+
+
+def test_a_good_measurement_has_nothing_said_against_it(log: SessionLog, session: str) -> None:
+    good = Measured(2, "1", n_texts=1000, error_share=0.1, half_cosine=0.99)
+    noisy_sink = Measured(2, "0", n_texts=1000, error_share=0.9, half_cosine=0.1)
+    lines = said(log, session, good, noisy_sink)
+    assert not any("texts" in line or "noise" in line or "cosine" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ((2, "1", 20, 0.1, 0.99), "no more than 20 texts"),
+        ((2, "1", 1000, 0.6, 0.99), "1 of 1 sites the standard error is more than 25%"),
+        ((2, "1", 1000, None, 0.99), "mostly noise"),
+        ((2, "1", 1000, 0.1, 0.4), "cosine below 0.9"),
+    ],
+)
+def test_a_poor_measurement_is_named(
+    log: SessionLog,
+    session: str,
+    measured: tuple[int, str, int, float | None, float],
+    expected: str,
+) -> None:
+    assert any(expected in line for line in said(log, session, Measured(*measured)))
+
+
+def test_what_was_left_out_is_named(log: SessionLog, session: str) -> None:
+    log.append(session, reading())
+    lines = said(log, session, controls=False)
+    assert "No difference was measured in this session." in lines
+    assert any("No control was read" in line for line in lines)
+    assert any("No text was generated" in line for line in lines)
+    assert any("still open" in line for line in lines)
+    log.append(session, text_started("t"))
+    log.append(session, HypothesisStated(hypothesis_id="H1", text="x"))
+    lines = said(log, session)
+    assert not any("control" in line or "No text" in line for line in lines)
+    assert "1 of 1 hypotheses have no evidence linked." in lines
+
+
+def test_a_damaged_session_is_reported_as_one(log: SessionLog, recorded: Audit) -> None:
+    with sqlite3.connect(log.path, isolation_level=None) as connection:
+        drop_guards(connection)
+        connection.execute(
+            "UPDATE events SET body = replace(body, 'Sponge', 'Mould') WHERE seq > 90"
+        )
+        create_guards(connection)
+    report = build_report(log, recorded.session_id)
+    assert not report.verified
+    assert any("does not match its hash" in problem for problem in report.problems)

@@ -1,0 +1,540 @@
+"""What a report says of a session, as plain records; how it looks is another matter.
+
+Everything that may be text of a model, a data set, a person or an agent is kept raw here, and is
+cleaned and escaped where it is written: see `html` and `markdown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from adl.records import POOLED
+from adl.tokens import visible
+from workbench.replay.compare import SessionSummary, summarise
+from workbench.replay.coverage import Coverage, coverage
+from workbench.report.limits import Measured, limits
+from workbench.store.agent_events import GradeGiven
+from workbench.store.agents import history, standing
+from workbench.store.events import DifferenceMeasured, ReadingTaken
+from workbench.store.log import SessionLog
+from workbench.store.state import Recorded, SessionState, TextState, fold
+from workbench.store.verify import VerifyReport
+
+TOKENS_SHOWN = 20
+PROMPTS_SHOWN = 5
+QUESTIONS_SHOWN = 10
+
+_SOURCES = ("difference", "negative", "random", "split_half", "base", "finetuned")
+SWEPT = "shift_lens"
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Norms at one site of a measured difference, in the units of the residual stream."""
+
+    layer: int
+    position: str
+    difference: float
+    standard_error: float
+    base: float
+    finetuned: float
+    half_cosine: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured difference: on what, and how large it is."""
+
+    seq: int
+    facts: tuple[tuple[str, str], ...]
+    norms: tuple[Norms, ...]
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TokenList:
+    """One token list; ``is_control`` for all but that of the difference itself."""
+
+    source: str
+    scale: float | None
+    chosen_by: str
+    tokens: tuple[str, ...]
+    seq: int
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it stands there to be compared with."""
+        return self.source != "difference"
+
+
+@dataclass(frozen=True)
+class ReadingSection:
+    """A reading of one side at one layer, the difference first and its controls after it."""
+
+    reading: str
+    side: str
+    layer: int
+    position: str
+    lists: tuple[TokenList, ...]
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A reading at one alpha; ``kl`` in nats per token, None where it was not recorded."""
+
+    alpha: float
+    kl: float | None
+    chosen: bool
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The shift lens over its alphas on one side; ``null_kl`` by null at the alpha chosen."""
+
+    side: str
+    layer: int
+    points: tuple[SweepPoint, ...]
+    null_kl: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated text; ``marks`` are the ids of evidence in it."""
+
+    label: str
+    text: str
+    ended: str
+    seed: int
+    seq: int
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SampleGroup:
+    """Texts of one prompt, to be read side by side; ``note`` says how answers compare."""
+
+    prompt: str
+    samples: tuple[Sample, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class EvidenceLine:
+    """A piece of evidence as it is shown under a hypothesis or by itself."""
+
+    id: str
+    bearing: str
+    excerpt: str
+    label: str
+    note: str
+    by: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class HypothesisSection:
+    """A hypothesis as it stands, with its evidence and how it came to be."""
+
+    id: str
+    text: str
+    verdict: str
+    confidence: float | None
+    by: str
+    evidence: tuple[EvidenceLine, ...]
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GradeLine:
+    """A grade; ``score`` is None where it is unscored. ``edits`` are those it replaced, in words."""
+
+    id: str
+    grader: str
+    subject: str
+    score: float | None
+    reason: str
+    by: str
+    rubric: str
+    edits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OperationLine:
+    """An operation in one line of the record."""
+
+    seq: int
+    name: str
+    by: str
+    status: str
+    seconds: float | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says."""
+
+    summary: SessionSummary
+    events: int
+    head: str
+    verified: bool
+    problems: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    provenance: tuple[tuple[str, str, str], ...]
+    pair_facts: tuple[tuple[str, str], ...]
+    hypotheses: tuple[HypothesisSection, ...]
+    loose_evidence: tuple[EvidenceLine, ...]
+    grades: tuple[GradeLine, ...]
+    unblinded: tuple[str, ...]
+    measurements: tuple[Measurement, ...]
+    readings: tuple[ReadingSection, ...]
+    sweeps: tuple[Sweep, ...]
+    steered: tuple[SampleGroup, ...]
+    steered_prompts: int
+    asked: tuple[SampleGroup, ...]
+    asked_questions: int
+    notes: tuple[tuple[str, datetime, str], ...]
+    operations: tuple[OperationLine, ...]
+    coverage: Coverage
+    limits: tuple[str, ...]
+
+
+def build_report(log: SessionLog, session_id: str) -> Report:
+    """Gather what is to be said of a session, and check that it is as recorded."""
+    session_id = log.find_session(session_id).id
+    state = fold(log.events(session_id))
+    checked = log.verify(session_id)
+    measurements = tuple(_measurement(log, one) for one in state.differences.values())
+    readings = tuple(_readings(state))
+    steered = _groups(state, "steer")
+    asked = _groups(state, "ask")
+    return Report(
+        summary=summarise(state),
+        events=state.seq,
+        head=_head(checked, session_id),
+        verified=checked.ok,
+        problems=tuple(str(problem) for problem in checked.problems),
+        environment=tuple((name, _plain(value)) for name, value in state.environment.items()),
+        provenance=_provenance(state),
+        pair_facts=_pair_facts(state),
+        hypotheses=tuple(_hypotheses(state)),
+        loose_evidence=tuple(_loose_evidence(state)),
+        grades=tuple(_grades(state)),
+        unblinded=tuple(
+            f"event {one.seq}, {_who(one)}: {one.body.reason}" for one in state.unblinded
+        ),
+        measurements=measurements,
+        readings=readings,
+        sweeps=tuple(_sweeps(state)),
+        steered=_first_marked(steered)[:PROMPTS_SHOWN],
+        steered_prompts=len(steered),
+        asked=_first_marked(asked)[:QUESTIONS_SHOWN],
+        asked_questions=len(asked),
+        notes=tuple((_who(one), one.at, one.body.text) for one in state.notes),
+        operations=tuple(_operations(state)),
+        coverage=coverage(state),
+        limits=tuple(
+            limits(
+                state,
+                [
+                    Measured(norms.layer, norms.position, one.n_texts, *_shares(norms))
+                    for one, made in zip(_bodies(state), measurements, strict=True)
+                    for norms in made.norms
+                ],
+                has_controls=any(
+                    shown.is_control for section in readings for shown in section.lists
+                ),
+            )
+        ),
+    )
+
+
+# --- the pair -------------------------------------------------------------------------------
+
+_OF_SIDES = (
+    "checkpoint",
+    "revision",
+    "resolved_revision",
+    "weights_sha256",
+    "adapter",
+    "adapter_revision",
+    "adapter_sha256",
+    "tokenizer_sha256",
+    "chat_template_sha256",
+    "architecture",
+    "parameters",
+    "vocabulary_size",
+)
+
+
+def _provenance(state: SessionState) -> tuple[tuple[str, str, str], ...]:
+    if state.pair is None:
+        return ()
+    base, finetuned = state.pair.get("base") or {}, state.pair.get("finetuned") or {}
+    return tuple(
+        (name.replace("_", " "), _plain(base.get(name)), _plain(finetuned.get(name)))
+        for name in _OF_SIDES
+        if base.get(name) is not None or finetuned.get(name) is not None
+    )
+
+
+def _pair_facts(state: SessionState) -> tuple[tuple[str, str], ...]:
+    facts = {
+        name: value
+        for name, value in (state.pair or {}).items()
+        if name not in {"base", "finetuned"} and value is not None
+    }
+    return tuple((name.replace("_", " "), _plain(value)) for name, value in facts.items())
+
+
+def _plain(value: Any) -> str:
+    """A recorded value in words; mappings and lists on one line."""
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(_plain(item) for item in value)
+    return str(value)
+
+
+# --- what was found -------------------------------------------------------------------------
+
+
+def _bodies(state: SessionState) -> Iterator[DifferenceMeasured]:
+    return (one.body for one in state.differences.values())
+
+
+def _measurement(log: SessionLog, measured: Recorded[DifferenceMeasured]) -> Measurement:
+    body = measured.body
+    arrays = {name: log.array(ref) for name, ref in body.arrays.items()}
+    size = np.linalg.norm(arrays["difference"], axis=-1)
+    norms = tuple(
+        Norms(
+            layer=layer,
+            position=position,
+            difference=float(size[row, column]),
+            standard_error=float(arrays["standard_error"][row, column]),
+            base=float(arrays["base_norm"][row, column]),
+            finetuned=float(arrays["finetuned_norm"][row, column]),
+            half_cosine=float(arrays["half_cosine"][row, column]),
+        )
+        for row, layer in enumerate(body.layers)
+        for column, position in enumerate(body.positions)
+    )
+    facts = (
+        ("key", body.key),
+        ("texts", f"{body.n_texts} used, {body.n_skipped} too short"),
+        ("from cache", "yes" if body.from_cache else "no"),
+        *((f"corpus, {name}", _plain(value)) for name, value in body.corpus.items()),
+        *(
+            (f"residual norm, layer {name}", f"{norm:.4g}")
+            for name, norm in body.residual_norm.items()
+        ),
+    )
+    return Measurement(measured.seq, facts, norms, body.layers)
+
+
+def _shares(norms: Norms) -> tuple[float | None, float]:
+    share = norms.standard_error / norms.difference if norms.difference else None
+    return share, norms.half_cosine
+
+
+def _readings(state: SessionState) -> Iterator[ReadingSection]:
+    """The newest chosen list of each source, for every reading, side and layer, pooled."""
+    newest: dict[tuple[str, str, int], dict[str, Recorded[ReadingTaken]]] = {}
+    for key, one in state.readings.items():
+        if key.position != POOLED or not one.body.chosen:
+            continue
+        lists = newest.setdefault((key.reading, key.side, key.layer), {})
+        if key.source not in lists or lists[key.source].seq < one.seq:
+            lists[key.source] = one
+    for (reading, side, layer), lists in newest.items():
+        order = [*(name for name in _SOURCES if name in lists), *(lists.keys() - set(_SOURCES))]
+        yield ReadingSection(
+            reading, side, layer, POOLED, tuple(_token_list(lists[name]) for name in order)
+        )
+
+
+def _token_list(one: Recorded[ReadingTaken]) -> TokenList:
+    body = one.body
+    return TokenList(body.source, body.scale, body.chosen_by, _tokens(body), one.seq)
+
+
+def _tokens(body: ReadingTaken, count: int = TOKENS_SHOWN) -> tuple[str, ...]:
+    return tuple(visible(token.text).removeprefix("\u00b7") for token in body.tokens[:count])
+
+
+def _sweeps(state: SessionState) -> Iterator[Sweep]:
+    points: dict[tuple[str, int], dict[float, Recorded[ReadingTaken]]] = {}
+    nulls: dict[tuple[str, int], dict[str, float]] = {}
+    for key, one in state.readings.items():
+        if key.reading != SWEPT or key.position != POOLED or key.scale is None:
+            continue
+        place = (key.side, key.layer)
+        if key.source == "difference":
+            points.setdefault(place, {})[key.scale] = one
+        elif "kl" in one.body.statistics:
+            nulls.setdefault(place, {})[key.source] = one.body.statistics["kl"]
+    for place, found in points.items():
+        swept = tuple(
+            SweepPoint(alpha, one.body.statistics.get("kl"), one.body.chosen, _tokens(one.body, 8))
+            for alpha, one in sorted(found.items())
+        )
+        if len(swept) > 1:
+            yield Sweep(*place, swept, tuple(nulls.get(place, {}).items()))
+
+
+# --- texts ----------------------------------------------------------------------------------
+
+
+def _groups(state: SessionState, purpose: str) -> list[SampleGroup]:
+    """Texts of one operation and prompt together, in the order they were begun."""
+    marks: dict[str, list[str]] = {}
+    for name, marked in state.evidence.items():
+        if marked.body.text_id is not None:
+            marks.setdefault(marked.body.text_id, []).append(name)
+    notes = _comparison_notes(state)
+    grouped: dict[tuple[str, str], list[TextState]] = {}
+    for text in state.texts.values():
+        if text.start.body.purpose == purpose:
+            place = (text.start.operation_id or "", _prompt(text))
+            grouped.setdefault(place, []).append(text)
+    return [
+        SampleGroup(
+            prompt,
+            tuple(_sample(text, marks.get(text.start.body.text_id, [])) for text in texts),
+            "; ".join(
+                note for text in texts if (note := notes.get(text.start.body.text_id)) is not None
+            ),
+        )
+        for (_, prompt), texts in grouped.items()
+    ]
+
+
+def _first_marked(groups: Sequence[SampleGroup]) -> tuple[SampleGroup, ...]:
+    """Those with evidence first: what the hypotheses rest on must be there to read."""
+    return tuple(sorted(groups, key=lambda group: not any(one.marks for one in group.samples)))
+
+
+def _sample(text: TextState, marks: Sequence[str]) -> Sample:
+    start = text.start.body
+    steered = "unsteered"
+    if start.alpha:
+        of = (start.source or "difference").replace("_", " ")
+        steered = f"alpha {start.alpha:g}, {of} of layer {start.layer}, position {start.position}"
+    ended = text.ended or text.status.replace("_", " ")
+    return Sample(
+        label=f"{start.side}, {steered}",
+        text=start.prefill + text.text,
+        ended=ended.replace("_", " "),
+        seed=start.seed,
+        seq=text.start.seq,
+        marks=tuple(marks),
+    )
+
+
+def _prompt(text: TextState) -> str:
+    start = text.start.body
+    if start.raw_prompt is not None:
+        return start.raw_prompt
+    return "\n".join(f"{turn.get('role')}: {turn.get('content', '')}" for turn in start.messages)
+
+
+def _comparison_notes(state: SessionState) -> dict[str, str]:
+    """How two answers compare, by the id of the finetuned one."""
+    notes = {}
+    for one in state.comparisons:
+        body = one.body
+        where = (
+            "do not part"
+            if body.first_divergence is None
+            else f"part at token {body.first_divergence}"
+        )
+        kl = f"{sum(body.kl) / len(body.kl):.3f} nats" if body.kl else "not computed"
+        notes[body.finetuned_text] = f"answers {where}; mean KL(finetuned || base) {kl}"
+    return notes
+
+
+# --- what was made of it --------------------------------------------------------------------
+
+
+def _who(one: Recorded[Any]) -> str:
+    return one.actor.name or one.actor.kind
+
+
+def _evidence_line(state: SessionState, name: str, bearing: str) -> EvidenceLine:
+    one = state.evidence[name]
+    body = one.body
+    return EvidenceLine(name, bearing, body.excerpt, body.label, body.note, _who(one), body.of_seq)
+
+
+def _hypotheses(state: SessionState) -> Iterator[HypothesisSection]:
+    lines = {entry.seq: entry.description for entry in state.timeline}
+    for one in state.ranked():
+        yield HypothesisSection(
+            id=one.id,
+            text=one.text,
+            verdict=one.verdict,
+            confidence=one.confidence,
+            by=one.actor.name or one.actor.kind,
+            evidence=tuple(
+                _evidence_line(state, name, bearing)
+                for name, bearing in one.evidence.items()
+                if name in state.evidence
+            ),
+            changes=tuple(
+                f"event {change.seq}, {_who(change)}: {lines[change.seq]}" for change in one.history
+            ),
+        )
+
+
+def _loose_evidence(state: SessionState) -> Iterator[EvidenceLine]:
+    linked = {name for one in state.hypotheses.values() for name in one.evidence}
+    for name in state.evidence:
+        if name not in linked:
+            yield _evidence_line(state, name, "none")
+
+
+def _grades(state: SessionState) -> Iterator[GradeLine]:
+    for one in standing(state.grades):
+        body = one.body
+        *replaced, _ = history(state.grades, body.grade_id)
+        yield GradeLine(
+            id=body.grade_id,
+            grader=body.grader,
+            subject=body.subject,
+            score=body.score,
+            reason=body.reason,
+            by=body.model or _who(one),
+            rubric=f"{body.rubric} {body.rubric_version}",
+            edits=tuple(
+                f"{_score(old.body)} by {_who(old)}: {old.body.reason}" for old in replaced
+            ),
+        )
+
+
+def _score(body: GradeGiven) -> str:
+    return "unscored" if body.score is None else f"{body.score:g}"
+
+
+def _operations(state: SessionState) -> Iterator[OperationLine]:
+    for one in state.operations.values():
+        yield OperationLine(
+            seq=one.started_seq,
+            name=one.name,
+            by=one.actor.name or one.actor.kind,
+            status=one.status,
+            seconds=one.seconds,
+            problem=one.message or one.error or one.reason,
+        )
+
+
+def _head(checked: VerifyReport, session_id: str) -> str:
+    return checked.heads[session_id][1]

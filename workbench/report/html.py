@@ -1,0 +1,92 @@
+"""The report as one HTML file that needs nothing else, and in which nothing runs.
+
+Every value that the template writes goes through the display boundary and is then escaped; only
+plots of our own are markup. Should that ever fail, the page's content security policy lets no
+script run and nothing be fetched, and allows the one style sheet by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import BaseLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from workbench.display import clean_lines
+from workbench.report.content import Measurement, Report, Sweep
+from workbench.report.plots import Series, line_plot
+
+_HERE = files("workbench.report")
+
+
+def report_html(report: Report) -> str:
+    """The whole page."""
+    style = (_HERE / "report.css").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=BaseLoader(),
+        autoescape=True,
+        finalize=_clean,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.from_string((_HERE / "report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        report=report,
+        policy=_policy(style),
+        style=Markup(style),
+        norm_plots=[_norm_plots(measured) for measured in report.measurements],
+        sweep_plots=[_sweep_plot(sweep) for sweep in report.sweeps],
+    )
+
+
+def _clean(value: Any) -> Any:
+    """What a template is about to write, through the display boundary unless it is our markup."""
+    return clean_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _policy(style: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _norm_plots(measured: Measurement) -> list[Markup]:
+    plots = []
+    for layer in measured.layers:
+        norms = [one for one in measured.norms if one.layer == layer]
+        series = [
+            Series("finetuned", tuple(one.finetuned for one in norms)),
+            Series("base", tuple(one.base for one in norms)),
+            Series("difference", tuple(one.difference for one in norms)),
+            Series("standard error", tuple(one.standard_error for one in norms)),
+        ]
+        plots.append(
+            line_plot(
+                f"Norms at layer {layer}",
+                "position",
+                "L2 norm",
+                [one.position for one in norms],
+                series,
+            )
+        )
+    return plots
+
+
+def _sweep_plot(sweep: Sweep) -> Markup:
+    nulls = [
+        Series(
+            f"{name.replace('_', ' ')} (null)",
+            tuple(kl if point.chosen else None for point in sweep.points),
+        )
+        for name, kl in sweep.null_kl
+    ]
+    return line_plot(
+        f"Change of predictions of {sweep.side} by alpha, layer {sweep.layer}",
+        "alpha, in residual norms",
+        "KL, nats per token",
+        [f"{point.alpha:g}" for point in sweep.points],
+        [Series("difference", tuple(point.kl for point in sweep.points)), *nulls],
+    )

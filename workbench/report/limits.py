@@ -1,0 +1,89 @@
+"""What a report must not be taken to say: the method's limits, and those of this very session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from workbench.store.state import SessionState
+
+#: Fewer texts than this leave a standard error that is worth a warning.
+FEW_TEXTS = 256
+#: From this share of its norm on, a difference is mostly noise.
+LARGE_ERROR = 0.25
+#: Below it, two halves of the texts do not agree on the direction.
+LOW_COSINE = 0.9
+
+METHOD = (
+    (
+        "No trace found is not clean. Unrelated text mixed into the finetuning data hides what this "
+        "method reads: a tenth of it already weakens the trace, and with twice as much steered text is "
+        "no more about the finetuning than unsteered text, though what was taught is then learnt less "
+        "well. A finetuning that shows nothing here may still be there."
+    ),
+    (
+        "A reading is a lead and not a proof. A token counts for as much as it stands in the list of the "
+        "difference and not in those of its controls; a random vector of the same size has a top list "
+        "too."
+    ),
+    (
+        "The difference carries the spelling and register of the finetuning text as well as its topic. "
+        "The difference of another organism, read beside, tells them apart."
+    ),
+    (
+        "Texts shown here are chosen, and steered text says what a pushed model says, which no user of "
+        "it may ever have seen."
+    ),
+    "Whatever is said here to be not computed was not looked at.",
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well one site was measured: standard error over norm, and the halves' cosine."""
+
+    layer: int
+    position: str
+    n_texts: int
+    error_share: float | None
+    half_cosine: float
+
+
+def limits(
+    state: SessionState, measured: Sequence[Measured], *, has_controls: bool
+) -> Iterator[str]:
+    """Sentences of ours, the method's first; nothing untrusted is in them."""
+    yield from METHOD
+    if not measured:
+        yield "No difference was measured in this session."
+    elif (fewest := min(one.n_texts for one in measured)) < FEW_TEXTS:
+        yield f"The difference was measured over no more than {fewest} texts."
+    # The attention sink at position 0 is left out of what is read.
+    read = [one for one in measured if one.position != "0"]
+    loud = [one for one in read if one.error_share is None or one.error_share > LARGE_ERROR]
+    if loud:
+        yield (
+            f"At {len(loud)} of {len(read)} sites the standard error is more than "
+            f"{LARGE_ERROR:.0%} of the difference's norm: there it is mostly noise."
+        )
+    unlike = [one for one in read if one.half_cosine < LOW_COSINE]
+    if unlike:
+        yield (
+            f"At {len(unlike)} of {len(read)} sites the differences of the two halves of the texts "
+            f"have a cosine below {LOW_COSINE}: more texts may turn it."
+        )
+    if state.readings and not has_controls:
+        yield "No control was read beside the difference: nothing in its lists can be told from chance."
+    if not state.texts:
+        yield "No text was generated: what the models say was not looked at."
+    if state.operations and not state.hypotheses and not state.agents:
+        yield "No hypothesis was stated."
+    untested = [one for one in state.hypotheses.values() if not one.evidence]
+    if untested:
+        yield f"{len(untested)} of {len(state.hypotheses)} hypotheses have no evidence linked."
+    if any(one.body.score is None for one in state.grades):
+        yield "A grade is unscored: it counts neither as a low one nor as none."
+    if state.unblinded:
+        yield "Someone had seen the real names or the ground truth before the session ended."
+    if state.outcome != "completed":
+        yield f"The session is not completed: it is {state.outcome or 'still open'}."

@@ -1,0 +1,322 @@
+"""The report as Markdown in which nothing of a session is Markdown.
+
+Untrusted text stands either on a line, with every character that Markdown or HTML gives a meaning
+escaped, or in a fenced block whose fence is longer than any run of backticks in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from workbench.display import clean_line, clean_lines
+from workbench.report.content import EvidenceLine, Report, SampleGroup
+
+_NOT_COMPUTED = "Not computed."
+UNSEEN_SHOWN = 30
+_MEANINGFUL = re.compile(r"([\\`*_{}\[\]<>|~&$@])")
+_AT_THE_START = re.compile(r"^()([#+=:-])|^(\d+)([.)])(?=\s|$)")
+# What becomes a link by itself.
+_BARE_LINK = re.compile(r"\b(https?|ftp|mailto|xmpp)(:)|\b(www)(\.)", re.IGNORECASE)
+
+
+def report_markdown(report: Report) -> str:
+    """The whole document."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def inline(text: Any) -> str:
+    """Untrusted text on one line, shown as it is written."""
+    line = _MEANINGFUL.sub(r"\\\1", clean_line(str(text)).strip())
+    line = _BARE_LINK.sub(r"\1\3\\\2\4", line)
+    return _AT_THE_START.sub(r"\1\3\\\2\4", line)
+
+
+def fenced(text: str) -> list[str]:
+    """Untrusted text over several lines."""
+    clean = clean_lines(text)
+    longest = max((len(run) for run in re.findall("`+", clean)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", *clean.split("\n"), fence, ""]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield f"| {' | '.join(inline(cell) for cell in row)} |"
+    yield ""
+
+
+def _lines(report: Report) -> Iterator[str]:
+    summary = report.summary
+    yield f"# {inline(summary.name)}"
+    yield ""
+    yield f"Session {inline(summary.id)}, {inline(summary.outcome or 'still open')}."
+    if summary.parent:
+        parent, seq = summary.parent
+        yield f"It branches from event {seq} of session {inline(parent)}."
+    who = ", ".join(inline(actor) for actor in summary.actors) or "nobody"
+    agents = (
+        f"; agents: {', '.join(inline(one) for one in summary.agents)}" if summary.agents else ""
+    )
+    yield f"By {who}{agents}."
+    yield ""
+    yield f"{report.events} events, the last with the hash `{report.head}`."
+    if report.verified:
+        yield "Every hash of the session was derived again and fits."
+    else:
+        yield "**The session does not verify:**"
+        yield ""
+        yield from (f"- {inline(one)}" for one in report.problems)
+    yield ""
+    yield from _conclusions(report)
+    yield "## Limits"
+    yield ""
+    yield from (f"- {line}" for line in report.limits)
+    yield ""
+    yield from _pair(report)
+    yield from _findings(report)
+    yield from _texts(report)
+    yield from _record(report)
+
+
+def _conclusions(report: Report) -> Iterator[str]:
+    yield "## Hypotheses"
+    yield ""
+    if not report.hypotheses:
+        yield "None was stated."
+        yield ""
+    for one in report.hypotheses:
+        yield f"### {inline(one.id)}: {inline(one.text)}"
+        yield ""
+        sure = (
+            "no confidence given" if one.confidence is None else f"confidence {one.confidence:.0%}"
+        )
+        yield f"**{one.verdict}**, {sure}, stated by {inline(one.by)}"
+        yield ""
+        yield from _evidence(one.evidence) if one.evidence else ("No evidence is linked to it.", "")
+        if len(one.changes) > 1:
+            yield "How it came to be:"
+            yield ""
+            yield from (f"- {inline(line)}" for line in one.changes)
+            yield ""
+    if report.loose_evidence:
+        yield "### Evidence of no hypothesis"
+        yield ""
+        yield from _evidence(report.loose_evidence)
+    for text in report.summary.reports:
+        yield "### The agent's report"
+        yield ""
+        yield from fenced(text)
+    yield "## Grades"
+    yield ""
+    if report.grades:
+        yield from _table(
+            ("grade", "of", "score", "why", "by", "rubric"),
+            [
+                (
+                    f"{one.id}, {one.grader}",
+                    one.subject,
+                    "unscored" if one.score is None else f"{one.score:g}",
+                    "; before: ".join((one.reason, *one.edits)),
+                    one.by,
+                    one.rubric,
+                )
+                for one in report.grades
+            ],
+        )
+    else:
+        yield "Nothing was graded."
+        yield ""
+    for line in report.unblinded:
+        yield f"Unblinded: {inline(line)}"
+        yield ""
+
+
+def _evidence(lines: Sequence[EvidenceLine]) -> Iterator[str]:
+    for one in lines:
+        bearing = "" if one.bearing == "none" else f" {one.bearing}"
+        note = f": {inline(one.note)}" if one.note else ""
+        where = f"{inline(one.label)} (event {one.seq}, marked by {inline(one.by)}){note}"
+        yield f"- **{inline(one.id)}**{bearing}: {inline(one.excerpt)}, {where}"
+    yield ""
+
+
+def _pair(report: Report) -> Iterator[str]:
+    yield "## The pair"
+    yield ""
+    if report.provenance:
+        yield from _table(("", "base", "finetuned"), report.provenance)
+        yield from _table(("", ""), report.pair_facts)
+    else:
+        yield "No pair was loaded."
+        yield ""
+    if report.environment:
+        yield "### Program and machine"
+        yield ""
+        yield from _table(("", ""), report.environment)
+
+
+def _findings(report: Report) -> Iterator[str]:
+    yield "## The difference"
+    yield ""
+    if not report.measurements:
+        yield _NOT_COMPUTED
+        yield ""
+    for measured in report.measurements:
+        yield from _table(("", ""), measured.facts)
+        yield from _table(
+            (
+                "layer",
+                "position",
+                "difference",
+                "standard error",
+                "base",
+                "finetuned",
+                "cosine of halves",
+            ),
+            [
+                (
+                    one.layer,
+                    one.position,
+                    f"{one.difference:.4g}",
+                    f"{one.standard_error:.3g}",
+                    f"{one.base:.4g}",
+                    f"{one.finetuned:.4g}",
+                    f"{one.half_cosine:.3f}",
+                )
+                for one in measured.norms
+            ],
+        )
+    yield "## Readings beside their controls"
+    yield ""
+    if not report.readings:
+        yield _NOT_COMPUTED
+        yield ""
+    for section in report.readings:
+        reading = section.reading.replace("_", " ")
+        yield f"### {inline(reading)}, {inline(section.side)} model, layer {section.layer}"
+        yield ""
+        yield from _table(
+            ("of", "scale", "tokens, highest first"),
+            [
+                (
+                    one.source.replace("_", " "),
+                    "" if one.scale is None else f"{one.scale:g}",
+                    "  ".join(one.tokens) or "no token",
+                )
+                for one in section.lists
+            ],
+        )
+        if not any(one.is_control for one in section.lists):
+            yield "Its controls were not computed."
+            yield ""
+    yield "## Alpha sweep"
+    yield ""
+    if not report.sweeps:
+        yield _NOT_COMPUTED
+        yield ""
+    for sweep in report.sweeps:
+        yield f"### {inline(sweep.side)} model, layer {sweep.layer}"
+        yield ""
+        yield from _table(
+            ("alpha", "KL, nats per token", "raised the most"),
+            [
+                (
+                    f"{point.alpha:g}{', chosen' if point.chosen else ''}",
+                    "not recorded" if point.kl is None else f"{point.kl:.4f}",
+                    "  ".join(point.tokens),
+                )
+                for point in sweep.points
+            ],
+        )
+
+
+def _texts(report: Report) -> Iterator[str]:
+    yield "## Steered and unsteered samples"
+    yield ""
+    yield from _groups(report.steered, report.steered_prompts, "prompts", _NOT_COMPUTED)
+    yield "## Questions to both models"
+    yield ""
+    yield from _groups(report.asked, report.asked_questions, "questions", "None was asked.")
+    if report.notes:
+        yield "## Notes"
+        yield ""
+    for who, at, text in report.notes:
+        yield f"{inline(who)}, {at:%Y-%m-%d %H:%M:%S} UTC"
+        yield ""
+        yield from fenced(text)
+
+
+def _groups(groups: Sequence[SampleGroup], total: int, what: str, none: str) -> Iterator[str]:
+    yield f"{len(groups)} of {total} {what}, those with evidence first." if groups else none
+    yield ""
+    for group in groups:
+        yield "Prompt:"
+        yield ""
+        yield from fenced(group.prompt)
+        for one in group.samples:
+            marks = "".join(f", evidence {inline(mark)}" for mark in one.marks)
+            made = f"seed {one.seed}, event {one.seq}, ended: {inline(one.ended)}{marks}"
+            yield f"{inline(one.label)}, {made}"
+            yield ""
+            yield from fenced(one.text)
+        if group.note:
+            yield inline(group.note)
+            yield ""
+
+
+def _record(report: Report) -> Iterator[str]:
+    left = report.coverage
+    yield "## What was not followed up"
+    yield ""
+    yield (
+        f"Of the tokens at the top of the readings, {left.tokens_seen} were named by someone and "
+        f"{len(left.tokens)} were not: "
+        f"{'  '.join(inline(token.text) for token in left.tokens[:UNSEEN_SHOWN]) or 'none'}"
+    )
+    yield ""
+    yield from _table(
+        ("", ""),
+        [
+            ("operations never used", ", ".join(left.operations_unused) or "none"),
+            ("readings never taken", ", ".join(left.readings_unused) or "none"),
+            ("evidence of no hypothesis", len(left.evidence_unused)),
+        ],
+    )
+    for one in left.dropped:
+        yield f"- {inline(one.id)} was {one.how} without a test: {inline(one.text)}"
+    yield ""
+    yield "## Budget"
+    yield ""
+    yield from _table(
+        ("activity", "times", "seconds", "share", "texts", "tokens"),
+        [
+            (
+                one.name,
+                one.budget.operations,
+                f"{one.budget.seconds:.1f}",
+                f"{one.share:.0%}",
+                one.budget.texts,
+                one.budget.tokens,
+            )
+            for one in left.activities
+        ],
+    )
+    yield "## Operations"
+    yield ""
+    yield from _table(
+        ("event", "operation", "by", "status", "seconds"),
+        [
+            (
+                one.seq,
+                one.name,
+                one.by,
+                f"{one.status}: {one.problem}" if one.problem else one.status,
+                "" if one.seconds is None else f"{one.seconds:.1f}",
+            )
+            for one in report.operations
+        ],
+    )
