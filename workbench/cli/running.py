@@ -48,24 +48,29 @@ class _Talk(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return getattr(sys.stderr, "encoding", None) or "utf-8"
+        return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        return sys.stderr is not None and sys.stderr.isatty()
+        return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
         return sys.stderr.fileno()
 
     def write(self, text: str) -> int:
-        if sys.stderr is not None:
+        if self._stream is not None:
             with suppress(OSError, RuntimeError):
-                sys.stderr.write(text)
+                self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        if sys.stderr is not None:
+        if self._stream is not None:
             with suppress(OSError, RuntimeError):
-                sys.stderr.flush()
+                self._stream.flush()
+
+    @property
+    def _stream(self) -> Any:
+        # While progress bars are drawn, rich stands in for sys.stderr and would write to us.
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
 
 
 stderr = Console(file=cast("IO[str]", _Talk()), highlight=False, soft_wrap=True)

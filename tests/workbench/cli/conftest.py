@@ -93,9 +93,8 @@ class Running:
         return self.lines[before:]
 
     def wait_until_halted(self) -> None:
-        while self.read() != "halted":
-            assert self.lines, "it ended before it did anything"
-            assert self.process.poll() is None, "it ended before it came there"
+        while (line := self.read()) != "halted":
+            assert line, f"it ended before it came there: {self.lines[-3:]}"
 
     def go_on(self) -> None:
         os.write(self.resume, b".")
