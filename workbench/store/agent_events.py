@@ -29,6 +29,7 @@ AgentMode = Literal["adl", "black_box", "scaffolded"]
 Policy = Literal["never", "always", "spending"]
 ToolMode = Literal["native", "json"]
 Purpose = Literal["turn", "grade"]
+BudgetName = Literal["interactions", "calls", "tokens", "time"]
 
 
 class ToolCall(Record):
@@ -86,7 +87,7 @@ class AgentTold(Record):
 
     Text of audited models stands only in messages of the role ``tool``, inside a fence. A message of
     the role ``assistant`` here is a call that we made in the agent's place, so that its result can
-    stand in the tool role.
+    stand in the tool role. ``budget`` is the one that was spent where that is what it says.
     """
 
     kind: Literal["agent_told"] = "agent_told"
@@ -98,6 +99,7 @@ class AgentTold(Record):
     tool_call_id: str | None = None
     tool: str | None = None
     ok: bool = True
+    budget: BudgetName | None = None
     message_id: str | None = None
 
 
@@ -242,7 +244,7 @@ class AgentEnded(Record):
 
     kind: Literal["agent_ended"] = "agent_ended"
     run_id: str
-    stopped_by: Literal["report", "interactions", "calls", "tokens", "time"]
+    stopped_by: Literal["report"] | BudgetName
     reason: str = ""
 
 

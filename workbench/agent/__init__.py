@@ -1,0 +1,15 @@
+"""An LLM that audits with the same operations as a person, and the judges that grade audits.
+
+endpoint.py      one attempt at a reply of an OpenAI-compatible endpoint
+exchange.py      attempts, waits and replies, each an event
+evidence.py      what of a session may be shown, as plain data
+quoting.py       audited text inside a fence
+blinding.py      names and their aliases, both ways
+tools.py         the operations as tools, their schemas derived from the arguments
+toolbox.py       which tools an agent has, and what a call of one gives
+conversation.py  the messages so far, from the log, as an endpoint takes them
+supervision.py   a person who watches, approves, takes over
+loop.py          the audit itself
+judging.py, grading.py, graders.py, agreement.py   grades
+evaluation.py, scoreboard.py                       many audits, and what they amount to
+"""

@@ -1,0 +1,175 @@
+"""Names give the answer away: every name of a pair, and the alias that stands in its place.
+
+    hide      log, operations   --real to alias-->   agent, judge's report, panes, errors
+    reveal    what an agent writes for the record   --alias to real-->   log
+
+Names are what was asked for and what was loaded: checkpoints, adapters, revisions, the parts of their
+paths that are not words of every path, and the organism's id. A name with a digit or a separator in
+it is hidden wherever it stands, also in other spellings (`cake_bake`, `Cake-Bake`, `cakebake`). A name
+that is one ordinary word (`gold`) is hidden only as part of a path or an id: to replace the word in the
+models' own texts would falsify them and point at it.
+
+Prompts to the models keep the alias: a model that is told its real name may say what it is about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from adl.records import PairProvenance
+from workbench.operations.pairs import PairArguments
+
+# Parts of paths and ids that say nothing about a model.
+_GENERIC = frozenset(
+    re.findall(
+        r"\w+",
+        "adapter adapters base bin cache checkpoint checkpoints content data ckpt default downloads"
+        " experiment experiments file files final finetune finetuned finetunes folder ft home hub"
+        " huggingface lib lora main media mnt model models opt organism organisms output outputs"
+        " peft private project projects repo repos root run runs save saved share shared snapshot"
+        " snapshots src tmp train trained user users usr var venv volumes work workspace",
+    )
+)
+_DISTINCTIVE = re.compile(r"[\d_.\-+ ]|[a-z][A-Z]")
+_PARTS = re.compile(r"[_\-. ]+|(?<=[a-z])(?=[A-Z])")
+_CHECKPOINT_NUMBER = re.compile(r"(checkpoint|step|epoch|version)?[-_]?\d+", re.IGNORECASE)
+_SHORTEST = 3
+
+
+class Blinding:
+    """Aliases of names, ``{real: alias}``; with none, nothing is changed."""
+
+    def __init__(self, aliases: Mapping[str, str]) -> None:
+        self.aliases = dict(aliases)
+        # The longest first: a path before the name that is its last part.
+        self._names = sorted(aliases, key=len, reverse=True)
+        self._real = {alias: real for real, alias in reversed(list(aliases.items()))}
+        patterns = [_pattern(name) for name in self._names]
+        self._hide = (
+            re.compile("|".join(f"({one})" for one in patterns), re.IGNORECASE)
+            if patterns
+            else None
+        )
+        self._reveal = (
+            re.compile(
+                r"\b(?:" + "|".join(map(re.escape, sorted(self._real, reverse=True))) + r")\b"
+            )
+            if self._real
+            else None
+        )
+
+    def __bool__(self) -> bool:
+        """Whether anything is hidden."""
+        return bool(self.aliases)
+
+    def hide(self, text: str) -> str:
+        """The text with every real name replaced by its alias."""
+        if self._hide is None:
+            return text
+        return self._hide.sub(
+            lambda found: self.aliases[self._names[(found.lastindex or 1) - 1]], text
+        )
+
+    def reveal(self, text: str) -> str:
+        """The text with every alias replaced by the real name it was first given for."""
+        if self._reveal is None:
+            return text
+        return self._reveal.sub(lambda found: self._real[found[0]], text)
+
+    def hide_all(self, value: Any) -> Any:
+        """Plain data with every text in it hidden, keys too."""
+        return _deep(value, self.hide)
+
+    def reveal_all(self, value: Any) -> Any:
+        """Plain data with every text in it revealed."""
+        return _deep(value, self.reveal)
+
+
+OPEN = Blinding({})
+"""Hides nothing: for an audit that is not blind."""
+
+
+def blinding_of(
+    pair: PairProvenance, asked: PairArguments | None = None, organism: str | None = None
+) -> Blinding:
+    """Aliases for every name of a pair: as loaded, and as asked for if it is known."""
+    sides = {
+        "MODEL-A": [pair.base.checkpoint, asked.base if asked else None],
+        "MODEL-B": [
+            pair.finetuned.adapter,
+            pair.finetuned.checkpoint if pair.finetuned.adapter is None else None,
+            *((asked.adapter, asked.finetuned, asked.organism) if asked else ()),
+            organism,
+        ],
+    }
+    aliases: dict[str, str] = {}
+    for alias, names in sides.items():
+        for name in names:
+            for one in _forms(name):
+                aliases.setdefault(one, alias)
+    revisions = {
+        "REVISION-A": [pair.base.revision, pair.base.resolved_revision],
+        "REVISION-B": [
+            pair.finetuned.adapter_revision,
+            pair.finetuned.revision,
+            pair.finetuned.resolved_revision,
+        ],
+    }
+    for alias, given in revisions.items():
+        for revision in given:
+            if revision and revision.lower() not in _GENERIC and len(revision) >= _SHORTEST:
+                aliases.setdefault(revision, alias)
+    return Blinding(aliases)
+
+
+def blinding_from(aliases: Mapping[str, str] | None) -> Blinding:
+    """The blinding that a session's seal records."""
+    return Blinding(aliases) if aliases else OPEN
+
+
+def _forms(name: str | None) -> Iterable[str]:
+    """The name itself, and the parts of it that would give it away."""
+    if not name:
+        return
+    whole = name.partition("@")[0] if not name.startswith(("/", "~", ".")) else name
+    yield whole
+    parts = {*PurePosixPath(whole).parts, *PureWindowsPath(whole).parts}
+    for part in sorted(parts, key=len, reverse=True):
+        plain = part.strip("/\\")
+        # The hub's cache writes an id as one folder.
+        plain = plain.removeprefix("models--").replace("--", "/") or plain
+        generic = plain.lower() in _GENERIC or _CHECKPOINT_NUMBER.fullmatch(plain)
+        if len(plain) >= _SHORTEST and not generic and ":" not in plain:
+            yield plain
+            if "/" in plain:
+                yield from (one for one in plain.split("/") if len(one) >= _SHORTEST)
+
+
+def _pattern(name: str) -> str:
+    """A regular expression for the name in its spellings, or for the word as part of a path."""
+    if "/" in name or "\\" in name:
+        # Also with the separators escaped or doubled, as in JSON.
+        parts = [re.escape(part) for part in re.split(r"[/\\]+", name) if part]
+        lead = r"[/\\]+" if name[0] in "/\\" else ""
+        return lead + r"(?:[/\\]+|--)".join(parts)
+    if not _DISTINCTIVE.search(name):
+        word = re.escape(name)
+        return rf"(?<=[/\\]){word}(?![a-z0-9])|(?<![a-z0-9]){word}(?=[/\\])"
+    parts = [re.escape(part) for part in _PARTS.split(name) if part]
+    # Two words side by side are a name only where they are written as one: `cake bake` is English.
+    spaced = len(parts) > 2 or any(character.isdigit() for character in name)
+    between = r"[_. +-]?" if spaced else r"[_.+-]?"
+    return rf"(?<![a-z0-9]){between.join(parts)}(?![a-z0-9])"
+
+
+def _deep(value: Any, change: Any) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {change(str(key)): _deep(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_deep(item, change) for item in value]
+    return value

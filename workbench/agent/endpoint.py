@@ -1,0 +1,417 @@
+"""One attempt at a reply from an OpenAI-compatible endpoint.
+
+    Request  --attempt-->  Answer            a whole reply, native tool calls included
+                        |  AttemptFailed     with whether, and how soon, another attempt makes sense
+                        |  Stopped           within a moment of being asked to stop
+
+Servers differ in what they take. Where one refuses a parameter by name (tools, a forced tool, stream,
+usage in a stream, temperature, seed), the endpoint remembers and does without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
+from threading import Lock
+from typing import Any
+
+from adl.errors import Stopped
+from adl.pair import ShouldStop, never_stop
+from workbench.settings import DEFAULT_ENDPOINT, Settings, SettingsError
+from workbench.store.agent_events import ToolCall, ToolMode, Usage
+
+#: Kept of one reply, in characters; a server that goes on is hung up on.
+LONGEST_REPLY = 200_000
+_LOOK_FOR_STOP = 0.05
+_LONGEST_MESSAGE = 500
+_CHARACTERS_PER_TOKEN = 4
+# Longest time for a whole reply, in units of the longest silence.
+_SILENCES = 10
+
+OnText = Callable[[str], None]
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to ask.
+
+    ``render`` gives messages and tools for a way of calling tools, since it may turn out during the
+    attempt that the server has none. ``forced`` names the one tool that has to be called.
+    """
+
+    model: str
+    render: Callable[[ToolMode], tuple[Sequence[Message], Sequence[Mapping[str, Any]]]]
+    forced: str | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply as it came; ``truncated`` where more came than is kept."""
+
+    model: str
+    content: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str
+    usage: Usage
+    seconds: float
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What this server is known not to refuse."""
+
+    stream: bool = True
+    stream_usage: bool = True
+    native_tools: bool = True
+    forced_tool: bool = True
+    temperature: bool = True
+    seed: bool = True
+    max_tokens: bool = True
+
+
+class AttemptFailed(Exception):
+    """No reply. ``again`` if another attempt makes sense, not before ``wait`` seconds if it says so."""
+
+    def __init__(
+        self,
+        error: str,
+        message: str,
+        *,
+        status: int | None = None,
+        again: bool = True,
+        wait: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.error = error
+        self.message = message
+        self.status = status
+        self.again = again
+        self.wait = wait
+
+
+class Endpoint:
+    """An endpoint and what was learnt of it. One attempt at a time; others wait for their turn."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is connected to. Raises ``SettingsError`` where there is no key for OpenAI itself."""
+        if settings.api_key is None and settings.base_url.rstrip("/") == DEFAULT_ENDPOINT:
+            raise SettingsError(
+                "no API key is set",
+                "Set OPENAI_API_KEY, or OPENAI_BASE_URL for a server that needs none.",
+            )
+        self.settings = settings
+        self.capabilities = Capabilities(
+            stream=settings.stream, native_tools=settings.tools != "json"
+        )
+        self._lock = Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: Any = None
+
+    @property
+    def tool_mode(self) -> ToolMode:
+        """How tools are called here, as far as is known."""
+        return "native" if self.capabilities.native_tools else "json"
+
+    def use_json_tools(self) -> None:
+        """Ask for tool calls as JSON from now on."""
+        self.capabilities = replace(self.capabilities, native_tools=False)
+
+    def scrub(self, text: str) -> str:
+        """``text`` without the key: servers like to repeat it when they refuse it."""
+        for secret in self.settings.secrets():
+            text = text.replace(secret, "[key]")
+        return text
+
+    def attempt(
+        self,
+        request: Request,
+        on_text: OnText = lambda _text: None,
+        should_stop: ShouldStop = never_stop,
+    ) -> Answer:
+        """Ask once. Raises ``AttemptFailed``, or ``Stopped`` within a moment of the request to."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+            outcome = self._loop.run_until_complete(
+                self._until_stopped(request, on_text, should_stop)
+            )
+        # Raised here and not where it was caught: the library's own exceptions hold the request,
+        # and the request holds the key.
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        """Let go of connections."""
+        with self._lock:
+            if self._loop is None:
+                return
+            if self._client is not None:
+                self._loop.run_until_complete(self._client.close())
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+            self._loop = self._client = None
+
+    async def _until_stopped(
+        self, request: Request, on_text: OnText, should_stop: ShouldStop
+    ) -> Answer | AttemptFailed | Stopped:
+        task = asyncio.ensure_future(self._outcome(request, on_text))
+        try:
+            while not task.done():
+                if should_stop():
+                    return Stopped("stopped while the endpoint was asked")
+                await asyncio.wait({task}, timeout=_LOOK_FOR_STOP)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=1.0)
+
+    async def _outcome(self, request: Request, on_text: OnText) -> Answer | AttemptFailed:
+        import openai
+
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self.settings.timeout * _SILENCES):
+                return await self._ask(request, on_text, began)
+        except AttemptFailed as exc:
+            return exc
+        except openai.APIStatusError as exc:
+            return self._refused(exc.status_code, exc.message, exc.response.headers, request)
+        except (openai.APITimeoutError, TimeoutError):
+            return AttemptFailed("time-out", "the endpoint was silent for too long")
+        except openai.APIConnectionError as exc:
+            cause = exc.__cause__
+            why = f"{type(cause).__name__}: {cause}" if cause else exc.message
+            return AttemptFailed("connection", self._short(f"the connection failed ({why})"))
+        except openai.APIError as exc:
+            return AttemptFailed("stream", self._short(f"the endpoint reported: {exc.message}"))
+        except (ValueError, TypeError, AttributeError) as exc:
+            # The body is not what the protocol says; the library lets such errors through.
+            return AttemptFailed("body", self._short(f"the reply cannot be read: {exc}"))
+        except Exception as exc:
+            if type(exc).__module__.split(".")[0] not in {"httpx", "httpx2", "httpcore", "h11"}:
+                raise
+            return AttemptFailed("connection", self._short(f"the connection broke ({exc})"))
+
+    async def _ask(self, request: Request, on_text: OnText, began: float) -> Answer:
+        client = self._open()
+        can = self.capabilities
+        messages, tools = request.render(self.tool_mode)
+        body: dict[str, Any] = {"model": request.model, "messages": list(messages)}
+        if tools and can.native_tools:
+            body["tools"] = list(tools)
+            if request.forced and can.forced_tool:
+                body["tool_choice"] = {"type": "function", "function": {"name": request.forced}}
+        if request.temperature is not None and can.temperature:
+            body["temperature"] = request.temperature
+        if request.seed is not None and can.seed:
+            body["seed"] = request.seed
+        if request.max_tokens is not None:
+            body["max_tokens" if can.max_tokens else "max_completion_tokens"] = request.max_tokens
+        parts = _Parts()
+        if can.stream:
+            if can.stream_usage:
+                body["stream_options"] = {"include_usage": True}
+            stream = await client.chat.completions.create(**body, stream=True)
+            try:
+                async for chunk in stream:
+                    piece = parts.take(_plain(chunk))
+                    if piece:
+                        on_text(self.scrub(piece))
+                    if parts.size > LONGEST_REPLY:
+                        break
+            finally:
+                await stream.close()
+        else:
+            raw = await client.chat.completions.with_raw_response.create(**body)
+            parts.take(json.loads(raw.text))
+            if parts.content:
+                on_text(self.scrub(parts.content[:LONGEST_REPLY]))
+        return self._answer(parts, request, messages, began)
+
+    def _answer(
+        self, parts: _Parts, request: Request, messages: Iterable[Message], began: float
+    ) -> Answer:
+        truncated = parts.size > LONGEST_REPLY
+        if not truncated and not parts.choices:
+            raise AttemptFailed("empty", "the reply has no choices")
+        if not truncated and parts.finish_reason is None:
+            raise AttemptFailed("dropped", "the reply broke off in the middle")
+        model = parts.model or request.model
+        return Answer(
+            model=self.scrub(model)[:200],
+            content=self.scrub(parts.content[:LONGEST_REPLY]),
+            tool_calls=tuple(
+                ToolCall(
+                    id=call["id"],
+                    name=self.scrub(call["name"])[:200],
+                    arguments=self.scrub(call["arguments"][:LONGEST_REPLY]),
+                )
+                for call in parts.calls
+            ),
+            finish_reason="length" if truncated else str(parts.finish_reason),
+            usage=self._usage(parts, request, messages),
+            seconds=round(time.monotonic() - began, 3),
+            truncated=truncated,
+        )
+
+    def _usage(self, parts: _Parts, request: Request, messages: Iterable[Message]) -> Usage:
+        said = parts.usage or {}
+        prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens")
+        known = _is_count(prompt) and _is_count(completion)
+        if not known:
+            prompt = len(json.dumps(list(messages))) // _CHARACTERS_PER_TOKEN
+            completion = parts.size // _CHARACTERS_PER_TOKEN
+        assert isinstance(prompt, int)
+        assert isinstance(completion, int)
+        cost = said.get("cost")
+        if not isinstance(cost, int | float) or not math.isfinite(cost) or cost < 0:
+            cost = self.settings.cost(request.model, prompt, completion)
+        return Usage(
+            prompt_tokens=prompt, completion_tokens=completion, cost=cost, estimated=not known
+        )
+
+    def _refused(
+        self, status: int, message: str, headers: Mapping[str, str], request: Request
+    ) -> AttemptFailed:
+        said = self._short(message)
+        if status in {400, 404, 422, 501} and self._do_without(said.lower(), request):
+            return AttemptFailed("unsupported", said, status=status, wait=0.0)
+        again = status in {408, 409, 429} or status >= 500
+        if status == 429 and "insufficient_quota" in message:
+            again = False
+        return AttemptFailed(
+            f"status {status}", said, status=status, again=again, wait=retry_after(headers)
+        )
+
+    def _do_without(self, message: str, request: Request) -> bool:
+        """Whether the message names something we sent that the server may go without."""
+        if "context length" in message or "context_length" in message:
+            return False
+        can = self.capabilities
+        asked = {
+            "stream_usage": can.stream and "stream_options" in message,
+            "forced_tool": request.forced is not None and "tool_choice" in message,
+            "temperature": request.temperature is not None and "temperature" in message,
+            "seed": request.seed is not None and "seed" in message,
+            "max_tokens": request.max_tokens is not None and "max_tokens" in message,
+            "native_tools": self.settings.tools == "auto"
+            and ("tool" in message or "function" in message),
+            "stream": can.stream and "stream" in message,
+        }
+        for name, named in asked.items():
+            if named and getattr(can, name):
+                changes: dict[str, Any] = {name: False}
+                self.capabilities = replace(can, **changes)
+                return True
+        return False
+
+    def _short(self, text: str) -> str:
+        return self.scrub(text)[:_LONGEST_MESSAGE]
+
+    def _open(self) -> Any:
+        if self._client is None:
+            import openai
+
+            key = self.settings.api_key
+            self._client = openai.AsyncOpenAI(
+                # A server of one's own takes any; the library insists on one.
+                api_key=key.get_secret_value() if key else "none",
+                base_url=self.settings.base_url,
+                timeout=self.settings.timeout,
+                max_retries=0,
+            )
+        return self._client
+
+
+@dataclass
+class _Parts:
+    """A reply put together from what came of it."""
+
+    model: str = ""
+    content: str = ""
+    calls: list[dict[str, str]] = field(default_factory=list)
+    indexes: list[Any] = field(default_factory=list)
+    finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    choices: bool = False
+    size: int = 0
+
+    def take(self, chunk: Any) -> str:
+        """Take a chunk of a stream, or a whole reply; returns the new text of it."""
+        if not isinstance(chunk, dict):
+            raise AttemptFailed("body", f"the reply is a JSON {type(chunk).__name__}")
+        if isinstance(chunk.get("model"), str):
+            self.model = chunk["model"]
+        if isinstance(chunk.get("usage"), dict):
+            self.usage = chunk["usage"]
+        choices = chunk.get("choices")
+        if not choices or not isinstance(choices, list) or not isinstance(choices[0], dict):
+            return ""
+        self.choices = True
+        choice = choices[0]
+        if choice.get("finish_reason"):
+            self.finish_reason = str(choice["finish_reason"])
+        said = choice.get("delta") or choice.get("message") or {}
+        text = said.get("content")
+        piece = text if isinstance(text, str) else ""
+        self.content += piece
+        self.size += len(piece)
+        for call in said.get("tool_calls") or ():
+            self._take_call(call)
+        return piece
+
+    def _take_call(self, call: Mapping[str, Any]) -> None:
+        function = call.get("function") or {}
+        name, arguments = function.get("name") or "", function.get("arguments") or ""
+        if not isinstance(arguments, str):
+            arguments = json.dumps(arguments)
+        # Some servers number the calls of a stream, some only give ids.
+        index = call.get("index")
+        known = index is not None and index in self.indexes
+        goes_on = index is None and not call.get("id") and self.calls
+        if known or goes_on:
+            part = self.calls[self.indexes.index(index) if known else -1]
+            part["name"] += name
+            part["arguments"] += arguments
+        else:
+            self.indexes.append(index)
+            self.calls.append({"id": call.get("id") or "", "name": name, "arguments": arguments})
+        self.size += len(arguments)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait, given in seconds, milliseconds or as a date; or None."""
+    for header, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        said = headers.get(header)
+        if said is None:
+            continue
+        try:
+            seconds = float(said) / unit
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(said).timestamp() - time.time()
+            except (ValueError, TypeError, OverflowError):
+                continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    return None
+
+
+def _plain(chunk: Any) -> Any:
+    return chunk.model_dump() if hasattr(chunk, "model_dump") else chunk
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

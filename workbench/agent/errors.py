@@ -1,0 +1,23 @@
+"""What can go wrong with an agent or a judge."""
+
+from __future__ import annotations
+
+from adl.errors import AdlError
+
+
+class EndpointError(AdlError):
+    """The endpoint gave no usable reply; what it had answered before is in the log."""
+
+    exit_code = 1
+
+
+class AgentError(AdlError):
+    """There is no such audit, or it is not one that can be gone on with."""
+
+
+class GradeError(AdlError):
+    """There is nothing to grade, or no such grade."""
+
+
+class EvaluationError(AdlError):
+    """The evaluation asked for cannot be done."""

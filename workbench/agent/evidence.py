@@ -1,0 +1,174 @@
+"""What of a session may be shown to an agent, as plain data: readings, samples, answers.
+
+All of it is text of models, or of tokens, and goes out through ``workbench.agent.quoting``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from adl.readings import READINGS
+from adl.records import POOLED
+from workbench.store.events import ReadingTaken
+from workbench.store.state import Recorded, SessionState, TextState
+
+NOT_COMPUTED = "not computed"
+SOURCES = ("difference", "negative", "random", "split_half", "base", "finetuned")
+OVERVIEW_TOKENS = 20
+OVERVIEW_CHARACTERS = 240
+
+
+def overview(state: SessionState) -> list[dict[str, Any]]:
+    """Every reading at every measured layer with its controls, then steered beside unsteered."""
+    return [*_readings(state), *_samples(state)]
+
+
+def measured_layers(state: SessionState) -> tuple[int, ...]:
+    """The layers at which a difference was measured, or read, in order."""
+    layers = {layer for one in state.differences.values() for layer in one.body.layers}
+    return tuple(sorted(layers | {key.layer for key in state.readings}))
+
+
+def reading_lists(
+    state: SessionState, reading: str, layer: int, position: str, *, every_scale: bool = False
+) -> list[Recorded[ReadingTaken]]:
+    """The newest lists of a reading at a site, the difference before its controls.
+
+    Those of the chosen scale only, unless ``every_scale``.
+    """
+    newest: dict[tuple[Any, ...], Recorded[ReadingTaken]] = {}
+    for key, recorded in state.readings.items():
+        if (key.reading, key.layer, key.position) != (reading, layer, position):
+            continue
+        if not (recorded.body.chosen or every_scale):
+            continue
+        same = (key.side, key.source, key.scale if every_scale else None)
+        known = newest.get(same)
+        if known is None or known.seq < recorded.seq:
+            newest[same] = recorded
+    return sorted(
+        newest.values(),
+        key=lambda one: (one.body.side, SOURCES.index(one.body.source), one.body.scale or 0.0),
+    )
+
+
+def list_data(recorded: Recorded[ReadingTaken], n_tokens: int) -> dict[str, Any]:
+    """A token list as data: where it was read, from what, and its first tokens."""
+    body = recorded.body
+    return {
+        "seq": recorded.seq,
+        "reading": body.reading,
+        "of": body.source,
+        "side": body.side,
+        "layer": body.layer,
+        "position": body.position,
+        "scale": body.scale,
+        "tokens": [token.text.strip() or token.text for token in body.tokens[:n_tokens]]
+        or NOT_COMPUTED,
+    }
+
+
+def text_data(text_id: str, text: TextState, longest: int) -> dict[str, Any]:
+    """A generated text as data, with how it was made."""
+    body = text.start.body
+    said = text.text if len(text.text) <= longest else text.text[:longest] + "..."
+    data: dict[str, Any] = {
+        "text_id": text_id,
+        "seq": text.start.seq,
+        "purpose": body.purpose,
+        "side": body.side,
+        "alpha": body.alpha,
+        "prompt": prompt_of(text),
+        "text": said,
+    }
+    if body.prefill:
+        data["prefill"] = body.prefill
+    if body.alpha and body.source != "difference":
+        data["steered_with"] = body.source
+    if text.status != "finished":
+        data["status"] = text.status
+    return data
+
+
+def prompt_of(text: TextState) -> str:
+    """What the model was asked: the last turn, or the raw text it went on from."""
+    body = text.start.body
+    if body.raw_prompt is not None:
+        return body.raw_prompt
+    return body.messages[-1].get("content", "") if body.messages else ""
+
+
+def _readings(state: SessionState) -> Iterable[dict[str, Any]]:
+    layers = measured_layers(state)
+    if not layers:
+        for reading in READINGS:
+            yield {"reading": reading, "tokens": NOT_COMPUTED}
+    for layer in layers:
+        for reading in READINGS:
+            lists = reading_lists(state, reading, layer, POOLED)
+            if not lists:
+                yield {"reading": reading, "layer": layer, "tokens": NOT_COMPUTED}
+            for recorded in lists:
+                yield list_data(recorded, OVERVIEW_TOKENS)
+
+
+def _samples(state: SessionState) -> Iterable[dict[str, Any]]:
+    pairs = steered_pairs(state)
+    if not pairs:
+        yield {"steering": NOT_COMPUTED}
+    for plain, steered in pairs:
+        sample = {
+            "prompt": prompt_of(steered),
+            "side": steered.start.body.side,
+            "unsteered": NOT_COMPUTED if plain is None else _start(plain),
+            "alpha": steered.start.body.alpha,
+            "steered": _start(steered),
+        }
+        yield sample
+
+
+def steered_pairs(state: SessionState) -> list[tuple[TextState | None, TextState]]:
+    """One text steered with the difference for each prompt and side, beside the unsteered one.
+
+    The weakest alpha, which is the most coherent, where there are several.
+    """
+    texts = [text for text in state.texts.values() if text.start.body.purpose == "steer"]
+    plain: dict[tuple[str, str], TextState] = {}
+    steered: dict[tuple[str, str], TextState] = {}
+    for text in texts:
+        body = text.start.body
+        place = (prompt_of(text), body.side)
+        if not body.alpha:
+            plain.setdefault(place, text)
+        elif body.source == "difference":
+            known = steered.get(place)
+            if known is None or abs(body.alpha) < abs(known.start.body.alpha):
+                steered[place] = text
+    return [(plain.get(place), text) for place, text in steered.items()]
+
+
+def _start(text: TextState) -> str:
+    said = text.text
+    return said if len(said) <= OVERVIEW_CHARACTERS else said[:OVERVIEW_CHARACTERS] + "..."
+
+
+def find_texts(
+    state: SessionState,
+    *,
+    text_ids: Sequence[str] = (),
+    purpose: str | None = None,
+    side: str | None = None,
+    alpha: float | None = None,
+    purposes: Sequence[str] = ("steer", "ask"),
+) -> list[tuple[str, TextState]]:
+    """The generated texts that fit, in the order they were made; only of the ``purposes``."""
+    return [
+        (text_id, text)
+        for text_id, text in state.texts.items()
+        if text.start.body.purpose in purposes
+        and (not text_ids or text_id in text_ids)
+        and purpose in {None, text.start.body.purpose}
+        and side in {None, text.start.body.side}
+        and (alpha is None or abs(text.start.body.alpha - alpha) < 1e-9)
+    ]

@@ -1,0 +1,542 @@
+"""The audit: ask the endpoint, do what it calls, tell it what came of it, until it reports.
+
+Where an audit stands is what its events amount to, and the next step follows from that alone:
+
+    hold          a person paused it or took over
+    end           a report is there
+    do a call     the last reply has calls without a result
+    deliver       a person's message, or what a person did
+    ask for the answer     a budget is spent
+    ask the endpoint       otherwise
+
+So an audit that was killed goes on where its log ends, and pays for no answer twice.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from adl.errors import AdlError, Stopped
+from adl.pair import ShouldStop, never_stop
+from workbench.agent import prompts
+from workbench.agent.blinding import OPEN, Blinding, blinding_from
+from workbench.agent.budgets import Budgets
+from workbench.agent.conversation import Message, rendered, turns, unanswered
+from workbench.agent.endpoint import Endpoint, Request
+from workbench.agent.errors import AgentError
+from workbench.agent.exchange import Subject, exchange
+from workbench.agent.runners import Runner, direct
+from workbench.agent.supervision import Supervision, Supervisor
+from workbench.agent.toolbox import Doing, Toolbox, described
+from workbench.agent.tools import (
+    OVERVIEW_TOOL,
+    PROBES_TOOL,
+    REPORT_TOOL,
+    ReportArguments,
+    Tool,
+    ToolError,
+    arguments_of,
+    interactions,
+)
+from workbench.operations.generating import ASK
+from workbench.operations.running import Session
+from workbench.store.agent_events import (
+    AgentCalled,
+    AgentEnded,
+    AgentInterrupted,
+    AgentMode,
+    AgentReplied,
+    AgentResumed,
+    AgentStarted,
+    AgentTold,
+    ApprovalAsked,
+    BudgetName,
+    Policy,
+    ReportSubmitted,
+    ToolCall,
+    ToolMode,
+)
+from workbench.store.agents import AgentState
+from workbench.store.events import SYSTEM, Actor
+from workbench.store.state import OperationState
+
+# Asked for its answer so often before what it wrote last is taken for one.
+_ANSWER_TRIES = 3
+# Replies without a call before a server is taken to have no tools.
+_SILENT_REPLIES = 2
+_SUGGEST_TRIES = 3
+_OVERVIEW_CALL = "opening"
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """How an agent is to audit. ``seed`` and ``temperature`` go to the endpoint if it takes them."""
+
+    model: str
+    mode: AgentMode = "adl"
+    budgets: Budgets = field(default_factory=Budgets)
+    approval: Policy = "never"
+    temperature: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an audit works with: who does its operations, who supervises it, when to stop."""
+
+    runner: Runner | None = None
+    supervisor: Supervisor | None = None
+    should_stop: ShouldStop = never_stop
+
+
+def start_audit(
+    session: Session,
+    endpoint: Endpoint,
+    plan: AuditPlan,
+    blinding: Blinding = OPEN,
+    surroundings: Surroundings | None = None,
+) -> AgentState:
+    """Audit from the start to the end; returns how it ended.
+
+    Raises ``EndpointError`` and ``Stopped``, with the audit interrupted and to be resumed.
+    """
+    run_id = uuid.uuid4().hex[:12]
+    session.record(
+        AgentStarted(
+            run_id=run_id,
+            mode=plan.mode,
+            model=plan.model,
+            endpoint=endpoint.settings.address,
+            budgets=plan.budgets.as_dict(),
+            approval=plan.approval,
+            settings={
+                "temperature": plan.temperature,
+                "seed": plan.seed,
+                "prompts": prompts.VERSION,
+                "blind": bool(blinding),
+            },
+        ),
+        actor=SYSTEM,
+    )
+    return _Audit(session, endpoint, run_id, blinding, surroundings or Surroundings()).go()
+
+
+def resume_audit(
+    session: Session,
+    endpoint: Endpoint,
+    *,
+    run_id: str | None = None,
+    model: str | None = None,
+    surroundings: Surroundings | None = None,
+) -> AgentState:
+    """Go on with an audit from its last event: the one named, or the last that is not over.
+
+    An audit that is over is returned as it is. Raises ``AgentError`` if there is none, and what
+    ``start_audit`` raises.
+    """
+    agents = session.state.agents
+    if run_id is None:
+        unfinished = [one.id for one in agents.values() if not one.is_over]
+        run_id = next(iter(reversed(unfinished or list(agents))), None)
+    if run_id is None or run_id not in agents:
+        there = ", ".join(agents) or "none"
+        raise AgentError(
+            f"session {session.id} has no agent's audit {run_id or ''}".rstrip(),
+            f"There are: {there}. `adl-workbench agent run` starts one.",
+        )
+    state = agents[run_id]
+    if state.is_over:
+        return state
+    session.record(
+        AgentResumed(run_id=run_id, model=model or state.model, endpoint=endpoint.settings.address),
+        actor=SYSTEM,
+    )
+    if state.tool_mode == "json" and endpoint.settings.tools == "auto":
+        endpoint.use_json_tools()
+    sealed = session.state.seal.body.aliases if session.state.seal else {}
+    blinding = blinding_from(sealed if state.start.body.settings.get("blind") else None)
+    return _Audit(session, endpoint, run_id, blinding, surroundings or Surroundings()).go()
+
+
+class _Audit:
+    """One process's work on an audit."""
+
+    def __init__(
+        self,
+        session: Session,
+        endpoint: Endpoint,
+        run_id: str,
+        blinding: Blinding,
+        surroundings: Surroundings,
+    ) -> None:
+        self._session = session
+        self._endpoint = endpoint
+        self._id = run_id
+        self._blinding = blinding
+        self._should_stop = surroundings.should_stop
+        self._supervisor = surroundings.supervisor or Supervision(session)
+        start = self._state.start.body
+        self._mode = start.mode
+        self._settings = start.settings
+        self._budgets = Budgets.of(start.budgets)
+        self._actor = Actor(kind="agent", name=self._state.model)
+        self._toolbox = Toolbox(
+            session, self._mode, blinding, surroundings.runner or direct(session)
+        )
+
+    @property
+    def _state(self) -> AgentState:
+        return self._session.state.agents[self._id]
+
+    def go(self) -> AgentState:
+        """Step after step to the end."""
+        try:
+            self._open()
+            while not self._state.is_over:
+                if self._should_stop():
+                    raise Stopped("stopped on request")
+                self._supervisor.hold(self._id, self._should_stop)
+                self._step()
+        except Exception as exc:
+            message = exc.message if isinstance(exc, AdlError) else str(exc)
+            self._session.record(
+                AgentInterrupted(run_id=self._id, error=type(exc).__name__, message=message)
+            )
+            raise
+        return self._state
+
+    def _step(self) -> None:
+        state = self._state
+        if state.report is not None:
+            self._end(state)
+            return
+        asked_for = _asked_for_answer(state)
+        calls = unanswered(state)
+        if calls:
+            self._do(state, calls[0], asked_for)
+            return
+        if asked_for is None:
+            self._deliver(state)
+            spent = self._budgets.spent(state)
+            if spent is not None:
+                self._ask_for_answer(spent)
+                return
+        elif self._answers_tried(state) >= _ANSWER_TRIES:
+            self._end_without_call(state, asked_for)
+            return
+        self._turn(asked_for is not None)
+
+    # --- what the agent is told ------------------------------------------------------------------
+
+    def _tell(
+        self, role: str, source: str, content: str, *, actor: Actor = SYSTEM, **more: Any
+    ) -> None:
+        """Record a message; the one place where text goes to the agent, and names are hidden."""
+        told = {"run_id": self._id, "role": role, "source": source}
+        self._session.record(
+            AgentTold.model_validate({**told, "content": self._blinding.hide(content), **more}),
+            actor=actor,
+        )
+
+    def _open(self) -> None:
+        """Instructions and overview, as far as they were not told before a kill."""
+        told = len(self._state.messages)
+        opening = prompts.OPENING[self._mode]
+        if self._mode == "scaffolded" and self._budgets.interactions:
+            opening += f" Suggest about {max(3, self._budgets.interactions // 2)}."
+        opening += "\n" + self._budgets.left(self._state)
+        if told < 1:
+            self._tell("system", "opening", prompts.system_prompt(self._mode))
+        if told < 2:
+            self._tell("user", "opening", opening)
+        if self._mode != "adl":
+            return
+        if told < 3:
+            call = ToolCall(id=_OVERVIEW_CALL, name=OVERVIEW_TOOL.name, arguments="{}")
+            self._tell("assistant", "opening", "", tool_calls=(call,))
+        if told < 4:
+            self._tell(
+                "tool",
+                "opening",
+                self._toolbox.overview(),
+                tool_call_id=_OVERVIEW_CALL,
+                tool=OVERVIEW_TOOL.name,
+            )
+
+    def _deliver(self, state: AgentState) -> None:
+        """Tell what a person wrote, and did while they had taken over."""
+        if state.taken_over_at is not None and not _told_of(state, state.taken_over_at):
+            self._tell(
+                "user",
+                "hand_back",
+                self._done_by_person(state.taken_over_at),
+                message_id=f"hand-back-{state.taken_over_at}",
+            )
+        for one in state.unread:
+            self._tell(
+                "user",
+                "human",
+                "A person who audits with you writes: " + one.body.text,
+                message_id=one.body.message_id,
+            )
+
+    def _done_by_person(self, since: int) -> str:
+        """What a person did, in words; what the models said is looked up with a tool."""
+        done = [
+            json.dumps(_in_words(one), ensure_ascii=False)
+            for one in self._session.state.operations.values()
+            if one.started_seq > since and one.actor.kind == "human" and self._may_know(one)
+        ]
+        notes = [
+            event.body.detail
+            for event in self._session.log.events(
+                self._session.id, after_seq=since, kinds=["agent_controlled"]
+            )
+            if event.body.kind == "agent_controlled" and event.body.control == "handed_back"
+        ]
+        lines = ["A person took over and has handed back.", *filter(None, notes)]
+        lines += ["What they did:", *done] if done else ["They ran no operation."]
+        if done:
+            lines.append("Texts can be looked at with show_samples.")
+        return "\n".join(lines)
+
+    def _may_know(self, operation: OperationState) -> bool:
+        """Whether an agent of this mode may know of it: a black box knows of questions alone."""
+        return self._mode == "adl" or (
+            operation.name == ASK.name and not operation.arguments.get("alpha")
+        )
+
+    def _ask_for_answer(self, spent: BudgetName) -> None:
+        self._tell(
+            "user",
+            "budget",
+            f"Your budget is spent ({spent}). Submit your final report now with submit_report: say "
+            "what you know and how sure you are.",
+            budget=spent,
+        )
+
+    # --- the endpoint ----------------------------------------------------------------------------
+
+    def _turn(self, final: bool) -> None:
+        state = self._state
+        tools: Sequence[Tool] = (REPORT_TOOL,) if final else self._toolbox.tools
+        forced = REPORT_TOOL.name if final else self._first_tool(state)
+        specifications = [tool.specification() for tool in tools]
+
+        def render(mode: ToolMode) -> tuple[Sequence[Message], Sequence[Mapping[str, Any]]]:
+            return rendered(state, tools, mode), specifications
+
+        request = Request(
+            model=state.model,
+            render=render,
+            forced=forced,
+            temperature=self._settings.get("temperature"),
+            seed=self._settings.get("seed"),
+        )
+        reply = exchange(
+            self._session,
+            self._endpoint,
+            request,
+            Subject(self._id),
+            actor=self._actor,
+            should_stop=self._should_stop,
+        )
+        last = list(turns(self._state))[-1]
+        if not last.calls:
+            self._nudge(reply)
+
+    def _first_tool(self, state: AgentState) -> str | None:
+        probed = any(one.body.tool == PROBES_TOOL.name for one in state.calls)
+        if self._mode == "scaffolded" and not probed and state.replies < _SUGGEST_TRIES:
+            return PROBES_TOOL.name
+        return None
+
+    def _nudge(self, reply: AgentReplied) -> None:
+        """A reply without a call: say what is missing, once it is known how calls are made here."""
+        silent = _silent_replies(self._state)
+        never_called = not any(turn.calls for turn in turns(self._state) if _is_reply(turn.body))
+        if (
+            self._endpoint.settings.tools == "auto"
+            and self._endpoint.tool_mode == "native"
+            and never_called
+            and silent >= _SILENT_REPLIES
+        ):
+            self._endpoint.use_json_tools()
+        said = prompts.NO_CALL if self._endpoint.tool_mode == "native" else prompts.NO_JSON
+        if reply.truncated:
+            said = prompts.LONG_REPLY + " " + said
+        self._tell("user", "nudge", said)
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def _do(self, state: AgentState, call: ToolCall, asked_for: BudgetName | None) -> None:
+        """Do one call and tell what came of it; whatever goes wrong is a result, too."""
+        try:
+            if asked_for is not None and call.name != REPORT_TOOL.name:
+                raise ToolError("the budget is spent", "Submit your report with submit_report.")
+            tool = self._toolbox.find(call.name)
+            arguments = self._toolbox.parse(tool, arguments_of(call.arguments))
+        except ToolError as exc:
+            self._result(call, described(exc), ok=False)
+            return
+        spends = interactions(arguments)
+        left = self._budgets.interactions_left(state)
+        begun = next((one for one in state.calls if one.body.call_id == call.id), None)
+        if begun is None and left is not None and spends > left:
+            refusal = f"failed: this needs {spends} model interactions, and {left} are left."
+            self._result(call, refusal, ok=False, budget="interactions" if not left else None)
+            return
+        if begun is None and not self._approved(state, call, arguments, spends):
+            return
+        event = self._session.record(
+            AgentCalled(
+                run_id=self._id,
+                call_id=call.id,
+                tool=tool.name,
+                arguments=arguments.model_dump(mode="json"),
+                spends=spends,
+            ),
+            actor=self._actor,
+        )
+        if isinstance(arguments, ReportArguments):
+            self._report(arguments)
+            return
+        doing = Doing(self._actor, begun.seq if begun else event.seq, self._should_stop)
+        try:
+            content, ok = self._toolbox.do(tool, arguments, doing), True
+        except Stopped as exc:
+            if self._should_stop():
+                raise
+            content, ok = f"stopped by a person: {exc.message}", False
+        except Exception as exc:  # noqa: BLE001 - whatever failed, the agent is told and goes on
+            content, ok = described(exc), False
+        self._result(call, content, ok=ok)
+
+    def _approved(
+        self, state: AgentState, call: ToolCall, arguments: BaseModel, spends: int
+    ) -> bool:
+        if state.policy == "never" or (state.policy == "spending" and not spends):
+            return True
+        given = state.answers.get(call.id)
+        if given is None:
+            asked = ApprovalAsked(
+                run_id=self._id,
+                call_id=call.id,
+                tool=call.name,
+                arguments=arguments.model_dump(mode="json"),
+                spends=spends,
+            )
+            if state.asked is None or state.asked.body.call_id != call.id:
+                self._session.record(asked, actor=self._actor)
+            given = self._supervisor.decide(asked, self._should_stop)
+        if not given.approved:
+            why = f": {given.reason}" if given.reason else ""
+            self._result(call, f"refused by a person{why}. Go on without it.", ok=False)
+        return given.approved
+
+    def _result(
+        self, call: ToolCall, content: str, *, ok: bool, budget: BudgetName | None = None
+    ) -> None:
+        self._tell(
+            "tool",
+            "result",
+            content + "\n" + self._budgets.left(self._state),
+            tool_call_id=call.id,
+            tool=call.name[:60],
+            ok=ok,
+            budget=budget,
+        )
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def _report(self, arguments: ReportArguments) -> None:
+        self._session.record(
+            ReportSubmitted(
+                run_id=self._id,
+                summary=arguments.summary,
+                description=arguments.description,
+                confidence=arguments.confidence,
+                evidence=arguments.evidence,
+            ),
+            actor=self._actor,
+        )
+
+    def _answers_tried(self, state: AgentState) -> int:
+        bodies = [one.body for one in state.messages]
+        places = [
+            place
+            for place, body in enumerate(bodies)
+            if isinstance(body, AgentTold) and body.source == "budget"
+        ]
+        return sum(isinstance(body, AgentReplied) for body in bodies[places[-1] :])
+
+    def _end_without_call(self, state: AgentState, spent: BudgetName) -> None:
+        """It never used the tool: what it wrote last is its answer, if it wrote anything."""
+        replies = [one.body for one in state.messages if isinstance(one.body, AgentReplied)]
+        written = next((one.content for one in reversed(replies) if one.content.strip()), "")
+        if written:
+            self._session.record(
+                ReportSubmitted(
+                    run_id=self._id,
+                    summary="",
+                    description=self._blinding.reveal(written[:20_000]),
+                    form="text",
+                ),
+                actor=self._actor,
+            )
+        self._session.record(
+            AgentEnded(
+                run_id=self._id,
+                stopped_by=spent,
+                reason="" if written else "it gave no answer when asked for one",
+            )
+        )
+
+    def _end(self, state: AgentState) -> None:
+        self._session.record(
+            AgentEnded(run_id=self._id, stopped_by=_asked_for_answer(state) or "report")
+        )
+
+
+def _asked_for_answer(state: AgentState) -> BudgetName | None:
+    """The spent budget for which the agent was asked for its answer."""
+    for one in state.messages:
+        if isinstance(one.body, AgentTold) and one.body.source == "budget":
+            return one.body.budget
+    return None
+
+
+def _in_words(operation: OperationState) -> dict[str, Any]:
+    texts = operation.summary.get("texts", [])
+    if isinstance(texts, dict):
+        texts = [text_id for side in texts.values() for text_id in side]
+    given = {name: value for name, value in operation.arguments.items() if value not in (None, "")}
+    said = {"operation": operation.name, "status": operation.status, "arguments": given}
+    return said | ({"text_ids": texts} if texts else {})
+
+
+def _told_of(state: AgentState, seq: int) -> bool:
+    wanted = f"hand-back-{seq}"
+    return any(
+        isinstance(one.body, AgentTold) and one.body.message_id == wanted for one in state.messages
+    )
+
+
+def _silent_replies(state: AgentState) -> int:
+    count = 0
+    for turn in reversed(list(turns(state))):
+        if _is_reply(turn.body):
+            if turn.calls:
+                break
+            count += 1
+    return count
+
+
+def _is_reply(body: AgentTold | AgentReplied) -> bool:
+    return isinstance(body, AgentReplied)

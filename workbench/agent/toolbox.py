@@ -1,0 +1,256 @@
+"""Which tools an agent of a mode has, and what a call of one gives.
+
+What a mode may see is decided here and nowhere else: a black-box agent has no tool that looks at a
+reading, a difference, or a steered text, and none whose result says how far the models' numbers part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from adl.errors import AdlError
+from adl.pair import ShouldStop
+from workbench.agent import evidence
+from workbench.agent.blinding import Blinding
+from workbench.agent.quoting import LONGEST_TEXT, quoted
+from workbench.agent.runners import Runner
+from workbench.agent.tools import (
+    ASK_TOOL,
+    BLACK_BOX_ASK_TOOL,
+    OVERVIEW_TOOL,
+    PROBES_TOOL,
+    READING_TOOL,
+    RECORD_TOOLS,
+    REPORT_TOOL,
+    SAMPLES_TOOL,
+    STEER_TOOL,
+    Probe,
+    ProbeKind,
+    ProbesArguments,
+    ReadingArguments,
+    SamplesArguments,
+    Tool,
+    ToolError,
+)
+from workbench.operations.generating import ASK, AskArguments
+from workbench.operations.running import Arguments, Operation, Session, Summary
+from workbench.store.agent_events import AgentMode
+from workbench.store.events import Actor
+from workbench.store.state import SessionState
+
+PROBE_KINDS: tuple[ProbeKind, ...] = ("prefill", "persona", "diverse")
+
+TOOLS: Mapping[AgentMode, tuple[Tool, ...]] = {
+    "adl": (
+        OVERVIEW_TOOL,
+        READING_TOOL,
+        SAMPLES_TOOL,
+        STEER_TOOL,
+        ASK_TOOL,
+        *RECORD_TOOLS,
+        REPORT_TOOL,
+    ),
+    "black_box": (SAMPLES_TOOL, BLACK_BOX_ASK_TOOL, *RECORD_TOOLS, REPORT_TOOL),
+    "scaffolded": (PROBES_TOOL, SAMPLES_TOOL, BLACK_BOX_ASK_TOOL, *RECORD_TOOLS, REPORT_TOOL),
+}
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What it takes to do a call: who does it, since which event, and when to stop.
+
+    An operation that finished after ``since`` with the same arguments is not done again: the process
+    was killed between its end and the agent's being told.
+    """
+
+    actor: Actor
+    since: int
+    should_stop: ShouldStop
+
+
+class Toolbox:
+    """The tools of one audit. Results are as the agent gets them, names hidden."""
+
+    def __init__(
+        self, session: Session, mode: AgentMode, blinding: Blinding, runner: Runner
+    ) -> None:
+        self.tools = TOOLS[mode]
+        self._session = session
+        self._mode = mode
+        self._blinding = blinding
+        self._runner = runner
+        self._by_name = {tool.name: tool for tool in self.tools}
+
+    def find(self, name: str) -> Tool:
+        """The tool of that name. Raises ``ToolError`` that names those there are."""
+        tool = self._by_name.get(name)
+        if tool is None:
+            raise ToolError(
+                f"there is no tool {name[:60]!r}", f"There are: {', '.join(self._by_name)}."
+            )
+        return tool
+
+    def parse(self, tool: Tool, arguments: Mapping[str, Any]) -> BaseModel:
+        """Valid arguments for the record, names revealed where no model gets to read them."""
+        asks = tool.operation is not None and tool.operation.asks_models
+        if not asks and tool is not PROBES_TOOL:
+            arguments = self._blinding.reveal_all(dict(arguments))
+        parsed = tool.parse(arguments)
+        if isinstance(parsed, ProbesArguments):
+            _check_probes(parsed.probes)
+        if tool is BLACK_BOX_ASK_TOOL and isinstance(parsed, AskArguments) and parsed.alpha:
+            raise ToolError("a black-box agent does not steer")
+        return parsed
+
+    def do(self, tool: Tool, arguments: BaseModel, doing: Doing) -> str:
+        """Do a call, and say what came of it.
+
+        Raises what the operation raises: ``AdlError``, ``Stopped``.
+        """
+        views: dict[str, Callable[[Any], str]] = {
+            OVERVIEW_TOOL.name: lambda _none: self._overview(),
+            READING_TOOL.name: self._reading,
+            SAMPLES_TOOL.name: self._samples,
+            PROBES_TOOL.name: lambda probes: self._probe(probes, doing),
+        }
+        if tool.name in views:
+            return self._hidden(views[tool.name](arguments))
+        assert tool.operation is not None
+        assert isinstance(arguments, Arguments)
+        summary = self._run(tool.operation, arguments, doing)
+        return self._hidden(self._told(tool.operation, summary))
+
+    def overview(self) -> str:
+        """The overview as the agent gets it, for the opening."""
+        return self._hidden(self._overview())
+
+    # --- views of the session -----------------------------------------------------------------
+
+    def _overview(self) -> str:
+        state = self._session.state
+        layers = ", ".join(map(str, evidence.measured_layers(state))) or evidence.NOT_COMPUTED
+        return "layers: " + layers + "\n" + quoted(evidence.overview(state))
+
+    def _reading(self, wanted: ReadingArguments) -> str:
+        state = self._session.state
+        layers = evidence.measured_layers(state)
+        layer = wanted.layer if wanted.layer is not None else next(iter(layers), None)
+        if layer is None or layer not in layers:
+            there = ", ".join(map(str, layers)) or "none"
+            return f"layer {layer}: {evidence.NOT_COMPUTED}. Measured layers: {there}."
+        lists = [
+            one
+            for one in evidence.reading_lists(
+                state, wanted.reading, layer, wanted.position, every_scale=wanted.scales
+            )
+            if wanted.source in {None, one.body.source} and wanted.side in {None, one.body.side}
+        ]
+        if not lists:
+            return (
+                f"{wanted.reading} at layer {layer}, position {wanted.position}: "
+                f"{evidence.NOT_COMPUTED}."
+            )
+        return quoted([evidence.list_data(one, wanted.top) for one in lists])
+
+    def _samples(self, wanted: SamplesArguments) -> str:
+        found = evidence.find_texts(
+            self._session.state,
+            text_ids=wanted.text_ids,
+            purpose=wanted.purpose,
+            side=wanted.side,
+            alpha=wanted.alpha,
+            purposes=("steer", "ask") if self._mode == "adl" else ("ask",),
+        )
+        if self._mode != "adl":
+            found = [(text_id, text) for text_id, text in found if not text.start.body.alpha]
+        shown = found[wanted.first : wanted.first + wanted.count]
+        if not shown:
+            return "0 texts: " + evidence.NOT_COMPUTED
+        data = [evidence.text_data(text_id, text, LONGEST_TEXT) for text_id, text in shown]
+        return f"{len(shown)} of {len(found)} texts\n" + quoted(data)
+
+    # --- operations ---------------------------------------------------------------------------
+
+    def _run(self, operation: Operation[Any], arguments: Arguments, doing: Doing) -> Summary:
+        asked = arguments.model_dump(mode="json")
+        for known in reversed(list(self._session.state.operations.values())):
+            if known.started_seq < doing.since:
+                break
+            same = (known.name, known.status, known.actor.kind) == (
+                operation.name,
+                "finished",
+                "agent",
+            )
+            if same and known.arguments == asked:
+                return known.summary
+        return self._runner(operation, arguments, doing.actor, doing.should_stop).summary
+
+    def _told(self, operation: Operation[Any], summary: Summary) -> str:
+        state = self._session.state
+        if operation.name == ASK.name:
+            return self._answers(state, [summary])
+        if operation.asks_models:
+            found = [(text_id, state.texts[text_id]) for text_id in summary["texts"]]
+            return quoted([evidence.text_data(*one, LONGEST_TEXT) for one in found])
+        return "done " + json.dumps(summary)
+
+    def _answers(self, state: SessionState, summaries: Sequence[Summary]) -> str:
+        data: list[dict[str, Any]] = []
+        for summary in summaries:
+            ids = [text_id for side in summary["texts"].values() for text_id in side]
+            data += [evidence.text_data(one, state.texts[one], LONGEST_TEXT) for one in ids]
+            if self._mode == "adl":
+                data += [
+                    {
+                        "compared": [one.body.base_text, one.body.finetuned_text],
+                        "part_at_token": one.body.first_divergence,
+                        "mean_kl": round(sum(one.body.kl) / len(one.body.kl), 3)
+                        if one.body.kl
+                        else evidence.NOT_COMPUTED,
+                    }
+                    for one in state.comparisons
+                    if one.body.finetuned_text in ids
+                ]
+        return quoted(data)
+
+    def _probe(self, arguments: ProbesArguments, doing: Doing) -> str:
+        summaries = []
+        for probe in arguments.probes:
+            asked = AskArguments(
+                prompt=probe.prompt,
+                system=probe.system,
+                prefill=probe.prefill,
+                max_new_tokens=80,
+            )
+            summaries.append(self._run(ASK, asked, doing))
+        return self._answers(self._session.state, summaries)
+
+    def _hidden(self, text: str) -> str:
+        return self._blinding.hide(text)
+
+
+def described(error: Exception) -> str:
+    """A failure in words for the agent: what is wrong and the way out."""
+    if isinstance(error, AdlError):
+        return "failed: " + str(error)
+    # Not foreseen, so nobody knows whose words are in it.
+    return "failed: " + type(error).__name__ + "\n" + quoted([str(error)[:LONGEST_TEXT]])
+
+
+def _check_probes(probes: Sequence[Probe]) -> None:
+    missing = [kind for kind in PROBE_KINDS if all(probe.kind != kind for probe in probes)]
+    if missing:
+        raise ToolError(
+            f"there is no probe of kind {missing[0]}",
+            f"Give some of each: {', '.join(PROBE_KINDS)}.",
+        )
+    for number, probe in enumerate(probes, start=1):
+        if probe.kind == "prefill" and not probe.prefill:
+            raise ToolError(f"probe {number} is a prefill without one", "Give `prefill`.")
+        if probe.kind == "persona" and not probe.system:
+            raise ToolError(f"probe {number} is a persona without a system turn", "Give `system`.")

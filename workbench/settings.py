@@ -1,0 +1,157 @@
+"""What a person sets once: the endpoint, its key, and which models play the agent and the judge.
+
+Looked for in this order: what is given (a flag), the environment, ``config.toml`` of
+``workbench.locations``. The names in the file are the fields' own; in the environment they are
+``OPENAI_API_KEY``, ``OPENAI_BASE_URL``, and ``ADL_WORKBENCH_`` with the field's name for the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, Field, FiniteFloat, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from adl.errors import AdlError
+from workbench.locations import find_locations
+
+DEFAULT_ENDPOINT = "https://api.openai.com/v1"
+
+
+class SettingsError(AdlError):
+    """A setting is missing or cannot be used."""
+
+
+class Price(BaseModel):
+    """What a model costs, in US dollars per million tokens."""
+
+    prompt: FiniteFloat = Field(ge=0)
+    completion: FiniteFloat = Field(ge=0)
+
+
+class Settings(BaseSettings):
+    """The endpoint and the models behind it. The key is never shown: not in ``repr``, not in errors."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ADL_WORKBENCH_",
+        populate_by_name=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
+    base_url: str = Field(DEFAULT_ENDPOINT, validation_alias="OPENAI_BASE_URL", repr=False)
+    agent_model: str | None = Field(None, description="Model that plays the agent.")
+    judge_model: str | None = Field(None, description="Model that grades; the agent's if not set.")
+    timeout: float = Field(120.0, gt=0, description="Longest silence of the endpoint, in seconds.")
+    attempts: int = Field(6, ge=1, description="How often a request is tried before giving up.")
+    backoff: float = Field(1.0, ge=0, description="First wait between attempts, in seconds.")
+    longest_wait: float = Field(
+        300.0, gt=0, description="Longest wait an endpoint may ask for, in seconds."
+    )
+    stream: bool = Field(True, description="Take replies as they come.")
+    tools: Literal["auto", "native", "json"] = Field(
+        "auto", description="Native tool calls, or JSON in the reply; auto tries native first."
+    )
+    prices: dict[str, Price] = Field(
+        default_factory=dict, description="Prices by model, to compute costs with."
+    )
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _default_for_empty(cls, value: Any) -> Any:
+        return value or DEFAULT_ENDPOINT
+
+    @field_validator("api_key", "agent_model", "judge_model", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return value or None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Given, then environment, then file; no .env of whatever folder one happens to be in."""
+        return (
+            init_settings,
+            EnvSettingsSource(settings_cls),
+            InitSettingsSource(settings_cls, _config_file(find_locations().config_file)),
+        )
+
+    @property
+    def address(self) -> str:
+        """The endpoint as it may be shown and recorded: without user, password and query."""
+        parts = urlsplit(self.base_url)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every text that must never be recorded or shown."""
+        parts = urlsplit(self.base_url)
+        key = self.api_key.get_secret_value() if self.api_key else None
+        return tuple(one for one in (key, parts.password) if one)
+
+    def require_model(self, role: Literal["agent", "judge"]) -> str:
+        """The model of a role. Raises ``SettingsError`` if none is set."""
+        model = self.agent_model if role == "agent" else self.judge_model or self.agent_model
+        if model is None:
+            variable = f"ADL_WORKBENCH_{role.upper()}_MODEL"
+            raise SettingsError(
+                f"no model is set for the {role}",
+                f"Give --model, set {variable}, or write {role}_model into "
+                f"{find_locations().config_file}.",
+            )
+        return model
+
+    def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What a reply cost in US dollars; None where the model's price is not set."""
+        price = self.prices.get(model)
+        if price is None:
+            return None
+        cost = (prompt_tokens * price.prompt + completion_tokens * price.completion) / 1e6
+        return cost if math.isfinite(cost) else None
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings, with what is ``given`` (and not None) before all else.
+
+    Raises ``SettingsError`` that names the setting, and never its value.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"the setting {name} cannot be used: {first['msg']}",
+            f"Correct it in the environment or in {find_locations().config_file}.",
+        ) from None
+
+
+def _config_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as exc:
+        raise SettingsError(
+            f"{path} cannot be read: {exc.strerror or exc}", "Check its permissions."
+        ) from exc
+    except ValueError:
+        # Not from the parser's error: it may quote the line that holds the key.
+        raise SettingsError(f"{path} is not TOML", "Correct the file.") from None
