@@ -206,7 +206,7 @@ Copies and files have visible marks in place of control characters. The session 
             Content.assemble(
                 (what, "bold $accent"),
                 "  ",
-                text.line(self._settings.in_short(raw=raw), "$text-muted"),
+                text.line(self._settings.in_short(raw=raw), "$foreground-muted"),
             )
         )
 
@@ -473,15 +473,17 @@ Copies and files have visible marks in place of control characters. The session 
         sample = f", sample {chosen.sample + 1}" if turn.n_samples > 1 else ""
         steered = f", alpha {answer.start.body.alpha:g}" if answer.start.body.alpha else ""
         probe = shorten(" ".join(turn.probe.split()), 60)
-        self.submit(
-            MARK,
-            MarkArguments(
+        try:
+            arguments = MarkArguments(
                 seq=answer.start.seq,
                 text_id=text_id,
                 excerpt=answer.text,
                 label=f"{chosen.side}'s answer{sample}{steered}: {probe}",
-            ),
-        )
+            )
+        except ValidationError as error:
+            self._say(f"{said} cannot be marked: {in_words(error)}", problem=True)
+            return
+        self.submit(MARK, arguments)
         self._say(f"{said} is marked as evidence.")
 
     def action_copy(self) -> None:

@@ -64,10 +64,11 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("home", "to(0)", "First", show=False, tooltip="The first turn"),
         Binding("end,G", "to(-1)", "Last", show=False, tooltip="The newest turn"),
     ]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"flow--cursor"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"flow--cursor", "flow--rule"}
     DEFAULT_CSS = """
     Flow { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; overflow-x: hidden; }
-    Flow > .flow--cursor { color: $text-muted; }
+    Flow > .flow--cursor { color: $foreground-muted; }
+    Flow > .flow--rule { color: $panel-lighten-3; }
     Flow:focus > .flow--cursor { color: $accent; text-style: bold; }
     """
 
@@ -243,9 +244,7 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         left = self._wrapped(block.left, widths[0])
         right = self._wrapped(block.right, widths[1])
         lines = max(len(left), len(right))
-        rule = Strip(
-            [Segment(_BETWEEN, self.get_component_rich_style("flow--cursor", partial=True))]
-        )
+        rule = Strip([Segment(_BETWEEN, self.get_component_rich_style("flow--rule", partial=True))])
         return [
             Strip.join([_line(left, index, widths[0]), rule, _line(right, index, widths[1])])
             for index in range(lines)

@@ -76,7 +76,7 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel"),
-        Binding("enter", "take", "Take", show=False),
+        Binding("enter", "take", "Take", priority=True),
         Binding("down", "app.focus_next", "Next field", show=False),
         Binding("up", "app.focus_previous", "Field before", show=False),
     ]
@@ -85,8 +85,8 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
         border: round $accent; border-title-color: $accent; background: $surface; padding: 0 2;
         scrollbar-size-vertical: 1; }
     ChatForm Horizontal { height: auto; }
-    ChatForm Label { width: 14; color: $text-muted; }
-    ChatForm .hint { width: 1fr; padding-left: 2; color: $text-muted; text-wrap: nowrap;
+    ChatForm Label { width: 14; color: $foreground-muted; }
+    ChatForm .hint { width: 1fr; padding-left: 2; color: $foreground-muted; text-wrap: nowrap;
         text-overflow: ellipsis; }
     ChatForm Input { width: 14; background: $panel; }
     ChatForm Input:focus { background: $panel-lighten-2; }
@@ -94,7 +94,7 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
     ChatForm Checkbox { background: transparent; }
     ChatForm Checkbox:focus { border: none; }
     ChatForm #problem { color: $text-error; text-style: bold; }
-    ChatForm #keys { color: $text-muted; margin-top: 1; }
+    ChatForm #keys { color: $foreground-muted; margin-top: 1; }
     """
 
     def __init__(self, settings: ProbeSettings, *, measured: str, begin: str) -> None:
@@ -147,14 +147,6 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
         """Begin where it was asked to."""
         self.query_one("#problem").display = False
         self.query_one(f"#{self._begin}").focus()
-
-    def on_probe_field_sent(self) -> None:
-        """Enter in a field of several lines takes the form as well."""
-        self.action_take()
-
-    def on_input_submitted(self) -> None:
-        """Enter in a field of one line takes the form."""
-        self.action_take()
 
     def action_take(self) -> None:
         """Take the settings, or say what is wrong with them."""

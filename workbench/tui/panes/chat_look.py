@@ -27,7 +27,7 @@ FULL_KL = 1.0
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PART = "▸"
-_MUTED = "$text-muted"
+_MUTED = "$foreground-muted"
 _ENDINGS = {"end_of_text": "ended", "length": "at the limit", "stopped": "stopped"}
 
 
@@ -213,7 +213,7 @@ def _answer(answer: TextState, part: int | None) -> Content:
     """An answer with its prefill; what both have in common is muted, the rest begins at a mark."""
     said = answer.text
     prefill = answer.start.body.prefill
-    begun = [_cut(prefill, MOST_OF_PROBE, "italic $text-muted")] if prefill else []
+    begun = [_cut(prefill, MOST_OF_PROBE, "italic $foreground-muted")] if prefill else []
     if not said and answer.status != "growing":
         return Content.assemble(*begun, ("(empty)", f"{_MUTED} italic"))
     if part is None or part > MOST_SHOWN:

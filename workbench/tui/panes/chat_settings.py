@@ -130,6 +130,6 @@ def in_words(error: ValidationError) -> str:
         where = " ".join(str(part).replace("_", " ") for part in one["loc"])
         message = one["msg"].removeprefix("Value error, ")
         shown = one["input"]
-        typed = f" (it is {shown!r})" if isinstance(shown, (str, int, float)) else ""
+        typed = f" (it is {str(shown)[:60]!r})" if isinstance(shown, str | int | float) else ""
         said.append(f"{where}: {message}{typed}" if where else message)
     return "; ".join(said)

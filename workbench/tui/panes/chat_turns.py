@@ -277,10 +277,20 @@ class Turns(Sequence[Turn]):
                     if compared is not None and compared.seq == seq:
                         return AnswerRef(turn.id, "finetuned", sample)
             case "text_started" | "text_finished":
+                began = self._began[before]
+                # Of answers that read the same, the one that is meant is told by their order.
+                same = sum(
+                    one.kind == entry.kind and one.description == entry.description
+                    for one in self._state.timeline[began : seq - 1]
+                )
                 for side in turn.sides:
                     for sample, text in enumerate(turn.answers.get(side, ())):
-                        if text.start.seq == seq or _finish(text) == entry.description:
+                        if text.start.seq == seq:
                             return AnswerRef(turn.id, side, sample)
+                        if _finish(text) == entry.description and entry.kind == "text_finished":
+                            if same == 0:
+                                return AnswerRef(turn.id, side, sample)
+                            same -= 1
                 return first
         return None
 
