@@ -58,8 +58,8 @@ class Table:
 
     @property
     def rows(self) -> int:
-        """As many as the longest list has."""
-        return max((len(column.tokens) for column in self.columns), default=0)
+        """As many as the longest list has, and one to say that none has any."""
+        return max((1, *(len(column.tokens) for column in self.columns)))
 
     def token(self, row: int, column: int) -> ReadToken | None:
         """The token in a cell, if one is there."""

@@ -14,8 +14,8 @@ from workbench.tui.panes.reading_index import Index, Measured
 Over = Literal["positions", "layers"]
 ReadArray = Callable[[ArrayRef], np.ndarray]
 
-#: A difference this many times its null is beyond doubt; below the second it is not told from it.
-CLEAR, UNCLEAR = 3.0, 1.5
+#: A mean this many standard errors from nothing, whose halves agree this well, is well measured.
+ERRORS, AGREEMENT = 3.0, 0.8
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,24 @@ class Norms:
     difference: tuple[float, ...]
     null: tuple[float, ...]
     error: tuple[float, ...]
-    ratio: float
-    size: float
     n_texts: int
+    size: float
+    nulls: float
+    errors: float
+    half_cosine: float
 
     def sentence(self) -> str:
-        """What it means, for the layer the readings are of."""
-        if not np.isfinite(self.ratio):
-            against = "there is no null of chance to compare it with"
-        elif self.ratio >= CLEAR:
-            against = f"{self.ratio:.1f} times its null: finetuning moved it, not chance"
-        elif self.ratio >= UNCLEAR:
-            against = f"{self.ratio:.1f} times its null: little more than chance, use more texts"
+        """What it means, for the layer the readings are of; position 0 is left out."""
+        if self.errors < ERRORS or self.half_cosine < AGREEMENT:
+            verdict = "poorly measured, use more texts"
+        elif self.nulls < 1:
+            verdict = "well measured, yet smaller than what the choice of texts does"
         else:
-            against = f"{self.ratio:.1f} times its null: not told from chance, use more texts"
+            verdict = "well measured"
         return (
-            f"Layer {self.layer}, {self.n_texts} texts: the difference is {self.size:.2g} % of the "
-            f"residual norm (position 0 left out), {against}."
+            f"Layer {self.layer}: the difference is {self.size:.2g} % of the residual norm, "
+            f"{self.nulls:.1f} x its null, {self.errors:.1f} x its standard error; cosine between "
+            f"halves of the {self.n_texts} texts {self.half_cosine:.2f}: {verdict}."
         )
 
 
@@ -55,7 +56,8 @@ def norms_over(index: Index, layer: int, over: Over, read_array: ReadArray) -> N
         return None
     here = _of_layer(measured, layer, read_array)
     pooled = _pooled(measured)
-    size, null_size, _ = (float(values[pooled].mean()) for values in here)
+    size, null, error = (float(values[pooled].mean()) for values in here)
+    halves = read_array(measured.body.arrays["half_cosine"])[measured.body.layers.index(layer)]
     if over == "positions":
         labels: Sequence[str] = measured.body.positions
         drawn = here
@@ -77,9 +79,11 @@ def norms_over(index: Index, layer: int, over: Over, read_array: ReadArray) -> N
         difference=tuple(map(float, drawn[0])),
         null=tuple(map(float, drawn[1])),
         error=tuple(map(float, drawn[2])),
-        ratio=size / null_size if null_size > 0 else float("nan"),
-        size=size,
         n_texts=measured.body.n_texts,
+        size=size,
+        nulls=size / null if null > 0 else float("inf"),
+        errors=size / error if error > 0 else float("inf"),
+        half_cosine=float(halves[pooled].mean()),
     )
 
 

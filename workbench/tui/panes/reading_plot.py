@@ -12,6 +12,7 @@ from workbench.display import clean_line, shorten
 from workbench.tui.panes.reading_norms import Norms
 
 _LABEL = 8
+_LEGEND = "\u25cf difference   x split-half null   - standard error"
 
 
 class NormPlot(Vertical, can_focus=True):
@@ -19,7 +20,7 @@ class NormPlot(Vertical, can_focus=True):
 
     DEFAULT_CSS = """
     NormPlot { height: 1fr; }
-    NormPlot > Static { height: auto; max-height: 4; }
+    NormPlot > Static { height: auto; max-height: 5; }
     """
 
     def compose(self) -> ComposeResult:
@@ -39,13 +40,17 @@ class NormPlot(Vertical, can_focus=True):
             return
         places = [float(place) for place in range(len(norms.labels))]
         named = [shorten(clean_line(label), _LABEL) for label in norms.labels]
-        plt.plot(places, list(norms.difference), marker="\u25cf", label="difference")
-        plt.scatter(places, list(norms.null), marker="x", label="split-half null")
-        plt.scatter(places, list(norms.error), marker="-", label="standard error")
+        # Without labels: a legend would be drawn over the points.
+        plt.plot(places, list(norms.difference), marker="\u00b7")
+        plt.scatter(places, list(norms.difference), marker="\u25cf")
+        plt.scatter(places, list(norms.error), marker="-")
+        plt.scatter(places, list(norms.null), marker="x")
         plt.xticks(places, named)
         highest = max((*norms.difference, *norms.null, *norms.error), default=0.0)
         plt.ylim(0, highest * 1.15 or 1.0)
         where = f"layer {norms.layer}, by position" if norms.over == "positions" else "by layer"
         plt.title(f"norm, % of the residual norm, {where}")
         plot.refresh()
-        self.query_one(Static).update(Content(norms.sentence()))
+        self.query_one(Static).update(
+            Content.assemble((f"{_LEGEND}\n", "$foreground-muted"), norms.sentence())
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from textual.content import Content
 
@@ -13,12 +13,13 @@ from workbench.display import clean_line, shorten
 from workbench.store.events import ReadToken
 from workbench.tui import text
 from workbench.tui.panes.reading_columns import FUSED, Column, Table, shared_with
-from workbench.tui.panes.reading_index import CHOSEN, TOP, Group, Index
+from workbench.tui.panes.reading_index import CHOSEN, NULLS, TOP, Group, Index
 
 NOT_COMPUTED = "not computed"
 
-#: Where the strip of readings has room for these names.
-_ROOMY = 67
+#: From so many cells on there is room for whole names.
+ROOMY = 70
+WIDE = 90
 _NAMES = {
     "consensus": ("consensus", "consensus"),
     "output_difference": ("output", "output"),
@@ -27,6 +28,15 @@ _NAMES = {
     "patchscope_contrast": ("contrast", "contrast"),
     "patchscope": ("patchscope", "patch"),
     "logit_lens": ("logit", "logit"),
+}
+_MEANS = {
+    "consensus": "ranks of output, shift and amplified, fused",
+    "output_difference": "what finetuned predicts more than base",
+    "shift_lens": "what is predicted more with the vector added",
+    "amplified_difference": "output and shift at once",
+    "patchscope_contrast": "patched into finetuned, against base",
+    "patchscope": "patched into identity prompts",
+    "logit_lens": "the vector unembedded",
 }
 _STATISTICS = {"kl": "KL {:.3g} nats", "agreement": "prompts agree {:.2f}"}
 #: Of a token no more than this is looked at; a vocabulary is not to be trusted with its lengths.
@@ -66,29 +76,40 @@ def short(token: str, *, unfiltered: bool = False) -> str:
     return shown if unfiltered else shown.removeprefix("\u00b7")
 
 
+def offered(taken: Iterable[str]) -> tuple[str, ...]:
+    """The readings one can go to: all that there are, and what a session has beside them."""
+    return tuple(dict.fromkeys((*READINGS, *taken)))
+
+
+def _name(reading: str, *, roomy: bool) -> str:
+    if reading in _NAMES:
+        return _NAMES[reading][0 if roomy else 1]
+    return shorten(plain(reading), 12)
+
+
 # --- above the table ------------------------------------------------------------------------
 
 
 def strip(index: Index, group: Group | None, width: int) -> Content:
     """All readings, the one that is shown in brackets, those that were not taken dimmed."""
     taken = index.readings(None if group is None else group.layer)
-    roomy = width >= _ROOMY
-    parts: list[Content | tuple[str, str] | str] = []
-    for place, name in enumerate(READINGS):
-        label = _NAMES[name][0 if roomy else 1]
-        current = group is not None and name == group.reading
-        after = group is not None and place > 0 and READINGS[place - 1] == group.reading
-        if current:
+    roomy = width >= ROOMY
+    parts: list[tuple[str, str] | str] = [("t ", "bold $accent")]
+    current = None if group is None else group.reading
+    apart = False
+    for name in offered(taken):
+        label = _name(name, roomy=roomy)
+        if name == current:
             parts += [("[", "$accent"), (label, "bold $accent"), ("]", "$accent")]
         else:
-            parts.append("" if after else " ")
-            parts.append((label, "" if name in taken else "dim"))
+            parts += [" " if apart else "", (label, "" if name in taken else "dim")]
+        apart = name != current
     return Content.assemble(*parts)
 
 
 def site(table: Table | None, group: Group, width: int) -> Content:
     """Side, source, layer and scale, each behind the key that changes it."""
-    roomy = width >= _ROOMY
+    roomy = width >= ROOMY
     parts: list[tuple[str, str] | str] = []
     if table is not None and group.side:
         parts += [("s ", "bold $accent"), f"{'on ' if roomy else ''}{plain(group.side)}  "]
@@ -123,34 +144,39 @@ def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
         if first.taken.actor.kind == "agent":
             parts.append(f"read by {clean_line(first.taken.actor.name) or 'the agent'}")
     parts.append("all tokens" if unfiltered else "whole words")
-    return Content.styled(" \u00b7 ".join(parts), "$text-muted")
+    parts.append(_MEANS.get(table.group.reading, ""))
+    return Content.styled(" \u00b7 ".join(filter(None, parts)), "$foreground-muted")
 
 
-def null_lines(table: Table, *, unfiltered: bool) -> Content:
+def null_lines(table: Table, width: int, *, unfiltered: bool) -> Content:
     """Of each null the top tokens, and how many the list shares with them."""
     first = table.columns[0] if table.columns else None
     if not table.nulls:
         return Content.styled(f"null {NOT_COMPUTED}: r reads it again with nulls", "$text-warning")
-    lines = []
-    for null in table.nulls:
-        said = f"{plain(null.source)} null".ljust(16)
-        facts = []
-        if first is not None and first.tokens:
-            facts.append(f"{shared_with(first, null)} of {min(TOP, len(first.tokens))} shared")
-            if table.group.reading != FUSED and null.tokens:
-                facts.append(f"top {number(null.tokens[0].score)}")
-        if first is not None and null.scale != first.scale:
-            facts.append(f"at {scale_name(null.scale, table.group.reading)}")
-        words = " ".join(short(one.text, unfiltered=unfiltered) for one in null.tokens[:TOP])
-        lines.append(
-            Content.assemble(
-                (said, "$text-muted"),
-                ", ".join(facts),
-                ": " if facts else "",
-                (words or NOT_COMPUTED, "$text-muted"),
+    return Content("\n").join(
+        _null_line(table, null, first, width, unfiltered=unfiltered) for null in table.nulls
+    )
+
+
+def _null_line(
+    table: Table, null: Column, first: Column | None, width: int, *, unfiltered: bool
+) -> Content:
+    reading, facts = table.group.reading, []
+    if first is not None and first.tokens and first.source not in NULLS:
+        facts.append(f"{shared_with(first, null)}/{min(TOP, len(first.tokens))} shared")
+        if reading != FUSED and null.tokens and width >= ROOMY:
+            facts.append(
+                f"top score {number(null.tokens[0].score)} against {number(first.tokens[0].score)}"
             )
-        )
-    return Content("\n").join(lines)
+    if first is not None and null.scale != first.scale:
+        facts.append(f"at {scale_name(null.scale, reading)}")
+    words = " ".join(short(one.text, unfiltered=unfiltered) for one in null.tokens[:TOP])
+    return Content.assemble(
+        (f"null {plain(null.source):<10} ", "$foreground-muted"),
+        ", ".join(facts),
+        ": " if facts else "",
+        (words or NOT_COMPUTED, "$foreground-muted"),
+    )
 
 
 # --- below it -------------------------------------------------------------------------------
@@ -168,33 +194,31 @@ def about(
     unfiltered: bool,
 ) -> Content:
     """Everything about the token under the cursor, in three lines."""
-    head: list[tuple[str, str] | str] = [(exact(token.text, max(12, width // 3)), "bold")]
+    head: list[tuple[str, str] | str] = [
+        (exact(token.text, max(12, width // 3, width - 64)), "bold")
+    ]
     head.append(f"  rank {row + 1}  id {token.id}  score {number(token.score)}")
     head.append(f"  p {number(token.probability, '.2g')}")
     if marks:
         head.append((f"  \u25cf {' '.join(map(clean_line, marks))}", "bold $text-success"))
+    ranks = index.agreement(table.group.layer, column.position, token.text, unfiltered=unfiltered)
     return Content("\n").join(
         [
             Content.assemble(*head),
-            _agreement(
-                index.agreement(
-                    table.group.layer, column.position, token.text, unfiltered=unfiltered
-                )
-            ),
+            _agreement(ranks, width),
             _in_nulls(index, table, token, unfiltered=unfiltered),
         ]
     )
 
 
-def _agreement(ranks: Mapping[str, int | None]) -> Content:
+def _agreement(ranks: Mapping[str, int | None], width: int) -> Content:
     top = sum(rank is not None and rank <= TOP for rank in ranks.values())
-    each = ", ".join(
-        f"{_NAMES[name][1] if name in _NAMES else plain(name)} {rank or '-'}"
-        for name, rank in ranks.items()
+    wide = width >= WIDE
+    each = ("  " if wide else " ").join(
+        f"{_name(name, roomy=wide)} {rank}" for name, rank in ranks.items() if rank is not None
     )
-    return Content.assemble(
-        (f"in {top} of {len(ranks)} readings", "bold"), (f": {each}", "$text-muted")
-    )
+    said = f"in the top of {top} of {len(ranks)} readings" if wide else f"in {top} of {len(ranks)}"
+    return Content.assemble((said, "bold"), (f": {each}" if each else "", "$foreground-muted"))
 
 
 def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool) -> Content:
@@ -208,7 +232,7 @@ def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool)
     near = any(rank is not None and rank <= TOP for rank in ranks.values())
     said = ", ".join(f"{plain(source)} {rank or '-'}" for source, rank in ranks.items())
     return Content.assemble(
-        ("rank in the nulls: ", "$text-muted"), (said, "bold $text-warning" if near else "")
+        ("in the nulls: ", "$foreground-muted"), (said, "bold $text-warning" if near else "")
     )
 
 

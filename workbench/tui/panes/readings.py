@@ -21,7 +21,6 @@ from workbench.operations.hypothesising import (
     MARK,
     UNMARK,
     LinkArguments,
-    MarkArguments,
     UnmarkArguments,
 )
 from workbench.operations.jobs import Job
@@ -32,22 +31,19 @@ from workbench.store.events import ReadToken
 from workbench.store.state import SessionState
 from workbench.tui import text
 from workbench.tui.panes import reading_text, reading_words
+from workbench.tui.panes.reading_cells import Cells
 from workbench.tui.panes.reading_columns import Column, Table, scale_after, step, table_of
 from workbench.tui.panes.reading_form import ReadForm, ReadWish
-from workbench.tui.panes.reading_index import CHOSEN, TOP, Choice, Group, Index
+from workbench.tui.panes.reading_index import CHOSEN, Choice, Group, Index
+from workbench.tui.panes.reading_marks import Marks, mark_arguments
 from workbench.tui.panes.reading_norms import Over, norms_over
 from workbench.tui.panes.reading_plot import NormPlot
 from workbench.tui.screens.ask_line import AskLine
-from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.token_table import TokenTable
 
 A = TypeVar("A", bound=Arguments)
 
-#: Shares of the highest score above which a token stands out, and below which it steps back.
-STRONG, WEAK = 0.66, 0.2
-
-_MARKED, _IN_NULL, _BOTH = "\u25cf", "\u25cb", "\u25c9"
 _PLOTS: tuple[Over | None, ...] = (None, "positions", "layers")
 
 
@@ -84,7 +80,8 @@ difference no larger than its null is chance.
     DEFAULT_CSS = """
     ReadingsPane > .line { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     ReadingsPane #nulls { height: auto; max-height: 2; text-wrap: nowrap; text-overflow: ellipsis; }
-    ReadingsPane #token { height: 3; text-wrap: nowrap; text-overflow: ellipsis; }
+    ReadingsPane #token { height: 3; }
+    ReadingsPane.-slim #token { height: 4; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "reading(1)", "Reading", tooltip="Next reading"),
@@ -124,8 +121,8 @@ difference no larger than its null is chance.
         self._index = Index()
         self._group: Group | None = None
         self._table: Table | None = None
-        self._in_nulls: frozenset[str] = frozenset()
-        self._marks: dict[tuple[int, int | str], list[str]] = {}
+        self._cells: Cells | None = None
+        self._marks = Marks(self.state)
         self._plot: Over | None = None
         self._job: Job | None = None
         self._problem = ""
@@ -146,15 +143,13 @@ difference no larger than its null is chance.
 
     def show(self, state: SessionState, before: SessionState) -> None:
         """Take in new lists, differences and marks; anything else leaves the pane as it is."""
-        if state.evidence is not before.evidence:
-            self._marks = _marks(state)
+        marked = state.evidence is not before.evidence or state.hypotheses is not before.hypotheses
+        if marked:
+            self._marks = Marks(state)
         if state.readings is not before.readings or state.differences is not before.differences:
             self._index = Index(state.readings, state.differences)
             self._redraw()
-        elif state.evidence is not before.evidence or state.hypotheses is not before.hypotheses:
-            self.query_one(TokenTable).refresh()
-            self._show_token()
-        elif state.pair is not before.pair:
+        elif marked or state.pair is not before.pair:
             self._redraw()
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
@@ -174,6 +169,7 @@ difference no larger than its null is chance.
 
     def on_resize(self) -> None:
         """Words fit the width."""
+        self.set_class(self.content_size.width < reading_words.ROOMY, "-slim")
         self._redraw()
 
     def _redraw(self) -> None:
@@ -183,9 +179,8 @@ difference no larger than its null is chance.
             self._choice = replace(self._choice, layer=group.layer, reading=group.reading)
         table = table_of(self._index, group, self._choice) if group and group.side else None
         self._table = table
-        self._in_nulls = frozenset(
-            token.text for null in (table.nulls if table else ()) for token in null.tokens[:TOP]
-        )
+        unfiltered = self._choice.unfiltered
+        self._cells = Cells.of(table, self._marks, unfiltered=unfiltered) if table else None
         width = self.content_size.width
         self.query_one("#strip", Static).update(reading_words.strip(self._index, group, width))
         self.query_one("#site", Static).update(
@@ -195,7 +190,7 @@ difference no larger than its null is chance.
         nulls = self.query_one("#nulls", Static)
         nulls.display = table is not None
         if table is not None:
-            nulls.update(reading_words.null_lines(table, unfiltered=self._choice.unfiltered))
+            nulls.update(reading_words.null_lines(table, width, unfiltered=unfiltered))
         self.query_one(TokenTable).set_table(
             table.rows if table else 0, len(table.columns) if table else 0, self._instead()
         )
@@ -231,52 +226,11 @@ difference no larger than its null is chance.
         )
 
     def _cell(self, row: int, at: int, width: int) -> Text:
-        table = self._table
-        if table is None or at >= len(table.columns):
+        if self._cells is None or at >= len(self._cells.table.columns):
             return Text()
-        column = table.columns[at]
         if row < 0:
-            return self._head(column, table)
-        token = table.token(row, at)
-        if token is None:
-            return Text(self._missing(column) if row == 0 else "", style="dim")
-        share = table.share(token)
-        bar_width, digits = (5, 7) if width >= 24 else (4, 0) if width >= 16 else (3, 0)
-        sign = self._sign(column, token)
-        shown = reading_words.short(token.text, unfiltered=self._choice.unfiltered)
-        style = "bold" if share >= STRONG else "dim" if share < WEAK else ""
-        cell = Text(f"{sign}", style="bold" if sign == _MARKED else "")
-        word = Text(f"{shown}", style=style)
-        word.truncate(width - 2 - bar_width - digits, overflow="ellipsis", pad=True)
-        cell.append_text(word)
-        if digits:
-            cell.append(f" {reading_words.number(token.score):>{digits - 1}}", style="dim")
-        cell.append(" ")
-        cell.append(bar(share, bar_width), style=style)
-        return cell
-
-    def _head(self, column: Column, table: Table) -> Text:
-        head = Text(f" {clean_line(column.position)}")
-        if self._choice.beside:
-            head.append(f" {reading_words.plain(column.source)}")
-        scale = reading_words.scale_name(column.scale, table.group.reading)
-        if scale:
-            head.append(f" {scale}{'*' if column.starred else ''}", style="dim")
-        return head
-
-    def _missing(self, column: Column) -> str:
-        if column.taken is None:
-            return f" {reading_words.NOT_COMPUTED}"
-        if self._choice.unfiltered:
-            return " words only (u)"
-        return " no token"
-
-    def _sign(self, column: Column, token: ReadToken) -> str:
-        marked = bool(self._marks_of(column, token))
-        in_null = token.text in self._in_nulls and column.source not in {"random", "split_half"}
-        if marked:
-            return _BOTH if in_null else _MARKED
-        return _IN_NULL if in_null else " "
+            return self._cells.head(at)
+        return self._cells.cell(row, at, width, self.query_one(TokenTable).part_style)
 
     def _show_token(self) -> None:
         shown = self.query_one("#token", Static)
@@ -285,18 +239,18 @@ difference no larger than its null is chance.
             shown.update(text.block(self._problem, "$text-error"))
             return
         found = self._under_cursor()
-        if found is None or self._table is None:
+        if found is None:
             shown.update(Content.styled("no token here", "$text-muted"))
             return
-        column, row, token = found
+        table, column, row, token = found
         shown.update(
             reading_words.about(
                 self._index,
-                self._table,
+                table,
                 column,
                 row,
                 token,
-                [self._linked(one) for one in self._marks_of(column, token)],
+                self._marks.said(column, token),
                 self.content_size.width,
                 unfiltered=self._choice.unfiltered,
             )
@@ -321,70 +275,38 @@ difference no larger than its null is chance.
 
     # --- marks ------------------------------------------------------------------------------
 
-    def _under_cursor(self) -> tuple[Column, int, ReadToken] | None:
-        cursor = self.query_one(TokenTable)
-        if self._table is None:
+    def _under_cursor(self) -> tuple[Table, Column, int, ReadToken] | None:
+        table, cursor = self._table, self.query_one(TokenTable)
+        token = None if table is None else table.token(cursor.row, cursor.column)
+        if table is None or token is None:
             return None
-        token = self._table.token(cursor.row, cursor.column)
-        if token is None:
-            return None
-        return self._table.columns[cursor.column], cursor.row, token
-
-    def _marks_of(self, column: Column, token: ReadToken) -> list[str]:
-        if column.taken is None:
-            return []
-        seq = column.taken.seq
-        return self._marks.get((seq, token.id)) or self._marks.get((seq, token.text)) or []
-
-    def _linked(self, evidence: str) -> str:
-        """A mark with the hypotheses that it bears on."""
-        links = [
-            f"{'for' if one.evidence[evidence] == 'for' else 'against'} {one.id}"
-            for one in self.state.hypotheses.values()
-            if one.evidence.get(evidence, "none") != "none"
-        ]
-        return f"{evidence} {', '.join(links)}".strip()
+        return table, table.columns[cursor.column], cursor.row, token
 
     def action_mark(self) -> None:
         """Mark the token, or take its mark back."""
         found = self._under_cursor()
         if found is None:
             return
-        column, row, token = found
-        marks = self._marks_of(column, token)
+        table, column, row, token = found
+        marks = self._marks.of(column, token)
         if marks:
             self._ask(UNMARK, lambda: UnmarkArguments(evidence=marks[-1]))
         else:
-            self._mark(column, row, token, None)
+            self._ask(MARK, lambda: mark_arguments(table, column, row))
 
     def action_mark_for(self) -> None:
         """Mark the token for the top ranked hypothesis; without one, just mark it."""
         found = self._under_cursor()
         if found is None:
             return
-        column, row, token = found
-        top = next(iter(self.state.ranked()), None)
-        marks = self._marks_of(column, token)
-        if marks and top is not None:
-            self._ask(LINK, lambda: LinkArguments(hypothesis=top.id, evidence=marks[-1]))
-        elif not marks:
-            self._mark(column, row, token, None if top is None else top.id)
-
-    def _mark(self, column: Column, row: int, token: ReadToken, hypothesis: str | None) -> None:
-        taken, table = column.taken, self._table
-        if taken is None or table is None:
-            return
-        label = f"{reading_text.where(table.group, column)}, rank {row + 1}"
-        self._ask(
-            MARK,
-            lambda: MarkArguments(
-                seq=taken.seq,
-                excerpt=token.text,
-                label=label,
-                token_id=token.id,
-                hypothesis=hypothesis,
-            ),
-        )
+        table, column, row, token = found
+        ranked = self.state.ranked()
+        top = ranked[0].id if ranked else None
+        marks = self._marks.of(column, token)
+        if not marks:
+            self._ask(MARK, lambda: mark_arguments(table, column, row, top))
+        elif top is not None:
+            self._ask(LINK, lambda: LinkArguments(hypothesis=top, evidence=marks[-1]))
 
     def _ask(self, operation: Operation[Any], make: Any) -> None:
         """Submit an operation, or say in place why it cannot be."""
@@ -413,8 +335,9 @@ difference no larger than its null is chance.
 
     def action_reading(self, by: int) -> None:
         """Show the next reading, whether it was taken or not."""
-        current = self._group.reading if self._group else READINGS[0]
-        self._choose(replace(self._choice, reading=step(READINGS, current, by)))
+        if self._group is not None:
+            names = reading_words.offered(self._index.readings(self._group.layer))
+            self._choose(replace(self._choice, reading=step(names, self._group.reading, by)))
 
     def action_side(self) -> None:
         """Show the other side, where the reading was taken on both."""
@@ -524,7 +447,7 @@ difference no larger than its null is chance.
         """Write the table to a file, asking again until it can be written."""
         if self._table is None:
             return
-        content = reading_text.table_text(self._table, self._marks_of)
+        content = reading_text.table_text(self._table, self._marks.of)
         group = self._table.group
         title, path, refused = "Write the table (TSV) to", f"{group.reading}-{group.layer}.tsv", ""
         while True:
@@ -582,7 +505,7 @@ difference no larger than its null is chance.
         marked = (
             row
             for row, token in enumerate(tokens)
-            if self._marks_of(self._table.columns[column], token)
+            if self._marks.of(self._table.columns[column], token)
         )
         self.query_one(TokenTable).move_to(next(marked, 0), column)
 
@@ -608,16 +531,6 @@ difference no larger than its null is chance.
         self._redraw()
         if isinstance(cursor, list) and len(cursor) == 2 and all(type(at) is int for at in cursor):
             self.query_one(TokenTable).move_to(cursor[0], cursor[1])
-
-
-def _marks(state: SessionState) -> dict[tuple[int, int | str], list[str]]:
-    """Ids of evidence by event and token; by the token's text where its id was not given."""
-    found: dict[tuple[int, int | str], list[str]] = {}
-    for evidence_id, recorded in state.evidence.items():
-        body = recorded.body
-        token = body.excerpt if body.token_id is None else body.token_id
-        found.setdefault((body.of_seq, token), []).append(evidence_id)
-    return found
 
 
 def _progress(job: Job) -> Content:

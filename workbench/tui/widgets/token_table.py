@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import set_cell_size
+from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
@@ -42,11 +43,19 @@ class TokenTable(ScrollView, can_focus=True):
         "token-table--cursor",
         "token-table--head",
         "token-table--rank",
+        "token-table--bar",
+        "token-table--null",
+        "token-table--mark",
+        "token-table--shared",
     }
     DEFAULT_CSS = """
     TokenTable { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
     TokenTable > .token-table--head { background: $panel; color: $text-muted; }
     TokenTable > .token-table--rank { color: $text-muted; }
+    TokenTable > .token-table--bar { color: $accent; }
+    TokenTable > .token-table--null { color: $foreground-muted; }
+    TokenTable > .token-table--shared { color: $warning; }
+    TokenTable > .token-table--mark { color: $success; text-style: bold; }
     TokenTable > .token-table--cursor { background: $surface-lighten-2; text-style: bold; }
     TokenTable:focus > .token-table--cursor { background: $block-cursor-background;
         color: $block-cursor-foreground; text-style: $block-cursor-text-style; }
@@ -93,6 +102,11 @@ class TokenTable(ScrollView, can_focus=True):
         if moved:
             self.refresh()
             self.post_message(self.Moved(self, row, column))
+
+    def part_style(self, part: str) -> Style:
+        """The foreground of a part of a cell: ``bar``, ``null``, ``mark`` or ``shared``."""
+        style = self.get_component_rich_style(f"token-table--{part}", partial=True)
+        return style.without_color + Style(color=style.color)
 
     @property
     def _room(self) -> int:
