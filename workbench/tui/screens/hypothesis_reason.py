@@ -1,0 +1,44 @@
+"""Ask why, where no answer is an answer too."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, Static
+
+
+class AskReason(ModalScreen[str | None]):
+    """A field for a reason, which may be empty; Escape gives None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
+    DEFAULT_CSS = """
+    AskReason Label { color: $text-muted; margin-top: 1; width: 1fr; }
+    AskReason Input { height: 1; border: none; border-left: outer $accent; padding: 0 1;
+        background: $boost; }
+    """
+
+    def __init__(self, title: str, about: Content) -> None:
+        super().__init__(classes="dialog")
+        self._title = title
+        self._about = about
+
+    def compose(self) -> ComposeResult:
+        """What it is about, and a field."""
+        with Vertical() as box:
+            box.border_title = self._title
+            yield Static(self._about)
+            yield Label("Why; may be left empty. Enter does it, Escape does not.")
+            yield Input()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Give the reason back."""
+        self.dismiss(event.value.strip())
+
+    def action_cancel(self) -> None:
+        """Give nothing back."""
+        self.dismiss(None)
