@@ -131,7 +131,7 @@ class Probes:
         *,
         actor: Actor = HUMAN,
         kl: Sequence[float] = (0.1, 0.1, 2.5, 0.4),
-        divergence: int | None = 2,
+        divergence: int | Sequence[int | None] | None = 2,
         **arguments: Any,
     ) -> str:
         """A probe from its beginning to its end; returns its id."""
@@ -146,7 +146,8 @@ class Probes:
                 self.finish(text_id, text)
         if len(said) == 2:
             for sample in range(n_samples):
-                self.compare(probe, sample, divergence, kl)
+                parts = divergence[sample] if isinstance(divergence, Sequence) else divergence
+                self.compare(probe, sample, parts, [nats / (sample + 1) for nats in kl])
         self.end(probe)
         return probe
 
@@ -201,6 +202,7 @@ def many_kinds() -> Probes:
             {"role": "user", "content": "Where do you get it?"},
         ),
         seed=7,
+        divergence=(None, 1, 1),
     )
     probes.ask(
         {"base": [" then stir."], "finetuned": [" then stir."]},

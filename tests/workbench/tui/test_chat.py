@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from textual.widgets import Checkbox, Input, Static
+from textual.widgets import Input, Static
 
 from tests.planted_cli import HOSTILE
 from tests.workbench.tui.chat_sample import AGENT, Probes, many_kinds
@@ -239,7 +239,7 @@ async def test_the_form_sets_what_probes_are_asked_with():
         assert isinstance(app.screen, ChatForm)
         await pilot.press(*"Sure", "tab", "tab", "right")
         form = app.screen
-        assert form.query_one(Choice).chosen == "base"
+        assert form.query_one("#sides", Choice).chosen == "base"
         form.query_one("#system", ProbeField).load("Be brief.")
         for name, value in {
             "n_samples": "2",
@@ -251,7 +251,7 @@ async def test_the_form_sets_what_probes_are_asked_with():
             "position": "1",
         }.items():
             form.query_one(f"#{name}", Input).value = value
-        form.query_one("#steering", Checkbox).value = True
+        form.query_one("#steering", Choice).action_change(1)
         await pilot.press("enter")
         assert app.screen is not form
         await pilot.press("enter", "x", "enter")
@@ -312,7 +312,7 @@ async def test_answers_stand_beside_each_other_with_where_they_part():
         assert LIKES in screen
         assert "▸a-> thising" in screen
         assert "▸butter cake batter" in screen
-        assert "▸ part at token 3  KL mean 0.25 max 0.31 at token 10" in screen
+        assert "▸ part at token 3  KL mean 0.25, max 0.31 nats at token 10" in screen
 
 
 async def test_answers_stand_below_each_other_where_there_is_little_room():

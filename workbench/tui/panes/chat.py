@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.widgets import Static, TextArea
 
 from adl.errors import AdlError
-from adl.records import SIDES, Side
+from adl.records import POOLED, SIDES, Side
 from workbench.display import clean_lines, shorten
 from workbench.operations.generating import ASK, AskArguments
 from workbench.operations.hypothesising import MARK, MarkArguments
@@ -542,12 +542,16 @@ def _evidence_of_texts(state: SessionState) -> dict[str, str]:
     return found
 
 
-def _measured(state: SessionState) -> str:
-    """Where the difference was measured, which is where one can steer."""
-    for one in reversed(list(state.differences.values())):
-        layers = ", ".join(map(str, one.body.layers))
-        return f"measured: layer {layers} at {', '.join(one.body.positions)}, 1-4"
-    return "no difference measured: a measures it"
+def _measured(state: SessionState) -> dict[str, str]:
+    """Where the difference was measured, which is where one can steer, by setting."""
+    layers = sorted({layer for one in state.differences.values() for layer in one.body.layers})
+    if not layers:
+        return dict.fromkeys(("layer", "position"), "not measured; a measures it")
+    newest = next(reversed(list(state.differences.values())))
+    return {
+        "layer": f"measured: {', '.join(map(str, layers))}; 0.5 is half the depth",
+        "position": f"measured: {', '.join((*newest.body.positions, POOLED))}",
+    }
 
 
 def _nothing(state: SessionState, *, loading: bool) -> Content:
@@ -555,6 +559,6 @@ def _nothing(state: SessionState, *, loading: bool) -> Content:
     if state.pair is None and not loading:
         lines.append("No model pair is loaded; load one first.")
     else:
-        lines.append("Enter goes to the field, Enter there asks: both models answer, side by side.")
+        lines.append("Enter goes to the field below; Enter there asks both models at once.")
         lines.append("F3 has the settings: system turn, prefill, samples, seed, steering.")
-    return Content("\n".join(lines))
+    return Content.styled("\n".join(lines), "$foreground-muted")

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Checkbox, Input, Label, Static
+from textual.widgets import Input, Label, Static
 
 from adl.records import SIDES, Side
 from workbench.tui import text
@@ -31,9 +31,10 @@ _NUMBERS: Sequence[tuple[str, str, str]] = (
 )
 _STEERING: Sequence[tuple[str, str, str]] = (
     ("alpha", "Alpha", "in units of the residual norm"),
-    ("layer", "Layer", "a number, or a share of the depth"),
+    ("layer", "Layer", ""),
     ("position", "Position", ""),
 )
+_SWITCH = ("off", "on")
 
 
 class Choice(Static, can_focus=True):
@@ -44,7 +45,7 @@ class Choice(Static, can_focus=True):
         Binding("right,space", "change(1)", "Other", show=False),
     ]
     DEFAULT_CSS = """
-    Choice { height: 1; width: auto; }
+    Choice { height: 1; width: auto; min-width: 14; }
     Choice:focus { text-style: bold; color: $block-cursor-foreground;
         background: $block-cursor-background; }
     """
@@ -91,13 +92,11 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
     ChatForm Input { width: 14; background: $panel; }
     ChatForm Input:focus { background: $panel-lighten-2; }
     ChatForm ProbeField { width: 1fr; max-height: 3; background: $panel; }
-    ChatForm Checkbox { background: transparent; }
-    ChatForm Checkbox:focus { border: none; }
     ChatForm #problem { color: $text-error; text-style: bold; }
     ChatForm #keys { color: $foreground-muted; margin-top: 1; }
     """
 
-    def __init__(self, settings: ProbeSettings, *, measured: str, begin: str) -> None:
+    def __init__(self, settings: ProbeSettings, *, measured: Mapping[str, str], begin: str) -> None:
         super().__init__(classes="dialog")
         self._settings = settings
         self._measured = measured
@@ -111,21 +110,13 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
             form.border_title = "Settings of the probes"
             yield from self._row("System turn", ProbeField(given.system, id="system"))
             yield from self._row("Prefill", ProbeField(given.prefill, id="prefill"))
-            yield from self._row(
-                "Raw text",
-                Checkbox(
-                    "no chat template, system turn or prefill", given.raw, id="raw", compact=True
-                ),
-            )
+            yield from self._switch("raw", "Raw text", "no chat template, system turn or prefill")
             yield from self._row("Asked", Choice(list(_ASKED), asked, id="sides"))
             for name, label, hint in _NUMBERS:
                 yield from self._number(name, label, hint)
-            yield from self._row(
-                "Steering",
-                Checkbox("add the difference", given.steering, id="steering", compact=True),
-            )
+            yield from self._switch("steering", "Steering", "add the measured difference")
             for name, label, hint in _STEERING:
-                yield from self._number(name, label, hint or self._measured)
+                yield from self._number(name, label, hint or self._measured.get(name, ""))
             yield Static(id="problem")
             yield Static("Enter takes these, Escape leaves them as they were.", id="keys")
 
@@ -133,6 +124,10 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
         with Horizontal():
             yield Label(label)
             yield from widgets
+
+    def _switch(self, name: str, label: str, hint: str) -> ComposeResult:
+        chosen = _SWITCH[getattr(self._settings, name)]
+        yield from self._row(label, Choice(_SWITCH, chosen, id=name), Static(hint, classes="hint"))
 
     def _number(self, name: str, label: str, hint: str) -> ComposeResult:
         value = getattr(self._settings, name)
@@ -159,9 +154,9 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
                 **typed,
                 system=self.query_one("#system", ProbeField).value,
                 prefill=self.query_one("#prefill", ProbeField).value,
-                raw=self.query_one("#raw", Checkbox).value,
+                raw=self._is_on("raw"),
                 sides=_ASKED[self.query_one("#sides", Choice).chosen],
-                steering=self.query_one("#steering", Checkbox).value,
+                steering=self._is_on("steering"),
             )
         except ValidationError as error:
             self._say(in_words(error))
@@ -170,6 +165,9 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
             self._say("alpha is 0, which does not steer: give another, or turn steering off")
             return
         self.dismiss(settings)
+
+    def _is_on(self, name: str) -> bool:
+        return self.query_one(f"#{name}", Choice).chosen == _SWITCH[1]
 
     def _say(self, problem: str) -> None:
         said = self.query_one("#problem", Static)

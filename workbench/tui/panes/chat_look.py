@@ -87,6 +87,8 @@ def parting(base: str, finetuned: str, *, both_done: bool) -> int | None:
     at = next((index for index, (one, other) in pairs if one != other), shorter)
     if at == shorter and (not both_done or len(base) == len(finetuned)):
         return None
+    if not any(said[at : at + 1].isalnum() for said in (base, finetuned)):
+        return at
     start = at
     while start > 0 and at - start < 15 and finetuned[start - 1].isalnum():
         start -= 1
@@ -136,12 +138,6 @@ def _how(turn: Turn) -> str:
     ]
     if turn.raw is not None:
         parts.insert(0, "raw text")
-    if arguments.get("alpha"):
-        parts.insert(
-            0,
-            f"steered, alpha {arguments['alpha']:g} layer {arguments.get('layer')}"
-            f" at {arguments.get('position')}",
-        )
     return " · ".join(parts)
 
 
@@ -158,7 +154,7 @@ def _context(turn: Turn, look: Look) -> list[Block]:
             ).truncate(look.width)
         )
 
-    if turn.system is not None:
+    if turn.system is not None and look.follows is None:
         line("system", turn.system)
     if look.follows is not None:
         number, answer = look.follows
@@ -169,7 +165,17 @@ def _context(turn: Turn, look: Look) -> list[Block]:
             line(message.get("role", ""), message.get("content", ""))
     if turn.prefill:
         line("prefill", turn.prefill)
+    if turn.arguments.get("alpha"):
+        line("steered", _steered(turn))
     return lines
+
+
+def _steered(turn: Turn) -> str:
+    layer = turn.arguments.get("layer")
+    for texts in turn.answers.values():
+        layer = texts[0].start.body.layer if texts else layer
+    where = f"layer {layer}, position {turn.arguments.get('position')}"
+    return f"alpha {turn.arguments['alpha']:g}, the difference of {where}"
 
 
 def _shown_history(history: Messages) -> Messages:
@@ -286,7 +292,7 @@ def _comparison(compared: Recorded[AnswersCompared], width: int) -> Content:
         return Content.assemble((where, "bold"), ("  KL: no token to compute it at", _MUTED))
     greatest = max(body.kl)
     numbers = (
-        f"  KL mean {sum(body.kl) / len(body.kl):.2f} max {greatest:.2f}"
+        f"  KL mean {sum(body.kl) / len(body.kl):.2f}, max {greatest:.2f} nats"
         f" at token {body.kl.index(greatest)}  "
     )
     room = width - len(where) - len(numbers)
