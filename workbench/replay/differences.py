@@ -1,0 +1,284 @@
+"""How far one run of an operation is from another of the same: tokens, texts and numbers.
+
+The findings of either run are matched by what they are findings of (a site, a source, a seed), and
+then compared for equality: a tolerance would be a guess at what matters, so sizes are reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from workbench.store.events import (
+    AnswersCompared,
+    ArrayRef,
+    DifferenceMeasured,
+    EventBody,
+    ReadingTaken,
+    TextFinished,
+    TextStarted,
+)
+
+ReadArray = Callable[[ArrayRef], np.ndarray]
+TOP = 20
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What differs between the findings of two runs.
+
+    ``compared`` findings were in both, ``missing`` only in the first run and ``extra`` only in the
+    second. ``lists`` and ``texts`` say how many token lists and texts were compared, ``same_lists``
+    and ``same_texts`` how many of them have the very same tokens. ``overlap`` is the smallest share
+    of the top 20 that two lists have in common. ``largest`` is the largest difference between two
+    numbers, and ``relative`` the largest of them relative to the size of what it is a part of.
+    ``lines`` name what differs, in words.
+    """
+
+    compared: int = 0
+    missing: int = 0
+    extra: int = 0
+    lists: int = 0
+    same_lists: int = 0
+    overlap: float = 1.0
+    texts: int = 0
+    same_texts: int = 0
+    largest: float = 0.0
+    relative: float = 0.0
+    lines: tuple[str, ...] = ()
+
+    @property
+    def is_none(self) -> bool:
+        """Whether both runs found the same, to the last bit."""
+        return not (
+            self.missing
+            or self.extra
+            or self.lists - self.same_lists
+            or self.texts - self.same_texts
+            or self.largest
+            or self.lines
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self) | {"drifted": not self.is_none}
+
+
+def drift(then: Iterable[EventBody], now: Iterable[EventBody], array: ReadArray) -> Drift:
+    """Compare the findings of two runs; ``array`` reads what their measurements name."""
+    first, second = _found(then), _found(now)
+    measure = _Measure(array)
+    for place, one in first.items():
+        other = second.get(place)
+        if other is not None:
+            measure.compare(place, one, other)
+    missing = [place for place in first if place not in second]
+    extra = [place for place in second if place not in first]
+    measure.lines += [f"{_said(place)}: not found again" for place in missing]
+    measure.lines += [f"{_said(place)}: not found before" for place in extra]
+    return Drift(
+        compared=len(first) - len(missing),
+        missing=len(missing),
+        extra=len(extra),
+        lists=measure.lists,
+        same_lists=measure.same_lists,
+        overlap=measure.overlap,
+        texts=measure.texts,
+        same_texts=measure.same_texts,
+        largest=measure.largest,
+        relative=measure.relative,
+        lines=tuple(measure.lines),
+    )
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A generated text with what it was made with; ``finished`` is None if it was cut off."""
+
+    start: TextStarted
+    finished: TextFinished | None
+
+
+_Finding = DifferenceMeasured | ReadingTaken | AnswersCompared | _Text
+_Place = tuple[Hashable, ...]
+
+
+def _found(bodies: Iterable[EventBody]) -> dict[_Place, _Finding]:
+    """The findings by what they are findings of; of equals, by which of them it is."""
+    bodies = list(bodies)
+    finished = {one.text_id: one for one in bodies if isinstance(one, TextFinished)}
+    found: dict[_Place, _Finding] = {}
+    seen: Counter[_Place] = Counter()
+
+    def keep(place: _Place, finding: _Finding) -> None:
+        found[*place, seen[place]] = finding
+        seen[place] += 1
+
+    for body in bodies:
+        match body:
+            case DifferenceMeasured():
+                keep(("difference", body.layers, body.positions), body)
+            case ReadingTaken():
+                site = (body.side, body.layer, body.position)
+                # The automatic choice of a scale is a finding, the one list that has none its own.
+                keep(("reading", body.reading, body.source, *site, body.scale), body)
+            case TextStarted():
+                made = (body.purpose, body.side, body.alpha, body.source, body.seed)
+                keep(("text", *made, body.prompt_index), _Text(body, finished.get(body.text_id)))
+            case AnswersCompared():
+                keep(("comparison",), body)
+            case _:
+                pass
+    return found
+
+
+def _said(place: _Place) -> str:
+    """A place in words."""
+    return " ".join(str(part) for part in place[:-1] if part is not None)
+
+
+class _Measure:
+    """Adds up how far findings are apart."""
+
+    def __init__(self, array: ReadArray) -> None:
+        self._array = array
+        self.lists = self.same_lists = self.texts = self.same_texts = 0
+        self.overlap, self.largest, self.relative = 1.0, 0.0, 0.0
+        self.lines: list[str] = []
+
+    def compare(self, place: _Place, then: _Finding, now: _Finding) -> None:
+        where = _said(place)
+        match then, now:
+            case DifferenceMeasured(), DifferenceMeasured():
+                self._differences(where, then, now)
+            case ReadingTaken(), ReadingTaken():
+                self._readings(where, then, now)
+            case _Text(), _Text():
+                self._texts(where, then, now)
+            case AnswersCompared(), AnswersCompared():
+                self._numbers(where, then.kl, now.kl)
+                if then.first_divergence != now.first_divergence:
+                    self.lines.append(
+                        f"{where}: answers part at token {now.first_divergence}, "
+                        f"then at {then.first_divergence}"
+                    )
+
+    def _differences(self, where: str, then: DifferenceMeasured, now: DifferenceMeasured) -> None:
+        if then.corpus.get("sha256") != now.corpus.get("sha256"):
+            self.lines.append(f"{where}: measured on other texts")
+        if (then.n_texts, then.n_skipped) != (now.n_texts, now.n_skipped):
+            self.lines.append(f"{where}: {now.n_texts} texts used, then {then.n_texts}")
+        for name in sorted(then.arrays.keys() | now.arrays.keys()):
+            one, other = then.arrays.get(name), now.arrays.get(name)
+            if one is None or other is None:
+                self.lines.append(f"{where}: {name} is in one run alone")
+            elif one != other:
+                self._numbers(f"{where}, {name}", self._array(one), self._array(other))
+
+    def _readings(self, where: str, then: ReadingTaken, now: ReadingTaken) -> None:
+        self.lists += 1
+        ids = [[token.id for token in one.tokens] for one in (then, now)]
+        if ids[0] == ids[1]:
+            self.same_lists += 1
+        else:
+            top = [set(one[:TOP]) for one in ids]
+            shared = len(top[0] & top[1]) / max(len(top[0]), len(top[1]), 1)
+            self.overlap = min(self.overlap, shared)
+            self.lines.append(f"{where}: other tokens, {shared:.0%} of the top {TOP} in common")
+        if then.chosen != now.chosen:
+            self.lines.append(f"{where}: {'' if now.chosen else 'not '}chosen, then the reverse")
+        scores = [{token.id: token.score for token in one.tokens} for one in (then, now)]
+        common = [token for token in scores[0] if token in scores[1]]
+        self._numbers(where, [scores[0][one] for one in common], [scores[1][one] for one in common])
+        names = sorted(then.statistics.keys() & now.statistics.keys())
+        self._numbers(
+            where, [then.statistics[one] for one in names], [now.statistics[one] for one in names]
+        )
+
+    def _texts(self, where: str, then: _Text, now: _Text) -> None:
+        self.texts += 1
+        asked = [
+            (one.start.messages, one.start.prefill, one.start.raw_prompt) for one in (then, now)
+        ]
+        if asked[0] != asked[1]:
+            self.lines.append(f"{where}: another prompt")
+        ends = [
+            ((), None, None)
+            if one.finished is None
+            else (one.finished.token_ids, one.finished.text, one.finished.ended)
+            for one in (then, now)
+        ]
+        if ends[0] == ends[1]:
+            self.same_texts += 1
+            return
+        self.lines.append(f"{where}: another text from token {_parting(ends[0][0], ends[1][0])} on")
+
+    def _numbers(
+        self, where: str, then: np.ndarray | Sequence[float], now: np.ndarray | Sequence[float]
+    ) -> None:
+        one, other = np.asarray(then, dtype=np.float64), np.asarray(now, dtype=np.float64)
+        if one.shape != other.shape:
+            self.lines.append(f"{where}: shape {list(other.shape)}, then {list(one.shape)}")
+            return
+        # Equal infinities and missing values are no difference.
+        same = (one == other) | (np.isnan(one) & np.isnan(other))
+        apart = np.where(same, 0.0, np.abs(other - one))
+        if not apart.any():
+            return
+        largest = float(np.nanmax(apart)) if not np.isnan(apart).all() else math.inf
+        size = float(
+            np.sqrt(np.nanmean(np.square(one, where=np.isfinite(one), out=np.zeros_like(one))))
+        )
+        self.largest = max(self.largest, largest)
+        self.relative = max(self.relative, largest / size if size else math.inf)
+
+
+def _parting(then: Sequence[int], now: Sequence[int]) -> int:
+    pairs = zip(then, now, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(then), len(now)))
+
+
+# --- what else differs ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Something of the pair, the program or the machine that is not as it was."""
+
+    name: str
+    then: str
+    now: str
+
+
+#: Of an environment, what says nothing of how numbers come out.
+_OF_THE_RUN = frozenset({"command"})
+
+
+def changed(
+    then: Mapping[str, Any], now: Mapping[str, Any], leave_out: Iterable[str] = _OF_THE_RUN
+) -> list[Changed]:
+    """What differs between two records of a pair or an environment, by dotted name."""
+    first, second = _flat(then), _flat(now)
+    skip = frozenset(leave_out)
+    return [
+        Changed(name, first.get(name, "not recorded"), second.get(name, "not recorded"))
+        for name in dict.fromkeys((*first, *second))
+        if first.get(name) != second.get(name) and name.partition(".")[0] not in skip
+    ]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            flat |= _flat(item, f"{prefix}{name}.")
+        elif isinstance(item, (list, tuple)):
+            flat[f"{prefix}{name}"] = " ".join(str(part) for part in item)
+        else:
+            flat[f"{prefix}{name}"] = str(item)
+    return flat

@@ -1,0 +1,296 @@
+"""Replay by recomputation: every model operation of a session again, and how far it drifts.
+
+The operations run in a new session of the same file that points to its parent, in the order and
+with the arguments of the record, and nothing comes from the cache of arrays. Notes and hypotheses
+are what people made of the findings, so they are not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from adl.artifacts import ArrayCache
+from adl.errors import AdlError, Stopped
+from adl.pair import ModelPair, ShouldStop, never_stop
+from workbench.operations import OPERATIONS
+from workbench.operations.pairs import LOAD, environment
+from workbench.operations.running import (
+    Arguments,
+    Operation,
+    Session,
+    StageProgress,
+    run,
+    silent_progress,
+)
+from workbench.replay.differences import Changed, Drift, changed, drift
+from workbench.replay.errors import ReplayError
+from workbench.store.events import (
+    Actor,
+    Event,
+    EventBody,
+    NoteWritten,
+    PairLoaded,
+    SessionClosed,
+)
+from workbench.store.log import SessionLog
+from workbench.store.state import OperationState, SessionState, fold
+
+RECOMPUTING = Actor(kind="system", name="recompute")
+
+
+@dataclass(frozen=True)
+class OperationDrift:
+    """One operation of the parent, run again.
+
+    ``seq`` is where it begins in the parent and ``seq_again`` in the new session, None if it was not
+    run again; ``now`` is then ``not run``, and ``why`` says why. ``why`` also says how an operation
+    ended that did not finish.
+    """
+
+    name: str
+    seq: int
+    seq_again: int | None
+    then: str
+    now: Literal["finished", "failed", "not run"]
+    why: str
+    seconds_then: float | None
+    seconds_now: float | None
+    drift: Drift
+
+    @property
+    def drifted(self) -> bool:
+        """Whether it was run again and anything came out otherwise."""
+        return self.now != "not run" and (self.then != self.now or not self.drift.is_none)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**vars(self), "drift": self.drift.as_dict(), "drifted": self.drifted}
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What recomputing a session showed; ``session`` is where it was recorded.
+
+    ``changed`` is what differs in the pair, the program and the machine, whether or not it matters.
+    """
+
+    parent: str
+    parent_seq: int
+    session: str
+    changed: tuple[Changed, ...]
+    operations: tuple[OperationDrift, ...]
+
+    @property
+    def drifted(self) -> bool:
+        """Whether any operation came out otherwise."""
+        return any(one.drifted for one in self.operations)
+
+    @property
+    def verdict(self) -> str:
+        """The report in one sentence, without text of a model."""
+        ran = [one for one in self.operations if one.now != "not run"]
+        left = len(self.operations) - len(ran)
+        left_out = f", {left} not run again" if left else ""
+        otherwise = sum(one.drifted for one in ran)
+        if not otherwise:
+            return f"no drift in {len(ran)} operations{left_out}"
+        return f"{otherwise} of {len(ran)} operations drifted{left_out}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "parent": self.parent,
+            "parent_seq": self.parent_seq,
+            "session": self.session,
+            "drifted": self.drifted,
+            "verdict": self.verdict,
+            "changed": [vars(one) for one in self.changed],
+            "operations": [one.as_dict() for one in self.operations],
+        }
+
+
+def recompute(
+    log: SessionLog,
+    session_id: str,
+    pair: ModelPair | None = None,
+    *,
+    loading: Mapping[str, Any] | None = None,
+    progress: StageProgress = silent_progress,
+    should_stop: ShouldStop = never_stop,
+) -> DriftReport:
+    """Run every model operation of a session again, and compare.
+
+    On ``pair`` if one is given; otherwise pairs are loaded as they were recorded to be, with the
+    arguments of ``loading`` (such as ``dtype``) in place of the recorded ones. Raises `ReplayError`
+    for a session with nothing to run or no way to load its pair, and `Stopped` when stopped.
+    """
+    parent = fold(log.events(log.find_session(session_id).id))
+    wanted = _model_operations(parent)
+    if not wanted:
+        raise ReplayError(
+            f"session {parent.session_id} has no operation that needs the models",
+            "Name a session in which something was measured, read or generated.",
+        )
+    if pair is None and not any(one.name == LOAD.name for one in wanted):
+        raise ReplayError(
+            f"session {parent.session_id} does not say how its pair was loaded",
+            "Name the pair: --demo, --organism, or --base with --adapter or --finetuned.",
+        )
+    new = log.start_session(
+        f"{parent.name}, recomputed",
+        environment(),
+        RECOMPUTING,
+        parent=(parent.session_id, parent.seq),
+    )
+    session = Session(log, new, _NothingKept(), pair)
+    if pair is not None:
+        session.record(PairLoaded(pair=pair.provenance.as_dict()), actor=RECOMPUTING)
+    again = _Again(log, parent, session, loading or {}, progress, should_stop)
+    try:
+        operations = tuple(again.run(one) for one in wanted)
+    except BaseException as error:
+        stopped = isinstance(error, (Stopped, KeyboardInterrupt))
+        reason = str(error) or type(error).__name__
+        outcome: Literal["stopped", "failed"] = "stopped" if stopped else "failed"
+        session.record(SessionClosed(outcome=outcome, reason=reason), actor=RECOMPUTING)
+        raise
+    report = DriftReport(
+        parent=parent.session_id,
+        parent_seq=parent.seq,
+        session=new,
+        changed=tuple(_changed(parent, session.state)),
+        operations=operations,
+    )
+    session.record(
+        NoteWritten(text=f"Recomputed session {parent.session_id}: {report.verdict}."),
+        actor=RECOMPUTING,
+    )
+    session.record(SessionClosed(outcome="completed"), actor=RECOMPUTING)
+    return report
+
+
+class _NothingKept(ArrayCache):
+    """A cache that has nothing: what is to be computed again must not be looked up."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+
+    def get(self, key: str) -> None:
+        """Nothing, whatever the key."""
+
+    def put(self, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bool:
+        """Keep nothing."""
+        return False
+
+
+@dataclass
+class _Again:
+    """Runs the operations of one session again in another."""
+
+    log: SessionLog
+    parent: SessionState
+    session: Session
+    loading: Mapping[str, Any]
+    progress: StageProgress
+    should_stop: ShouldStop
+    findings: dict[str, list[EventBody]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for event in self.log.events(self.parent.session_id):
+            if event.operation_id is not None:
+                self.findings.setdefault(event.operation_id, []).append(event.body)
+
+    def run(self, then: OperationState) -> OperationDrift:
+        operation = OPERATIONS.get(then.name)
+        why = self._why_not(then, operation)
+        if operation is None or why:
+            return _drift_of(then, None, "not run", why, Drift())
+        before = self.session.state.seq
+        ended: Literal["finished", "failed"] = "finished"
+        try:
+            run(
+                self.session,
+                operation,
+                self._arguments(then, operation),
+                actor=RECOMPUTING,
+                progress=self.progress,
+                should_stop=self.should_stop,
+            )
+        except Stopped:
+            raise
+        except AdlError as error:
+            ended, why = "failed", str(error)
+        (now,) = [one for one in self.session.state.operations.values() if one.started_seq > before]
+        new = [event.body for event in self._events_after(before)]
+        found = drift(self.findings.get(then.id, []), new, self.log.array)
+        return _drift_of(then, now, ended, why, found)
+
+    def _why_not(self, then: OperationState, operation: Operation[Any] | None) -> str:
+        if operation is None:
+            return "this program has no such operation"
+        if operation is LOAD and self.session.pair is not None and not self._loads_pairs:
+            return "another pair was given"
+        if then.status in {"stopped", "abandoned", "running"}:
+            # To its end it would find what was never found, and where it stopped is not repeatable.
+            return f"it was {then.status}"
+        return ""
+
+    @property
+    def _loads_pairs(self) -> bool:
+        """Whether the pairs at hand come of operations run again, and none was given."""
+        return any(one.name == LOAD.name for one in self.session.state.operations.values())
+
+    def _arguments(self, then: OperationState, operation: Operation[Any]) -> Arguments:
+        arguments = dict(then.arguments)
+        if operation is LOAD:
+            arguments |= self.loading
+        # Alphas that were chosen by what the session had read: the same again, so that a drift of
+        # the reading is not counted once more as one of the texts.
+        if not arguments.get("alphas", True):
+            arguments["alphas"] = then.summary.get("alphas", ())
+        checked: Arguments = operation.arguments.model_validate(arguments)
+        return checked
+
+    def _events_after(self, seq: int) -> list[Event]:
+        return list(self.log.events(self.session.id, after_seq=seq))
+
+
+def _drift_of(
+    then: OperationState,
+    now: OperationState | None,
+    ended: Literal["finished", "failed", "not run"],
+    why: str,
+    found: Drift,
+) -> OperationDrift:
+    return OperationDrift(
+        name=then.name,
+        seq=then.started_seq,
+        seq_again=None if now is None else now.started_seq,
+        then=then.status,
+        now=ended,
+        why=why,
+        seconds_then=then.seconds,
+        seconds_now=None if now is None else now.seconds,
+        drift=found,
+    )
+
+
+def _model_operations(state: SessionState) -> list[OperationState]:
+    """Those that need the models, and those this program does not know: they may."""
+    return [
+        one
+        for one in state.operations.values()
+        if (known := OPERATIONS.get(one.name)) is None or known.uses_models
+    ]
+
+
+def _changed(then: SessionState, now: SessionState) -> list[Changed]:
+    return [
+        *changed(then.pair or {}, now.pair or {}),
+        *changed(then.environment, now.environment),
+    ]
