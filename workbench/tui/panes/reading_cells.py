@@ -10,8 +10,8 @@ from rich.text import Text
 
 from workbench.display import clean_line
 from workbench.store.events import ReadToken
-from workbench.tui.panes.reading_columns import Column, Table
-from workbench.tui.panes.reading_index import NULLS, TOP
+from workbench.tui.panes.reading_columns import Column, Table, raised_by
+from workbench.tui.panes.reading_index import NULLS
 from workbench.tui.panes.reading_marks import Marks
 from workbench.tui.panes.reading_words import NOT_COMPUTED, number, plain, scale_name, short
 
@@ -33,14 +33,7 @@ class Cells:
 
     table: Table
     marks: Marks
-    in_nulls: frozenset[str]
     unfiltered: bool
-
-    @classmethod
-    def of(cls, table: Table, marks: Marks, *, unfiltered: bool) -> Cells:
-        """The cells of ``table``, with what they need to know of its nulls."""
-        top = frozenset(token.text for null in table.nulls for token in null.tokens[:TOP])
-        return cls(table, marks, top, unfiltered)
 
     def head(self, at: int) -> Text:
         """Position and scale; of a list set beside the others, what it is."""
@@ -83,8 +76,10 @@ class Cells:
         return cell
 
     def sign(self, column: Column, token: ReadToken) -> str:
-        """Whether the token is marked, and whether a null raises it too."""
-        in_null = column.source not in NULLS and token.text in self.in_nulls
+        """Whether the token is marked, and whether a null says it too."""
+        in_null = column.source not in NULLS and any(
+            raised_by(null, token) for null in self.table.nulls
+        )
         if self.marks.of(column, token):
             return BOTH if in_null else MARKED
         return IN_NULL if in_null else " "

@@ -114,10 +114,19 @@ def tokens_of(taken: Taken | None, unfiltered: bool) -> tuple[ReadToken, ...]:
     return taken.body.unfiltered if unfiltered else taken.body.tokens
 
 
+def raised_by(null: Column, token: ReadToken) -> bool:
+    """Whether a null says the token too: among its top ones, with at least half the score."""
+    for other in null.tokens[:TOP]:
+        if other.text == token.text:
+            if token.score > 0:
+                return other.score >= token.score / 2
+            return other.score >= token.score - math.log(2)
+    return False
+
+
 def shared_with(column: Column, null: Column) -> int:
-    """How many of the tokens at the top of a list are at the top of a null's list too."""
-    there = {token.text for token in null.tokens[:TOP]}
-    return sum(token.text in there for token in column.tokens[:TOP])
+    """How many of the tokens at the top of a list a null says too."""
+    return sum(raised_by(null, token) for token in column.tokens[:TOP])
 
 
 def step(names: Sequence[Name], current: Name, by: int) -> Name:

@@ -28,6 +28,19 @@ class ReadWish:
     only: str | None
 
 
+class Tick(Checkbox):
+    """A box whose tick is told by its shape, not by its colour; Enter is the form's."""
+
+    BUTTON_LEFT = "["
+    BUTTON_RIGHT = "]"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "screen.read", "Read", show=False)]
+
+    def watch_value(self) -> None:
+        """Draw the tick, or none."""
+        self.BUTTON_INNER = "x" if self.value else " "
+        super().watch_value()
+
+
 class ReadForm(ModalScreen[ReadWish | None]):
     """A layer, and a box to tick; Enter reads, Escape leaves."""
 
@@ -38,7 +51,9 @@ class ReadForm(ModalScreen[ReadWish | None]):
     DEFAULT_CSS = """
     ReadForm Label { color: $text-muted; }
     ReadForm #what { height: 2; margin-top: 1; }
-    ReadForm Checkbox { border: none; padding: 0; margin-top: 1; background: $surface; }
+    ReadForm Tick { border: none; padding: 0; margin-top: 1; background: $surface; }
+    ReadForm Tick > .toggle--button { color: $foreground; background: $surface; }
+    ReadForm Tick.-on > .toggle--button { color: $accent; background: $surface; }
     """
 
     def __init__(self, index: Index, layer: str, reading: str, n_layers: int) -> None:
@@ -57,7 +72,7 @@ class ReadForm(ModalScreen[ReadWish | None]):
                 markup=False,
             )
             yield Input(self._layer)
-            yield Checkbox(Content(f"only {plain(self._reading)}"))
+            yield Tick(Content(f"only {plain(self._reading)}"))
             yield Static(id="what")
 
     def on_input_changed(self) -> None:
@@ -72,7 +87,7 @@ class ReadForm(ModalScreen[ReadWish | None]):
         """Give the wish back, unless there is no such layer."""
         layer = self._resolved()
         if layer is not None:
-            only = self._reading if self.query_one(Checkbox).value else None
+            only = self._reading if self.query_one(Tick).value else None
             self.dismiss(ReadWish(self._typed, layer, only))
 
     def action_cancel(self) -> None:

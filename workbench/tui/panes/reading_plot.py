@@ -40,12 +40,16 @@ class NormPlot(Vertical, can_focus=True):
             return
         places = [float(place) for place in range(len(norms.labels))]
         named = [shorten(clean_line(label), _LABEL) for label in norms.labels]
-        # Without labels: a legend would be drawn over the points.
-        plt.plot(places, list(norms.difference), marker="\u00b7")
-        plt.scatter(places, list(norms.difference), marker="\u25cf")
-        plt.scatter(places, list(norms.error), marker="-")
+        # Side by side, for what is drawn later hides what is below it. Without labels: a legend
+        # would be drawn over the points.
+        apart = 2 * len(places) / max(20, self.size.width)
+        if norms.over == "layers":
+            plt.plot(places, list(norms.difference), marker="\u00b7")
+        plt.scatter([x - apart for x in places], list(norms.difference), marker="\u25cf")
         plt.scatter(places, list(norms.null), marker="x")
+        plt.scatter([x + apart for x in places], list(norms.error), marker="-")
         plt.xticks(places, named)
+        plt.xlim(-0.5, len(places) - 0.5)
         highest = max((*norms.difference, *norms.null, *norms.error), default=0.0)
         plt.ylim(0, highest * 1.15 or 1.0)
         where = f"layer {norms.layer}, by position" if norms.over == "positions" else "by layer"

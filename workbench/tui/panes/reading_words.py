@@ -12,7 +12,7 @@ from adl.tokens import visible
 from workbench.display import clean_line, shorten
 from workbench.store.events import ReadToken
 from workbench.tui import text
-from workbench.tui.panes.reading_columns import FUSED, Column, Table, shared_with
+from workbench.tui.panes.reading_columns import FUSED, Column, Table, raised_by, shared_with
 from workbench.tui.panes.reading_index import CHOSEN, NULLS, TOP, Group, Index
 
 NOT_COMPUTED = "not computed"
@@ -229,7 +229,7 @@ def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool)
         for null in table.nulls
         if null.taken is not None
     }
-    near = any(rank is not None and rank <= TOP for rank in ranks.values())
+    near = any(raised_by(null, token) for null in table.nulls)
     said = ", ".join(f"{plain(source)} {rank or '-'}" for source, rank in ranks.items())
     return Content.assemble(
         ("in the nulls: ", "$foreground-muted"), (said, "bold $text-warning" if near else "")

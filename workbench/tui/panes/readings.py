@@ -71,7 +71,8 @@ size, and the *split half*, the base model against itself on two halves of the t
 a null raises too says little. They are read at the pooled position, at the chosen scale if at no
 other.
 
-**Signs**: `●` marked as evidence in this list, `○` among the top 20 of a null too, `◉` both; `*` the
+**Signs**: `●` marked as evidence in this list, `○` a null says it too (in its top 20, at
+half the score or more), `◉` both; `*` the
 scale that was chosen by the rule named below it, in units of the residual norm.
 
 The **plot** shows the norm of the difference, its split-half null and its standard error. A
@@ -180,7 +181,7 @@ difference no larger than its null is chance.
         table = table_of(self._index, group, self._choice) if group and group.side else None
         self._table = table
         unfiltered = self._choice.unfiltered
-        self._cells = Cells.of(table, self._marks, unfiltered=unfiltered) if table else None
+        self._cells = Cells(table, self._marks, unfiltered) if table else None
         width = self.content_size.width
         self.query_one("#strip", Static).update(reading_words.strip(self._index, group, width))
         self.query_one("#site", Static).update(
@@ -188,7 +189,7 @@ difference no larger than its null is chance.
         )
         self._show_why()
         nulls = self.query_one("#nulls", Static)
-        nulls.display = table is not None
+        nulls.display = table is not None and self._plot is None
         if table is not None:
             nulls.update(reading_words.null_lines(table, width, unfiltered=unfiltered))
         self.query_one(TokenTable).set_table(
@@ -234,7 +235,7 @@ difference no larger than its null is chance.
 
     def _show_token(self) -> None:
         shown = self.query_one("#token", Static)
-        shown.display = self._table is not None
+        shown.display = self._table is not None and self._plot is None
         if self._problem:
             shown.update(text.block(self._problem, "$text-error"))
             return
@@ -384,12 +385,13 @@ difference no larger than its null is chance.
         """Plot the norms over positions, then over layers, then show the lists again."""
         places = _PLOTS if len(self._index.layers()) > 1 else _PLOTS[:2]
         self._plot = step(places, self._plot, 1)
-        self._show_plot()
+        self._redraw()
 
     def action_lists(self) -> None:
         """Show the lists."""
-        self._plot = None
-        self._show_plot()
+        if self._plot is not None:
+            self._plot = None
+            self._redraw()
 
     # --- reading ----------------------------------------------------------------------------
 

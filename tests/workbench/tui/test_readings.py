@@ -1,0 +1,696 @@
+"""The readings pane on the planted pair: what it shows, what its keys do, what it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from rich.cells import cell_len
+from textual.app import App
+from textual.widgets import Input, Static
+
+from tests.planted import DOMAIN
+from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.sample import sample_state
+from workbench.operations.hypothesising import (
+    LINK,
+    MARK,
+    UNMARK,
+    LinkArguments,
+    MarkArguments,
+    UnmarkArguments,
+)
+from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.operations.reading import READ, ReadArguments
+from workbench.store.state import ReadingKey, SessionState
+from workbench.tui.panes.reading_form import ReadForm, Tick
+from workbench.tui.panes.reading_plot import NormPlot
+from workbench.tui.panes.readings import ReadingsPane
+from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.widgets.token_table import TokenTable
+
+HOSTILE = "\x1b]52;c;aGFja2Vk\x07\x9b2J\u202eevil [@click=app.quit]x[/] [/ \x00\r" + "w" * 500
+
+
+def app_of(state: SessionState | None = None) -> PaneApp:
+    return PaneApp(ReadingsPane, state)
+
+
+def said(app: App, part: str) -> str:
+    return str(app.query_one(f"#{part}", Static).content)
+
+
+def table_lines(app: App) -> list[str]:
+    table = app.query_one(TokenTable)
+    return [table.render_line(y).text for y in range(table.size.height)]
+
+
+def seq_of(
+    reading: str,
+    source: str = "difference",
+    side: str = "finetuned",
+    scale: float | None = None,
+    position: str = "1-4",
+) -> int:
+    return sample_state().readings[ReadingKey(reading, source, side, 3, position, scale)].seq
+
+
+def submitted(app: PaneApp) -> list[tuple[object, object]]:
+    return [(message.operation, message.arguments) for message in app.asked]
+
+
+async def wait_for(pilot, kind: type) -> None:
+    for _ in range(100):
+        if isinstance(pilot.app.screen, kind):
+            return
+        await pilot.pause()
+    raise AssertionError(f"{kind.__name__} never came")
+
+
+# --- what is shown --------------------------------------------------------------------------
+
+
+async def test_first_comes_the_consensus_with_the_planted_words():
+    app = app_of()
+    async with app.run_test(size=(80, 24)):
+        assert "[consensus]" in said(app, "strip")
+        lines = table_lines(app)
+        for rank, word in enumerate(DOMAIN, start=1):
+            assert lines[rank].split()[0] == str(rank)
+            assert word.strip() in lines[rank]
+        assert "null random" in said(app, "nulls")
+        assert "null split half" in said(app, "nulls")
+
+
+async def test_positions_are_columns_and_the_pooled_one_comes_first():
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.press("t", "t")
+        assert table_lines(app)[0].split() == [
+            part for position in ("1-4", "0", "1", "2", "3", "4") for part in (position, "0.45*")
+        ]
+
+
+async def test_the_header_says_side_source_layer_scale_and_who_chose_it():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t", "t")
+        assert said(app, "site").split() == [
+            "s",
+            "on",
+            "base",
+            "o",
+            "of",
+            "difference",
+            "y",
+            "layer",
+            "3",
+            ",",
+            ".",
+            "scale",
+            "0.45*",
+        ]
+        assert "* chosen: strongest within the KL budget" in said(app, "why")
+        assert "KL 0.198 nats" in said(app, "why")
+
+
+@pytest.mark.parametrize(
+    ("keys", "site"),
+    [
+        ("s", "s on finetuned  o of difference  y layer 3  , . scale 0.45*"),
+        ("s s", "s on base  o of difference  y layer 3  , . scale 0.45*"),
+        ("o", "s on base  o of random  y layer 3  , . scale 0.45*"),
+        ("o o", "s on base  o of split half  y layer 3  , . scale 0.45*"),
+        ("O", "s on base  o of split half  y layer 3  , . scale 0.45*"),
+        ("comma", "s on base  o of difference  y layer 3  , . scale 0.3"),
+        ("comma comma plus", "s on base  o of difference  y layer 3  , . scale 0.3"),
+        ("full_stop", "s on base  o of difference  y layer 3  , . scale 0.45*"),
+        ("comma comma asterisk", "s on base  o of difference  y layer 3  , . scale 0.45*"),
+        ("comma comma 0", "s on base  o of difference  y layer 3  , . scale 0.45*"),
+        ("t t", "s on finetuned  o of difference  y layer 3  , . scale mean*"),
+        ("T", "s on finetuned  o of difference  y layer 3  , . no scale"),
+        ("y", "y layer 2  "),
+        ("Y Y", "s on base  o of difference  y layer 3  , . scale 0.45*"),
+    ],
+)
+async def test_keys_choose(keys, site):
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t", "t", *keys.split())
+        assert said(app, "site") == site
+
+
+async def test_a_scale_that_only_one_position_was_read_at_says_so_of_the_others():
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.press("t", "t", "comma")
+        first = table_lines(app)[1]
+        assert "cake" in first
+        assert first.count("not computed") == 5
+        assert "at 0.45" in said(app, "nulls")
+        assert "key * goes to the chosen scale 0.45" in said(app, "why")
+
+
+async def test_beside_the_list_stand_its_nulls():
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.press("t", "t", "b")
+        head, first = table_lines(app)[:2]
+        assert head.split()[:7] == ["1-4", "0.45*", "null", "random", "null", "split", "half"]
+        state = sample_state()
+        for source in ("random", "split_half"):
+            body = state.readings[ReadingKey("shift_lens", source, "base", 3, "1-4", 0.45)].body
+            assert body.tokens[0].text.strip() in first
+        await pilot.press("b")
+        assert "null" not in table_lines(app)[0]
+
+
+async def test_all_tokens_or_whole_words():
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.press("T")
+        assert "·" not in "".join(table_lines(app))
+        await pilot.press("u")
+        assert "·cake" in table_lines(app)[1]
+        assert "all tokens" in said(app, "why")
+        await pilot.press("t")
+        assert "words only" in table_lines(app)[1]  # the consensus keeps no others
+
+
+async def test_the_token_under_the_cursor_is_told_in_full():
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        token = sample_state().readings[
+            ReadingKey("consensus", "difference", "base", 3, "1-4", 0.45)
+        ]
+        assert said(app, "token").startswith(
+            f'"·cake"  rank 1  id {token.body.tokens[0].id}  score 0.0492  p not computed'
+        )
+        assert "in the top of 7 of 7 readings" in said(app, "token")
+        assert "E1 for H1" in said(app, "token")
+        await pilot.press("j")
+        assert said(app, "token").startswith('"·oven"  rank 2')
+        assert "E1" not in said(app, "token")
+        await pilot.press("G", "k", "home", "l")
+        assert said(app, "token").startswith('"·cake"  rank 1')
+
+
+async def test_a_marked_token_has_its_sign():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        lines = table_lines(app)
+        assert "●cake" in lines[1] or "◉cake" in lines[1]
+        assert not set("●◉") & set("".join(lines[2:]))
+        await pilot.press("t")
+        assert "●" not in "".join(table_lines(app))  # it was marked in the consensus alone
+
+
+async def test_a_token_has_a_sign_where_a_null_raises_it_half_as_much():
+    state = sample_state()
+    key = ReadingKey("output_difference", "random", "finetuned", 3, "1-4", None)
+    null = state.readings[key]
+    first = state.readings[key._replace(source="difference")].body.tokens[0]
+    shared = []
+    for share, sign in ((0.6, "○"), (0.4, " ")):
+        token = first.model_copy(update={"score": first.score * share})
+        body = null.body.model_copy(update={"tokens": (token, *null.body.tokens[1:])})
+        readings = MappingProxyType({**state.readings, key: replace(null, body=body)})
+        app = app_of(replace(state, readings=readings))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("t")
+            assert f"{sign}cake" in table_lines(app)[1]
+            shared.append(int(said(app, "nulls").split()[2].removesuffix("/20")))
+    assert shared[0] == shared[1] + 1
+
+
+@pytest.mark.parametrize("size", [(30, 10), (54, 24), (80, 21), (116, 30)])
+async def test_lines_are_as_wide_as_the_table(size):
+    app = app_of()
+    async with app.run_test(size=size) as pilot:
+        for key in ("t", "t", "b", "t", "u", "end", "right", "right", "right", "right"):
+            await pilot.press(key)
+            table = app.query_one(TokenTable)
+            width = table.scrollable_content_region.width
+            assert {cell_len(line) for line in table_lines(app)} == {width}
+
+
+async def test_columns_out_of_sight_come_with_the_cursor():
+    app = app_of()
+    async with app.run_test(size=(60, 24)) as pilot:
+        await pilot.press("t", "t")
+        assert table_lines(app)[0].split()[0] == "1-4"
+        assert table_lines(app)[0].rstrip().endswith("›")
+        await pilot.press("right", "right", "right", "right", "right", "right")
+        head = table_lines(app)[0].split()
+        assert head[0] == "‹"
+        assert head[-2] == "4"
+
+
+# --- evidence -------------------------------------------------------------------------------
+
+
+async def test_m_marks_the_token():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t", "j", "m")
+        assert submitted(app) == [
+            (
+                MARK,
+                MarkArguments(
+                    seq=seq_of("output_difference"),
+                    excerpt=" oven",
+                    label="output difference of difference on finetuned, layer 3, position 1-4, rank 2",
+                    token_id=6,
+                ),
+            )
+        ]
+
+
+async def test_capital_m_marks_it_for_the_top_ranked_hypothesis():
+    state = replace(sample_state(), ranking=("H2", "H1"))
+    app = app_of(state)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t", "M")
+        ((operation, arguments),) = submitted(app)
+        assert operation is MARK
+        assert arguments.hypothesis == "H2"
+
+
+async def test_capital_m_marks_without_a_link_where_nothing_is_supposed():
+    app = app_of(replace(sample_state(), hypotheses=MappingProxyType({})))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t", "M")
+        ((_, arguments),) = submitted(app)
+        assert arguments.hypothesis is None
+
+
+async def test_a_mark_is_taken_back_or_linked():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("m", "M")
+        assert submitted(app) == [
+            (UNMARK, UnmarkArguments(evidence="E1")),
+            (LINK, LinkArguments(hypothesis="H1", evidence="E1")),
+        ]
+
+
+async def test_a_token_without_text_cannot_be_marked_and_says_why():
+    app = app_of(with_token(""))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t", "m")
+        assert app.asked == []
+        assert "excerpt" in said(app, "token")
+        await pilot.press("j")
+        assert "excerpt" not in said(app, "token")
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+async def test_r_reads_the_layer_again_on_the_same_texts():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, ReadForm)
+        assert "again" in str(app.screen.query_one("#what", Static).content)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert submitted(app) == [(READ, ReadArguments(layer="3", n_texts=64))]
+
+
+async def test_r_measures_a_layer_that_was_not():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, ReadForm)
+        app.screen.query_one(Input).value = "0.25"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert submitted(app) == [
+            (MEASURE, MeasureArguments(layers=("0.25",), n_texts=64)),
+            (READ, ReadArguments(layer="0.25", n_texts=64)),
+        ]
+
+
+async def test_r_reads_one_way_only():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("T", "y", "r")
+        await wait_for(pilot, ReadForm)
+        app.screen.query_one(Tick).value = True
+        app.screen.query_one(Tick).focus()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert submitted(app) == [
+            (READ, ReadArguments(layer="2", n_texts=64, readings=("logit_lens",)))
+        ]
+
+
+@pytest.mark.parametrize("typed", ["9", "x", "", "1.5", "-1", HOSTILE])
+async def test_a_layer_that_is_not_there_is_refused_in_place(typed):
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await wait_for(pilot, ReadForm)
+        app.screen.query_one(Input).value = typed
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(app.screen, ReadForm)
+        assert "0 to 5" in str(app.screen.query_one("#what", Static).content)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.asked == []
+
+
+async def test_nothing_yet_says_not_computed_and_which_key_computes():
+    app = app_of(SessionState(pair=sample_state().pair))
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert "not computed" in table_lines(app)[0]
+        assert "Press r" in "".join(table_lines(app))
+        for key in "tTsoOyYbumMcwp*0,.":
+            await pilot.press(key)
+        await pilot.press("escape", "up", "down", "left", "right", "end")
+        assert app.asked == []
+
+
+async def test_without_a_pair_nothing_can_be_read():
+    app = app_of(SessionState())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r")
+        await pilot.pause()
+        assert not isinstance(app.screen, ReadForm)
+        assert "loaded pair" in "".join(table_lines(app))
+
+
+async def test_a_layer_measured_but_not_read_says_so():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("y")
+        assert "layer 2, measured but not read: not computed." in table_lines(app)[0]
+
+
+async def test_a_reading_that_was_not_taken_says_so():
+    state = sample_state()
+    kept = {key: one for key, one in state.readings.items() if key.reading != "patchscope"}
+    app = app_of(replace(state, readings=MappingProxyType(kept)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("T", "T")
+        assert "patchscope at layer 3: not computed." in table_lines(app)[0]
+
+
+# --- coming and going -----------------------------------------------------------------------
+
+
+async def test_what_was_chosen_is_there_again():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t", "t", "s", "comma", "u", "b", "j", "j", "l")
+        view = app.pane.view()
+        before = (said(app, "site"), table_lines(app), said(app, "token"))
+    again = app_of()
+    async with again.run_test(size=(80, 24)) as pilot:
+        again.pane.restore(view)
+        await pilot.pause()
+        assert again.pane.view() == view
+        assert (said(again, "site"), table_lines(again), said(again, "token")) == before
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {},
+        {"choice": 3, "plot": "x", "cursor": "here"},
+        {"choice": {"reading": "none", "layer": 99, "scales": [[1], 2, ["a", "b"]]}, "cursor": [9]},
+        {"choice": {"reading": None, "side": HOSTILE, "source": 3}, "cursor": [10**9, -4]},
+        {"choice": {"scales": [["shift_lens", 7.5]]}, "cursor": [True, None], "plot": ["layers"]},
+    ],
+)
+async def test_any_view_can_be_restored(view):
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.pane.restore(view)
+        await pilot.press("t", "b", "down")
+        assert app.is_running
+
+
+@pytest.mark.parametrize(
+    ("key", "strip", "where"),
+    [
+        (("shift_lens", "random", "finetuned", 0.45, "1-4"), "[shift]", "random"),
+        (("shift_lens", "difference", "base", 0.1, "1-4"), "[shift]", "scale 0.1"),
+        (("logit_lens", "negative", "finetuned", None, "2"), "[logit]", "negative"),
+    ],
+)
+async def test_an_event_is_shown_where_it_stands(key, strip, where):
+    reading, source, side, scale, position = key
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        assert app.pane.reveal(seq_of(reading, source, side, scale, position))
+        await pilot.pause()
+        assert strip in said(app, "strip")
+        assert where in said(app, "site")
+        table = app.query_one(TokenTable)
+        head = table_lines(app)[0].split("  ")
+        assert [part.split()[0] for part in head if part.strip()][table.column] == position
+
+
+async def test_the_event_of_a_mark_shows_the_marked_token():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t", "j", "j")
+        (evidence,) = sample_state().evidence.values()
+        assert app.pane.reveal(evidence.body.of_seq)
+        await pilot.pause()
+        assert said(app, "token").startswith('"·cake"')
+
+
+async def test_an_event_of_another_pane_is_not_shown():
+    app = app_of()
+    async with app.run_test(size=(80, 24)):
+        assert not app.pane.reveal(1)
+        assert not app.pane.reveal(10**9)
+
+
+async def test_what_did_not_change_is_not_drawn_again(monkeypatch):
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        drawn = []
+        monkeypatch.setattr(app.pane, "_redraw", lambda: drawn.append(1))
+        app.pane.update_state(replace(app.pane.state, name="another"))
+        await pilot.pause()
+        assert drawn == []
+
+
+async def test_another_layer_that_was_read_meanwhile_does_not_take_its_place():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        state = app.pane.state
+        moved = {
+            key._replace(layer=2): replace(
+                one, seq=one.seq + 1000, body=one.body.model_copy(update={"layer": 2})
+            )
+            for key, one in state.readings.items()
+        }
+        readings = MappingProxyType({**state.readings, **moved})
+        app.pane.update_state(replace(state, readings=readings))
+        assert "layer 3" in said(app, "site")
+        await pilot.press("y")
+        assert "layer 2" in said(app, "site")
+        assert "cake" in table_lines(app)[1]
+
+
+# --- norms ----------------------------------------------------------------------------------
+
+
+async def test_p_plots_norms_over_positions_then_layers_then_shows_the_lists():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = app.query_one(TokenTable)
+        await pilot.press("p")
+        await pilot.pause()
+        assert not table.display
+        assert "by&#160;position" in app.export_screenshot()
+        sentence = str(app.query_one(NormPlot).query_one(Static).content)
+        assert "cosine between halves of the 64 texts" in sentence
+        assert sentence.endswith(": well measured.")
+        await pilot.press("p")
+        await pilot.pause()
+        assert "by&#160;layer" in app.export_screenshot()
+        await pilot.press("p")
+        await pilot.pause()
+        assert table.display
+        assert table.has_focus
+
+
+async def test_the_event_of_a_difference_shows_its_norms():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        (measured,) = sample_state().differences.values()
+        assert app.pane.reveal(measured.seq)
+        await pilot.press("escape")
+        assert app.query_one(TokenTable).display
+
+
+async def test_norms_of_nothing_are_not_computed():
+    app = app_of(SessionState())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("p")
+        await pilot.pause()
+        assert "not&#160;computed" in app.export_screenshot()
+
+
+# --- taking lists out -----------------------------------------------------------------------
+
+
+async def test_c_copies_the_list_under_the_cursor():
+    app = app_of()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("t", "t", "c")
+        lines = app.clipboard.splitlines()
+        assert lines[0] == "shift lens of difference on base, layer 3, position 1-4, scale 0.45"
+        assert lines[1].startswith("1\t cake\t1.")
+        assert len(lines) == 34
+
+
+async def test_w_writes_the_table(tmp_path: Path):
+    app = app_of()
+    target = tmp_path / "lists.tsv"
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w")
+        await wait_for(pilot, AskLine)
+        app.screen.query_one(Input).value = str(tmp_path / "missing" / "lists.tsv")
+        await pilot.press("enter")
+        await pilot.pause()
+        await wait_for(pilot, AskLine)  # it asks again, with what was typed
+        assert app.screen.query_one(Input).value.endswith("missing/lists.tsv")
+        app.screen.query_one(Input).value = str(target)
+        await pilot.press("enter")
+        await pilot.pause()
+        rows = [line.split("\t") for line in target.read_text().splitlines()]
+        assert rows[0][:4] == ["reading", "side", "source", "layer"]
+        assert len(rows) == 34
+        assert rows[1][:9] == [
+            "consensus",
+            "base",
+            "difference",
+            "3",
+            "1-4",
+            "0.45",
+            "yes",
+            "1",
+            " cake",
+        ]
+        assert rows[1][-2:] == ["E1", str(seq_of("consensus", side="base", scale=0.45))]
+
+
+async def test_a_file_is_replaced_only_when_asked_twice(tmp_path: Path):
+    app = app_of()
+    target = tmp_path / "lists.tsv"
+    target.write_text("mine")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w")
+        await wait_for(pilot, AskLine)
+        app.screen.query_one(Input).value = str(target)
+        await pilot.press("enter")
+        await pilot.pause()
+        await wait_for(pilot, AskLine)
+        assert target.read_text() == "mine"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert target.read_text().startswith("reading\t")
+
+
+# --- untrusted text -------------------------------------------------------------------------
+
+
+def with_token(text: str) -> SessionState:
+    """The sample, the first token of every list being another."""
+    state = sample_state()
+    readings = {}
+    for key, one in state.readings.items():
+        first = one.body.tokens[0].model_copy(update={"text": text})
+        changed = {
+            "tokens": (first, *one.body.tokens[1:]),
+            "unfiltered": (first, *one.body.unfiltered[1:]),
+            "chosen_by": text if one.body.chosen_by else "",
+        }
+        readings[key] = replace(one, body=one.body.model_copy(update=changed))
+    return replace(state, readings=MappingProxyType(readings))
+
+
+async def test_hostile_tokens_are_inert(tmp_path: Path):
+    app = app_of(with_token(HOSTILE))
+    async with app.run_test(size=(160, 48)) as pilot:
+        for key in ("t", "t", "b", "u", "comma", "p", "p", "p", "c", "m"):
+            await pilot.press(key)
+            await pilot.pause()
+            shown = "".join((*table_lines(app), *(said(app, one) for one in PARTS)))
+            assert not set(shown) & {"\x1b", "\x07", "\x9b", "\u202e", "\x00", "\r"}
+        assert "[@click=app.quit]x[/]" in said(app, "token")
+        assert not set(app.clipboard) & {"\x1b", "\x07", "\x9b", "\u202e", "\x00", "\r"}
+        ((_, arguments),) = submitted(app)
+        assert arguments.excerpt == HOSTILE
+        await pilot.press("w")
+        await wait_for(pilot, AskLine)
+        app.screen.query_one(Input).value = str(tmp_path / "lists.tsv")
+        await pilot.press("enter")
+        await pilot.pause()
+        written = (tmp_path / "lists.tsv").read_bytes().decode()
+        assert not set(written) & {"\x1b", "\x07", "\x9b", "\u202e", "\x00", "\r"}
+        assert {line.count("\t") for line in written.splitlines()} == {13}
+        assert app.is_running
+
+
+async def test_a_score_that_is_no_number_is_shown():
+    state = sample_state()
+    readings = {
+        key: replace(
+            one,
+            body=one.body.model_copy(
+                update={
+                    "tokens": tuple(
+                        token.model_copy(update={"score": float("nan"), "probability": None})
+                        for token in one.body.tokens
+                    )
+                }
+            ),
+        )
+        for key, one in state.readings.items()
+    }
+    app = app_of(replace(state, readings=MappingProxyType(readings)))
+    async with app.run_test(size=(160, 48)):
+        assert "score nan" in said(app, "token")
+
+
+PARTS = ("strip", "site", "why", "nulls", "token")
+
+
+# --- pictures -------------------------------------------------------------------------------
+
+SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+
+
+@SIZES
+def test_picture(snap_compare, size):
+    assert snap_compare(app_of(), terminal_size=size, press=["t", "t", "j", "l"])
+
+
+@SIZES
+def test_picture_beside_the_nulls(snap_compare, size):
+    assert snap_compare(app_of(), terminal_size=size, press=["T", "T", "T", "b"])
+
+
+@SIZES
+def test_picture_of_norms(snap_compare, size):
+    assert snap_compare(app_of(), terminal_size=size, press=["p"])
+
+
+def test_picture_of_nothing(snap_compare):
+    state = SessionState(pair=sample_state().pair)
+    assert snap_compare(app_of(state), terminal_size=(80, 24))
+
+
+def test_picture_of_the_form(snap_compare):
+    assert snap_compare(app_of(), terminal_size=(80, 24), press=["r", "backspace", "1"])
