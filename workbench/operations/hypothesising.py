@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from adl.errors import AdlError
 from workbench.operations.running import Arguments, Context, Operation, Summary
@@ -22,6 +22,8 @@ from workbench.store.events import (
     Verdict,
 )
 from workbench.store.state import HypothesisState, SessionState
+
+Wording = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class HypothesisError(AdlError):
@@ -51,7 +53,7 @@ class UnmarkArguments(Arguments):
 class StateArguments(Arguments):
     """A new hypothesis."""
 
-    text: str = Field(min_length=1, description="What the model was finetuned to do.")
+    text: Wording = Field(description="What the model was finetuned to do.")
     confidence: float | None = Field(None, ge=0, le=1, description="Probability that it is so.")
 
 
@@ -59,7 +61,7 @@ class ReviseArguments(Arguments):
     """A hypothesis as it is to read from now on."""
 
     hypothesis: str = Field(description="Id of the hypothesis, as H1.")
-    text: str | None = Field(None, min_length=1, description="New wording; none keeps the old.")
+    text: Wording | None = Field(None, description="New wording; none keeps the old.")
     confidence: float | None = Field(
         None, ge=0, le=1, description="New probability; none keeps the old."
     )

@@ -49,7 +49,7 @@ class Job:
     total: int = 0
     began: float | None = None
     summary: Summary = field(default_factory=dict)
-    error: AdlError | Exception | None = None
+    error: BaseException | None = None
 
     @property
     def is_over(self) -> bool:
@@ -72,11 +72,17 @@ class _Task:
         self.job = job
         self.stop = threading.Event()
         self.over = threading.Event()
+        self.telling = threading.RLock()
         self.told = 0.0
+        self.told_over = False
 
 
 class Jobs:
-    """Runs operations of one session on threads of its own. Safe to use from any thread."""
+    """Runs operations of one session on threads of its own. Safe to use from any thread.
+
+    The listener is called on the thread that brought the change about and must not wait for
+    another one. Of each job it is told in order, and of its end once.
+    """
 
     def __init__(self, session: Session, listener: JobListener) -> None:
         self._session = session
@@ -111,8 +117,9 @@ class Jobs:
             if self._closed:
                 raise RuntimeError("the session is being closed")
             self._tasks[job.id] = task
+            place = next(self._count)
         self._tell(task)
-        self._queues[operation.uses_models].put((int(background), next(self._count), task))
+        self._queues[operation.uses_models].put((int(background), place, task))
         return job
 
     def current(self) -> list[Job]:
@@ -145,16 +152,20 @@ class Jobs:
         return task is None or task.over.wait(timeout)
 
     def close(self, timeout: float) -> bool:
-        """Stop everything and take nothing new; whether all threads ended within ``timeout`` s."""
+        """Stop everything and take nothing new; whether all threads ended within ``timeout`` s.
+
+        Called by a listener on one of these threads, it waits for the others alone.
+        """
         with self._lock:
             self._closed = True
         self.stop_all()
         for queue in self._queues.values():
             queue.put((2, next(self._count), None))
         until = time.monotonic() + timeout
-        for thread in self._threads:
+        others = [thread for thread in self._threads if thread is not threading.current_thread()]
+        for thread in others:
             thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in others)
 
     def _work(self, queue: PriorityQueue[tuple[int, int, _Task | None]]) -> None:
         while (task := queue.get()[2]) is not None:
@@ -180,9 +191,11 @@ class Jobs:
             )
         except Stopped:
             self._change(task, status="stopped")
-        except Exception as exc:
-            if not isinstance(exc, AdlError):
-                _logger.exception("%s failed", job.operation.name)
+        except AdlError as exc:
+            self._change(task, status="failed", error=exc)
+        except BaseException as exc:
+            # Also SystemExit, which libraries raise: the thread has other jobs to do.
+            _logger.exception("%s failed", job.operation.name)
             self._change(task, status="failed", error=exc)
         else:
             self._change(task, status="finished", summary=outcome.summary)
@@ -209,8 +222,15 @@ class Jobs:
         task.over.set()
 
     def _tell(self, task: _Task) -> None:
-        try:
-            self._listener(task.job)
-        except Exception:
-            # The work goes on, whatever a screen makes of it.
-            _logger.exception("a listener failed at job %s", task.job.id)
+        # One at a time, each with the job as it is then: what is told last is what is true last,
+        # and nothing is told of a job that was said to be over.
+        with task.telling:
+            job = task.job
+            if task.told_over:
+                return
+            task.told_over = job.is_over
+            try:
+                self._listener(job)
+            except Exception:
+                # The work goes on, whatever a screen makes of it.
+                _logger.exception("a listener failed at job %s", job.id)
