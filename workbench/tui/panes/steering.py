@@ -219,6 +219,7 @@ the settings, where the arrows choose.
     def action_measure(self) -> None:
         """Ask for the difference at the chosen layer."""
         self.submit(MEASURE, MeasureArguments(layers=(self.console.settings.layer,)))
+        self.console.say()
 
     def _ask(self, make: Callable[[], SteerArguments]) -> None:
         console = self.console

@@ -110,7 +110,7 @@ class SteeringConsole(Vertical):
         self.settings = SteeringSettings.from_view(view.get("settings"))
         self._draw()
         editing, draft = view.get("editing"), view.get("draft")
-        if editing in _TYPED and isinstance(draft, str):
+        if isinstance(editing, str) and editing in _TYPED and isinstance(draft, str):
             self._open(editing, draft)
         self.post_message(self.Changed())
 
@@ -243,7 +243,7 @@ class SteeringConsole(Vertical):
         norm, layer = facts.norm(settings), facts.layer(settings)
         said = "residual norms"
         if norm is not None:
-            said = f"× residual norm {norm:.4g} = {settings.alpha * norm:.4g}"
+            said = f"× residual norm {norm:.2f} = {settings.alpha * norm:.2f}"
         where = f"layer {settings.layer if layer is None else layer}"
         note = (
             f"norm of the finetuned, {where}"
@@ -263,7 +263,9 @@ class SteeringConsole(Vertical):
         elif said.text:
             shown = text.line(said.text, "$text-success")
         elif self._being_measured:
-            shown = Content.styled("the difference at this layer is being measured", "$foreground-muted")
+            shown = Content.styled(
+                "the difference at this layer is being measured", "$foreground-muted"
+            )
         elif self._facts.is_missing(settings):
             shown = text.line(self._facts.missing(settings), "$text-warning")
         widget = self.query_one("#said", Static)

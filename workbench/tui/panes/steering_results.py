@@ -312,7 +312,9 @@ class SteeringResults(Vertical):
         if operation.actor.kind != "human":
             parts.insert(0, f"by {operation.actor.name or operation.actor.kind}")
         head = Content.assemble(
-            (f"{place} ", "bold"), (f"#{operation.started_seq} ", "$foreground-muted"), (status, style)
+            (f"{place} ", "bold"),
+            (f"#{operation.started_seq} ", "$foreground-muted"),
+            (status, style),
         )
         room = self.size.width - len(head.plain) - 3
         rest = shorten(clean_line(" · ".join(parts)), max(0, room))
@@ -341,17 +343,16 @@ class SteeringResults(Vertical):
         self.set_class(several and not self._comparing, "-sweep")
         self._lines = sweep_lines(self._texts) if several else []
         alphas = [line.alpha for line in self._lines]
+        strip = self.query_one("#strip", Rows)
+        strip.set_count(len(alphas))
         if not alphas:
             return
         if self._alpha not in alphas:
             # The strength nearest to the slider's: what one would have asked for.
             steered = [alpha for alpha in alphas if alpha]
             self._alpha = min(steered, key=lambda alpha: abs(alpha - self._wanted))
-        place = alphas.index(self._alpha)
-        strip = self.query_one("#strip", Rows)
         strip.styles.height = min(len(alphas), _MOST_STRIP)
-        strip.set_count(len(alphas))
-        strip.cursor = place
+        strip.cursor = alphas.index(self._alpha)
 
     def _draw_samples(self) -> None:
         if self._comparing:

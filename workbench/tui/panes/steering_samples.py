@@ -180,9 +180,9 @@ class SampleList(ScrollView, can_focus=True):
         view = self.scroll_offset.y
         height = self.scrollable_content_region.height
         if step > 0 and bottom - 1 > view + height:
-            self.scroll_to(y=min(view + 3, bottom - height), animate=False)
+            self.scroll_to(y=min(view + 3, bottom - height), animate=False, force=True, immediate=True)
         elif step < 0 and top < view:
-            self.scroll_to(y=max(view - 3, top), animate=False)
+            self.scroll_to(y=max(view - 3, top), animate=False, force=True, immediate=True)
         else:
             self.cursor += step
 
@@ -193,18 +193,20 @@ class SampleList(ScrollView, can_focus=True):
         height = max(1, self.scrollable_content_region.height - 1)
         most = max(0, self._tops[-1] - self.scrollable_content_region.height)
         line = max(0, min(self.scroll_offset.y + step * height, most))
-        if line == self.scroll_offset.y:
-            self.cursor = 0 if step < 0 else len(self._samples) - 1
-            return
-        # Not by the watcher, which would scroll the sample into view.
-        self.set_reactive(SampleList.cursor, bisect_right(self._tops, line) - 1)
+        at_end = line == self.scroll_offset.y
+        place = bisect_right(self._tops, line) - 1
+        if at_end:
+            place = 0 if step < 0 else len(self._samples) - 1
+        # Not by the watcher, which would scroll to the sample's first line.
+        self.set_reactive(SampleList.cursor, place)
         self.post_message(self.Moved(self.cursor))
-        self.scroll_to(y=line, animate=False)
+        self.scroll_to(y=line, animate=False, force=True, immediate=True)
         self.refresh()
 
     def action_to(self, index: int) -> None:
         """Go to a sample; -1 is the last."""
         self.cursor = len(self._samples) - 1 if index < 0 else index
+        self._show_cursor()
 
     def _lay_out(self) -> None:
         width = self.scrollable_content_region.width - _GUTTER
@@ -303,7 +305,7 @@ def _column(column: Column, width: int) -> list[Pieces]:
     if column.growing:
         lines[-1] = _with_caret(lines[-1], shown[-1] if shown else "", width)
     if more:
-        lines.append(((set_cell_size(more, width), "state"),))
+        lines += [((set_cell_size(line, width), "state"),) for line in wrapped(more, width)]
     if not shown and not column.growing:
         lines.append(((set_cell_size("(no text)", width), "state"),))
     return lines

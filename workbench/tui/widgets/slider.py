@@ -88,7 +88,7 @@ class Slider(Widget):
     def _track(self, head: Content, width: int) -> tuple[int, int]:
         """The cell at which the track's left end stands, and how many cells are between its ends."""
         end = len(f"{self.ends()[1]:g}") + 3
-        start = len(head.plain)
+        start = max(len(head.plain), min(len(self._note) + 2, width // 2))
         return start, max(_LEAST_TRACK, width - start - end)
 
     def _cell(self, value: float, cells: int) -> int:
