@@ -25,7 +25,7 @@ from workbench.operations.hypothesising import (
 from workbench.operations.measuring import MEASURE, MeasureArguments
 from workbench.operations.reading import READ, ReadArguments
 from workbench.store.state import ReadingKey, SessionState
-from workbench.tui.panes.reading_form import ReadForm, Tick
+from workbench.tui.panes.reading_form import ReadForm
 from workbench.tui.panes.reading_plot import NormPlot
 from workbench.tui.panes.readings import ReadingsPane
 from workbench.tui.screens.ask_line import AskLine
@@ -339,9 +339,7 @@ async def test_r_reads_one_way_only():
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("T", "y", "r")
         await wait_for(pilot, ReadForm)
-        app.screen.query_one(Tick).value = True
-        app.screen.query_one(Tick).focus()
-        await pilot.press("enter")
+        await pilot.press("tab", "space", "enter")
         await pilot.pause()
         assert submitted(app) == [
             (READ, ReadArguments(layer="2", n_texts=64, readings=("logit_lens",)))

@@ -9,11 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.reactive import reactive
 from textual.screen import ModalScreen
-from textual.widgets import Checkbox, Input, Label, Static
+from textual.widgets import Input, Label, Static
 
 from adl.errors import SiteError
 from adl.pair import resolve_layer
+from workbench.display import clean_line
 from workbench.tui import text
 from workbench.tui.panes.reading_index import Index
 from workbench.tui.panes.reading_words import plain
@@ -28,17 +30,35 @@ class ReadWish:
     only: str | None
 
 
-class Tick(Checkbox):
-    """A box whose tick is told by its shape, not by its colour; Enter is the form's."""
+class Tick(Static, can_focus=True):
+    """A box whose tick is told by its shape, not by its colour alone."""
 
-    BUTTON_LEFT = "["
-    BUTTON_RIGHT = "]"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "screen.read", "Read", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "tick", "Tick", tooltip="Tick the box, or not"),
+        Binding("enter", "screen.read", "Read", show=False),
+    ]
+    DEFAULT_CSS = """
+    Tick { height: 1; width: auto; }
+    Tick:focus { background: $block-cursor-background; color: $block-cursor-foreground; }
+    """
 
-    def watch_value(self) -> None:
-        """Draw the tick, or none."""
-        self.BUTTON_INNER = "x" if self.value else " "
-        super().watch_value()
+    value: reactive[bool] = reactive(False)
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = clean_line(label)
+
+    def render(self) -> Content:
+        """The box and what it is for."""
+        return Content(f"[{'x' if self.value else ' '}] {self._label} ")
+
+    def action_tick(self) -> None:
+        """Tick it, or take the tick away."""
+        self.value = not self.value
+
+    def on_click(self) -> None:
+        """Tick it, or take the tick away."""
+        self.action_tick()
 
 
 class ReadForm(ModalScreen[ReadWish | None]):
@@ -51,9 +71,7 @@ class ReadForm(ModalScreen[ReadWish | None]):
     DEFAULT_CSS = """
     ReadForm Label { color: $text-muted; }
     ReadForm #what { height: 2; margin-top: 1; }
-    ReadForm Tick { border: none; padding: 0; margin-top: 1; background: $surface; }
-    ReadForm Tick > .toggle--button { color: $foreground; background: $surface; }
-    ReadForm Tick.-on > .toggle--button { color: $accent; background: $surface; }
+    ReadForm Tick { margin-top: 1; }
     """
 
     def __init__(self, index: Index, layer: str, reading: str, n_layers: int) -> None:
@@ -72,7 +90,7 @@ class ReadForm(ModalScreen[ReadWish | None]):
                 markup=False,
             )
             yield Input(self._layer)
-            yield Tick(Content(f"only {plain(self._reading)}"))
+            yield Tick(f"only {plain(self._reading)}")
             yield Static(id="what")
 
     def on_input_changed(self) -> None:

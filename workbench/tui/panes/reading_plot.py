@@ -12,6 +12,8 @@ from workbench.display import clean_line, shorten
 from workbench.tui.panes.reading_norms import Norms
 
 _LABEL = 8
+#: How far the marks of one place stand apart, in places, while there are few enough of them.
+_APART, _FEW = 0.12, 12
 _LEGEND = "\u25cf difference   x split-half null   - standard error"
 
 
@@ -42,7 +44,7 @@ class NormPlot(Vertical, can_focus=True):
         named = [shorten(clean_line(label), _LABEL) for label in norms.labels]
         # Side by side, for what is drawn later hides what is below it. Without labels: a legend
         # would be drawn over the points.
-        apart = 2 * len(places) / max(20, self.size.width)
+        apart = _APART if len(places) <= _FEW else 0.0
         if norms.over == "layers":
             plt.plot(places, list(norms.difference), marker="\u00b7")
         plt.scatter([x - apart for x in places], list(norms.difference), marker="\u25cf")
