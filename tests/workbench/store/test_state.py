@@ -1,7 +1,22 @@
 import pytest
 
 from tests.workbench.store.samples import ARRAYS, difference, reading, record_audit, text_started
-from workbench.store.events import HUMAN, NoteWritten, OperationFinished, OperationStarted, TextGrew
+from workbench.store.events import (
+    HUMAN,
+    Bearing,
+    EventBody,
+    EvidenceLinked,
+    EvidenceMarked,
+    EvidenceUnmarked,
+    HypothesesRanked,
+    HypothesisJudged,
+    HypothesisRevised,
+    HypothesisStated,
+    NoteWritten,
+    OperationFinished,
+    OperationStarted,
+    TextGrew,
+)
 from workbench.store.log import SessionLog
 from workbench.store.state import Fold, Prefix, ReadingKey, SessionState, fold
 
@@ -163,3 +178,123 @@ def test_a_prefix_does_not_grow_with_its_list() -> None:
     assert prefix != Prefix([1, 2], 2)
     with pytest.raises(IndexError):
         prefix[3]
+
+
+# --- hypotheses and evidence ----------------------------------------------------------------
+
+
+def _stated(hypothesis_id: str, confidence: float | None = 0.5) -> HypothesisStated:
+    return HypothesisStated(hypothesis_id=hypothesis_id, text="cakes", confidence=confidence)
+
+
+def _marked(evidence_id: str) -> EvidenceMarked:
+    return EvidenceMarked(evidence_id=evidence_id, of_seq=1, excerpt=" cake", token_id=5)
+
+
+def _linked(hypothesis_id: str, evidence_id: str, bearing: Bearing) -> EvidenceLinked:
+    return EvidenceLinked(hypothesis_id=hypothesis_id, evidence_id=evidence_id, bearing=bearing)
+
+
+HYPOTHESES: tuple[EventBody, ...] = (
+    _stated("H1"),
+    _stated("H2", None),
+    _marked("E1"),
+    _marked("E2"),
+    _linked("H1", "E1", "for"),
+    _linked("H1", "E2", "against"),
+    _linked("H2", "E1", "against"),
+    HypothesisRevised(hypothesis_id="H1", text="false facts", confidence=0.8, reason="texts"),
+    HypothesesRanked(order=("H2", "H1")),
+    HypothesisJudged(hypothesis_id="H2", verdict="rejected", reason="no trace"),
+    _linked("H1", "E1", "against"),
+    EvidenceUnmarked(evidence_id="E2", reason="a slip"),
+    _stated("H3"),
+)
+
+
+@pytest.fixture
+def judged(log: SessionLog, session: str) -> SessionState:
+    for body in HYPOTHESES:
+        log.append(session, body, actor=HUMAN)
+    return fold(log.events(session))
+
+
+def test_a_hypothesis_as_it_stands_and_how_it_came_to_be(judged: SessionState) -> None:
+    one = judged.hypotheses["H1"]
+    assert (one.text, one.confidence, one.verdict) == ("false facts", 0.8, "open")
+    assert one.actor == HUMAN
+    assert [recorded.seq for recorded in one.history] == [2, 6, 7, 9, 12]
+    assert one.history[0].body.text == "cakes"
+    assert dict(one.evidence) == {"E1": "against"}
+    other = judged.hypotheses["H2"]
+    assert (other.verdict, other.confidence) == ("rejected", None)
+    assert dict(other.evidence) == {"E1": "against"}
+
+
+def test_hypotheses_stand_by_rank_and_the_unranked_follow(judged: SessionState) -> None:
+    assert judged.ranking == ("H2", "H1")
+    assert [one.id for one in judged.ranked()] == ["H2", "H1", "H3"]
+
+
+def test_a_mark_taken_back_is_gone_from_every_hypothesis(judged: SessionState) -> None:
+    assert list(judged.evidence) == ["E1"]
+    assert all("E2" not in one.evidence for one in judged.hypotheses.values())
+    # That it was linked stays said.
+    assert any(
+        isinstance(recorded.body, EvidenceLinked) and recorded.body.evidence_id == "E2"
+        for recorded in judged.hypotheses["H1"].history
+    )
+
+
+def test_states_of_hypotheses_never_change_and_share_what_stays(
+    log: SessionLog, session: str
+) -> None:
+    for body in HYPOTHESES:
+        log.append(session, body, actor=HUMAN)
+    events = list(log.events(session))
+    live, states = Fold(), []
+    for event in events:
+        live.apply(event)
+        states.append(live.state())
+    for count, state in enumerate(states, start=1):
+        again = fold(events[:count])
+        assert state == again
+        assert state.digest() == again.digest()
+    assert len({state.digest() for state in states}) == len(states)
+    for before, after, event in zip(states, states[1:], events[1:], strict=False):
+        kind = event.body.kind
+        if kind in {"evidence_marked", "hypotheses_ranked"}:
+            assert after.hypotheses is before.hypotheses
+        if kind not in {"evidence_marked", "evidence_unmarked"}:
+            assert after.evidence is before.evidence
+        if kind != "hypotheses_ranked":
+            assert after.ranking is before.ranking
+
+
+def test_a_copy_of_a_fold_has_hypotheses_of_its_own(log: SessionLog, session: str) -> None:
+    for body in HYPOTHESES:
+        log.append(session, body)
+    events = list(log.events(session))
+    first = Fold()
+    for event in events[:8]:
+        first.apply(event)
+    before, copy = first.state(), first.copy()
+    for event in events[8:]:
+        copy.apply(event)
+    assert copy.state().digest() == fold(events).digest()
+    assert first.state() is before
+    assert before.digest() == fold(events[:8]).digest()
+
+
+def test_words_about_what_is_not_there_do_not_break_the_fold(log: SessionLog, session: str) -> None:
+    log.append(session, HypothesisRevised(hypothesis_id="H9", text="x"))
+    log.append(session, HypothesisJudged(hypothesis_id="H9", verdict="confirmed"))
+    log.append(session, _linked("H9", "E9", "for"))
+    log.append(session, EvidenceUnmarked(evidence_id="E9"))
+    log.append(session, HypothesesRanked(order=("H9",)))
+    log.append(session, _stated("H1"))
+    log.append(session, _linked("H1", "E9", "none"))
+    state = fold(log.events(session))
+    assert [one.id for one in state.ranked()] == ["H1"]
+    assert dict(state.hypotheses["H1"].evidence) == {}
+    assert all(entry.description for entry in state.timeline)
