@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from textual import events
 from textual.widgets import Input, Static
 
 from tests.planted_cli import HOSTILE
@@ -151,6 +152,20 @@ async def test_a_conversation_goes_on_when_its_answer_is_there():
             "finetuned says so",
             "And",
         ]
+
+
+async def test_a_follow_up_that_was_stopped_while_it_waited_is_given_up():
+    probes = Probes()
+    probes.ask(prompt=LIKES)
+    app = app_over(probes)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("f", *"Why?", "enter")
+        app.pane.show_jobs([waiting(asked(app)[0])])
+        assert said(app, "#draft").startswith("Follow-up to what was just asked")
+        app.pane.show_jobs([])
+        assert said(app, "#draft").startswith("New probe")
+        await pilot.press("x", "enter")
+        assert asked(app)[1] == AskArguments(prompt="x")
 
 
 async def test_what_a_probe_goes_on_from_is_changed_from_the_field():
@@ -640,3 +655,14 @@ def test_picture_of_the_settings(snap_compare, size):
 
 def test_picture_of_nothing(snap_compare):
     assert snap_compare(app_over(Probes()), terminal_size=SIZE)
+
+
+async def test_keys_are_taken_in_the_order_they_were_typed():
+    app = app_over()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("enter")
+        for key in ("a", "ctrl+j", "b", "enter", "c"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await pilot.pause()
+        assert asked(app) == [AskArguments(prompt="a\nb")]
+        assert field(app).text == "c"

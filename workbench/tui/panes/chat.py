@@ -107,6 +107,7 @@ Copies and files have visible marks in place of control characters. The session 
         self._writing = False
         # What was sent and is to be followed up, until it is known by its id; and since which turn.
         self._sent: tuple[AskArguments, int] | None = None
+        self._sent_waits = False
 
     def compose(self) -> ComposeResult:
         """The conversation, what there is to say, and the field."""
@@ -114,7 +115,9 @@ Copies and files have visible marks in place of control characters. The session 
         yield Static(id="said")
         yield Static(id="draft")
         yield ProbeField(
-            placeholder="Ask both models. Enter sends, Ctrl+J begins a new line.", id="field"
+            on_send=self._send,
+            placeholder="Ask both models. Enter sends, Ctrl+J begins a new line.",
+            id="field",
         )
 
     def on_mount(self) -> None:
@@ -149,6 +152,7 @@ Copies and files have visible marks in place of control characters. The session 
             for job in jobs
             if job.operation.name == ASK.name and job.stage
         }
+        self._give_up_what_was_stopped(jobs)
         if self._turns.take_jobs(jobs) or stages != self._stages or loading != self._loading:
             self._stages, self._loading = stages, loading
             self._show_count()
@@ -290,9 +294,7 @@ Copies and files have visible marks in place of control characters. The session 
 
     # --- asking -----------------------------------------------------------------------------
 
-    @on(ProbeField.Sent)
-    def _send(self, event: ProbeField.Sent) -> None:
-        event.stop()
+    def _send(self) -> None:
         if self._sent is not None:
             self._say("what this follows was just asked: send again when it is there", problem=True)
             return
@@ -308,7 +310,8 @@ Copies and files have visible marks in place of control characters. The session 
             self._field.load("")
             # A conversation goes on; what is asked on its own leaves the field for the next probe.
             if arguments.messages or self._draft.follows is not None:
-                self._sent = (arguments, len(self._turns))
+                self._sent = (arguments, self._turns.n_recorded)
+                self._sent_waits = False
             self._draft = Draft()
             self._redraw()
 
@@ -334,6 +337,15 @@ Copies and files have visible marks in place of control characters. The session 
                     self._draft = Draft(follows=replace(self._answer(turn), sample=0))
                 self._show_draft()
 
+    def _give_up_what_was_stopped(self, jobs: Sequence[Job]) -> None:
+        """A probe that was stopped while it waited is never recorded, and cannot be followed."""
+        if self._sent is not None:
+            waited = self._sent_waits
+            self._sent_waits = any(job.arguments is self._sent[0] for job in jobs)
+            if waited and not self._sent_waits:
+                self._sent = None
+                self._show_draft()
+
     @on(TextArea.Changed, "#field")
     def _written(self) -> None:
         self._say("")
@@ -348,23 +360,23 @@ Copies and files have visible marks in place of control characters. The session 
 
     def action_leave(self) -> None:
         """From the field to the conversation."""
-        self.query_one(Conversation).focus()
+        self.screen.set_focus(self.query_one(Conversation))
 
     def action_write(self) -> None:
         """Go on writing."""
-        self._field.focus()
+        self.screen.set_focus(self._field)
 
     def action_new(self) -> None:
         """Write a probe that follows nothing."""
         self._change_draft(Draft())
-        self._field.focus()
+        self.screen.set_focus(self._field)
 
     def action_follow(self) -> None:
         """Follow up the answer of this turn."""
         turn = self._current()
         if turn is not None:
             self._change_draft(Draft(follows=self._answer(turn)))
-            self._field.focus()
+            self.screen.set_focus(self._field)
 
     def action_edit(self) -> None:
         """Load this turn's probe and settings into the field."""
@@ -381,7 +393,7 @@ Copies and files have visible marks in place of control characters. The session 
         self._settings = replace(self._settings, prefill=turn.prefill)
         self._field.load(turn.probe)
         self._change_draft(Draft(edits=turn.id))
-        self._field.focus()
+        self.screen.set_focus(self._field)
         if self._field.shows_marks:
             self._say("Shown with marks for its control characters; sent as it was if not changed.")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import ClassVar
 
+from textual import events
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widgets import TextArea
 
 from workbench.display import clean_lines
@@ -20,12 +20,11 @@ class ProbeField(TextArea):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", priority=True, tooltip="Send what is written"),
+        Binding("enter", "send", "Send", tooltip="Send what is written"),
         Binding(
             "ctrl+j,shift+enter",
             "new_line",
             "New line",
-            priority=True,
             key_display="^j",
             tooltip="Begin a new line in the field",
         ),
@@ -38,16 +37,19 @@ class ProbeField(TextArea):
     ProbeField .text-area--cursor-line { background: transparent; }
     """
 
-    @dataclass
-    class Sent(Message):
-        """Enter was pressed."""
-
-        field: ProbeField
-
-    def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        value: str = "",
+        *,
+        on_send: Callable[[], object],
+        placeholder: str = "",
+        id: str | None = None,  # noqa: A002
+    ) -> None:
         super().__init__(
             clean_lines(value), id=id, placeholder=placeholder, highlight_cursor_line=False
         )
+        # Called and no message posted: letters typed behind Enter belong to what is written next.
+        self._on_send = on_send
         self._loaded = (self.text, value)
 
     @property
@@ -67,9 +69,21 @@ class ProbeField(TextArea):
         self._loaded = (self.text, value)
         self.move_cursor(self.document.end)
 
+    async def _on_key(self, event: events.Key) -> None:
+        # Here and not by priority bindings: those overtake letters that were typed before them
+        # and still wait in the field's queue.
+        if event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            self.action_send()
+        elif event.key in {"ctrl+j", "shift+enter"}:
+            event.stop()
+            event.prevent_default()
+            self.action_new_line()
+
     def action_send(self) -> None:
         """Be done."""
-        self.post_message(self.Sent(self))
+        self._on_send()
 
     def action_new_line(self) -> None:
         """Begin a new line."""

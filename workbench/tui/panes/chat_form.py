@@ -77,7 +77,7 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel"),
-        Binding("enter", "take", "Take", priority=True),
+        Binding("enter", "take", "Take", show=False),
         Binding("down", "app.focus_next", "Next field", show=False),
         Binding("up", "app.focus_previous", "Field before", show=False),
     ]
@@ -108,8 +108,12 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
         asked = next((name for name, sides in _ASKED.items() if sides == given.sides), "both")
         with VerticalScroll(can_focus=False) as form:
             form.border_title = "Settings of the probes"
-            yield from self._row("System turn", ProbeField(given.system, id="system"))
-            yield from self._row("Prefill", ProbeField(given.prefill, id="prefill"))
+            yield from self._row(
+                "System turn", ProbeField(given.system, on_send=self.action_take, id="system")
+            )
+            yield from self._row(
+                "Prefill", ProbeField(given.prefill, on_send=self.action_take, id="prefill")
+            )
             yield from self._switch("raw", "Raw text", "no chat template, system turn or prefill")
             yield from self._row("Asked", Choice(list(_ASKED), asked, id="sides"))
             for name, label, hint in _NUMBERS:
@@ -142,6 +146,11 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
         """Begin where it was asked to."""
         self.query_one("#problem").display = False
         self.query_one(f"#{self._begin}").focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter in a field of one line takes the form."""
+        event.stop()
+        self.action_take()
 
     def action_take(self) -> None:
         """Take the settings, or say what is wrong with them."""

@@ -315,7 +315,7 @@ def _how_it_stands(turn: Turn, look: Look) -> list[Block]:
         return [Content.styled("waits behind other work; x stops what is running", _MUTED)]
     match operation.status:
         case "running":
-            return [text.line(look.stage or "running", "$accent", look.width)]
+            return [text.line(look.stage or "under way", "$accent", look.width)]
         case "failed":
             said = f"✗ failed: {operation.message or operation.error}"
             lines: list[Block] = [text.block(said[:MOST_OF_PROBE], "bold $text-error")]

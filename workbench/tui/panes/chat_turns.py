@@ -175,6 +175,11 @@ class Turns(Sequence[Turn]):
             return self._waiting[place - len(self._ids)]
         return self._recorded(place)
 
+    @property
+    def n_recorded(self) -> int:
+        """How many probes are in the log."""
+        return len(self._ids)
+
     def take(self, state: SessionState) -> None:
         """Take in what is new in ``state``; one that lies before the last begins anew."""
         counts = (len(state.operations), len(state.texts), len(state.comparisons))
