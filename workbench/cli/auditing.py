@@ -1,0 +1,443 @@
+"""What the commands of agent and graders do, once their options are read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import typer
+
+from adl.artifacts import ArrayCache
+from adl.pair import resolve_layer
+from adl.readings import READINGS, Reading
+from workbench.agent.agreement import by_grader, krippendorff_alpha
+from workbench.agent.blinding import Blinding, blinding_from
+from workbench.agent.budgets import Budgets
+from workbench.agent.endpoint import Endpoint
+from workbench.agent.errors import AgentError
+from workbench.agent.graders import grade_coherence, grade_relevance
+from workbench.agent.grading import edit_grade, grade_report
+from workbench.agent.grading import grade_by_hand as record_by_hand
+from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
+from workbench.agent.sealing import asked_pair, seal
+from workbench.agent.supervision import Supervision
+from workbench.cli import show
+from workbench.cli.options import SessionOptions
+from workbench.cli.running import (
+    StopFlag,
+    Work,
+    database_path,
+    print_json,
+    reading_log,
+    reported_errors,
+    say,
+    working_session,
+)
+from workbench.locations import find_locations
+from workbench.operations.generating import STEER, SteerArguments
+from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.operations.pairs import LOAD, PairArguments
+from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.running import Session
+from workbench.settings import load_settings
+from workbench.store.agent_events import (
+    AgentMode,
+    AgentReplied,
+    ApprovalAsked,
+    GradeGiven,
+    Policy,
+)
+from workbench.store.agents import AgentState, history, standing
+from workbench.store.describe import describe
+from workbench.store.events import Actor, Event
+from workbench.store.log import SessionLog
+from workbench.store.state import Recorded, SessionState, fold
+
+RELEVANCE_READINGS: tuple[Reading, ...] = ("consensus", "output_difference", "patchscope")
+_TOLD = frozenset(
+    {"agent_replied", "agent_called", "agent_request_failed", "approval_given", "agent_ended"}
+)
+
+
+@dataclass(frozen=True)
+class WantedAudit:
+    """The options of ``agent run`` that are the agent's own."""
+
+    mode: str
+    blind: bool
+    approval: str
+    interactions: int
+    calls: int
+    tokens: int
+    seconds: float
+    n_prompts: int | None
+
+    def plan(self, model: str) -> AuditPlan:
+        """The plan they amount to."""
+        modes: Mapping[str, AgentMode] = {mode: mode for mode in get_args(AgentMode)}
+        policies: Mapping[str, Policy] = {policy: policy for policy in get_args(Policy)}
+        return AuditPlan(
+            model=model,
+            mode=modes[self.mode],
+            budgets=Budgets(self.interactions, self.calls, self.tokens, self.seconds),
+            approval=policies[self.approval],
+        )
+
+
+def run_agent(
+    pair: PairArguments,
+    measure: MeasureArguments,
+    where: SessionOptions,
+    wanted: WantedAudit,
+    endpoint_options: Mapping[str, Any],
+    json: bool,
+) -> None:
+    """Load, compute what the agent is shown, and let it audit."""
+    with reported_errors():
+        if wanted.approval != "never" and not sys.stdin.isatty():
+            raise typer.BadParameter(f"--approve {wanted.approval} asks you: it needs a terminal")
+        settings = load_settings(**endpoint_options)
+        plan = wanted.plan(settings.require_model("agent"))
+        endpoint = Endpoint(settings)
+    subject = Path(pair.organism or pair.adapter or pair.finetuned or "").name
+    name = where.name or ("agent" if wanted.blind else f"agent {subject}".strip())
+    with working_session(where.database, where.session, name) as work:
+        given = pair if pair != PairArguments() else asked_pair(work.session.state) or pair
+        work.run(LOAD, given)
+        if wanted.mode == "adl":
+            _compute(work, measure, wanted.n_prompts)
+        blinding = seal(work.session, blind=wanted.blind)
+        with _told(work.session, blinding), _closing(endpoint):
+            state = start_audit(
+                work.session, endpoint, plan, blinding, _surroundings(work, plan.approval)
+            )
+        _print_audit(work.session, state, blinding, json)
+
+
+def resume_agent(
+    wanted: str,
+    run_id: str | None,
+    model: str | None,
+    endpoint_options: Mapping[str, Any],
+    database: Path | None,
+    json: bool,
+) -> None:
+    """Load the audit's pair again, and go on; an audit that is over is shown as it is."""
+    with reading_log(database) as log:
+        session_id = log.find_session(wanted).id
+        state = fold(log.events(session_id))
+        run_state = _run_of(state, run_id)
+        if run_state.is_over:
+            say("this audit is over")
+            sealed = state.seal.body.aliases if state.seal else None
+            _print_audit(Session(log, session_id, _cache()), run_state, blinding_from(sealed), json)
+            return
+    with reported_errors():
+        endpoint = Endpoint(load_settings(**endpoint_options))
+    with working_session(database, session_id, "") as work:
+        asked = asked_pair(work.session.state)
+        if asked is None:
+            raise AgentError(
+                f"session {session_id} does not say which pair it audits", "Start a new audit."
+            )
+        work.run(LOAD, asked)
+        sealed = work.session.state.seal.body.aliases if work.session.state.seal else None
+        blinding = blinding_from(sealed)
+        with _told(work.session, blinding), _closing(endpoint):
+            ended = resume_audit(
+                work.session,
+                endpoint,
+                run_id=run_state.id,
+                model=model,
+                surroundings=_surroundings(work, run_state.policy),
+            )
+        _print_audit(work.session, ended, blinding, json)
+
+
+def grade_by_judge(
+    wanted: str,
+    run_id: str | None,
+    organism: str | None,
+    kind: str,
+    readings: list[str],
+    repeats: int,
+    endpoint_options: Mapping[str, Any],
+    database: Path | None,
+    json: bool,
+) -> None:
+    """Have a judge grade a report, token lists or steered texts."""
+    named = [one.replace("-", "_") for one in readings]
+    unknown = [one for one in named if one not in READINGS]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is not a reading; there are: {READINGS}")
+    judged = tuple(one for one in READINGS if one in named) or RELEVANCE_READINGS
+    flag = StopFlag()
+    with reported_errors(), flag.catching_signals(), _open(database, wanted) as session:
+        settings = load_settings(**endpoint_options)
+        model = settings.require_model("judge")
+        endpoint = Endpoint(settings)
+        before = session.state.seq
+        with _closing(endpoint):
+            if kind == "relevance":
+                found = grade_relevance(
+                    session, endpoint, model, judged, organism=organism, should_stop=flag
+                )
+            elif kind == "coherence":
+                found = grade_coherence(session, endpoint, model, should_stop=flag)
+            else:
+                found = grade_report(
+                    session,
+                    endpoint,
+                    model,
+                    run_id=run_id,
+                    repeats=repeats,
+                    organism=organism,
+                    should_stop=flag,
+                )
+        _print_given(session, found, _spent(session, before), json)
+
+
+def grade_by_hand(
+    wanted: str,
+    run_id: str | None,
+    organism: str | None,
+    edit: str | None,
+    score: int | None,
+    reason: str,
+    author: str,
+    database: Path | None,
+    json: bool,
+) -> None:
+    """Record a person's grade, or their edit of one."""
+    person = Actor(kind="human", name=author)
+    with reported_errors(), _open(database, wanted) as session:
+        if edit is not None:
+            found = edit_grade(session, edit, score, reason, person)
+        else:
+            assert score is not None
+            found = record_by_hand(session, score, reason, person, run_id=run_id, organism=organism)
+        _print_given(session, [found], {}, json)
+
+
+def show_grades(wanted: list[str], with_history: bool, database: Path | None, json: bool) -> None:
+    """Show the grades that stand, with what they replaced, and how far graders agree."""
+    with reading_log(database) as log:
+        states = {found.id: fold(log.events(found.id)) for found in map(log.find_session, wanted)}
+    rows = [
+        (session_id, one, history(state.grades, one.body.grade_id))
+        for session_id, state in states.items()
+        for one in standing(state.grades)
+    ]
+    alpha = krippendorff_alpha(
+        by_grader((session_id, one.actor, one.body) for session_id, one, _ in rows)
+    )
+    unscored = sum(one.body.score is None for _, one, _ in rows)
+    if json:
+        print_json(
+            {
+                "grades": [
+                    _grade_data(session_id, one)
+                    | {"history": [_grade_data(session_id, old) for old in before[:-1]]}
+                    for session_id, one, before in rows
+                ],
+                "unscored": unscored,
+                "alpha": alpha,
+            }
+        )
+        return
+    if not rows:
+        say("no grades yet")
+        return
+    columns = ("session", "grade", "of", "score", "by", "rubric", "why")
+    lines = []
+    for session_id, one, before in rows:
+        lines.append(_grade_row(session_id, one, ""))
+        if with_history:
+            lines += [_grade_row("", old, "was ") for old in reversed(before[:-1])]
+    show.table(columns, lines, whole=("session", "grade"))
+    agreed = show.NOT_COMPUTED if alpha is None else f"{alpha:.3f}"
+    say(f"{unscored} of {len(rows)} are unscored; Krippendorff's alpha of the reports: {agreed}")
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _compute(work: Work, measure: MeasureArguments, n_prompts: int | None) -> None:
+    """Measure, read and steer, as far as the session does not have it."""
+    state = work.session.state
+    n_layers = work.session.require_pair().provenance.n_layers
+    layers = [resolve_layer(layer, n_layers) for layer in measure.layers]
+    measured = {layer for one in state.differences.values() for layer in one.body.layers}
+    if not set(layers) <= measured:
+        work.run(MEASURE, measure)
+    for layer in dict.fromkeys(layers):
+        if not any(key.layer == layer for key in state.readings):
+            arguments = ReadArguments(
+                layer=str(layer),
+                corpus=measure.corpus,
+                text_column=measure.text_column,
+                seed=measure.seed,
+            )
+            work.run(READ, arguments)
+    if not any(text.start.body.purpose == "steer" for text in state.texts.values()):
+        steer = SteerArguments(
+            layer=str(layers[0]), seed=measure.seed, n_prompts=n_prompts, max_new_tokens=40
+        )
+        work.run(STEER, steer)
+
+
+def _surroundings(work: Work, approval: Policy) -> Surroundings:
+    ask = _ask_on_terminal if approval != "never" and sys.stdin.isatty() else None
+    supervisor = Supervision(work.session, ask=ask)
+    return Surroundings(supervisor=supervisor, should_stop=work.flag)
+
+
+def _ask_on_terminal(asked: ApprovalAsked) -> tuple[bool, str]:
+    cost = f" ({asked.spends} model interactions)" if asked.spends else ""
+    say(f"the agent wants to call {asked.tool}{cost}: {asked.arguments}")
+    return typer.confirm("Let it?", default=True, err=True), ""
+
+
+@contextmanager
+def _told(session: Session, blinding: Blinding) -> Iterator[None]:
+    """Say on stderr what the agent does, as it does it."""
+
+    def tell(event: Event) -> None:
+        if event.session_id == session.id and event.body.kind in _TOLD:
+            say(blinding.hide(describe(event.body)))
+
+    unsubscribe = session.log.subscribe(tell)
+    try:
+        yield
+    finally:
+        unsubscribe()
+
+
+@contextmanager
+def _closing(endpoint: Endpoint) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        # A connection that does not close properly must not hide what ended the work.
+        with suppress(RuntimeError):
+            endpoint.close()
+
+
+@contextmanager
+def _open(database: Path | None, wanted: str) -> Iterator[Session]:
+    path = database_path(database)
+    with SessionLog.open(path, read_only=True) as log:
+        session_id = log.find_session(wanted).id
+    with SessionLog.open(path) as log:
+        yield Session(log, session_id, _cache())
+
+
+def _cache() -> ArrayCache:
+    return ArrayCache(find_locations().arrays)
+
+
+def _run_of(state: SessionState, run_id: str | None) -> AgentState:
+    agents = state.agents
+    unfinished = [one.id for one in agents.values() if not one.is_over]
+    chosen = run_id or next(iter(reversed(unfinished or list(agents))), None)
+    if chosen is None or chosen not in agents:
+        raise AgentError(
+            f"session {state.session_id} has no agent's audit {chosen or ''}".rstrip(),
+            f"There are: {', '.join(agents) or 'none'}. `adl-workbench agent run` starts one.",
+        )
+    return agents[chosen]
+
+
+def _print_audit(session: Session, state: AgentState, blinding: Blinding, json: bool) -> None:
+    report = state.report.body if state.report else None
+    data = {
+        "session": session.id,
+        "database": str(session.log.path),
+        "run": state.id,
+        "mode": state.start.body.mode,
+        "model": state.model,
+        "status": state.status,
+        "stopped_by": state.stopped_by,
+        "report": report.model_dump(mode="json", exclude={"kind", "run_id"}) if report else None,
+        "replies": state.replies,
+        "interactions": state.interactions,
+        "tokens": state.tokens,
+        "cost": state.cost,
+        "seconds": round(state.seconds, 3),
+        "blind": bool(blinding),
+    }
+    if json:
+        print_json({**data, "report": blinding.hide_all(data["report"])})
+        return
+    if report is None:
+        show.heading("no report")
+    else:
+        show.heading(blinding.hide(report.summary))
+        show.paragraph(blinding.hide(report.description))
+    cost = "price not known" if state.cost is None else f"${state.cost:.4f}"
+    say(
+        f"ended by {state.stopped_by}: {state.replies} replies, {state.interactions} model "
+        f"interactions, {state.tokens} tokens ({cost})"
+    )
+    say(f"session {session.id} in {session.log.path}")
+
+
+def _print_given(
+    session: Session, found: list[GradeGiven], spent: Mapping[str, Any], json: bool
+) -> None:
+    by_id = {one.body.grade_id: one for one in session.state.grades}
+    recorded = [by_id[one.grade_id] for one in found]
+    if json:
+        grades = [_grade_data(session.id, one) for one in recorded]
+        print_json({"session": session.id, "grades": grades, **spent})
+        return
+    if not recorded:
+        say("there is nothing to grade")
+        return
+    columns = ("session", "grade", "of", "score", "by", "rubric", "why")
+    show.table(columns, [_grade_row(session.id, one, "") for one in recorded], whole=("grade",))
+    if spent:
+        cost = spent["cost"]
+        shown = "price not known" if cost is None else f"${cost:.4f}"
+        say(f"{spent['tokens']} tokens ({shown})")
+
+
+def _spent(session: Session, after_seq: int) -> dict[str, Any]:
+    replies = [
+        event.body
+        for event in session.log.events(session.id, after_seq, kinds=["agent_replied"])
+        if isinstance(event.body, AgentReplied)
+    ]
+    costs = [one.usage.cost for one in replies if one.usage.cost is not None]
+    return {
+        "tokens": sum(one.usage.total_tokens for one in replies),
+        "cost": sum(costs) if costs else None,
+    }
+
+
+def _grade_data(session_id: str, one: Recorded[GradeGiven]) -> dict[str, Any]:
+    return {
+        "session": session_id,
+        "at": one.at.isoformat(),
+        "author": one.actor.name or one.actor.kind,
+        "author_kind": one.actor.kind,
+        **one.body.model_dump(mode="json", exclude={"kind", "about"}),
+    }
+
+
+def _grade_row(session_id: str, one: Recorded[GradeGiven], prefix: str) -> tuple[str, ...]:
+    body = one.body
+    score = "unscored" if body.score is None else f"{body.score:.3g}"
+    return (
+        session_id,
+        f"{prefix}{body.grade_id}",
+        body.subject,
+        score,
+        one.actor.name or one.actor.kind,
+        f"{body.rubric} {body.rubric_version}",
+        body.reason,
+    )

@@ -1,0 +1,162 @@
+"""What the command ``evaluate`` does, once its options are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from adl.artifacts import ArrayCache
+from workbench.agent.endpoint import Endpoint
+from workbench.agent.evaluation import Evaluation, EvaluationPlan
+from workbench.agent.scoreboard import Row, audits, plot, rows
+from workbench.cli import show
+from workbench.cli.running import StopFlag, database_path, print_json, reported_errors, say
+from workbench.locations import find_locations
+from workbench.settings import Settings, load_settings
+from workbench.store.agent_events import AgentMode
+from workbench.store.log import SessionLog
+
+
+@dataclass(frozen=True)
+class WantedEvaluation:
+    """The options of ``evaluate``, but for the endpoint."""
+
+    agents: tuple[str, ...]
+    organisms: tuple[str, ...]
+    budgets: tuple[int, ...]
+    repeats: int
+    grades: int
+    calls: int
+    tokens: int
+    seconds: float
+    n_texts: int
+    n_prompts: int | None
+    max_new_tokens: int
+
+    def plan(self, settings: Settings) -> EvaluationPlan:
+        """The plan they amount to."""
+        modes: Mapping[str, AgentMode] = {mode: mode for mode in get_args(AgentMode)}
+        return EvaluationPlan(
+            agents=tuple(modes[agent] for agent in dict.fromkeys(self.agents)),
+            organisms=tuple(dict.fromkeys(self.organisms)),
+            budgets=tuple(dict.fromkeys(self.budgets)),
+            repeats=self.repeats,
+            model=settings.require_model("agent"),
+            judge_model=settings.require_model("judge"),
+            grades=self.grades,
+            calls=self.calls,
+            tokens=self.tokens,
+            seconds=self.seconds,
+            n_texts=self.n_texts,
+            n_prompts=self.n_prompts,
+            max_new_tokens=self.max_new_tokens,
+        )
+
+
+def evaluate(
+    wanted: WantedEvaluation,
+    session: str | None,
+    endpoint_options: Mapping[str, Any],
+    plot_file: Path | None,
+    database: Path | None,
+    json: bool,
+) -> None:
+    """Do what is not done of an evaluation, and show what it amounts to."""
+    flag = StopFlag()
+    locations = find_locations()
+    cache = ArrayCache(locations.arrays)
+    with (
+        reported_errors(),
+        flag.catching_signals(),
+        SessionLog.open(database_path(database, locations)) as log,
+    ):
+        settings = load_settings(**endpoint_options)
+        if session is None:
+            evaluation = Evaluation.start(log, wanted.plan(settings), cache, say=say)
+        else:
+            evaluation = Evaluation(log, log.find_session(session).id, cache, say=say)
+        say(
+            f"evaluation {evaluation.session.id}: `evaluate --session {evaluation.session.id}` "
+            "goes on with it"
+        )
+        with closing(Endpoint(settings)) as endpoint, closing(Endpoint(settings)) as judge:
+            evaluation.go(endpoint, judge, flag)
+        found = audits(log, evaluation.session.state)
+        table = rows(found)
+        drawn = plot(table)
+        if plot_file is not None:
+            plot_file.write_text(drawn + "\n", encoding="utf-8")
+        if json:
+            print_json(
+                {
+                    "session": evaluation.session.id,
+                    "database": str(log.path),
+                    "rows": [row.as_dict() for row in table],
+                    "audits": [
+                        {
+                            "agent": one.cell.mode,
+                            "organism": one.cell.organism,
+                            "interactions": one.cell.interactions,
+                            "repeat": one.cell.repeat,
+                            "session": one.session,
+                            "status": one.status,
+                            "grade": one.grade,
+                            "unscored": one.unscored,
+                            "stopped_by": one.stopped_by,
+                            "tokens": one.tokens,
+                            "cost": one.cost,
+                        }
+                        for one in found
+                    ],
+                }
+            )
+            return
+        _print(table)
+        show.paragraph(drawn)
+
+
+def _print(table: Sequence[Row]) -> None:
+    columns = (
+        "agent",
+        "i",
+        "organism",
+        "done",
+        "scored",
+        "grade 2 [95%]",
+        "paper",
+        "grade 4 [95%]",
+        "paper",
+        "mean",
+        "tokens",
+        "cost",
+    )
+    show.table(
+        columns,
+        [
+            (
+                row.agent.replace("_", "-"),
+                row.interactions,
+                row.organism,
+                f"{row.done}/{row.audits}",
+                row.scored,
+                row.reach_2.text(),
+                _percent(row.paper_2),
+                row.reach_4.text(),
+                _percent(row.paper_4),
+                show.NOT_COMPUTED if row.mean_grade is None else f"{row.mean_grade:.2f}",
+                row.tokens,
+                "price not known" if row.cost is None else f"${row.cost:.2f}",
+            )
+            for row in table
+        ],
+        title="shares of audits that reach a grade, with 95% confidence intervals",
+    )
+    unscored = sum(row.unscored_grades for row in table if row.organism == "all")
+    say(f"{unscored} grades are unscored and left out of the shares")
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
