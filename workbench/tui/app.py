@@ -281,6 +281,9 @@ class WorkbenchApp(App[int]):
         if self.leaving.is_under_way or self._audit is None or self.desk is None:
             return
         desk, view = self.desk, self.current_view()
+        if desk.pair is not None:
+            # It is a recent pair now. One that could not be loaded stays in the form, to correct.
+            self._draft = empty_fields()
         # At once: a key pressed meanwhile must not ask a closing session for work.
         self._show(OpeningScreen(f"Closing {desk.state.name}"))
         self._leave(desk, view)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
@@ -76,14 +77,15 @@ class AsciiFilter(LineFilter):
 
 def in_ascii(text: str) -> str:
     """``text`` in ASCII in as many cells: frames and marks by look-alikes, the rest as ``?``."""
-    return "".join(map(_ascii_cell, text.translate(_TABLE)))
+    said = "".join(map(_ascii_cell, text.translate(_TABLE)))
+    # Characters that are joined into one are narrower, or wider, than they are by themselves.
+    width = cell_len(text)
+    return said[:width].ljust(width, "?")
 
 
 def _ascii_cell(character: str) -> str:
     if character.isascii():
         return character
-    if unicodedata.combining(character):
-        return ""
+    cells = cell_len(character)
     base = unicodedata.normalize("NFKD", character)[0]
-    cells = 2 if unicodedata.east_asian_width(character) in "WF" else 1
-    return (base if base.isascii() and base.isprintable() else "?").ljust(cells, "?")
+    return (base if base.isascii() and base.isprintable() else "?").ljust(cells, "?")[:cells]

@@ -207,16 +207,16 @@ def pair_title(pair: PairArguments) -> str:
     """A pair in a few words: its organism, or base and finetuned side without their folders."""
     if pair.organism is not None:
         return pair.organism
-    parts = [_short(part) for part in (pair.base, pair.adapter or pair.finetuned) if part]
+    parts = [short_name(part) for part in (pair.base, pair.adapter or pair.finetuned) if part]
     return " / ".join(parts)
 
 
 def session_pair(session: SessionOverview) -> str:
     """The pair of a session in a few words, or nothing if none was loaded."""
-    return " / ".join(_short(part) for part in (session.base, session.finetuned) if part)
+    return " / ".join(short_name(part) for part in (session.base, session.finetuned) if part)
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """The last part of a path or id; of a snapshot of the hub, which is named by its commit, the id."""
     hub = re.search(r"models--([^/]+)/snapshots/", name)
     return hub[1].rpartition("--")[2] if hub else name.rstrip("/").rpartition("/")[2]

@@ -12,10 +12,10 @@ from workbench.display import clean_line
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
 from workbench.tui import text
-from workbench.tui.library import Findings, session_pair
+from workbench.tui.library import Findings, session_pair, short_name
 
-#: From this width on a list has room for the pair beside the name.
-ROOM_FOR_PAIR = 90
+#: From this width on a list has room for the finetuned side beside the name, so wide.
+ROOM_FOR_PAIR, PAIR_WIDTH = 90, 24
 _VERDICTS = {"open": "?", "confirmed": "+", "rejected": "-"}
 
 
@@ -34,16 +34,15 @@ def session_outcome(session: SessionOverview, *, elsewhere: bool) -> str:
 
 
 def session_row(session: SessionOverview, width: int, *, elsewhere: bool) -> Text:
-    """A session on one line: name, pair where there is room, time, events, how it stands."""
+    """A session on one line: name, finetuned side where there is room, time, events, state."""
     outcome = session_outcome(session, elsewhere=elsewhere)
     after = f"  {when(session.last_event_at)} {session.events:>6}  {outcome:<14}"
     room = max(8, width - len(after))
-    pair = clean_line(session_pair(session)) if width >= ROOM_FOR_PAIR else ""
-    pair_room = min(cell_len(pair), room // 2)
+    with_pair = width >= ROOM_FOR_PAIR
     name = clean_line(session.name) or "(no name)"
-    row = Text(fit(name, room - pair_room - (2 if pair else 0)))
-    if pair:
-        row.append("  " + fit(pair, pair_room), style="dim")
+    row = Text(fit(name, room - (PAIR_WIDTH + 2 if with_pair else 0)))
+    if with_pair:
+        row.append("  " + fit(clean_line(short_name(session.finetuned or "")), PAIR_WIDTH), "dim")
     return row.append(after, style="dim")
 
 
@@ -64,10 +63,21 @@ def session_facts(session: SessionOverview, *, elsewhere: bool) -> list[tuple[st
     ]
 
 
+def session_brief(session: SessionOverview, *, elsewhere: bool) -> Content:
+    """The same in two lines, where there is little room."""
+    outcome = session_outcome(session, elsewhere=elsewhere) or "closed in order"
+    began = f"began {session.created_at:%Y-%m-%d}"
+    parts = (session.id, outcome, f"{session.events} events", began)
+    return Content("\n").join(
+        [text.line(", ".join(parts)), text.line(session_pair(session) or "no pair was loaded")]
+    )
+
+
 def facts(rows: list[tuple[str, str]]) -> Content:
     """Names and values, one a line."""
     return Content("\n").join(
-        Content.assemble((f"{name:<11}", "$text-muted"), text.line(value)) for name, value in rows
+        Content.assemble((f"{name:<11}", "$foreground-muted"), text.line(value))
+        for name, value in rows
     )
 
 
@@ -82,7 +92,9 @@ def findings_lines(findings: Findings) -> Content:
             )
         )
     if findings.last_note:
-        lines.append(Content.assemble(("note ", "$text-muted"), text.line(findings.last_note)))
+        lines.append(
+            Content.assemble(("note ", "$foreground-muted"), text.line(findings.last_note))
+        )
     return Content("\n").join(lines)
 
 

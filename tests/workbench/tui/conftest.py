@@ -41,7 +41,9 @@ def planted_models(monkeypatch: pytest.MonkeyPatch) -> Callable[[], PlantedPair]
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Path:
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where sessions are recorded; caches lie beside it and not in the person's own folders."""
+    monkeypatch.setenv("ADL_WORKBENCH_HOME", str(tmp_path))
     return tmp_path / "sessions.db"
 
 

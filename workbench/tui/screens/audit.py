@@ -280,6 +280,6 @@ class AuditScreen(Screen[None]):
         """Say what the current pane is for, and its keys."""
         self.app.push_screen(PaneHelp(self._panes[self._current], self))
 
-    def action_sessions(self) -> None:
+    async def action_sessions(self) -> None:
         """Leave this session in good order for the list of sessions."""
-        self.app.run_action("leave_session")  # type: ignore[unused-coroutine]
+        await self.app.run_action("leave_session")

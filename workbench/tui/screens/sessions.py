@@ -26,7 +26,14 @@ from workbench.tui.screens.confirm import ConfirmByName
 from workbench.tui.screens.errands import ErrandScreen
 from workbench.tui.screens.pane_help import KeyHelp
 from workbench.tui.screens.start import ShelfRead
-from workbench.tui.session_rows import facts, findings_lines, hit_row, session_facts, session_row
+from workbench.tui.session_rows import (
+    facts,
+    findings_lines,
+    hit_row,
+    session_brief,
+    session_facts,
+    session_row,
+)
 from workbench.tui.widgets.menu import Entry, Menu
 
 #: From this width on, details stand beside the list and not below it.
@@ -109,7 +116,7 @@ that was found, at that event.
     SessionsScreen.-narrow #search-row { margin: 0 2; }
     SessionsScreen.-narrow #body { layout: vertical; padding: 1 1 0 1; }
     SessionsScreen.-narrow Menu { width: 1fr; height: 1fr; }
-    SessionsScreen.-narrow #aside { width: 1fr; height: 9; margin: 0; padding: 0 1;
+    SessionsScreen.-narrow #aside { width: 1fr; height: 8; margin: 0; padding: 0 1;
         border-left: none; border-top: solid $panel-lighten-2; }
     SessionsScreen #said { display: none; height: auto; max-height: 4; margin: 0 2; }
     SessionsScreen #said.-said { display: block; }
@@ -250,15 +257,19 @@ that was found, at that event.
         if listed.hit is not None:
             parts.append(
                 Content.assemble(
-                    text.line(f"#{listed.hit.seq} {listed.hit.kind}  ", "$text-muted"),
+                    text.line(f"#{listed.hit.seq} {listed.hit.kind}  ", "$foreground-muted"),
                     text.line(listed.hit.snippet),
                 )
             )
         elsewhere = session.id in self._shelf.open_elsewhere
-        parts.append(facts(session_facts(session, elsewhere=elsewhere)))
+        if self.has_class("-narrow"):
+            parts.append(session_brief(session, elsewhere=elsewhere))
+        else:
+            parts.append(facts(session_facts(session, elsewhere=elsewhere)))
         findings = self._findings.get(session.id)
         if findings is not None and (findings.hypotheses or findings.last_note):
-            parts += [Content(""), findings_lines(findings)]
+            parts += [] if self.has_class("-narrow") else [Content("")]
+            parts.append(findings_lines(findings))
         place.update(Content("\n").join(parts))
 
     def _say(self, said: Content) -> None:
@@ -273,6 +284,7 @@ that was found, at that event.
     def on_resize(self, event: events.Resize) -> None:
         """Details stand below the list where there is no room beside it."""
         self.set_class(event.size.width < ROOM, "-narrow")
+        self._show_details()
 
     # --- searching --------------------------------------------------------------------------
 
@@ -415,4 +427,4 @@ that was found, at that event.
 
 
 def _said(said: str) -> Entry:
-    return Entry(lambda _width: Text(said, style="dim"))
+    return Entry(lambda _width: Text().append(said, style="dim"))

@@ -104,7 +104,8 @@ recorded in one database; `b` chooses another.
     StartScreen.-narrow #body Menu { width: 1fr; height: 1fr; }
     StartScreen.-narrow #aside { width: 1fr; height: 5; margin: 0; padding: 0 1;
         border-left: none; border-top: solid $panel-lighten-2; }
-    StartScreen.-narrow #head { padding: 0 2; }
+    StartScreen.-narrow #head { padding: 0 1; }
+    StartScreen.-narrow #trouble { margin: 1 1 0 1; }
     """
 
     def __init__(
@@ -121,8 +122,7 @@ recorded in one database; `b` chooses another.
         yield Static(
             Content.assemble(
                 ("adl-workbench", "bold $accent"),
-                "  find out what a language model was finetuned to do",
-                ("\nby reading how its activations differ from its base's", "$text-muted"),
+                "\nFind out what a language model was finetuned to do, from its activations.",
             ),
             id="head",
         )
@@ -198,6 +198,13 @@ recorded in one database; `b` chooses another.
         )
         recent = [pair for pair in shelf.recent if pair.organism is None]
         group("Recent pairs", [self._pair(place, pair) for place, pair in enumerate(recent)])
+        newest = [one for one in shelf.sessions if one not in left][:NEWEST]
+        sessions = [self._session("session", one) for one in newest]
+        if shelf.sessions:
+            count = len(shelf.sessions)
+            title = f"All sessions ({count})" if count > 1 else "All sessions"
+            sessions.append(self._plain("all", title, ShowSessions, Content(_ALL)))
+        group("Sessions", sessions)
         group(
             "Bundled organisms",
             [
@@ -210,13 +217,6 @@ recorded in one database; `b` chooses another.
                 for one in shelf.organisms
             ],
         )
-        newest = [one for one in shelf.sessions if one not in left][:NEWEST]
-        sessions = [self._session("session", one) for one in newest]
-        if shelf.sessions:
-            count = len(shelf.sessions)
-            title = f"All sessions ({count})" if count > 1 else "All sessions"
-            sessions.append(self._plain("all", title, ShowSessions, Content(_ALL)))
-        group("Sessions", sessions)
         return entries
 
     def _plain(

@@ -68,7 +68,7 @@ class Choice(Widget, can_focus=True):
         parts: list[Content] = []
         for place, value in enumerate(self._values):
             if place != self.index:
-                parts.append(Content.styled(f" {value} ", "$text-muted"))
+                parts.append(Content.styled(f" {value} ", "$foreground-muted"))
             elif self.has_focus:
                 parts.append(
                     Content.styled(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 
 from workbench.tui.widgets.rows import Rows
 
@@ -26,7 +27,7 @@ class Entry:
     @classmethod
     def heading(cls, title: str) -> Entry:
         """A line that cannot be chosen."""
-        return cls(lambda _width: Text(title, style="bold"))
+        return cls(lambda _width: Text().append(title, style="bold"))
 
     @classmethod
     def blank(cls) -> Entry:
@@ -36,6 +37,12 @@ class Entry:
 
 class Menu(Rows):
     """Entries with a cursor that is also a mark, so that it is seen without colours."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "enter", "choose", "Open", key_display="enter", tooltip="Open what the cursor stands on"
+        ),
+    ]
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         self.entries: Sequence[Entry] = ()

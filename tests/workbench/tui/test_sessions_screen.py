@@ -1,0 +1,181 @@
+"""The screen of sessions, by keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.workbench.tui.shelves import HITS, SESSIONS, SHELF, FixedLibrary, ScreenApp
+from tests.workbench.tui.test_app import until
+from tests.workbench.tui.test_start_screen import keys, shown
+from workbench.store.errors import StoreError
+from workbench.store.search import SearchHit
+from workbench.tui.library import Shelf
+from workbench.tui.messages import ContinueSession, ShowStart
+from workbench.tui.screens.sessions import SearchField, SessionsScreen
+from workbench.tui.widgets.menu import Menu
+
+
+def sessions(library: FixedLibrary | None = None, **settings) -> ScreenApp:
+    return ScreenApp(SessionsScreen, library, **settings)
+
+
+async def test_enter_goes_on_with_the_session_under_the_cursor():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: app.asked, "the session")
+        assert app.asked == [ContinueSession(SESSIONS[2].id)]
+
+
+async def test_names_are_found_at_once_and_texts_behind_them():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("slash", *"kitchen")
+        assert keys(app)[:2] == [SESSIONS[0].id, SESSIONS[1].id]
+        await until(pilot, lambda: app.library.done, "the search")
+        assert app.library.done == [("search", "kitchen")]
+        found = [f"{hit.session_id} {hit.seq}" for hit in HITS]
+        await until(pilot, lambda: keys(app)[-2:] == found, "the hits")
+        await pilot.press("enter", "end", "enter")
+        await until(pilot, lambda: app.asked, "the event")
+        assert app.asked == [ContinueSession(HITS[1].session_id, HITS[1].seq)]
+
+
+async def test_a_search_that_was_overtaken_says_nothing():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("slash", *"gold")
+        await until(pilot, lambda: "In the texts" in shown(app), "the hits")
+        await pilot.press("x")
+        assert "Searching the texts" in shown_soon(app)
+
+
+def shown_soon(app) -> str:
+    """What the list says, whether or not it was painted yet."""
+    return "\n".join(entry.draw(80).plain for entry in app.screen.query_one(Menu).entries)
+
+
+async def test_escape_clears_the_search_then_leads_back():
+    app = sessions(searching=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"gold", "escape")
+        assert app.screen.query_one(SearchField).value == ""
+        assert keys(app) == [one.id for one in SESSIONS]
+        assert not app.asked
+        await pilot.press("escape")
+        await until(pilot, lambda: app.asked, "the way back")
+        assert isinstance(app.asked[0], ShowStart)
+
+
+async def test_a_session_is_renamed():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("down", "r", "ctrl+u", *"better", "enter")
+        await until(pilot, lambda: app.library.done, "the renaming")
+        assert app.library.done == [("rename", SESSIONS[1].id, "better")]
+        await until(pilot, lambda: "renamed to better" in shown(app), "the word")
+
+
+async def test_deleting_takes_the_exact_name():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("end", "d", *"taboo", "enter")
+        await until(pilot, lambda: "nothing was deleted" in shown(app), "the refusal")
+        assert not app.library.done
+        await pilot.press("ctrl+u", *"taboo word", "enter")
+        await until(pilot, lambda: app.library.done, "the deletion")
+        assert app.library.done == [("delete", SESSIONS[6].id)]
+
+
+async def test_escape_and_an_empty_name_delete_nothing():
+    app = sessions(FixedLibrary(replace(SHELF, sessions=(replace(SESSIONS[0], name=""),))))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("d", "enter")
+        await until(pilot, lambda: "nothing was deleted" in shown(app), "the refusal")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not app.library.done
+
+
+async def test_a_name_that_cannot_be_typed_is_confirmed_by_the_id():
+    session = replace(SESSIONS[0], name="\x1b[2J\u202eevil")
+    app = sessions(FixedLibrary(replace(SHELF, sessions=(session,))))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("d", *session.id, "enter")
+        await until(pilot, lambda: app.library.done, "the deletion")
+
+
+async def test_a_session_is_exported():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("e", "ctrl+u", *"/tmp/out.db", "enter")
+        await until(pilot, lambda: app.library.done, "the export")
+        assert app.library.done == [("export", SESSIONS[0].id, "/tmp/out.db")]
+        await until(pilot, lambda: "written: /tmp/out.db" in shown(app), "where it is")
+
+
+async def test_the_id_is_copied():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("c")
+        assert app.clipboard == SESSIONS[0].id
+
+
+async def test_a_refusal_is_said_in_place():
+    app = sessions(FixedLibrary(refusal=StoreError("the disk is full", "Make room.")))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("r", "ctrl+u", "x", "enter")
+        await until(pilot, lambda: "! the disk is full. Make room." in shown(app), "the refusal")
+
+
+async def test_no_sessions():
+    app = sessions(FixedLibrary(Shelf()))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "No sessions yet" in shown(app), "the word")
+        await pilot.press("enter", "r", "d", "e", "c", "slash", "x")
+        await pilot.pause()
+        assert not app.asked
+        assert app.screen.check_action("delete", ()) is False
+
+
+async def test_hostile_names_and_hits_are_shown_inert():
+    hostile = "\x1b]0;owned\x07[@click=app.quit]x[/] [/ \u202eevil"
+    hit = SearchHit(SESSIONS[0].id, 3, SESSIONS[0].created_at, hostile, hostile, ((2, 9),))
+    session = replace(SESSIONS[0], name=hostile, base=hostile, finetuned=hostile)
+    app = sessions(FixedLibrary(replace(SHELF, sessions=(session,)), hits=[hit]))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.press("slash", *"evil")
+        await until(pilot, lambda: "In the texts" in shown(app), "the hits")
+        await pilot.press("enter", "end")
+        await pilot.pause()
+        assert not set(shown(app)) & set("\x1b\x07\u202e")
+        assert "[@click=app.quit]x[/]" in shown(app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_picture(snap_compare, size):
+    async def look(pilot):
+        await until(pilot, lambda: "about baking" in shown(pilot.app), "what it came to")
+
+    assert snap_compare(sessions(), terminal_size=size, run_before=look)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_picture_of_a_search(snap_compare, size):
+    async def look(pilot):
+        await pilot.press(*"finance")
+        await until(pilot, lambda: "In the texts" in shown(pilot.app), "the hits")
+        await pilot.press("enter", "end")
+        await until(pilot, lambda: "about baking" in shown(pilot.app), "what it came to")
+
+    assert snap_compare(sessions(searching=True), terminal_size=size, run_before=look)
+
+
+def test_picture_of_a_deletion(snap_compare):
+    async def look(pilot):
+        await pilot.press("d", *"kitchen", "enter")
+        await until(pilot, lambda: "nothing was deleted" in shown(pilot.app), "the refusal")
+
+    assert snap_compare(sessions(), terminal_size=(80, 24), run_before=look)

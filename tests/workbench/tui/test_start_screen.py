@@ -1,0 +1,193 @@
+"""The start screen: what it offers, by keys, and what it says is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.workbench.tui.shelves import SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
+from tests.workbench.tui.test_app import until
+from workbench.operations.pairs import DEMO_ORGANISM, PairArguments
+from workbench.tui.library import Shelf
+from workbench.tui.messages import ContinueSession, OpenPair, ShowSessions
+from workbench.tui.screens.new_pair import NewPairScreen, empty_fields
+from workbench.tui.screens.start import StartScreen, UseDatabase
+from workbench.tui.widgets.menu import Menu
+
+
+def start(library: FixedLibrary | None = None) -> ScreenApp:
+    return ScreenApp(StartScreen, library, draft=empty_fields())
+
+
+def shown(app) -> str:
+    """All that stands on the screen."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
+def keys(app) -> list[str]:
+    return [entry.key for entry in app.screen.query_one(Menu).entries if entry.key]
+
+
+async def go_to(pilot, key: str) -> None:
+    """Move the cursor down to the entry, by keys."""
+    menu = pilot.app.screen.query_one(Menu)
+    await pilot.press("home")
+    for _ in menu.entries:
+        if menu.current.key == key:
+            return
+        await pilot.press("down")
+    raise AssertionError(f"no entry {key} in {keys(pilot.app)}")
+
+
+async def test_a_session_that_was_not_closed_comes_first():
+    app = start()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert keys(app)[0] == f"continue {SESSIONS[0].id}"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.asked == [ContinueSession(SESSIONS[0].id)]
+
+
+async def test_a_session_that_is_open_elsewhere_does_not():
+    shelf = replace(SHELF, open_elsewhere=frozenset({SESSIONS[0].id}))
+    app = start(FixedLibrary(shelf))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert keys(app)[0] == "demo"
+        assert f"session {SESSIONS[0].id}" in keys(app)
+        await until(pilot, lambda: "open elsewhere" in shown(app), "how it stands")
+
+
+async def test_each_entry_opens_what_it_says():
+    app = start()
+    async with app.run_test(size=(80, 40)) as pilot:
+        await pilot.pause()
+        for key, expected in {
+            "demo": OpenPair(PairArguments(organism=DEMO_ORGANISM)),
+            "organism taboo_gold": OpenPair(PairArguments(organism="taboo_gold")),
+            "pair 1": OpenPair(SHELF.recent[1]),
+            f"session {SESSIONS[2].id}": ContinueSession(SESSIONS[2].id),
+            "all": ShowSessions(),
+        }.items():
+            app.asked.clear()
+            await go_to(pilot, key)
+            await pilot.press("enter")
+            await pilot.pause()
+            assert app.asked == [expected], key
+
+
+async def test_keys_of_their_own():
+    app = start()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("d", "s", "/")
+        await pilot.pause()
+        assert app.asked == [
+            OpenPair(PairArguments(organism=DEMO_ORGANISM)),
+            ShowSessions(),
+            ShowSessions(searching=True),
+        ]
+
+
+async def test_the_cursor_passes_over_headings_and_stops_at_the_ends():
+    app = start()
+    async with app.run_test(size=(80, 40)) as pilot:
+        await pilot.pause()
+        menu = app.screen.query_one(Menu)
+        await pilot.press("home", "up")
+        assert menu.current.key == keys(app)[0]
+        passed = [menu.current.key]
+        for _ in menu.entries:
+            await pilot.press("down")
+            passed.append(menu.current.key)
+        assert list(dict.fromkeys(passed)) == keys(app)
+
+
+async def test_a_pair_is_edited_before_it_is_opened():
+    app = start()
+    async with app.run_test(size=(80, 40)) as pilot:
+        await pilot.pause()
+        await go_to(pilot, "pair 1")
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, NewPairScreen), "the form")
+        await pilot.press("end", "@", "v", "2", "enter")
+        await until(pilot, lambda: app.asked, "the pair")
+        pair = SHELF.recent[1].model_copy(update={"base": "Qwen/Qwen3-4B@v2"})
+        assert app.asked == [OpenPair(pair)]
+
+
+async def test_recorded_trust_in_code_is_not_taken_over():
+    pair = PairArguments(base="a/b", finetuned="c/d", trust_remote_code=True)
+    app = start(FixedLibrary(replace(SHELF, recent=(pair,))))
+    async with app.run_test(size=(80, 40)) as pilot:
+        await pilot.pause()
+        await go_to(pilot, "pair 0")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, NewPairScreen), "the form")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.asked, "the pair")
+        assert app.asked == [OpenPair(pair.model_copy(update={"trust_remote_code": False}))]
+
+
+async def test_another_database_is_asked_for():
+    app = start()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("b")
+        await pilot.press("ctrl+u", *"/srv/other.db", "enter")
+        await until(pilot, lambda: app.asked, "the database")
+        assert app.asked == [UseDatabase("/srv/other.db")]
+
+
+async def test_the_ground_truth_of_an_organism_is_nowhere():
+    app = start(FixedLibrary(Shelf(organisms=SHELF.organisms)))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.pause()
+        for organism in SHELF.organisms:
+            await go_to(pilot, f"organism {organism.id}")
+            await until(pilot, lambda: "and not shown" in shown(app), "its details")
+            page = shown(app)
+            truth = organism.ground_truth()
+            for fact in (truth.description, *truth.key_facts):
+                assert fact[:30] not in page
+            assert organism.base in page
+
+
+async def test_hostile_names_are_shown_inert():
+    hostile = "\x1b]0;owned\x07[@click=app.quit]x[/] [/ \u202eevil"
+    session = replace(SESSIONS[1], name=hostile, finetuned=hostile)
+    pair = PairArguments(base=hostile, adapter=hostile)
+    trouble = TROUBLED.trouble.__class__(hostile, hostile)
+    shelf = replace(SHELF, sessions=(session,), recent=(pair,), trouble=trouble)
+    app = start(FixedLibrary(shelf))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.pause()
+        for key in keys(app):
+            await go_to(pilot, key)
+            await pilot.pause()
+            assert not set(shown(app)) & set("\x1b\x07\u202e")
+        await until(pilot, lambda: "[@click=app.quit]x[/]" in shown(app), "the name")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_picture(snap_compare, size):
+    assert snap_compare(start(), terminal_size=size)
+
+
+def test_picture_of_a_first_start(snap_compare):
+    library = FixedLibrary(Shelf(organisms=SHELF.organisms))
+    assert snap_compare(start(library), terminal_size=(80, 24))
+
+
+def test_picture_of_trouble(snap_compare):
+    assert snap_compare(start(FixedLibrary(TROUBLED)), terminal_size=(80, 24))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_picture_of_the_form(snap_compare, size):
+    async def type_it(pilot):
+        await pilot.press("n")
+        await pilot.press(*"acme/base", "down", *"/nowhere/at all", "enter")
+
+    assert snap_compare(start(), terminal_size=size, run_before=type_it)
