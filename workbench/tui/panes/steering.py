@@ -24,6 +24,7 @@ from workbench.store.state import SessionState
 from workbench.tui.panes.steering_console import SteeringConsole, focus_first
 from workbench.tui.panes.steering_facts import SteeringFacts
 from workbench.tui.panes.steering_results import SteeringResults
+from workbench.tui.panes.steering_samples import SampleList
 from workbench.tui.panes.steering_settings import layer_index
 from workbench.tui.panes.steering_texts import as_text, evidence_label, excerpt_of
 from workbench.tui.screens.ask_line import AskLine
@@ -169,6 +170,11 @@ the settings, where the arrows choose.
         event.stop()
         if event.alpha:
             self.console.set_alpha(event.alpha)
+
+    def on_sample_list_moved(self, event: SampleList.Moved) -> None:
+        """What was said of another sample is not true of this one."""
+        event.stop()
+        self.console.say()
 
     def _tell(self) -> None:
         settings = self.console.settings

@@ -245,11 +245,7 @@ class SteeringConsole(Vertical):
         if norm is not None:
             said = f"× residual norm {norm:.2f} = {settings.alpha * norm:.2f}"
         where = f"layer {settings.layer if layer is None else layer}"
-        note = (
-            f"norm of the finetuned, {where}"
-            if norm is not None
-            else f"norm of {where}: not computed"
-        )
+        note = f"norm of {where}, finetuned" if norm is not None else "norm not computed"
         marks = dict.fromkeys(facts.suggestions(settings), "shift lens")
         self.query_one(Slider).draw(settings.alpha, said, note, marks)
         self.query_one(SettingsForm).draw(fields_of(settings, layer))

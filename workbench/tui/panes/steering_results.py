@@ -20,6 +20,7 @@ from workbench.operations.jobs import Job
 from workbench.store.state import OperationState, SessionState, TextState
 from workbench.tui import text
 from workbench.tui.panes.steering_samples import Column, Sample, SampleList
+from workbench.tui.panes.steering_settings import layer_index
 from workbench.tui.panes.steering_sweep import SweepLine, sweep_lines
 from workbench.tui.panes.steering_texts import (
     Pair,
@@ -302,7 +303,7 @@ class SteeringResults(Vertical):
         place = f"{operations.index(operation.id) + 1}/{len(operations)}"
         status, style = self._status(operation)
         parts = [
-            f"layer {asked.get('layer')} at {asked.get('position')}",
+            f"layer {self._layer_of(operation)} at {asked.get('position')}",
             str(asked.get("source")).replace("_", " "),
             str(asked.get("side")),
             f"seed {asked.get('seed')}",
@@ -326,6 +327,13 @@ class SteeringResults(Vertical):
         elif operation.status == "stopped" and operation.reason:
             lines.append(text.line(operation.reason, "$foreground-muted"))
         return lines
+
+    def _layer_of(self, operation: OperationState) -> str:
+        """The layer as asked for, as a number where it was a share of the depth."""
+        asked = str(operation.arguments.get("layer"))
+        pair = self._state.pair
+        found = None if pair is None else layer_index(asked, int(pair["n_layers"]))
+        return asked if found is None else str(found)
 
     def _status(self, operation: OperationState) -> tuple[str, str]:
         if operation.status != "running":

@@ -148,10 +148,11 @@ class SampleList(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         line = y + self.scroll_offset.y
         base = self.rich_style
-        if not self._samples and y < 2 and self._empty:
-            shown = clean_line(self._empty) if y == 0 else ""
+        if not self._samples and self._empty and width > 0:
+            lines = wrapped(clean_line(self._empty), width)
             style = self.get_component_rich_style("samples--empty")
-            return Strip([Segment(set_cell_size(shown, width), style)], width).apply_style(base)
+            said = set_cell_size(lines[y] if y < len(lines) else "", width)
+            return Strip([Segment(said, style)], width).apply_style(base)
         if line >= self._tops[-1] or width <= _GUTTER:
             return Strip.blank(max(0, width), base)
         index = bisect_right(self._tops, line) - 1
@@ -174,13 +175,15 @@ class SampleList(ScrollView, can_focus=True):
 
     def action_move(self, step: int) -> None:
         """Go to another sample, through this one first if it is longer than the screen."""
-        if not self._samples:
+        if self.cursor >= len(self._blocks):
             return
         top, bottom = self._tops[self.cursor], self._tops[self.cursor + 1]
         view = self.scroll_offset.y
         height = self.scrollable_content_region.height
         if step > 0 and bottom - 1 > view + height:
-            self.scroll_to(y=min(view + 3, bottom - height), animate=False, force=True, immediate=True)
+            self.scroll_to(
+                y=min(view + 3, bottom - height), animate=False, force=True, immediate=True
+            )
         elif step < 0 and top < view:
             self.scroll_to(y=max(view - 3, top), animate=False, force=True, immediate=True)
         else:
@@ -188,7 +191,7 @@ class SampleList(ScrollView, can_focus=True):
 
     def action_page(self, step: int) -> None:
         """Scroll by a screenful; the cursor goes to what then stands at the top."""
-        if not self._samples:
+        if not self._blocks:
             return
         height = max(1, self.scrollable_content_region.height - 1)
         most = max(0, self._tops[-1] - self.scrollable_content_region.height)

@@ -31,9 +31,9 @@ class Slider(Widget):
 
         value: float
 
-    def __init__(self, name: str, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, title: str, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self._name = name
+        self._title = title
         self._value = 0.0
         self._said = ""
         self._note = ""
@@ -82,7 +82,9 @@ class Slider(Widget):
         if round(self._value, 2) != self._value:
             number = f"{self._value:.6g}"
         return Content.assemble(
-            (f"{self._name} ", "bold"), (number, "bold $accent"), (f" {self._said} ", "$foreground-muted")
+            (f"{self._title} ", "bold"),
+            (number, "bold $accent"),
+            (f" {self._said} ", "$foreground-muted"),
         )
 
     def _track(self, head: Content, width: int) -> tuple[int, int]:
