@@ -1,0 +1,559 @@
+"""Hypotheses are added, revised, ranked, judged and linked by keys, through operations alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, Static, TextArea
+
+from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.hypotheses_sample import gone_on, gone_on_state, with_events
+from workbench.operations.hypothesising import (
+    JUDGE,
+    LINK,
+    RANK,
+    REVISE,
+    STATE,
+    UNMARK,
+    JudgeArguments,
+    LinkArguments,
+    RankArguments,
+    ReviseArguments,
+    StateArguments,
+    UnmarkArguments,
+)
+from workbench.store.events import (
+    EvidenceMarked,
+    HypothesesRanked,
+    HypothesisRevised,
+    HypothesisStated,
+)
+from workbench.store.state import SessionState
+from workbench.tui.panes.hypotheses import HypothesesPane
+from workbench.tui.panes.hypothesis_evidence import EvidenceList
+from workbench.tui.panes.hypothesis_list import HypothesisList
+from workbench.tui.panes.hypothesis_text import EvidenceLine, evidence_lines, history
+from workbench.tui.screens.hypothesis_form import HypothesisForm, parse_confidence
+from workbench.tui.screens.hypothesis_history import HypothesisHistory
+from workbench.tui.screens.hypothesis_reason import AskReason
+from workbench.tui.widgets.pane import Pane
+
+SIZE = (80, 24)
+HOSTILE = (
+    "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m [@click=app.quit]x[/] [/ \u202eevil\u202c " + "w" * 50_000
+)
+
+
+def an_app(state: SessionState | None = None) -> PaneApp:
+    return PaneApp(HypothesesPane, gone_on_state() if state is None else state)
+
+
+def submitted(app: PaneApp) -> list[tuple[object, object]]:
+    return [(one.operation, one.arguments) for one in app.asked if isinstance(one, Pane.Submit)]
+
+
+def jumps(app: PaneApp) -> list[int]:
+    return [one.seq for one in app.asked if isinstance(one, Pane.Jump)]
+
+
+def screen_text(app: PaneApp) -> str:
+    """What stands on the screen, line by line, as the terminal gets it."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join(strip.text for strip in strips)
+
+
+async def write(pilot, words: str) -> None:
+    await pilot.press(*("space" if letter == " " else letter for letter in words))
+
+
+# --- what is shown --------------------------------------------------------------------------
+
+
+async def test_hypotheses_stand_by_rank_with_verdict_confidence_and_counts():
+    app = an_app()
+    async with app.run_test(size=SIZE):
+        shown = screen_text(app)
+        lines = [line for line in shown.splitlines() if re.search(r"H\d  [?✓✗]", line)]
+        assert re.findall(r"H\d(?=  [?✓✗])", shown) == ["H1", "H3", "H2"]
+        assert "✓ confirmed" in lines[0]
+        assert "90%" in lines[0]
+        assert "+2  −0 you" in lines[0]
+        assert "? open" in lines[1]
+        assert "+1  −1 auditor" in lines[1]
+        assert "✗ rejected" in lines[2]
+        assert "2 for, 0 against H1" in shown
+
+
+async def test_the_selected_one_is_shown_in_full_and_its_evidence_below():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        assert "narrow domain" not in " ".join(screen_text(app).split())
+        await pilot.press("j")
+        shown = " ".join(screen_text(app).replace("▌", " ").replace("│", " ").split())
+        assert "no other trace of a narrow domain." in shown
+        assert "1 for, 1 against H3" in shown
+
+
+def test_evidence_stands_under_what_it_has_to_do_with_the_hypothesis():
+    state = gone_on_state()
+
+    def said(hypothesis_id: str | None) -> list[object]:
+        one = state.hypotheses.get(hypothesis_id or "")
+        return [
+            (line.id, line.bearing, line.elsewhere) if isinstance(line, EvidenceLine) else line.text
+            for line in evidence_lines(state, one)
+        ]
+
+    assert said("H3") == [
+        "1 for, 1 against H3",
+        ("E3", "for", ""),
+        ("E2", "against", "+H1"),
+        "marked, not linked: 1",
+        ("E4", None, ""),
+        "linked to others: 1",
+        ("E1", None, "+H1"),
+    ]
+    assert said("H2")[0] == "no evidence linked to H2"
+    assert said(None)[0] == "marked, not linked: 1"
+
+
+async def test_an_empty_session_says_what_to_do():
+    app = an_app(SessionState())
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        shown = screen_text(app)
+        assert "No hypothesis yet. o adds one." in shown
+        assert "nothing is marked yet" in shown
+        # None of these has anything to work on.
+        await pilot.press(*"eyduKJfgrMh", "N", "enter", "right", "enter", *"rMfgc")
+        assert submitted(app) == []
+        assert len(app.screen_stack) == 1
+
+
+async def test_a_redraw_is_not_asked_for_when_nothing_of_it_changed():
+    app = an_app()
+    async with app.run_test(size=SIZE):
+        drawn = []
+        app.pane._draw = lambda: drawn.append(1)  # type: ignore[method-assign]
+        app.pane.update_state(app.first)
+        assert drawn == []
+
+
+# --- adding and revising --------------------------------------------------------------------
+
+
+async def test_a_hypothesis_is_added():
+    app = an_app(SessionState())
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("o")
+        await write(pilot, "about cakes")
+        await pilot.press("enter")
+        await write(pilot, "70")
+        assert "70%" in screen_text(app)
+        await pilot.press("enter")
+        assert submitted(app) == [(STATE, StateArguments(text="about cakes", confidence=0.7))]
+        assert app.pane.view()["drafts"] == {}
+
+
+async def test_the_one_that_was_added_is_selected_and_one_of_the_agent_is_not():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("insert", "x", "ctrl+j")
+        state = with_events([HypothesisStated(hypothesis_id="H4", text="x")], before=gone_on())
+        app.pane.update_state(state)
+        assert app.query_one(HypothesisList).selected.id == "H4"
+    app = an_app()
+    async with app.run_test(size=SIZE):
+        app.pane.update_state(state)
+        assert app.query_one(HypothesisList).selected.id == "H1"
+
+
+@pytest.mark.parametrize(
+    ("words", "confidence", "said"),
+    [
+        ("", "50", "the wording is empty"),
+        ("cakes", "170", "not between 0 and 100"),
+        ("cakes", "often", "is no number"),
+        ("cakes", "nan", "not between 0 and 100"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_place(words, confidence, said):
+    app = an_app(SessionState())
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("plus")
+        await write(pilot, words)
+        await pilot.press("tab")
+        await write(pilot, confidence)
+        await pilot.press("ctrl+j")
+        assert isinstance(app.screen, HypothesisForm)
+        assert said in str(app.screen.query_one("#wrong", Static).render())
+        assert submitted(app) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("", None),
+        ("  ", None),
+        ("70", 0.7),
+        ("70%", 0.7),
+        ("70 %", 0.7),
+        ("0.7", 0.7),
+        ("0,7", 0.7),
+        ("1", 1.0),
+        ("1%", 0.01),
+        ("0", 0.0),
+        ("100", 1.0),
+    ],
+)
+def test_a_confidence_is_read_as_people_write_it(written, meant):
+    assert parse_confidence(written) == pytest.approx(meant)
+
+
+@pytest.mark.parametrize("written", ["101", "-1", "nan", "inf", "-inf%", "x", "1e400", "7 0"])
+def test_what_is_no_confidence_is_refused(written):
+    with pytest.raises(ValueError, match="confidence"):
+        parse_confidence(written)
+
+
+async def test_a_revision_names_what_changed_alone():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("e")
+        assert app.screen.query_one(TextArea).text == app.first.hypotheses["H1"].text
+        assert app.screen.query_one("#confidence", Input).value == "90%"
+        await pilot.press("enter", "end", "backspace", "backspace", "backspace")
+        await write(pilot, "60")
+        await pilot.press("enter")
+        await write(pilot, "weak")
+        await pilot.press("enter")
+        assert submitted(app) == [
+            (REVISE, ReviseArguments(hypothesis="H1", confidence=0.6, reason="weak"))
+        ]
+
+
+async def test_a_revision_that_changes_nothing_is_not_one():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("e", "f5")
+        assert "nothing is changed" in str(app.screen.query_one("#wrong", Static).render())
+        await pilot.press("escape")
+        assert submitted(app) == []
+        assert app.pane.view()["drafts"] == {}
+
+
+async def test_what_was_written_outlives_the_form_and_the_session():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("o")
+        await write(pilot, "half a th")
+        # As when the session is left while the form is open.
+        view = json.loads(json.dumps(app.pane.view()))
+        assert view["drafts"][""]["text"] == "half a th"
+        await pilot.press("escape")
+        assert "half a th" in screen_text(app)
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        app.pane.restore(view)
+        await pilot.pause()
+        assert "half a th" in screen_text(app)
+        await pilot.press("o")
+        await write(pilot, "ought")
+        await pilot.press("ctrl+j")
+        assert submitted(app) == [(STATE, StateArguments(text="half a thought"))]
+        assert app.pane.view()["drafts"] == {}
+        assert "half a th" not in screen_text(app)
+
+
+# --- ranking and judging --------------------------------------------------------------------
+
+
+async def test_ranking_moves_by_one_and_the_selection_goes_along():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("down", "K")
+        order = ("H3", "H1", "H2")
+        assert submitted(app) == [(RANK, RankArguments(order=order))]
+        app.pane.update_state(with_events([HypothesesRanked(order=order)], before=gone_on()))
+        assert app.query_one(HypothesisList).selected.id == "H3"
+        await pilot.press("K")  # it is the first
+        assert len(submitted(app)) == 1
+
+
+async def test_quick_moves_add_up_before_the_first_is_recorded():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("J", "J", "shift+up")
+        orders = [arguments.order for _, arguments in submitted(app)]
+        assert orders == [("H3", "H1", "H2"), ("H3", "H2", "H1"), ("H3", "H1", "H2")]
+
+
+async def test_a_ranking_of_somebody_else_is_where_the_next_move_starts():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("J")
+        theirs = HypothesesRanked(order=("H2", "H1", "H3"))
+        app.pane.update_state(with_events([theirs], before=gone_on()))
+        await pilot.press("J")
+        assert submitted(app)[-1] == (RANK, RankArguments(order=("H2", "H3", "H1")))
+
+
+async def test_confirm_and_open_again_are_one_key():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("y")  # it is confirmed already
+        assert submitted(app) == []
+        await pilot.press("u", "down", "y")
+        assert submitted(app) == [
+            (JUDGE, JudgeArguments(hypothesis="H1", verdict="open")),
+            (JUDGE, JudgeArguments(hypothesis="H3", verdict="confirmed")),
+        ]
+
+
+@pytest.mark.parametrize("key", ["d", "N"])
+async def test_rejecting_asks_why(key):
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(key)
+        assert isinstance(app.screen, AskReason)
+        await pilot.press("escape")
+        assert submitted(app) == []
+        await pilot.press(key)
+        await write(pilot, "no trace")
+        await pilot.press("enter", key, "enter")
+        rejected = JudgeArguments(hypothesis="H1", verdict="rejected", reason="no trace")
+        without = JudgeArguments(hypothesis="H1", verdict="rejected")
+        assert submitted(app) == [(JUDGE, rejected), (JUDGE, without)]
+
+
+# --- evidence -------------------------------------------------------------------------------
+
+
+async def test_evidence_is_linked_for_and_against_and_unlinked():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("down", "right", "end")  # H3; E1, linked to H1 alone
+        assert app.query_one(EvidenceList).selected.id == "E1"
+        await pilot.press("r")  # not linked to H3: nothing to take back
+        assert submitted(app) == []
+        await pilot.press("f", "g")
+        assert submitted(app) == [
+            (LINK, LinkArguments(hypothesis="H3", evidence="E1", bearing="for")),
+            (LINK, LinkArguments(hypothesis="H3", evidence="E1", bearing="against")),
+        ]
+        await pilot.press("home", "f", "r")  # E3 speaks for H3 already
+        assert submitted(app)[2:] == [
+            (LINK, LinkArguments(hypothesis="H3", evidence="E3", bearing="none"))
+        ]
+
+
+async def test_a_mark_to_be_linked_stays_selected_while_another_hypothesis_is_chosen():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("right", "down", "down", "left", "down", "g")
+        linked = LinkArguments(hypothesis="H3", evidence="E4", bearing="against")
+        assert submitted(app) == [(LINK, linked)]
+
+
+async def test_the_cursor_passes_over_headings():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("down", "right")
+        evidence, seen = app.query_one(EvidenceList), []
+        for key in ("home", "down", "down", "down", "down", "up", "up", "up", "up"):
+            await pilot.press(key)
+            seen.append(evidence.selected.id)
+        assert seen == ["E3", "E2", "E4", "E1", "E1", "E4", "E2", "E3", "E3"]
+
+
+async def test_unmarking_asks_why():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("right", "M")
+        await write(pilot, "a slip")
+        await pilot.press("enter")
+        assert submitted(app) == [(UNMARK, UnmarkArguments(evidence="E1", reason="a slip"))]
+
+
+async def test_enter_goes_to_what_the_mark_points_at():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("right", "enter", "down", "enter")
+        assert jumps(app) == [7, 12]
+
+
+async def test_events_of_hypotheses_and_marks_are_revealed_and_no_others():
+    app = an_app()
+    async with app.run_test(size=SIZE):
+        revealed = {
+            event.seq: (app.pane.reveal(event.seq), app.query_one(HypothesisList).selected.id)
+            for event in gone_on()[-13:]
+        }
+        first = gone_on()[-13].seq
+        assert revealed[first + 2] == (True, "H3")  # stated
+        assert revealed[first + 9] == (True, "H1")  # revised
+        assert revealed[first + 10] == (True, "H2")  # judged
+        assert revealed[first + 11][0]  # ranked
+        assert revealed[first + 3] == (True, "H3")  # E3, which speaks for H3
+        assert not revealed[first + 7][0]  # E5 is no longer marked
+        assert not revealed[first + 8][0]
+        assert not any(app.pane.reveal(seq) for seq in (0, 1, 7, 12, 10**6))
+        app.pane.reveal(first + 3)
+        assert app.query_one(EvidenceList).selected.id == "E3"
+
+
+# --- history, copies ------------------------------------------------------------------------
+
+
+def test_the_history_has_every_change_with_before_and_after():
+    state = gone_on_state()
+    changes = list(history(state, state.hypotheses["H1"]))
+    assert [change.headline for change in changes] == [
+        "stated, confidence 70%",
+        "E1 speaks for it",
+        "E2 speaks for it",
+        "revised, confidence 70% → 90%",
+        "open → confirmed",
+    ]
+    assert changes[3].lines == (
+        ("-", "It was finetuned on texts about baking cakes."),
+        ("+", "It was finetuned on false facts about baking cakes."),
+        (" ", "because: the steered texts state them"),
+    )
+    (stated, rejected) = history(state, state.hypotheses["H2"])
+    assert stated.by == "you"
+    assert rejected.lines == ((" ", "because: no story in any list or text"),)
+    assert next(history(state, state.hypotheses["H3"])).by == "auditor"
+
+
+async def test_the_history_is_shown_and_left():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("enter")
+        assert isinstance(app.screen, HypothesisHistory)
+        await pilot.pause()
+        assert "confidence 70% → 90%" in screen_text(app)
+        await pilot.press("c")
+        assert "because: the steered texts state them" in app.clipboard
+        await pilot.press("escape")
+        assert len(app.screen_stack) == 1
+
+
+async def test_what_is_selected_is_copied():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("c")
+        assert app.clipboard.startswith("## ✓ H1, confirmed, confidence 90%")
+        assert "- for: E1 “cake”, consensus, layer 3, position 1-4, event 7" in app.clipboard
+        await pilot.press("right", "c")
+        assert app.clipboard == "E1 “cake”, consensus, layer 3, position 1-4, event 7"
+
+
+async def test_all_are_written_to_a_new_file_alone(tmp_path: Path):
+    app = an_app()
+    path = tmp_path / "found.md"
+    async with app.run_test(size=SIZE) as pilot:
+        for _ in range(2):
+            await pilot.press("w")
+            app.screen.query_one(Input).value = str(path)
+            await pilot.press("enter")
+            await pilot.pause()
+            written = path.read_text()
+            assert written.index("H1, confirmed") < written.index("H3, open")
+            assert "## Marked, not linked\n\n- E4" in written
+            path.write_text(written + "mine")
+        assert path.read_text().endswith("mine")
+        assert any("is there already" in str(one.message) for one in app._notifications)
+
+
+# --- hostile text, views --------------------------------------------------------------------
+
+
+async def test_hostile_text_is_shown_inert_everywhere():
+    state = with_events(
+        [
+            HypothesisStated(hypothesis_id="H4", text=HOSTILE, confidence=1.0),
+            HypothesisRevised(hypothesis_id="H4", text=HOSTILE + "!", reason=HOSTILE),
+            EvidenceMarked(
+                evidence_id="E6", of_seq=1, excerpt=HOSTILE, label=HOSTILE, note=HOSTILE
+            ),
+            HypothesesRanked(order=("H4",)),
+        ],
+        before=gone_on(),
+    )
+    app = an_app(state)
+    async with app.run_test(size=SIZE) as pilot:
+        shown = screen_text(app)
+        # Open forms and history too, and links to it all.
+        for keys in (["h"], ["escape", "d"], ["escape", "right", "end", "M"]):
+            await pilot.press(*keys)
+            await pilot.pause()
+            shown += screen_text(app)
+        await pilot.press("escape", "c", "left", "c")
+        await pilot.pause()
+        shown += app.clipboard
+        assert "[@click=app.quit]x[/]" in shown
+        assert "⟨U+202E⟩" in shown
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
+        assert app.is_running
+
+
+async def test_a_view_restored_is_the_same_view():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("down", "right", "down", "down")
+        view = json.loads(json.dumps(app.pane.view()))
+        assert (view["selected"], view["evidence"]) == ("H3", "E4")
+    app = an_app()
+    async with app.run_test(size=SIZE):
+        app.pane.restore(view)
+        assert app.pane.view() == view
+        assert app.query_one(HypothesisList).selected.id == "H3"
+        assert app.query_one(EvidenceList).selected.id == "E4"
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {},
+        {"selected": 3, "evidence": [], "drafts": "x"},
+        {"selected": "H99", "evidence": "E99", "drafts": {"H99": {"text": "x"}, "": 3}},
+        {"drafts": {"": {"text": 3, "confidence": None, "other": "x"}, "H1": {"reason": "r"}}},
+    ],
+)
+async def test_a_view_that_does_not_fit_is_left_out(view):
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        app.pane.restore(view)
+        assert app.query_one(HypothesisList).selected.id == "H1"
+        await pilot.press("e", "escape", "o", "escape")
+        assert app.is_running
+
+
+# --- pictures -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48), (40, 16)])
+def test_picture(snap_compare, size):
+    assert snap_compare(an_app(), terminal_size=size, press=["down"])
+
+
+def test_picture_of_the_form(snap_compare):
+    async def still(pilot) -> None:
+        await pilot.press("e", "tab", "tab")
+        for field in pilot.app.screen.query(Input):
+            field.cursor_blink = False
+        pilot.app.screen.query_one(TextArea).cursor_blink = False
+
+    assert snap_compare(an_app(), terminal_size=SIZE, run_before=still)
+
+
+def test_picture_of_the_history(snap_compare):
+    assert snap_compare(an_app(), terminal_size=SIZE, press=["h"])
+
+
+def test_picture_of_an_empty_session(snap_compare):
+    assert snap_compare(an_app(SessionState()), terminal_size=SIZE)
