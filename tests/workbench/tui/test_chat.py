@@ -497,6 +497,21 @@ async def test_the_view_follows_the_newest_turn_unless_it_was_moved_away():
         assert shown(app) == before
 
 
+async def test_what_one_asks_oneself_is_followed():
+    probes = Probes()
+    tall = "\n".join(f"line {number}" for number in range(40))
+    probes.ask({"base": [tall], "finetuned": [tall]}, prompt=LIKES)
+    app = app_over(probes)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("home", "pageup", "pageup", "pageup", "f", *"Why?", "enter")
+        probes.begin(asked(app)[0])
+        app.pane.update_state(probes.state)
+        await pilot.pause()
+        assert "Why?" in shown(app)
+        assert "line 39" in shown(app)
+        assert "under way" in shown(app)
+
+
 async def test_scrolling_up_moves_line_by_line_though_heights_were_guessed():
     probes = Probes()
     for number in range(30):

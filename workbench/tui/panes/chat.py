@@ -321,8 +321,7 @@ Copies and files have visible marks in place of control characters. The session 
             return False
         self._say("")
         self.submit(ASK, arguments)
-        flow = self.query_one(Conversation)
-        flow.action_to(-1)
+        self.query_one(Conversation).go_to_end()
         return True
 
     def _follow_what_was_sent(self) -> None:

@@ -153,6 +153,11 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
             self.cursor = index
             self._bring_into_view(index, upwards=upwards)
 
+    def go_to_end(self) -> None:
+        """Put the cursor on the last item and its end in view, to follow what is added."""
+        self.cursor = self.count - 1
+        self._settle(stick=True)
+
     # --- where everything is ----------------------------------------------------------------
 
     @property

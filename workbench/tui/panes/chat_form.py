@@ -114,7 +114,7 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
             yield from self._row(
                 "Prefill", ProbeField(given.prefill, on_send=self.action_take, id="prefill")
             )
-            yield from self._switch("raw", "Raw text", "no chat template, system turn or prefill")
+            yield from self._switch("raw", "Raw text", "no template, system turn or prefill")
             yield from self._row("Asked", Choice(list(_ASKED), asked, id="sides"))
             for name, label, hint in _NUMBERS:
                 yield from self._number(name, label, hint)
