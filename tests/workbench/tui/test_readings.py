@@ -158,7 +158,7 @@ async def test_beside_the_list_stand_its_nulls():
     async with app.run_test(size=(160, 48)) as pilot:
         await pilot.press("t", "t", "b")
         head, first = table_lines(app)[:2]
-        assert head.split()[:7] == ["1-4", "0.45*", "null", "random", "null", "split", "half"]
+        assert head.split()[:7] == ["1-4", "0.45*", "random", "null", "split", "half", "null"]
         state = sample_state()
         for source in ("random", "split_half"):
             body = state.readings[ReadingKey("shift_lens", source, "base", 3, "1-4", 0.45)].body
@@ -213,7 +213,7 @@ async def test_a_token_has_a_sign_where_a_null_raises_it_half_as_much():
     null = state.readings[key]
     first = state.readings[key._replace(source="difference")].body.tokens[0]
     shared = []
-    for share, sign in ((0.6, "○"), (0.4, " ")):
+    for share, sign in ((0.6, "~"), (0.4, " ")):
         token = first.model_copy(update={"score": first.score * share})
         body = null.body.model_copy(update={"tokens": (token, *null.body.tokens[1:])})
         readings = MappingProxyType({**state.readings, key: replace(null, body=body)})

@@ -18,7 +18,7 @@ from workbench.tui.panes.reading_words import NOT_COMPUTED, number, plain, scale
 #: Shares of the highest score above which a token stands out, and below which it steps back.
 STRONG, WEAK = 0.66, 0.2
 
-MARKED, IN_NULL, BOTH = "\u25cf", "\u25cb", "\u25c9"
+MARKED, IN_NULL, BOTH = "\u25cf", "~", "\u25c9"
 
 #: From these widths on a cell has room for the score, and for a longer bar.
 _WITH_SCORE, _WITH_LONG_BAR = 23, 17
@@ -35,7 +35,7 @@ class Cells:
     marks: Marks
     unfiltered: bool
 
-    def head(self, at: int) -> Text:
+    def head(self, at: int, width: int) -> Text:
         """Position and scale; of a list set beside the others, what it is."""
         column, first = self.table.columns[at], self.table.columns[0]
         reading = self.table.group.reading
@@ -43,8 +43,9 @@ class Cells:
             head = Text(f" {clean_line(column.position)}", end="")
             scale = scale_name(column.scale, reading)
         else:
-            null = "null " if column.source in NULLS else ""
-            head = Text(f"{null}{plain(column.source)}", end="")
+            name = f" {plain(column.source)}"
+            null = " null" if column.source in NULLS and len(name) + 5 <= width else ""
+            head = Text(name + null, end="")
             scale = "" if column.scale == first.scale else scale_name(column.scale, reading)
         if scale:
             head.append(f" {scale}{'*' if column.starred else ''}", style="dim")

@@ -130,7 +130,7 @@ class ReadForm(ModalScreen[ReadWish | None]):
             what.update(text.block(f"{exc.message}\n{exc.way_out}", "$text-error"))
             return
         if self._index.readings(layer):
-            said = f"Enter reads layer {layer} again; what is read now takes the place of before."
+            said = f"Enter reads layer {layer} again; new lists take the place of the old."
         elif self._index.measured(layer) is not None:
             said = f"Enter reads the difference measured at layer {layer}."
         else:

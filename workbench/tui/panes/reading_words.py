@@ -205,8 +205,8 @@ def about(
     return Content("\n").join(
         [
             Content.assemble(*head),
-            _agreement(ranks, width),
             _in_nulls(index, table, token, unfiltered=unfiltered),
+            _agreement(ranks, width),
         ]
     )
 
@@ -223,7 +223,7 @@ def _agreement(ranks: Mapping[str, int | None], width: int) -> Content:
 
 def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool) -> Content:
     if not table.nulls:
-        return Content()
+        return Content.styled(f"rank in the nulls: {NOT_COMPUTED}", "$foreground-muted")
     ranks = {
         null.source: index.ranks(null.taken, unfiltered=unfiltered).get(token.text)
         for null in table.nulls
@@ -232,7 +232,7 @@ def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool)
     near = any(raised_by(null, token) for null in table.nulls)
     said = ", ".join(f"{plain(source)} {rank or '-'}" for source, rank in ranks.items())
     return Content.assemble(
-        ("in the nulls: ", "$foreground-muted"), (said, "bold $text-warning" if near else "")
+        ("rank in the nulls: ", "$foreground-muted"), (said, "bold $text-warning" if near else "")
     )
 
 

@@ -71,12 +71,15 @@ size, and the *split half*, the base model against itself on two halves of the t
 a null raises too says little. They are read at the pooled position, at the chosen scale if at no
 other.
 
-**Signs**: `●` marked as evidence in this list, `○` a null says it too (in its top 20, at
-half the score or more), `◉` both; `*` the
-scale that was chosen by the rule named below it, in units of the residual norm.
+**Signs**: `●` marked as evidence in this list, `~` a null says it too (in its top 20, at half the
+score or more), `◉` both; `*` the scale that the rule named above the table chose. Scales are in
+units of the residual norm.
 
-The **plot** shows the norm of the difference, its split-half null and its standard error. A
-difference no larger than its null is chance.
+Below the table: the token exactly as it is, `·` for a space; its ranks in the nulls; and in how
+many readings at this position it is among the top 20, with its rank in each list that has it.
+
+The **plot** shows the norms of the difference, of its split-half null and of its standard error.
+A difference of a few standard errors, or smaller than its null, needs more texts.
 """
     DEFAULT_CSS = """
     ReadingsPane > .line { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -230,7 +233,7 @@ difference no larger than its null is chance.
         if self._cells is None or at >= len(self._cells.table.columns):
             return Text()
         if row < 0:
-            return self._cells.head(at)
+            return self._cells.head(at, width)
         return self._cells.cell(row, at, width, self.query_one(TokenTable).part_style)
 
     def _show_token(self) -> None:
