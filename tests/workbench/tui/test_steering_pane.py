@@ -623,3 +623,10 @@ def test_picture_of_a_mistake(snap_compare, size):
     assert snap_compare(
         PaneApp(SteeringPane), terminal_size=size, press=["l", "4", "enter", "t", "h", "enter"]
     )
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_picture_of_a_comparison(snap_compare, size):
+    ids = list(sample_state().texts)
+    state = going_on(kept(ids[2], "E2"), kept(ids[5], "E3"))
+    assert snap_compare(PaneApp(SteeringPane, state), terminal_size=size, press=["C"])

@@ -30,6 +30,7 @@ from workbench.tui.panes.steering_texts import (
     made_with,
     pairs,
     prompt_of,
+    strength,
 )
 from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.rows import Rows
@@ -365,7 +366,9 @@ class SteeringResults(Vertical):
     def _draw_samples(self) -> None:
         if self._comparing:
             columns = tuple(
-                self._column(one, head=made_with(one), notes=(f"on: {prompt_of(one)}",))
+                self._column(
+                    one, head=strength(one), notes=(made_with(one), f"on: {prompt_of(one)}")
+                )
                 for one in (self._state.texts[text_id] for text_id in self._comparing)
             )
             self.samples.draw([Sample("", columns)])
