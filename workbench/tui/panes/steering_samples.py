@@ -295,7 +295,7 @@ def _column(column: Column, width: int) -> list[Pieces]:
         )
     ]
     for note in column.notes:
-        said = wrapped(clean_line(shorten(note, 2 * width)), width)[:2]
+        said = wrapped(clean_line(shorten(note, 3 * width)), width)[:3]
         lines += [((set_cell_size(line, width), "state"),) for line in said]
     if column.text is None:
         return lines
