@@ -95,10 +95,10 @@ uses; the session's name; and what is running and waiting. `x` stops what is run
         ]
         problem = _last_problem(self.state)
         if not lines:
-            lines.append(Content.styled("nothing is running", "$text-muted"))
+            lines.append(Content.styled("nothing is running", "$foreground-muted"))
         if problem is not None:
             lines.append(
-                text.block(f"{problem.name}: {problem.message or problem.error}", "$text-error")
+                text.block(f"{problem.name}: {problem.message or problem.error}", "$error")
             )
             if problem.way_out:
                 lines.append(text.block(problem.way_out))
@@ -106,7 +106,7 @@ uses; the session's name; and what is running and waiting. `x` stops what is run
 
 
 def _fact(name: str, value: str) -> Content:
-    return Content.assemble((f"{name:<10}", "$text-muted"), text.line(value))
+    return Content.assemble((f"{name:<10}", "$foreground-muted"), text.line(value))
 
 
 def _side_name(side: dict[str, Any]) -> str:
@@ -121,7 +121,7 @@ def _short(name: str) -> str:
 
 def _job_lines(job: Job, width: int) -> list[Content]:
     if job.status == "waiting":
-        return [Content.styled(f"{job.operation.title}: waiting", "$text-muted")]
+        return [Content.styled(f"{job.operation.title}: waiting", "$foreground-muted")]
     state = "stopping" if job.status == "stopping" else f"{job.seconds:.0f} s"
     lines = [Content.assemble((job.operation.title, "bold"), f"  {state}")]
     if job.total:
