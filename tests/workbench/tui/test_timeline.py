@@ -1,35 +1,578 @@
-"""The timeline lists every event and leads to it."""
+"""The timeline lists every event, finds the ones that are looked for, and leads to them."""
 
 from __future__ import annotations
 
+import json
+import time
+from datetime import timedelta
+
 import pytest
+from rich.cells import cell_len
+from textual.widgets import Input, Static
 
 from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.hypotheses_sample import AGENT, gone_on, gone_on_state, with_events
+from tests.workbench.tui.sample import BEGAN
+from workbench.operations.hypothesising import MARK, MarkArguments
+from workbench.store.errors import StoreError
+from workbench.store.events import (
+    BODY,
+    HUMAN,
+    SYSTEM,
+    Event,
+    NoteWritten,
+    OperationStarted,
+    TextGrew,
+    TextStarted,
+)
+from workbench.store.state import Prefix, SessionState, TimelineEntry
+from workbench.tui.panes.event_fields import as_flow, event_fields
 from workbench.tui.panes.timeline import TimelinePane
+from workbench.tui.panes.timeline_filter import GROUPS, Filter, TimelineIndex
+from workbench.tui.screens.event_detail import EventDetail
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
+
+SIZE = (80, 24)
+HOSTILE = (
+    "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m [@click=app.quit]x[/] [/ \u202eevil\u202c " + "w" * 50_000
+)
+
+
+def an_app(state: SessionState | None = None) -> PaneApp:
+    app = PaneApp(TimelinePane, gone_on_state() if state is None else state)
+    app.pane.read_event = read
+    return app
+
+
+def read(seq: int) -> Event:
+    """An event of the sample; an error as from the log if there is none."""
+    if not 0 < seq <= len(gone_on()):
+        raise StoreError(f"there is no event {seq}", "Ask for another.")
+    return gone_on()[seq - 1]
+
+
+def entry(seq: int, kind: str = "note_written", said: str = "x", actor=HUMAN) -> TimelineEntry:
+    return TimelineEntry(seq, BEGAN + timedelta(seconds=seq), actor, kind, said)
+
+
+def jumps(app: PaneApp) -> list[int]:
+    return [one.seq for one in app.asked if isinstance(one, Pane.Jump)]
+
+
+def seqs(app: PaneApp) -> list[int]:
+    """The numbers of the events that are shown."""
+    index = app.pane._index
+    return [index.place(row) + 1 for row in range(len(index))]
+
+
+def current(app: PaneApp) -> int:
+    return app.pane._entry().seq
+
+
+def shown(app: PaneApp) -> str:
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+# --- which events pass, without a screen ----------------------------------------------------
+
+
+def test_every_kind_of_event_is_in_one_group():
+    union = BODY.core_schema  # the kinds that there are, from the log's own schema
+    kinds = set(_tags(union))
+    assert len(kinds) > 40
+    grouped = [kind for group in GROUPS.values() for kind in group]
+    assert sorted(grouped) == sorted(kinds)
+
+
+def _tags(schema) -> list[str]:
+    if schema["type"] == "tagged-union":
+        return list(schema["choices"])
+    return [tag for key in ("schema",) if key in schema for tag in _tags(schema[key])]
+
+
+def test_growth_is_hidden_until_it_is_asked_for():
+    index = TimelineIndex()
+    entries = [entry(1), entry(2, "text_grew"), entry(3, "agent_reply_grew"), entry(4)]
+    index.take(entries, "s")
+    assert [index.place(row) for row in range(len(index))] == [0, 3]
+    index.choose(Filter(growth=True))
+    assert len(index) == 4
+    index.choose(Filter(group="texts"))
+    assert len(index) == 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "places"),
+    [
+        (Filter(), [0, 1, 2, 3]),
+        (Filter(actor="human"), [0, 3]),
+        (Filter(actor="agent"), [1]),
+        (Filter(actor="system", group="operations"), [2]),
+        (Filter(group="notes"), [0, 1]),
+        (Filter(actor="agent", group="texts"), []),
+    ],
+)
+def test_a_filter_by_actor_and_kind(chosen, places):
+    index = TimelineIndex()
+    index.take(
+        [
+            entry(1),
+            entry(2, actor=AGENT),
+            entry(3, "operation_started", actor=SYSTEM),
+            entry(4, "reading_taken"),
+        ],
+        "s",
+    )
+    index.choose(chosen)
+    assert [index.place(row) for row in range(len(index))] == places
+
+
+def test_taking_more_looks_at_what_is_new_alone():
+    looked: list[int] = []
+
+    class Watched(list):
+        def __getitem__(self, place):
+            looked.append(place)
+            return super().__getitem__(place)
+
+    index = TimelineIndex()
+    index.search("cake")
+    entries = Watched(entry(seq, said="cake" if seq % 10 == 0 else "x") for seq in range(1, 101))
+    assert index.take(entries, "s")
+    looked.clear()
+    entries.extend([entry(101, said="a cake"), entry(102, "text_grew", "cake")])
+    assert index.take(entries, "s")
+    assert set(looked) == {100, 101}
+    assert list(index.found) == [*range(9, 100, 10), 100]
+    looked.clear()
+    assert not index.take(entries, "s")
+    assert looked == []
+
+
+def test_a_shorter_timeline_and_another_session_begin_anew():
+    entries = [entry(seq, said="cake" if seq % 2 else "x") for seq in range(1, 11)]
+    index = TimelineIndex()
+    index.search("cake")
+    index.take(entries, "s")
+    assert index.take(Prefix(entries, 4), "s")
+    assert (len(index), list(index.found)) == (4, [0, 2])
+    assert index.take(entries, "s")
+    assert (len(index), list(index.found)) == (10, [0, 2, 4, 6, 8])
+    index.take([entry(1)], "another")
+    assert (len(index), list(index.found)) == (1, [])
+
+
+def test_the_row_of_an_event_that_is_not_shown_is_the_one_before():
+    index = TimelineIndex()
+    index.take([entry(1, "text_grew"), entry(2), entry(3, "text_grew"), entry(4)], "s")
+    assert [index.row(place) for place in range(4)] == [0, 0, 0, 1]
+
+
+def test_found_events_are_gone_round():
+    index = TimelineIndex()
+    index.take([entry(seq, said="A Cake" if seq in {3, 7} else "x") for seq in range(1, 10)], "s")
+    assert index.next_found(0, 1) is None
+    index.search("cAKE")
+    assert [index.next_found(row, 1) for row in (0, 2, 6, 8)] == [2, 6, 2, 2]
+    assert [index.next_found(row, -1) for row in (8, 6, 2, 0)] == [6, 2, 6, 6]
+
+
+# --- keys -----------------------------------------------------------------------------------
 
 
 async def test_enter_asks_for_the_event_under_the_cursor():
     app = PaneApp(TimelinePane)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=SIZE) as pilot:
         rows = app.query_one(Rows)
-        assert rows.count == len(app.first.timeline)
+        assert seqs(app) == [one.seq for one in app.first.timeline if one.kind != "text_grew"]
         assert rows.cursor == rows.count - 1
         await pilot.press("home", "down", "enter")
-        assert [message.seq for message in app.asked if isinstance(message, Pane.Jump)] == [2]
+        assert jumps(app) == [2]
 
 
 async def test_the_cursor_stays_when_it_was_moved_from_the_end():
-    app = PaneApp(TimelinePane)
-    async with app.run_test(size=(80, 24)) as pilot:
-        rows = app.query_one(Rows)
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        more = with_events([NoteWritten(text="a"), NoteWritten(text="b")], before=gone_on())
+        app.pane.update_state(more)
+        assert current(app) == more.seq
         await pilot.press("up", "up")
-        before = rows.cursor
-        rows.set_count(rows.count + 5, follow=True)
-        assert rows.cursor == before
+        before = current(app)
+        app.pane.update_state(
+            with_events([NoteWritten(text=letter) for letter in "abcd"], before=gone_on())
+        )
+        assert current(app) == before
 
 
-@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+async def test_actors_and_kinds_are_chosen_by_keys_and_the_cursor_keeps_its_event():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        timeline = app.first.timeline
+        await pilot.press("home", "down", "v")
+        assert app.pane._index.filter == Filter(actor="human")
+        assert current(app) == 1  # event 2 is the program's
+        await pilot.press("v")
+        assert seqs(app) == [one.seq for one in timeline if one.actor.kind == "agent"]
+        await pilot.press("V", "V", "t", "t", "t", "t")
+        assert seqs(app) == [one.seq for one in timeline if one.kind in GROUPS["hypotheses"]]
+        assert "hypotheses" in str(app.query_one("#shown", Static).render())
+        await pilot.press("T", "enter")
+        chosen = [one.seq for one in timeline if one.kind in GROUPS["texts"]]
+        assert set(seqs(app)) <= set(chosen)
+        assert app.pane._index.filter.group == "texts"
+        await pilot.press("escape")
+        assert app.pane._index.filter == Filter()
+
+
+async def test_growing_text_is_shown_on_request():
+    grown = [
+        TextStarted(
+            text_id="t",
+            purpose="ask",
+            side="base",
+            alpha=0.0,
+            layer=None,
+            position=None,
+            source=None,
+            seed=0,
+            temperature=1.0,
+            max_new_tokens=5,
+        ),
+        TextGrew(pieces={"t": "a"}),
+        TextGrew(pieces={"t": "b"}),
+    ]
+    state = with_events(grown, before=gone_on())
+    app = an_app(state)
+    async with app.run_test(size=SIZE) as pilot:
+        assert current(app) == state.seq - 2
+        await pilot.press("g")
+        assert current(app) == state.seq
+        await pilot.press("g", "home")
+        # Asked for by its number, it is shown after all.
+        assert app.pane.reveal(state.seq)
+        assert current(app) == state.seq
+
+
+async def test_a_search_goes_from_one_found_event_to_the_next():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        found = [one.seq for one in app.first.timeline if "finished in" in one.description.lower()]
+        await pilot.press("home", "slash", *"FINISHED", "space", *"in", "enter")
+        assert app.query_one(Rows).has_focus
+        seen = [current(app)]
+        for key in ("greater_than_sign", "f3", "less_than_sign", "shift+f3", "less_than_sign"):
+            await pilot.press(key)
+            seen.append(current(app))
+        assert seen == [*found[:3], found[1], found[0], found[-1]]
+        assert f"{len(found)}/{len(found)}" in str(app.query_one("#shown", Static).render())
+        await pilot.press("escape")
+        assert app.pane.view()["search"] == ""
+
+
+async def test_a_search_in_vain_says_so_and_stays():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("home", "slash", *"[/zz", "enter")
+        assert current(app) == 1
+        assert any("No event that is shown" in one.message for one in app._notifications)
+        await pilot.press("slash")
+        assert app.query_one(Input).has_focus
+        await pilot.press("escape")
+        assert app.query_one(Rows).has_focus
+
+
+async def test_a_number_goes_to_its_event_though_the_filter_hides_it():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("v", "v", "slash", *"#12", "enter")
+        assert current(app) == 12
+        assert app.pane._index.filter == Filter()
+        await pilot.press("slash", *"#99999", "enter")
+        assert current(app) == 12
+        assert any("no event 99999" in one.message for one in app._notifications)
+
+
+async def test_the_fields_of_the_event_stand_below_where_there_is_room():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("home", "pagedown")
+        await pilot.pause()
+        assert "reading_taken" in shown(app)
+        assert "residual_norm" not in shown(app).splitlines()[-2]
+    app = an_app()
+    async with app.run_test(size=(42, 12)) as pilot:
+        await pilot.press("home")
+        assert not app.query_one("#fields").display
+
+
+async def test_all_fields_are_shown_and_copied():
+    app = an_app()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.press("slash", *"#7", "enter", "i")
+        assert isinstance(app.screen, EventDetail)
+        await pilot.pause()
+        assert "“ cake”" in shown(app)
+        await pilot.press("c")
+        assert "tokens 1: id 5, text “ cake”" in app.clipboard
+        await pilot.press("space", "c")
+        assert app.clipboard.startswith("event: 7\n")
+        assert len(app.screen_stack) == 1
+
+
+async def test_what_cannot_be_read_is_said():
+    app = an_app()
+    app.pane.read_event = None
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("home", "c")
+        assert "fields: not at hand" in app.clipboard
+        assert "session started" in app.clipboard
+
+
+async def test_an_event_is_marked_as_evidence_once():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        finished = next(one for one in app.first.timeline if one.kind == "text_finished")
+        app.pane.reveal(finished.seq)
+        await pilot.press("m")
+        (asked,) = app.asked
+        assert isinstance(asked, Pane.Submit)
+        assert asked.operation is MARK
+        assert asked.arguments == MarkArguments(
+            seq=finished.seq,
+            excerpt=finished.description,
+            label=f"event {finished.seq}, text finished",
+            text_id=gone_on()[finished.seq - 1].body.text_id,
+        )
+        # E3 points at event 7 too, and yet event 7 as a whole was not marked.
+        app.pane.reveal(7)
+        await pilot.press("m", "m")
+        assert len(app.asked) == 3
+        assert "•" in app.pane._row(app.query_one(Rows).cursor, 70).plain
+
+
+async def test_an_event_that_was_marked_whole_is_not_marked_again():
+    from workbench.store.events import EvidenceMarked
+
+    before = gone_on_state().timeline[4]
+    marked = EvidenceMarked(evidence_id="E9", of_seq=5, excerpt=before.description)
+    app = an_app(with_events([marked], before=gone_on()))
+    async with app.run_test(size=SIZE) as pilot:
+        app.pane.reveal(5)
+        await pilot.press("m")
+        assert app.asked == []
+        assert any("marked already, as E9" in one.message for one in app._notifications)
+
+
+async def test_an_empty_session_takes_every_key():
+    app = an_app(SessionState())
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"vtgicm", "enter", "f3", "escape", "slash", *"#1", "enter", "escape")
+        assert app.asked == []
+        assert app.is_running
+
+
+# --- hostile text, fields -------------------------------------------------------------------
+
+
+async def test_hostile_text_is_shown_inert_everywhere():
+    bodies = [
+        NoteWritten(text=HOSTILE),
+        OperationStarted(operation=HOSTILE, arguments={HOSTILE: {HOSTILE: [HOSTILE, None]}}),
+    ]
+    app = an_app(with_events(bodies, before=gone_on()))
+    events = with_events_list(bodies)
+    app.pane.read_event = lambda seq: events[seq - 1]
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.pause()
+        said = shown(app)
+        for keys in (["up"], ["i"], ["c", "escape", "down", "i"], ["c", "escape", "c"]):
+            await pilot.press(*keys)
+            await pilot.pause()
+            said += shown(app) + app.clipboard
+        await pilot.press("slash", *"[@click", "enter", "f3")
+        assert "[@click=app.quit]x[/]" in said
+        assert "⟨U+202E⟩" in said
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said)
+        assert app.is_running
+
+
+def with_events_list(bodies) -> list[Event]:
+    return [
+        *gone_on(),
+        *(
+            Event(
+                session_id="s",
+                seq=len(gone_on()) + number,
+                at=BEGAN,
+                actor=HUMAN,
+                operation_id=HOSTILE,
+                body=body,
+                previous="",
+                sha256="",
+            )
+            for number, body in enumerate(bodies, start=1)
+        ),
+    ]
+
+
+def test_every_field_is_said_and_long_ones_are_cut_with_a_note():
+    (reading,) = [event for event in gone_on() if event.seq == 7]
+    fields = dict(event_fields(reading, 50, 3))
+    assert fields["event"] == "7"
+    assert fields["by"] == "human"
+    assert fields["tokens 1"].startswith("id 5, text “ cake”")
+    assert "tokens 4" not in fields
+    assert fields["tokens"] == f"… and {len(reading.body.tokens) - 3} more"
+    assert fields["settings"] == f"… and {len(reading.body.settings) - 3} more"
+    prompts = dict(event_fields(reading, 50))["settings.identity_prompts"]
+    assert prompts.endswith("characters in all)")
+    names = {name.split(".")[0].split(" ")[0] for name, _ in event_fields(reading)}
+    assert set(type(reading.body).model_fields) - {"kind"} <= names
+
+
+def test_fields_of_every_event_of_the_sample_are_clean_lines():
+    for event in gone_on():
+        flow = as_flow(event_fields(event, 300, 6)).plain
+        assert flow.isprintable()
+        assert cell_len(flow) < 20_000
+
+
+# --- kept -----------------------------------------------------------------------------------
+
+
+async def test_a_view_restored_is_the_same_view():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("v", "t", "g", "slash", *"started", "enter", "home", "down", "down")
+        view = json.loads(json.dumps(app.pane.view()))
+        stood = current(app)
+        assert view == {
+            "seq": stood,
+            "actor": "human",
+            "kinds": "operations",
+            "growth": True,
+            "search": "started",
+        }
+    app = an_app()
+    async with app.run_test(size=SIZE):
+        app.pane.restore(view)
+        assert app.pane.view() == view
+        assert current(app) == stood
+
+
+async def test_one_that_stood_at_the_end_follows_on():
+    app = an_app()
+    async with app.run_test(size=SIZE):
+        view = app.pane.view()
+        assert view["seq"] is None
+        more = with_events([NoteWritten(text="a")], before=gone_on())
+        app.pane.update_state(more)
+        app.pane.restore(view)
+        assert current(app) == more.seq
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {},
+        {"cursor": 3},
+        {"seq": 10**9, "actor": "x", "kinds": [], "growth": "yes", "search": 3},
+        {"seq": -1, "actor": None, "kinds": "all", "search": ""},
+    ],
+)
+async def test_a_view_that_does_not_fit_is_left_out(view):
+    app = an_app()
+    async with app.run_test(size=SIZE):
+        app.pane.restore(view)
+        assert app.pane._index.filter == Filter()
+        assert current(app) == app.first.seq
+
+
+# --- a long session -------------------------------------------------------------------------
+
+
+def long_events(count: int) -> list[Event]:
+    def body(seq: int):
+        if seq % 2:
+            return TextGrew(pieces={"t": "word "})
+        return NoteWritten(text=f"note {seq} of cake" if seq % 50 == 0 else f"note {seq}")
+
+    return [
+        Event.model_construct(
+            session_id="long",
+            seq=seq,
+            at=BEGAN,
+            actor=HUMAN,
+            operation_id=None,
+            body=body(seq),
+            previous="",
+            sha256="",
+        )
+        for seq in range(1, count + 1)
+    ]
+
+
+async def test_50_000_events_scroll_filter_and_grow_without_lag():
+    from workbench.store.state import Fold
+
+    events, folding = long_events(50_100), Fold()
+    for event in events[:50_000]:
+        folding.apply(event)
+    app = PaneApp(TimelinePane, folding.state())
+    app.pane.read_event = lambda seq: events[seq - 1]
+    async with app.run_test(size=SIZE) as pilot:
+        assert app.query_one(Rows).count == 25_000
+        slowest = {}
+        for what, keys in {
+            "page": ["pageup"] * 10,
+            "filter": ["t", "T"] * 3,
+            "search": ["slash", *"cake", "enter"],
+            "next": ["f3"] * 10,
+        }.items():
+            times = []
+            for key in keys:
+                began = time.perf_counter()
+                await pilot.press(key)
+                times.append(time.perf_counter() - began)
+            slowest[what] = sorted(times)[len(times) // 2]
+        # The median: another process may have the processor. pilot.press alone takes some 30 ms.
+        assert max(slowest.values()) < 0.5, slowest
+        grow = []
+        for event in events[50_000:]:
+            folding.apply(event)
+            state = folding.state()
+            began = time.perf_counter()
+            app.pane.update_state(state)
+            grow.append(time.perf_counter() - began)
+        assert sorted(grow)[50] < 0.01
+        assert app.query_one(Rows).count == 25_050
+
+
+# --- pictures -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48), (42, 12)])
 def test_picture(snap_compare, size):
-    assert snap_compare(PaneApp(TimelinePane), terminal_size=size)
+    app = an_app()
+    app.pane.read_event = fixed_event
+    assert snap_compare(app, terminal_size=size)
+
+
+def test_picture_of_a_search(snap_compare):
+    app = an_app()
+    app.pane.read_event = fixed_event
+    keys = ["t", "t", "slash", *"batter", "enter", "f3"]
+    assert snap_compare(app, terminal_size=SIZE, press=keys)
+
+
+def test_picture_of_all_fields(snap_compare):
+    app = an_app()
+    app.pane.read_event = fixed_event
+    assert snap_compare(app, terminal_size=SIZE, press=["slash", *"#7", "enter", "i"])
+
+
+def fixed_event(seq: int) -> Event:
+    """The event with its random ids and hashes made plain, so that pictures of it are the same."""
+    event = gone_on()[seq - 1]
+    return event.model_copy(update={"operation_id": "0" * 32, "sha256": "0" * 64})
