@@ -10,10 +10,10 @@ from rich.text import Text
 
 from workbench.display import clean_line
 from workbench.store.events import ReadToken
-from workbench.tui.panes.reading_columns import Column, Table, raised_by
+from workbench.tui.panes.reading_columns import Column, Table
 from workbench.tui.panes.reading_index import NULLS
 from workbench.tui.panes.reading_marks import Marks
-from workbench.tui.panes.reading_words import NOT_COMPUTED, number, plain, scale_name, short
+from workbench.tui.panes.reading_words import NOT_COMPUTED, plain, scale_name, short
 
 #: Shares of the highest score above which a token stands out, and below which it steps back.
 STRONG, WEAK = 0.66, 0.2
@@ -70,7 +70,7 @@ class Cells:
         word.truncate(width - 2 - length - digits, overflow="ellipsis", pad=True)
         cell.append_text(word)
         if digits:
-            cell.append(f"{number(token.score):>{digits}}", style="dim")
+            cell.append(f"{_score(token.score):>{digits}}", style="dim")
         cell.append(" ")
         is_null = column.source in NULLS
         cell.append(thin_bar(share, length), style=style_of("null" if is_null else "bar"))
@@ -79,7 +79,7 @@ class Cells:
     def sign(self, column: Column, token: ReadToken) -> str:
         """Whether the token is marked, and whether a null says it too."""
         in_null = column.source not in NULLS and any(
-            raised_by(null, token) for null in self.table.nulls
+            self.table.raised_by(null, token) for null in self.table.nulls
         )
         if self.marks.of(column, token):
             return BOTH if in_null else MARKED
@@ -91,6 +91,14 @@ class Cells:
         if self.unfiltered and column.taken.body.tokens:
             return "words only: u"
         return "no token"
+
+
+def _score(score: float) -> str:
+    """A score in at most six cells, so that the points stand below one another."""
+    size = abs(score)
+    if size < 1000:
+        return format(score, ".3f" if size < 10 else ".2f" if size < 100 else ".1f")
+    return format(score, ".0e")
 
 
 def thin_bar(share: float, width: int) -> str:

@@ -79,6 +79,22 @@ class Table:
             return math.exp(max(-60.0, min(0.0, token.score - self.highest)))
         return max(0.0, min(1.0, token.score / self.highest))
 
+    def raised_by(self, null: Column, token: ReadToken) -> bool:
+        """Whether a null says the token too: among its top ones, with at least half the score.
+
+        What a list of raised tokens lowers is said by nobody.
+        """
+        for other in null.tokens[:TOP]:
+            if other.text == token.text:
+                if self.highest > 0:
+                    return token.score > 0 and other.score >= token.score / 2
+                return other.score >= token.score - math.log(2)
+        return False
+
+    def shared_with(self, column: Column, null: Column) -> int:
+        """How many of the tokens at the top of a list a null says too."""
+        return sum(self.raised_by(null, token) for token in column.tokens[:TOP])
+
 
 def table_of(index: Index, group: Group, choice: Choice) -> Table:
     """The table that is wanted."""
@@ -112,21 +128,6 @@ def tokens_of(taken: Taken | None, unfiltered: bool) -> tuple[ReadToken, ...]:
     if taken is None:
         return ()
     return taken.body.unfiltered if unfiltered else taken.body.tokens
-
-
-def raised_by(null: Column, token: ReadToken) -> bool:
-    """Whether a null says the token too: among its top ones, with at least half the score."""
-    for other in null.tokens[:TOP]:
-        if other.text == token.text:
-            if token.score > 0:
-                return other.score >= token.score / 2
-            return other.score >= token.score - math.log(2)
-    return False
-
-
-def shared_with(column: Column, null: Column) -> int:
-    """How many of the tokens at the top of a list a null says too."""
-    return sum(raised_by(null, token) for token in column.tokens[:TOP])
 
 
 def step(names: Sequence[Name], current: Name, by: int) -> Name:

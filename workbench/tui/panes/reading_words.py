@@ -12,7 +12,7 @@ from adl.tokens import visible
 from workbench.display import clean_line, shorten
 from workbench.store.events import ReadToken
 from workbench.tui import text
-from workbench.tui.panes.reading_columns import FUSED, Column, Table, raised_by, shared_with
+from workbench.tui.panes.reading_columns import FUSED, Column, Table
 from workbench.tui.panes.reading_index import CHOSEN, NULLS, TOP, Group, Index
 
 NOT_COMPUTED = "not computed"
@@ -163,7 +163,7 @@ def _null_line(
 ) -> Content:
     reading, facts = table.group.reading, []
     if first is not None and first.tokens and first.source not in NULLS:
-        facts.append(f"{shared_with(first, null)}/{min(TOP, len(first.tokens))} shared")
+        facts.append(f"{table.shared_with(first, null)}/{min(TOP, len(first.tokens))} shared")
         if reading != FUSED and null.tokens and width >= ROOMY:
             facts.append(
                 f"top score {number(null.tokens[0].score)} against {number(first.tokens[0].score)}"
@@ -229,7 +229,7 @@ def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool)
         for null in table.nulls
         if null.taken is not None
     }
-    near = any(raised_by(null, token) for null in table.nulls)
+    near = any(table.raised_by(null, token) for null in table.nulls)
     said = ", ".join(f"{plain(source)} {rank or '-'}" for source, rank in ranks.items())
     return Content.assemble(
         ("rank in the nulls: ", "$foreground-muted"), (said, "bold $text-warning" if near else "")
@@ -238,4 +238,4 @@ def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool)
 
 def nothing_here(what: str, how: str) -> Content:
     """What was not computed, and what computes it."""
-    return Content("\n").join([text.line(what), Content(""), text.line(how)])
+    return Content("\n").join([text.line(what), Content(""), text.block(how)])
