@@ -14,6 +14,7 @@ from adl.errors import Stopped
 from adl.records import Floats, PairProvenance, PairSpec, Side
 from tests.planted import PlantedPair, device_full_above
 from tests.workbench.replay.audits import AGENT, Audit
+from tests.workbench.store.samples import reading
 from workbench.operations.generating import ASK, STEER, AskArguments, SteerArguments
 from workbench.operations.measuring import MEASURE, MeasureArguments
 from workbench.operations.reading import READ, ReadArguments
@@ -185,15 +186,14 @@ def test_what_was_stopped_is_not_run_again(log: SessionLog, session: Session) ->
 def test_steering_takes_the_alphas_that_were_chosen_then(log: SessionLog, session: Session) -> None:
     """A reading that now chooses otherwise must not make the texts incomparable."""
     run(session, MEASURE, MeasureArguments(n_texts=8, layers=("2",)), actor=HUMAN)
-    reading = ReadArguments(layer="2", n_texts=64, top=5, readings=("shift_lens",))
-    run(session, READ, reading, actor=HUMAN)
+    read = reading().model_copy(update={"reading": "shift_lens", "layer": 2, "scale": 0.2})
+    session.record(read)  # not by an operation, so it is not taken again
     steering = SteerArguments(layer="2", n_prompts=1, max_new_tokens=2)
     chosen = run(session, STEER, steering, actor=HUMAN).summary["alphas"]
-    report = recompute(log, session.id, Nudged())
-    state = fold(log.events(report.session))
-    *_, steered = state.operations.values()
-    assert steered.summary["alphas"] == chosen
-    assert report.operations[2].drift.missing == 0
+    report = recompute(log, session.id, PlantedPair())
+    *_, steered = fold(log.events(report.session)).operations.values()
+    assert steered.summary["alphas"] == chosen == [0.0, 0.2]
+    assert not report.drifted
 
 
 def test_stopping_is_recorded_and_said(log: SessionLog, recorded: Audit) -> None:
