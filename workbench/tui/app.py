@@ -278,6 +278,10 @@ class WorkbenchApp(App[int]):
 
     def action_leave_session(self) -> None:
         """Close the session in good order and show the list of sessions."""
+        # On the app's own task: what is begun on the audit screen's would keep that screen alive.
+        self.call_later(self._leave_session)
+
+    def _leave_session(self) -> None:
         if self.leaving.is_under_way or self._audit is None or self.desk is None:
             return
         desk, view = self.desk, self.current_view()

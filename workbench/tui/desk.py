@@ -153,13 +153,15 @@ class Desk:
             if self._closed:
                 return
             self._closed = True
-            if self._jobs is not None:
-                self._jobs.close(PATIENCE)
+            stopped = self._jobs is None or self._jobs.close(PATIENCE)
             self._unsubscribe()
             self._record(ViewSaved(view=view))
             self._record(SessionClosed(outcome=outcome, reason=reason))
             if self._lease is not None:
                 self._lease.release()
+            if stopped:
+                # The next session's models need the memory, whoever still holds this desk.
+                self.session.pair = None
 
     def _record(self, body: EventBody) -> None:
         # A full disk is what it is: all that was announced before is in the log, and a session that
