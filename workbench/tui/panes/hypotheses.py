@@ -39,6 +39,7 @@ from workbench.tui.panes.hypothesis_text import (
     excerpt,
     history,
     hypothesis_text,
+    place,
     who,
 )
 from workbench.tui.screens.ask_line import AskLine
@@ -191,7 +192,6 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
                 if recorded.seq == seq:
                     self._selected = one.id
                     self._draw()
-                    self.query_one(HypothesisList).focus()
                     return True
         if 0 < seq <= len(self.state.timeline):
             return self.state.timeline[seq - 1].kind == "hypotheses_ranked"
@@ -484,11 +484,5 @@ def _mark_in_full(mark: EvidenceMarked, by: str) -> Content:
     words = shorten(clean_lines(mark.excerpt[:_MARK_SHOWN]).strip(), _MARK_SHOWN)
     if mark.token_id is not None:
         words = excerpt(mark)
-    parts = [
-        clean_line(mark.label),
-        f"event {mark.of_seq}",
-        f"marked by {by}",
-        clean_line(mark.note),
-    ]
-    where = ", ".join(part for part in parts if part)
+    where = ", ".join(place(mark, f"marked by {by}"))
     return Content.assemble((where, "$text-muted"), "\n", (words, "bold"))

@@ -197,9 +197,16 @@ def hypothesis_text(state: SessionState, hypothesis: HypothesisState) -> str:
 def evidence_text(mark: Recorded[EvidenceMarked]) -> str:
     """A mark in one line, with where it stands."""
     body = mark.body
-    parts = [f"{body.evidence_id} \u201c{excerpt(body)}\u201d", clean_line(body.label)]
-    parts += [f"event {body.of_seq}", clean_line(body.note)]
-    return ", ".join(part for part in parts if part)
+    return ", ".join([f"{clean_line(body.evidence_id)} \u201c{excerpt(body)}\u201d", *place(body)])
+
+
+def place(mark: EvidenceMarked, *said: str) -> list[str]:
+    """Where the mark stands, what else is said of it, and its note."""
+    event, label = f"event {mark.of_seq}", clean_line(mark.label)
+    # A label may begin with the event already.
+    known = label == event or label.startswith(f"{event},")
+    parts = [label, "" if known else event, *said, clean_line(mark.note)]
+    return [part for part in parts if part]
 
 
 def all_text(state: SessionState) -> str:
