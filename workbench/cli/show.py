@@ -51,7 +51,7 @@ def table(
     """
     shown = Table(title=_line(title) if title else None, title_justify="left")
     for column in columns:
-        shown.add_column(column, overflow="fold", no_wrap=column in whole)
+        shown.add_column(_line(column), overflow="fold", no_wrap=column in whole)
     for row in rows:
         shown.add_row(*(_line("" if cell is None else str(cell)) for cell in row))
     stdout.print(shown)

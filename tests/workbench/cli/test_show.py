@@ -1,0 +1,122 @@
+"""What people are shown of a session: the lists that were chosen last, layer by layer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.planted_cli import HOSTILE
+from tests.workbench.cli.conftest import DEMO, RunCli
+from tests.workbench.cli.test_untrusted import assert_shown
+from workbench.cli import show
+from workbench.store.events import HUMAN, Event, EventBody, ReadingTaken, ReadToken, SessionStarted
+from workbench.store.log import SessionLog
+from workbench.store.state import SessionState, fold
+
+
+def reading(word: str, *, scale: float, chosen: bool = True, **changed) -> ReadingTaken:
+    fields = {"reading": "consensus", "source": "difference", "side": "base", "layer": 2}
+    return ReadingTaken(
+        **fields | {"position": "1-4"} | changed,
+        scale=scale,
+        chosen=chosen,
+        tokens=(ReadToken(id=1, text=word, score=1.0),),
+    )
+
+
+@pytest.fixture
+def state_of(tmp_path):
+    def make(*bodies: EventBody) -> SessionState:
+        with SessionLog.open(tmp_path / "sessions.db") as log:
+            session = log.start_session("s")
+            for body in bodies:
+                log.append(session, body, actor=HUMAN)
+            events: list[Event] = list(log.events(session))
+        assert isinstance(events[0].body, SessionStarted)
+        return fold(events)
+
+    return make
+
+
+def words(lists: list[ReadingTaken]) -> list[str]:
+    return [token.text for body in lists for token in body.tokens]
+
+
+def test_of_two_choices_the_later_one_is_shown(state_of):
+    state = state_of(
+        reading("first", scale=0.2),
+        reading("null", scale=0.2, source="random"),
+        reading("second", scale=0.3),
+        reading("unchosen", scale=0.4, chosen=False),
+    )
+    assert words(show.chosen_lists(state, "consensus", 2)) == ["second", "null"]
+
+
+def test_a_choice_taken_back_to_an_earlier_scale_is_shown(state_of):
+    state = state_of(
+        reading("early", scale=0.2), reading("late", scale=0.3), reading("again", scale=0.2)
+    )
+    assert words(show.chosen_lists(state, "consensus", 2)) == ["again"]
+
+
+def test_sites_are_not_mixed(state_of):
+    state = state_of(
+        reading("here", scale=0.2),
+        reading("elsewhere", scale=0.3, layer=3),
+        reading("there", scale=0.4, position="2"),
+    )
+    assert words(show.chosen_lists(state, "consensus", 2)) == ["here"]
+    assert words(show.chosen_lists(state, "consensus", 3)) == ["elsewhere"]
+    assert words(show.chosen_lists(state, "consensus", 2, "2")) == ["there"]
+    data = show.reading_data(state, [3, 2], ["consensus"])
+    assert [(one["layer"], one["tokens"][0]["text"]) for one in data] == [
+        (3, "elsewhere"),
+        (2, "here"),
+    ]
+
+
+def test_what_was_not_read_is_said_not_to_be_computed(state_of, capsys: pytest.CaptureFixture[str]):
+    show.readings(state_of(reading("here", scale=0.2)), [2])
+    printed = capsys.readouterr().out
+    assert printed.count(show.NOT_COMPUTED) == 6
+    assert "here" in printed
+
+
+def test_a_hostile_token_of_a_list_is_shown_clean(state_of, capsys: pytest.CaptureFixture[str]):
+    state = state_of(reading(HOSTILE, scale=0.2, source="random"), reading("\x1b", scale=0.1))
+    show.readings(state, [2])
+    assert_shown(capsys.readouterr().out)
+
+
+def test_layers_are_read_once_and_shown_apart(cli: RunCli):
+    layers = ["--layer", "1", "--layer", "0.5", "--layer", "2"]
+    human = cli("read", "logit_lens", *DEMO, *layers)
+    assert human.returncode == 0, human.stderr
+    assert [line.strip() for line in human.stdout.splitlines() if line.startswith("layer ")] == [
+        "layer 1, position 1-4",
+        "layer 2, position 1-4",
+    ]
+    data = json.loads(cli("read", "logit-lens", *DEMO, *layers, "--json").stdout)
+    assert [one["layer"] for one in data["readings"] if one["source"] == "difference"] == [1, 2]
+
+
+def test_prompts_are_headings_of_their_own(cli: RunCli):
+    done = cli("ask", "--demo", "Say hello.", "--tokens", "2")
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ["", "Say hello.", "  [base]"]
+    assert "␊" not in done.stdout
+    assert any(line.startswith("answers part ") for line in lines)
+    assert done.stderr.startswith("load ...\nask base ...\nask finetuned ...\ncompare ...\n")
+
+
+@pytest.mark.parametrize("side", ["base", "finetuned"])
+def test_a_difference_is_shown_by_site(cli: RunCli, side):
+    data = json.loads(cli("diff", *DEMO, "--positions", "3", "--json").stdout)["difference"]
+    assert [(site["layer"], site["position"]) for site in data["sites"]] == [
+        (2, "0"),
+        (2, "1"),
+        (2, "2"),
+    ]
+    # The attention sink at position 0 is larger than what follows, on either side.
+    assert data["sites"][0][f"{side}_norm"] > 10 * data["sites"][1][f"{side}_norm"]
