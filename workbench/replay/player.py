@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal, Self, get_args
 
 from workbench.replay.errors import ReplayError
@@ -23,7 +21,7 @@ from workbench.store.log import SessionLog
 from workbench.store.state import Fold, SessionState, TimelineEntry
 
 #: Events between two checkpoints: a seek folds at most so many, in a few milliseconds.
-EVENTS_APART = 500
+EVENTS_APART = 250
 #: Longest pause shown between two events, in seconds at speed 1: people think, and that is dull.
 LONGEST_PAUSE = 2.0
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
@@ -39,15 +37,6 @@ CHANGES = frozenset(
     }
 )
 """The kinds of event that change a hypothesis."""
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """What is kept of each event: enough to find it, and to know when it is due."""
-
-    at: datetime
-    kind: str
-    turn: str
 
 
 class Player:
@@ -68,7 +57,10 @@ class Player:
         # Read so far, as one fold that only goes forward, and its copies on the way.
         self._frontier = Fold()
         self._ahead = log.events(session_id)
-        self._marks: list[_Mark] = []
+        # By event: in lists of their own, because 50,000 objects more would slow every collection.
+        self._times: list[float] = []
+        self._kinds: list[str] = []
+        self._turns: list[str] = []
         self._checkpoints = [Fold()]
         self._operations: dict[str, str] = {}
         # Where we are, and the events from here on.
@@ -148,7 +140,7 @@ class Player:
     def next_change(self) -> bool:
         """Go on to the next change of a hypothesis; whether there is one."""
         for seq in range(self.position + 1, self.length + 1):
-            if self._mark(seq).kind in CHANGES and self._is_shown(seq):
+            if self._is_shown(seq) and self._kinds[seq - 1] in CHANGES:
                 self.seek(seq)
                 return True
         return False
@@ -156,7 +148,7 @@ class Player:
     def previous_change(self) -> bool:
         """Go back to the change of a hypothesis before this event; whether there is one."""
         for seq in range(self.position - 1, 0, -1):
-            if self._mark(seq).kind in CHANGES and self._is_shown(seq):
+            if self._is_shown(seq) and self._kinds[seq - 1] in CHANGES:
                 self.seek(seq)
                 return True
         return False
@@ -220,12 +212,14 @@ class Player:
     def _pause_before(self, seq: int) -> float:
         if seq == 1:
             return 0.0
-        gap = (self._mark(seq).at - self._mark(seq - 1).at).total_seconds()
+        self._read_to(seq)
+        gap = self._times[seq - 1] - self._times[seq - 2]
         # A clock that was set back between two processes gives a negative gap.
         return min(max(gap, 0.0), LONGEST_PAUSE)
 
     def _is_shown(self, seq: int) -> bool:
-        return self.turns in {"all", self._mark(seq).turn}
+        self._read_to(seq)
+        return self.turns in {"all", self._turns[seq - 1]}
 
     def _next_shown(self, after: int) -> int | None:
         return next((s for s in range(after + 1, self.length + 1) if self._is_shown(s)), None)
@@ -235,12 +229,8 @@ class Player:
         shown = next((seq for seq in range(before - 1, 0, -1) if self._is_shown(seq)), None)
         return 0 if shown is None and before > 0 else shown
 
-    def _mark(self, seq: int) -> _Mark:
-        self._read_to(seq)
-        return self._marks[seq - 1]
-
     def _read_to(self, seq: int) -> None:
-        """Read and fold as far as event ``seq``, keeping marks and checkpoints."""
+        """Read and fold as far as event ``seq``, keeping times, kinds, turns and checkpoints."""
         while self._frontier.version < seq:
             event = next(self._ahead, None)
             if event is None:
@@ -249,7 +239,9 @@ class Player:
                     "It was deleted while it was replayed.",
                 )
             self._frontier.apply(event)
-            self._marks.append(_Mark(event.at, event.body.kind, self._turn(event)))
+            self._times.append(event.at.timestamp())
+            self._kinds.append(event.body.kind)
+            self._turns.append(self._turn(event))
             if event.seq % EVENTS_APART == 0:
                 self._checkpoints.append(self._frontier.copy())
 

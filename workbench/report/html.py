@@ -12,7 +12,6 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from workbench.display import clean_lines
@@ -24,6 +23,9 @@ _HERE = files("workbench.report")
 
 def report_html(report: Report) -> str:
     """The whole page."""
+    # Here, so that a command that writes no report starts without it.
+    from jinja2 import BaseLoader, Environment, StrictUndefined
+
     style = (_HERE / "report.css").read_text(encoding="utf-8")
     environment = Environment(
         loader=BaseLoader(),

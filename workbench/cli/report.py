@@ -1,0 +1,224 @@
+"""Commands on finished sessions: report, compare, coverage, branch, export and import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workbench.cli import show
+from workbench.cli.options import Database, Json
+from workbench.cli.running import database_path, print_json, reading_log, reported_errors, say
+from workbench.replay.branch import branch as branch_session
+from workbench.replay.compare import compare as compare_sessions
+from workbench.replay.compare import grade_rows, rows
+from workbench.replay.coverage import Coverage
+from workbench.replay.coverage import coverage as cover
+from workbench.report.content import build_report
+from workbench.report.errors import ExportError
+from workbench.report.files import new_file
+from workbench.report.html import report_html
+from workbench.report.inspect_log import export_inspect
+from workbench.report.jsonl import export_jsonl, import_jsonl, schema
+from workbench.report.markdown import report_markdown
+from workbench.report.vectors import export_vectors
+from workbench.store.log import SessionLog
+from workbench.store.state import fold
+
+SHOWN = 20
+_SQLITE = b"SQLite format 3\0"
+
+Wanted = Annotated[str, typer.Argument(help="Session id, the start of one, a name, or last.")]
+To = Annotated[Path, typer.Argument(help="New file to write.")]
+
+
+# --- reports --------------------------------------------------------------------------------
+
+
+def report(
+    session: Wanted = "last",
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder for the files; here by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Write a session's report, as Markdown and as one HTML file that runs nothing."""
+    with reading_log(database) as log:
+        found = log.find_session(session).id
+        made = build_report(log, found)
+        files = {
+            "markdown": (Path(to or ".") / f"{found}.md", report_markdown(made)),
+            "html": (Path(to or ".") / f"{found}.html", report_html(made)),
+        }
+        for target, _ in files.values():
+            if target.exists() and not force:
+                raise ExportError(f"{target} exists already", "Replace it with --force.")
+        for target, text in files.values():
+            with new_file(target, replace=force) as part:
+                part.write_text(text, encoding="utf-8")
+    if json:
+        data = {name: str(target) for name, (target, _) in files.items()}
+        print_json({"session": found, "verified": made.verified, **data})
+    else:
+        for target, _ in files.values():
+            say(f"written: {target}")
+        if not made.verified:
+            say("note: the session does not verify, and the report says so")
+
+
+def compare(
+    sessions: Annotated[list[str], typer.Argument(help="Two sessions or more.")],
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Put sessions side by side: hypotheses, evidence, budget, time, and grades apart."""
+    if len(sessions) < 2:
+        raise typer.BadParameter("name two sessions or more")
+    with reading_log(database) as log:
+        states = [fold(log.events(log.find_session(one).id)) for one in sessions]
+    compared = compare_sessions(states)
+    if json:
+        print_json(compared.as_dict())
+        return
+    names = [one.name for one in compared.sessions]
+    show.table(("", *names), rows(compared))
+    grades = grade_rows(compared)
+    if grades:
+        show.table(("grades", *names), grades)
+    if compared.shared_evidence:
+        show.table(("evidence in more than one",), [(one,) for one in compared.shared_evidence])
+
+
+def coverage(session: Wanted = "last", database: Database = None, json: Json = False) -> None:
+    """Say what was never followed up, and what the budget was spent on."""
+    with reading_log(database) as log:
+        found = cover(fold(log.events(log.find_session(session).id)))
+    if json:
+        print_json(found.as_dict())
+        return
+    _show_coverage(found)
+
+
+def _show_coverage(found: Coverage) -> None:
+    show.table(
+        ("token", "best rank", "lists", "in controls", "event"),
+        [
+            (one.text.strip(), one.best_rank, one.lists, "yes" if one.in_controls else "", one.seq)
+            for one in found.tokens[:SHOWN]
+        ],
+        title=f"{len(found.tokens)} top tokens that nobody named, {found.tokens_seen} named",
+    )
+    show.pairs(
+        "never used",
+        {
+            "operations": list(found.operations_unused) or "none",
+            "readings": list(found.readings_unused) or "none",
+        },
+    )
+    if found.dropped:
+        dropped = [(one.id, one.how, one.text) for one in found.dropped]
+        show.table(("dropped without a test", "how", "hypothesis"), dropped)
+    show.table(
+        ("activity", "times", "seconds", "share", "texts", "tokens"),
+        [
+            (
+                one.name,
+                one.budget.operations,
+                f"{one.budget.seconds:.1f}",
+                f"{one.share:.0%}",
+                one.budget.texts,
+                one.budget.tokens,
+            )
+            for one in found.activities
+        ],
+    )
+
+
+# --- branches -------------------------------------------------------------------------------
+
+
+def branch(
+    session: Wanted,
+    seq: Annotated[int, typer.Argument(min=1, help="The event after which it branches off.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the new session.")] = None,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Start a new session where another was after an event."""
+    with reading_log(database) as reader:
+        found = reader.find_session(session).id
+    with reported_errors(), SessionLog.open(database_path(database)) as log:
+        new = branch_session(log, found, seq, name)
+    if json:
+        print_json({"session": new, "parent": found, "parent_seq": seq})
+    else:
+        say(f"session {new} branches from event {seq} of {found}")
+
+
+# --- exports --------------------------------------------------------------------------------
+
+exports = typer.Typer(no_args_is_help=True, help="Write a session for other programs to read.")
+
+
+@exports.command("jsonl")
+def to_jsonl(session: Wanted, to: To, database: Database = None, json: Json = False) -> None:
+    """The whole session as JSON lines, to be imported again to the last bit (.gz compresses)."""
+    with reading_log(database) as log:
+        found = log.find_session(session).id
+        _written(found, export_jsonl(log, found, to), json)
+
+
+@exports.command("inspect")
+def to_inspect(session: Wanted, to: To, database: Database = None, json: Json = False) -> None:
+    """An Inspect log (.eval or .json), which `inspect view` opens."""
+    with reading_log(database) as log:
+        found = log.find_session(session).id
+        _written(found, export_inspect(log, found, to), json)
+
+
+@exports.command("vectors")
+def to_vectors(session: Wanted, to: To, database: Database = None, json: Json = False) -> None:
+    """The measured differences with their norms, as safetensors."""
+    with reading_log(database) as log:
+        found = log.find_session(session).id
+        _written(found, export_vectors(log, found, to), json)
+
+
+@exports.command("schema")
+def print_schema() -> None:
+    """Print the JSON Schema of a line of the JSONL export."""
+    print_json(schema())
+
+
+def _written(session: str, file: Path, json: bool) -> None:
+    if json:
+        print_json({"session": session, "file": str(file)})
+    else:
+        say(f"written: {file}")
+
+
+def import_file(
+    source: Annotated[Path, typer.Argument(help="JSON lines, or a session database.")],
+    session: Annotated[
+        str | None, typer.Option("--session", help="Which, if a database has several.")
+    ] = None,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Take a session out of a file, once it verifies."""
+    with reported_errors():
+        with source.open("rb") as file:
+            is_database = file.read(len(_SQLITE)) == _SQLITE
+        if session is not None and not is_database:
+            raise typer.BadParameter("--session is for a database: JSON lines have one session")
+        with SessionLog.open(database_path(database)) as log:
+            imported = (
+                log.import_session(source, session) if is_database else import_jsonl(log, source)
+            )
+    if json:
+        print_json({"session": imported, "database": str(log.path)})
+    else:
+        say(f"imported: {imported}")

@@ -1,0 +1,44 @@
+"""The recorded example that comes with the project: a real audit of the demo pair.
+
+It is kept as JSON lines and not as a database, so that no later schema refuses it, and is read into
+a database of its own each time, which is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workbench.report.errors import ExportError
+from workbench.report.jsonl import import_jsonl
+from workbench.store.log import SessionLog
+
+EXAMPLE = "audit.jsonl.gz"
+
+
+def example_file(package: Path | None = None) -> Path:
+    """Where the example is: in the checkout's ``sessions/examples``, or in the installed package.
+
+    ``package`` is the folder of the package `workbench`. Raises `ExportError` if it is in neither.
+    """
+    package = package or Path(__file__).resolve().parents[1]
+    places = (package.parent / "sessions" / "examples" / EXAMPLE, package / "examples" / EXAMPLE)
+    for place in places:
+        if place.is_file():
+            return place
+    raise ExportError(
+        f"the recorded example is not here: neither {places[0]} nor {places[1]}",
+        "Install adl-workbench again, or replay a session of your own.",
+    )
+
+
+@contextmanager
+def opened_example(file: Path | None = None) -> Iterator[tuple[SessionLog, str]]:
+    """The example in a session file of its own, and its id; changes to it do not last."""
+    with (
+        tempfile.TemporaryDirectory(prefix="adl-example-") as folder,
+        SessionLog.open(Path(folder) / "example.db") as log,
+    ):
+        yield log, import_jsonl(log, file or example_file())
