@@ -1,4 +1,4 @@
-"""The command line as a person runs it: a process, its output, its exit code, its database."""
+"""The command line as a person runs it, on the real pair: output, exit code, database."""
 
 from __future__ import annotations
 
@@ -44,14 +44,6 @@ def test_diff_records_a_session_that_can_be_listed_shown_and_verified(default_ba
     assert json.loads(verified.stdout)["ok"] is True
 
 
-def test_a_second_measurement_comes_from_the_cache(default_base: Path):
-    one = json.loads(run("diff", "--demo", *SMALL, "--json").stdout)["difference"]
-    other = json.loads(run("diff", "--demo", *SMALL, "--json").stdout)["difference"]
-    assert (one["from_cache"], other["from_cache"]) == (False, True)
-    assert one["key"] == other["key"]
-    assert one["sites"] == other["sites"]
-
-
 def test_ask_compares_both_models(default_base: Path):
     done = run("ask", "--demo", "Say hello.", "--tokens", "8", "--json")
     assert done.returncode == 0, done.stderr
@@ -62,37 +54,16 @@ def test_ask_compares_both_models(default_base: Path):
     assert all(value >= 0 for value in comparison["kl"])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["diff"], "--demo"),
-        (["diff", "--base", "/nowhere/at-all", "--adapter", "x/y"], "/nowhere/at-all"),
-        (["diff", "--organism", "cake_bak"], "cake_bake"),
-        (["diff", "--demo", "--layer", "99"], "99"),
-        (["diff", "--demo", "--positions", "many"], "many"),
-        (["diff", "--demo", "--corpus", "/nowhere/text.txt"], "/nowhere/text.txt"),
-        (["diff", "--demo", "--dtype", "float7"], "float7"),
-        (["read", "tea_leaves", "--demo"], "tea_leaves"),
-        (["ask", "--demo"], "exactly one"),
-        (["sessions", "show", "nonesuch", "--database", "/nowhere/s.db"], "/nowhere/s.db"),
-    ],
-)
-def test_bad_input_is_named_and_ends_with_2(default_base: Path, arguments, named):
-    done = run(*arguments)
+def test_a_checkpoint_that_is_not_there_is_named_and_ends_with_2(workbench_home: Path):
+    """Everything else that can be wrong is tried on the planted pair, in a tenth of the time."""
+    done = run("diff", "--base", "/nowhere/at-all", "--adapter", "x/y")
     assert done.returncode == 2, done.stderr
-    assert named in done.stderr.replace("\n", "")
+    assert "/nowhere/at-all" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-
-
-def test_a_failed_operation_is_in_the_log(workbench_home: Path, default_base: Path):
-    assert run("diff", "--demo", "--layer", "99").returncode == 2
     with SessionLog.open(workbench_home / "sessions.db", read_only=True) as log:
         (session,) = log.sessions()
-        kinds = [event.body.kind for event in log.events(session.id)]
-        assert "operation_failed" in kinds
         assert session.outcome == "failed"
-        assert log.verify().ok
 
 
 def test_ctrl_c_stops_within_a_batch_and_is_recorded(workbench_home: Path, default_base: Path):
