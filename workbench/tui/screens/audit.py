@@ -18,6 +18,7 @@ from workbench.operations.measuring import MEASURE, MeasureArguments
 from workbench.operations.noting import NOTE, NoteArguments
 from workbench.operations.pairs import LOAD, PairArguments
 from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.running import Arguments, Operation
 from workbench.store.errors import StoreError
 from workbench.tui.desk import Desk
 from workbench.tui.messages import EventsRecorded, JobChanged
@@ -120,7 +121,7 @@ class AuditScreen(Screen[None]):
         self._go_to(current if current in range(len(PANES)) else 1)
         self.set_interval(TICK, self._show_jobs)
         if self._load is not None:
-            self.desk.submit(LOAD, self._load)
+            self._order(LOAD, self._load)
             if self._prepare:
                 self.action_prepare()
 
@@ -175,7 +176,16 @@ class AuditScreen(Screen[None]):
     @on(Pane.Submit)
     def _submit(self, message: Pane.Submit) -> None:
         message.stop()
-        self.desk.submit(message.operation, message.arguments, background=message.background)
+        self._order(message.operation, message.arguments, background=message.background)
+
+    def _order(
+        self, operation: Operation[Any], arguments: Arguments, *, background: bool = False
+    ) -> None:
+        try:
+            self.desk.submit(operation, arguments, background=background)
+        except RuntimeError as exc:
+            # A key that was pressed while the session is being left.
+            self.notify(f"{operation.title}: {exc}", severity="warning", markup=False)
 
     @on(Pane.Jump)
     def _show_event(self, message: Pane.Jump) -> None:
@@ -249,8 +259,8 @@ class AuditScreen(Screen[None]):
 
     def action_prepare(self) -> None:
         """Measure the difference and read it every way, behind whatever is asked for meanwhile."""
-        self.desk.submit(MEASURE, MeasureArguments(), background=True)
-        self.desk.submit(READ, ReadArguments(), background=True)
+        self._order(MEASURE, MeasureArguments(), background=True)
+        self._order(READ, ReadArguments(), background=True)
 
     @work
     async def action_jump(self) -> None:
@@ -264,7 +274,7 @@ class AuditScreen(Screen[None]):
         """Write a note into the session."""
         written = await self.app.push_screen_wait(AskLine("Note"))
         if written:
-            self.desk.submit(NOTE, NoteArguments(text=written))
+            self._order(NOTE, NoteArguments(text=written))
 
     @work
     async def action_rename(self) -> None:

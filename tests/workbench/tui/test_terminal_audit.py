@@ -1,0 +1,105 @@
+"""An audit from start to end by keys alone, in a real pseudo-terminal; then again where it was left."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workbench.tui.terminal import Terminal
+from workbench.store.log import SessionLog
+from workbench.store.state import SessionState, fold
+
+
+def recorded(home: Path) -> SessionState:
+    with SessionLog.open(home / "sessions.db", read_only=True) as log:
+        (overview,) = log.sessions()
+        assert log.verify().ok
+        return fold(log.events(overview.id))
+
+
+def finished(home: Path, operation: str, times: int) -> bool:
+    done = [one for one in recorded(home).operations.values() if one.name == operation]
+    return len([one for one in done if one.status == "finished"]) >= times
+
+
+def audit(terminal: Terminal, home: Path, *, within: float) -> None:
+    """Read, steer at two alphas, ask, and form a hypothesis with evidence."""
+
+    def until_finished(operation: str, times: int = 1) -> None:
+        until = time.monotonic() + within
+        while not finished(home, operation, times):
+            assert time.monotonic() < until, f"{operation} was never done:\n{terminal.text}"
+            terminal.settle()
+
+    def go(key: str, until_it_shows: str) -> None:
+        terminal.press(key)
+        terminal.shows(until_it_shows)
+
+    terminal.shows("6 Time", within=within)
+    until_finished("load_pair")
+    terminal.press("a")
+    until_finished("read_tokens")
+    go("2", "m Mark")
+    terminal.press("m")
+    until_finished("mark_evidence")
+    go("3", "S Sweep")
+    for times, alpha in enumerate(("0.2", "0.4"), start=1):
+        go("=", "alpha, in residual norms")
+        terminal.press(alpha, "enter")
+        terminal.shows(f"α {float(alpha):.2f}")
+        terminal.shows("S Sweep")
+        terminal.press("s")
+        until_finished("steer", times)
+    go("4", "f1 Help")
+    go("enter", "Send")
+    go("What do you like best?", "What do you like best?")
+    terminal.press("enter")
+    until_finished("ask")
+    go("escape", "o New")
+    go("5", "o Add")
+    go("o", "Confidence")
+    go("It was finetuned on cakes.", "It was finetuned on cakes.")
+    terminal.press("ctrl+j")
+    until_finished("add_hypothesis")
+    go("right", "f For")
+    terminal.press("f")
+    until_finished("link_evidence")
+    terminal.press("ctrl+q")
+    assert terminal.ends() == 0
+    assert terminal.is_clean
+
+
+def check(state: SessionState) -> None:
+    alphas = {text.start.body.alpha for text in state.texts.values()}
+    assert {0.0, 0.2, 0.4} <= alphas
+    assert {text.start.body.purpose for text in state.texts.values()} == {"steer", "ask"}
+    assert all(text.status == "finished" for text in state.texts.values())
+    assert state.comparisons
+    (hypothesis,) = state.hypotheses.values()
+    assert hypothesis.text == "It was finetuned on cakes."
+    assert dict(hypothesis.evidence) == {"E1": "for"}
+    assert state.outcome == "completed"
+
+
+def check_reopened(home: Path, arguments: list[str], module: str, within: float) -> None:
+    """Everything is on the screen again, as it was left."""
+    before = recorded(home)
+    with Terminal(["--session", "last", *arguments], home=home, module=module) as terminal:
+        terminal.shows("It was finetuned on cakes.", within=within)
+        terminal.shows("What do you like best?")
+        terminal.press("ctrl+q")
+        assert terminal.ends() == 0
+    after = recorded(home)
+    for part in ("readings", "texts", "hypotheses", "evidence", "comparisons", "differences"):
+        assert getattr(after, part) == getattr(before, part)
+    assert after.view["current"] == before.view["current"]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_an_audit_by_keys(tmp_path, size):
+    with Terminal(["--demo", "--no-prepare"], home=tmp_path, size=size) as terminal:
+        audit(terminal, tmp_path, within=240)
+    check(recorded(tmp_path))
+    check_reopened(tmp_path, [], "tests.planted_cli", 240)
