@@ -54,5 +54,11 @@ def test_the_science_above_the_pair_loads_no_models(module):
     assert not loaded_by(f"import {module}") & (MODEL_LIBRARIES | SCREEN_LIBRARIES)
 
 
+def test_the_first_screen_stands_without_models():
+    loaded = loaded_by("import workbench.tui.app")
+    assert "textual" in loaded
+    assert not loaded & (MODEL_LIBRARIES | CLIENT_LIBRARIES | {"textual_plotext", "markdown_it"})
+
+
 def test_the_check_would_notice():
     assert "torch" in loaded_by("import torch")

@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import re
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from workbench.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 class OpenElsewhere(StoreError):
@@ -38,6 +40,9 @@ class Lease:
 
         Where the folder cannot be written nobody can be warned, and nothing is held.
         """
+        # The first screen stands without it.
+        from filelock import FileLock, Timeout
+
         path = _file(folder, session_id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

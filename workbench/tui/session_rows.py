@@ -16,7 +16,6 @@ from workbench.tui.library import Findings, session_pair, short_name
 
 #: From this width on a list has room for the finetuned side beside the name, so wide.
 ROOM_FOR_PAIR, PAIR_WIDTH = 90, 24
-_VERDICTS = {"open": "?", "confirmed": "+", "rejected": "-"}
 
 
 def when(at: datetime) -> str:
@@ -86,11 +85,7 @@ def findings_lines(findings: Findings) -> Content:
     lines: list[Content] = []
     for one in findings.hypotheses:
         confidence = "" if one.confidence is None else f" {one.confidence:.0%}"
-        lines.append(
-            Content.assemble(
-                (f"{_VERDICTS.get(one.verdict, '?')}{confidence} ", "bold"), text.line(one.text)
-            )
-        )
+        lines.append(Content.assemble((f"{one.verdict}{confidence} ", "bold"), text.line(one.text)))
     if findings.last_note:
         lines.append(
             Content.assemble(("note ", "$foreground-muted"), text.line(findings.last_note))

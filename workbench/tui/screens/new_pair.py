@@ -80,7 +80,7 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         Binding("escape", "back", "Back", tooltip="Back; what was typed is kept"),
         Binding("down", "next", "Next field", show=False, tooltip="Go to the next field"),
         Binding("up", "previous", "Previous field", show=False, tooltip="Go to the field before"),
-        Binding("enter,ctrl+j", "open", "Open", tooltip="Open the pair"),
+        Binding("enter,ctrl+j", "open", "Open", key_display="enter", tooltip="Open the pair"),
         Binding("f1", "help", "Help", tooltip="What the fields mean, and the keys"),
     ]
     AUTO_FOCUS = "#base"
