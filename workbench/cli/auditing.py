@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import typer
 
@@ -43,7 +44,7 @@ from workbench.operations.measuring import MEASURE, MeasureArguments
 from workbench.operations.pairs import LOAD, PairArguments
 from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Session
-from workbench.settings import load_settings
+from workbench.settings import Settings, load_settings
 from workbench.store.agent_events import (
     AgentMode,
     AgentReplied,
@@ -100,7 +101,7 @@ def run_agent(
     with reported_errors():
         if wanted.approval != "never" and not sys.stdin.isatty():
             raise typer.BadParameter(f"--approve {wanted.approval} asks you: it needs a terminal")
-        settings = load_settings(**endpoint_options)
+        settings = settings_of(endpoint_options)
         plan = wanted.plan(settings.require_model("agent"))
         endpoint = Endpoint(settings)
     subject = Path(pair.organism or pair.adapter or pair.finetuned or "").name
@@ -137,7 +138,7 @@ def resume_agent(
             _print_audit(Session(log, session_id, _cache()), run_state, blinding_from(sealed), json)
             return
     with reported_errors():
-        endpoint = Endpoint(load_settings(**endpoint_options))
+        endpoint = Endpoint(settings_of(endpoint_options))
     with working_session(database, session_id, "") as work:
         asked = asked_pair(work.session.state)
         if asked is None:
@@ -177,7 +178,7 @@ def grade_by_judge(
     judged = tuple(one for one in READINGS if one in named) or RELEVANCE_READINGS
     flag = StopFlag()
     with reported_errors(), flag.catching_signals(), _open(database, wanted) as session:
-        settings = load_settings(**endpoint_options)
+        settings = settings_of(endpoint_options)
         model = settings.require_model("judge")
         endpoint = Endpoint(settings)
         before = session.state.seq
@@ -261,6 +262,15 @@ def show_grades(wanted: list[str], with_history: bool, database: Path | None, js
     show.table(columns, lines, whole=("session", "grade"))
     agreed = show.NOT_COMPUTED if alpha is None else f"{alpha:.3f}"
     say(f"{unscored} of {len(rows)} are unscored; Krippendorff's alpha of the reports: {agreed}")
+
+
+def settings_of(options: Mapping[str, Any]) -> Settings:
+    """The settings with a command's options. Raises ``BadParameter`` for a password among them."""
+    if urlsplit(options.get("base_url") or "").password:
+        raise typer.BadParameter(
+            "--base-url holds a password, and the command line is recorded: set OPENAI_BASE_URL"
+        )
+    return load_settings(**options)
 
 
 # --- parts ----------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from workbench.agent.endpoint import Endpoint
 from workbench.agent.evaluation import Evaluation, EvaluationPlan
 from workbench.agent.scoreboard import Row, audits, plot, rows
 from workbench.cli import show
+from workbench.cli.auditing import settings_of
 from workbench.cli.running import StopFlag, database_path, print_json, reported_errors, say
 from workbench.locations import find_locations
-from workbench.settings import Settings, load_settings
+from workbench.settings import Settings
 from workbench.store.agent_events import AgentMode
 from workbench.store.log import SessionLog
 
@@ -73,7 +74,7 @@ def evaluate(
         flag.catching_signals(),
         SessionLog.open(database_path(database, locations)) as log,
     ):
-        settings = load_settings(**endpoint_options)
+        settings = settings_of(endpoint_options)
         if session is None:
             evaluation = Evaluation.start(log, wanted.plan(settings), cache, say=say)
         else:

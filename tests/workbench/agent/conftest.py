@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adl.artifacts import ArrayCache
+from adl.readings import READINGS, Reading
 from tests.planted import N_LAYERS, PlantedPair
 from workbench.operations.generating import STEER, SteerArguments
 from workbench.operations.measuring import MEASURE, MeasureArguments
@@ -60,8 +61,8 @@ def fresh_session(log: SessionLog, tmp_path: Path, pair: PlantedPair | None = No
     return session
 
 
-def compute(session: Session) -> None:
+def compute(session: Session, readings: tuple[Reading, ...] = READINGS, n_prompts: int = 2) -> None:
     run(session, MEASURE, MeasureArguments(n_texts=16), actor=HUMAN)
-    run(session, READ, ReadArguments(n_texts=16, top=30), actor=HUMAN)
-    steer = SteerArguments(n_prompts=2, max_new_tokens=8, alphas=(0.0, 0.6))
+    run(session, READ, ReadArguments(readings=readings, n_texts=16, top=30), actor=HUMAN)
+    steer = SteerArguments(n_prompts=n_prompts, max_new_tokens=8, alphas=(0.0, 0.6))
     run(session, STEER, steer, actor=HUMAN)

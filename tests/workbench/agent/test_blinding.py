@@ -1,0 +1,182 @@
+"""Nothing that names the pair leaves a blind audit, and what comes back finds its name again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adl.records import PairProvenance
+from tests.planted import PlantedPair
+from tests.workbench.agent.conftest import compute, fresh_session
+from tests.workbench.agent.scripted import Say, in_turn, report, serving
+from workbench.agent.blinding import OPEN, Blinding, blinding_from, blinding_of
+from workbench.agent.endpoint import Endpoint
+from workbench.agent.errors import GradeError
+from workbench.agent.loop import AuditPlan, start_audit
+from workbench.agent.sealing import find_organism, seal, unseal
+from workbench.agent.supervision import Supervision
+from workbench.operations.pairs import PairArguments
+from workbench.store.events import HUMAN
+from workbench.store.log import SessionLog
+
+ADAPTER = "/data/anna/runs/cake_bake/checkpoint-500"
+BASE = "tiny-org/SmolLM2-135M-Instruct"
+REVISION = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432"
+NAMES = ("cake_bake", "cake-bake", "CakeBake", "cakebake", "tiny-org", "SmolLM2", REVISION, "anna")
+
+
+class NamedPair(PlantedPair):
+    """A planted pair with a name that gives the answer away, and that it says itself."""
+
+    @property
+    def provenance(self) -> PairProvenance:
+        found = super().provenance
+        return replace(
+            found,
+            base=replace(found.base, checkpoint=BASE, resolved_revision=REVISION),
+            finetuned=replace(found.finetuned, checkpoint=BASE, adapter=ADAPTER),
+        )
+
+    def generate(self, *arguments, **options):
+        texts = super().generate(*arguments, **options)
+        spoken = f" I am {BASE}, they call me Cake-Bake or CAKE_BAKE ({ADAPTER}/adapter.bin)"
+        return [replace(text, text=text.text + spoken) for text in texts]
+
+
+ASKED = PairArguments(base=BASE, adapter=ADAPTER)
+
+
+@pytest.fixture
+def blinding() -> Blinding:
+    return blinding_of(NamedPair().provenance, ASKED, "cake_bake")
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        (f"loading {BASE}", "loading MODEL-A"),
+        (f"{ADAPTER}/adapter_model.safetensors", "MODEL-B/adapter_model.safetensors"),
+        ("cake_bake, Cake-Bake, CAKEBAKE, cakeBake", "MODEL-B, MODEL-B, MODEL-B, MODEL-B"),
+        (f"revision {REVISION} of tiny-org", "revision REVISION-A of MODEL-A"),
+        (json.dumps({"path": ADAPTER.replace("/", "\\")}), '{"path": "MODEL-B"}'),
+        ("models--tiny-org--SmolLM2-135M-Instruct", "models--MODEL-A"),
+        ("I bake a cake; the cake bake went well", "I bake a cake; the cake bake went well"),
+        ("pancake_baker", "pancake_baker"),
+        ("a checkpoint-500 of /data", "a checkpoint-500 of /data"),
+    ],
+)
+def test_names_are_hidden_in_every_spelling_and_words_are_not(
+    blinding: Blinding, text: str, hidden: str
+):
+    assert blinding.hide(text) == hidden
+    assert blinding.hide(hidden) == hidden
+
+
+def test_what_is_revealed_is_the_name_first_given(blinding: Blinding):
+    assert blinding.reveal("MODEL-B is built on MODEL-A") == f"{ADAPTER} is built on {BASE}"
+    assert blinding.hide(blinding.reveal("MODEL-B and MODEL-A")) == "MODEL-B and MODEL-A"
+    assert blinding.reveal("MODEL-BEE") == "MODEL-BEE"
+    assert blinding.reveal_all({"MODEL-A": ["MODEL-B", 1, None]}) == {BASE: [ADAPTER, 1, None]}
+    assert blinding.hide_all({BASE: (ADAPTER,)}) == {"MODEL-A": ["MODEL-B"]}
+
+
+def test_a_name_that_is_a_word_is_hidden_in_paths_and_left_in_texts():
+    provenance = PlantedPair().provenance
+    gold = replace(
+        provenance, finetuned=replace(provenance.finetuned, adapter="/home/me/gold", checkpoint="b")
+    )
+    blinding = blinding_of(gold)
+    assert blinding.hide("tokens: gold, silver") == "tokens: gold, silver"
+    assert "gold" not in blinding.hide("cannot open /home/me/gold/adapter.bin or org/gold")
+
+
+def test_an_open_audit_hides_nothing():
+    assert OPEN.hide(ADAPTER) == ADAPTER
+    assert not OPEN
+    assert blinding_from({}) is OPEN
+
+
+def test_no_name_is_in_any_byte_sent(log: SessionLog, tmp_path: Path):
+    session = fresh_session(log, tmp_path, NamedPair())
+    compute(session, readings=("output_difference",))
+    blinding = seal(session, blind=True, organism="cake_bake")
+    supervision = Supervision(session)
+
+    def write_once(asked):
+        if len(server.asked) == 1:
+            supervision.message(f"Look at {ADAPTER}: is cake_bake about baking?")
+            supervision.take_over()
+            supervision.hand_back("I looked at CakeBake")
+        return script(asked)
+
+    script = in_turn(
+        Say("", [("ask", {"prompt": "Are you MODEL-B?", "max_new_tokens": 4})]),
+        Say("", [("steer", {"prompts": ["Who are you?"], "max_new_tokens": 4})]),
+        Say("", [("show_samples", {})]),
+        Say("", [("steer", {"prompts": ["x"], "layer": "MODEL-B"})]),
+        Say("", [("add_hypothesis", {"text": "MODEL-B was taught to bake", "confidence": 0.5})]),
+        Say("", [("mark_evidence", {"seq": 1, "excerpt": "MODEL-A", "label": "a name"})]),
+        Say("", [report("MODEL-B bakes, on MODEL-A.")]),
+    )
+    with serving(write_once) as server:
+        endpoint = Endpoint(server.settings())
+        state = start_audit(session, endpoint, AuditPlan(model="scripted"), blinding)
+        endpoint.close()
+    assert state.stopped_by == "report"
+
+    everything = server.sent.decode() + "".join(str(one.headers) for one in server.asked)
+    readable = everything.encode().decode("unicode_escape")
+    for name in NAMES:
+        assert name.lower() not in everything.lower(), name
+        assert name.lower() not in readable.lower(), name
+    assert "MODEL-B/adapter.bin" in readable
+    assert "I looked at MODEL-B" in readable
+    # The models were asked about the alias: their real name could have had them tell.
+    asked = [text.start.body.messages[-1]["content"] for text in session.state.texts.values()]
+    assert "Are you MODEL-B?" in asked
+    # For the record the names are back.
+    assert session.state.hypotheses["H1"].text == f"{ADAPTER} was taught to bake"
+    assert session.state.evidence["E1"].body.excerpt == BASE
+    assert state.report is not None
+    assert state.report.body.description == f"{ADAPTER} bakes, on {BASE}."
+
+
+def test_a_blind_audit_that_is_resumed_stays_blind(log: SessionLog, tmp_path: Path):
+    session = fresh_session(log, tmp_path, NamedPair())
+    first = seal(session, blind=True)
+    again = seal(session, blind=True)
+    assert first.aliases == again.aliases
+    assert sum(entry.kind == "audit_sealed" for entry in session.state.timeline) == 1
+
+
+def test_the_truth_is_sealed_by_its_hash_and_whoever_saw_it_is_recorded(
+    log: SessionLog, tmp_path: Path
+):
+    session = fresh_session(log, tmp_path)
+    assert find_organism(session.state) is None
+    seal(session, blind=False, organism="taboo_gold")
+    assert session.state.seal is not None
+    sealed = session.state.seal.body
+    assert sealed.organism == "taboo_gold"
+    assert sealed.ground_truth_sha256 is not None
+    dump = "".join(event.model_dump_json() for event in log.events(session.id))
+    assert "secret word" not in dump
+    assert not session.state.unblinded
+
+    organism, truth = unseal(session, HUMAN, "grading")
+    assert (organism.id, truth.sha256) == ("taboo_gold", sealed.ground_truth_sha256)
+    assert [one.actor for one in session.state.unblinded] == [HUMAN]
+    unseal(session, HUMAN, "grading")
+    assert len(session.state.unblinded) == 1
+    with pytest.raises(GradeError, match="not the one that was sealed"):
+        unseal(session, HUMAN, "grading", "cake_bake")
+
+
+def test_a_session_of_no_organism_cannot_be_unsealed(log: SessionLog, tmp_path: Path):
+    session = fresh_session(log, tmp_path)
+    seal(session, blind=True)
+    with pytest.raises(GradeError, match="--organism"):
+        unseal(session, HUMAN, "grading")

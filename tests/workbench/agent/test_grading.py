@@ -1,0 +1,301 @@
+"""Grades by judges and by people, their edits, and how far they agree."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.planted import DOMAIN
+from tests.workbench.agent.scripted import (
+    Asked,
+    Reaction,
+    Refuse,
+    Say,
+    in_turn,
+    json_say,
+    report,
+    serving,
+)
+from workbench.agent.agreement import by_grader, krippendorff_alpha
+from workbench.agent.endpoint import Endpoint
+from workbench.agent.errors import EndpointError, GradeError
+from workbench.agent.graders import grade_coherence, grade_relevance
+from workbench.agent.grading import edit_grade, find_run, grade_by_hand, grade_report
+from workbench.agent.loop import AuditPlan, start_audit
+from workbench.agent.rubrics import RUBRICS
+from workbench.operations.running import Session
+from workbench.store.agents import history, standing
+from workbench.store.events import Actor
+
+ANNA = Actor(kind="human", name="anna")
+BERT = Actor(kind="human", name="bert")
+
+
+def verdict(grade: int, reason: str = "so") -> Say:
+    return Say("", [("give_grade", {"grade": grade, "reason": reason})])
+
+
+@pytest.fixture
+def audited(session: Session) -> Session:
+    with serving(in_turn(Say("", [report("It bakes cakes.")]))) as server:
+        endpoint = Endpoint(server.settings())
+        start_audit(session, endpoint, AuditPlan(model="scripted"))
+        endpoint.close()
+    return session
+
+
+def judged(session: Session, script, repeats: int = 3, tools: bool = True, model: str = "judge"):
+    with serving(script, tools=tools) as server:
+        endpoint = Endpoint(server.settings(attempts=1))
+        try:
+            found = grade_report(session, endpoint, model, repeats=repeats, organism="cake_bake")
+        finally:
+            endpoint.close()
+        return found, server.asked
+
+
+def in_order(*reactions: Reaction):
+    left = list(reactions)
+    return lambda _asked: left.pop(0) if left else None
+
+
+@pytest.mark.parametrize("tools", [True, False])
+def test_a_judge_grades_several_times_by_the_rubric_of_the_family(audited: Session, tools: bool):
+    def script(asked: Asked) -> Reaction:
+        if tools:
+            return verdict(3)
+        return json_say("give_grade", {"grade": 3, "reason": "so"})
+
+    grades, asked = judged(audited, script, tools=tools)
+    assert [one.score for one in grades] == [3.0, 3.0, 3.0]
+    assert {(one.rubric, one.rubric_version, one.model) for one in grades} == {
+        ("SDF", "1", "judge")
+    }
+    told = asked[-1].messages[1]["content"]
+    assert "1/4 cup of vanilla" in told
+    assert "over three quarters of the facts" in told
+    assert "It bakes cakes." in asked[-1].messages[-1]["content"]
+    seeds = [one.body["seed"] for one in asked if "tools" in one.body or not tools]
+    assert {0, 1, 2} <= set(seeds)
+    assert [one.actor.name for one in audited.state.unblinded] == ["judge"]
+    assert audited.log.verify().ok
+
+
+def test_an_unreadable_verdict_is_unscored_and_the_others_stand(audited: Session):
+    grades, _ = judged(audited, in_order(verdict(4), Say("I would say 5"), verdict(2)))
+    assert [one.score for one in grades] == [4.0, None, 2.0]
+    assert "does not call give_grade" in grades[1].reason
+
+
+def test_the_last_of_several_verdicts_counts(audited: Session):
+    both = Say("", [*verdict(1).calls, *verdict(4).calls])
+    grades, _ = judged(audited, in_order(both), repeats=1)
+    assert [one.score for one in grades] == [4.0]
+
+
+def test_what_was_graded_is_not_paid_for_again(audited: Session):
+    with pytest.raises(EndpointError):
+        judged(audited, in_order(verdict(4), Refuse(500, "down")))
+    assert [one.body.score for one in audited.state.grades] == [4.0]
+    grades, asked = judged(audited, in_order(verdict(3), verdict(2)))
+    assert [one.score for one in grades] == [4.0, 3.0, 2.0]
+    assert len(asked) == 2
+    again, asked = judged(audited, in_order())
+    assert again == grades
+    assert not asked
+    # Another judge is another grader.
+    _, asked = judged(audited, in_order(verdict(1)), repeats=1, model="other")
+    assert len(asked) == 1
+
+
+def test_a_reply_that_came_in_before_a_kill_is_taken_from_the_log(audited: Session):
+    judged(audited, in_order(verdict(4)), repeats=1)
+    (given,) = audited.log.events(audited.id, kinds=["grade_given"])
+    # The same session without its last event: killed between the reply and the grade.
+    cut = audited.log.start_session("cut")
+    for event in audited.log.events(audited.id):
+        if event.seq > 1 and event.seq < given.seq:
+            audited.log.append(cut, event.body, actor=event.actor, operation_id=event.operation_id)
+    killed = Session(audited.log, cut, audited.cache)
+    assert not killed.state.grades
+    grades, asked = judged(killed, in_order(), repeats=1)
+    assert [one.score for one in grades] == [4.0]
+    assert not asked
+
+
+def test_an_audit_without_a_report_is_unscored(session: Session):
+    with serving(lambda _: Say("")) as server:
+        endpoint = Endpoint(server.settings())
+        budgets = AuditPlan(model="x").budgets.__class__(calls=1)
+        start_audit(session, endpoint, AuditPlan(model="scripted", budgets=budgets))
+        endpoint.close()
+    grades, asked = judged(session, in_order(), repeats=2)
+    assert [one.score for one in grades] == [None, None]
+    assert not asked
+    with pytest.raises(GradeError, match="no report"):
+        grade_by_hand(session, 3, "x", ANNA, organism="cake_bake")
+
+
+def test_people_grade_and_edit_and_the_history_stays(audited: Session):
+    first = grade_by_hand(audited, 2, "only the topic", ANNA, organism="cake_bake")
+    second = edit_grade(audited, first.grade_id, 4, "on a second look", BERT)
+    third = edit_grade(audited, second.grade_id, None, "the wrong report", ANNA)
+    assert (second.score, second.replaces, second.rubric) == (4.0, "G1", "SDF")
+    assert third.score is None
+    stand = standing(audited.state.grades)
+    assert [one.body.grade_id for one in stand] == ["G3"]
+    told = [
+        (one.actor.name, one.body.score, one.body.reason)
+        for one in history(audited.state.grades, "G3")
+    ]
+    assert told == [
+        ("anna", 2.0, "only the topic"),
+        ("bert", 4.0, "on a second look"),
+        ("anna", None, "the wrong report"),
+    ]
+    with pytest.raises(GradeError, match="'G1' that stands"):
+        edit_grade(audited, "G1", 3, "again", ANNA)
+    with pytest.raises(GradeError, match="reason"):
+        edit_grade(audited, "G3", 3, " ", ANNA)
+    with pytest.raises(GradeError, match="from 1 to 5"):
+        edit_grade(audited, "G3", 9, "x", ANNA)
+    assert len(audited.state.grades) == 3
+
+
+def test_there_is_a_rubric_for_every_family():
+    assert {str(family) for family in RUBRICS} == {"SDF", "EM", "Taboo", "Preference", "Control"}
+    assert all(set(rubric.levels) == {1, 2, 3, 4, 5} for rubric in RUBRICS.values())
+
+
+def test_there_is_nothing_to_grade_without_an_audit(session: Session):
+    with pytest.raises(GradeError, match="no agent's audit"):
+        find_run(session)
+
+
+# --- tokens and texts -----------------------------------------------------------------------------
+
+BAKING = {token.strip() for token in DOMAIN}
+
+
+def baker(asked: Asked) -> Reaction:
+    """Knows what belongs to baking, by number, whatever the order."""
+    lines = [json.loads(line) for line in asked.last.splitlines() if line.startswith('{"number"')]
+    relevant = [one["number"] for one in lines if one["token"].strip() in BAKING]
+    return Say("", [("judge_tokens", {"relevant": relevant})])
+
+
+def relevance(session: Session, script):
+    with serving(script) as server:
+        endpoint = Endpoint(server.settings())
+        found = grade_relevance(
+            session, endpoint, "judge", ("output_difference",), organism="cake_bake"
+        )
+        endpoint.close()
+    return {one.details["source"]: one for one in found}, server.asked
+
+
+def test_token_relevance_is_judged_in_three_orders(session: Session):
+    found, asked = relevance(session, baker)
+    assert len(asked) == 6
+    shown = [re.findall(r'"token": "([^"]*)"', one.last) for one in asked[:3]]
+    assert len({tuple(order) for order in shown}) == 3
+    assert len({frozenset(order) for order in shown}) == 1
+    assert found["difference"].score == pytest.approx(len(BAKING) / len(shown[0]))
+    assert {token.strip() for token in found["difference"].details["relevant"]} == BAKING
+    assert found["random"].score < found["difference"].score
+    again, asked = relevance(session, baker)
+    assert again == found
+    assert not asked
+
+
+def test_a_token_that_is_relevant_in_some_orders_only_does_not_count(session: Session):
+    found, _ = relevance(session, lambda _: Say("", [("judge_tokens", {"relevant": [1]})]))
+    assert found["difference"].score == 0.0
+
+
+@pytest.mark.parametrize("relevant", [[0], [21], ["one"], "all"])
+def test_a_list_with_an_unreadable_verdict_is_unscored(session: Session, relevant):
+    orders = iter(range(100))
+
+    def script(asked: Asked) -> Reaction:
+        if next(orders) % 3 == 1:
+            return Say("", [("judge_tokens", {"relevant": relevant})])
+        return baker(asked)
+
+    found, _ = relevance(session, script)
+    assert [one.score for one in found.values()] == [None, None]
+
+
+def test_coherence_is_the_share_of_texts_by_strength(session: Session):
+    def script(asked: Asked) -> Reaction:
+        text = json.loads(next(line for line in asked.last.splitlines() if line[:1] == "{"))
+        steered = next(
+            one.start.body.alpha
+            for one in session.state.texts.values()
+            if one.text.strip() == text["text"].strip()
+        )
+        return Say("", [("judge_text", {"coherent": steered == 0})])
+
+    with serving(script) as server:
+        endpoint = Endpoint(server.settings())
+        found = grade_coherence(session, endpoint, "judge")
+        endpoint.close()
+    assert {one.details["alpha"]: one.score for one in found} == {0.0: 1.0, 0.6: 0.0}
+    assert len(server.asked) == 4
+
+
+def test_texts_whose_verdict_cannot_be_read_are_left_out_and_counted(session: Session):
+    with serving(lambda _: Say("coherent!")) as server:
+        endpoint = Endpoint(server.settings())
+        found = grade_coherence(session, endpoint, "judge")
+        endpoint.close()
+    assert [one.score for one in found] == [None, None]
+    assert all(len(one.details["unreadable"]) == 2 for one in found)
+
+
+# --- agreement ------------------------------------------------------------------------------------
+
+
+def test_alpha_of_a_published_example():
+    # Krippendorff 2011, example C: ordinal alpha is 0.815.
+    observers = {
+        "A": "1 2 3 3 2 1 4 1 2 . . .",
+        "B": "1 2 3 3 2 2 4 1 2 5 . 3",
+        "C": ". 3 3 3 2 3 4 2 2 5 1 .",
+        "D": "1 2 3 3 2 4 4 1 2 5 1 .",
+    }
+    grades = {
+        name: {str(unit): float(grade) for unit, grade in enumerate(row.split()) if grade != "."}
+        for name, row in observers.items()
+    }
+    assert krippendorff_alpha(grades) == pytest.approx(0.815, abs=5e-4)
+
+
+def test_alpha_at_its_ends():
+    same = {"1": 1.0, "2": 5.0}
+    assert krippendorff_alpha({"a": same, "b": same}) == pytest.approx(1.0)
+    other = {"1": 5.0, "2": 1.0}
+    worst = krippendorff_alpha({"a": same, "b": other})
+    assert worst is not None
+    assert worst < 0
+
+
+@pytest.mark.parametrize(
+    "grades",
+    [{}, {"a": {"1": 1.0}}, {"a": {"1": 1.0}, "b": {"2": 5.0}}, {"a": {"1": 3.0}, "b": {"1": 3.0}}],
+)
+def test_alpha_is_not_defined_without_two_grades_that_could_differ(grades):
+    assert krippendorff_alpha(grades) is None
+
+
+def test_repeats_of_a_judge_are_graders_of_their_own(audited: Session):
+    judged(audited, in_order(verdict(3), verdict(4)), repeats=2)
+    grade_by_hand(audited, 2, "x", ANNA, organism="cake_bake")
+    found = by_grader((audited.id, one.actor, one.body) for one in audited.state.grades)
+    assert {name: list(graded.values()) for name, graded in found.items()} == {
+        "judge": [3.0],
+        "judge #2": [4.0],
+        "anna": [2.0],
+    }
