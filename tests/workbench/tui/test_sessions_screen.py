@@ -157,7 +157,7 @@ async def test_hostile_names_and_hits_are_shown_inert():
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture(snap_compare, size):
     async def look(pilot):
-        await until(pilot, lambda: "about baking" in shown(pilot.app), "what it came to")
+        await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
 
     assert snap_compare(sessions(), terminal_size=size, run_before=look)
 
@@ -168,7 +168,7 @@ def test_picture_of_a_search(snap_compare, size):
         await pilot.press(*"finance")
         await until(pilot, lambda: "In the texts" in shown(pilot.app), "the hits")
         await pilot.press("enter", "end")
-        await until(pilot, lambda: "about baking" in shown(pilot.app), "what it came to")
+        await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
 
     assert snap_compare(sessions(searching=True), terminal_size=size, run_before=look)
 
