@@ -218,23 +218,31 @@ def test_a_session_with_nothing_to_run_is_refused(log: SessionLog) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_real_pair_repeats_itself_and_another_dtype_does_not(
     log: SessionLog, tmp_path: Path, real_pair: NnsightPair, real_spec: PairSpec
 ) -> None:
     from adl.nnsight_pair import NnsightPair
 
-    session = Session(log, log.start_session("real"), ArrayCache(tmp_path / "cache"), real_pair)
-    session.record(PairLoaded(pair=real_pair.provenance.as_dict()))
-    run(session, MEASURE, MeasureArguments(n_texts=16), actor=HUMAN)
-    run(session, READ, ReadArguments(n_texts=64, top=20, readings=("logit_lens",)), actor=HUMAN)
-    run(session, STEER, SteerArguments(n_prompts=1, max_new_tokens=6), actor=HUMAN)
-    run(session, ASK, AskArguments(prompt="Say hello.", max_new_tokens=6), actor=HUMAN)
-    same = recompute(log, session.id, real_pair)
+    def measured(name: str) -> Session:
+        session = Session(log, log.start_session(name), ArrayCache(tmp_path / name), real_pair)
+        session.record(PairLoaded(pair=real_pair.provenance.as_dict()))
+        run(session, MEASURE, MeasureArguments(n_texts=8), actor=HUMAN)
+        return session
+
+    whole = measured("whole")
+    run(whole, READ, ReadArguments(n_texts=64, top=20, readings=("logit_lens",)), actor=HUMAN)
+    run(whole, STEER, SteerArguments(n_prompts=1, max_new_tokens=3), actor=HUMAN)
+    run(whole, ASK, AskArguments(prompt="Say hello.", max_new_tokens=3), actor=HUMAN)
+    same = recompute(log, whole.id, real_pair)
     assert not same.drifted, [one.drift.lines for one in same.operations]
-    other = recompute(log, session.id, NnsightPair.load(replace(real_spec, dtype="bfloat16")))
+    # Half of the precision is slow without hardware for it, so of this only the measurement.
+    other = recompute(
+        log, measured("other").id, NnsightPair.load(replace(real_spec, dtype="bfloat16"))
+    )
     assert other.drifted
-    measured = other.operations[0].drift
-    assert 0 < measured.relative < 0.5
+    (found,) = (one.drift for one in other.operations)
+    assert found.relative > 0
     assert ("dtype", "float32", "bfloat16") in [
         (one.name, one.then, one.now) for one in other.changed
     ]
