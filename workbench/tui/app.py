@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import locale
 import os
 import sys
@@ -183,6 +184,11 @@ class WorkbenchApp(App[int]):
             self.call_from_thread(self._could_not_open, bug)
             raise
         else:
+            # A large session is many objects that stay: looked through once, behind the opening
+            # screen, rather than at every full collection while a person scrolls.
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
             # Whoever ends the program from here on closes the session, too.
             self.desk = desk
             if self.leaving.is_under_way:
@@ -374,7 +380,12 @@ def run_workbench(startup: Startup) -> int:
     """Run the workbench in this terminal until it is left; returns the exit code."""
     app = WorkbenchApp(startup)
     with app.leaving.ending_the_process():
-        code = app.run()
+        try:
+            code = app.run()
+        finally:
+            if app.desk is not None:
+                # Still there only if a fault of the program took the screen down.
+                app.desk.close({}, "failed", "the screen failed")
     if app.trouble is not None:
         # On the screen it is gone with the screen.
         said = ascii_only(clean_line(str(app.trouble)))
