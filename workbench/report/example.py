@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.report.errors import ExportError
-from workbench.report.jsonl import import_jsonl
+from workbench.report.jsonl import read_jsonl
 from workbench.store.log import SessionLog
 
 EXAMPLE = "audit.jsonl.gz"
@@ -36,9 +36,19 @@ def example_file(package: Path | None = None) -> Path:
 
 @contextmanager
 def opened_example(file: Path | None = None) -> Iterator[tuple[SessionLog, str]]:
-    """The example in a session file of its own, and its id; changes to it do not last."""
-    with (
-        tempfile.TemporaryDirectory(prefix="adl-example-") as folder,
-        SessionLog.open(Path(folder) / "example.db") as log,
-    ):
-        yield log, import_jsonl(log, file or example_file())
+    """The example in a session file of its own, and its id; changes to it do not last.
+
+    Raises `ExportError` if it is not as it was recorded.
+    """
+    source = file or example_file()
+    with tempfile.TemporaryDirectory(prefix="adl-example-") as folder:
+        database = read_jsonl(source, Path(folder) / "example.db")
+        with SessionLog.open(database) as log:
+            (session,) = log.sessions()
+            report = log.verify()
+            if not report.ok:
+                raise ExportError(
+                    f"{source} does not verify: {report.problems[0]}",
+                    "It was changed after it was recorded; take it from the project again.",
+                )
+            yield log, session.id

@@ -120,8 +120,34 @@ def import_jsonl(log: SessionLog, source: Path) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="adl-import-") as folder:
         whole = Path(folder) / "session.db"
-        _read_into(whole, source)
+        read_jsonl(source, whole)
         return log.import_session(whole)
+
+
+def read_jsonl(source: Path, target: Path) -> Path:
+    """Write JSON lines as a new session file, as they are: whether they verify is yet to be seen.
+
+    Raises `ExportError` for a line that is not one, with its number.
+    """
+    connection = connect(target, "create")
+    try:
+        migrate(connection, target)
+        with immediate(connection, target, f"reading {source}"):
+            reader = _Reader(connection)
+            number = 0
+            for number, line in _numbered(source):
+                with _named(source, number):
+                    reader.take(line)
+            if number == 0:
+                raise ExportError(f"{source} is empty", "Name a file with a session in it.")
+            if not reader.ended:
+                raise ExportError(
+                    f"{source} ends after line {number}, before the session does",
+                    "It was cut on the way here; ask for it again.",
+                )
+    finally:
+        connection.close()
+    return target
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -207,28 +233,6 @@ def _event_line(row: list[Any]) -> dict[str, Any]:
 
 
 # --- reading --------------------------------------------------------------------------------
-
-
-def _read_into(whole: Path, source: Path) -> None:
-    """Write the lines of ``source`` as rows of a new session file; nothing is verified here."""
-    connection = connect(whole, "create")
-    try:
-        migrate(connection, whole)
-        with immediate(connection, whole, f"reading {source}"):
-            reader = _Reader(connection)
-            number = 0
-            for number, line in _numbered(source):
-                with _named(source, number):
-                    reader.take(line)
-            if number == 0:
-                raise ExportError(f"{source} is empty", "Name a file with a session in it.")
-            if not reader.ended:
-                raise ExportError(
-                    f"{source} ends after line {number}, before the session does",
-                    "It was cut on the way here; ask for it again.",
-                )
-    finally:
-        connection.close()
 
 
 def _numbered(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:

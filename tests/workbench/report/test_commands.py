@@ -28,6 +28,7 @@ from workbench.operations.measuring import MEASURE, MeasureArguments
 from workbench.operations.pairs import LOAD, PairArguments
 from workbench.operations.running import Session, run
 from workbench.report import example
+from workbench.report.errors import ExportError
 from workbench.report.jsonl import export_jsonl
 from workbench.store.agent_events import GradeGiven
 from workbench.store.events import HUMAN
@@ -176,6 +177,15 @@ def test_the_example_is_replayed_from_its_file(
     assert data(cli("replay", "--example", "--tape", "--json"))["same"] is True
     # It is nobody's session: nothing of it stays.
     assert log.sessions() == []
+
+
+def test_an_example_that_was_changed_is_refused(
+    log: SessionLog, recorded: Audit, tmp_path: Path
+) -> None:
+    file = export_jsonl(log, recorded.session_id, tmp_path / "a.jsonl")
+    file.write_text(file.read_text().replace("baking cake", "mining gold"))
+    with pytest.raises(ExportError, match="does not verify"), example.opened_example(file):
+        pass
 
 
 # --- reports --------------------------------------------------------------------------------
