@@ -33,7 +33,7 @@ from workbench.report.errors import ExportError
 from workbench.report.files import new_file
 from workbench.store.connection import connect, immediate
 from workbench.store.errors import translated
-from workbench.store.events import BODY, Actor, EventBody, array_refs, canonical_json
+from workbench.store.events import Actor, EventBody, array_refs, canonical_json
 from workbench.store.log import SessionLog
 from workbench.store.record import Record
 from workbench.store.rows import COLUMNS, insert_array, insert_event
@@ -42,6 +42,7 @@ from workbench.store.search import searchable_text
 
 FORMAT = "adl-workbench session"
 VERSION = 1
+_OF_AN_ARRAY = '"shape":'
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -324,8 +325,7 @@ class _Reader:
 
     def _insert_event(self, checked: EventLine, line: dict[str, Any]) -> None:
         # What is written is the line, not what was read from it: see `_lines`.
-        body = canonical_json(line["body"])
-        read = BODY.validate_json(body)
+        body, read = canonical_json(line["body"]), checked.body
         row = (
             checked.session_id,
             checked.seq,
@@ -338,6 +338,8 @@ class _Reader:
             checked.previous,
             checked.sha256,
         )
-        arrays = [(name, ref.sha256) for name, ref in array_refs(read)]
+        # Looking through every token of every list takes longer than all else.
+        refs = array_refs(read) if _OF_AN_ARRAY in body else ()
+        arrays = [(name, ref.sha256) for name, ref in refs]
         insert_event(self._connection, row, searchable_text(read), arrays)
         self._head = checked.seq, checked.sha256
