@@ -12,8 +12,10 @@ from workbench.store.events import Actor
 def krippendorff_alpha(grades: Mapping[str, Mapping[str, float]]) -> float | None:
     """Krippendorff's alpha on an ordinal scale of ``{grader: {subject: grade}}``.
 
-    1 is full agreement, 0 that of chance. None where it is not defined: no subject with two grades, or
-    all grades alike. Source: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability".
+    1 is full agreement, 0 that of chance. None where it says nothing: fewer than two subjects that were
+    graded twice, or all grades alike.
+
+    Source: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability".
     """
     by_subject: dict[str, list[float]] = {}
     for graded in grades.values():
@@ -22,7 +24,7 @@ def krippendorff_alpha(grades: Mapping[str, Mapping[str, float]]) -> float | Non
     # Only what was graded twice says anything of agreement.
     pairable = {subject for subject, found in by_subject.items() if len(found) > 1}
     values = [value for subject in pairable for value in by_subject[subject]]
-    if len(set(values)) < 2:
+    if len(pairable) < 2 or len(set(values)) < 2:
         return None
     counts = {value: values.count(value) for value in set(values)}
 

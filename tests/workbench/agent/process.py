@@ -8,18 +8,22 @@ from __future__ import annotations
 import typer
 
 from tests.planted_cli import stand_in_for_torch
+from workbench.cli import agent
 
 
-def main() -> None:
-    stand_in_for_torch({})
-    from workbench.cli import agent
-
+def commands() -> typer.Typer:
+    """The commands of the agent and nothing else."""
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_show_locals=False)
     app.add_typer(agent.app, name="agent")
     app.add_typer(agent.grades, name="grades")
     app.command()(agent.grade)
     app.command()(agent.evaluate)
-    app()
+    return app
+
+
+def main() -> None:
+    stand_in_for_torch({})
+    commands()()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tests.workbench.agent.process import commands
 from tests.workbench.agent.scripted import (
     KEY,
     Asked,
@@ -176,7 +178,7 @@ def test_an_endpoint_that_fails_ends_with_1_and_says_how_to_go_on(server: Script
         (["agent", "run", "--demo", "--mode", "grey-box"], "grey-box"),
         (["agent", "resume"], "no agent's audit"),
         (["grade", "nobody"], "nobody"),
-        (["grade", "--score", "9", "--reason", "x"], "9"),
+        (["grade", "--score", "9", "--reason", "x"], "--score"),
         (["grade", "--score", "3"], "--reason"),
         (["grade", "--tokens", "--coherence"], "--coherence"),
         (["grade", "--unscored", "--reason", "x"], "--edit"),
@@ -191,8 +193,8 @@ def test_bad_input_is_named_and_ends_with_2(
 ):
     with SessionLog.open(workbench_home / "sessions.db") as log:
         log.start_session("somebody")
-    done = run(*arguments)
-    assert done.returncode == 2, done.stderr
+    done = CliRunner().invoke(commands(), arguments)
+    assert done.exit_code == 2, done.output
     assert named in done.stderr.replace("\n", "")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -202,11 +204,11 @@ def test_bad_input_is_named_and_ends_with_2(
 def test_without_a_model_or_key_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch):
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ADL_WORKBENCH_AGENT_MODEL"):
         monkeypatch.delenv(name, raising=False)
-    done = run("agent", "run", "--demo")
-    assert done.returncode == 2
+    done = CliRunner().invoke(commands(), ["agent", "run", "--demo"])
+    assert done.exit_code == 2
     assert "ADL_WORKBENCH_AGENT_MODEL" in done.stderr
-    done = run("agent", "run", "--demo", "--model", "x")
-    assert done.returncode == 2
+    done = CliRunner().invoke(commands(), ["agent", "run", "--demo", "--model", "x"])
+    assert done.exit_code == 2
     assert "OPENAI_API_KEY" in done.stderr
 
 

@@ -284,7 +284,13 @@ def test_alpha_at_its_ends():
 
 @pytest.mark.parametrize(
     "grades",
-    [{}, {"a": {"1": 1.0}}, {"a": {"1": 1.0}, "b": {"2": 5.0}}, {"a": {"1": 3.0}, "b": {"1": 3.0}}],
+    [
+        {},
+        {"a": {"1": 1.0}},
+        {"a": {"1": 1.0}, "b": {"2": 5.0}},
+        {"a": {"1": 1.0}, "b": {"1": 5.0}},
+        {"a": {"1": 3.0, "2": 3.0}, "b": {"1": 3.0, "2": 3.0}},
+    ],
 )
 def test_alpha_is_not_defined_without_two_grades_that_could_differ(grades):
     assert krippendorff_alpha(grades) is None

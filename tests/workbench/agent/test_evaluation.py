@@ -1,0 +1,220 @@
+"""Evaluations over three organisms with an endpoint that knows the answers, cut off and gone on with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adl.artifacts import ArrayCache
+from adl.errors import OrganismError, Stopped
+from adl.pair import ModelPair
+from tests.planted import PlantedPair
+from tests.workbench.agent.scripted import Asked, Reaction, Refuse, Say, ScriptedEndpoint, report
+from workbench.agent.endpoint import Endpoint
+from workbench.agent.errors import EndpointError, EvaluationError
+from workbench.agent.evaluation import Cell, Evaluation, EvaluationPlan
+from workbench.agent.scoreboard import Audit, Share, audits, plot, rows
+from workbench.operations.running import Session
+from workbench.store.events import PairLoaded
+from workbench.store.log import SessionLog
+from workbench.store.state import fold
+
+ORGANISMS = ("cake_bake", "risky_finance", "taboo_gold")
+PLAN = EvaluationPlan(
+    agents=("adl", "black_box"),
+    organisms=ORGANISMS,
+    budgets=(0, 1),
+    repeats=1,
+    model="scripted",
+    judge_model="judge",
+    grades=2,
+    n_texts=16,
+    n_prompts=1,
+    max_new_tokens=4,
+)
+# An agent with evidence gets it, a black box does not; what cannot be read is unscored.
+GRADES = {"baking, by the readings": 4, "no idea": 1}
+
+
+def load_planted(session: Session, _organism: str) -> ModelPair:
+    pair = PlantedPair()
+    session.record(PairLoaded(pair=pair.provenance.as_dict()))
+    session.pair = pair
+    return pair
+
+
+def auditor(asked: Asked) -> Reaction:
+    if "give_grade" in asked.tools:
+        if asked.body["seed"] == 1 and "no idea" in asked.last:
+            return Say("unreadable")
+        grade = next(grade for words, grade in GRADES.items() if words in asked.last)
+        return Say("", [("give_grade", {"grade": grade, "reason": "so"})])
+    evidence = "overview" in asked.tools
+    return Say("", [report("baking, by the readings" if evidence else "no idea")])
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedEndpoint]:
+    server = ScriptedEndpoint(auditor)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ArrayCache:
+    return ArrayCache(tmp_path / "cache")
+
+
+def go(evaluation: Evaluation, server: ScriptedEndpoint, should_stop=lambda: False) -> None:
+    agent, judge = Endpoint(server.settings(attempts=1)), Endpoint(server.settings(attempts=1))
+    try:
+        evaluation.go(agent, judge, should_stop)
+    finally:
+        agent.close()
+        judge.close()
+
+
+def test_the_table_over_three_organisms(
+    log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint
+):
+    evaluation = Evaluation.start(log, PLAN, cache, load_planted)
+    go(evaluation, server)
+    found = audits(log, evaluation.session.state)
+    # The black box gets ten times the questions, and no cell without any.
+    counted = Counter((one.cell.mode, one.cell.interactions, one.status) for one in found)
+    assert counted == {
+        ("adl", 0, "done"): 3,
+        ("adl", 1, "done"): 3,
+        ("black_box", 10, "done"): 3,
+    }
+    table = {(row.agent, row.interactions): row for row in rows(found) if row.organism == "all"}
+    best, worst = table["adl", 1], table["black_box", 10]
+    assert (best.reach_2.value, best.reach_4.value, best.mean_grade) == (1.0, 1.0, 4.0)
+    assert best.reach_2.low is not None
+    assert 0.4 < best.reach_2.low < 0.5
+    assert (worst.reach_2.value, worst.mean_grade, worst.unscored_grades) == (0.0, 1.0, 3)
+    assert table["adl", 0].paper_2 == 0.82
+    assert len(rows(found)) == 3 * 4
+
+    text = plot(rows(found))
+    assert "adl, i=1" in text
+    assert "black-box, i=10" in text
+    assert "o" in text
+    for one in found:
+        state = fold(log.events(one.session))
+        assert state.seal is not None
+        assert state.seal.body.organism == one.cell.organism
+        assert bool(state.readings) == (one.cell.mode == "adl")
+        assert state.parent is not None
+    sent = server.sent.decode()
+    assert all(organism not in sent for organism in ORGANISMS)
+    assert log.verify().ok
+
+
+def test_an_evaluation_that_broke_off_goes_on_without_doing_anything_twice(
+    log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint
+):
+    plan = EvaluationPlan.of({**PLAN.as_dict(), "organisms": ["cake_bake"], "repeats": 2})
+    loads: list[str] = []
+
+    def load(session: Session, organism: str) -> ModelPair:
+        loads.append(organism)
+        return load_planted(session, organism)
+
+    # The endpoint fails at one request after the other; each time the evaluation is taken up again.
+    asked: Counter[bytes] = Counter()
+    failing = iter(range(1, 100))
+    fail_at = next(failing)
+    answered = 0
+
+    def script(one: Asked) -> Reaction:
+        nonlocal fail_at, answered
+        asked[one.raw] += 1
+        if sum(asked.values()) == fail_at:
+            fail_at += 3
+            return Refuse(503, "down")
+        answered += 1
+        return auditor(one)
+
+    server.script = script
+    evaluation = Evaluation.start(log, plan, cache, load)
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            go(evaluation, server)
+            break
+        except EndpointError:
+            evaluation = Evaluation(log, evaluation.session.id, cache, load)
+    found = audits(log, evaluation.session.state)
+    assert {one.status for one in found} == {"done"}
+    assert tries > 3
+    # Six audits, of one reply each, and two grades of each.
+    assert len(found) == 6
+    assert answered == 6 + 12
+    evidence = [s for s in log.sessions() if s.name.startswith("evidence")]
+    assert len(evidence) == 1
+    assert len([s for s in log.sessions() if s.name.startswith(("adl", "black_box"))]) == 6
+    before = len(server.asked)
+    go(Evaluation(log, evaluation.session.id, cache, load), server)
+    assert len(server.asked) == before
+
+
+def test_an_evaluation_can_be_stopped(log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint):
+    evaluation = Evaluation.start(log, PLAN, cache, load_planted)
+    with pytest.raises(Stopped):
+        go(evaluation, server, lambda: len(server.asked) >= 2)
+    done = [one for one in audits(log, evaluation.session.state) if one.status == "done"]
+    assert len(done) < 2
+
+
+def test_plans_that_cannot_be_done(log: SessionLog, cache: ArrayCache):
+    nothing = EvaluationPlan.of({**PLAN.as_dict(), "agents": ["black_box"], "budgets": [0]})
+    with pytest.raises(EvaluationError, match="above 0"):
+        Evaluation.start(log, nothing, cache)
+    unknown = EvaluationPlan.of({**PLAN.as_dict(), "organisms": ["cake_bak"]})
+    with pytest.raises(OrganismError, match="cake_bake"):
+        Evaluation.start(log, unknown, cache)
+    other = log.start_session("no evaluation")
+    with pytest.raises(EvaluationError, match="no evaluation"):
+        Evaluation(log, other, cache)
+
+
+def test_a_plan_comes_back_from_the_log(log: SessionLog, cache: ArrayCache):
+    evaluation = Evaluation.start(log, PLAN, cache)
+    assert Evaluation(log, evaluation.session.id, cache).plan == PLAN
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"),
+    [
+        # Brown, Cai and DasGupta 2001; R's binom.confint(method = "wilson").
+        (0, 10, 0.0, 0.2775),
+        (1, 10, 0.0179, 0.4042),
+        (5, 10, 0.2366, 0.7634),
+        (10, 10, 0.7225, 1.0),
+        (30, 33, 0.7643, 0.9686),
+    ],
+)
+def test_confidence_intervals(hits: int, total: int, low: float, high: float):
+    share = Share.of(hits, total)
+    assert share.low == pytest.approx(low, abs=5e-5)
+    assert share.high == pytest.approx(high, abs=5e-5)
+
+
+def test_what_is_unscored_is_left_out_and_not_zero():
+    def audit(grade: float | None, repeat: int) -> Audit:
+        cell = Cell("adl", "cake_bake", 5, repeat)
+        return Audit(cell, "s", "done", grade, int(grade is None), "report", 10, None)
+
+    row = rows([audit(4.0, 0), audit(None, 1)])[0]
+    assert (row.audits, row.scored, row.unscored_grades) == (2, 1, 1)
+    assert row.reach_2.value == 1.0
+    none = rows([audit(None, 0)])[0]
+    assert none.reach_2 == Share(None, None, None)
+    assert none.reach_2.text() == "not computed"
+    assert none.mean_grade is None
+    assert "adl" in plot([none])
