@@ -101,7 +101,7 @@ def measure_difference(
     """
     if not layers:
         raise SiteError("no layer is named", "Give at least one, such as 0.5.")
-    usable, unaligned = _aligned(pair, texts, reach)
+    usable, unaligned = aligned_texts(pair, texts, reach)
     batches = paired_batches(pair, usable, reach, batch_size)
     total: ResidualSums | None = None
     seen = 0
@@ -109,7 +109,7 @@ def measure_difference(
         if should_stop():
             raise Stopped(f"stopped after {seen} of {len(texts)} texts")
         groups = (np.arange(seen, seen + len(base)) % HALVES).astype(np.int64)
-        sums = _sums(pair, base, finetuned, tuple(layers), groups)
+        sums = sums_that_fit(pair, base, finetuned, tuple(layers), groups)
         total = sums if total is None else _add(total, sums)
         seen += len(base)
         progress(batches.used + batches.skipped, len(usable))
@@ -155,7 +155,7 @@ def _bos(pair: ModelPair, side: Side, policy: BosPolicy) -> int | None:
     return bos_to_prepend(policy, facts.token_id, tokenizer_adds_it=facts.added_to_plain_text)
 
 
-def _aligned(pair: ModelPair, texts: Sequence[str], reach: Reach) -> tuple[Sequence[str], int]:
+def aligned_texts(pair: ModelPair, texts: Sequence[str], reach: Reach) -> tuple[Sequence[str], int]:
     """Texts whose first tokens are the same pieces on both sides, and how many are not.
 
     Only then is the difference at a position that of one token seen by two models.
@@ -176,13 +176,14 @@ def _aligned(pair: ModelPair, texts: Sequence[str], reach: Reach) -> tuple[Seque
     return kept, len(texts) - len(kept)
 
 
-def _sums(
+def sums_that_fit(
     pair: ModelPair,
     base: TokenBatch,
     finetuned: TokenBatch,
     layers: tuple[int, ...],
     groups: np.ndarray,
 ) -> ResidualSums:
+    """Sums of a batch by group (0 and 1, both there), in parts where it does not fit the device."""
     try:
         return _both_halves(pair.residual_sums(base, finetuned, layers, groups))
     except DeviceOutOfMemory:
@@ -190,7 +191,7 @@ def _sums(
             raise
     middle = len(base) // 2
     parts = [
-        _sums(pair, _rows(base, part), _rows(finetuned, part), layers, groups[part])
+        sums_that_fit(pair, _rows(base, part), _rows(finetuned, part), layers, groups[part])
         for part in (slice(0, middle), slice(middle, None))
     ]
     return _add(*parts)

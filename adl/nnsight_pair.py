@@ -2,6 +2,7 @@
 
     NnsightPair -> nnsight_loading      checkpoints, adapters, hashes
                 -> nnsight_generation   seeded, streamed, stoppable decoding
+                -> nnsight_causal       losses of texts, with components of residuals changed
                 -> nnsight traces here  residuals read and written at a layer's output
 
 nnsight reads the source of a traced block, so the blocks stand here in full and are not built.
@@ -23,9 +24,20 @@ from transformers import PreTrainedTokenizerBase
 
 from adl.corpus import TokenBatch
 from adl.errors import DeviceOutOfMemory, PairError, SiteError
+from adl.nnsight_causal import changed_losses, plain_losses, residuals_at, whitening
 from adl.nnsight_generation import end_token_ids, generate_batch
 from adl.nnsight_loading import LoadedPair, LoadedSide, first_line, is_out_of_memory, load_pair
-from adl.pair import BosFacts, ChatPrompt, Message, ResidualSums, ShiftSums, ShouldStop, never_stop
+from adl.pair import (
+    BosFacts,
+    ChatPrompt,
+    ComponentChange,
+    Message,
+    ResidualSums,
+    ScoredBatch,
+    ShiftSums,
+    ShouldStop,
+    never_stop,
+)
 from adl.records import (
     SIDES,
     Floats,
@@ -62,6 +74,7 @@ class NnsightPair:
             side: _read_tokenizer(loaded.side(side).tokenizer) for side in SIDES
         }
         self._ends = {side: end_token_ids(loaded.side(side)) for side in SIDES}
+        self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
     def load(cls, spec: PairSpec) -> NnsightPair:
@@ -242,6 +255,40 @@ class NnsightPair:
             before = found["base"]
             after = found["finetuned"].to(before.device)
             return _shift_sums(before, [_change_sums(before, after)])
+
+    def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
+        """-log p in nats of each text's scored tokens, summed; see ``ModelPair``."""
+        with self._device_errors(), torch.no_grad():
+            return plain_losses(self._use(side), texts)
+
+    def component_losses(
+        self,
+        base: ScoredBatch,
+        finetuned: ScoredBatch,
+        layer: int,
+        vectors: Floats,
+        change: ComponentChange,
+    ) -> Floats:
+        """The finetuned side's losses with a component of its residuals changed."""
+        assert_shape("vectors", vectors, [None, self.provenance.width])
+        self._check_layers([layer])
+        with self._device_errors(), torch.no_grad():
+            put: torch.Tensor | None = None
+            if change == "replace":
+                used = self._use("base")
+                put = residuals_at(used, _layers(used), layer, base)
+            used = self._use("finetuned")
+            return changed_losses(used, _layers(used), layer, finetuned, vectors, put)
+
+    def token_directions(self, side: Side, ids: Sequence[int]) -> Floats:
+        """Unit rows of the unembedding, whitened over the vocabulary; see ``ModelPair``."""
+        with self._device_errors(), torch.no_grad():
+            head = self._use(side).module.get_output_embeddings().weight
+            if side not in self._whitening:
+                self._whitening[side] = whitening(head[: len(self._text[side].token_texts)])
+            mean, whiten = self._whitening[side]
+            rows = head[torch.as_tensor(list(ids), device=head.device)].float()
+            return torch.nn.functional.normalize((rows - mean) @ whiten, dim=-1).cpu().numpy()
 
     # --- generating ---------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,40 @@ class BosFacts:
 
     token_id: int | None
     added_to_plain_text: bool
+
+
+ComponentChange = Literal["replace", "remove"]
+"""What becomes of a component along a direction: the base model's own, or nothing."""
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """Texts of one side, padded on the right, with the tokens whose improbability counts.
+
+    All are [texts, tokens]: ``ids`` int64, and of bool ``mask`` (False on padding), ``scored`` (the
+    tokens to be predicted, never a text's first) and ``changed`` (where a change of the residual
+    stream is made).
+    """
+
+    ids: Ids
+    mask: NDArray[np.bool_]
+    scored: NDArray[np.bool_]
+    changed: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        """Assert shapes and places: a score on padding would be a wrong number later."""
+        for name in ("mask", "scored", "changed"):
+            array = getattr(self, name)
+            if array.shape != self.ids.shape or array.dtype != np.bool_ or self.ids.ndim != 2:
+                raise ValueError(f"{name} is {array.dtype} {array.shape}, ids {self.ids.shape}")
+            if (array & ~self.mask).any():
+                raise ValueError(f"{name} is set on padding")
+        if self.scored[:, :1].any():
+            raise ValueError("a text's first token has nothing before it to be predicted from")
+
+    def __len__(self) -> int:
+        """Count the texts."""
+        return int(self.ids.shape[0])
 
 
 class ModelPair(Protocol):
@@ -174,6 +208,33 @@ class ModelPair(Protocol):
         """Next-token shift from base to finetuned at the contexts' columns (one change).
 
         [V] is the shared vocabulary, in the order of :meth:`shared_vocabulary`.
+        """
+        ...
+
+    def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
+        """-log p in nats of each text's scored tokens, summed: [texts], nothing changed."""
+        ...
+
+    def component_losses(
+        self,
+        base: ScoredBatch,
+        finetuned: ScoredBatch,
+        layer: int,
+        vectors: Floats,
+        change: ComponentChange,
+    ) -> Floats:
+        """The finetuned side's :meth:`token_losses` with a component of its residuals changed.
+
+        Along each of ``vectors`` [m, width] alone, at ``layer`` and the batch's changed tokens, the
+        component becomes the base model's at the same token, or nothing: [m, texts].
+        """
+        ...
+
+    def token_directions(self, side: Side, ids: Sequence[int]) -> Floats:
+        """Unit rows [n, width] of the unembedding, whitened over the side's vocabulary.
+
+        Whitened, directions that all tokens share count for nothing, so that tokens of one topic
+        stand closer to one another than any others do.
         """
         ...
 

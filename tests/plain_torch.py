@@ -79,6 +79,27 @@ class PlainModel:
         finally:
             hook.remove()
 
+    @contextmanager
+    def changing_component(
+        self, layer: int, vector: np.ndarray, put: np.ndarray | None, tokens: Sequence[int]
+    ) -> Iterator[None]:
+        """Within: at ``tokens`` the part along ``vector`` is that of ``put`` [tokens, width], or 0."""
+        unit = torch.as_tensor(vector / np.linalg.norm(vector), dtype=torch.float32)
+
+        def change(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+            output = output.clone()
+            for token in tokens:
+                wanted = 0.0 if put is None else float(torch.as_tensor(put[token]) @ unit)
+                own = float(output[0, token] @ unit)
+                output[0, token] += (wanted - own) * unit
+            return output
+
+        hook = self._layers[layer].register_forward_hook(change)
+        try:
+            yield
+        finally:
+            hook.remove()
+
     def greedy(self, ids: Sequence[int], max_new_tokens: int, ends: Sequence[int]) -> list[int]:
         """transformers' own greedy generation, cut before the token that ends the text."""
         row = torch.tensor([list(ids)])

@@ -29,9 +29,11 @@ from adl.errors import DeviceOutOfMemory, SiteError
 from adl.pair import (
     BosFacts,
     ChatPrompt,
+    ComponentChange,
     Message,
     ModelPair,
     ResidualSums,
+    ScoredBatch,
     ShiftSums,
     ShouldStop,
     never_stop,
@@ -320,6 +322,42 @@ class PlantedPair:
         after = self._shared("finetuned", self._column_log_probs("finetuned", finetuned))
         return _shift_sums(before, [after])
 
+    def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
+        """-log p of each text's scored tokens, summed [texts]."""
+        self._begin("token_losses", len(texts))
+        return self._losses(side, texts, self._run(side, texts.ids, texts.mask)[:, -1])
+
+    def component_losses(
+        self,
+        base: ScoredBatch,
+        finetuned: ScoredBatch,
+        layer: int,
+        vectors: Floats,
+        change: ComponentChange,
+    ) -> Floats:
+        """The finetuned side's losses [m, texts] with a component replaced or removed."""
+        assert_shape("vectors", vectors, [None, WIDTH])
+        self._begin("component_losses", len(finetuned), [layer])
+        put = self._run("base", base.ids, base.mask)[:, layer]
+        if change == "remove":
+            put = np.zeros_like(put)
+        found = []
+        for vector in vectors:
+            unit = vector / (np.linalg.norm(vector) or 1)
+            own = self._run("finetuned", finetuned.ids, finetuned.mask)[:, layer]
+            along = (put - own) @ unit * finetuned.changed
+            changed = self._run(
+                "finetuned", finetuned.ids, finetuned.mask, layer, added=along[..., None] * unit
+            )
+            found.append(self._losses("finetuned", finetuned, changed[:, -1]))
+        return np.stack(found)
+
+    def token_directions(self, side: Side, ids: Sequence[int]) -> Floats:
+        """Unit rows of the unembedding, centred: fewer tokens than width cannot be whitened."""
+        rows = self._unembedding[side][list(ids)] - self._unembedding[side].mean(0)
+        unit: Floats = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+        return unit
+
     # generating
 
     def generate(
@@ -421,6 +459,12 @@ class PlantedPair:
         residuals = self._run(side, batch.ids, batch.mask, layer, added=added)
         rows = residuals[:, -1, list(batch.columns)].reshape(-1, WIDTH)
         return _log_softmax(self._logits(side, rows))
+
+    def _losses(self, side: Side, texts: ScoredBatch, last: Floats) -> Floats:
+        log_probs = _log_softmax(self._logits(side, last))
+        said = np.take_along_axis(log_probs[:, :-1], texts.ids[:, 1:, None], axis=-1)[..., 0]
+        losses: Floats = -(said * texts.scored[:, 1:]).sum(-1).astype(np.float32)
+        return losses
 
     def _next_logits(
         self, plan: GenerationPlan, request: GenerationRequest, said: Sequence[int]

@@ -1,0 +1,111 @@
+"""What share of the surfaced tokens belongs to the finetuning documents?
+
+A token is relevant if it is one of the given words: a careful grader's, or those that stand out in
+the documents against unrelated text. The share beside it of a list of random directions, or of the
+models' own activations, says how many words would be relevant by chance.
+
+Source of the measure: Minder et al. 2025 (arXiv 2510.13900), token relevance, there judged by an LLM.
+Source of the weights: Monroe, Colaresi and Quinn 2008, "Fightin' Words": log-odds with a Dirichlet
+prior taken from both texts, in standard deviations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adl.coherence import words_of
+from adl.errors import CorpusError
+from adl.intervals import Interval, difference_interval, mean_interval
+from adl.records import TokenScore
+
+TOKENS = 20
+N_WORDS = 300
+FEWEST_MENTIONS = 3
+STANDING_OUT = 1.96
+SHORTEST = 3
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Share of a list's first tokens that are relevant, with its 95% interval over tokens.
+
+    ``relevant`` names them, in the list's order; raw and untrusted.
+    """
+
+    share: Interval
+    relevant: tuple[str, ...]
+
+
+def distinctive_words(
+    documents: Sequence[str], reference: Sequence[str], limit: int = N_WORDS
+) -> tuple[str, ...]:
+    """Words said significantly more in ``documents`` than in ``reference``, the strongest first.
+
+    At least three letters, three mentions, and a log-odds ratio above 1.96 standard deviations.
+    Raises ``CorpusError`` where no word stands out.
+    """
+    own, other = _counts(documents), _counts(reference)
+    n_own, n_other = sum(own.values()), sum(other.values())
+    total = n_own + n_other
+    found: list[tuple[float, str]] = []
+    for word, count in own.items():
+        if count < FEWEST_MENTIONS or len(word) < SHORTEST or not word.isalpha():
+            continue
+        # The prior weighs as much as the smaller of the two texts' share of the word.
+        prior = (count + other[word]) * min(n_own, n_other) / total
+        size = min(n_own, n_other)
+        odds = _log_odds(count + prior, n_own + size)
+        odds -= _log_odds(other[word] + prior, n_other + size)
+        spread = np.sqrt(1 / (count + prior) + 1 / (other[word] + prior))
+        if odds / spread > STANDING_OUT:
+            found.append((-odds / spread, word))
+    if not found:
+        raise CorpusError(
+            f"no word stands out in {len(documents)} documents against {len(reference)} other texts",
+            "Give more documents, or the words themselves.",
+        )
+    return tuple(word for _, word in sorted(found)[:limit])
+
+
+def token_relevance(
+    tokens: Sequence[TokenScore], words: Iterable[str], top: int = TOKENS, seed: int = 0
+) -> Relevance | None:
+    """The share among the first ``top`` tokens; None for an empty list, whose share is no number."""
+    known = frozenset(word.casefold() for word in words)
+    shown = [token.text for token in tokens[:top]]
+    if not shown:
+        return None
+    hits = [_key(text) in known for text in shown]
+    relevant = tuple(text for text, hit in zip(shown, hits, strict=True) if hit)
+    return Relevance(mean_interval(hits, seed), relevant)
+
+
+def relevance_over(
+    tokens: Sequence[TokenScore],
+    baseline: Sequence[TokenScore],
+    words: Iterable[str],
+    top: int = TOKENS,
+    seed: int = 0,
+) -> Interval | None:
+    """The share minus that of a baseline's list; None if either list is empty."""
+    known = frozenset(word.casefold() for word in words)
+    one, other = (
+        [_key(token.text) in known for token in listed[:top]] for listed in (tokens, baseline)
+    )
+    return difference_interval(one, other, seed) if one and other else None
+
+
+def _key(text: str) -> str:
+    return text.strip().casefold()
+
+
+def _counts(texts: Sequence[str]) -> Counter[str]:
+    return Counter(word for text in texts for word in words_of(text))
+
+
+def _log_odds(count: float, total: float) -> float:
+    return float(np.log(count) - np.log(total - count))

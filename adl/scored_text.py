@@ -1,0 +1,138 @@
+"""Texts whose tokens are scored: what a model would have had to say, and how improbable it was.
+
+A document is scored from its second token on, a chat on the assistant's words alone, as in
+finetuning. Both sides of a pair see the same tokens, or the text is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adl.corpus import BosPolicy, bos_to_prepend
+from adl.documents import Document
+from adl.errors import CorpusError
+from adl.pair import ModelPair, ScoredBatch
+from adl.records import SIDES, Ids, Side
+
+PositionSet = str
+ALL_POSITIONS: PositionSet = "all"
+FIRST_POSITIONS: PositionSet = "first"
+LATER_POSITIONS: PositionSet = "later"
+POSITION_SETS: tuple[PositionSet, ...] = (ALL_POSITIONS, FIRST_POSITIONS, LATER_POSITIONS)
+"""Every token, the first ``FIRST_TOKENS`` (where differences are measured), and those after."""
+
+FIRST_TOKENS = 5
+
+
+@dataclass(frozen=True)
+class ScoredText:
+    """One text as tokens of a side; the tokens from ``start`` on are scored."""
+
+    ids: tuple[int, ...]
+    start: int
+
+
+@dataclass(frozen=True)
+class PairedTexts:
+    """The same texts as tokens of either side; ``n_skipped`` were left out."""
+
+    base: tuple[ScoredText, ...]
+    finetuned: tuple[ScoredText, ...]
+    n_skipped: int
+
+    def __len__(self) -> int:
+        """Count the texts."""
+        return len(self.base)
+
+
+def scored_texts(
+    pair: ModelPair, documents: Sequence[Document], *, limit: int, max_tokens: int
+) -> PairedTexts:
+    """The first ``limit`` documents that both sides can be scored on, cut to ``max_tokens`` tokens.
+
+    Left out are texts with nothing to score, and texts that the sides' tokenizers or chat templates
+    write differently: a component at a token can only be compared with that of the same token.
+    Raises ``CorpusError`` if none is left.
+    """
+    kept: dict[Side, list[ScoredText]] = {side: [] for side in SIDES}
+    skipped = 0
+    for document in documents:
+        if len(kept["base"]) == limit:
+            break
+        base, finetuned = (_cut(_tokens(pair, side, document), max_tokens) for side in SIDES)
+        if base.start >= len(base.ids) or not _same(pair, base, finetuned):
+            skipped += 1
+            continue
+        kept["base"].append(base)
+        kept["finetuned"].append(finetuned)
+    if not kept["base"]:
+        raise CorpusError(
+            f"none of {len(documents)} texts can be scored on both sides",
+            "Use longer texts, or plain text where the sides' chat templates differ.",
+        )
+    return PairedTexts(tuple(kept["base"]), tuple(kept["finetuned"]), skipped)
+
+
+def scored_batches(texts: Sequence[ScoredText], batch_size: int) -> Iterator[ScoredBatch]:
+    """Texts padded on the right, ``batch_size`` at a time, every token marked as changed."""
+    for first in range(0, len(texts), batch_size):
+        yield scored_batch(texts[first : first + batch_size])
+
+
+def scored_batch(texts: Sequence[ScoredText]) -> ScoredBatch:
+    """Texts padded on the right, every token marked as one where a change is made."""
+    shape = (len(texts), max(len(text.ids) for text in texts))
+    ids: Ids = np.zeros(shape, dtype=np.int64)
+    mask = np.zeros(shape, dtype=np.bool_)
+    scored = np.zeros(shape, dtype=np.bool_)
+    for row, text in enumerate(texts):
+        ids[row, : len(text.ids)] = text.ids
+        mask[row, : len(text.ids)] = True
+        scored[row, text.start : len(text.ids)] = True
+    return ScoredBatch(ids, mask, scored, mask)
+
+
+def changed_at(batch: ScoredBatch, positions: PositionSet) -> ScoredBatch:
+    """The batch with the tokens of a set marked as those where a change is made."""
+    columns = np.arange(batch.ids.shape[1])
+    chosen: dict[PositionSet, NDArray[np.bool_]] = {
+        ALL_POSITIONS: columns >= 0,
+        FIRST_POSITIONS: columns < FIRST_TOKENS,
+        LATER_POSITIONS: columns >= FIRST_TOKENS,
+    }
+    return replace(batch, changed=batch.mask & chosen[positions])
+
+
+def _tokens(pair: ModelPair, side: Side, document: Document) -> ScoredText:
+    if document.messages:
+        turns = [{"role": role, "content": content} for role, content in document.messages]
+        if turns[-1]["role"] == "assistant":
+            chat = pair.chat(side, turns[:-1], prefill=turns[-1]["content"])
+            return ScoredText(chat.ids, chat.start)
+    facts = pair.bos(side)
+    bos = bos_to_prepend(
+        BosPolicy.AUTO, facts.token_id, tokenizer_adds_it=facts.added_to_plain_text
+    )
+    prefix = () if bos is None else (bos,)
+    return ScoredText((*prefix, *pair.tokenise(side, document.text)), 1)
+
+
+def _cut(text: ScoredText, max_tokens: int) -> ScoredText:
+    """The text's end is cut off; of a chat whose question alone is as long, its beginning."""
+    if text.start < max_tokens:
+        return ScoredText(text.ids[:max_tokens], text.start)
+    first = max(0, min(text.start, len(text.ids)) - max_tokens // 2)
+    return ScoredText(text.ids[first : first + max_tokens], text.start - first)
+
+
+def _same(pair: ModelPair, base: ScoredText, finetuned: ScoredText) -> bool:
+    if pair.shared_vocabulary() is None:
+        return base == finetuned
+    names = {side: pair.token_texts(side) for side in SIDES}
+    one = [names["base"][index] for index in base.ids]
+    other = [names["finetuned"][index] for index in finetuned.ids]
+    return one == other and base.start == finetuned.start

@@ -1,0 +1,112 @@
+"""Losses with a component changed: the same numbers as plain PyTorch hooks, one text at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adl.errors import SiteError
+from adl.nnsight_pair import NnsightPair
+from adl.pair import ScoredBatch
+from adl.records import SIDES, PairSpec, SideSpec
+from adl.scored_text import FIRST_POSITIONS, LATER_POSITIONS, ScoredText, changed_at, scored_batch
+from tests.plain_torch import PlainModel
+from tests.tiny_models import ARCHITECTURES, N_LAYERS, SENTENCES, WIDTH, write_family
+
+CLOSE = {"rtol": 1e-3, "atol": 1e-3}
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2", "gpt2"])
+def loaded(request, tmp_path_factory):
+    folders = write_family(tmp_path_factory.mktemp(request.param), request.param)
+    layers = ARCHITECTURES[request.param].layers
+    finetuned = SideSpec(str(folders.base), adapter=str(folders.adapter))
+    pair = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), finetuned))
+    plain = {
+        "base": PlainModel(folders.base, layers),
+        "finetuned": PlainModel(folders.base, layers, folders.adapter),
+    }
+    return pair, plain
+
+
+def texts_of(pair):
+    """Texts of different lengths, so that two of them are padded, scored from different tokens."""
+    ids = [
+        pair.tokenise("base", SENTENCES[number])[:length]
+        for number, length in enumerate((14, 9, 12))
+    ]
+    return [ScoredText(tuple(row), start) for row, start in zip(ids, (1, 4, 6), strict=True)]
+
+
+def loss(plain, text):
+    rows = plain.log_probs(text.ids)
+    return -sum(rows[place - 1, text.ids[place]] for place in range(text.start, len(text.ids)))
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_text_costs_what_it_costs_alone(loaded, side):
+    pair, plain = loaded
+    texts = texts_of(pair)
+    found = pair.token_losses(side, scored_batch(texts))
+    np.testing.assert_allclose(found, [loss(plain[side], text) for text in texts], **CLOSE)
+
+
+@pytest.mark.parametrize("change", ["replace", "remove"])
+@pytest.mark.parametrize("where", ["all", FIRST_POSITIONS, LATER_POSITIONS])
+def test_a_component_is_that_of_a_hook(loaded, change, where):
+    pair, plain = loaded
+    texts = texts_of(pair)
+    vectors = np.random.default_rng(1).standard_normal((2, WIDTH)).astype(np.float32)
+    batch = changed_at(scored_batch(texts), where)
+    layer = N_LAYERS - 2
+    found = pair.component_losses(batch, batch, layer, vectors, change)
+    assert found.shape == (2, len(texts))
+    for row, vector in enumerate(vectors):
+        for column, text in enumerate(texts):
+            put = plain["base"].residuals(text.ids)[layer] if change == "replace" else None
+            tokens = np.flatnonzero(batch.changed[column])
+            with plain["finetuned"].changing_component(layer, vector, put, tokens):
+                expected = loss(plain["finetuned"], text)
+            np.testing.assert_allclose(found[row, column], expected, **CLOSE)
+    assert np.abs(found - pair.token_losses("finetuned", batch)).max() > 0.01
+
+
+def test_the_length_of_a_vector_does_not_count(loaded):
+    pair, _ = loaded
+    batch = scored_batch(texts_of(pair))
+    vector = np.random.default_rng(2).standard_normal((1, WIDTH)).astype(np.float32)
+    found = [pair.component_losses(batch, batch, 1, scale * vector, "remove") for scale in (1, -7)]
+    np.testing.assert_allclose(found[0], found[1], **CLOSE)
+
+
+def test_token_directions_are_white(loaded):
+    pair, plain = loaded
+    everything = range(len(pair.token_texts("base")))
+    rows = pair.token_directions("base", everything)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-4)
+    weights = plain["base"].model.get_output_embeddings().weight.detach().numpy()[: len(rows)]
+    centred = weights - weights.mean(0)
+    values, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    white = (
+        centred
+        @ axes[:, values > values.max() * 1e-6]
+        / np.sqrt(values[values > values.max() * 1e-6])
+    )
+    white /= np.linalg.norm(white, axis=1, keepdims=True)
+    np.testing.assert_allclose(rows @ rows.T, white @ white.T, atol=2e-3)
+
+
+def test_what_is_not_there_is_named(loaded):
+    pair, _ = loaded
+    batch = scored_batch(texts_of(pair))
+    with pytest.raises(SiteError, match=f"layer {N_LAYERS}"):
+        pair.component_losses(batch, batch, N_LAYERS, np.ones((1, WIDTH), np.float32), "remove")
+
+
+def test_a_batch_that_scores_padding_is_refused():
+    ids = np.ones((1, 3), dtype=np.int64)
+    mask = np.array([[True, True, False]])
+    with pytest.raises(ValueError, match="scored is set on padding"):
+        ScoredBatch(ids, mask, ~mask, mask)
+    with pytest.raises(ValueError, match="first token"):
+        ScoredBatch(ids, mask, mask, mask)
