@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.cli import measuring, organisms, sessions
+from workbench.cli import agent, measuring, organisms, replay, report, sessions
 from workbench.cli.doctor import doctor
 from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
 from workbench.cli.running import EXIT_USAGE, database_path, fail
@@ -25,6 +25,17 @@ app.command()(measuring.diff)
 app.command()(measuring.read)
 app.command()(measuring.steer)
 app.command()(measuring.ask)
+app.add_typer(agent.app, name="agent")
+app.command()(agent.grade)
+app.add_typer(agent.grades, name="grades")
+app.command()(agent.evaluate)
+app.command()(replay.replay)
+app.command()(report.report)
+app.command()(report.compare)
+app.command()(report.coverage)
+app.command()(report.branch)
+app.add_typer(report.exports, name="export")
+app.command("import")(report.import_file)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(organisms.app, name="organisms")
 app.command()(doctor)

@@ -79,6 +79,7 @@ class HypothesisForm(ModalScreen[Arguments | None]):
         self._make = make
         self._keep = keep
         self._asks_why = asks_why
+        self._saved = False
 
     def compose(self) -> ComposeResult:
         """Wording, confidence, and the reason if it is a revision."""
@@ -108,6 +109,9 @@ class HypothesisForm(ModalScreen[Arguments | None]):
     @on(TextArea.Changed)
     @on(Input.Changed)
     def _changed(self) -> None:
+        if self._saved:
+            # A change that was under way when it was saved: no draft any more.
+            return
         self._draft = self._fields()
         self._keep(self._draft)
         self.query_one("#wrong", Static).update("")
@@ -129,6 +133,7 @@ class HypothesisForm(ModalScreen[Arguments | None]):
         except ValueError as exc:
             self.query_one("#wrong", Static).update(text.block(in_words(exc)))
         else:
+            self._saved = True
             self.dismiss(arguments)
 
     def action_leave(self) -> None:
