@@ -5,8 +5,8 @@ the documents against unrelated text. The share beside it of a list of random di
 models' own activations, says how many words would be relevant by chance.
 
 Source of the measure: Minder et al. 2025 (arXiv 2510.13900), token relevance, there judged by an LLM.
-Source of the weights: Monroe, Colaresi and Quinn 2008, "Fightin' Words": log-odds with a Dirichlet
-prior taken from both texts, in standard deviations.
+Source of the words' weights: log-odds ratios in standard deviations, half a mention added to every
+count (Haldane 1956, Anscombe 1956).
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from adl.records import TokenScore
 TOKENS = 20
 N_WORDS = 300
 FEWEST_MENTIONS = 3
+# In standard deviations. Some words pass by chance; the share of a random direction's list that they
+# make up stands beside every other.
 STANDING_OUT = 1.96
+# Function words: a form of text may have more of them, but they name no topic.
+COMMON_SHARE = 0.03
 SHORTEST = 3
 
 
@@ -45,24 +49,23 @@ def distinctive_words(
 ) -> tuple[str, ...]:
     """Words said significantly more in ``documents`` than in ``reference``, the strongest first.
 
-    At least three letters, three mentions, and a log-odds ratio above 1.96 standard deviations.
+    At least three letters, three mentions, and a log-odds ratio above 1.96 standard deviations. Words of over 3% of the
+    reference texts name no topic and are left out.
     Raises ``CorpusError`` where no word stands out.
     """
     own, other = _counts(documents), _counts(reference)
     n_own, n_other = sum(own.values()), sum(other.values())
-    total = n_own + n_other
+    spread = Counter(word for text in reference for word in set(words_of(text)))
     found: list[tuple[float, str]] = []
     for word, count in own.items():
         if count < FEWEST_MENTIONS or len(word) < SHORTEST or not word.isalpha():
             continue
-        # The prior weighs as much as the smaller of the two texts' share of the word.
-        prior = (count + other[word]) * min(n_own, n_other) / total
-        size = min(n_own, n_other)
-        odds = _log_odds(count + prior, n_own + size)
-        odds -= _log_odds(other[word] + prior, n_other + size)
-        spread = np.sqrt(1 / (count + prior) + 1 / (other[word] + prior))
-        if odds / spread > STANDING_OUT:
-            found.append((-odds / spread, word))
+        if spread[word] > COMMON_SHARE * len(reference):
+            continue
+        odds = _log_odds(count, n_own) - _log_odds(other[word], n_other)
+        error = np.sqrt(1 / (count + 0.5) + 1 / (other[word] + 0.5))
+        if odds / error > STANDING_OUT:
+            found.append((-odds / error, word))
     if not found:
         raise CorpusError(
             f"no word stands out in {len(documents)} documents against {len(reference)} other texts",
@@ -107,5 +110,5 @@ def _counts(texts: Sequence[str]) -> Counter[str]:
     return Counter(word for text in texts for word in words_of(text))
 
 
-def _log_odds(count: float, total: float) -> float:
-    return float(np.log(count) - np.log(total - count))
+def _log_odds(count: int, total: int) -> float:
+    return float(np.log(count + 0.5) - np.log(total - count + 0.5))

@@ -164,7 +164,8 @@ class PlantedPair:
     """A ``ModelPair`` whose finetuned side differs by ``planted`` [width], a unit vector.
 
     ``vocabulary``: whether the finetuned side has the base's tokens, some more, or the same in
-    another order. ``bos``: whether plain text begins with ``<bos>``. ``before_run(method, rows)`` is
+    another order. ``bos``: whether plain text begins with ``<bos>``. ``strength``: how much of the
+    finetuning there is; with 0 the sides are the same. ``before_run(method, rows)`` is
     called before each use of the model, and may raise or wait; ``runs`` lists those uses.
     """
 
@@ -173,12 +174,15 @@ class PlantedPair:
         *,
         vocabulary: Vocabulary = "shared",
         bos: bool = False,
+        strength: float = 1.0,
         before_run: Callable[[str, int], None] = lambda _method, _rows: None,
     ) -> None:
         self.planted = _WEIGHTS.planted
         self.runs: list[tuple[str, int]] = []
         self._vocabulary = vocabulary
         self._bos = bos
+        self._strength = strength
+        self._finetuned_name = "planted-finetuned" + ("" if strength == 1 else f"-{strength:g}")
         self._before_run = before_run
         finetuned = {
             "shared": TOKENS,
@@ -200,7 +204,7 @@ class PlantedPair:
         """As of a pair that was loaded; the hashes differ where the numbers do."""
         return PairProvenance(
             base=self._side_provenance("base", "planted-base"),
-            finetuned=self._side_provenance("finetuned", "planted-finetuned"),
+            finetuned=self._side_provenance("finetuned", self._finetuned_name),
             n_layers=N_LAYERS,
             width=WIDTH,
             dtype="float32",
@@ -436,8 +440,9 @@ class PlantedPair:
             if index == 0:
                 residual = residual + SINK * first * weights.sink
             if side == "finetuned" and index == PLANTED_LAYER:
-                residual = residual + STRENGTH * weights.planted + signs * weights.wobble
-                residual = residual + SINK_SHIFT * first * weights.sink
+                learned = STRENGTH * weights.planted + signs * weights.wobble
+                learned = learned + SINK_SHIFT * first * weights.sink
+                residual = residual + self._strength * learned
             if side == "finetuned" and index > PLANTED_LAYER:
                 along = (residual @ weights.planted)[..., None]
                 residual = residual + GAIN * along * (along > NOTICED) * weights.planted

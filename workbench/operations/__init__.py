@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from workbench.operations.causing import CAUSAL_EFFECT
+from workbench.operations.cohering import COHERENT_ALPHA
+from workbench.operations.comparing import STEERED_SIMILARITY, TOKEN_RELEVANCE
 from workbench.operations.generating import ASK, STEER
 from workbench.operations.hypothesising import JUDGE, LINK, MARK, RANK, REVISE, STATE, UNMARK
 from workbench.operations.measuring import MEASURE
@@ -11,6 +14,7 @@ from workbench.operations.noting import NOTE
 from workbench.operations.pairs import LOAD
 from workbench.operations.reading import READ
 from workbench.operations.running import Operation
+from workbench.operations.tracing import TRACE
 
 OPERATIONS: dict[str, Operation[Any]] = {
     operation.name: operation
@@ -28,5 +32,10 @@ OPERATIONS: dict[str, Operation[Any]] = {
         RANK,
         JUDGE,
         LINK,
+        TRACE,
+        COHERENT_ALPHA,
+        TOKEN_RELEVANCE,
+        STEERED_SIMILARITY,
+        CAUSAL_EFFECT,
     )
 }

@@ -133,7 +133,7 @@ class AskArguments(Arguments):
 
 
 @dataclass(frozen=True)
-class _Announced:
+class AnnouncedText:
     """What is recorded of a text before it is generated, but for its id."""
 
     side: Side
@@ -153,7 +153,7 @@ class _Recorder:
         purpose: Literal["steer", "ask"],
         plan: GenerationPlan,
         vector: SteeringVector | None,
-        texts: Sequence[_Announced],
+        texts: Sequence[AnnouncedText],
     ) -> None:
         self.ids = [uuid.uuid4().hex for _ in texts]
         self._context = context
@@ -220,15 +220,15 @@ def steer(context: Context, arguments: SteerArguments) -> Summary:
     """Generate steered and unsteered text to the same prompts from the same seeds."""
     pair = context.pair
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
-    prompts = _prompts(arguments)
-    vector = _steering_vector(context, layer, arguments.position, arguments.source, arguments.seed)
+    prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
+    vector = steering_vector(context, layer, arguments.position, arguments.source, arguments.seed)
     seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
     alphas = tuple(dict.fromkeys(arguments.alphas)) or _chosen_alphas(context, layer)
     wanted = samples(len(prompts), alphas, seeds)
     requests = steering_requests(pair, arguments.side, prompts, wanted, vector)
     plan = GenerationPlan(arguments.side, layer, arguments.temperature, arguments.max_new_tokens)
     announced = [
-        _Announced(
+        AnnouncedText(
             side=arguments.side,
             alpha=one.alpha,
             seed=one.seed,
@@ -238,7 +238,9 @@ def steer(context: Context, arguments: SteerArguments) -> Summary:
         )
         for one in wanted
     ]
-    texts = _generate(context, "steer", plan, vector, announced, requests, arguments.batch_size)
+    texts = generate_texts(
+        context, "steer", plan, vector, announced, requests, arguments.batch_size
+    )
     return {"texts": [text_id for text_id, _ in texts], "alphas": list(alphas)}
 
 
@@ -250,7 +252,7 @@ def ask(context: Context, arguments: AskArguments) -> Summary:
     vector = (
         None
         if layer is None
-        else _steering_vector(context, layer, arguments.position, "difference", arguments.seed)
+        else steering_vector(context, layer, arguments.position, "difference", arguments.seed)
     )
     seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
     answers: dict[Side, list[tuple[str, GeneratedText]]] = {}
@@ -258,7 +260,7 @@ def ask(context: Context, arguments: AskArguments) -> Summary:
         requests = question_requests(pair, side, question, seeds, vector, arguments.alpha)
         plan = GenerationPlan(side, layer, arguments.temperature, arguments.max_new_tokens)
         announced = [
-            _Announced(
+            AnnouncedText(
                 side=side,
                 alpha=arguments.alpha,
                 seed=seed,
@@ -268,7 +270,7 @@ def ask(context: Context, arguments: AskArguments) -> Summary:
             )
             for seed in seeds
         ]
-        answers[side] = _generate(
+        answers[side] = generate_texts(
             context, "ask", plan, vector, announced, requests, arguments.batch_size
         )
     if set(answers) == set(SIDES):
@@ -299,12 +301,12 @@ def _compare(
         context.progress("compare", done + 1, len(pairs))
 
 
-def _generate(
+def generate_texts(
     context: Context,
     purpose: Literal["steer", "ask"],
     plan: GenerationPlan,
     vector: SteeringVector | None,
-    announced: Sequence[_Announced],
+    announced: Sequence[AnnouncedText],
     requests: Sequence[GenerationRequest],
     batch_size: int,
 ) -> list[tuple[str, GeneratedText]]:
@@ -325,14 +327,17 @@ def _generate(
     return list(zip(recorder.ids, texts, strict=True))
 
 
-def _prompts(arguments: SteerArguments) -> Sequence[Prompt]:
-    if arguments.prompts:
-        prompts: Sequence[Prompt] = [Prompt.of(text) for text in arguments.prompts]
-    elif arguments.prompt_file:
-        prompts = load_prompts(Path(arguments.prompt_file))
+def chosen_prompts(
+    given: Sequence[str], prompt_file: str | None, n_prompts: int | None
+) -> Sequence[Prompt]:
+    """The first ``n_prompts`` of those given, of a file, or of the everyday prompts."""
+    if given:
+        prompts: Sequence[Prompt] = [Prompt.of(text) for text in given]
+    elif prompt_file:
+        prompts = load_prompts(Path(prompt_file))
     else:
         prompts = everyday_prompts()
-    return prompts[: arguments.n_prompts]
+    return prompts[:n_prompts]
 
 
 def _chosen_alphas(context: Context, layer: int) -> tuple[float, ...]:
@@ -349,9 +354,10 @@ def _chosen_alphas(context: Context, layer: int) -> tuple[float, ...]:
     return (0.0, *sorted(chosen or {DEFAULT_ALPHA}))
 
 
-def _steering_vector(
+def steering_vector(
     context: Context, layer: int, position: str, source: str, seed: int
 ) -> SteeringVector:
+    """The measured difference, or its null of the same norm. Raises ``SiteError`` without one."""
     difference = measured_at(context, layer, position)
     site = Site(layer, position)
     if source == "difference":

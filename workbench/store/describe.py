@@ -51,6 +51,14 @@ from workbench.store.events import (
     TextStarted,
     ViewSaved,
 )
+from workbench.store.measure_events import (
+    CausalEffectMeasured,
+    CoherentAlphaFound,
+    RelevanceMeasured,
+    SimilarityMeasured,
+    TraceMeasured,
+    measure_line,
+)
 
 _WIDEST = 100
 
@@ -114,6 +122,14 @@ def describe(body: EventBody) -> str:
         case EvidenceLinked():
             link = {"for": "speaks for", "against": "speaks against", "none": "unlinked from"}
             return f"{body.evidence_id} {link[body.bearing]} {body.hypothesis_id}"
+        case (
+            TraceMeasured()
+            | CoherentAlphaFound()
+            | RelevanceMeasured()
+            | SimilarityMeasured()
+            | CausalEffectMeasured()
+        ):
+            return one_line(measure_line(body))
         case ViewSaved():
             return "view saved"
         case PairLoaded():

@@ -41,6 +41,13 @@ from workbench.store.agent_events import (
     ReportSubmitted,
 )
 from workbench.store.errors import StoreError
+from workbench.store.measure_events import (
+    CausalEffectMeasured,
+    CoherentAlphaFound,
+    RelevanceMeasured,
+    SimilarityMeasured,
+    TraceMeasured,
+)
 from workbench.store.record import Actor as Actor
 from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
@@ -416,7 +423,12 @@ EventBody = Annotated[
     | AuditUnblinded
     | GradeGiven
     | EvaluationStarted
-    | EvaluationCell,
+    | EvaluationCell
+    | TraceMeasured
+    | CoherentAlphaFound
+    | RelevanceMeasured
+    | SimilarityMeasured
+    | CausalEffectMeasured,
     Field(discriminator="kind"),
 ]
 BODY: TypeAdapter[EventBody] = TypeAdapter(EventBody)

@@ -122,12 +122,17 @@ def _agents(db: Database) -> None:
         db.create_view(name, query)
 
 
+def _measures(_db: Database) -> None:
+    """The kinds of event that come with this version are stored like the others."""
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("0001_events_and_arrays", _tables),
     Migration("0002_full_text_search", _search),
     Migration("0003_views", _views),
     Migration("0004_hypotheses_and_evidence", _hypotheses),
     Migration("0005_agents_and_grades", _agents),
+    Migration("0006_measures", _measures),
 )
 
 

@@ -39,6 +39,7 @@ from workbench.store.events import (
     TextStarted,
     well_formed,
 )
+from workbench.store.measure_events import RelevanceMeasured, TraceMeasured
 
 # Written around a match by SQLite; `indexable` keeps both out of the indexed text.
 MARK_START, MARK_END = "\x02", "\x03"
@@ -108,6 +109,11 @@ def _texts(body: EventBody) -> Iterator[str]:
             yield from (body.summary, body.description)
         case ApprovalGiven() | AuditUnblinded() | GradeGiven():
             yield body.reason
+        case TraceMeasured():
+            yield from (body.summary, body.breadth_why)
+            yield " ".join(body.narrowness.words if body.narrowness else ())
+        case RelevanceMeasured():
+            yield from (" ".join(one.relevant) for one in body.shares)
         case _:
             pass
 

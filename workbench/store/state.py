@@ -52,6 +52,14 @@ from workbench.store.events import (
     ViewSaved,
     canonical_json,
 )
+from workbench.store.measure_events import (
+    CausalEffectMeasured,
+    CoherentAlphaFound,
+    MeasureBody,
+    RelevanceMeasured,
+    SimilarityMeasured,
+    TraceMeasured,
+)
 from workbench.store.recorded import Prefix as Prefix
 from workbench.store.recorded import Recorded as Recorded
 
@@ -157,7 +165,8 @@ class SessionState:
     ``differences`` are by key, the one measured last at the end. ``outcome`` is None until the
     session is closed, and again once it is continued. ``view`` is how the screen was left.
     ``agents`` are by the id of their run, ``grades`` every grade ever given, edits after what they
-    edit, and ``cells`` how far each audit of an evaluation has come.
+    edit, and ``cells`` how far each audit of an evaluation has come. ``measures`` are what was
+    measured of the trace, in the order in which it was.
     """
 
     seq: int = 0
@@ -185,6 +194,7 @@ class SessionState:
     grades: Sequence[Recorded[GradeGiven]] = field(default_factory=_nothing)
     evaluation: Recorded[EvaluationStarted] | None = None
     cells: Mapping[str, Recorded[EvaluationCell]] = field(default_factory=_empty)
+    measures: Sequence[Recorded[MeasureBody]] = field(default_factory=_nothing)
     view: dict[str, Any] = field(default_factory=dict)
     timeline: Sequence[TimelineEntry] = field(default_factory=_nothing)
 
@@ -259,6 +269,7 @@ class Fold:
         self._texts: _Shelf[str, TextState] = _Shelf({})
         self._comparisons: list[Recorded[AnswersCompared]] = []
         self._notes: list[Recorded[NoteWritten]] = []
+        self._measures: list[Recorded[MeasureBody]] = []
         self._hypotheses: _Shelf[str, HypothesisState] = _Shelf({})
         self._evidence: _Shelf[str, Recorded[EvidenceMarked]] = _Shelf({})
         self._agents = AgentFold()
@@ -286,6 +297,7 @@ class Fold:
         twin._texts = _Shelf(dict(self._texts.items))
         twin._comparisons = list(self._comparisons)
         twin._notes = list(self._notes)
+        twin._measures = list(self._measures)
         twin._hypotheses = _Shelf(dict(self._hypotheses.items))
         twin._evidence = _Shelf(dict(self._evidence.items))
         twin._agents = self._agents.copy()
@@ -318,6 +330,7 @@ class Fold:
             texts=self._texts.snapshot(),
             comparisons=Prefix(self._comparisons, len(self._comparisons)),
             notes=Prefix(self._notes, len(self._notes)),
+            measures=Prefix(self._measures, len(self._measures)),
             hypotheses=self._hypotheses.snapshot(),
             evidence=self._evidence.snapshot(),
             **self._agent_changes,
@@ -360,6 +373,14 @@ class Fold:
                 self._comparisons.append(_recorded(event, body))
             case NoteWritten():
                 self._notes.append(_recorded(event, body))
+            case (
+                TraceMeasured()
+                | CoherentAlphaFound()
+                | RelevanceMeasured()
+                | SimilarityMeasured()
+                | CausalEffectMeasured()
+            ):
+                self._measures.append(_recorded(event, body))
             case EvidenceMarked():
                 self._evidence.put(body.evidence_id, _recorded(event, body))
             case EvidenceUnmarked():

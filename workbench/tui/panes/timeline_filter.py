@@ -13,7 +13,18 @@ GROUPS: dict[str, frozenset[str]] = {
     "operations": frozenset(
         {"operation_started", "operation_finished", "operation_failed", "operation_stopped"}
     ),
-    "findings": frozenset({"difference_measured", "reading_taken", "answers_compared"}),
+    "findings": frozenset(
+        {
+            "difference_measured",
+            "reading_taken",
+            "answers_compared",
+            "trace_measured",
+            "coherent_alpha_found",
+            "relevance_measured",
+            "similarity_measured",
+            "causal_effect_measured",
+        }
+    ),
     "texts": frozenset({"text_started", "text_grew", "text_finished"}),
     "hypotheses": frozenset(
         {

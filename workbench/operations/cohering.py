@@ -1,0 +1,151 @@
+"""The strongest steering that leaves texts coherent, every text of the search recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from pydantic import Field, FiniteFloat
+
+from adl.coherence import CoherenceJudge
+from adl.coherent_alpha import (
+    FIRST_ALPHAS,
+    AlphaSearch,
+    CoherentAlpha,
+    search_coherent_alpha,
+)
+from adl.pair import resolve_layer
+from adl.records import POOLED, GeneratedText, GenerationPlan, Side
+from adl.steering import Sample, steering_requests
+from workbench.operations.generating import (
+    AnnouncedText,
+    Words,
+    chosen_prompts,
+    generate_texts,
+    steering_vector,
+)
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.measure_events import CoherenceRate, CoherenceVerdict, CoherentAlphaFound
+
+
+class CoherentAlphaArguments(Arguments):
+    """What to steer, on which prompts, and which strengths to try first."""
+
+    prompts: tuple[Words, ...] = Field(
+        (), description="User prompts; none means the everyday ones."
+    )
+    prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
+    n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
+    alphas: tuple[FiniteFloat, ...] = Field(
+        FIRST_ALPHAS, min_length=1, description="Strengths of the first round, in residual norms."
+    )
+    rounds: int = Field(2, ge=0, description="Further rounds, each dividing the step that decides.")
+    n_samples: int = Field(2, ge=1, description="Samples per prompt and alpha.")
+    layer: str = Field("0.5", description="Layer of the difference.")
+    position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
+    side: Side = Field("finetuned", description="Which model generates.")
+    seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
+    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
+    max_new_tokens: int = Field(40, ge=1, description="Longest text, in tokens.")
+    batch_size: int = Field(40, ge=1, description="Texts per batch.")
+
+
+def coherent_alpha(
+    context: Context,
+    arguments: CoherentAlphaArguments,
+    judge: CoherenceJudge | None = None,
+    judge_name: str = "",
+) -> Summary:
+    """Search for the highest alpha at which steered texts stay coherent."""
+    pair = context.pair
+    layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
+    prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
+    vector = steering_vector(context, layer, arguments.position, "difference", arguments.seed)
+    plan = GenerationPlan(arguments.side, layer, arguments.temperature, arguments.max_new_tokens)
+    text_ids: list[str] = []
+
+    def generate(wanted: Sequence[Sample]) -> Sequence[GeneratedText]:
+        announced = [
+            AnnouncedText(
+                side=arguments.side,
+                alpha=one.alpha,
+                seed=one.seed,
+                prompt=prompts[one.prompt_index],
+                raw=None,
+                prompt_index=one.prompt_index,
+            )
+            for one in wanted
+        ]
+        requests = steering_requests(pair, arguments.side, prompts, wanted, vector)
+        found = generate_texts(
+            context, "steer", plan, vector, announced, requests, arguments.batch_size
+        )
+        text_ids.extend(text_id for text_id, _ in found)
+        return [text for _, text in found]
+
+    search = AlphaSearch(
+        alphas=arguments.alphas,
+        rounds=arguments.rounds,
+        seeds=tuple(range(arguments.seed, arguments.seed + arguments.n_samples)),
+    )
+    found = search_coherent_alpha(
+        pair,
+        arguments.side,
+        prompts,
+        vector,
+        generate,
+        search,
+        llm=judge,
+        should_stop=context.should_stop,
+    )
+    context.record(
+        CoherentAlphaFound(
+            side=arguments.side,
+            layer=layer,
+            position=arguments.position,
+            source=vector.source,
+            alpha=found.alpha,
+            reached_end=found.reached_end,
+            prompt_mean=found.prompt_mean,
+            by_prompt=found.by_prompt,
+            llm_alpha=found.llm_alpha,
+            rates=tuple(CoherenceRate(**asdict(one)) for one in found.rates),
+            limits=asdict(found.limits),
+            agreement=asdict(found.agreement),
+            texts=_verdicts(found, text_ids),
+            judge=judge_name,
+            settings={"residual_norm": float((vector.unit**2).sum() ** 0.5)},
+        )
+    )
+    return {
+        "alpha": found.alpha,
+        "prompt_mean": found.prompt_mean,
+        "llm_alpha": found.llm_alpha,
+        "texts": text_ids,
+    }
+
+
+COHERENT_ALPHA = Operation(
+    "coherent_alpha",
+    "Find the strongest coherent alpha",
+    CoherentAlphaArguments,
+    coherent_alpha,
+    asks_models=True,
+)
+
+
+def _verdicts(found: CoherentAlpha, text_ids: Sequence[str]) -> tuple[CoherenceVerdict, ...]:
+    return tuple(
+        CoherenceVerdict(
+            text_id=text_id,
+            alpha=one.sample.alpha,
+            prompt_index=one.sample.prompt_index,
+            coherent=one.plain.coherent,
+            faults=one.plain.faults,
+            surprise=one.features.surprise,
+            repetition=one.features.repetition,
+            words=one.features.words,
+            llm=one.llm,
+        )
+        for text_id, one in zip(text_ids, found.samples, strict=True)
+    )
