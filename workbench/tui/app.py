@@ -239,7 +239,7 @@ class WorkbenchApp(App[int]):
         question = Content.assemble(
             ("This session's pair was loaded with code of its checkpoint trusted.", "bold"),
             "\n\nPython code that comes with ",
-            text.line(pair.base or "the base", "bold"),
+            text.line(desk.shown_name(pair.base) or "the base", "bold"),
             " or its finetuned side would run here, with all your rights.",
         )
         trusted = await self.push_screen_wait(
@@ -295,7 +295,7 @@ class WorkbenchApp(App[int]):
             # It is a recent pair now. One that could not be loaded stays in the form, to correct.
             self._draft = empty_fields()
         # At once: a key pressed meanwhile must not ask a closing session for work.
-        self._show(OpeningScreen(f"Closing {desk.state.name}"))
+        self._show(OpeningScreen(f"Closing {desk.shown.name}"))
         self._leave(desk, view)
 
     @work(thread=True, exit_on_error=False)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
 from adl.pair import ModelPair
@@ -29,6 +29,11 @@ from workbench.store.events import (
 from workbench.store.lease import Lease
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
+
+if TYPE_CHECKING:
+    from workbench.tui.agent_wish import AuditWish
+    from workbench.tui.agent_work import AgentWork
+    from workbench.tui.blindfold import Blindfold
 
 A = TypeVar("A", bound=Arguments)
 
@@ -68,6 +73,8 @@ class Desk:
         self.session = Session(log, session_id, ArrayCache(locations.arrays))
         self.continued = continued
         self._jobs: Jobs | None = None
+        self._agent: AgentWork | None = None
+        self._blindfold: Blindfold | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._closing = threading.Lock()
         self._closed = False
@@ -102,19 +109,47 @@ class Desk:
         """The session as it stands."""
         return self.session.state
 
+    @property
+    def blindfold(self) -> Blindfold:
+        """What hides the names of a blind session from whoever looks. For the screen's thread."""
+        if self._blindfold is None:
+            # Imported now: the first screen stands sooner without it.
+            from workbench.tui.blindfold import Blindfold
+
+            self._blindfold = Blindfold()
+        return self._blindfold
+
+    @property
+    def shown(self) -> SessionState:
+        """The session as it may be seen. For the screen's thread."""
+        return self.blindfold.state(self.state)
+
+    def shown_name(self, name: str | None) -> str:
+        """A name of the pair as it may be seen. For the screen's thread."""
+        self.blindfold.state(self.state)
+        return self.blindfold.hide(name or "")
+
     def event(self, seq: int) -> Event:
-        """An event of the session as it was recorded. Raises `StoreError` if there is none."""
-        return self.log.event(self.session.id, seq)
+        """An event as it may be seen. Raises `StoreError` if there is none."""
+        return self.blindfold.event(self.log.event(self.session.id, seq))
 
     @property
     def pair(self) -> ModelPair | None:
         """The loaded pair, if there is one."""
         return self.session.pair
 
-    def listen(self, recorded: Callable[[], object], job_changed: JobListener) -> None:
-        """Call back, on other threads, for every committed event and every change of a job."""
+    def listen(
+        self,
+        recorded: Callable[[], object],
+        job_changed: JobListener,
+        agent_changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Call back, on other threads, for every event and every change of a job or the agent."""
+        from workbench.tui.agent_work import AgentWork
+
         self._unsubscribe = self.log.subscribe(lambda _event: (recorded(), None)[1])
         self._jobs = Jobs(self.session, job_changed)
+        self._agent = AgentWork(self.session, self._jobs, agent_changed)
 
     def submit(
         self,
@@ -135,6 +170,25 @@ class Desk:
         """Ask a job to stop."""
         self._working().stop(job_id)
 
+    @property
+    def agent(self) -> AgentWork:
+        """The agent beside the person, at work or not."""
+        if self._agent is None:
+            raise RuntimeError("nobody listens to this session yet")
+        return self._agent
+
+    def start_agent(self, wish: AuditWish) -> None:
+        """Let an agent audit, on a thread of its own. Raises `AdlError`."""
+        from workbench.settings import load_settings
+
+        self.agent.start(load_settings(), wish)
+
+    def resume_agent(self, run_id: str) -> None:
+        """Go on with an interrupted audit. Raises `AdlError`."""
+        from workbench.settings import load_settings
+
+        self.agent.resume(load_settings(), run_id)
+
     def rename(self, name: str) -> None:
         """Give the session another name."""
         self.session.record(SessionRenamed(name=name), actor=HUMAN)
@@ -145,7 +199,7 @@ class Desk:
         outcome: Literal["completed", "stopped", "failed"] = "completed",
         reason: str = "",
     ) -> None:
-        """Stop the jobs, record how the screen was left and that the session is closed.
+        """Stop agent and jobs, record how the screen was left and that the session is closed.
 
         Safe to call twice; the second call waits for the first. Does not close the log.
         """
@@ -153,7 +207,12 @@ class Desk:
             if self._closed:
                 return
             self._closed = True
+            if self._agent is not None:
+                # Before the jobs: a call of its that is cut off now is done again by who resumes.
+                self._agent.stop()
             stopped = self._jobs is None or self._jobs.close(PATIENCE)
+            if self._agent is not None:
+                stopped = self._agent.join(PATIENCE) and stopped
             self._unsubscribe()
             self._record(ViewSaved(view=view))
             self._record(SessionClosed(outcome=outcome, reason=reason))

@@ -21,6 +21,10 @@ class JobChanged(Message):
     job: Job
 
 
+class AgentChanged(Message):
+    """The agent's thread is at something else."""
+
+
 @dataclass
 class OpenPair(Message):
     """Begin a session on a pair."""

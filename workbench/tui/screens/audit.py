@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Footer
 
@@ -21,13 +21,15 @@ from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
 from workbench.store.errors import StoreError
 from workbench.tui.desk import Desk
-from workbench.tui.messages import EventsRecorded, JobChanged
+from workbench.tui.messages import AgentChanged, EventsRecorded, JobChanged
+from workbench.tui.panes.agent import AgentPane
 from workbench.tui.panes.chat import ChatPane
 from workbench.tui.panes.hypotheses import HypothesesPane
 from workbench.tui.panes.pair import PairPane
 from workbench.tui.panes.readings import ReadingsPane
 from workbench.tui.panes.steering import SteeringPane
 from workbench.tui.panes.timeline import TimelinePane
+from workbench.tui.screens.agent_screen import AgentScreen
 from workbench.tui.screens.ask_line import AskLine
 from workbench.tui.screens.jump import JumpOverlay
 from workbench.tui.screens.pane_help import PaneHelp
@@ -48,11 +50,12 @@ PANES: tuple[type[Pane], ...] = (
     ChatPane,
     HypothesesPane,
     TimelinePane,
+    AgentPane,
 )
 
 
-class AuditScreen(Screen[None]):
-    """One session: its pair, readings, steered texts, chat, hypotheses and timeline."""
+class AuditScreen(AgentScreen):
+    """One session: its pair, readings, steered texts, chat, hypotheses, timeline and agent."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
@@ -78,6 +81,7 @@ class AuditScreen(Screen[None]):
         self._redraw: Timer | None = None
         self._jobs: dict[str, Job] = {}
         self._stoppable = False
+        self._asking = False
         self._current = 0
         self._panes = [
             pane(read_array=desk.log.array, id=pane.__name__.removesuffix("Pane").lower())
@@ -90,7 +94,7 @@ class AuditScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Panes in three groups, so that any of them can fill the screen."""
-        pair, readings, steering, chat, hypotheses, timeline = self._panes
+        pair, readings, steering, chat, hypotheses, timeline, agent = self._panes
         yield TopBar([pane.SHORT for pane in PANES])
         with Horizontal(id="panes"):
             with Vertical(id="side"):
@@ -102,6 +106,7 @@ class AuditScreen(Screen[None]):
                     yield readings
                     yield steering
                 yield chat
+                yield agent
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -110,8 +115,9 @@ class AuditScreen(Screen[None]):
         self.desk.listen(
             lambda: self.post_message(EventsRecorded()),
             lambda job: self.post_message(JobChanged(job)),
+            lambda: self.post_message(AgentChanged()),
         )
-        state = self.desk.state
+        state = self.desk.shown
         for pane in self._panes:
             pane.update_state(state)
         view = state.view
@@ -138,9 +144,25 @@ class AuditScreen(Screen[None]):
 
     def _update(self) -> None:
         self._redraw = None
-        state = self.desk.state
+        state = self.desk.shown
         for pane in self._panes:
             pane.update_state(state)
+        self._show_asking()
+
+    def on_agent_changed(self) -> None:
+        """Show what the agent's thread is at, with the state as it is by then."""
+        self._update()
+        self.query_one(AgentPane).show_work(self.desk.agent.status)
+        self._show_asking()
+
+    def _show_asking(self) -> None:
+        """Say it in the top bar, and once aloud, when an agent waits for the person."""
+        asks = self.query_one(AgentPane).asks
+        if asks != self._asking:
+            self._asking = asks
+            self.query_one(TopBar).show_alert(" 7 the agent asks " if asks else "")
+            if asks:
+                self.app.bell()
 
     def on_job_changed(self, message: JobChanged) -> None:
         """Show how a job goes, and say it where it went wrong."""
@@ -154,7 +176,8 @@ class AuditScreen(Screen[None]):
         self._show_jobs()
 
     def _show_jobs(self) -> None:
-        jobs = list(self._jobs.values())
+        hide = self.desk.blindfold.hide
+        jobs = [replace(job, stage=hide(job.stage)) for job in self._jobs.values()]
         self.query_one(TopBar).show_jobs(jobs)
         for pane in self._panes:
             pane.show_jobs(jobs)
@@ -163,13 +186,8 @@ class AuditScreen(Screen[None]):
             self.refresh_bindings()
 
     def _say_failure(self, job: Job) -> None:
-        self.notify(
-            str(job.error) or type(job.error).__name__,
-            title=f"{job.operation.title} failed",
-            severity="error",
-            timeout=15,
-            markup=False,
-        )
+        problem = job.error if isinstance(job.error, Exception) else Exception(str(job.error))
+        self.say_problem(problem, f"{job.operation.title} failed")
 
     # --- what the panes ask for -------------------------------------------------------------
 
@@ -182,7 +200,8 @@ class AuditScreen(Screen[None]):
         self, operation: Operation[Any], arguments: Arguments, *, background: bool = False
     ) -> None:
         try:
-            self.desk.submit(operation, arguments, background=background)
+            revealed = self.desk.blindfold.reveal(operation, arguments)
+            self.desk.submit(operation, revealed, background=background)
         except RuntimeError as exc:
             # A key that was pressed while the session is being left.
             self.notify(f"{operation.title}: {exc}", severity="warning", markup=False)
@@ -190,8 +209,9 @@ class AuditScreen(Screen[None]):
     @on(Pane.Jump)
     def _show_event(self, message: Pane.Jump) -> None:
         message.stop()
-        # The timeline, last, has every event: it is where one goes that has no pane of its own.
-        for index, pane in enumerate(self._panes):
+        # The timeline has every event: it is where one goes that has no pane of its own.
+        panes = sorted(enumerate(self._panes), key=lambda one: isinstance(one[1], TimelinePane))
+        for index, pane in panes:
             if pane.reveal(message.seq):
                 self._go_to(index)
                 return
@@ -226,6 +246,9 @@ class AuditScreen(Screen[None]):
         current = self._panes[index]
         for pane in self._panes:
             pane.set_class(pane is current, "-current")
+        if isinstance(current, ChatPane | AgentPane):
+            # They share one place: the one that was looked at last is seen there.
+            self.set_class(isinstance(current, AgentPane), "-agent")
         holders = current.ancestors
         for group in self.query("#panes, #side, #main, #top"):
             group.set_class(group in holders, "-holds-current")
@@ -279,7 +302,7 @@ class AuditScreen(Screen[None]):
     @work
     async def action_rename(self) -> None:
         """Give the session another name."""
-        name = await self.app.push_screen_wait(AskLine("Name of the session", self.desk.state.name))
+        name = await self.app.push_screen_wait(AskLine("Name of the session", self.desk.shown.name))
         if name:
             try:
                 self.desk.rename(name)

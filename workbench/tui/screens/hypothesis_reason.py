@@ -22,17 +22,23 @@ class AskReason(ModalScreen[str | None]):
         background: $boost; }
     """
 
-    def __init__(self, title: str, about: Content) -> None:
+    def __init__(
+        self,
+        title: str,
+        about: Content,
+        label: str = "Why; may be left empty. Enter does it, Escape does not.",
+    ) -> None:
         super().__init__(classes="dialog")
         self._title = title
         self._about = about
+        self._label = label
 
     def compose(self) -> ComposeResult:
         """What it is about, and a field."""
         with Vertical() as box:
             box.border_title = self._title
             yield Static(self._about)
-            yield Label("Why; may be left empty. Enter does it, Escape does not.")
+            yield Label(self._label)
             yield Input()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -47,21 +47,29 @@ class Tab(Static):
 class TopBar(Horizontal):
     """Panes and jobs in one line."""
 
-    DEFAULT_CSS = "TopBar Tab { width: auto; }"
+    DEFAULT_CSS = """
+    TopBar Tab { width: auto; }
+    TopBar #alert { width: auto; background: $warning; color: $background; text-style: bold; }
+    """
 
     def __init__(self, titles: Sequence[str]) -> None:
         super().__init__()
         self._tabs = [Tab(index, title) for index, title in enumerate(titles)]
 
     def compose(self) -> ComposeResult:
-        """Tabs, then the job."""
+        """Tabs, what waits for the person, then the job."""
         yield from self._tabs
+        yield Static(id="alert")
         yield Static(id="running")
 
     def show_current(self, index: int) -> None:
         """Mark the pane in focus."""
         for place, tab in enumerate(self._tabs):
             tab.draw(current=place == index)
+
+    def show_alert(self, said: str) -> None:
+        """Say that something waits for the person, or nothing."""
+        self.query_one("#alert", Static).update(Content(said))
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
         """Say what is running and how far it is."""

@@ -1,0 +1,204 @@
+"""A blind session as it may be seen: every name of its pair replaced before any pane draws it.
+
+The panes of a session draw nothing but its state, its events and its jobs. So names are hidden there,
+once, and not in each pane:
+
+    state   SessionState --> SessionState    what did not change stays the same object
+    event   Event        --> Event
+    reveal  arguments    --> arguments       what a person writes for the record gets its names back
+
+The log keeps the real names. A session that is not blind is passed through as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from workbench.agent.blinding import OPEN, Blinding, blinding_from
+from workbench.operations.pairs import LOAD
+from workbench.operations.running import Arguments, Operation
+from workbench.store.agent_events import AuditSealed
+from workbench.store.events import Event, OperationStarted
+from workbench.store.recorded import Prefix, Recorded
+from workbench.store.state import OperationState, SessionState, TimelineEntry
+
+Item = TypeVar("Item")
+Change = Callable[[str], str]
+
+_WORDS = re.compile(r"\w+")
+_STEMS = re.compile(r"[^\W_a-z]*[a-z]+|[^\W_]+")
+_MAPPINGS = ("operations", "differences", "readings", "texts", "hypotheses", "evidence", "agents")
+_LISTS = ("notes", "unblinded", "grades")
+# In the lines of these kinds a name stands by itself, and may be an ordinary word.
+_NAMING = frozenset({"session_started", "session_renamed"})
+
+
+class Blindfold:
+    """Hides the names of one session. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._forget(OPEN)
+
+    def _forget(self, blinding: Blinding) -> None:
+        self._blinding = blinding
+        self._names = {name.lower(): alias for name, alias in blinding.aliases.items()}
+        self._stems = [_stem(name) for name in blinding.aliases]
+        self._seen = self._shown = SessionState()
+        self._items: dict[str, dict[Any, tuple[Any, Any]]] = {name: {} for name in _MAPPINGS}
+        # A recorded finding never changes, so it is looked through once; it is kept, so that no
+        # other object gets its number.
+        self._recorded: dict[int, tuple[Any, Any]] = {}
+        self._timeline: list[TimelineEntry] = []
+
+    def __bool__(self) -> bool:
+        """Whether anything is hidden."""
+        return bool(self._blinding)
+
+    # --- what is shown ----------------------------------------------------------------------
+
+    def state(self, state: SessionState) -> SessionState:
+        """The state with every name of a blind audit hidden."""
+        aliases = state.seal.body.aliases if state.seal else {}
+        if aliases != self._blinding.aliases:
+            self._forget(blinding_from(aliases))
+        if not self._blinding:
+            return state
+        if state is not self._seen:
+            self._shown = replace(state, **self._changes(state))
+            self._seen = state
+        return self._shown
+
+    def event(self, event: Event) -> Event:
+        """The event with every name of a blind audit hidden."""
+        if not self._blinding:
+            return event
+        body = event.body
+        asked = isinstance(body, OperationStarted) and body.operation == LOAD.name
+        names = asked or isinstance(body, AuditSealed) or body.kind in {"pair_loaded", *_NAMING}
+        change = self._hide_words if names else self.hide
+        return event.model_copy(update={"body": self._hidden(body, change)})
+
+    def hide(self, text: str) -> str:
+        """The text with every name of a blind audit hidden."""
+        low = text.lower()
+        # Almost every text has no name in it, and to see that so is much cheaper.
+        return self._blinding.hide(text) if any(stem in low for stem in self._stems) else text
+
+    def reveal(self, operation: Operation[Any], arguments: Arguments) -> Arguments:
+        """Arguments with the real names, where no model gets to read them."""
+        if not self._blinding or operation.asks_models:
+            return arguments
+        plain = arguments.model_dump()
+        revealed = self._blinding.reveal_all(plain)
+        return arguments if revealed == plain else type(arguments).model_validate(revealed)
+
+    # --- how --------------------------------------------------------------------------------
+
+    def _changes(self, state: SessionState) -> dict[str, Any]:
+        seen, shown = self._seen, self._shown
+        changes: dict[str, Any] = {
+            "name": self._hide_words(state.name),
+            "timeline": self._hidden_timeline(state),
+        }
+        for name in ("pair", "environment", "view", "seal"):
+            part = getattr(state, name)
+            known = part is getattr(seen, name)
+            changes[name] = getattr(shown, name) if known else self._hidden(part, self._hide_words)
+        for name in _MAPPINGS:
+            items = getattr(state, name)
+            known = items is getattr(seen, name)
+            changes[name] = getattr(shown, name) if known else self._hidden_items(name, items)
+        for name in _LISTS:
+            listed, before = getattr(state, name), getattr(seen, name)
+            same = len(listed) == len(before) and state.session_id == seen.session_id
+            changes[name] = getattr(shown, name) if same else self._hidden(listed, self.hide)
+        return changes
+
+    def _hidden_items(self, name: str, items: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        known = self._items[name]
+        for key, item in items.items():
+            if key not in known or known[key][0] is not item:
+                asked = isinstance(item, OperationState) and item.name == LOAD.name
+                change = self._hide_words if asked else self.hide
+                known[key] = (item, self._hidden(item, change))
+        return MappingProxyType({key: known[key][1] for key in items})
+
+    def _hidden_timeline(self, state: SessionState) -> Prefix[TimelineEntry]:
+        if state.session_id != self._seen.session_id or len(state.timeline) < len(self._timeline):
+            self._timeline = []
+        for place in range(len(self._timeline), len(state.timeline)):
+            entry = state.timeline[place]
+            change = self._hide_words if entry.kind in _NAMING else self.hide
+            self._timeline.append(entry._replace(description=change(entry.description)))
+        return Prefix(self._timeline, len(state.timeline))
+
+    def _hide_words(self, text: str) -> str:
+        """Hide also a name that is an ordinary word: for where names stand by themselves."""
+        hidden = self.hide(text)
+        return _WORDS.sub(lambda word: self._names.get(word[0].lower(), word[0]), hidden)
+
+    def _hidden(self, value: Any, change: Change) -> Any:
+        """The value with every text in it changed; the same object if none did."""
+        if isinstance(value, str):
+            return change(value)
+        if isinstance(value, Recorded):
+            known = self._recorded.get(id(value))
+            if known is None:
+                body = self._hidden(value.body, change)
+                hidden = value if body is value.body else replace(value, body=body)
+                known = self._recorded[id(value)] = (value, hidden)
+            return known[1]
+        if isinstance(value, BaseModel):
+            changes = self._changed(
+                ((name, getattr(value, name)) for name in _fields(value)), change
+            )
+            return value.model_copy(update=changes) if changes else value
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            names = [one.name for one in dataclasses.fields(value)]
+            changes = self._changed(((name, getattr(value, name)) for name in names), change)
+            return replace(value, **changes) if changes else value
+        if isinstance(value, Mapping):
+            pairs = {
+                self._hidden(key, change): self._hidden(item, change) for key, item in value.items()
+            }
+            same = len(pairs) == len(value) and all(
+                key in value and value[key] is item for key, item in pairs.items()
+            )
+            return value if same else pairs
+        if isinstance(value, tuple | list | Prefix):
+            return self._hidden_sequence(value, change)
+        return value
+
+    def _changed(self, parts: Iterable[tuple[str, Any]], change: Change) -> dict[str, Any]:
+        hidden = ((name, part, self._hidden(part, change)) for name, part in parts)
+        return {name: new for name, part, new in hidden if new is not part and new != part}
+
+    def _hidden_sequence(self, value: Sequence[Any], change: Change) -> Sequence[Any]:
+        if not value or isinstance(value[0], int | float) or hasattr(value, "_fields"):
+            return value
+        hidden = [self._hidden(item, change) for item in value]
+        if all(map(_is, hidden, value)):
+            return value
+        if isinstance(value, Prefix):
+            return Prefix(hidden, len(hidden))
+        return tuple(hidden) if isinstance(value, tuple) else hidden
+
+
+def _fields(value: BaseModel) -> Iterable[str]:
+    return type(value).model_fields
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+def _stem(name: str) -> str:
+    """What stands in every spelling of the name: its longest part, in lower case."""
+    return max(_STEMS.findall(name), key=len, default="").lower()

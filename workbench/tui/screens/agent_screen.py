@@ -1,0 +1,205 @@
+"""What the audit screen does for its agent pane: forms, the person's hand on the agent, and grades."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.screen import Screen
+
+from adl.errors import AdlError
+from workbench.store.agents import history
+from workbench.store.errors import StoreError
+from workbench.store.events import Actor
+from workbench.tui import text
+from workbench.tui.agent_wish import look_up_endpoint
+from workbench.tui.desk import Desk
+from workbench.tui.panes.agent import AgentPane
+from workbench.tui.screens.agent_form import AgentForm
+from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.screens.confirm import Confirm
+from workbench.tui.screens.grade_form import GivenGrade, GradeForm, GradeSheet
+
+if TYPE_CHECKING:
+    from workbench.operations.running import Session
+
+GRADING = "grading a report"
+
+
+class AgentScreen(Screen[None]):
+    """A screen over a desk with an agent pane."""
+
+    desk: Desk
+
+    def say_problem(self, problem: Exception, title: str) -> None:
+        """Say what went wrong, with no name of a blind session in it."""
+        self.notify(
+            self.desk.blindfold.hide(str(problem) or type(problem).__name__),
+            title=title,
+            severity="error",
+            timeout=15,
+            markup=False,
+        )
+
+    @on(AgentPane.LookUp)
+    async def _look_up(self, message: AgentPane.LookUp) -> None:
+        message.stop()
+        facts = await asyncio.to_thread(look_up_endpoint)
+        self.query_one(AgentPane).show_endpoint(facts)
+
+    # --- starting and going on --------------------------------------------------------------
+
+    @on(AgentPane.Begin)
+    def _begin(self, message: AgentPane.Begin) -> None:
+        message.stop()
+        self._ask_and_start(message.draft)
+
+    @work
+    async def _ask_and_start(self, draft: dict[str, str]) -> None:
+        from workbench.tui.agent_work import missing
+
+        facts = await asyncio.to_thread(look_up_endpoint)
+        state = self.desk.state
+        titles = [operation.title.lower() for operation, _ in missing(state)]
+        is_blind = bool(state.seal and state.seal.body.aliases)
+        form = AgentForm(draft, facts, missing=titles, is_blind=is_blind)
+        wish = await self.app.push_screen_wait(form)
+        if wish is not None:
+            try:
+                await asyncio.to_thread(self.desk.start_agent, wish)
+            except (AdlError, RuntimeError) as exc:
+                self.say_problem(exc, "The agent did not start")
+
+    @on(AgentPane.Resume)
+    async def _resume(self, message: AgentPane.Resume) -> None:
+        message.stop()
+        try:
+            await asyncio.to_thread(self.desk.resume_agent, message.run_id)
+        except (AdlError, RuntimeError) as exc:
+            self.say_problem(exc, "The agent did not go on")
+
+    # --- the person's hand ------------------------------------------------------------------
+
+    @on(AgentPane.Handle)
+    def _handle(self, message: AgentPane.Handle) -> None:
+        message.stop()
+        agent = self.desk.agent
+        person, detail, call_id = agent.person, message.detail, message.call_id
+        try:
+            match message.hand:
+                case "pause":
+                    person.pause()
+                case "go_on":
+                    person.go_on()
+                case "take_over":
+                    person.take_over()
+                case "hand_back":
+                    person.hand_back(detail)
+                case "policy":
+                    person.set_policy(detail)  # type: ignore[arg-type]
+                case "message":
+                    person.message(detail)
+                case "approve":
+                    person.approve(call_id, detail)
+                case "refuse":
+                    person.refuse(call_id, detail)
+                case "stop":
+                    agent.stop()
+        except (AdlError, StoreError) as exc:
+            self.say_problem(exc, "Nothing was done")
+
+    # --- grades -----------------------------------------------------------------------------
+
+    @on(AgentPane.Grade)
+    def _grade_asked(self, message: AgentPane.Grade) -> None:
+        message.stop()
+        self._grade(message.run_id, message.edits)
+
+    @work
+    async def _grade(self, run_id: str, edits: str | None) -> None:
+        """Show report, truth and rubric, and record what the person makes of them."""
+        from workbench.agent import grading
+
+        session = self.desk.session
+        try:
+            organism = await self._organism(session)
+            if organism is None or not await self._may_unblind():
+                return
+            author = self._last_author()
+            sheet = await asyncio.to_thread(_sheet, session, run_id, edits, organism, author)
+            given: GivenGrade | None = await self.app.push_screen_wait(GradeForm(sheet))
+            if given is None:
+                return
+            person = Actor(kind="human", name=given.author)
+            if edits is not None:
+                await asyncio.to_thread(
+                    grading.edit_grade, session, edits, given.score, given.reason, person
+                )
+            elif given.score is not None:
+                await asyncio.to_thread(
+                    grading.grade_by_hand,
+                    session,
+                    given.score,
+                    given.reason,
+                    person,
+                    run_id=run_id,
+                    organism=organism,
+                )
+        except (AdlError, StoreError) as exc:
+            self.say_problem(exc, "Nothing was graded")
+
+    async def _organism(self, session: Session) -> str | None:
+        """The organism that is audited: from the session, or else as the person names it."""
+        from adl.organisms import list_organisms
+        from workbench.agent.sealing import find_organism
+
+        sealed = session.state.seal.body.organism if session.state.seal else None
+        found = await asyncio.to_thread(find_organism, session.state, sealed)
+        if found is not None:
+            return found.id
+        known = ", ".join(one.id for one in await asyncio.to_thread(list_organisms))
+        return await self.app.push_screen_wait(
+            AskLine("Whose truth is the report graded against?", hint=f"Organisms: {known}")
+        )
+
+    async def _may_unblind(self) -> bool:
+        """Whether the person goes on, who has not seen the truth yet; their yes is recorded."""
+        state = self.desk.state
+        if any(one.actor.kind == "human" for one in state.unblinded):
+            return True
+        question = text.block(
+            "Grading shows what the model was in fact finetuned to do.\n\n"
+            "From then on you are no blind auditor of this pair, and the session records that."
+        )
+        return await self.app.push_screen_wait(Confirm(question, "Show it and grade", "Not yet"))
+
+    def _last_author(self) -> str:
+        people = [one.actor.name for one in self.desk.state.grades if one.actor.kind == "human"]
+        return people[-1] if people else ""
+
+
+def _sheet(
+    session: Session, run_id: str, edits: str | None, organism: str, author: str
+) -> GradeSheet:
+    """What a grade is given beside; that the truth was seen is recorded. Raises ``AdlError``."""
+    from workbench.agent.grading import find_run
+    from workbench.agent.rubrics import RUBRICS
+    from workbench.agent.sealing import unseal
+
+    state = session.state
+    found, truth = unseal(session, Actor(kind="human", name=author), GRADING, organism)
+    before = history(state.grades, edits) if edits is not None else ()
+    if before:
+        run_id = before[-1].body.subject.partition(":")[2]
+    report = find_run(session, run_id).report
+    said = "" if report is None else f"{report.body.summary}\n{report.body.description}".strip()
+    return GradeSheet(
+        report=said,
+        family=str(found.family),
+        levels=RUBRICS[found.family].levels,
+        truth=truth.description,
+        facts=truth.key_facts,
+        before=before,
+        author=author,
+    )
