@@ -49,9 +49,9 @@ def distinctive_words(
 ) -> tuple[str, ...]:
     """Words said significantly more in ``documents`` than in ``reference``, the strongest first.
 
-    At least three letters, three mentions, and a log-odds ratio above 1.96 standard deviations. Words of over 3% of the
-    reference texts name no topic and are left out.
-    Raises ``CorpusError`` where no word stands out.
+    At least three letters, three mentions, and a log-odds ratio above 1.96 standard deviations.
+    Words of over 3% of the reference texts name no topic and are left out. Raises ``CorpusError``
+    where no word stands out.
     """
     own, other = _counts(documents), _counts(reference)
     n_own, n_other = sum(own.values()), sum(other.values())

@@ -158,11 +158,12 @@ def similarity_rows(found: Any) -> list[str]:
     """One row: each kind of text, and how much higher the steered ones are."""
     kinds = ", ".join(f"{kind} {one.value:.3f}" for kind, one in found.by_kind.items())
     over = found.over_unsteered
-    return [
+    row = (
         f"alpha {found.alpha:g} | {kinds} | over unsteered {over.value:+.3f} "
         f"[{over.low:+.3f}, {over.high:+.3f}] | over random {found.over_random.value:+.3f} | "
         f"documents among themselves {found.documents:.3f}"
-    ]
+    )
+    return [row]
 
 
 def causal_rows(found: Any) -> list[str]:

@@ -1,0 +1,429 @@
+"""Commands that measure a trace: trace, coherent-alpha, relevance, similarity, causal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel
+
+from adl.coherent_alpha import FIRST_ALPHAS
+from adl.records import POOLED
+from workbench.cli import show
+from workbench.cli.options import (
+    Json,
+    Position,
+    SessionOptions,
+    measure_arguments,
+    options_from,
+    pair_arguments,
+    session_options,
+)
+from workbench.cli.running import Work, print_json, say, working_session
+from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
+from workbench.operations.cohering import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.comparing import (
+    STEERED_SIMILARITY,
+    TOKEN_RELEVANCE,
+    RelevanceArguments,
+    SimilarityArguments,
+)
+from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.operations.pairs import LOAD, PairArguments
+from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.running import Arguments, Operation
+from workbench.operations.tracing import TRACE, TraceArguments
+from workbench.store.measure_events import (
+    CausalEffectMeasured,
+    CoherentAlphaFound,
+    Estimate,
+    RelevanceMeasured,
+    SimilarityMeasured,
+    TraceMeasured,
+)
+
+Documents = Annotated[
+    Path | None,
+    typer.Option("--documents", help="File of finetuning documents: lines, or JSONL."),
+]
+TruthOf = Annotated[
+    str | None,
+    typer.Option("--truth-of", help="Take this organism's documents; recorded as unblinding."),
+]
+Prompts = Annotated[list[str] | None, typer.Option("--prompt", help="A prompt; may be repeated.")]
+PromptFile = Annotated[
+    Path | None, typer.Option("--prompts", help="File of prompts: lines, or JSONL.")
+]
+NPrompts = Annotated[int | None, typer.Option("--n-prompts", min=1, help="Use so many prompts.")]
+Tokens = Annotated[int, typer.Option("--tokens", min=1, help="Longest text, in tokens.")]
+Samples = Annotated[int, typer.Option("--samples", min=1, help="Samples of each.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="0 is greedy.")]
+NRandom = Annotated[
+    int, typer.Option("--random", min=8, help="Random directions beside the difference.")
+]
+
+common = options_from(pair=pair_arguments, measure=measure_arguments, where=session_options)
+Body = TypeVar("Body", bound=BaseModel)
+
+
+@common
+def trace(
+    pair: PairArguments,
+    measure: MeasureArguments,
+    where: SessionOptions,
+    n_random: NRandom = 16,
+    json: Json = False,
+) -> None:
+    """Say how strong and how narrow the trace is, each number beside its nulls."""
+    arguments = TraceArguments(
+        layers=measure.layers,
+        positions=measure.positions,
+        n_texts=min(measure.n_texts, 256),
+        corpus=measure.corpus,
+        text_column=measure.text_column,
+        bos=measure.bos,
+        n_random=n_random,
+        seed=measure.seed,
+    )
+    with _work(where, "trace", pair) as work:
+        found = _run(work, TRACE, arguments, TraceMeasured)
+        if json:
+            _print(work, found)
+            return
+        show.heading(found.summary)
+        for layer in found.layers:
+            show.paragraph(f"Layer {layer.layer}: {layer.verdict}; {layer.why}.")
+        show.paragraph(f"Breadth: {found.breadth}; {found.breadth_why}.")
+        show.paragraph(found.does_not_mean)
+        show.table(
+            ("layer", "position", "norm [95%]", "consistency", "base itself", "p permuted"),
+            [
+                (
+                    one.layer,
+                    one.position,
+                    f"{one.norm:.4f} [{one.low:.4f}, {one.high:.4f}]",
+                    f"{one.consistency:.2f}",
+                    f"{one.split_half_norm:.4f}",
+                    f"{one.p_value:.4f}",
+                )
+                for one in found.sites
+            ],
+            title=f"difference in residual norms, over {found.n_texts} texts",
+        )
+        effects = [layer.effect for layer in found.layers if layer.effect]
+        show.table(
+            ("layer", "alignment", "random, highest", "z", "p random"),
+            [
+                (
+                    one.layer,
+                    f"{one.alignment:.2f}",
+                    f"{max(one.random):.2f}",
+                    f"{one.z:.1f}",
+                    f"{one.p_value:.2g}",
+                )
+                for one in effects
+            ],
+            title="effect on predictions, aligned with that of the finetuning",
+        )
+        if found.narrowness:
+            show.paragraph("Words that rose most: " + " ".join(found.narrowness.words))
+        _say_where(work)
+
+
+@common
+def coherent_alpha(
+    pair: PairArguments,
+    measure: MeasureArguments,
+    where: SessionOptions,
+    alpha: Annotated[
+        list[float] | None,
+        typer.Option("--alpha", help="Strength of the first round; repeat for several."),
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=0, help="Rounds after the first.")] = 2,
+    prompt: Prompts = None,
+    prompts: PromptFile = None,
+    n_prompts: NPrompts = None,
+    position: Position = POOLED,
+    samples: Samples = 2,
+    temperature: Temperature = 1.1,
+    tokens: Tokens = 40,
+    json: Json = False,
+) -> None:
+    """Search for the strongest steering that leaves texts coherent."""
+    with _work(where, "coherent-alpha", pair) as work:
+        layer = _measure(work, measure)
+        arguments = CoherentAlphaArguments(
+            prompts=tuple(prompt or ()),
+            prompt_file=str(prompts) if prompts else None,
+            n_prompts=n_prompts,
+            alphas=tuple(alpha or FIRST_ALPHAS),
+            rounds=rounds,
+            n_samples=samples,
+            layer=str(layer),
+            position=position,
+            seed=measure.seed,
+            temperature=temperature,
+            max_new_tokens=tokens,
+        )
+        found = _run(work, COHERENT_ALPHA, arguments, CoherentAlphaFound)
+        if json:
+            _print(work, found)
+            return
+        beyond = " or more: the strongest tried still passes" if found.reached_end else ""
+        show.heading(f"Coherent alpha {found.alpha:g}{beyond}")
+        show.paragraph(
+            f"Mean over prompts {found.prompt_mean:.3f}: "
+            + ", ".join(f"{one:g}" for one in found.by_prompt)
+        )
+        show.table(
+            ("alpha", "texts", "coherent", "by LLM judge"),
+            [
+                (
+                    f"{one.alpha:g}",
+                    one.n,
+                    f"{one.plain:.0%}",
+                    show.NOT_COMPUTED if one.llm is None else f"{one.llm:.0%}",
+                )
+                for one in found.rates
+            ],
+        )
+        for strength in dict.fromkeys((0.0, found.alpha, found.rates[-1].alpha)):
+            one = next(one for one in found.texts if one.alpha == strength)
+            show.heading(f"alpha {strength:g} ({', '.join(one.faults) or 'coherent'})")
+            show.paragraph(work.session.state.texts[one.text_id].text)
+        _say_where(work)
+
+
+@common
+def relevance(
+    pair: PairArguments,
+    measure: MeasureArguments,
+    where: SessionOptions,
+    documents: Documents = None,
+    truth_of: TruthOf = None,
+    word: Annotated[
+        list[str] | None, typer.Option("--word", help="A relevant word; may be repeated.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="First tokens of each list.")] = 20,
+    json: Json = False,
+) -> None:
+    """Read the difference, and say what share of the tokens the finetuning documents account for."""
+    arguments = RelevanceArguments(
+        words=tuple(word or ()),
+        top=top,
+        corpus=measure.corpus,
+        text_column=measure.text_column,
+        seed=measure.seed,
+        **_documents(documents, truth_of),
+    )
+    with _work(where, "relevance", pair) as work:
+        layer = _measure(work, measure)
+        work.run(
+            READ,
+            ReadArguments(
+                layer=str(layer),
+                corpus=measure.corpus,
+                text_column=measure.text_column,
+                seed=measure.seed,
+            ),
+        )
+        found = _run(work, TOKEN_RELEVANCE, arguments, RelevanceMeasured)
+        if json:
+            _print(work, found)
+            return
+        show.table(
+            ("reading", "of", "position", "share [95%]", "over random", "relevant"),
+            [
+                (
+                    f"{one.reading.replace('_', ' ')} ({one.side})",
+                    one.source.replace("_", " "),
+                    one.position,
+                    _interval(one.share, "{:.2f}"),
+                    _interval(one.over_random, "{:+.2f}"),
+                    " ".join(text.strip() for text in one.relevant),
+                )
+                for one in found.shares
+            ],
+            title=f"share of the first {top} tokens, against {found.against}",
+        )
+        _say_where(work)
+
+
+@common
+def similarity(
+    pair: PairArguments,
+    measure: MeasureArguments,
+    where: SessionOptions,
+    documents: Documents = None,
+    truth_of: TruthOf = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", help="Strength; none takes the coherent alpha found, or 0.3."),
+    ] = None,
+    prompt: Prompts = None,
+    prompts: PromptFile = None,
+    n_prompts: NPrompts = None,
+    position: Position = POOLED,
+    samples: Samples = 1,
+    temperature: Temperature = 1.1,
+    tokens: Tokens = 60,
+    json: Json = False,
+) -> None:
+    """Steer, and say how much more the texts are like the finetuning documents than unsteered."""
+    with _work(where, "similarity", pair) as work:
+        layer = _measure(work, measure)
+        arguments = SimilarityArguments(
+            prompts=tuple(prompt or ()),
+            prompt_file=str(prompts) if prompts else None,
+            n_prompts=n_prompts,
+            alpha=alpha,
+            layer=str(layer),
+            position=position,
+            n_samples=samples,
+            temperature=temperature,
+            max_new_tokens=tokens,
+            corpus=measure.corpus,
+            text_column=measure.text_column,
+            seed=measure.seed,
+            **_documents(documents, truth_of),
+        )
+        found = _run(work, STEERED_SIMILARITY, arguments, SimilarityMeasured)
+        if json:
+            _print(work, found)
+            return
+        rows = [(kind, _interval(one)) for kind, one in found.by_kind.items()]
+        rows += [
+            ("steered over unsteered", _interval(found.over_unsteered, "{:+.3f}")),
+            ("steered over random", _interval(found.over_random, "{:+.3f}")),
+            ("documents among themselves", f"{found.documents:.3f}"),
+        ]
+        show.table(
+            ("texts", "cosine [95%]"),
+            rows,
+            title=f"similarity to {found.n_documents} documents of {found.against}, "
+            f"alpha {found.alpha:g}, by {found.embedding}",
+        )
+        _say_where(work)
+
+
+@common
+def causal(
+    pair: PairArguments,
+    measure: MeasureArguments,
+    where: SessionOptions,
+    documents: Documents = None,
+    truth_of: TruthOf = None,
+    position: Position = POOLED,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="Tokens to change: all, first or later; may be repeated."),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--change", help="replace or remove; both by default."),
+    ] = None,
+    n_random: NRandom = 16,
+    n_scored: Annotated[
+        int, typer.Option("--scored", min=1, help="Texts of either kind that are scored.")
+    ] = 16,
+    tokens: Tokens = 64,
+    json: Json = False,
+) -> None:
+    """Say what texts cost the finetuned model with the difference's component changed."""
+    with _work(where, "causal", pair) as work:
+        layer = _measure(work, measure)
+        arguments = CausalArguments.model_validate(
+            {
+                "layer": str(layer),
+                "position": position,
+                "changes": tuple(change or ("replace", "remove")),
+                "where": tuple(at or ("all",)),
+                "n_random": n_random,
+                "n_texts": n_scored,
+                "max_tokens": tokens,
+                "corpus": measure.corpus,
+                "text_column": measure.text_column,
+                "seed": measure.seed,
+                **_documents(documents, truth_of),
+            }
+        )
+        found = _run(work, CAUSAL_EFFECT, arguments, CausalEffectMeasured)
+        if json:
+            _print(work, found)
+            return
+        show.table(
+            ("text", "change", "at", "base", "left", "effect [95%]", "random", "p"),
+            [
+                (
+                    one.corpus,
+                    one.change,
+                    one.positions,
+                    f"{one.base:.3f}",
+                    f"{one.left:.3f}",
+                    _interval(one.effect, "{:+.4f}"),
+                    f"{min(one.random):+.4f} to {max(one.random):+.4f}",
+                    "" if one.p_value is None else f"{one.p_value:.3f}",
+                )
+                for one in found.effects
+            ],
+            title="rise of cross-entropy in nats per token",
+        )
+        _say_where(work)
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _work(where: SessionOptions, command: str, pair: PairArguments) -> Iterator[Work]:
+    subject = Path(pair.organism or pair.adapter or pair.finetuned or "").name
+    name = where.name or f"{command} {subject}".strip()
+    with working_session(where.database, where.session, name) as work:
+        work.run(LOAD, pair)
+        yield work
+
+
+def _measure(work: Work, measure: MeasureArguments) -> int:
+    """Measure, or take it from the cache. Raises ``BadParameter`` for several layers."""
+    if len(measure.layers) > 1:
+        raise typer.BadParameter("--layer may be given once here: one layer is looked at")
+    layers: list[int] = work.run(MEASURE, measure).summary["layers"]
+    return layers[0]
+
+
+def _run(work: Work, operation: Operation[Any], arguments: Arguments, kind: type[Body]) -> Body:
+    """Run a measure; what it found."""
+    done = work.run(operation, arguments)
+    return next(
+        one.body
+        for one in reversed(list(work.session.state.measures))
+        if one.operation_id == done.operation_id and isinstance(one.body, kind)
+    )
+
+
+def _print(work: Work, found: BaseModel) -> None:
+    print_json(
+        {
+            "session": work.session.id,
+            "database": str(work.session.log.path),
+            **found.model_dump(mode="json"),
+        }
+    )
+
+
+def _documents(documents: Path | None, truth_of: str | None) -> dict[str, Any]:
+    return {"documents": str(documents) if documents else None, "truth_of": truth_of}
+
+
+def _interval(found: Estimate | None, form: str = "{:.3f}") -> str:
+    if found is None:
+        return show.NOT_COMPUTED
+    value, low, high = (form.format(one) for one in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _say_where(work: Work) -> None:
+    say(f"session {work.session.id} in {work.session.log.path}")
