@@ -114,3 +114,21 @@ def test_an_audit_by_keys(tmp_path, size):
         audit(terminal, tmp_path, within=240)
     check(recorded(tmp_path))
     check_reopened(tmp_path, [], "tests.planted_cli", 240)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_an_audit_of_the_real_pair_by_keys(workbench_home, default_base):
+    with Terminal(
+        ["--demo", "--no-prepare"], home=workbench_home, size=(160, 48), module="workbench"
+    ) as terminal:
+        audit(terminal, workbench_home, within=900)
+    state = recorded(workbench_home)
+    check(state)
+    consensus = next(
+        recorded.body
+        for key, recorded in state.readings.items()
+        if key.reading == "consensus" and key.source == "difference"
+    )
+    assert "cake" in {token.text.strip().lower() for token in consensus.tokens[:20]}
+    check_reopened(workbench_home, [], "workbench", 300)
