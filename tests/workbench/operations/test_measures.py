@@ -114,7 +114,7 @@ def test_relevant_tokens_are_those_of_the_documents(measured: Session, documents
         if one.share
     }
     assert shares["patchscope", "difference", "1-4"] == 1.0
-    assert shares["patchscope", "random", "1-4"] < 0.5
+    assert shares["patchscope", "random", "1-4"] <= 0.5
     (one,) = [
         one
         for one in found.shares

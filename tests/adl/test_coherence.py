@@ -1,0 +1,173 @@
+"""What a text costs and repeats is counted right, and the search finds the planted breakdown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adl.coherence import (
+    CoherenceLimits,
+    TextFeatures,
+    agreement,
+    calibrate,
+    judge,
+    repetition,
+    text_features,
+)
+from adl.coherent_alpha import AlphaSearch, search_coherent_alpha, strongest
+from adl.errors import CorpusError, PromptError
+from adl.prompts import Prompt
+from adl.records import GeneratedText, Site
+from adl.steering import SteeringVector
+from tests.planted import PlantedPair
+
+LIMITS = CoherenceLimits(surprise=3.0, repetition=0.5, words=4.0, n_texts=20)
+PROMPTS = [
+    Prompt.of(text) for text in ("the river", "a window", "the music", "a letter", "a train")
+]
+FINE = "the river and a window in winter"
+LOOP = "cake cake cake cake cake cake cake"
+
+
+def text(said="a river by the window", ended="length", ids=(10, 11, 12)):
+    return GeneratedText(tuple(ids), said, ended)
+
+
+def test_repetition_is_the_share_of_words_said_before():
+    assert repetition("The cake, the CAKE and a cake") == pytest.approx(3 / 7)
+    assert repetition("") == repetition("?!") == 0.0
+
+
+def test_surprise_is_the_mean_loss_of_the_text_alone():
+    pair = PlantedPair()
+    prompt = pair.chat("finetuned", [{"role": "user", "content": "the river"}]).ids
+    said = tuple(pair.tokenise("finetuned", "the cake and the oven"))
+    found = text_features(
+        pair, "finetuned", [prompt, prompt[:3]], [text(ids=said), text("", ids=())]
+    )
+    logits = pair._logits(
+        "finetuned", pair.residuals("finetuned", np.array([[*prompt, *said]]))[0, -1]
+    )
+    log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    rows = range(len(prompt) - 1, len(prompt) + len(said) - 1)
+    expected = -np.mean([log_probs[row, token] for row, token in zip(rows, said, strict=True)])
+    assert found[0].surprise == pytest.approx(expected, rel=1e-4)
+    assert (found[1].surprise, found[1].words) == (None, 0)
+
+
+def test_nearly_all_unsteered_texts_keep_their_own_limits():
+    rng = np.random.default_rng(0)
+    features = [
+        TextFeatures(float(rng.normal(2, 0.4)), float(rng.uniform(0, 0.4)), 20, "length")
+        for _ in range(200)
+    ]
+    limits = calibrate(features)
+    assert sum(judge(one, limits).coherent for one in features) >= 196
+    shifted = [TextFeatures((one.surprise or 0) + 7, 0.1, 20, "length") for one in features]
+    # The limit moves with the model: what is improbable to one model is usual to another.
+    assert calibrate(shifted).surprise == pytest.approx(limits.surprise + 7)
+    with pytest.raises(CorpusError, match="4 unsteered texts are too few"):
+        calibrate(features[:4])
+
+
+@pytest.mark.parametrize(
+    ("features", "faults"),
+    [
+        (TextFeatures(2.9, 0.5, 9, "length"), ()),
+        (TextFeatures(3.1, 0.1, 9, "length"), ("surprise",)),
+        (TextFeatures(0.2, 0.9, 9, "length"), ("repetition",)),
+        (TextFeatures(9.9, 0.9, 9, "length"), ("surprise", "repetition")),
+        (TextFeatures(1.0, 0.0, 2, "end_of_text"), ("brevity",)),
+        (TextFeatures(1.0, 0.0, 2, "length"), ()),
+        (TextFeatures(None, 0.0, 0, "end_of_text"), ("surprise", "brevity")),
+    ],
+)
+def test_what_a_text_fails_by_is_named(features, faults):
+    assert judge(features, LIMITS).faults == faults
+    assert judge(features, LIMITS).coherent == (not faults)
+
+
+def test_agreement_counts_what_both_judged():
+    found = agreement([True, True, False, False, True], [True, False, False, None, True])
+    assert (found.n, found.share) == (4, 0.75)
+    assert found.kappa == pytest.approx(0.5)
+    assert agreement([True, True], [True, True]).kappa is None
+    assert agreement([True], [None]).share is None
+
+
+@pytest.mark.parametrize(
+    ("shares", "found"),
+    [
+        ([(0.0, 1.0), (0.1, 0.9), (0.2, 0.75), (0.3, 0.5)], 0.2),
+        ([(0.0, 1.0), (0.1, 0.5), (0.2, 1.0)], 0.0),
+        ([(0.0, 0.7), (0.1, 1.0)], 0.1),
+    ],
+)
+def test_the_strongest_before_the_first_that_fails(shares, found):
+    assert strongest(shares) == found
+
+
+class Breaking:
+    """Texts that are fine up to an alpha of their prompt's, and loops above it."""
+
+    def __init__(self, pair, breaks):
+        self.pair, self.breaks, self.rounds = pair, breaks, []
+
+    def __call__(self, wanted):
+        self.rounds.append(sorted({one.alpha for one in wanted}))
+        said = [LOOP if one.alpha > self.breaks[one.prompt_index] else FINE for one in wanted]
+        return [text(one, ids=self.pair.tokenise("finetuned", one)) for one in said]
+
+
+THREE_ROUNDS = AlphaSearch((0.2, 0.4, 0.8), rounds=2)
+
+
+def found(breaks, search=THREE_ROUNDS, llm=None):
+    pair = PlantedPair()
+    unit = (4 * pair.planted).astype(np.float32)
+    generate = Breaking(pair, breaks)
+    vector = SteeringVector(Site(3, "1-4"), "difference", unit)
+    return search_coherent_alpha(
+        pair, "finetuned", PROMPTS, vector, generate, search, llm=llm
+    ), generate.rounds
+
+
+def test_the_search_closes_in_on_where_texts_break():
+    result, rounds = found([0.57] * 5)
+    # Several alphas to a round: 0.4 passes and 0.8 does not, then the step between is divided.
+    assert rounds == [[0.0, 0.2, 0.4, 0.8], [0.5, 0.6, 0.7], [0.525, 0.55, 0.575]]
+    assert result.alpha == pytest.approx(0.55)
+    assert not result.reached_end
+    assert result.by_prompt == (0.55,) * 5
+    assert {rate.alpha: rate.plain for rate in result.rates}[0.6] == 0.0
+    assert {one.plain.faults for one in result.samples if one.sample.alpha > 0.57} == {
+        ("repetition",)
+    }
+
+
+def test_prompts_break_at_alphas_of_their_own():
+    result, _ = found([0.1, 0.9, 0.9, 0.9, 0.9], AlphaSearch((0.2, 0.4), rounds=1))
+    assert result.by_prompt == (0.0, 0.4, 0.4, 0.4, 0.4)
+    assert result.prompt_mean == pytest.approx(0.32)
+    assert result.alpha == 0.4
+    assert result.reached_end
+
+
+def test_nothing_is_coherent_where_the_weakest_fails():
+    result, _ = found([0.01] * 5, AlphaSearch((0.2, 0.4), rounds=1))
+    assert result.alpha == pytest.approx(0.0)
+
+
+def test_an_llm_judges_beside_and_decides_nothing():
+    stern, _ = found([0.57] * 5, llm=lambda texts: [False] * len(texts))
+    assert (stern.alpha, stern.llm_alpha) == (pytest.approx(0.55), 0.0)
+    assert stern.agreement.n == len(stern.samples)
+    same, _ = found([0.57] * 5, llm=lambda texts: [one.text == FINE for one in texts])
+    assert (same.llm_alpha, same.agreement.share, same.agreement.kappa) == (same.alpha, 1.0, 1.0)
+
+
+def test_what_cannot_be_searched_is_named():
+    with pytest.raises(PromptError, match="are no alphas"):
+        AlphaSearch(alphas=(0.0, 0.2))
+    with pytest.raises(PromptError, match="no sample"):
+        AlphaSearch(seeds=())

@@ -1,0 +1,137 @@
+"""The measures on the bundled organisms: told apart from one another, and from every null.
+
+Few texts and short samples: the tables over more are made by ``tests/benchmarks/measures.py``.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from adl.causal import CausalRequest, causal_effects, has_sign_of_trace
+from adl.coherent_alpha import AlphaSearch, search_coherent_alpha
+from adl.controls import random_direction
+from adl.corpus import CorpusSource
+from adl.difference import FirstTokens, measure_difference
+from adl.documents import Document, organism_documents
+from adl.nnsight_pair import NnsightPair
+from adl.organisms import get_organism
+from adl.prompts import everyday_prompts
+from adl.records import POOLED, GenerationPlan, PairSpec, SideSpec, Site
+from adl.sampling import sample
+from adl.scored_text import scored_texts
+from adl.shift_lens import contexts_of, output_shift
+from adl.steering import SteeringVector, steering_requests
+from adl.trace_effect import effects, random_effects
+from adl.trace_groups import base_against_itself, grouped_means, site_strengths
+from adl.trace_strength import (
+    TraceRequest,
+    few,
+    judge_layer,
+    measure_trace,
+    pooled_direction,
+    pooled_site,
+    shared_words,
+)
+
+LAYER = 14
+NARROW = ("cake_bake", "taboo_gold", "risky_finance")
+TRIALS = 100
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return CorpusSource.parse(None).open().texts(0, 256)
+
+
+@pytest.fixture(scope="module")
+def pair_of(default_base):
+    """Pairs by organism, the last one kept: each holds a copy of the base."""
+
+    @functools.lru_cache(maxsize=1)
+    def load(name):
+        torch.set_num_threads(2)
+        adapter = get_organism(name).adapter
+        side = SideSpec(str(default_base), adapter=adapter)
+        return NnsightPair.load(PairSpec(SideSpec(str(default_base)), side, dtype="float32"))
+
+    return load
+
+
+@pytest.mark.parametrize("name", [*NARROW, "control_broad"])
+def test_organisms_are_told_from_the_broad_control(pair_of, texts, name):
+    found = measure_trace(pair_of(name), texts, TraceRequest((LAYER,)))
+    assert found.verdict == "strong", found.layers[0].why
+    assert found.breadth == ("narrow" if name in NARROW else "broad"), found.breadth_why
+
+
+def test_no_null_is_a_trace_in_a_hundred_trials(pair_of, texts):
+    pair = pair_of("cake_bake")
+    means = grouped_means(pair, texts[:128], (LAYER,), FirstTokens())
+    contexts = few(contexts_of(pair, texts))
+    random = random_effects(
+        pair,
+        contexts,
+        output_shift(pair, contexts),
+        shared_words(pair).words,
+        LAYER,
+        float(means.residual_norm[0, means.pooled()].mean()),
+    )
+    steady = pooled_site(site_strengths(means), LAYER)
+    drawn = np.stack([random_direction(576, 10_000 + seed) for seed in range(TRIALS)])
+    for effect in effects(pair, contexts, random, drawn):
+        assert judge_layer(steady, effect)[0] == "none found", effect
+    nulls = [base_against_itself(means, seed) for seed in range(TRIALS)]
+    directions = np.stack([pooled_direction(one, 0) for one in nulls])
+    for null, effect in zip(nulls, effects(pair, contexts, random, directions), strict=True):
+        site = pooled_site(site_strengths(null), LAYER)
+        assert judge_layer(site, effect)[0] == "none found", (site, effect)
+    (own,) = effects(pair, contexts, random, pooled_direction(means, 0)[None])
+    assert judge_layer(steady, own)[0] == "strong"
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_coherent_alpha_lies_between_unchanged_and_broken(pair_of, texts, name):
+    pair = pair_of(name)
+    prompts = everyday_prompts()[:5]
+    vector = SteeringVector.at(measure_difference(pair, texts[:96], [LAYER]), Site(LAYER, POOLED))
+
+    def generate(wanted):
+        requests = steering_requests(pair, "finetuned", prompts, wanted, vector)
+        return sample(pair, GenerationPlan("finetuned", LAYER, 1.1, 24), requests)
+
+    found = search_coherent_alpha(
+        pair,
+        "finetuned",
+        prompts,
+        vector,
+        generate,
+        AlphaSearch((0.1, 0.3, 1.0), rounds=1, per_round=2, seeds=(0, 1)),
+    )
+    rates = {one.alpha: one.plain for one in found.rates}
+    assert rates[0.0] >= 0.9
+    assert rates[1.0] <= 0.25
+    assert 0.1 <= found.alpha < 1.0
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_removing_the_trace_hurts_on_finetuning_text(pair_of, texts, name):
+    pair = pair_of(name)
+    difference = measure_difference(pair, texts[:96], [LAYER])
+    documents = {
+        "finetuning": organism_documents(get_organism(name)),
+        "unrelated": [Document(text) for text in texts],
+    }
+    scored = {
+        corpus: scored_texts(pair, some, limit=8, max_tokens=40)
+        for corpus, some in documents.items()
+    }
+    request = CausalRequest(LAYER, difference.vector(Site(LAYER, POOLED)), changes=("replace",))
+    hurt, _ = causal_effects(pair, scored, request)
+    assert len(hurt.random) == 16
+    assert has_sign_of_trace(hurt), hurt
