@@ -76,7 +76,10 @@ _OVERVIEW_CALL = "opening"
 
 @dataclass(frozen=True)
 class AuditPlan:
-    """How an agent is to audit. ``seed`` and ``temperature`` go to the endpoint if it takes them."""
+    """How an agent is to audit.
+
+    ``temperature``, ``seed`` and ``max_tokens`` (of one reply) go to the endpoint if it takes them.
+    """
 
     model: str
     mode: AgentMode = "adl"
@@ -84,6 +87,7 @@ class AuditPlan:
     approval: Policy = "never"
     temperature: float | None = None
     seed: int | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ def start_audit(
             settings={
                 "temperature": plan.temperature,
                 "seed": plan.seed,
+                "max_tokens": plan.max_tokens,
                 "prompts": prompts.VERSION,
                 "blind": bool(blinding),
             },
@@ -338,6 +343,7 @@ class _Audit:
             forced=forced,
             temperature=self._settings.get("temperature"),
             seed=self._settings.get("seed"),
+            max_tokens=self._settings.get("max_tokens"),
         )
         reply = exchange(
             self._session,
