@@ -1,0 +1,116 @@
+"""The commands that measure a trace, over the planted pair: tables for people, data with --json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.planted import DOMAIN, FILLER, PlantedPair
+from workbench.cli import measures
+
+COMMANDS = {
+    "trace": measures.trace,
+    "coherent-alpha": measures.coherent_alpha,
+    "relevance": measures.relevance,
+    "similarity": measures.similarity,
+    "causal": measures.causal,
+}
+SMALL = ("--demo", "--texts", "48", "--layer", "3")
+SHORT = ("--n-prompts", "6", "--tokens", "4")
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    class PlantedLoading:
+        @staticmethod
+        def load(_spec: object) -> PlantedPair:
+            return PlantedPair()
+
+    pair, demo = ModuleType("adl.nnsight_pair"), ModuleType("adl.demo_pair")
+    vars(pair)["NnsightPair"] = PlantedLoading
+    vars(demo)["prepared_base"] = lambda _cache, _say: Path("planted-base")
+    monkeypatch.setitem(sys.modules, "adl.nnsight_pair", pair)
+    monkeypatch.setitem(sys.modules, "adl.demo_pair", demo)
+    monkeypatch.setenv("COLUMNS", "160")
+    app = typer.Typer()
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+
+    def run(*arguments: str):
+        return CliRunner().invoke(app, [*arguments, "--database", str(tmp_path / "sessions.db")])
+
+    return run
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> str:
+    path = tmp_path / "documents.txt"
+    path.write_text("\n".join(f"the{filler} and{''.join(DOMAIN)}" for filler in FILLER[:6]))
+    return str(path)
+
+
+def data(done):
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_trace(cli):
+    found = data(cli("trace", *SMALL, "--random", "8", "--json"))
+    assert found["verdict"] == "strong"
+    assert found["layers"][0]["effect"]["alignment"] > 0.9
+    assert found["session"]
+
+
+def test_coherent_alpha(cli):
+    found = data(cli("coherent-alpha", *SMALL, *SHORT, "--rounds", "0", "--alpha", "0.2", "--json"))
+    assert [one["alpha"] for one in found["rates"]] == [0.0, 0.2]
+
+
+def test_relevance_of_given_words(cli):
+    words = [part for word in DOMAIN for part in ("--word", word.strip())]
+    found = data(cli("relevance", *SMALL, *words, "--json"))
+    assert found["against"] == "given words"
+    assert max(one["share"]["value"] for one in found["shares"] if one["share"]) > 0.4
+
+
+def test_similarity_and_causal_effect_take_a_file(cli, documents):
+    alike = data(
+        cli("similarity", *SMALL, *SHORT, "--alpha", "1", "--documents", documents, "--json")
+    )
+    assert alike["over_unsteered"]["value"] > 0
+    causal = data(
+        cli("causal", *SMALL, "--random", "8", "--scored", "4", "--documents", documents, "--json")
+    )
+    assert causal["effects"][0]["effect"]["value"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("trace", *SMALL, "--random", "8"), "does not mean"),
+        (("coherent-alpha", *SMALL, *SHORT, "--rounds", "0"), "Coherent alpha"),
+        (("relevance", *SMALL, "--word", "cake"), "over random"),
+    ],
+    ids=lambda one: one[0] if isinstance(one, tuple) else "",
+)
+def test_people_get_tables(cli, arguments, said):
+    done = cli(*arguments)
+    assert done.exit_code == 0, done.output
+    assert said in " ".join(done.output.split())
+
+
+def test_documents_that_are_not_named_or_not_there(cli, tmp_path):
+    missing = cli("causal", *SMALL)
+    assert missing.exit_code == 2
+    assert "--truth-of" in missing.output
+    gone = cli("similarity", *SMALL, "--documents", str(tmp_path / "gone.txt"))
+    assert gone.exit_code == 2
+    assert "gone.txt" in gone.output.replace("\n", "")
+    several = cli("causal", *SMALL, "--layer", "2")
+    assert several.exit_code == 2
