@@ -270,25 +270,31 @@ def similarity(
     samples: Samples = 1,
     temperature: Temperature = 1.1,
     tokens: Tokens = 60,
+    embedding: Annotated[
+        str, typer.Option("--embedding", help="lexical, or local: the small embedding model.")
+    ] = "lexical",
     json: Json = False,
 ) -> None:
     """Steer, and say how much more the texts are like the finetuning documents than unsteered."""
     with _work(where, "similarity", pair) as work:
         layer = _measure(work, measure)
-        arguments = SimilarityArguments(
-            prompts=tuple(prompt or ()),
-            prompt_file=str(prompts) if prompts else None,
-            n_prompts=n_prompts,
-            alpha=alpha,
-            layer=str(layer),
-            position=position,
-            n_samples=samples,
-            temperature=temperature,
-            max_new_tokens=tokens,
-            corpus=measure.corpus,
-            text_column=measure.text_column,
-            seed=measure.seed,
-            **_documents(documents, truth_of),
+        arguments = SimilarityArguments.model_validate(
+            {
+                "prompts": tuple(prompt or ()),
+                "prompt_file": str(prompts) if prompts else None,
+                "n_prompts": n_prompts,
+                "alpha": alpha,
+                "layer": str(layer),
+                "position": position,
+                "n_samples": samples,
+                "temperature": temperature,
+                "max_new_tokens": tokens,
+                "embedding": embedding,
+                "corpus": measure.corpus,
+                "text_column": measure.text_column,
+                "seed": measure.seed,
+                **_documents(documents, truth_of),
+            }
         )
         found = _run(work, STEERED_SIMILARITY, arguments, SimilarityMeasured)
         if json:

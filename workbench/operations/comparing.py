@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -15,6 +16,7 @@ from adl.records import POOLED, GenerationPlan, Side, TokenScore
 from adl.relevance import N_WORDS, TOKENS, distinctive_words, relevance_over, token_relevance
 from adl.similarity import ComparedText, Embed, Kind, LexicalEmbedding, steered_similarity
 from adl.steering import samples, steering_requests
+from workbench.locations import find_locations
 from workbench.operations.documents import DocumentArguments, named_documents, unblind
 from workbench.operations.generating import (
     DEFAULT_ALPHA,
@@ -36,6 +38,7 @@ from workbench.store.measure_events import (
 from workbench.store.state import Recorded
 
 LEXICAL = "tf-idf over unrelated text and documents"
+LOCAL = "all-MiniLM-L6-v2"
 
 
 class RelevanceArguments(DocumentArguments):
@@ -97,6 +100,10 @@ class SimilarityArguments(DocumentArguments):
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
     n_texts: int = Field(1000, ge=1, description="Unrelated texts to weigh words by.")
+    embedding: Literal["lexical", "local"] = Field(
+        "lexical",
+        description="lexical compares words; local takes the small embedding model, if installed.",
+    )
     seed: int = Field(0, ge=0, description="First seed of the samples, and of texts and intervals.")
 
 
@@ -111,6 +118,8 @@ def steered_similarity_to_documents(
     alpha = arguments.alpha or _coherent_alpha(context, layer)
     # Looked up before anything is unblinded or generated: there may be no difference here.
     steering_vector(context, layer, arguments.position, "difference", arguments.seed)
+    if embed is None and arguments.embedding == "local":
+        embed, embedding = _local_embedding(), LOCAL
     named = named_documents(context, arguments, "steered-text similarity")
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     unrelated = source.open().texts(
@@ -271,6 +280,13 @@ def _steered(
         for one, (_, text) in zip(wanted, found, strict=True)
     ]
     return [text_id for text_id, _ in found], compared
+
+
+def _local_embedding() -> Embed:
+    # Imported here, because it loads torch.
+    from adl.local_embedding import LocalEmbedding
+
+    return LocalEmbedding.open(find_locations().models)
 
 
 def _estimate(found: Interval) -> Estimate:
