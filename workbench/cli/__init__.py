@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.cli import agent, measuring, organisms, replay, report, sessions
+from workbench.cli import agent, measures, measuring, organisms, replay, report, sessions
 from workbench.cli.doctor import doctor
 from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
 from workbench.cli.running import EXIT_USAGE, database_path, fail
@@ -25,6 +25,11 @@ app.command()(measuring.diff)
 app.command()(measuring.read)
 app.command()(measuring.steer)
 app.command()(measuring.ask)
+app.command()(measures.trace)
+app.command("coherent-alpha")(measures.coherent_alpha)
+app.command()(measures.relevance)
+app.command()(measures.similarity)
+app.command()(measures.causal)
 app.add_typer(agent.app, name="agent")
 app.command()(agent.grade)
 app.add_typer(agent.grades, name="grades")
