@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 from textual.widgets import Input
 
+from adl.errors import AdlError
 from adl.organisms import get_organism
 from tests.workbench.agent.scripted import (
     KEY,
@@ -21,13 +23,17 @@ from tests.workbench.agent.scripted import (
     report,
     then,
 )
+from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NAMES, NamedPair
 from tests.workbench.tui.test_app import on_audit, until
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_start_screen import shown
+from workbench.operations.generating import ASK, AskArguments
+from workbench.operations.noting import NOTE, NoteArguments
 from workbench.store.agents import AgentState
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 from workbench.tui.panes.agent import AgentPane
+from workbench.tui.panes.event_fields import event_fields
 from workbench.tui.screens.agent_form import AgentForm
 from workbench.tui.screens.ask_line import AskLine
 from workbench.tui.screens.confirm import Confirm
@@ -35,7 +41,6 @@ from workbench.tui.screens.event_detail import EventDetail
 from workbench.tui.screens.grade_form import GradeForm
 from workbench.tui.screens.grades import GradesScreen
 from workbench.tui.screens.hypothesis_reason import AskReason
-from workbench.tui.widgets.choice import Choice
 
 ASK_CALL = ("ask", {"prompt": "Hello?", "max_new_tokens": 3})
 NOTE_CALL = ("note", {"text": "seen"})
@@ -117,9 +122,7 @@ async def start(app, pilot, *, mode: str = "black box", **fields: str) -> None:
 
 
 async def status(app, pilot, wanted: str) -> None:
-    await until(
-        pilot, lambda: agent_of(app) is not None and agent_of(app).status == wanted, wanted
-    )
+    await until(pilot, lambda: agent_of(app) is not None and agent_of(app).status == wanted, wanted)
 
 
 async def test_an_agent_is_started_from_the_form_and_its_turns_are_shown(workbench, serve):
@@ -158,3 +161,346 @@ async def test_an_agent_is_started_from_the_form_and_its_turns_are_shown(workben
         assert "You audit a finetuned language model" in shown(app)
         await pilot.press("escape")
         await quit_it(pilot)
+
+
+async def test_it_asks_before_it_spends_and_the_person_approves_and_refuses(workbench, serve):
+    server = serve(in_turn(Say("", [ASK_CALL]), Say("", [ASK_CALL], ids=["again"]), DONE))
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot, approval="spending")
+        await until(pilot, lambda: "May it call ask" in pane_text(app), "the question")
+        assert "prompt “Hello?”" in pane_text(app)
+        assert "spends 1 of 5 left" in pane_text(app)
+        # It is said wherever one is.
+        await pilot.press("2")
+        await until(pilot, lambda: "7 the agent asks" in shown(app), "the word in the top bar")
+        assert not any(text.start.body.purpose == "ask" for text in app.desk.state.texts.values())
+        await pilot.press("7")
+        await until(pilot, lambda: isinstance(app.focused.parent, AgentPane), "the agent pane")
+        await pilot.press("y")
+        await until(pilot, lambda: agent_of(app).replies == 2 and agent_of(app).asked, "another")
+        await until(pilot, lambda: "spends 1 of 4 left" in pane_text(app), "the question")
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, AskReason), "the reason")
+        await pilot.press(*"too dear", "enter")
+        await until(pilot, lambda: "ended by" in pane_text(app), "the end")
+        assert "refused by a person: too dear" in server.asked[-1].last
+        said = pane_text(app)
+        for words in ("you approved", "you refused: too dear", "✗ ask"):
+            assert words in said, words
+        assert agent_of(app).interactions == 1
+        assert "the agent asks" not in shown(app)
+        await quit_it(pilot)
+
+
+async def test_it_is_paused_written_to_and_let_go_on(workbench, serve):
+    gate = Gate(in_turn(Say("", [NOTE_CALL]), DONE))
+    server = serve(gate)
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot)
+        await until(pilot, lambda: "waits for the endpoint" in pane_text(app), "the request")
+        await pilot.press("p")
+        await until(pilot, lambda: "paused" in pane_text(app), "the pause")
+        gate.open()
+        await until(pilot, lambda: agent_of(app).replies == 1, "the reply")
+        assert not app.desk.state.notes
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(app.screen, AskLine), "a field")
+        await pilot.press(*"look at the tokens", "enter")
+        await until(pilot, lambda: "(not read yet)" in pane_text(app), "the message")
+        await pilot.press("p")
+        await until(pilot, lambda: "ended by" in pane_text(app), "the end")
+        assert "look at the tokens" in server.asked[-1].last
+        assert len(app.desk.state.notes) == 1
+        assert "(not read yet)" not in pane_text(app)
+        await quit_it(pilot)
+
+
+async def test_the_person_takes_over_and_hands_back(workbench, serve):
+    gate = Gate(in_turn(Say("", [NOTE_CALL]), DONE))
+    server = serve(gate)
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot)
+        await until(pilot, lambda: "waits for the endpoint" in pane_text(app), "the request")
+        await pilot.press("h")
+        await until(pilot, lambda: "you have taken over" in pane_text(app), "the taking over")
+        gate.open()
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, AskLine), "a field")
+        await pilot.press(*"kitchen words", "enter")
+        await until(pilot, lambda: app.desk.state.notes, "the note")
+        await pilot.press("h")
+        await until(pilot, lambda: isinstance(app.screen, AskReason), "the field for a note")
+        await pilot.press(*"go on with cakes", "enter")
+        await until(pilot, lambda: "ended by" in pane_text(app), "the end")
+        assert "go on with cakes" in server.asked[-1].last
+        assert "handed back: go on with cakes" in pane_text(app)
+        await quit_it(pilot)
+
+
+async def test_the_policy_is_changed_while_it_works(workbench, serve):
+    gate = Gate(in_turn(Say("", [NOTE_CALL]), DONE))
+    serve(gate)
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot)
+        await until(pilot, lambda: "asks nobody" in pane_text(app), "the policy")
+        await pilot.press("o")
+        await until(pilot, lambda: agent_of(app).policy == "always", "the policy")
+        gate.open()
+        await until(pilot, lambda: "May it call note" in pane_text(app), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: "May it call submit_report" in pane_text(app), "the next")
+        await pilot.press("o", "y")
+        await until(pilot, lambda: "ended by" in pane_text(app), "the end")
+        await quit_it(pilot)
+
+
+async def test_a_stopped_audit_is_resumed_and_pays_for_nothing_twice(workbench, serve):
+    hanging = threading.Event()
+
+    def script(asked: Asked) -> Reaction | None:
+        if asked.n_replies == 0:
+            return Say("First I note.", [NOTE_CALL])
+        if not hanging.is_set():
+            hanging.set()
+            return Hang()
+        return DONE
+
+    server = serve(script)
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot)
+        await until(pilot, hanging.is_set, "the second request")
+        await pilot.press("S")
+        await until(pilot, lambda: "✗ interrupted" in pane_text(app), "the interruption")
+        assert agent_of(app).status == "interrupted"
+        await pilot.press("r")
+        await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
+        assert len(server.asked) == 3
+        assert agent_of(app).replies == 2
+        assert len(app.desk.state.notes) == 1
+        await quit_it(pilot)
+
+
+async def test_leaving_stops_it_and_the_session_goes_on_where_it_was(workbench, serve, database):
+    stuck = True
+
+    def script(asked: Asked) -> Reaction | None:
+        return Say("", [NOTE_CALL]) if asked.n_replies == 0 else Hang() if stuck else DONE
+
+    server = serve(script)
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot)
+        await until(pilot, lambda: len(server.asked) == 2, "the second request")
+        await quit_it(pilot)
+    with SessionLog.open(database, read_only=True) as log:
+        (overview,) = log.sessions()
+        assert log.verify().ok
+        left = fold(log.events(overview.id))
+    assert [one.status for one in left.agents.values()] == ["interrupted"]
+    last = [entry.kind for entry in left.timeline if entry.kind != "agent_request_failed"][-3:]
+    assert last == ["agent_interrupted", "view_saved", "session_closed"]
+    stuck = False
+    again = workbench(session="last")
+    async with again.run_test(size=(120, 40)) as pilot:
+        await loaded(again, pilot)
+        await until(pilot, lambda: "✗ interrupted" in pane_text(again), "the interruption")
+        await pilot.press("7", "r")
+        await until(pilot, lambda: "ended by its report" in pane_text(again), "the end")
+        assert agent_of(again).replies == 2
+        await quit_it(pilot)
+
+
+async def test_an_endpoint_that_is_down_is_said_with_waits_and_the_way_out(workbench, serve):
+    server = serve(then(*[Refuse(503, "overloaded \x1b[2J")] * 3))
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot)
+        await until(pilot, lambda: "✗ interrupted" in pane_text(app), "the interruption")
+        await until(pilot, lambda: "Try again later" in pane_text(app), "the way out")
+        said = pane_text(app)
+        assert "attempt 1, status 503: Error code: 503 - overloaded" in said
+        assert "tried again after" in said
+        assert "attempt 3" in said
+        assert "given up" in said
+        assert "\x1b" not in said
+        assert len(server.asked) == 3
+        server.script = in_turn(DONE)
+        await pilot.press("r")
+        await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
+        await quit_it(pilot)
+
+
+async def test_an_adl_agent_is_prepared_for_and_sees_the_overview(workbench, serve):
+    server = serve(in_turn(DONE))
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot, mode="ADL")
+        await status(app, pilot, "ended")
+        done = [one.name for one in app.desk.state.operations.values()]
+        assert done == ["load_pair", "measure_difference", "read_tokens", "steer"]
+        assert "consensus" in server.asked[0].results[0]
+        await until(pilot, lambda: "← overview" in pane_text(app), "the overview")
+        await quit_it(pilot)
+
+
+async def test_without_a_key_the_form_says_how_to_set_one(workbench, monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ADL_WORKBENCH_AGENT_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    app = workbench()
+    async with app.run_test(size=(100, 40)) as pilot:
+        await loaded(app, pilot)
+        await pilot.press("7")
+        await until(pilot, lambda: "No API key is set" in shown(app), "what is missing")
+        for words in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "config.toml", "agent_model"):
+            assert words in shown(app), words
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
+        await pilot.press("enter")
+        await until(pilot, lambda: "name the model that plays the agent" in shown(app), "what")
+        await pilot.press(*"some-model", "enter")
+        await until(pilot, lambda: "cannot start without a key" in shown(app), "what is wrong")
+        assert "No API key is set" in shown(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: on_audit(app), "the audit screen")
+        assert not app.desk.state.agents
+        # What was typed is found again.
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
+        assert app.screen.query_one("#model", Input).value == "some-model"
+        await pilot.press("escape")
+        await quit_it(pilot)
+
+
+async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
+    serve(in_turn(DONE))
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot)
+        await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
+        await pilot.press("g")
+        # The planted pair is no known organism: the person names one.
+        await until(pilot, lambda: isinstance(app.screen, AskLine), "the organism")
+        assert "cake_bake" in shown(app)
+        await pilot.press(*"cake_bake", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the warning")
+        assert "unblinded" not in "".join(kinds(app))
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, GradeForm), "the form")
+        assert "audit_unblinded" in kinds(app)
+        truth = get_organism("cake_bake").ground_truth().description
+        sheet = app.screen.query_one("#sheet").visual.plain
+        assert truth[:40] in sheet
+        assert "The exact topic, and one of the facts in outline." in sheet
+        assert "It was finetuned on baking cakes." in sheet
+        await pilot.press("ctrl+j")
+        await until(pilot, lambda: "choose a grade" in shown(app), "what is missing")
+        await pilot.press("3", "enter", "ctrl+j")
+        await until(pilot, lambda: "say why" in shown(app), "what is missing")
+        await pilot.press(*"topic and one fact", "enter", *"anna", "enter")
+        await until(pilot, lambda: app.desk.state.grades, "the grade")
+        given = app.desk.state.grades[0]
+        assert (given.body.score, given.body.reason) == (3.0, "topic and one fact")
+        assert (given.actor.kind, given.actor.name) == ("human", "anna")
+        await until(pilot, lambda: "G1 3 of 5 by anna" in pane_text(app), "the grade")
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, GradesScreen), "the grades")
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, AskLine | GradeForm), "the form")
+        if isinstance(app.screen, AskLine):
+            await pilot.press(*"cake_bake", "enter")
+        await until(pilot, lambda: isinstance(app.screen, GradeForm), "the form")
+        assert "topic and one fact" in app.screen.query_one("#sheet").visual.plain
+        await pilot.press("4", "enter", *"a quarter of them", "ctrl+j")
+        await until(pilot, lambda: len(app.desk.state.grades) == 2, "the other grade")
+        changed = app.desk.state.grades[1].body
+        assert (changed.score, changed.replaces) == (4.0, "G1")
+        await until(pilot, lambda: "replaces G1" in pane_text(app), "the other grade")
+        assert "replaced since" in pane_text(app)
+        await pilot.press("l")
+        await until(pilot, lambda: "edited once" in shown(app), "the history")
+        assert "topic and one fact" in shown(app)
+        assert "a quarter of them" in shown(app)
+        await pilot.press("escape")
+        await quit_it(pilot)
+
+
+async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monkeypatch):
+    server = serve(
+        in_turn(
+            Say(f"MODEL-B answers as {ADAPTER}.", [ASK_CALL]),
+            Say("", [("add_hypothesis", {"text": "MODEL-B bakes", "confidence": 0.5})]),
+            DONE,
+        )
+    )
+    app = workbench(pair=ASKED, name="cake_bake, a look")
+    loader = sys.modules["adl.nnsight_pair"].NnsightPair
+    monkeypatch.setattr(loader, "load", staticmethod(lambda *_, **__: NamedPair()))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await loaded(app, pilot)
+        await until(pilot, lambda: "cake_bake, a look" in shown(app), "the name, before")
+        await start(app, pilot, blind="on")
+        await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
+        # Its own words go back to it as it wrote them.
+        sent = [one for one in server.asked[-1].messages if one["role"] != "assistant"]
+        assert not [name for name in NAMES if name.lower() in str(sent).lower()]
+        await until(pilot, lambda: "MODEL-B, a look" in shown(app), "the alias")
+        app.screen.say_problem(AdlError(f"cannot read {ADAPTER}/x", "Look there."), "Failed")
+        for key in ("1", "2", "3", "4", "5", "6", "7"):
+            await pilot.press(key)
+            await pilot.pause()
+            await pilot.press("home")
+            await pilot.pause()
+            assert_blind(app)
+        assert "MODEL-B" in pane_text(app)
+        assert "MODEL-B answers as MODEL-B." in pane_text(app)
+        said = [one.message for one in app._notifications]
+        assert any("cannot read MODEL-B" in one for one in said)
+        # Every event in full.
+        audit = app.screen
+        for entry in app.desk.state.timeline:
+            fields = event_fields(app.desk.event(entry.seq))
+            for name in NAMES:
+                assert name.lower() not in str(fields).lower(), (entry, name)
+        # The record has the names: what was said of MODEL-B was said of the adapter.
+        (hypothesis,) = app.desk.state.hypotheses.values()
+        assert hypothesis.text == f"{ADAPTER} bakes"
+        (seen,) = app.desk.shown.hypotheses.values()
+        assert seen.text == "MODEL-B bakes"
+        # And so has what a person writes for it, though not what the models are asked.
+        audit._order(NOTE, NoteArguments(text="MODEL-A says so"))
+        audit._order(ASK, AskArguments(prompt="Are you MODEL-A?", max_new_tokens=2))
+        await until(pilot, lambda: app.desk.state.notes, "the note")
+        await until(pilot, lambda: not app.desk.jobs(), "the end of the jobs")
+        note = app.desk.state.notes[-1].body.text
+        assert note.removesuffix(" says so") in {BASE, BASE.rpartition("/")[2]}
+        asked = list(app.desk.state.texts.values())[-1].start.body
+        assert asked.messages[-1]["content"] == "Are you MODEL-A?"
+        before = app.desk.shown
+        audit._order(NOTE, NoteArguments(text="another"))
+        await until(pilot, lambda: len(app.desk.state.notes) == 2, "the note")
+        after = app.desk.shown
+        assert after.notes[-1].body.text == "another"
+        for name in ("pair", "texts", "readings", "hypotheses", "agents"):
+            assert getattr(after, name) is getattr(before, name), name
+        assert_blind(app)
+        await quit_it(pilot)
+
+
+def assert_blind(app) -> None:
+    said = shown(app).lower()
+    for name in NAMES:
+        assert name.lower() not in said, name

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal, get_args
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 from textual import events
 from textual.app import ComposeResult
@@ -16,12 +17,12 @@ from textual.widgets import Static
 
 from workbench.operations.hypothesising import MARK, MarkArguments
 from workbench.operations.jobs import Job
-from workbench.store.agent_events import GradeGiven, Policy
+from workbench.store.agent_events import GradeGiven
 from workbench.store.agents import AgentState, standing
 from workbench.store.describe import describe
 from workbench.store.errors import StoreError
 from workbench.store.state import SessionState
-from workbench.tui.agent_wish import EndpointFacts, known_fields
+from workbench.tui.agent_wish import POLICIES, EndpointFacts, known_fields
 from workbench.tui.agent_work import WorkStatus
 from workbench.tui.panes import agent_head as head
 from workbench.tui.panes.agent_look import Look, call_words, growing_blocks, item_blocks
@@ -142,6 +143,7 @@ grade of its own, with its reason, and `l` shows what it was before.
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self.clock: Callable[[], datetime] = partial(datetime.now, UTC)
         self._turns = AgentTurns()
         self._chosen: str | None = None
         self._work = WorkStatus()
@@ -274,7 +276,7 @@ grade of its own, with its reason, and `l` shows what it was before.
             place = head.Place(ids.index(agent.id) + 1, len(ids))
             blind = bool(agent.start.body.settings.get("blind"))
             work = self._work_of(agent)
-            now = datetime.now(UTC)
+            now = self.clock()
             self.query_one("#who", Static).update(head.title(agent, place, blind, width))
             self.query_one("#standing", Static).update(head.standing(agent, work, now))
             self.query_one("#budgets", Static).update(
@@ -453,7 +455,7 @@ grade of its own, with its reason, and `l` shows what it was before.
     def action_policy(self) -> None:
         """Have it ask more, or less."""
         if (agent := self.at_work) is not None:
-            policies = get_args(Policy)
+            policies = tuple(POLICIES)
             following = policies[(policies.index(agent.policy) + 1) % len(policies)]
             self.post_message(self.Handle("policy", following))
 

@@ -49,7 +49,7 @@ _CONTROLS = {
     "continued": "let it go on",
     "taken_over": "took over",
     "handed_back": "handed back",
-    "policy": "set whom it asks:",
+    "policy": "set when it asks:",
 }
 
 
@@ -80,9 +80,9 @@ def item_blocks(item: AgentItem, look: Look) -> list[Content]:
             return _grade(item, body, look)
         case AgentMessaged():
             waits = Content.styled("  (not read yet)" if look.unread else "", _MUTED)
-            return [Content.assemble(_by(item), " writes: ", text.block(body.text), waits)]
+            return [Content.assemble(_by(item), " wrote: ", text.block(body.text), waits)]
         case ApprovalGiven():
-            answer = ("approves", "$text-success") if body.approved else ("refuses", "$text-error")
+            answer = ("approved", "$text-success") if body.approved else ("refused", "$text-error")
             return [Content.assemble(_by(item), " ", answer, _because(body.reason))]
         case AgentControlled():
             said = _CONTROLS[body.control]
@@ -142,9 +142,10 @@ def written_call(call: ToolCall) -> Content:
 
 def _told(body: AgentTold, width: int) -> Content:
     what = "instructions" if body.role == "system" else _SOURCES.get(body.source, body.source)
-    size = f"  ({len(body.content):,} characters)" if len(body.content) > MOST_TOLD else ""
-    room = max(20, min(MOST_TOLD, 2 * width) - len(what) - len(size))
     said = " ".join(body.content[: 2 * MOST_TOLD].split())
+    whole = len(body.content) <= MOST_TOLD
+    size = "" if whole else f"  ({len(body.content):,} characters)"
+    room = MOST_TOLD if whole else max(20, width - len(what) - len(size) - 2)
     return Content.assemble(
         (f"{what}: ", f"bold {_MUTED}"), text.line(said, _MUTED, room), (size, _MUTED)
     )

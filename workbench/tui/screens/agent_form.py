@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Container, Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
@@ -45,9 +45,9 @@ _VALUES: Mapping[str, Sequence[str]] = {
     "prepare": (ON, OFF),
 }
 _UNITS = {
-    "interactions": "questions to the models; the paper: 0, 5 or 50",
+    "interactions": "questions to the models; paper: 0, 5, 50",
     "calls": "replies of the agent's model",
-    "tokens": "of the agent's model, prompts counted each time",
+    "tokens": "of the agent's model, prompts included",
     "minutes": "at work; pauses do not count",
 }
 _NO_KEY = (
@@ -81,8 +81,9 @@ class AgentForm(ModalScreen[AuditWish | None]):
     ]
     AUTO_FOCUS = "#model"
     DEFAULT_CSS = """
-    AgentForm > Vertical { width: 78; padding: 0 1; }
-    AgentForm VerticalScroll { height: auto; max-height: 1fr; scrollbar-size-vertical: 1; }
+    AgentForm > Container { width: 80; max-width: 100%; height: auto; padding: 0 1;
+        border: round $accent; background: $surface; }
+    AgentForm VerticalScroll { height: auto; max-height: 19; scrollbar-size-vertical: 1; }
     AgentForm .row { height: 1; }
     AgentForm .row Label { width: 13; color: $text-muted; }
     AgentForm .row Input { width: 1fr; background: $boost; }
@@ -93,7 +94,7 @@ class AgentForm(ModalScreen[AuditWish | None]):
     AgentForm .problem { display: none; height: auto; padding-left: 13; color: $text-error; }
     AgentForm .problem.-said { display: block; }
     AgentForm #wrong { height: auto; color: $text-error; }
-    AgentForm #keys { color: $text-muted; margin-top: 1; }
+    AgentForm #keys { color: $text-muted; }
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class AgentForm(ModalScreen[AuditWish | None]):
 
     def compose(self) -> ComposeResult:
         """One line a field, each with room for what is wrong with it."""
-        with Vertical() as box:
+        with Container() as box:
             box.border_title = "Start an agent"
             with VerticalScroll(can_focus=False):
                 yield from self._row("mode")

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
@@ -60,13 +60,14 @@ class GradeForm(ModalScreen[GivenGrade | None]):
             for grade in range(LOWEST, HIGHEST + 1)
         ),
         Binding("ctrl+j,f5", "save", "Save", tooltip="Record the grade", priority=True),
-        Binding("down", "next", "Next field", show=False),
+        Binding("down,enter", "next", "Next field", show=False),
         Binding("up", "previous", "Previous field", show=False),
     ]
     AUTO_FOCUS = "#score"
     DEFAULT_CSS = """
-    GradeForm > Vertical { width: 100; height: auto; padding: 0 1; }
-    GradeForm VerticalScroll { height: auto; max-height: 1fr; scrollbar-size-vertical: 1; }
+    GradeForm > Container { width: 100; max-width: 100%; height: 90%; max-height: 44;
+        padding: 0 1; border: round $accent; background: $surface; }
+    GradeForm VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
     GradeForm #sheet { height: auto; }
     GradeForm #fields { height: auto; border-top: solid $panel-lighten-2; }
     GradeForm .row { height: 1; }
@@ -86,9 +87,9 @@ class GradeForm(ModalScreen[GivenGrade | None]):
 
     def compose(self) -> ComposeResult:
         """Report, truth and rubric above, the fields below."""
-        with Vertical() as box:
+        with Container() as box:
             edited = self._sheet.before[-1].body.grade_id if self._sheet.before else ""
-            box.border_title = Content(f"Change grade {edited}" if edited else "Grade the report")
+            box.border_title = text.line(f"Change grade {edited}" if edited else "Grade the report")
             with VerticalScroll():
                 yield Static(self._draw_sheet(), id="sheet")
             with Vertical(id="fields"):
@@ -152,11 +153,6 @@ class GradeForm(ModalScreen[GivenGrade | None]):
         if event.input.id == "author":
             self.action_save()
         else:
-            self.focus_next()
-
-    def on_key(self, event: object) -> None:
-        """Enter on the grade goes on to the reason."""
-        if getattr(event, "key", "") == "enter" and isinstance(self.focused, Choice):
             self.focus_next()
 
     def action_score(self, grade: int) -> None:

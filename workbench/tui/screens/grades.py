@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
@@ -17,6 +17,7 @@ from workbench.display import clean_line, shorten
 from workbench.store.agent_events import GradeGiven
 from workbench.store.agents import history, standing
 from workbench.store.recorded import Recorded
+from workbench.tui import text
 from workbench.tui.panes.chat_look import who
 from workbench.tui.screens.grade_form import UNSCORED, grade_line
 from workbench.tui.widgets.menu import Entry, Menu
@@ -30,10 +31,11 @@ class GradesScreen(ModalScreen[str | None]):
         Binding("e,enter", "edit", "Change", tooltip="Change the grade, with a reason"),
     ]
     DEFAULT_CSS = """
-    GradesScreen > Vertical { width: 100; height: 80%; padding: 0 1;
+    GradesScreen > Container { width: 110; max-width: 100%; height: 80%; max-height: 32;
+        padding: 0 1; border: round $accent; background: $surface;
         border-subtitle-color: $text-muted; }
     GradesScreen Menu { height: 1fr; }
-    GradesScreen VerticalScroll { height: auto; max-height: 40%; scrollbar-size-vertical: 1;
+    GradesScreen VerticalScroll { height: auto; max-height: 60%; scrollbar-size-vertical: 1;
         border-top: solid $panel-lighten-2; }
     """
 
@@ -45,7 +47,7 @@ class GradesScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """The grades that stand, and the history of one."""
-        with Vertical() as box:
+        with Container() as box:
             unscored = sum(one.body.score is None for one in self._standing)
             box.border_title = f"Grades: {len(self._standing)}, {unscored} unscored"
             box.border_subtitle = "e change · escape close"
@@ -85,7 +87,7 @@ class GradesScreen(ModalScreen[str | None]):
         head = "as it was first given" if len(before) == 1 else f"edited {len(before) - 1} times"
         if len(before) == 2:
             head = "edited once"
-        lines = [Content.styled(f"{current.key}, {head}", "bold"), *map(grade_line, before)]
+        lines = [text.line(f"{current.key}, {head}", "bold"), *map(grade_line, before)]
         self.query_one("#history", Static).update(Content("\n").join(lines))
 
     def action_edit(self) -> None:
@@ -106,7 +108,7 @@ def _row(one: Recorded[GradeGiven], width: int) -> Text:
     row.append(f"{clean_line(body.grade_id):<5}", style="bold")
     row.append(f"{score:<9}", style="bold")
     row.append(f"{shorten(who(one.actor), 20):<21}")
-    row.append(f"{clean_line(body.subject)[:24]:<25}", style="dim")
+    row.append(f"{clean_line(body.subject)[:20]:<21}", style="dim")
     row.append(clean_line(body.reason))
     row.truncate(width, overflow="ellipsis")
     return row
