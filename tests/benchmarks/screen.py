@@ -137,7 +137,7 @@ def main() -> int:
             terminal.press("Tell me all you know about the sea.", "enter")
             terminal.shows("ask ", within=60)
             terminal.press("escape")
-            terminal.settle(0.1)
+            terminal.shows("Follow up")
             show_timeline(terminal)
             busy = percentile_95(key_to_repaint(terminal))
             still = "ask " in terminal.text
