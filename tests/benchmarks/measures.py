@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from adl.artifacts import ArrayCache
 from adl.demo_pair import prepared_base
 from adl.nnsight_pair import NnsightPair
@@ -43,9 +41,8 @@ N_PROMPTS = 6
 READ_LISTS = ("consensus", "output_difference", "shift_lens")
 
 
-def loaded(organism: Organism, threads: int = 2) -> NnsightPair:
+def loaded(organism: Organism) -> NnsightPair:
     """The embedded base and the organism's adapter on it."""
-    torch.set_num_threads(threads)
     base = str(prepared_base(find_locations().models))
     side = SideSpec(base, adapter=organism.adapter)
     return NnsightPair.load(PairSpec(SideSpec(base), side, dtype="float32"))
