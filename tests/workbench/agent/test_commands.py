@@ -108,7 +108,6 @@ def test_run_grade_edit_and_show(server: ScriptedEndpoint, workbench_home: Path)
     assert KEY.encode() not in (workbench_home / "sessions.db").read_bytes()
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
 def test_kill_9_and_resume(server: ScriptedEndpoint, workbench_home: Path):
     def hanging(asked: Asked) -> Reaction | None:
         return Hang() if asked.n_replies == 2 else AUDIT(asked)
@@ -230,3 +229,30 @@ def test_a_file_with_settings_is_enough(workbench_home: Path, server: ScriptedEn
         check=False,
     )
     assert data(done)["model"] == "from the file"
+
+
+def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_path: Path):
+    options = ["--agent", "adl", "--organism", "cake_bake", "--budget", "0", "--grades", "1"]
+    server.script = lambda asked: Hang() if "give_grade" in asked.tools else Say("", [report()])
+    with subprocess.Popen(
+        [*PROGRAM, "evaluate", *options, *SMALL, "--length", "4"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while "give_grade" not in server.arrivals.get(timeout=200).tools:
+            pass
+        process.kill()
+        assert process.wait(60) == -signal.SIGKILL
+    server.script = judging
+    plot = tmp_path / "plot.txt"
+    found = data(run("evaluate", "--session", "evaluation", "--plot", str(plot), "--json"))
+    # One audit and one grade were asked for, the grade twice.
+    assert len(server.asked) == 3
+    row = found["rows"][0]
+    assert (row["organism"], row["done"], row["mean_grade"]) == ("all", 1, 2.0)
+    assert (row["reach_2"]["value"], row["paper_2"]) == (1.0, 0.82)
+    assert "adl, i=0" in plot.read_text(encoding="utf-8")
+    table = run("evaluate", "--session", "evaluation")
+    assert table.returncode == 0
+    assert "82%" in table.stdout
+    assert len(server.asked) == 3
