@@ -9,7 +9,11 @@ tools.py         the operations as tools, their schemas derived from the argumen
 toolbox.py       which tools an agent has, and what a call of one gives
 conversation.py  the messages so far, from the log, as an endpoint takes them
 supervision.py   a person who watches, approves, takes over
+runners.py       who does its operations: its own thread, or the jobs of a screen
+budgets.py       what it may take
+prompts.py       what it is told of its task
+sealing.py       names and ground truth, hidden until they are graded against
 loop.py          the audit itself
-judging.py, grading.py, graders.py, agreement.py   grades
+rubrics.py, judging.py, grading.py, graders.py, agreement.py   grades
 evaluation.py, scoreboard.py                       many audits, and what they amount to
 """
