@@ -30,7 +30,7 @@ from workbench.display import clean_line
 from workbench.locations import Locations, find_locations
 from workbench.operations.pairs import environment
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
-from workbench.store.errors import StoreError
+from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import HUMAN, SessionClosed, SessionContinued
 from workbench.store.log import SessionLog
 
@@ -239,12 +239,19 @@ def _closing(work: Work) -> Iterator[None]:
 
 @contextmanager
 def reading_log(database: Path | None) -> Iterator[SessionLog]:
-    """The session database, opened so that nothing in it can change."""
-    with (
-        reported_errors(),
-        SessionLog.open(database_path(database), read_only=True) as log,
-    ):
-        yield log
+    """The session database, opened so that nothing in it can change.
+
+    A file of an older schema is brought up to date first, if it can be written.
+    """
+    path = database_path(database)
+    with reported_errors():
+        try:
+            log = SessionLog.open(path, read_only=True)
+        except OlderSchema:
+            SessionLog.open(path).close()
+            log = SessionLog.open(path, read_only=True)
+        with log:
+            yield log
 
 
 @contextmanager

@@ -14,6 +14,10 @@ class StoreError(AdlError):
     """A session file cannot be opened, read or written; what was committed before is intact."""
 
 
+class OlderSchema(StoreError):
+    """The file is of an older version, and was opened so that nothing in it can change."""
+
+
 class StoreFailure(StoreError):
     """The disk or another process is in the way, not what was asked for."""
 

@@ -26,7 +26,7 @@ from workbench.store.connection import (
     use_write_ahead_log,
 )
 from workbench.store.delete import delete_session
-from workbench.store.errors import StoreError, translated
+from workbench.store.errors import OlderSchema, StoreError, translated
 from workbench.store.events import (
     SYSTEM,
     Actor,
@@ -408,10 +408,9 @@ class SessionLog:
         if version == 0:
             raise StoreError(f"{self._path} is empty", "Name a file with sessions in it.")
         if version < len(MIGRATIONS):
-            raise StoreError(
+            raise OlderSchema(
                 f"{self._path} has the older schema version {version}, and is opened only to read",
-                f"Bring a copy of it up to version {len(MIGRATIONS)}: "
-                "`adl-workbench sessions list` with a writable copy does so.",
+                f"Copy it to where it can be written: any command brings it to {len(MIGRATIONS)}.",
             )
 
     def _connect(self, mode: Mode) -> sqlite3.Connection:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from adl.errors import AdlError
 from adl.organisms import Organism, list_organisms
 from workbench.operations.pairs import PairArguments
-from workbench.store.errors import StoreError
+from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import (
     HUMAN,
     HypothesisJudged,
@@ -161,9 +161,8 @@ class Library:
         if log is None:
             try:
                 reader = SessionLog.open(self.path, read_only=True, busy_timeout=READER_PATIENCE)
-            except StoreError:
-                # A file of an older schema is brought up to date by being opened to write; any
-                # other is refused the same way again, with nothing written to it.
+            except OlderSchema:
+                # Brought up to date by being opened to write.
                 log = self.open_log()
             else:
                 with reader:

@@ -10,8 +10,10 @@ import pytest
 
 from tests.workbench.cli.conftest import SMALL, RunCli, recorded
 from workbench.cli.sessions import KINDS
+from workbench.store.connection import connect
 from workbench.store.events import NoteWritten, SessionStarted
 from workbench.store.log import SessionLog
+from workbench.store.schema import MIGRATIONS, migrate
 
 
 def test_what_an_audit_says_it_recorded_is_there_and_verifies(cli: RunCli, database: Path):
@@ -256,3 +258,16 @@ def test_notes_are_shown_and_found(cli: RunCli, two_sessions, database: Path):
     assert "looks like baking" in cli("sessions", "show", two_sessions[0]).stdout
     (hit,) = json.loads(cli("sessions", "search", "baking", "--json").stdout)
     assert (hit["kind"], hit["session"]) == ("note_written", two_sessions[0])
+
+
+def test_a_database_of_an_older_schema_is_brought_up_to_date_to_be_read(
+    cli: RunCli, tmp_path: Path
+):
+    path = tmp_path / "old.db"
+    connection = connect(path, "create")
+    migrate(connection, path, MIGRATIONS[:3])
+    connection.close()
+    listed = cli("sessions", "list", "--database", str(path), "--json")
+    assert listed.returncode == 0, listed.stderr
+    with SessionLog.open(path, read_only=True) as log:
+        assert log.sessions() == []

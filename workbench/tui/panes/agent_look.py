@@ -36,6 +36,11 @@ MOST_TOLD = 160
 RESULT_LINES = 4
 MOST_OF_ARGUMENT = 120
 
+#: Arguments that say what a call is about stand before its settings.
+_TELLING = frozenset(
+    {"prompt", "prompts", "messages", "raw", "text", "reading", "alpha", "alphas", "probes"}
+)
+
 _MUTED = "$foreground-muted"
 _FENCE = ("audited text begins ", "audited text ends ")
 _SOURCES = {
@@ -115,7 +120,8 @@ def growing_blocks(said: str) -> list[Content]:
 def call_words(tool: str, arguments: Mapping[str, Any]) -> Content:
     """A call in one line: its name, and the arguments that say something."""
     parts: list[Content | tuple[str, str]] = [text.line(tool, "bold $accent", 60)]
-    for name, value in arguments.items():
+    for name in sorted(arguments, key=lambda name: name not in _TELLING):
+        value = arguments[name]
         if value in (None, "", [], {}, ()):
             continue
         said = f"“{value}”" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

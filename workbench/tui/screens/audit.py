@@ -160,7 +160,7 @@ class AuditScreen(AgentScreen):
         asks = self.query_one(AgentPane).asks
         if asks != self._asking:
             self._asking = asks
-            self.query_one(TopBar).show_alert(" 7 the agent asks " if asks else "")
+            self.query_one(TopBar).show_alert(" ? asks you " if asks else "")
             if asks:
                 self.app.bell()
 
