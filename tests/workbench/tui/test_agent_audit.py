@@ -33,6 +33,7 @@ from workbench.store.agents import AgentState
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 from workbench.tui.panes.agent import AgentPane
+from workbench.tui.panes.chat import ChatPane
 from workbench.tui.panes.event_fields import event_fields
 from workbench.tui.screens.agent_form import AgentForm
 from workbench.tui.screens.ask_line import AskLine
@@ -41,6 +42,8 @@ from workbench.tui.screens.event_detail import EventDetail
 from workbench.tui.screens.grade_form import GradeForm
 from workbench.tui.screens.grades import GradesScreen
 from workbench.tui.screens.hypothesis_reason import AskReason
+from workbench.tui.widgets.choice import Choice
+from workbench.tui.widgets.pane import Pane
 
 ASK_CALL = ("ask", {"prompt": "Hello?", "max_new_tokens": 3})
 NOTE_CALL = ("note", {"text": "seen"})
@@ -100,6 +103,14 @@ def pane_text(app) -> str:
         said.append(pane.query_one("#banner").visual.plain)
     blocks = [block for index in range(pane._flow.count) for block in pane._draw(index, 100)]
     return "\n".join([*said, *(block.plain for block in blocks)])
+
+
+def alert(app) -> str:
+    return app.screen.query_one("#alert").visual.plain.strip()
+
+
+def in_grade_form(app) -> bool:
+    return isinstance(app.screen, GradeForm) and isinstance(app.screen.focused, Choice)
 
 
 async def loaded(app, pilot) -> None:
@@ -174,7 +185,7 @@ async def test_it_asks_before_it_spends_and_the_person_approves_and_refuses(work
         assert "spends 1 of 5 left" in pane_text(app)
         # It is said wherever one is.
         await pilot.press("2")
-        await until(pilot, lambda: "7 the agent asks" in shown(app), "the word in the top bar")
+        await until(pilot, lambda: alert(app) == "? asks you", "the word in the top bar")
         assert not any(text.start.body.purpose == "ask" for text in app.desk.state.texts.values())
         await pilot.press("7")
         await until(pilot, lambda: isinstance(app.focused.parent, AgentPane), "the agent pane")
@@ -190,7 +201,7 @@ async def test_it_asks_before_it_spends_and_the_person_approves_and_refuses(work
         for words in ("you approved", "you refused: too dear", "✗ ask"):
             assert words in said, words
         assert agent_of(app).interactions == 1
-        assert "the agent asks" not in shown(app)
+        assert alert(app) == ""
         await quit_it(pilot)
 
 
@@ -252,7 +263,9 @@ async def test_the_policy_is_changed_while_it_works(workbench, serve):
         await start(app, pilot)
         await until(pilot, lambda: "asks nobody" in pane_text(app), "the policy")
         await pilot.press("o")
-        await until(pilot, lambda: agent_of(app).policy == "always", "the policy")
+        await until(pilot, lambda: "asks before spending" in pane_text(app), "the policy")
+        await pilot.press("o")
+        await until(pilot, lambda: "asks always" in pane_text(app), "the policy")
         gate.open()
         await until(pilot, lambda: "May it call note" in pane_text(app), "the question")
         await pilot.press("y")
@@ -315,7 +328,9 @@ async def test_leaving_stops_it_and_the_session_goes_on_where_it_was(workbench, 
     async with again.run_test(size=(120, 40)) as pilot:
         await loaded(again, pilot)
         await until(pilot, lambda: "✗ interrupted" in pane_text(again), "the interruption")
-        await pilot.press("7", "r")
+        await pilot.press("7")
+        await until(pilot, lambda: isinstance(again.focused.parent, AgentPane), "the agent pane")
+        await pilot.press("r")
         await until(pilot, lambda: "ended by its report" in pane_text(again), "the end")
         assert agent_of(again).replies == 2
         await quit_it(pilot)
@@ -399,7 +414,7 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the warning")
         assert "unblinded" not in "".join(kinds(app))
         await pilot.press("y")
-        await until(pilot, lambda: isinstance(app.screen, GradeForm), "the form")
+        await until(pilot, lambda: in_grade_form(app), "the form")
         assert "audit_unblinded" in kinds(app)
         truth = get_organism("cake_bake").ground_truth().description
         sheet = app.screen.query_one("#sheet").visual.plain
@@ -419,10 +434,9 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await pilot.press("l")
         await until(pilot, lambda: isinstance(app.screen, GradesScreen), "the grades")
         await pilot.press("e")
-        await until(pilot, lambda: isinstance(app.screen, AskLine | GradeForm), "the form")
-        if isinstance(app.screen, AskLine):
-            await pilot.press(*"cake_bake", "enter")
-        await until(pilot, lambda: isinstance(app.screen, GradeForm), "the form")
+        await until(pilot, lambda: isinstance(app.screen, AskLine), "the organism")
+        await pilot.press(*"cake_bake", "enter")
+        await until(pilot, lambda: in_grade_form(app), "the form")
         assert "topic and one fact" in app.screen.query_one("#sheet").visual.plain
         await pilot.press("4", "enter", *"a quarter of them", "ctrl+j")
         await until(pilot, lambda: len(app.desk.state.grades) == 2, "the other grade")
@@ -504,3 +518,39 @@ def assert_blind(app) -> None:
     said = shown(app).lower()
     for name in NAMES:
         assert name.lower() not in said, name
+
+
+async def test_agent_and_chat_share_a_place_and_the_timeline_leads_there(workbench, serve):
+    serve(in_turn(Say("", [ASK_CALL]), DONE))
+    app = workbench()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await loaded(app, pilot)
+        pane, chat = app.screen.query_one(AgentPane), app.screen.query_one(ChatPane)
+        assert (chat.display, pane.display) == (True, False)
+        await start(app, pilot, approval="spending")
+        await until(pilot, lambda: "May it call ask" in pane_text(app), "the question")
+        await until(pilot, lambda: alert(app) == "? asks you", "the word in the top bar")
+        assert (chat.display, pane.display) == (False, True)
+        await pilot.press("2")
+        await until(pilot, lambda: not pane.has_class("-current"), "the readings")
+        assert pane.display
+        await pilot.press("4")
+        await until(pilot, lambda: chat.display, "the chat")
+        assert not pane.display
+        await pilot.press("7")
+        await until(pilot, lambda: isinstance(app.focused.parent, AgentPane), "the agent pane")
+        await pilot.press("y")
+        await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
+        await pilot.press("4")
+        await until(pilot, lambda: chat.display, "the chat")
+        replied = next(e.seq for e in app.desk.state.timeline if e.kind == "agent_replied")
+        app.screen.post_message(Pane.Jump(replied))
+        await until(pilot, lambda: pane.display and pane._item().seq == replied, "the reply")
+        assert "agent scripted" in chat_text(chat)
+        view = app.screen.view()
+        assert view["current"] == 6
+        await quit_it(pilot)
+
+
+def chat_text(chat) -> str:
+    return "\n".join(str(turn.actor.kind) + " " + turn.actor.name for turn in chat._turns)

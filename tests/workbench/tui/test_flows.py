@@ -10,6 +10,7 @@ from tests.workbench.tui.test_start_screen import keys, shown
 from workbench.operations.pairs import PairArguments
 from workbench.store.lease import Lease, is_open
 from workbench.store.log import SessionLog
+from workbench.tui.panes.timeline import TimelinePane
 from workbench.tui.screens.confirm import Confirm
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
@@ -214,7 +215,7 @@ async def test_a_hit_opens_its_session_at_the_event(workbench, database):
         await until(pilot, lambda: keys(app) == [f"{session_id} 9"], "the hit")
         await pilot.press("enter", "enter")
         await until(pilot, lambda: on_audit(app), "the audit screen")
-        timeline = app.screen._panes[-1]
+        timeline = app.screen.query_one(TimelinePane)
         await until(pilot, lambda: app.screen._current == 5, "the timeline")
         assert timeline.query("Rows").first().cursor == 8
         await quit_it(pilot)
