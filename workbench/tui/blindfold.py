@@ -36,6 +36,8 @@ _WORDS = re.compile(r"\w+")
 _STEMS = re.compile(r"[^\W_a-z]*[a-z]+|[^\W_]+")
 _MAPPINGS = ("operations", "differences", "readings", "texts", "hypotheses", "evidence", "agents")
 _LISTS = ("notes", "unblinded", "grades")
+# Lines of the timeline are looked through so many at a time.
+_AT_ONCE = 256
 # In the lines of these kinds a name stands by itself, and may be an ordinary word.
 _NAMING = frozenset({"session_started", "session_renamed"})
 
@@ -49,7 +51,7 @@ class Blindfold:
     def _forget(self, blinding: Blinding) -> None:
         self._blinding = blinding
         self._names = {name.lower(): alias for name, alias in blinding.aliases.items()}
-        self._stems = [_stem(name) for name in blinding.aliases]
+        self._stems = sorted({_stem(name) for name in blinding.aliases}, key=len)
         self._seen = self._shown = SessionState()
         self._items: dict[str, dict[Any, tuple[Any, Any]]] = {name: {} for name in _MAPPINGS}
         # A recorded finding never changes, so it is looked through once; it is kept, so that no
@@ -87,9 +89,7 @@ class Blindfold:
 
     def hide(self, text: str) -> str:
         """The text with every name of a blind audit hidden."""
-        low = text.lower()
-        # Almost every text has no name in it, and to see that so is much cheaper.
-        return self._blinding.hide(text) if any(stem in low for stem in self._stems) else text
+        return self._blinding.hide(text) if self._may_name(text) else text
 
     def reveal(self, operation: Operation[Any], arguments: Arguments) -> Arguments:
         """Arguments with the real names, where no model gets to read them."""
@@ -100,6 +100,11 @@ class Blindfold:
         return arguments if revealed == plain else type(arguments).model_validate(revealed)
 
     # --- how --------------------------------------------------------------------------------
+
+    def _may_name(self, text: str) -> bool:
+        """Whether a name may be in it: almost no text has one, and to see that so is much cheaper."""
+        low = text.lower()
+        return any(stem in low for stem in self._stems)
 
     def _changes(self, state: SessionState) -> dict[str, Any]:
         seen, shown = self._seen, self._shown
@@ -133,11 +138,16 @@ class Blindfold:
     def _hidden_timeline(self, state: SessionState) -> Prefix[TimelineEntry]:
         if state.session_id != self._seen.session_id or len(state.timeline) < len(self._timeline):
             self._timeline = []
-        for place in range(len(self._timeline), len(state.timeline)):
-            entry = state.timeline[place]
-            change = self._hide_words if entry.kind in _NAMING else self.hide
-            self._timeline.append(entry._replace(description=change(entry.description)))
+        for first in range(len(self._timeline), len(state.timeline), _AT_ONCE):
+            entries = state.timeline[first : first + _AT_ONCE]
+            if self._may_name("\n".join(entry.description for entry in entries)):
+                entries = tuple(map(self._hidden_entry, entries))
+            self._timeline.extend(entries)
         return Prefix(self._timeline, len(state.timeline))
+
+    def _hidden_entry(self, entry: TimelineEntry) -> TimelineEntry:
+        change = self._hide_words if entry.kind in _NAMING else self.hide
+        return entry._replace(description=change(entry.description))
 
     def _hide_words(self, text: str) -> str:
         """Hide also a name that is an ordinary word: for where names stand by themselves."""
