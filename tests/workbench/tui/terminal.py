@@ -71,7 +71,8 @@ class Terminal:
             stderr=self._slave,
             cwd=ROOT,
             env={
-                **os.environ,
+                # A size in the environment would hide that of the terminal.
+                **{key: os.environ[key] for key in os.environ if key not in {"COLUMNS", "LINES"}},
                 "ADL_WORKBENCH_HOME": str(home),
                 "TERM": "xterm-256color",
                 "LC_ALL": "C.UTF-8",

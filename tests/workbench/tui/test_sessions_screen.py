@@ -34,8 +34,8 @@ async def test_names_are_found_at_once_and_texts_behind_them():
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("slash", *"kitchen")
         assert keys(app)[:2] == [SESSIONS[0].id, SESSIONS[1].id]
-        await until(pilot, lambda: app.library.done, "the search")
-        assert app.library.done == [("search", "kitchen")]
+        # On a slow machine the beginning of the word may have been searched for already.
+        await until(pilot, lambda: app.library.done[-1:] == [("search", "kitchen")], "the search")
         found = [f"{hit.session_id} {hit.seq}" for hit in HITS]
         await until(pilot, lambda: keys(app)[-2:] == found, "the hits")
         await pilot.press("enter", "end", "enter")
