@@ -33,7 +33,7 @@ Item = TypeVar("Item")
 Change = Callable[[str], str]
 
 _WORDS = re.compile(r"\w+")
-_STEMS = re.compile(r"[^\W_a-z]*[a-z]+|[^\W_]+")
+_PARTS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 _MAPPINGS = ("operations", "differences", "readings", "texts", "hypotheses", "evidence", "agents")
 _LISTS = ("notes", "unblinded", "grades")
 # Lines of the timeline are looked through so many at a time.
@@ -211,4 +211,4 @@ def _is(one: object, other: object) -> bool:
 
 def _stem(name: str) -> str:
     """What stands in every spelling of the name: its longest part, in lower case."""
-    return max(_STEMS.findall(name), key=len, default="").lower()
+    return max(_PARTS.split(name), key=len).lower()
