@@ -5,11 +5,13 @@ coherent if it is hardly less probable to the unsteered model than those are, re
 more, and has words at all. Each limit is a quantile of the unsteered texts and a margin, so it means
 the same for every model: nearly all unsteered texts pass.
 
-    surprise    mean -log p of the text's tokens under the unsteered model    95th percentile + 1 sd
+    surprise    mean -log p of the text by itself under the unsteered model   95th percentile + 1 sd
     repetition  share of words said before in the text                        95th percentile + 0.05
     brevity     words of a text that the model ended by itself                half the 5th percentile
 
-A text that falls into a loop becomes more probable, not less: repetition is what finds it.
+The text stands by itself, without its prompt: steering changes what a text is about, which after the
+prompt is improbable, but not incoherent. A text that falls into a loop becomes more probable, not
+less: repetition is what finds it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adl.corpus import BosPolicy, bos_to_prepend
 from adl.errors import CorpusError, Stopped
 from adl.pair import ModelPair, ShouldStop, never_stop
 from adl.records import EndReason, GeneratedText, Side
@@ -48,7 +51,7 @@ CoherenceJudge = Callable[[Sequence[JudgedText]], Sequence[bool | None]]
 class TextFeatures:
     """What the judge without an LLM looks at.
 
-    ``surprise`` is in nats per token, None for a text without tokens; ``repetition`` a share of
+    ``surprise`` is in nats per token, None for a text too short to have one; ``repetition`` a share of
     its words, and ``words`` how many there are.
     """
 
@@ -92,30 +95,31 @@ class Agreement:
 def text_features(
     pair: ModelPair,
     side: Side,
-    prompts: Sequence[Sequence[int]],
     texts: Sequence[GeneratedText],
     *,
     batch_size: int = 16,
     should_stop: ShouldStop = never_stop,
 ) -> list[TextFeatures]:
-    """Features of generated texts, each after its prompt's tokens.
+    """Features of generated texts, each begun as plain text is.
 
     The surprise is that of ``side`` unsteered, whatever the text was steered with. Raises
     ``Stopped`` within one batch.
     """
-    spoken = [index for index, text in enumerate(texts) if text.token_ids]
-    scored = [
-        ScoredText((*prompts[index], *texts[index].token_ids), len(prompts[index]))
-        for index in spoken
-    ]
+    facts = pair.bos(side)
+    bos = bos_to_prepend(
+        BosPolicy.AUTO, facts.token_id, tokenizer_adds_it=facts.added_to_plain_text
+    )
+    prefix = () if bos is None else (bos,)
+    rows = {index: (*prefix, *text.token_ids) for index, text in enumerate(texts)}
+    spoken = [index for index, row in rows.items() if len(row) > 1]
+    scored = [ScoredText(rows[index], 1) for index in spoken]
     losses: list[float] = []
     for batch in scored_batches(scored, batch_size):
         if should_stop():
             raise Stopped("stopped while judging texts")
         losses += [float(loss) for loss in pair.token_losses(side, batch)]
     surprise = {
-        index: loss / len(texts[index].token_ids)
-        for index, loss in zip(spoken, losses, strict=True)
+        index: loss / (len(rows[index]) - 1) for index, loss in zip(spoken, losses, strict=True)
     }
     return [
         TextFeatures(
@@ -152,7 +156,7 @@ def calibrate(unsteered: Sequence[TextFeatures]) -> CoherenceLimits:
 def judge(features: TextFeatures, limits: CoherenceLimits) -> Coherence:
     """The verdict on one text."""
     faults = []
-    if features.surprise is None or features.surprise > limits.surprise:
+    if features.surprise is not None and features.surprise > limits.surprise:
         faults.append("surprise")
     if features.repetition > limits.repetition:
         faults.append("repetition")

@@ -32,8 +32,8 @@ from adl.coherence import (
 from adl.errors import PromptError
 from adl.pair import ModelPair, ShouldStop, never_stop
 from adl.prompts import Prompt
-from adl.records import GeneratedText, GenerationRequest, Side
-from adl.steering import Sample, SteeringVector, samples, steering_requests
+from adl.records import GeneratedText, Side
+from adl.steering import Sample, samples
 
 FIRST_ALPHAS = (0.1, 0.2, 0.3, 0.45, 0.7, 1.0)
 ALPHAS_PER_ROUND = 3
@@ -110,7 +110,6 @@ def search_coherent_alpha(
     pair: ModelPair,
     side: Side,
     prompts: Sequence[Prompt],
-    vector: SteeringVector,
     generate: Generate,
     search: AlphaSearch = AlphaSearch(),
     *,
@@ -122,7 +121,6 @@ def search_coherent_alpha(
     Raises ``Stopped`` within one batch of texts or judgements, and ``CorpusError`` where there are
     too few unsteered texts to calibrate on.
     """
-    asked = [request.prompt_ids for request in _prompt_rows(pair, side, prompts, vector)]
     judged: list[JudgedSample] = []
     limits: CoherenceLimits | None = None
     alphas: tuple[float, ...] = (0.0, *sorted(set(search.alphas)))
@@ -132,7 +130,6 @@ def search_coherent_alpha(
         features = text_features(
             pair,
             side,
-            [asked[one.prompt_index] for one in wanted],
             texts,
             should_stop=should_stop,
         )
@@ -177,12 +174,6 @@ def strongest(shares: Sequence[tuple[float, float]]) -> float:
             break
         found = alpha
     return found
-
-
-def _prompt_rows(
-    pair: ModelPair, side: Side, prompts: Sequence[Prompt], vector: SteeringVector
-) -> Sequence[GenerationRequest]:
-    return steering_requests(pair, side, prompts, samples(len(prompts), (0.0,), (0,)), vector)
 
 
 def _by_llm(

@@ -17,8 +17,7 @@ from adl.coherence import (
 from adl.coherent_alpha import AlphaSearch, search_coherent_alpha, strongest
 from adl.errors import CorpusError, PromptError
 from adl.prompts import Prompt
-from adl.records import GeneratedText, Site
-from adl.steering import SteeringVector
+from adl.records import GeneratedText
 from tests.planted import PlantedPair
 
 LIMITS = CoherenceLimits(surprise=3.0, repetition=0.5, words=4.0, n_texts=20)
@@ -38,19 +37,15 @@ def test_repetition_is_the_share_of_words_said_before():
     assert repetition("") == repetition("?!") == 0.0
 
 
-def test_surprise_is_the_mean_loss_of_the_text_alone():
-    pair = PlantedPair()
-    prompt = pair.chat("finetuned", [{"role": "user", "content": "the river"}]).ids
+@pytest.mark.parametrize("bos", [False, True])
+def test_surprise_is_the_mean_loss_of_the_text_alone(bos):
+    pair = PlantedPair(bos=bos)
     said = tuple(pair.tokenise("finetuned", "the cake and the oven"))
-    found = text_features(
-        pair, "finetuned", [prompt, prompt[:3]], [text(ids=said), text("", ids=())]
-    )
-    logits = pair._logits(
-        "finetuned", pair.residuals("finetuned", np.array([[*prompt, *said]]))[0, -1]
-    )
+    found = text_features(pair, "finetuned", [text(ids=said), text("", ids=())])
+    row = (pair.bos("finetuned").token_id, *said) if bos else said
+    logits = pair._logits("finetuned", pair.residuals("finetuned", np.array([row]))[0, -1])
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    rows = range(len(prompt) - 1, len(prompt) + len(said) - 1)
-    expected = -np.mean([log_probs[row, token] for row, token in zip(rows, said, strict=True)])
+    expected = -np.mean([log_probs[place - 1, row[place]] for place in range(1, len(row))])
     assert found[0].surprise == pytest.approx(expected, rel=1e-4)
     assert (found[1].surprise, found[1].words) == (None, 0)
 
@@ -79,7 +74,7 @@ def test_nearly_all_unsteered_texts_keep_their_own_limits():
         (TextFeatures(9.9, 0.9, 9, "length"), ("surprise", "repetition")),
         (TextFeatures(1.0, 0.0, 2, "end_of_text"), ("brevity",)),
         (TextFeatures(1.0, 0.0, 2, "length"), ()),
-        (TextFeatures(None, 0.0, 0, "end_of_text"), ("surprise", "brevity")),
+        (TextFeatures(None, 0.0, 0, "end_of_text"), ("brevity",)),
     ],
 )
 def test_what_a_text_fails_by_is_named(features, faults):
@@ -124,12 +119,9 @@ THREE_ROUNDS = AlphaSearch((0.2, 0.4, 0.8), rounds=2)
 
 def found(breaks, search=THREE_ROUNDS, llm=None):
     pair = PlantedPair()
-    unit = (4 * pair.planted).astype(np.float32)
     generate = Breaking(pair, breaks)
-    vector = SteeringVector(Site(3, "1-4"), "difference", unit)
-    return search_coherent_alpha(
-        pair, "finetuned", PROMPTS, vector, generate, search, llm=llm
-    ), generate.rounds
+    result = search_coherent_alpha(pair, "finetuned", PROMPTS, generate, search, llm=llm)
+    return result, generate.rounds
 
 
 def test_the_search_closes_in_on_where_texts_break():

@@ -109,7 +109,6 @@ def test_coherent_alpha_lies_between_unchanged_and_broken(pair_of, texts, name):
         pair,
         "finetuned",
         prompts,
-        vector,
         generate,
         AlphaSearch((0.1, 0.3, 1.0), rounds=1, per_round=2, seeds=(0, 1)),
     )

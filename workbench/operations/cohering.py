@@ -92,7 +92,6 @@ def coherent_alpha(
         pair,
         arguments.side,
         prompts,
-        vector,
         generate,
         search,
         llm=judge,
