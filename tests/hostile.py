@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-_WORDS = "cake oven the a and of batter plain words to read here".split()
+_WORDS = ["cake", "oven", "the", "a", "and", "of", "batter", "plain", "words", "to", "read", "here"]
 _ESC, _BEL, _ST = "\x1b", "\x07", "\x1b\\"
 
 

@@ -113,6 +113,11 @@ def in_grade_form(app) -> bool:
     return isinstance(app.screen, GradeForm) and isinstance(app.screen.focused, Choice)
 
 
+def in_agent_pane(app) -> bool:
+    """Whether a widget of the agent pane has the focus."""
+    return isinstance(getattr(app.focused, "parent", None), AgentPane)
+
+
 async def loaded(app, pilot) -> None:
     await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
     await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
@@ -121,7 +126,7 @@ async def loaded(app, pilot) -> None:
 async def start(app, pilot, *, mode: str = "black box", **fields: str) -> None:
     """Fill the form and start an agent."""
     await pilot.press("7")
-    await until(pilot, lambda: isinstance(getattr(app.focused, "parent", None), AgentPane), "the agent pane")
+    await until(pilot, lambda: in_agent_pane(app), "the agent pane")
     await pilot.press("s")
     await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
     form = app.screen
@@ -188,7 +193,7 @@ async def test_it_asks_before_it_spends_and_the_person_approves_and_refuses(work
         await until(pilot, lambda: alert(app) == "? asks you", "the word in the top bar")
         assert not any(text.start.body.purpose == "ask" for text in app.desk.state.texts.values())
         await pilot.press("7")
-        await until(pilot, lambda: isinstance(getattr(app.focused, "parent", None), AgentPane), "the agent pane")
+        await until(pilot, lambda: in_agent_pane(app), "the agent pane")
         await pilot.press("y")
         await until(pilot, lambda: agent_of(app).replies == 2 and agent_of(app).asked, "another")
         await until(pilot, lambda: "spends 1 of 4 left" in pane_text(app), "the question")
@@ -538,7 +543,7 @@ async def test_agent_and_chat_share_a_place_and_the_timeline_leads_there(workben
         await until(pilot, lambda: chat.display, "the chat")
         assert not pane.display
         await pilot.press("7")
-        await until(pilot, lambda: isinstance(getattr(app.focused, "parent", None), AgentPane), "the agent pane")
+        await until(pilot, lambda: in_agent_pane(app), "the agent pane")
         await pilot.press("y")
         await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
         await pilot.press("4")
