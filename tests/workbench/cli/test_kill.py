@@ -162,20 +162,21 @@ REAL_KILLS = 6
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_an_audit_of_the_real_pair_killed_at_any_moment_keeps_what_it_announced(
-    default_base: Path, database: Path
+    default_base: Path, killing: Killing, database: Path
 ):
     chance = random.Random(20261121)
-    arguments = ["audit", "--demo", "--texts", "8", "--n-prompts", "1", "--tokens", "4"]
+    arguments = [*AUDIT, "--corpus", str(killing.corpus)]
     announced: dict[tuple[str, int], str] = {}
-    # Loading is over at event 4, measuring at 7; the readings are a few hundred.
-    moments = [1, 3, chance.randrange(4, 7), *chance.sample(range(8, 500), REAL_KILLS - 3)]
+    # Events and the stages that stderr names, in one order: the first seventeen are spread over
+    # loading, measuring and the predictions, up to the sweep that takes the most time.
+    moments = sorted(chance.sample(range(1, 18), REAL_KILLS))
     for moment in moments:
         heard, announce = os.pipe()
         with (
             subprocess.Popen(
                 [sys.executable, "-c", ANNOUNCING, str(announce), *arguments],
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=announce,
                 cwd=ROOT,
                 env=environment(),
                 pass_fds=(announce,),
@@ -183,13 +184,15 @@ def test_an_audit_of_the_real_pair_killed_at_any_moment_keeps_what_it_announced(
             os.fdopen(heard, encoding="utf-8") as announcements,
         ):
             os.close(announce)
-            lines = [announcements.readline() for _ in range(moment)]
-            process.kill()
+            try:
+                lines = [announcements.readline() for _ in range(moment)]
+            finally:
+                process.kill()
             lines += announcements.readlines()
             assert process.wait(timeout=60) == -signal.SIGKILL
-        whole = [line.split() for line in lines if line.endswith("\n")]
-        assert len(whole) >= moment
-        announced |= {(session, int(seq)): sha256 for _, session, seq, sha256, _ in whole}
+        assert len(lines) >= moment
+        events = [line.split() for line in lines if line.startswith("event ")]
+        announced |= {(event[1], int(event[2])): event[3] for event in events if len(event) == 5}
         assert_holds(database, announced)
     session = max(announced, key=lambda event: event[1])[0]
     done = subprocess.run(
