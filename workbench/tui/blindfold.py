@@ -51,7 +51,7 @@ class Blindfold:
     def _forget(self, blinding: Blinding) -> None:
         self._blinding = blinding
         self._names = {name.lower(): alias for name, alias in blinding.aliases.items()}
-        self._stems = sorted({_stem(name) for name in blinding.aliases}, key=len)
+        self._parts = {_parts(name) for name in blinding.aliases}
         self._seen = self._shown = SessionState()
         self._items: dict[str, dict[Any, tuple[Any, Any]]] = {name: {} for name in _MAPPINGS}
         # A recorded finding never changes, so it is looked through once; it is kept, so that no
@@ -104,7 +104,7 @@ class Blindfold:
     def _may_name(self, text: str) -> bool:
         """Whether a name may be in it: almost no text has one, and to see that so is much cheaper."""
         low = text.lower()
-        return any(stem in low for stem in self._stems)
+        return any(all(part in low for part in parts) for parts in self._parts)
 
     def _changes(self, state: SessionState) -> dict[str, Any]:
         seen, shown = self._seen, self._shown
@@ -147,7 +147,8 @@ class Blindfold:
 
     def _hidden_entry(self, entry: TimelineEntry) -> TimelineEntry:
         change = self._hide_words if entry.kind in _NAMING else self.hide
-        return entry._replace(description=change(entry.description))
+        said = change(entry.description)
+        return entry if said is entry.description else entry._replace(description=said)
 
     def _hide_words(self, text: str) -> str:
         """Hide also a name that is an ordinary word: for where names stand by themselves."""
@@ -209,6 +210,6 @@ def _is(one: object, other: object) -> bool:
     return one is other
 
 
-def _stem(name: str) -> str:
-    """What stands in every spelling of the name: its longest part, in lower case."""
-    return max(_PARTS.split(name), key=len).lower()
+def _parts(name: str) -> tuple[str, ...]:
+    """What stands in every spelling of the name, in lower case; the longest, and rarest, first."""
+    return tuple(sorted(filter(None, map(str.lower, _PARTS.split(name))), key=len, reverse=True))
