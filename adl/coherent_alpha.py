@@ -5,8 +5,9 @@ the unsteered texts that coherence is calibrated on. The first round spans the r
 one divides the step between the strongest alpha that passed and the first that did not.
 
     pass     at least 75% of an alpha's texts are coherent
-    alpha    the strongest that passes with no weaker one failing: above a breakdown, a loop of
-             probable words may look fine again
+    alpha    the strongest that passes once shares are made to fall with alpha: where a stronger
+             one happens to do better, both get their mean (isotonic regression, Ayer et al. 1955),
+             so that neither a few unlucky texts nor a loop of probable words decides alone
 
 Source: Minder et al. 2025 (arXiv 2510.13900), appendix on steering: a binary search in 0..100 with
 12 steps of 10 samples, by an LLM judge. Their alpha, too, is in units of the residual norm.
@@ -166,14 +167,18 @@ def rates_of(judged: Sequence[JudgedSample]) -> list[AlphaRate]:
     return rates
 
 
-def strongest(shares: Sequence[tuple[float, float]]) -> float:
-    """The strongest of (alpha, share) from weak to strong before the first that does not pass."""
-    found = 0.0
-    for alpha, share in shares:
-        if share < PASS_SHARE and alpha > 0:
-            break
-        found = alpha
-    return found
+def strongest(shares: Sequence[tuple[float, float, int]]) -> float:
+    """The strongest alpha that passes, of (alpha, share, texts) from weak to strong; 0 for none."""
+    pools: list[tuple[float, float, int]] = []
+    for alpha, share, n in shares:
+        if alpha == 0:
+            continue
+        pools.append((alpha, share, n))
+        while len(pools) > 1 and pools[-1][1] > pools[-2][1]:
+            (_, weaker, n_weaker), (last, stronger, n_stronger) = pools[-2:]
+            both = n_weaker + n_stronger
+            pools[-2:] = [(last, (weaker * n_weaker + stronger * n_stronger) / both, both)]
+    return max((alpha for alpha, share, _ in pools if share >= PASS_SHARE), default=0.0)
 
 
 def _by_llm(
@@ -194,9 +199,9 @@ def _by_llm(
 
 def _between(judged: Sequence[JudgedSample], search: AlphaSearch) -> tuple[float, ...]:
     """Alphas between the strongest that passes and the next, which does not; none if all pass."""
-    shares = [(rate.alpha, rate.plain) for rate in rates_of(judged)]
+    shares = [(rate.alpha, rate.plain, rate.n) for rate in rates_of(judged)]
     best = strongest(shares)
-    above = min((alpha for alpha, _ in shares if alpha > best), default=None)
+    above = min((alpha for alpha, _, _ in shares if alpha > best), default=None)
     if above is None:
         return ()
     step = (above - best) / (search.per_round + 1)
@@ -207,12 +212,12 @@ def _found(
     judged: Sequence[JudgedSample], limits: CoherenceLimits, n_prompts: int
 ) -> CoherentAlpha:
     rates = rates_of(judged)
-    alpha = strongest([(rate.alpha, rate.plain) for rate in rates])
-    by_llm = [(rate.alpha, rate.llm) for rate in rates if rate.llm is not None]
+    alpha = strongest([(rate.alpha, rate.plain, rate.n) for rate in rates])
+    by_llm = [(rate.alpha, rate.llm, rate.n) for rate in rates if rate.llm is not None]
     by_prompt = []
     for index in range(n_prompts):
         own = rates_of([one for one in judged if one.sample.prompt_index == index])
-        by_prompt.append(strongest([(rate.alpha, rate.plain) for rate in own]))
+        by_prompt.append(strongest([(rate.alpha, rate.plain, rate.n) for rate in own]))
     return CoherentAlpha(
         alpha=alpha,
         reached_end=alpha == rates[-1].alpha,

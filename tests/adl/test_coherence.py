@@ -93,12 +93,16 @@ def test_agreement_counts_what_both_judged():
 @pytest.mark.parametrize(
     ("shares", "found"),
     [
-        ([(0.0, 1.0), (0.1, 0.9), (0.2, 0.75), (0.3, 0.5)], 0.2),
-        ([(0.0, 1.0), (0.1, 0.5), (0.2, 1.0)], 0.0),
-        ([(0.0, 0.7), (0.1, 1.0)], 0.1),
+        ([(0.0, 1.0, 8), (0.1, 0.9, 8), (0.2, 0.75, 8), (0.3, 0.5, 8)], 0.2),
+        # A dip is made up for by what comes after it, and a loop that looks fine by what was before.
+        ([(0.0, 1.0, 8), (0.1, 0.7, 8), (0.2, 0.9, 8), (0.3, 0.5, 8)], 0.2),
+        ([(0.0, 1.0, 8), (0.1, 0.9, 8), (0.2, 0.1, 8), (0.3, 1.0, 8)], 0.1),
+        ([(0.0, 1.0, 8), (0.1, 0.5, 24), (0.2, 1.0, 8)], 0.0),
+        ([(0.0, 0.5, 8), (0.1, 1.0, 8)], 0.1),
+        ([(0.0, 1.0, 8), (0.1, 0.5, 8)], 0.0),
     ],
 )
-def test_the_strongest_before_the_first_that_fails(shares, found):
+def test_the_strongest_that_passes_once_shares_fall_with_alpha(shares, found):
     assert strongest(shares) == found
 
 
