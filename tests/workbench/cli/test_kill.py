@@ -167,9 +167,9 @@ def test_an_audit_of_the_real_pair_killed_at_any_moment_keeps_what_it_announced(
     chance = random.Random(20261121)
     arguments = [*AUDIT, "--corpus", str(killing.corpus)]
     announced: dict[tuple[str, int], str] = {}
-    # Events and the stages that stderr names, in one order: the first seventeen are spread over
+    # Events and the stages that stderr names, in one order: the first fifteen are spread over
     # loading, measuring and the predictions, up to the sweep that takes the most time.
-    moments = sorted(chance.sample(range(1, 18), REAL_KILLS))
+    moments = sorted(chance.sample(range(1, 16), REAL_KILLS))
     for moment in moments:
         heard, announce = os.pipe()
         with (
