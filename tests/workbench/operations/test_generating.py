@@ -318,7 +318,14 @@ def test_answers_can_be_steered(measured: Session):
         (ASK, AskArguments(prompt="Hi", alpha=0.3, layer="4"), "layer 4", ""),
         (ASK, AskArguments(raw=""), "empty", "character"),
     ],
-    ids=str,
+    ids=[
+        "steer-layer",
+        "steer-position",
+        "steer-no-layer",
+        "steer-prompt-file",
+        "ask-layer",
+        "ask-nothing",
+    ],
 )
 def test_what_cannot_be_generated_is_named_with_the_way_out(
     measured: Session, operation, arguments, named, way_out
