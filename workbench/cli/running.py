@@ -32,6 +32,7 @@ from workbench.operations.pairs import environment
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import HUMAN, SessionClosed, SessionContinued
+from workbench.store.lease import Lease, OpenElsewhere
 from workbench.store.log import SessionLog
 
 EXIT_FAILURE = 1
@@ -202,8 +203,26 @@ def working_session(database: Path | None, session: str | None, name: str) -> It
             session_id = log.find_session(session).id
             log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
         work = Work(Session(log, session_id, ArrayCache(locations.arrays)), flag)
-        with _closing(work):
+        with _held(locations.leases, session_id), _closing(work):
             yield work
+
+
+@contextmanager
+def _held(leases: Path, session_id: str) -> Iterator[None]:
+    """The session is marked as open here; where it is open elsewhere too, that is said.
+
+    The log takes events of several processes, so a second one is a surprise, not a danger.
+    """
+    try:
+        lease = Lease.take(leases, session_id)
+    except OpenElsewhere as exc:
+        say(f"note: {exc.message}. What is done here is recorded beside what is done there.")
+        yield
+        return
+    try:
+        yield
+    finally:
+        lease.release()
 
 
 @contextmanager
