@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from textual import events, on, work
-from textual.app import ComposeResult
+from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
-from textual.widgets import Footer
 
 from adl.errors import AdlError
 from workbench.operations.jobs import Job
@@ -23,58 +20,34 @@ from workbench.store.errors import StoreError
 from workbench.tui.desk import Desk
 from workbench.tui.messages import AgentChanged, EventsRecorded, JobChanged
 from workbench.tui.panes.agent import AgentPane
-from workbench.tui.panes.chat import ChatPane
-from workbench.tui.panes.hypotheses import HypothesesPane
-from workbench.tui.panes.pair import PairPane
-from workbench.tui.panes.readings import ReadingsPane
-from workbench.tui.panes.steering import SteeringPane
-from workbench.tui.panes.timeline import TimelinePane
 from workbench.tui.screens.agent_screen import AgentScreen
 from workbench.tui.screens.ask_line import AskLine
-from workbench.tui.screens.jump import JumpOverlay
-from workbench.tui.screens.pane_help import PaneHelp
+from workbench.tui.screens.panes import HELP_KEY, PANE_KEYS, PANES, PanesScreen
 from workbench.tui.widgets.pane import Pane
-from workbench.tui.widgets.top_bar import Tab, TopBar
+from workbench.tui.widgets.top_bar import TopBar
 
-#: Below this many cells one pane is shown at a time.
-ROOM = (120, 34)
 #: The screen is brought up to date at most so often, in seconds.
 REDRAW_EVERY = 0.05
 #: How often the time a job has taken is shown anew, in seconds.
 TICK = 1.0
 
-PANES: tuple[type[Pane], ...] = (
-    PairPane,
-    ReadingsPane,
-    SteeringPane,
-    ChatPane,
-    HypothesesPane,
-    TimelinePane,
-    AgentPane,
-)
 
-
-class AuditScreen(AgentScreen):
+class AuditScreen(PanesScreen, AgentScreen):
     """One session: its pair, readings, steered texts, chat, hypotheses, timeline and agent."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(
-            Binding(str(index + 1), f"pane({index})", pane.TITLE, show=False)
-            for index, pane in enumerate(PANES)
-        ),
-        Binding("ctrl+o", "jump", "Jump", tooltip="Go to a pane, from anywhere"),
-        Binding("z", "zoom", "Zoom", tooltip="Show this pane alone, or all"),
+        *PANE_KEYS,
         Binding("x", "stop_job", "Stop", tooltip="Stop what is running"),
         Binding("f8", "stop_job", "Stop", show=False),
         Binding("a", "prepare", "Audit", tooltip="Measure the difference and read it"),
         Binding("n", "note", "Note", tooltip="Write a note into the session"),
         Binding("f2", "rename", "Rename", show=False, tooltip="Give the session another name"),
-        Binding("f1,question_mark", "help", "Help", tooltip="What this pane is and its keys"),
+        HELP_KEY,
         Binding("ctrl+r", "sessions", "Sessions", show=False, tooltip="Leave for another session"),
     ]
 
     def __init__(self, desk: Desk, *, load: PairArguments | None, prepare: bool) -> None:
-        super().__init__()
+        super().__init__(desk.log.array, desk.event)
         self.desk = desk
         self._load = load
         self._prepare = prepare
@@ -82,32 +55,8 @@ class AuditScreen(AgentScreen):
         self._jobs: dict[str, Job] = {}
         self._stoppable = False
         self._asking = False
-        self._current = 0
-        self._panes = [
-            pane(read_array=desk.log.array, id=pane.__name__.removesuffix("Pane").lower())
-            for pane in PANES
-        ]
-        for each in self._panes:
-            each.read_event = desk.event
 
     # --- what is on it ----------------------------------------------------------------------
-
-    def compose(self) -> ComposeResult:
-        """Panes in three groups, so that any of them can fill the screen."""
-        pair, readings, steering, chat, hypotheses, timeline, agent = self._panes
-        yield TopBar([pane.SHORT for pane in PANES])
-        with Horizontal(id="panes"):
-            with Vertical(id="side"):
-                yield pair
-                yield hypotheses
-                yield timeline
-            with Vertical(id="main"):
-                with Horizontal(id="top"):
-                    yield readings
-                    yield steering
-                yield chat
-                yield agent
-        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Show the session as it is, then let its jobs begin."""
@@ -124,7 +73,7 @@ class AuditScreen(AgentScreen):
         for pane in self._panes:
             pane.restore(dict(view.get(str(pane.id), {})))
         current = view.get("current", 1)
-        self._go_to(current if current in range(len(PANES)) else 1)
+        self.go_to(current if current in range(len(PANES)) else 1)
         self.set_interval(TICK, self._show_jobs)
         if self._load is not None:
             self._order(LOAD, self._load)
@@ -206,54 +155,6 @@ class AuditScreen(AgentScreen):
             # A key that was pressed while the session is being left.
             self.notify(f"{operation.title}: {exc}", severity="warning", markup=False)
 
-    @on(Pane.Jump)
-    def _show_event(self, message: Pane.Jump) -> None:
-        message.stop()
-        # The timeline has every event: it is where one goes that has no pane of its own.
-        panes = sorted(enumerate(self._panes), key=lambda one: isinstance(one[1], TimelinePane))
-        for index, pane in panes:
-            if pane.reveal(message.seq):
-                self._go_to(index)
-                return
-
-    @on(Tab.Clicked)
-    def _tab_clicked(self, message: Tab.Clicked) -> None:
-        self._go_to(message.index)
-
-    # --- where the focus is -----------------------------------------------------------------
-
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        """The pane of the widget in focus is the current one."""
-        for index, pane in enumerate(self._panes):
-            if pane in event.widget.ancestors_with_self:
-                self._mark_current(index)
-
-    def on_resize(self, event: events.Resize) -> None:
-        """One pane at a time where there is no room for all."""
-        self.set_class(event.size.width < ROOM[0] or event.size.height < ROOM[1], "-narrow")
-        self._show_single()
-
-    def _show_single(self) -> None:
-        self.set_class(self.has_class("-narrow") or self.has_class("-zoomed"), "-single")
-
-    def _go_to(self, index: int) -> None:
-        self._mark_current(index)
-        # After the next layout: a pane that was not displayed cannot take the focus before it.
-        self.call_after_refresh(self._panes[index].focus_pane)
-
-    def _mark_current(self, index: int) -> None:
-        self._current = index
-        current = self._panes[index]
-        for pane in self._panes:
-            pane.set_class(pane is current, "-current")
-        if isinstance(current, ChatPane | AgentPane):
-            # They share one place: the one that was looked at last is seen there.
-            self.set_class(isinstance(current, AgentPane), "-agent")
-        holders = current.ancestors
-        for group in self.query("#panes, #side, #main, #top"):
-            group.set_class(group in holders, "-holds-current")
-        self.query_one(TopBar).show_current(index)
-
     # --- keys -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -263,16 +164,6 @@ class AuditScreen(AgentScreen):
         if action == "prepare":
             return self.desk.pair is not None or bool(self._jobs)
         return True
-
-    def action_pane(self, index: int) -> None:
-        """Go to a pane."""
-        self._go_to(index)
-
-    def action_zoom(self) -> None:
-        """Show the current pane alone, or all panes again."""
-        self.toggle_class("-zoomed")
-        self._show_single()
-        self._go_to(self._current)
 
     def action_stop_job(self) -> None:
         """Stop what is running, or else what waits."""
@@ -284,13 +175,6 @@ class AuditScreen(AgentScreen):
         """Measure the difference and read it every way, behind whatever is asked for meanwhile."""
         self._order(MEASURE, MeasureArguments(), background=True)
         self._order(READ, ReadArguments(), background=True)
-
-    @work
-    async def action_jump(self) -> None:
-        """Go to a pane by its key, also from a field where digits are text."""
-        index = await self.app.push_screen_wait(JumpOverlay([pane.TITLE for pane in PANES]))
-        if index is not None:
-            self._go_to(index)
 
     @work
     async def action_note(self) -> None:
@@ -308,10 +192,6 @@ class AuditScreen(AgentScreen):
                 self.desk.rename(name)
             except (AdlError, StoreError) as exc:
                 self.notify(str(exc), severity="error", markup=False)
-
-    def action_help(self) -> None:
-        """Say what the current pane is for, and its keys."""
-        self.app.push_screen(PaneHelp(self._panes[self._current], self))
 
     async def action_sessions(self) -> None:
         """Leave this session in good order for the list of sessions."""

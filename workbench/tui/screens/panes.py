@@ -1,0 +1,172 @@
+"""Panes over the state of one session, and how one goes about them: live in an audit, or recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from workbench.tui.panes.agent import AgentPane
+from workbench.tui.panes.chat import ChatPane
+from workbench.tui.panes.hypotheses import HypothesesPane
+from workbench.tui.panes.pair import PairPane
+from workbench.tui.panes.readings import ReadingsPane
+from workbench.tui.panes.steering import SteeringPane
+from workbench.tui.panes.timeline import TimelinePane
+from workbench.tui.screens.jump import JumpOverlay
+from workbench.tui.screens.pane_help import PaneHelp
+from workbench.tui.widgets.pane import Pane, ReadArray, ReadEvent
+from workbench.tui.widgets.top_bar import Tab, TopBar
+
+#: Below this many cells one pane is shown at a time.
+ROOM = (120, 34)
+
+PANES: tuple[type[Pane], ...] = (
+    PairPane,
+    ReadingsPane,
+    SteeringPane,
+    ChatPane,
+    HypothesesPane,
+    TimelinePane,
+    AgentPane,
+)
+
+
+#: Keys that every screen of panes has; each lists them where they belong among its own.
+PANE_KEYS: tuple[BindingType, ...] = (
+    *(
+        Binding(str(index + 1), f"pane({index})", pane.TITLE, show=False)
+        for index, pane in enumerate(PANES)
+    ),
+    Binding("ctrl+o", "jump", "Jump", tooltip="Go to a pane, from anywhere"),
+    Binding("z", "zoom", "Zoom", tooltip="Show this pane alone, or all"),
+)
+HELP_KEY = Binding("f1,question_mark", "help", "Help", tooltip="What this pane is and its keys")
+
+
+class PanesScreen(Screen[None]):
+    """The panes in their places; which of them is current; keys that go from one to another."""
+
+    def __init__(self, read_array: ReadArray, read_event: ReadEvent) -> None:
+        super().__init__()
+        self._current = 0
+        self._panes = [
+            pane(read_array=read_array, id=pane.__name__.removesuffix("Pane").lower())
+            for pane in PANES
+        ]
+        for each in self._panes:
+            each.read_event = read_event
+
+    @property
+    def panes(self) -> Sequence[Pane]:
+        """The panes in the order of their keys."""
+        return self._panes
+
+    # --- what is on it ----------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Panes in three groups, so that any of them can fill the screen."""
+        pair, readings, steering, chat, hypotheses, timeline, agent = self._panes
+        yield TopBar([pane.SHORT for pane in PANES])
+        with Horizontal(id="panes"):
+            with Vertical(id="side"):
+                yield pair
+                yield hypotheses
+                yield timeline
+            with Vertical(id="main"):
+                with Horizontal(id="top"):
+                    yield readings
+                    yield steering
+                yield chat
+                yield agent
+        yield from self.compose_below()
+        yield Footer(compact=True, show_command_palette=False)
+
+    def compose_below(self) -> ComposeResult:
+        """What stands between the panes and the footer."""
+        yield from ()
+
+    # --- what the panes ask for -------------------------------------------------------------
+
+    @on(Pane.Jump)
+    def _show_event(self, message: Pane.Jump) -> None:
+        message.stop()
+        place = self.place_of(message.seq)
+        if place is not None:
+            self.go_to(place)
+
+    def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
+        """Have a pane stand on what event ``seq`` recorded; which pane that is, if there is one."""
+        # The timeline has every event: it is where one goes that has no pane of its own.
+        panes = sorted(enumerate(self._panes), key=lambda one: isinstance(one[1], TimelinePane))
+        for index, pane in panes[: -1 if but_timeline else None]:
+            if pane.reveal(seq):
+                return index
+        return None
+
+    @on(Tab.Clicked)
+    def _tab_clicked(self, message: Tab.Clicked) -> None:
+        self.go_to(message.index)
+
+    # --- where the focus is -----------------------------------------------------------------
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """The pane of the widget in focus is the current one."""
+        for index, pane in enumerate(self._panes):
+            if pane in event.widget.ancestors_with_self:
+                self._mark_current(index)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """One pane at a time where there is no room for all."""
+        self.set_class(event.size.width < ROOM[0] or event.size.height < ROOM[1], "-narrow")
+        self._show_single()
+
+    def _show_single(self) -> None:
+        self.set_class(self.has_class("-narrow") or self.has_class("-zoomed"), "-single")
+
+    def go_to(self, index: int) -> None:
+        """Bring a pane to the front, and give it the keys."""
+        self._mark_current(index)
+        # After the next layout: a pane that was not displayed cannot take the focus before it.
+        self.call_after_refresh(self._panes[index].focus_pane)
+
+    def _mark_current(self, index: int) -> None:
+        self._current = index
+        current = self._panes[index]
+        for pane in self._panes:
+            pane.set_class(pane is current, "-current")
+        if isinstance(current, ChatPane | AgentPane):
+            # They share one place: the one that was looked at last is seen there.
+            self.set_class(isinstance(current, AgentPane), "-agent")
+        holders = current.ancestors
+        for group in self.query("#panes, #side, #main, #top"):
+            group.set_class(group in holders, "-holds-current")
+        self.query_one(TopBar).show_current(index)
+
+    # --- keys -------------------------------------------------------------------------------
+
+    def action_pane(self, index: int) -> None:
+        """Go to a pane."""
+        self.go_to(index)
+
+    def action_zoom(self) -> None:
+        """Show the current pane alone, or all panes again."""
+        self.toggle_class("-zoomed")
+        self._show_single()
+        self.go_to(self._current)
+
+    @work
+    async def action_jump(self) -> None:
+        """Go to a pane by its key, also from a field where digits are text."""
+        index = await self.app.push_screen_wait(JumpOverlay([pane.TITLE for pane in PANES]))
+        if index is not None:
+            self.go_to(index)
+
+    def action_help(self) -> None:
+        """Say what the current pane is for, and its keys."""
+        self.app.push_screen(PaneHelp(self._panes[self._current], self))
