@@ -60,14 +60,20 @@ READINGS: tuple[Reading, ...] = get_args(Reading)
 PREDICTION_READINGS = frozenset(READINGS[:4])
 PATCHSCOPE_READINGS = frozenset(READINGS[4:6])
 
-Judge = Callable[[str, Mapping[float, Sequence[str]]], float]
-"""Chooses a scale: given (reading, tokens by scale), returns one of the scales. An LLM, say."""
+Judge = Callable[[str, Mapping[float, Sequence[str]]], float | None]
+"""Chooses a scale: given (reading, tokens by scale), returns one of the scales. An LLM, say.
+
+None is no verdict: the built-in rule chooses then, and ``chosen_by`` says so.
+"""
 
 # The smallest scale at which the identity prompts' top tokens agree so far: from there on the
 # vector decides what is said and not the prompt, and larger ones only leave the residual's range.
 PROMPT_AGREEMENT = 0.75
 
 SHOWN_TOKENS = 20
+#: What ``chosen_by`` says of a judge's choice, and adds to a rule's where the judge had none.
+BY_JUDGE = "judge"
+NO_VERDICT = ", for want of a judge's verdict"
 Say = Callable[[str, int, int], None]
 
 
@@ -210,9 +216,11 @@ class _Reader:
                 alpha: _texts(self._top(shift_score(shift, self._vocabulary.words), SHOWN_TOKENS))
                 for alpha, shift in by_alpha.items()
             }
-            return self._judged("shift_lens", lists), "judge"
+            picked = self._judged("shift_lens", lists)
+            if picked is not None:
+                return picked, BY_JUDGE
         kl = {alpha: shift.kl for alpha, shift in by_alpha.items()}
-        return chosen_alpha(side, kl), "strongest within the KL budget"
+        return chosen_alpha(side, kl), self._by_rule("strongest within the KL budget")
 
     def _null_shifts(
         self, contexts: Contexts, chosen: Mapping[Side, tuple[float, str]]
@@ -358,27 +366,30 @@ class _Reader:
         lists: dict[float, TokenReadout] = {}
         for point in points:
             lists[point.scale] = self._contrast(source, position, [point], words)
-        judge = self._request.judge is not None and source == "difference"
-        if judge:
+        asked = self._request.judge is not None and source == "difference"
+        picked = None
+        if asked:
             picked = self._judged(
                 "patchscope_contrast",
                 {scale: _texts(readout.tokens) for scale, readout in lists.items()},
             )
         for scale, readout in lists.items():
-            chosen = judge and scale == picked
+            chosen = scale == picked
             yield replace(
                 readout,
                 scale=scale,
                 chosen=chosen,
-                chosen_by="judge" if chosen else "",
+                chosen_by=BY_JUDGE if chosen else "",
                 tokens=readout.tokens if chosen else readout.tokens[:SHOWN_TOKENS],
                 unfiltered=readout.unfiltered[:SHOWN_TOKENS],
             )
         averaged = [point for point in points if point.scale in CONTRAST_SCALES]
         yield replace(
             self._contrast(source, position, averaged, words),
-            chosen=not judge,
-            chosen_by="" if judge else "mean over scales 0.3 to 0.6",
+            chosen=picked is None,
+            chosen_by=""
+            if picked is not None
+            else self._by_rule("mean over scales 0.3 to 0.6", asked=asked),
         )
 
     def _contrast(
@@ -422,10 +433,13 @@ class _Reader:
             lists = {
                 point.scale: _texts(self._top(point.patchscope, SHOWN_TOKENS)) for point in grid
             }
-            return self._judged("patchscope", lists), "judge"
+            picked = self._judged("patchscope", lists)
+            if picked is not None:
+                return picked, BY_JUDGE
         agreeing = [point.scale for point in grid if point.agreement >= PROMPT_AGREEMENT]
         best = max(grid, key=lambda point: point.agreement).scale
-        return (agreeing[0] if agreeing else best), "first scale at which the prompts agree"
+        rule = self._by_rule("first scale at which the prompts agree", asked=source == "difference")
+        return (agreeing[0] if agreeing else best), rule
 
     # --- logit lens ---------------------------------------------------------------------------
 
@@ -497,12 +511,16 @@ class _Reader:
     ) -> tuple[TokenScore, ...]:
         return top_tokens(scores, self._vocabulary, top, probability)
 
-    def _judged(self, reading: str, lists: Mapping[float, Sequence[str]]) -> float:
+    def _judged(self, reading: str, lists: Mapping[float, Sequence[str]]) -> float | None:
         assert self._request.judge is not None
         picked = self._request.judge(reading, lists)
-        if picked not in lists:
+        if picked is not None and picked not in lists:
             raise ValueError(f"the judge chose {picked!r}, which is not one of {sorted(lists)}")
         return picked
+
+    def _by_rule(self, rule: str, *, asked: bool = True) -> str:
+        """The rule's name, with word of a judge that was asked and gave no verdict."""
+        return rule + NO_VERDICT if asked and self._request.judge is not None else rule
 
     def _stage(self, name: str) -> Progress:
         return lambda done, total: self._progress(name, done, total)

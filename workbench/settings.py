@@ -26,6 +26,8 @@ from adl.errors import AdlError
 from workbench.locations import find_locations
 
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
+#: Tokens of a conversation from which on older results are sent shortened; most models take more.
+DEFAULT_CONTEXT = 100_000
 
 
 class SettingsError(AdlError):
@@ -62,6 +64,11 @@ class Settings(BaseSettings):
     stream: bool = Field(True, description="Take replies as they come.")
     tools: Literal["auto", "native", "json"] = Field(
         "auto", description="Native tool calls, or JSON in the reply; auto tries native first."
+    )
+    context: int = Field(
+        DEFAULT_CONTEXT,
+        gt=0,
+        description="Tokens of an audit's conversation before older results are sent shortened.",
     )
     prices: dict[str, Price] = Field(
         default_factory=dict, description="Prices by model, to compute costs with."

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.agent.compacting import SHORTENED_OWN, is_short, short_content
 from workbench.agent.prompts import JSON_TOOLS
 from workbench.agent.quoting import cut
 from workbench.agent.tools import Tool
@@ -34,10 +35,27 @@ _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
 
 @dataclass(frozen=True)
 class Turn:
-    """One message with the tool calls it makes, each under an id of its own."""
+    """One message with the tool calls it makes, each under an id of its own.
+
+    ``short`` if it is sent shortened; see ``workbench.agent.compacting``.
+    """
 
     body: AgentTold | AgentReplied
     calls: tuple[ToolCall, ...]
+    short: bool = False
+
+    @property
+    def content(self) -> str:
+        """Its text as it is sent. Ours is never cut otherwise: a fence without its end is none."""
+        if self.short:
+            return short_content(self.body)
+        body = self.body
+        return body.content if isinstance(body, AgentTold) else cut(body.content, LONGEST_OWN)
+
+    @property
+    def longest(self) -> int:
+        """Of a call's arguments, in characters."""
+        return SHORTENED_OWN if self.short else LONGEST_OWN
 
 
 def turns(state: AgentState) -> Iterator[Turn]:
@@ -56,7 +74,7 @@ def turns(state: AgentState) -> Iterator[Turn]:
                 call_id = f"call-{recorded.seq}-{index}"
             seen.add(call_id)
             calls.append(ToolCall(id=call_id, name=call.name, arguments=call.arguments))
-        yield Turn(body, tuple(calls))
+        yield Turn(body, tuple(calls), is_short(state.compacted, recorded))
 
 
 def unanswered(state: AgentState) -> list[ToolCall]:
@@ -104,18 +122,15 @@ def rendered(state: AgentState, tools: Sequence[Tool], mode: ToolMode) -> list[M
 def _native(turn: Turn) -> Message:
     body = turn.body
     if isinstance(body, AgentTold) and body.role == "tool":
-        return {"role": "tool", "tool_call_id": body.tool_call_id, "content": body.content}
+        return {"role": "tool", "tool_call_id": body.tool_call_id, "content": turn.content}
     role = body.role if isinstance(body, AgentTold) else "assistant"
-    message: Message = {"role": role, "content": cut(body.content, LONGEST_OWN)}
-    if isinstance(body, AgentTold):
-        # Ours are never cut: a fence without its end would be none.
-        message["content"] = body.content
+    message: Message = {"role": role, "content": turn.content}
     if turn.calls:
         message["tool_calls"] = [
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": _valid(call.arguments)},
+                "function": {"name": call.name, "arguments": _valid(call.arguments, turn.longest)},
             }
             for call in turn.calls
         ]
@@ -128,17 +143,17 @@ def _as_json(turn: Turn, tools: str) -> Message:
         if body.role == "system":
             return {"role": "system", "content": body.content + "\n\n" + tools}
         if body.role == "tool":
-            return {"role": "user", "content": f"Result of {body.tool}:\n" + body.content}
+            return {"role": "user", "content": f"Result of {body.tool}:\n" + turn.content}
         if body.role == "user":
             return {"role": "user", "content": body.content}
     own = isinstance(body, AgentReplied) and not body.tool_calls
     if own or not turn.calls:
-        return {"role": "assistant", "content": cut(body.content, LONGEST_OWN)}
+        return {"role": "assistant", "content": turn.content}
     call = turn.calls[0]
     written = {
-        "thought": cut(body.content, LONGEST_OWN),
+        "thought": turn.content,
         "tool": call.name,
-        "arguments": json.loads(_valid(call.arguments)),
+        "arguments": json.loads(_valid(call.arguments, turn.longest)),
     }
     return {"role": "assistant", "content": json.dumps(written, ensure_ascii=False)}
 
@@ -154,12 +169,13 @@ def _merged(messages: Iterator[Message]) -> list[Message]:
     return merged
 
 
-def _valid(arguments: str) -> str:
+def _valid(arguments: str, longest: int) -> str:
     """The arguments as JSON: servers parse what they are sent again, and fail where it is none."""
     try:
         parsed = json.loads(arguments or "{}")
     except (ValueError, RecursionError):
         parsed = None
-    if isinstance(parsed, dict) and len(arguments) <= LONGEST_OWN:
+    if isinstance(parsed, dict) and len(arguments) <= longest:
         return arguments or "{}"
-    return json.dumps({"unreadable": cut(arguments, 200)})
+    why = "shortened" if isinstance(parsed, dict) else "unreadable"
+    return json.dumps({why: cut(arguments, 200)})

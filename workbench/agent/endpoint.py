@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,12 @@ from workbench.store.agent_events import ToolCall, ToolMode, Usage
 LONGEST_REPLY = 200_000
 _LOOK_FOR_STOP = 0.05
 _LONGEST_MESSAGE = 500
+# How servers say that a prompt is too long for the model: OpenAI, vLLM, llama.cpp, Anthropic, others.
+_TOO_LONG = re.compile(
+    r"context[ _]length|context[ _](?:window|size)|prompt is too long|too many (?:input )?tokens"
+    r"|(?:input|prompt) (?:length|tokens?) exceeds?|maximum (?:input|prompt) length",
+    re.IGNORECASE,
+)
 _CHARACTERS_PER_TOKEN = 4
 # Longest time for a whole reply, in units of the longest silence.
 _SILENCES = 10
@@ -195,7 +202,10 @@ class Endpoint:
             why = f"{type(cause).__name__}: {cause}" if cause else exc.message
             return AttemptFailed("connection", self._short(f"the connection failed ({why})"))
         except openai.APIError as exc:
-            return AttemptFailed("stream", self._short(f"the endpoint reported: {exc.message}"))
+            said = self._short(f"the endpoint reported: {exc.message}")
+            if _TOO_LONG.search(exc.message):
+                return AttemptFailed("context", said, again=False)
+            return AttemptFailed("stream", said)
         except (ValueError, TypeError, AttributeError) as exc:
             # The body is not what the protocol says; the library lets such errors through.
             return AttemptFailed("body", self._short(f"the reply cannot be read: {exc}"))
@@ -286,6 +296,8 @@ class Endpoint:
         self, status: int, message: str, headers: Mapping[str, str], request: Request
     ) -> AttemptFailed:
         said = self._short(message)
+        if status in {400, 413, 422} and _TOO_LONG.search(message):
+            return AttemptFailed("context", said, status=status, again=False)
         if status in {400, 404, 422, 501} and self._do_without(said.lower(), request):
             return AttemptFailed("unsupported", said, status=status, wait=0.0)
         again = status in {408, 409, 429} or status >= 500
@@ -297,8 +309,6 @@ class Endpoint:
 
     def _do_without(self, message: str, request: Request) -> bool:
         """Whether the message names something we sent that the server may go without."""
-        if "context length" in message or "context_length" in message:
-            return False
         can = self.capabilities
         asked = {
             "stream_usage": can.stream and "stream_options" in message,

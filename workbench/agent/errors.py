@@ -11,6 +11,10 @@ class EndpointError(AdlError):
     exit_code = 1
 
 
+class ContextTooLong(EndpointError):
+    """The endpoint takes no prompt of this length; a shorter one may be answered."""
+
+
 class AgentError(AdlError):
     """There is no such audit, or it is not one that can be gone on with."""
 

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from adl.artifacts import ArrayCache
-from adl.organisms import get_organism
 from adl.pair import ModelPair, ShouldStop, never_stop
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
@@ -27,6 +26,7 @@ from workbench.operations.measuring import MEASURE, MeasureArguments
 from workbench.operations.pairs import LOAD, PairArguments
 from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Session, run
+from workbench.organisms import named_organism
 from workbench.store.agent_events import AgentMode, EvaluationCell, EvaluationStarted
 from workbench.store.events import HUMAN, EventBody, PairLoaded, SessionClosed
 from workbench.store.log import SessionLog
@@ -141,7 +141,7 @@ class Evaluation:
     ) -> Evaluation:
         """Record a plan. Raises ``OrganismError``, ``EvaluationError`` for one without a cell."""
         for organism in plan.organisms:
-            get_organism(organism)
+            named_organism(organism)
         if not list(plan.cells()):
             raise EvaluationError(
                 "there is no audit in this evaluation",
@@ -184,6 +184,7 @@ class Evaluation:
                     cell.interactions, self.plan.calls, self.plan.tokens, self.plan.seconds
                 ),
                 seed=cell.repeat,
+                context=endpoint.settings.context,
             )
             start_audit(session, endpoint, plan, blinding, surroundings)
         else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from adl.errors import Stopped
 from adl.pair import ShouldStop, never_stop
 from workbench.agent.endpoint import Answer, AttemptFailed, Endpoint, Request
-from workbench.agent.errors import EndpointError
+from workbench.agent.errors import ContextTooLong, EndpointError
 from workbench.operations.running import Session
 from workbench.store.agent_events import (
     AgentReplied,
@@ -53,7 +53,8 @@ def exchange(
 ) -> AgentReplied:
     """Ask until there is a reply, and record it.
 
-    Raises ``EndpointError`` when it makes no sense to go on trying, and ``Stopped``.
+    Raises ``EndpointError`` when it makes no sense to go on trying, ``ContextTooLong`` where a
+    shorter prompt may be answered, and ``Stopped``.
     """
     recorder = _Recorder(session, endpoint, request, subject)
     settings = endpoint.settings
@@ -191,6 +192,12 @@ def _given_up(
     endpoint: Endpoint, request: Request, failure: AttemptFailed, failures: int
 ) -> EndpointError:
     tried = f" after {failures} attempts" if failures > 1 else ""
+    if failure.error == "context":
+        return ContextTooLong(
+            f"{endpoint.settings.address} takes no prompt this long: {failure.message}",
+            f"{request.model!r} has too short a context: `adl-workbench agent resume --model` goes on "
+            "with another.",
+        )
     way_out = "Try again later: `adl-workbench agent resume` goes on from here."
     if failure.status in {401, 403}:
         way_out = "Check OPENAI_API_KEY, then `adl-workbench agent resume`."

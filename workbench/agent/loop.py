@@ -24,12 +24,13 @@ from pydantic import BaseModel
 
 from adl.errors import AdlError, Stopped
 from adl.pair import ShouldStop, never_stop
-from workbench.agent import prompts
+from workbench.agent import handing_back, progress, prompts
 from workbench.agent.blinding import OPEN, Blinding, blinding_from
 from workbench.agent.budgets import Budgets
+from workbench.agent.compacting import compaction
 from workbench.agent.conversation import Message, rendered, turns, unanswered
 from workbench.agent.endpoint import Endpoint, Request
-from workbench.agent.errors import AgentError
+from workbench.agent.errors import AgentError, ContextTooLong
 from workbench.agent.exchange import Subject, exchange
 from workbench.agent.runners import Runner, direct
 from workbench.agent.supervision import Supervision, Supervisor
@@ -44,8 +45,8 @@ from workbench.agent.tools import (
     arguments_of,
     interactions,
 )
-from workbench.operations.generating import ASK
 from workbench.operations.running import Session
+from workbench.settings import DEFAULT_CONTEXT
 from workbench.store.agent_events import (
     AgentCalled,
     AgentEnded,
@@ -64,7 +65,6 @@ from workbench.store.agent_events import (
 )
 from workbench.store.agents import AgentState
 from workbench.store.events import SYSTEM, Actor
-from workbench.store.state import OperationState
 
 # Asked for its answer so often before what it wrote last is taken for one.
 _ANSWER_TRIES = 3
@@ -79,6 +79,8 @@ class AuditPlan:
     """How an agent is to audit.
 
     ``temperature``, ``seed`` and ``max_tokens`` (of one reply) go to the endpoint if it takes them.
+    ``context`` is how long the conversation may become, in tokens, before older results of tools
+    are sent shortened; None waits for the endpoint to refuse it.
     """
 
     model: str
@@ -88,6 +90,7 @@ class AuditPlan:
     temperature: float | None = None
     seed: int | None = None
     max_tokens: int | None = None
+    context: int | None = DEFAULT_CONTEXT
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def start_audit(
                 "temperature": plan.temperature,
                 "seed": plan.seed,
                 "max_tokens": plan.max_tokens,
+                "context": plan.context,
                 "prompts": prompts.VERSION,
                 "blind": bool(blinding),
             },
@@ -221,7 +225,7 @@ class _Audit:
         if state.report is not None:
             self._end(state)
             return
-        asked_for = _asked_for_answer(state)
+        asked_for = progress.asked_for_answer(state)
         calls = unanswered(state)
         if calls:
             self._do(state, calls[0], asked_for)
@@ -232,7 +236,7 @@ class _Audit:
             if spent is not None:
                 self._ask_for_answer(spent)
                 return
-        elif self._answers_tried(state) >= _ANSWER_TRIES:
+        elif progress.answers_tried(state) >= _ANSWER_TRIES:
             self._end_without_call(state, asked_for)
             return
         self._turn(asked_for is not None)
@@ -276,12 +280,12 @@ class _Audit:
 
     def _deliver(self, state: AgentState) -> None:
         """Tell what a person wrote, and did while they had taken over."""
-        if state.taken_over_at is not None and not _told_of(state, state.taken_over_at):
+        if state.taken_over_at is not None and not handing_back.is_told(state, state.taken_over_at):
             self._tell(
                 "user",
                 "hand_back",
-                self._done_by_person(state.taken_over_at),
-                message_id=f"hand-back-{state.taken_over_at}",
+                handing_back.done_by_person(self._session, self._mode, state.taken_over_at),
+                message_id=handing_back.message_id(state.taken_over_at),
             )
         for one in state.unread:
             self._tell(
@@ -290,32 +294,6 @@ class _Audit:
                 "A person who audits with you writes: " + one.body.text,
                 message_id=one.body.message_id,
             )
-
-    def _done_by_person(self, since: int) -> str:
-        """What a person did, in words; what the models said is looked up with a tool."""
-        done = [
-            json.dumps(_in_words(one), ensure_ascii=False)
-            for one in self._session.state.operations.values()
-            if one.started_seq > since and one.actor.kind == "human" and self._may_know(one)
-        ]
-        notes = [
-            event.body.detail
-            for event in self._session.log.events(
-                self._session.id, after_seq=since, kinds=["agent_controlled"]
-            )
-            if event.body.kind == "agent_controlled" and event.body.control == "handed_back"
-        ]
-        lines = ["A person took over and has handed back.", *filter(None, notes)]
-        lines += ["What they did:", *done] if done else ["They ran no operation."]
-        if done:
-            lines.append("Texts can be looked at with show_samples.")
-        return "\n".join(lines)
-
-    def _may_know(self, operation: OperationState) -> bool:
-        """Whether an agent of this mode may know of it: a black box knows of questions alone."""
-        return self._mode == "adl" or (
-            operation.name == ASK.name and not operation.arguments.get("alpha")
-        )
 
     def _ask_for_answer(self, spent: BudgetName) -> None:
         self._tell(
@@ -329,10 +307,12 @@ class _Audit:
     # --- the endpoint ----------------------------------------------------------------------------
 
     def _turn(self, final: bool) -> None:
-        state = self._state
         tools: Sequence[Tool] = (REPORT_TOOL,) if final else self._toolbox.tools
-        forced = REPORT_TOOL.name if final else self._first_tool(state)
         specifications = [tool.specification() for tool in tools]
+        overhead = len(json.dumps(specifications))
+        self._compact(overhead)
+        state = self._state
+        forced = REPORT_TOOL.name if final else self._first_tool(state)
 
         def render(mode: ToolMode) -> tuple[Sequence[Message], Sequence[Mapping[str, Any]]]:
             return rendered(state, tools, mode), specifications
@@ -345,17 +325,29 @@ class _Audit:
             seed=self._settings.get("seed"),
             max_tokens=self._settings.get("max_tokens"),
         )
-        reply = exchange(
-            self._session,
-            self._endpoint,
-            request,
-            Subject(self._id),
-            actor=self._actor,
-            should_stop=self._should_stop,
-        )
+        try:
+            reply = exchange(
+                self._session,
+                self._endpoint,
+                request,
+                Subject(self._id),
+                actor=self._actor,
+                should_stop=self._should_stop,
+            )
+        except ContextTooLong:
+            if self._compact(overhead, refused=True):
+                return
+            raise
         last = list(turns(self._state))[-1]
         if not last.calls:
             self._nudge(reply)
+
+    def _compact(self, overhead: int, *, refused: bool = False) -> bool:
+        """Have older messages sent shortened, if there is need and room for it; whether it was."""
+        found = compaction(self._state, self._settings.get("context"), overhead, refused=refused)
+        if found is not None:
+            self._session.record(found)
+        return found is not None
 
     def _first_tool(self, state: AgentState) -> str | None:
         probed = any(one.body.tool == PROBES_TOOL.name for one in state.calls)
@@ -365,13 +357,11 @@ class _Audit:
 
     def _nudge(self, reply: AgentReplied) -> None:
         """A reply without a call: say what is missing, once it is known how calls are made here."""
-        silent = _silent_replies(self._state)
-        never_called = not any(turn.calls for turn in turns(self._state) if _is_reply(turn.body))
         if (
             self._endpoint.settings.tools == "auto"
             and self._endpoint.tool_mode == "native"
-            and never_called
-            and silent >= _SILENT_REPLIES
+            and not progress.ever_called(self._state)
+            and progress.silent_replies(self._state) >= _SILENT_REPLIES
         ):
             self._endpoint.use_json_tools()
         said = prompts.NO_CALL if self._endpoint.tool_mode == "native" else prompts.NO_JSON
@@ -473,19 +463,9 @@ class _Audit:
             actor=self._actor,
         )
 
-    def _answers_tried(self, state: AgentState) -> int:
-        bodies = [one.body for one in state.messages]
-        places = [
-            place
-            for place, body in enumerate(bodies)
-            if isinstance(body, AgentTold) and body.source == "budget"
-        ]
-        return sum(isinstance(body, AgentReplied) for body in bodies[places[-1] :])
-
     def _end_without_call(self, state: AgentState, spent: BudgetName) -> None:
         """It never used the tool: what it wrote last is its answer, if it wrote anything."""
-        replies = [one.body for one in state.messages if isinstance(one.body, AgentReplied)]
-        written = next((one.content for one in reversed(replies) if one.content.strip()), "")
+        written = progress.last_written(state)
         if written:
             self._session.record(
                 ReportSubmitted(
@@ -506,43 +486,5 @@ class _Audit:
 
     def _end(self, state: AgentState) -> None:
         self._session.record(
-            AgentEnded(run_id=self._id, stopped_by=_asked_for_answer(state) or "report")
+            AgentEnded(run_id=self._id, stopped_by=progress.asked_for_answer(state) or "report")
         )
-
-
-def _asked_for_answer(state: AgentState) -> BudgetName | None:
-    """The spent budget for which the agent was asked for its answer."""
-    for one in state.messages:
-        if isinstance(one.body, AgentTold) and one.body.source == "budget":
-            return one.body.budget
-    return None
-
-
-def _in_words(operation: OperationState) -> dict[str, Any]:
-    texts = operation.summary.get("texts", [])
-    if isinstance(texts, dict):
-        texts = [text_id for side in texts.values() for text_id in side]
-    given = {name: value for name, value in operation.arguments.items() if value not in (None, "")}
-    said = {"operation": operation.name, "status": operation.status, "arguments": given}
-    return said | ({"text_ids": texts} if texts else {})
-
-
-def _told_of(state: AgentState, seq: int) -> bool:
-    wanted = f"hand-back-{seq}"
-    return any(
-        isinstance(one.body, AgentTold) and one.body.message_id == wanted for one in state.messages
-    )
-
-
-def _silent_replies(state: AgentState) -> int:
-    count = 0
-    for turn in reversed(list(turns(state))):
-        if _is_reply(turn.body):
-            if turn.calls:
-                break
-            count += 1
-    return count
-
-
-def _is_reply(body: AgentTold | AgentReplied) -> bool:
-    return isinstance(body, AgentReplied)

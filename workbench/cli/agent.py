@@ -69,6 +69,15 @@ Tools = Annotated[
     str | None,
     typer.Option("--tools", help="auto, native or json.", rich_help_panel=_ENDPOINT),
 ]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        min=1,
+        help="Tokens before older results are sent shortened.",
+        rich_help_panel=_ENDPOINT,
+    ),
+]
 Interactions = Annotated[
     int,
     typer.Option("--interactions", min=0, help="Questions to models.", rich_help_panel=_BUDGET),
@@ -109,6 +118,7 @@ def run_agent(
     base_url: BaseUrl = None,
     stream: Stream = None,
     tools: Tools = None,
+    context: Context = None,
     interactions: Interactions = 5,
     calls: Calls = 40,
     token_budget: TokenBudget = 400_000,
@@ -129,7 +139,13 @@ def run_agent(
         seconds=seconds,
         n_prompts=n_prompts,
     )
-    endpoint = {"agent_model": model, "base_url": base_url, "stream": stream, "tools": tools}
+    endpoint = {
+        "agent_model": model,
+        "base_url": base_url,
+        "stream": stream,
+        "tools": tools,
+        "context": context,
+    }
     auditing.run_agent(pair, measure, where, wanted, endpoint, json)
 
 

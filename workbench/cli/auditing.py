@@ -77,7 +77,7 @@ class WantedAudit:
     seconds: float
     n_prompts: int | None
 
-    def plan(self, model: str) -> AuditPlan:
+    def plan(self, model: str, context: int) -> AuditPlan:
         """The plan they amount to."""
         modes: Mapping[str, AgentMode] = {mode: mode for mode in get_args(AgentMode)}
         policies: Mapping[str, Policy] = {policy: policy for policy in get_args(Policy)}
@@ -86,6 +86,7 @@ class WantedAudit:
             mode=modes[self.mode],
             budgets=Budgets(self.interactions, self.calls, self.tokens, self.seconds),
             approval=policies[self.approval],
+            context=context,
         )
 
 
@@ -102,7 +103,7 @@ def run_agent(
         if wanted.approval != "never" and not sys.stdin.isatty():
             raise typer.BadParameter(f"--approve {wanted.approval} asks you: it needs a terminal")
         settings = settings_of(endpoint_options)
-        plan = wanted.plan(settings.require_model("agent"))
+        plan = wanted.plan(settings.require_model("agent"), settings.context)
         endpoint = Endpoint(settings)
     subject = Path(pair.organism or pair.adapter or pair.finetuned or "").name
     name = where.name or ("agent" if wanted.blind else f"agent {subject}".strip())

@@ -10,6 +10,7 @@ import typer
 from adl.readings import READINGS, Reading
 from adl.records import POOLED, Side
 from workbench.cli import show
+from workbench.cli.judging import JudgeOption, judge_at_hand
 from workbench.cli.options import (
     Json,
     Position,
@@ -52,14 +53,16 @@ def audit(
     n_prompts: NPrompts = None,
     prompts: PromptFile = None,
     tokens: Tokens = 40,
+    judge: JudgeOption = None,
     json: Json = False,
 ) -> None:
     """Measure, read and steer in one go, and keep it all in a session."""
-    with _work(where, "audit", pair) as work:
+    with judge_at_hand(judge) as at_hand, _work(where, "audit", pair) as work:
+        at_hand.attend(work.session)
         _load(work, pair)
         layers = work.run(MEASURE, measure).summary["layers"]
         for layer in layers:
-            work.run(READ, _read_arguments(measure, layer))
+            work.run(READ, _read_arguments(measure, layer, judge=at_hand.model))
         steered = work.run(
             STEER,
             SteerArguments(
@@ -141,15 +144,17 @@ def read(
     ] = None,
     position: Position = POOLED,
     top: Annotated[int, typer.Option("--top", min=1, help="Tokens kept of each list.")] = 100,
+    judge: JudgeOption = None,
     json: Json = False,
 ) -> None:
     """Read the difference as tokens, each list beside its nulls."""
     wanted = _readings(reading)
-    with _work(where, "read", pair) as work:
+    with judge_at_hand(judge) as at_hand, _work(where, "read", pair) as work:
+        at_hand.attend(work.session)
         _load(work, pair)
         layers = _measure_if_needed(work, measure)
         for layer in layers:
-            work.run(READ, _read_arguments(measure, layer, wanted, top))
+            work.run(READ, _read_arguments(measure, layer, wanted, top, at_hand.model))
         state = work.session.state
         if json:
             print_json(_data(work, readings=show.reading_data(state, layers, wanted, position)))
@@ -292,6 +297,7 @@ def _read_arguments(
     layer: int,
     readings: tuple[Reading, ...] = READINGS,
     top: int = 100,
+    judge: str | None = None,
 ) -> ReadArguments:
     return ReadArguments(
         readings=readings,
@@ -300,6 +306,7 @@ def _read_arguments(
         corpus=measure.corpus,
         text_column=measure.text_column,
         seed=measure.seed,
+        judge=judge,
     )
 
 

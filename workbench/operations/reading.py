@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
 from pydantic import Field
 
 from adl.corpus import CorpusSource
 from adl.errors import CorpusError, SiteError
-from adl.pair import resolve_layer
+from adl.pair import ShouldStop, resolve_layer
 from adl.patchscope import IDENTITY_PROMPTS
 from adl.ranking import CANDIDATE_FRACTION
 from adl.readings import READINGS, Judge, Reading, ReadingRequest, take_readings
 from adl.records import TokenReadout, TokenScore
 from adl.shift_lens import CONTEXT_TOKENS, FIRST_COLUMN, N_CONTEXTS
 from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.agent_events import ScaleJudged
 from workbench.store.events import ReadingTaken, ReadToken
+from workbench.store.log import SessionLog
 
 # Readouts are committed together, a few at a time: a sweep has hundreds, and each commit waits for
 # the disk.
 AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class ScaleVerdict:
+    """A judge's choice of a scale with why, or None with what is wrong."""
+
+    scale: float | None
+    why: str = ""
+
+
+ScaleJudge = Callable[[str, str, Mapping[float, Sequence[str]], ShouldStop], ScaleVerdict]
+"""Chooses a scale: given (model, reading, tokens by scale, when to stop)."""
 
 
 class ReadArguments(Arguments):
@@ -30,9 +49,12 @@ class ReadArguments(Arguments):
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
     n_texts: int = Field(256, ge=1, description="Texts from which the contexts are taken.")
     seed: int = Field(0, ge=0, description="Of the texts and of the random directions.")
+    judge: str | None = Field(
+        None, description="Model that chooses scales and alphas; none is by rule."
+    )
 
 
-def read(context: Context, arguments: ReadArguments, judge: Judge | None = None) -> Summary:
+def read(context: Context, arguments: ReadArguments) -> Summary:
     """Token lists of the measured difference, each beside the same reading of null differences."""
     pair = context.pair
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
@@ -63,7 +85,13 @@ def read(context: Context, arguments: ReadArguments, judge: Judge | None = None)
         pair,
         difference,
         texts,
-        ReadingRequest(layer, arguments.readings, arguments.seed, arguments.top, judge),
+        ReadingRequest(
+            layer,
+            arguments.readings,
+            arguments.seed,
+            arguments.top,
+            _judge(context, arguments.judge),
+        ),
         progress=context.progress,
         should_stop=context.should_stop,
     )
@@ -81,6 +109,55 @@ def read(context: Context, arguments: ReadArguments, judge: Judge | None = None)
 
 
 READ = Operation("read_tokens", "Read the difference", ReadArguments, read)
+
+
+def lists_digest(lists: Mapping[float, Sequence[str]]) -> str:
+    """The hash of token lists by scale, in hex: the same lists are judged once."""
+    plain = [[scale, list(tokens)] for scale, tokens in sorted(lists.items())]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+def recorded_judge(log: SessionLog, session_id: str) -> ScaleJudge:
+    """The judge as a session recorded it: the same lists get the same verdict, and no one is asked."""
+    known: dict[tuple[str, str, str], ScaleVerdict] = {}
+    for event in log.events(session_id, kinds=["scale_judged"]):
+        body = event.body
+        if isinstance(body, ScaleJudged):
+            verdict = ScaleVerdict(body.scale, body.why)
+            known[body.model, body.reading, body.lists_sha256] = verdict
+
+    def judge(
+        model: str, reading: str, lists: Mapping[float, Sequence[str]], _stop: ShouldStop
+    ) -> ScaleVerdict:
+        found = known.get((model, reading, lists_digest(lists)))
+        return found or ScaleVerdict(None, "these lists were not judged in the record")
+
+    return judge
+
+
+def _judge(context: Context, model: str | None) -> Judge | None:
+    """The judge for one run of the operation; its verdicts are findings."""
+    if model is None:
+        return None
+    ask = context.session.scale_judge
+
+    def judge(reading: str, lists: Mapping[float, Sequence[str]]) -> float | None:
+        verdict = ScaleVerdict(None, "no judge is at hand")
+        if ask is not None:
+            verdict = ask(model, reading, lists, context.should_stop)
+        context.record(
+            ScaleJudged(
+                reading=reading,
+                model=model,
+                scales=tuple(sorted(lists)),
+                lists_sha256=lists_digest(lists),
+                scale=verdict.scale,
+                why=verdict.why,
+            )
+        )
+        return verdict.scale
+
+    return judge
 
 
 def _event(readout: TokenReadout, settings: dict[str, object]) -> ReadingTaken:

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock, RLock
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -38,6 +38,9 @@ from workbench.store.events import (
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 from workbench.store.state import Fold, SessionState
+
+if TYPE_CHECKING:
+    from workbench.operations.reading import ScaleJudge
 
 StageProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total); a stage is a few words for a person."""
@@ -70,6 +73,8 @@ class Session:
         self.id = session_id
         self.cache = cache
         self.pair = pair
+        self.scale_judge: ScaleJudge | None = None
+        "Chooses scales for readings that ask for a judge; set by whoever has an endpoint."
         self.deciding = RLock()
         "Held by operations that number what they add, from the look at the state to the commit."
         self._fold = Fold()

@@ -19,6 +19,7 @@ from adl.errors import AdlError, Stopped
 from adl.pair import ModelPair, ShouldStop, never_stop
 from workbench.operations import OPERATIONS
 from workbench.operations.pairs import LOAD, environment
+from workbench.operations.reading import recorded_judge
 from workbench.operations.running import (
     Arguments,
     Operation,
@@ -148,6 +149,7 @@ def recompute(
         parent=(parent.session_id, parent.seq),
     )
     session = Session(log, new, _NothingKept(), pair)
+    session.scale_judge = recorded_judge(log, parent.session_id)
     if pair is not None:
         session.record(PairLoaded(pair=pair.provenance.as_dict()), actor=RECOMPUTING)
     again = _Again(log, parent, session, loading or {}, progress, should_stop)

@@ -11,6 +11,7 @@ What goes to the endpoint and what comes back, in the order in which it is commi
         approval_asked, approval_given
         agent_called          a tool call that is about to be done
         report_submitted
+        agent_compacted       from here on older messages are sent shortened
     agent_ended | agent_interrupted
 
 The messages of a conversation are its ``agent_told`` and ``agent_replied`` events, in order: all it
@@ -218,6 +219,23 @@ class AgentMessaged(Record):
     text: str
 
 
+class AgentCompacted(Record):
+    """From here on the messages up to event ``through`` are sent shortened; the log keeps them whole.
+
+    The overview of the opening is among them only if ``opening``. ``tokens`` are those of the
+    conversation before and after, as far as they can be told without the endpoint. ``reason``:
+    it was over the limit, or the endpoint refused it as too long.
+    """
+
+    kind: Literal["agent_compacted"] = "agent_compacted"
+    run_id: str
+    through: int
+    opening: bool
+    reason: Literal["limit", "refused"]
+    tokens: int
+    tokens_after: int
+
+
 class ReportSubmitted(Record):
     """The agent's answer. ``form`` is ``text`` where it wrote one without the tool for it."""
 
@@ -286,6 +304,23 @@ class GradeGiven(Record):
     replaces: str | None = None
     about: str = ""
     details: dict[str, Any] = Field(default_factory=dict)
+
+
+class ScaleJudged(Record):
+    """A judge chose among the lists of one reading; ``scale`` is None where it gave no verdict.
+
+    Then the built-in rule chose, and ``why`` says what was wrong; else what the judge saw in the
+    list. What it was asked and replied stands before this as ``agent_requested`` and
+    ``agent_replied``. ``lists_sha256`` is of the lists: the same ones are judged once.
+    """
+
+    kind: Literal["scale_judged"] = "scale_judged"
+    reading: str
+    model: str
+    scales: tuple[float, ...]
+    lists_sha256: str
+    scale: float | None
+    why: str = ""
 
 
 class EvaluationStarted(Record):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from workbench.store.agent_events import (
     AgentCalled,
+    AgentCompacted,
     AgentControlled,
     AgentEnded,
     AgentInterrupted,
@@ -47,7 +48,8 @@ class AgentState:
     ``tokens`` and ``cost`` (None as long as no price was known) count what was answered,
     ``interactions`` what the agent put to the models, ``seconds`` the time at work: pauses and
     interruptions left out. ``growing`` is the reply under way, ``asked`` what waits for approval, and
-    ``unread`` a person's messages that the agent has not got yet.
+    ``unread`` a person's messages that the agent has not got yet. ``compacted`` says which messages
+    are sent shortened, since event ``compacted_at``.
     """
 
     id: str
@@ -59,6 +61,8 @@ class AgentState:
     calls: Sequence[Recorded[AgentCalled]] = ()
     failures: Sequence[Recorded[AgentRequestFailed]] = ()
     tool_mode: ToolMode = "native"
+    compacted: AgentCompacted | None = None
+    compacted_at: int = 0
     growing: str = ""
     replies: int = 0
     tokens: int = 0
@@ -158,6 +162,7 @@ class AgentFold:
                 | AgentRequestFailed()
                 | AgentReplied()
                 | AgentCalled()
+                | AgentCompacted()
                 | ApprovalAsked()
                 | ApprovalGiven()
                 | AgentControlled()
@@ -226,6 +231,8 @@ class AgentFold:
                 return {
                     "interactions": state.interactions + (0 if again else body.spends)
                 } | self._append(state.id, "calls", recorded)
+            case AgentCompacted():
+                return {"compacted": body, "compacted_at": recorded.seq}
             case ApprovalAsked():
                 return {"asked": recorded}
             case ApprovalGiven():

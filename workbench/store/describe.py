@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from workbench.store.agent_events import (
     AgentCalled,
+    AgentCompacted,
     AgentControlled,
     AgentEnded,
     AgentInterrupted,
@@ -23,6 +24,7 @@ from workbench.store.agent_events import (
     EvaluationStarted,
     GradeGiven,
     ReportSubmitted,
+    ScaleJudged,
 )
 from workbench.store.events import (
     AnswersCompared,
@@ -148,6 +150,7 @@ def describe(body: EventBody) -> str:
 
 _AgentBody = (
     AgentCalled
+    | AgentCompacted
     | AgentControlled
     | AgentEnded
     | AgentInterrupted
@@ -167,6 +170,7 @@ _AgentBody = (
     | EvaluationStarted
     | GradeGiven
     | ReportSubmitted
+    | ScaleJudged
 )
 
 
@@ -196,6 +200,12 @@ def _of_agents(body: _AgentBody) -> str:
             return f"reply of {used}: {one_line(f'{said} [{calls}]' if calls else said)}"
         case AgentCalled():
             return f"agent calls {one_line(body.tool)}"
+        case AgentCompacted():
+            why = "the endpoint refused it as too long" if body.reason == "refused" else "its limit"
+            return (
+                f"conversation shortened up to event {body.through}: about {body.tokens} tokens, "
+                f"now {body.tokens_after}: {why}"
+            )
         case ApprovalAsked():
             return f"may the agent call {one_line(body.tool)}?"
         case ApprovalGiven():
@@ -220,6 +230,9 @@ def _of_agents(body: _AgentBody) -> str:
             score = "unscored" if body.score is None else f"{body.score:g}"
             edits = f", replaces {body.replaces}" if body.replaces else ""
             return f"grade {body.grade_id} of {body.grader}{edits}: {score}{_because(body.reason)}"
+        case ScaleJudged():
+            chose = "gave no verdict" if body.scale is None else f"chose {body.scale:g}"
+            return f"judge {chose} for {body.reading}{_because(body.why)}"
         case EvaluationStarted():
             return "evaluation started"
         case EvaluationCell():

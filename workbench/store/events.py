@@ -20,6 +20,7 @@ from pydantic import Field, TypeAdapter
 
 from workbench.store.agent_events import (
     AgentCalled,
+    AgentCompacted,
     AgentControlled,
     AgentEnded,
     AgentInterrupted,
@@ -39,6 +40,7 @@ from workbench.store.agent_events import (
     EvaluationStarted,
     GradeGiven,
     ReportSubmitted,
+    ScaleJudged,
 )
 from workbench.store.errors import StoreError
 from workbench.store.measure_events import (
@@ -412,6 +414,7 @@ EventBody = Annotated[
     | AgentRequestFailed
     | AgentReplied
     | AgentCalled
+    | AgentCompacted
     | ApprovalAsked
     | ApprovalGiven
     | AgentControlled
@@ -422,6 +425,7 @@ EventBody = Annotated[
     | AuditSealed
     | AuditUnblinded
     | GradeGiven
+    | ScaleJudged
     | EvaluationStarted
     | EvaluationCell
     | TraceMeasured

@@ -76,7 +76,13 @@ class AgentWork:
             if wish.mode == "adl" and wish.prepare:
                 self._prepare()
             blinding = seal(self._session, blind=wish.blind)
-            plan = AuditPlan(wish.model, wish.mode, wish.budgets, wish.approval)
+            plan = AuditPlan(
+                wish.model,
+                wish.mode,
+                wish.budgets,
+                wish.approval,
+                context=settings.context,
+            )
             self._tell(WorkStatus("working"))
             start_audit(self._session, endpoint, plan, blinding, surroundings)
 

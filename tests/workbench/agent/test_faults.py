@@ -104,7 +104,6 @@ def test_a_fault_that_stays_interrupts_the_audit_which_can_be_resumed(session: S
     [
         (Refuse(401, f"Incorrect API key provided: {KEY}"), "OPENAI_API_KEY"),
         (Refuse(404, "no such model"), "OPENAI_BASE_URL"),
-        (Refuse(400, "your messages exceed the maximum context length of 10 tools"), "resume"),
         (Refuse(429, "insufficient_quota: pay first"), "resume"),
         (Refuse(429, "later", {"Retry-After": "4000"}), "4000 s"),
     ],

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from workbench.agent.conversation import calls_in
 from workbench.store.agent_events import (
+    AgentCompacted,
     AgentControlled,
     AgentEnded,
     AgentInterrupted,
@@ -31,6 +32,7 @@ ReadEvent = Callable[[int], Event]
 
 #: Kinds that the state does not keep whole: they are read from the log, and are few.
 _FROM_LOG = {
+    "agent_compacted": AgentCompacted,
     "agent_controlled": AgentControlled,
     "agent_messaged": AgentMessaged,
     "approval_given": ApprovalGiven,

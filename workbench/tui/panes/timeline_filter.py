@@ -48,6 +48,7 @@ GROUPS: dict[str, frozenset[str]] = {
             "agent_request_failed",
             "agent_replied",
             "agent_called",
+            "agent_compacted",
             "approval_asked",
             "approval_given",
             "agent_controlled",
@@ -58,6 +59,7 @@ GROUPS: dict[str, frozenset[str]] = {
             "audit_sealed",
             "audit_unblinded",
             "grade_given",
+            "scale_judged",
             "evaluation_started",
             "evaluation_cell",
         }

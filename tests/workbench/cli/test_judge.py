@@ -1,0 +1,44 @@
+"""`--judge`: an LLM chooses scales, from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.workbench.agent.scripted import KEY, Say, serving
+from tests.workbench.cli.conftest import DEMO, RunCli, recorded
+
+READ = ["read", "patchscope", *DEMO, "--position", "1-4", "--json"]
+
+
+def test_a_judge_chooses_the_scale_of_a_reading(cli: RunCli, database: Path):
+    script = lambda _: Say("", [("choose_list", {"number": 4, "topic": "kitchens"})])  # noqa: E731
+    with serving(script) as server:
+        env = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": KEY}
+        done = cli(*READ, "--judge", "clever", env=env)
+        assert done.returncode == 0, done.stderr
+        set_judge = env | {"ADL_WORKBENCH_JUDGE_MODEL": "from the settings"}
+        again = cli(*READ, "--judge", "set", env=set_judge)
+        assert again.returncode == 0, again.stderr
+    models = {asked.body["model"] for asked in server.asked}
+    assert models == {"clever", "from the settings"}
+    chosen = {
+        one["chosen_by"]
+        for one in json.loads(done.stdout)["readings"]
+        if one["source"] == "difference"
+    }
+    assert chosen == {"judge"}
+    judged = [event.body for event in recorded(database) if event.body.kind == "scale_judged"]
+    assert judged
+    assert all(one.scale == one.scales[3] for one in judged)
+    assert KEY.encode() not in database.read_bytes()
+
+
+def test_a_judge_without_a_key_is_refused_before_anything_is_loaded(cli: RunCli, database: Path):
+    done = cli(*READ, "--judge", "clever")
+    assert done.returncode == 2
+    assert "OPENAI_API_KEY" in done.stderr
+    done = cli(*READ, "--judge", "set", env={"OPENAI_API_KEY": KEY})
+    assert done.returncode == 2
+    assert "ADL_WORKBENCH_JUDGE_MODEL" in done.stderr
+    assert not database.exists()

@@ -1,0 +1,148 @@
+"""A conversation that outgrows its model: which of it is sent shortened from here on.
+
+The log keeps every message whole. What is sent is a function of the messages and of the last
+``AgentCompacted`` event, so an audit that is resumed or replayed asks in the same words.
+
+    size          what the endpoint said the last prompt took, plus what came since, four characters
+                  a token; or all of it at four characters a token where it never said
+    when          the size is over the limit, or the endpoint refused the prompt as too long
+    what          the oldest first: results of tools become one line that says how to get them again,
+                  the agent's own long words lose their end. What a person wrote, the instructions and
+                  what came since the last reply stay; the overview goes only when all else is short
+    how far       to half of the limit, so that it is not done again at every turn
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from workbench.agent.quoting import cut
+from workbench.store.agent_events import AgentCompacted, AgentReplied, AgentTold
+from workbench.store.agents import AgentState
+from workbench.store.recorded import Recorded
+
+CHARACTERS_PER_TOKEN = 4
+#: A shorter result stays: its stand-in would be no shorter.
+SHORTEST_RESULT = 600
+#: Of the agent's own words, and of the arguments of a call, in characters.
+SHORTENED_OWN = 500
+#: Of what is over the limit this share is aimed at.
+AIM = 0.5
+_MOST_IDS = 20
+# A quote that is escaped stands inside a text, and is nobody's id.
+_TEXT_ID = re.compile(r'(?<!\\)"text_id": "([\w-]{1,64})"')
+_LOOKED_UP = frozenset({"overview", "show_reading"})
+_GENERATED = frozenset({"ask", "steer", "show_samples", "suggest_probes"})
+
+Said = Recorded[AgentTold] | Recorded[AgentReplied]
+
+
+def is_short(compacted: AgentCompacted | None, said: Said) -> bool:
+    """Whether the message is sent shortened."""
+    if compacted is None or said.seq > compacted.through:
+        return False
+    return compacted.opening or not _is_overview(said)
+
+
+def short_content(body: AgentTold | AgentReplied) -> str:
+    """The message as it is sent when it is shortened."""
+    if isinstance(body, AgentReplied):
+        return cut(body.content, SHORTENED_OWN)
+    if body.role != "tool" or len(body.content) < SHORTEST_RESULT:
+        return body.content
+    tool = body.tool if body.tool in _LOOKED_UP | _GENERATED else None
+    said = f"[A result of {len(body.content)} characters stood here. It is left out to save room."
+    if tool in _LOOKED_UP:
+        said += f" Call {tool} to see it again."
+    ids = list(dict.fromkeys(_TEXT_ID.findall(body.content)))
+    if tool in _GENERATED and ids:
+        listed = ", ".join(ids[:_MOST_IDS])
+        more = f" and {len(ids) - _MOST_IDS} more" if len(ids) > _MOST_IDS else ""
+        said += f" show_samples shows its texts again: {listed}{more}."
+    return said + "]"
+
+
+def compaction(
+    state: AgentState, limit: int | None, overhead: int = 0, *, refused: bool = False
+) -> AgentCompacted | None:
+    """What to shorten before the next request, or None if nothing has to be, or nothing is left.
+
+    ``limit`` is in tokens, None has none; ``overhead`` are the characters of the tools' schemas.
+    ``refused`` says that the endpoint took the conversation as it stands for too long.
+    """
+    sizes = _sizes(state, state.compacted)
+    characters = overhead + sum(sizes)
+    tokens = _tokens(state, sizes, characters)
+    if not refused and (limit is None or tokens <= limit):
+        return None
+    # What is over the limit may have been refused at half of it: the limit is not the endpoint's.
+    wanted = AIM * (tokens if limit is None or refused else limit)
+    room = wanted * characters / max(1, tokens)
+    best: tuple[AgentCompacted, int] | None = None
+    for through, opening in _steps(state, refused):
+        found = AgentCompacted(
+            run_id=state.id,
+            through=through,
+            opening=opening,
+            reason="refused" if refused else "limit",
+            tokens=tokens,
+            tokens_after=0,
+        )
+        left = overhead + sum(_sizes(state, found))
+        if left < (characters if best is None else best[1]):
+            best = found, left
+        if left <= room:
+            break
+    if best is None:
+        return None
+    after = math.ceil(best[1] * tokens / max(1, characters))
+    return best[0].model_copy(update={"tokens_after": after})
+
+
+def _steps(state: AgentState, refused: bool) -> Sequence[tuple[int, bool]]:
+    """How far to go, step by step: to which message, and whether the overview goes, too."""
+    messages, before = state.messages, state.compacted
+    replies = [one.seq for one in messages if isinstance(one.body, AgentReplied)]
+    newest = replies[-1] if replies else 0
+    seqs = [one.seq for one in messages if one.seq < newest]
+    start = before.through if before else 0
+    last = max([start, *seqs])
+    opening = bool(before and before.opening)
+    steps = [(seq, opening) for seq in seqs if seq > start]
+    steps.append((last, True))
+    if refused and messages:
+        # Nothing else helps: also what came since the last reply.
+        steps.append((messages[-1].seq, True))
+    return [(through, gone) for through, gone in steps if through]
+
+
+def _sizes(state: AgentState, compacted: AgentCompacted | None) -> list[int]:
+    """Characters of each message as it is sent."""
+    return [_size(one, is_short(compacted, one)) for one in state.messages]
+
+
+def _size(said: Said, short: bool) -> int:
+    body = said.body
+    most = SHORTENED_OWN if short else None
+    calls = sum(len(call.name) + len(call.arguments[:most]) for call in body.tool_calls)
+    return calls + len(short_content(body) if short else body.content)
+
+
+def _tokens(state: AgentState, sizes: Sequence[int], characters: int) -> int:
+    """Tokens of the conversation as it would be sent now."""
+    since = 0
+    for one, size in zip(reversed(state.messages), reversed(sizes), strict=True):
+        since += size
+        body = one.body
+        if isinstance(body, AgentReplied):
+            if not body.usage.estimated and one.seq > state.compacted_at:
+                return body.usage.prompt_tokens + math.ceil(since / CHARACTERS_PER_TOKEN)
+            break
+    return math.ceil(characters / CHARACTERS_PER_TOKEN)
+
+
+def _is_overview(said: Said) -> bool:
+    body = said.body
+    return isinstance(body, AgentTold) and body.role == "tool" and body.source == "opening"

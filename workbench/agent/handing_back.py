@@ -1,0 +1,61 @@
+"""What a person did while they had taken over, in words for the agent.
+
+What the models said is not among them: that is looked up with a tool, in its fence.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from workbench.operations.generating import ASK
+from workbench.operations.running import Session
+from workbench.store.agent_events import AgentMode, AgentTold
+from workbench.store.agents import AgentState
+from workbench.store.state import OperationState
+
+
+def message_id(taken_over_at: int) -> str:
+    """The id of the message that tells it, one for each time a person took over."""
+    return f"hand-back-{taken_over_at}"
+
+
+def is_told(state: AgentState, taken_over_at: int) -> bool:
+    """Whether the agent was told of it."""
+    wanted = message_id(taken_over_at)
+    return any(
+        isinstance(one.body, AgentTold) and one.body.message_id == wanted for one in state.messages
+    )
+
+
+def done_by_person(session: Session, mode: AgentMode, since: int) -> str:
+    """The person's operations after event ``since``, and what they noted when they handed back."""
+    done = [
+        json.dumps(_in_words(one), ensure_ascii=False)
+        for one in session.state.operations.values()
+        if one.started_seq > since and one.actor.kind == "human" and _may_know(mode, one)
+    ]
+    notes = [
+        event.body.detail
+        for event in session.log.events(session.id, after_seq=since, kinds=["agent_controlled"])
+        if event.body.kind == "agent_controlled" and event.body.control == "handed_back"
+    ]
+    lines = ["A person took over and has handed back.", *filter(None, notes)]
+    lines += ["What they did:", *done] if done else ["They ran no operation."]
+    if done:
+        lines.append("Texts can be looked at with show_samples.")
+    return "\n".join(lines)
+
+
+def _may_know(mode: AgentMode, operation: OperationState) -> bool:
+    """Whether an agent of this mode may know of it: a black box knows of questions alone."""
+    return mode == "adl" or (operation.name == ASK.name and not operation.arguments.get("alpha"))
+
+
+def _in_words(operation: OperationState) -> dict[str, Any]:
+    texts = operation.summary.get("texts", [])
+    if isinstance(texts, dict):
+        texts = [text_id for side in texts.values() for text_id in side]
+    given = {name: value for name, value in operation.arguments.items() if value not in (None, "")}
+    said = {"operation": operation.name, "status": operation.status, "arguments": given}
+    return said | ({"text_ids": texts} if texts else {})

@@ -1,0 +1,48 @@
+"""Where an audit stands, read off its messages: what the loop's next step follows from."""
+
+from __future__ import annotations
+
+from workbench.agent.conversation import turns
+from workbench.store.agent_events import AgentReplied, AgentTold, BudgetName
+from workbench.store.agents import AgentState
+
+
+def asked_for_answer(state: AgentState) -> BudgetName | None:
+    """The spent budget for which the agent was asked for its answer."""
+    for one in state.messages:
+        if isinstance(one.body, AgentTold) and one.body.source == "budget":
+            return one.body.budget
+    return None
+
+
+def answers_tried(state: AgentState) -> int:
+    """How often the agent replied since it was asked for its answer, which it was."""
+    bodies = [one.body for one in state.messages]
+    places = [
+        place
+        for place, body in enumerate(bodies)
+        if isinstance(body, AgentTold) and body.source == "budget"
+    ]
+    return sum(isinstance(body, AgentReplied) for body in bodies[places[-1] :])
+
+
+def last_written(state: AgentState) -> str:
+    """What the agent wrote last that is not empty."""
+    replies = [one.body for one in state.messages if isinstance(one.body, AgentReplied)]
+    return next((one.content for one in reversed(replies) if one.content.strip()), "")
+
+
+def silent_replies(state: AgentState) -> int:
+    """How many replies came without a call since the last that had one."""
+    count = 0
+    for turn in reversed(list(turns(state))):
+        if isinstance(turn.body, AgentReplied):
+            if turn.calls:
+                break
+            count += 1
+    return count
+
+
+def ever_called(state: AgentState) -> bool:
+    """Whether any reply made a call."""
+    return any(turn.calls for turn in turns(state) if isinstance(turn.body, AgentReplied))

@@ -1,0 +1,66 @@
+"""The option ``--judge``: an LLM that chooses scales and alphas of readings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from workbench.operations.running import Session
+
+#: The value that takes the judge that is set.
+SET = "set"
+
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        metavar="MODEL",
+        help=f"Model that chooses scales and alphas; {SET!r} is the judge that is set. "
+        "None is by rule.",
+    ),
+]
+
+
+class JudgeAtHand:
+    """A model to ask and the endpoint it is asked at; without a model, nobody is asked."""
+
+    def __init__(self, model: str | None) -> None:
+        """Raises ``SettingsError`` where the judge or its key is not set."""
+        self.model = model
+        if model is None:
+            return
+        # Imported only now: the client takes its time, and few commands need it.
+        from workbench.agent.endpoint import Endpoint
+        from workbench.settings import load_settings
+
+        settings = load_settings()
+        self.model = settings.require_model("judge") if model == SET else model
+        self._endpoint = Endpoint(settings)
+
+    def attend(self, session: Session) -> None:
+        """Judge the readings of a session."""
+        if self.model is not None:
+            from workbench.agent.scales import scale_judge
+
+            session.scale_judge = scale_judge(session, lambda: self._endpoint)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        if self.model is not None:
+            # A connection that does not close properly must not hide what ended the work.
+            with suppress(RuntimeError):
+                self._endpoint.close()
+
+
+@contextmanager
+def judge_at_hand(model: str | None) -> Iterator[JudgeAtHand]:
+    """The judge of ``--judge``, for as long as a command takes."""
+    judge = JudgeAtHand(model)
+    try:
+        yield judge
+    finally:
+        judge.close()
