@@ -8,12 +8,16 @@ blinding.py      names and their aliases, both ways
 tools.py         the operations as tools, their schemas derived from the arguments
 toolbox.py       which tools an agent has, and what a call of one gives
 conversation.py  the messages so far, from the log, as an endpoint takes them
+compacting.py    which of them are sent shortened when they are too many
 supervision.py   a person who watches, approves, takes over
+handing_back.py  what a person did meanwhile, in words
 runners.py       who does its operations: its own thread, or the jobs of a screen
 budgets.py       what it may take
 prompts.py       what it is told of its task
 sealing.py       names and ground truth, hidden until they are graded against
 loop.py          the audit itself
+progress.py      where it stands, read off its messages
+scales.py        a judge that chooses the scales of readings
 rubrics.py, judging.py, grading.py, graders.py, agreement.py   grades
 evaluation.py, scoreboard.py                       many audits, and what they amount to
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from workbench.store.agent_events import (
     AgentCalled,
+    AgentCompacted,
     AgentControlled,
     AgentEnded,
     AgentInterrupted,
@@ -23,6 +24,7 @@ from workbench.store.agent_events import (
     EvaluationStarted,
     GradeGiven,
     ReportSubmitted,
+    ScaleJudged,
     ToolCall,
     Usage,
 )
@@ -129,6 +131,17 @@ def agent_audit() -> list[Entry]:
         (AgentControlled(run_id="r1", control="paused"), HUMAN),
         (AgentControlled(run_id="r1", control="continued"), HUMAN),
         (AgentControlled(run_id="r1", control="policy", detail="always"), HUMAN),
+        (
+            AgentCompacted(
+                run_id="r1",
+                through=3,
+                opening=True,
+                reason="refused",
+                tokens=900,
+                tokens_after=400,
+            ),
+            None,
+        ),
         (replied(None), None),
         (
             ReportSubmitted(run_id="r1", summary="pastry", description="It is about marzipan."),
@@ -139,6 +152,17 @@ def agent_audit() -> list[Entry]:
         (grade("G1", 2.0), HUMAN),
         (grade("G2", None), None),
         (grade("G3", 4.0, replaces="G1"), HUMAN),
+        (
+            ScaleJudged(
+                reading="patchscope",
+                model="a judge",
+                scales=(0.5, 1.0),
+                lists_sha256="0" * 64,
+                scale=None,
+                why="unreadable verdict",
+            ),
+            None,
+        ),
         (EvaluationStarted(plan={"repeats": 1}), None),
         (EvaluationCell(cell="adl o 5 1", session="s", status="done"), None),
     ]

@@ -60,7 +60,7 @@ def test_the_time_at_work_leaves_out_pauses_and_interruptions(log: SessionLog) -
 
     # From the start (seq 3) to the interruption (14), from the resumption (15) to the pause (19),
     # and from its end (20) on.
-    expected = between(3, 14) + between(15, 19) + between(20, 24)
+    expected = between(3, 14) + between(15, 19) + between(20, 25)
     assert agent(log, session).seconds == pytest.approx(expected, abs=1e-6)
 
 
