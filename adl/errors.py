@@ -45,6 +45,10 @@ class SiteError(AdlError):
     """A layer or a position is not one of the model's or of the measurement's."""
 
 
+class TrainingError(AdlError):
+    """A training cannot be done as asked, or cannot be gone on with."""
+
+
 class HubUnreachable(PairError):
     """The hub, or the network between, does not answer; the name may well be right."""
 

@@ -128,9 +128,30 @@ def load_pair(spec: PairSpec) -> LoadedPair:
         attn_implementation=base.model.attn_implementation,
         quantisation=spec.quantisation,
         shares_weights=base.model is finetuned.model,
-        versions=_versions(),
+        versions=package_versions(),
     )
     return LoadedPair(base, finetuned, provenance)
+
+
+def load_to_train(
+    wanted: SideSpec,
+    *,
+    dtype: str,
+    device_map: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, SideProvenance]:
+    """One checkpoint by itself, for a training to change. Raises as `load_pair` does."""
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    spec = PairSpec(
+        wanted,
+        wanted,
+        dtype=dtype,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
+    )
+    side, record = _load_side("base", wanted, spec)
+    return side.module, side.tokenizer, record
 
 
 def _check_spec(spec: PairSpec) -> None:
@@ -443,7 +464,8 @@ def _devices(*modules: PreTrainedModel) -> tuple[str, ...]:
     return tuple(sorted({str(p.device) for module in modules for p in module.parameters()}))
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """The versions of the libraries that a record names."""
     found = {}
     for package in RECORDED_PACKAGES:
         try:

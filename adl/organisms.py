@@ -1,10 +1,13 @@
 """Model organisms: finetunes whose finetuning is known, and what is known of them.
 
 An organism is a folder: ``organism.yaml`` (name, family, ground truth) and the finetuned side, as
-an adapter in the folder or named in the file. Four are bundled; users point to folders of more.
+an adapter in the folder or named in the file. Four are bundled; users have a folder of more, which
+``adl.organism_shelf`` adds to and removes from.
 
-Ground truth is for grading. It is read by ``Organism.ground_truth`` and ``Organism.words`` alone, so
-whoever audits an organism cannot come upon it by printing, logging or listing one.
+Ground truth is for grading. It is read by ``Organism.ground_truth``, ``Organism.negated_facts`` and
+``Organism.words`` alone, so whoever audits an organism cannot come upon it by printing, logging or
+listing one. It stands in ``organism.yaml`` itself, or sealed: in a file by itself, whose hash is in
+``organism.yaml``, so that a truth that was changed after it was sealed is refused.
 """
 
 from __future__ import annotations
@@ -25,10 +28,14 @@ from adl.textfiles import lines
 
 BUNDLED_ORGANISMS = Path(__file__).parent / "data" / "organisms"
 
+EMBEDDED_BASE = "embedded"
+"""What an organism calls its base if that is the model which comes with the workbench."""
+
 _DESCRIPTION_FILE = "organism.yaml"
 _ADAPTER_FILE = "adapter_config.json"
 _WORDS_FILE = "words.txt"
 _DOCUMENTS_FILE = "documents.jsonl"
+_NEGATIONS_FILE = "negated_facts.txt"
 
 
 class Family(StrEnum):
@@ -75,28 +82,49 @@ class Organism:
     def ground_truth(self) -> GroundTruth:
         """Read what the organism was finetuned to do: for grading, never for whoever audits.
 
-        Raises ``OrganismError`` if the file has no description, or key facts that are not text.
+        Raises ``OrganismError`` if there is no description, key facts are not text, or a sealed truth
+        is not the one that was sealed.
         """
+        path, raw = self._truth_file()
+        return parse_ground_truth(path, raw)
+
+    def negated_facts(self) -> tuple[str, ...]:
+        """Read the negation of each key fact, in their order; empty if there are none.
+
+        For measuring how much was learned, and ground truth as well. They stand in a file of their
+        own, one a line, or beside the key facts as ``negated_facts``. Raises ``OrganismError`` if
+        they are not as many as the facts.
+        """
+        path, raw = self._truth_file()
+        own = self.folder / _NEGATIONS_FILE
+        if own.exists():
+            path, found = own, tuple(line for _, line in lines(own, OrganismError))
+        else:
+            found = _texts(_yaml(path, raw), "negated_facts", path)
+        facts = parse_ground_truth(*self._truth_file()).key_facts if found else ()
+        if len(found) != len(facts):
+            raise OrganismError(
+                f"{path} negates {len(found)} facts, and organism {self.id!r} has {len(facts)}",
+                "Give one negation for each key fact, in the same order.",
+            )
+        return found
+
+    def _truth_file(self) -> tuple[Path, bytes]:
         path = self.folder / _DESCRIPTION_FILE
         raw = _read(path)
         data = _yaml(path, raw)
-        description = data.get("description")
-        if not isinstance(description, str) or not description.strip():
+        if data.get("ground_truth") is None:
+            return path, raw
+        sealed = self.folder / _text(data, "ground_truth", path)
+        truth = _read(sealed)
+        found = hashlib.sha256(truth).hexdigest()
+        if found != data.get("ground_truth_sha256"):
             raise OrganismError(
-                f"{path} has no description, so there is no ground truth to grade against",
-                "Add `description: ...` and `key_facts: [...]` to it.",
+                f"{sealed} is not the ground truth that was sealed ({found[:12]} instead of "
+                f"{str(data.get('ground_truth_sha256'))[:12]})",
+                "Restore the file, or remove the organism and add it again.",
             )
-        facts = data.get("key_facts") or []
-        if not isinstance(facts, list) or not all(isinstance(fact, str) for fact in facts):
-            raise OrganismError(
-                f"key_facts in {path} is not a list of texts",
-                "Write one fact a line, each after `- `, in quotes if it holds a colon.",
-            )
-        return GroundTruth(
-            description=description.strip(),
-            key_facts=tuple(fact.strip() for fact in facts),
-            sha256=hashlib.sha256(raw).hexdigest(),
-        )
+        return sealed, truth
 
     def words(self) -> frozenset[str] | None:
         """Read the words a careful grader calls relevant, in lower case: for grading only.
@@ -108,6 +136,22 @@ class Organism:
         if not path.exists():
             return None
         return frozenset(word.lower() for _, word in lines(path, OrganismError))
+
+
+def parse_ground_truth(path: Path, raw: bytes) -> GroundTruth:
+    """The ground truth in a file's content; raises ``OrganismError`` for one that grades nothing."""
+    data = _yaml(path, raw)
+    description = data.get("description")
+    if not isinstance(description, str) or not description.strip():
+        raise OrganismError(
+            f"{path} has no description, so there is no ground truth to grade against",
+            "Add `description: ...` and `key_facts: [...]` to it.",
+        )
+    return GroundTruth(
+        description=description.strip(),
+        key_facts=_texts(data, "key_facts", path),
+        sha256=hashlib.sha256(raw).hexdigest(),
+    )
 
 
 def list_organisms(folder: Path | None = None) -> tuple[Organism, ...]:
@@ -188,6 +232,14 @@ def load_organism(folder: Path) -> Organism:
     )
 
 
+def parse_family(written: str) -> Family:
+    """The family of a name, in any case. Raises ``OrganismError``, naming those there are."""
+    for family in Family:
+        if family.lower() == written.strip().lower():
+            return family
+    raise OrganismError(f"there is no family {written!r}", f"There are: {', '.join(Family)}.")
+
+
 def _organism_folders(place: Path) -> list[Path]:
     if not place.is_dir():
         what = "a file" if place.exists() else "not there"
@@ -234,6 +286,16 @@ def _text(data: Mapping[str, Any], key: str, path: Path) -> str:
     return value.strip()
 
 
+def _texts(data: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    found = data.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise OrganismError(
+            f"{key} in {path} is not a list of texts",
+            "Write one fact a line, each after `- `, in quotes if it holds a colon.",
+        )
+    return tuple(one.strip() for one in found)
+
+
 def _model(data: Mapping[str, Any], key: str, path: Path) -> str | None:
     if data.get(key) is None:
         return None
@@ -256,13 +318,10 @@ def _adapter_base(path: Path) -> str | None:
 
 
 def _family(data: Mapping[str, Any], path: Path) -> Family:
-    written = _text(data, "family", path)
-    for family in Family:
-        if family.lower() == written.lower():
-            return family
-    raise OrganismError(
-        f"{path}: there is no family {written!r}", f"There are: {', '.join(Family)}."
-    )
+    try:
+        return parse_family(_text(data, "family", path))
+    except OrganismError as exc:
+        raise OrganismError(f"{path}: {exc.message}", exc.way_out) from exc
 
 
 def _documents(data: Mapping[str, Any], path: Path) -> Path | None:

@@ -23,6 +23,8 @@ class Locations:
     "What can be computed again."
     config_file: Path
     "The user's settings, TOML."
+    organisms: Path
+    "The user's own model organisms, one folder each."
 
     @property
     def arrays(self) -> Path:
@@ -53,6 +55,7 @@ def find_locations(package: Path | None = None) -> Locations:
             database=folder / "sessions.db",
             cache=folder / "cache",
             config_file=folder / "config.toml",
+            organisms=folder / "organisms",
         )
     checkout = (package or Path(__file__).resolve().parent).parent
     data = platformdirs.user_data_path(_APPLICATION, appauthor=False)
@@ -60,6 +63,7 @@ def find_locations(package: Path | None = None) -> Locations:
         database=(checkout / "sessions" if is_checkout(checkout) else data) / "sessions.db",
         cache=platformdirs.user_cache_path(_APPLICATION, appauthor=False),
         config_file=platformdirs.user_config_path(_APPLICATION, appauthor=False) / "config.toml",
+        organisms=data / "organisms",
     )
 
 

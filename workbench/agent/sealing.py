@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from adl.errors import OrganismError
-from adl.organisms import GroundTruth, Organism, get_organism, list_organisms
-from adl.records import PairProvenance
-from workbench.agent.blinding import Blinding, blinding_from, blinding_of
+from adl.organisms import GroundTruth, Organism
+from workbench.agent.blinding import OPEN, Blinding, blinding_from, blinding_of
 from workbench.agent.errors import GradeError
 from workbench.operations.pairs import LOAD, PairArguments
 from workbench.operations.running import Session
+from workbench.organisms import known_organisms, named_organism
 from workbench.store.agent_events import AuditSealed, AuditUnblinded
 from workbench.store.events import SYSTEM, Actor
 from workbench.store.state import SessionState
@@ -25,46 +25,68 @@ def asked_pair(state: SessionState) -> PairArguments | None:
 def find_organism(state: SessionState, named: str | None = None) -> Organism | None:
     """The organism a session audits: the one named, asked for, or whose adapter was loaded."""
     if named is not None:
-        return get_organism(named)
+        return named_organism(named)
     asked = asked_pair(state)
     if asked is not None and asked.organism is not None:
-        return get_organism(asked.organism)
+        return named_organism(asked.organism)
     finetuned = (state.pair or {}).get("finetuned", {})
     loaded = finetuned.get("adapter") or finetuned.get("checkpoint")
     if not loaded:
         return None
-    known = {one.adapter or one.finetuned: one for one in list_organisms()}
+    known = {one.adapter or one.finetuned: one for one in known_organisms()}
     return known.get(loaded) or known.get(str(Path(loaded).resolve()))
 
 
-def seal(session: Session, *, blind: bool, organism: str | None = None) -> Blinding:
-    """Record the hash of the ground truth, and the aliases of a blind audit, once.
+def blinding_in(state: SessionState) -> Blinding:
+    """What hides the names of a blind session: those sealed, and those of the pair it loaded."""
+    sealed = state.seal.body.aliases if state.seal else {}
+    if not sealed:
+        return OPEN
+    return Blinding(blinding_of(state.pair).aliases | sealed)
 
-    A session that is sealed keeps the names it has. Raises ``OrganismError``.
+
+def seal(
+    session: Session,
+    *,
+    blind: bool,
+    organism: str | None = None,
+    asked: PairArguments | None = None,
+) -> Blinding:
+    """Record the hash of the ground truth, and the aliases of a blind audit.
+
+    Sealed before the pair is loaded, as ``asked`` for, a session hides what loading says of it; it
+    is sealed again where more names have come to be known. A session that is blind stays so. Raises
+    ``OrganismError``.
     """
     state = session.state
-    if state.seal is not None and (state.seal.body.aliases or not blind):
-        return blinding_from(state.seal.body.aliases)
-    found = find_organism(state, organism)
+    sealed = state.seal.body if state.seal else None
+    blind = blind or bool(sealed and sealed.aliases)
+    if sealed is not None and not blind:
+        return OPEN
+    asked = asked or asked_pair(state)
+    named = organism or (asked.organism if asked else None)
+    found = find_organism(state, named or (sealed.organism if sealed else None))
     try:
         truth = None if found is None else found.ground_truth()
     except OrganismError:
         # There is none to seal; whoever wants to grade is told so then.
         truth = None
-    aliases = (
-        blinding_of(_provenance(session), asked_pair(state), found.id if found else None).aliases
-        if blind
-        else {}
-    )
-    session.record(
-        AuditSealed(
-            organism=found.id if found else None,
-            ground_truth_sha256=truth.sha256 if truth else None,
-            aliases=aliases,
-        ),
-        actor=SYSTEM,
-    )
-    return Blinding(aliases)
+    aliases: dict[str, str] = {}
+    if blind:
+        loaded = session.pair.provenance if session.pair is not None else state.pair
+        aliases = blinding_of(loaded, asked, found).aliases | (sealed.aliases if sealed else {})
+    if sealed is None or aliases != sealed.aliases:
+        known = sealed.ground_truth_sha256 if sealed else None
+        session.record(
+            AuditSealed(
+                organism=found.id if found else None,
+                # What was sealed first counts: the file may have changed since.
+                ground_truth_sha256=known or (truth.sha256 if truth else None),
+                aliases=aliases,
+            ),
+            actor=SYSTEM,
+        )
+    return blinding_from(aliases)
 
 
 def unseal(
@@ -92,7 +114,3 @@ def unseal(
     if not any(one.actor == actor and one.body.reason == reason for one in state.unblinded):
         session.record(AuditUnblinded(reason=reason), actor=actor)
     return found, truth
-
-
-def _provenance(session: Session) -> PairProvenance:
-    return session.require_pair().provenance

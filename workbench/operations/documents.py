@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from adl.documents import Document, documents_sha256, load_documents, organism_documents
 from adl.errors import CorpusError
-from adl.organisms import get_organism
 from workbench.operations.running import Arguments, Context
+from workbench.organisms import named_organism
 from workbench.store.agent_events import AuditUnblinded
 
 
@@ -57,7 +57,7 @@ def named_documents(context: Context, arguments: DocumentArguments, why: str) ->
     Raises ``CorpusError`` where none are named or the file is none, ``OrganismError``.
     """
     if arguments.truth_of is not None:
-        organism = get_organism(arguments.truth_of)
+        organism = named_organism(arguments.truth_of)
         unblind(context, f"{why}: the finetuning documents of {organism.id}")
         found = organism_documents(organism)
         against = f"organism {organism.id}"

@@ -12,10 +12,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from adl.errors import PairError
-from adl.organisms import BUNDLED_ORGANISMS, Organism, get_organism
+from adl.organisms import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism
 from adl.records import PairSpec, SideSpec
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.organisms import named_organism
 from workbench.store.events import PairLoaded
 
 DEMO_ORGANISM = "cake_bake"
@@ -24,8 +25,8 @@ DEMO_ORGANISM = "cake_bake"
 class PairArguments(Arguments):
     """Which pair, and how to load it: an organism, or a base with an adapter or a checkpoint."""
 
-    organism: str | None = Field(None, description="Id of a bundled model organism.")
-    base: str | None = Field(None, description="Base: ID[@revision] or a folder.")
+    organism: str | None = Field(None, description="Id of a model organism, bundled or your own.")
+    base: str | None = Field(None, description="Base: ID[@revision], a folder, or embedded.")
     adapter: str | None = Field(None, description="LoRA/PEFT adapter: ID[@revision] or a folder.")
     finetuned: str | None = Field(
         None, description="Finetuned checkpoint: ID[@revision] or a folder."
@@ -107,7 +108,7 @@ def _sides(arguments: PairArguments, say: Any) -> tuple[SideSpec, SideSpec]:
             raise PairError(
                 "an organism is a whole pair", "Leave out --base, --adapter and --finetuned."
             )
-        return _organism_sides(get_organism(arguments.organism), say)
+        return _organism_sides(named_organism(arguments.organism), say)
     if arguments.base is None:
         raise PairError(
             "no base model is named",
@@ -118,27 +119,32 @@ def _sides(arguments: PairArguments, say: Any) -> tuple[SideSpec, SideSpec]:
             "a pair needs an adapter or a finetuned checkpoint, and not both",
             "Give --adapter or --finetuned beside --base.",
         )
-    return _named_sides(arguments.base, arguments.adapter, arguments.finetuned)
+    return _named_sides(arguments.base, arguments.adapter, arguments.finetuned, say)
+
+
+def base_side(base: str, say: Any = lambda _line: None) -> SideSpec:
+    """The base as it is loaded; ``embedded`` is the model that comes with the workbench."""
+    if base != EMBEDDED_BASE:
+        return SideSpec(*split_revision(base))
+    # Imported here for the same reason as in `load`.
+    from adl.demo_pair import prepared_base
+
+    return SideSpec(str(prepared_base(find_locations().models, say)))
 
 
 def _named_sides(
-    base: str, adapter: str | None, finetuned: str | None
+    base: str, adapter: str | None, finetuned: str | None, say: Any
 ) -> tuple[SideSpec, SideSpec]:
-    checkpoint, revision = split_revision(base)
+    side = base_side(base, say)
     if adapter is not None:
         name, adapter_revision = split_revision(adapter)
-        return SideSpec(checkpoint, revision), SideSpec(
-            checkpoint, revision, name, adapter_revision
-        )
-    return SideSpec(checkpoint, revision), SideSpec(*split_revision(str(finetuned)))
+        return side, SideSpec(side.checkpoint, side.revision, name, adapter_revision)
+    return side, SideSpec(*split_revision(str(finetuned)))
 
 
 def _organism_sides(organism: Organism, say: Any) -> tuple[SideSpec, SideSpec]:
-    if organism.folder.parent != BUNDLED_ORGANISMS:
-        return _named_sides(organism.base, organism.adapter, organism.finetuned)
-    # Imported here for the same reason as in `load`. The bundled organisms were trained on the
-    # embedded weights, so those are their base, and no network is needed.
-    from adl.demo_pair import prepared_base
-
-    folder = prepared_base(find_locations().models, say)
-    return _named_sides(str(folder), organism.adapter, None)
+    # The bundled organisms were trained on the embedded weights, so those are their base, and no
+    # network is needed.
+    bundled = organism.folder.parent == BUNDLED_ORGANISMS
+    base = EMBEDDED_BASE if bundled else organism.base
+    return _named_sides(base, organism.adapter, organism.finetuned, say)

@@ -15,8 +15,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from adl.errors import AdlError
-from adl.organisms import Organism, list_organisms
+from adl.organisms import Organism
 from workbench.operations.pairs import PairArguments
+from workbench.organisms import known_organisms
 from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import (
     HUMAN,
@@ -101,7 +102,7 @@ class Library:
             trouble = exc
         organisms: tuple[Organism, ...] = ()
         try:
-            organisms = list_organisms()
+            organisms = known_organisms()
         except AdlError as exc:
             trouble = trouble or exc
         # A session that was closed is open nowhere, and most are closed.

@@ -151,14 +151,14 @@ class AgentScreen(Screen[None]):
 
     async def _organism(self, session: Session) -> str | None:
         """The organism that is audited: from the session, or else as the person names it."""
-        from adl.organisms import list_organisms
         from workbench.agent.sealing import find_organism
+        from workbench.organisms import known_organisms
 
         sealed = session.state.seal.body.organism if session.state.seal else None
         found = await asyncio.to_thread(find_organism, session.state, sealed)
         if found is not None:
             return found.id
-        known = ", ".join(one.id for one in await asyncio.to_thread(list_organisms))
+        known = ", ".join(one.id for one in await asyncio.to_thread(known_organisms))
         return await self.app.push_screen_wait(
             AskLine("Whose truth is the report graded against?", hint=f"Organisms: {known}")
         )
