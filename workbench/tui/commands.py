@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
 
 from workbench.tui.keys import is_own
+
+if TYPE_CHECKING:
+    from workbench.tui.screens.measuring_screen import MeasuringScreen
 
 
 class WorkbenchCommands(Provider):
@@ -46,6 +50,11 @@ class WorkbenchCommands(Provider):
                 node,
                 binding.action,
             )
+        if hasattr(self.screen, "can_run"):
+            screen = cast("MeasuringScreen", self.screen)
+            for one in screen.offered():
+                said = " ".join(one.description.split()).replace("[", r"\[")
+                yield f"{one.title} \u2026", said, screen, f"operate('{one.name}')"
 
     def _bindings(self) -> Iterator[tuple[DOMNode, Binding]]:
         for active in self.screen.active_bindings.values():

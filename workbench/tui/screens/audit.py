@@ -20,8 +20,10 @@ from workbench.store.errors import StoreError
 from workbench.tui.desk import Desk
 from workbench.tui.messages import AgentChanged, EventsRecorded, JobChanged
 from workbench.tui.panes.agent import AgentPane
-from workbench.tui.screens.agent_screen import AgentScreen
+from workbench.tui.panes.readings import ReadingsPane
+from workbench.tui.panes.steering import SteeringPane
 from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.screens.measuring_screen import MeasuringScreen
 from workbench.tui.screens.panes import HELP_KEY, PANE_KEYS, PANES, PanesScreen
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.top_bar import TopBar
@@ -32,7 +34,7 @@ REDRAW_EVERY = 0.05
 TICK = 1.0
 
 
-class AuditScreen(PanesScreen, AgentScreen):
+class AuditScreen(PanesScreen, MeasuringScreen):
     """One session: its pair, readings, steered texts, chat, hypotheses, timeline and agent."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,6 +43,9 @@ class AuditScreen(PanesScreen, AgentScreen):
         Binding("f8", "stop_job", "Stop", show=False),
         Binding("a", "prepare", "Audit", tooltip="Measure the difference and read it"),
         Binding("n", "note", "Note", tooltip="Write a note into the session"),
+        Binding(
+            "f6", "measures", "Measures", show=False, tooltip="What was measured; measure more"
+        ),
         Binding("f2", "rename", "Rename", show=False, tooltip="Give the session another name"),
         HELP_KEY,
         Binding("ctrl+r", "sessions", "Sessions", show=False, tooltip="Leave for another session"),
@@ -76,7 +81,7 @@ class AuditScreen(PanesScreen, AgentScreen):
         self.go_to(current if current in range(len(PANES)) else 1)
         self.set_interval(TICK, self._show_jobs)
         if self._load is not None:
-            self._order(LOAD, self._load)
+            self.order(LOAD, self._load)
             if self._prepare:
                 self.action_prepare()
 
@@ -96,6 +101,7 @@ class AuditScreen(PanesScreen, AgentScreen):
         state = self.desk.shown
         for pane in self._panes:
             pane.update_state(state)
+        self.tell_measures(state)
         self._show_asking()
 
     def on_agent_changed(self) -> None:
@@ -120,6 +126,8 @@ class AuditScreen(PanesScreen, AgentScreen):
             self._jobs.pop(job.id, None)
             if job.status == "failed":
                 self._say_failure(job)
+            elif job.status == "finished":
+                self.say_found(job)
         else:
             self._jobs[job.id] = job
         self._show_jobs()
@@ -130,6 +138,7 @@ class AuditScreen(PanesScreen, AgentScreen):
         self.query_one(TopBar).show_jobs(jobs)
         for pane in self._panes:
             pane.show_jobs(jobs)
+        self.tell_measures_of(jobs)
         if bool(jobs) != self._stoppable:
             self._stoppable = bool(jobs)
             self.refresh_bindings()
@@ -143,17 +152,44 @@ class AuditScreen(PanesScreen, AgentScreen):
     @on(Pane.Submit)
     def _submit(self, message: Pane.Submit) -> None:
         message.stop()
-        self._order(message.operation, message.arguments, background=message.background)
+        self.order(message.operation, message.arguments, background=message.background)
 
-    def _order(
+    def order(
         self, operation: Operation[Any], arguments: Arguments, *, background: bool = False
     ) -> None:
+        """Have an operation run, `background` behind whatever else is asked for."""
         try:
             revealed = self.desk.blindfold.reveal(operation, arguments)
             self.desk.submit(operation, revealed, background=background)
         except RuntimeError as exc:
             # A key that was pressed while the session is being left.
             self.notify(f"{operation.title}: {exc}", severity="warning", markup=False)
+
+    def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
+        """Have a pane stand on what the event recorded; a measure has a screen of its own."""
+        if any(one.seq == seq for one in self.desk.shown.measures):
+            self.action_measures(seq)
+            return None
+        return super().place_of(seq, but_timeline=but_timeline)
+
+    def has_pair(self) -> bool:
+        """Whether there is a pair, or something is under way that may be its loading."""
+        return self.desk.pair is not None or bool(self._jobs)
+
+    def place(self) -> dict[str, str]:
+        """Where the panes stand, by name of an argument: layer, position and side."""
+        settings = self.query_one(SteeringPane).console.settings
+        layer = settings.layer
+        current = self._panes[self._current]
+        if isinstance(current, ReadingsPane):
+            chosen = current.view()["choice"].get("layer")
+            layer = layer if chosen is None else str(chosen)
+        return {
+            "layer": layer,
+            "layers": layer,
+            "position": settings.position,
+            "side": settings.side,
+        }
 
     # --- keys -------------------------------------------------------------------------------
 
@@ -162,7 +198,7 @@ class AuditScreen(PanesScreen, AgentScreen):
         if action == "stop_job":
             return self._stoppable
         if action == "prepare":
-            return self.desk.pair is not None or bool(self._jobs)
+            return self.has_pair()
         return True
 
     def action_stop_job(self) -> None:
@@ -173,15 +209,15 @@ class AuditScreen(PanesScreen, AgentScreen):
 
     def action_prepare(self) -> None:
         """Measure the difference and read it every way, behind whatever is asked for meanwhile."""
-        self._order(MEASURE, MeasureArguments(), background=True)
-        self._order(READ, ReadArguments(), background=True)
+        self.order(MEASURE, MeasureArguments(), background=True)
+        self.order(READ, ReadArguments(), background=True)
 
     @work
     async def action_note(self) -> None:
         """Write a note into the session."""
         written = await self.app.push_screen_wait(AskLine("Note"))
         if written:
-            self._order(NOTE, NoteArguments(text=written))
+            self.order(NOTE, NoteArguments(text=written))
 
     @work
     async def action_rename(self) -> None:

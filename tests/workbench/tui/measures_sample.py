@@ -1,0 +1,94 @@
+"""A recorded session with one measure of every kind on the planted pair, the same at every run."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from adl.artifacts import ArrayCache
+from tests.planted import DOMAIN, FILLER, PlantedPair
+from tests.workbench.tui.sample import _fixed
+from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
+from workbench.operations.cohering import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.comparing import (
+    STEERED_SIMILARITY,
+    TOKEN_RELEVANCE,
+    RelevanceArguments,
+    SimilarityArguments,
+)
+from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.running import Session, run
+from workbench.operations.tracing import TRACE, TraceArguments
+from workbench.store.events import HUMAN, Event, PairLoaded
+from workbench.store.log import SessionLog
+from workbench.store.state import SessionState, fold
+
+PROMPTS = ("the river", "a window", "music in winter", "the captain", "a letter", "the bridge")
+DOCUMENTS = [f"the{filler} and{''.join(DOMAIN)} of the{filler}" for filler in FILLER[:6]]
+
+
+@cache
+def measured() -> tuple[Event, ...]:
+    """The events, with fixed times and ids."""
+    with TemporaryDirectory() as folder, SessionLog.open(Path(folder) / "sessions.db") as log:
+        session_id = log.start_session("measures", {"program": "adl-workbench"}, HUMAN)
+        session = Session(log, session_id, ArrayCache(Path(folder) / "arrays"), PlantedPair())
+        session.record(PairLoaded(pair=session.require_pair().provenance.as_dict()))
+        path = Path(folder) / "documents.txt"
+        path.write_text("\n".join(DOCUMENTS))
+        _measure(session, str(path))
+        # How many pieces a text came in is a matter of time, and would number the events by it.
+        events = [event for event in log.events(session_id) if event.body.kind != "text_grew"]
+    return tuple(
+        _named(_fixed(event.model_copy(update={"seq": seq})))
+        for seq, event in enumerate(events, start=1)
+    )
+
+
+def measured_state() -> SessionState:
+    """The session after its last event."""
+    return fold(measured())
+
+
+def read_measured_event(seq: int) -> Event:
+    """An event by its number."""
+    return measured()[seq - 1]
+
+
+def _measure(session: Session, documents: str) -> None:
+    def do(operation: Any, arguments: Any) -> None:
+        run(session, operation, arguments, actor=HUMAN)
+
+    do(MEASURE, MeasureArguments(layers=("3",), n_texts=64))
+    do(READ, ReadArguments(layer="3", readings=("output_difference", "logit_lens"), n_texts=64))
+    do(TRACE, TraceArguments(layers=("0", "3"), n_texts=48, n_random=8))
+    do(
+        COHERENT_ALPHA,
+        CoherentAlphaArguments(
+            prompts=PROMPTS, layer="3", alphas=(0.2, 8.0), rounds=1, max_new_tokens=10
+        ),
+    )
+    do(TOKEN_RELEVANCE, RelevanceArguments(documents=documents, top=10))
+    do(
+        STEERED_SIMILARITY,
+        SimilarityArguments(
+            documents=documents, prompts=PROMPTS, layer="3", alpha=1.0, max_new_tokens=12
+        ),
+    )
+    do(
+        CAUSAL_EFFECT,
+        CausalArguments(documents=documents, layer="3", n_random=8, n_texts=6),
+    )
+
+
+def _named(event: Event) -> Event:
+    """The same without the folder that the documents lay in."""
+    body = event.body
+    if str(getattr(body, "against", "")).startswith("file "):
+        return event.model_copy(
+            update={"body": body.model_copy(update={"against": "file documents.txt"})}
+        )
+    return event

@@ -1,0 +1,54 @@
+"""Which operations are offered by name, and what each of them still needs.
+
+Those with a place of their own on the screen (steering, asking, hypotheses) are left out; every other
+operation of the registry is here, whoever adds it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.operations import OPERATIONS
+from workbench.operations.causing import CAUSAL_EFFECT
+from workbench.operations.cohering import COHERENT_ALPHA
+from workbench.operations.comparing import STEERED_SIMILARITY, TOKEN_RELEVANCE
+from workbench.operations.generating import ASK, STEER
+from workbench.operations.hypothesising import JUDGE, LINK, MARK, RANK, REVISE, STATE, UNMARK
+from workbench.operations.measuring import MEASURE
+from workbench.operations.noting import NOTE
+from workbench.operations.pairs import LOAD
+from workbench.operations.reading import READ
+from workbench.operations.running import Operation
+from workbench.operations.tracing import TRACE
+from workbench.store.state import SessionState
+
+_PLACED = frozenset(
+    one.name for one in (LOAD, STEER, ASK, NOTE, MARK, UNMARK, STATE, REVISE, RANK, JUDGE, LINK)
+)
+_NEED_A_PAIR = frozenset(
+    one.name for one in (MEASURE, READ, TRACE, COHERENT_ALPHA, STEERED_SIMILARITY, CAUSAL_EFFECT)
+)
+_NEED_A_DIFFERENCE = frozenset(
+    one.name for one in (READ, COHERENT_ALPHA, STEERED_SIMILARITY, CAUSAL_EFFECT)
+)
+_NEED_READINGS = frozenset({TOKEN_RELEVANCE.name})
+
+
+def offered() -> list[Operation[Any]]:
+    """The operations that a form is made for: what measures first, in the order of the registry."""
+    found = [one for one in OPERATIONS.values() if one.name not in _PLACED]
+    return sorted(found, key=lambda one: one.name in {MEASURE.name, READ.name})
+
+
+def missing(operation: Operation[Any], state: SessionState, *, has_pair: bool) -> str:
+    """What the session lacks for it, and the way there; empty if it can be run.
+
+    ``has_pair`` counts one that is still being loaded: the operation waits behind it.
+    """
+    if operation.name in _NEED_A_PAIR and not has_pair:
+        return "needs a loaded pair"
+    if operation.name in _NEED_A_DIFFERENCE and not state.differences:
+        return "needs a measured difference: a measures and reads"
+    if operation.name in _NEED_READINGS and not state.readings:
+        return "needs token lists: a measures and reads"
+    return ""

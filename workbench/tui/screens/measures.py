@@ -1,0 +1,249 @@
+"""The measures of a session: what was recorded, newest first, and what can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from workbench.display import clean_line
+from workbench.operations.jobs import Job
+from workbench.operations.running import Operation
+from workbench.store.events import Event
+from workbench.store.recorded import Recorded
+from workbench.store.state import SessionState
+from workbench.tui import text
+from workbench.tui.measure_look import in_short, look, name_of
+from workbench.tui.offered import missing, offered
+from workbench.tui.widgets.bars import bar
+from workbench.tui.widgets.menu import Entry, Menu
+
+#: Below this many cells the list stands above what it shows.
+ROOM = 110
+_PROGRESS_CELLS = 20
+
+
+class MeasuresScreen(ModalScreen[str | None]):
+    """A list, and beside it what the cursor stands on; gives the name of an operation to run.
+
+    ``read_event`` gives an event whole. ``chosen`` is the event to stand on at first, the newest
+    measure if there is none such.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,f6", "leave", "Close", tooltip="Back to the panes"),
+        Binding("x,f8", "stop", "Stop", tooltip="Stop what is running"),
+        Binding("c", "copy", "Copy", tooltip="Copy what is shown"),
+        Binding("right,l,tab", "to_detail", "Scroll", tooltip="To what is shown, to scroll it"),
+        Binding("left,h,shift+tab", "to_list", "List", tooltip="Back to the list"),
+    ]
+    DEFAULT_CSS = """
+    MeasuresScreen > Container { width: 100%; height: 100%; padding: 0 1;
+        border: round $accent; background: $surface; border-subtitle-color: $foreground-muted; }
+    MeasuresScreen #running { height: auto; max-height: 2; }
+    MeasuresScreen #measures { height: 1fr; layout: horizontal; }
+    MeasuresScreen Menu { width: 50; height: 1fr; }
+    MeasuresScreen VerticalScroll { width: 1fr; height: 1fr; padding: 0 1;
+        border-left: solid $panel-lighten-2; scrollbar-size-vertical: 1; }
+    MeasuresScreen VerticalScroll:focus { border-left: solid $accent; }
+    MeasuresScreen.-narrow #measures { layout: vertical; }
+    MeasuresScreen.-narrow Menu { width: 1fr; height: 8; }
+    MeasuresScreen.-narrow VerticalScroll { border-left: none; padding: 0;
+        border-top: solid $panel-lighten-2; }
+    MeasuresScreen.-narrow VerticalScroll:focus { border-top: solid $accent; border-left: none; }
+    """
+
+    def __init__(
+        self,
+        state: SessionState,
+        read_event: Callable[[int], Event],
+        stop: Callable[[], object],
+        *,
+        has_pair: bool,
+        chosen: int | None = None,
+    ) -> None:
+        super().__init__(classes="dialog")
+        self._state = state
+        self._read_event = read_event
+        self._stop = stop
+        self._has_pair = has_pair
+        self._chosen = chosen
+        self._jobs: Sequence[Job] = ()
+
+    def compose(self) -> ComposeResult:
+        """What is running, the list, and what it stands on."""
+        with Container() as box:
+            box.border_title = "Measures"
+            box.border_subtitle = "enter measure · → scroll · c copy · x stop · escape close"
+            yield Static(id="running")
+            with Horizontal(id="measures"):
+                yield Menu()
+                with VerticalScroll():
+                    yield Static(id="detail")
+
+    def on_mount(self) -> None:
+        """Fill the list, and stand on what was chosen."""
+        menu = self.query_one(Menu)
+        self._fill()
+        keys = [entry.key for entry in menu.entries]
+        if (wanted := str(self._chosen)) in keys:
+            menu.cursor = keys.index(wanted)
+        menu.focus()
+        self._show_jobs()
+
+    def update_state(self, state: SessionState, *, has_pair: bool) -> None:
+        """Take the session as it is now; a measure that has just come is stood on."""
+        before, self._state = self._state, state
+        known, self._has_pair = self._has_pair, has_pair
+        if not self.is_mounted:
+            return
+        new = len(state.measures) > len(before.measures)
+        lists = state.differences is not before.differences or state.readings is not before.readings
+        if new or lists or known != has_pair:
+            self._fill()
+        if new:
+            keys = [entry.key for entry in self.query_one(Menu).entries]
+            self.query_one(Menu).cursor = keys.index(str(state.measures[-1].seq))
+
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Say what is running."""
+        self._jobs = jobs
+        if self.is_mounted:
+            self._show_jobs()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """One above the other where there is little room."""
+        self.set_class(event.size.width < ROOM, "-narrow")
+        self.call_after_refresh(self._show)
+
+    def on_rows_moved(self) -> None:
+        """Show what the cursor stands on, from its beginning."""
+        self._show()
+        self.query_one(VerticalScroll).scroll_home(animate=False)
+
+    def on_rows_chosen(self) -> None:
+        """Ask for the operation, or go to what is shown of a measure."""
+        entry = self.query_one(Menu).current
+        if entry is None:
+            return
+        if isinstance(entry.value, Operation):
+            self.dismiss(entry.value.name)
+        else:
+            self.action_to_detail()
+
+    # --- drawing ----------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        recorded = [
+            Entry(lambda width, one=one: _row(one, width), str(one.seq), one)  # type: ignore[misc]
+            for one in reversed(list(self._state.measures))
+        ]
+        nothing = Entry(lambda _width: Text("  nothing yet", style="dim"))
+        can_be = [
+            Entry(
+                lambda width, one=one: self._offer(one, width),  # type: ignore[misc]
+                one.name,
+                one,
+            )
+            for one in offered()
+        ]
+        self.query_one(Menu).set_entries(
+            [
+                Entry.heading("Recorded, newest first"),
+                *(recorded or [nothing]),
+                Entry.heading("Measure"),
+                *can_be,
+            ]
+        )
+
+    def _offer(self, one: Operation[Any], width: int) -> Text:
+        lacks = missing(one, self._state, has_pair=self._has_pair)
+        row = Text(clean_line(one.title), style="dim" if lacks else "")
+        row.truncate(width, overflow="ellipsis")
+        return row
+
+    def _show(self) -> None:
+        entry = self.query_one(Menu).current
+        detail = self.query_one("#detail", Static)
+        width = max(20, self.query_one(VerticalScroll).content_size.width - 1)
+        if entry is None:
+            detail.update("")
+        elif isinstance(entry.value, Operation):
+            detail.update(self._about(entry.value))
+        else:
+            detail.update(look(entry.value, self._state, width, self._read_event))
+
+    def _about(self, one: Operation[Any]) -> Content:
+        lacks = missing(one, self._state, has_pair=self._has_pair)
+        said = " ".join(one.description.split())
+        return Content("\n").join(
+            [
+                text.line(one.title, "bold"),
+                text.line(said),
+                Content(),
+                text.line(lacks, "$text-warning")
+                if lacks
+                else Content.styled("Enter asks for its settings.", "$foreground-muted"),
+            ]
+        )
+
+    def _show_jobs(self) -> None:
+        lines = []
+        for job in sorted(self._jobs, key=lambda one: one.status == "waiting"):
+            share = job.done / job.total if job.total else 0.0
+            state = "waiting" if job.status == "waiting" else f"{job.done}/{job.total or '?'}"
+            lines.append(
+                Content.assemble(
+                    text.line(job.operation.title, "bold"),
+                    " ",
+                    (bar(share, _PROGRESS_CELLS), "$accent on $panel"),
+                    text.line(f" {state} {job.stage}"),
+                )
+            )
+        running = self.query_one("#running", Static)
+        running.display = bool(lines)
+        running.update(Content("\n").join(lines))
+
+    # --- keys -------------------------------------------------------------------------------
+
+    def action_copy(self) -> None:
+        """Copy what is shown as plain text."""
+        entry = self.query_one(Menu).current
+        if entry is not None and isinstance(entry.value, Recorded):
+            shown = look(entry.value, self._state, 100, self._read_event)
+            self.app.copy_to_clipboard(shown.plain)
+            self.notify("Copied the measure.")
+
+    def action_stop(self) -> None:
+        """Stop what is running."""
+        self._stop()
+
+    def action_to_detail(self) -> None:
+        """Scroll what is shown."""
+        self.query_one(VerticalScroll).focus()
+
+    def action_to_list(self) -> None:
+        """Choose in the list."""
+        self.query_one(Menu).focus()
+
+    def action_leave(self) -> None:
+        """Ask for nothing."""
+        self.dismiss(None)
+
+
+def _row(one: Recorded[BaseModel], width: int) -> Text:
+    row = Text()
+    row.append(f"{one.at:%H:%M} ", style="dim")
+    row.append(f"{name_of(one.body):<19}")
+    row.append(clean_line(in_short(one.body)), style="bold")
+    row.truncate(width, overflow="ellipsis")
+    return row

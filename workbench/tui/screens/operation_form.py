@@ -1,0 +1,180 @@
+"""The settings of an operation, asked for in a form that is made of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Input, Label, Static
+
+from workbench.operations.running import Arguments, Operation
+from workbench.tui import text
+from workbench.tui.operation_fields import WHOLE, FormField, check, fields_of, first_texts
+from workbench.tui.widgets.choice import Choice
+
+_BEFORE = "field-"
+#: Lines that are taken by what stands above and below the fields.
+_AROUND = 9
+
+
+class OperationForm(ModalScreen[Arguments | None]):
+    """One line a field; gives the arguments, None if it is left.
+
+    ``known`` are values that are set elsewhere, by name of the field. What is typed is kept in
+    ``draft``.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Leave", tooltip="Leave; what was typed is kept"),
+        Binding("down", "next", "Next field", show=False),
+        Binding("up", "previous", "Previous field", show=False),
+        Binding("enter,ctrl+j,f5", "start", "Start", key_display="enter", tooltip="Start it"),
+    ]
+    AUTO_FOCUS = f"#{_BEFORE}0"
+    DEFAULT_CSS = """
+    OperationForm > Container { width: 92; max-width: 100%; height: auto; max-height: 100%;
+        padding: 0 1; border: round $accent; background: $surface; }
+    OperationForm #about { height: auto; max-height: 2; color: $foreground-muted; }
+    OperationForm VerticalScroll { height: auto; scrollbar-size-vertical: 1; }
+    OperationForm .row { height: 1; }
+    OperationForm .row Label { width: 22; color: $foreground-muted; }
+    OperationForm .row Input { width: 1fr; background: $boost; }
+    OperationForm .row Input:focus { background: $surface-lighten-1; }
+    OperationForm .row Choice { width: 1fr; }
+    OperationForm .problem { display: none; height: auto; padding-left: 22; color: $text-error; }
+    OperationForm .problem.-said { display: block; }
+    OperationForm #said { height: 3; border-top: solid $panel-lighten-2;
+        color: $foreground-muted; }
+    OperationForm #keys { color: $foreground-muted; height: 1; }
+    """
+
+    def __init__(
+        self,
+        operation: Operation[Any],
+        known: Mapping[str, str],
+        draft: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(classes="dialog")
+        self._operation = operation
+        self._fields = fields_of(operation.arguments)
+        self.draft: dict[str, str] = {} if draft is None else draft
+        self._first = first_texts(operation.arguments, known) | self.draft
+
+    def compose(self) -> ComposeResult:
+        """What it does, the fields, and what the field in focus means."""
+        with Container() as box:
+            box.border_title = self._operation.title
+            yield Static(_sentence(self._operation.description), id="about", markup=False)
+            with VerticalScroll(can_focus=False):
+                for at, one in enumerate(self._fields):
+                    with Horizontal(classes="row"):
+                        yield Label(_shown(one.label), markup=False)
+                        yield self._widget(at, one)
+                    yield Static(id=f"problem-{one.name}", classes="problem")
+            yield Static(id=f"problem-{WHOLE}", classes="problem")
+            yield Static(id="said")
+            yield Static("Enter start · ↑ ↓ field · ← → choose · Escape leave, kept", id="keys")
+
+    def _widget(self, at: int, one: FormField) -> Widget:
+        value = self._first[one.name]
+        place = f"{_BEFORE}{at}"
+        if one.values:
+            return Choice(one.values, value, id=place)
+        shown = "".join(filter(str.isprintable, value))
+        return Input(shown, _hint(one), id=place, compact=True, select_on_focus=False)
+
+    def on_mount(self) -> None:
+        """Say what the first field means."""
+        self._explain()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The fields scroll where there is no room for all of them."""
+        self.query_one(VerticalScroll).styles.max_height = max(3, event.size.height - _AROUND)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Say what the field in focus means."""
+        self._explain(event.widget)
+
+    def typed(self) -> dict[str, str]:
+        """What is typed and chosen, by field."""
+        found = {}
+        for at, one in enumerate(self._fields):
+            widget = self.query_one(f"#{_BEFORE}{at}")
+            assert isinstance(widget, Input | Choice)
+            found[one.name] = widget.value
+        return found
+
+    @on(Input.Changed)
+    @on(Choice.Changed)
+    def _changed(self, event: Input.Changed | Choice.Changed) -> None:
+        if not self.query("#keys"):
+            return
+        self.draft.update(self.typed())
+        at = str(event.control.id).removeprefix(_BEFORE)
+        if at.isdigit():
+            self._say(self._fields[int(at)].name, "")
+        self._say(WHOLE, "")
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_start()
+
+    def action_start(self) -> None:
+        """Give the arguments back, or say what is wrong and go there."""
+        found = check(self._operation.arguments, self.typed())
+        for name in (*(one.name for one in self._fields), WHOLE):
+            self._say(name, found.problems.get(name, ""))
+        wrong = [at for at, one in enumerate(self._fields) if one.name in found.problems]
+        if wrong:
+            self.query_one(f"#{_BEFORE}{wrong[0]}").focus()
+        if found.arguments is not None:
+            self.dismiss(found.arguments)
+
+    def action_leave(self) -> None:
+        """Give nothing back."""
+        self.dismiss(None)
+
+    def action_next(self) -> None:
+        """Go to the next field."""
+        self.focus_next()
+
+    def action_previous(self) -> None:
+        """Go to the field before."""
+        self.focus_previous()
+
+    def _explain(self, widget: Widget | None = None) -> None:
+        at = str((widget or self.focused or self).id or "").removeprefix(_BEFORE)
+        if at.isdigit() and self.query("#said"):
+            one = self._fields[int(at)]
+            how = f" Several: put {one.between.strip()} between them." if one.between else ""
+            needed = " It has to be given." if one.required else ""
+            said = Content(_shown(one.said or one.label) + how + needed)
+            self.query_one("#said", Static).update(said)
+
+    def _say(self, name: str, problem: str) -> None:
+        place = self.query_one(f"#problem-{name}", Static)
+        place.set_class(bool(problem), "-said")
+        place.update(Content.assemble("! ", text.line(problem)) if problem else "")
+
+
+def _hint(one: FormField) -> str:
+    if one.required:
+        return "has to be given"
+    return f"{one.default} if left empty" if one.default else "may be left empty"
+
+
+def _sentence(said: str) -> str:
+    """The first paragraph on one line."""
+    return _shown(" ".join(said.partition("\n\n")[0].split()))
+
+
+def _shown(said: str) -> str:
+    return text.line(said).plain
