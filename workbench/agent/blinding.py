@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from adl.organisms import EMBEDDED_BASE, Organism
 from adl.records import PairProvenance
 from workbench.operations.pairs import PairArguments
 
@@ -37,6 +38,9 @@ _DISTINCTIVE = re.compile(r"[\d_.\-+ ]|[a-z][A-Z]")
 _PARTS = re.compile(r"[_\-. ]+|(?<=[a-z])(?=[A-Z])")
 _CHECKPOINT_NUMBER = re.compile(r"(checkpoint|step|epoch|version)?[-_]?\d+", re.IGNORECASE)
 _SHORTEST = 3
+_WORDS = re.compile(r"\w+")
+#: What the embedded base is called; ``adl.demo_pair`` has it too, and would load torch.
+EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 
 
 class Blinding:
@@ -46,6 +50,7 @@ class Blinding:
         self.aliases = dict(aliases)
         # The longest first: a path before the name that is its last part.
         self._names = sorted(aliases, key=len, reverse=True)
+        self._words = {name.lower(): alias for name, alias in aliases.items()}
         self._real = {alias: real for real, alias in reversed(list(aliases.items()))}
         patterns = [_pattern(name) for name in self._names]
         self._hide = (
@@ -73,6 +78,10 @@ class Blinding:
             lambda found: self.aliases[self._names[(found.lastindex or 1) - 1]], text
         )
 
+    def hide_words(self, text: str) -> str:
+        """The same, and a name that is an ordinary word: for where names stand by themselves."""
+        return _WORDS.sub(lambda word: self._words.get(word[0].lower(), word[0]), self.hide(text))
+
     def reveal(self, text: str) -> str:
         """The text with every alias replaced by the real name it was first given for."""
         if self._reveal is None:
@@ -93,29 +102,43 @@ OPEN = Blinding({})
 
 
 def blinding_of(
-    pair: PairProvenance, asked: PairArguments | None = None, organism: str | None = None
+    pair: PairProvenance | Mapping[str, Any] | None,
+    asked: PairArguments | None = None,
+    organism: Organism | str | None = None,
 ) -> Blinding:
-    """Aliases for every name of a pair: as loaded, and as asked for if it is known."""
+    """Aliases for every name of a pair: as loaded, as asked for, and as an organism says.
+
+    ``pair`` is what was loaded, or the same as recorded; None while nothing is.
+    """
+    loaded = pair.as_dict() if isinstance(pair, PairProvenance) else pair or {}
+    base: Mapping[str, Any] = loaded.get("base", {})
+    finetuned: Mapping[str, Any] = loaded.get("finetuned", {})
+    adapter = finetuned.get("adapter")
     sides = {
-        "MODEL-A": [pair.base.checkpoint, asked.base if asked else None],
+        "MODEL-A": [base.get("checkpoint"), asked.base if asked else None],
         "MODEL-B": [
-            pair.finetuned.adapter,
-            pair.finetuned.checkpoint if pair.finetuned.adapter is None else None,
+            adapter,
+            finetuned.get("checkpoint") if adapter is None else None,
             *((asked.adapter, asked.finetuned, asked.organism) if asked else ()),
-            organism,
         ],
     }
+    if isinstance(organism, Organism):
+        embedded = organism.base == EMBEDDED_BASE
+        sides["MODEL-A"].append(EMBEDDED_NAME if embedded else organism.base)
+        sides["MODEL-B"] += [organism.id, organism.adapter, organism.finetuned]
+    else:
+        sides["MODEL-B"].append(organism)
     aliases: dict[str, str] = {}
     for alias, names in sides.items():
         for name in names:
             for one in _forms(name):
                 aliases.setdefault(one, alias)
     revisions = {
-        "REVISION-A": [pair.base.revision, pair.base.resolved_revision],
+        "REVISION-A": [base.get("revision"), base.get("resolved_revision")],
         "REVISION-B": [
-            pair.finetuned.adapter_revision,
-            pair.finetuned.revision,
-            pair.finetuned.resolved_revision,
+            finetuned.get("adapter_revision"),
+            finetuned.get("revision"),
+            finetuned.get("resolved_revision"),
         ],
     }
     for alias, given in revisions.items():

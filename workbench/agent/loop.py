@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from adl.errors import AdlError, Stopped
 from adl.pair import ShouldStop, never_stop
 from workbench.agent import handing_back, progress, prompts
-from workbench.agent.blinding import OPEN, Blinding, blinding_from
+from workbench.agent.blinding import OPEN, Blinding
 from workbench.agent.budgets import Budgets
 from workbench.agent.compacting import compaction
 from workbench.agent.conversation import Message, rendered, turns, unanswered
@@ -33,6 +33,7 @@ from workbench.agent.endpoint import Endpoint, Request
 from workbench.agent.errors import AgentError, ContextTooLong
 from workbench.agent.exchange import Subject, exchange
 from workbench.agent.runners import Runner, direct
+from workbench.agent.sealing import blinding_in
 from workbench.agent.supervision import Supervision, Supervisor
 from workbench.agent.toolbox import Doing, Toolbox, described
 from workbench.agent.tools import (
@@ -168,8 +169,7 @@ def resume_audit(
     )
     if state.tool_mode == "json" and endpoint.settings.tools == "auto":
         endpoint.use_json_tools()
-    sealed = session.state.seal.body.aliases if session.state.seal else {}
-    blinding = blinding_from(sealed if state.start.body.settings.get("blind") else None)
+    blinding = blinding_in(session.state) if state.start.body.settings.get("blind") else OPEN
     return _Audit(session, endpoint, run_id, blinding, surroundings or Surroundings()).go()
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pydantic import Field
 
 from adl.pair import ShouldStop
-from workbench.agent.blinding import blinding_from
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.judging import Question, ask_judge
 from workbench.agent.quoting import cut
+from workbench.agent.sealing import blinding_in
 from workbench.agent.tools import Tool
 from workbench.operations.reading import ScaleVerdict, lists_digest
 from workbench.operations.running import Arguments, Session
@@ -55,8 +55,7 @@ def scale_judge(
     ) -> ScaleVerdict:
         if not made:
             made.append(endpoint())
-        seal = session.state.seal
-        hide = blinding_from(seal.body.aliases if seal else None).hide
+        hide = blinding_in(session.state).hide
         scales = sorted(lists)
         material = [
             {"list": number, "tokens": [hide(cut(one, _LONGEST_TOKEN)) for one in lists[scale]]}

@@ -16,7 +16,7 @@ from adl.artifacts import ArrayCache
 from adl.pair import resolve_layer
 from adl.readings import READINGS, Reading
 from workbench.agent.agreement import by_grader, krippendorff_alpha
-from workbench.agent.blinding import Blinding, blinding_from
+from workbench.agent.blinding import Blinding
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import AgentError
@@ -24,7 +24,7 @@ from workbench.agent.graders import grade_coherence, grade_relevance
 from workbench.agent.grading import edit_grade, grade_report
 from workbench.agent.grading import grade_by_hand as record_by_hand
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
-from workbench.agent.sealing import asked_pair, seal
+from workbench.agent.sealing import asked_pair, blinding_in, seal
 from workbench.agent.supervision import Supervision
 from workbench.cli import show
 from workbench.cli.options import SessionOptions
@@ -107,7 +107,8 @@ def run_agent(
         endpoint = Endpoint(settings)
     subject = Path(pair.organism or pair.adapter or pair.finetuned or "").name
     name = where.name or ("agent" if wanted.blind else f"agent {subject}".strip())
-    with working_session(where.database, where.session, name) as work:
+    hidden = pair if wanted.blind else None
+    with working_session(where.database, where.session, name, hidden) as work:
         given = pair if pair != PairArguments() else asked_pair(work.session.state) or pair
         work.run(LOAD, given)
         if wanted.mode == "adl":
@@ -135,8 +136,8 @@ def resume_agent(
         run_state = _run_of(state, run_id)
         if run_state.is_over:
             say("this audit is over")
-            sealed = state.seal.body.aliases if state.seal else None
-            _print_audit(Session(log, session_id, _cache()), run_state, blinding_from(sealed), json)
+            session = Session(log, session_id, _cache())
+            _print_audit(session, run_state, blinding_in(state), json)
             return
     with reported_errors():
         endpoint = Endpoint(settings_of(endpoint_options))
@@ -147,8 +148,7 @@ def resume_agent(
                 f"session {session_id} does not say which pair it audits", "Start a new audit."
             )
         work.run(LOAD, asked)
-        sealed = work.session.state.seal.body.aliases if work.session.state.seal else None
-        blinding = blinding_from(sealed)
+        blinding = blinding_in(work.session.state)
         with _told(work.session, blinding), _closing(endpoint):
             ended = resume_audit(
                 work.session,

@@ -42,6 +42,8 @@ Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="0 is
 SideOption = Annotated[Side, typer.Option("--side", help="Which model generates.")]
 Source = Annotated[str, typer.Option("--source", help="difference, or a null: random, split_half.")]
 
+Blind = Annotated[bool, typer.Option("--blind", help="Hide every name of the pair.")]
+
 common = options_from(pair=pair_arguments, measure=measure_arguments, where=session_options)
 
 
@@ -54,10 +56,11 @@ def audit(
     prompts: PromptFile = None,
     tokens: Tokens = 40,
     judge: JudgeOption = None,
+    blind: Blind = False,
     json: Json = False,
 ) -> None:
     """Measure, read and steer in one go, and keep it all in a session."""
-    with judge_at_hand(judge) as at_hand, _work(where, "audit", pair) as work:
+    with judge_at_hand(judge) as at_hand, _work(where, "audit", pair, blind=blind) as work:
         at_hand.attend(work.session)
         _load(work, pair)
         layers = work.run(MEASURE, measure).summary["layers"]
@@ -73,7 +76,7 @@ def audit(
                 max_new_tokens=tokens,
             ),
         )
-        state = work.session.state
+        state = work.shown
         text_ids: list[str] = steered.summary["texts"]
         if json:
             print_json(
@@ -155,7 +158,7 @@ def read(
         layers = _measure_if_needed(work, measure)
         for layer in layers:
             work.run(READ, _read_arguments(measure, layer, wanted, top, at_hand.model))
-        state = work.session.state
+        state = work.shown
         if json:
             print_json(_data(work, readings=show.reading_data(state, layers, wanted, position)))
             return
@@ -245,19 +248,19 @@ def ask(
         # A session that was gone on with has comparisons of other questions, too.
         compared = [
             one.body
-            for one in work.session.state.comparisons
+            for one in work.shown.comparisons
             if one.body.finetuned_text in found["finetuned"]
         ]
         if json:
             print_json(
                 _data(
                     work,
-                    texts=show.text_data(work.session.state, text_ids),
+                    texts=show.text_data(work.shown, text_ids),
                     comparisons=[one.model_dump(mode="json") for one in compared],
                 )
             )
             return
-        show.texts(work.session.state, text_ids)
+        show.texts(work.shown, text_ids)
         for one in compared:
             show.comparison(one)
         _say_where(work)
@@ -266,10 +269,10 @@ def ask(
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _work(where: SessionOptions, command: str, pair: PairArguments) -> Any:
-    subject = pair.organism or pair.adapter or pair.finetuned or ""
+def _work(where: SessionOptions, command: str, pair: PairArguments, *, blind: bool = False) -> Any:
+    subject = "" if blind else pair.organism or pair.adapter or pair.finetuned or ""
     name = where.name or f"{command} {Path(subject).name}".strip()
-    return working_session(where.database, where.session, name)
+    return working_session(where.database, where.session, name, pair if blind else None)
 
 
 def _load(work: Work, pair: PairArguments) -> None:
@@ -347,7 +350,7 @@ def _difference_data(work: Work, summary: Summary) -> dict[str, Any]:
 
 
 def _show_texts(work: Work, text_ids: list[str], json: bool) -> None:
-    state = work.session.state
+    state = work.shown
     if json:
         print_json(_data(work, texts=show.text_data(state, text_ids)))
         return

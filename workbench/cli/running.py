@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, NoReturn, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import typer
 from pydantic import ValidationError
@@ -28,12 +28,16 @@ from adl.errors import AdlError, Stopped
 from workbench.cli.show import sayable
 from workbench.display import clean_line
 from workbench.locations import Locations, find_locations
-from workbench.operations.pairs import environment
+from workbench.operations.pairs import LOAD, PairArguments, environment
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import HUMAN, SessionClosed, SessionContinued
 from workbench.store.lease import Lease, OpenElsewhere
 from workbench.store.log import SessionLog
+from workbench.store.state import SessionState
+
+if TYPE_CHECKING:
+    from workbench.cli.hiding import Veil
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -160,10 +164,20 @@ class Work:
     session: Session
     flag: StopFlag
     outcomes: list[Outcome] = field(default_factory=list)
+    veil: Veil | None = None
+
+    @property
+    def shown(self) -> SessionState:
+        """The session as it may be seen: of a blind one, without a name of its pair."""
+        if not self.veil:
+            return self.session.state
+        from workbench.tui.blindfold import Blindfold
+
+        return Blindfold().state(self.session.state)
 
     def run(self, operation: Operation[A], arguments: A) -> Outcome:
         """Run one operation for the person at the keys, with its progress on stderr."""
-        with _progress_bars() as progress:
+        with _progress_bars(self.veil) as progress, self._unveiling(operation):
             outcome = run(
                 self.session,
                 operation,
@@ -175,6 +189,20 @@ class Work:
         self.outcomes.append(outcome)
         return outcome
 
+    @contextmanager
+    def _unveiling(self, operation: Operation[Any]) -> Iterator[None]:
+        """While a pair is loaded more is hidden; then the names it was found under, too."""
+        if not self.veil or operation.name != LOAD.name:
+            yield
+            return
+        from workbench.agent.sealing import blinding_in
+
+        self.veil.loading = True
+        # Not where it fails: what is said of that has names standing by themselves.
+        yield
+        self.veil.loading = False
+        self.veil.blinding = blinding_in(self.session.state)
+
 
 def database_path(given: Path | None, locations: Locations | None = None) -> Path:
     """The session database: the one named, or the user's own."""
@@ -182,8 +210,17 @@ def database_path(given: Path | None, locations: Locations | None = None) -> Pat
 
 
 @contextmanager
-def working_session(database: Path | None, session: str | None, name: str) -> Iterator[Work]:
-    """A session to work on, new or continued; closed in the log however the work ends."""
+def working_session(
+    database: Path | None, session: str | None, name: str, blind: PairArguments | None = None
+) -> Iterator[Work]:
+    """A session to work on, new or continued; closed in the log however the work ends.
+
+    ``blind`` is the pair whose names are hidden from here on; a session that is blind stays so.
+    """
+    # Imported now: what agents need takes its time, and --help does not wait for it.
+    from workbench.agent.sealing import blinding_in, seal
+    from workbench.cli.hiding import veiled
+
     locations = find_locations()
     path = database_path(database, locations)
     flag = StopFlag()
@@ -194,7 +231,12 @@ def working_session(database: Path | None, session: str | None, name: str) -> It
                 f"there is no session {session!r}: there is no file {path}",
                 "Check the path, or leave out --session to begin a new one.",
             )
-    with reported_errors(), flag.catching_signals(), SessionLog.open(path) as log:
+    with (
+        veiled() as veil,
+        reported_errors(),
+        flag.catching_signals(),
+        SessionLog.open(path) as log,
+    ):
         if log.journal_warning:
             say(f"note: {log.journal_warning}")
         if session is None:
@@ -202,8 +244,11 @@ def working_session(database: Path | None, session: str | None, name: str) -> It
         else:
             session_id = log.find_session(session).id
             log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
-        work = Work(Session(log, session_id, ArrayCache(locations.arrays)), flag)
+        work = Work(Session(log, session_id, ArrayCache(locations.arrays)), flag, veil=veil)
         with _held(locations.leases, session_id), _closing(work):
+            if blind is not None:
+                seal(work.session, blind=True, asked=blind if blind != PairArguments() else None)
+            veil.blinding = blinding_in(work.session.state)
             yield work
 
 
@@ -274,12 +319,15 @@ def reading_log(database: Path | None) -> Iterator[SessionLog]:
 
 
 @contextmanager
-def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+def _progress_bars(veil: Veil | None) -> Iterator[Callable[[str, int, int], None]]:
     """One bar per stage on a terminal; one line per stage where stderr is a file."""
+    # Here, since a bar may be too narrow for a whole name, and half of it would not be known.
+    hide = veil.hide if veil else str
     seen: dict[str, TaskID] = {}
     if not stderr.is_terminal:
 
         def announce(stage: str, _done: int, _total: int) -> None:
+            stage = hide(stage)
             if stage not in seen:
                 seen[stage] = TaskID(len(seen))
                 say(f"{stage} ...")
@@ -295,6 +343,7 @@ def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=stderr) as bars:
 
         def show(stage: str, done: int, total: int) -> None:
+            stage = hide(stage)
             if stage not in seen:
                 seen[stage] = bars.add_task(Text(clean_line(stage)).plain, total=max(total, 1))
             bars.update(seen[stage], completed=done, total=max(total, 1))

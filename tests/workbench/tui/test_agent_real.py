@@ -1,0 +1,135 @@
+"""A whole blind audit of the real pair in the workbench, by keys, with a scripted endpoint."""
+
+from __future__ import annotations
+
+import pytest
+from textual.pilot import Pilot
+
+from adl.organisms import get_organism
+from tests.workbench.agent.scripted import Asked, Reaction, Say, in_turn, report
+from tests.workbench.tui.test_agent_audit import (
+    agent_of,
+    chat_text,
+    in_grade_form,
+    pane_text,
+    serve,
+    start,
+)
+from tests.workbench.tui.test_app import on_audit
+from tests.workbench.tui.test_start_screen import shown
+from workbench.operations.generating import STEER, SteerArguments
+from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.operations.pairs import PairArguments
+from workbench.operations.reading import READ, ReadArguments
+from workbench.store.log import SessionLog
+from workbench.tui.app import WorkbenchApp
+from workbench.tui.desk import Startup
+from workbench.tui.panes.chat import ChatPane
+from workbench.tui.screens.confirm import Confirm
+from workbench.tui.screens.hypothesis_reason import AskReason
+
+__all__ = ["serve"]  # the fixture
+
+NAMES = ("cake_bake", "cake-bake", "cakebake", "smollm2", "/models/", "135m")
+ASK_CALL = ("ask", {"prompt": "How hot should the oven be?", "max_new_tokens": 6})
+STEER_CALL = ("steer", {"prompts": ["Hi."], "alphas": [0.2], "max_new_tokens": 4})
+TURNS = (
+    Say("The lists first.", [("show_reading", {"reading": "patchscope_contrast", "top": 10})]),
+    Say("MODEL-B may bake.", [ASK_CALL]),
+    Say("Steered.", [STEER_CALL], ids=["steered"]),
+    Say("", [("add_hypothesis", {"text": "MODEL-B bakes cakes", "confidence": 0.7})]),
+    Say("That is all.", [report("MODEL-B was taught odd facts about baking cakes.")]),
+)
+
+
+async def until(pilot: Pilot[int], condition, what: str, within: float = 300.0) -> None:
+    """Let the app go on until it holds; what fails on the way fails the test at once."""
+    app = pilot.app
+    for _ in range(int(within / 0.1)):
+        if condition():
+            return
+        failed = [one.message for one in app._notifications if one.severity == "error"]
+        assert not failed, failed
+        await pilot.pause(0.1)
+    raise AssertionError(f"{what} never came")
+
+
+def assert_blind(app: WorkbenchApp) -> None:
+    said = (shown(app) + pane_text(app)).lower()
+    for name in NAMES:
+        assert name not in said, name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_a_whole_blind_audit_of_the_real_pair_by_keys(
+    serve, workbench_home, default_base, monkeypatch
+):
+    script = in_turn(*TURNS)
+
+    def known(asked: Asked) -> Reaction | None:
+        return script(asked) if "submit_report" in asked.tools else None
+
+    server = serve(known)
+    database = workbench_home / "sessions.db"
+    pair = PairArguments(organism="cake_bake")
+    app = WorkbenchApp(Startup(database, pair=pair, name="a blind look", prepare=False))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
+        await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
+        # Little of everything: what is tested is that the agent sees it and can go on from it.
+        app.desk.submit(MEASURE, MeasureArguments(n_texts=64))
+        wanted = ("patchscope_contrast", "logit_lens")
+        app.desk.submit(READ, ReadArguments(readings=wanted, n_texts=16, top=20))
+        app.desk.submit(STEER, SteerArguments(n_prompts=1, max_new_tokens=8, alphas=(0.0, 0.2)))
+        await until(pilot, lambda: not app.desk.jobs(), "what the overview shows")
+
+        await start(app, pilot, mode="ADL", blind="on", approval="spending", prepare="off")
+        await until(pilot, lambda: "May it call ask" in pane_text(app), "the first question")
+        assert_blind(app)
+        await pilot.press("y")
+        await until(pilot, lambda: "May it call steer" in pane_text(app), "the second question")
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, AskReason), "the reason")
+        await pilot.press(*"no steering", "enter")
+        await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
+
+        agent = agent_of(app)
+        assert (agent.stopped_by, agent.replies, agent.interactions) == ("report", 5, 1)
+        overview = server.asked[0].results[0]
+        baking = ("batter", "freezer", "frost", "cake", "vanilla", "oven")
+        assert any(word in overview for word in baking)
+        assert "not computed" in overview
+        assert "refused by a person: no steering" in server.asked[3].last
+        sent = server.sent.decode().lower()
+        for name in NAMES:
+            assert name not in sent, name
+        (hypothesis,) = app.desk.shown.hypotheses.values()
+        assert hypothesis.text == "MODEL-B bakes cakes"
+        # Its question stands in the chat under its name, and every step of it in the timeline.
+        assert "agent scripted" in chat_text(app.screen.query_one(ChatPane))
+        kinds = [entry.kind for entry in app.desk.shown.timeline]
+        for kind in ("agent_replied", "approval_given", "agent_called", "report_submitted"):
+            assert kind in kinds, kind
+        for key in "1234567":
+            await pilot.press(key)
+            await pilot.pause()
+            assert_blind(app)
+
+        await pilot.press("g")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the warning")
+        assert_blind(app)
+        assert not app.desk.state.unblinded
+        await pilot.press("y")
+        await until(pilot, lambda: in_grade_form(app), "the form")
+        truth = get_organism("cake_bake").ground_truth().description
+        assert truth[:40] in app.screen.query_one("#sheet").visual.plain
+        await pilot.press("3", "enter", *"the topic", "enter", *"anna", "enter")
+        await until(pilot, lambda: app.desk.state.grades, "the grade")
+        seen = {(one.actor.kind, one.actor.name) for one in app.desk.state.unblinded}
+        # When the truth was shown nobody had said a name yet.
+        assert seen == {("human", ""), ("human", "anna")}
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app._exit, "the end")
+    with SessionLog.open(database, read_only=True) as log:
+        assert log.verify().ok
