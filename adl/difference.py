@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from adl.alignment import AlignedTokenBatches, SideTokens
 from adl.corpus import (
     BosPolicy,
     TokenBatch,
@@ -25,9 +26,9 @@ from adl.corpus import (
     chat_token_batches,
     first_token_batches,
 )
-from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
+from adl.errors import DeviceOutOfMemory, SiteError, Stopped
 from adl.pair import ModelPair, ResidualSums, ShouldStop, never_stop
-from adl.records import ActivationDifference, Floats, Side
+from adl.records import SIDES, ActivationDifference, Floats, Side
 from adl.token_batches import PairedTokenBatches, TokenBatches
 
 Progress = Callable[[int, int], None]
@@ -101,8 +102,7 @@ def measure_difference(
     """
     if not layers:
         raise SiteError("no layer is named", "Give at least one, such as 0.5.")
-    usable, unaligned = aligned_texts(pair, texts, reach)
-    batches = paired_batches(pair, usable, reach, batch_size)
+    batches = paired_batches(pair, texts, reach, batch_size)
     total: ResidualSums | None = None
     seen = 0
     for base, finetuned in batches:
@@ -112,20 +112,55 @@ def measure_difference(
         sums = sums_that_fit(pair, base, finetuned, tuple(layers), groups)
         total = sums if total is None else _add(total, sums)
         seen += len(base)
-        progress(batches.used + batches.skipped, len(usable))
+        progress(batches.used + batches.skipped, len(texts))
     assert total is not None  # the batches raise CorpusError when there is none
-    n_skipped = batches.skipped + unaligned
-    return _difference(total, tuple(layers), batches.base.positions, n_skipped)
+    found = _difference(total, tuple(layers), batches.positions, batches.skipped)
+    return replace(found, n_unaligned=batches.unaligned)
 
 
 def paired_batches(
     pair: ModelPair, texts: Sequence[str], reach: Reach, batch_size: int
-) -> PairedTokenBatches:
-    """The same texts as tokens of either side, cut to ``reach``."""
+) -> PairedTokenBatches | AlignedTokenBatches:
+    """The same texts as tokens of either side, cut to ``reach`` and read at the same characters."""
+    same = pair.shared_vocabulary() is None
+    if isinstance(reach, FirstTokens):
+        bos = {side: _bos(pair, side, reach.bos) for side in SIDES}
+        if not same or (bos["base"] is None) != (bos["finetuned"] is None):
+            _require_positions(reach.k)
+            return AlignedTokenBatches(
+                texts,
+                batch_size,
+                reach.k,
+                lambda side, text: SideTokens(
+                    pair.tokenise(side, text), pair.token_ends(side, text), bos[side]
+                ),
+            )
+    elif not same:
+        usable = [text for text in texts if _turns_line_up(pair, text, reach)]
+        texts, unaligned = usable, len(texts) - len(usable)
+        return PairedTokenBatches(
+            base=_batches(pair, "base", texts, reach, batch_size),
+            finetuned=_batches(pair, "finetuned", texts, reach, batch_size),
+            unaligned=unaligned,
+        )
     return PairedTokenBatches(
         base=_batches(pair, "base", texts, reach, batch_size),
         finetuned=_batches(pair, "finetuned", texts, reach, batch_size),
     )
+
+
+def _turns_line_up(pair: ModelPair, text: str, reach: ChatPositions) -> bool:
+    """Whether the assistant's own words that are read are the same tokens on both sides."""
+    needed = reach.offsets[-1] + 1
+    if needed <= 0:
+        return True
+    base, finetuned = (pair.token_ends(side, text)[:needed] for side in SIDES)
+    return list(base) == list(finetuned)
+
+
+def _require_positions(k: int) -> None:
+    if k < 1:
+        raise SiteError(f"The first {k} tokens are none", "Use 1 position or more.")
 
 
 def _batches(
@@ -153,27 +188,6 @@ def _batches(
 def _bos(pair: ModelPair, side: Side, policy: BosPolicy) -> int | None:
     facts = pair.bos(side)
     return bos_to_prepend(policy, facts.token_id, tokenizer_adds_it=facts.added_to_plain_text)
-
-
-def aligned_texts(pair: ModelPair, texts: Sequence[str], reach: Reach) -> tuple[Sequence[str], int]:
-    """Texts whose first tokens are the same pieces on both sides, and how many are not.
-
-    Only then is the difference at a position that of one token seen by two models.
-    """
-    if pair.shared_vocabulary() is None or not isinstance(reach, FirstTokens):
-        return texts, 0
-    names = {side: pair.token_texts(side) for side in ("base", "finetuned")}
-
-    def pieces(side: Side, text: str) -> list[str]:
-        return [names[side][index] for index in pair.tokenise(side, text)[: reach.k]]
-
-    kept = [text for text in texts if pieces("base", text) == pieces("finetuned", text)]
-    if not kept:
-        raise CorpusError(
-            f"no text begins with the same {reach.k} tokens in both sides' tokenizers",
-            "Use fewer positions, or chat positions, which are lined up by the turn.",
-        )
-    return kept, len(texts) - len(kept)
 
 
 def sums_that_fit(

@@ -42,6 +42,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError
+from adl.mismatch import SideText, mismatches
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 
 DTYPES = {
@@ -129,6 +130,7 @@ def load_pair(spec: PairSpec) -> LoadedPair:
         quantisation=spec.quantisation,
         shares_weights=base.model is finetuned.model,
         versions=package_versions(),
+        mismatches=_mismatches(base, finetuned, spec),
     )
     return LoadedPair(base, finetuned, provenance)
 
@@ -191,18 +193,18 @@ def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide
         adapter=None,
         adapter_revision=None,
         adapter_sha256=None,
-        tokenizer_sha256=_tokenizer_hash(tokenizer),
-        chat_template_sha256=_template_hash(tokenizer),
         architecture=type(module).__name__,
         parameters=module.num_parameters(),
-        vocabulary_size=len(tokenizer),
+        **_text_facts(tokenizer),
     )
     if not wanted.adapter:
         return LoadedSide(_wrap(module, tokenizer), tokenizer, adapted=False), record
     adapter, facts = _find_adapter(name, wanted)
-    with _loading(name, wanted.adapter):
+    with _loading(name, wanted.adapter, base_name=wanted.checkpoint):
         model = _wrap(module, tokenizer, adapter)
-    return LoadedSide(model, tokenizer, adapted=True), replace(record, **facts)
+    used = _adapter_tokenizer(adapter) or tokenizer
+    record = replace(record, **facts, **_text_facts(used))
+    return LoadedSide(model, used, adapted=True), record
 
 
 def _adapt_shared(
@@ -215,13 +217,7 @@ def _adapt_shared(
     tokenizer = _adapter_tokenizer(adapter) or base.tokenizer
     finetuned = LoadedSide(base.model, tokenizer, adapted=True)
     base.use()
-    return finetuned, replace(
-        record,
-        **facts,
-        tokenizer_sha256=_tokenizer_hash(tokenizer),
-        chat_template_sha256=_template_hash(tokenizer),
-        vocabulary_size=len(tokenizer),
-    )
+    return finetuned, replace(record, **facts, **_text_facts(tokenizer))
 
 
 def _wrap(
@@ -372,6 +368,28 @@ def _check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
             )
 
 
+def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tuple[str, ...]:
+    if base.tokenizer is finetuned.tokenizer and base.tokenizer.chat_template is not None:
+        return ()
+    sides = [
+        SideText(
+            vocabulary=side.tokenizer.get_vocab(),
+            added=frozenset(side.tokenizer.get_added_vocab()),
+            template=_template(side.tokenizer),
+            starts=starts_with_bos(side.tokenizer),
+        )
+        for side in (base, finetuned)
+    ]
+    moved = bool(spec.finetuned.adapter) and not spec.shares_weights
+    return mismatches(*sides, moved=moved)
+
+
+def starts_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer puts a begin-of-text token before plain text."""
+    bos_id = tokenizer.bos_token_id
+    return bos_id is not None and tokenizer("a").input_ids[:1] == [bos_id]
+
+
 def is_out_of_memory(exc: BaseException) -> bool:
     """True for a device's and for the allocator's out-of-memory errors."""
     text = str(exc).lower()
@@ -438,6 +456,14 @@ def fingerprint(folder: Path) -> str | None:
     return digest.hexdigest() if files else None
 
 
+def _text_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    return {
+        "tokenizer_sha256": _tokenizer_hash(tokenizer),
+        "chat_template_sha256": _template_hash(tokenizer),
+        "vocabulary_size": len(tokenizer),
+    }
+
+
 def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=True)
     digest = hashlib.sha256(vocabulary.encode())
@@ -445,12 +471,16 @@ def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()
 
 
-def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
+def _template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     template = tokenizer.chat_template
-    if template is None:
-        return None
-    text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    if template is None or isinstance(template, str):
+        return template
+    return json.dumps(template, sort_keys=True)
+
+
+def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    text = _template(tokenizer)
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _default_device() -> str | None:

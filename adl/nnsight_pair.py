@@ -26,7 +26,14 @@ from adl.corpus import TokenBatch
 from adl.errors import DeviceOutOfMemory, PairError, SiteError
 from adl.nnsight_causal import changed_losses, plain_losses, residuals_at, whitening
 from adl.nnsight_generation import end_token_ids, generate_batch
-from adl.nnsight_loading import LoadedPair, LoadedSide, first_line, is_out_of_memory, load_pair
+from adl.nnsight_loading import (
+    LoadedPair,
+    LoadedSide,
+    first_line,
+    is_out_of_memory,
+    load_pair,
+    starts_with_bos,
+)
 from adl.pair import (
     BosFacts,
     ChatPrompt,
@@ -103,6 +110,16 @@ class NnsightPair:
     def tokenise(self, side: Side, text: str) -> list[int]:
         """Plain text to ids, with no special tokens added."""
         return list(self._text[side].tokenizer.encode(text, add_special_tokens=False))
+
+    def token_ends(self, side: Side, text: str) -> list[int]:
+        """The character of ``text`` after each token of :meth:`tokenise`; never falls."""
+        tokenizer = self._text[side].tokenizer
+        if tokenizer.is_fast:
+            found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            return [int(end) for _, end in found["offset_mapping"]]
+        # Without offsets: how long the text is that the first tokens stand for.
+        ids = self.tokenise(side, text)
+        return [len(self.decode(side, ids[: count + 1])) for count in range(len(ids))]
 
     def decode(self, side: Side, ids: Sequence[int]) -> str:
         """Ids to text, special tokens written out."""
@@ -553,11 +570,8 @@ def _read_tokenizer(tokenizer: PreTrainedTokenizerBase) -> _Text:
         texts[index] = as_text(piece)
     for index, added in tokenizer.added_tokens_decoder.items():
         texts[index] = str(added)
-    bos_id = tokenizer.bos_token_id
-    starts_with = tokenizer("a").input_ids[:1]
-    return _Text(
-        tokenizer, tuple(texts), BosFacts(bos_id, bos_id is not None and starts_with == [bos_id])
-    )
+    facts = BosFacts(tokenizer.bos_token_id, starts_with_bos(tokenizer))
+    return _Text(tokenizer, tuple(texts), facts)
 
 
 def _apply_template(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:

@@ -150,6 +150,10 @@ class ModelPair(Protocol):
         """Plain text to ids, with no special tokens added."""
         ...
 
+    def token_ends(self, side: Side, text: str) -> list[int]:
+        """The character of ``text`` after each token of :meth:`tokenise`; never falls."""
+        ...
+
     def decode(self, side: Side, ids: Sequence[int]) -> str:
         """Ids to text, special tokens written out."""
         ...

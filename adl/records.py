@@ -85,7 +85,10 @@ class SideProvenance:
 
 @dataclass(frozen=True)
 class PairProvenance:
-    """What was in fact loaded, on what, with which versions."""
+    """What was in fact loaded, on what, with which versions.
+
+    ``mismatches`` say in words what of the sides' texts does not match (see ``adl.mismatch``).
+    """
 
     base: SideProvenance
     finetuned: SideProvenance
@@ -97,10 +100,14 @@ class PairProvenance:
     quantisation: str | None
     shares_weights: bool
     versions: dict[str, str]
+    mismatches: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for the log and for ``--json``."""
-        return asdict(self)
+        plain = asdict(self)
+        if not self.mismatches:
+            del plain["mismatches"]
+        return plain
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers: everything but names of folders, device and versions."""
@@ -126,7 +133,8 @@ class ActivationDifference:
     [layers, positions]; ``cosine`` [layers, positions, positions] between the differences.
     ``split_half_null`` is the base model against itself: the mean over one half of the texts minus
     the mean over the other, which holds no finetuning at all. ``half_cosine`` [layers, positions]
-    is the cosine between the differences measured on either half.
+    is the cosine between the differences measured on either half. ``n_skipped`` texts were left out,
+    ``n_unaligned`` of them because the sides' tokenizers cut them differently (the rest: too short).
 
     Source: Minder et al. 2025 (arXiv 2510.13900), section 2.
     """
@@ -144,6 +152,7 @@ class ActivationDifference:
     standard_error: Floats
     cosine: Floats
     half_cosine: Floats
+    n_unaligned: int = 0
 
     ARRAYS = (
         "difference",

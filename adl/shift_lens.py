@@ -87,8 +87,9 @@ def contexts_of(pair: ModelPair, texts: Sequence[str], n_contexts: int = N_CONTE
 
 
 def _late_columns(batch: TokenBatch) -> TokenBatch:
-    columns = tuple(range(FIRST_COLUMN, CONTEXT_TOKENS))
-    return replace(batch, columns=columns, positions=tuple(map(str, columns)))
+    return replace(
+        batch, columns=batch.columns[FIRST_COLUMN:], positions=batch.positions[FIRST_COLUMN:]
+    )
 
 
 def steering_shifts(

@@ -140,11 +140,13 @@ class PairedTokenBatches:
     """The same texts cut for either side of a pair: row i of both batches is the same text.
 
     A text too short for one side's tokenizer is left out on both. Counts are those of ``base``,
-    which are the same as those of ``finetuned`` but for ``longest``.
+    which are the same as those of ``finetuned`` but for ``longest``. ``unaligned`` texts were left
+    out before, because the sides cut them differently.
     """
 
     base: TokenBatches
     finetuned: TokenBatches
+    unaligned: int = 0
 
     def __post_init__(self) -> None:
         """Refuse sides that could not line up."""
@@ -159,8 +161,13 @@ class PairedTokenBatches:
 
     @property
     def skipped(self) -> int:
-        """Texts too short for one side or both."""
-        return self.base.skipped
+        """Texts too short for one side or both, and unaligned ones."""
+        return self.base.skipped + self.unaligned
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        """Labels of the columns."""
+        return self.base.positions
 
     def __iter__(self) -> Iterator[tuple[TokenBatch, TokenBatch]]:
         """Yield (base, finetuned); raises ``CorpusError`` at the end if no text was usable."""

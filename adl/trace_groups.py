@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 from adl.difference import (
     Progress,
     Reach,
-    aligned_texts,
     ignore_progress,
     paired_batches,
     sums_that_fit,
@@ -117,8 +116,7 @@ def grouped_means(
     Raises ``Stopped`` within one batch, and ``CorpusError`` where the texts make fewer than
     ``FEWEST_GROUPS`` groups, whose signs could not be flipped in enough ways.
     """
-    usable, _ = aligned_texts(pair, texts, reach)
-    batches = paired_batches(pair, usable, reach, max(1, len(usable) // n_groups))
+    batches = paired_batches(pair, texts, reach, max(1, len(texts) // n_groups))
     counts: list[int] = []
     rows: dict[str, list[Exact]] = {"base": [], "finetuned": [], "finetuned_norm": []}
     for base, finetuned in batches:
@@ -130,7 +128,7 @@ def grouped_means(
         counts.append(len(base))
         for name, found in rows.items():
             found.append(getattr(sums, name)[0])
-        progress(batches.used + batches.skipped, len(usable))
+        progress(batches.used + batches.skipped, len(texts))
     if len(counts) < FEWEST_GROUPS:
         raise CorpusError(
             f"{sum(counts)} texts make {len(counts)} groups, too few to tell a difference from chance",
@@ -140,7 +138,7 @@ def grouped_means(
     shape = (-1, 1, 1, 1)
     return GroupedMeans(
         layers=tuple(layers),
-        positions=batches.base.positions,
+        positions=batches.positions,
         weights=weights,
         base=(np.stack(rows["base"]) / weights.reshape(shape)).astype(np.float32),
         finetuned=(np.stack(rows["finetuned"]) / weights.reshape(shape)).astype(np.float32),

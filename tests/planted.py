@@ -223,14 +223,32 @@ class PlantedPair:
     # text
 
     def tokenise(self, side: Side, text: str) -> list[int]:
-        """Whole words; one that is not in the vocabulary becomes a filler word by its checksum."""
+        """Whole words; one that is not in the vocabulary becomes a filler word by its checksum.
+
+        A word that only the other side knows is cut in two, as tokenizers do.
+        """
         known = self._id[side]
         ids = []
-        for piece in _PIECE.findall(text):
+        for piece, _ in self._pieces(side, text):
             spaced = f" {piece.strip()}"
             stand_in = FILLER[zlib.crc32(spaced.encode()) % len(FILLER)]
             ids.append(known.get(piece, known.get(spaced, known[stand_in])))
         return ids
+
+    def token_ends(self, side: Side, text: str) -> list[int]:
+        """Where the words end, and the halves of words that only the other side knows."""
+        return [end for _, end in self._pieces(side, text)]
+
+    def _pieces(self, side: Side, text: str) -> list[tuple[str, int]]:
+        found = []
+        for match in _PIECE.finditer(text):
+            piece, end = match[0], match.end()
+            if piece in EXTRA and piece not in self._id[side]:
+                middle = len(piece) // 2
+                found.append((piece[:middle], end - len(piece) + middle))
+                piece = piece[middle:]
+            found.append((piece, end))
+        return found
 
     def decode(self, side: Side, ids: Sequence[int]) -> str:
         """The tokens' texts, one after the other."""

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from adl.corpus import BosPolicy
-from adl.difference import ChatPositions, FirstTokens, measure_difference, parse_positions
+from adl.difference import (
+    ChatPositions,
+    FirstTokens,
+    measure_difference,
+    paired_batches,
+    parse_positions,
+)
 from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
 from adl.pair import resolve_layer
 from adl.records import SIDES, Site
@@ -205,14 +211,18 @@ class TestTexts:
         found = measure_difference(PlantedPair(vocabulary="permuted"), TEXTS, LAYERS)
         arrays_close(found, measure_difference(planted, TEXTS, LAYERS), rtol=1e-5, atol=1e-6)
 
-    def test_those_that_the_sides_split_otherwise_are_left_out(self, planted):
+    def test_those_that_the_sides_split_otherwise_are_read_at_the_same_characters(self, planted):
         pair = PlantedPair(vocabulary="extended")
-        apart = [" tiramisu the a of to", " the a of to tiramisu"]
-        late = " the a of to in tiramisu"
-        found = measure_difference(pair, [*apart, *TEXTS, late], LAYERS)
-        assert (found.n_texts, found.n_skipped) == (len(TEXTS) + 1, 2)
-        with pytest.raises(CorpusError, match=r"same 5 tokens.*[Cc]hat positions"):
-            measure_difference(pair, apart, LAYERS)
+        # Its first token is no sink on one side; and its last is the fifth there, the sixth here.
+        first, last = " tiramisu the a of to in", " the a of to tiramisu"
+        found = measure_difference(pair, [first, *TEXTS, last, " the a"], LAYERS)
+        assert (found.n_texts, found.n_skipped, found.n_unaligned) == (len(TEXTS) + 1, 2, 1)
+        (batch,) = paired_batches(pair, [last], FirstTokens(), 8)
+        base, finetuned = batch
+        assert base.columns == (0, 1, 2, 3, 5)
+        assert finetuned.columns == (0, 1, 2, 3, 4)
+        with pytest.raises(CorpusError, match=r"same 5 places.*1 are cut.*[Cc]hat positions"):
+            measure_difference(pair, [first], LAYERS)
 
 
 class TestRunning:

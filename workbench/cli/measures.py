@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from adl.coherent_alpha import FIRST_ALPHAS
 from adl.records import POOLED
 from workbench.cli import show
+from workbench.cli.mismatch import say_mismatches
 from workbench.cli.options import (
     Json,
     Position,
@@ -389,6 +390,7 @@ def _work(where: SessionOptions, command: str, pair: PairArguments) -> Iterator[
     name = where.name or f"{command} {subject}".strip()
     with working_session(where.database, where.session, name) as work:
         work.run(LOAD, pair)
+        say_mismatches(work)
         yield work
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from adl.readings import READINGS, Reading
 from adl.records import POOLED, Side
 from workbench.cli import show
 from workbench.cli.judging import JudgeOption, judge_at_hand
+from workbench.cli.mismatch import say_mismatches
 from workbench.cli.options import (
     Json,
     Position,
@@ -132,7 +134,7 @@ def diff(
                 )
                 for site in data["sites"]
             ],
-            title=f"difference over {data['n_texts']} texts ({data['n_skipped']} too short)",
+            title=f"difference over {data['n_texts']} texts ({_left_out(data)})",
         )
         _say_where(work)
 
@@ -277,6 +279,7 @@ def _work(where: SessionOptions, command: str, pair: PairArguments, *, blind: bo
 
 def _load(work: Work, pair: PairArguments) -> None:
     work.run(LOAD, pair)
+    say_mismatches(work)
 
 
 def _measure_if_needed(work: Work, measure: MeasureArguments) -> list[int]:
@@ -347,6 +350,12 @@ def _difference_data(work: Work, summary: Summary) -> dict[str, Any]:
         for column, position in enumerate(difference.positions)
     ]
     return {**summary, "sites": sites}
+
+
+def _left_out(data: Mapping[str, Any]) -> str:
+    unaligned = data.get("n_unaligned", 0)
+    said = f"{data['n_skipped'] - unaligned} too short"
+    return f"{said}, {unaligned} cut otherwise by either side" if unaligned else said
 
 
 def _show_texts(work: Work, text_ids: list[str], json: bool) -> None:

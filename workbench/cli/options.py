@@ -70,7 +70,11 @@ Adapter = Annotated[
 ]
 Finetuned = Annotated[
     str | None,
-    typer.Option("--finetuned", help="Finetuned: ID[@revision] or folder.", rich_help_panel=_PAIR),
+    typer.Option(
+        "--finetuned",
+        help="Finetuned: ID[@revision] or folder; with --adapter, what that is on.",
+        rich_help_panel=_PAIR,
+    ),
 ]
 Dtype = Annotated[
     str,

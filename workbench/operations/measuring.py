@@ -12,7 +12,7 @@ from adl.corpus import BosPolicy, ChosenTexts, CorpusSource
 from adl.difference import FirstTokens, Reach, measure_difference, parse_positions
 from adl.errors import CorpusError
 from adl.pair import ModelPair, resolve_layer
-from adl.records import ActivationDifference
+from adl.records import SIDES, ActivationDifference
 from workbench.operations.running import Arguments, Context, Operation, Summary
 from workbench.store.events import ArrayRef, DifferenceMeasured
 
@@ -60,9 +60,11 @@ def measure(context: Context, arguments: MeasureArguments) -> Summary:
             "positions": difference.positions,
             "n_texts": difference.n_texts,
             "n_skipped": difference.n_skipped,
+            "n_unaligned": difference.n_unaligned,
         }
         context.session.cache.put(key, difference.arrays(), facts)
     arrays = difference.arrays()
+    unaligned = {"unaligned": difference.n_unaligned} if difference.n_unaligned else {}
     context.record(
         DifferenceMeasured(
             key=key,
@@ -72,6 +74,7 @@ def measure(context: Context, arguments: MeasureArguments) -> Summary:
                 "seed": texts.seed,
                 "asked": arguments.n_texts,
                 "chosen": len(texts),
+                **unaligned,
             },
             layers=layers,
             positions=difference.positions,
@@ -88,6 +91,7 @@ def measure(context: Context, arguments: MeasureArguments) -> Summary:
         "layers": list(layers),
         "n_texts": difference.n_texts,
         "n_skipped": difference.n_skipped,
+        "n_unaligned": difference.n_unaligned,
         "from_cache": cached is not None,
     }
 
@@ -97,9 +101,14 @@ MEASURE = Operation("measure_difference", "Measure the difference", MeasureArgum
 
 def difference_key(pair: ModelPair, texts: ChosenTexts, layers: Sequence[int], reach: Reach) -> str:
     """SHA-256 of everything that decides the numbers of a difference."""
+    # Sides that begin a text otherwise, or cut it into other tokens, are lined up by characters.
+    same_start = len({pair.bos(side).added_to_plain_text for side in SIDES}) == 1
+    same = pair.shared_vocabulary() is None and same_start
+    aligned = {} if same else {"aligned": "characters"}
     return key_of(
         {
             "what": "difference",
+            **aligned,
             "pair": pair.provenance.identity(),
             "texts": texts.sha256,
             "layers": list(layers),
@@ -129,6 +138,7 @@ def _from_cache(context: Context, key: str, layers: tuple[int, ...]) -> Activati
             positions=tuple(facts["positions"]),
             n_texts=facts["n_texts"],
             n_skipped=facts["n_skipped"],
+            n_unaligned=facts.get("n_unaligned", 0),
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as exc:

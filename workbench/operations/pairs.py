@@ -23,7 +23,10 @@ DEMO_ORGANISM = "cake_bake"
 
 
 class PairArguments(Arguments):
-    """Which pair, and how to load it: an organism, or a base with an adapter or a checkpoint."""
+    """Which pair, and how to load it: an organism, or a base with an adapter or a checkpoint.
+
+    With both, the adapter is on the finetuned checkpoint.
+    """
 
     organism: str | None = Field(None, description="Id of a model organism, bundled or your own.")
     base: str | None = Field(None, description="Base: ID[@revision], a folder, or embedded.")
@@ -114,10 +117,10 @@ def _sides(arguments: PairArguments, say: Any) -> tuple[SideSpec, SideSpec]:
             "no base model is named",
             "Give --demo, --organism, or --base with --adapter or --finetuned.",
         )
-    if (arguments.adapter is None) == (arguments.finetuned is None):
+    if arguments.adapter is None and arguments.finetuned is None:
         raise PairError(
-            "a pair needs an adapter or a finetuned checkpoint, and not both",
-            "Give --adapter or --finetuned beside --base.",
+            "a pair needs an adapter or a finetuned checkpoint",
+            "Give --adapter, --finetuned, or both for an adapter on another checkpoint than the base.",
         )
     return _named_sides(arguments.base, arguments.adapter, arguments.finetuned, say)
 
@@ -136,10 +139,9 @@ def _named_sides(
     base: str, adapter: str | None, finetuned: str | None, say: Any
 ) -> tuple[SideSpec, SideSpec]:
     side = base_side(base, say)
-    if adapter is not None:
-        name, adapter_revision = split_revision(adapter)
-        return side, SideSpec(side.checkpoint, side.revision, name, adapter_revision)
-    return side, SideSpec(*split_revision(str(finetuned)))
+    under = base_side(finetuned, say) if finetuned else side
+    name, adapter_revision = split_revision(adapter) if adapter else (None, None)
+    return side, SideSpec(under.checkpoint, under.revision, name, adapter_revision)
 
 
 def _organism_sides(organism: Organism, say: Any) -> tuple[SideSpec, SideSpec]:

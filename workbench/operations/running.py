@@ -145,6 +145,7 @@ class Session:
             positions=body.positions,
             n_texts=body.n_texts,
             n_skipped=body.n_skipped,
+            n_unaligned=int(body.corpus.get("unaligned", 0)),
             **{name: self.log.array(ref) for name, ref in body.arrays.items()},
         )
 

@@ -311,6 +311,13 @@ def _bodies(state: SessionState) -> Iterator[DifferenceMeasured]:
     return (one.body for one in state.differences.values())
 
 
+def left_out(body: DifferenceMeasured) -> str:
+    """How many texts were left out, and why."""
+    unaligned = int(body.corpus.get("unaligned", 0))
+    said = f"{body.n_skipped - unaligned} too short"
+    return f"{said}, {unaligned} cut into other tokens by either side" if unaligned else said
+
+
 def _measurement(log: SessionLog, measured: Recorded[DifferenceMeasured]) -> Measurement:
     body = measured.body
     arrays = {name: log.array(ref) for name, ref in body.arrays.items()}
@@ -330,7 +337,7 @@ def _measurement(log: SessionLog, measured: Recorded[DifferenceMeasured]) -> Mea
     )
     facts = (
         ("key", body.key),
-        ("texts", f"{body.n_texts} used, {body.n_skipped} too short"),
+        ("texts", f"{body.n_texts} used, {left_out(body)}"),
         ("from cache", "yes" if body.from_cache else "no"),
         *((f"corpus, {name}", _plain(value)) for name, value in body.corpus.items()),
         *(

@@ -73,15 +73,14 @@ def _sides(base: str | None, adapter: str | None, finetuned: str | None) -> dict
         problems["base"] = "name the base model: an id on the hub, or a folder"
     elif problem := _checkpoint(base):
         problems["base"] = problem
-    if adapter and finetuned:
-        problems["finetuned"] = "give an adapter or a finetuned checkpoint, not both: clear one"
-    elif adapter and (problem := _adapter(adapter)):
+    if adapter and (problem := _adapter(adapter)):
         problems["adapter"] = problem
-    elif finetuned and (problem := _checkpoint(finetuned)):
+    # With an adapter, it is the checkpoint that the adapter is on.
+    if finetuned and (problem := _checkpoint(finetuned)):
         problems["finetuned"] = problem
-    elif finetuned and finetuned == base:
+    elif finetuned and finetuned == base and not adapter:
         problems["finetuned"] = "is the base itself: there is no difference to measure"
-    elif not adapter and not finetuned:
+    if not adapter and not finetuned:
         problems["adapter"] = "name an adapter here, or a finetuned checkpoint below"
     return problems
 

@@ -40,7 +40,6 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *named: st
     ("arguments", "named"),
     [
         (["--organism", "cake_bak"], ["'cake_bak'", "Did you mean 'cake_bake'"]),
-        (["--base", "a/b", "--adapter", "c/d", "--finetuned", "e/f"], ["not both", "--adapter"]),
         (["--base", "a/b"], ["adapter or a finetuned", "--finetuned"]),
         (["--organism", "cake_bake", "--adapter", "c/d"], ["whole pair"]),
         (["--demo", "--base", "a/b"], ["--demo"]),

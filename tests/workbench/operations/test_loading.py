@@ -97,7 +97,6 @@ def test_a_failed_load_keeps_the_pair_that_was_there(session: Session, monkeypat
         ({}, "no base", "--demo"),
         ({"adapter": "org/cakes"}, "no base", "--base"),
         ({"base": "org/base"}, "adapter or a finetuned", "--adapter"),
-        ({"base": "org/base", "adapter": "a/b", "finetuned": "c/d"}, "not both", "--finetuned"),
         ({"organism": "cake_bake", "base": "org/base"}, "whole pair", "--base"),
         ({"organism": "cake_bak"}, "'cake_bak'", "cake_bake"),
         ({"organism": "../cake_bake"}, "'../cake_bake'", "cake_bake"),
@@ -113,6 +112,14 @@ def test_what_makes_no_pair_is_named_with_the_way_out(
     assert way_out in raised.value.way_out
     assert asked == []
     assert kinds(without_pair)[-1] == "operation_failed"
+
+
+def test_an_adapter_may_be_on_another_checkpoint_than_the_base():
+    arguments = PairArguments(base="org/base@v1", finetuned="org/chat@v2", adapter="me/cakes@v3")
+    spec = resolve_pair(arguments)
+    assert spec.base == SideSpec("org/base", "v1")
+    assert spec.finetuned == SideSpec("org/chat", "v2", "me/cakes", "v3")
+    assert not spec.shares_weights
 
 
 def test_a_bundled_organism_is_an_adapter_on_the_embedded_base(monkeypatch):

@@ -36,6 +36,8 @@ def test_what_is_typed_becomes_arguments():
 def test_a_pair_comes_back_from_the_form_as_it_went_in():
     pair = PairArguments(base="a/b", finetuned="c/d@main", device_map="cpu", dtype="float16")
     assert check_pair(as_fields(pair)).pair == pair
+    moved = PairArguments(base="a/b", finetuned="c/d", adapter="e/f")
+    assert check_pair(as_fields(moved)).pair == moved
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_a_pair_comes_back_from_the_form_as_it_went_in():
     [
         ({}, "base", "name the base model"),
         ({}, "adapter", "or a finetuned checkpoint"),
-        ({"base": "a/b", "adapter": "c/d", "finetuned": "e/f"}, "finetuned", "not both"),
+        ({"base": "a/b", "adapter": "c/d", "finetuned": "no id"}, "finetuned", "neither a folder"),
         ({"base": "a/b", "finetuned": "a/b"}, "finetuned", "no difference"),
         ({"base": "/nowhere/model", "adapter": "c/d"}, "base", "no such folder"),
         ({"base": "~nobody-here/model", "adapter": "c/d"}, "base", "no such folder"),

@@ -78,7 +78,7 @@ uses; the session's name; and what is running and waiting. `x` stops what is run
             facts.append(("adapter", _short(str(finetuned["adapter"]))))
             if finetuned.get("adapter_sha256"):
                 facts.append(("", f"sha256 {finetuned['adapter_sha256'][:12]}"))
-        else:
+        if not finetuned.get("adapter") or finetuned["checkpoint"] != base["checkpoint"]:
             facts.append(("finetuned", _side_name(finetuned)))
         facts.append(("layers", f"{pair['n_layers']}, width {pair['width']}"))
         measured = sorted(
@@ -86,6 +86,7 @@ uses; the session's name; and what is running and waiting. `x` stops what is run
         )
         if measured:
             facts.append(("measured", "layer " + ", ".join(map(str, measured))))
+        facts += [("note", one) for one in pair.get("mismatches", ())]
         facts.append(("dtype", f"{pair['dtype']} on {', '.join(map(str, pair['devices']))}"))
         return facts
 

@@ -1,0 +1,93 @@
+"""What of a pair's sides does not match, in words for a person, and what is done about it.
+
+A pretrained base beside a chat model may differ in its vocabulary, its special tokens, its chat
+template and in whether a text begins with a token of its own. None of that stops an audit; each of it
+decides what is compared with what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True)
+class SideText:
+    """How one side reads text: its vocabulary by piece, its special tokens, its chat template.
+
+    ``added`` are tokens that are never cut, such as those of a chat; ``starts`` says whether plain
+    text begins with a token of its own.
+    """
+
+    vocabulary: Mapping[str, int]
+    added: frozenset[str]
+    template: str | None
+    starts: bool
+
+
+def mismatches(base: SideText, finetuned: SideText, *, moved: bool) -> tuple[str, ...]:
+    """What differs, one sentence or two for each; ``moved``: an adapter on another checkpoint."""
+    found = []
+    if moved:
+        found.append(
+            "The adapter sits on another checkpoint than the base: the difference holds what both "
+            "the checkpoint and the adapter changed."
+        )
+    found += _vocabularies(base, finetuned)
+    found += _added(base, finetuned)
+    found += _templates(base, finetuned)
+    if base.starts != finetuned.starts:
+        one, other = ("base", "finetuned") if base.starts else ("finetuned", "base")
+        found.append(
+            f"Only the {one} side begins a text with a token of its own. It stands before the text "
+            f"there and is no position; position 0 is the text's first token, on the {other} side "
+            "an attention sink and on this one not."
+        )
+    return tuple(found)
+
+
+def _vocabularies(base: SideText, finetuned: SideText) -> list[str]:
+    if base.vocabulary == finetuned.vocabulary:
+        return []
+    shared = len(base.vocabulary.keys() & finetuned.vocabulary.keys())
+    said = (
+        f"The vocabularies differ: {len(base.vocabulary):,} tokens (base) and "
+        f"{len(finetuned.vocabulary):,} (finetuned), {shared:,} of them the same text. Both sides are "
+        "read where a token ends at the same character; texts that do not line up are left out and "
+        "counted. Lists that compare both sides' predictions hold the shared tokens only."
+    )
+    return [said]
+
+
+def _added(base: SideText, finetuned: SideText) -> list[str]:
+    found = []
+    for one, other, name in (
+        (base, finetuned, "base"),
+        (finetuned, base, "finetuned"),
+    ):
+        # Those of a chat first: they are what it is about.
+        template = one.template or ""
+        only = sorted(one.added - other.added, key=lambda token: (token not in template, token))
+        if only:
+            more = f" and {len(only) - _MOST_NAMED} more" if len(only) > _MOST_NAMED else ""
+            found.append(
+                f"Special tokens that only the {name} side has: {' '.join(only[:_MOST_NAMED])}{more}. "
+                "The other side reads them as ordinary text."
+            )
+    return found
+
+
+def _templates(base: SideText, finetuned: SideText) -> list[str]:
+    if base.template == finetuned.template:
+        return (
+            ["Neither side has a chat template: chats are written as User: and Assistant: lines."]
+            if base.template is None
+            else []
+        )
+    if base.template is None or finetuned.template is None:
+        without, having = ("base", "finetuned") if base.template is None else ("finetuned", "base")
+        said = f"The {without} side has no chat template: its chats are written by that of the {having}"
+        return [f"{said} side."]
+    return ["The chat templates differ: each side's chats are written by its own."]

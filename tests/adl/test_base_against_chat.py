@@ -1,0 +1,123 @@
+"""A base and a chat model with two real tokenizers, from the difference to steering and asking."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from adl.corpus import CorpusSource
+from adl.difference import FirstTokens, measure_difference, paired_batches
+from adl.nnsight_pair import NnsightPair
+from adl.records import PairSpec, SideSpec
+from tests.two_tokenizers import Folders, write_pair
+
+SAME = ("The river was high in the spring of that year, and it was cold.",) * 4
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, default_base: Path) -> Folders:
+    return write_pair(tmp_path_factory.mktemp("two"), default_base)
+
+
+@pytest.fixture(scope="module")
+def pair(folders) -> NnsightPair:
+    return NnsightPair.load(
+        PairSpec(SideSpec(str(folders.base)), SideSpec(str(folders.finetuned)), dtype="float32")
+    )
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    return list(CorpusSource.parse(None).open().texts(0, 200))
+
+
+def test_what_does_not_match_is_said_in_words(pair):
+    said = " ".join(pair.provenance.mismatches)
+    assert "50,257 tokens (base) and 49,152 (finetuned)" in said
+    assert "only the finetuned side has" in said
+    assert "<|im_start|>" in said
+    assert "The base side has no chat template" in said
+    assert pair.provenance.as_dict()["mismatches"]
+
+
+def test_both_sides_have_read_the_same_text_at_every_place(pair, texts):
+    batches = paired_batches(pair, texts, FirstTokens(), 16)
+    apart = 0
+    for base, finetuned in batches:
+        assert base.rows == finetuned.rows
+        apart += base.columns != finetuned.columns
+        for row in range(len(base)):
+            for one, other in zip(base.columns, finetuned.columns, strict=True):
+                left = pair.decode("base", base.ids[row, : one + 1].tolist())
+                right = pair.decode("finetuned", finetuned.ids[row, : other + 1].tolist())
+                assert left == right
+                assert texts[base.rows[row]].startswith(left)
+    # The tokenizers do cut texts differently, and most texts can be read all the same.
+    assert apart > 0
+    assert batches.used > 0.8 * len(texts)
+    assert batches.used + batches.skipped == len(texts)
+
+
+def test_where_both_cut_alike_the_sides_are_one_model(pair):
+    found = measure_difference(pair, SAME, [2])
+    assert found.n_texts == len(SAME)
+    assert np.abs(found.difference).max() < 1e-5
+    assert np.abs(found.base_mean).max() > 0.1
+
+
+def test_the_ends_of_tokens_are_those_of_the_text(pair):
+    text = "Na\u00efve caf\u00e9s \U0001f370 serve  two  cakes."
+    for side in ("base", "finetuned"):
+        ids, ends = pair.tokenise(side, text), pair.token_ends(side, text)
+        assert len(ids) == len(ends)
+        assert ends[-1] == len(text)
+        assert ends == sorted(ends)
+        for count, end in enumerate(ends, start=1):
+            said = pair.decode(side, ids[:count])
+            # Within a character of several tokens there is no text yet.
+            assert said == text[:end] or "\ufffd" in said
+
+
+def test_an_adapter_on_another_checkpoint(folders):
+    side = SideSpec(str(folders.finetuned), adapter=str(folders.adapter))
+    moved = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), side, dtype="float32"))
+    assert "another checkpoint than the base" in moved.provenance.mismatches[0]
+    assert moved.provenance.finetuned.adapter_sha256
+    found = measure_difference(moved, SAME, [2])
+    # Without it the sides are one model on this text: what is seen is the adapter.
+    assert np.abs(found.difference).max() > 1e-3
+
+
+@pytest.fixture
+def cli(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    from workbench.cli import app
+
+    def run(*arguments: str):
+        done = CliRunner().invoke(app, list(arguments))
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout), " ".join(done.stderr.split())
+
+    return run
+
+
+def test_the_commands_work_from_audit_to_steering_and_asking(cli, folders):
+    named = ["--base", str(folders.base), "--finetuned", str(folders.finetuned)]
+    audit, said = cli(
+        "audit", *named, "--texts", "64", "--n-prompts", "2", "--tokens", "5", "--json"
+    )
+    assert "note: The vocabularies differ" in said
+    lists = {one["reading"] for one in audit["readings"]}
+    assert {"consensus", "output_difference", "shift_lens", "patchscope", "logit_lens"} <= lists
+    assert all(one["tokens"] for one in audit["readings"] if one["source"] == "difference")
+    assert len({text["alpha"] for text in audit["texts"]} - {0.0}) == 1
+    answers, _ = cli("ask", *named, "Who are you?", "--tokens", "5", "--json")
+    assert [text["side"] for text in answers["texts"]] == ["base", "finetuned"]
+    (compared,) = answers["comparisons"]
+    assert all(np.isfinite(compared["kl"]))
+    chat, _ = cli("diff", *named, "--texts", "32", "--positions", "chat:-3..1", "--json")
+    assert chat["difference"]["n_texts"] > 0

@@ -1,0 +1,46 @@
+"""What does not match between two sides, in words."""
+
+from __future__ import annotations
+
+from adl.mismatch import SideText, mismatches
+
+PLAIN = SideText({"a": 0, "b": 1}, frozenset({"<end>"}), "{{ chat }}", starts=False)
+
+
+def differing(**changes) -> tuple[str, ...]:
+    return mismatches(PLAIN, SideText(**(vars(PLAIN) | changes)), moved=False)
+
+
+def test_sides_that_match_need_no_words():
+    assert differing() == ()
+
+
+def test_vocabularies_are_counted():
+    (said,) = differing(vocabulary={"a": 5, "c": 0, "d": 1})
+    assert "2 tokens (base) and 3 (finetuned), 1 of them the same text" in said
+    # The same pieces under other numbers are another vocabulary, too.
+    (said,) = differing(vocabulary={"a": 1, "b": 0})
+    assert "2 of them the same text" in said
+
+
+def test_special_tokens_of_a_chat_are_named_first():
+    added = {"<end>", "<aaa>", "<turn>"}
+    said, _ = differing(added=frozenset(added), template="<turn>{{ chat }}")
+    assert "only the finetuned side has: <turn> <aaa>." in said
+    many = frozenset({"<end>", *(f"<t{number}>" for number in range(9))})
+    (said,) = differing(added=many)
+    assert "and 3 more" in said
+
+
+def test_templates():
+    assert differing(template=None) == (
+        "The finetuned side has no chat template: its chats are written by that of the base side.",
+    )
+    assert "each side's" in differing(template="other")[0]
+    none = SideText(PLAIN.vocabulary, PLAIN.added, None, starts=False)
+    assert "Neither side" in mismatches(none, none, moved=False)[0]
+
+
+def test_a_token_that_begins_a_text_on_one_side_and_an_adapter_elsewhere():
+    assert "Only the finetuned side begins" in differing(starts=True)[0]
+    assert "another checkpoint" in mismatches(PLAIN, PLAIN, moved=True)[0]

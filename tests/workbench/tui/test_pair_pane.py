@@ -1,0 +1,25 @@
+"""The pair pane says what of the sides does not match."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.sample import sample_state
+from tests.workbench.tui.test_start_screen import shown
+from workbench.tui.panes.pair import PairPane
+
+
+async def test_mismatches_and_an_adapter_on_another_checkpoint_are_said():
+    state = sample_state()
+    pair = dict(state.pair or {})
+    pair["finetuned"] = {**pair["finetuned"], "adapter": "me/cakes", "checkpoint": "org/chat"}
+    pair["mismatches"] = ["The vocabularies differ: \x1b[2J[red]5 tokens."]
+    app = PaneApp(PairPane, replace(state, pair=pair))
+    async with app.run_test(size=(80, 30)) as pilot:
+        await pilot.pause()
+        said = shown(app)
+    assert "me/cakes" in said
+    assert "org/chat" in said
+    # Text of files goes through the display boundary, and is no markup.
+    assert "vocabularies differ: \u241b[2J[red]5 tokens" in said

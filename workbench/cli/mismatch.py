@@ -1,0 +1,11 @@
+"""What of a loaded pair's sides does not match, said before anything is measured."""
+
+from __future__ import annotations
+
+from workbench.cli.running import Work, say
+
+
+def say_mismatches(work: Work) -> None:
+    """Say on stderr what does not match, and what is done about it."""
+    for line in (work.shown.pair or {}).get("mismatches", ()):
+        say(f"note: {line}")
