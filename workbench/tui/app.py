@@ -31,6 +31,7 @@ from workbench.tui.desk import Desk, Startup
 from workbench.tui.filters import AsciiFilter, ControlFilter
 from workbench.tui.library import Library, Shelf
 from workbench.tui.messages import ContinueSession, OpenPair, ShowSessions
+from workbench.tui.remembered import remember_theme, remembered_theme
 from workbench.tui.screens.ask_line import AskLine
 from workbench.tui.screens.confirm import Confirm
 from workbench.tui.screens.new_pair import empty_fields
@@ -74,6 +75,10 @@ class WorkbenchApp(App[int]):
 
     def on_mount(self) -> None:
         """Show something at once; whatever takes longer follows behind it."""
+        config = self.locations.config_file
+        if theme := remembered_theme(config, self.available_themes):
+            self.theme = theme
+        self.theme_changed_signal.subscribe(self, lambda new: remember_theme(config, new.name))
         self.leaving.listen()
         startup = self.startup
         if startup.pair is not None:
