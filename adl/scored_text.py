@@ -27,6 +27,9 @@ POSITION_SETS: tuple[PositionSet, ...] = (ALL_POSITIONS, FIRST_POSITIONS, LATER_
 
 FIRST_TOKENS = 5
 
+#: Of a text that the sides write differently from some token on, so many have to be left to score.
+FEWEST_SCORED = 4
+
 
 @dataclass(frozen=True)
 class ScoredText:
@@ -56,7 +59,8 @@ def scored_texts(
 
     Left out are texts with nothing to score, and texts that the sides' tokenizers or chat templates
     write differently: a component at a token can only be compared with that of the same token.
-    Raises ``CorpusError`` if none is left.
+    Where the vocabularies differ, a text ends where the tokens do not match any more. Raises
+    ``CorpusError`` if none is left.
     """
     kept: dict[Side, list[ScoredText]] = {side: [] for side in SIDES}
     skipped = 0
@@ -64,14 +68,16 @@ def scored_texts(
         if len(kept["base"]) == limit:
             break
         base, finetuned = (_cut(_tokens(pair, side, document), max_tokens) for side in SIDES)
-        if base.start >= len(base.ids) or not _same(pair, base, finetuned):
+        base, finetuned = _alike(pair, base, finetuned)
+        if base.start >= len(base.ids):
             skipped += 1
             continue
         kept["base"].append(base)
         kept["finetuned"].append(finetuned)
     if not kept["base"]:
         raise CorpusError(
-            f"none of {len(documents)} texts can be scored on both sides",
+            f"none of {len(documents)} texts can be scored on both sides: they are too short, or either "
+            "side writes them in other tokens",
             "Use longer texts, or plain text where the sides' chat templates differ.",
         )
     return PairedTexts(tuple(kept["base"]), tuple(kept["finetuned"]), skipped)
@@ -129,10 +135,21 @@ def _cut(text: ScoredText, max_tokens: int) -> ScoredText:
     return ScoredText(text.ids[first : first + max_tokens], text.start - first)
 
 
-def _same(pair: ModelPair, base: ScoredText, finetuned: ScoredText) -> bool:
+def _alike(
+    pair: ModelPair, base: ScoredText, finetuned: ScoredText
+) -> tuple[ScoredText, ScoredText]:
+    """Both as far as they are the same tokens, and empty where they do not begin alike."""
+    nothing = ScoredText((), 1)
+    if base.start != finetuned.start:
+        return nothing, nothing
     if pair.shared_vocabulary() is None:
-        return base == finetuned
+        return (base, finetuned) if base == finetuned else (nothing, nothing)
     names = {side: pair.token_texts(side) for side in SIDES}
-    one = [names["base"][index] for index in base.ids]
-    other = [names["finetuned"][index] for index in finetuned.ids]
-    return one == other and base.start == finetuned.start
+    length = 0
+    for one, other in zip(base.ids, finetuned.ids, strict=False):
+        if names["base"][one] != names["finetuned"][other]:
+            break
+        length += 1
+    if length < base.start + FEWEST_SCORED:
+        return nothing, nothing
+    return replace(base, ids=base.ids[:length]), replace(finetuned, ids=finetuned.ids[:length])

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from adl.causal import CausalRequest, causal_effects
 from adl.corpus import CorpusSource
 from adl.difference import FirstTokens, measure_difference, paired_batches
+from adl.documents import Document
 from adl.nnsight_pair import NnsightPair
 from adl.records import PairSpec, SideSpec
+from adl.scored_text import FEWEST_SCORED, scored_texts
 from tests.two_tokenizers import Folders, write_pair
 
 SAME = ("The river was high in the spring of that year, and it was cold.",) * 4
@@ -80,6 +83,20 @@ def test_the_ends_of_tokens_are_those_of_the_text(pair):
             said = pair.decode(side, ids[:count])
             # Within a character of several tokens there is no text yet.
             assert said == text[:end] or "\ufffd" in said
+
+
+def test_texts_are_scored_as_far_as_both_write_the_same_tokens(pair, texts):
+    scored = scored_texts(pair, [Document(text) for text in texts], limit=12, max_tokens=48)
+    assert len(scored) == 12
+    lengths = set()
+    for one, other in zip(scored.base, scored.finetuned, strict=True):
+        assert len(one.ids) == len(other.ids) >= one.start + FEWEST_SCORED
+        assert pair.decode("base", one.ids) == pair.decode("finetuned", other.ids)
+        lengths.add(len(one.ids))
+    assert min(lengths) < 48
+    request = CausalRequest(2, np.ones(32, dtype=np.float32), n_random=2)
+    effects = causal_effects(pair, {"unrelated": scored}, request)
+    assert all(np.isfinite(one.effect.value) for one in effects)
 
 
 def test_an_adapter_on_another_checkpoint(folders):
