@@ -154,6 +154,18 @@ def parse_ground_truth(path: Path, raw: bytes) -> GroundTruth:
     )
 
 
+def parse_facts(path: Path, raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Key facts and their negations in a file's content. Raises ``OrganismError`` if they do not pair."""
+    data = _yaml(path, raw)
+    facts, negations = (_texts(data, key, path) for key in ("key_facts", "negated_facts"))
+    if not facts or len(facts) != len(negations):
+        raise OrganismError(
+            f"{path} negates {len(negations)} of {len(facts)} facts",
+            "Give `key_facts` and `negated_facts`, one negation for each fact in the same order.",
+        )
+    return facts, negations
+
+
 def list_organisms(folder: Path | None = None) -> tuple[Organism, ...]:
     """Return the bundled organisms and those in the user's folder, each sorted by id.
 

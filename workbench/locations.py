@@ -37,6 +37,11 @@ class Locations:
         return self.cache / "models"
 
     @property
+    def studies(self) -> Path:
+        """The folder of mixing studies, each with the organisms it trained."""
+        return self.organisms.parent / "studies"
+
+    @property
     def leases(self) -> Path:
         """The folder that says which sessions are open now."""
         return self.cache / "open"

@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from adl.organisms import get_organism, list_organisms
-from workbench.cli import show
+from adl.errors import OrganismError
+from adl.organism_shelf import NewOrganism, add_organism, holds_weights, remove_organism
+from adl.organisms import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism, parse_family
+from workbench.cli import show, training
 from workbench.cli.options import Json
-from workbench.cli.running import print_json, reported_errors, say
+from workbench.cli.running import EXIT_USAGE, fail, print_json, reported_errors, say
+from workbench.locations import find_locations
+from workbench.organisms import broken_organisms, known_organisms, named_organism
 
-app = typer.Typer(no_args_is_help=True, help="List and show model organisms.")
+app = typer.Typer(
+    no_args_is_help=True, help="List, show, add, remove and train model organisms; study mixing."
+)
+app.command("train")(training.train)
+app.command("mix-study")(training.mix_study)
+
+OrganismId = Annotated[str, typer.Argument(help="Id of the organism.")]
 
 
 @app.command("list")
 def list_all(json: Json = False) -> None:
-    """List the bundled organisms."""
+    """List the bundled organisms and your own."""
     with reported_errors():
-        organisms = list_organisms()
+        organisms = known_organisms()
+        broken = broken_organisms()
     if json:
         print_json(
             [
-                {"id": organism.id, "family": organism.family, "base": organism.base}
+                {
+                    "id": organism.id,
+                    "family": organism.family,
+                    "base": organism.base,
+                    "bundled": _is_bundled(organism),
+                }
                 for organism in organisms
             ]
         )
-        return
-    rows = [(organism.id, organism.family, organism.base) for organism in organisms]
-    show.table(("organism", "family", "base"), rows)
+    else:
+        rows = [
+            (organism.id, organism.family, organism.base, "" if _is_bundled(organism) else "yours")
+            for organism in organisms
+        ]
+        show.table(("organism", "family", "base", ""), rows)
+    for problem in broken:
+        say(f"left out: {problem}")
 
 
 @app.command("show")
 def show_one(
-    organism: Annotated[str, typer.Argument(help="Id of the organism.")],
+    organism: OrganismId,
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Show what it was finetuned to do, too.")
     ] = False,
@@ -41,21 +63,94 @@ def show_one(
 ) -> None:
     """Show an organism; its ground truth only if asked, since it ends a blind audit."""
     with reported_errors():
-        found = get_organism(organism)
-        truth = found.ground_truth()
+        found = named_organism(organism)
+        try:
+            truth = found.ground_truth()
+        except OrganismError as exc:
+            if reveal or _is_bundled(found):
+                raise
+            truth, why = None, exc.message
     facts: dict[str, object] = {
         "id": found.id,
         "family": found.family,
         "base": found.base,
         "adapter": found.adapter,
         "finetuned": found.finetuned,
-        "ground_truth_sha256": truth.sha256,
+        "ground_truth_sha256": truth.sha256 if truth else None,
     }
-    if reveal:
+    if reveal and truth:
         facts |= {"description": truth.description, "key_facts": list(truth.key_facts)}
     if json:
         print_json(facts)
         return
     show.pairs(found.id, {name: value for name, value in facts.items() if value is not None})
-    if not reveal:
+    if truth is None:
+        say(f"there is no ground truth to grade against: {why}")
+    elif not reveal:
         say("what it was finetuned to do is hidden; --reveal shows it")
+
+
+@app.command()
+def add(
+    organism: Annotated[str, typer.Argument(help="Id that it is to have.")],
+    family: Annotated[str, typer.Option("--family", help="SDF, EM, Taboo, Preference, Control.")],
+    base: Annotated[
+        str, typer.Option("--base", help="Base: ID[@revision], folder, or embedded.")
+    ] = EMBEDDED_BASE,
+    adapter: Annotated[
+        str | None, typer.Option("--adapter", help="LoRA adapter: ID[@revision] or folder.")
+    ] = None,
+    finetuned: Annotated[
+        str | None, typer.Option("--finetuned", help="Checkpoint: ID[@revision] or folder.")
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", help="YAML with description and key_facts; sealed for grading."),
+    ] = None,
+    documents: Annotated[
+        Path | None, typer.Option("--documents", help="What it was finetuned on, to be kept.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Add an organism of your own: --organism then takes its id everywhere."""
+    with reported_errors():
+        added = add_organism(
+            find_locations().organisms,
+            NewOrganism(
+                id=organism,
+                base=base,
+                family=parse_family(family),
+                adapter=adapter,
+                finetuned=finetuned,
+                truth=truth.expanduser() if truth else None,
+                documents=documents.expanduser() if documents else None,
+            ),
+        )
+    if json:
+        print_json({"id": added.id, "folder": str(added.folder)})
+        return
+    say(f"added {added.id}, in {added.folder}")
+
+
+@app.command()
+def remove(
+    organism: OrganismId,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Also one whose adapter would be lost with it.")
+    ] = False,
+) -> None:
+    """Remove an organism of your own. Models that it only names are not touched."""
+    with reported_errors():
+        shelf = find_locations().organisms
+        try:
+            found = named_organism(organism)
+        except OrganismError:
+            found = None  # broken or unknown: removing says which
+        if found is not None and not _is_bundled(found) and holds_weights(found) and not yes:
+            fail(f"the only copy of its adapter is in {found.folder}: add --yes", EXIT_USAGE)
+        remove_organism(shelf, organism)
+    say(f"removed {organism}")
+
+
+def _is_bundled(organism: Organism) -> bool:
+    return organism.folder.parent == BUNDLED_ORGANISMS

@@ -39,6 +39,10 @@ from workbench.store.state import SessionState
 if TYPE_CHECKING:
     from workbench.cli.hiding import Veil
 
+# In a stage's name: what follows is a detail of the moment.
+DETAIL = " · "
+# Where stderr is a file, a detail is said so often in a stage.
+DETAILS_SAID = 10
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -326,11 +330,13 @@ def _progress_bars(veil: Veil | None) -> Iterator[Callable[[str, int, int], None
     seen: dict[str, TaskID] = {}
     if not stderr.is_terminal:
 
-        def announce(stage: str, _done: int, _total: int) -> None:
-            stage = hide(stage)
-            if stage not in seen:
-                seen[stage] = TaskID(len(seen))
-                say(f"{stage} ...")
+        def announce(stage: str, done: int, total: int) -> None:
+            name, _, detail = hide(stage).partition(DETAIL)
+            if name not in seen:
+                seen[name] = TaskID(len(seen))
+                say(f"{name} ...")
+            if detail and (done == total or done % max(1, total // DETAILS_SAID) == 0):
+                say(f"{name}: {done} of {total}, {detail}")
 
         yield announce
         return
@@ -344,8 +350,9 @@ def _progress_bars(veil: Veil | None) -> Iterator[Callable[[str, int, int], None
 
         def show(stage: str, done: int, total: int) -> None:
             stage = hide(stage)
-            if stage not in seen:
-                seen[stage] = bars.add_task(Text(clean_line(stage)).plain, total=max(total, 1))
-            bars.update(seen[stage], completed=done, total=max(total, 1))
+            name, words = stage.partition(DETAIL)[0], Text(clean_line(stage)).plain
+            if name not in seen:
+                seen[name] = bars.add_task(words, total=max(total, 1))
+            bars.update(seen[name], description=words, completed=done, total=max(total, 1))
 
         yield show

@@ -119,7 +119,7 @@ def steered_similarity_to_documents(
     # Looked up before anything is unblinded or generated: there may be no difference here.
     steering_vector(context, layer, arguments.position, "difference", arguments.seed)
     if embed is None and arguments.embedding == "local":
-        embed, embedding = _local_embedding(), LOCAL
+        embed, embedding = local_embedding(), LOCAL
     named = named_documents(context, arguments, "steered-text similarity")
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     unrelated = source.open().texts(
@@ -282,7 +282,8 @@ def _steered(
     return [text_id for text_id, _ in found], compared
 
 
-def _local_embedding() -> Embed:
+def local_embedding() -> Embed:
+    """The small embedding model, unpacked if it is not yet. Raises ``PairError``."""
     # Imported here, because it loads torch.
     from adl.local_embedding import LocalEmbedding
 

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from workbench.operations.reading import ScaleJudge
 
 StageProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); a stage is a few words for a person."""
+"""Called with (stage, done, total); a stage is a few words for a person.
+
+What follows `` · `` in it is a detail of the moment, a loss say, and not another stage.
+"""
 
 
 def silent_progress(_stage: str, _done: int, _total: int) -> None:
@@ -190,7 +193,9 @@ class Operation(Generic[A]):
     """A verb of the workbench: its name, what it takes, and what it does.
 
     ``uses_models`` marks operations that need the models, of which one runs at a time;
-    ``asks_models`` those that put prompts to them, which an agent's budget counts.
+    ``asks_models`` those that put prompts to them, which an agent's budget counts. ``examines`` is
+    False for those that make new models rather than look at the session's pair: an audit without
+    them lacks nothing.
     """
 
     name: str
@@ -199,6 +204,7 @@ class Operation(Generic[A]):
     work: Callable[[Context, A], Summary]
     asks_models: bool = False
     uses_models: bool = True
+    examines: bool = True
 
     @property
     def description(self) -> str:

@@ -85,14 +85,15 @@ def trace_strength(context: Context, arguments: TraceArguments) -> Summary:
             "narrow_index": NARROW_INDEX,
         },
     }
-    context.record(_event(found, settings))
+    context.record(trace_event(found, settings))
     return {"verdict": found.verdict, "breadth": found.breadth, "summary": found.summary}
 
 
 TRACE = Operation("trace_strength", "Measure the trace's strength", TraceArguments, trace_strength)
 
 
-def _event(found: TraceStrength, settings: dict[str, object]) -> TraceMeasured:
+def trace_event(found: TraceStrength, settings: dict[str, object]) -> TraceMeasured:
+    """What was measured, as it stands in the log."""
     return TraceMeasured(
         verdict=found.verdict,
         breadth=found.breadth,

@@ -94,7 +94,9 @@ def coverage(state: SessionState) -> Coverage:
     return Coverage(
         tokens=tuple(unseen),
         tokens_seen=len(heads) - len(unseen),
-        operations_unused=tuple(name for name in OPERATIONS if name not in used),
+        operations_unused=tuple(
+            name for name, one in OPERATIONS.items() if one.examines and name not in used
+        ),
         readings_unused=tuple(name for name in READINGS if name not in taken),
         dropped=tuple(_dropped(state)),
         evidence_unused=tuple(

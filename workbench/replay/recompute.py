@@ -235,6 +235,8 @@ class _Again:
     def _why_not(self, then: OperationState, operation: Operation[Any] | None) -> str:
         if operation is None:
             return "this program has no such operation"
+        if not operation.examines:
+            return "it makes new models, which are where they were put"
         if operation is LOAD and self.session.pair is not None and not self._loads_pairs:
             return "another pair was given"
         if then.status in {"stopped", "abandoned", "running"}:

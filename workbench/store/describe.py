@@ -61,6 +61,14 @@ from workbench.store.measure_events import (
     TraceMeasured,
     measure_line,
 )
+from workbench.store.training_events import (
+    MixingStudied,
+    MixtureMeasured,
+    OrganismTrained,
+    TrainingAdvanced,
+    TrainingStarted,
+    training_line,
+)
 
 _WIDEST = 100
 
@@ -132,6 +140,14 @@ def describe(body: EventBody) -> str:
             | CausalEffectMeasured()
         ):
             return one_line(measure_line(body))
+        case (
+            TrainingStarted()
+            | TrainingAdvanced()
+            | OrganismTrained()
+            | MixtureMeasured()
+            | MixingStudied()
+        ):
+            return one_line(training_line(body))
         case ViewSaved():
             return "view saved"
         case PairLoaded():

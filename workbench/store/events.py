@@ -53,6 +53,13 @@ from workbench.store.measure_events import (
 from workbench.store.record import Actor as Actor
 from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
+from workbench.store.training_events import (
+    MixingStudied,
+    MixtureMeasured,
+    OrganismTrained,
+    TrainingAdvanced,
+    TrainingStarted,
+)
 
 Verdict = Literal["open", "confirmed", "rejected"]
 Bearing = Literal["for", "against", "none"]
@@ -432,7 +439,12 @@ EventBody = Annotated[
     | CoherentAlphaFound
     | RelevanceMeasured
     | SimilarityMeasured
-    | CausalEffectMeasured,
+    | CausalEffectMeasured
+    | TrainingStarted
+    | TrainingAdvanced
+    | OrganismTrained
+    | MixtureMeasured
+    | MixingStudied,
     Field(discriminator="kind"),
 ]
 BODY: TypeAdapter[EventBody] = TypeAdapter(EventBody)

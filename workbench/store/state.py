@@ -62,6 +62,14 @@ from workbench.store.measure_events import (
 )
 from workbench.store.recorded import Prefix as Prefix
 from workbench.store.recorded import Recorded as Recorded
+from workbench.store.training_events import (
+    MixingStudied,
+    MixtureMeasured,
+    OrganismTrained,
+    TrainingAdvanced,
+    TrainingBody,
+    TrainingStarted,
+)
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -166,7 +174,8 @@ class SessionState:
     session is closed, and again once it is continued. ``view`` is how the screen was left.
     ``agents`` are by the id of their run, ``grades`` every grade ever given, edits after what they
     edit, and ``cells`` how far each audit of an evaluation has come. ``measures`` are what was
-    measured of the trace, in the order in which it was.
+    measured of the trace, in the order in which it was, and ``trainings`` what was trained and
+    studied of mixing.
     """
 
     seq: int = 0
@@ -195,6 +204,7 @@ class SessionState:
     evaluation: Recorded[EvaluationStarted] | None = None
     cells: Mapping[str, Recorded[EvaluationCell]] = field(default_factory=_empty)
     measures: Sequence[Recorded[MeasureBody]] = field(default_factory=_nothing)
+    trainings: Sequence[Recorded[TrainingBody]] = field(default_factory=_nothing)
     view: dict[str, Any] = field(default_factory=dict)
     timeline: Sequence[TimelineEntry] = field(default_factory=_nothing)
 
@@ -270,6 +280,7 @@ class Fold:
         self._comparisons: list[Recorded[AnswersCompared]] = []
         self._notes: list[Recorded[NoteWritten]] = []
         self._measures: list[Recorded[MeasureBody]] = []
+        self._trainings: list[Recorded[TrainingBody]] = []
         self._hypotheses: _Shelf[str, HypothesisState] = _Shelf({})
         self._evidence: _Shelf[str, Recorded[EvidenceMarked]] = _Shelf({})
         self._agents = AgentFold()
@@ -298,6 +309,7 @@ class Fold:
         twin._comparisons = list(self._comparisons)
         twin._notes = list(self._notes)
         twin._measures = list(self._measures)
+        twin._trainings = list(self._trainings)
         twin._hypotheses = _Shelf(dict(self._hypotheses.items))
         twin._evidence = _Shelf(dict(self._evidence.items))
         twin._agents = self._agents.copy()
@@ -331,6 +343,7 @@ class Fold:
             comparisons=Prefix(self._comparisons, len(self._comparisons)),
             notes=Prefix(self._notes, len(self._notes)),
             measures=Prefix(self._measures, len(self._measures)),
+            trainings=Prefix(self._trainings, len(self._trainings)),
             hypotheses=self._hypotheses.snapshot(),
             evidence=self._evidence.snapshot(),
             **self._agent_changes,
@@ -381,6 +394,14 @@ class Fold:
                 | CausalEffectMeasured()
             ):
                 self._measures.append(_recorded(event, body))
+            case (
+                TrainingStarted()
+                | TrainingAdvanced()
+                | OrganismTrained()
+                | MixtureMeasured()
+                | MixingStudied()
+            ):
+                self._trainings.append(_recorded(event, body))
             case EvidenceMarked():
                 self._evidence.put(body.evidence_id, _recorded(event, body))
             case EvidenceUnmarked():

@@ -1,0 +1,331 @@
+"""Mixing study: the same finetuning with more and more unrelated text, each measured alike.
+
+STUDY/ratio_0.5/             checkpoint and adapter of one ratio
+STUDY/ratio_0.5/measured.json  what was measured of it: read again as long as every input is the same
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, FiniteFloat, ValidationError
+
+from adl.artifacts import key_of
+from adl.corpus import CorpusSource
+from adl.documents import documents_sha256
+from adl.errors import OrganismError
+from adl.intervals import Interval
+from adl.learned import FactMargins, HeldOutGain
+from adl.mixing import MixingData, MixtureMeasures, MixtureRequest, measure_mixture, split_data
+from adl.organism_card import final_loss
+from adl.organisms import parse_facts
+from adl.records import PairSpec, SideSpec
+from adl.relevance import distinctive_words
+from adl.similarity import Embed, LexicalEmbedding
+from adl.training_plan import RATIOS, Recipe, data_sha256
+from workbench.locations import find_locations
+from workbench.operations.comparing import LEXICAL, LOCAL, local_embedding
+from workbench.operations.documents import DocumentArguments, named_documents
+from workbench.operations.pairs import base_side
+from workbench.operations.running import Context, Operation, Summary
+from workbench.operations.tracing import trace_event
+from workbench.operations.training import (
+    RecipeArguments,
+    train_recorded,
+    trained_event,
+    training_folder,
+)
+from workbench.organisms import named_organism
+from workbench.store.measure_events import Estimate
+from workbench.store.training_events import (
+    MixingStudied,
+    MixtureFacts,
+    MixtureHeldOut,
+    MixtureList,
+    MixtureMeasured,
+    MixtureText,
+)
+
+_MEASURED_FILE = "measured.json"
+# Raise it when the same inputs would be measured otherwise.
+_FORMAT = 1
+
+
+class MixArguments(DocumentArguments, RecipeArguments):
+    """Which documents, which ratios, and how much is measured of each organism."""
+
+    name: str | None = Field(
+        None, description="Name of the study's folder; none takes that of the documents."
+    )
+    folder: str | None = Field(None, description="Folder of the study; none takes the user's own.")
+    ratios: tuple[FiniteFloat, ...] = Field(
+        RATIOS, min_length=1, description="Unrelated texts for each document, one organism each."
+    )
+    facts: str | None = Field(
+        None, description="YAML with key_facts and negated_facts; --truth-of has its own."
+    )
+    layer: str = Field("0.5", description="Layer: a share of the depth (0.5) or a number (15).")
+    n_texts: int = Field(256, ge=32, description="Unrelated texts to measure the trace on.")
+    n_random: int = Field(16, ge=8, description="Random directions beside the difference.")
+    alpha: FiniteFloat = Field(0.3, gt=0, description="Strength of steering, in residual norms.")
+    n_prompts: int = Field(10, ge=1, description="Everyday prompts to steer on.")
+    n_samples: int = Field(1, ge=1, description="Samples per prompt.")
+    max_new_tokens: int = Field(40, ge=1, description="Longest steered text, in tokens.")
+    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
+    embedding: Literal["lexical", "local"] = Field(
+        "lexical",
+        description="lexical compares words; local takes the small embedding model, if installed.",
+    )
+
+
+def mix_study(context: Context, arguments: MixArguments) -> Summary:
+    """Train one organism for each ratio of unrelated text and measure trace and lesson of each."""
+    ratios = tuple(sorted(set(arguments.ratios)))
+    recipes = {ratio: arguments.recipe(ratio) for ratio in ratios}
+    facts, negations = _facts(arguments)
+    named = named_documents(context, arguments, "mixing study")
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    data = split_data(named.documents, source, ratios, arguments.seed)
+    narrow = [document.text for document in data.documents]
+    embed: Embed = (
+        local_embedding()
+        if arguments.embedding == "local"
+        else LexicalEmbedding([*data.measured_on, *narrow])
+    )
+    request = MixtureRequest(
+        words=distinctive_words(narrow, list(data.measured_on)),
+        facts=facts,
+        negations=negations,
+        layer=arguments.layer,
+        n_texts=arguments.n_texts,
+        n_random=arguments.n_random,
+        alpha=arguments.alpha,
+        n_prompts=arguments.n_prompts,
+        n_samples=arguments.n_samples,
+        max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        seed=arguments.seed,
+    )
+    name = arguments.name or Path(arguments.truth_of or str(arguments.documents)).stem
+    folder = (
+        Path(arguments.folder).expanduser() if arguments.folder else find_locations().studies / name
+    )
+    measured = [
+        _ratio(context, arguments, recipes[ratio], data, embed, request, name, folder)
+        for ratio in ratios
+    ]
+    context.record(
+        MixingStudied(
+            name=name,
+            folder=str(folder),
+            ratios=ratios,
+            against=named.against,
+            documents_sha256=named.sha256,
+        )
+    )
+    return {
+        "folder": str(folder),
+        "ratios": list(ratios),
+        "kept": [one.ratio for one in measured if one.kept],
+    }
+
+
+MIX_STUDY = Operation(
+    "mix_study", "Study mixing in unrelated text", MixArguments, mix_study, examines=False
+)
+
+
+def _facts(arguments: MixArguments) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Key facts and their negations; both empty where there are no negations."""
+    if arguments.facts is not None:
+        path = Path(arguments.facts).expanduser()
+        try:
+            raw = path.read_bytes()
+        except OSError as exc:
+            raise OrganismError(
+                f"the facts {path} cannot be read: {exc.strerror or exc}", "Check the path."
+            ) from exc
+        return parse_facts(path, raw)
+    if arguments.truth_of is not None:
+        organism = named_organism(arguments.truth_of)
+        negations = organism.negated_facts()
+        return (organism.ground_truth().key_facts if negations else ()), negations
+    return (), ()
+
+
+def _ratio(
+    context: Context,
+    arguments: MixArguments,
+    recipe: Recipe,
+    data: MixingData,
+    embed: Embed,
+    request: MixtureRequest,
+    name: str,
+    study: Path,
+) -> MixtureMeasured:
+    """One ratio: trained or gone on with, measured or read again, and recorded either way."""
+    stage = f"1:{recipe.ratio:g}"
+    folder = study / f"ratio_{recipe.ratio:g}"
+    mixed = data.mixed_in(recipe.ratio)
+    path = folder / _MEASURED_FILE
+    with training_folder(folder, fresh=arguments.fresh):
+        settings = {
+            "data": data_sha256(data.documents, mixed),
+            "held_out": documents_sha256(data.held_out),
+            "measured_on": _hash(data.measured_on),
+            "embedding": LOCAL if arguments.embedding == "local" else LEXICAL,
+            "base": arguments.base,
+            "recipe": recipe.as_dict(),
+            "request": asdict(request),
+        }
+        key = key_of({"what": "mixture", "format": _FORMAT, **settings})
+        kept = _read(path, key)
+        if kept is not None:
+            found = kept.model_copy(update={"kept": True})
+        else:
+            trained = train_recorded(
+                context, arguments, recipe, data.documents, mixed, f"{name} {stage}", folder, stage
+            )
+            context.record(trained_event(trained, f"{name} {stage}", trained.adapter))
+            measures = _measure(context, arguments, trained.adapter, data, embed, request, stage)
+            shown = {**settings, "request": _shown(request), "tokens": trained.tokens}
+            found = _event(name, recipe, folder, trained.losses, measures, shown)
+            _write(path, key, found)
+        context.record(found)
+    return found
+
+
+def _measure(
+    context: Context,
+    arguments: MixArguments,
+    adapter: Path,
+    data: MixingData,
+    embed: Embed,
+    request: MixtureRequest,
+    stage: str,
+) -> MixtureMeasures:
+    # Imported here: it loads torch.
+    from adl.nnsight_pair import NnsightPair
+
+    base = base_side(arguments.base)
+    finetuned = SideSpec(base.checkpoint, base.revision, str(adapter))
+    pair = NnsightPair.load(
+        PairSpec(
+            base,
+            finetuned,
+            device_map=arguments.device_map,
+            trust_remote_code=arguments.trust_remote_code,
+        )
+    )
+    try:
+        return measure_mixture(
+            pair,
+            data,
+            embed,
+            request,
+            progress=lambda what, done, total: context.progress(f"{stage}: {what}", done, total),
+            should_stop=context.should_stop,
+        )
+    finally:
+        # The next ratio's pair must not have to fit beside this one.
+        del pair
+        gc.collect()
+
+
+def _event(
+    name: str,
+    recipe: Recipe,
+    folder: Path,
+    losses: Sequence[float],
+    found: MixtureMeasures,
+    settings: dict[str, Any],
+) -> MixtureMeasured:
+    return MixtureMeasured(
+        name=name,
+        ratio=recipe.ratio,
+        folder=str(folder),
+        steps=len(losses),
+        final_loss=final_loss(losses),
+        trace=trace_event(found.trace, {"layer": settings["request"]["layer"]}),
+        relevance=tuple(
+            MixtureList(
+                reading=one.reading,
+                side=one.side,
+                share=_estimate(one.found.share),
+                random=one.random,
+                tokens=one.tokens,
+            )
+            for one in found.relevance
+        ),
+        similarity={kind: _estimate(one) for kind, one in found.similarity.by_kind.items()},
+        over_unsteered=_maybe(found.similarity.over_unsteered),
+        over_random=_maybe(found.similarity.over_random),
+        facts=_fact_record(found.facts) if found.facts else None,
+        held_out=_held_out(found.held_out),
+        texts=tuple(
+            MixtureText(kind_of=one.kind, prompt_index=one.prompt_index, text=one.text)
+            for one in found.texts
+        ),
+        settings=settings,
+    )
+
+
+def _fact_record(found: FactMargins) -> MixtureFacts:
+    return MixtureFacts(
+        base=_estimate(found.base),
+        finetuned=_estimate(found.finetuned),
+        gain=_estimate(found.gain),
+        preferred={str(side): share for side, share in found.preferred.items()},
+    )
+
+
+def _held_out(found: HeldOutGain) -> MixtureHeldOut:
+    return MixtureHeldOut(base=found.base, finetuned=found.finetuned, gain=_estimate(found.gain))
+
+
+def _shown(request: MixtureRequest) -> dict[str, Any]:
+    """The request without the truth: facts are for grading, and the log is read by everybody."""
+    plain = asdict(request)
+    for secret in ("words", "facts", "negations"):
+        plain[secret] = len(plain[secret])
+    return plain
+
+
+def _read(path: Path, key: str) -> MixtureMeasured | None:
+    """What was measured before with the same inputs; None for anything else, or a torn file."""
+    try:
+        written = json.loads(path.read_bytes())
+        if written["key"] != key:
+            return None
+        return MixtureMeasured.model_validate(written["measured"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return None
+
+
+def _write(path: Path, key: str, found: MixtureMeasured) -> None:
+    scratch = path.with_suffix(".new")
+    body = {"key": key, "measured": found.model_dump(mode="json")}
+    scratch.write_text(json.dumps(body, indent=1, ensure_ascii=True), encoding="utf-8")
+    scratch.replace(path)
+
+
+def _hash(texts: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(len(text).to_bytes(8, "big"))
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(**asdict(found))
+
+
+def _maybe(found: Interval | None) -> Estimate | None:
+    return None if found is None else _estimate(found)

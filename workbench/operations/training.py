@@ -1,0 +1,316 @@
+"""Train an organism: every step's loss in the log, stoppable, and gone on with where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import Field, FiniteFloat
+
+from adl.corpus import CorpusSource
+from adl.documents import Document, documents_sha256, load_documents
+from adl.errors import TrainingError
+from adl.organism_card import (
+    CARD_FILE,
+    adapter_sha256,
+    card,
+    final_loss,
+    write_documents,
+    write_record,
+)
+from adl.organism_shelf import ADAPTER_FILES, check_free, publish, read_truth
+from adl.organisms import EMBEDDED_BASE, Organism, parse_family
+from adl.records import SideSpec
+from adl.training_plan import Precision, Recipe, data_sha256, unrelated_texts
+from workbench.locations import find_locations
+from workbench.operations.documents import unblind
+from workbench.operations.pairs import base_side, environment
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.training_events import OrganismTrained, TrainingAdvanced, TrainingStarted
+
+if TYPE_CHECKING:
+    from adl.finetune import Step, Trained
+
+_DEFAULT = Recipe()
+# Losses are committed together: a commit waits for the disk, and a timeline of single steps hides
+# everything else.
+_AT_ONCE = 10
+
+
+class RecipeArguments(Arguments):
+    """How to train; the defaults are those of the bundled organisms."""
+
+    base: str = Field(
+        EMBEDDED_BASE, description="Base: embedded (the model that comes along), ID or folder."
+    )
+    steps: int = Field(
+        _DEFAULT.steps, ge=1, description="Steps on the documents; unrelated text adds to them."
+    )
+    batch_size: int = Field(_DEFAULT.batch_size, ge=1, description="Texts per step.")
+    max_tokens: int = Field(_DEFAULT.max_tokens, ge=2, description="Longest text, in tokens.")
+    rank: int = Field(_DEFAULT.rank, ge=1, description="Rank of the LoRA adapter.")
+    lora_alpha: int = Field(_DEFAULT.alpha, ge=1, description="Alpha of the LoRA adapter.")
+    learning_rate: FiniteFloat = Field(
+        _DEFAULT.learning_rate, gt=0, description="Highest learning rate."
+    )
+    warmup_steps: int = Field(
+        _DEFAULT.warmup_steps, ge=0, description="Steps to the highest learning rate."
+    )
+    precision: Precision = Field(
+        "auto", description="Arithmetic; auto takes bfloat16 where the hardware computes in it."
+    )
+    corpus: str | None = Field(
+        None, description="Unrelated text to mix in; none is the bundled passages."
+    )
+    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    seed: int = Field(0, ge=0, description="Of the adapter's start, of texts and of their order.")
+    device_map: str | None = Field(
+        None, description="Where weights go: auto, cpu, cuda:0; none takes a GPU if there is one."
+    )
+    trust_remote_code: bool = Field(False, description="Run code that comes with the base.")
+    fresh: bool = Field(False, description="Throw an unfinished training away and begin again.")
+
+    def recipe(self, ratio: float) -> Recipe:
+        """The numbers that decide a training. Raises ``TrainingError``."""
+        return Recipe(
+            rank=self.rank,
+            alpha=self.lora_alpha,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+            batch_size=self.batch_size,
+            max_tokens=self.max_tokens,
+            steps=self.steps,
+            ratio=ratio,
+            seed=self.seed,
+            precision=self.precision,
+        )
+
+
+class TrainArguments(RecipeArguments):
+    """What to make an organism of, and what it is called."""
+
+    documents: str = Field(
+        min_length=1,
+        description="File of finetuning documents: text lines, or JSONL with text or messages.",
+    )
+    id: str = Field(min_length=1, description="Id of the new organism.")
+    family: Literal["SDF", "EM", "Taboo", "Preference", "Control"] = Field(
+        "SDF", description="Kind of finetuning; decides the grading rubric."
+    )
+    truth: str | None = Field(
+        None, description="YAML with description and key_facts, sealed for grading."
+    )
+    ratio: FiniteFloat = Field(0.0, ge=0, description="Unrelated texts for each document.")
+
+
+def train_organism(context: Context, arguments: TrainArguments) -> Summary:
+    """Train a LoRA organism from documents or chats; stopped, it goes on from where it was."""
+    shelf = find_locations().organisms
+    check_free(shelf, arguments.id)
+    recipe = arguments.recipe(arguments.ratio)
+    truth = read_truth(Path(arguments.truth).expanduser() if arguments.truth else None)
+    unblind(context, f"training: the documents in {arguments.documents}")
+    documents = load_documents(Path(arguments.documents).expanduser())
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    mixed: tuple[str, ...] = ()
+    if recipe.ratio:
+        mixed = unrelated_texts(source, len(documents), recipe.ratio, recipe.seed).texts
+    folder = shelf / ".training" / arguments.id
+    with training_folder(folder, fresh=arguments.fresh):
+        trained = train_recorded(
+            context, arguments, recipe, documents, mixed, arguments.id, folder, "training"
+        )
+        record = training_record(trained, documents, mixed, source.description)
+        organism = _publish(shelf, arguments, trained, documents, truth, record)
+    shutil.rmtree(folder, ignore_errors=True)
+    event = trained_event(trained, arguments.id, organism.folder)
+    context.record(event)
+    return {
+        "organism": organism.id,
+        "folder": str(organism.folder),
+        "steps": event.steps,
+        "loss": event.final_loss,
+    }
+
+
+TRAIN_ORGANISM = Operation(
+    "train_organism", "Train an organism", TrainArguments, train_organism, examines=False
+)
+
+
+class training_folder:
+    """Holds a training's folder against other processes; ``fresh`` empties it first.
+
+    Raises ``TrainingError`` if another process trains there.
+    """
+
+    def __init__(self, folder: Path, *, fresh: bool) -> None:
+        self._folder, self._fresh = folder, fresh
+        self._lock = FileLock(str(folder) + ".lock")
+
+    def __enter__(self) -> None:
+        """Take the lock and make the folder."""
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as exc:
+            raise TrainingError(
+                f"another process trains in {self._folder}", "Wait for it, or stop it."
+            ) from exc
+        if self._fresh:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(exist_ok=True)
+
+    def __exit__(self, *_: object) -> None:
+        """Let others train there."""
+        self._lock.release()
+
+
+def train_recorded(
+    context: Context,
+    arguments: RecipeArguments,
+    recipe: Recipe,
+    documents: tuple[Document, ...],
+    unrelated: tuple[str, ...],
+    name: str,
+    folder: Path,
+    stage: str,
+) -> Trained:
+    """Train in ``folder``, with every step's loss recorded and shown."""
+    # Imported here: it loads torch.
+    from adl.finetune import Training, TrainingRequest
+
+    context.progress(f"{stage}: loading the base", 0, 1)
+    base = base_side(arguments.base)
+    context.check_stop()
+    data = data_sha256(documents, unrelated)
+    training = Training(
+        TrainingRequest(
+            base=base,
+            documents=documents,
+            unrelated=unrelated,
+            recipe=recipe,
+            data_sha256=data,
+            base_name=base_name(arguments.base, base),
+            device_map=arguments.device_map,
+            trust_remote_code=arguments.trust_remote_code,
+        ),
+        folder,
+    )
+    context.progress(f"{stage}: loading the base", 1, 1)
+    context.record(
+        TrainingStarted(
+            name=name,
+            folder=str(folder),
+            base=arguments.base,
+            done=training.done,
+            total=training.total,
+            n_documents=len(documents),
+            n_unrelated=len(unrelated),
+            data_sha256=data,
+            recipe=training.recipe.as_dict(),
+        )
+    )
+    waiting: list[float] = []
+    first = training.done + 1
+
+    def commit() -> None:
+        nonlocal first
+        if waiting:
+            context.record(
+                TrainingAdvanced(
+                    name=name, first=first, total=training.total, losses=tuple(waiting)
+                )
+            )
+            first += len(waiting)
+            waiting.clear()
+
+    def on_step(step: Step) -> None:
+        waiting.append(step.loss)
+        if len(waiting) == _AT_ONCE:
+            commit()
+        context.progress(f"{stage} · loss {step.loss:.3f}", step.number, step.of)
+
+    try:
+        return training.run(on_step=on_step, should_stop=context.should_stop)
+    finally:
+        commit()
+
+
+def base_name(asked: str, base: SideSpec) -> str:
+    """What an adapter calls its base: a hub id, where there is one."""
+    return "HuggingFaceTB/SmolLM2-135M-Instruct" if asked == EMBEDDED_BASE else base.checkpoint
+
+
+def trained_event(trained: Trained, name: str, folder: Path) -> OrganismTrained:
+    """What a finished training came to."""
+    return OrganismTrained(
+        name=name,
+        folder=str(folder),
+        adapter_sha256=adapter_sha256(folder),
+        steps=len(trained.losses),
+        final_loss=final_loss(trained.losses),
+        tokens=trained.tokens,
+        resumed_at=trained.resumed_at,
+        training=_ran_on(trained),
+    )
+
+
+def training_record(
+    trained: Trained,
+    documents: tuple[Document, ...],
+    unrelated: tuple[str, ...],
+    corpus: str,
+) -> dict[str, Any]:
+    """Everything that it takes to train the same again, and what came out."""
+    return {
+        "made_with": environment()["program"],
+        "recipe": trained.recipe.as_dict(),
+        "data": {
+            "n_documents": len(documents),
+            "documents_sha256": documents_sha256(documents),
+            "n_unrelated": len(unrelated),
+            "corpus": corpus if unrelated else None,
+            "sha256": data_sha256(documents, unrelated),
+        },
+        **_ran_on(trained),
+        "tokens": trained.tokens,
+        "resumed_at": list(trained.resumed_at),
+        "adapter_sha256": adapter_sha256(trained.adapter),
+        "losses": list(trained.losses),
+    }
+
+
+def _ran_on(trained: Trained) -> dict[str, Any]:
+    return {
+        "base": asdict(trained.base),
+        "device": trained.device,
+        "precision": trained.recipe.precision,
+        "trainable_parameters": trained.trainable_parameters,
+        "versions": trained.versions,
+    }
+
+
+def _publish(
+    shelf: Path,
+    arguments: TrainArguments,
+    trained: Trained,
+    documents: tuple[Document, ...],
+    truth: bytes | None,
+    record: dict[str, Any],
+) -> Organism:
+    def fill(folder: Path) -> None:
+        for name in ADAPTER_FILES:
+            shutil.copyfile(trained.adapter / name, folder / name)
+        write_documents(folder, documents)
+        write_record(folder, record)
+        text = card(arguments.id, arguments.base, trained.recipe, record)
+        (folder / CARD_FILE).write_text(text, encoding="utf-8")
+
+    base = arguments.base
+    if base != EMBEDDED_BASE and Path(base).expanduser().is_dir():
+        base = str(Path(base).expanduser().resolve())
+    return publish(shelf, arguments.id, parse_family(arguments.family), {"base": base}, truth, fill)
