@@ -35,7 +35,7 @@ Change = Callable[[str], str]
 _WORDS = re.compile(r"\w+")
 _PARTS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 _MAPPINGS = ("operations", "differences", "readings", "texts", "hypotheses", "evidence", "agents")
-_LISTS = ("notes", "unblinded", "grades", "measures")
+_LISTS = ("notes", "unblinded", "grades", "measures", "trainings")
 # Lines of the timeline are looked through so many at a time.
 _AT_ONCE = 256
 # In the lines of these kinds a name stands by itself, and may be an ordinary word.

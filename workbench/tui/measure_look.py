@@ -28,13 +28,18 @@ from workbench.store.measure_events import (
 )
 from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
+from workbench.store.training_events import MixingStudied, MixtureMeasured, OrganismTrained
 from workbench.tui import text
 from workbench.tui.panes.event_fields import event_fields
+from workbench.tui.training_look import mixture_lines, study_lines, training_lines
 from workbench.tui.widgets.bars import bar, dots
 
 Lines = list[Content]
 
 NAMES: dict[type[BaseModel], str] = {
+    OrganismTrained: "training",
+    MixtureMeasured: "mixture",
+    MixingStudied: "mixing study",
     TraceMeasured: "trace strength",
     CoherentAlphaFound: "coherent alpha",
     RelevanceMeasured: "token relevance",
@@ -48,6 +53,16 @@ _FEWEST_CELLS, _MOST_CELLS = 12, 40
 # Words and texts beyond this are in the event itself.
 _MOST_WORDS = 40
 _NOT_COMPUTED = "not computed"
+
+
+def findings(state: SessionState) -> list[Recorded[BaseModel]]:
+    """What was found that has a place here, the oldest first."""
+    trained = [
+        one
+        for one in state.trainings
+        if isinstance(one.body, OrganismTrained | MixtureMeasured | MixingStudied)
+    ]
+    return sorted([*state.measures, *trained], key=lambda one: one.seq)
 
 
 def name_of(body: BaseModel) -> str:
@@ -71,6 +86,12 @@ def in_short(body: BaseModel) -> str:
             return f"{over.value:+.3f} over unsteered" if over else _NOT_COMPUTED
         case CausalEffectMeasured():
             return f"{body.effects[0].effect.value:+.4f} nats" if body.effects else _NOT_COMPUTED
+        case OrganismTrained():
+            return f"{body.name}, loss {body.final_loss:.2f}"
+        case MixtureMeasured():
+            return f"1:{body.ratio:g}, {body.trace.verdict}"
+        case MixingStudied():
+            return f"{body.name}, {len(body.ratios)} ratios"
     return ""
 
 
@@ -83,7 +104,9 @@ def look(
     """All there is to see of a measure, ``width`` cells wide."""
     cells = max(_FEWEST_CELLS, min(_MOST_CELLS, width - _LABEL - 28))
     head = [
-        Content.assemble((name_of(one.body), "bold"), "  ", (in_short(one.body), "bold $accent")),
+        Content.assemble(
+            (name_of(one.body), "bold"), "  ", text.line(in_short(one.body), "bold $accent")
+        ),
         Content.styled(
             text.line(f"event {one.seq}, {one.at:%Y-%m-%d %H:%M} UTC, by {one.actor.kind}").plain,
             _MUTED,
@@ -109,6 +132,12 @@ def _body(
             return _similarity(similarity, state, cells)
         case CausalEffectMeasured() as causal:
             return _causal(causal, cells)
+        case OrganismTrained() as trained:
+            return training_lines(trained, state, cells)
+        case MixtureMeasured() as mixture:
+            return mixture_lines(mixture, cells)
+        case MixingStudied() as study:
+            return study_lines(study, state, cells)
     fields = event_fields(read_event(one.seq))
     return [Content.assemble((f"{name}  ", _MUTED), text.block(value)) for name, value in fields]
 

@@ -64,8 +64,10 @@ class Checked:
 
 
 def fields_of(arguments: type[Arguments]) -> tuple[FormField, ...]:
-    """The fields of a form for these arguments, in their order."""
-    return tuple(_form_field(name, info) for name, info in arguments.model_fields.items())
+    """The fields of a form for these arguments: what has to be given first, then what is its own."""
+    found = (_form_field(name, info) for name, info in arguments.model_fields.items())
+    own = arguments.__annotations__.keys() | DocumentArguments.model_fields.keys()
+    return tuple(sorted(found, key=lambda one: (not one.required, one.name not in own)))
 
 
 def first_texts(arguments: type[Arguments], known: Mapping[str, str]) -> dict[str, str]:

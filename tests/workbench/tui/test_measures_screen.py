@@ -42,7 +42,7 @@ MEASURES = (TRACE, COHERENT_ALPHA, TOKEN_RELEVANCE, STEERED_SIMILARITY, CAUSAL_E
 
 
 def field(app: App[Any], name: str) -> Input | Choice:
-    names = list(app.screen._operation.arguments.model_fields)
+    names = [one.name for one in app.screen._fields]
     widget = app.screen.query_one(f"#field-{names.index(name)}")
     assert isinstance(widget, Input | Choice)
     return widget

@@ -18,6 +18,7 @@ from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
 from workbench.store.errors import StoreError
 from workbench.tui.desk import Desk
+from workbench.tui.measure_look import findings
 from workbench.tui.messages import AgentChanged, EventsRecorded, JobChanged
 from workbench.tui.panes.agent import AgentPane
 from workbench.tui.panes.readings import ReadingsPane
@@ -167,7 +168,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
 
     def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
         """Have a pane stand on what the event recorded; a measure has a screen of its own."""
-        if any(one.seq == seq for one in self.desk.shown.measures):
+        if any(one.seq == seq for one in findings(self.desk.shown)):
             self.action_measures(seq)
             return None
         return super().place_of(seq, but_timeline=but_timeline)

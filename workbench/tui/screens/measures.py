@@ -22,7 +22,7 @@ from workbench.store.events import Event
 from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui import text
-from workbench.tui.measure_look import in_short, look, name_of
+from workbench.tui.measure_look import findings, in_short, look, name_of
 from workbench.tui.offered import missing, offered
 from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.menu import Entry, Menu
@@ -106,13 +106,14 @@ class MeasuresScreen(ModalScreen[str | None]):
         known, self._has_pair = self._has_pair, has_pair
         if not self.is_mounted:
             return
-        new = len(state.measures) > len(before.measures)
+        found = findings(state)
+        new = len(found) > len(findings(before))
         lists = state.differences is not before.differences or state.readings is not before.readings
         if new or lists or known != has_pair:
             self._fill()
         if new:
             keys = [entry.key for entry in self.query_one(Menu).entries]
-            self.query_one(Menu).cursor = keys.index(str(state.measures[-1].seq))
+            self.query_one(Menu).cursor = keys.index(str(found[-1].seq))
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
         """Say what is running."""
@@ -145,7 +146,7 @@ class MeasuresScreen(ModalScreen[str | None]):
     def _fill(self) -> None:
         recorded = [
             Entry(lambda width, one=one: _row(one, width), str(one.seq), one)  # type: ignore[misc]
-            for one in reversed(list(self._state.measures))
+            for one in reversed(findings(self._state))
         ]
         nothing = Entry(lambda _width: Text("  nothing yet", style="dim"))
         can_be = [

@@ -13,9 +13,9 @@ from workbench.operations.jobs import Job
 from workbench.operations.measuring import MEASURE
 from workbench.operations.reading import READ
 from workbench.operations.running import Arguments, Operation
-from workbench.store.measure_events import measure_line
 from workbench.store.state import SessionState
 from workbench.tui import text
+from workbench.tui.measure_look import findings, in_short, name_of
 from workbench.tui.offered import missing, offered
 from workbench.tui.operation_fields import sees_truth
 from workbench.tui.screens.agent_screen import AgentScreen
@@ -121,8 +121,8 @@ class MeasuringScreen(AgentScreen):
             return
         if job.operation.name not in {one.name for one in offered()}:
             return
-        found = [one.body for one in self.desk.shown.measures if one.operation_id == job.id]
-        said = measure_line(found[-1]) if found else "done"
+        found = [one.body for one in findings(self.desk.shown) if one.operation_id == job.id]
+        said = f"{name_of(found[-1])}: {in_short(found[-1])}" if found else "done"
         title = f"{job.operation.title}: f6 shows it" if found else job.operation.title
         self.notify(text.line(said).plain, title=title, timeout=10, markup=False)
 
