@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,15 @@ from workbench.cli import show
 from workbench.cli.options import Database, DeviceMap, Json
 from workbench.cli.running import (
     EXIT_FAILURE,
+    EXIT_USAGE,
     StopFlag,
     database_path,
+    fail,
     print_json,
     reported_errors,
     say,
 )
+from workbench.replay.errors import ReplayError
 from workbench.replay.player import Player
 from workbench.report.example import opened_example
 from workbench.store.log import SessionLog
@@ -71,17 +75,32 @@ def replay(
             elif json:
                 print_json(_moment(log, found, seq))
             else:
-                open_player(log, found, seq or 0)
+                open_player(log, found, seq, lasting=not example)
 
 
-def open_player(log: SessionLog, session_id: str, seq: int) -> None:
-    """Open the replay screen on a session, after event ``seq``; the log stays open meanwhile."""
-    player = Player.open(log, session_id)
-    player.seek(seq)
-    say(
-        f"session {session_id}: {player.length} events. The replay screen opens in a terminal; "
-        "--json with --from says how the session stood after an event"
+def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: bool = True) -> None:
+    """Replay a session in this terminal, from event ``seq`` or from its start, until it is left.
+
+    What is begun from it is recorded in the log's file, which is not ``lasting`` for the example.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        fail(
+            "a replay by eye needs a terminal. Run it in one, or have a moment as data: "
+            "--json, with --from",
+            EXIT_USAGE,
+        )
+    length = log.find_session(session_id).events
+    if seq is not None and seq > length:
+        raise ReplayError(f"session {session_id} has no event {seq}", f"Give 0 to {length}.")
+    # Imported here: no other command needs the screen.
+    from workbench.tui.app import run_workbench
+    from workbench.tui.desk import Startup
+    from workbench.tui.messages import ReplaySession
+
+    startup = Startup(
+        database=log.path, replay=ReplaySession(session_id, seq), prepare=False, lasting=lasting
     )
+    raise typer.Exit(run_workbench(startup))
 
 
 def _check(

@@ -17,11 +17,9 @@ from workbench.replay.coverage import Coverage
 from workbench.replay.coverage import coverage as cover
 from workbench.report.content import build_report
 from workbench.report.errors import ExportError
-from workbench.report.files import new_file
-from workbench.report.html import report_html
+from workbench.report.files import report_files, write_report
 from workbench.report.inspect_log import export_inspect
 from workbench.report.jsonl import export_jsonl, import_jsonl, schema
-from workbench.report.markdown import report_markdown
 from workbench.report.vectors import export_vectors
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
@@ -49,22 +47,17 @@ def report(
     with reading_log(database) as log:
         found = log.find_session(session).id
         made = build_report(log, found)
-        files = {
-            "markdown": (Path(to or ".") / f"{found}.md", report_markdown(made)),
-            "html": (Path(to or ".") / f"{found}.html", report_html(made)),
-        }
-        for target, _ in files.values():
-            if target.exists() and not force:
-                raise ExportError(f"{target} exists already", "Replace it with --force.")
-        for target, text in files.values():
-            with new_file(target, replace=force) as part:
-                part.write_text(text, encoding="utf-8")
+        target = Path(to or ".") / found
+        for file in report_files(target):
+            if file.exists() and not force:
+                raise ExportError(f"{file} exists already", "Replace it with --force.")
+        markdown, html = write_report(made, target, replace=force)
     if json:
-        data = {name: str(target) for name, (target, _) in files.items()}
+        data = {"markdown": str(markdown), "html": str(html)}
         print_json({"session": found, "verified": made.verified, **data})
     else:
-        for target, _ in files.values():
-            say(f"written: {target}")
+        for file in (markdown, html):
+            say(f"written: {file}")
         if not made.verified:
             say("note: the session does not verify, and the report says so")
 

@@ -102,6 +102,11 @@ class Player:
         """How many recorded seconds pass in one."""
         return SPEEDS[self._speed]
 
+    @property
+    def read(self) -> int:
+        """How many events are read: up to there every seek is quick."""
+        return self._frontier.version
+
     # --- reading ahead ----------------------------------------------------------------------
 
     def prepare(self, seconds: float) -> bool:

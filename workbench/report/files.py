@@ -7,8 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.report.errors import ExportError
+
+if TYPE_CHECKING:
+    from workbench.report.content import Report
 
 
 @contextmanager
@@ -37,6 +41,31 @@ def new_file(target: Path, *, replace: bool = False) -> Iterator[Path]:
                 f"{target} cannot be written: {error.strerror or error}",
                 "Make room on the disk, or name a file on another.",
             ) from error
+
+
+def write_report(report: Report, target: Path, *, replace: bool = False) -> tuple[Path, Path]:
+    """Write a report as Markdown and as HTML, ``target`` with each ending; return where they are.
+
+    Raises `ExportError` if one is there already (unless ``replace``), with none written, or if one
+    cannot be written.
+    """
+    # Here, so that what only writes other files starts without them.
+    from workbench.report.html import report_html
+    from workbench.report.markdown import report_markdown
+
+    files = report_files(target)
+    for file in files:
+        if file.exists() and not replace:
+            raise ExportError(f"{file} exists already", "Name a file that does not.")
+    for file, text in zip(files, (report_markdown(report), report_html(report)), strict=True):
+        with new_file(file, replace=replace) as part:
+            part.write_text(text, encoding="utf-8")
+    return files
+
+
+def report_files(target: Path) -> tuple[Path, Path]:
+    """What a report's files are called: ``target`` with the endings of Markdown and HTML."""
+    return target.with_name(f"{target.name}.md"), target.with_name(f"{target.name}.html")
 
 
 def _move(part: Path, target: Path, replace: bool) -> None:

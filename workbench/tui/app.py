@@ -23,6 +23,7 @@ from adl.errors import AdlError
 from workbench.display import ascii_only, clean_line
 from workbench.locations import Locations, find_locations
 from workbench.operations.pairs import PairArguments
+from workbench.store.errors import OlderSchema
 from workbench.store.lease import OpenElsewhere
 from workbench.store.log import SessionLog
 from workbench.tui import text
@@ -30,7 +31,13 @@ from workbench.tui.commands import WorkbenchCommands
 from workbench.tui.desk import Desk, Startup
 from workbench.tui.filters import AsciiFilter, ControlFilter
 from workbench.tui.library import Library, Shelf
-from workbench.tui.messages import ContinueSession, OpenPair, ShowSessions
+from workbench.tui.messages import (
+    BranchSession,
+    ContinueSession,
+    OpenPair,
+    ReplaySession,
+    ShowSessions,
+)
 from workbench.tui.remembered import remember_theme, remembered_theme
 from workbench.tui.screens.ask_line import AskLine
 from workbench.tui.screens.confirm import Confirm
@@ -85,6 +92,8 @@ class WorkbenchApp(App[int]):
             self._begin(startup.pair, startup.name, startup.prepare)
         elif startup.session is not None:
             self._continue(ContinueSession(startup.session))
+        elif startup.replay is not None:
+            self._replay(startup.replay)
         else:
             self.on_show_start()
 
@@ -149,6 +158,15 @@ class WorkbenchApp(App[int]):
         """Go on with a session."""
         self._continue(message)
 
+    def on_replay_session(self, message: ReplaySession) -> None:
+        """Replay a session."""
+        self._replay(message)
+
+    def on_branch_session(self, message: BranchSession) -> None:
+        """Go on from an event of another session in one of its own."""
+        self._show(OpeningScreen(f"Branching into {message.name}"))
+        self._branch(message)
+
     def _begin(self, pair: PairArguments, name: str | None, prepare: bool) -> None:
         called = name or default_name(pair)
         self._show(OpeningScreen(f"Beginning {called}"))
@@ -201,6 +219,50 @@ class WorkbenchApp(App[int]):
             else:
                 self.call_from_thread(opened, desk)
 
+    @work(thread=True, exit_on_error=False)
+    def _replay_in_thread(self, wanted: ReplaySession) -> None:
+        # Imported now: the first screen stands sooner without them.
+        from workbench.tui.replay_desk import ReplayDesk
+        from workbench.tui.screens.replay import ReplayScreen
+
+        path = self.startup.database
+        try:
+            try:
+                desk = ReplayDesk.open(path, wanted.session)
+            except OlderSchema:
+                self.open_log()  # which brings it up to date
+                desk = ReplayDesk.open(path, wanted.session)
+            if wanted.seq is not None and wanted.seq > desk.player.length:
+                wanted = replace(wanted, seq=desk.player.length)
+        except AdlError as exc:
+            self.call_from_thread(self._could_not_open, exc)
+            return
+        screen = ReplayScreen(desk, seq=wanted.seq, lasting=self.startup.lasting)
+        self.call_from_thread(self._replaying, screen)
+
+    def _replaying(self, screen: Screen[None]) -> None:
+        self.trouble = None
+        self._show(screen)
+
+    def _replay(self, wanted: ReplaySession) -> None:
+        self._show(OpeningScreen(f"Opening {wanted.session}"))
+        self._replay_in_thread(wanted)
+
+    @work(thread=True, exit_on_error=False)
+    def _branch(self, wanted: BranchSession) -> None:
+        from workbench.replay.branch import branch
+
+        try:
+            new = branch(self.open_log(), wanted.session, wanted.seq, wanted.name)
+        except AdlError as exc:
+            self.call_from_thread(self._could_not_branch, exc, wanted)
+        else:
+            self.call_from_thread(self._continue, ContinueSession(new))
+
+    def _could_not_branch(self, exc: AdlError, wanted: BranchSession) -> None:
+        self.notify(clean_line(str(exc)), title="No branch", severity="error", markup=False)
+        self._replay(ReplaySession(wanted.session, wanted.seq))
+
     def _resumed(self, desk: Desk, seq: int | None) -> None:
         pair = last_pair(desk)
         if pair is not None and pair.trust_remote_code:
@@ -223,7 +285,8 @@ class WorkbenchApp(App[int]):
             audit.call_after_refresh(lambda: audit.post_message(Pane.Jump(seq)))
 
     def _could_not_open(self, exc: AdlError) -> None:
-        if self.startup.pair is not None or self.startup.session is not None:
+        startup = self.startup
+        if startup.pair is not None or startup.session is not None or startup.replay is not None:
             self.trouble = self.trouble or exc
         self._show_start(exc)
 

@@ -43,10 +43,15 @@ _NAMING = frozenset({"session_started", "session_renamed"})
 
 
 class Blindfold:
-    """Hides the names of one session. For one thread at a time."""
+    """Hides the names of one session. For one thread at a time.
 
-    def __init__(self) -> None:
-        self._forget(OPEN)
+    ``sealed`` are the aliases of a session that is looked at before the moment it was sealed, as in
+    a replay: what it hides at its end it hides from its start.
+    """
+
+    def __init__(self, sealed: Mapping[str, str] | None = None) -> None:
+        self._sealed = dict(sealed or {})
+        self._forget(blinding_from(self._sealed) if self._sealed else OPEN)
 
     def _forget(self, blinding: Blinding) -> None:
         self._blinding = blinding
@@ -67,7 +72,7 @@ class Blindfold:
 
     def state(self, state: SessionState) -> SessionState:
         """The state with every name of a blind audit hidden."""
-        aliases = state.seal.body.aliases if state.seal else {}
+        aliases = self._sealed or (state.seal.body.aliases if state.seal else {})
         if aliases != self._blinding.aliases:
             self._forget(blinding_from(aliases))
         if not self._blinding:

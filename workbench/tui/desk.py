@@ -29,6 +29,7 @@ from workbench.store.events import (
 from workbench.store.lease import Lease
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
+from workbench.tui.messages import ReplaySession
 
 if TYPE_CHECKING:
     from workbench.tui.agent_wish import AuditWish
@@ -46,7 +47,8 @@ class Startup:
     """What the workbench was asked to open with.
 
     ``pair`` for a new session (called ``name``), ``session`` for one to continue, neither for the
-    start screen. ``prepare`` measures and reads the pair as soon as it is loaded.
+    start screen. ``prepare`` measures and reads the pair as soon as it is loaded. ``replay`` is a
+    session to be replayed instead. A database that is not ``lasting`` is gone with the program.
     """
 
     database: Path
@@ -54,6 +56,8 @@ class Startup:
     session: str | None = None
     name: str | None = None
     prepare: bool = True
+    replay: ReplaySession | None = None
+    lasting: bool = True
 
 
 class Desk:

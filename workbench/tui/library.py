@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from workbench.store.lease import OpenElsewhere, is_open
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
+from workbench.store.state import SessionState, fold
 
 #: Sessions that are looked through for recent pairs, and how many pairs are shown.
 LOOKED_THROUGH, RECENT = 12, 4
@@ -140,6 +141,32 @@ class Library:
                     case NoteWritten() as body:
                         note = body.text
         return Findings(tuple(hypotheses.values()), note)
+
+    def states(self, session_ids: Sequence[str]) -> list[SessionState]:
+        """Sessions as they stood at their last events, names of blind ones hidden."""
+        # Imported when it is first asked for: the list of sessions stands sooner without it.
+        from workbench.tui.blindfold import Blindfold
+
+        with self._reading() as log:
+            return [Blindfold().state(fold(log.events(one))) for one in session_ids]
+
+    def is_blind(self, session_id: str) -> bool:
+        """Whether the session hides the names of its pair."""
+        with self._reading() as log:
+            sealed = log.events(session_id, kinds=("audit_sealed",))
+            return any(bool(getattr(event.body, "aliases", None)) for event in sealed)
+
+    def report(self, session_id: str, target: str) -> tuple[Path, Path]:
+        """Write a session's report as Markdown and HTML; ``target`` names both but for the ending.
+
+        Raises `ExportError` if either file is there already or cannot be written.
+        """
+        from workbench.report.content import build_report
+        from workbench.report.files import write_report
+
+        with self._reading() as log:
+            made = build_report(log, session_id)
+        return write_report(made, Path(target).expanduser().absolute())
 
     def rename(self, session_id: str, name: str) -> None:
         """Give a session another name."""

@@ -42,6 +42,23 @@ class ContinueSession(Message):
     seq: int | None = None
 
 
+@dataclass
+class ReplaySession(Message):
+    """Replay a session, standing on the event ``seq``; without one, play it from its start."""
+
+    session: str
+    seq: int | None = None
+
+
+@dataclass
+class BranchSession(Message):
+    """Begin a session that goes on from event ``seq`` of another, and open it."""
+
+    session: str
+    seq: int
+    name: str
+
+
 class ShowStart(Message):
     """Show the start screen."""
 

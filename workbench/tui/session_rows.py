@@ -32,13 +32,15 @@ def session_outcome(session: SessionOverview, *, elsewhere: bool) -> str:
     return "" if session.outcome == "completed" else clean_line(session.outcome)
 
 
-def session_row(session: SessionOverview, width: int, *, elsewhere: bool) -> Text:
+def session_row(
+    session: SessionOverview, width: int, *, elsewhere: bool, chosen: bool = False
+) -> Text:
     """A session on one line: name, finetuned side where there is room, time, events, state."""
     outcome = session_outcome(session, elsewhere=elsewhere)
     after = f"  {when(session.last_event_at)} {session.events:>6}  {outcome:<14}"
     room = max(8, width - len(after))
     with_pair = width >= ROOM_FOR_PAIR
-    name = clean_line(session.name) or "(no name)"
+    name = ("\u25cf " if chosen else "") + (clean_line(session.name) or "(no name)")
     row = Text(fit(name, room - (PAIR_WIDTH + 2 if with_pair else 0)))
     if with_pair:
         row.append("  " + fit(clean_line(short_name(session.finetuned or "")), PAIR_WIDTH), "dim")

@@ -81,14 +81,16 @@ def test_replay_by_eye_goes_through_the_one_hook(
     cli: Cli, recorded: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = cli("replay")
-    assert shown.exit_code == 0
-    assert "opens in a terminal" in shown.stderr
+    assert shown.exit_code == EXIT_USAGE
+    assert "needs a terminal" in shown.stderr
     opened = []
     monkeypatch.setattr(
-        replaying, "open_player", lambda log, session, seq: opened.append((session, seq))
+        replaying,
+        "open_player",
+        lambda log, session, seq, lasting: opened.append((session, seq, lasting)),
     )
     cli("replay", "cakes", "--from", "7")
-    assert opened == [(recorded.session_id, 7)]
+    assert opened == [(recorded.session_id, 7, True)]
 
 
 def test_replay_by_tape(cli: Cli, log: SessionLog, recorded: Audit) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,20 @@ from textual.message import Message
 
 from adl.organisms import list_organisms
 from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.sample import sample_state
 from workbench.operations.pairs import PairArguments
 from workbench.store.errors import StoreError
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
+from workbench.store.state import SessionState
 from workbench.tui.library import Finding, Findings, Shelf
-from workbench.tui.messages import ContinueSession, OpenPair, ShowSessions, ShowStart
+from workbench.tui.messages import (
+    ContinueSession,
+    OpenPair,
+    ReplaySession,
+    ShowSessions,
+    ShowStart,
+)
 from workbench.tui.screens.start import UseDatabase
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -88,6 +97,7 @@ class FixedLibrary:
     done: list[tuple[str, ...]] = field(default_factory=list)
     path: Path = Path("/srv/sessions.db")
     refusal: Exception | None = None
+    blind: frozenset[str] = frozenset()
 
     def shelf(self) -> Shelf:
         return self.read
@@ -98,6 +108,20 @@ class FixedLibrary:
 
     def findings(self, _session_id: str) -> Findings:
         return FINDINGS
+
+    def states(self, session_ids: Sequence[str]) -> list[SessionState]:
+        self._do("states", *session_ids)
+        known = {one.id: one for one in self.read.sessions}
+        return [
+            replace(sample_state(), session_id=one, name=known[one].name) for one in session_ids
+        ]
+
+    def is_blind(self, session_id: str) -> bool:
+        return session_id in self.blind
+
+    def report(self, session_id: str, target: str) -> tuple[Path, Path]:
+        self._do("report", session_id, target)
+        return Path(f"{target}.md"), Path(f"{target}.html")
 
     def rename(self, session_id: str, name: str) -> None:
         self._do("rename", session_id, name)
@@ -137,6 +161,9 @@ class ScreenApp(App[None]):
         self._ask(message)
 
     def on_continue_session(self, message: ContinueSession) -> None:
+        self._ask(message)
+
+    def on_replay_session(self, message: ReplaySession) -> None:
         self._ask(message)
 
     def on_show_sessions(self, message: ShowSessions) -> None:

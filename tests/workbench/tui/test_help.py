@@ -9,9 +9,9 @@ from tests.workbench.tui.test_app import on_audit, until
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_start_screen import shown
 from workbench.tui.keys import own_bindings
-from workbench.tui.screens.panes import PANES
 from workbench.tui.screens.new_pair import empty_fields
 from workbench.tui.screens.pane_help import KeyHelp, PaneHelp
+from workbench.tui.screens.panes import PANES
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
 from workbench.tui.widgets.menu import Menu

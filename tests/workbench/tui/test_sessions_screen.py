@@ -12,8 +12,13 @@ from tests.workbench.tui.test_start_screen import keys, shown
 from workbench.store.errors import StoreError
 from workbench.store.search import SearchHit
 from workbench.tui.library import Shelf
-from workbench.tui.messages import ContinueSession, ShowStart
+from workbench.tui.messages import ContinueSession, ReplaySession, ShowStart
+from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.screens.compare import CompareScreen
+from workbench.tui.screens.confirm import Confirm
+from workbench.tui.screens.coverage import CoverageScreen
 from workbench.tui.screens.sessions import SearchField, SessionsScreen
+from workbench.tui.screens.tables import TablesScreen
 from workbench.tui.widgets.menu import Menu
 
 
@@ -128,6 +133,89 @@ async def test_a_refusal_is_said_in_place():
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("r", "ctrl+u", "x", "enter")
         await until(pilot, lambda: "! the disk is full. Make room." in shown(app), "the refusal")
+
+
+async def test_a_session_is_replayed_from_its_start_or_from_what_was_found():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("down", "p")
+        await until(pilot, lambda: app.asked, "the replay")
+        await pilot.press("slash", *"gold")
+        await until(pilot, lambda: "In the texts" in shown(app), "the hits")
+        await pilot.press("enter", "end", "p")
+        await until(pilot, lambda: len(app.asked) == 2, "the replay from there")
+        assert app.asked == [
+            ReplaySession(SESSIONS[1].id),
+            ReplaySession(HITS[1].session_id, HITS[1].seq),
+        ]
+
+
+async def test_chosen_sessions_are_compared_in_their_order():
+    app = sessions()
+    async with app.run_test(size=(160, 48)) as pilot:
+        assert app.screen.check_action("compare", ()) is False
+        await pilot.press("down", "space", "down", "space", "up", "up", "space", "space")
+        await until(pilot, lambda: "2 chosen: C compares them" in shown(app), "the word")
+        await pilot.press("C")
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen), "the comparison")
+        assert app.library.done == [("states", SESSIONS[1].id, SESSIONS[2].id)]
+        said = app.screen.as_markdown()
+        assert SESSIONS[1].name in said
+        assert "hypothesis, rank 1" in said
+        await pilot.press("c", "escape")
+        assert app.clipboard == said
+
+
+async def test_coverage_of_a_session():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("v")
+        await until(pilot, lambda: isinstance(app.screen, CoverageScreen), "the coverage")
+        assert "| token | best rank |" in app.screen.as_markdown()
+
+
+async def test_what_is_compared_is_inert():
+    hostile = "\x1b]0;owned\x07[@click=app.quit]x[/] | <b> \u202eevil"
+    shelf = replace(SHELF, sessions=tuple(replace(one, name=hostile) for one in SESSIONS[:2]))
+    app = sessions(FixedLibrary(shelf))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("space", "down", "space", "C")
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen), "the comparison")
+        await pilot.pause()
+        for said in (app.export_screenshot(), app.screen.as_markdown()):
+            assert not set(said) & set("\x1b\x07\u202e")
+        assert "\\| &lt;b>" in app.screen.as_markdown()
+
+
+async def test_a_report_is_written_and_said_where():
+    app = sessions()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, AskLine), "the question")
+        await pilot.press("ctrl+u", *"/tmp/out", "enter")
+        await until(pilot, lambda: app.library.done, "the report")
+        assert app.library.done == [("report", SESSIONS[0].id, "/tmp/out")]
+        await until(pilot, lambda: "/tmp/out.md and /tmp/out.html" in shown(app), "where it is")
+
+
+async def test_a_blind_sessions_report_is_asked_about_first():
+    app = sessions(FixedLibrary(blind=frozenset({SESSIONS[0].id})))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await pilot.press("n")
+        await until(pilot, lambda: not isinstance(app.screen, Confirm), "the answer")
+        assert not app.library.done
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+@pytest.mark.parametrize("keys_", [("space", "down", "space", "C"), ("v",)], ids=["two", "one"])
+def test_picture_of_tables(snap_compare, size, keys_):
+    async def look(pilot):
+        await pilot.press(*keys_)
+        await until(pilot, lambda: isinstance(pilot.app.screen, TablesScreen), "the tables")
+
+    assert snap_compare(sessions(), terminal_size=size, run_before=look)
 
 
 async def test_no_sessions():

@@ -65,6 +65,7 @@ cut off goes on from its last event with `r`, and nothing that was answered is p
 Grading shows the ground truth, and that you saw it is recorded. A grade is never changed: an edit is a
 grade of its own, with its reason, and `l` shows what it was before.
 """
+    LOOKS: ClassVar[frozenset[str]] = frozenset({"grades", "detail", "copy", "run"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "approve", "Approve", tooltip="Let it make the call it asks about"),
         Binding("d", "refuse", "Refuse", tooltip="Refuse the call; it is told why and goes on"),
@@ -168,7 +169,7 @@ grade of its own, with its reason, and `l` shows what it was before.
 
     def on_show(self) -> None:
         """The settings are looked at when there is someone to tell."""
-        if not self.state.agents:
+        if not self.state.agents and not self.recorded:
             self.post_message(self.LookUp())
 
     @property
@@ -258,7 +259,10 @@ grade of its own, with its reason, and `l` shows what it was before.
             self._flow.set_count(0)
         self._draw_head()
         if agent is None:
-            self._flow.say_when_empty(head.no_agent(self._work, self._facts))
+            said = Content("No agent has audited up to here.")
+            if not self.recorded:
+                said = head.no_agent(self._work, self._facts)
+            self._flow.say_when_empty(said)
             self._flow.set_count(0)
         else:
             self._flow.set_count(len(self._turns) + bool(agent.growing))
@@ -275,14 +279,16 @@ grade of its own, with its reason, and `l` shows what it was before.
             ids = list(self.state.agents)
             place = head.Place(ids.index(agent.id) + 1, len(ids))
             blind = bool(agent.start.body.settings.get("blind"))
-            work = self._work_of(agent)
-            now = self.clock()
+            work, now = self._work_of(agent), self.clock()
+            if self.recorded:
+                work, now = _AT_WORK_THEN, self.state.last_at or now
             self.query_one("#who", Static).update(head.title(agent, place, blind, width))
             self.query_one("#standing", Static).update(head.standing(agent, work, now))
             self.query_one("#budgets", Static).update(
                 head.budgets(agent, self._seconds(agent, now), width)
             )
-            said = head.banner(agent, self._work if agent is self._newest() else work, width)
+            if not self.recorded:
+                said = head.banner(agent, self._work if agent is self._newest() else work, width)
         self.set_class(said is not None, "-needs")
         if said is not None:
             self.query_one("#banner", Static).update(said)
@@ -361,6 +367,8 @@ grade of its own, with its reason, and `l` shows what it was before.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what applies now."""
+        if not self.offers(action):
+            return False
         name = str(parameters[0]) if action == "hand" else action
         return self._applies(name) if self.is_mounted else True
 
@@ -520,6 +528,8 @@ grade of its own, with its reason, and `l` shows what it was before.
         self.submit(MARK, MarkArguments(seq=item.seq, excerpt=excerpt, label=label))
 
 
+#: In a replay an agent is at work as it then was.
+_AT_WORK_THEN = WorkStatus(phase="working")
 _AT_AUDIT = frozenset({"working", "stopping"})
 _CONDITIONAL = (
     "begin",

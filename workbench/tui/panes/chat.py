@@ -67,6 +67,7 @@ measured difference, alpha times the residual norm, to both models.
 
 Copies and files have visible marks in place of control characters. The session keeps the text as it was.
 """
+    LOOKS: ClassVar[frozenset[str]] = frozenset({"side", "sample", "copy", "export"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,i", "write", "Ask", tooltip="To the field, to write or to go on writing"),
         Binding("o", "new", "New", show=False, tooltip="Write a probe that follows nothing"),
@@ -122,6 +123,8 @@ Copies and files have visible marks in place of control characters. The session 
 
     def on_mount(self) -> None:
         """Begin with nothing."""
+        for part in ("#draft", "#field"):
+            self.query_one(part).display = not self.recorded
         self._say("")
         self._show_count()
         self._show_draft()
@@ -161,7 +164,11 @@ Copies and files have visible marks in place of control characters. The session 
         flow = self.query_one(Conversation)
         flow.set_count(len(self._turns), follow=follow)
         if not self._turns:
-            flow.say_when_empty(_nothing(self.state, loading=self._loading))
+            flow.say_when_empty(
+                Content("Nothing was asked up to here.")
+                if self.recorded
+                else _nothing(self.state, loading=self._loading)
+            )
 
     def _draw_turn(self, index: int, width: int) -> list[Block]:
         turn: Turn = self._turns[index]
@@ -353,6 +360,8 @@ Copies and files have visible marks in place of control characters. The session 
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Letters are text in the field; without a turn there is nothing to work on."""
+        if not self.offers(action):
+            return False
         if action == "leave":
             return self._writing
         return not (self._writing and action in _OF_CONVERSATION)

@@ -69,6 +69,9 @@ Below stands the evidence of the selected hypothesis, then what was marked and i
 Evidence is marked where it stands: `m` on a token, a text or an event. Enter on evidence goes back
 there. Nothing is ever lost: every change is kept with its author and reason, and `h` shows them.
 """
+    LOOKS: ClassVar[frozenset[str]] = frozenset(
+        {"history", "copy", "write", "to_hypotheses", "to_evidence"}
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o,insert,plus", "add", "Add", tooltip="Add a hypothesis"),
         Binding("e", "revise", "Revise", tooltip="Change its wording or confidence, with a reason"),
@@ -167,7 +170,9 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             self._evidence = line.id
         strip = self.query_one("#mark", Static)
         if line is None:
-            said = "nothing is marked yet: m marks a token, a text or an event as evidence"
+            said = "nothing is marked yet"
+            if not self.recorded:
+                said += ": m marks a token, a text or an event as evidence"
             strip.update(Content.styled(said, "$text-muted"))
         else:
             strip.update(_mark_in_full(line.mark.body, who(line.mark.actor)))
@@ -245,6 +250,8 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey out what needs a selection that there is not."""
+        if not self.offers(action):
+            return False
         if not self.is_mounted:
             return True
         if action in {"revise", "judge", "rank", "history"}:

@@ -63,9 +63,16 @@ uses; the session's name; and what is running and waiting. `x` stops what is run
         self._jobs = jobs
         self._show_jobs()
 
+    def reveal(self, seq: int) -> bool:
+        """The pair is all there is to stand on."""
+        if not 0 < seq <= len(self.state.timeline):
+            return False
+        return self.state.timeline[seq - 1].kind == "pair_loaded"
+
     def _show_facts(self) -> None:
         rows = [("session", self.state.name), ("id", self.state.session_id), *self._pair_facts()]
-        rows.append(("memory", f"{self._process.memory_info().rss / 2**30:.1f} GiB"))
+        if not self.recorded:
+            rows.append(("memory", f"{self._process.memory_info().rss / 2**30:.1f} GiB"))
         self.query_one("#facts", Static).update(Content("\n").join(_fact(*row) for row in rows))
 
     def _pair_facts(self) -> list[tuple[str, str]]:
@@ -94,9 +101,16 @@ uses; the session's name; and what is running and waiting. `x` stops what is run
         lines = [
             line for job in self._jobs for line in _job_lines(job, max(10, self.size.width - 8))
         ]
+        if self.recorded:
+            lines = [
+                Content.assemble(text.line(one.name.replace("_", " "), "bold"), "  was running")
+                for one in self.state.operations.values()
+                if one.status == "running"
+            ]
         problem = _last_problem(self.state)
         if not lines:
-            lines.append(Content.styled("nothing is running", "$foreground-muted"))
+            said = "nothing was running" if self.recorded else "nothing is running"
+            lines.append(Content.styled(said, "$foreground-muted"))
         if problem is not None:
             lines.append(
                 text.block(f"{problem.name}: {problem.message or problem.error}", "$error")

@@ -87,6 +87,22 @@ A difference of a few standard errors, or smaller than its null, needs more text
     ReadingsPane #token { height: 3; }
     ReadingsPane.-slim #token { height: 4; }
     """
+    LOOKS: ClassVar[frozenset[str]] = frozenset(
+        {
+            "reading",
+            "side",
+            "source",
+            "layer",
+            "scale",
+            "chosen",
+            "beside",
+            "unfiltered",
+            "plot",
+            "lists",
+            "copy",
+            "write",
+        }
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "reading(1)", "Reading", tooltip="Next reading"),
         Binding("T", "reading(-1)", "Reading before", show=False, tooltip="Previous reading"),
@@ -213,6 +229,8 @@ A difference of a few standard errors, or smaller than its null, needs more text
     def _instead(self) -> Content:
         """What stands in the place of a table."""
         say = reading_words.nothing_here
+        if self.recorded and self._group is None:
+            return say("Readings: not computed up to here.", "")
         if self._job is not None:
             return say(f"{self._job.operation.title}: under way.", "Lists appear as they are read.")
         group = self._group
@@ -274,8 +292,10 @@ A difference of a few standard errors, or smaller than its null, needs more text
                 else norms_over(self._index, layer, self._plot, self.read_array)
             )
             plot.draw(norms, "Norms: not computed. Press r to measure the difference.")
-        if held:
-            (table if self._plot is None else plot).focus()
+        shown = table if self._plot is None else plot
+        if held and not shown.has_focus:
+            # Only then: the focus is given a moment later, and may be on its way elsewhere.
+            shown.focus()
 
     # --- marks ------------------------------------------------------------------------------
 

@@ -61,6 +61,9 @@ much more than that. *Ended* counts the texts that came to an end by themselves.
 A kept sample is evidence: it can be linked to a hypothesis. Tab goes to the strip of a sweep and to
 the settings, where the arrows choose.
 """
+    LOOKS: ClassVar[frozenset[str]] = frozenset(
+        {"browse", "other", "compare", "copy", "write", "leave"}
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s,enter", "steer", "Steer", tooltip="Write steered and unsteered texts"),
         Binding("S", "sweep", "Sweep", tooltip="Write short texts at every alpha of the sweep"),
@@ -114,6 +117,12 @@ the settings, where the arrows choose.
     def results(self) -> SteeringResults:
         """The texts."""
         return self.query_one(SteeringResults)
+
+    def on_mount(self) -> None:
+        """What was steered with stands at the texts; settings are for what is asked for."""
+        for part in ("#alpha", "#settings"):
+            self.query_one(part).display = not self.recorded
+        self.results.say_when_empty("Nothing was steered up to here." if self.recorded else "")
 
     def focus_pane(self) -> None:
         """The field that is being typed in, or else the texts."""
@@ -208,6 +217,8 @@ the settings, where the arrows choose.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer to measure only what was not, and to change the right one only when comparing."""
+        if not self.offers(action):
+            return False
         if action == "measure":
             return self._facts.is_missing(self.console.settings) and not self._being_measured()
         if action == "other":

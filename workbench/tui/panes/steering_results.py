@@ -75,6 +75,7 @@ class SteeringResults(Vertical):
         self._wanted = 0.0
         self._suggested: Sequence[float] = ()
         self._drawn: tuple[object, ...] = ()
+        self._empty = _NOTHING_YET
 
     def compose(self) -> ComposeResult:
         """Operation, strip, texts."""
@@ -111,6 +112,12 @@ class SteeringResults(Vertical):
             or state.evidence is not before.evidence
         ):
             self._draw()
+
+    def say_when_empty(self, said: str) -> None:
+        """What stands there before anything was steered; nothing for what is always said."""
+        if said:
+            self._empty = said
+            self._draw_samples()
 
     def take_jobs(self, jobs: Sequence[Job]) -> None:
         """Say how far the steering is, and whether one waits."""
@@ -409,7 +416,7 @@ class SteeringResults(Vertical):
     def _nothing(self) -> str:
         operation = self._operation()
         if operation is None:
-            return _NOTHING_YET
+            return self._empty
         return "the texts begin" if operation.status == "running" else "not computed: no text begun"
 
     def _strip_row(self, index: int, width: int) -> Text:

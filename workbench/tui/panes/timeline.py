@@ -46,6 +46,9 @@ Pieces of texts under way are hidden: each stands again in the finished text.
 Enter shows what an event recorded, in the pane that has it. `/` searches in the lines that are
 shown; `#12` goes to event 12.
 """
+    LOOKS: ClassVar[frozenset[str]] = frozenset(
+        {"search", "actor", "kind", "growth", "detail", "copy", "find", "reset"}
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", key_display="/", tooltip="Search, or go to #number"),
         Binding("v", "actor(1)", "Who", tooltip="Show everybody's events, or one actor's"),

@@ -37,6 +37,14 @@ class KeyHelp(ModalScreen[None]):
         self._title = title
         self._said = said
         self._groups = groups
+        # Keys that go first wherever the focus is, such as those that drive a replay.
+        self._taken = {
+            binding.key
+            for _, holders in groups
+            for holder in holders
+            for binding in own_bindings(holder)
+            if binding.priority
+        }
 
     def compose(self) -> ComposeResult:
         """Text, then keys."""
@@ -62,7 +70,10 @@ class KeyHelp(ModalScreen[None]):
         """Keys of one node, those of one action together; nearer nodes hide the same key."""
         together: dict[str, tuple[list[str], str]] = {}
         for binding in own_bindings(holder):
-            if binding.key in seen or not binding.description:
+            hidden = binding.key in self._taken and not binding.priority
+            if binding.key in seen or hidden or not binding.description:
+                continue
+            if isinstance(holder, Pane) and not holder.offers(binding.action.partition("(")[0]):
                 continue
             seen.add(binding.key)
             said = binding.tooltip or binding.description

@@ -131,6 +131,10 @@ class PanesScreen(Screen[None]):
 
     def go_to(self, index: int) -> None:
         """Bring a pane to the front, and give it the keys."""
+        if self.focused is not None and self._panes[index] not in self.focused.ancestors:
+            # A widget that is hidden with the focus gives it to one beside it, whose pane would
+            # then be the current one again.
+            self.set_focus(None)
         self._mark_current(index)
         # After the next layout: a pane that was not displayed cannot take the focus before it.
         self.call_after_refresh(self._panes[index].focus_pane)

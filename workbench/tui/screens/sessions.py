@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,11 +19,12 @@ from textual.widgets import Footer, Input, Static
 from adl.errors import AdlError
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
+from workbench.store.state import SessionState
 from workbench.tui import text
 from workbench.tui.library import Findings, Library, Shelf, matches
-from workbench.tui.messages import ContinueSession, Failed, ShowStart
+from workbench.tui.messages import ContinueSession, Failed, ReplaySession, ShowStart
 from workbench.tui.screens.ask_line import AskLine
-from workbench.tui.screens.confirm import ConfirmByName
+from workbench.tui.screens.confirm import Confirm, ConfirmByName
 from workbench.tui.screens.errands import ErrandScreen
 from workbench.tui.screens.pane_help import KeyHelp
 from workbench.tui.screens.start import ShelfRead
@@ -40,6 +42,14 @@ from workbench.tui.widgets.menu import Entry, Menu
 ROOM = 120
 #: How long typing or moving rests before the texts are searched or a session is read, in seconds.
 REST = 0.15
+#: What is done to the session under the cursor.
+_OF_ONE = frozenset(
+    {"rename", "export", "copy_id", "delete", "replay", "choose_session", "coverage", "report"}
+)
+_UNBLINDS = Content(
+    "This session hides the names of its pair, and the report gives them.\n\n"
+    "Whoever reads it is no blind auditor of this pair any more."
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,14 @@ class FindingsRead(Message):
 
 
 @dataclass
+class StatesRead(Message):
+    """Sessions were folded, to be compared or for the coverage of one."""
+
+    states: list[SessionState]
+    comparing: bool = False
+
+
+@dataclass
 class Changed(Message):
     """Something was done; what, in words."""
 
@@ -90,10 +108,18 @@ All sessions of the database, the one written to last first. What is typed into 
 looked for in names, ids and pairs at once, and then in everything that was recorded: notes, texts,
 tokens, prompts, hypotheses and errors. All words must be there, each may be the start of a longer
 one; "words in quotes" stand together. Enter goes on with the session under the cursor; for an event
-that was found, at that event.
+that was found, at that event. `p` replays instead of going on: nothing is loaded, nothing recorded.
+
+Space chooses sessions (`●`), and `C` sets them side by side: hypotheses, evidence, budget, time, and
+grades apart. `w` writes a report, as Markdown and as one HTML file in which nothing runs.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", key_display="/", tooltip="Search names and texts"),
+        Binding("p", "replay", "Replay", tooltip="Replay the session from its first event"),
+        Binding("space", "choose_session", "Choose", tooltip="Choose it, or not, to compare"),
+        Binding("C", "compare", "Compare", tooltip="Compare the chosen sessions"),
+        Binding("v", "coverage", "Coverage", show=False, tooltip="What was not followed up"),
+        Binding("w", "report", "Report", show=False, tooltip="Write its report to files"),
         Binding("r,f2", "rename", "Rename", tooltip="Give the session another name"),
         Binding("e", "export", "Export", tooltip="Copy the session into a file of its own"),
         Binding("c", "copy_id", "Copy id", tooltip="Copy the session's id"),
@@ -131,6 +157,8 @@ that was found, at that event.
         self._hits: list[SearchHit] = []
         self._searched = ""
         self._findings: dict[str, Findings] = {}
+        # In the order they were chosen, which is the order of the columns.
+        self._picked: list[str] = []
         self._search_soon: Timer | None = None
         self._look_soon: Timer | None = None
 
@@ -206,7 +234,9 @@ that was found, at that event.
     def _session_entry(self, session: SessionOverview) -> Entry:
         elsewhere = session.id in self._shelf.open_elsewhere
         return Entry(
-            lambda width: session_row(session, width, elsewhere=elsewhere),
+            lambda width: session_row(
+                session, width, elsewhere=elsewhere, chosen=session.id in self._picked
+            ),
             session.id,
             Listed(session.id, session),
         )
@@ -315,7 +345,9 @@ that was found, at that event.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what applies now."""
-        if action in {"rename", "export", "copy_id", "delete"}:
+        if action == "compare":
+            return len(self._picked) > 1
+        if action in _OF_ONE:
             return self.is_mounted and self._current is not None
         return True
 
@@ -325,6 +357,76 @@ that was found, at that event.
         if listed is not None:
             seq = listed.hit.seq if listed.hit is not None else None
             self.post_message(ContinueSession(listed.session_id, seq))
+
+    def action_replay(self) -> None:
+        """Replay the session; for an event that was found, from there."""
+        listed = self._current
+        if listed is not None:
+            seq = listed.hit.seq if listed.hit is not None else None
+            self.post_message(ReplaySession(listed.session_id, seq))
+
+    def action_choose_session(self) -> None:
+        """Choose the session under the cursor to be compared, or leave it out again."""
+        session = self._session()
+        if session is None:
+            return
+        if session.id in self._picked:
+            self._picked.remove(session.id)
+        else:
+            self._picked.append(session.id)
+        count = len(self._picked)
+        how = ": C compares them" if count > 1 else ": choose another to compare"
+        self._say(text.line(f"{count} chosen{how}") if count else Content(""))
+        self.query_one(Menu).refresh()
+        self.refresh_bindings()
+
+    def action_compare(self) -> None:
+        """Set the chosen sessions side by side."""
+        there = {one.id for one in self._shelf.sessions}
+        ids = [one for one in self._picked if one in there]
+        self.send(lambda: StatesRead(self._library.states(ids), comparing=True))
+
+    def action_coverage(self) -> None:
+        """Say what was not followed up in the session."""
+        listed = self._current
+        if listed is not None:
+            session_id = listed.session_id
+            self.send(lambda: StatesRead(self._library.states([session_id])))
+
+    @on(StatesRead)
+    def _states_read(self, message: StatesRead) -> None:
+        # Imported when they are first asked for: the list stands sooner without them.
+        from workbench.replay.compare import compare
+        from workbench.tui.screens.compare import CompareScreen
+        from workbench.tui.screens.coverage import CoverageScreen
+
+        if message.comparing:
+            self.app.push_screen(CompareScreen(compare(message.states)))
+        else:
+            self.app.push_screen(CoverageScreen(message.states[0]))
+
+    @work
+    async def action_report(self) -> None:
+        """Write the session's report into two files."""
+        session = self._session()
+        if session is None:
+            return
+        library, session_id = self._library, session.id
+        if await asyncio.to_thread(library.is_blind, session_id) and not (
+            await self.app.push_screen_wait(Confirm(_UNBLINDS, "Write it", "Not now"))
+        ):
+            return
+        hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
+        asked = AskLine("Write the report to", session_id, hint)
+        target = await self.app.push_screen_wait(asked)
+        if target:
+
+            def report() -> Changed:
+                files = library.report(session_id, target)
+                said = " and ".join(map(str, files))
+                return Changed(Content.assemble("written: ", text.line(said, "bold")))
+
+            self.send(report)
 
     def action_search(self) -> None:
         """Go to the search field."""

@@ -38,6 +38,12 @@ class Pane(Vertical):
     HELP: ClassVar[str] = ""
     "What the pane is for, Markdown; its keys are listed below it."
 
+    LOOKS: ClassVar[frozenset[str]] = frozenset()
+    "Its actions that record nothing and run no model: those that a replay offers, too."
+
+    recorded: bool = False
+    "Whether what it shows is over: a replay, in which nothing can be asked for."
+
     read_event: ReadEvent | None = None
     "Gives an event of the session whole, by its number; raises `StoreError`."
 
@@ -70,6 +76,14 @@ class Pane(Vertical):
     def compose(self) -> ComposeResult:
         """The widgets of the pane."""
         yield from ()
+
+    def offers(self, action: str) -> bool:
+        """Whether the action can be had here at all."""
+        return not self.recorded or action in self.LOOKS
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what applies; a pane that overrides this asks `offers` first."""
+        return self.offers(action)
 
     def update_state(self, state: SessionState) -> None:
         """Take the session's state and redraw what changed."""

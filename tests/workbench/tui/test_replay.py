@@ -1,0 +1,314 @@
+"""The replay screen, by keys, over the sample audit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.hostile import hostile_texts
+from tests.workbench.tui.recording import ReplayApp, recording, seq_of
+from tests.workbench.tui.sample import sample, sample_state
+from tests.workbench.tui.test_app import until
+from workbench.replay.player import CHANGES
+from workbench.store.agent_events import AuditSealed
+from workbench.store.describe import describe
+from workbench.store.events import HUMAN, SYSTEM, NoteWritten
+from workbench.store.log import SessionLog
+from workbench.tui.messages import BranchSession, ShowSessions
+from workbench.tui.panes.hypotheses import HypothesesPane
+from workbench.tui.panes.pair import PairPane
+from workbench.tui.panes.readings import ReadingsPane
+from workbench.tui.panes.steering import SteeringPane
+from workbench.tui.screens.coverage import CoverageScreen
+from workbench.tui.screens.pane_help import PaneHelp
+from workbench.tui.screens.panes import PANES
+
+LENGTH = len(sample()[0])
+SIZES = [(80, 24), (160, 48)]
+
+
+def current(app: ReplayApp) -> type:
+    """The pane in front."""
+    return PANES[app.replay._current]
+
+
+def said(app: ReplayApp) -> list[str]:
+    """What was said beside the panes."""
+    return [one.message for one in app._notifications]
+
+
+async def test_the_screen_shows_the_session_as_it_stood_after_every_kind_of_event():
+    app = ReplayApp(seq=LENGTH)
+    kinds = {event.body.kind: event.seq for event in sample()[0]}
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.pause()
+        for seq in kinds.values():
+            app.replay._seek(seq)
+            assert all(pane.state is app.desk.shown for pane in app.replay.panes)
+            assert app.desk.shown.seq == seq
+        app.replay._seek(LENGTH)
+        assert app.desk.shown.digest() == sample_state().digest()
+
+
+async def test_steps_and_both_ends():
+    app = ReplayApp(seq=5)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("greater_than_sign", "greater_than_sign", "less_than_sign")
+        assert app.standing.position == 6
+        await pilot.press("right_parenthesis")
+        assert (app.standing.position, app.standing.at_end) == (LENGTH, True)
+        await pilot.press("left_parenthesis")
+        assert (app.standing.position, app.standing.current) == (0, None)
+        await pilot.press("less_than_sign")
+        assert app.standing.position == 0
+
+
+async def test_from_change_to_change():
+    app = ReplayApp(seq=0)
+    changes = [event.seq for event in sample()[0] if event.body.kind in CHANGES]
+    async with app.run_test(size=(80, 24)) as pilot:
+        found = []
+        for _ in changes:
+            await pilot.press("n")
+            await until(pilot, lambda: not app.standing.waits, "the change")
+            found.append(app.standing.position)
+            assert current(app) is HypothesesPane
+        assert found == changes
+        await pilot.press("n")
+        await until(pilot, lambda: said(app), "that there is no more")
+        await pilot.press("N")
+        assert app.standing.position == changes[-2]
+
+
+async def test_the_pane_that_has_the_event_comes_to_the_front():
+    app = ReplayApp(seq=0)
+    places = [
+        (seq_of("pair_loaded"), PairPane),
+        (seq_of("reading_taken", 3), ReadingsPane),
+        (seq_of("text_started"), SteeringPane),
+        (seq_of("evidence_marked"), HypothesesPane),
+    ]
+    async with app.run_test(size=(80, 24)) as pilot:
+        for seq, pane in places:
+            app.replay._seek(seq)
+            await pilot.pause()
+            assert current(app) is pane
+            await until(
+                pilot,
+                lambda pane=pane: (
+                    pane is PairPane
+                    or (app.focused and app.replay.query_one(pane) in app.focused.ancestors)
+                ),
+                "the focus",
+            )
+        await pilot.press("f")
+        app.replay._seek(places[1][0])
+        assert current(app) is HypothesesPane
+        await pilot.press("f")
+        assert current(app) is ReadingsPane
+
+
+async def test_an_event_is_gone_to_by_its_number():
+    app = ReplayApp(seq=0)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("e", "ctrl+u", *"#634", "enter")
+        await until(pilot, lambda: app.standing.position == 634, "the event")
+        await pilot.press("e", "ctrl+u", *"655", "enter")
+        await until(pilot, lambda: said(app), "the refusal")
+        assert f"give 0 to {LENGTH}" in said(app)[-1]
+        assert app.standing.position == 634
+
+
+async def test_playing_goes_to_the_end_and_from_there_begins_again():
+    app = ReplayApp(seq=LENGTH - 6)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*["plus"] * 7, "space")
+        assert app.standing.speed == 64
+        await until(pilot, lambda: app.standing.at_end and not app.standing.playing, "the end")
+        assert app.standing.position == LENGTH
+        await pilot.press(*["minus"] * 9, "space")
+        assert (app.standing.speed, app.standing.playing) == (0.25, True)
+        assert app.standing.position < LENGTH
+        await pilot.press("space")
+        assert not app.standing.playing
+
+
+async def test_without_a_place_to_stand_it_begins_to_play():
+    app = ReplayApp(seq=None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.standing.position > 1, "the second event")
+        assert app.standing.playing
+
+
+async def test_only_the_turns_of_one():
+    app = ReplayApp(seq=0)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("a")
+        await until(pilot, lambda: app.standing.turns == "human", "the human's turns")
+        await pilot.press("a")
+        await until(pilot, lambda: app.standing.turns == "agent", "the agent's turns")
+        await pilot.press("greater_than_sign")
+        await until(pilot, lambda: not app.standing.waits, "that it looked")
+        # The sample has no agent.
+        assert app.standing.position == 0
+        await pilot.press("a")
+        assert app.standing.turns == "all"
+
+
+@pytest.mark.parametrize("pane", range(len(PANES)))
+async def test_nothing_that_records_or_runs_a_model_is_offered(pane: int):
+    app = ReplayApp(seq=LENGTH)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(str(pane + 1))
+        await until(pilot, lambda: current(app) is PANES[pane], "the pane")
+        held = app.replay.panes[pane]
+        offered = {
+            one.binding.action.partition("(")[0]
+            for one in app.replay.active_bindings.values()
+            if one.node is held and one.enabled
+        }
+        assert offered <= held.LOOKS
+        before = app.standing
+        for key in ("m", "s", "S", "o", "d", "y", "r", "M", "t", "enter", "escape"):
+            await pilot.press(key)
+        await pilot.pause()
+        # That is what an operation that was asked for after all is answered with.
+        assert not [one for one in said(app) if one.startswith("that:")]
+        assert app.standing.position == before.position
+
+
+async def test_a_key_that_is_not_offered_says_why():
+    app = ReplayApp(seq=LENGTH)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: current(app) is ReadingsPane, "the pane")
+        await pilot.press("m")
+        await until(pilot, lambda: said(app), "why")
+        assert said(app)[-1].startswith("Mark: this is a replay")
+
+
+async def test_the_help_names_what_there_is():
+    app = ReplayApp(seq=LENGTH)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.press("6", "f1")
+        await until(pilot, lambda: isinstance(app.screen, PaneHelp), "the help")
+        keys = app.screen._keys().plain
+        assert "Play, or pause" in keys
+        assert "Search, or go to #number" in keys
+        assert "Mark the event as evidence" not in keys
+
+
+async def test_a_space_in_a_search_is_text():
+    app = ReplayApp(seq=LENGTH)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: "TimelinePane" in str(app.focused.ancestors), "the pane")
+        await pilot.press("slash", *"of", "space", *"cakes")
+        assert app.focused.value == "of cakes"  # type: ignore[union-attr]
+        assert not app.standing.playing
+
+
+async def test_a_branch_begins_at_the_event_shown():
+    app = ReplayApp(seq=640)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("B", "ctrl+u", *"better", "enter")
+        await until(pilot, lambda: app.asked, "the branch")
+        assert app.asked == [BranchSession("20260314-planted", 640, "better")]
+        await pilot.press("left_parenthesis", "B")
+        assert app.screen is app.replay
+
+
+async def test_coverage_of_the_moment_and_the_way_out():
+    app = ReplayApp(seq=LENGTH)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f4")
+        await until(pilot, lambda: isinstance(app.screen, CoverageScreen), "the coverage")
+        await pilot.press("escape", "ctrl+r")
+        await until(pilot, lambda: app.asked, "the way out")
+        assert isinstance(app.asked[0], ShowSessions)
+    assert app.desk._log.closed  # type: ignore[attr-defined]
+
+
+async def test_what_is_hidden_at_the_end_is_hidden_from_the_start():
+    desk = recording(**{"planted-base": "model B", "planted-finetuned": "model F"})
+    app = ReplayApp(desk, seq=seq_of("pair_loaded"))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.pause()
+        shown = app.export_screenshot()
+        assert "planted-base" not in shown
+        assert "B" in str(desk.shown.pair["base"]["checkpoint"])  # type: ignore[index]
+        assert desk.event(seq_of("pair_loaded")).body.pair["base"]["checkpoint"] == "model B"  # type: ignore[union-attr]
+
+
+def test_the_names_of_a_blind_session_are_found_in_its_log(tmp_path):
+    from workbench.tui.replay_desk import ReplayDesk
+
+    path = tmp_path / "sessions.db"
+    with SessionLog.open(path) as log:
+        session = log.start_session("on planted-base", {}, HUMAN)
+        sealed = AuditSealed(organism=None, ground_truth_sha256=None, aliases={"planted-base": "B"})
+        log.append(session, sealed, actor=SYSTEM)
+    desk = ReplayDesk.open(path, "last")
+    try:
+        desk.player.step()
+        assert desk.shown.name == desk.name == "on B"
+        assert "planted" not in desk.shown.timeline[0].description
+    finally:
+        desk.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_hostile_text_stays_text(size):
+    events = list(sample()[0])
+    for text in hostile_texts(60):
+        last = events[-1]
+        body = NoteWritten(text=text)
+        events.append(last.model_copy(update={"seq": last.seq + 1, "body": body}))
+    app = ReplayApp(recording(events), seq=LENGTH)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("6")
+        for _ in range(60):
+            await pilot.press("greater_than_sign")
+            line = app.replay.query_one("Transport").render().plain  # type: ignore[attr-defined]
+            assert line.count("\n") == 1
+            assert all(char.isprintable() or char == "\n" for char in line)
+        assert app.standing.position == LENGTH + 60
+        assert describe(events[-1].body)
+
+
+LIGHT = """
+import asyncio, json, sys
+from tests.workbench.tui.recording import ReplayApp
+heavy = {"torch", "transformers", "nnsight", "peft", "openai", "datasets"}
+before = sorted(heavy & sys.modules.keys())
+async def main():
+    app = ReplayApp(seq=0)
+    async with app.run_test(size=(160, 48)) as pilot:
+        for key in ("n", "right_parenthesis", "1", "2", "3", "4", "5", "6", "7", "f4", "escape"):
+            await pilot.press(key)
+        assert app.standing.at_end
+asyncio.run(main())
+print(json.dumps(sorted(heavy & sys.modules.keys())))
+"""
+
+
+def test_no_model_library_and_no_client_is_loaded():
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("place", ["reading", "steering", "end"])
+def test_picture(snap_compare, size, place):
+    seq = {
+        "reading": seq_of("reading_taken", 3),
+        "steering": seq_of("text_finished", 5),
+        "end": LENGTH,
+    }[place]
+    assert snap_compare(ReplayApp(seq=seq), terminal_size=size)

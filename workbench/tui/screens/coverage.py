@@ -1,0 +1,77 @@
+"""What a session brought up and nobody followed, and what its budget was spent on."""
+
+from __future__ import annotations
+
+from workbench.replay.coverage import Coverage, coverage
+from workbench.store.state import SessionState
+from workbench.tui import text
+from workbench.tui.screens.tables import Shown, TablesScreen
+
+#: Tokens listed; the rest are counted.
+_TOKENS = 40
+
+
+class CoverageScreen(TablesScreen):
+    """Coverage of one session as it stood at a moment; its names must be hidden by now."""
+
+    def __init__(self, state: SessionState) -> None:
+        title = f"Coverage of {state.name}, up to event {state.seq}"
+        super().__init__(title, coverage_tables(coverage(state)), file="coverage.md")
+
+
+def coverage_tables(found: Coverage) -> list[Shown]:
+    """Coverage as tables."""
+    unseen = f"{len(found.tokens)} top tokens that nobody named ({found.tokens_seen} were named)"
+    if len(found.tokens) > _TOKENS:
+        unseen += f"; the first {_TOKENS}"
+    return [
+        Shown(
+            unseen,
+            ("token", "best rank", "lists", "also in a null", "event"),
+            [
+                (
+                    text.token(one.text).plain,
+                    one.best_rank,
+                    one.lists,
+                    "yes" if one.in_controls else "",
+                    f"#{one.seq}",
+                )
+                for one in found.tokens[:_TOKENS]
+            ],
+        ),
+        Shown(
+            "Never used",
+            ("what", "which"),
+            [
+                ("operations", ", ".join(found.operations_unused) or "none"),
+                ("readings", ", ".join(found.readings_unused) or "none"),
+            ],
+        ),
+        Shown(
+            "Hypotheses dropped without a test",
+            ("hypothesis", "how", "text"),
+            [(one.id, one.how, one.text) for one in found.dropped],
+        ),
+        Shown(
+            "Evidence linked to no hypothesis",
+            ("excerpt",),
+            [(one,) for one in found.evidence_unused],
+            wide=True,
+        ),
+        Shown(
+            "What the budget went to",
+            ("operation", "times", "seconds", "share", "texts", "tokens"),
+            [
+                (
+                    one.name,
+                    one.budget.operations,
+                    f"{one.budget.seconds:.1f}",
+                    f"{one.share:.0%}",
+                    one.budget.texts,
+                    one.budget.tokens,
+                )
+                for one in found.activities
+            ],
+        ),
+        Shown("Operations by who asked", ("who", "operations"), list(found.turns.items())),
+    ]

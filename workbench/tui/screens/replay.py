@@ -1,0 +1,341 @@
+"""Replay by eye: the panes of an audit, driven by what was recorded instead of by a pair."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.widgets import Input, TextArea
+
+from workbench.replay.player import Turns
+from workbench.tui.keys import own_bindings
+from workbench.tui.messages import BranchSession, ShowSessions
+from workbench.tui.panes.agent import AgentPane
+from workbench.tui.replay_desk import ReplayDesk
+from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.screens.panes import HELP_KEY, PANE_KEYS, PanesScreen
+from workbench.tui.widgets.pane import Pane
+from workbench.tui.widgets.top_bar import TopBar
+from workbench.tui.widgets.transport import Standing, Transport
+
+#: How often the clock is looked at, and how long each look may read on, in seconds.
+TICK, SLICE = 0.05, 0.02
+#: Events before the one shown among which the pane is looked for that has it.
+LOOK_BACK = 40
+WHOSE: tuple[Turns, ...] = ("all", "human", "agent")
+RECORDED = "this is a replay: nothing is recorded and no model is run."
+WAY_OUT = "B branches from here into a session of its own, where it can be done."
+
+
+class ReplayScreen(PanesScreen):
+    """A session from event to event. Needs no model, no network and no key."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "play", "Play", priority=True, tooltip="Play, or pause"),
+        Binding("greater_than_sign", "step(1)", "Step", key_display=">", priority=True,
+                tooltip="Go on by one event"),
+        Binding("less_than_sign", "step(-1)", "Back", key_display="<", priority=True,
+                tooltip="Go back by one event"),
+        Binding("n", "change(1)", "Change", tooltip="To the next change of a hypothesis"),
+        Binding("N", "change(-1)", "Change before", show=False, tooltip="To the change before"),
+        Binding("e", "go_to_event", "Go to", tooltip="Go to an event by its number"),
+        Binding("plus", "speed(1)", "Faster", key_display="+", priority=True,
+                tooltip="Play faster"),
+        Binding("minus", "speed(-1)", "Slower", show=False, key_display="-", priority=True,
+                tooltip="Play slower"),
+        Binding("a", "turns", "Turns", tooltip="Stop at all turns, the human's, or the agent's"),
+        Binding("f", "follow", "Follow", show=False, tooltip="Bring the event's pane up, or not"),
+        Binding("left_parenthesis,ctrl+home", "seek(0)", "Start", show=False, key_display="(",
+                tooltip="To the start of the session"),
+        Binding("right_parenthesis,ctrl+end", "seek(-1)", "End", show=False, key_display=")",
+                tooltip="To the end of the session"),
+        Binding("B", "branch", "Branch", tooltip="Begin a session that goes on from here"),
+        Binding("f4", "coverage", "Coverage", show=False, tooltip="What was not followed up"),
+        *PANE_KEYS,
+        HELP_KEY,
+        Binding("ctrl+r", "sessions", "Sessions", tooltip="Leave for the list of sessions"),
+    ]  # fmt: skip
+
+    def __init__(self, desk: ReplayDesk, *, seq: int | None = None, lasting: bool = True) -> None:
+        super().__init__(desk.array, desk.event)
+        self.desk = desk
+        self._start = seq
+        self._lasting = lasting
+        self._follows = True
+        self._ready = False
+        self._waiting: Callable[[], object] | None = None
+        self._last = 0.0
+        for pane in self._panes:
+            pane.recorded = True
+
+    def compose_below(self) -> ComposeResult:
+        """How it plays, and where it stands."""
+        yield Transport()
+
+    def on_mount(self) -> None:
+        """Stand where it was asked for; without such a place, begin to play."""
+        self.query_one(TopBar).show_alert(" replay ")
+        self.go_to(0)
+        if self._start is None:
+            self.desk.player.step()
+            self.desk.player.play()
+            self._show()
+        else:
+            self._seek(self._start)
+        self._last = time.monotonic()
+        self.set_interval(TICK, self._tick)
+
+    def on_unmount(self) -> None:
+        """The log is read no more."""
+        self.desk.close()
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """What plays comes first in the footer: there may be no room for more."""
+        found = super().active_bindings
+        ours = {key: one for key, one in found.items() if one.node is self}
+        return ours | found
+
+    # --- the clock --------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Let time pass, and read on meanwhile: a long session is looked at while it is read."""
+        player = self.desk.player
+        now = time.monotonic()
+        passed, self._last = now - self._last, now
+        if not self._ready:
+            self._ready = player.prepare(SLICE)
+            self._show_standing()
+        if self._ready and self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting()
+        was_playing, before = player.playing, player.position
+        if player.advance(passed):
+            self._show(since=before)
+        elif was_playing and not player.playing:
+            self._show_standing()
+
+    def _when_read(self, act: Callable[[], object]) -> None:
+        """Do it at once if all is read, or else when it is: nothing holds up the screen."""
+        if self._ready:
+            act()
+        else:
+            self._waiting = act
+            self._show_standing()
+
+    def _seek(self, seq: int) -> None:
+        """Go to just after an event, at once if that far is read."""
+        player = self.desk.player
+        before = player.position
+        if seq <= player.read:
+            self._waiting = None
+            player.seek(seq)
+            self._show(since=before)
+        else:
+            self._when_read(lambda: self._seek(seq))
+
+    # --- drawing ----------------------------------------------------------------------------
+
+    def _show(self, since: int = 0) -> None:
+        """Draw the moment, and bring up the pane that has what happened last."""
+        state = self.desk.shown
+        for pane in self._panes:
+            pane.update_state(state)
+        self._show_standing()
+        if self._follows:
+            self._bring_up(since)
+        self.refresh_bindings()
+
+    def _bring_up(self, since: int) -> None:
+        """The nearest event, back to the one shown before, that a pane can stand on."""
+        position = self.desk.player.position
+        first = max(since if since < position else 0, position - LOOK_BACK)
+        for seq in range(position, first, -1):
+            place = self.place_of(seq, but_timeline=True)
+            if place is not None:
+                if place != self._current:
+                    self.go_to(place)
+                return
+
+    def _show_standing(self) -> None:
+        desk, player = self.desk, self.desk.player
+        current = desk.current
+        elapsed = (current.at - desk.began_at).total_seconds() if current is not None else 0.0
+        self.query_one(Transport).show(
+            Standing(
+                position=player.position,
+                length=player.length,
+                playing=player.playing,
+                at_end=player.position == player.length or (self._ready and player.at_end),
+                speed=player.speed,
+                turns=player.turns,
+                follows=self._follows,
+                elapsed=elapsed,
+                total=(desk.ended_at - desk.began_at).total_seconds(),
+                read=player.read / player.length if player.length else 1.0,
+                waits=self._waiting is not None,
+                current=current,
+            )
+        )
+
+    # --- what a replay does not do ------------------------------------------------------------
+
+    @on(Pane.Submit)
+    @on(AgentPane.Grade)
+    def _refuse(self, message: Pane.Submit | AgentPane.Grade) -> None:
+        message.stop()
+        self._say_not_offered("that")
+
+    def on_key(self, event: events.Key) -> None:
+        """Say why a key of the audit screen does nothing here."""
+        if event.key in self.active_bindings:
+            return
+        for binding in own_bindings(self._panes[self._current]):
+            name = binding.action.partition("(")[0]
+            if binding.key == event.key and not self._panes[self._current].offers(name):
+                event.stop()
+                self._say_not_offered(binding.description)
+                return
+
+    def _say_not_offered(self, what: str) -> None:
+        self.notify(f"{what}: {RECORDED} {WAY_OUT}", title="Not offered", markup=False)
+
+    # --- keys -------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Letters are text in a field; there is nothing to branch from before the first event."""
+        if action in {"play", "step", "speed"}:
+            return not isinstance(self.focused, Input | TextArea)
+        if action in {"branch", "coverage"}:
+            return self.desk.player.position > 0 or None
+        return True
+
+    def action_play(self) -> None:
+        """Play, or pause; from the start again at the end."""
+        player = self.desk.player
+        if player.playing:
+            player.pause()
+            self._show_standing()
+            return
+
+        def play() -> None:
+            before = player.position
+            player.play()
+            self._show(since=before)
+
+        if player.turns == "all" and player.position < player.length:
+            play()
+        else:
+            self._when_read(play)
+
+    def action_step(self, events_: int) -> None:
+        """Go on or back by one shown event."""
+        player = self.desk.player
+        player.pause()
+
+        def step() -> None:
+            before = player.position
+            player.step(events_)
+            self._show(since=before if events_ > 0 else 0)
+
+        if player.turns == "all":
+            step()
+        else:
+            self._when_read(step)
+
+    def action_change(self, direction: int) -> None:
+        """Go to the next change of a hypothesis, or to the one before."""
+        player = self.desk.player
+        player.pause()
+
+        def change() -> None:
+            there = player.next_change() if direction > 0 else player.previous_change()
+            if there:
+                self._show()
+            else:
+                which = "after" if direction > 0 else "before"
+                self.notify(f"No hypothesis changes {which} this event.")
+                self._show_standing()
+
+        self._when_read(change)
+
+    def action_speed(self, direction: int) -> None:
+        """Play faster or slower."""
+        if direction > 0:
+            self.desk.player.faster()
+        else:
+            self.desk.player.slower()
+        self._show_standing()
+
+    def action_turns(self) -> None:
+        """Stop at all turns, at the human's only, or at the agent's only."""
+        player = self.desk.player
+        following = WHOSE[(WHOSE.index(player.turns) + 1) % len(WHOSE)]
+
+        def change() -> None:
+            player.show_turns(following)
+            self._show_standing()
+
+        self._when_read(change)
+
+    def action_follow(self) -> None:
+        """Bring the pane of each event to the front, or leave the panes to the keys."""
+        self._follows = not self._follows
+        if self._follows:
+            self._bring_up(0)
+        self._show_standing()
+
+    def action_seek(self, seq: int) -> None:
+        """Go to the start, or to the end (-1)."""
+        self.desk.player.pause()
+        self._seek(self.desk.player.length if seq < 0 else seq)
+
+    @work
+    async def action_go_to_event(self) -> None:
+        """Ask for the number of an event, and go there."""
+        player = self.desk.player
+        player.pause()
+        asked = AskLine("Go to event", str(player.position), f"0 to {player.length}")
+        written = await self.app.push_screen_wait(asked)
+        if written is None:
+            return
+        plain = written.removeprefix("#").replace(",", "").strip()
+        if plain.isdecimal() and int(plain) <= player.length:
+            self._seek(int(plain))
+        else:
+            said = f"{written[:40]!r} is no event of this session: give 0 to {player.length}."
+            self.notify(said, severity="error", markup=False)
+
+    @work
+    async def action_branch(self) -> None:
+        """Begin a session that goes on from the event shown."""
+        player = self.desk.player
+        player.pause()
+        self._show_standing()
+        seq = player.position
+        hint = "A new session, with these events as its first. Enter begins it, Escape does not."
+        if not self._lasting:
+            hint = (
+                "This database lasts until the program ends: e in the list of sessions copies "
+                "the new one into a file."
+            )
+        asked = AskLine(f"Branch from event {seq}: name", f"{self.desk.name}, from {seq}", hint)
+        name = await self.app.push_screen_wait(asked)
+        if name is not None:
+            self.post_message(BranchSession(self.desk.session_id, seq, name))
+
+    def action_coverage(self) -> None:
+        """Say what was not followed up to here."""
+        from workbench.tui.screens.coverage import CoverageScreen
+
+        self.desk.player.pause()
+        self._show_standing()
+        self.app.push_screen(CoverageScreen(self.desk.shown))
+
+    def action_sessions(self) -> None:
+        """Leave for the list of sessions."""
+        self.post_message(ShowSessions())
