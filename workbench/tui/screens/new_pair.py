@@ -74,6 +74,8 @@ class NewPairScreen(Screen[OpenPair | None]):
     HELP = """
 Name two models to compare: a base, and what was finetuned from it, as an adapter or as a whole
 checkpoint. A name is an id on the hub, with `@` a branch, tag or commit, or a local folder.
+With both, the adapter is on the finetuned checkpoint. A base and a chat model may differ in chat
+template, special tokens and vocabulary: the Pair pane then says what does not match.
 Enter opens the pair from any field; what is wrong is said below the field it is about.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -95,9 +97,7 @@ Enter opens the pair from any field; what is wrong is said below the field it is
     NewPairScreen .problem { display: none; height: auto; padding-left: 20; color: $text-error; }
     NewPairScreen .problem.-said { display: block; }
     NewPairScreen Button { margin-top: 1; margin-left: 20; }
-    """ With
-both, the adapter is one on the finetuned checkpoint. A base and a chat model may differ in chat
-template, special tokens and vocabulary: the Pair pane then says what does not match.
+    """
 
     def __init__(self, draft: Fields) -> None:
         super().__init__()
