@@ -173,7 +173,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             said = "nothing is marked yet"
             if not self.recorded:
                 said += ": m marks a token, a text or an event as evidence"
-            strip.update(Content.styled(said, "$text-muted"))
+            strip.update(Content.styled(said, "$foreground-muted"))
         else:
             strip.update(_mark_in_full(line.mark.body, who(line.mark.actor)))
         available = (self._hypothesis() is not None, line is not None, self._bearing() is not None)
@@ -492,4 +492,4 @@ def _mark_in_full(mark: EvidenceMarked, by: str) -> Content:
     if mark.token_id is not None:
         words = excerpt(mark)
     where = ", ".join(place(mark, f"marked by {by}"))
-    return Content.assemble((where, "$text-muted"), "\n", (words, "bold"))
+    return Content.assemble((where, "$foreground-muted"), "\n", (words, "bold"))

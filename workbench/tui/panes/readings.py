@@ -262,7 +262,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
             return
         found = self._under_cursor()
         if found is None:
-            shown.update(Content.styled("no token here", "$text-muted"))
+            shown.update(Content.styled("no token here", "$foreground-muted"))
             return
         table, column, row, token = found
         shown.update(

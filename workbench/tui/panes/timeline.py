@@ -174,7 +174,7 @@ shown; `#12` goes to event 12.
         self._fields_of = seq
         strip = self.query_one("#fields", Static)
         if entry is None:
-            strip.update(Content.styled("no event is shown", "$text-muted"))
+            strip.update(Content.styled("no event is shown", "$foreground-muted"))
         else:
             # Number, time and actor stand in the row above; settings and hashes can wait.
             fields = self._all_fields(entry, *_SHORT)[3:]
@@ -201,7 +201,7 @@ shown; `#12` goes to event 12.
         count = f"{len(index):,} of {len(self.state.timeline):,}"
         room = strip.size.width - line.cell_length - len(count)
         if room > 1:
-            line = Content.assemble(line, " " * room, (count, "$text-muted"))
+            line = Content.assemble(line, " " * room, (count, "$foreground-muted"))
         strip.update(line)
 
     def _number_found(self) -> int:
@@ -391,7 +391,7 @@ def _next(choices: tuple[str, ...], chosen: str, step: int) -> str:
 
 
 def _choice(key: str, said: str, *, on: bool) -> Content:
-    return Content.assemble((key, "bold $accent"), " ", (said, "bold" if on else "$text-muted"))
+    return Content.assemble((key, "bold $accent"), " ", (said, "bold" if on else "$foreground-muted"))
 
 
 def _underline(row: Text, query: str) -> None:

@@ -157,7 +157,7 @@ class HypothesisForm(ModalScreen[Arguments | None]):
             said = Content.styled("? give 0 to 100 percent", "$text-error")
         else:
             said = (
-                Content.styled("not given", "$text-muted")
+                Content.styled("not given", "$foreground-muted")
                 if confidence is None
                 else Content.assemble(
                     (bar(confidence, _BAR_CELLS), "$accent on $panel"), f" {confidence:.0%}"
