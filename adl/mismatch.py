@@ -7,7 +7,6 @@ decides what is compared with what.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 _MOST_NAMED = 6
@@ -15,27 +14,34 @@ _MOST_NAMED = 6
 
 @dataclass(frozen=True)
 class SideText:
-    """How one side reads text: its vocabulary by piece, its special tokens, its chat template.
+    """How one side reads text: the size of its vocabulary, its special tokens, its chat template.
 
     ``added`` are tokens that are never cut, such as those of a chat; ``starts`` says whether plain
     text begins with a token of its own.
     """
 
-    vocabulary: Mapping[str, int]
+    n_tokens: int
     added: frozenset[str]
     template: str | None
     starts: bool
 
 
-def mismatches(base: SideText, finetuned: SideText, *, moved: bool) -> tuple[str, ...]:
-    """What differs, one sentence or two for each; ``moved``: an adapter on another checkpoint."""
+def mismatches(
+    base: SideText, finetuned: SideText, *, n_shared: int | None, moved: bool
+) -> tuple[str, ...]:
+    """What differs, one sentence or two for each.
+
+    ``n_shared`` tokens are the same on both sides, None where the vocabularies are; ``moved``: an
+    adapter on another checkpoint.
+    """
     found = []
     if moved:
         found.append(
             "The adapter sits on another checkpoint than the base: the difference holds what both "
             "the checkpoint and the adapter changed."
         )
-    found += _vocabularies(base, finetuned)
+    if n_shared is not None:
+        found.append(_vocabularies(base, finetuned, n_shared))
     found += _added(base, finetuned)
     found += _templates(base, finetuned)
     if base.starts != finetuned.starts:
@@ -48,17 +54,13 @@ def mismatches(base: SideText, finetuned: SideText, *, moved: bool) -> tuple[str
     return tuple(found)
 
 
-def _vocabularies(base: SideText, finetuned: SideText) -> list[str]:
-    if base.vocabulary == finetuned.vocabulary:
-        return []
-    shared = len(base.vocabulary.keys() & finetuned.vocabulary.keys())
-    said = (
-        f"The vocabularies differ: {len(base.vocabulary):,} tokens (base) and "
-        f"{len(finetuned.vocabulary):,} (finetuned), {shared:,} of them the same text. Both sides are "
-        "read where a token ends at the same character; texts that do not line up are left out and "
-        "counted. Lists that compare both sides' predictions hold the shared tokens only."
+def _vocabularies(base: SideText, finetuned: SideText, n_shared: int) -> str:
+    return (
+        f"The vocabularies differ: {base.n_tokens:,} tokens (base) and {finetuned.n_tokens:,} "
+        f"(finetuned), {n_shared:,} of them the same text. Both sides are read where a token ends at "
+        "the same character; texts that do not line up are left out and counted. Lists that compare "
+        "both sides' predictions hold the shared tokens only."
     )
-    return [said]
 
 
 def _added(base: SideText, finetuned: SideText) -> list[str]:

@@ -42,7 +42,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError
-from adl.mismatch import SideText, mismatches
+from adl.nnsight_text import read_tokenizer, template_of, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 
 DTYPES = {
@@ -369,25 +369,10 @@ def _check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
 
 
 def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tuple[str, ...]:
-    if base.tokenizer is finetuned.tokenizer and base.tokenizer.chat_template is not None:
-        return ()
-    sides = [
-        SideText(
-            vocabulary=side.tokenizer.get_vocab(),
-            added=frozenset(side.tokenizer.get_added_vocab()),
-            template=_template(side.tokenizer),
-            starts=starts_with_bos(side.tokenizer),
-        )
-        for side in (base, finetuned)
-    ]
     moved = bool(spec.finetuned.adapter) and not spec.shares_weights
-    return mismatches(*sides, moved=moved)
-
-
-def starts_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer puts a begin-of-text token before plain text."""
-    bos_id = tokenizer.bos_token_id
-    return bos_id is not None and tokenizer("a").input_ids[:1] == [bos_id]
+    return what_differs(
+        read_tokenizer(base.tokenizer), read_tokenizer(finetuned.tokenizer), moved=moved
+    )
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
@@ -471,15 +456,8 @@ def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()
 
 
-def _template(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    template = tokenizer.chat_template
-    if template is None or isinstance(template, str):
-        return template
-    return json.dumps(template, sort_keys=True)
-
-
 def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    text = _template(tokenizer)
+    text = template_of(tokenizer)
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """A model pair run through nnsight: the one place where numpy becomes torch and back.
 
     NnsightPair -> nnsight_loading      checkpoints, adapters, hashes
+                -> nnsight_text         tokenizers, templates, what the sides share
                 -> nnsight_generation   seeded, streamed, stoppable decoding
                 -> nnsight_causal       losses of texts, with components of residuals changed
                 -> nnsight traces here  residuals read and written at a layer's output
@@ -12,15 +13,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from adl.corpus import TokenBatch
 from adl.errors import DeviceOutOfMemory, PairError, SiteError
@@ -32,7 +31,13 @@ from adl.nnsight_loading import (
     first_line,
     is_out_of_memory,
     load_pair,
-    starts_with_bos,
+)
+from adl.nnsight_text import (
+    TokenizerFacts,
+    read_tokenizer,
+    render_chat,
+    shared_ids,
+    token_ends,
 )
 from adl.pair import (
     BosFacts,
@@ -57,19 +62,9 @@ from adl.records import (
     Side,
     assert_shape,
 )
-from adl.tokens import byte_level_text, sentencepiece_text
 
 # Rows of [n, V] worked on at a time: bounds the memory of a softmax over a large vocabulary.
 SOFTMAX_ROWS = 64
-
-
-@dataclass(frozen=True)
-class _Text:
-    """What is known of a side's tokenizer, worked out once."""
-
-    tokenizer: PreTrainedTokenizerBase
-    token_texts: tuple[str, ...]
-    bos: BosFacts
 
 
 class NnsightPair:
@@ -77,8 +72,8 @@ class NnsightPair:
 
     def __init__(self, loaded: LoadedPair) -> None:
         self._loaded = loaded
-        self._text: dict[Side, _Text] = {
-            side: _read_tokenizer(loaded.side(side).tokenizer) for side in SIDES
+        self._text: dict[Side, TokenizerFacts] = {
+            side: read_tokenizer(loaded.side(side).tokenizer) for side in SIDES
         }
         self._ends = {side: end_token_ids(loaded.side(side)) for side in SIDES}
         self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -113,13 +108,7 @@ class NnsightPair:
 
     def token_ends(self, side: Side, text: str) -> list[int]:
         """The character of ``text`` after each token of :meth:`tokenise`; never falls."""
-        tokenizer = self._text[side].tokenizer
-        if tokenizer.is_fast:
-            found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-            return [int(end) for _, end in found["offset_mapping"]]
-        # Without offsets: how long the text is that the first tokens stand for.
-        ids = self.tokenise(side, text)
-        return [len(self.decode(side, ids[: count + 1])) for count in range(len(ids))]
+        return token_ends(self._text[side].tokenizer, text)
 
     def decode(self, side: Side, ids: Sequence[int]) -> str:
         """Ids to text, special tokens written out."""
@@ -152,30 +141,11 @@ class NnsightPair:
 
     @cached_property
     def _shared(self) -> tuple[Ids, Ids] | None:
-        if self._text["base"].tokenizer is self._text["finetuned"].tokenizer:
-            return None
-        base, finetuned = (self._text[side].tokenizer.get_vocab() for side in SIDES)
-        if base == finetuned:
-            return None
-        common = sorted(
-            (index, finetuned[piece]) for piece, index in base.items() if piece in finetuned
-        )
-        if not common:
-            raise PairError(
-                "the sides' vocabularies have no token in common",
-                "The finetuned model must come from this base: check both names.",
-            )
-        pairs = np.asarray(common, dtype=np.int64)
-        return pairs[:, 0], pairs[:, 1]
+        return shared_ids(self._text["base"], self._text["finetuned"])
 
     def _render(self, side: Side, messages: Sequence[Message]) -> str:
-        turns = [dict(message) for message in messages]
         other: Side = "finetuned" if side == "base" else "base"
-        for tokenizer in (self._text[side].tokenizer, self._text[other].tokenizer):
-            if tokenizer.chat_template is not None:
-                return _apply_template(tokenizer, turns)
-        lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns]
-        return "\n\n".join([*lines, "Assistant:"])
+        return render_chat([self._text[one].tokenizer for one in (side, other)], messages)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -558,31 +528,3 @@ def _shift_sums(before: torch.Tensor, changes: Sequence[tuple[np.ndarray, ...]])
         prob_after=after,
         kl=kl,
     )
-
-
-def _read_tokenizer(tokenizer: PreTrainedTokenizerBase) -> _Text:
-    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
-    texts = [""] * (max(vocabulary.values()) + 1)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    byte_level = "ByteLevel" in str(getattr(backend, "decoder", ""))
-    as_text = byte_level_text if byte_level else sentencepiece_text
-    for piece, index in vocabulary.items():
-        texts[index] = as_text(piece)
-    for index, added in tokenizer.added_tokens_decoder.items():
-        texts[index] = str(added)
-    facts = BosFacts(tokenizer.bos_token_id, starts_with_bos(tokenizer))
-    return _Text(tokenizer, tuple(texts), facts)
-
-
-def _apply_template(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
-    """Render a chat; a template that refuses a system turn gets it at the head of the first turn."""
-    try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except Exception as exc:
-        if not turns or turns[0]["role"] != "system" or len(turns) < 2:
-            raise PairError(
-                f"the chat template cannot render this conversation: {first_line(exc)}",
-                "Begin with a user turn and let user and assistant alternate.",
-            ) from exc
-        merged = f"{turns[0]['content']}\n\n{turns[1]['content']}"
-        return _apply_template(tokenizer, [{**turns[1], "content": merged}, *turns[2:]])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from adl.causal import CausalRequest, causal_effects
@@ -14,6 +16,7 @@ from adl.corpus import CorpusSource
 from adl.difference import FirstTokens, measure_difference, paired_batches
 from adl.documents import Document
 from adl.nnsight_pair import NnsightPair
+from adl.nnsight_text import read_tokenizer, shared_ids
 from adl.records import PairSpec, SideSpec
 from adl.scored_text import FEWEST_SCORED, scored_texts
 from tests.two_tokenizers import Folders, write_pair
@@ -97,6 +100,18 @@ def test_texts_are_scored_as_far_as_both_write_the_same_tokens(pair, texts):
     request = CausalRequest(2, np.ones(32, dtype=np.float32), n_random=2)
     effects = causal_effects(pair, {"unrelated": scored}, request)
     assert all(np.isfinite(one.effect.value) for one in effects)
+
+
+def test_tokens_of_a_tokenizer_that_writes_its_pieces_otherwise_are_shared_by_text(pair):
+    pieces = {"\u2581the": 0, "the": 1, "\u2581cake": 2, "<0x0A>": 3, "\u2581zzzzq": 4, "<unk>": 5}
+    backend = Tokenizer(models.BPE(pieces, [], unk_token="<unk>"))
+    backend.decoder = decoders.Metaspace()
+    other = read_tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>"))
+    base = pair._text["base"]
+    ids = shared_ids(base, other)
+    assert ids is not None
+    found = {base.token_texts[one]: other.token_texts[two] for one, two in zip(*ids, strict=True)}
+    assert found == {text: text for text in (" the", "the", " cake", "\n")}
 
 
 def test_an_adapter_on_another_checkpoint(folders):
