@@ -1,0 +1,88 @@
+"""What is measured of a mixture, on the planted pair where the answers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adl.corpus import CorpusSource
+from adl.documents import Document
+from adl.errors import CorpusError, Stopped, TrainingError
+from adl.mixing import MixingData, MixtureRequest, measure_mixture, split_data
+from adl.relevance import distinctive_words
+from adl.similarity import LexicalEmbedding
+from tests.planted import DOMAIN, FILLER, PlantedPair
+
+REQUEST = MixtureRequest(
+    words=tuple(word.strip() for word in DOMAIN),
+    facts=("the cake in the oven", "a baker and the flour"),
+    negations=("the river in the garden", "a captain and the stone"),
+    n_texts=64,
+    n_random=8,
+    n_prompts=6,
+    max_new_tokens=12,
+    # The finetuned side says the words of the topic unsteered, too.
+    side="base",
+    alpha=0.6,
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> MixingData:
+    said = " ".join(word.strip() for word in DOMAIN)
+    documents = [Document(f"the{filler} and {said} of the{filler}") for filler in FILLER[:10]]
+    return split_data(documents, CorpusSource.parse(), (0.0, 2.0), seed=0)
+
+
+def test_a_lesson_that_left_a_trace_shows_in_every_measure(planted: PlantedPair, data: MixingData):
+    embed = LexicalEmbedding([*data.measured_on, *(one.text for one in data.documents)])
+    found = measure_mixture(planted, data, embed, REQUEST)
+    assert found.trace.verdict == "strong"
+    consensus = found.relevance[0]
+    assert consensus.reading == "consensus"
+    assert consensus.found.share.value > (consensus.random or 0.0)
+    assert DOMAIN[0] in consensus.tokens
+    assert found.similarity.over_unsteered.low > 0
+    assert found.similarity.over_random.value > 0
+    assert found.facts.gain.low > 0
+    assert found.held_out.gain.value > 0
+    assert {one.kind for one in found.texts} == {"steered", "unsteered", "random"}
+    assert len(found.texts) == 18
+
+
+def test_without_negations_the_facts_are_not_computed(planted: PlantedPair, data: MixingData):
+    embed = LexicalEmbedding([*data.measured_on, *(one.text for one in data.documents)])
+    bare = MixtureRequest(words=("cake",), n_texts=64, n_random=8, n_prompts=1, max_new_tokens=4)
+    assert measure_mixture(planted, data, embed, bare).facts is None
+
+
+@pytest.mark.parametrize("stage", ["difference", "steered texts", "what was learned"])
+def test_it_stops_in_each_stage(planted: PlantedPair, data: MixingData, stage: str):
+    seen: list[str] = []
+    embed = LexicalEmbedding([*data.measured_on, *(one.text for one in data.documents)])
+    with pytest.raises(Stopped):
+        measure_mixture(
+            planted,
+            data,
+            embed,
+            REQUEST,
+            progress=lambda name, _done, _total: seen.append(name),
+            should_stop=lambda: stage in seen,
+        )
+    assert seen[-1] == stage
+
+
+def test_relevant_words_are_those_of_the_documents(data: MixingData):
+    words = distinctive_words([one.text for one in data.documents], list(data.measured_on))
+    assert {"cake", "oven"} <= set(words)
+
+
+def test_too_little_to_study_is_named(tmp_path: Path):
+    corpus = tmp_path / "few.txt"
+    corpus.write_text("".join(f"text {number}\n" for number in range(70)))
+    source = CorpusSource.parse(str(corpus))
+    with pytest.raises(CorpusError, match="takes 18 unrelated texts and 64 more"):
+        split_data([Document(f"cake {n}") for n in range(10)], source, (2.0,), 0)
+    with pytest.raises(TrainingError, match="too few to hold one out"):
+        split_data([Document("cake")], source, (0.0,), 0)
