@@ -198,7 +198,8 @@ class Training:
                 )
             self.losses.append(loss)
             self._tokens += tokens
-            if self.done % checkpoint_every == 0 and self.done < self.total:
+            # At the end, too: what comes after a training may be cut off.
+            if self.done % checkpoint_every == 0 or self.done == self.total:
                 self.save_checkpoint()
             on_step(Step(self.done, self.total, loss, rate))
         return self._finish()

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+import numpy as np
+
 from adl.controls import RANDOM, control_vector
 from adl.corpus import CorpusSource
 from adl.difference import measure_difference
@@ -24,12 +26,20 @@ from adl.errors import CorpusError, Stopped, TrainingError
 from adl.learned import FactMargins, HeldOutGain, fact_margins, held_out_gain
 from adl.pair import ModelPair, ShouldStop, never_stop, resolve_layer
 from adl.prompts import everyday_prompts
-from adl.readings import PREDICTION_READINGS, READINGS, ReadingRequest, take_readings
-from adl.records import POOLED, ActivationDifference, GenerationPlan, Side, Site, TokenReadout
-from adl.relevance import Relevance, token_relevance
+from adl.ranking import Scores, Vocabulary, top_tokens
+from adl.records import POOLED, ActivationDifference, GenerationPlan, Side, Site, rescale
+from adl.relevance import TOKENS, Relevance, token_relevance
+from adl.shift_lens import (
+    Shift,
+    contexts_of,
+    output_score,
+    output_shift,
+    shift_score,
+    steering_shifts,
+)
 from adl.similarity import ComparedText, Embed, Kind, Similarity, steered_similarity
 from adl.steering import SteeringVector, samples, steering_requests
-from adl.trace_strength import Stage, TraceRequest, TraceStrength, measure_trace
+from adl.trace_strength import Stage, TraceRequest, TraceStrength, measure_trace, shared_words
 from adl.training_plan import n_unrelated
 
 # Enough to tell a loss by, few enough to leave the lesson whole.
@@ -82,7 +92,9 @@ def split_data(
 class MixtureRequest:
     """What to measure of each organism, and how much of it.
 
-    ``words`` are the relevant ones, ``facts`` with their ``negations`` may be empty.
+    ``words`` are the relevant ones, ``facts`` with their ``negations`` may be empty. Steering is by
+    ``alpha`` and the shift lens by ``lens_alpha`` at every ratio, so that nothing but the organism
+    differs between them.
     """
 
     words: tuple[str, ...] = field(repr=False)
@@ -92,6 +104,7 @@ class MixtureRequest:
     n_texts: int = 256
     n_random: int = 16
     alpha: float = 0.3
+    lens_alpha: float = 0.2
     n_prompts: int = 10
     n_samples: int = 1
     max_new_tokens: int = 40
@@ -150,19 +163,7 @@ def measure_mixture(
         progress=lambda done, total: progress("difference", done, total),
         should_stop=should_stop,
     )
-    wanted = tuple(reading for reading in READINGS if reading in PREDICTION_READINGS)
-    lists = [
-        one
-        for one in take_readings(
-            pair,
-            difference,
-            texts,
-            ReadingRequest(layer, wanted, request.seed),
-            progress=progress,
-            should_stop=should_stop,
-        )
-        if one.chosen and one.site.position == POOLED
-    ]
+    relevance = _relevance(pair, difference, texts, layer, request, should_stop)
     compared = _steered(pair, difference, layer, request, progress, should_stop)
     progress("what was learned", 0, 1)
     facts = None
@@ -175,7 +176,7 @@ def measure_mixture(
     narrow = [document.text for document in data.documents]
     return MixtureMeasures(
         trace=trace,
-        relevance=_relevance(lists, request),
+        relevance=relevance,
         similarity=steered_similarity(compared, narrow, embed, request.seed),
         facts=facts,
         held_out=held_out,
@@ -183,20 +184,51 @@ def measure_mixture(
     )
 
 
-def _relevance(lists: Sequence[TokenReadout], request: MixtureRequest) -> tuple[ListRelevance, ...]:
-    by_source = {(one.reading, one.side, one.source): one for one in lists}
-    found = []
-    for (reading, side, source), one in by_source.items():
-        share = token_relevance(one.tokens, request.words, seed=request.seed)
-        if source != "difference" or share is None:
-            continue
-        null = by_source.get((reading, side, RANDOM))
-        beside = token_relevance(null.tokens, request.words, seed=request.seed) if null else None
-        shown = tuple(token.text for token in one.tokens[: share.share.n])
-        found.append(
-            ListRelevance(reading, one.side, share, beside.share.value if beside else None, shown)
-        )
-    return tuple(found)
+def _relevance(
+    pair: ModelPair,
+    difference: ActivationDifference,
+    texts: Sequence[str],
+    layer: int,
+    request: MixtureRequest,
+    should_stop: ShouldStop,
+) -> tuple[ListRelevance, ...]:
+    """Relevance of the shift lens on the base, beside a random direction, and of the output difference."""
+    site = Site(layer, POOLED)
+    size = request.lens_alpha * difference.residual_norm(layer)
+    random = control_vector(difference, site, RANDOM, request.seed)
+    assert random is not None  # only a split half may not be there
+    vectors = np.stack([rescale(one, size) for one in (difference.vector(site), random)])
+    contexts = contexts_of(pair, texts)
+    vocabulary = shared_words(pair)
+    shifts = steering_shifts(pair, "base", contexts, layer, vectors, should_stop=should_stop)
+    shared = pair.shared_vocabulary()
+    if shared is not None:
+        keep = shared[0]
+        shifts = [
+            Shift(one.log_shift[keep], one.before[keep], one.after[keep], one.kl) for one in shifts
+        ]
+    output = output_shift(pair, contexts, should_stop=should_stop)
+    steered, null = (
+        _list_relevance(shift_score(one, vocabulary.words), vocabulary, request) for one in shifts
+    )
+    beyond = _list_relevance(output_score(output, vocabulary.words), vocabulary, request)
+    lists = (
+        ("shift_lens", "base", steered, null),
+        ("output_difference", "finetuned", beyond, None),
+    )
+    return tuple(
+        ListRelevance(reading, side, found[0], other[0].share.value if other else None, found[1])
+        for reading, side, found, other in lists
+        if found is not None
+    )
+
+
+def _list_relevance(
+    scores: Scores, vocabulary: Vocabulary, request: MixtureRequest
+) -> tuple[Relevance, tuple[str, ...]] | None:
+    tokens = top_tokens(scores, vocabulary, TOKENS)
+    found = token_relevance(tokens, request.words, seed=request.seed)
+    return None if found is None else (found, tuple(token.text for token in tokens))
 
 
 def _steered(

@@ -39,10 +39,11 @@ def test_a_lesson_that_left_a_trace_shows_in_every_measure(planted: PlantedPair,
     embed = LexicalEmbedding([*data.measured_on, *(one.text for one in data.documents)])
     found = measure_mixture(planted, data, embed, REQUEST)
     assert found.trace.verdict == "strong"
-    consensus = found.relevance[0]
-    assert consensus.reading == "consensus"
-    assert consensus.found.share.value > (consensus.random or 0.0)
-    assert DOMAIN[0] in consensus.tokens
+    lens, output = found.relevance
+    assert (lens.reading, output.reading) == ("shift_lens", "output_difference")
+    assert lens.found.share.value > lens.random
+    assert DOMAIN[0] in lens.tokens
+    assert DOMAIN[0] in output.tokens
     assert found.similarity.over_unsteered.low > 0
     assert found.similarity.over_random.value > 0
     assert found.facts.gain.low > 0

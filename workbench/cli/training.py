@@ -260,7 +260,7 @@ def _plain_row(one: MixtureMeasured) -> Sequence[object]:
     """Every figure of a ratio; empty where it was not computed."""
     layer = one.trace.layers[0]
     site = one.trace.sites[-1]
-    relevance, random = _consensus(one)
+    relevance, random = _relevance(one)
     facts, held_out = one.facts, one.held_out
     effect = layer.effect
     return [
@@ -296,7 +296,7 @@ def _plain_row(one: MixtureMeasured) -> Sequence[object]:
 
 def _shown_row(one: MixtureMeasured) -> Sequence[object]:
     layer, site = one.trace.layers[0], one.trace.sites[-1]
-    relevance, random = _consensus(one)
+    relevance, random = _relevance(one)
     narrow = one.trace.narrowness
     return (
         f"1:{one.ratio:g}",
@@ -315,8 +315,8 @@ def _shown_row(one: MixtureMeasured) -> Sequence[object]:
     )
 
 
-def _consensus(one: MixtureMeasured) -> tuple[Estimate | None, float | None]:
-    """Relevance of the first reading there is, which is the consensus of the others."""
+def _relevance(one: MixtureMeasured) -> tuple[Estimate | None, float | None]:
+    """Relevance of the first reading there is: the shift lens, which has a random one beside it."""
     return (one.relevance[0].share, one.relevance[0].random) if one.relevance else (None, None)
 
 
