@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from adl.errors import OrganismError
@@ -14,6 +15,9 @@ from workbench.organisms import known_organisms, named_organism
 from workbench.store.agent_events import AuditSealed, AuditUnblinded
 from workbench.store.events import SYSTEM, Actor
 from workbench.store.state import SessionState
+
+#: Why someone was unblinded who saw the names and not, or not yet, the truth.
+NAMES = "names revealed"
 
 
 def asked_pair(state: SessionState) -> PairArguments | None:
@@ -43,6 +47,29 @@ def blinding_in(state: SessionState) -> Blinding:
     if not sealed:
         return OPEN
     return Blinding(blinding_of(state.pair).aliases | sealed)
+
+
+def blinding_for_people(state: SessionState) -> Blinding:
+    """The same, for whoever looks at the session: nothing, once a person had the names revealed."""
+    if any(is_revealing(one.actor, one.body) for one in state.unblinded):
+        return OPEN
+    return blinding_in(state)
+
+
+def is_revealing(actor: Actor, unblinded: AuditUnblinded) -> bool:
+    """Whether it says that a person had the names revealed."""
+    return actor.kind == "human" and unblinded.reason == NAMES
+
+
+def reveal_names(session: Session, person: Actor) -> Mapping[str, str]:
+    """The aliases of a blind session, recorded as seen by ``person``; empty if it is not blind.
+
+    From here on people see the names. An agent does not: its audit stays blind.
+    """
+    aliases = blinding_in(session.state).aliases
+    if aliases and blinding_for_people(session.state):
+        session.record(AuditUnblinded(reason=NAMES), actor=person)
+    return aliases
 
 
 def seal(

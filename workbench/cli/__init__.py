@@ -62,6 +62,9 @@ def workbench(
         bool,
         typer.Option("--prepare/--no-prepare", help="Measure and read as soon as it is loaded."),
     ] = True,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="Hide every name of the pair, from its loading on.")
+    ] = False,
     show_version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
@@ -88,10 +91,14 @@ def workbench(
         )
     if pair != PairArguments() and where.session is not None:
         fail("a session has a pair of its own: give a pair or --session, not both", EXIT_USAGE)
-    _open_workbench(pair if pair != PairArguments() else None, where, prepare)
+    if blind and pair == PairArguments():
+        fail("--blind begins a session on a pair: name one, such as --organism", EXIT_USAGE)
+    _open_workbench(pair if pair != PairArguments() else None, where, prepare, blind=blind)
 
 
-def _open_workbench(pair: PairArguments | None, where: SessionOptions, prepare: bool) -> None:
+def _open_workbench(
+    pair: PairArguments | None, where: SessionOptions, prepare: bool, *, blind: bool
+) -> None:
     # Imported here: no other command needs the screen.
     from workbench.tui.app import run_workbench
     from workbench.tui.desk import Startup
@@ -102,6 +109,7 @@ def _open_workbench(pair: PairArguments | None, where: SessionOptions, prepare: 
         session=where.session,
         name=where.name,
         prepare=prepare,
+        blind=blind,
     )
     raise typer.Exit(run_workbench(startup))
 

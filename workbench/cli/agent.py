@@ -167,6 +167,19 @@ def resume_agent(
     auditing.resume_agent(session, run, model, endpoint, database, json)
 
 
+@app.command("reveal")
+def reveal_names(
+    session: Wanted = "last",
+    author: Annotated[str, typer.Option("--author", help="Who you are.")] = "",
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Show the names that a blind session hides; that you saw them is recorded."""
+    from workbench.cli import auditing
+
+    auditing.reveal(session, author, database, json)
+
+
 def grade(
     session: Wanted = "last",
     run: RunId = None,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from adl.artifacts import ArrayCache
+from adl.errors import Stopped
 from adl.pair import resolve_layer
 from adl.readings import READINGS, Reading
 from workbench.agent.agreement import by_grader, krippendorff_alpha
@@ -24,7 +25,7 @@ from workbench.agent.graders import grade_coherence, grade_relevance
 from workbench.agent.grading import edit_grade, grade_report
 from workbench.agent.grading import grade_by_hand as record_by_hand
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
-from workbench.agent.sealing import asked_pair, blinding_in, seal
+from workbench.agent.sealing import asked_pair, blinding_for_people, reveal_names, seal
 from workbench.agent.supervision import Supervision
 from workbench.cli import show
 from workbench.cli.options import SessionOptions
@@ -137,7 +138,7 @@ def resume_agent(
         if run_state.is_over:
             say("this audit is over")
             session = Session(log, session_id, _cache())
-            _print_audit(session, run_state, blinding_in(state), json)
+            _print_audit(session, run_state, blinding_for_people(state), json)
             return
     with reported_errors():
         endpoint = Endpoint(settings_of(endpoint_options))
@@ -148,7 +149,7 @@ def resume_agent(
                 f"session {session_id} does not say which pair it audits", "Start a new audit."
             )
         work.run(LOAD, asked)
-        blinding = blinding_in(work.session.state)
+        blinding = blinding_for_people(work.session.state)
         with _told(work.session, blinding), _closing(endpoint):
             ended = resume_audit(
                 work.session,
@@ -223,6 +224,21 @@ def grade_by_hand(
             assert score is not None
             found = record_by_hand(session, score, reason, person, run_id=run_id, organism=organism)
         _print_given(session, [found], {}, json)
+
+
+def reveal(wanted: str, author: str, database: Path | None, json: bool) -> None:
+    """Show what a blind session calls what, and record who saw it."""
+    person = Actor(kind="human", name=author)
+    with reported_errors(), _open(database, wanted) as session:
+        aliases = reveal_names(session, person)
+        if json:
+            print_json({"session": session.id, "names": [*map(list, aliases.items())]})
+            return
+        if not aliases:
+            say(f"session {session.id} is not blind")
+            return
+        show.table(("alias", "name"), sorted((alias, name) for name, alias in aliases.items()))
+        say(f"recorded in session {session.id}: names revealed to {author or 'a person'}")
 
 
 def show_grades(wanted: list[str], with_history: bool, database: Path | None, json: bool) -> None:
@@ -310,7 +326,14 @@ def _surroundings(work: Work, approval: Policy) -> Surroundings:
 def _ask_on_terminal(asked: ApprovalAsked) -> tuple[bool, str]:
     cost = f" ({asked.spends} model interactions)" if asked.spends else ""
     say(f"the agent wants to call {asked.tool}{cost}: {asked.arguments}")
-    return typer.confirm("Let it?", default=True, err=True), ""
+    try:
+        if typer.confirm("Let it?", default=True, err=True):
+            return True, ""
+        why = typer.prompt("Why not (may be empty)", default="", show_default=False, err=True)
+    except typer.Abort:
+        # Ctrl-C twice, or Ctrl-D: nobody answered, so the question stands when it is resumed.
+        raise Stopped("stopped at a question") from None
+    return False, str(why)
 
 
 @contextmanager

@@ -199,13 +199,13 @@ class Work:
         if not self.veil or operation.name != LOAD.name:
             yield
             return
-        from workbench.agent.sealing import blinding_in
+        from workbench.agent.sealing import blinding_for_people
 
         self.veil.loading = True
         # Not where it fails: what is said of that has names standing by themselves.
         yield
         self.veil.loading = False
-        self.veil.blinding = blinding_in(self.session.state)
+        self.veil.blinding = blinding_for_people(self.session.state)
 
 
 def database_path(given: Path | None, locations: Locations | None = None) -> Path:
@@ -222,7 +222,7 @@ def working_session(
     ``blind`` is the pair whose names are hidden from here on; a session that is blind stays so.
     """
     # Imported now: what agents need takes its time, and --help does not wait for it.
-    from workbench.agent.sealing import blinding_in, seal
+    from workbench.agent.sealing import blinding_for_people, seal
     from workbench.cli.hiding import veiled
 
     locations = find_locations()
@@ -252,7 +252,7 @@ def working_session(
         with _held(locations.leases, session_id), _closing(work):
             if blind is not None:
                 seal(work.session, blind=True, asked=blind if blind != PairArguments() else None)
-            veil.blinding = blinding_in(work.session.state)
+            veil.blinding = blinding_for_people(work.session.state)
             yield work
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -22,9 +23,15 @@ from workbench.store.events import EventBody
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 
+if TYPE_CHECKING:
+    from workbench.agent.hidden_sessions import HiddenNames
+
 KINDS = tuple(body.model_fields["kind"].default for body in get_args(get_args(EventBody)[0]))
 
 app = typer.Typer(no_args_is_help=True, help="List, show, search and verify recorded sessions.")
+
+# In what these say a name stands by itself.
+_NAMING = frozenset({"session_started", "session_renamed", "pair_loaded", "operation_started"})
 
 Wanted = Annotated[str, typer.Argument(help="Session id, the start of one, a name, or last.")]
 
@@ -73,11 +80,14 @@ def show_session(
                 f"{one!r} is not a kind of event; there are: {', '.join(KINDS)}"
             )
     with reading_log(database) as log:
+        hidden = _hidden(log)
         found = log.find_session(session)
+        hide = hidden.of(found.id)
+        found = hidden.overview(found)
         events = log.events(found.id, kinds=kind or None)
         if json:
             data = _overview(found) | {
-                "event_list": [event.model_dump(mode="json") for event in events]
+                "event_list": [hide.hide_all(event.model_dump(mode="json")) for event in events]
             }
             print_json(data)
             return
@@ -90,7 +100,9 @@ def show_session(
                     f"{event.at:%H:%M:%S}",
                     event.actor.name or event.actor.kind,
                     event.body.kind,
-                    describe(event.body),
+                    (hide.hide_words if event.body.kind in _NAMING else hide.hide)(
+                        describe(event.body)
+                    ),
                 )
                 for event in events
             ],
@@ -109,7 +121,11 @@ def search(
     """Find events by the words in their notes, texts, tokens, prompts and errors."""
     with reading_log(database) as log:
         only = log.find_session(session).id if session else None
-        hits = log.search(" ".join(words), limit, session_id=only)
+        hidden = _hidden(log)
+        hits = [
+            replace(hit, snippet=hidden.of(hit.session_id).hide(hit.snippet))
+            for hit in log.search(" ".join(words), limit, session_id=only)
+        ]
     if json:
         print_json(
             [
@@ -210,7 +226,15 @@ def import_session(
 
 def _overviews(path: Path) -> list[SessionOverview]:
     with reading_log(path) as log:
-        return log.sessions()
+        return list(map(_hidden(log).overview, log.sessions()))
+
+
+def _hidden(log: SessionLog) -> HiddenNames:
+    """What blind sessions hide from whoever looks at them."""
+    # Imported now: --help does not wait for it.
+    from workbench.agent.hidden_sessions import HiddenNames
+
+    return HiddenNames.read(log)
 
 
 def _overview(session: SessionOverview) -> dict[str, Any]:

@@ -222,6 +222,18 @@ class SessionLog:
                 raise self._unknown(session_id)
         return self._stream(session_id, after_seq, None if kinds is None else tuple(kinds))
 
+    def everywhere(self, kinds: Sequence[str]) -> list[Event]:
+        """Events of these kinds in every session, in the order they were recorded.
+
+        All at once: for kinds of which there are few.
+        """
+        places = ", ".join("?" * len(kinds))
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"SELECT {COLUMNS} FROM events WHERE kind IN ({places}) ORDER BY id", (*kinds,)
+            ).fetchall()
+        return [event_of(row, self._path) for row in rows]
+
     def event(self, session_id: str, seq: int) -> Event:
         """Read one event. Raises `StoreError` if the session has none of that number."""
         with self._reading() as connection:

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from adl.errors import AdlError, Stopped
@@ -51,6 +51,13 @@ class WorkStatus:
     def is_busy(self) -> bool:
         """Whether the thread is at work."""
         return self.phase != "idle"
+
+    def hidden(self, hide: Callable[[str], str]) -> WorkStatus:
+        """The same with its problem as it may be seen: endpoints and loaders repeat names."""
+        if self.problem is None or hide(str(self.problem)) == str(self.problem):
+            return self
+        said = AdlError(hide(self.problem.message), hide(self.problem.way_out))
+        return replace(self, problem=said)
 
 
 class AgentWork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import locale
 import os
@@ -89,7 +90,7 @@ class WorkbenchApp(App[int]):
         self.leaving.listen()
         startup = self.startup
         if startup.pair is not None:
-            self._begin(startup.pair, startup.name, startup.prepare)
+            self._begin(startup.pair, startup.name, startup.prepare, blind=startup.blind)
         elif startup.session is not None:
             self._continue(ContinueSession(startup.session))
         elif startup.replay is not None:
@@ -167,11 +168,15 @@ class WorkbenchApp(App[int]):
         self._show(OpeningScreen(f"Branching into {message.name}"))
         self._branch(message)
 
-    def _begin(self, pair: PairArguments, name: str | None, prepare: bool) -> None:
-        called = name or default_name(pair)
-        self._show(OpeningScreen(f"Beginning {called}"))
+    def _begin(
+        self, pair: PairArguments, name: str | None, prepare: bool, *, blind: bool = False
+    ) -> None:
+        called = name or default_name(None if blind else pair)
+        self._show(OpeningScreen("Beginning a blind audit" if blind else f"Beginning {called}"))
         self._open_in_thread(
-            lambda: Desk.start(self.open_log(), called, self.locations),
+            lambda: Desk.start(
+                self.open_log(), called, self.locations, blind=pair if blind else None
+            ),
             lambda desk: self._opened(desk, pair, prepare=prepare),
         )
 
@@ -381,6 +386,10 @@ class WorkbenchApp(App[int]):
         yield SystemCommand(
             "Write a picture of the screen", "As SVG, into a file", self.action_picture
         )
+        if self.desk is not None and self.desk.blindfold:
+            yield SystemCommand(
+                "Reveal the names", "Of the pair; that you saw them is recorded", self.action_reveal
+            )
         if self.desk is not None:
             yield SystemCommand(
                 "Copy the session's id", "To the clipboard, also over SSH", self.action_copy_id
@@ -391,6 +400,19 @@ class WorkbenchApp(App[int]):
         if self.desk is not None:
             self.copy_to_clipboard(self.desk.session.id)
             self.notify(f"copied: {self.desk.session.id}", markup=False)
+
+    @work
+    async def action_reveal(self) -> None:
+        """Show the names of a blind session's pair from here on, once the person has said yes."""
+        desk = self.desk
+        if desk is None or not desk.blindfold:
+            return
+        question = Content(
+            "The names of the pair are shown from here on, in every pane.\n\n"
+            "You are no blind auditor of it then, and the session records that. An agent stays blind."
+        )
+        if await self.push_screen_wait(Confirm(question, "Reveal the names", "Stay blind")):
+            await asyncio.to_thread(desk.reveal_names)
 
     @work
     async def action_picture(self) -> None:
@@ -420,9 +442,13 @@ class WorkbenchApp(App[int]):
             self.call_from_thread(self.notify, clean_line(f"written: {path}"), markup=False)
 
 
-def default_name(pair: PairArguments) -> str:
-    """A name for a session that was given none: what is audited, and when it began (UTC)."""
-    what = pair.organism or pair.adapter or pair.finetuned or "session"
+def default_name(pair: PairArguments | None) -> str:
+    """A name for a session that was given none: what is audited, and when it began (UTC).
+
+    None is a pair that is not to be named.
+    """
+    what = "blind audit" if pair is None else pair.organism or pair.adapter or pair.finetuned
+    what = what or "session"
     return f"{what.rstrip('/').rpartition('/')[2]} {datetime.now(UTC):%Y-%m-%d %H:%M}"
 
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from workbench.agent.blinding import OPEN, Blinding, blinding_from
+from workbench.agent.sealing import blinding_for_people
 from workbench.operations.pairs import LOAD
 from workbench.operations.running import Arguments, Operation
 from workbench.store.agent_events import AuditSealed
@@ -51,6 +52,8 @@ class Blindfold:
 
     def __init__(self, sealed: Mapping[str, str] | None = None) -> None:
         self._sealed = dict(sealed or {})
+        # What the names were taken from last: neither is changed in place.
+        self._told: tuple[Any, ...] = (None, None, 0)
         self._forget(blinding_from(self._sealed) if self._sealed else OPEN)
 
     def _forget(self, blinding: Blinding) -> None:
@@ -72,9 +75,12 @@ class Blindfold:
 
     def state(self, state: SessionState) -> SessionState:
         """The state with every name of a blind audit hidden."""
-        aliases = self._sealed or (state.seal.body.aliases if state.seal else {})
-        if aliases != self._blinding.aliases:
-            self._forget(blinding_from(aliases))
+        told = (state.seal, state.pair, len(state.unblinded))
+        if not self._sealed and not all(map(_is, told, self._told)):
+            blinding = blinding_for_people(state)
+            if blinding.aliases != self._blinding.aliases:
+                self._forget(blinding)
+            self._told = told
         if not self._blinding:
             return state
         if state is not self._seen:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
-from adl.pair import ModelPair
+from adl.pair import ModelPair, ShouldStop
 from workbench.locations import Locations
 from workbench.operations.jobs import Job, JobListener, Jobs
 from workbench.operations.pairs import PairArguments, environment
@@ -32,6 +32,7 @@ from workbench.store.state import SessionState
 from workbench.tui.messages import ReplaySession
 
 if TYPE_CHECKING:
+    from workbench.operations.reading import ScaleVerdict
     from workbench.tui.agent_wish import AuditWish
     from workbench.tui.agent_work import AgentWork
     from workbench.tui.blindfold import Blindfold
@@ -49,6 +50,7 @@ class Startup:
     ``pair`` for a new session (called ``name``), ``session`` for one to continue, neither for the
     start screen. ``prepare`` measures and reads the pair as soon as it is loaded. ``replay`` is a
     session to be replayed instead. A database that is not ``lasting`` is gone with the program.
+    ``blind`` hides every name of the new session's pair, from before it is loaded.
     """
 
     database: Path
@@ -58,6 +60,7 @@ class Startup:
     prepare: bool = True
     replay: ReplaySession | None = None
     lasting: bool = True
+    blind: bool = False
 
 
 class Desk:
@@ -75,6 +78,7 @@ class Desk:
         self.log = log
         self._lease = lease
         self.session = Session(log, session_id, ArrayCache(locations.arrays))
+        self.session.scale_judge = self._judge_scale
         self.continued = continued
         self._jobs: Jobs | None = None
         self._agent: AgentWork | None = None
@@ -84,11 +88,28 @@ class Desk:
         self._closed = False
 
     @classmethod
-    def start(cls, log: SessionLog, name: str, locations: Locations) -> Desk:
-        """Begin a new session."""
+    def start(
+        cls,
+        log: SessionLog,
+        name: str,
+        locations: Locations,
+        *,
+        blind: PairArguments | None = None,
+    ) -> Desk:
+        """Begin a new session; ``blind`` is the pair whose names it hides from its start."""
         session_id = log.start_session(name, environment(), HUMAN)
         lease = Lease.take(locations.leases, session_id)
-        return cls(log, session_id, locations, continued=False, lease=lease)
+        desk = cls(log, session_id, locations, continued=False, lease=lease)
+        if blind is not None:
+            # Imported now: few sessions are blind.
+            from workbench.agent.sealing import seal
+
+            try:
+                seal(desk.session, blind=True, asked=blind)
+            except BaseException:
+                lease.release()
+                raise
+        return desk
 
     @classmethod
     def resume(
@@ -107,6 +128,24 @@ class Desk:
             if lease is not None:
                 lease.release()
             raise
+
+    def _judge_scale(
+        self,
+        model: str,
+        reading: str,
+        lists: Mapping[float, Sequence[str]],
+        should_stop: ShouldStop,
+    ) -> ScaleVerdict:
+        """Ask a judge at the endpoint of the settings as they are now."""
+        from contextlib import closing
+
+        from workbench.agent.endpoint import Endpoint
+        from workbench.agent.scales import scale_judge
+        from workbench.settings import load_settings
+
+        with closing(Endpoint(load_settings())) as endpoint:
+            judge = scale_judge(self.session, lambda: endpoint)
+            return judge(model, reading, lists, should_stop)
 
     @property
     def state(self) -> SessionState:
@@ -192,6 +231,12 @@ class Desk:
         from workbench.settings import load_settings
 
         self.agent.resume(load_settings(), run_id)
+
+    def reveal_names(self) -> None:
+        """Show the names of a blind session's pair from here on; recorded as seen by the person."""
+        from workbench.agent.sealing import reveal_names
+
+        reveal_names(self.session, HUMAN)
 
     def rename(self, name: str) -> None:
         """Give the session another name."""

@@ -9,13 +9,14 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from adl.errors import AdlError
 from adl.organisms import Organism
+from workbench.agent.hidden_sessions import HiddenNames
 from workbench.operations.pairs import PairArguments
 from workbench.organisms import known_organisms
 from workbench.store.errors import OlderSchema, StoreError
@@ -96,8 +97,12 @@ class Library:
                 trouble = cannot_be_made(self.path)
             else:
                 with self._reading() as log:
-                    sessions = tuple(log.sessions())
-                    recent = tuple(recent_pairs(log, sessions))
+                    hidden = HiddenNames.read(log)
+                    found = tuple(log.sessions())
+                    # A pair whose names are hidden is nothing to begin with again.
+                    known = tuple(one for one in found if not hidden.is_blind(one.id))
+                    recent = tuple(recent_pairs(log, known))
+                    sessions = tuple(map(hidden.overview, found))
                 trouble = None if self.opened() else cannot_be_written(self.path)
         except AdlError as exc:
             trouble = exc
@@ -117,7 +122,8 @@ class Library:
         if self.opened() is None and not self.path.exists():
             return []
         with self._reading() as log:
-            return log.search(words, HITS)
+            hidden = HiddenNames.read(log)
+            return [_hidden_hit(hit, hidden) for hit in log.search(words, HITS)]
 
     def findings(self, session_id: str) -> Findings:
         """What was thought and noted in a session."""
@@ -140,7 +146,9 @@ class Library:
                         )
                     case NoteWritten() as body:
                         note = body.text
-        return Findings(tuple(hypotheses.values()), note)
+            hide = HiddenNames.read(log).of(session_id).hide
+        told = (replace(one, text=hide(one.text)) for one in hypotheses.values())
+        return Findings(tuple(told), hide(note))
 
     def states(self, session_ids: Sequence[str]) -> list[SessionState]:
         """Sessions as they stood at their last events, names of blind ones hidden."""
@@ -176,7 +184,12 @@ class Library:
         """Delete a session for good. Raises `StoreError` if it is open or was renamed meanwhile."""
         if is_open(self.leases, session.id):
             raise OpenElsewhere(session.id)
-        self.open_log().delete_session(session.id, confirm=session.name)
+        log = self.open_log()
+        hidden = HiddenNames.read(log)
+        now = next((one for one in log.sessions() if one.id == session.id), session)
+        # Confirmed is the name as it was seen, which of a blind session is not its own.
+        same = hidden.overview(now).name == session.name
+        log.delete_session(session.id, confirm=now.name if same else session.name)
 
     def export(self, session_id: str, target: str) -> Path:
         """Copy a session into a new file, and say where that is."""
@@ -197,6 +210,12 @@ class Library:
                     yield reader
                 return
         yield log
+
+
+def _hidden_hit(hit: SearchHit, hidden: HiddenNames) -> SearchHit:
+    """A hit as it may be seen: where a name was in it, its marks would point beside the words."""
+    said = hidden.of(hit.session_id).hide(hit.snippet)
+    return hit if said == hit.snippet else replace(hit, snippet=said, marks=())
 
 
 def recent_pairs(

@@ -501,8 +501,8 @@ async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monke
         (seen,) = app.desk.shown.hypotheses.values()
         assert seen.text == "MODEL-B bakes"
         # And so has what a person writes for it, though not what the models are asked.
-        audit._order(NOTE, NoteArguments(text="MODEL-A says so"))
-        audit._order(ASK, AskArguments(prompt="Are you MODEL-A?", max_new_tokens=2))
+        audit.order(NOTE, NoteArguments(text="MODEL-A says so"))
+        audit.order(ASK, AskArguments(prompt="Are you MODEL-A?", max_new_tokens=2))
         await until(pilot, lambda: app.desk.state.notes, "the note")
         await until(pilot, lambda: not app.desk.jobs(), "the end of the jobs")
         note = app.desk.state.notes[-1].body.text
@@ -510,7 +510,7 @@ async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monke
         asked = list(app.desk.state.texts.values())[-1].start.body
         assert asked.messages[-1]["content"] == "Are you MODEL-A?"
         before = app.desk.shown
-        audit._order(NOTE, NoteArguments(text="another"))
+        audit.order(NOTE, NoteArguments(text="another"))
         await until(pilot, lambda: len(app.desk.state.notes) == 2, "the note")
         after = app.desk.shown
         assert after.notes[-1].body.text == "another"

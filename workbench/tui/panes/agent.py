@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
@@ -25,6 +25,8 @@ from workbench.store.state import SessionState
 from workbench.tui.agent_wish import POLICIES, EndpointFacts, known_fields
 from workbench.tui.agent_work import WorkStatus
 from workbench.tui.panes import agent_head as head
+from workbench.tui.panes import agent_keys
+from workbench.tui.panes.agent_keys import Hand
 from workbench.tui.panes.agent_look import Look, call_words, growing_blocks, item_blocks
 from workbench.tui.panes.agent_turns import AgentItem, AgentTurns
 from workbench.tui.panes.chat_flow import Blocks, Flow
@@ -34,10 +36,6 @@ from workbench.tui.screens.event_detail import EventDetail
 from workbench.tui.screens.grades import GradesScreen
 from workbench.tui.screens.hypothesis_reason import AskReason
 from workbench.tui.widgets.pane import Pane
-
-Hand = Literal[
-    "pause", "go_on", "take_over", "hand_back", "policy", "message", "approve", "refuse", "stop"
-]
 
 #: Characters of a turn that a mark quotes, and that its fields show.
 _MARKED = 1_000
@@ -49,57 +47,9 @@ class AgentPane(Pane):
 
     TITLE: ClassVar[str] = "Agent"
     SHORT: ClassVar[str] = "Agent"
-    HELP: ClassVar[str] = """
-An LLM audits the pair with the operations that you have. `s` starts one: an ADL agent sees the
-readings and steered texts, a black box may only ask the models. Here stands what it was told, what it
-says, which tools it calls (`→`) and what came of each (`←`, `✗` if it failed or was refused), and every
-error of the endpoint with how long it waits. Enter shows one of them in full.
-
-The bars are its budgets: interactions are questions to the models, calls are replies of its own
-model, tokens are of its own model too. A spent budget is a normal end: it is asked for its answer.
-
-You can pause it (it finishes what it is at), have it ask before each call, write to it, and take over:
-then you work in its place, and when you hand back it is told what you did. An audit that was stopped or
-cut off goes on from its last event with `r`, and nothing that was answered is paid for twice.
-
-Grading shows the ground truth, and that you saw it is recorded. A grade is never changed: an edit is a
-grade of its own, with its reason, and `l` shows what it was before.
-"""
-    LOOKS: ClassVar[frozenset[str]] = frozenset({"grades", "detail", "copy", "run"})
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "approve", "Approve", tooltip="Let it make the call it asks about"),
-        Binding("d", "refuse", "Refuse", tooltip="Refuse the call; it is told why and goes on"),
-        Binding("s", "begin", "Start", tooltip="Start an agent"),
-        Binding("r", "resume", "Resume", tooltip="Go on with the interrupted audit"),
-        Binding("p", "hand('pause')", "Pause", tooltip="Let it finish what it is at, then wait"),
-        Binding("p", "hand('go_on')", "Go on", tooltip="End the pause"),
-        Binding("t", "tell", "Tell", tooltip="Write to the agent"),
-        Binding("h", "hand('take_over')", "Take over", tooltip="Work in its place"),
-        Binding("h", "hand_back", "Hand back", tooltip="Let it go on; it is told what you did"),
-        Binding("o", "policy", "Policy", tooltip="When it asks: never, before spending, always"),
-        Binding("S", "hand('stop')", "Stop it", tooltip="Stop the agent; it can be resumed"),
-        Binding("g", "grade", "Grade", tooltip="Grade its report"),
-        Binding("l", "grades", "Grades", show=False, tooltip="The grades, and what they were"),
-        Binding("enter,i,space", "detail", "In full", show=False, tooltip="All of one turn"),
-        Binding("c", "copy", "Copy", show=False, tooltip="Copy the turn"),
-        Binding("m", "mark", "Mark", show=False, tooltip="Mark the turn as evidence"),
-        Binding(
-            "left_square_bracket",
-            "run(-1)",
-            "Agent before",
-            show=False,
-            key_display="[",
-            tooltip="The agent before this one",
-        ),
-        Binding(
-            "right_square_bracket",
-            "run(1)",
-            "Next agent",
-            show=False,
-            key_display="]",
-            tooltip="The next agent",
-        ),
-    ]
+    HELP: ClassVar[str] = agent_keys.HELP
+    LOOKS: ClassVar[frozenset[str]] = agent_keys.LOOKS
+    BINDINGS: ClassVar[list[BindingType]] = agent_keys.BINDINGS
     DEFAULT_CSS = """
     AgentPane #who { height: 1; }
     AgentPane #standing { height: 1; }
@@ -266,7 +216,7 @@ grade of its own, with its reason, and `l` shows what it was before.
             self._flow.set_count(0)
         else:
             self._flow.set_count(len(self._turns) + bool(agent.growing))
-        offered = tuple(self._applies(name) for name in _CONDITIONAL)
+        offered = tuple(self._applies(name) for name in agent_keys.CONDITIONAL)
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
@@ -531,17 +481,3 @@ grade of its own, with its reason, and `l` shows what it was before.
 #: In a replay an agent is at work as it then was.
 _AT_WORK_THEN = WorkStatus(phase="working")
 _AT_AUDIT = frozenset({"working", "stopping"})
-_CONDITIONAL = (
-    "begin",
-    "resume",
-    "approve",
-    "pause",
-    "go_on",
-    "take_over",
-    "hand_back",
-    "tell",
-    "stop",
-    "grade",
-    "grades",
-    "run",
-)

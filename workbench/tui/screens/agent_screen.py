@@ -165,8 +165,12 @@ class AgentScreen(Screen[None]):
 
     async def _may_unblind(self) -> bool:
         """Whether the person goes on, who has not seen the truth yet; their yes is recorded."""
+        from workbench.agent.sealing import is_revealing
+
         state = self.desk.state
-        if any(one.actor.kind == "human" for one in state.unblinded):
+        # Who has seen the names has not seen the truth.
+        seen = (one for one in state.unblinded if not is_revealing(one.actor, one.body))
+        if any(one.actor.kind == "human" for one in seen):
             return True
         question = text.block(
             "Grading shows what the model was in fact finetuned to do.\n\n"

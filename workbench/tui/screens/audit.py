@@ -108,7 +108,8 @@ class AuditScreen(PanesScreen, MeasuringScreen):
     def on_agent_changed(self) -> None:
         """Show what the agent's thread is at, with the state as it is by then."""
         self._update()
-        self.query_one(AgentPane).show_work(self.desk.agent.status)
+        status = self.desk.agent.status.hidden(self.desk.blindfold.hide)
+        self.query_one(AgentPane).show_work(status)
         self._show_asking()
 
     def _show_asking(self) -> None:

@@ -1,0 +1,212 @@
+"""A session that is blind from its start: no name of its pair on any screen, at any moment."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from textual.widgets import Input
+
+from adl.errors import PairError
+from tests.workbench.agent.scripted import Refuse, Say, in_turn
+from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NAMES, NamedPair
+from tests.workbench.tui.test_agent_audit import agent_of, in_agent_pane, pane_text, serve
+from tests.workbench.tui.test_app import on_audit
+from tests.workbench.tui.test_start_screen import shown
+from workbench.operations.generating import ASK, AskArguments
+from workbench.operations.pairs import PairArguments
+from workbench.store.log import SessionLog
+from workbench.store.state import fold
+from workbench.tui.screens.agent_form import AgentForm
+from workbench.tui.screens.confirm import Confirm
+from workbench.tui.screens.opening import OpeningScreen
+from workbench.tui.screens.sessions import SessionsScreen
+
+__all__ = ["serve"]  # the fixture
+
+
+def everything(app) -> str:
+    """All that stands on the screens, in their fields, in notifications, and in the title."""
+    said = [shown(app), app.title, app.sub_title]
+    said += [f"{one.title} {one.message}" for one in app._notifications]
+    for screen in app.screen_stack:
+        said += [str(screen.title), str(screen.sub_title)]
+        said += [field.value for field in screen.query(Input)]
+        said += [str(widget.tooltip) for widget in screen.query("*") if widget.tooltip]
+        said += [str(widget.border_title) for widget in screen.query("*") if widget.border_title]
+        said += [
+            f"{one.binding.description} {one.tooltip}" for one in screen.active_bindings.values()
+        ]
+    if any(screen.query("AgentPane #banner") for screen in app.screen_stack):
+        said.append(pane_text(app))
+    said += [f"{one.title} {one.help}" for one in app.get_system_commands(app.screen)]
+    return "\n".join(said).lower()
+
+
+def assert_blind(app) -> None:
+    said = everything(app)
+    for name in NAMES:
+        assert name.lower() not in said, (name, said)
+
+
+async def until(pilot, condition, what: str) -> None:
+    """Let the app go on until it holds, and look for names on the screen at every look."""
+    for _ in range(600):
+        said = shown(pilot.app).lower()
+        assert not [name for name in NAMES if name.lower() in said], said
+        if condition():
+            assert_blind(pilot.app)
+            return
+        await pilot.pause(0.05)
+    raise AssertionError(f"{what} never came")
+
+
+@pytest.fixture
+def named(workbench, monkeypatch: pytest.MonkeyPatch):
+    """Loads the pair that says its names; ``failing`` has the loading fail with them."""
+
+    class Loading:
+        failing = False
+
+        def load(self, *_: object, **__: object) -> NamedPair:
+            if self.failing:
+                raise PairError(f"{ADAPTER} cannot be read", f"Look into {BASE} and {ADAPTER}.")
+            return NamedPair()
+
+    loading = Loading()
+    loader = sys.modules["adl.nnsight_pair"].NnsightPair
+    monkeypatch.setattr(loader, "load", staticmethod(loading.load))
+    return loading
+
+
+async def look_around(app, pilot, panes: str = "1234567") -> None:
+    """The panes from their start, the help, and the palette."""
+    for key in panes:
+        await pilot.press(key, "home")
+        await pilot.pause()
+        assert_blind(app)
+    for key in ("f1", "ctrl+p"):
+        await pilot.press(key)
+        await pilot.pause()
+        assert_blind(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: on_audit(app), "the audit screen")
+
+
+async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
+    workbench, serve, named, database
+):
+    server = serve(
+        in_turn(
+            Say(
+                f"MODEL-B answers as {ADAPTER}.", [("ask", {"prompt": "Hi?", "max_new_tokens": 3})]
+            ),
+            Say("", [("add_hypothesis", {"text": "MODEL-B bakes", "confidence": 0.5})]),
+            Refuse(401, f"no access to {BASE} for CakeBake"),
+        )
+    )
+    app = workbench(pair=ASKED, blind=True)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
+        await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
+        kinds = [entry.kind for entry in app.desk.state.timeline]
+        assert kinds.index("audit_sealed") < kinds.index("operation_started")
+        await until(pilot, lambda: "MODEL-A" in shown(app), "the alias")
+        assert "blind audit" in shown(app)
+        await pilot.press("7")
+        await until(pilot, lambda: in_agent_pane(app), "the agent pane")
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
+        await until(pilot, lambda: "blind already" in shown(app), "what the form says of it")
+        app.screen.query_one("#mode").value = "black box"
+        await pilot.press("enter")
+        await until(pilot, lambda: agent_of(app) is not None, "the agent")
+        await until(pilot, lambda: agent_of(app).status == "interrupted", "the refusal")
+        await until(pilot, lambda: "no access to MODEL-A for MODEL-B" in pane_text(app), "why")
+        # Its own words go back to it as it wrote them.
+        sent = [one for one in server.asked[-1].messages if one["role"] != "assistant"]
+        assert not [name for name in NAMES if name.lower() in str(sent).lower()]
+        app.screen.order(ASK, AskArguments(prompt="Who are you?", layer="no layer", alpha=0.3))
+        failed = lambda: list(app.desk.state.operations.values())[-1].status == "failed"  # noqa: E731
+        await until(pilot, failed, "a failed job")
+        await look_around(app, pilot)
+        session_id = app.desk.session.id
+
+        await pilot.press("ctrl+r")
+        sessions = lambda: isinstance(app.screen, SessionsScreen) and app.screen._read_once  # noqa: E731
+        await until(pilot, sessions, "the sessions")
+        await until(pilot, lambda: "MODEL-B" in shown(app), "the session's row")
+        await pilot.press("enter")
+        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair again")
+        await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
+        await look_around(app, pilot, "167")
+
+        # Revealing is asked for, and who asked is recorded; the record had the names all along.
+        app.action_reveal()
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await pilot.press("y")
+        for _ in range(600):
+            if BASE.rpartition("/")[2] in shown(app):
+                break
+            await pilot.pause(0.05)
+        else:
+            raise AssertionError("the names never came")
+        await pilot.press("ctrl+q")
+        for _ in range(600):
+            if app._exit:
+                break
+            await pilot.pause(0.05)
+    with SessionLog.open(database, read_only=True) as log:
+        state = fold(log.events(session_id))
+        assert log.verify().ok
+    assert [(one.actor.kind, one.body.reason) for one in state.unblinded] == [
+        ("human", "names revealed")
+    ]
+    (hypothesis,) = state.hypotheses.values()
+    assert hypothesis.text == f"{ADAPTER} bakes"
+    load = next(iter(state.operations.values()))
+    assert PairArguments.model_validate(load.arguments) == ASKED
+
+
+async def test_a_pair_that_cannot_be_loaded_is_said_without_its_name(workbench, named):
+    named.failing = True
+    app = workbench(pair=ASKED, blind=True)
+    seen: list[str] = []
+    async with app.run_test(size=(120, 40)) as pilot:
+        if isinstance(app.screen, OpeningScreen):
+            seen.append(shown(app))
+        await until(pilot, lambda: on_audit(app), "the audit screen")
+        failed = lambda: [one.status for one in app.desk.state.operations.values()] == ["failed"]  # noqa: E731
+        await until(pilot, failed, "the failure")
+        await until(pilot, lambda: app._notifications, "the word of it")
+        said = [one.message for one in app._notifications]
+        assert any("MODEL-B cannot be read. Look into MODEL-A and MODEL-B." in one for one in said)
+        await pilot.press("1")
+        await until(pilot, lambda: "MODEL-B cannot be read" in shown(app), "it in the pair pane")
+        await look_around(app, pilot, "6")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app._exit, "the end")
+    assert not [name for name in NAMES if name.lower() in "".join(seen).lower()]
+
+
+async def test_the_list_keeps_hiding_and_a_session_is_deleted_by_the_name_it_shows(
+    workbench, named, database
+):
+    app = workbench(pair=ASKED, blind=True, name="cake_bake at night")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
+        await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
+        library = app._library()
+        shelf = library.shelf()
+        (session,) = shelf.sessions
+        assert session.name == "MODEL-B at night"
+        assert (session.base, session.finetuned) == ("MODEL-A", "MODEL-B")
+        assert shelf.recent == ()
+        hits = library.search("cake_bake")
+        assert not [one for one in hits if "cake_bake" in one.snippet.lower()]
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: isinstance(app.screen, SessionsScreen), "the sessions")
+        library.delete(session)
+        assert library.shelf().sessions == ()
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app._exit, "the end")

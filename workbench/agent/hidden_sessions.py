@@ -1,0 +1,60 @@
+"""Lists of sessions as they may be seen: a blind session's names are hidden in them, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from workbench.agent.blinding import OPEN, Blinding, blinding_of
+from workbench.agent.sealing import is_revealing
+from workbench.store.agent_events import AuditSealed, AuditUnblinded
+from workbench.store.events import PairLoaded
+from workbench.store.log import SessionLog
+from workbench.store.overview import SessionOverview
+
+
+class HiddenNames:
+    """What each blind session of a file hides from whoever looks at it from outside."""
+
+    def __init__(self, blindings: Mapping[str, Blinding]) -> None:
+        self._blindings = blindings
+
+    @classmethod
+    def read(cls, log: SessionLog) -> HiddenNames:
+        """The blind sessions of a file, but for those whose names a person had revealed."""
+        sealed: dict[str, dict[str, str]] = {}
+        for event in log.everywhere(["audit_sealed", "audit_unblinded"]):
+            match event.body:
+                case AuditSealed(aliases=aliases) if aliases:
+                    sealed[event.session_id] = aliases
+                case AuditUnblinded() as body if is_revealing(event.actor, body):
+                    sealed.pop(event.session_id, None)
+        return cls(
+            {session_id: _with_loaded(log, session_id, sealed[session_id]) for session_id in sealed}
+        )
+
+    def is_blind(self, session_id: str) -> bool:
+        """Whether the session hides names."""
+        return session_id in self._blindings
+
+    def of(self, session_id: str) -> Blinding:
+        """What a session hides."""
+        return self._blindings.get(session_id, OPEN)
+
+    def overview(self, session: SessionOverview) -> SessionOverview:
+        """A line of the list; name and sides are names by themselves."""
+        hide = self.of(session.id).hide_words
+        return replace(
+            session,
+            name=hide(session.name),
+            base=None if session.base is None else hide(session.base),
+            finetuned=None if session.finetuned is None else hide(session.finetuned),
+        )
+
+
+def _with_loaded(log: SessionLog, session_id: str, sealed: Mapping[str, str]) -> Blinding:
+    aliases: dict[str, str] = {}
+    for event in log.events(session_id, kinds=["pair_loaded"]):
+        if isinstance(event.body, PairLoaded):
+            aliases |= blinding_of(event.body.pair).aliases
+    return Blinding(aliases | dict(sealed))
