@@ -107,6 +107,7 @@ def killing(workbench_home: Path, database: Path) -> Killing:
     return Killing(database, workbench_home / "cache" / "arrays", corpus)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_audit_killed_at_any_moment_keeps_what_it_announced(cli: RunCli, killing: Killing):
     chance = random.Random(20261121)

@@ -10,9 +10,9 @@ from adl.records import POOLED
 from tests.planted import DOMAIN, PlantedPair, device_full_above
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
 from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.reading import AT_ONCE, READ, ReadArguments, read
-from workbench.operations.running import Context, Session
-from workbench.store.events import HUMAN, ReadingTaken
+from workbench.operations.reading import AT_ONCE, READ, ReadArguments, ScaleVerdict
+from workbench.operations.running import Session
+from workbench.store.events import ReadingTaken
 from workbench.store.state import fold
 
 CONSENSUS = ("consensus",)
@@ -172,14 +172,18 @@ def test_the_difference_that_has_the_layer_is_read(measured: Session):
 
 
 def test_a_judge_chooses_in_place_of_the_rule(measured: Session):
-    asked: list[str] = []
+    asked: list[tuple[str, str]] = []
 
-    def largest(reading: str, lists) -> float:
-        asked.append(reading)
-        return max(lists)
+    def largest(model: str, reading: str, lists, _should_stop) -> ScaleVerdict:
+        asked.append((model, reading))
+        return ScaleVerdict(max(lists), "as large as it gets")
 
-    context = Context(measured, "judged", HUMAN, lambda *_: None, lambda: False)
-    read(context, ReadArguments(layer="3", readings=("patchscope", "shift_lens")), largest)
-    assert {*asked} == {"patchscope", "shift_lens"}
+    measured.scale_judge = largest
+    do(
+        measured,
+        READ,
+        ReadArguments(layer="3", readings=("patchscope", "shift_lens"), judge="a-judge"),
+    )
+    assert {*asked} == {("a-judge", "patchscope"), ("a-judge", "shift_lens")}
     (body,) = chosen(measured, "patchscope", "difference")
     assert (body.scale, body.chosen_by) == (200.0, "judge")

@@ -190,6 +190,7 @@ def harmless(tmp_path_factory: pytest.TempPathFactory) -> set[bytes]:
     return shapes(visit(home))
 
 
+@pytest.mark.slow
 def test_no_escape_of_a_model_reaches_the_terminal(harmless, tmp_path):
     record_session(tmp_path / "sessions.db", hostile_texts(N_TEXTS))
     written = visit(tmp_path)

@@ -265,5 +265,6 @@ def test_picture_of_a_deletion(snap_compare):
     async def look(pilot):
         await pilot.press("d", *"kitchen", "enter")
         await until(pilot, lambda: "nothing was deleted" in shown(pilot.app), "the refusal")
+        await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
 
     assert snap_compare(sessions(), terminal_size=(80, 24), run_before=look)

@@ -108,7 +108,7 @@ def check_reopened(home: Path, arguments: list[str], module: str, within: float)
     assert after.view["current"] == before.view["current"]
 
 
-@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((160, 48), marks=pytest.mark.slow)])
 def test_an_audit_by_keys(tmp_path, size):
     with Terminal(["--demo", "--no-prepare"], home=tmp_path, size=size) as terminal:
         audit(terminal, tmp_path, within=240)
