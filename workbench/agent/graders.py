@@ -40,6 +40,10 @@ class CoherenceVerdict(Arguments):
 
 RELEVANCE_TOOL = Tool("judge_tokens", "Say which tokens are relevant.", RelevanceVerdict)
 COHERENCE_TOOL = Tool("judge_text", "Say whether the text is coherent.", CoherenceVerdict)
+COHERENCE_TOLD = (
+    "A language model was changed while it wrote, and may have lost its thread. Say whether this text "
+    "is coherent: it reads as text that makes sense, though it may be cut off, wander, or be wrong."
+)
 
 
 def grade_relevance(
@@ -176,15 +180,11 @@ def _grade_texts(
     known = known_grade(session, about, model)
     if known is not None:
         return known
-    told = (
-        "A language model was changed while it wrote, and may have lost its thread. Say whether this text "
-        "is coherent: it reads as text that makes sense, though it may be cut off, wander, or be wrong."
-    )
     coherent, unreadable = 0, []
     for text_id, text in texts:
         question = Question(
             about=f"text {text_id} {VERSION}",
-            told=told,
+            told=COHERENCE_TOLD,
             material=[{"prompt": prompt_of(text), "text": text.text}],
             verdict=COHERENCE_TOOL,
             seed=0,

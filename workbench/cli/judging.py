@@ -1,4 +1,4 @@
-"""The option ``--judge``: an LLM that chooses scales and alphas of readings."""
+"""The option ``--judge``: an LLM that chooses scales and alphas, and judges steered texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JudgeOption = Annotated[
     typer.Option(
         "--judge",
         metavar="MODEL",
-        help=f"Model that chooses scales and alphas; {SET!r} is the judge that is set. "
+        help=f"Model that judges scales, alphas or texts; {SET!r} is the judge that is set. "
         "None is by rule.",
     ),
 ]
@@ -42,11 +42,13 @@ class JudgeAtHand:
         self._endpoint = Endpoint(settings)
 
     def attend(self, session: Session) -> None:
-        """Judge the readings of a session."""
+        """Judge the readings and the steered texts of a session."""
         if self.model is not None:
+            from workbench.agent.coherence import coherence_judge
             from workbench.agent.scales import scale_judge
 
             session.scale_judge = scale_judge(session, lambda: self._endpoint)
+            session.coherence_judge = coherence_judge(session, lambda: self._endpoint)
 
     def close(self) -> None:
         """Let go of connections."""

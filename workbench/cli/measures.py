@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from adl.coherent_alpha import FIRST_ALPHAS
 from adl.records import POOLED
 from workbench.cli import show
+from workbench.cli.judging import JudgeOption, judge_at_hand
 from workbench.cli.mismatch import say_mismatches
 from workbench.cli.options import (
     Json,
@@ -151,10 +152,12 @@ def coherent_alpha(
     samples: Samples = 2,
     temperature: Temperature = 1.1,
     tokens: Tokens = 40,
+    judge: JudgeOption = None,
     json: Json = False,
 ) -> None:
     """Search for the strongest steering that leaves texts coherent."""
-    with _work(where, "coherent-alpha", pair) as work:
+    with judge_at_hand(judge) as at_hand, _work(where, "coherent-alpha", pair) as work:
+        at_hand.attend(work.session)
         layer = _measure(work, measure)
         arguments = CoherentAlphaArguments(
             prompts=tuple(prompt or ()),
@@ -168,6 +171,7 @@ def coherent_alpha(
             seed=measure.seed,
             temperature=temperature,
             max_new_tokens=tokens,
+            judge=at_hand.model,
         )
         found = _run(work, COHERENT_ALPHA, arguments, CoherentAlphaFound)
         if json:
@@ -179,6 +183,10 @@ def coherent_alpha(
             f"Mean over prompts {found.prompt_mean:.3f}: "
             + ", ".join(f"{one:g}" for one in found.by_prompt)
         )
+        if found.llm_alpha is not None:
+            agreed = found.agreement["share"]
+            also = "" if agreed is None else f"; the two judges agree on {agreed:.0%} of texts"
+            show.paragraph(f"By the LLM judge {found.judge}: {found.llm_alpha:g}{also}")
         show.table(
             ("alpha", "texts", "coherent", "by LLM judge"),
             [

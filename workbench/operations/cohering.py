@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from pydantic import Field, FiniteFloat
 
-from adl.coherence import CoherenceJudge
+from adl.coherence import CoherenceJudge, JudgedText
 from adl.coherent_alpha import (
     FIRST_ALPHAS,
     AlphaSearch,
     CoherentAlpha,
     search_coherent_alpha,
 )
-from adl.pair import resolve_layer
+from adl.pair import ShouldStop, resolve_layer
 from adl.records import POOLED, GeneratedText, GenerationPlan, Side
 from adl.steering import Sample, steering_requests
 from workbench.operations.generating import (
@@ -25,6 +25,8 @@ from workbench.operations.generating import (
     steering_vector,
 )
 from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.events import TextFinished
+from workbench.store.log import SessionLog
 from workbench.store.measure_events import CoherenceRate, CoherenceVerdict, CoherentAlphaFound
 
 
@@ -48,14 +50,16 @@ class CoherentAlphaArguments(Arguments):
     temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(40, ge=1, description="Longest text, in tokens.")
     batch_size: int = Field(40, ge=1, description="Texts per batch.")
+    judge: str | None = Field(
+        None, description="Model that judges every text, too; none judges without an LLM alone."
+    )
 
 
-def coherent_alpha(
-    context: Context,
-    arguments: CoherentAlphaArguments,
-    judge: CoherenceJudge | None = None,
-    judge_name: str = "",
-) -> Summary:
+TextJudge = Callable[[str, Sequence[JudgedText], ShouldStop], Sequence[bool | None]]
+"""Whether texts are coherent: given (model, texts, when to stop); None without a verdict."""
+
+
+def coherent_alpha(context: Context, arguments: CoherentAlphaArguments) -> Summary:
     """Search for the highest alpha at which steered texts stay coherent."""
     pair = context.pair
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
@@ -94,7 +98,7 @@ def coherent_alpha(
         prompts,
         generate,
         search,
-        llm=judge,
+        llm=_judge(context, arguments.judge),
         should_stop=context.should_stop,
     )
     context.record(
@@ -112,7 +116,7 @@ def coherent_alpha(
             limits=asdict(found.limits),
             agreement=asdict(found.agreement),
             texts=_verdicts(found, text_ids),
-            judge=judge_name,
+            judge=arguments.judge or "",
             settings={"residual_norm": float((vector.unit**2).sum() ** 0.5)},
         )
     )
@@ -131,6 +135,33 @@ COHERENT_ALPHA = Operation(
     coherent_alpha,
     asks_models=True,
 )
+
+
+def recorded_text_judge(log: SessionLog, session_id: str) -> TextJudge:
+    """The judge as a session recorded it: the same text gets the same verdict, and no one is asked."""
+    said: dict[str, str] = {}
+    known: dict[tuple[str, str], bool | None] = {}
+    for event in log.events(session_id, kinds=["text_finished", "coherent_alpha_found"]):
+        body = event.body
+        if isinstance(body, TextFinished):
+            said[body.text_id] = body.text
+        elif isinstance(body, CoherentAlphaFound):
+            known |= {(body.judge, said[one.text_id]): one.llm for one in body.texts}
+
+    def judge(model: str, texts: Sequence[JudgedText], _stop: ShouldStop) -> Sequence[bool | None]:
+        return [known.get((model, one.text)) for one in texts]
+
+    return judge
+
+
+def _judge(context: Context, model: str | None) -> CoherenceJudge | None:
+    """The judge for one run; with no endpoint at hand there are no verdicts."""
+    if model is None:
+        return None
+    ask = context.session.coherence_judge
+    if ask is None:
+        return lambda texts: [None] * len(texts)
+    return lambda texts: ask(model, texts, context.should_stop)
 
 
 def _verdicts(found: CoherentAlpha, text_ids: Sequence[str]) -> tuple[CoherenceVerdict, ...]:

@@ -40,6 +40,7 @@ from workbench.store.rows import Entry
 from workbench.store.state import Fold, SessionState
 
 if TYPE_CHECKING:
+    from workbench.operations.cohering import TextJudge
     from workbench.operations.reading import ScaleJudge
 
 StageProgress = Callable[[str, int, int], None]
@@ -78,6 +79,8 @@ class Session:
         self.pair = pair
         self.scale_judge: ScaleJudge | None = None
         "Chooses scales for readings that ask for a judge; set by whoever has an endpoint."
+        self.coherence_judge: TextJudge | None = None
+        "Says of steered texts whether they are coherent, likewise."
         self.deciding = RLock()
         "Held by operations that number what they add, from the look at the state to the commit."
         self._fold = Fold()

@@ -18,6 +18,7 @@ from adl.artifacts import ArrayCache
 from adl.errors import AdlError, Stopped
 from adl.pair import ModelPair, ShouldStop, never_stop
 from workbench.operations import OPERATIONS
+from workbench.operations.cohering import recorded_text_judge
 from workbench.operations.pairs import LOAD, environment
 from workbench.operations.reading import recorded_judge
 from workbench.operations.running import (
@@ -150,6 +151,7 @@ def recompute(
     )
     session = Session(log, new, _NothingKept(), pair)
     session.scale_judge = recorded_judge(log, parent.session_id)
+    session.coherence_judge = recorded_text_judge(log, parent.session_id)
     if pair is not None:
         session.record(PairLoaded(pair=pair.provenance.as_dict()), actor=RECOMPUTING)
     again = _Again(log, parent, session, loading or {}, progress, should_stop)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
+from adl.coherence import JudgedText
 from adl.pair import ModelPair, ShouldStop
 from workbench.locations import Locations
 from workbench.operations.jobs import Job, JobListener, Jobs
@@ -79,6 +80,7 @@ class Desk:
         self._lease = lease
         self.session = Session(log, session_id, ArrayCache(locations.arrays))
         self.session.scale_judge = self._judge_scale
+        self.session.coherence_judge = self._judge_texts
         self.continued = continued
         self._jobs: Jobs | None = None
         self._agent: AgentWork | None = None
@@ -146,6 +148,19 @@ class Desk:
         with closing(Endpoint(load_settings())) as endpoint:
             judge = scale_judge(self.session, lambda: endpoint)
             return judge(model, reading, lists, should_stop)
+
+    def _judge_texts(
+        self, model: str, texts: Sequence[JudgedText], should_stop: ShouldStop
+    ) -> Sequence[bool | None]:
+        """Ask a judge at the endpoint of the settings as they are now."""
+        from contextlib import closing
+
+        from workbench.agent.coherence import coherence_judge
+        from workbench.agent.endpoint import Endpoint
+        from workbench.settings import load_settings
+
+        with closing(Endpoint(load_settings())) as endpoint:
+            return coherence_judge(self.session, lambda: endpoint)(model, texts, should_stop)
 
     @property
     def state(self) -> SessionState:

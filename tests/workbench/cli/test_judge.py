@@ -42,3 +42,25 @@ def test_a_judge_without_a_key_is_refused_before_anything_is_loaded(cli: RunCli,
     assert done.returncode == 2
     assert "ADL_WORKBENCH_JUDGE_MODEL" in done.stderr
     assert not database.exists()
+
+
+def test_a_judge_reads_steered_texts_and_both_verdicts_stand(cli: RunCli, database: Path):
+    def script(asked):
+        if asked.tools != ["judge_text", "read_material"]:
+            return None
+        # What it is shown is a prompt and a text inside the fence, and no alpha.
+        assert "alpha" not in asked.results[0]
+        return Say("", [("judge_text", {"coherent": "cake" not in asked.results[0]})])
+
+    with serving(script) as server:
+        env = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": KEY}
+        wanted = ["--rounds", "0", "--alpha", "0.2", "--n-prompts", "5", "--tokens", "4", "--json"]
+        done = cli("coherent-alpha", *DEMO, *wanted, "--judge", "clever", env=env)
+        assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["judge"] == "clever"
+    assert {one["llm"] for one in found["texts"]} <= {True, False}
+    assert found["agreement"]["n"] == len(found["texts"]) == 20
+    # Each text is asked about once, however often it was written.
+    said = {text.body.text for text in recorded(database) if text.body.kind == "text_finished"}
+    assert len(said) <= len(server.asked) <= len(found["texts"])

@@ -14,7 +14,7 @@ from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
 from workbench.operations.cohering import (
     COHERENT_ALPHA,
     CoherentAlphaArguments,
-    coherent_alpha,
+    recorded_text_judge,
 )
 from workbench.operations.comparing import (
     STEERED_SIMILARITY,
@@ -23,7 +23,7 @@ from workbench.operations.comparing import (
     SimilarityArguments,
 )
 from workbench.operations.reading import READ, ReadArguments
-from workbench.operations.running import Context, Session
+from workbench.operations.running import Session
 from workbench.operations.tracing import TRACE, TraceArguments
 from workbench.store.describe import describe
 from workbench.store.events import HUMAN
@@ -86,22 +86,43 @@ def test_coherent_alpha_is_searched_and_every_text_is_kept(measured: Session):
 
 def test_both_judges_are_recorded_and_compared(measured: Session):
     arguments = CoherentAlphaArguments(
-        prompts=PROMPTS, layer="3", alphas=(0.2,), rounds=0, max_new_tokens=6
+        prompts=PROMPTS,
+        layer="3",
+        alphas=(0.2,),
+        rounds=0,
+        max_new_tokens=6,
+        judge="a judge",
     )
-    context = Context(measured, "judged", HUMAN, lambda *_: None, lambda: False)
     asked = []
 
-    def judge(texts):
+    def judge(model, texts, _should_stop):
+        assert model == "a judge"
         asked.extend(texts)
         return [None if index == 0 else True for index in range(len(texts))]
 
-    coherent_alpha(context, arguments, judge, "a judge")
+    measured.coherence_judge = judge
+    do(measured, COHERENT_ALPHA, arguments)
     (event,) = committed(measured, "coherent_alpha_found")
     assert len(asked) == len(event.body.texts) == 24
     assert event.body.judge == "a judge"
     assert event.body.texts[0].llm is None
     assert event.body.llm_alpha == 0.2
     assert event.body.agreement["n"] == 23
+    # Of the record the same texts get the same verdicts; others get none.
+    again = recorded_text_judge(measured.log, measured.id)
+    said = {one.text: verdict.llm for one, verdict in zip(asked, event.body.texts, strict=True)}
+    assert list(again("a judge", asked, lambda: False)) == [said[one.text] for one in asked]
+    assert list(again("another", asked[:3], lambda: False)) == [None] * 3
+
+
+def test_without_a_judge_at_hand_there_are_no_verdicts(measured: Session):
+    arguments = CoherentAlphaArguments(
+        prompts=PROMPTS, layer="3", alphas=(0.2,), rounds=0, max_new_tokens=4, judge="absent"
+    )
+    do(measured, COHERENT_ALPHA, arguments)
+    found = body(measured, "coherent_alpha_found")
+    assert (found.llm_alpha, {one.llm for one in found.texts}) == (None, {None})
+    assert found.alpha == 0.2
 
 
 def test_relevant_tokens_are_those_of_the_documents(measured: Session, documents: str):
