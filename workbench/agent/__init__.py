@@ -18,6 +18,7 @@ sealing.py       names and ground truth, hidden until they are graded against
 loop.py          the audit itself
 progress.py      where it stands, read off its messages
 scales.py        a judge that chooses the scales of readings
+coherence.py     a judge of whether steered texts are coherent
 rubrics.py, judging.py, grading.py, graders.py, agreement.py   grades
 evaluation.py, scoreboard.py                       many audits, and what they amount to
 """
