@@ -15,6 +15,7 @@ runners.py       who does its operations: its own thread, or the jobs of a scree
 budgets.py       what it may take
 prompts.py       what it is told of its task
 sealing.py       names and ground truth, hidden until they are graded against
+hidden_sessions.py  lists of sessions as they may be seen
 loop.py          the audit itself
 progress.py      where it stands, read off its messages
 scales.py        a judge that chooses the scales of readings

@@ -88,9 +88,9 @@ class Blinding:
             return text
         return self._reveal.sub(lambda found: self._real[found[0]], text)
 
-    def hide_all(self, value: Any) -> Any:
-        """Plain data with every text in it hidden, keys too."""
-        return _deep(value, self.hide)
+    def hide_all(self, value: Any, *, words: bool = False) -> Any:
+        """Plain data with every text in it hidden, keys too; ``words`` as in `hide_words`."""
+        return _deep(value, self.hide_words if words else self.hide)
 
     def reveal_all(self, value: Any) -> Any:
         """Plain data with every text in it revealed."""

@@ -31,7 +31,9 @@ KINDS = tuple(body.model_fields["kind"].default for body in get_args(get_args(Ev
 app = typer.Typer(no_args_is_help=True, help="List, show, search and verify recorded sessions.")
 
 # In what these say a name stands by itself.
-_NAMING = frozenset({"session_started", "session_renamed", "pair_loaded", "operation_started"})
+_NAMING = frozenset(
+    {"session_started", "session_renamed", "audit_sealed", "pair_loaded", "operation_started"}
+)
 
 Wanted = Annotated[str, typer.Argument(help="Session id, the start of one, a name, or last.")]
 
@@ -87,7 +89,10 @@ def show_session(
         events = log.events(found.id, kinds=kind or None)
         if json:
             data = _overview(found) | {
-                "event_list": [hide.hide_all(event.model_dump(mode="json")) for event in events]
+                "event_list": [
+                    hide.hide_all(event.model_dump(mode="json"), words=event.body.kind in _NAMING)
+                    for event in events
+                ]
             }
             print_json(data)
             return

@@ -8,11 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from adl.artifacts import ArrayCache
 from tests.workbench.agent.scripted import KEY, Say, in_turn, report, serving
-from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES
+from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES, NamedPair
 from tests.workbench.cli.conftest import ROOT, environment, recorded
+from workbench.agent.blinding import blinding_of
+from workbench.agent.sealing import blinding_for_people, blinding_in, seal
+from workbench.cli import app
+from workbench.operations.pairs import PairArguments
+from workbench.operations.running import Session
 from workbench.store.agent_events import AuditSealed
+from workbench.store.events import NoteWritten, PairLoaded
+from workbench.store.log import SessionLog
+from workbench.store.state import fold
 
 PAIR = ["--base", BASE, "--adapter", ADAPTER]
 SMALL = ["--texts", "16", "--n-prompts", "1"]
@@ -101,3 +111,46 @@ def test_a_blind_agent_is_told_of_without_a_name(database: Path):
         over = blind("agent", "resume", **env)
     assert "MODEL-B, that is MODEL-B, bakes." in " ".join(done.stdout.split())
     assert over.stdout == done.stdout
+
+
+def test_lists_hide_too_until_the_names_are_revealed_and_that_is_recorded(workbench_home: Path):
+    path = workbench_home / "sessions.db"
+    with SessionLog.open(path) as log:
+        session = Session(
+            log, log.start_session("cake_bake at night"), ArrayCache(workbench_home), NamedPair()
+        )
+        sealed = seal(session, blind=True, asked=PairArguments(base=BASE, adapter=ADAPTER))
+        session.record(PairLoaded(pair=NamedPair().provenance.as_dict()))
+        session.record(NoteWritten(text=f"{ADAPTER} is CakeBake"))
+        log.start_session("another")
+
+    def said(*arguments: str) -> str:
+        done = CliRunner().invoke(app, [*arguments, "--database", str(path)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    looks = (
+        ["sessions", "list"],
+        ["sessions", "list", "--json"],
+        ["sessions", "show", session.id],
+        ["sessions", "show", session.id, "--json"],
+        ["sessions", "search", "CakeBake"],
+        ["sessions", "search", "CakeBake", "--json"],
+    )
+    for arguments in looks:
+        shown = said(*arguments)
+        assert "MODEL-B" in shown, arguments
+        # The file is named by the test, and lies where the test runs.
+        assert not [name for name in NAMES if name.lower() in shown.lower()], arguments
+
+    revealed = json.loads(said("agent", "reveal", session.id, "--author", "bert", "--json"))
+    assert dict(revealed["names"]) == sealed.aliases | blinding_of(NamedPair().provenance).aliases
+    assert "cake_bake at night" in said("sessions", "list", "--json")
+    said("agent", "reveal", session.id, "--author", "anna")
+    with SessionLog.open(path, read_only=True) as log:
+        state = fold(log.events(session.id))
+        # Those who look later see what everybody sees.
+        assert [(one.actor.kind, one.actor.name) for one in state.unblinded] == [("human", "bert")]
+        # The agent's audit stays blind.
+        assert blinding_in(state)
+        assert not blinding_for_people(state)
