@@ -59,7 +59,7 @@ def recording(events: Sequence[Event] | None = None, **sealed: str) -> ReplayDes
 
 
 class ReplayApp(App[None]):
-    """A replay alone; what it asks for is kept in ``asked``."""
+    """A replay alone; what it asks for and says is kept in ``asked`` and ``said``."""
 
     CSS_PATH = PaneApp.CSS_PATH
 
@@ -68,6 +68,11 @@ class ReplayApp(App[None]):
         self.desk = desk or recording()
         self.replay = ReplayScreen(self.desk, seq=seq)
         self.asked: list[Message] = []
+        self.said: list[str] = []
+
+    def notify(self, message: str, **settings: Any) -> None:
+        self.said.append(message)
+        super().notify(message, **settings)
 
     def on_mount(self) -> None:
         self.push_screen(self.replay)

@@ -55,6 +55,7 @@ class PanesScreen(Screen[None]):
     def __init__(self, read_array: ReadArray, read_event: ReadEvent) -> None:
         super().__init__()
         self._current = 0
+        self._going: int | None = None
         self._panes = [
             pane(read_array=read_array, id=pane.__name__.removesuffix("Pane").lower())
             for pane in PANES
@@ -118,7 +119,8 @@ class PanesScreen(Screen[None]):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """The pane of the widget in focus is the current one."""
         for index, pane in enumerate(self._panes):
-            if pane in event.widget.ancestors_with_self:
+            # On the way to a pane, an older wish for the focus may still come true: it means nothing.
+            if pane in event.widget.ancestors_with_self and self._going in {None, index}:
                 self._mark_current(index)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -135,9 +137,20 @@ class PanesScreen(Screen[None]):
             # A widget that is hidden with the focus gives it to one beside it, whose pane would
             # then be the current one again.
             self.set_focus(None)
+        self._going = index
         self._mark_current(index)
         # After the next layout: a pane that was not displayed cannot take the focus before it.
-        self.call_after_refresh(self._panes[index].focus_pane)
+        self.call_after_refresh(self._arrive, index)
+
+    def _arrive(self, index: int) -> None:
+        """Give the pane the keys, unless another was gone to meanwhile."""
+        if index == self._going:
+            self._panes[index].focus_pane()
+            self.call_later(self._arrived, index)
+
+    def _arrived(self, index: int) -> None:
+        if index == self._going:
+            self._going = None
 
     def _mark_current(self, index: int) -> None:
         self._current = index
@@ -150,7 +163,8 @@ class PanesScreen(Screen[None]):
         holders = current.ancestors
         for group in self.query("#panes, #side, #main, #top"):
             group.set_class(group in holders, "-holds-current")
-        self.query_one(TopBar).show_current(index)
+        for bar in self.query(TopBar):  # none when the screen is on its way out
+            bar.show_current(index)
 
     # --- keys -------------------------------------------------------------------------------
 
