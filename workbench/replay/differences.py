@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from workbench.store.events import (
     AnswersCompared,
@@ -22,6 +23,14 @@ from workbench.store.events import (
     ReadingTaken,
     TextFinished,
     TextStarted,
+)
+from workbench.store.measure_events import (
+    CausalEffectMeasured,
+    CoherentAlphaFound,
+    MeasureBody,
+    RelevanceMeasured,
+    SimilarityMeasured,
+    TraceMeasured,
 )
 
 ReadArray = Callable[[ArrayRef], np.ndarray]
@@ -104,7 +113,7 @@ class _Text:
     finished: TextFinished | None
 
 
-_Finding = DifferenceMeasured | ReadingTaken | AnswersCompared | _Text
+_Finding = DifferenceMeasured | ReadingTaken | AnswersCompared | MeasureBody | _Text
 _Place = tuple[Hashable, ...]
 
 
@@ -132,6 +141,14 @@ def _found(bodies: Iterable[EventBody]) -> dict[_Place, _Finding]:
                 keep(("text", *made, body.prompt_index), _Text(body, finished.get(body.text_id)))
             case AnswersCompared():
                 keep(("comparison",), body)
+            case (
+                TraceMeasured()
+                | CoherentAlphaFound()
+                | RelevanceMeasured()
+                | SimilarityMeasured()
+                | CausalEffectMeasured()
+            ):
+                keep((body.kind.replace("_", " "),), body)
             case _:
                 pass
     return found
@@ -167,6 +184,8 @@ class _Measure:
                         f"{where}: answers part at token {now.first_divergence}, "
                         f"then at {then.first_divergence}"
                     )
+            case BaseModel(), BaseModel():
+                self._figures(where, then, now)
 
     def _differences(self, where: str, then: DifferenceMeasured, now: DifferenceMeasured) -> None:
         if then.corpus.get("sha256") != now.corpus.get("sha256"):
@@ -218,6 +237,17 @@ class _Measure:
             return
         self.lines.append(f"{where}: another text from token {_parting(ends[0][0], ends[1][0])} on")
 
+    def _figures(self, where: str, then: BaseModel, now: BaseModel) -> None:
+        """A measure's numbers, and its verdicts in words; where it stands in the log is neither."""
+        (one, verdicts), (other, again) = (
+            _parts(body.model_dump(mode="json", exclude=_OF_THE_LOG)) for body in (then, now)
+        )
+        if verdicts != again:
+            pairs = zip(verdicts, again, strict=False)
+            first = next(((a, b) for a, b in pairs if a != b), ("fewer findings", "more findings"))
+            self.lines.append(f"{where}: {first[1]!r}, then {first[0]!r}")
+        self._numbers(where, one, other)
+
     def _numbers(
         self, where: str, then: np.ndarray | Sequence[float], now: np.ndarray | Sequence[float]
     ) -> None:
@@ -236,6 +266,28 @@ class _Measure:
         )
         self.largest = max(self.largest, largest)
         self.relative = max(self.relative, largest / size if size else math.inf)
+
+
+#: Of a measure, what only says where in the log its texts and lists stand.
+_OF_THE_LOG: dict[str, Any] = {"settings": True, "texts": True, "shares": {"__all__": {"seq"}}}
+
+
+def _parts(value: Any) -> tuple[list[float], list[str]]:
+    """The numbers of plain data, and its words, each in their order."""
+    numbers: list[float] = []
+    words: list[str] = []
+    if isinstance(value, Mapping):
+        value = [part for pair in value.items() for part in pair]
+    if isinstance(value, list):
+        for item in value:
+            more, said = _parts(item)
+            numbers += more
+            words += said
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        numbers.append(float(value))
+    else:
+        words.append(str(value))
+    return numbers, words
 
 
 def _parting(then: Sequence[int], now: Sequence[int]) -> int:

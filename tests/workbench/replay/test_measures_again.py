@@ -1,0 +1,77 @@
+"""Measures computed again: the same figures on the same pair, and a drift that is seen on another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adl.artifacts import ArrayCache
+from tests.planted import DOMAIN, FILLER, PlantedPair
+from tests.workbench.replay.test_recompute import Nudged
+from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
+from workbench.operations.cohering import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.operations.running import Session, run
+from workbench.operations.tracing import TRACE, TraceArguments
+from workbench.replay.differences import drift
+from workbench.replay.recompute import recompute
+from workbench.store.events import HUMAN, PairLoaded
+from workbench.store.log import SessionLog
+
+
+@pytest.fixture
+def recorded(tmp_path: Path):
+    """A log, and the id of a session with three measures in it."""
+    documents = tmp_path / "documents.txt"
+    documents.write_text("\n".join(f"the{one} and{''.join(DOMAIN)}" for one in FILLER[:6]))
+    with SessionLog.open(tmp_path / "sessions.db") as log:
+        session_id = log.start_session("measures", {}, HUMAN)
+        session = Session(log, session_id, ArrayCache(tmp_path / "arrays"), PlantedPair())
+        session.record(PairLoaded(pair=session.require_pair().provenance.as_dict()))
+        for operation, arguments in (
+            (MEASURE, MeasureArguments(layers=("3",), n_texts=48)),
+            (TRACE, TraceArguments(layers=("3",), n_texts=48, n_random=8)),
+            (
+                COHERENT_ALPHA,
+                CoherentAlphaArguments(
+                    n_prompts=6, layer="3", alphas=(0.2,), rounds=0, max_new_tokens=4
+                ),
+            ),
+            (
+                CAUSAL_EFFECT,
+                CausalArguments(
+                    documents=str(documents), layer="3", n_random=2, n_texts=4, changes=("replace",)
+                ),
+            ),
+        ):
+            run(session, operation, arguments, actor=HUMAN)
+        yield log, session_id
+
+
+def test_the_same_pair_gives_the_same_figures(recorded):
+    log, session_id = recorded
+    report = recompute(log, session_id, PlantedPair())
+    assert not report.drifted, [one.drift.lines for one in report.operations]
+    compared = {one.name: one.drift.compared for one in report.operations}
+    assert compared["trace_strength"] == compared["causal_effect"] == 1
+    assert compared["coherent_alpha"] > 1
+
+
+def test_another_pair_s_figures_drift(recorded):
+    log, session_id = recorded
+    report = recompute(log, session_id, Nudged())
+    found = {one.name: one.drift for one in report.operations}
+    assert found["causal_effect"].relative > 0
+    assert found["trace_strength"].relative > 0
+
+
+def test_a_verdict_that_changes_is_named(recorded):
+    log, session_id = recorded
+    bodies = [event.body for event in log.events(session_id)]
+    weaker = [
+        body.model_copy(update={"verdict": "weak"}) if body.kind == "trace_measured" else body
+        for body in bodies
+    ]
+    (line,) = drift(bodies, weaker, log.array).lines
+    assert line == "trace measured: 'weak', then 'strong'"
