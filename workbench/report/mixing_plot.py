@@ -134,7 +134,7 @@ def _best_random(one: MixtureMeasured) -> float | None:
 
 
 _PANELS = (
-    _Panel("norm of the difference", _norm, other=lambda one: one.trace.sites[-1].split_half_norm),
+    _Panel("norm of the difference", _norm),
     _Panel("alignment with the finetuning", _alignment, other=_best_random),
     _Panel(
         "relevant among the first 20 tokens",
