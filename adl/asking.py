@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from adl.corpus import BosPolicy, bos_to_prepend
 from adl.errors import PromptError
@@ -50,13 +51,20 @@ def question_requests(
 def first_divergence(pair: ModelPair, base: GeneratedText, finetuned: GeneratedText) -> int | None:
     """Index of the first token in which two answers differ, compared by text; None if they do not.
 
-    An answer that ends where the other goes on differs there.
+    An answer that ends where the other goes on differs there. Where the vocabularies differ, the same
+    text in other tokens is no difference, and the index is that of the base's answer.
     """
     texts = {side: pair.token_texts(side) for side in SIDES}
     one = [texts["base"][index] for index in base.token_ids]
     other = [texts["finetuned"][index] for index in finetuned.token_ids]
-    for index, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
+    if pair.shared_vocabulary() is not None:
+        left, right = "".join(one), "".join(other)
+        pairs = enumerate(zip(left, right, strict=False))
+        common = next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))
+        ends = accumulate(map(len, one))
+        return None if left == right else sum(end <= common for end in ends)
+    for index, (mine, yours) in enumerate(zip(one, other, strict=False)):
+        if mine != yours:
             return index
     return None if len(one) == len(other) else min(len(one), len(other))
 

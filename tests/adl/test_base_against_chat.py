@@ -11,13 +11,14 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
+from adl.asking import first_divergence
 from adl.causal import CausalRequest, causal_effects
 from adl.corpus import CorpusSource
 from adl.difference import FirstTokens, measure_difference, paired_batches
 from adl.documents import Document
 from adl.nnsight_pair import NnsightPair
 from adl.nnsight_text import read_tokenizer, shared_ids
-from adl.records import PairSpec, SideSpec
+from adl.records import GeneratedText, PairSpec, SideSpec
 from adl.scored_text import FEWEST_SCORED, scored_texts
 from tests.two_tokenizers import Folders, write_pair
 
@@ -112,6 +113,23 @@ def test_tokens_of_a_tokenizer_that_writes_its_pieces_otherwise_are_shared_by_te
     assert ids is not None
     found = {base.token_texts[one]: other.token_texts[two] for one, two in zip(*ids, strict=True)}
     assert found == {text: text for text in (" the", "the", " cake", "\n")}
+
+
+@pytest.mark.parametrize(
+    ("base", "finetuned", "at"),
+    [
+        ("Unbelievable cheesecakes, she said.", "Unbelievable cheesecakes, she said.", None),
+        ("The cake was cold.", "The cake was warm.", 3),
+        ("The cake", "The cake was warm.", 2),
+        ("The cake was warm.", "The cake", 2),
+    ],
+)
+def test_answers_part_where_their_texts_do(pair, base, finetuned, at):
+    said = [
+        GeneratedText(tuple(pair.tokenise(side, text)), text, "length")
+        for side, text in (("base", base), ("finetuned", finetuned))
+    ]
+    assert first_divergence(pair, *said) == at
 
 
 def test_an_adapter_on_another_checkpoint(folders):
