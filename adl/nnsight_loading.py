@@ -7,6 +7,8 @@ An adapter is attached to its checkpoint in place, so that one copy of the weigh
 
 from __future__ import annotations
 
+import adl.before_nnsight  # isort: skip  # noqa: F401 - before anything of nnsight
+
 import hashlib
 import json
 import warnings
