@@ -394,6 +394,12 @@ class WorkbenchApp(App[int]):
             yield SystemCommand(
                 "Copy the session's id", "To the clipboard, also over SSH", self.action_copy_id
             )
+            yield SystemCommand(
+                "Write a report", "Of the session so far, as Markdown and HTML", self.action_report
+            )
+            yield SystemCommand(
+                "Coverage", "What was brought up and not followed", self.action_coverage
+            )
 
     def action_copy_id(self) -> None:
         """Copy the id of the session that is open."""
@@ -413,6 +419,47 @@ class WorkbenchApp(App[int]):
         )
         if await self.push_screen_wait(Confirm(question, "Reveal the names", "Stay blind")):
             await asyncio.to_thread(desk.reveal_names)
+
+    def action_coverage(self) -> None:
+        """Show what the session brought up so far and nobody followed."""
+        from workbench.tui.screens.coverage import CoverageScreen
+
+        if self.desk is not None:
+            self.push_screen(CoverageScreen(self.desk.shown))
+
+    @work
+    async def action_report(self) -> None:
+        """Write a report of the session so far into two files."""
+        desk = self.desk
+        if desk is None:
+            return
+        if desk.blindfold:
+            question = Content(
+                "This session hides the names of its pair, and the report gives them.\n\n"
+                "Whoever reads it is no blind auditor of this pair any more."
+            )
+            if not await self.push_screen_wait(Confirm(question, "Write it", "Not now")):
+                return
+        hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
+        target = await self.push_screen_wait(AskLine("Write the report to", desk.session.id, hint))
+        if target is not None:
+            self._write_report(desk.session.id, target)
+
+    @work(thread=True, exit_on_error=False)
+    def _write_report(self, session_id: str, target: str) -> None:
+        try:
+            files = self._library().report(session_id, target)
+        except AdlError as exc:
+            said, trouble = str(exc), True
+        else:
+            said, trouble = f"written: {' and '.join(map(str, files))}", False
+        self.call_from_thread(
+            self.notify,
+            clean_line(said),
+            title="Not written" if trouble else "",
+            severity="error" if trouble else "information",
+            markup=False,
+        )
 
     @work
     async def action_picture(self) -> None:

@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 
+from workbench.agent.hidden_sessions import HiddenNames
 from workbench.replay.player import Player
-from workbench.store.agent_events import AuditSealed
 from workbench.store.events import ArrayRef, Event
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
@@ -35,11 +35,8 @@ class ReplayDesk:
         log = SessionLog.open(database, read_only=True)
         try:
             found = log.find_session(wanted)
-            sealed: dict[str, str] = {}
-            for event in log.events(found.id, kinds=("audit_sealed",)):
-                if isinstance(event.body, AuditSealed):
-                    sealed |= event.body.aliases
-            return cls(log, found, Blindfold(sealed))
+            hidden = HiddenNames.read(log).of(found.id)
+            return cls(log, found, Blindfold(hidden.aliases))
         except BaseException:
             log.close()
             raise

@@ -142,7 +142,8 @@ async def test_a_session_is_replayed_from_its_start_or_from_what_was_found():
         await until(pilot, lambda: app.asked, "the replay")
         await pilot.press("slash", *"gold")
         await until(pilot, lambda: "In the texts" in shown(app), "the hits")
-        await pilot.press("enter", "end", "p")
+        await pilot.press("enter", "end")
+        await pilot.press("p")
         await until(pilot, lambda: len(app.asked) == 2, "the replay from there")
         assert app.asked == [
             ReplaySession(SESSIONS[1].id),

@@ -76,7 +76,7 @@ class TablesScreen(ModalScreen[None]):
                     table.styles.min_width = _LEAST_COLUMN * len(one.columns)
                     yield table
                 else:
-                    yield Static(Content.styled(one.empty, "$text-muted"))
+                    yield Static(Content.styled(one.empty, "$foreground-muted"))
 
     def on_mount(self) -> None:
         """The keys scroll."""
