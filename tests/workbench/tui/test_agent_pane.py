@@ -22,6 +22,8 @@ from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import BEGAN
 from tests.workbench.tui.test_app import until
 from tests.workbench.tui.test_start_screen import shown
+from workbench.store.agent_events import AgentCompacted
+from workbench.store.events import SYSTEM
 from workbench.store.state import SessionState
 from workbench.tui.agent_wish import EndpointFacts, check_wish, empty_fields, known_fields
 from workbench.tui.agent_work import WorkStatus
@@ -126,6 +128,18 @@ async def test_a_reply_is_shown_as_it_grows():
     async with app.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: "writes So it is about baking" in shown(app), "the reply")
         assert "● writes" in shown(app)
+
+
+async def test_a_conversation_that_was_shortened_says_so_where_it_was():
+    shortened = AgentCompacted(
+        run_id=RUN, through=5, opening=False, reason="refused", tokens=9_100, tokens_after=4_200
+    )
+    app = AgentApp((*ASKING[:10], (SYSTEM, shortened), *ASKING[10:]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        said = "conversation shortened up to event 5: about 9100 tokens, now 4200"
+        await until(pilot, lambda: said in shown(app), "the word of it")
+        assert "the endpoint refused it as too long" in shown(app)
+        assert app.pane.reveal(11)
 
 
 async def test_texts_of_models_and_servers_are_inert():
