@@ -190,6 +190,10 @@ def _findings(report: Report) -> Iterator[str]:
                 for one in measured.norms
             ],
         )
+    if report.measures:
+        yield "## Measures of the trace"
+        yield ""
+        yield from _table(("event", "by", "found"), report.measures)
     yield "## Readings beside their controls"
     yield ""
     if not report.readings:
