@@ -6,6 +6,7 @@ Few texts and short samples: the tables over more are made by ``tests/benchmarks
 from __future__ import annotations
 
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -55,7 +56,10 @@ def pair_of(default_base):
 
     @functools.lru_cache(maxsize=1)
     def load(name):
-        torch.set_num_threads(2)
+        # As many as torch is set to, shared with the other processes of the run: threads that wait
+        # for one another on busy cores cost many times what they save.
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
         adapter = get_organism(name).adapter
         side = SideSpec(str(default_base), adapter=adapter)
         return NnsightPair.load(PairSpec(SideSpec(str(default_base)), side, dtype="float32"))
