@@ -479,8 +479,8 @@ async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monke
         await until(pilot, lambda: "MODEL-B, a look" in shown(app), "the alias")
         app.screen.say_problem(AdlError(f"cannot read {ADAPTER}/x", "Look there."), "Failed")
         # At once: they go by themselves after a while.
-        said = [one.message for one in app._notifications]
-        assert any("cannot read MODEL-B" in one for one in said)
+        said = lambda: [one.message for one in app._notifications]  # noqa: E731
+        await until(pilot, lambda: any("cannot read MODEL-B" in one for one in said()), "the word")
         for key in ("1", "2", "3", "4", "5", "6", "7"):
             await pilot.press(key)
             await pilot.pause()
