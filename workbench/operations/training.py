@@ -180,8 +180,14 @@ def train_recorded(
     stage: str,
 ) -> Trained:
     """Train in ``folder``, with every step's loss recorded and shown."""
-    # Imported here: it loads torch.
-    from adl.finetune import Training, TrainingRequest
+    # Imported here: it loads torch, which need not be installed to look at sessions.
+    try:
+        from adl.finetune import Training, TrainingRequest
+    except ModuleNotFoundError as exc:
+        raise TrainingError(
+            f"nothing can be trained: the library {exc.name} is not installed",
+            "Install what runs models: pip install 'adl-workbench[models]'.",
+        ) from exc
 
     context.progress(f"{stage}: loading the base", 0, 1)
     base = base_side(arguments.base)

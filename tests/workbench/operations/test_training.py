@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,12 @@ class TestRefused:
     def test_arguments_out_of_range(self, asked, change):
         with pytest.raises(ValidationError):
             TrainArguments.model_validate(asked.model_dump() | change)
+
+    def test_without_the_model_libraries_it_says_what_to_install(self, session, asked, monkeypatch):
+        monkeypatch.setitem(sys.modules, "adl.finetune", None)
+        with pytest.raises(TrainingError, match="is not installed") as caught:
+            do(session, TRAIN_ORGANISM, asked)
+        assert "adl-workbench[models]" in caught.value.way_out
 
     def test_every_argument_is_described(self):
         assert all(field.description for field in TrainArguments.model_fields.values())
