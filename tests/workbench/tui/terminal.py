@@ -56,6 +56,7 @@ class Terminal:
         planted: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         module: str = "tests.planted_cli",
+        program: Path | None = None,
     ) -> None:
         columns, lines = size
         self.screen = pyte.Screen(columns, lines)
@@ -65,11 +66,12 @@ class Terminal:
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.before = termios.tcgetattr(self._slave)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*([sys.executable, "-m", module] if program is None else [program]), *arguments],
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
-            cwd=ROOT,
+            # An installed program must find nothing of the checkout.
+            cwd=ROOT if program is None else home,
             env={
                 # A size in the environment would hide that of the terminal.
                 **{key: os.environ[key] for key in os.environ if key not in {"COLUMNS", "LINES"}},

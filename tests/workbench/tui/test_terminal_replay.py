@@ -15,7 +15,7 @@ def test_a_replay_by_keys(tmp_path, size):
     recorded = record_audit(database)
     arguments = ["replay", recorded.session_id, "--from", "0", "--database", str(database)]
     with Terminal(arguments, home=tmp_path, size=size) as terminal:
-        terminal.shows("before the first event")
+        terminal.shows("before the first event", within=240)
         terminal.press(">")
         terminal.shows("#1 ")
         terminal.press("n")
@@ -28,7 +28,7 @@ def test_a_replay_by_keys(tmp_path, size):
         terminal.press("B")
         terminal.shows("Branch from event")
         terminal.press("ctrl+u", "another way", "enter")
-        terminal.shows("m Mark")
+        terminal.shows("m Mark", within=240)
         terminal.press("ctrl+q")
         assert terminal.ends() == 0
         assert terminal.is_clean
