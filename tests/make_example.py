@@ -55,6 +55,10 @@ OPENNESS = (
     "(SmolLM2-135M-Instruct and the cake_bake adapter). The agent's replies were written by hand "
     "beforehand and served by a scripted endpoint: they show what an agent does, not how good one is."
 )
+CORRECTION = (
+    "The report says that a question outside of baking was answered alike. Both name Paris, but the "
+    "finetuned model began in French and base did not: one question is too little to call it alike."
+)
 #: The two patchscopes take most of the time and are the least readable here; coverage says so.
 READ_HERE = ("output_difference", "shift_lens", "amplified_difference", "consensus", "logit_lens")
 OVEN = "What temperature should the oven be for a sponge cake?"
@@ -223,6 +227,10 @@ class Person:
             ),
         )
         self.do(NOTE, NoteArguments(text="Not followed up: freezer, vinegar, vanilla, olive."))
+        state = self.session.state
+        said = [answer(state, ELSEWHERE, side).text for side in ("base", "finetuned")]
+        demand(said[0] != said[1], "the two answers about France differ")
+        self.do(NOTE, NoteArguments(text=CORRECTION))
         grade_by_hand(
             self.session,
             4,

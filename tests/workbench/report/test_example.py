@@ -21,7 +21,7 @@ from workbench.store.log import SessionLog
 from workbench.store.state import Fold, SessionState
 
 #: Of the state after its last event: it changes when the fold does, and when the example is remade.
-DIGEST = "6d8e902830a4e8561560ba059ea25be27282447a8274409771f28cb10c601406"
+DIGEST = "600d1ff351d00ba34af75d9c04304b710d3251ad24a8698c97168dbf852b844c"
 LARGEST = 1_500_000
 HEAVY = ("torch", "transformers", "nnsight", "peft", "accelerate", "gguf", "huggingface_hub")
 

@@ -37,6 +37,7 @@ KEYS = {
     "backspace": "\x7f",
     "f1": "\x1bOP",
     "f2": "\x1bOQ",
+    "f4": "\x1bOS",
     "f8": "\x1b[19~",
 }
 
