@@ -204,7 +204,12 @@ def mix_study(
             rows = [one.model_dump(mode="json") for one in found]
             print_json({**_where(work), "folder": str(target), "ratios": rows})
             return
-        show.table(SHOWN_COLUMNS, [_shown_row(one) for one in found], title=found[0].name)
+        show.table(TRACE_COLUMNS, [_trace_row(one) for one in found], title=found[0].name)
+        show.table(
+            LESSON_COLUMNS,
+            [_lesson_row(one) for one in found],
+            title="read out, steered out, learned (nats per token) [95%]",
+        )
         say(f"table.csv and plot.svg are in {target}")
         say(f"session {work.session.id} in {work.session.log.path}")
 
@@ -241,18 +246,13 @@ COLUMNS = (
     "held_out_gain_low",
     "held_out_gain_high",
 )
-SHOWN_COLUMNS = (
+TRACE_COLUMNS = ("ratio", "steps", "loss", "trace", "norm [95%]", "alignment", "narrow")
+LESSON_COLUMNS = (
     "ratio",
-    "steps",
-    "loss",
-    "trace",
-    "norm [95%]",
-    "alignment",
-    "narrow",
     "relevance",
-    "steered - unsteered [95%]",
-    "facts gain [95%]",
-    "held-out gain [95%]",
+    "steered - unsteered",
+    "facts gain",
+    "held-out gain",
 )
 
 
@@ -294,10 +294,8 @@ def _plain_row(one: MixtureMeasured) -> Sequence[object]:
     ]
 
 
-def _shown_row(one: MixtureMeasured) -> Sequence[object]:
-    layer, site = one.trace.layers[0], one.trace.sites[-1]
-    relevance, random = _relevance(one)
-    narrow = one.trace.narrowness
+def _trace_row(one: MixtureMeasured) -> Sequence[object]:
+    layer, site, narrow = one.trace.layers[0], one.trace.sites[-1], one.trace.narrowness
     return (
         f"1:{one.ratio:g}",
         one.steps,
@@ -306,6 +304,13 @@ def _shown_row(one: MixtureMeasured) -> Sequence[object]:
         f"{site.norm:.3f} [{site.low:.3f}, {site.high:.3f}]",
         f"{layer.effect.alignment:.2f}" if layer.effect else show.NOT_COMPUTED,
         f"{narrow.index:.1f}" if narrow else show.NOT_COMPUTED,
+    )
+
+
+def _lesson_row(one: MixtureMeasured) -> Sequence[object]:
+    relevance, random = _relevance(one)
+    return (
+        f"1:{one.ratio:g}",
         f"{relevance.value:.0%} (random {random:.0%})"
         if relevance and random is not None
         else show.NOT_COMPUTED,
@@ -327,7 +332,7 @@ def _three(found: Estimate | None) -> tuple[float | None, float | None, float | 
 def _interval(found: Estimate | None) -> str:
     if found is None:
         return show.NOT_COMPUTED
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def _last(work: Work, kind: type[OrganismTrained]) -> OrganismTrained:

@@ -135,9 +135,9 @@ def _best_random(one: MixtureMeasured) -> float | None:
 
 _PANELS = (
     _Panel("norm of the difference", _norm),
-    _Panel("alignment with the finetuning", _alignment, other=_best_random),
+    _Panel("alignment with finetuning", _alignment, other=_best_random),
     _Panel(
-        "relevant among the first 20 tokens",
+        "relevant share of tokens",
         lambda one: _three(one.relevance[0].share) if one.relevance else None,
         other=lambda one: one.relevance[0].random if one.relevance else None,
     ),
@@ -147,9 +147,9 @@ _PANELS = (
         other=lambda one: one.similarity["unsteered"].value,
     ),
     _Panel(
-        "facts over negations (nats/token)",
+        "facts over negations, nats",
         lambda one: _three(one.facts.finetuned) if one.facts else None,
         other=lambda one: one.facts.base.value if one.facts else None,
     ),
-    _Panel("gain on held-out documents (nats/token)", lambda one: _three(one.held_out.gain)),
+    _Panel("held-out gain, nats", lambda one: _three(one.held_out.gain)),
 )
