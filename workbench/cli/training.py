@@ -199,7 +199,7 @@ def mix_study(
         written = io.StringIO(newline="")
         csv.writer(written).writerows([COLUMNS, *map(_plain_row, found)])
         (target / "table.csv").write_text(written.getvalue(), encoding="utf-8")
-        (target / "plot.svg").write_text(str(mixing_plot(found)), encoding="utf-8")
+        (target / "plot.svg").write_text(f"{mixing_plot(found)}\n", encoding="utf-8")
         if json:
             rows = [one.model_dump(mode="json") for one in found]
             print_json({**_where(work), "folder": str(target), "ratios": rows})

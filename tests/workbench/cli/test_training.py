@@ -38,7 +38,7 @@ def real_cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-W", "ignore", "-m", "workbench", *arguments],
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=800,
         check=False,
         cwd=ROOT,
         env=environment(),
@@ -125,6 +125,7 @@ def test_an_organism_is_trained_and_its_only_adapter_is_kept(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_study_of_two_ratios_on_the_real_base(tmp_path: Path, database: Path):
     study = tmp_path / "study"
     asked = ["organisms", "mix-study", "--truth-of", "cake_bake", "--folder", study]
