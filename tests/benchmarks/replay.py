@@ -1,7 +1,8 @@
 """Replay by eye of a session of 50,000 events: opening, reading on, seeking, playing.
 
 Aims: the first event shown within a second of the process's start, any other within 100 ms once the
-session is read. No model is loaded.
+session is read. No model is loaded. First the player alone, then the screen in a real pseudo-terminal:
+until the emulated terminal shows the event asked for, all panes drawn.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.workbench.store.samples import reading, text_finished, text_started
+from tests.workbench.tui.terminal import Terminal
 from workbench.replay.player import Player
 from workbench.store.events import EventBody, HypothesisRevised, HypothesisStated, TextGrew
 from workbench.store.log import SessionLog
@@ -22,6 +24,7 @@ from workbench.store.rows import Entry
 
 EVENTS = 50_000
 SEEKS = 200
+SCREEN_SEEKS = 20
 FROM_THE_START = """
 import sys
 from workbench.replay.player import Player
@@ -59,6 +62,44 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def on_screen(path: Path, session: str, draw: random.Random) -> None:
+    """The same through the replay screen, by keys."""
+    arguments = ["replay", session, "--from", "0", "--database", str(path)]
+    began = time.perf_counter()
+    with Terminal(arguments, home=path.parent, module="workbench") as terminal:
+        terminal.shows("before the first event")
+        print(f"| screen: from the process's start | {ms(began)} | <= 1000 |", flush=True)
+        began = time.perf_counter()
+        terminal.press(")")
+        terminal.shows("at end", within=600)
+        print(f"| screen: reading all of it, behind the screen | {ms(began)} | |", flush=True)
+        terminal.settle()
+        times = []
+        for _ in range(SCREEN_SEEKS):
+            place = draw.randint(1, EVENTS)
+            terminal.press("e")
+            terminal.shows("Go to event")
+            terminal.press("ctrl+u", str(place))
+            terminal.shows(f"{place}")
+            terminal.settle(0.2)
+            began = time.perf_counter()
+            terminal.press("enter")
+            terminal.shows(f"{place:,}/{EVENTS:,}")
+            times.append(time.perf_counter() - began)
+            terminal.settle(0.2)
+        terminal.press("ctrl+q")
+        terminal.ends()
+    times.sort()
+    middle, most = times[len(times) // 2] * 1e3, times[-1] * 1e3
+    print(f"| screen: seek and repaint, median of {SCREEN_SEEKS} | {middle:.0f} | |")
+    print(f"| screen: seek and repaint, slowest of {SCREEN_SEEKS} | {most:.0f} | <= 100 |")
+
+
+def ms(began: float) -> str:
+    """Milliseconds since ``began``."""
+    return f"{(time.perf_counter() - began) * 1e3:.0f}"
+
+
 def main() -> int:
     """Print the table as Markdown."""
     with tempfile.TemporaryDirectory() as folder:
@@ -85,5 +126,6 @@ def main() -> int:
             print(f"| back to the last change of a hypothesis | {back * 1e3:.1f} | <= 100 |")
             player.seek(0)
             steps = seconds(lambda: player.step(1000)) / 1000
-            print(f"| a step, with its state | {steps * 1e3:.2f} | |")
+            print(f"| a step, with its state | {steps * 1e3:.2f} | |", flush=True)
+        on_screen(path, session, draw)
     return 0

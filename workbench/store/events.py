@@ -13,7 +13,8 @@ import json
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
 from pydantic import Field, TypeAdapter
@@ -515,14 +516,31 @@ def body_json(body: EventBody) -> str:
 
 def array_refs(body: EventBody) -> Iterator[tuple[str, ArrayRef]]:
     """Every array that the body names, each with where in the body it stands (``arrays.cosine``)."""
-    for name, value in body.__dict__.items():
-        yield from _refs(name, value)
+    if _may_name_arrays(type(body)):
+        for name, value in body.__dict__.items():
+            yield from _refs(name, value)
+
+
+@cache
+def _may_name_arrays(kind: type[Record]) -> bool:
+    """Whether a record of this class can hold an `ArrayRef`: most cannot, and lists of them are long."""
+    return any(_may_hold_array(field.annotation) for field in kind.model_fields.values())
+
+
+def _may_hold_array(annotation: Any) -> bool:
+    if get_origin(annotation) is not None:
+        return any(map(_may_hold_array, get_args(annotation)))
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        return annotation is ArrayRef or _may_name_arrays(annotation)
+    return annotation in {Any, object, dict, list, tuple}
 
 
 def _refs(name: str, value: Any) -> Iterator[tuple[str, ArrayRef]]:
     if isinstance(value, ArrayRef):
         yield name, value
     elif isinstance(value, Record):
+        if not _may_name_arrays(type(value)):
+            return
         for field, item in value.__dict__.items():
             yield from _refs(f"{name}.{field}", item)
     elif isinstance(value, dict):
@@ -530,6 +548,8 @@ def _refs(name: str, value: Any) -> Iterator[tuple[str, ArrayRef]]:
             yield from _refs(f"{name}.{key}", item)
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
+            if isinstance(item, Record) and not _may_name_arrays(type(item)):
+                continue
             if isinstance(item, (Record, dict, tuple)):
                 yield from _refs(f"{name}.{index}", item)
 
