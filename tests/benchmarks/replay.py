@@ -79,7 +79,9 @@ def on_screen(path: Path, session: str, draw: random.Random) -> None:
             place = draw.randint(1, EVENTS)
             terminal.press("e")
             terminal.shows("Go to event")
-            terminal.press("ctrl+u", str(place))
+            terminal.settle(0.2)
+            # What stands in the field is selected, so that typing replaces it.
+            terminal.press(str(place))
             terminal.shows(f"{place}")
             terminal.settle(0.2)
             began = time.perf_counter()
