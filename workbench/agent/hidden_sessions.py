@@ -1,16 +1,25 @@
-"""Lists of sessions as they may be seen: a blind session's names are hidden in them, too."""
+"""Recorded sessions as they may be seen: a blind session's names are hidden in them, too.
+
+    HiddenNames     lists of sessions, and what each of them hides
+    shown_state     a session at its end, for reports and tables
+    stay_blind      a session that is made of a blind one is blind
+
+Once a person had the names of a session revealed, it hides them from nobody who looks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
+from workbench.agent.blindfold import Blindfold
 from workbench.agent.blinding import OPEN, Blinding, blinding_of
 from workbench.agent.sealing import is_revealing
 from workbench.store.agent_events import AuditSealed, AuditUnblinded
-from workbench.store.events import PairLoaded
+from workbench.store.events import SYSTEM, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
+from workbench.store.state import SessionState, fold
 
 
 class HiddenNames:
@@ -50,6 +59,30 @@ class HiddenNames:
             base=None if session.base is None else hide(session.base),
             finetuned=None if session.finetuned is None else hide(session.finetuned),
         )
+
+
+def blindfold_for(log: SessionLog, session_id: str) -> Blindfold:
+    """What hides the names of a session from its first event on; nothing, if it is not blind."""
+    return Blindfold(HiddenNames.read(log).of(session_id).aliases)
+
+
+def shown_state(log: SessionLog, session_id: str) -> SessionState:
+    """A session as it stands now and may be seen. Raises ``StoreError`` for an unknown one."""
+    return blindfold_for(log, session_id).state(fold(log.events(session_id)))
+
+
+def stay_blind(log: SessionLog, session_id: str, parent: str) -> None:
+    """Seal a session that is made of ``parent`` with the names that this hides, if it is blind.
+
+    Its name is its parent's, and what it runs again loads the same pair.
+    """
+    hidden = HiddenNames.read(log)
+    if not hidden.is_blind(parent) or hidden.is_blind(session_id):
+        return
+    *_, sealed = (event.body for event in log.events(parent, kinds=["audit_sealed"]))
+    assert isinstance(sealed, AuditSealed)
+    body = sealed.model_copy(update={"aliases": hidden.of(parent).aliases})
+    log.append(session_id, body, actor=SYSTEM)
 
 
 def _with_loaded(log: SessionLog, session_id: str, sealed: Mapping[str, str]) -> Blinding:

@@ -24,10 +24,12 @@ from workbench.agent.errors import AgentError
 from workbench.agent.graders import grade_coherence, grade_relevance
 from workbench.agent.grading import edit_grade, grade_report
 from workbench.agent.grading import grade_by_hand as record_by_hand
+from workbench.agent.hidden_sessions import shown_state
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
 from workbench.agent.sealing import asked_pair, blinding_for_people, reveal_names, seal
 from workbench.agent.supervision import Supervision
 from workbench.cli import show
+from workbench.cli.hiding import looking_at
 from workbench.cli.options import SessionOptions
 from workbench.cli.running import (
     StopFlag,
@@ -244,7 +246,7 @@ def reveal(wanted: str, author: str, database: Path | None, json: bool) -> None:
 def show_grades(wanted: list[str], with_history: bool, database: Path | None, json: bool) -> None:
     """Show the grades that stand, with what they replaced, and how far graders agree."""
     with reading_log(database) as log:
-        states = {found.id: fold(log.events(found.id)) for found in map(log.find_session, wanted)}
+        states = {one.id: shown_state(log, one.id) for one in map(log.find_session, wanted)}
     rows = [
         (session_id, one, history(state.grades, one.body.grade_id))
         for session_id, state in states.items()
@@ -366,7 +368,7 @@ def _open(database: Path | None, wanted: str) -> Iterator[Session]:
     path = database_path(database)
     with SessionLog.open(path, read_only=True) as log:
         session_id = log.find_session(wanted).id
-    with SessionLog.open(path) as log:
+    with SessionLog.open(path) as log, looking_at(log, session_id):
         yield Session(log, session_id, _cache())
 
 
@@ -423,7 +425,8 @@ def _print_audit(session: Session, state: AgentState, blinding: Blinding, json: 
 def _print_given(
     session: Session, found: list[GradeGiven], spent: Mapping[str, Any], json: bool
 ) -> None:
-    by_id = {one.body.grade_id: one for one in session.state.grades}
+    shown = shown_state(session.log, session.id)
+    by_id = {one.body.grade_id: one for one in shown.grades}
     recorded = [by_id[one.grade_id] for one in found]
     if json:
         grades = [_grade_data(session.id, one) for one in recorded]
@@ -436,8 +439,8 @@ def _print_given(
     show.table(columns, [_grade_row(session.id, one, "") for one in recorded], whole=("grade",))
     if spent:
         cost = spent["cost"]
-        shown = "price not known" if cost is None else f"${cost:.4f}"
-        say(f"{spent['tokens']} tokens ({shown})")
+        price = "price not known" if cost is None else f"${cost:.4f}"
+        say(f"{spent['tokens']} tokens ({price})")
 
 
 def _spent(session: Session, after_seq: int) -> dict[str, Any]:

@@ -3,6 +3,8 @@
     working_session(..., blind=pair)   sealed before anything is loaded
         stderr                         our talk, and what libraries write there, line by line
         work.shown                     the session as it may be seen, for what goes to stdout
+    looking_at(log, session)           a recorded session: stderr as above, and what hides its names
+    say_if_raw                         that a file holds them, where it is the record itself
 
 While a pair is loaded, names stand by themselves, so those that are ordinary words are hidden, too;
 later they would be words of the models' own texts.
@@ -13,11 +15,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from workbench.agent.blinding import OPEN, Blinding
+from workbench.agent.hidden_sessions import HiddenNames, blindfold_for
+from workbench.store.log import SessionLog
+
+if TYPE_CHECKING:
+    from workbench.agent.blindfold import Blindfold
 
 
 class Veil:
@@ -77,3 +84,25 @@ def veiled() -> Iterator[Veil]:
         fail(f"{type(exc).__name__}: {exc} (this is a fault of the program)", EXIT_FAILURE)
     finally:
         sys.stderr = before
+
+
+@contextmanager
+def looking_at(log: SessionLog, session_id: str) -> Iterator[Blindfold]:
+    """Talk of a recorded session, and its errors, without the names it hides; and what hides them.
+
+    Names stand by themselves in what is said while its pair is loaded again.
+    """
+    from workbench.cli.running import reported_errors
+
+    with veiled() as veil, reported_errors():
+        veil.blinding = HiddenNames.read(log).of(session_id)
+        veil.loading = True
+        yield blindfold_for(log, session_id)
+
+
+def say_if_raw(log: SessionLog, session_id: str) -> None:
+    """Say that what was written of a blind session is the record itself, names and all."""
+    from workbench.cli.running import say
+
+    if HiddenNames.read(log).is_blind(session_id):
+        say("note: the session is blind, and the file holds the real names of its pair")

@@ -202,7 +202,7 @@ def coherent_alpha(
         for strength in dict.fromkeys((0.0, found.alpha, found.rates[-1].alpha)):
             one = next(one for one in found.texts if one.alpha == strength)
             show.heading(f"alpha {strength:g} ({', '.join(one.faults) or 'coherent'})")
-            show.paragraph(work.session.state.texts[one.text_id].text)
+            show.paragraph(work.shown.texts[one.text_id].text)
         _say_where(work)
 
 
@@ -411,11 +411,11 @@ def _measure(work: Work, measure: MeasureArguments) -> int:
 
 
 def _run(work: Work, operation: Operation[Any], arguments: Arguments, kind: type[Body]) -> Body:
-    """Run a measure; what it found."""
+    """Run a measure; what it found, as it may be seen."""
     done = work.run(operation, arguments)
     return next(
         one.body
-        for one in reversed(list(work.session.state.measures))
+        for one in reversed(list(work.shown.measures))
         if one.operation_id == done.operation_id and isinstance(one.body, kind)
     )
 

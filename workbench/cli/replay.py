@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from workbench.cli import show
+from workbench.cli.hiding import looking_at
 from workbench.cli.options import Database, DeviceMap, Json
 from workbench.cli.running import (
     EXIT_FAILURE,
@@ -28,6 +30,7 @@ from workbench.report.example import opened_example
 from workbench.store.log import SessionLog
 
 if TYPE_CHECKING:
+    from workbench.agent.blindfold import Blindfold
     from workbench.replay.recompute import DriftReport, OperationDrift
     from workbench.replay.taping import TapeReport
 
@@ -66,16 +69,21 @@ def replay(
     with reported_errors():
         _check(session, tape, again, example, seq, dtype or device_map)
         with _log(database, session, example, writable=tape or again) as (log, found):
-            if tape:
-                _show_tape(_taped(log, found), json)
-            elif again:
-                given = {"dtype": dtype, "device_map": device_map}
-                loading = {name: value for name, value in given.items() if value is not None}
-                _show_drift(_recomputed(log, found, loading), json)
-            elif json:
-                print_json(_moment(log, found, seq))
-            else:
+            if not (tape or again or json):
                 open_player(log, found, seq, lasting=not example)
+                return
+            with looking_at(log, found) as blindfold:
+                if tape:
+                    _show_tape(blindfold.record(_taped(log, found)), json)
+                elif again:
+                    given = {"dtype": dtype, "device_map": device_map}
+                    loading = {name: value for name, value in given.items() if value is not None}
+                    report = _recomputed(log, found, loading)
+                    # Of the pair, names stand there by themselves.
+                    changed = blindfold.record(report.changed, words=True)
+                    _show_drift(blindfold.record(replaced(report, changed=changed)), json)
+                else:
+                    print_json(_moment(log, found, seq, blindfold))
 
 
 def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: bool = True) -> None:
@@ -146,11 +154,14 @@ def _log(
 # --- by eye ---------------------------------------------------------------------------------
 
 
-def _moment(log: SessionLog, session_id: str, seq: int | None) -> dict[str, Any]:
-    """The session as it stood after an event, the last by default."""
+def _moment(
+    log: SessionLog, session_id: str, seq: int | None, blindfold: Blindfold
+) -> dict[str, Any]:
+    """The session as it stood after an event, the last by default; the digest is the record's."""
     player = Player.open(log, session_id)
-    state = player.seek(player.length if seq is None else seq)
-    current = player.current
+    recorded = player.seek(player.length if seq is None else seq)
+    state = blindfold.state(recorded)
+    current = state.timeline[-1] if state.timeline else None
     return {
         "session": session_id,
         "events": player.length,
@@ -158,7 +169,7 @@ def _moment(log: SessionLog, session_id: str, seq: int | None) -> dict[str, Any]
         "at": current.at.isoformat() if current else None,
         "kind": current.kind if current else None,
         "what": current.description if current else None,
-        "digest": state.digest(),
+        "digest": recorded.digest(),
         "outcome": state.outcome,
         "operations": {one.id: [one.name, one.status] for one in state.operations.values()},
         "readings": len(state.readings),

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from workbench.agent.hidden_sessions import shown_state
 from workbench.cli import show
+from workbench.cli.hiding import say_if_raw
 from workbench.cli.options import Database, Json
 from workbench.cli.running import database_path, print_json, reading_log, reported_errors, say
 from workbench.replay.branch import branch as branch_session
@@ -22,7 +24,6 @@ from workbench.report.inspect_log import export_inspect
 from workbench.report.jsonl import export_jsonl, import_jsonl, schema
 from workbench.report.vectors import export_vectors
 from workbench.store.log import SessionLog
-from workbench.store.state import fold
 
 SHOWN = 20
 _SQLITE = b"SQLite format 3\0"
@@ -71,7 +72,7 @@ def compare(
     if len(sessions) < 2:
         raise typer.BadParameter("name two sessions or more")
     with reading_log(database) as log:
-        states = [fold(log.events(log.find_session(one).id)) for one in sessions]
+        states = [shown_state(log, log.find_session(one).id) for one in sessions]
     compared = compare_sessions(states)
     if json:
         print_json(compared.as_dict())
@@ -88,7 +89,7 @@ def compare(
 def coverage(session: Wanted = "last", database: Database = None, json: Json = False) -> None:
     """Say what was never followed up, and what the budget was spent on."""
     with reading_log(database) as log:
-        found = cover(fold(log.events(log.find_session(session).id)))
+        found = cover(shown_state(log, log.find_session(session).id))
     if json:
         print_json(found.as_dict())
         return
@@ -161,7 +162,7 @@ def to_jsonl(session: Wanted, to: To, database: Database = None, json: Json = Fa
     """The whole session as JSON lines, to be imported again to the last bit (.gz compresses)."""
     with reading_log(database) as log:
         found = log.find_session(session).id
-        _written(found, export_jsonl(log, found, to), json)
+        _written(log, found, export_jsonl(log, found, to), json)
 
 
 @exports.command("inspect")
@@ -169,7 +170,7 @@ def to_inspect(session: Wanted, to: To, database: Database = None, json: Json = 
     """An Inspect log (.eval or .json), which `inspect view` opens."""
     with reading_log(database) as log:
         found = log.find_session(session).id
-        _written(found, export_inspect(log, found, to), json)
+        _written(log, found, export_inspect(log, found, to), json)
 
 
 @exports.command("vectors")
@@ -177,7 +178,7 @@ def to_vectors(session: Wanted, to: To, database: Database = None, json: Json = 
     """The measured differences with their norms, as safetensors."""
     with reading_log(database) as log:
         found = log.find_session(session).id
-        _written(found, export_vectors(log, found, to), json)
+        _written(log, found, export_vectors(log, found, to), json)
 
 
 @exports.command("schema")
@@ -186,7 +187,8 @@ def print_schema() -> None:
     print_json(schema())
 
 
-def _written(session: str, file: Path, json: bool) -> None:
+def _written(log: SessionLog, session: str, file: Path, json: bool) -> None:
+    say_if_raw(log, session)
     if json:
         print_json({"session": session, "file": str(file)})
     else:

@@ -175,7 +175,7 @@ class Work:
         """The session as it may be seen: of a blind one, without a name of its pair."""
         if not self.veil:
             return self.session.state
-        from workbench.tui.blindfold import Blindfold
+        from workbench.agent.blindfold import Blindfold
 
         return Blindfold().state(self.session.state)
 

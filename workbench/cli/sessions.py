@@ -204,9 +204,12 @@ def export_session(
     json: Json = False,
 ) -> None:
     """Copy one session, arrays and all, into a file of its own that can be mailed."""
+    from workbench.cli.hiding import say_if_raw
+
     with reading_log(database) as log:
         found = log.find_session(session).id
         written = log.export_session(found, to)
+        say_if_raw(log, found)
     if json:
         print_json({"session": found, "file": str(written)})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from workbench.agent.hidden_sessions import stay_blind
 from workbench.operations.pairs import environment
 from workbench.replay.errors import ReplayError
 from workbench.store.events import (
@@ -24,8 +25,9 @@ def branch(
 
     The events up to there are recorded again under the same numbers, so whatever names an event by
     its number goes on meaning the same, and with hashes and times of their own: when they first
-    happened stands in the parent. What was under way at ``seq`` counts as abandoned. Raises
-    `ReplayError` for an event that the parent does not have.
+    happened stands in the parent. What was under way at ``seq`` counts as abandoned. The branch of a
+    blind session is blind, also from before it was sealed. Raises `ReplayError` for an event that
+    the parent does not have.
     """
     parent = log.find_session(session_id)
     if not 1 <= seq <= parent.events:
@@ -38,6 +40,7 @@ def branch(
         entries.append(Entry(SessionRenamed(name=named), SYSTEM))
     session_id = log.start_session(named, environment(), actor, parent=(parent.id, seq))
     log.append_many(session_id, entries)
+    stay_blind(log, session_id, parent.id)
     return session_id
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, Stopped
 from adl.pair import ModelPair, ShouldStop, never_stop
+from workbench.agent.hidden_sessions import stay_blind
 from workbench.operations import OPERATIONS
 from workbench.operations.cohering import recorded_text_judge
 from workbench.operations.pairs import LOAD, environment
@@ -129,7 +130,8 @@ def recompute(
 
     On ``pair`` if one is given; otherwise pairs are loaded as they were recorded to be, with the
     arguments of ``loading`` (such as ``dtype``) in place of the recorded ones. Raises `ReplayError`
-    for a session with nothing to run or no way to load its pair, and `Stopped` when stopped.
+    for a session with nothing to run or no way to load its pair, and `Stopped` when stopped. What a
+    blind session hides the new one hides, too.
     """
     parent = fold(log.events(log.find_session(session_id).id))
     wanted = _model_operations(parent)
@@ -149,6 +151,7 @@ def recompute(
         RECOMPUTING,
         parent=(parent.session_id, parent.seq),
     )
+    stay_blind(log, new, parent.session_id)
     session = Session(log, new, _NothingKept(), pair)
     session.scale_judge = recorded_judge(log, parent.session_id)
     session.coherence_judge = recorded_text_judge(log, parent.session_id)

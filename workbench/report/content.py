@@ -15,6 +15,7 @@ import numpy as np
 
 from adl.records import POOLED
 from adl.tokens import visible
+from workbench.agent.hidden_sessions import blindfold_for
 from workbench.replay.compare import SessionSummary, summarise
 from workbench.replay.coverage import Coverage, coverage
 from workbench.report.limits import Measured, limits
@@ -209,9 +210,13 @@ class Report:
 
 
 def build_report(log: SessionLog, session_id: str) -> Report:
-    """Gather what is to be said of a session, and check that it is as recorded."""
+    """Gather what is to be said of a session, and check that it is as recorded.
+
+    Of a blind session whose names nobody had revealed, it says none of them.
+    """
     session_id = log.find_session(session_id).id
-    state = fold(log.events(session_id))
+    blindfold = blindfold_for(log, session_id)
+    state = blindfold.state(fold(log.events(session_id)))
     checked = log.verify(session_id)
     measurements = tuple(_measurement(log, one) for one in state.differences.values())
     readings = tuple(_readings(state))
@@ -254,6 +259,7 @@ def build_report(log: SessionLog, session_id: str) -> Report:
                 has_controls=any(
                     shown.is_control for section in readings for shown in section.lists
                 ),
+                is_blind=bool(blindfold),
             )
         ),
     )

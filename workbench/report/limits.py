@@ -50,10 +50,15 @@ class Measured:
 
 
 def limits(
-    state: SessionState, measured: Sequence[Measured], *, has_controls: bool
+    state: SessionState, measured: Sequence[Measured], *, has_controls: bool, is_blind: bool = False
 ) -> Iterator[str]:
     """Sentences of ours, the method's first; nothing untrusted is in them."""
     yield from METHOD
+    if is_blind:
+        yield (
+            "The names of the pair are hidden here, as in the session: MODEL-A is the base, MODEL-B "
+            "the finetuned model. The log has the names."
+        )
     if not measured:
         yield "No difference was measured in this session."
     elif (fewest := min(one.n_texts for one in measured)) < FEW_TEXTS:

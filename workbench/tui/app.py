@@ -153,7 +153,7 @@ class WorkbenchApp(App[int]):
 
     def on_open_pair(self, message: OpenPair) -> None:
         """Begin a session on a pair."""
-        self._begin(message.pair, message.name, message.prepare)
+        self._begin(message.pair, message.name, message.prepare, blind=message.blind)
 
     def on_continue_session(self, message: ContinueSession) -> None:
         """Go on with a session."""
@@ -433,13 +433,6 @@ class WorkbenchApp(App[int]):
         desk = self.desk
         if desk is None:
             return
-        if desk.blindfold:
-            question = Content(
-                "This session hides the names of its pair, and the report gives them.\n\n"
-                "Whoever reads it is no blind auditor of this pair any more."
-            )
-            if not await self.push_screen_wait(Confirm(question, "Write it", "Not now")):
-                return
         hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
         target = await self.push_screen_wait(AskLine("Write the report to", desk.session.id, hint))
         if target is not None:

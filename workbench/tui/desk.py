@@ -33,10 +33,10 @@ from workbench.store.state import SessionState
 from workbench.tui.messages import ReplaySession
 
 if TYPE_CHECKING:
+    from workbench.agent.blindfold import Blindfold
     from workbench.operations.reading import ScaleVerdict
     from workbench.tui.agent_wish import AuditWish
     from workbench.tui.agent_work import AgentWork
-    from workbench.tui.blindfold import Blindfold
 
 A = TypeVar("A", bound=Arguments)
 
@@ -172,7 +172,7 @@ class Desk:
         """What hides the names of a blind session from whoever looks. For the screen's thread."""
         if self._blindfold is None:
             # Imported now: the first screen stands sooner without it.
-            from workbench.tui.blindfold import Blindfold
+            from workbench.agent.blindfold import Blindfold
 
             self._blindfold = Blindfold()
         return self._blindfold

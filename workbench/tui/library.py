@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from adl.errors import AdlError
 from adl.organisms import Organism
-from workbench.agent.hidden_sessions import HiddenNames
+from workbench.agent.hidden_sessions import HiddenNames, shown_state
 from workbench.operations.pairs import PairArguments
 from workbench.organisms import known_organisms
 from workbench.store.errors import OlderSchema, StoreError
@@ -34,7 +34,7 @@ from workbench.store.lease import OpenElsewhere, is_open
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
-from workbench.store.state import SessionState, fold
+from workbench.store.state import SessionState
 
 #: Sessions that are looked through for recent pairs, and how many pairs are shown.
 LOOKED_THROUGH, RECENT = 12, 4
@@ -152,20 +152,13 @@ class Library:
 
     def states(self, session_ids: Sequence[str]) -> list[SessionState]:
         """Sessions as they stood at their last events, names of blind ones hidden."""
-        # Imported when it is first asked for: the list of sessions stands sooner without it.
-        from workbench.tui.blindfold import Blindfold
-
         with self._reading() as log:
-            return [Blindfold().state(fold(log.events(one))) for one in session_ids]
-
-    def is_blind(self, session_id: str) -> bool:
-        """Whether the session hides the names of its pair."""
-        with self._reading() as log:
-            sealed = log.events(session_id, kinds=("audit_sealed",))
-            return any(bool(getattr(event.body, "aliases", None)) for event in sealed)
+            return [shown_state(log, one) for one in session_ids]
 
     def report(self, session_id: str, target: str) -> tuple[Path, Path]:
         """Write a session's report as Markdown and HTML; ``target`` names both but for the ending.
+
+        It says no name that the session hides.
 
         Raises `ExportError` if either file is there already or cannot be written.
         """

@@ -27,11 +27,12 @@ class AgentChanged(Message):
 
 @dataclass
 class OpenPair(Message):
-    """Begin a session on a pair."""
+    """Begin a session on a pair; ``blind`` hides every name of it, from before it is loaded."""
 
     pair: PairArguments
     name: str | None = None
     prepare: bool = True
+    blind: bool = False
 
 
 @dataclass

@@ -8,13 +8,13 @@ from typing import Self
 
 import numpy as np
 
+from workbench.agent.blindfold import Blindfold
 from workbench.agent.hidden_sessions import HiddenNames
 from workbench.replay.player import Player
 from workbench.store.events import ArrayRef, Event
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 from workbench.store.state import SessionState, TimelineEntry
-from workbench.tui.blindfold import Blindfold
 
 
 class ReplayDesk:

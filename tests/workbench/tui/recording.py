@@ -10,10 +10,10 @@ from textual.message import Message
 
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import read_sample_array, sample
+from workbench.agent.blindfold import Blindfold
 from workbench.store.errors import StoreError
 from workbench.store.events import Event
 from workbench.store.overview import SessionOverview
-from workbench.tui.blindfold import Blindfold
 from workbench.tui.messages import BranchSession, ShowSessions
 from workbench.tui.replay_desk import ReplayDesk
 from workbench.tui.screens.replay import ReplayScreen

@@ -97,7 +97,6 @@ class FixedLibrary:
     done: list[tuple[str, ...]] = field(default_factory=list)
     path: Path = Path("/srv/sessions.db")
     refusal: Exception | None = None
-    blind: frozenset[str] = frozenset()
 
     def shelf(self) -> Shelf:
         return self.read
@@ -115,9 +114,6 @@ class FixedLibrary:
         return [
             replace(sample_state(), session_id=one, name=known[one].name) for one in session_ids
         ]
-
-    def is_blind(self, session_id: str) -> bool:
-        return session_id in self.blind
 
     def report(self, session_id: str, target: str) -> tuple[Path, Path]:
         self._do("report", session_id, target)

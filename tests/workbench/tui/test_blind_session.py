@@ -93,6 +93,8 @@ async def look_around(app, pilot, panes: str = "1234567") -> None:
         await until(pilot, lambda: on_audit(app), "the audit screen")
 
 
+# Every look at the screens searches all they say: a slow machine takes its time over it.
+@pytest.mark.timeout(900)
 async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
     workbench, serve, named, database
 ):

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NamedPair
 from tests.workbench.tui.sample import sample_state
+from workbench.agent.blindfold import Blindfold
 from workbench.agent.blinding import blinding_of
 from workbench.store.agent_events import AuditSealed
 from workbench.store.recorded import Prefix, Recorded
 from workbench.store.state import SessionState
-from workbench.tui.blindfold import Blindfold
 
 
 def sealed(**changes) -> SessionState:

@@ -15,7 +15,6 @@ from workbench.tui.library import Shelf
 from workbench.tui.messages import ContinueSession, ReplaySession, ShowStart
 from workbench.tui.screens.ask_line import AskLine
 from workbench.tui.screens.compare import CompareScreen
-from workbench.tui.screens.confirm import Confirm
 from workbench.tui.screens.coverage import CoverageScreen
 from workbench.tui.screens.sessions import SearchField, SessionsScreen
 from workbench.tui.screens.tables import TablesScreen
@@ -197,16 +196,6 @@ async def test_a_report_is_written_and_said_where():
         await until(pilot, lambda: app.library.done, "the report")
         assert app.library.done == [("report", SESSIONS[0].id, "/tmp/out")]
         await until(pilot, lambda: "/tmp/out.md and /tmp/out.html" in shown(app), "where it is")
-
-
-async def test_a_blind_sessions_report_is_asked_about_first():
-    app = sessions(FixedLibrary(blind=frozenset({SESSIONS[0].id})))
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("w")
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
-        await pilot.press("n")
-        await until(pilot, lambda: not isinstance(app.screen, Confirm), "the answer")
-        assert not app.library.done
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])

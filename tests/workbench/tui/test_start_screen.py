@@ -118,6 +118,19 @@ async def test_a_pair_is_edited_before_it_is_opened():
         assert app.asked == [OpenPair(pair)]
 
 
+async def test_a_pair_is_opened_blind_if_that_is_chosen():
+    app = start()
+    async with app.run_test(size=(80, 40)) as pilot:
+        await pilot.pause()
+        await go_to(pilot, "pair 1")
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, NewPairScreen), "the form")
+        app.screen.query_one("#blind").focus()
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: app.asked, "the pair")
+        assert app.asked == [OpenPair(SHELF.recent[1], blind=True)]
+
+
 async def test_recorded_trust_in_code_is_not_taken_over():
     pair = PairArguments(base="a/b", finetuned="c/d", trust_remote_code=True)
     app = start(FixedLibrary(replace(SHELF, recent=(pair,))))

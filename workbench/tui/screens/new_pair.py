@@ -34,6 +34,7 @@ _LABELS = {
     "trust_remote_code": "Trust remote code",
     "name": "Session name",
     "prepare": "Measure at once",
+    "blind": "Blind",
 }
 _PLACEHOLDERS = {
     "base": "owner/name, owner/name@revision or a folder",
@@ -48,8 +49,9 @@ _VALUES = {
     "quantisation": (DEFAULT, "8bit", "4bit"),
     "trust_remote_code": (OFF, ON),
     "prepare": (ON, OFF),
+    "blind": (OFF, ON),
 }
-_OWN = ("name", "prepare")
+_OWN = ("name", "prepare", "blind")
 "Fields of the session, not of the pair."
 _GROUPS = (
     ("The models", ("base", "adapter", "finetuned")),
@@ -57,14 +59,14 @@ _GROUPS = (
         "How to load them",
         ("dtype", "device_map", "attn_implementation", "quantisation", "trust_remote_code"),
     ),
-    ("The session", ("name", "prepare")),
+    ("The session", ("name", "prepare", "blind")),
 )
 _TRUSTED = "Python code that comes with the checkpoint will run here, with all your rights."
 
 
 def empty_fields() -> Fields:
     """The form as it is before anything is typed."""
-    return as_fields(PairArguments()) | {"name": "", "prepare": ON}
+    return as_fields(PairArguments()) | {"name": "", "prepare": ON, "blind": OFF}
 
 
 class NewPairScreen(Screen[OpenPair | None]):
@@ -76,6 +78,7 @@ Name two models to compare: a base, and what was finetuned from it, as an adapte
 checkpoint. A name is an id on the hub, with `@` a branch, tag or commit, or a local folder.
 With both, the adapter is on the finetuned checkpoint. A base and a chat model may differ in chat
 template, special tokens and vocabulary: the Pair pane then says what does not match.
+A blind session hides every name of the pair from its loading on, until you have them revealed.
 Enter opens the pair from any field; what is wrong is said below the field it is about.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -164,7 +167,9 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         if checked.pair is not None:
             self._keep()
             name = fields["name"].strip() or None
-            self.dismiss(OpenPair(checked.pair, name, fields["prepare"] == ON))
+            self.dismiss(
+                OpenPair(checked.pair, name, fields["prepare"] == ON, blind=fields["blind"] == ON)
+            )
 
     def _show(self, problems: Mapping[str, str]) -> None:
         for name in _LABELS:

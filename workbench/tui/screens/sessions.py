@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,7 +23,7 @@ from workbench.tui import text
 from workbench.tui.library import Findings, Library, Shelf, matches
 from workbench.tui.messages import ContinueSession, Failed, ReplaySession, ShowStart
 from workbench.tui.screens.ask_line import AskLine
-from workbench.tui.screens.confirm import Confirm, ConfirmByName
+from workbench.tui.screens.confirm import ConfirmByName
 from workbench.tui.screens.errands import ErrandScreen
 from workbench.tui.screens.pane_help import KeyHelp
 from workbench.tui.screens.start import ShelfRead
@@ -45,10 +44,6 @@ REST = 0.15
 #: What is done to the session under the cursor.
 _OF_ONE = frozenset(
     {"rename", "export", "copy_id", "delete", "replay", "choose_session", "coverage", "report"}
-)
-_UNBLINDS = Content(
-    "This session hides the names of its pair, and the report gives them.\n\n"
-    "Whoever reads it is no blind auditor of this pair any more."
 )
 
 
@@ -412,10 +407,6 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
         if session is None:
             return
         library, session_id = self._library, session.id
-        if await asyncio.to_thread(library.is_blind, session_id) and not (
-            await self.app.push_screen_wait(Confirm(_UNBLINDS, "Write it", "Not now"))
-        ):
-            return
         hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
         asked = AskLine("Write the report to", session_id, hint)
         target = await self.app.push_screen_wait(asked)

@@ -1,10 +1,11 @@
-"""A blind session as it may be seen: every name of its pair replaced before any pane draws it.
+"""A blind session as it may be seen: every name of its pair replaced before it is drawn or printed.
 
-The panes of a session draw nothing but its state, its events and its jobs. So names are hidden there,
-once, and not in each pane:
+Panes, reports and commands show nothing but its state, its events and its jobs. So names are hidden
+there, once, and not in each of them:
 
     state   SessionState --> SessionState    what did not change stays the same object
     event   Event        --> Event
+    record  any record   --> the same      such as what a replay found
     reveal  arguments    --> arguments       what a person writes for the record gets its names back
 
 The log keeps the real names. A session that is not blind is passed through as it is.
@@ -101,6 +102,16 @@ class Blindfold:
     def hide(self, text: str) -> str:
         """The text with every name of a blind audit hidden."""
         return self._blinding.hide(text) if self._may_name(text) else text
+
+    def record(self, value: Item, *, words: bool = False) -> Item:
+        """Any record, mapping or sequence with every name of a blind audit hidden in its texts.
+
+        ``words`` hides also a name that is an ordinary word: for where names stand by themselves.
+        """
+        if not self._blinding:
+            return value
+        hidden: Item = self._hidden(value, self._hide_words if words else self.hide)
+        return hidden
 
     def reveal(self, operation: Operation[Any], arguments: Arguments) -> Arguments:
         """Arguments with the real names, where no model gets to read them."""
