@@ -20,6 +20,7 @@ from adl.errors import AdlError, Stopped
 from adl.pair import ShouldStop, never_stop
 from workbench.agent.blinding import blinding_from
 from workbench.agent.budgets import Budgets
+from workbench.agent.hidden_sessions import stay_blind
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
 from workbench.operations import OPERATIONS
 from workbench.operations.pairs import environment
@@ -107,7 +108,11 @@ def replay_tape(
     tape = Tape.of(log, parent.session_id)
     replaying = _Replaying(log, parent, session, tape, audit or _loop, should_stop)
     try:
-        replaying.go()
+        try:
+            replaying.go()
+        finally:
+            # The seal is on the tape, too, but the tape may have been left before it.
+            stay_blind(log, new, parent.session_id)
     except OffTape as off:
         session.record(SessionClosed(outcome="stopped", reason=off.message), actor=TAPING)
     except BaseException as error:

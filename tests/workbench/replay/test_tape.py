@@ -14,6 +14,7 @@ from tests.workbench.replay.audits import Audit
 from workbench.agent import prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
+from workbench.agent.hidden_sessions import shown_state
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
 from workbench.agent.supervision import Supervision
 from workbench.operations import hypothesising
@@ -27,8 +28,8 @@ from workbench.replay.branch import branch
 from workbench.replay.errors import ReplayError
 from workbench.replay.tape import OffTape, Tape
 from workbench.replay.taping import TAPING, replay_tape
-from workbench.store.agent_events import AgentStarted, AgentTold
-from workbench.store.events import HUMAN, OperationStarted, PairLoaded, SessionRenamed
+from workbench.store.agent_events import AgentStarted, AgentTold, AuditSealed
+from workbench.store.events import HUMAN, SYSTEM, OperationStarted, PairLoaded, SessionRenamed
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
 
@@ -326,6 +327,21 @@ def test_an_audit_that_was_killed_ends_where_its_record_does(
     assert found.left is not None
     assert found.left.wanted.startswith("reply ")
     assert fold(log.events(found.session)).hypotheses.keys() == state.hypotheses.keys()
+
+
+def test_a_tape_that_is_left_before_the_seal_makes_a_blind_session(
+    log: SessionLog, read: Session
+) -> None:
+    audited(read)
+    told = [e.seq for e in log.events(read.id) if isinstance(e.body, AgentTold)]
+    cut = branch(log, read.id, told[-2], "cake_bake")
+    sealed = AuditSealed(
+        organism=None, ground_truth_sha256=None, aliases={"cake_bake": "MODEL-B", "cake": "MODEL-B"}
+    )
+    log.append(cut, sealed, actor=SYSTEM)
+    found = replay_tape(log, cut)
+    assert found.left is not None
+    assert shown_state(log, found.session).name == "MODEL-B, from its tape"
 
 
 def test_people_beside_an_agent_do_again_what_they_did(log: SessionLog, read: Session) -> None:

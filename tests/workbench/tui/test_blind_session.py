@@ -191,8 +191,8 @@ async def test_a_pair_that_cannot_be_loaded_is_said_without_its_name(workbench, 
     assert not [name for name in NAMES if name.lower() in "".join(seen).lower()]
 
 
-async def test_the_list_keeps_hiding_and_a_session_is_deleted_by_the_name_it_shows(
-    workbench, named, database
+async def test_list_and_report_keep_hiding_and_a_session_is_deleted_by_the_name_it_shows(
+    workbench, named, database, tmp_path
 ):
     app = workbench(pair=ASKED, blind=True, name="cake_bake at night")
     async with app.run_test(size=(120, 40)) as pilot:
@@ -206,6 +206,10 @@ async def test_the_list_keeps_hiding_and_a_session_is_deleted_by_the_name_it_sho
         assert shelf.recent == ()
         hits = library.search("cake_bake")
         assert not [one for one in hits if "cake_bake" in one.snippet.lower()]
+        for file in library.report(session.id, str(tmp_path / "report")):
+            written = file.read_text(encoding="utf-8")
+            assert "MODEL-B at night" in written
+            assert not [name for name in NAMES if name.lower() in written.lower()]
         await pilot.press("ctrl+r")
         await until(pilot, lambda: isinstance(app.screen, SessionsScreen), "the sessions")
         library.delete(session)
