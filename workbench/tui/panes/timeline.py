@@ -391,7 +391,9 @@ def _next(choices: tuple[str, ...], chosen: str, step: int) -> str:
 
 
 def _choice(key: str, said: str, *, on: bool) -> Content:
-    return Content.assemble((key, "bold $accent"), " ", (said, "bold" if on else "$foreground-muted"))
+    return Content.assemble(
+        (key, "bold $accent"), " ", (said, "bold" if on else "$foreground-muted")
+    )
 
 
 def _underline(row: Text, query: str) -> None:

@@ -9,9 +9,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from workbench.tui import text
+from workbench.tui.widgets.key_bar import KeyBar
 
 
 class Confirm(ModalScreen[bool]):
@@ -76,7 +77,7 @@ class ConfirmByName(ModalScreen[bool]):
             )
             yield Input(compact=True, placeholder="name of the session")
             yield Static(id="problem")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar()
 
     def on_input_changed(self) -> None:
         """A new try."""

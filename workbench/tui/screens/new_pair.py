@@ -12,7 +12,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Button, Footer, Input, Label, Static
+from textual.widgets import Button, Input, Label, Static
 
 from workbench.operations.pairs import PairArguments
 from workbench.tui import text
@@ -20,6 +20,7 @@ from workbench.tui.messages import OpenPair
 from workbench.tui.pair_form import DEFAULT, OFF, ON, as_fields, check_pair
 from workbench.tui.screens.pane_help import KeyHelp
 from workbench.tui.widgets.choice import Choice
+from workbench.tui.widgets.key_bar import KeyBar
 
 Fields = dict[str, str]
 
@@ -117,7 +118,7 @@ Enter opens the pair from any field; what is wrong is said below the field it is
                         yield self._field(name)
                     yield Static(id=f"{name}-problem", classes="problem")
             yield Button("Open the pair", id="open", compact=True, variant="primary")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar()
 
     def _field(self, name: str) -> Widget:
         value = self.draft.get(name, "")

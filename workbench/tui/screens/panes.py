@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from workbench.tui.panes.agent import AgentPane
 from workbench.tui.panes.chat import ChatPane
@@ -20,6 +19,7 @@ from workbench.tui.panes.steering import SteeringPane
 from workbench.tui.panes.timeline import TimelinePane
 from workbench.tui.screens.jump import JumpOverlay
 from workbench.tui.screens.pane_help import PaneHelp
+from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.pane import Pane, ReadArray, ReadEvent
 from workbench.tui.widgets.top_bar import Tab, TopBar
 
@@ -86,7 +86,7 @@ class PanesScreen(Screen[None]):
                 yield chat
                 yield agent
         yield from self.compose_below()
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar()
 
     def compose_below(self) -> ComposeResult:
         """What stands between the panes and the footer."""

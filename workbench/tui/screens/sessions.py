@@ -13,7 +13,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from adl.errors import AdlError
 from workbench.store.overview import SessionOverview
@@ -35,6 +35,7 @@ from workbench.tui.session_rows import (
     session_facts,
     session_row,
 )
+from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
 
 #: From this width on, details stand beside the list and not below it.
@@ -167,7 +168,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
             with VerticalScroll(id="aside", can_focus=False):
                 yield Static(id="details")
         yield Static(id="said")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Show what is known, and read the database behind it."""

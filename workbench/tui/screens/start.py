@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from adl.errors import AdlError
 from workbench.display import clean_line
@@ -28,6 +28,7 @@ from workbench.tui.screens.errands import ErrandScreen
 from workbench.tui.screens.new_pair import Fields, NewPairScreen
 from workbench.tui.screens.pane_help import KeyHelp
 from workbench.tui.session_rows import facts, session_facts, session_row
+from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
 
 #: From this width on, details stand beside the list and not below it.
@@ -131,7 +132,7 @@ recorded in one database; `b` chooses another.
             yield Menu()
             with VerticalScroll(id="aside", can_focus=False):
                 yield Static(id="details")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Show what is known, and look at the database behind it."""
