@@ -21,7 +21,7 @@ from workbench.store.log import SessionLog
 from workbench.store.state import Fold, SessionState
 
 #: Of the state after its last event: it changes when the fold does, and when the example is remade.
-DIGEST = "600d1ff351d00ba34af75d9c04304b710d3251ad24a8698c97168dbf852b844c"
+DIGEST = "1a74becb038a58456d5038277283cf9febbe5f3dca32242027f7757469dae871"
 LARGEST = 1_500_000
 HEAVY = ("torch", "transformers", "nnsight", "peft", "accelerate", "gguf", "huggingface_hub")
 
