@@ -70,7 +70,8 @@ def veiled() -> Iterator[Veil]:
     session only its own words are said, veiled.
     """
     veil, before = Veil(), sys.stderr
-    sys.stderr = _Stream(before, veil)
+    if before is not None:  # it is None where whoever started us closed it
+        sys.stderr = _Stream(before, veil)
     try:
         yield veil
     except (typer.Exit, typer.Abort, typer.BadParameter):

@@ -33,7 +33,13 @@ async def test_everything_of_the_audit_screen_is_offered_with_its_key(workbench)
             assert commands[title].split("  ")[0] == key, title
         assert "Stop" not in commands
         system = {command.title for command in app.get_system_commands(app.screen)}
-        assert system == {"Theme", "Write a picture of the screen", "Copy the session's id"}
+        assert system == {
+            "Theme",
+            "Write a picture of the screen",
+            "Copy the session's id",
+            "Write a report",
+            "Coverage",
+        }
         await quit_it(pilot)
 
 

@@ -59,6 +59,7 @@ async def test_each_screen_has_help(screen):
 
 def test_picture(snap_compare):
     async def look(pilot):
+        await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
         await pilot.press("f1")
         await until(pilot, lambda: "In the list" in shown(pilot.app), "the help")
 

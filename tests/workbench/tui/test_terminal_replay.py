@@ -27,7 +27,12 @@ def test_a_replay_by_keys(tmp_path, size):
         terminal.shows("at end")
         terminal.press("B")
         terminal.shows("Branch from event")
-        terminal.press("ctrl+u", "another way", "enter")
+        # Textual inserts letters before it acts on keys that are bound, where they come as one.
+        terminal.press("ctrl+u")
+        terminal.wait(lambda: ", from" not in terminal.text, "the name was never cleared")
+        terminal.press("another way")
+        terminal.shows("another way")
+        terminal.press("enter")
         terminal.shows("m Mark", within=240)
         terminal.press("ctrl+q")
         assert terminal.ends() == 0

@@ -11,7 +11,14 @@ from workbench.store.state import TimelineEntry
 #: Kinds of events by what a person looks for.
 GROUPS: dict[str, frozenset[str]] = {
     "operations": frozenset(
-        {"operation_started", "operation_finished", "operation_failed", "operation_stopped"}
+        {
+            "operation_started",
+            "operation_finished",
+            "operation_failed",
+            "operation_stopped",
+            "training_started",
+            "training_advanced",
+        }
     ),
     "findings": frozenset(
         {
@@ -19,6 +26,9 @@ GROUPS: dict[str, frozenset[str]] = {
             "reading_taken",
             "answers_compared",
             "trace_measured",
+            "organism_trained",
+            "mixture_measured",
+            "mixing_studied",
             "coherent_alpha_found",
             "relevance_measured",
             "similarity_measured",
