@@ -468,7 +468,8 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
             AskLine(
                 "Copy the session into a new file",
                 f"{session.id}.db",
-                "Everything in it, arrays and all; `adl-workbench sessions import` takes it back.",
+                "Everything in it, also the names that a blind session hides; "
+                "`adl-workbench sessions import` takes it back.",
             )
         )
         if path:
