@@ -84,9 +84,10 @@ def test_ctrl_c_stops_within_a_batch_and_is_recorded(workbench_home: Path, defau
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_whole_audit(default_base: Path):
     done = run(
-        "audit", "--demo", *SMALL, "--n-prompts", "2", "--tokens", "8", "--json", timeout=290
+        "audit", "--demo", *SMALL, "--n-prompts", "2", "--tokens", "8", "--json", timeout=1000
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
