@@ -53,8 +53,8 @@ def key_to_repaint(terminal: Terminal) -> list[float]:
     assert there is not None
     taken = []
     for index in range(KEYS):
-        # Up and down in turns, so that the list need not scroll.
-        key, wanted = ("up", there - 1) if index % 2 == 0 else ("down", there)
+        # Down and up in turns, so that the list need not scroll.
+        key, wanted = ("down", there + 1) if index % 2 == 0 else ("up", there)
         began = time.perf_counter()
         terminal.press(key)
         terminal.wait(lambda row=wanted: cursor_row(terminal) == row, "the cursor never moved")
