@@ -24,9 +24,10 @@ from tests.workbench.agent.scripted import (
     then,
 )
 from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NAMES, NamedPair
-from tests.workbench.tui.test_app import on_audit, until
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_start_screen import shown
+from tests.workbench.tui.waiting import until
 from workbench.operations.generating import ASK, AskArguments
 from workbench.operations.noting import NOTE, NoteArguments
 from workbench.store.agents import AgentState

@@ -20,8 +20,8 @@ from tests.workbench.tui.agent_sample import (
 )
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import BEGAN
-from tests.workbench.tui.test_app import until
 from tests.workbench.tui.test_start_screen import shown
+from tests.workbench.tui.waiting import until
 from workbench.store.agent_events import AgentCompacted
 from workbench.store.events import SYSTEM
 from workbench.store.state import SessionState

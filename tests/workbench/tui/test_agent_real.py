@@ -7,6 +7,7 @@ from textual.pilot import Pilot
 
 from adl.organisms import get_organism
 from tests.workbench.agent.scripted import Asked, Reaction, Say, in_turn, report
+from tests.workbench.tui import waiting
 from tests.workbench.tui.test_agent_audit import (
     agent_of,
     chat_text,
@@ -44,14 +45,12 @@ TURNS = (
 
 async def until(pilot: Pilot[int], condition, what: str, within: float = 900.0) -> None:
     """Let the app go on until it holds; what fails on the way fails the test at once."""
-    app = pilot.app
-    for _ in range(int(within / 0.1)):
-        if condition():
-            return
-        failed = [one.message for one in app._notifications if one.severity == "error"]
+
+    def nothing_failed() -> None:
+        failed = [one.message for one in pilot.app._notifications if one.severity == "error"]
         assert not failed, failed
-        await pilot.pause(0.1)
-    raise AssertionError(f"{what} never came")
+
+    await waiting.until(pilot, condition, what, within=within, at_each_look=nothing_failed)
 
 
 def assert_blind(app: WorkbenchApp) -> None:

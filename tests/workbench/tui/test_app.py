@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
+from tests.workbench.tui.waiting import until
 from workbench.store.log import SessionLog
 from workbench.tui.screens.audit import AuditScreen
-
-
-async def until(pilot, condition, what: str) -> None:
-    """Let the app go on until the condition holds; each look waits for a message, not for time."""
-    for _ in range(600):
-        if condition():
-            return
-        await pilot.pause(0.05)
-    raise AssertionError(f"{what} never came")
 
 
 def on_audit(app) -> bool:

@@ -10,6 +10,7 @@ from textual.widgets import Input
 from adl.errors import PairError
 from tests.workbench.agent.scripted import Refuse, Say, in_turn
 from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NAMES, NamedPair
+from tests.workbench.tui import waiting
 from tests.workbench.tui.test_agent_audit import agent_of, in_agent_pane, pane_text, serve
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import shown
@@ -51,14 +52,13 @@ def assert_blind(app) -> None:
 
 async def until(pilot, condition, what: str) -> None:
     """Let the app go on until it holds, and look for names on the screen at every look."""
-    for _ in range(600):
+
+    def no_name_is_shown() -> None:
         said = shown(pilot.app).lower()
         assert not [name for name in NAMES if name.lower() in said], said
-        if condition():
-            assert_blind(pilot.app)
-            return
-        await pilot.pause(0.05)
-    raise AssertionError(f"{what} never came")
+
+    await waiting.until(pilot, condition, what, at_each_look=no_name_is_shown)
+    assert_blind(pilot.app)
 
 
 @pytest.fixture
@@ -147,17 +147,9 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
         app.action_reveal()
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await pilot.press("y")
-        for _ in range(600):
-            if BASE.rpartition("/")[2] in shown(app):
-                break
-            await pilot.pause(0.05)
-        else:
-            raise AssertionError("the names never came")
+        await waiting.until(pilot, lambda: BASE.rpartition("/")[2] in shown(app), "the names")
         await pilot.press("ctrl+q")
-        for _ in range(600):
-            if app._exit:
-                break
-            await pilot.pause(0.05)
+        await waiting.until(pilot, lambda: app._exit, "the end")
     with SessionLog.open(database, read_only=True) as log:
         state = fold(log.events(session_id))
         assert log.verify().ok

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.workbench.tui.test_app import on_audit, until
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_start_screen import shown
+from tests.workbench.tui.waiting import until
 from workbench.tui.commands import WorkbenchCommands
 from workbench.tui.screens.sessions import SessionsScreen
 

@@ -10,10 +10,12 @@ from rich.segment import Segment
 from textual.color import Color
 
 from tests.workbench.tui.shelves import ScreenApp
+from tests.workbench.tui.waiting import until
 from workbench.tui.app import WorkbenchApp, speaks_utf8
 from workbench.tui.desk import Startup
 from workbench.tui.filters import AsciiFilter, ControlFilter, in_ascii
 from workbench.tui.screens.new_pair import empty_fields
+from workbench.tui.screens.pane_help import KeyHelp
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
 
@@ -48,20 +50,22 @@ def test_controls_and_escapes_become_a_mark():
     assert segment.text == "a¿[2J¿¿b"
 
 
-async def test_a_screen_without_utf_8_is_ascii_and_keeps_its_widths():
-    def drawn(app):
-        return [
-            "".join(segment.text for segment in strip)
-            for strip in app.screen._compositor.render_strips()
-        ]
+def drawn(app):
+    return [
+        "".join(segment.text for segment in strip)
+        for strip in app.screen._compositor.render_strips()
+    ]
 
+
+async def test_a_screen_without_utf_8_is_ascii_and_keeps_its_widths():
     pages = []
     for filters in ([], [AsciiFilter()]):
         app = ScreenApp(StartScreen, draft=empty_fields())
         app._filters.extend(filters)
         async with app.run_test(size=(160, 48)) as pilot:
             await pilot.press("f1")
-            await pilot.pause(0.2)
+            await until(pilot, lambda: isinstance(pilot.app.screen, KeyHelp), "the help")
+            await pilot.pause()
             pages.append(drawn(app))
     plain, ascii_page = pages
     assert not all(line.isascii() for line in plain)
@@ -98,9 +102,13 @@ async def test_without_colours_the_cursor_is_a_mark(monkeypatch):
     app = ScreenApp(SessionsScreen)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("down")
-        await pilot.pause(0.1)
+        await until(
+            pilot,
+            lambda: any("▸" in line for line in drawn(app)),
+            "the cursor",
+        )
         strips = app.screen._compositor.render_strips()
-        lines = ["".join(segment.text for segment in strip) for strip in strips]
+        lines = drawn(app)
         (marked,) = [line for line in lines if "▸" in line]
         assert "kitchen adapter 2026" in marked
         for strip in strips:

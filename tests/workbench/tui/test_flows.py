@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 import threading
 
-from tests.workbench.tui.test_app import on_audit, until
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import keys, shown
+from tests.workbench.tui.waiting import until
 from workbench.operations.pairs import PairArguments
 from workbench.store.lease import Lease, is_open
 from workbench.store.log import SessionLog

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.workbench.tui.shelves import ScreenApp
-from tests.workbench.tui.test_app import on_audit, until
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_start_screen import shown
+from tests.workbench.tui.waiting import until
 from workbench.tui.keys import own_bindings
 from workbench.tui.screens.new_pair import empty_fields
 from workbench.tui.screens.pane_help import KeyHelp, PaneHelp

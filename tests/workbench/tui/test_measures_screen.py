@@ -15,10 +15,11 @@ from tests.workbench.tui.measures_sample import (
     measured_state,
     read_measured_event,
 )
-from tests.workbench.tui.test_app import on_audit, until
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_commands_palette import offered as palette
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_start_screen import shown
+from tests.workbench.tui.waiting import until
 from workbench.agent.sealing import seal
 from workbench.operations import OPERATIONS
 from workbench.operations.causing import CAUSAL_EFFECT

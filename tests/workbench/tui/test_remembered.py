@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.workbench.tui.test_app import until
 from tests.workbench.tui.test_flows import on, quit_it
+from tests.workbench.tui.waiting import until
 from workbench.tui.remembered import FILE, remember_theme, remembered_theme
 from workbench.tui.screens.start import StartScreen
 

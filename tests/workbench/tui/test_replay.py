@@ -12,7 +12,7 @@ from textual.widgets import Input
 from tests.hostile import hostile_texts
 from tests.workbench.tui.recording import ReplayApp, recording, seq_of
 from tests.workbench.tui.sample import sample, sample_state
-from tests.workbench.tui.test_app import until
+from tests.workbench.tui.waiting import until
 from workbench.display import clean_lines
 from workbench.replay.player import CHANGES
 from workbench.store.agent_events import AuditSealed

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.workbench.tui.shelves import HITS, SESSIONS, SHELF, FixedLibrary, ScreenApp
-from tests.workbench.tui.test_app import until
 from tests.workbench.tui.test_start_screen import keys, shown
+from tests.workbench.tui.waiting import until
 from workbench.store.errors import StoreError
 from workbench.store.search import SearchHit
 from workbench.tui.library import Shelf

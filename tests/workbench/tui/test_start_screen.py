@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.workbench.tui.shelves import SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
-from tests.workbench.tui.test_app import until
+from tests.workbench.tui.waiting import until
 from workbench.operations.pairs import DEMO_ORGANISM, PairArguments
 from workbench.tui.library import Shelf
 from workbench.tui.messages import ContinueSession, OpenPair, ShowSessions
