@@ -66,3 +66,9 @@ class Stopped(AdlError):
 
     def __init__(self, message: str = "stopped", way_out: str = "") -> None:
         super().__init__(message, way_out)
+
+
+def first_line(exc: BaseException, limit: int = 300) -> str:
+    """The first line of an exception's text that says something, cut to ``limit`` characters."""
+    lines = (line.strip() for line in str(exc).splitlines())
+    return next((line for line in lines if line), type(exc).__name__)[:limit]

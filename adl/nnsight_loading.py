@@ -43,7 +43,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError
+from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError, first_line
 from adl.nnsight_text import read_tokenizer, template_of, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 
@@ -418,12 +418,6 @@ def _loading(name: Side, what: str, *, base_name: str | None = None) -> Iterator
             f"{name}: {what!r} cannot be loaded: {first_line(exc)}",
             "Check that it is a causal language model that transformers can load.",
         ) from exc
-
-
-def first_line(exc: BaseException, limit: int = 300) -> str:
-    """The first line of an exception's text that says something, cut to ``limit`` characters."""
-    lines = (line.strip() for line in str(exc).splitlines())
-    return next((line for line in lines if line), type(exc).__name__)[:limit]
 
 
 # --- recording --------------------------------------------------------------------------------

@@ -22,13 +22,12 @@ import numpy as np
 import torch
 
 from adl.corpus import TokenBatch
-from adl.errors import DeviceOutOfMemory, PairError, SiteError
+from adl.errors import DeviceOutOfMemory, PairError, SiteError, first_line
 from adl.nnsight_causal import changed_losses, plain_losses, residuals_at, whitening
 from adl.nnsight_generation import end_token_ids, generate_batch
 from adl.nnsight_loading import (
     LoadedPair,
     LoadedSide,
-    first_line,
     is_out_of_memory,
     load_pair,
 )

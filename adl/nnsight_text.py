@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from adl.errors import PairError
+from adl.errors import PairError, first_line
 from adl.mismatch import SideText, mismatches
 from adl.pair import BosFacts
 from adl.records import Ids
@@ -141,11 +141,8 @@ def _apply_template(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, st
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except Exception as exc:
         if not turns or turns[0]["role"] != "system" or len(turns) < 2:
-            said = next(
-                (line for line in str(exc).splitlines() if line.strip()), type(exc).__name__
-            )
             raise PairError(
-                f"the chat template cannot render this conversation: {said.strip()[:300]}",
+                f"the chat template cannot render this conversation: {first_line(exc)}",
                 "Begin with a user turn and let user and assistant alternate.",
             ) from exc
         merged = f"{turns[0]['content']}\n\n{turns[1]['content']}"
