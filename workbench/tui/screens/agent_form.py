@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
@@ -25,6 +24,7 @@ from workbench.tui.agent_wish import (
     Fields,
     check_wish,
 )
+from workbench.tui.screens.field_form import FieldForm
 from workbench.tui.widgets.choice import Choice
 
 _LABELS = {
@@ -66,7 +66,7 @@ _APPROVAL_SAID = {
 }
 
 
-class AgentForm(ModalScreen[AuditWish | None]):
+class AgentForm(FieldForm[AuditWish]):
     """The form; it gives back what was asked for, and keeps in ``draft`` what was typed.
 
     ``missing`` names what an ADL agent would be shown and is not computed yet; ``is_blind`` says
@@ -233,18 +233,6 @@ class AgentForm(ModalScreen[AuditWish | None]):
             self.query_one("#wrong", Static).update(Content(said))
         else:
             self.dismiss(wish)
-
-    def action_leave(self) -> None:
-        """Give nothing back."""
-        self.dismiss(None)
-
-    def action_next(self) -> None:
-        """Go to the next field."""
-        self.focus_next()
-
-    def action_previous(self) -> None:
-        """Go to the field before."""
-        self.focus_previous()
 
     def _say(self, name: str, problem: str) -> None:
         place = self.query_one(f"#{name}-problem", Static)

@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from workbench.agent.rubrics import HIGHEST, LOWEST
@@ -19,6 +18,7 @@ from workbench.store.agent_events import GradeGiven
 from workbench.store.recorded import Recorded
 from workbench.tui import text
 from workbench.tui.panes.chat_look import who
+from workbench.tui.screens.field_form import FieldForm
 from workbench.tui.widgets.choice import Choice
 
 UNSCORED = "unscored"
@@ -50,7 +50,7 @@ class GradeSheet:
     author: str = ""
 
 
-class GradeForm(ModalScreen[GivenGrade | None]):
+class GradeForm(FieldForm[GivenGrade]):
     """Score, reason and author; the digits choose a score from anywhere but a field."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -175,18 +175,6 @@ class GradeForm(ModalScreen[GivenGrade | None]):
             return
         author = self.query_one("#author", Input).value.strip()
         self.dismiss(GivenGrade(None if value == UNSCORED else int(value), reason, author))
-
-    def action_leave(self) -> None:
-        """Give nothing back."""
-        self.dismiss(None)
-
-    def action_next(self) -> None:
-        """Go to the next field."""
-        self.focus_next()
-
-    def action_previous(self) -> None:
-        """Go to the field before."""
-        self.focus_previous()
 
 
 def grade_line(one: Recorded[GradeGiven]) -> Content:

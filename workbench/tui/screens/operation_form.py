@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
 from workbench.operations.running import Arguments, Operation
 from workbench.tui import text
 from workbench.tui.operation_fields import WHOLE, FormField, check, fields_of, first_texts
+from workbench.tui.screens.field_form import FieldForm
 from workbench.tui.widgets.choice import Choice
 
 _BEFORE = "field-"
@@ -24,7 +24,7 @@ _BEFORE = "field-"
 _AROUND = 9
 
 
-class OperationForm(ModalScreen[Arguments | None]):
+class OperationForm(FieldForm[Arguments]):
     """One line a field; gives the arguments, None if it is left.
 
     ``known`` are values that are set elsewhere, by name of the field. What is typed is kept in
@@ -137,18 +137,6 @@ class OperationForm(ModalScreen[Arguments | None]):
             self.query_one(f"#{_BEFORE}{wrong[0]}").focus()
         if found.arguments is not None:
             self.dismiss(found.arguments)
-
-    def action_leave(self) -> None:
-        """Give nothing back."""
-        self.dismiss(None)
-
-    def action_next(self) -> None:
-        """Go to the next field."""
-        self.focus_next()
-
-    def action_previous(self) -> None:
-        """Go to the field before."""
-        self.focus_previous()
 
     def _explain(self, widget: Widget | None = None) -> None:
         at = str((widget or self.focused or self).id or "").removeprefix(_BEFORE)
