@@ -16,12 +16,11 @@ from adl.coherent_alpha import (
 )
 from adl.pair import ShouldStop, resolve_layer
 from adl.records import POOLED, GeneratedText, GenerationPlan, Side
-from adl.steering import Sample, steering_requests
+from adl.steering import Sample
 from workbench.operations.generating import (
-    AnnouncedText,
     Words,
     chosen_prompts,
-    generate_texts,
+    generate_steered,
     steering_vector,
 )
 from workbench.operations.running import Arguments, Context, Operation, Summary
@@ -69,21 +68,7 @@ def coherent_alpha(context: Context, arguments: CoherentAlphaArguments) -> Summa
     text_ids: list[str] = []
 
     def generate(wanted: Sequence[Sample]) -> Sequence[GeneratedText]:
-        announced = [
-            AnnouncedText(
-                side=arguments.side,
-                alpha=one.alpha,
-                seed=one.seed,
-                prompt=prompts[one.prompt_index],
-                raw=None,
-                prompt_index=one.prompt_index,
-            )
-            for one in wanted
-        ]
-        requests = steering_requests(pair, arguments.side, prompts, wanted, vector)
-        found = generate_texts(
-            context, "steer", plan, vector, announced, requests, arguments.batch_size
-        )
+        found = generate_steered(context, plan, prompts, wanted, vector, arguments.batch_size)
         text_ids.extend(text_id for text_id, _ in found)
         return [text for _, text in found]
 

@@ -31,7 +31,7 @@ from adl.records import (
     Site,
 )
 from adl.sampling import SamplingListener, sample
-from adl.steering import SteeringVector, samples, steering_requests
+from adl.steering import Sample, SteeringVector, samples, steering_requests
 from workbench.operations.running import Arguments, Context, Operation, Summary
 from workbench.store.events import (
     AnswersCompared,
@@ -225,22 +225,8 @@ def steer(context: Context, arguments: SteerArguments) -> Summary:
     seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
     alphas = tuple(dict.fromkeys(arguments.alphas)) or _chosen_alphas(context, layer)
     wanted = samples(len(prompts), alphas, seeds)
-    requests = steering_requests(pair, arguments.side, prompts, wanted, vector)
     plan = GenerationPlan(arguments.side, layer, arguments.temperature, arguments.max_new_tokens)
-    announced = [
-        AnnouncedText(
-            side=arguments.side,
-            alpha=one.alpha,
-            seed=one.seed,
-            prompt=prompts[one.prompt_index],
-            raw=None,
-            prompt_index=one.prompt_index,
-        )
-        for one in wanted
-    ]
-    texts = generate_texts(
-        context, "steer", plan, vector, announced, requests, arguments.batch_size
-    )
+    texts = generate_steered(context, plan, prompts, wanted, vector, arguments.batch_size)
     return {"texts": [text_id for text_id, _ in texts], "alphas": list(alphas)}
 
 
@@ -299,6 +285,30 @@ def _compare(
             )
         )
         context.progress("compare", done + 1, len(pairs))
+
+
+def generate_steered(
+    context: Context,
+    plan: GenerationPlan,
+    prompts: Sequence[Prompt],
+    wanted: Sequence[Sample],
+    vector: SteeringVector,
+    batch_size: int,
+) -> list[tuple[str, GeneratedText]]:
+    """Steer on the plan's side and record; (text id, text) of every sample. Raises ``Stopped``."""
+    announced = [
+        AnnouncedText(
+            side=plan.side,
+            alpha=one.alpha,
+            seed=one.seed,
+            prompt=prompts[one.prompt_index],
+            raw=None,
+            prompt_index=one.prompt_index,
+        )
+        for one in wanted
+    ]
+    requests = steering_requests(context.pair, plan.side, prompts, wanted, vector)
+    return generate_texts(context, "steer", plan, vector, announced, requests, batch_size)
 
 
 def generate_texts(
