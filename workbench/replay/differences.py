@@ -24,14 +24,7 @@ from workbench.store.events import (
     TextFinished,
     TextStarted,
 )
-from workbench.store.measure_events import (
-    CausalEffectMeasured,
-    CoherentAlphaFound,
-    MeasureBody,
-    RelevanceMeasured,
-    SimilarityMeasured,
-    TraceMeasured,
-)
+from workbench.store.measure_events import Measure, MeasureBody
 
 ReadArray = Callable[[ArrayRef], np.ndarray]
 TOP = 20
@@ -141,13 +134,7 @@ def _found(bodies: Iterable[EventBody]) -> dict[_Place, _Finding]:
                 keep(("text", *made, body.prompt_index), _Text(body, finished.get(body.text_id)))
             case AnswersCompared():
                 keep(("comparison",), body)
-            case (
-                TraceMeasured()
-                | CoherentAlphaFound()
-                | RelevanceMeasured()
-                | SimilarityMeasured()
-                | CausalEffectMeasured()
-            ):
+            case Measure():
                 keep((body.kind.replace("_", " "),), body)
             case _:
                 pass

@@ -53,14 +53,7 @@ from workbench.store.events import (
     TextStarted,
     ViewSaved,
 )
-from workbench.store.measure_events import (
-    CausalEffectMeasured,
-    CoherentAlphaFound,
-    RelevanceMeasured,
-    SimilarityMeasured,
-    TraceMeasured,
-    measure_line,
-)
+from workbench.store.measure_events import Measure, measure_line
 from workbench.store.training_events import (
     MixingStudied,
     MixtureMeasured,
@@ -132,13 +125,7 @@ def describe(body: EventBody) -> str:
         case EvidenceLinked():
             link = {"for": "speaks for", "against": "speaks against", "none": "unlinked from"}
             return f"{body.evidence_id} {link[body.bearing]} {body.hypothesis_id}"
-        case (
-            TraceMeasured()
-            | CoherentAlphaFound()
-            | RelevanceMeasured()
-            | SimilarityMeasured()
-            | CausalEffectMeasured()
-        ):
+        case Measure():
             return one_line(measure_line(body))
         case (
             TrainingStarted()

@@ -22,6 +22,10 @@ class Estimate(Record):
     n: int
 
 
+class Measure(Record):
+    """What one of the measures of a trace found."""
+
+
 # --- trace strength -------------------------------------------------------------------------
 
 
@@ -70,7 +74,7 @@ class TraceNarrowness(Record):
     words: tuple[str, ...]
 
 
-class TraceMeasured(Record):
+class TraceMeasured(Measure):
     """The strength and breadth of a pair's trace (``adl.trace_strength.TraceStrength``)."""
 
     kind: Literal["trace_measured"] = "trace_measured"
@@ -113,7 +117,7 @@ class CoherenceVerdict(Record):
     llm: bool | None
 
 
-class CoherentAlphaFound(Record):
+class CoherentAlphaFound(Measure):
     """The strongest coherent alpha (``adl.coherent_alpha.CoherentAlpha``).
 
     ``limits`` are those that unsteered texts set, and ``agreement`` is that of both judges:
@@ -159,7 +163,7 @@ class RelevanceShare(Record):
     relevant: tuple[str, ...]
 
 
-class RelevanceMeasured(Record):
+class RelevanceMeasured(Measure):
     """Token relevance against named documents or words (``adl.relevance``).
 
     ``against`` says what they are, and ``words`` which count as relevant.
@@ -173,7 +177,7 @@ class RelevanceMeasured(Record):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
-class SimilarityMeasured(Record):
+class SimilarityMeasured(Measure):
     """Similarity of generated texts to named documents (``adl.similarity.Similarity``).
 
     ``by_kind`` is by kind of text: steered, unsteered, random. ``embedding`` says by what.
@@ -206,7 +210,7 @@ class CausalChange(Record):
     p_value: float | None
 
 
-class CausalEffectMeasured(Record):
+class CausalEffectMeasured(Measure):
     """What becomes of cross-entropy with the difference's component changed."""
 
     kind: Literal["causal_effect_measured"] = "causal_effect_measured"

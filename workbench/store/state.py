@@ -52,14 +52,7 @@ from workbench.store.events import (
     ViewSaved,
     canonical_json,
 )
-from workbench.store.measure_events import (
-    CausalEffectMeasured,
-    CoherentAlphaFound,
-    MeasureBody,
-    RelevanceMeasured,
-    SimilarityMeasured,
-    TraceMeasured,
-)
+from workbench.store.measure_events import Measure, MeasureBody
 from workbench.store.recorded import Prefix as Prefix
 from workbench.store.recorded import Recorded as Recorded
 from workbench.store.training_events import (
@@ -386,13 +379,7 @@ class Fold:
                 self._comparisons.append(_recorded(event, body))
             case NoteWritten():
                 self._notes.append(_recorded(event, body))
-            case (
-                TraceMeasured()
-                | CoherentAlphaFound()
-                | RelevanceMeasured()
-                | SimilarityMeasured()
-                | CausalEffectMeasured()
-            ):
+            case Measure():
                 self._measures.append(_recorded(event, body))
             case (
                 TrainingStarted()
