@@ -15,7 +15,7 @@ from workbench.cli.running import database_path, print_json, reading_log, report
 from workbench.replay.branch import branch as branch_session
 from workbench.replay.compare import compare as compare_sessions
 from workbench.replay.compare import grade_rows, rows
-from workbench.replay.coverage import Coverage
+from workbench.replay.coverage import ACTIVITY_COLUMNS, Coverage
 from workbench.replay.coverage import coverage as cover
 from workbench.report.content import build_report
 from workbench.report.errors import ExportError
@@ -116,18 +116,8 @@ def _show_coverage(found: Coverage) -> None:
         dropped = [(one.id, one.how, one.text) for one in found.dropped]
         show.table(("dropped without a test", "how", "hypothesis"), dropped)
     show.table(
-        ("activity", "times", "seconds", "share", "texts", "tokens"),
-        [
-            (
-                one.name,
-                one.budget.operations,
-                f"{one.budget.seconds:.1f}",
-                f"{one.share:.0%}",
-                one.budget.texts,
-                one.budget.tokens,
-            )
-            for one in found.activities
-        ],
+        ACTIVITY_COLUMNS,
+        [one.row() for one in found.activities],
     )
 
 

@@ -56,6 +56,9 @@ class Dropped:
     how: Literal["rejected", "left open"]
 
 
+ACTIVITY_COLUMNS = ("operation", "times", "seconds", "share", "texts", "tokens")
+
+
 @dataclass(frozen=True)
 class Activity:
     """What one kind of operation cost; ``share`` is of the seconds of all."""
@@ -63,6 +66,18 @@ class Activity:
     name: str
     budget: Budget
     share: float
+
+    def row(self) -> tuple[object, ...]:
+        """Its cells under ``ACTIVITY_COLUMNS``."""
+        spent = self.budget
+        return (
+            self.name,
+            spent.operations,
+            f"{spent.seconds:.1f}",
+            f"{self.share:.0%}",
+            spent.texts,
+            spent.tokens,
+        )
 
 
 @dataclass(frozen=True)

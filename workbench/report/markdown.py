@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from workbench.display import clean_line, clean_lines
+from workbench.replay.coverage import ACTIVITY_COLUMNS
 from workbench.report.content import EvidenceLine, Report, SampleGroup
 
 _NOT_COMPUTED = "Not computed."
@@ -296,18 +297,8 @@ def _record(report: Report) -> Iterator[str]:
     yield "## Budget"
     yield ""
     yield from _table(
-        ("activity", "times", "seconds", "share", "texts", "tokens"),
-        [
-            (
-                one.name,
-                one.budget.operations,
-                f"{one.budget.seconds:.1f}",
-                f"{one.share:.0%}",
-                one.budget.texts,
-                one.budget.tokens,
-            )
-            for one in left.activities
-        ],
+        ACTIVITY_COLUMNS,
+        [one.row() for one in left.activities],
     )
     yield "## Operations"
     yield ""

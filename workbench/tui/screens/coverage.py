@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.replay.coverage import Coverage, coverage
+from workbench.replay.coverage import ACTIVITY_COLUMNS, Coverage, coverage
 from workbench.store.state import SessionState
 from workbench.tui import text
 from workbench.tui.screens.tables import Shown, TablesScreen
@@ -60,18 +60,8 @@ def coverage_tables(found: Coverage) -> list[Shown]:
         ),
         Shown(
             "What the budget went to",
-            ("operation", "times", "seconds", "share", "texts", "tokens"),
-            [
-                (
-                    one.name,
-                    one.budget.operations,
-                    f"{one.budget.seconds:.1f}",
-                    f"{one.share:.0%}",
-                    one.budget.texts,
-                    one.budget.tokens,
-                )
-                for one in found.activities
-            ],
+            ACTIVITY_COLUMNS,
+            [one.row() for one in found.activities],
         ),
         Shown("Operations by who asked", ("who", "operations"), list(found.turns.items())),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -38,17 +39,17 @@ class MeasuringScreen(AgentScreen):
         """What is missing for the operation, empty if it can be run."""
         return missing(operation, self.desk.shown, has_pair=self.has_pair())
 
+    @abstractmethod
     def has_pair(self) -> bool:
         """Whether there is a pair, or one is being loaded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def place(self) -> Mapping[str, str]:
         """What is set in the panes, by name of an argument."""
-        raise NotImplementedError
 
+    @abstractmethod
     def order(self, operation: Operation[Any], arguments: Arguments) -> None:
         """Have an operation run."""
-        raise NotImplementedError
 
     def offered(self) -> list[Operation[Any]]:
         """The operations that can be asked for by name now."""
