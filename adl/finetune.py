@@ -29,7 +29,8 @@ from transformers import PreTrainedTokenizerBase
 
 from adl.documents import Document
 from adl.errors import DeviceOutOfMemory, Stopped, TrainingError, first_line
-from adl.nnsight_loading import is_out_of_memory, load_to_train
+from adl.load_errors import is_out_of_memory
+from adl.nnsight_loading import load_to_train
 from adl.nnsight_loading import package_versions as package_versions
 from adl.pair import ShouldStop, never_stop
 from adl.records import SideProvenance, SideSpec

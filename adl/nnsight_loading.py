@@ -12,27 +12,13 @@ import adl.before_nnsight  # isort: skip  # noqa: F401 - before anything of nnsi
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from nnsight.modeling.transformers import TransformersModel
-from peft import PeftConfig
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.other import AuxiliaryTrainingWrapper
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -43,9 +29,13 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError, first_line
+from adl.errors import PairError
+from adl.hub_download import download
+from adl.load_errors import loading
+from adl.nnsight_adapters import ADAPTER_CONFIG, find_adapter, switch_adapters
 from adl.nnsight_text import read_tokenizer, template_of, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
+from adl.weight_hashes import fingerprint
 
 DTYPES = {
     "auto": "auto",
@@ -54,12 +44,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
 }
 
-# The weights themselves can be hundreds of gigabytes. Their ends, their sizes and the whole config
-# tell two checkpoints apart: a safetensors file begins with the table of its tensors.
-FINGERPRINT_BYTES = 1 << 20
-WEIGHT_SUFFIXES = {".safetensors", ".bin", ".gguf", ".pt"}
-ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-ADAPTER_CONFIG = "adapter_config.json"
 RECORDED_PACKAGES = (
     "torch",
     "transformers",
@@ -87,9 +71,7 @@ class LoadedSide:
 
     def use(self) -> None:
         """Switch the shared weights' adapter on or off, as this side needs it."""
-        for layer in self.module.modules():
-            if isinstance(layer, BaseTunerLayer | AuxiliaryTrainingWrapper):
-                layer.enable_adapters(self.adapted)
+        switch_adapters(self.module, on=self.adapted)
 
 
 @dataclass(frozen=True)
@@ -175,7 +157,7 @@ def _check_spec(spec: PairSpec) -> None:
 
 def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide, SideProvenance]:
     folder, resolved = _locate(name, wanted.checkpoint, wanted.revision)
-    with _loading(name, wanted.checkpoint):
+    with loading(name, wanted.checkpoint):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
         module = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -201,8 +183,8 @@ def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide
     )
     if not wanted.adapter:
         return LoadedSide(_wrap(module, tokenizer), tokenizer, adapted=False), record
-    adapter, facts = _find_adapter(name, wanted)
-    with _loading(name, wanted.adapter, base_name=wanted.checkpoint):
+    adapter, facts = find_adapter(name, wanted)
+    with loading(name, wanted.adapter, base_name=wanted.checkpoint):
         model = _wrap(module, tokenizer, adapter)
     used = _adapter_tokenizer(adapter) or tokenizer
     record = replace(record, **facts, **_text_facts(used))
@@ -212,8 +194,8 @@ def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide
 def _adapt_shared(
     base: LoadedSide, record: SideProvenance, wanted: SideSpec
 ) -> tuple[LoadedSide, SideProvenance]:
-    adapter, facts = _find_adapter("finetuned", wanted)
-    with _loading("finetuned", str(wanted.adapter), base_name=wanted.checkpoint):
+    adapter, facts = find_adapter("finetuned", wanted)
+    with loading("finetuned", str(wanted.adapter), base_name=wanted.checkpoint):
         base.model.load_adapter(str(adapter))
     base.module.eval()
     tokenizer = _adapter_tokenizer(adapter) or base.tokenizer
@@ -239,7 +221,7 @@ def _adapter_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     """The adapter's own tokenizer, which may carry another chat template than the base's."""
     if not (folder / "tokenizer_config.json").is_file():
         return None
-    with _loading("finetuned", str(folder)):
+    with loading("finetuned", str(folder)):
         return AutoTokenizer.from_pretrained(folder)
 
 
@@ -272,83 +254,7 @@ def _locate(name: Side, checkpoint: str, revision: str | None) -> tuple[Path, st
             )
             raise PairError(f"{name}: folder {checkpoint!r} has no config.json", hint)
         return local, None
-    return _download(name, checkpoint, revision, what="model")
-
-
-def _find_adapter(name: Side, wanted: SideSpec) -> tuple[Path, dict[str, Any]]:
-    assert wanted.adapter is not None
-    local = Path(wanted.adapter).expanduser()
-    resolved: str | None = wanted.adapter_revision
-    if local.is_dir():
-        folder = local
-    else:
-        folder, resolved = _download(name, wanted.adapter, wanted.adapter_revision, what="adapter")
-    weights = next((folder / file for file in ADAPTER_WEIGHTS if (folder / file).is_file()), None)
-    missing = ADAPTER_CONFIG if not (folder / ADAPTER_CONFIG).is_file() else None
-    missing = missing or (None if weights else ADAPTER_WEIGHTS[0])
-    if missing or weights is None:
-        hint = (
-            "It holds a full checkpoint: give it as --finetuned."
-            if (folder / "config.json").is_file()
-            else "Name a folder written by PEFT's save_pretrained."
-        )
-        raise PairError(f"{name}: adapter {wanted.adapter!r} has no {missing}", hint)
-    with _loading(name, wanted.adapter):
-        config = PeftConfig.from_pretrained(str(folder))
-    if config.is_prompt_learning:
-        raise PairError(
-            f"{name}: adapter {wanted.adapter!r} is a {config.peft_type} adapter, "
-            "which adds tokens and not weights",
-            "Only adapters on weights (LoRA and its relatives) can be switched on one copy.",
-        )
-    digest = hashlib.sha256((folder / ADAPTER_CONFIG).read_bytes())
-    digest.update(weights.read_bytes())
-    return folder, {
-        "adapter": wanted.adapter,
-        "adapter_revision": resolved,
-        "adapter_sha256": digest.hexdigest(),
-    }
-
-
-def _download(
-    name: Side, repository: str, revision: str | None, *, what: str
-) -> tuple[Path, str | None]:
-    shown = f"{name}: {what} {repository!r}" + (f" at revision {revision!r}" if revision else "")
-    looks_local = repository.startswith((".", "/", "~")) or repository.count("/") > 1
-    if looks_local:
-        raise PairError(f"{shown}: there is no such folder", "Check the path.")
-    try:
-        folder = snapshot_download(
-            repository, revision=revision, ignore_patterns=["*.onnx", "*.h5", "*.msgpack", "*.ot"]
-        )
-    except GatedRepoError as exc:
-        raise PairError(
-            f"{shown} is gated", "Accept its licence on the hub and set HF_TOKEN."
-        ) from exc
-    except RevisionNotFoundError as exc:
-        raise PairError(f"{shown}: no such revision", "Check the branch, tag or commit.") from exc
-    except RepositoryNotFoundError as exc:
-        raise PairError(
-            f"{shown} is not on the hub", "Check the id; set HF_TOKEN if it is private."
-        ) from exc
-    except HFValidationError as exc:
-        raise PairError(
-            f"{shown}: neither a folder nor a hub id", "Check the path or the id."
-        ) from exc
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as exc:
-        raise HubUnreachable(
-            f"{shown} is not in the local cache and the hub cannot be reached",
-            "Check the network and HF_HUB_OFFLINE, or give a local folder.",
-        ) from exc
-    except OSError as exc:
-        raise HubUnreachable(
-            f"{shown} cannot be downloaded: {first_line(exc)}", _NETWORK_HINT
-        ) from exc
-    # A snapshot's folder is named by its commit.
-    return Path(folder), Path(folder).name
-
-
-_NETWORK_HINT = "Check the network, the disk's free space and HF_HOME, or give a local folder."
+    return download(name, checkpoint, revision, what="model")
 
 
 # --- checking ---------------------------------------------------------------------------------
@@ -377,64 +283,7 @@ def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tupl
     )
 
 
-def is_out_of_memory(exc: BaseException) -> bool:
-    """True for a device's and for the allocator's out-of-memory errors."""
-    text = str(exc).lower()
-    return isinstance(exc, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(exc, RuntimeError)
-        and ("out of memory" in text or "can't allocate memory" in text)
-    )
-
-
-@contextmanager
-def _loading(name: Side, what: str, *, base_name: str | None = None) -> Iterator[None]:
-    """Turn what the libraries raise while loading ``what`` into errors for a person."""
-    try:
-        yield
-    except AdlError:
-        raise
-    except ImportError as exc:
-        raise PairError(
-            f"{name}: loading {what!r} needs a package that is missing: {first_line(exc)}",
-            "Install it; for 8- and 4-bit loading: pip install 'adl-workbench[quantised]'.",
-        ) from exc
-    except Exception as exc:
-        if is_out_of_memory(exc):
-            raise DeviceOutOfMemory(
-                f"{name}: {what!r} does not fit the device",
-                "Try --dtype bfloat16, --load-in-8bit, --load-in-4bit or --device-map auto.",
-            ) from exc
-        if base_name is not None:
-            raise PairError(
-                f"adapter {what!r} does not fit the base {base_name!r}: {first_line(exc)}",
-                "Give the base the adapter was trained on (see its adapter_config.json).",
-            ) from exc
-        if "trust_remote_code" in str(exc):
-            raise PairError(
-                f"{name}: {what!r} wants to run its own code",
-                "Read that code; if you trust it, give --trust-remote-code.",
-            ) from exc
-        raise PairError(
-            f"{name}: {what!r} cannot be loaded: {first_line(exc)}",
-            "Check that it is a causal language model that transformers can load.",
-        ) from exc
-
-
 # --- recording --------------------------------------------------------------------------------
-
-
-def fingerprint(folder: Path) -> str | None:
-    """SHA-256 over the config and over size, first and last MiB of every weight file."""
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(FINGERPRINT_BYTES))
-            file.seek(max(0, size - FINGERPRINT_BYTES))
-            digest.update(file.read(FINGERPRINT_BYTES))
-    return digest.hexdigest() if files else None
 
 
 def _text_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -23,12 +23,12 @@ import torch
 
 from adl.corpus import TokenBatch
 from adl.errors import DeviceOutOfMemory, PairError, SiteError, first_line
+from adl.load_errors import is_out_of_memory
 from adl.nnsight_causal import changed_losses, plain_losses, residuals_at, whitening
 from adl.nnsight_generation import end_token_ids, generate_batch
 from adl.nnsight_loading import (
     LoadedPair,
     LoadedSide,
-    is_out_of_memory,
     load_pair,
 )
 from adl.nnsight_text import (

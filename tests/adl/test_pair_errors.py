@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError, SiteError
-from adl.nnsight_loading import is_out_of_memory
+from adl.load_errors import is_out_of_memory
 from adl.nnsight_pair import NnsightPair
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
 from adl.token_batches import TokenBatch
