@@ -17,32 +17,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 from nnsight.modeling.transformers import TransformersModel
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from adl.errors import PairError
-from adl.hub_download import download
 from adl.load_errors import loading
-from adl.nnsight_adapters import ADAPTER_CONFIG, find_adapter, switch_adapters
+from adl.nnsight_adapters import find_adapter, switch_adapters
+from adl.nnsight_checkpoints import DTYPES, load_checkpoint
 from adl.nnsight_text import read_tokenizer, template_of, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 from adl.weight_hashes import fingerprint
-
-DTYPES = {
-    "auto": "auto",
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
 
 RECORDED_PACKAGES = (
     "torch",
@@ -57,11 +41,15 @@ RECORDED_PACKAGES = (
 
 @dataclass(frozen=True)
 class LoadedSide:
-    """One side, ready to run once ``use`` has switched its adapter."""
+    """One side, ready to run once ``use`` has switched its adapter.
+
+    ``notes`` are sentences on how it was loaded, to stand among the pair's mismatches.
+    """
 
     model: TransformersModel
     tokenizer: PreTrainedTokenizerBase
     adapted: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def module(self) -> PreTrainedModel:
@@ -94,9 +82,6 @@ def load_pair(spec: PairSpec) -> LoadedPair:
     ``DeviceOutOfMemory`` where the weights do not fit the device.
     """
     _check_spec(spec)
-    # Bars and advice of the library would be written over whatever is on the terminal.
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
     base, base_record = _load_side("base", spec.base, spec)
     if spec.shares_weights:
         finetuned, finetuned_record = _adapt_shared(base, base_record, spec.finetuned)
@@ -127,8 +112,6 @@ def load_to_train(
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, SideProvenance]:
     """One checkpoint by itself, for a training to change. Raises as `load_pair` does."""
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
     spec = PairSpec(
         wanted,
         wanted,
@@ -156,24 +139,13 @@ def _check_spec(spec: PairSpec) -> None:
 
 
 def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide, SideProvenance]:
-    folder, resolved = _locate(name, wanted.checkpoint, wanted.revision)
-    with loading(name, wanted.checkpoint):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
-        module = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=DTYPES[spec.dtype],
-            device_map=spec.device_map or _default_device(),
-            attn_implementation=spec.attn_implementation,
-            quantization_config=_quantisation(spec),
-            trust_remote_code=spec.trust_remote_code,
-        )
-    module.eval()
-    module.generation_config = _neutral_generation_config(module.generation_config)
+    found = load_checkpoint(name, wanted, spec)
+    module, tokenizer = found.module, found.tokenizer
     record = SideProvenance(
         checkpoint=wanted.checkpoint,
         revision=wanted.revision,
-        resolved_revision=resolved,
-        weights_sha256=fingerprint(folder),
+        resolved_revision=found.resolved_revision,
+        weights_sha256=fingerprint(found.folder),
         adapter=None,
         adapter_revision=None,
         adapter_sha256=None,
@@ -182,13 +154,14 @@ def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide
         **_text_facts(tokenizer),
     )
     if not wanted.adapter:
-        return LoadedSide(_wrap(module, tokenizer), tokenizer, adapted=False), record
+        side = LoadedSide(_wrap(module, tokenizer), tokenizer, adapted=False, notes=found.notes)
+        return side, record
     adapter, facts = find_adapter(name, wanted)
     with loading(name, wanted.adapter, base_name=wanted.checkpoint):
         model = _wrap(module, tokenizer, adapter)
     used = _adapter_tokenizer(adapter) or tokenizer
     record = replace(record, **facts, **_text_facts(used))
-    return LoadedSide(model, used, adapted=True), record
+    return LoadedSide(model, used, adapted=True, notes=found.notes), record
 
 
 def _adapt_shared(
@@ -225,38 +198,6 @@ def _adapter_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
         return AutoTokenizer.from_pretrained(folder)
 
 
-def _neutral_generation_config(configured: GenerationConfig | None) -> GenerationConfig:
-    """A checkpoint's generation config reduced to its special tokens.
-
-    Some checkpoints carry a repetition penalty or a top-p that ``generate`` would apply unasked; an
-    audit samples from the model's own distribution.
-    """
-    source = configured or GenerationConfig()
-    return GenerationConfig(
-        bos_token_id=source.bos_token_id,
-        eos_token_id=source.eos_token_id,
-        pad_token_id=source.pad_token_id,
-    )
-
-
-# --- finding ----------------------------------------------------------------------------------
-
-
-def _locate(name: Side, checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder of a checkpoint and the commit it resolved to (None for a local folder)."""
-    local = Path(checkpoint).expanduser()
-    if local.is_dir():
-        if not (local / "config.json").is_file():
-            hint = (
-                "It holds an adapter: give it as --adapter, with its base as --base."
-                if (local / ADAPTER_CONFIG).is_file()
-                else "Name a folder written by save_pretrained."
-            )
-            raise PairError(f"{name}: folder {checkpoint!r} has no config.json", hint)
-        return local, None
-    return download(name, checkpoint, revision, what="model")
-
-
 # --- checking ---------------------------------------------------------------------------------
 
 
@@ -278,9 +219,10 @@ def _check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
 
 def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tuple[str, ...]:
     moved = bool(spec.finetuned.adapter) and not spec.shares_weights
-    return what_differs(
+    texts = what_differs(
         read_tokenizer(base.tokenizer), read_tokenizer(finetuned.tokenizer), moved=moved
     )
+    return (*dict.fromkeys((*base.notes, *finetuned.notes)), *texts)
 
 
 # --- recording --------------------------------------------------------------------------------
@@ -306,13 +248,6 @@ def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
-def _default_device() -> str | None:
-    """All accelerators if there are any; None leaves the weights on the CPU."""
-    if torch.cuda.is_available():
-        return "auto"
-    return "mps" if torch.backends.mps.is_available() else None
-
-
 def _devices(*modules: PreTrainedModel) -> tuple[str, ...]:
     return tuple(sorted({str(p.device) for module in modules for p in module.parameters()}))
 
@@ -326,11 +261,3 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _quantisation(spec: PairSpec) -> BitsAndBytesConfig | None:
-    if spec.quantisation is None:
-        return None
-    return BitsAndBytesConfig(
-        load_in_8bit=spec.quantisation == "8bit", load_in_4bit=spec.quantisation == "4bit"
-    )
