@@ -73,13 +73,19 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class TimelineEntry(NamedTuple):
-    """One event in one line; ``description`` may hold text of a model."""
+    """One event in one line; ``description`` may hold text of a model.
+
+    ``operation_id`` is the operation that recorded the event, and ``text_id`` the generated text
+    that it names (of several the first), each None without one.
+    """
 
     seq: int
     at: datetime
     actor: Actor
     kind: str
     description: str
+    operation_id: str | None = None
+    text_id: str | None = None
 
 
 class ReadingKey(NamedTuple):
@@ -429,7 +435,15 @@ class Fold:
                 if self._agents.apply(_recorded(event, body)):
                     self._take_agents()
         self._timeline.append(
-            TimelineEntry(event.seq, event.at, event.actor, body.kind, describe(body))
+            TimelineEntry(
+                seq=event.seq,
+                at=event.at,
+                actor=event.actor,
+                kind=body.kind,
+                description=describe(body),
+                operation_id=_operation_id(event),
+                text_id=named_text(body),
+            )
         )
         self._version = event.seq
 
@@ -444,8 +458,8 @@ class Fold:
             self._changes["parent"] = (body.parent_session, body.parent_seq)
 
     def _start_operation(self, event: Event, body: OperationStarted) -> None:
-        # An operation without an id cannot be ended: its place in the log names it.
-        operation_id = event.operation_id or f"event-{event.seq}"
+        operation_id = _operation_id(event)
+        assert operation_id is not None, "an operation that starts has an id"
         self._operations.put(
             operation_id,
             OperationState(
@@ -566,6 +580,24 @@ class Fold:
         text = "".join(self._pieces.pop(text_id))
         self._grown.discard(text_id)
         self._texts.put(text_id, replace(self._texts.items[text_id], status="cut_off", text=text))
+
+
+def named_text(body: BaseModel) -> str | None:
+    """Id of the generated text that an event names; of several the first, None without one."""
+    match body:
+        case TextGrew():
+            # Sorted as they are stored, so that a live session and its replay agree.
+            return min(body.pieces, default=None)
+        case AnswersCompared():
+            return body.finetuned_text
+        case _:
+            return getattr(body, "text_id", None)
+
+
+def _operation_id(event: Event) -> str | None:
+    # An operation without an id cannot be ended: its place in the log names it.
+    starts = event.operation_id is None and isinstance(event.body, OperationStarted)
+    return f"event-{event.seq}" if starts else event.operation_id
 
 
 def _recorded(event: Event, body: Body) -> Recorded[Body]:

@@ -96,17 +96,22 @@ class Probes:
         return text_id
 
     def grow(self, text_id: str, piece: str) -> None:
-        self.add(TextGrew(pieces={text_id: piece}))
+        self._add_of(text_id, TextGrew(pieces={text_id: piece}))
 
     def finish(self, text_id: str, said: str) -> None:
-        self.add(
+        self._add_of(
+            text_id,
             TextFinished(
                 text_id=text_id,
                 text=said,
                 token_ids=tuple(range(len(said.split()))),
                 ended="end_of_text",
-            )
+            ),
         )
+
+    def _add_of(self, text_id: str, body: EventBody) -> None:
+        started = self.state.texts[text_id].start
+        self.add(body, started.actor, started.operation_id)
 
     def compare(self, probe: str, sample: int, divergence: int | None, kl: Sequence[float]) -> int:
         return self.add(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from adl.records import SIDES, Side
-from workbench.operations.generating import ASK, STEER
+from workbench.operations.generating import ASK
 from workbench.operations.jobs import Job
-from workbench.store.describe import describe
-from workbench.store.events import HUMAN, Actor, AnswersCompared, TextFinished
+from workbench.store.events import HUMAN, Actor, AnswersCompared
 from workbench.store.recorded import Recorded
 from workbench.store.state import OperationState, SessionState, TextState
 
@@ -156,8 +154,6 @@ class Turns(Sequence[Turn]):
     def _forget(self) -> None:
         self._ids: list[str] = []
         self._places: dict[str, int] = {}
-        self._began: list[int] = []
-        self._generating: list[str] = []
         self._texts: dict[str, list[str]] = {}
         self._comparisons: dict[str, list[Recorded[AnswersCompared]]] = {}
         self._counts = (0, 0, 0)
@@ -199,9 +195,6 @@ class Turns(Sequence[Turn]):
         self._waiting = tuple(turn for turn in self._waiting if turn.id not in self._places)
 
     def _take_operation(self, operation: OperationState) -> None:
-        if operation.name in {ASK.name, STEER.name}:
-            self._generating.append(operation.id)
-            self._began.append(operation.started_seq)
         if operation.name == ASK.name:
             self._places[operation.id] = len(self._ids)
             self._ids.append(operation.id)
@@ -264,40 +257,18 @@ class Turns(Sequence[Turn]):
         return found
 
     def at(self, seq: int) -> AnswerRef | None:
-        """What event ``seq`` belongs to, if it is a probe, an answer or a comparison."""
+        """The answer that event ``seq`` names, or the first of its probe; None for any other event."""
         if not 1 <= seq <= len(self._state.timeline):
             return None
         entry = self._state.timeline[seq - 1]
-        before = bisect_right(self._began, seq) - 1
-        if before < 0 or self._generating[before] not in self._places:
+        if entry.operation_id not in self._places:
             return None
-        turn: Turn = self[self._places[self._generating[before]]]
-        first = AnswerRef(turn.id, turn.sides[-1])
-        match entry.kind:
-            case "operation_started":
-                return first if self._began[before] == seq else None
-            case "answers_compared":
-                for sample in range(turn.n_samples):
-                    compared = turn.comparison(sample)
-                    if compared is not None and compared.seq == seq:
-                        return AnswerRef(turn.id, "finetuned", sample)
-            case "text_started" | "text_finished":
-                began = self._began[before]
-                # Of answers that read the same, the one that is meant is told by their order.
-                same = sum(
-                    one.kind == entry.kind and one.description == entry.description
-                    for one in self._state.timeline[began : seq - 1]
-                )
-                for side in turn.sides:
-                    for sample, text in enumerate(turn.answers.get(side, ())):
-                        if text.start.seq == seq:
-                            return AnswerRef(turn.id, side, sample)
-                        if _finish(text) == entry.description and entry.kind == "text_finished":
-                            if same == 0:
-                                return AnswerRef(turn.id, side, sample)
-                            same -= 1
-                return first
-        return None
+        turn: Turn = self[self._places[entry.operation_id]]
+        for side in turn.sides:
+            for sample, text in enumerate(turn.answers.get(side, ())):
+                if text.start.body.text_id == entry.text_id:
+                    return AnswerRef(turn.id, side, sample)
+        return AnswerRef(turn.id, turn.sides[-1])
 
     def _recorded(self, place: int) -> Turn:
         probe = self._ids[place]
@@ -346,16 +317,6 @@ def _last(items: Mapping[str, Any], count: int) -> list[Any]:
     # A proxy of a dict can be gone through backwards, which the type of mappings does not say.
     keys = reversed(cast("dict[str, Any]", items))
     return [items[key] for _, key in zip(range(count), keys, strict=False)][::-1]
-
-
-def _finish(text: TextState) -> str | None:
-    """The line that the timeline has for the end of a text: its number is not in the state."""
-    if text.ended is None:
-        return None
-    text_id = text.start.body.text_id
-    return describe(
-        TextFinished(text_id=text_id, text=text.text, token_ids=text.token_ids, ended=text.ended)
-    )
 
 
 def _is(one: object, other: object) -> bool:

@@ -225,13 +225,15 @@ class SteeringResults(Vertical):
             self._draw()
 
     def reveal(self, seq: int) -> bool:
-        """Stand on the operation or the text that the event recorded."""
-        found = self._index.at(self._state, seq)
-        if found is None:
+        """Stand on the steering that recorded the event, and on the text that the event names."""
+        if not 1 <= seq <= len(self._state.timeline):
             return False
-        operation, recorded = found
+        entry = self._state.timeline[seq - 1]
+        if entry.operation_id not in self._index.operations:
+            return False
         self._comparing = None
-        self._choose(operation.id)
+        self._choose(entry.operation_id)
+        recorded = self._state.texts.get(entry.text_id or "")
         if recorded is None:
             return True
         if recorded.start.body.alpha:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from workbench.display import clean_line, clean_lines, shorten
-from workbench.store.state import OperationState, SessionState, TextState
+from workbench.store.state import SessionState, TextState
 
 _ENDS = {"end_of_text": "end of text", "length": "length limit", "stopped": "stopped"}
 #: Of a marked text so much is said in the mark; the mark names the text, which has the rest.
@@ -59,43 +59,6 @@ class SteerIndex:
     def texts(self, state: SessionState, operation_id: str) -> list[TextState]:
         """The operation's texts, in the order they began."""
         return [state.texts[text_id] for text_id in self._texts.get(operation_id, ())]
-
-    def at(self, state: SessionState, seq: int) -> tuple[OperationState, TextState | None] | None:
-        """The steering operation, and the text if it is of one, that event ``seq`` recorded."""
-        if not 1 <= seq <= len(state.timeline):
-            return None
-        entry = state.timeline[seq - 1]
-        if entry.kind.startswith("text_"):
-            return self._of_text(state, seq, entry.kind)
-        for operation_id in self.operations:
-            operation = state.operations[operation_id]
-            starts = operation.started_seq == seq
-            ends = entry.kind.startswith("operation_") and operation.ended_at == entry.at
-            if starts or (ends and seq > operation.started_seq):
-                return operation, None
-        return None
-
-    def _of_text(
-        self, state: SessionState, seq: int, kind: str
-    ) -> tuple[OperationState, TextState | None] | None:
-        maker = None
-        for one in state.operations.values():
-            if one.started_seq < seq and one.name in {"steer", "ask"}:
-                maker = one
-        if maker is None or maker.name != "steer":
-            return None
-        texts = self.texts(state, maker.id)
-        if kind == "text_started":
-            found = next((text for text in texts if text.start.seq == seq), None)
-            return None if found is None else (maker, found)
-        if kind == "text_grew":
-            return maker, None
-        # Texts end in the order in which they began, so the n-th to end is the n-th that began.
-        ended = sum(
-            state.timeline[place].kind == "text_finished"
-            for place in range(maker.started_seq, seq - 1)
-        )
-        return maker, texts[ended] if ended < len(texts) else None
 
 
 def alphas_of(texts: Sequence[TextState]) -> list[float]:
