@@ -1,28 +1,39 @@
-"""Find and load the checkpoint of one side: from a folder or the hub to a model ready to run.
+"""Load the checkpoint of one side: from a folder or the hub to a model ready to run.
 
-Every way in which that fails becomes a ``PairError`` that names the side, the value and the way out.
+Every way in which that fails becomes a ``PairError`` that names the side, the value and the way out;
+a model of which a part did not come from the checkpoint is refused, since that part is random.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
 
-from adl.errors import PairError
+from adl.checkpoint_files import CheckpointFiles, read_folder
+from adl.errors import PairError, first_line
 from adl.hub_download import download
 from adl.load_errors import loading
-from adl.nnsight_adapters import ADAPTER_CONFIG
+from adl.loaded_weights import LoadingInfo, check_loaded, named
 from adl.records import PairSpec, Side, SideSpec
 
 DTYPES = {
@@ -31,6 +42,9 @@ DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+# How safetensors names the number formats that weights come in.
+STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -57,20 +71,156 @@ def load_checkpoint(name: Side, wanted: SideSpec, spec: PairSpec) -> Checkpoint:
     # Bars and advice of the library would be written over whatever is on the terminal.
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    shown = f"{name}: checkpoint {wanted.checkpoint!r}"
     folder, resolved = find_checkpoint(name, wanted.checkpoint, wanted.revision)
+    files = read_folder(shown, folder)
     with loading(name, wanted.checkpoint):
+        config = _read_config(shown, folder, spec)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
-        module = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=DTYPES[spec.dtype],
-            device_map=spec.device_map or _default_device(),
-            attn_implementation=spec.attn_implementation,
-            quantization_config=_quantisation(spec),
-            trust_remote_code=spec.trust_remote_code,
-        )
+        module, notes = _load_module(shown, files, config, spec)
     module.eval()
     module.generation_config = _neutral_generation_config(module.generation_config)
-    return Checkpoint(module, tokenizer, folder, resolved)
+    return Checkpoint(
+        module, tokenizer, folder, resolved, tuple(f"{name}: {note}" for note in notes)
+    )
+
+
+def _read_config(shown: str, folder: Path, spec: PairSpec) -> PreTrainedConfig:
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=spec.trust_remote_code
+        )
+    except Exception as exc:
+        if isinstance(exc, ImportError) or "trust_remote_code" in str(exc):
+            raise
+        reason = " ".join(str(exc).split())[:300]
+        raise PairError(
+            f"{shown}: transformers {transformers.__version__} does not take its config.json: {reason}",
+            "Check the file against where it came from; a newer model needs a newer transformers.",
+        ) from exc
+    return config
+
+
+def _load_module(
+    shown: str, files: CheckpointFiles, config: PreTrainedConfig, spec: PairSpec
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model by the first of its classes that the checkpoint fills, with notes on it."""
+    _check_quantisation(shown, files, spec)
+    failed: Exception | None = None
+    for auto, part in _classes(shown, config):
+        try:
+            module, notes = _load_as(auto, part, shown, files, spec)
+        except (PairError, ImportError) as exc:
+            # Without the traceback, which would keep the model in memory.
+            failed = failed or exc.with_traceback(None)
+            continue
+        return module, [
+            *_as_text_model(config, module),
+            *notes,
+            *_numbers(files, module, spec),
+            *_placed(module),
+        ]
+    assert failed is not None
+    raise failed
+
+
+def _load_as(
+    auto: Any, config: PreTrainedConfig, shown: str, files: CheckpointFiles, spec: PairSpec
+) -> tuple[PreTrainedModel, list[str]]:
+    # Weights that a device map puts on the disk stay there as long as the model lives.
+    offload = tempfile.TemporaryDirectory(prefix="adl-offload-", ignore_cleanup_errors=True)
+    module, info = auto.from_pretrained(
+        files.folder,
+        config=config,
+        dtype=DTYPES[spec.dtype],
+        device_map=_device_map(spec.device_map),
+        offload_folder=offload.name,
+        attn_implementation=spec.attn_implementation,
+        quantization_config=_quantisation(spec),
+        trust_remote_code=spec.trust_remote_code,
+        variant=files.variant,
+        # Named one by one below, where the library would name none.
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    weakref.finalize(module, offload.cleanup)
+    return module, check_loaded(shown, module, LoadingInfo.of(info), files)
+
+
+def _classes(shown: str, config: PreTrainedConfig) -> list[tuple[Any, PreTrainedConfig]]:
+    """Classes to load by, with the config of each: best first.
+
+    That is a causal language model; a model that wraps one with towers for images or sound; and the
+    wrapped one by itself, where a tower needs what is not installed.
+    """
+    own_code: dict[str, Any] = getattr(config, "auto_map", None) or {}
+    text = config.get_text_config(decoder=True)
+    autos = [
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        # Younger than the oldest version of transformers that will do.
+        getattr(transformers, "AutoModelForMultimodalLM", None),
+    ]
+    found: dict[Any, tuple[Any, PreTrainedConfig]] = {}
+    for auto in autos:
+        if auto is None or (config.is_encoder_decoder and auto is not AutoModelForCausalLM):
+            continue
+        if auto.__name__ in own_code:
+            found.setdefault(own_code[auto.__name__], (auto, config))
+        elif type(config) in auto._model_mapping:
+            found.setdefault(auto._model_mapping[type(config)], (auto, config))
+    if text is not config and type(text) in AutoModelForCausalLM._model_mapping:
+        found.setdefault(
+            AutoModelForCausalLM._model_mapping[type(text)], (AutoModelForCausalLM, text)
+        )
+    if not found:
+        raise PairError(
+            f"{shown} is a {config.model_type} model, which is no causal language model",
+            "An audit needs one that continues text, such as Llama, Qwen, Gemma or Mistral.",
+        )
+    return list(found.values())
+
+
+def _as_text_model(config: PreTrainedConfig, module: PreTrainedModel) -> list[str]:
+    """What was made of a multimodal checkpoint, if it is one."""
+    if config.get_text_config(decoder=True) is config:
+        return []
+    inside = type(module.get_decoder()).__name__
+    if module.config.get_text_config() is module.config:
+        how = f"its language model alone is loaded, as {type(module).__name__}"
+    else:
+        how = f"loaded as {type(module).__name__}, of which the language model ({inside}) is read"
+    return [
+        f"The checkpoint is multimodal ({config.model_type}): {how}, with text and nothing else."
+    ]
+
+
+def _numbers(files: CheckpointFiles, module: PreTrainedModel, spec: PairSpec) -> list[str]:
+    """What the weights are stored as, where that is not what they were loaded as unasked."""
+    method = _quantised(files)
+    if method is not None:
+        kept = getattr(module, "hf_quantizer", None) is not None
+        how = "and runs so" if kept else f"and was read as {_short(module.dtype)}"
+        return [f"The checkpoint is quantised ({method}) {how}."]
+    sizes: dict[str, int] = {}
+    for tensor in files.tensors.values():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + math.prod(tensor.shape)
+    stored = STORED.get(max(sizes, key=sizes.__getitem__)) if sizes else None
+    if spec.dtype != "auto" or stored is None or stored == module.dtype:
+        return []
+    loaded = f"stored as {_short(stored)} and were loaded as {_short(module.dtype)}"
+    return [f"The weights are {loaded}, as config.json asks; --dtype chooses."]
+
+
+def _placed(module: PreTrainedModel) -> list[str]:
+    """What a device map put on the disk."""
+    places = getattr(module, "hf_device_map", None) or {}
+    disk = sorted(name for name, place in places.items() if place == "disk")
+    return [f"Weights of {named(disk)} stay on the disk and are read at every use."] if disk else []
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _neutral_generation_config(configured: GenerationConfig | None) -> GenerationConfig:
@@ -93,19 +243,44 @@ def _neutral_generation_config(configured: GenerationConfig | None) -> Generatio
 def find_checkpoint(name: Side, checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder of a checkpoint and the commit it resolved to (None for a local folder)."""
     local = Path(checkpoint).expanduser()
+    shown = f"{name}: checkpoint {checkpoint!r}"
+    try:
+        local.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return download(name, checkpoint, revision, what="model")
+    except OSError as exc:
+        raise PairError(
+            f"{shown} cannot be read: {exc.strerror or first_line(exc)}",
+            "Check the path and its permissions.",
+        ) from exc
     if local.is_dir():
-        if not (local / "config.json").is_file():
-            hint = (
-                "It holds an adapter: give it as --adapter, with its base as --base."
-                if (local / ADAPTER_CONFIG).is_file()
-                else "Name a folder written by save_pretrained."
-            )
-            raise PairError(f"{name}: folder {checkpoint!r} has no config.json", hint)
         return local, None
-    return download(name, checkpoint, revision, what="model")
+    raise PairError(f"{shown} is a file", "Name the folder it is in.")
 
 
 # --- options ----------------------------------------------------------------------------------
+
+
+def _device_map(asked: str | None) -> Any:
+    """A device map as transformers takes it: a name, or a table of modules given as JSON."""
+    if asked is None:
+        return _default_device()
+    if not asked.lstrip().startswith("{"):
+        return asked
+    try:
+        table = json.loads(asked)
+    except ValueError as exc:
+        raise PairError(
+            f"--device-map is not JSON: {first_line(exc)}",
+            'Give auto, cpu, cuda:0, or a table such as {"model.layers": 0, "lm_head": "cpu"}.',
+        ) from exc
+    for module, place in table.items():
+        if not isinstance(place, int | str) or isinstance(place, bool):
+            raise PairError(
+                f"--device-map puts {module!r} on {place!r}, which is no device",
+                "Name devices as 0, cuda:0, cpu or disk.",
+            )
+    return table
 
 
 def _default_device() -> str | None:
@@ -113,6 +288,25 @@ def _default_device() -> str | None:
     if torch.cuda.is_available():
         return "auto"
     return "mps" if torch.backends.mps.is_available() else None
+
+
+def _quantised(files: CheckpointFiles) -> str | None:
+    """How the checkpoint says it is quantised."""
+    table = files.config.get("quantization_config")
+    if not isinstance(table, dict):
+        return None
+    bits = "bitsandbytes" if table.get("load_in_4bit") or table.get("load_in_8bit") else "unnamed"
+    return str(table.get("quant_method") or bits)
+
+
+def _check_quantisation(shown: str, files: CheckpointFiles, spec: PairSpec) -> None:
+    method = _quantised(files)
+    if method is None or spec.quantisation is None:
+        return
+    raise PairError(
+        f"{shown} is quantised already ({method}) and cannot be loaded in {spec.quantisation} on top",
+        "Leave out --load-in-8bit and --load-in-4bit.",
+    )
 
 
 def _quantisation(spec: PairSpec) -> BitsAndBytesConfig | None:

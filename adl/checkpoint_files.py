@@ -1,0 +1,231 @@
+"""What a checkpoint's folder holds, looked at before anything is loaded from it.
+
+The model libraries name neither the file nor the way out where a folder is not what they expect, and
+take some of it (a part of the shards, an empty file) for something else.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from adl.errors import PairError, first_line
+
+CONFIG = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
+INDEX = ".index.json"
+# In the order in which transformers takes them.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_AGAIN = "Download or copy it again."
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as its file has it: number format as safetensors names it ("BF16"), and shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """A folder that can be loaded: its config, its weight files and the tensors in them.
+
+    ``variant`` stands in the weight files' names where none has the plain one; ``tensors`` are those
+    of safetensors files, none of pickles.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    weights: tuple[Path, ...]
+    variant: str | None
+    tensors: Mapping[str, StoredTensor]
+
+
+def read_folder(shown: str, folder: Path) -> CheckpointFiles:
+    """Look at a checkpoint's folder; ``shown`` names it in errors.
+
+    Raises ``PairError`` for whatever keeps it from being loaded in full.
+    """
+    with _readable(shown):
+        names = sorted(path.name for path in folder.iterdir())
+        if CONFIG not in names:
+            raise PairError(f"{shown} has no {CONFIG}", _instead(folder, names))
+        config = _read_json(shown, folder / CONFIG)
+        if not isinstance(config.get("model_type"), str):
+            raise PairError(
+                f"{shown}: {CONFIG} names no model_type",
+                "Name a folder written by transformers' save_pretrained.",
+            )
+        first, variant = _first_weights(shown, folder, names, config)
+        weights = _shards(shown, first) if first.name.endswith(INDEX) else (first,)
+        tensors: dict[str, StoredTensor] = {}
+        for path in weights:
+            tensors |= _tensors(shown, path)
+        return CheckpointFiles(folder, config, weights, variant, tensors)
+
+
+def gguf_files(folder: Path) -> list[Path]:
+    """The GGUF files of a folder, by name; vision projectors beside them are no models."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf")
+    return [path for path in found if not path.name.lower().startswith("mmproj")]
+
+
+def has_weights(folder: Path) -> bool:
+    """True if there is a weight file that transformers would load without being told of it."""
+    stems = tuple(name.partition(".")[0] for name in WEIGHTS)
+    return any(
+        path.name.startswith(stems) and path.name.endswith((".safetensors", ".bin", INDEX))
+        for path in folder.iterdir()
+    )
+
+
+@contextmanager
+def _readable(shown: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        file = f" ({exc.filename})" if exc.filename else ""
+        raise PairError(
+            f"{shown} cannot be read: {exc.strerror or first_line(exc)}{file}",
+            "Check the path and its permissions.",
+        ) from exc
+
+
+def _read_json(shown: str, path: Path) -> dict[str, Any]:
+    _check_not_a_pointer(shown, path)
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as exc:
+        raise PairError(f"{shown}: {path.name} is not JSON: {first_line(exc)}", _AGAIN) from exc
+    if not isinstance(found, dict):
+        raise PairError(f"{shown}: {path.name} is JSON but no object", _AGAIN)
+    return found
+
+
+def _instead(folder: Path, names: list[str]) -> str:
+    """The way out where there is no config: what the folder holds in its place."""
+    below = [name for name in names if (folder / name / CONFIG).is_file()]
+    snapshots = folder / "snapshots"
+    if not below and snapshots.is_dir():
+        below = [f"snapshots/{path.name}" for path in sorted(snapshots.iterdir())]
+    if ADAPTER_CONFIG in names:
+        return "It holds an adapter: give it as --adapter, with its base as --base."
+    if "model_index.json" in names:
+        return "It holds a diffusion pipeline, which is no language model."
+    if "params.json" in names:
+        return (
+            "It holds weights in their maker's own format: convert them with transformers first, or "
+            "take the repository that transformers loads."
+        )
+    if below:
+        return f"Name the folder below that holds the checkpoint: {_some(below)}."
+    if not names:
+        return "The folder is empty: check the path."
+    return "Name a folder written by save_pretrained."
+
+
+def _first_weights(
+    shown: str, folder: Path, names: list[str], config: Mapping[str, Any]
+) -> tuple[Path, str | None]:
+    """The weight file or index that transformers begins with, and the variant in its name."""
+    explicit = config.get("transformers_weights")
+    if isinstance(explicit, str):
+        return folder / explicit, None
+    for name in WEIGHTS:
+        for file in (name, name + INDEX):
+            if file in names:
+                return folder / file, None
+    variants: dict[str, str] = {}
+    for name in WEIGHTS:
+        stem, suffix = name.split(".")
+        for file in names:
+            parts = file.removesuffix(INDEX).split(".")
+            if len(parts) == 3 and parts[0] == stem and parts[2] == suffix:
+                variants.setdefault(parts[1], file)
+    if len(variants) > 1:
+        raise PairError(
+            f"{shown} holds several variants of its weights and no plain one: {_some([*variants])}",
+            "Leave one of them in the folder.",
+        )
+    for variant, file in variants.items():
+        return folder / file, variant
+    shards = [file for file in names if "-of-" in file and file.endswith((".safetensors", ".bin"))]
+    if shards:
+        raise PairError(
+            f"{shown} has shards of weights ({_some(shards)}) but no index that lists them",
+            f"Add {WEIGHTS[0]}{INDEX} from where they came from.",
+        )
+    others = [file for file in names if file.endswith((".h5", ".msgpack", ".onnx", ".pth", ".pt"))]
+    holds = f"; it holds {_some(others)}, which transformers does not load" if others else ""
+    raise PairError(
+        f"{shown} has a {CONFIG} but no weights{holds}",
+        f"Add {WEIGHTS[0]}, or name a folder written by save_pretrained.",
+    )
+
+
+def _shards(shown: str, index: Path) -> tuple[Path, ...]:
+    table = _read_json(shown, index).get("weight_map")
+    if not isinstance(table, dict) or not table:
+        raise PairError(f"{shown}: {index.name} has no weight_map", _AGAIN)
+    files = sorted({str(file) for file in table.values()})
+    missing = [file for file in files if not (index.parent / file).is_file()]
+    if missing:
+        raise PairError(
+            f"{shown} lacks {len(missing)} of the {len(files)} files that {index.name} names: "
+            f"{_some(missing)}",
+            "Download or copy the rest.",
+        )
+    return tuple(index.parent / file for file in files)
+
+
+def _tensors(shown: str, path: Path) -> dict[str, StoredTensor]:
+    _check_not_a_pointer(shown, path)
+    if path.suffix != ".safetensors":
+        _check_pickle(shown, path)
+        return {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            return {
+                name: StoredTensor(part.get_dtype(), tuple(part.get_shape()))
+                for name, part in slices.items()
+            }
+    except SafetensorError as exc:
+        raise PairError(
+            f"{shown}: {path.name} is cut short or damaged: {first_line(exc)}", _AGAIN
+        ) from exc
+
+
+def _check_pickle(shown: str, path: Path) -> None:
+    """Both formats of torch.save: a zip archive today, a bare pickle before."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    if not zipfile.is_zipfile(path) and not (head[:1] == b"\x80"):
+        raise PairError(f"{shown}: {path.name} is cut short or damaged", _AGAIN)
+
+
+def _check_not_a_pointer(shown: str, path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(len(LFS_POINTER))
+    if not head:
+        raise PairError(f"{shown}: {path.name} is empty", _AGAIN)
+    if head == LFS_POINTER:
+        raise PairError(
+            f"{shown}: {path.name} is a git-lfs pointer and not the file it stands for",
+            "Run `git lfs pull` in the folder, or give the id on the hub.",
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
