@@ -40,7 +40,7 @@ def loading(name: Side, what: str, *, base_name: str | None = None) -> Iterator[
             ) from exc
         if base_name is not None:
             raise PairError(
-                f"adapter {what!r} does not fit the base {base_name!r}: {first_line(exc)}",
+                f"adapter {what!r} does not fit the base {base_name!r}: {_telling_line(exc)}",
                 "Give the base the adapter was trained on (see its adapter_config.json).",
             ) from exc
         if "trust_remote_code" in str(exc):
@@ -52,3 +52,9 @@ def loading(name: Side, what: str, *, base_name: str | None = None) -> Iterator[
             f"{name}: {what!r} cannot be loaded: {first_line(exc)}",
             "Check that it is a causal language model that transformers can load.",
         ) from exc
+
+
+def _telling_line(exc: BaseException) -> str:
+    """The line of a state dict's error that has the sizes in it, else the first."""
+    lines = (line.strip() for line in str(exc).splitlines())
+    return next((line for line in lines if line.startswith("size mismatch")), first_line(exc))

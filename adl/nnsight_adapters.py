@@ -1,23 +1,51 @@
-"""Adapters: find one, check it, and switch it on and off on the weights it sits on."""
+"""Adapters: find one, put it on a model as PEFT does, and switch it on and off.
+
+An adapter on the base's own checkpoint shares its weights: off is the base, on the finetuned model.
+That holds only while the base is what it was, so ``BaseState`` looks at every weight, and at the
+outputs, before and after; an adapter that changes either gets a copy of the checkpoint for itself.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import json
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig
+from peft import PeftConfig, PeftModel, PeftType, set_peft_model_state_dict
+from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import get_peft_model_state_dict, load_peft_weights
 from peft.utils.other import AuxiliaryTrainingWrapper
+from transformers import PreTrainedModel
 
 from adl.errors import PairError
 from adl.hub_download import download
 from adl.load_errors import loading
 from adl.records import Side, SideSpec
+from adl.weight_hashes import sha256_of
 
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_NAME = "default"
+LANGUAGE_TASKS = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
+_PREFIX = "base_model.model."
+_WHOLE_MATRIX = ("weight", "base_layer.weight", "original_module.weight", "modules_to_save.weight")
+_NOT_TEXT = ("vision", "visual", "image", "audio", "multi_modal", "mm_projector")
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter found for a side: its folder, its config, and the fields that record it."""
+
+    name: str
+    folder: Path
+    config: PeftConfig
+    written: dict[str, Any]
+    record: dict[str, Any]
 
 
 def switch_adapters(module: torch.nn.Module, *, on: bool) -> None:
@@ -27,8 +55,16 @@ def switch_adapters(module: torch.nn.Module, *, on: bool) -> None:
             layer.enable_adapters(on)
 
 
-def find_adapter(name: Side, wanted: SideSpec) -> tuple[Path, dict[str, Any]]:
-    """The folder of a side's adapter and the fields of the record that name it.
+# --- finding ------------------------------------------------------------------------------------
+
+
+def holds_adapter(folder: Path) -> bool:
+    """True for a folder with an adapter's config, whatever else is in it."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
+    """The adapter of a side, not loaded yet.
 
     Raises ``PairError`` where the folder holds no adapter, or one that cannot be switched.
     """
@@ -40,7 +76,7 @@ def find_adapter(name: Side, wanted: SideSpec) -> tuple[Path, dict[str, Any]]:
     else:
         folder, resolved = download(name, wanted.adapter, wanted.adapter_revision, what="adapter")
     weights = next((folder / file for file in ADAPTER_WEIGHTS if (folder / file).is_file()), None)
-    missing = ADAPTER_CONFIG if not (folder / ADAPTER_CONFIG).is_file() else None
+    missing = None if holds_adapter(folder) else ADAPTER_CONFIG
     missing = missing or (None if weights else ADAPTER_WEIGHTS[0])
     if missing or weights is None:
         hint = (
@@ -49,18 +85,297 @@ def find_adapter(name: Side, wanted: SideSpec) -> tuple[Path, dict[str, Any]]:
             else "Name a folder written by PEFT's save_pretrained."
         )
         raise PairError(f"{name}: adapter {wanted.adapter!r} has no {missing}", hint)
-    with loading(name, wanted.adapter):
+    with loading(name, wanted.adapter), warnings.catch_warnings():
+        # Keys that PEFT leaves out: named among the mismatches, see `ignored_keys`.
+        warnings.simplefilter("ignore")
+        written = json.loads((folder / ADAPTER_CONFIG).read_text())
+        _check_type(name, wanted.adapter, written)
         config = PeftConfig.from_pretrained(str(folder))
-    if config.is_prompt_learning:
+    _check_kind(name, wanted.adapter, config)
+    return Adapter(
+        wanted.adapter,
+        folder,
+        config,
+        written,
+        {
+            "adapter": wanted.adapter,
+            "adapter_revision": resolved,
+            "adapter_sha256": sha256_of(folder / ADAPTER_CONFIG, weights),
+        },
+    )
+
+
+def _check_type(name: Side, adapter: str, written: dict[str, Any]) -> None:
+    kind = written.get("peft_type")
+    if kind not in list(PeftType):
         raise PairError(
-            f"{name}: adapter {wanted.adapter!r} is a {config.peft_type} adapter, "
-            "which adds tokens and not weights",
-            "Only adapters on weights (LoRA and its relatives) can be switched on one copy.",
+            f"{name}: adapter {adapter!r} is of a type that the installed PEFT does not know: {kind!r}",
+            "Install a PEFT that does, or merge the adapter there and give --finetuned.",
         )
-    digest = hashlib.sha256((folder / ADAPTER_CONFIG).read_bytes())
-    digest.update(weights.read_bytes())
-    return folder, {
-        "adapter": wanted.adapter,
-        "adapter_revision": resolved,
-        "adapter_sha256": digest.hexdigest(),
+
+
+def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
+    """Refuse, by name, an adapter that cannot be switched on and off on a base's layers."""
+    kind = config.peft_type
+    merge = "Merge it (PEFT's merge_and_unload), save the model and give that as --finetuned."
+    weights_only = "Only adapters on weights (LoRA and its relatives) can be switched on one copy."
+    start = getattr(config, "init_lora_weights", None)
+    reasons = [
+        (config.is_prompt_learning, "adds tokens and not weights", weights_only),
+        (config.is_adaption_prompt, "adds a prompt to the attention and not weights", weights_only),
+        (kind == PeftType.XLORA, "mixes several adapters, for each text anew", weights_only),
+        (kind == PeftType.POLY, "wants the number of a task with every text", weights_only),
+        (kind == PeftType.SHADOW, "runs a second model beside the base", weights_only),
+        (
+            bool(getattr(config, "alora_invocation_tokens", None)),
+            (
+                "acts only after its invocation tokens (alora_invocation_tokens), so that plain text "
+                "and ordinary chats show nothing of it"
+            ),
+            "Give a LoRA that acts on every token.",
+        ),
+        (
+            bool(getattr(config, "arrow_config", None)),
+            "chooses between several adapters, for each token anew (arrow_config)",
+            weights_only,
+        ),
+        (
+            bool(getattr(config, "layer_replication", None)),
+            (
+                "repeats layers of the base (layer_replication), so that the sides have not the same "
+                "layers to compare"
+            ),
+            "The difference needs a base with as many layers: give one as --base.",
+        ),
+        (
+            isinstance(start, str) and start.startswith("pissa_niter_"),
+            (
+                f"rewrites the base's weights by a random approximation (init_lora_weights={start!r}), "
+                "another one at each load"
+            ),
+            (
+                "Convert it to a LoRA (save_pretrained with path_initial_model_for_weight_conversion), "
+                "or merge it where it was trained and give --finetuned."
+            ),
+        ),
+        (
+            config.task_type not in LANGUAGE_TASKS,
+            f"was trained for {config.task_type}, not to continue text",
+            merge,
+        ),
+    ]
+    for applies, why, way_out in reasons:
+        if applies:
+            shown = str(getattr(kind, "value", kind))
+            raise PairError(
+                f"{name}: adapter {adapter!r} is a {shown} adapter, which {why}", way_out
+            )
+
+
+# --- attaching ----------------------------------------------------------------------------------
+
+
+def attach(name: Side, adapter: Adapter, module: PreTrainedModel) -> tuple[str, ...]:
+    """Put the adapter on ``module`` in place, switched on, and return what to tell of it.
+
+    The numbers are those of ``PeftModel.from_pretrained``, which is checked on a few tokens. Raises
+    ``PairError`` where a weight of the adapter is missing, or the model behaves otherwise than PEFT's.
+    """
+    weights = load_peft_weights(
+        str(adapter.folder),
+        device="cpu",
+        key_mapping=getattr(module, "_checkpoint_conversion_mapping", None),
+    )
+    notes = _resize(name, adapter, module, weights)
+    adapter.config.inference_mode = True
+    kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(adapter.config.task_type), PeftModel)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = kind(module, adapter.config, ADAPTER_NAME)
+        try:
+            result: Any = set_peft_model_state_dict(model, weights, ADAPTER_NAME)
+        except KeyError as exc:
+            _refuse_missing(name, adapter, [str(exc.args[0])])
+        cast = getattr(model.base_model, "_cast_adapter_dtype", None)
+        if cast is not None:
+            cast(adapter_name=ADAPTER_NAME, autocast_adapter_dtype=True)
+        model.eval()
+        missing = _missing(model, result.missing_keys)
+        if missing:
+            _refuse_missing(name, adapter, missing)
+        if not torch.equal(_logits(model, module), _logits(module, module)):
+            shown = getattr(adapter.config.peft_type, "value", adapter.config.peft_type)
+            raise PairError(
+                f"{name}: adapter {adapter.name!r} is a {shown} adapter, whose effect is not in the "
+                "layers it puts into the model",
+                "Merge it (PEFT's merge_and_unload), save the model and give that as --finetuned.",
+            )
+    return (*notes, *_unplaced(adapter, result.unexpected_keys))
+
+
+def _unplaced(adapter: Adapter, unexpected_keys: list[str]) -> tuple[str, ...]:
+    """A note of weights for images and sound, which no text goes through; any others are refused."""
+    keys = [key.removeprefix(_PREFIX) for key in unexpected_keys]
+    text = [key for key in keys if not any(part in key for part in _NOT_TEXT)]
+    if text:
+        raise ValueError(f"it holds weights for parts that the base has not: {_some(text)}")
+    if not keys:
+        return ()
+    return (f"The adapter's weights for images or sound are left out: {_some(keys)}.",)
+
+
+def _refuse_missing(name: Side, adapter: Adapter, missing: list[str]) -> None:
+    named = _some(key.removeprefix(_PREFIX) for key in missing)
+    raise PairError(
+        f"{name}: adapter {adapter.name!r} has no weights for {named}, which its config asks for",
+        "Give the base the adapter was trained on, or save the adapter again.",
+    )
+
+
+def _missing(model: PeftModel, missing_keys: list[str]) -> list[str]:
+    """Keys of weights that PEFT would have saved, and that nothing was loaded into.
+
+    A weight may go by several keys, of which one is enough; what PEFT does not save it makes again
+    from a seed.
+    """
+    state = model.state_dict()
+    saved = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    wanted = {tensor.data_ptr() for tensor in saved.values() if tensor.numel()}
+    absent = set(missing_keys)
+    loaded = {tensor.data_ptr() for key, tensor in state.items() if key not in absent}
+    return [key for key in missing_keys if state[key].data_ptr() in wanted - loaded]
+
+
+def _resize(
+    name: Side, adapter: Adapter, module: PreTrainedModel, weights: dict[str, torch.Tensor]
+) -> tuple[str, ...]:
+    """Give the embeddings as many rows as the adapter was saved with."""
+    tables = {
+        path: table
+        for path, table in module.named_modules()
+        if table is module.get_input_embeddings() or table is module.get_output_embeddings()
     }
+    found: dict[str, int] = {}
+    whole = set()
+    for key, tensor in weights.items():
+        for path in tables:
+            part = key.removeprefix(_PREFIX)
+            if not part.startswith(f"{path}."):
+                continue
+            part = part.removeprefix(f"{path}.")
+            if part in _WHOLE_MATRIX:
+                whole.add(path)
+            if part in {*_WHOLE_MATRIX, "lora_B.weight", "lora_embedding_A"}:
+                found[path] = tensor.shape[-1 if part == "lora_embedding_A" else 0]
+    rows = set(found.values())
+    before = _input_table(module).shape[0]
+    if rows <= {before}:
+        return ()
+    if len(rows) > 1:
+        sizes = ", ".join(f"{count:,} of {path}" for path, count in found.items())
+        raise PairError(
+            f"{name}: adapter {adapter.name!r} was saved with embeddings of several sizes: {sizes}",
+            "Save it again with its embeddings resized as one.",
+        )
+    after = rows.pop()
+    module.resize_token_embeddings(after, mean_resizing=False)
+    separate = {id(table.weight): path for path, table in tables.items()}
+    lacking = sorted(set(separate.values()) - whole)
+    if after > before and lacking:
+        raise PairError(
+            f"{name}: adapter {adapter.name!r} was trained on embeddings of {after:,} rows, the base "
+            f"has {before:,}, and the adapter does not hold the new rows of {_some(lacking)}",
+            "Give as --base the checkpoint whose embeddings were resized, or save the adapter with "
+            "save_embedding_layers=True.",
+        )
+    return (
+        (
+            f"The adapter was saved with embeddings of {after:,} rows, the base has {before:,}: the "
+            "finetuned side's are resized, the base keeps its own."
+        ),
+    )
+
+
+def _some(names: Any) -> str:
+    found = list(names)
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return ", ".join(found[:_MOST_NAMED]) + more
+
+
+# --- the base before and after --------------------------------------------------------------------
+
+
+@dataclass
+class BaseState:
+    """A model before an adapter is put on it, to see if switched off it is still the same."""
+
+    module: PreTrainedModel
+    _sums: dict[str, tuple[torch.Tensor, int]] = field(init=False)
+    _logits: torch.Tensor = field(init=False)
+    _noise: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sums = {name: (tensor, _bit_sum(tensor)) for name, tensor in _tensors(self.module)}
+        self._logits = _logits(self.module, self.module)
+        # Zero wherever the device computes the same twice.
+        self._noise = _distance(self._logits, _logits(self.module, self.module))
+
+    def changes(self) -> tuple[str, ...]:
+        """What the adapter changed although it is off: weights by name, or ``outputs``."""
+        held = {id(tensor) for _, tensor in _tensors(self.module)}
+        changed = [
+            name
+            for name, (tensor, before) in self._sums.items()
+            if id(tensor) not in held or _bit_sum(tensor) != before
+        ]
+        if not changed:
+            switch_adapters(self.module, on=False)
+            same = _distance(self._logits, _logits(self.module, self.module)) <= self._noise
+            switch_adapters(self.module, on=True)
+            changed = [] if same else ["outputs"]
+        return tuple(changed)
+
+
+def own_copy(changes: tuple[str, ...]) -> str:
+    """Why a pair of one checkpoint holds its weights twice, in words."""
+    return (
+        f"The adapter changes the base when it is attached ({_some(changes)}), even switched off: "
+        "the finetuned side has a copy of the weights for itself."
+    )
+
+
+def _tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _bit_sum(tensor: torch.Tensor) -> int:
+    """The sum of a tensor's bits read as integers: changes with any of its values."""
+    if tensor.is_meta or not tensor.numel():
+        return 0
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    as_bits = tensor.detach().contiguous().reshape(-1)
+    if as_bits.is_complex():
+        as_bits = torch.view_as_real(as_bits).reshape(-1)
+    return int(as_bits.view(integers[as_bits.element_size()]).sum(dtype=torch.int64))
+
+
+def _logits(model: torch.nn.Module, module: PreTrainedModel) -> torch.Tensor:
+    """[tokens, rows] logits of a few tokens."""
+    device = _input_table(module).device
+    ids = torch.arange(2, 10, device="cpu" if device.type == "meta" else device)[None]
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=ids).logits[0]
+    return logits
+
+
+def _input_table(module: PreTrainedModel) -> torch.Tensor:
+    """[rows, width] of the input embeddings."""
+    embeddings: Any = module.get_input_embeddings()
+    table: torch.Tensor = embeddings.weight
+    return table
+
+
+def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    if one.shape != other.shape:
+        return float("inf")
+    return float((one.float() - other.float()).abs().nan_to_num(0.0).max())

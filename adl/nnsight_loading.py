@@ -22,8 +22,15 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from adl.errors import PairError
 from adl.load_errors import loading
-from adl.nnsight_adapters import find_adapter, switch_adapters
-from adl.nnsight_checkpoints import DTYPES, load_checkpoint
+from adl.nnsight_adapters import (
+    Adapter,
+    BaseState,
+    attach,
+    find_adapter,
+    own_copy,
+    switch_adapters,
+)
+from adl.nnsight_checkpoints import DTYPES, Checkpoint, load_checkpoint
 from adl.nnsight_text import read_tokenizer, template_of, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 from adl.weight_hashes import fingerprint
@@ -82,10 +89,10 @@ def load_pair(spec: PairSpec) -> LoadedPair:
     ``DeviceOutOfMemory`` where the weights do not fit the device.
     """
     _check_spec(spec)
-    base, base_record = _load_side("base", spec.base, spec)
     if spec.shares_weights:
-        finetuned, finetuned_record = _adapt_shared(base, base_record, spec.finetuned)
+        (base, base_record), (finetuned, finetuned_record) = _load_adapted(spec)
     else:
+        base, base_record = _load_side("base", spec.base, spec)
         finetuned, finetuned_record = _load_side("finetuned", spec.finetuned, spec)
     _check_fit(base, finetuned)
     provenance = PairProvenance(
@@ -139,9 +146,45 @@ def _check_spec(spec: PairSpec) -> None:
 
 
 def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide, SideProvenance]:
+    adapter = find_adapter(name, wanted) if wanted.adapter else None
     found = load_checkpoint(name, wanted, spec)
-    module, tokenizer = found.module, found.tokenizer
-    record = SideProvenance(
+    record = _side_record(found, wanted)
+    if adapter is None:
+        return _plain_side(found), record
+    with loading(name, adapter.name, base_name=wanted.checkpoint):
+        notes = attach(name, adapter, found.module)
+    model = _wrap(found.module, found.tokenizer)
+    return _adapted_side(adapter, model, found, record, notes)
+
+
+def _load_adapted(
+    spec: PairSpec,
+) -> tuple[tuple[LoadedSide, SideProvenance], tuple[LoadedSide, SideProvenance]]:
+    """A base and an adapter on it, in one copy of the weights where the adapter leaves them be."""
+    wanted = spec.finetuned
+    adapter = find_adapter("finetuned", wanted)
+    found = load_checkpoint("base", spec.base, spec)
+    record = _side_record(found, spec.base)
+    with loading("base", spec.base.checkpoint):
+        before = BaseState(found.module)
+    with loading("finetuned", adapter.name, base_name=wanted.checkpoint):
+        notes = attach("finetuned", adapter, found.module)
+        changes = before.changes()
+    del before
+    model = _wrap(found.module, found.tokenizer)
+    if changes:
+        notes = (*notes, own_copy(changes))
+        base = _plain_side(load_checkpoint("base", spec.base, spec))
+    else:
+        base = LoadedSide(model, found.tokenizer, adapted=False, notes=found.notes)
+    adapted = _adapted_side(adapter, model, found, record, notes)
+    base.use()
+    return (base, record), adapted
+
+
+def _side_record(found: Checkpoint, wanted: SideSpec) -> SideProvenance:
+    """What was loaded for a side, before any adapter."""
+    return SideProvenance(
         checkpoint=wanted.checkpoint,
         revision=wanted.revision,
         resolved_revision=found.resolved_revision,
@@ -149,45 +192,33 @@ def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide
         adapter=None,
         adapter_revision=None,
         adapter_sha256=None,
-        architecture=type(module).__name__,
-        parameters=module.num_parameters(),
-        **_text_facts(tokenizer),
+        architecture=type(found.module).__name__,
+        parameters=found.module.num_parameters(),
+        **_text_facts(found.tokenizer),
     )
-    if not wanted.adapter:
-        side = LoadedSide(_wrap(module, tokenizer), tokenizer, adapted=False, notes=found.notes)
-        return side, record
-    adapter, facts = find_adapter(name, wanted)
-    with loading(name, wanted.adapter, base_name=wanted.checkpoint):
-        model = _wrap(module, tokenizer, adapter)
-    used = _adapter_tokenizer(adapter) or tokenizer
-    record = replace(record, **facts, **_text_facts(used))
-    return LoadedSide(model, used, adapted=True, notes=found.notes), record
 
 
-def _adapt_shared(
-    base: LoadedSide, record: SideProvenance, wanted: SideSpec
+def _plain_side(found: Checkpoint) -> LoadedSide:
+    model = _wrap(found.module, found.tokenizer)
+    return LoadedSide(model, found.tokenizer, adapted=False, notes=found.notes)
+
+
+def _adapted_side(
+    adapter: Adapter,
+    model: TransformersModel,
+    found: Checkpoint,
+    record: SideProvenance,
+    notes: tuple[str, ...],
 ) -> tuple[LoadedSide, SideProvenance]:
-    adapter, facts = find_adapter("finetuned", wanted)
-    with loading("finetuned", str(wanted.adapter), base_name=wanted.checkpoint):
-        base.model.load_adapter(str(adapter))
-    base.module.eval()
-    tokenizer = _adapter_tokenizer(adapter) or base.tokenizer
-    finetuned = LoadedSide(base.model, tokenizer, adapted=True)
-    base.use()
-    return finetuned, replace(record, **facts, **_text_facts(tokenizer))
+    tokenizer = _adapter_tokenizer(adapter.folder) or found.tokenizer
+    side = LoadedSide(model, tokenizer, adapted=True, notes=(*found.notes, *notes))
+    return side, replace(record, **adapter.record, **_text_facts(tokenizer))
 
 
-def _wrap(
-    module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, adapter: Path | None = None
-) -> TransformersModel:
+def _wrap(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformersModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return TransformersModel(
-            module,
-            task="text-generation",
-            tokenizer=tokenizer,
-            peft=str(adapter) if adapter else None,
-        )
+        return TransformersModel(module, task="text-generation", tokenizer=tokenizer)
 
 
 def _adapter_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from adl.documents import Document
 from adl.organism_shelf import ADAPTER_FILES
 from adl.training_plan import Recipe
+from adl.weight_hashes import sha256_of
 
 RECORD_FILE = "training.json"
 DOCUMENTS_FILE = "documents.jsonl"
@@ -22,10 +22,7 @@ LAST_STEPS = 10
 
 def adapter_sha256(folder: Path) -> str:
     """SHA-256 over an adapter's configuration and weights, as a loaded pair records it."""
-    digest = hashlib.sha256()
-    for name in ADAPTER_FILES:
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()
+    return sha256_of(*(folder / name for name in ADAPTER_FILES))
 
 
 def final_loss(losses: Sequence[float]) -> float:

@@ -8,7 +8,18 @@ from pathlib import Path
 # The weights themselves can be hundreds of gigabytes. Their ends, their sizes and the whole config
 # tell two checkpoints apart: a safetensors file begins with the table of its tensors.
 FINGERPRINT_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".gguf", ".pt"}
+
+
+def sha256_of(*files: Path) -> str:
+    """SHA-256 over the content of files, one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def fingerprint(folder: Path) -> str | None:
