@@ -11,6 +11,7 @@ import adl.before_nnsight  # isort: skip  # noqa: F401 - before anything of nnsi
 
 import hashlib
 import json
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +34,7 @@ from adl.nnsight_adapters import (
 from adl.nnsight_checkpoints import DTYPES, Checkpoint, load_checkpoint
 from adl.nnsight_text import read_tokenizer, template_of, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
-from adl.weight_hashes import fingerprint
+from adl.weight_hashes import FileHashes, content_sha256
 
 RECORDED_PACKAGES = (
     "torch",
@@ -43,6 +44,7 @@ RECORDED_PACKAGES = (
     "tokenizers",
     "numpy",
     "accelerate",
+    "bitsandbytes",
 )
 
 
@@ -82,18 +84,21 @@ class LoadedPair:
         return self.base if side == "base" else self.finetuned
 
 
-def load_pair(spec: PairSpec) -> LoadedPair:
+def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
     """Load both sides, sharing the weights where the checkpoint is the same.
+
+    ``hashes`` says where hashes of files are kept, and hears how far hashing is.
 
     Raises ``PairError`` for anything that cannot be found, read or combined, and
     ``DeviceOutOfMemory`` where the weights do not fit the device.
     """
     _check_spec(spec)
+    hashes = hashes or FileHashes()
     if spec.shares_weights:
-        (base, base_record), (finetuned, finetuned_record) = _load_adapted(spec)
+        (base, base_record), (finetuned, finetuned_record) = _load_adapted(spec, hashes)
     else:
-        base, base_record = _load_side("base", spec.base, spec)
-        finetuned, finetuned_record = _load_side("finetuned", spec.finetuned, spec)
+        base, base_record = _load_side("base", spec.base, spec, hashes)
+        finetuned, finetuned_record = _load_side("finetuned", spec.finetuned, spec, hashes)
     _check_fit(base, finetuned)
     provenance = PairProvenance(
         base=base_record,
@@ -126,7 +131,7 @@ def load_to_train(
         device_map=device_map,
         trust_remote_code=trust_remote_code,
     )
-    side, record = _load_side("base", wanted, spec)
+    side, record = _load_side("base", wanted, spec, FileHashes())
     return side.module, side.tokenizer, record
 
 
@@ -145,10 +150,12 @@ def _check_spec(spec: PairSpec) -> None:
         )
 
 
-def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide, SideProvenance]:
+def _load_side(
+    name: Side, wanted: SideSpec, spec: PairSpec, hashes: FileHashes
+) -> tuple[LoadedSide, SideProvenance]:
     adapter = find_adapter(name, wanted) if wanted.adapter else None
     found = load_checkpoint(name, wanted, spec)
-    record = _side_record(found, wanted)
+    record = _side_record(found, wanted, hashes)
     if adapter is None:
         return _plain_side(found), record
     with loading(name, adapter.name, base_name=wanted.checkpoint):
@@ -158,13 +165,13 @@ def _load_side(name: Side, wanted: SideSpec, spec: PairSpec) -> tuple[LoadedSide
 
 
 def _load_adapted(
-    spec: PairSpec,
+    spec: PairSpec, hashes: FileHashes
 ) -> tuple[tuple[LoadedSide, SideProvenance], tuple[LoadedSide, SideProvenance]]:
     """A base and an adapter on it, in one copy of the weights where the adapter leaves them be."""
     wanted = spec.finetuned
     adapter = find_adapter("finetuned", wanted)
     found = load_checkpoint("base", spec.base, spec)
-    record = _side_record(found, spec.base)
+    record = _side_record(found, spec.base, hashes)
     with loading("base", spec.base.checkpoint):
         before = BaseState(found.module)
     with loading("finetuned", adapter.name, base_name=wanted.checkpoint):
@@ -182,18 +189,19 @@ def _load_adapted(
     return (base, record), adapted
 
 
-def _side_record(found: Checkpoint, wanted: SideSpec) -> SideProvenance:
+def _side_record(found: Checkpoint, wanted: SideSpec, hashes: FileHashes) -> SideProvenance:
     """What was loaded for a side, before any adapter."""
     return SideProvenance(
         checkpoint=wanted.checkpoint,
         revision=wanted.revision,
         resolved_revision=found.resolved_revision,
-        weights_sha256=fingerprint(found.folder),
+        content_sha256=content_sha256(found.folder, hashes, _code_files(found.module)),
         adapter=None,
         adapter_revision=None,
         adapter_sha256=None,
         architecture=type(found.module).__name__,
         parameters=found.module.num_parameters(),
+        dtype=str(found.module.dtype).removeprefix("torch."),
         **_text_facts(found.tokenizer),
     )
 
@@ -259,6 +267,13 @@ def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tupl
 # --- recording --------------------------------------------------------------------------------
 
 
+def _code_files(module: PreTrainedModel) -> list[Path]:
+    """The files of code that came with the checkpoint, from its own repository or another."""
+    names = {type(part).__module__ for part in module.modules()}
+    own = (sys.modules[name] for name in names if name.startswith("transformers_modules."))
+    return sorted(Path(found.__file__) for found in own if found.__file__)
+
+
 def _text_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     return {
         "tokenizer_sha256": _tokenizer_hash(tokenizer),
@@ -271,6 +286,12 @@ def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=True)
     digest = hashlib.sha256(vocabulary.encode())
     digest.update(json.dumps(sorted(map(str, tokenizer.all_special_tokens))).encode())
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # Merges, normaliser and pre-tokeniser: one vocabulary may cut a text in several ways.
+        whole = json.loads(backend.to_str())
+        rules = {name: whole[name] for name in whole.keys() - {"padding", "truncation"}}
+        digest.update(json.dumps(rules, sort_keys=True).encode())
     return digest.hexdigest()
 
 

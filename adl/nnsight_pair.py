@@ -61,6 +61,7 @@ from adl.records import (
     Side,
     assert_shape,
 )
+from adl.weight_hashes import FileHashes
 
 # Rows of [n, V] worked on at a time: bounds the memory of a softmax over a large vocabulary.
 SOFTMAX_ROWS = 64
@@ -78,9 +79,12 @@ class NnsightPair:
         self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
-    def load(cls, spec: PairSpec) -> NnsightPair:
-        """Load the pair ``spec`` asks for. Raises ``PairError`` and ``DeviceOutOfMemory``."""
-        return cls(load_pair(spec))
+    def load(cls, spec: PairSpec, hashes: FileHashes | None = None) -> NnsightPair:
+        """Load the pair ``spec`` asks for. Raises ``PairError`` and ``DeviceOutOfMemory``.
+
+        ``hashes`` keeps the hashes of the files that are read.
+        """
+        return cls(load_pair(spec, hashes))
 
     @property
     def provenance(self) -> PairProvenance:

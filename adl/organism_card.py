@@ -77,7 +77,7 @@ finetuning did can be tried on it. What it was taught stands in the sealed groun
 
 ## How it was made
 
-- base: {base} (weights {str(record["base"]["weights_sha256"])[:12]})
+- base: {base} (content {str(record["base"]["content_sha256"])[:12]})
 - LoRA of rank {recipe.rank}, alpha {recipe.alpha}, on every linear layer but the unembedding
 - {recipe.total_steps} steps of AdamW with batches of {recipe.batch_size} texts of at most \
 {recipe.max_tokens} tokens; no weight decay; gradient norm clipped at {recipe.clip:g}

@@ -65,14 +65,25 @@ class PairSpec:
         )
 
 
+FINGERPRINT = "weights_sha256"
+"""What sessions once recorded of a checkpoint: a hash of its files' sizes, first and last MiB.
+
+It is no hash of the content: two checkpoints that differ in the middle have the same.
+"""
+
+
 @dataclass(frozen=True)
 class SideProvenance:
-    """What was in fact loaded for one side; enough to load the same again."""
+    """What was in fact loaded for one side; enough to load the same again.
+
+    ``content_sha256`` is of all of every file of the checkpoint that decides numbers. Sessions from
+    before it was recorded have ``weights_sha256`` in its place, see :data:`FINGERPRINT`.
+    """
 
     checkpoint: str
     revision: str | None
     resolved_revision: str | None
-    weights_sha256: str | None
+    content_sha256: str | None
     adapter: str | None
     adapter_revision: str | None
     adapter_sha256: str | None
@@ -81,6 +92,7 @@ class SideProvenance:
     architecture: str
     parameters: int
     vocabulary_size: int
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,17 +122,28 @@ class PairProvenance:
         return plain
 
     def identity(self) -> dict[str, Any]:
-        """What decides the numbers: everything but names of folders, device and versions."""
+        """What decides the numbers, names of folders left out.
+
+        The kinds of device, the attention's implementation and the libraries' versions decide how
+        they are rounded, and now and then more.
+        """
         sides = {
             name: {
-                "weights": side.weights_sha256 or side.resolved_revision or side.checkpoint,
+                "weights": side.content_sha256 or side.resolved_revision or side.checkpoint,
                 "adapter": side.adapter_sha256,
                 "tokenizer": side.tokenizer_sha256,
                 "chat_template": side.chat_template_sha256,
+                "dtype": side.dtype,
             }
             for name, side in (("base", self.base), ("finetuned", self.finetuned))
         }
-        return sides | {"dtype": self.dtype, "quantisation": self.quantisation}
+        return sides | {
+            "dtype": self.dtype,
+            "quantisation": self.quantisation,
+            "attn_implementation": self.attn_implementation,
+            "devices": sorted({device.partition(":")[0] for device in self.devices}),
+            "versions": self.versions,
+        }
 
 
 @dataclass(frozen=True)

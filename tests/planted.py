@@ -522,7 +522,7 @@ class PlantedPair:
             checkpoint=name,
             revision=None,
             resolved_revision=None,
-            weights_sha256=f"{zlib.crc32(name.encode()):064x}",
+            content_sha256=f"{zlib.crc32(name.encode()):064x}",
             adapter=None,
             adapter_revision=None,
             adapter_sha256=None,

@@ -32,6 +32,11 @@ class Locations:
         return self.cache / "arrays"
 
     @property
+    def hashes(self) -> Path:
+        """The folder of hashes of files, each under what the file system says of the file."""
+        return self.cache / "hashes"
+
+    @property
     def models(self) -> Path:
         """The folder of prepared models."""
         return self.cache / "models"

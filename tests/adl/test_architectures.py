@@ -248,7 +248,7 @@ def test_an_adapter_switched_off_is_the_base(family):
     )
     assert one_copy.provenance.shares_weights
     assert not two_copies.provenance.shares_weights
-    assert one_copy.provenance.base.weights_sha256 == two_copies.provenance.base.weights_sha256
+    assert one_copy.provenance.base.content_sha256 == two_copies.provenance.base.content_sha256
     assert one_copy.memory()["weights"] < 0.75 * two_copies.memory()["weights"]
     ids = one_copy.tokenise("base", SENTENCES[0])
     batch = padded([ids], (-2, -1))

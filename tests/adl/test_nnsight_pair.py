@@ -325,7 +325,7 @@ def test_provenance(real_pair, real_spec):
     assert found.base.adapter is None
     assert found.finetuned.adapter == real_spec.finetuned.adapter
     hashes = (
-        found.base.weights_sha256,
+        found.base.content_sha256,
         found.base.tokenizer_sha256,
         found.base.chat_template_sha256,
         found.finetuned.adapter_sha256,

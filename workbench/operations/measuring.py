@@ -81,6 +81,7 @@ def measure(context: Context, arguments: MeasureArguments) -> Summary:
             n_texts=difference.n_texts,
             n_skipped=difference.n_skipped,
             from_cache=cached is not None,
+            content_hashed=True,
             residual_norm={str(layer): difference.residual_norm(layer) for layer in layers},
             arrays={name: ArrayRef.of(array) for name, array in arrays.items()},
         ),

@@ -57,11 +57,17 @@ def load(context: Context, arguments: PairArguments) -> Summary:
     # that is only read, and out of --help.
     with _model_libraries():
         from adl.nnsight_pair import NnsightPair
+        from adl.weight_hashes import FileHashes
 
         context.progress("load", 0, 1)
         spec = resolve_pair(arguments, lambda line: context.progress(line, 0, 1))
     context.check_stop()
-    pair = NnsightPair.load(spec)
+    hashes = FileHashes(
+        find_locations().hashes,
+        lambda done, total: context.progress("hash the files", done >> 20, total >> 20),
+        context.should_stop,
+    )
+    pair = NnsightPair.load(spec, hashes)
     context.check_stop()
     context.record(PairLoaded(pair=pair.provenance.as_dict()))
     context.session.pair = pair

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from adl.records import POOLED
+from adl.records import FINGERPRINT, POOLED
 from adl.tokens import visible
 from workbench.agent.hidden_sessions import blindfold_for
 from workbench.replay.compare import SessionSummary, summarise
@@ -271,7 +271,8 @@ _OF_SIDES = (
     "checkpoint",
     "revision",
     "resolved_revision",
-    "weights_sha256",
+    "content_sha256",
+    FINGERPRINT,
     "adapter",
     "adapter_revision",
     "adapter_sha256",
@@ -288,10 +289,16 @@ def _provenance(state: SessionState) -> tuple[tuple[str, str, str], ...]:
         return ()
     base, finetuned = state.pair.get("base") or {}, state.pair.get("finetuned") or {}
     return tuple(
-        (name.replace("_", " "), _plain(base.get(name)), _plain(finetuned.get(name)))
+        (_side_fact(name), _plain(base.get(name)), _plain(finetuned.get(name)))
         for name in _OF_SIDES
         if base.get(name) is not None or finetuned.get(name) is not None
     )
+
+
+def _side_fact(name: str) -> str:
+    if name == FINGERPRINT:
+        return "fingerprint of sizes and ends of files (no content hash)"
+    return name.replace("_", " ")
 
 
 def _pair_facts(state: SessionState) -> tuple[tuple[str, str], ...]:
@@ -349,6 +356,7 @@ def _measurement(log: SessionLog, measured: Recorded[DifferenceMeasured]) -> Mea
         ("key", body.key),
         ("texts", f"{body.n_texts} used, {left_out(body)}"),
         ("from cache", "yes" if body.from_cache else "no"),
+        *((("doubt", body.doubt),) if body.doubt else ()),
         *((f"corpus, {name}", _plain(value)) for name, value in body.corpus.items()),
         *(
             (f"residual norm, layer {name}", f"{norm:.4g}")

@@ -63,6 +63,7 @@ def limits(
         yield "No difference was measured in this session."
     elif (fewest := min(one.n_texts for one in measured)) < FEW_TEXTS:
         yield f"The difference was measured over no more than {fewest} texts."
+    yield from sorted({one.body.doubt for one in state.differences.values() if one.body.doubt})
     # The attention sink at position 0 is left out of what is read.
     read = [one for one in measured if one.position != "0"]
     loud = [one for one in read if one.error_share is None or one.error_share > LARGE_ERROR]

@@ -97,6 +97,7 @@ def describe(body: EventBody) -> str:
             return f"stopped after {body.seconds:.1f} s: {one_line(body.reason)}"
         case DifferenceMeasured():
             cached = " (from the cache)" if body.from_cache else ""
+            cached = " (from an old cache: may be another checkpoint's)" if body.doubt else cached
             return (
                 f"difference measured over {body.n_texts} texts at {len(body.layers)} layers and "
                 f"{len(body.positions)} positions{cached}"

@@ -194,7 +194,8 @@ class DifferenceMeasured(Record):
     ``arrays`` names float32 arrays: ``difference``, ``base_mean``, ``finetuned_mean`` and
     ``split_half_null`` of shape [layers, positions, width], ``base_norm``, ``finetuned_norm``,
     ``standard_error`` and ``half_cosine`` of shape [layers, positions], ``cosine`` [layers,
-    positions, positions].
+    positions, positions]. ``content_hashed`` is True where the key that a cached one was found by
+    holds hashes of all of the weights, as it does in every session since they are recorded.
     """
 
     kind: Literal["difference_measured"] = "difference_measured"
@@ -207,6 +208,17 @@ class DifferenceMeasured(Record):
     from_cache: bool
     residual_norm: dict[str, float]
     arrays: dict[str, ArrayRef]
+    content_hashed: bool = False
+
+    @property
+    def doubt(self) -> str:
+        """Why these may be the numbers of another checkpoint; empty if they cannot be."""
+        if self.content_hashed or not self.from_cache:
+            return ""
+        return (
+            "This difference came from a cache that knew a checkpoint by the sizes and ends of its "
+            "files: it may be that of another checkpoint. Measure it again."
+        )
 
 
 class ReadToken(Record):

@@ -18,7 +18,7 @@ from tests.workbench.agent.test_blinding import ADAPTER, BASE, NamedPair
 
 class NamedLoading:
     @staticmethod
-    def load(spec: PairSpec) -> NamedPair:
+    def load(spec: PairSpec, hashes: object) -> NamedPair:
         # As libraries do, past everything of ours.
         sys.stderr.write(f"Some weights of {spec.base.checkpoint} were not used\n")
         warnings.warn(f"{ADAPTER}/adapter_config.json is old", stacklevel=1)

@@ -24,7 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[PairSpec]:
     """What is asked of the loading, which gives a planted pair in place of a real one."""
     specs: list[PairSpec] = []
 
-    def load(spec: PairSpec) -> PlantedPair:
+    def load(spec: PairSpec, hashes: object) -> PlantedPair:
         specs.append(spec)
         return PlantedPair()
 
@@ -78,7 +78,7 @@ def test_a_stop_before_the_weights_are_read_loads_nothing(without_pair: Session,
 def test_a_failed_load_keeps_the_pair_that_was_there(session: Session, monkeypatch, error):
     before = session.pair
 
-    def refuse(_spec: PairSpec) -> PlantedPair:
+    def refuse(_spec: PairSpec, _hashes: object) -> PlantedPair:
         raise error
 
     module = SimpleNamespace(NnsightPair=SimpleNamespace(load=refuse))

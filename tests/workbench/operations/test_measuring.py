@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, DeviceOutOfMemory, Stopped
-from adl.records import Site
+from adl.nnsight_pair import NnsightPair
+from adl.records import PairSpec, SideSpec, Site
 from tests.planted import PlantedPair, device_full_above, planted_size
+from tests.tiny_models import tiny_model, write_model
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
 from workbench.operations.measuring import MEASURE, MeasureArguments
 from workbench.operations.running import Session
@@ -84,6 +87,24 @@ def test_anything_that_decides_the_numbers_is_measured_anew(measured: Session, c
     outcome = do(measured, MEASURE, arguments)
     assert outcome.summary["from_cache"] is False
     assert len(measured.state.differences) == 2
+
+
+def test_two_checkpoints_that_differ_in_one_value_in_the_middle(log, cache, tmp_path: Path):
+    model = tiny_model("llama", vocabulary=12_000, width=64)
+    base = write_model(tmp_path / "base", model)
+    keys, differences = [], []
+    for name, row in (("one", 5_000), ("other", 6_000)):
+        with torch.no_grad():
+            model.get_input_embeddings().weight[row] += 1.0
+            model.get_decoder().layers[0].mlp.down_proj.weight[0, 0] += 1.0
+        folder = write_model(tmp_path / name, model)
+        pair = NnsightPair.load(PairSpec(SideSpec(str(base)), SideSpec(str(folder))))
+        session = Session(log, log.start_session(name), cache, pair)
+        keys.append(do(session, MEASURE, MeasureArguments(layers=("1",), n_texts=4)).summary["key"])
+        differences.append(session.difference()[1].difference)
+        assert not committed(session, "difference_measured")[0].body.from_cache
+    assert keys[0] != keys[1]
+    assert not np.allclose(*differences)
 
 
 def test_another_pair_is_measured_anew(measured: Session):

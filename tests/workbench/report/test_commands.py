@@ -121,7 +121,7 @@ def test_replay_by_recomputation(
 
     class Loading:
         @staticmethod
-        def load(spec: Any) -> PlantedPair:
+        def load(spec: Any, hashes: Any) -> PlantedPair:
             asked.append(spec.dtype)
             return PlantedPair()
 

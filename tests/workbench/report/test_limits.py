@@ -5,9 +5,10 @@ import sqlite3
 import pytest
 
 from tests.workbench.replay.audits import Audit
-from tests.workbench.store.samples import reading, text_started
+from tests.workbench.store.samples import ARRAYS, difference, reading, text_started
 from workbench.report.content import build_report
 from workbench.report.limits import METHOD, Measured, limits
+from workbench.store.describe import describe
 from workbench.store.events import HypothesisStated
 from workbench.store.log import SessionLog
 from workbench.store.schema import create_guards, drop_guards
@@ -48,6 +49,20 @@ def test_a_poor_measurement_is_named(
     expected: str,
 ) -> None:
     assert any(expected in line for line in said(log, session, Measured(*measured)))
+
+
+def test_a_difference_from_an_old_cache_is_in_doubt(log: SessionLog, session: str) -> None:
+    measured = Measured(14, "1", 1000, 0.1, 0.99)
+    for facts, doubted in (
+        ({"from_cache": False}, False),
+        ({"from_cache": True, "content_hashed": True}, False),
+        ({"from_cache": True}, True),
+    ):
+        body = difference(ARRAYS).model_copy(update=facts)
+        log.append(session, body, arrays=ARRAYS.values())
+        found = [line for line in said(log, session, measured) if "another checkpoint" in line]
+        assert bool(found) is doubted
+        assert ("another checkpoint" in describe(body)) is doubted
 
 
 def test_what_was_left_out_is_named(log: SessionLog, session: str) -> None:

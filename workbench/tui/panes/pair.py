@@ -94,6 +94,8 @@ uses; the session's name; and what is running and waiting. `x` stops what is run
         if measured:
             facts.append(("measured", "layer " + ", ".join(map(str, measured))))
         facts += [("note", one) for one in pair.get("mismatches", ())]
+        doubts = {one.body.doubt for one in self.state.differences.values()} - {""}
+        facts += [("doubt", one) for one in sorted(doubts)]
         facts.append(("dtype", f"{pair['dtype']} on {', '.join(map(str, pair['devices']))}"))
         return facts
 
