@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import typer
 from pydantic import BaseModel
 
-from adl.coherent_alpha import FIRST_ALPHAS
-from adl.records import POOLED
 from workbench.cli import show
+from workbench.cli.derived import Given, made, options_of
 from workbench.cli.judging import JudgeOption, judge_at_hand
 from workbench.cli.mismatch import say_mismatches
 from workbench.cli.options import (
+    SHARED,
     Json,
-    Position,
     SessionOptions,
     measure_arguments,
     options_from,
     pair_arguments,
     session_options,
+    shared_with,
 )
 from workbench.cli.running import Work, print_json, say, working_session
 from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
@@ -47,49 +47,25 @@ from workbench.store.measure_events import (
     TraceMeasured,
 )
 
-Documents = Annotated[
-    Path | None,
-    typer.Option("--documents", help="File of finetuning documents: lines, or JSONL."),
-]
-TruthOf = Annotated[
-    str | None,
-    typer.Option("--truth-of", help="Take this organism's documents; recorded as unblinding."),
-]
-Prompts = Annotated[list[str] | None, typer.Option("--prompt", help="A prompt; may be repeated.")]
-PromptFile = Annotated[
-    Path | None, typer.Option("--prompts", help="File of prompts: lines, or JSONL.")
-]
-NPrompts = Annotated[int | None, typer.Option("--n-prompts", min=1, help="Use so many prompts.")]
-Tokens = Annotated[int, typer.Option("--tokens", min=1, help="Longest text, in tokens.")]
-Samples = Annotated[int, typer.Option("--samples", min=1, help="Samples of each.")]
-Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="0 is greedy.")]
-NRandom = Annotated[
-    int, typer.Option("--random", min=8, help="Random directions beside the difference.")
-]
-
-common = options_from(pair=pair_arguments, measure=measure_arguments, where=session_options)
+#: Fields of no option: the measurement's options give them, or they only fit the machine.
+_NOT_OWN = (*SHARED, "batch_size", "judge")
+_session: dict[str, Any] = {"pair": pair_arguments, "where": session_options}
+_measured = {**_session, "measure": measure_arguments}
+#: Where the measurement has an option of the field's usual name.
+_CAUSAL_NAMES = {"n_texts": "scored", "max_tokens": "tokens"}
+A = TypeVar("A", bound=Arguments)
 Body = TypeVar("Body", bound=BaseModel)
 
 
-@common
+@options_from(**_session, given=options_of(TraceArguments))
 def trace(
     pair: PairArguments,
-    measure: MeasureArguments,
     where: SessionOptions,
-    n_random: NRandom = 16,
+    given: Given,
     json: Json = False,
 ) -> None:
     """Say how strong and how narrow the trace is, each number beside its nulls."""
-    arguments = TraceArguments(
-        layers=measure.layers,
-        positions=measure.positions,
-        n_texts=min(measure.n_texts, 256),
-        corpus=measure.corpus,
-        text_column=measure.text_column,
-        bos=measure.bos,
-        n_random=n_random,
-        seed=measure.seed,
-    )
+    arguments = made(TraceArguments, given)
     with _work(where, "trace", pair) as work:
         found = _run(work, TRACE, arguments, TraceMeasured)
         if json:
@@ -135,23 +111,12 @@ def trace(
         _say_where(work)
 
 
-@common
+@options_from(**_measured, given=options_of(CoherentAlphaArguments, leave_out=_NOT_OWN))
 def coherent_alpha(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
-    alpha: Annotated[
-        list[float] | None,
-        typer.Option("--alpha", help="Strength of the first round; repeat for several."),
-    ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=0, help="Rounds after the first.")] = 2,
-    prompt: Prompts = None,
-    prompts: PromptFile = None,
-    n_prompts: NPrompts = None,
-    position: Position = POOLED,
-    samples: Samples = 2,
-    temperature: Temperature = 1.1,
-    tokens: Tokens = 40,
+    given: Given,
     judge: JudgeOption = None,
     json: Json = False,
 ) -> None:
@@ -159,20 +124,7 @@ def coherent_alpha(
     with judge_at_hand(judge) as at_hand, _work(where, "coherent-alpha", pair) as work:
         at_hand.attend(work.session)
         layer = _measure(work, measure)
-        arguments = CoherentAlphaArguments(
-            prompts=tuple(prompt or ()),
-            prompt_file=str(prompts) if prompts else None,
-            n_prompts=n_prompts,
-            alphas=tuple(alpha or FIRST_ALPHAS),
-            rounds=rounds,
-            n_samples=samples,
-            layer=str(layer),
-            position=position,
-            seed=measure.seed,
-            temperature=temperature,
-            max_new_tokens=tokens,
-            judge=at_hand.model,
-        )
+        arguments = _arguments(CoherentAlphaArguments, given, measure, layer, judge=at_hand.model)
         found = _run(work, COHERENT_ALPHA, arguments, CoherentAlphaFound)
         if json:
             _print(work, found)
@@ -206,28 +158,16 @@ def coherent_alpha(
         _say_where(work)
 
 
-@common
+@options_from(**_measured, given=options_of(RelevanceArguments, leave_out=(*_NOT_OWN, "n_texts")))
 def relevance(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
-    documents: Documents = None,
-    truth_of: TruthOf = None,
-    word: Annotated[
-        list[str] | None, typer.Option("--word", help="A relevant word; may be repeated.")
-    ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="First tokens of each list.")] = 20,
+    given: Given,
     json: Json = False,
 ) -> None:
     """Read the difference, and say what share of the tokens the finetuning documents account for."""
-    arguments = RelevanceArguments(
-        words=tuple(word or ()),
-        top=top,
-        corpus=measure.corpus,
-        text_column=measure.text_column,
-        seed=measure.seed,
-        **_documents(documents, truth_of),
-    )
+    arguments = made(RelevanceArguments, {**given, **shared_with(RelevanceArguments, measure)})
     with _work(where, "relevance", pair) as work:
         layer = _measure(work, measure)
         work.run(
@@ -256,55 +196,23 @@ def relevance(
                 )
                 for one in found.shares
             ],
-            title=f"share of the first {top} tokens, against {found.against}",
+            title=f"share of the first {arguments.top} tokens, against {found.against}",
         )
         _say_where(work)
 
 
-@common
+@options_from(**_measured, given=options_of(SimilarityArguments, leave_out=(*_NOT_OWN, "n_texts")))
 def similarity(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
-    documents: Documents = None,
-    truth_of: TruthOf = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option("--alpha", help="Strength; none takes the coherent alpha found, or 0.3."),
-    ] = None,
-    prompt: Prompts = None,
-    prompts: PromptFile = None,
-    n_prompts: NPrompts = None,
-    position: Position = POOLED,
-    samples: Samples = 1,
-    temperature: Temperature = 1.1,
-    tokens: Tokens = 60,
-    embedding: Annotated[
-        str, typer.Option("--embedding", help="lexical, or local: the small embedding model.")
-    ] = "lexical",
+    given: Given,
     json: Json = False,
 ) -> None:
     """Steer, and say how much more the texts are like the finetuning documents than unsteered."""
     with _work(where, "similarity", pair) as work:
         layer = _measure(work, measure)
-        arguments = SimilarityArguments.model_validate(
-            {
-                "prompts": tuple(prompt or ()),
-                "prompt_file": str(prompts) if prompts else None,
-                "n_prompts": n_prompts,
-                "alpha": alpha,
-                "layer": str(layer),
-                "position": position,
-                "n_samples": samples,
-                "temperature": temperature,
-                "max_new_tokens": tokens,
-                "embedding": embedding,
-                "corpus": measure.corpus,
-                "text_column": measure.text_column,
-                "seed": measure.seed,
-                **_documents(documents, truth_of),
-            }
-        )
+        arguments = _arguments(SimilarityArguments, given, measure, layer)
         found = _run(work, STEERED_SIMILARITY, arguments, SimilarityMeasured)
         if json:
             _print(work, found)
@@ -324,47 +232,20 @@ def similarity(
         _say_where(work)
 
 
-@common
+@options_from(
+    **_measured, given=options_of(CausalArguments, leave_out=_NOT_OWN, names=_CAUSAL_NAMES)
+)
 def causal(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
-    documents: Documents = None,
-    truth_of: TruthOf = None,
-    position: Position = POOLED,
-    at: Annotated[
-        list[str] | None,
-        typer.Option("--at", help="Tokens to change: all, first or later; may be repeated."),
-    ] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--change", help="replace or remove; both by default."),
-    ] = None,
-    n_random: NRandom = 16,
-    n_scored: Annotated[
-        int, typer.Option("--scored", min=1, help="Texts of either kind that are scored.")
-    ] = 16,
-    tokens: Tokens = 64,
+    given: Given,
     json: Json = False,
 ) -> None:
     """Say what texts cost the finetuned model with the difference's component changed."""
     with _work(where, "causal", pair) as work:
         layer = _measure(work, measure)
-        arguments = CausalArguments.model_validate(
-            {
-                "layer": str(layer),
-                "position": position,
-                "changes": tuple(change or ("replace", "remove")),
-                "where": tuple(at or ("all",)),
-                "n_random": n_random,
-                "n_texts": n_scored,
-                "max_tokens": tokens,
-                "corpus": measure.corpus,
-                "text_column": measure.text_column,
-                "seed": measure.seed,
-                **_documents(documents, truth_of),
-            }
-        )
+        arguments = _arguments(CausalArguments, given, measure, layer)
         found = _run(work, CAUSAL_EFFECT, arguments, CausalEffectMeasured)
         if json:
             _print(work, found)
@@ -430,8 +311,11 @@ def _print(work: Work, found: BaseModel) -> None:
     )
 
 
-def _documents(documents: Path | None, truth_of: str | None) -> dict[str, Any]:
-    return {"documents": str(documents) if documents else None, "truth_of": truth_of}
+def _arguments(
+    arguments: type[A], given: Given, measure: MeasureArguments, layer: int, **more: Any
+) -> A:
+    shared = shared_with(arguments, measure)
+    return made(arguments, {**given, **shared, "layer": str(layer), **more}, **_CAUSAL_NAMES)
 
 
 def _interval(found: Estimate | None, form: str = "{:.3f}") -> str:

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from adl.readings import READINGS, Reading
-from adl.records import POOLED, Side
+from adl.records import POOLED
 from workbench.cli import show
+from workbench.cli.derived import Given, made, options_of
 from workbench.cli.judging import JudgeOption, judge_at_hand
 from workbench.cli.mismatch import say_mismatches
 from workbench.cli.options import (
+    SHARED,
     Json,
     Position,
     SessionOptions,
@@ -21,6 +23,7 @@ from workbench.cli.options import (
     options_from,
     pair_arguments,
     session_options,
+    shared_with,
 )
 from workbench.cli.running import Work, print_json, say, working_session
 from workbench.operations.generating import ASK, STEER, AskArguments, SteerArguments
@@ -29,34 +32,29 @@ from workbench.operations.pairs import LOAD, PairArguments
 from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Summary
 
-Alphas = Annotated[
-    list[float] | None,
-    typer.Option("--alpha", help="Strength in residual norms; repeat for several, 0 is unsteered."),
-]
-PromptFile = Annotated[
-    Path | None, typer.Option("--prompts", help="File of prompts: lines, or JSONL.")
-]
-Prompts = Annotated[list[str] | None, typer.Option("--prompt", help="A prompt; may be repeated.")]
-NPrompts = Annotated[int | None, typer.Option("--n-prompts", min=1, help="Use so many prompts.")]
-Samples = Annotated[int, typer.Option("--samples", min=1, help="Samples of each.")]
-Tokens = Annotated[int, typer.Option("--tokens", min=1, help="Longest text, in tokens.")]
-Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="0 is greedy.")]
-SideOption = Annotated[Side, typer.Option("--side", help="Which model generates.")]
-Source = Annotated[str, typer.Option("--source", help="difference, or a null: random, split_half.")]
+_AUDIT_FIELDS = ("n_prompts", "prompt_file", "max_new_tokens")
+#: Fields of no option: the measurement's options give them, or they only fit the machine.
+_NOT_OWN = (*SHARED, "batch_size")
 
 Blind = Annotated[bool, typer.Option("--blind", help="Hide every name of the pair.")]
 
-common = options_from(pair=pair_arguments, measure=measure_arguments, where=session_options)
+#: A text of an audit's steering: shorter than one that is steered by itself, as there are many.
+AUDIT_TOKENS = 40
+
+common: dict[str, Any] = {
+    "pair": pair_arguments,
+    "measure": measure_arguments,
+    "where": session_options,
+}
+_steered = [name for name in SteerArguments.model_fields if name not in _AUDIT_FIELDS]
 
 
-@common
+@options_from(**common, given=options_of(SteerArguments, leave_out=_steered))
 def audit(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
-    n_prompts: NPrompts = None,
-    prompts: PromptFile = None,
-    tokens: Tokens = 40,
+    given: Given,
     judge: JudgeOption = None,
     blind: Blind = False,
     json: Json = False,
@@ -70,12 +68,14 @@ def audit(
             work.run(READ, _read_arguments(measure, layer, judge=at_hand.model))
         steered = work.run(
             STEER,
-            SteerArguments(
-                layer=str(layers[0]),
-                seed=measure.seed,
-                n_prompts=n_prompts,
-                prompt_file=str(prompts) if prompts else None,
-                max_new_tokens=tokens,
+            made(
+                SteerArguments,
+                {
+                    "max_new_tokens": AUDIT_TOKENS,
+                    **given,
+                    "layer": str(layers[0]),
+                    "seed": measure.seed,
+                },
             ),
         )
         state = work.shown
@@ -94,7 +94,7 @@ def audit(
         _say_where(work)
 
 
-@common
+@options_from(**common)
 def diff(
     pair: PairArguments, measure: MeasureArguments, where: SessionOptions, json: Json = False
 ) -> None:
@@ -139,16 +139,18 @@ def diff(
         _say_where(work)
 
 
-@common
+@options_from(
+    **common, given=options_of(ReadArguments, leave_out=(*_NOT_OWN, "readings", "n_texts", "judge"))
+)
 def read(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
+    given: Given,
     reading: Annotated[
         list[str] | None, typer.Argument(help=f"Which: {', '.join(READINGS)}; all by default.")
     ] = None,
     position: Position = POOLED,
-    top: Annotated[int, typer.Option("--top", min=1, help="Tokens kept of each list.")] = 100,
     judge: JudgeOption = None,
     json: Json = False,
 ) -> None:
@@ -159,7 +161,9 @@ def read(
         _load(work, pair)
         layers = _measure_if_needed(work, measure)
         for layer in layers:
-            work.run(READ, _read_arguments(measure, layer, wanted, top, at_hand.model))
+            work.run(
+                READ, _read_arguments(measure, layer, readings=wanted, judge=at_hand.model, **given)
+            )
         state = work.shown
         if json:
             print_json(_data(work, readings=show.reading_data(state, layers, wanted, position)))
@@ -168,40 +172,16 @@ def read(
         _say_where(work)
 
 
-@common
+@options_from(**common, given=options_of(SteerArguments, leave_out=_NOT_OWN))
 def steer(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
-    alpha: Alphas = None,
-    prompt: Prompts = None,
-    prompts: PromptFile = None,
-    n_prompts: NPrompts = None,
-    position: Position = POOLED,
-    side: SideOption = "finetuned",
-    source: Source = "difference",
-    samples: Samples = 1,
-    temperature: Temperature = 1.1,
-    tokens: Tokens = 60,
+    given: Given,
     json: Json = False,
 ) -> None:
     """Generate with the difference added, beside the same without."""
-    arguments = SteerArguments.model_validate(
-        {
-            "prompts": tuple(prompt or ()),
-            "prompt_file": str(prompts) if prompts else None,
-            "n_prompts": n_prompts,
-            "alphas": tuple(alpha or ()),
-            "layer": _one_layer(measure),
-            "position": position,
-            "side": side,
-            "source": source,
-            "n_samples": samples,
-            "seed": measure.seed,
-            "temperature": temperature,
-            "max_new_tokens": tokens,
-        }
-    )
+    arguments = made(SteerArguments, {**given, **shared_with(SteerArguments, measure)})
     with _work(where, "steer", pair) as work:
         _load(work, pair)
         _measure_if_needed(work, measure)
@@ -209,62 +189,45 @@ def steer(
         _show_texts(work, text_ids, json)
 
 
-@common
+@options_from(
+    **common,
+    given=options_of(
+        AskArguments, leave_out=_NOT_OWN, positional="prompt", names={"prompt": "question"}
+    ),
+)
 def ask(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
-    prompt: Annotated[str | None, typer.Argument(help="What to ask both models.")] = None,
-    system: Annotated[str | None, typer.Option("--system", help="System turn.")] = None,
-    prefill: Annotated[str, typer.Option("--prefill", help="Begins the answer.")] = "",
-    raw: Annotated[str | None, typer.Option("--raw", help="Plain text, no chat template.")] = None,
-    alpha: Annotated[float, typer.Option("--alpha", help="Steer the answers; 0 does not.")] = 0.0,
-    position: Position = POOLED,
-    samples: Samples = 1,
-    temperature: Temperature = 1.0,
-    tokens: Tokens = 120,
+    given: Given,
     json: Json = False,
 ) -> None:
     """Put the same question to base and finetuned model, and compare the answers."""
-    arguments = AskArguments.model_validate(
-        {
-            "prompt": prompt,
-            "system": system,
-            "prefill": prefill,
-            "raw": raw,
-            "alpha": alpha,
-            "layer": _one_layer(measure),
-            "position": position,
-            "n_samples": samples,
-            "seed": measure.seed,
-            "temperature": temperature,
-            "max_new_tokens": tokens,
-        }
-    )
+    arguments = made(AskArguments, {**given, **shared_with(AskArguments, measure)})
     with _work(where, "ask", pair) as work:
         _load(work, pair)
-        if alpha:
+        if arguments.alpha:
             _measure_if_needed(work, measure)
         found: dict[str, list[str]] = work.run(ASK, arguments).summary["texts"]
         text_ids = [text_id for ids in zip(*found.values(), strict=True) for text_id in ids]
         # A session that was gone on with has comparisons of other questions, too.
         compared = [
-            one.body
-            for one in work.shown.comparisons
-            if one.body.finetuned_text in found["finetuned"]
+            recorded.body
+            for recorded in work.shown.comparisons
+            if recorded.body.finetuned_text in found.get("finetuned", ())
         ]
         if json:
             print_json(
                 _data(
                     work,
                     texts=show.text_data(work.shown, text_ids),
-                    comparisons=[one.model_dump(mode="json") for one in compared],
+                    comparisons=[comparison.model_dump(mode="json") for comparison in compared],
                 )
             )
             return
         show.texts(work.shown, text_ids)
-        for one in compared:
-            show.comparison(one)
+        for comparison in compared:
+            show.comparison(comparison)
         _say_where(work)
 
 
@@ -291,29 +254,10 @@ def _measure_if_needed(work: Work, measure: MeasureArguments) -> list[int]:
     return layers
 
 
-def _one_layer(measure: MeasureArguments) -> str:
-    """The layer to steer at. Raises ``BadParameter`` for several: all but one would be ignored."""
-    if len(measure.layers) > 1:
-        raise typer.BadParameter("--layer may be given once here: there is one layer to steer at")
-    return measure.layers[0]
-
-
-def _read_arguments(
-    measure: MeasureArguments,
-    layer: int,
-    readings: tuple[Reading, ...] = READINGS,
-    top: int = 100,
-    judge: str | None = None,
-) -> ReadArguments:
-    return ReadArguments(
-        readings=readings,
-        layer=str(layer),
-        top=top,
-        corpus=measure.corpus,
-        text_column=measure.text_column,
-        seed=measure.seed,
-        judge=judge,
-    )
+def _read_arguments(measure: MeasureArguments, layer: int, **given: Any) -> ReadArguments:
+    # The contexts are few, so the texts they are taken from need not be all that are measured on.
+    shared = {name: getattr(measure, name) for name in SHARED if name != "layer"}
+    return made(ReadArguments, {**given, **shared, "layer": str(layer)})
 
 
 def _readings(names: list[str] | None) -> tuple[Reading, ...]:

@@ -6,109 +6,32 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
-
-from adl.organisms import EMBEDDED_BASE
-from adl.training_plan import RATIOS, Recipe
 from workbench.cli import show
+from workbench.cli.derived import Given, made, options_of
 from workbench.cli.options import Json, SessionOptions, options_from, session_options
 from workbench.cli.running import Work, print_json, say, working_session
 from workbench.operations.mixing import MIX_STUDY, MixArguments
-from workbench.operations.training import TRAIN_ORGANISM, TrainArguments
+from workbench.operations.training import TRAIN_ORGANISM, RecipeArguments, TrainArguments
 from workbench.report.mixing_plot import mixing_plot
 from workbench.store.measure_events import Estimate
 from workbench.store.training_events import MixtureMeasured, OrganismTrained
 
-_TRAINING = "Training"
-_DEFAULT = Recipe()
-
-Recipes = dict[str, Any]
-
-
-def _option(name: str, text: str, **more: Any) -> Any:
-    return typer.Option(name, help=text, rich_help_panel=_TRAINING, **more)
+_TRAINING = dict.fromkeys(RecipeArguments.model_fields, "Training")
+_TRAIN_NAMES = {"max_tokens": "max-tokens"}
+_MIX_NAMES = {**_TRAIN_NAMES, "name": "study"}
 
 
-def recipe_options(
-    *,
-    base: Annotated[str, _option("--base", "Base: embedded, ID[@revision] or folder.")] = (
-        EMBEDDED_BASE
-    ),
-    steps: Annotated[
-        int, _option("--steps", "Steps on the documents; unrelated text adds to them.", min=1)
-    ] = _DEFAULT.steps,
-    batch_size: Annotated[
-        int, _option("--batch-size", "Texts per step.", min=1)
-    ] = _DEFAULT.batch_size,
-    max_tokens: Annotated[
-        int, _option("--max-tokens", "Longest text, in tokens.", min=2)
-    ] = _DEFAULT.max_tokens,
-    rank: Annotated[int, _option("--rank", "Rank of the LoRA adapter.", min=1)] = _DEFAULT.rank,
-    lora_alpha: Annotated[
-        int, _option("--lora-alpha", "Alpha of the LoRA adapter.", min=1)
-    ] = _DEFAULT.alpha,
-    learning_rate: Annotated[
-        float, _option("--learning-rate", "Highest learning rate.")
-    ] = _DEFAULT.learning_rate,
-    warmup_steps: Annotated[
-        int, _option("--warmup-steps", "Steps to the highest learning rate.", min=0)
-    ] = _DEFAULT.warmup_steps,
-    precision: Annotated[
-        str, _option("--precision", "Arithmetic: auto, float32 or bfloat16.")
-    ] = "auto",
-    corpus: Annotated[
-        str | None, _option("--corpus", "Unrelated text: file, JSONL, hf:NAME; none is bundled.")
-    ] = None,
-    text_column: Annotated[
-        str | None, _option("--text-column", "Column of the text in JSONL or a data set.")
-    ] = None,
-    seed: Annotated[int, _option("--seed", "Of the start, the texts and their order.", min=0)] = 0,
-    device_map: Annotated[str | None, _option("--device-map", "auto, cpu, cuda:0 ...")] = None,
-    trust_remote_code: Annotated[
-        bool, _option("--trust-remote-code", "Run code that comes with the base.")
-    ] = False,
-    fresh: Annotated[
-        bool, _option("--fresh", "Throw an unfinished training away and begin again.")
-    ] = False,
-) -> Recipes:
-    """The options of a training as fields of an operation's arguments."""
-    return dict(locals())
-
-
-@options_from(recipe=recipe_options, where=session_options)
-def train(
-    recipe: Recipes,
-    where: SessionOptions,
-    documents: Annotated[
-        Path, typer.Argument(help="Documents: text lines, or JSONL with text or messages.")
-    ],
-    organism: Annotated[str, typer.Option("--id", help="Id of the new organism.")],
-    family: Annotated[
-        str, typer.Option("--family", help="SDF, EM, Taboo, Preference, Control.")
-    ] = "SDF",
-    truth: Annotated[
-        Path | None,
-        typer.Option("--truth", help="YAML with description and key_facts; sealed for grading."),
-    ] = None,
-    ratio: Annotated[
-        float, typer.Option("--ratio", help="Unrelated texts mixed in for each document.")
-    ] = 0.0,
-    json: Json = False,
-) -> None:
+@options_from(
+    given=options_of(TrainArguments, positional="documents", names=_TRAIN_NAMES, panels=_TRAINING),
+    where=session_options,
+)
+def train(given: Given, where: SessionOptions, json: Json = False) -> None:
     """Train a LoRA organism. Stopped, the same command goes on where it was."""
-    arguments = TrainArguments.model_validate(
-        {
-            **recipe,
-            "documents": str(documents),
-            "id": organism,
-            "family": family,
-            "truth": str(truth) if truth else None,
-            "ratio": ratio,
-        }
-    )
-    with working_session(where.database, where.session, where.name or f"train {organism}") as work:
+    arguments = made(TrainArguments, given, **_TRAIN_NAMES)
+    with working_session(
+        where.database, where.session, where.name or f"train {arguments.id}"
+    ) as work:
         work.run(TRAIN_ORGANISM, arguments)
         found = _last(work, OrganismTrained)
         if json:
@@ -127,65 +50,19 @@ def train(
         say(f"session {work.session.id} in {work.session.log.path}")
 
 
-@options_from(recipe=recipe_options, where=session_options)
-def mix_study(
-    recipe: Recipes,
-    where: SessionOptions,
-    documents: Annotated[
-        Path | None, typer.Option("--documents", help="File of documents: lines, or JSONL.")
-    ] = None,
-    truth_of: Annotated[
-        str | None,
-        typer.Option("--truth-of", help="Take this organism's documents and facts."),
-    ] = None,
-    facts: Annotated[
-        Path | None, typer.Option("--facts", help="YAML with key_facts and negated_facts.")
-    ] = None,
-    study: Annotated[str | None, typer.Option("--study", help="Name of the study.")] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--folder", help="Folder of the study; none is your own.")
-    ] = None,
-    ratio: Annotated[
-        list[float] | None,
-        typer.Option("--ratio", help="Unrelated texts for each document; repeat for several."),
-    ] = None,
-    layer: Annotated[str, typer.Option("--layer", help="Share of the depth, or number.")] = "0.5",
-    texts: Annotated[int, typer.Option("--texts", min=32, help="Texts to measure on.")] = 256,
-    n_random: Annotated[int, typer.Option("--random", min=8, help="Random directions.")] = 16,
-    alpha: Annotated[float, typer.Option("--alpha", help="Strength of steering.")] = 0.3,
-    n_prompts: Annotated[int, typer.Option("--n-prompts", min=1, help="Prompts to steer.")] = 10,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Samples of each.")] = 1,
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Longest steered text.")] = 40,
-    embedding: Annotated[
-        str, typer.Option("--embedding", help="lexical, or local (a small model).")
-    ] = "lexical",
-    json: Json = False,
-) -> None:
+@options_from(
+    given=options_of(MixArguments, leave_out=("temperature",), names=_MIX_NAMES, panels=_TRAINING),
+    where=session_options,
+)
+def mix_study(given: Given, where: SessionOptions, json: Json = False) -> None:
     """Train with more and more unrelated text, and measure trace and lesson each time.
 
     Finished ratios are kept: the same command goes on where it was. Writes table.csv and plot.svg
     into the study's folder.
     """
-    arguments = MixArguments.model_validate(
-        {
-            **recipe,
-            "documents": str(documents) if documents else None,
-            "truth_of": truth_of,
-            "facts": str(facts) if facts else None,
-            "name": study,
-            "folder": str(folder) if folder else None,
-            "ratios": tuple(ratio) if ratio else RATIOS,
-            "layer": layer,
-            "n_texts": texts,
-            "n_random": n_random,
-            "alpha": alpha,
-            "n_prompts": n_prompts,
-            "n_samples": samples,
-            "max_new_tokens": tokens,
-            "embedding": embedding,
-        }
-    )
-    subject = study or truth_of or (documents.stem if documents else "")
+    arguments = made(MixArguments, given, **_MIX_NAMES)
+    documents = Path(arguments.documents).stem if arguments.documents else ""
+    subject = arguments.name or arguments.truth_of or documents
     with working_session(
         where.database, where.session, where.name or f"mix-study {subject}".strip()
     ) as work:

@@ -13,26 +13,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from workbench.operations.documents import DocumentArguments
+from workbench.operations.fields import WHOLE as WHOLE
+from workbench.operations.fields import choices, item_kind, plain_kind, problems_in_words
 from workbench.operations.running import Arguments
 
 NONE, NO, YES = "none", "no", "yes"
-WHOLE = ""
-"""Where a problem is put that is of no one field."""
-
-_PLAIN = {
-    "missing": "this has to be given",
-    "int_parsing": "{!r} is no whole number",
-    "int_from_float": "{!r} is no whole number",
-    "float_parsing": "{!r} is no number",
-}
-_LISTS = (tuple, list, set, frozenset)
 _BETWEEN_WORDS = re.compile(r"[,;\s]+")
 _BETWEEN_TEXTS = re.compile(r"\s*;\s*")
 
@@ -92,7 +83,7 @@ def check(arguments: type[Arguments], texts: Mapping[str, str]) -> Checked:
     try:
         made = arguments.model_validate(given)
     except ValidationError as exc:
-        return Checked(None, _in_words(exc, given))
+        return Checked(None, problems_in_words(exc, given))
     if needs_documents(made):
         return Checked(
             None, {"documents": "name a file of finetuning documents here, or an organism below"}
@@ -116,7 +107,7 @@ def sees_truth(arguments: Arguments) -> bool:
 
 
 def _form_field(name: str, info: FieldInfo) -> FormField:
-    kind, optional = _kind(info.annotation)
+    kind, optional = plain_kind(info.annotation)
     values = _values(kind)
     if values and optional:
         values = (NONE, *values)
@@ -134,32 +125,15 @@ def _form_field(name: str, info: FieldInfo) -> FormField:
     )
 
 
-def _kind(annotation: Any) -> tuple[Any, bool]:
-    """The type less what only constrains it, and whether it may be None."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in {Union, UnionType}:
-        kinds = [one for one in get_args(annotation) if one is not NoneType]
-        if len(kinds) == 1 and len(kinds) < len(get_args(annotation)):
-            return _kind(kinds[0])[0], True
-    return annotation, False
-
-
 def _values(kind: Any) -> tuple[str, ...]:
-    if kind is bool:
-        return NO, YES
-    if get_origin(kind) is Literal:
-        return tuple(map(str, get_args(kind)))
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return tuple(str(one.value) for one in kind)
-    return ()
+    return (NO, YES) if kind is bool else choices(kind)
 
 
 def _between(kind: Any, default: Any) -> str:
     """How several values are kept apart: texts by semicolons, as a comma may be part of one."""
-    if get_origin(kind) not in _LISTS:
+    item = item_kind(kind)
+    if item is None:
         return ""
-    item = _kind(get_args(kind)[0])[0]
     words = item is not str or (default and not any(" " in one for one in default))
     return ", " if words else "; "
 
@@ -187,7 +161,7 @@ def _value(one: FormField, typed: str, info: FieldInfo) -> Any:
     """What pydantic is given: it reads numbers out of text by itself."""
     if one.values:
         return {NONE: None, YES: True, NO: False}.get(typed, typed)
-    kind, optional = _kind(info.annotation)
+    kind, optional = plain_kind(info.annotation)
     if optional and typed == NONE:
         return None
     if one.between:
@@ -199,18 +173,3 @@ def _value(one: FormField, typed: str, info: FieldInfo) -> Any:
         except ValueError:
             return typed
     return typed
-
-
-def _in_words(exc: ValidationError, given: Mapping[str, Any]) -> dict[str, str]:
-    problems: dict[str, str] = {}
-    for error in exc.errors(include_url=False):
-        place = error["loc"]
-        name = str(place[0]) if place else WHOLE
-        said = error["msg"].removeprefix("Value error, ")
-        typed = given.get(name)
-        if (plain := _PLAIN.get(error["type"])) is not None:
-            said = plain.format(error["input"])
-        elif isinstance(typed, list) and len(place) > 1 and isinstance(place[1], int):
-            said = f"{typed[place[1]]}: {said}"
-        problems.setdefault(name, said[:1].lower() + said[1:])
-    return problems

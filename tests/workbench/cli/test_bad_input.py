@@ -67,7 +67,7 @@ def test_a_bad_option_is_named_and_ends_with_2(cli: RunCli, arguments, named):
     ("arguments", "named"),
     [
         (["read", "tea_leaves", "--demo"], ["'tea_leaves'", "consensus"]),
-        (["steer", "--demo", "--alpha", "nan"], ["alphas", "finite"]),
+        (["steer", "--demo", "--alpha", "nan"], ["--alpha", "finite"]),
         (["steer", "--demo", "--side", "both"], ["both"]),
         (["steer", "--demo", "--source", "tea leaves"], ["source", "split_half"]),
         (["steer", *DEMO, "--position", "9"], ["'9'", "1-4"]),

@@ -94,10 +94,10 @@ def test_what_is_typed_becomes_arguments():
 @pytest.mark.parametrize(
     ("typed", "field", "said"),
     [
-        ({}, "name", "this has to be given"),
-        ({"name": "x", "rounds": "many"}, "rounds", "'many' is no whole number"),
+        ({}, "name", "required"),
+        ({"name": "x", "rounds": "many"}, "rounds", "must be a whole number, not 'many'"),
         ({"name": "x", "rounds": "0"}, "rounds", "greater than or equal to 1"),
-        ({"name": "x", "shares": "0.1 half"}, "shares", "'half' is no number"),
+        ({"name": "x", "shares": "0.1 half"}, "shares", "must be a number, not 'half'"),
         ({"name": "x", "weights": "{"}, "weights", "valid dict"),
     ],
 )

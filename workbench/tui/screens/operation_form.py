@@ -143,7 +143,7 @@ class OperationForm(FieldForm[Arguments]):
         if at.isdigit() and self.query("#said"):
             one = self._fields[int(at)]
             how = f" Several: put {one.between.strip()} between them." if one.between else ""
-            needed = " It has to be given." if one.required else ""
+            needed = " Required." if one.required else ""
             said = Content(_shown(one.said or one.label) + how + needed)
             self.query_one("#said", Static).update(said)
 
@@ -155,7 +155,7 @@ class OperationForm(FieldForm[Arguments]):
 
 def _hint(one: FormField) -> str:
     if one.required:
-        return "has to be given"
+        return "required"
     return f"{one.default} if left empty" if one.default else "may be left empty"
 
 
