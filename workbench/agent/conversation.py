@@ -73,7 +73,7 @@ def turns(state: AgentState) -> Iterator[Turn]:
             if not call_id or call_id in seen:
                 call_id = f"call-{recorded.seq}-{index}"
             seen.add(call_id)
-            calls.append(ToolCall(id=call_id, name=call.name, arguments=call.arguments))
+            calls.append(call.model_copy(update={"id": call_id}))
         yield Turn(body, tuple(calls), is_short(state.compacted, recorded))
 
 

@@ -23,11 +23,15 @@ from typing import Any
 
 from adl.errors import Stopped
 from adl.pair import ShouldStop, never_stop
+from workbench.agent.assembling import Assembly
+from workbench.agent.event_stream import Body
 from workbench.settings import DEFAULT_ENDPOINT, Settings, SettingsError
 from workbench.store.agent_events import ToolCall, ToolMode, Usage
 
 #: Kept of one reply, in characters; a server that goes on is hung up on.
 LONGEST_REPLY = 200_000
+#: Of the provider's own fields of a reply, such as its reasoning, in characters of JSON.
+LONGEST_FIELDS = 1_000_000
 _LOOK_FOR_STOP = 0.05
 _LONGEST_MESSAGE = 500
 # How servers say that a prompt is too long for the model: OpenAI, vLLM, llama.cpp, Anthropic, others.
@@ -71,6 +75,7 @@ class Answer:
     usage: Usage
     seconds: float
     truncated: bool = False
+    provider_fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -201,17 +206,14 @@ class Endpoint:
             cause = exc.__cause__
             why = f"{type(cause).__name__}: {cause}" if cause else exc.message
             return AttemptFailed("connection", self._short(f"the connection failed ({why})"))
-        except openai.APIError as exc:
-            said = self._short(f"the endpoint reported: {exc.message}")
-            if _TOO_LONG.search(exc.message):
-                return AttemptFailed("context", said, again=False)
-            return AttemptFailed("stream", said)
         except (ValueError, TypeError, AttributeError) as exc:
             # The body is not what the protocol says; the library lets such errors through.
             return AttemptFailed("body", self._short(f"the reply cannot be read: {exc}"))
         except Exception as exc:
             if type(exc).__module__.split(".")[0] not in {"httpx", "httpx2", "httpcore", "h11"}:
                 raise
+            if "Timeout" in type(exc).__name__:
+                return AttemptFailed("time-out", "the endpoint was silent for too long")
             return AttemptFailed("connection", self._short(f"the connection broke ({exc})"))
 
     async def _ask(self, request: Request, on_text: OnText, began: float) -> Answer:
@@ -229,60 +231,90 @@ class Endpoint:
             body["seed"] = request.seed
         if request.max_tokens is not None:
             body["max_tokens" if can.max_tokens else "max_completion_tokens"] = request.max_tokens
-        parts = _Parts()
-        if can.stream:
-            if can.stream_usage:
-                body["stream_options"] = {"include_usage": True}
-            stream = await client.chat.completions.create(**body, stream=True)
-            try:
-                async for chunk in stream:
-                    piece = parts.take(_plain(chunk))
-                    if piece:
-                        on_text(self.scrub(piece))
-                    if parts.size > LONGEST_REPLY:
-                        break
-            finally:
-                await stream.close()
-        else:
-            raw = await client.chat.completions.with_raw_response.create(**body)
-            parts.take(json.loads(raw.text))
-            if parts.content:
-                on_text(self.scrub(parts.content[:LONGEST_REPLY]))
-        return self._answer(parts, request, messages, began)
+        if can.stream and can.stream_usage:
+            body["stream_options"] = {"include_usage": True}
+        reply = Assembly(tools=frozenset(str(tool["function"]["name"]) for tool in tools))
+        create = client.chat.completions.with_streaming_response.create
+        async with create(**body, stream=can.stream) as response:
+            came = Body()
+            async for data in response.iter_bytes():
+                self._take(came.feed(data), reply, request, on_text)
+                if came.done or _too_long(reply):
+                    break
+            else:
+                self._take(came.close(), reply, request, on_text)
+        return self._answer(reply, request, messages, began, done=came.done)
+
+    def _take(
+        self, values: Iterable[Any], reply: Assembly, request: Request, on_text: OnText
+    ) -> None:
+        """Take what came of a body, and pass new text on. Raises ``AttemptFailed`` for an error in it."""
+        for value in values:
+            if not isinstance(value, dict):
+                raise AttemptFailed("body", f"the reply is a JSON {type(value).__name__}")
+            error = error_in(value)
+            if error is not None:
+                raise self._reported(error, request)
+            piece = reply.take(value)
+            if piece:
+                on_text(self.scrub(piece[:LONGEST_REPLY]))
 
     def _answer(
-        self, parts: _Parts, request: Request, messages: Iterable[Message], began: float
+        self,
+        reply: Assembly,
+        request: Request,
+        messages: Iterable[Message],
+        began: float,
+        *,
+        done: bool,
     ) -> Answer:
-        truncated = parts.size > LONGEST_REPLY
-        if not truncated and not parts.choices:
+        truncated = _too_long(reply)
+        finish_reason = reply.finish_reason
+        if not truncated and not reply.choices:
             raise AttemptFailed("empty", "the reply has no choices")
-        if not truncated and parts.finish_reason is None:
-            raise AttemptFailed("dropped", "the reply broke off in the middle")
-        model = parts.model or request.model
+        if not truncated and finish_reason is None:
+            # Some servers leave the reason out: then the stream's own end has to tell.
+            if not (done and reply.is_whole):
+                raise AttemptFailed("dropped", "the reply broke off in the middle")
+            finish_reason = "tool_calls" if reply.calls else "stop"
+        model = reply.model or request.model
         return Answer(
             model=self.scrub(model)[:200],
-            content=self.scrub(parts.content[:LONGEST_REPLY]),
+            content=self.scrub(reply.content[:LONGEST_REPLY]),
             tool_calls=tuple(
                 ToolCall(
-                    id=call["id"],
-                    name=self.scrub(call["name"])[:200],
-                    arguments=self.scrub(call["arguments"][:LONGEST_REPLY]),
+                    id=call.id,
+                    name=self.scrub(call.name)[:200],
+                    arguments=self.scrub(call.arguments[:LONGEST_REPLY]),
+                    # Half of a signature is none.
+                    provider_fields={} if truncated else self._scrubbed(call.fields),
                 )
-                for call in parts.calls
+                for call in reply.calls
             ),
-            finish_reason="length" if truncated else str(parts.finish_reason),
-            usage=self._usage(parts, request, messages),
+            finish_reason="length" if truncated else str(finish_reason),
+            usage=self._usage(reply, request, messages),
             seconds=round(time.monotonic() - began, 3),
             truncated=truncated,
+            provider_fields={} if truncated else self._scrubbed(reply.fields),
         )
 
-    def _usage(self, parts: _Parts, request: Request, messages: Iterable[Message]) -> Usage:
-        said = parts.usage or {}
+    def _scrubbed(self, value: Any) -> Any:
+        """A JSON value with the key in none of its texts."""
+        if isinstance(value, str):
+            return self.scrub(value)
+        if isinstance(value, list):
+            return [self._scrubbed(item) for item in value]
+        if isinstance(value, dict):
+            return {self.scrub(name): self._scrubbed(item) for name, item in value.items()}
+        return value
+
+    def _usage(self, reply: Assembly, request: Request, messages: Iterable[Message]) -> Usage:
+        said = reply.usage or {}
         prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens")
         known = _is_count(prompt) and _is_count(completion)
         if not known:
             prompt = len(json.dumps(list(messages))) // _CHARACTERS_PER_TOKEN
-            completion = parts.size // _CHARACTERS_PER_TOKEN
+            completion = reply.size // _CHARACTERS_PER_TOKEN
         assert isinstance(prompt, int)
         assert isinstance(completion, int)
         cost = said.get("cost")
@@ -306,6 +338,14 @@ class Endpoint:
         return AttemptFailed(
             f"status {status}", said, status=status, again=again, wait=retry_after(headers)
         )
+
+    def _reported(self, error: Reported, request: Request) -> AttemptFailed:
+        """The failure that an error in place of a reply, or in the middle of one, amounts to."""
+        del request
+        said = self._short(f"the endpoint reported: {error.message}")
+        if _TOO_LONG.search(error.message):
+            return AttemptFailed("context", said, again=False)
+        return AttemptFailed("stream", said)
 
     def _do_without(self, message: str, request: Request) -> bool:
         """Whether the message names something we sent that the server may go without."""
@@ -345,62 +385,6 @@ class Endpoint:
         return self._client
 
 
-@dataclass
-class _Parts:
-    """A reply put together from what came of it."""
-
-    model: str = ""
-    content: str = ""
-    calls: list[dict[str, str]] = field(default_factory=list)
-    indexes: list[Any] = field(default_factory=list)
-    finish_reason: str | None = None
-    usage: dict[str, Any] | None = None
-    choices: bool = False
-    size: int = 0
-
-    def take(self, chunk: Any) -> str:
-        """Take a chunk of a stream, or a whole reply; returns the new text of it."""
-        if not isinstance(chunk, dict):
-            raise AttemptFailed("body", f"the reply is a JSON {type(chunk).__name__}")
-        if isinstance(chunk.get("model"), str):
-            self.model = chunk["model"]
-        if isinstance(chunk.get("usage"), dict):
-            self.usage = chunk["usage"]
-        choices = chunk.get("choices")
-        if not choices or not isinstance(choices, list) or not isinstance(choices[0], dict):
-            return ""
-        self.choices = True
-        choice = choices[0]
-        if choice.get("finish_reason"):
-            self.finish_reason = str(choice["finish_reason"])
-        said = choice.get("delta") or choice.get("message") or {}
-        text = said.get("content")
-        piece = text if isinstance(text, str) else ""
-        self.content += piece
-        self.size += len(piece)
-        for call in said.get("tool_calls") or ():
-            self._take_call(call)
-        return piece
-
-    def _take_call(self, call: Mapping[str, Any]) -> None:
-        function = call.get("function") or {}
-        name, arguments = function.get("name") or "", function.get("arguments") or ""
-        if not isinstance(arguments, str):
-            arguments = json.dumps(arguments)
-        # Some servers number the calls of a stream, some only give ids.
-        index = call.get("index")
-        known = index is not None and index in self.indexes
-        goes_on = index is None and not call.get("id") and self.calls
-        if known or goes_on:
-            part = self.calls[self.indexes.index(index) if known else -1]
-            part["name"] += name
-            part["arguments"] += arguments
-        else:
-            self.indexes.append(index)
-            self.calls.append({"id": call.get("id") or "", "name": name, "arguments": arguments})
-        self.size += len(arguments)
-
-
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the server asks to wait, given in seconds, milliseconds or as a date; or None."""
     for header, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
@@ -419,8 +403,41 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _plain(chunk: Any) -> Any:
-    return chunk.model_dump() if hasattr(chunk, "model_dump") else chunk
+@dataclass(frozen=True)
+class Reported:
+    """An error as a server reports it; ``code`` and ``param`` are empty where it names none."""
+
+    message: str
+    code: str = ""
+    param: str = ""
+
+
+def error_in(value: Mapping[str, Any]) -> Reported | None:
+    """The error that a body or a chunk of a stream is, if it is one."""
+    error = value.get("error")
+    if not error and (value.get("object") == "error" or value.get("type") == "error"):
+        error = value
+    if not error and not value.get("choices") and "detail" in value:
+        error = {"message": value["detail"]}
+    if not error:
+        choices = value.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        error = choice.get("error") if isinstance(choice, dict) else None
+    if not error:
+        return None
+    if not isinstance(error, dict):
+        return Reported(str(error))
+    message = error.get("message") or json.dumps(error)
+    code, param = error.get("code") or error.get("type"), error.get("param")
+    return Reported(
+        message if isinstance(message, str) else json.dumps(message),
+        str(code or ""),
+        param if isinstance(param, str) else "",
+    )
+
+
+def _too_long(reply: Assembly) -> bool:
+    return reply.size > LONGEST_REPLY or reply.own_size > LONGEST_FIELDS
 
 
 def _is_count(value: Any) -> bool:

@@ -174,6 +174,8 @@ class _Recorder:
             usage=answer.usage,
             seconds=answer.seconds,
             truncated=answer.truncated,
+            provider_fields=dict(answer.provider_fields),
+            endpoint=self._endpoint.settings.address,
         )
         event = self._session.record(body, actor=actor)
         assert isinstance(event.body, AgentReplied)

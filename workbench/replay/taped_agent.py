@@ -97,6 +97,7 @@ class TapedEndpoint(Endpoint):
             usage=body.usage,
             seconds=body.seconds,
             truncated=body.truncated,
+            provider_fields=body.provider_fields,
         )
 
     def _use_mode(self) -> None:

@@ -34,11 +34,16 @@ BudgetName = Literal["interactions", "calls", "tokens", "time"]
 
 
 class ToolCall(Record):
-    """A tool call as the endpoint wrote it; ``arguments`` is meant to be JSON and may not be."""
+    """A tool call as the endpoint wrote it; ``arguments`` is meant to be JSON and may not be.
+
+    ``provider_fields`` are those that only its provider knows, such as a signature. Some want them
+    back; one of the name ``function`` holds what stands within the call's function.
+    """
 
     id: str
     name: str
     arguments: str
+    provider_fields: dict[str, Any] = Field(default_factory=dict)
 
 
 class Usage(Record):
@@ -150,7 +155,12 @@ class AgentRequestFailed(Record):
 
 
 class AgentReplied(Record):
-    """The endpoint's reply; ``truncated`` where more came than is kept."""
+    """The endpoint's reply; ``truncated`` where more came than is kept.
+
+    ``provider_fields`` are those of the message that only its provider knows, such as its reasoning,
+    and content whose parts are more than text. ``endpoint`` is the address they go back to, and to
+    no other.
+    """
 
     kind: Literal["agent_replied"] = "agent_replied"
     exchange_id: str
@@ -164,6 +174,8 @@ class AgentReplied(Record):
     usage: Usage
     seconds: float
     truncated: bool = False
+    provider_fields: dict[str, Any] = Field(default_factory=dict)
+    endpoint: str = ""
 
 
 class AgentCalled(Record):

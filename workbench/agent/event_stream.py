@@ -1,0 +1,105 @@
+"""The body of a reply, from its bytes: one JSON value, or the JSON values of an event stream.
+
+Servers take the form they like, whatever was asked for, so it is told from the first byte. Of an
+event stream are taken: any line end, ``data:`` with and without a space, comments in between, events
+with no empty line after them, and a last line with no end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
+_DONE = "[DONE]"
+_MARK = b"\xef\xbb\xbf"
+
+
+class Body:
+    """Takes bytes as they come. ``done`` once the stream said that it is over."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._is_stream: bool | None = None
+        self._rest = bytearray()
+        self._searched = 0
+        self._lines: list[str] = []
+        self._events = 0
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Take more bytes; returns the values that are complete. Raises ``ValueError``."""
+        self._rest += data
+        if self._is_stream is None:
+            start = bytes(self._rest[:64]).removeprefix(_MARK).lstrip()
+            if not start:
+                return []
+            self._is_stream = start[:1] not in b"{["
+        return self._take_lines() if self._is_stream else []
+
+    def close(self) -> list[Any]:
+        """The values that the end of the body completes. Raises ``ValueError``."""
+        rest = bytes(self._rest).removeprefix(_MARK)
+        self._rest.clear()
+        if self._is_stream is False:
+            return [parsed(rest.decode("utf-8", "replace"))]
+        found: list[Any] = []
+        # A line that was cut off in the middle is no value; that the reply is not whole shows
+        # in what it lacks.
+        for line in (rest.rstrip(b"\r"), b""):
+            try:
+                found += self._take(line)
+            except ValueError:
+                self._lines.clear()
+        if self._is_stream and not (self.done or self._events):
+            raise ValueError(f"neither JSON nor an event stream: {_start(rest)!r}")
+        return found
+
+    def _take_lines(self) -> list[Any]:
+        found: list[Any] = []
+        start = 0
+        # A carriage return at the end may be half of a line end.
+        for end in _LINE_END.finditer(self._rest, max(0, self._searched - 1)):
+            if self.done:
+                break
+            found += self._take(bytes(self._rest[start : end.start()]))
+            start = end.end()
+        del self._rest[:start]
+        self._searched = len(self._rest)
+        return found
+
+    def _take(self, line: bytes) -> list[Any]:
+        if self.done:
+            return []
+        if not line:
+            lines, self._lines = self._lines, []
+            return [parsed("\n".join(lines))] if lines else []
+        name, colon, value = line.removeprefix(_MARK).partition(b":")
+        if name != b"data" or not colon:
+            self._events += not name or name in {b"event", b"id", b"retry"}
+            return []
+        self._events += 1
+        text = value.removeprefix(b" ").decode("utf-8", "replace")
+        if text.strip().startswith(_DONE):
+            self.done = True
+            return []
+        if not self._lines:
+            # Some servers leave out the empty line that ends an event.
+            try:
+                return [parsed(text)]
+            except ValueError:
+                pass
+        self._lines.append(text)
+        return []
+
+
+def parsed(text: str) -> Any:
+    """The JSON value of a text. Raises ``ValueError``, also where it is nested too deeply to read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
+
+
+def _start(data: bytes) -> str:
+    return data[:60].decode("utf-8", "replace")
