@@ -148,6 +148,12 @@ def _left_out(module: PreTrainedModel, info: LoadingInfo, files: CheckpointFiles
 
 
 def _groups(names: Iterable[str]) -> str:
-    """Names with their numbers as stars, the most frequent first."""
-    counts = Counter(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name) for name in names)
+    """Names with their numbers as stars, those of a tower as one, the most frequent first."""
+    counts = Counter(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", _of_tower(name)) for name in names)
     return named([name for name, _ in counts.most_common()])
+
+
+def _of_tower(name: str) -> str:
+    parts = name.split(".")
+    cut = next((at for at, part in enumerate(parts) if TOWERS.search(part)), None)
+    return name if cut is None else ".".join([*parts[: cut + 1], "*"])

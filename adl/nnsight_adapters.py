@@ -21,6 +21,8 @@ from peft.utils import get_peft_model_state_dict, load_peft_weights
 from peft.utils.other import AuxiliaryTrainingWrapper
 from transformers import PreTrainedModel
 
+from adl.adapter_names import fit_names
+from adl.checkpoint_files import ADAPTER_CONFIG
 from adl.errors import PairError
 from adl.hub_download import download
 from adl.load_errors import loading
@@ -28,7 +30,6 @@ from adl.records import Side, SideSpec
 from adl.weight_hashes import sha256_of
 
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_NAME = "default"
 LANGUAGE_TASKS = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
 _PREFIX = "base_model.model."
@@ -186,7 +187,8 @@ def attach(name: Side, adapter: Adapter, module: PreTrainedModel) -> tuple[str, 
         device="cpu",
         key_mapping=getattr(module, "_checkpoint_conversion_mapping", None),
     )
-    notes = _resize(name, adapter, module, weights)
+    weights, renamed = fit_names(weights, adapter.config, module)
+    notes = (*renamed, *_resize(name, adapter, module, weights))
     adapter.config.inference_mode = True
     kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(adapter.config.task_type), PeftModel)
     with warnings.catch_warnings():

@@ -7,6 +7,7 @@ a model of which a part did not come from the checkpoint is refused, since that 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import tempfile
 import weakref
@@ -70,7 +71,7 @@ def load_checkpoint(name: Side, wanted: SideSpec, spec: PairSpec) -> Checkpoint:
     """
     # Bars and advice of the library would be written over whatever is on the terminal.
     transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity(logging.CRITICAL)
     shown = f"{name}: checkpoint {wanted.checkpoint!r}"
     folder, resolved = find_checkpoint(name, wanted.checkpoint, wanted.revision)
     files = read_folder(shown, folder)
@@ -80,9 +81,7 @@ def load_checkpoint(name: Side, wanted: SideSpec, spec: PairSpec) -> Checkpoint:
         module, notes = _load_module(shown, files, config, spec)
     module.eval()
     module.generation_config = _neutral_generation_config(module.generation_config)
-    return Checkpoint(
-        module, tokenizer, folder, resolved, tuple(f"{name}: {note}" for note in notes)
-    )
+    return Checkpoint(module, tokenizer, folder, resolved, tuple(notes))
 
 
 def _read_config(shown: str, folder: Path, spec: PairSpec) -> PreTrainedConfig:

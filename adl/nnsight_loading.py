@@ -261,7 +261,18 @@ def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tupl
     texts = what_differs(
         read_tokenizer(base.tokenizer), read_tokenizer(finetuned.tokenizer), moved=moved
     )
-    return (*dict.fromkeys((*base.notes, *finetuned.notes)), *texts)
+    return (*_by_side(base.notes, finetuned.notes), *texts)
+
+
+def _by_side(base: tuple[str, ...], finetuned: tuple[str, ...]) -> list[str]:
+    """Notes with the side they are about before them."""
+    found = []
+    for note in dict.fromkeys((*base, *finetuned)):
+        sides = [
+            name for name, notes in (("Base", base), ("Finetuned", finetuned)) if note in notes
+        ]
+        found.append(f"{sides[0] if len(sides) == 1 else 'Both sides'}: {note}")
+    return found
 
 
 # --- recording --------------------------------------------------------------------------------

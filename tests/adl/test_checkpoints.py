@@ -178,10 +178,10 @@ class TestWeightsThatDidNotLoad:
     def test_what_is_left_out_is_told(self, folders, folder, name, told):
         rewrite(folder, lambda found: found | {name: torch.zeros(32)})
         (note,) = notes_of(folders.base, folder)
-        assert note.startswith("finetuned: 1 tensors of the checkpoint are not loaded (")
+        assert note.startswith("Finetuned: 1 tensors of the checkpoint are not loaded (")
         assert told in note
         (note,) = notes_of(folder, folders.base)
-        assert note.startswith("base: 1 tensors")
+        assert note.startswith("Base: 1 tensors")
 
     def test_nothing_is_told_of_a_sound_pair(self, folders):
         assert notes_of(folders.base, folders.finetuned) == []

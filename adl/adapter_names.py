@@ -1,0 +1,153 @@
+"""Names of an adapter's weights, fitted to the model it is put on.
+
+The same language model is called ``model.layers`` by itself and ``model.language_model.layers`` (or,
+by older versions, ``language_model.model.layers``) inside a multimodal one. An adapter trained on the
+one fits the other but for the names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftConfig
+from transformers import PreTrainedModel
+
+PREFIX = "base_model.model."
+# What follows a module's name in the key of a weight that was saved whole, and is no target's.
+_WHOLE = {"weight", "bias", "base_layer.weight", "token_adapter.trainable_tokens_delta"}
+_NUMBER = re.compile(r"(.*?)\.\d+\.")
+
+
+@dataclass(frozen=True)
+class _Renaming:
+    """Where the language model's parts stand by the adapter's names, and by the model's."""
+
+    old: str
+    new: str
+    by_end: Mapping[str, str]
+
+    def __call__(self, path: str) -> str:
+        """A path by the adapter's names as one by the model's; others are left as they are."""
+        for end, own in self.by_end.items():
+            found = re.search(rf"(^|\.){re.escape(end)}(?=\.|$)", path)
+            if found is not None:
+                return own + path[found.end() :]
+        if not self.old:
+            return f"{self.new}.{path}"
+        if path == self.old or path.startswith(f"{self.old}."):
+            return self.new + path[len(self.old) :]
+        return path
+
+
+def fit_names(
+    weights: dict[str, torch.Tensor], config: PeftConfig, module: PreTrainedModel
+) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """The weights by the names of ``module``, with a note if these are others than the adapter's.
+
+    ``config`` is changed to name the modules in full, since a short name such as q_proj may stand in
+    a tower for images as well.
+    """
+    renaming = _find_renaming(weights, module)
+    if renaming is None:
+        return weights, ()
+    renamed = {key: _renamed_key(key, renaming) for key in weights}
+    _fit_config(config, renaming, renamed, module)
+    note = (
+        f"The adapter was trained on a model whose layers are called {renaming.old}: its names were "
+        f"read as {renaming.new}, which is the same language model here."
+    )
+    return {renamed[key]: tensor for key, tensor in weights.items()}, (note,)
+
+
+def _find_renaming(
+    weights: Mapping[str, torch.Tensor], module: PreTrainedModel
+) -> _Renaming | None:
+    """None where the names are the model's own, or no rule makes them so."""
+    stacks = {
+        path: len(part)
+        for path, part in module.named_modules()
+        if isinstance(part, torch.nn.ModuleList)
+    }
+    named = {
+        found[1]
+        for found in (_NUMBER.match(key.removeprefix(PREFIX)) for key in weights)
+        if found is not None
+    }
+    depth = module.config.get_text_config().num_hidden_layers
+    own = {path for path, length in stacks.items() if length == depth and not _is_tower(path)}
+    if named & own:
+        return None
+    pairs = [
+        (old, new)
+        for old in sorted(named - stacks.keys())
+        for new in sorted(own)
+        if old.rpartition(".")[2] == new.rpartition(".")[2] and not _is_tower(old)
+    ]
+    if len(pairs) != 1:
+        return None
+    ((old, new),) = pairs
+    ends = {}
+    for table in (module.get_input_embeddings(), module.get_output_embeddings()):
+        path = next((path for path, part in module.named_modules() if part is table), None)
+        if path is not None:
+            ends[path.rpartition(".")[2]] = path
+    # The norm after the layers and the embeddings before them stand beside them.
+    return _Renaming(old.rpartition(".")[0], new.rpartition(".")[0], ends)
+
+
+def _is_tower(path: str) -> bool:
+    return re.search(r"vision|visual|image|audio|speech|projector|connector", path) is not None
+
+
+def _renamed_key(key: str, renaming: _Renaming) -> str:
+    bare = key.removeprefix(PREFIX)
+    return key if _is_tower(bare) else PREFIX + renaming(bare)
+
+
+def _fit_config(
+    config: PeftConfig, renaming: _Renaming, renamed: Mapping[str, str], module: PreTrainedModel
+) -> None:
+    paths = {path for path, _ in module.named_modules()}
+    targets: dict[str, str] = {}
+    for old, new in renamed.items():
+        path = _module_of(new.removeprefix(PREFIX), paths)
+        rest = new.removeprefix(f"{PREFIX}{path}.")
+        # A number in the rest: the key goes on to a part of the module that the model has not.
+        if path and rest not in _WHOLE and _NUMBER.match(rest) is None:
+            targets[path] = old.removeprefix(PREFIX).removesuffix(f".{rest}")
+    feedforward = getattr(config, "feedforward_modules", None)
+    if isinstance(feedforward, str):
+        _set(
+            config,
+            "feedforward_modules",
+            {new for new, old in targets.items() if re.fullmatch(feedforward, old)},
+        )
+    if not getattr(config, "target_parameters", None):
+        _set(config, "target_modules", set(targets))
+        # They chose among modules of which each is named now.
+        for name in ("exclude_modules", "layers_to_transform", "layers_pattern"):
+            _set(config, name, None)
+    for name in ("rank_pattern", "alpha_pattern"):
+        table = getattr(config, name, None)
+        if table:
+            _set(config, name, {renaming(key): value for key, value in table.items()})
+    saved = getattr(config, "modules_to_save", None)
+    if saved:
+        _set(config, "modules_to_save", [renaming(path) for path in saved])
+
+
+def _set(config: PeftConfig, name: str, value: Any) -> None:
+    if hasattr(config, name):
+        setattr(config, name, value)
+
+
+def _module_of(key: str, paths: set[str]) -> str:
+    """The longest beginning of a key that is a module's path."""
+    path = key
+    while path and path not in paths:
+        path = path.rpartition(".")[0]
+    return path
