@@ -28,11 +28,11 @@ FURTHEST = 4
 
 @dataclass(frozen=True)
 class SideTokens:
-    """A text on one side: ``ids``, the character at which each ends, and its begin-of-text token."""
+    """A text on one side: ``ids``, the character at which each ends, and the tokens before them."""
 
     ids: Sequence[int]
     ends: Sequence[int]
-    bos_id: int | None = None
+    before: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ class Place:
 def places(base: SideTokens, finetuned: SideTokens, k: int) -> Place | None:
     """The first k places at which both sides end a token; None if they do not line up.
 
-    Begin-of-text tokens are the first place where both sides have one. Where only one has, it goes
-    before the text and is no place.
+    Begin-of-text tokens are the first places where both sides have as many. Where only one has, they
+    go before the text and are no place.
     """
-    both = base.bos_id is not None and finetuned.bos_id is not None
+    both = len(base.before) if len(base.before) == len(finetuned.before) else 0
     last = [_last_by_end(side.ends) for side in (base, finetuned)]
-    common = sorted(set(last[0]) & set(last[1]))[: k - both]
-    if len(common) < k - both:
+    wanted = max(0, k - both)
+    common = sorted(set(last[0]) & set(last[1]))[:wanted]
+    if len(common) < wanted:
         return None
     columns = [[known[end] for end in common] for known in last]
     if not both and any(row[0] for row in columns):
@@ -63,9 +64,8 @@ def places(base: SideTokens, finetuned: SideTokens, k: int) -> Place | None:
         return None
     found = []
     for side, row in zip((base, finetuned), columns, strict=True):
-        before = [] if side.bos_id is None else [side.bos_id]
-        shifted = [*([0] if both else []), *(column + len(before) for column in row)]
-        ids = [*before, *side.ids][: shifted[-1] + 1]
+        shifted = [*range(min(both, k)), *(column + len(side.before) for column in row)]
+        ids = [*side.before, *side.ids][: shifted[-1] + 1]
         found += [tuple(ids), tuple(shifted)]
     return Place(*found)
 
@@ -125,7 +125,7 @@ class AlignedTokenBatches:
         if found is None:
             self.skipped += 1
             long_enough = all(
-                len(side.ids) + (side.bos_id is not None) >= self.k for side in (base, finetuned)
+                len(side.ids) + len(side.before) >= self.k for side in (base, finetuned)
             )
             self.unaligned += long_enough
         return found

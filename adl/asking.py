@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from adl.corpus import BosPolicy, bos_to_prepend
 from adl.errors import PromptError
-from adl.pair import ChatPrompt, ModelPair
+from adl.pair import ChatPrompt, ModelPair, Thinking
 from adl.prompts import Prompt
 from adl.records import SIDES, Floats, GeneratedText, GenerationRequest, Side
 from adl.steering import SteeringVector, row_seed
@@ -20,6 +19,7 @@ class Question:
 
     prompt: Prompt | None = None
     raw: str | None = None
+    thinking: Thinking = "auto"
 
     def __post_init__(self) -> None:
         if (self.prompt is None) == (self.raw is None):
@@ -28,10 +28,7 @@ class Question:
 
 def question_ids(pair: ModelPair, side: Side, question: Question) -> tuple[int, ...]:
     """The question as the side's tokens: through its chat template, or begun as plain text is."""
-    ids = _asked(pair, side, question).ids
-    if not ids:
-        raise PromptError("the question has no tokens", "Give at least one character.")
-    return ids
+    return _asked(pair, side, question).ids
 
 
 def question_requests(
@@ -43,9 +40,11 @@ def question_requests(
     alpha: float = 0.0,
 ) -> list[GenerationRequest]:
     """One request per seed; the same seed gives both sides the same random numbers."""
-    ids = question_ids(pair, side, question)
+    asked = _asked(pair, side, question)
     added = vector.times(alpha) if vector else None
-    return [GenerationRequest(ids, row_seed(seed, 0), added) for seed in seeds]
+    return [
+        GenerationRequest(asked.ids, row_seed(seed, 0), added, notes=asked.notes) for seed in seeds
+    ]
 
 
 def first_divergence(pair: ModelPair, base: GeneratedText, finetuned: GeneratedText) -> int | None:
@@ -83,14 +82,14 @@ def answer_kl(pair: ModelPair, question: Question, along: Side, answer: Generate
 
 def _asked(pair: ModelPair, side: Side, question: Question) -> ChatPrompt:
     if question.prompt is not None:
-        return pair.chat(side, question.prompt.messages, prefill=question.prompt.prefill)
-    facts = pair.bos(side)
-    bos = bos_to_prepend(
-        BosPolicy.AUTO, facts.token_id, tokenizer_adds_it=facts.added_to_plain_text
-    )
-    ids = pair.tokenise(side, question.raw or "")
-    prefix = [] if bos is None else [bos]
-    return ChatPrompt(tuple(prefix + ids), len(prefix) + len(ids))
+        prompt = question.prompt
+        asked = pair.chat(side, prompt.messages, prefill=prompt.prefill, thinking=question.thinking)
+    else:
+        ids = tuple(pair.bos(side).begun(pair.tokenise(side, question.raw or "")))
+        asked = ChatPrompt(ids, len(ids))
+    if not asked.ids:
+        raise PromptError("the question has no tokens", "Give at least one character.")
+    return asked
 
 
 def _translated(pair: ModelPair, source: Side, target: Side, ids: Sequence[int]) -> list[int]:

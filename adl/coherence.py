@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adl.corpus import BosPolicy, bos_to_prepend
 from adl.errors import CorpusError, Stopped
 from adl.pair import ModelPair, ShouldStop, never_stop
 from adl.records import EndReason, GeneratedText, Side
@@ -105,21 +104,18 @@ def text_features(
     The surprise is that of ``side`` unsteered, whatever the text was steered with. Raises
     ``Stopped`` within one batch.
     """
-    facts = pair.bos(side)
-    bos = bos_to_prepend(
-        BosPolicy.AUTO, facts.token_id, tokenizer_adds_it=facts.added_to_plain_text
-    )
-    prefix = () if bos is None else (bos,)
+    prefix = pair.bos(side).before_text
+    start = max(1, len(prefix))
     rows = {index: (*prefix, *text.token_ids) for index, text in enumerate(texts)}
-    spoken = [index for index, row in rows.items() if len(row) > 1]
-    scored = [ScoredText(rows[index], 1) for index in spoken]
+    spoken = [index for index, row in rows.items() if len(row) > start]
+    scored = [ScoredText(rows[index], start) for index in spoken]
     losses: list[float] = []
     for batch in scored_batches(scored, batch_size):
         if should_stop():
             raise Stopped("stopped while judging texts")
         losses += [float(loss) for loss in pair.token_losses(side, batch)]
     surprise = {
-        index: loss / (len(rows[index]) - 1) for index, loss in zip(spoken, losses, strict=True)
+        index: loss / (len(rows[index]) - start) for index, loss in zip(spoken, losses, strict=True)
     }
     return [
         TextFeatures(

@@ -30,10 +30,10 @@ from adl.token_batches import (
     TokenBatch,
     TokenBatches,
     Tokenise,
-    bos_to_prepend,
     chat_token_batches,
     first_token_batches,
     first_tokens,
+    text_start,
 )
 
 __all__ = [
@@ -47,10 +47,10 @@ __all__ = [
     "TokenBatch",
     "TokenBatches",
     "Tokenise",
-    "bos_to_prepend",
     "chat_token_batches",
     "first_token_batches",
     "first_tokens",
+    "text_start",
 ]
 
 BUNDLED_PASSAGES = Path(__file__).parent / "data" / "passages.txt"

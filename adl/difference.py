@@ -22,9 +22,9 @@ from adl.alignment import AlignedTokenBatches, SideTokens
 from adl.corpus import (
     BosPolicy,
     TokenBatch,
-    bos_to_prepend,
     chat_token_batches,
     first_token_batches,
+    text_start,
 )
 from adl.errors import DeviceOutOfMemory, SiteError, Stopped
 from adl.pair import ModelPair, ResidualSums, ShouldStop, never_stop
@@ -124,15 +124,15 @@ def paired_batches(
     """The same texts as tokens of either side, cut to ``reach`` and read at the same characters."""
     same = pair.shared_vocabulary() is None
     if isinstance(reach, FirstTokens):
-        bos = {side: _bos(pair, side, reach.bos) for side in SIDES}
-        if not same or (bos["base"] is None) != (bos["finetuned"] is None):
+        before = {side: _before(pair, side, reach.bos) for side in SIDES}
+        if not same or len(before["base"]) != len(before["finetuned"]):
             _require_positions(reach.k)
             return AlignedTokenBatches(
                 texts,
                 batch_size,
                 reach.k,
                 lambda side, text: SideTokens(
-                    pair.tokenise(side, text), pair.token_ends(side, text), bos[side]
+                    pair.tokenise(side, text), pair.token_ends(side, text), before[side]
                 ),
             )
     elif not same:
@@ -172,7 +172,7 @@ def _batches(
             lambda text: pair.tokenise(side, text),
             reach.k,
             batch_size,
-            _bos(pair, side, reach.bos),
+            _before(pair, side, reach.bos),
         )
     opens_turn = reach.offsets[-1] >= 0
 
@@ -185,9 +185,9 @@ def _batches(
     return chat_token_batches(texts, chat_ids, reach.offsets, batch_size)
 
 
-def _bos(pair: ModelPair, side: Side, policy: BosPolicy) -> int | None:
+def _before(pair: ModelPair, side: Side, policy: BosPolicy) -> tuple[int, ...]:
     facts = pair.bos(side)
-    return bos_to_prepend(policy, facts.token_id, tokenizer_adds_it=facts.added_to_plain_text)
+    return text_start(policy, facts.token_id, facts.before_text)
 
 
 def sums_that_fit(

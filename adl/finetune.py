@@ -27,11 +27,13 @@ from safetensors.torch import save, save_file
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
+from adl.chat_templates import plain_lines, render_chat
 from adl.documents import Document
-from adl.errors import DeviceOutOfMemory, Stopped, TrainingError, first_line
+from adl.errors import DeviceOutOfMemory, PairError, Stopped, TrainingError, first_line
 from adl.load_errors import is_out_of_memory
 from adl.nnsight_loading import load_to_train
 from adl.nnsight_loading import package_versions as package_versions
+from adl.nnsight_text import before_text
 from adl.pair import ShouldStop, never_stop
 from adl.records import SideProvenance, SideSpec
 from adl.training_plan import Precision, Recipe, presentations
@@ -374,7 +376,9 @@ def labelled(tokenizer: PreTrainedTokenizerBase, document: Document, max_tokens:
     if not document.messages:
         ids = tuple(tokenizer(document.text).input_ids[:max_tokens])
         return Labelled(ids, (False,) + (True,) * (len(ids) - 1))
-    ids_and_scores: list[tuple[int, bool]] = []
+    # Without a template a chat is plain text, and begins as such.
+    begins = before_text(tokenizer) if tokenizer.chat_template is None else ()
+    ids_and_scores: list[tuple[int, bool]] = [(index, False) for index in begins]
     for piece, counts in _pieces(tokenizer, document):
         # Piece by piece: a model that answers has the question's tokens before it, never tokens
         # that span both.
@@ -407,17 +411,15 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, document: Document) -> list[tupl
 def _render(
     tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], *, answer_next: bool
 ) -> str:
+    """The chat as a model is asked: see ``adl.chat_templates``."""
     if tokenizer.chat_template is None:
-        lines = [f"{turn['role'].capitalize()}: {turn['content']}\n\n" for turn in turns]
-        return "".join(lines) + ("Assistant: " if answer_next else "")
+        opened = plain_lines(turns if answer_next else turns[:-1])
+        return opened if answer_next else f"{opened} {turns[-1]['content']}\n\n"
     try:
-        return str(
-            tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer_next)
-        )
-    except Exception as exc:
+        return render_chat(tokenizer, turns, answer_next=answer_next)
+    except PairError as exc:
         raise TrainingError(
-            f"the chat template cannot render a chat of the documents: {first_line(exc)}",
-            "Begin with a user turn and let user and assistant alternate.",
+            f"a chat of the documents cannot be written: {exc.message}", exc.way_out
         ) from exc
 
 

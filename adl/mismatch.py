@@ -7,6 +7,7 @@ decides what is compared with what.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _MOST_NAMED = 6
@@ -52,6 +53,17 @@ def mismatches(
             "an attention sink and on this one not."
         )
     return tuple(found)
+
+
+def mismatches_of_chats(sides: Sequence[str]) -> tuple[str, ...]:
+    """A word on the sides whose chat template leaves out what begins their plain text."""
+    if not sides:
+        return ()
+    words = (
+        f"The chat template of {' and '.join(sides)} does not write the begin-of-text token that the "
+        "tokenizer puts before plain text: chats begin without it, as apply_chat_template writes them."
+    )
+    return (words,)
 
 
 def _vocabularies(base: SideText, finetuned: SideText, n_shared: int) -> str:

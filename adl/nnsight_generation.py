@@ -16,6 +16,8 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 from transformers import StoppingCriteriaList as StoppingList
 
+from adl.chat_templates import render_chat
+from adl.errors import PairError
 from adl.nnsight_loading import LoadedSide
 from adl.pair import ShouldStop
 from adl.records import EndReason, GeneratedText, GenerationPlan, GenerationRequest
@@ -120,7 +122,12 @@ def _turn_end(loaded: LoadedSide) -> int | None:
     if tokenizer.chat_template is None:
         return None
     chat = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": answer}]
-    rendered = str(tokenizer.apply_chat_template(chat, tokenize=False))
+    try:
+        rendered = render_chat(tokenizer, chat, answer_next=False)
+    except PairError:
+        return None  # what is wrong with the template is told when a chat is asked for
+    if answer not in rendered:
+        return None
     after = rendered[rendered.rfind(answer) + len(answer) :].lstrip()
     ids = tokenizer.encode(after, add_special_tokens=False)[:1]
     return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None

@@ -21,6 +21,7 @@ from typing import Any
 from nnsight.modeling.transformers import TransformersModel
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from adl.chat_templates import choose_template
 from adl.errors import PairError
 from adl.load_errors import loading
 from adl.nnsight_adapters import (
@@ -32,7 +33,7 @@ from adl.nnsight_adapters import (
     switch_adapters,
 )
 from adl.nnsight_checkpoints import DTYPES, Checkpoint, load_checkpoint
-from adl.nnsight_text import read_tokenizer, template_of, what_differs
+from adl.nnsight_text import read_tokenizer, template_text, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 from adl.weight_hashes import FileHashes, content_sha256
 
@@ -100,9 +101,12 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
         base, base_record = _load_side("base", spec.base, spec, hashes)
         finetuned, finetuned_record = _load_side("finetuned", spec.finetuned, spec, hashes)
     _check_fit(base, finetuned)
+    choose_template([base.tokenizer, finetuned.tokenizer], spec.chat_template)
     provenance = PairProvenance(
-        base=base_record,
-        finetuned=finetuned_record,
+        base=replace(base_record, chat_template_sha256=_template_hash(base.tokenizer)),
+        finetuned=replace(
+            finetuned_record, chat_template_sha256=_template_hash(finetuned.tokenizer)
+        ),
         n_layers=base.module.config.get_text_config().num_hidden_layers,
         width=base.module.config.get_text_config().hidden_size,
         dtype=str(base.module.dtype).removeprefix("torch."),
@@ -307,7 +311,7 @@ def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    text = template_of(tokenizer)
+    text = template_text(tokenizer)
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 

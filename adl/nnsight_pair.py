@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adl.chat_templates import open_chat
 from adl.corpus import TokenBatch
 from adl.errors import DeviceOutOfMemory, PairError, SiteError, first_line
 from adl.load_errors import is_out_of_memory
@@ -34,7 +35,6 @@ from adl.nnsight_loading import (
 from adl.nnsight_text import (
     TokenizerFacts,
     read_tokenizer,
-    render_chat,
     shared_ids,
     token_ends,
 )
@@ -47,6 +47,7 @@ from adl.pair import (
     ScoredBatch,
     ShiftSums,
     ShouldStop,
+    Thinking,
     never_stop,
 )
 from adl.records import (
@@ -124,15 +125,27 @@ class NnsightPair:
         """How the side begins a text."""
         return self._text[side].bos
 
-    def chat(self, side: Side, messages: Sequence[Message], *, prefill: str = "") -> ChatPrompt:
+    def chat(
+        self,
+        side: Side,
+        messages: Sequence[Message],
+        *,
+        prefill: str = "",
+        thinking: Thinking = "auto",
+    ) -> ChatPrompt:
         """A chat through the side's template, up to the start of the assistant's turn.
 
         A side without a template of its own takes the other's, or else plain ``User:`` and
-        ``Assistant:`` lines. ``prefill`` begins the assistant's turn; ``start`` is before it.
+        ``Assistant:`` lines, which begin as plain text does. ``prefill`` begins the assistant's
+        turn; ``start`` is before it.
         """
-        opening = self._render(side, messages)
-        start = len(self.tokenise(side, opening))
-        return ChatPrompt(tuple(self.tokenise(side, opening + prefill)), start)
+        other: Side = "finetuned" if side == "base" else "base"
+        tokenizers = [self._text[one].tokenizer for one in (side, other)]
+        opening = open_chat(tokenizers, messages, prefill=prefill, thinking=thinking)
+        begin = list if opening.templated else self._text[side].bos.begun
+        start = len(begin(self.tokenise(side, opening.text)))
+        ids = begin(self.tokenise(side, opening.text + prefill))
+        return ChatPrompt(tuple(ids), start, opening.notes)
 
     def token_texts(self, side: Side) -> Sequence[str]:
         """The text of every token of the side's vocabulary, spaces and byte fragments kept."""
@@ -145,10 +158,6 @@ class NnsightPair:
     @cached_property
     def _shared(self) -> tuple[Ids, Ids] | None:
         return shared_ids(self._text["base"], self._text["finetuned"])
-
-    def _render(self, side: Side, messages: Sequence[Message]) -> str:
-        other: Side = "finetuned" if side == "base" else "base"
-        return render_chat([self._text[one].tokenizer for one in (side, other)], messages)
 
     # --- reading ------------------------------------------------------------------------------
 

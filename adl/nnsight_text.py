@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from adl.errors import PairError, first_line
-from adl.mismatch import SideText, mismatches
+from adl.chat_templates import render_chat
+from adl.errors import PairError
+from adl.mismatch import SideText, mismatches, mismatches_of_chats
 from adl.pair import BosFacts
-from adl.records import Ids
+from adl.records import SIDES, Ids
 from adl.tokens import byte_level_text, sentencepiece_text
 
 
@@ -41,14 +42,18 @@ def read_tokenizer(tokenizer: PreTrainedTokenizerBase) -> TokenizerFacts:
         texts[index] = as_text(piece)
     for index, added in tokenizer.added_tokens_decoder.items():
         texts[index] = str(added)
-    facts = BosFacts(tokenizer.bos_token_id, starts_with_bos(tokenizer))
+    facts = BosFacts(tokenizer.bos_token_id, before_text(tokenizer))
     return TokenizerFacts(tokenizer, tuple(texts), facts, byte_level)
 
 
-def starts_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer puts a begin-of-text token before plain text."""
-    bos_id = tokenizer.bos_token_id
-    return bos_id is not None and tokenizer("a").input_ids[:1] == [bos_id]
+def before_text(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The special tokens that the tokenizer puts before plain text; those after it are no part."""
+    plain = list(tokenizer.encode("a", add_special_tokens=False))
+    whole = list(tokenizer("a").input_ids)
+    for first in range(len(whole) - len(plain) + 1):
+        if whole[first : first + len(plain)] == plain:
+            return tuple(whole[:first])
+    return ()
 
 
 def token_ends(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -88,42 +93,46 @@ def what_differs(
     base: TokenizerFacts, finetuned: TokenizerFacts, *, moved: bool
 ) -> tuple[str, ...]:
     """What of the sides' texts does not match, in words; see ``adl.mismatch``."""
+    unbegun = [
+        side
+        for side, facts in zip(SIDES, (base, finetuned), strict=True)
+        if _leaves_out_the_start(facts)
+    ]
     if base.tokenizer is finetuned.tokenizer and base.tokenizer.chat_template is not None:
-        return ()
+        return mismatches_of_chats(unbegun)
     shared = shared_ids(base, finetuned)
     sides = [
         SideText(
             n_tokens=len(facts.tokenizer),
             added=frozenset(facts.tokenizer.get_added_vocab()),
-            template=template_of(facts.tokenizer),
+            template=template_text(facts.tokenizer),
             starts=facts.bos.added_to_plain_text,
         )
         for facts in (base, finetuned)
     ]
-    return mismatches(*sides, n_shared=None if shared is None else len(shared[0]), moved=moved)
+    found = mismatches(*sides, n_shared=None if shared is None else len(shared[0]), moved=moved)
+    return found + mismatches_of_chats(unbegun)
 
 
-def template_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
+def _leaves_out_the_start(facts: TokenizerFacts) -> bool:
+    """True where a chat by the template does not begin as the tokenizer begins plain text."""
+    before = list(facts.bos.before_text)
+    if not before or facts.tokenizer.chat_template is None:
+        return False
+    try:
+        chat = render_chat(facts.tokenizer, [{"role": "user", "content": "Hi"}])
+    except PairError:
+        return False
+    ids = list(facts.tokenizer.encode(chat, add_special_tokens=False))
+    return ids[: len(before)] != before
+
+
+def template_text(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """The chat template as one text; of several, all of them."""
     template = tokenizer.chat_template
     if template is None or isinstance(template, str):
         return template
     return json.dumps(template, sort_keys=True)
-
-
-def render_chat(
-    tokenizers: Sequence[PreTrainedTokenizerBase], turns: Sequence[Mapping[str, str]]
-) -> str:
-    """A chat up to the start of the assistant's turn, by the first of the tokenizers with a template.
-
-    Without any it is plain ``User:`` and ``Assistant:`` lines.
-    """
-    plain = [dict(turn) for turn in turns]
-    for tokenizer in tokenizers:
-        if tokenizer.chat_template is not None:
-            return _apply_template(tokenizer, plain)
-    lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in plain]
-    return "\n\n".join([*lines, "Assistant:"])
 
 
 def _by_text(facts: TokenizerFacts) -> dict[str, int]:
@@ -133,17 +142,3 @@ def _by_text(facts: TokenizerFacts) -> dict[str, int]:
         if text:
             found.setdefault(text, index)
     return found
-
-
-def _apply_template(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
-    """Render a chat; a template that refuses a system turn gets it at the head of the first turn."""
-    try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except Exception as exc:
-        if not turns or turns[0]["role"] != "system" or len(turns) < 2:
-            raise PairError(
-                f"the chat template cannot render this conversation: {first_line(exc)}",
-                "Begin with a user turn and let user and assistant alternate.",
-            ) from exc
-        merged = f"{turns[0]['content']}\n\n{turns[1]['content']}"
-        return _apply_template(tokenizer, [{**turns[1], "content": merged}, *turns[2:]])

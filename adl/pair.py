@@ -30,11 +30,15 @@ from adl.records import (
     PairProvenance,
     Side,
 )
+from adl.token_batches import begun
 
 ShouldStop = Callable[[], bool]
 
 Message = Mapping[str, str]
 """One turn of a chat: ``role`` (system, user, assistant) and ``content``."""
+
+Thinking = Literal["auto", "on", "off"]
+"""Thoughts before an answer, of models that can be told: as the chat template does unasked, or not."""
 
 
 def never_stop() -> bool:
@@ -80,18 +84,34 @@ class ShiftSums:
 
 @dataclass(frozen=True)
 class ChatPrompt:
-    """A chat as tokens; ``start`` is the index at which the assistant's own words begin."""
+    """A chat as tokens; ``start`` is the index at which the assistant's own words begin.
+
+    ``notes`` name, for a person, what was changed to write it (see ``adl.chat_templates``).
+    """
 
     ids: tuple[int, ...]
     start: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class BosFacts:
-    """The begin-of-text token of a side, and whether its tokenizer puts it before plain text."""
+    """The begin-of-text token of a side, and the tokens its tokenizer puts before plain text.
+
+    Those are none, the begin-of-text token, or others: some models have two.
+    """
 
     token_id: int | None
-    added_to_plain_text: bool
+    before_text: tuple[int, ...] = ()
+
+    def begun(self, ids: Sequence[int]) -> list[int]:
+        """The ids of a plain text with what belongs before it, once."""
+        return begun(ids, self.before_text)
+
+    @property
+    def added_to_plain_text(self) -> bool:
+        """True if the tokenizer puts anything before plain text."""
+        return bool(self.before_text)
 
 
 ComponentChange = Literal["replace", "remove"]
@@ -162,8 +182,19 @@ class ModelPair(Protocol):
         """How the side begins a text."""
         ...
 
-    def chat(self, side: Side, messages: Sequence[Message], *, prefill: str = "") -> ChatPrompt:
-        """A chat through the side's template, up to the start of the assistant's turn."""
+    def chat(
+        self,
+        side: Side,
+        messages: Sequence[Message],
+        *,
+        prefill: str = "",
+        thinking: Thinking = "auto",
+    ) -> ChatPrompt:
+        """A chat through the side's template, up to the start of the assistant's turn.
+
+        Raises ``PairError`` for a template that cannot write it, ``PromptError`` for thinking that
+        cannot be switched.
+        """
         ...
 
     def token_texts(self, side: Side) -> Sequence[str]:

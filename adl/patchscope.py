@@ -155,9 +155,7 @@ def mean_contrast(points: Sequence[SweepPoint], words: Mask) -> tuple[Scores, Sc
 
 
 def _ids(pair: ModelPair, side: Side, prompt: str) -> list[int]:
-    facts = pair.bos(side)
-    prefix = [facts.token_id] if facts.added_to_plain_text and facts.token_id is not None else []
-    return prefix + pair.tokenise(side, prompt)
+    return pair.bos(side).begun(pair.tokenise(side, prompt))
 
 
 def _top_mask(rows: Floats, count: int) -> Mask:

@@ -46,7 +46,10 @@ class SideSpec:
 
 @dataclass(frozen=True)
 class PairSpec:
-    """A model pair as asked for, with how to load it."""
+    """A model pair as asked for, with how to load it.
+
+    ``chat_template`` is the name of one of the sides' templates, or a file; None is the default.
+    """
 
     base: SideSpec
     finetuned: SideSpec
@@ -55,6 +58,7 @@ class PairSpec:
     attn_implementation: str | None = None
     quantisation: Literal["8bit", "4bit"] | None = None
     trust_remote_code: bool = False
+    chat_template: str | None = None
 
     @property
     def shares_weights(self) -> bool:
@@ -277,11 +281,13 @@ class GenerationRequest:
 
     ``added`` is a [width] vector added to the residual stream at ``GenerationPlan.layer`` at every
     token, or None. ``seed`` alone decides this row's random numbers, whatever else is in the batch.
+    ``notes`` name what was changed to write the prompt (see ``adl.pair.ChatPrompt``).
     """
 
     prompt_ids: tuple[int, ...]
     seed: int
     added: Floats | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from adl.corpus import BosPolicy, bos_to_prepend
 from adl.documents import Document
 from adl.errors import CorpusError
 from adl.pair import ModelPair, ScoredBatch
@@ -120,11 +119,8 @@ def _tokens(pair: ModelPair, side: Side, document: Document) -> ScoredText:
             chat = pair.chat(side, turns[:-1], prefill=turns[-1]["content"])
             return ScoredText(chat.ids, chat.start)
     facts = pair.bos(side)
-    bos = bos_to_prepend(
-        BosPolicy.AUTO, facts.token_id, tokenizer_adds_it=facts.added_to_plain_text
-    )
-    prefix = () if bos is None else (bos,)
-    return ScoredText((*prefix, *pair.tokenise(side, document.text)), 1)
+    ids = facts.begun(pair.tokenise(side, document.text))
+    return ScoredText(tuple(ids), max(1, len(facts.before_text)))
 
 
 def _cut(text: ScoredText, max_tokens: int) -> ScoredText:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adl.pair import ModelPair
+from adl.pair import ModelPair, Thinking
 from adl.prompts import Prompt
 from adl.records import ActivationDifference, Floats, GenerationRequest, Side, Site, rescale
 
@@ -72,14 +72,19 @@ def steering_requests(
     prompts: Sequence[Prompt],
     wanted: Sequence[Sample],
     vector: SteeringVector | None,
+    thinking: Thinking = "auto",
 ) -> list[GenerationRequest]:
     """What to generate for every sample, through the side's chat template."""
-    chats = [pair.chat(side, prompt.messages, prefill=prompt.prefill) for prompt in prompts]
+    chats = [
+        pair.chat(side, prompt.messages, prefill=prompt.prefill, thinking=thinking)
+        for prompt in prompts
+    ]
     return [
         GenerationRequest(
             prompt_ids=chats[sample.prompt_index].ids,
             seed=row_seed(sample.seed, sample.prompt_index),
             added=vector.times(sample.alpha) if vector else None,
+            notes=chats[sample.prompt_index].notes,
         )
         for sample in wanted
     ]

@@ -39,23 +39,27 @@ class BosPolicy(StrEnum):
     NEVER = "never"
 
 
-def bos_to_prepend(policy: BosPolicy, bos_id: int | None, *, tokenizer_adds_it: bool) -> int | None:
-    """Return the token id to put before each text, or None for none.
+def text_start(
+    policy: BosPolicy, bos_id: int | None, before_text: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the token ids to put before each text; ``before_text`` are those of the tokenizer.
 
     Raises ``CorpusError`` if a token is always wanted and the tokenizer has none.
     """
     match policy:
         case BosPolicy.NEVER:
-            return None
+            return ()
         case BosPolicy.AUTO:
-            return bos_id if tokenizer_adds_it else None
+            return before_text
         case BosPolicy.ALWAYS:
+            if before_text:
+                return before_text
             if bos_id is None:
                 raise CorpusError(
                     "The BOS policy is 'always', but this tokenizer has no beginning-of-text token",
                     "Use the policy 'auto' or 'never'.",
                 )
-            return bos_id
+            return (bos_id,)
 
 
 @dataclass(frozen=True)
@@ -94,15 +98,15 @@ class TokenBatch:
 
 
 def first_tokens(
-    texts: Iterable[str], tokenise: Tokenise, k: int, bos_id: int | None = None
+    texts: Iterable[str], tokenise: Tokenise, k: int, before: tuple[int, ...] = ()
 ) -> Iterator[tuple[Ids, int]]:
     """Yield (exactly the first k token ids, int64 [k]; the text's place) of the texts long enough.
 
-    A ``bos_id`` counts as position 0. Raises ``SiteError`` if k is less than 1.
+    Tokens ``before`` the text count as positions. Raises ``SiteError`` if k is less than 1.
     """
     _require_positive(k)
     for row, text in enumerate(texts):
-        ids = _with_bos(text, tokenise, bos_id)
+        ids = begun(tokenise(text), before)
         if len(ids) >= k:
             yield np.asarray(ids[:k], dtype=np.int64), row
 
@@ -212,17 +216,17 @@ def first_token_batches(
     tokenise: Tokenise,
     k: int,
     batch_size: int,
-    bos_id: int | None = None,
+    before: tuple[int, ...] = (),
 ) -> TokenBatches:
     """Return batches of exactly the first k tokens of each text, labelled "0" .. "k-1".
 
-    Texts with fewer tokens (a ``bos_id`` counted) are skipped. Raises ``SiteError`` if k is less
+    Texts with fewer tokens (those ``before`` counted) are skipped. Raises ``SiteError`` if k is less
     than 1.
     """
     _require_positive(k)
 
     def cut(text: str) -> _Cut:
-        ids = _with_bos(text, tokenise, bos_id)
+        ids = begun(tokenise(text), before)
         return _Cut(len(ids), ids[:k] if len(ids) >= k else None, tuple(range(k)))
 
     return TokenBatches(
@@ -287,9 +291,9 @@ def _left_padded(
     return TokenBatch(ids, mask, positions, columns, places)
 
 
-def _with_bos(text: str, tokenise: Tokenise, bos_id: int | None) -> list[int]:
-    ids = list(tokenise(text))
-    return ids if bos_id is None else [bos_id, *ids]
+def begun(ids: Sequence[int], before: Sequence[int]) -> list[int]:
+    """The ids of a text with what belongs before it, once: a text may write that out itself."""
+    return list(ids) if list(ids[: len(before)]) == list(before) else [*before, *ids]
 
 
 def _require_positive(k: int) -> None:

@@ -36,6 +36,7 @@ from adl.pair import (
     ScoredBatch,
     ShiftSums,
     ShouldStop,
+    Thinking,
     never_stop,
 )
 from adl.records import (
@@ -256,9 +257,16 @@ class PlantedPair:
 
     def bos(self, side: Side) -> BosFacts:
         """``<bos>``, put before plain text if the pair was made so."""
-        return BosFacts(self._id[side][BOS], self._bos)
+        return BosFacts(self._id[side][BOS], (self._id[side][BOS],) if self._bos else ())
 
-    def chat(self, side: Side, messages: Sequence[Message], *, prefill: str = "") -> ChatPrompt:
+    def chat(
+        self,
+        side: Side,
+        messages: Sequence[Message],
+        *,
+        prefill: str = "",
+        thinking: Thinking = "auto",
+    ) -> ChatPrompt:
         """``<user> text <assistant>``, without closing marks."""
         ids = []
         for message in messages:

@@ -16,7 +16,7 @@ def cut(*pieces: str, bos: int | None = None) -> SideTokens:
     for piece in pieces:
         at += len(piece)
         ends.append(at)
-    return SideTokens([len(piece) for piece in pieces], ends, bos)
+    return SideTokens([len(piece) for piece in pieces], ends, () if bos is None else (bos,))
 
 
 def test_places_are_where_both_end():

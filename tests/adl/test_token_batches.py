@@ -12,10 +12,10 @@ from adl.token_batches import (
     BosPolicy,
     PairedTokenBatches,
     TokenBatch,
-    bos_to_prepend,
     chat_token_batches,
     first_token_batches,
     first_tokens,
+    text_start,
 )
 
 
@@ -34,21 +34,20 @@ class TestBos:
     @pytest.mark.parametrize(
         ("policy", "adds", "expected"),
         [
-            (BosPolicy.AUTO, True, 1),
-            (BosPolicy.AUTO, False, None),
-            (BosPolicy.ALWAYS, False, 1),
-            (BosPolicy.NEVER, True, None),
+            (BosPolicy.AUTO, (1,), (1,)),
+            (BosPolicy.AUTO, (), ()),
+            (BosPolicy.AUTO, (5, 6), (5, 6)),
+            (BosPolicy.ALWAYS, (), (1,)),
+            (BosPolicy.ALWAYS, (5, 6), (5, 6)),
+            (BosPolicy.NEVER, (1,), ()),
         ],
     )
     def test_policy(self, policy, adds, expected):
-        assert bos_to_prepend(policy, 1, tokenizer_adds_it=adds) == expected
+        assert text_start(policy, 1, adds) == expected
 
     def test_always_without_a_token(self):
         with pytest.raises(CorpusError, match="'always'.*'auto' or 'never'"):
-            bos_to_prepend(BosPolicy.ALWAYS, None, tokenizer_adds_it=False)
-
-    def test_auto_without_a_token(self):
-        assert bos_to_prepend(BosPolicy.AUTO, None, tokenizer_adds_it=True) is None
+            text_start(BosPolicy.ALWAYS, None, ())
 
 
 class TestFirstTokens:
@@ -57,7 +56,7 @@ class TestFirstTokens:
         assert found == [([1, 2], 0), ([4, 5], 2)]
 
     def test_bos_counts_as_position_0(self):
-        ids, _ = next(first_tokens(["1 2"], words, 3, bos_id=99))
+        ids, _ = next(first_tokens(["1 2"], words, 3, before=(99,)))
         assert ids.tolist() == [99, 1, 2]
         assert ids.dtype == np.int64
 
@@ -102,9 +101,9 @@ class TestFirstTokens:
     @given(st.lists(st.integers(0, 9)), st.integers(1, 6), st.integers(1, 5), st.booleans())
     def test_agrees_with_first_tokens(self, lengths, k, batch_size, bos):
         texts = [" ".join(str(10 * row + i) for i in range(n)) for row, n in enumerate(lengths)]
-        bos_id = 999 if bos else None
-        expected = [(row, *ids) for ids, row in first_tokens(texts, words, k, bos_id)]
-        batches = first_token_batches(texts, words, k, batch_size, bos_id)
+        before = (999,) if bos else ()
+        expected = [(row, *ids) for ids, row in first_tokens(texts, words, k, before)]
+        batches = first_token_batches(texts, words, k, batch_size, before)
         if expected:
             found = [(row, *ids) for b in batches for row, ids in zip(b.rows, b.ids, strict=True)]
             assert found == expected

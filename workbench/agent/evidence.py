@@ -84,6 +84,8 @@ def text_data(text_id: str, text: TextState, longest: int) -> dict[str, Any]:
     }
     if body.prefill:
         data["prefill"] = body.prefill
+    if body.prompt_notes:
+        data["prompt_notes"] = list(body.prompt_notes)
     if body.alpha and body.source != "difference":
         data["steered_with"] = body.source
     if text.status != "finished":

@@ -32,7 +32,7 @@ from workbench.operations.pairs import LOAD, PairArguments
 from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Summary
 
-_AUDIT_FIELDS = ("n_prompts", "prompt_file", "max_new_tokens")
+_AUDIT_FIELDS = ("n_prompts", "prompt_file", "max_new_tokens", "thinking")
 #: Fields of no option: the measurement's options give them, or they only fit the machine.
 _NOT_OWN = (*SHARED, "batch_size")
 

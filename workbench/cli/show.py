@@ -161,8 +161,11 @@ def texts(state: SessionState, text_ids: Sequence[str]) -> None:
             gap()
             heading(prompt)
             last = prompt
-        strength = f" alpha {text.start.body.alpha:g}" if text.start.body.alpha else ""
-        heading(f"  [{text.start.body.side}{strength}]")
+        body = text.start.body
+        strength = f" alpha {body.alpha:g}" if body.alpha else ""
+        thinking = f" thinking {body.thinking}" if body.thinking != "auto" else ""
+        notes = "".join(f"; {note}" for note in body.prompt_notes)
+        heading(f"  [{body.side}{strength}{thinking}{notes}]")
         paragraph(text.text)
 
 
@@ -175,6 +178,8 @@ def text_data(state: SessionState, text_ids: Sequence[str]) -> list[dict[str, An
             "side": text.start.body.side,
             "alpha": text.start.body.alpha,
             "seed": text.start.body.seed,
+            "thinking": text.start.body.thinking,
+            "prompt_notes": list(text.start.body.prompt_notes),
             "text": text.text,
             "ended": text.ended,
         }

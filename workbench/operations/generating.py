@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 from adl.asking import Question, answer_kl, first_divergence, question_requests
 from adl.controls import control_vector
 from adl.errors import PromptError, SiteError, Stopped
-from adl.pair import resolve_layer
+from adl.pair import Thinking, resolve_layer
 from adl.prompts import Prompt, everyday_prompts, load_prompts
 from adl.records import (
     POOLED,
@@ -47,6 +47,8 @@ SECONDS_BETWEEN_PIECES = 0.25
 # Steers small models and leaves them mostly coherent; used where no reading has chosen better.
 DEFAULT_ALPHA = 0.3
 
+THINKING = "Thoughts before the answer: on, off, or as the chat template has it (auto)."
+
 # A command line may hold bytes that are no text, which no tokenizer takes.
 Words = Annotated[str, AfterValidator(well_formed)]
 
@@ -70,6 +72,7 @@ class SteerArguments(Arguments):
     source: Literal["difference", "random", "split_half"] = Field(
         "difference", description="What is added: the difference, or a null of the same norm."
     )
+    thinking: Thinking = Field("auto", description=THINKING)
     n_samples: int = Field(1, ge=1, description="Samples per prompt and alpha.")
     seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
     temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
@@ -95,6 +98,7 @@ class AskArguments(Arguments):
     system: Words | None = Field(None, description="System turn before the prompt.")
     prefill: Words = Field("", description="Words the answer begins with.")
     raw: Words | None = Field(None, description="Plain text to continue, with no chat template.")
+    thinking: Thinking = Field("auto", description=THINKING)
     sides: tuple[Side, ...] = Field(SIDES, min_length=1, description="Which models to ask.")
     n_samples: int = Field(1, ge=1, description="Answers per model.")
     seed: int = Field(0, ge=0, description="First seed; further answers take the ones after it.")
@@ -114,6 +118,8 @@ class AskArguments(Arguments):
             raise ValueError("give exactly one of prompt, messages and raw")
         if self.raw is not None and (self.system or self.prefill):
             raise ValueError("raw text takes no system turn and no prefill")
+        if self.raw is not None and self.thinking != "auto":
+            raise ValueError("raw text has no chat template to switch thinking by")
         return self
 
     def question(self) -> Question:
@@ -129,7 +135,7 @@ class AskArguments(Arguments):
             turns.insert(0, ("system", self.system))
         if self.prefill:
             turns.append(("assistant", self.prefill))
-        return Question(prompt=Prompt(tuple(turns)))
+        return Question(prompt=Prompt(tuple(turns)), thinking=self.thinking)
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,8 @@ class _Recorder:
         plan: GenerationPlan,
         vector: SteeringVector | None,
         texts: Sequence[AnnouncedText],
+        notes: Sequence[tuple[str, ...]],
+        thinking: Thinking,
     ) -> None:
         self.ids = [uuid.uuid4().hex for _ in texts]
         self._context = context
@@ -161,6 +169,8 @@ class _Recorder:
         self._plan = plan
         self._vector = vector
         self._texts = texts
+        self._notes = notes
+        self._thinking = thinking
         self._pending: dict[str, str] = {}
         self._last = time.monotonic()
 
@@ -188,6 +198,8 @@ class _Recorder:
             prefill=text.prompt.prefill if text.prompt else "",
             raw_prompt=text.raw,
             prompt_index=text.prompt_index,
+            thinking=self._thinking,
+            prompt_notes=self._notes[index],
         )
 
     def _grew(self, pieces: dict[int, str]) -> None:
@@ -226,7 +238,9 @@ def steer(context: Context, arguments: SteerArguments) -> Summary:
     alphas = tuple(dict.fromkeys(arguments.alphas)) or _chosen_alphas(context, layer)
     wanted = samples(len(prompts), alphas, seeds)
     plan = GenerationPlan(arguments.side, layer, arguments.temperature, arguments.max_new_tokens)
-    texts = generate_steered(context, plan, prompts, wanted, vector, arguments.batch_size)
+    texts = generate_steered(
+        context, plan, prompts, wanted, vector, arguments.batch_size, arguments.thinking
+    )
     return {"texts": [text_id for text_id, _ in texts], "alphas": list(alphas)}
 
 
@@ -257,7 +271,14 @@ def ask(context: Context, arguments: AskArguments) -> Summary:
             for seed in seeds
         ]
         answers[side] = generate_texts(
-            context, "ask", plan, vector, announced, requests, arguments.batch_size
+            context,
+            "ask",
+            plan,
+            vector,
+            announced,
+            requests,
+            arguments.batch_size,
+            arguments.thinking,
         )
     if set(answers) == set(SIDES):
         _compare(context, question, answers)
@@ -294,6 +315,7 @@ def generate_steered(
     wanted: Sequence[Sample],
     vector: SteeringVector,
     batch_size: int,
+    thinking: Thinking = "auto",
 ) -> list[tuple[str, GeneratedText]]:
     """Steer on the plan's side and record; (text id, text) of every sample. Raises ``Stopped``."""
     announced = [
@@ -307,8 +329,8 @@ def generate_steered(
         )
         for one in wanted
     ]
-    requests = steering_requests(context.pair, plan.side, prompts, wanted, vector)
-    return generate_texts(context, "steer", plan, vector, announced, requests, batch_size)
+    requests = steering_requests(context.pair, plan.side, prompts, wanted, vector, thinking)
+    return generate_texts(context, "steer", plan, vector, announced, requests, batch_size, thinking)
 
 
 def generate_texts(
@@ -319,9 +341,11 @@ def generate_texts(
     announced: Sequence[AnnouncedText],
     requests: Sequence[GenerationRequest],
     batch_size: int,
+    thinking: Thinking = "auto",
 ) -> list[tuple[str, GeneratedText]]:
     """Generate and record; returns (text id, text) of every request. Raises ``Stopped``."""
-    recorder = _Recorder(context, purpose, plan, vector, announced)
+    notes = [request.notes for request in requests]
+    recorder = _Recorder(context, purpose, plan, vector, announced, notes, thinking)
     stage = "steer" if purpose == "steer" else f"ask {plan.side}"
     texts = sample(
         context.pair,

@@ -103,7 +103,7 @@ MEASURE = Operation("measure_difference", "Measure the difference", MeasureArgum
 def difference_key(pair: ModelPair, texts: ChosenTexts, layers: Sequence[int], reach: Reach) -> str:
     """SHA-256 of everything that decides the numbers of a difference."""
     # Sides that begin a text otherwise, or cut it into other tokens, are lined up by characters.
-    same_start = len({pair.bos(side).added_to_plain_text for side in SIDES}) == 1
+    same_start = len({len(pair.bos(side).before_text) for side in SIDES}) == 1
     same = pair.shared_vocabulary() is None and same_start
     aligned = {} if same else {"aligned": "characters"}
     return key_of(

@@ -49,6 +49,9 @@ class PairArguments(Arguments):
     attn_implementation: str | None = Field(None, description="eager, sdpa or flash_attention_2.")
     quantisation: Literal["8bit", "4bit"] | None = Field(None, description="Load quantised.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the checkpoint.")
+    chat_template: str | None = Field(
+        None, description="Name of one of the sides' chat templates, or a file with one."
+    )
 
 
 def load(context: Context, arguments: PairArguments) -> Summary:
@@ -107,6 +110,7 @@ def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> Pai
         attn_implementation=arguments.attn_implementation,
         quantisation=arguments.quantisation,
         trust_remote_code=arguments.trust_remote_code,
+        chat_template=arguments.chat_template,
     )
 
 

@@ -209,7 +209,8 @@ class _Measure:
     def _texts(self, where: str, then: _Text, now: _Text) -> None:
         self.texts += 1
         asked = [
-            (one.start.messages, one.start.prefill, one.start.raw_prompt) for one in (then, now)
+            (start.messages, start.prefill, start.raw_prompt, start.thinking)
+            for start in (then.start, now.start)
         ]
         if asked[0] != asked[1]:
             self.lines.append(f"{where}: another prompt")

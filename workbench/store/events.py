@@ -261,6 +261,8 @@ class TextStarted(Record):
 
     ``alpha`` is in units of the typical residual norm and 0 for unsteered text; ``messages`` is
     the chat that was put to the model, or ``raw_prompt`` where no chat template was used.
+    ``thinking`` is what was asked of the template, and ``prompt_notes`` name what was changed to
+    write the chat: a thought that was ended, a system turn that was moved.
     """
 
     kind: Literal["text_started"] = "text_started"
@@ -278,6 +280,8 @@ class TextStarted(Record):
     prefill: str = ""
     raw_prompt: str | None = None
     prompt_index: int = 0
+    thinking: Literal["auto", "on", "off"] = "auto"
+    prompt_notes: tuple[str, ...] = ()
 
 
 class TextGrew(Record):

@@ -16,7 +16,7 @@ from workbench.operations.pairs import PairArguments, split_revision
 #: Stands for a value that is left to the program.
 DEFAULT = "default"
 ON, OFF = "on", "off"
-TYPED = ("base", "adapter", "finetuned", "device_map")
+TYPED = ("base", "adapter", "finetuned", "device_map", "chat_template")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _CHOSEN = {DEFAULT: None, ON: True, OFF: False}
 

@@ -60,7 +60,7 @@ class Draft:
         if not written.strip():
             raise DraftError("the probe is empty", "Write what both models are to answer.")
         if settings.raw:
-            return AskArguments(raw=written, **settings.generation())
+            return AskArguments(raw=written, **settings.generation(raw=True))
         edited = None if self.edits is None else turns.find(self.edits)
         history = () if edited is None else edited.history
         words: dict[str, Any] = {"prompt": written}
@@ -81,7 +81,7 @@ class Draft:
             raise DraftError("the turn that this follows is not there", "Press F4 to begin anew.")
         answer = _finished_answer(turn, followed)
         if turn.raw is not None:
-            return AskArguments(raw=turn.raw + answer + written, **settings.generation())
+            return AskArguments(raw=turn.raw + answer + written, **settings.generation(raw=True))
         if not written.strip():
             raise DraftError("the probe is empty", "Write what follows the answer.")
         return AskArguments(

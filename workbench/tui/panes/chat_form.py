@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import ValidationError
 from textual.app import ComposeResult
@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
+from adl.pair import Thinking
 from adl.records import SIDES, Side
 from workbench.tui import text
 from workbench.tui.panes.chat_field import ProbeField
@@ -116,6 +117,11 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
             )
             yield from self._switch("raw", "Raw text", "no template, system turn or prefill")
             yield from self._row("Asked", Choice(list(_ASKED), asked, id="sides"))
+            yield from self._row(
+                "Thinking",
+                Choice(get_args(Thinking), given.thinking, id="thinking"),
+                Static("auto is as the chat template has it", classes="hint"),
+            )
             for name, label, hint in _NUMBERS:
                 yield from self._number(name, label, hint)
             yield from self._switch("steering", "Steering", "add the measured difference")
@@ -165,6 +171,7 @@ class ChatForm(ModalScreen[ProbeSettings | None]):
                 prefill=self.query_one("#prefill", ProbeField).value,
                 raw=self._is_on("raw"),
                 sides=_ASKED[self.query_one("#sides", Choice).chosen],
+                thinking=self.query_one("#thinking", Choice).chosen,
                 steering=self._is_on("steering"),
             )
         except ValidationError as error:

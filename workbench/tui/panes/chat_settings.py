@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from adl.pair import Thinking
 from adl.records import POOLED, SIDES, Side
 from workbench.operations.generating import DEFAULT_ALPHA, AskArguments
 
@@ -27,6 +28,7 @@ class ProbeSettings:
     seed: int = 0
     temperature: float = 1.0
     max_new_tokens: int = 120
+    thinking: Thinking = "auto"
     steering: bool = False
     alpha: float = DEFAULT_ALPHA
     layer: str = "0.5"
@@ -59,6 +61,7 @@ class ProbeSettings:
             seed=taken.seed,
             temperature=taken.temperature,
             max_new_tokens=taken.max_new_tokens,
+            thinking=taken.thinking,
             steering=bool(taken.alpha),
             alpha=taken.alpha or DEFAULT_ALPHA,
             layer=taken.layer,
@@ -88,9 +91,10 @@ class ProbeSettings:
         """The settings as plain JSON data."""
         return asdict(self) | {"sides": list(self.sides)}
 
-    def generation(self) -> dict[str, Any]:
+    def generation(self, *, raw: bool = False) -> dict[str, Any]:
         """The arguments of `AskArguments` that say how, without the words that are put."""
         return {
+            "thinking": "auto" if raw else self.thinking,
             "sides": self.sides,
             "n_samples": self.n_samples,
             "seed": self.seed,
@@ -118,6 +122,8 @@ class ProbeSettings:
             parts.insert(0, "raw text")
         elif self.prefill:
             parts.insert(0, "prefill")
+        if self.thinking != "auto" and not raw:
+            parts.insert(0, f"thinking {self.thinking}")
         if self.system and not raw:
             parts.insert(0, "system")
         return " · ".join(parts)

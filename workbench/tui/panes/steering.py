@@ -89,6 +89,7 @@ the settings, where the arrows choose.
         _key("t", "edit('temperature')", "Temperature", "0 takes the most probable token"),
         _key("g", "edit('tokens')", "Tokens", "Longest text, in tokens"),
         _key("r", "edit('samples')", "Samples", "Samples per prompt"),
+        _key("k", "edit('thinking')", "Thinking", "Thoughts before the answer: auto, on or off"),
         _key("e", "edit('everyday')", "Everyday prompts", "Take so many of the bundled prompts"),
         _key("p", "edit('prompt')", "Own prompt", "Write a prompt of your own"),
         _key("A", "edit('sweep')", "Sweep alphas", "Which alphas a sweep goes through"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
+from adl.pair import Thinking
 from adl.records import SIDES
 from workbench.tui import text
 from workbench.tui.panes.steering_facts import SteeringFacts
@@ -204,6 +205,7 @@ class SteeringConsole(Vertical):
             "position": self._facts.positions(settings),
             "side": SIDES,
             "source": SOURCES,
+            "thinking": get_args(Thinking),
         }
         if name in choices:
             options, now = list(choices[name]), settings.text(name)

@@ -158,6 +158,7 @@ def fields_of(settings: SteeringSettings, layer: int | None) -> list[Field]:
         Field("t", "temperature", "temp", settings.text("temperature")),
         Field("g", "tokens", "tokens", settings.text("tokens")),
         Field("r", "samples", "samples", settings.text("samples")),
+        Field("k", "thinking", "thinking", settings.thinking),
         Field("e", "everyday", "everyday prompts", settings.text("everyday"), idle=settings.own),
         Field("p", "prompt", "own prompt", settings.prompt or "none", idle=not settings.own),
         Field("A", "sweep", "sweep", settings.text("sweep")),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from adl.errors import SiteError
-from adl.pair import resolve_layer
+from adl.pair import Thinking, resolve_layer
 from adl.prompts import everyday_prompts
 from adl.records import POOLED, SIDES, Side
 from workbench.operations.generating import DEFAULT_ALPHA, SteerArguments
@@ -42,6 +42,7 @@ class SteeringSettings:
     temperature: float = 1.1
     tokens: int = 60
     samples: int = 1
+    thinking: Thinking = "auto"
     sweep: tuple[float, ...] = SWEEP_ALPHAS
 
     def text(self, name: str) -> str:
@@ -103,6 +104,7 @@ class SteeringSettings:
             seed=self.seed,
             temperature=self.temperature,
             max_new_tokens=tokens,
+            thinking=self.thinking,
         )
 
 
@@ -202,5 +204,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "temperature": _number("temperature", "give 0 or more; 0 takes the likeliest token", 0),
     "tokens": _whole("tokens", 1),
     "samples": _whole("samples", 1),
+    "thinking": _one_of("thinking", get_args(Thinking)),
     "sweep": _sweep,
 }

@@ -33,6 +33,7 @@ _LABELS = {
     "attn_implementation": "Attention",
     "quantisation": "Quantisation",
     "trust_remote_code": "Trust remote code",
+    "chat_template": "Chat template",
     "name": "Session name",
     "prepare": "Measure at once",
     "blind": "Blind",
@@ -42,6 +43,7 @@ _PLACEHOLDERS = {
     "adapter": "LoRA adapter: owner/name@revision or a folder",
     "finetuned": "whole checkpoint: owner/name@revision or a folder",
     "device_map": "auto, cpu, cuda:0; empty takes a GPU if there is one",
+    "chat_template": "one by name, or a file; empty takes the default",
     "name": "what is audited, and the time",
 }
 _VALUES = {
@@ -58,7 +60,14 @@ _GROUPS = (
     ("The models", ("base", "adapter", "finetuned")),
     (
         "How to load them",
-        ("dtype", "device_map", "attn_implementation", "quantisation", "trust_remote_code"),
+        (
+            "dtype",
+            "device_map",
+            "attn_implementation",
+            "quantisation",
+            "trust_remote_code",
+            "chat_template",
+        ),
     ),
     ("The session", ("name", "prepare", "blind")),
 )
