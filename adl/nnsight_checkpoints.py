@@ -21,7 +21,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
-    AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
     PreTrainedConfig,
@@ -36,6 +35,7 @@ from adl.hub_download import download
 from adl.load_errors import loading
 from adl.loaded_weights import LoadingInfo, check_loaded, named
 from adl.records import PairSpec, Side, SideSpec
+from adl.tokenizer_files import load_tokenizer
 
 DTYPES = {
     "auto": "auto",
@@ -63,9 +63,12 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
 
-def load_checkpoint(name: Side, wanted: SideSpec, spec: PairSpec) -> Checkpoint:
+def load_checkpoint(
+    name: Side, wanted: SideSpec, spec: PairSpec, stand_in: PreTrainedTokenizerBase | None = None
+) -> Checkpoint:
     """Load the checkpoint of one side as ``spec`` asks; its adapter is not looked at.
 
+    ``stand_in`` is the tokenizer of a checkpoint that was saved without one.
     Raises ``PairError`` for what cannot be found or read, ``DeviceOutOfMemory`` where the weights do
     not fit the device.
     """
@@ -77,11 +80,13 @@ def load_checkpoint(name: Side, wanted: SideSpec, spec: PairSpec) -> Checkpoint:
     files = read_folder(shown, folder)
     with loading(name, wanted.checkpoint):
         config = _read_config(shown, folder, spec)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+        tokenizer, text_notes = load_tokenizer(
+            shown, folder, trust_remote_code=spec.trust_remote_code, stand_in=stand_in
+        )
         module, notes = _load_module(shown, files, config, spec)
     module.eval()
     module.generation_config = _neutral_generation_config(module.generation_config)
-    return Checkpoint(module, tokenizer, folder, resolved, tuple(notes))
+    return Checkpoint(module, tokenizer, folder, resolved, (*text_notes, *notes))
 
 
 def _read_config(shown: str, folder: Path, spec: PairSpec) -> PreTrainedConfig:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nnsight.modeling.transformers import TransformersModel
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from adl.chat_templates import choose_template
 from adl.errors import PairError
@@ -35,6 +35,7 @@ from adl.nnsight_adapters import (
 from adl.nnsight_checkpoints import DTYPES, Checkpoint, load_checkpoint
 from adl.nnsight_text import read_tokenizer, template_text, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
+from adl.tokenizer_files import load_tokenizer
 from adl.weight_hashes import FileHashes, content_sha256
 
 RECORDED_PACKAGES = (
@@ -99,7 +100,9 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
         (base, base_record), (finetuned, finetuned_record) = _load_adapted(spec, hashes)
     else:
         base, base_record = _load_side("base", spec.base, spec, hashes)
-        finetuned, finetuned_record = _load_side("finetuned", spec.finetuned, spec, hashes)
+        finetuned, finetuned_record = _load_side(
+            "finetuned", spec.finetuned, spec, hashes, base.tokenizer
+        )
     _check_fit(base, finetuned)
     choose_template([base.tokenizer, finetuned.tokenizer], spec.chat_template)
     provenance = PairProvenance(
@@ -155,10 +158,14 @@ def _check_spec(spec: PairSpec) -> None:
 
 
 def _load_side(
-    name: Side, wanted: SideSpec, spec: PairSpec, hashes: FileHashes
+    name: Side,
+    wanted: SideSpec,
+    spec: PairSpec,
+    hashes: FileHashes,
+    stand_in: PreTrainedTokenizerBase | None = None,
 ) -> tuple[LoadedSide, SideProvenance]:
     adapter = find_adapter(name, wanted) if wanted.adapter else None
-    found = load_checkpoint(name, wanted, spec)
+    found = load_checkpoint(name, wanted, spec, stand_in)
     record = _side_record(found, wanted, hashes)
     if adapter is None:
         return _plain_side(found), record
@@ -222,8 +229,8 @@ def _adapted_side(
     record: SideProvenance,
     notes: tuple[str, ...],
 ) -> tuple[LoadedSide, SideProvenance]:
-    tokenizer = _adapter_tokenizer(adapter.folder) or found.tokenizer
-    side = LoadedSide(model, tokenizer, adapted=True, notes=(*found.notes, *notes))
+    tokenizer, text_notes = _adapter_tokenizer(adapter, found.tokenizer)
+    side = LoadedSide(model, tokenizer, adapted=True, notes=(*found.notes, *notes, *text_notes))
     return side, replace(record, **adapter.record, **_text_facts(tokenizer))
 
 
@@ -233,12 +240,15 @@ def _wrap(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Transf
         return TransformersModel(module, task="text-generation", tokenizer=tokenizer)
 
 
-def _adapter_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
-    """The adapter's own tokenizer, which may carry another chat template than the base's."""
-    if not (folder / "tokenizer_config.json").is_file():
-        return None
-    with loading("finetuned", str(folder)):
-        return AutoTokenizer.from_pretrained(folder)
+def _adapter_tokenizer(
+    adapter: Adapter, base: PreTrainedTokenizerBase
+) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
+    """The adapter's own tokenizer, which may carry another chat template, or the base's."""
+    if not (adapter.folder / "tokenizer_config.json").is_file():
+        return base, ()
+    shown = f"finetuned: adapter {adapter.name!r}"
+    with loading("finetuned", adapter.name):
+        return load_tokenizer(shown, adapter.folder, stand_in=base)
 
 
 # --- checking ---------------------------------------------------------------------------------
