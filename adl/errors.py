@@ -61,11 +61,30 @@ class DeviceOutOfMemory(AdlError):
     exit_code = 1
 
 
+class NotAvailable(AdlError):
+    """What was asked for rests on something that this pair failed when it was checked."""
+
+
+class NotFinite(AdlError):
+    """NaN or infinity came out where a number was computed."""
+
+
 class Stopped(AdlError):
     """The work was stopped on request: not a failure, so catch it before ``AdlError``."""
 
     def __init__(self, message: str = "stopped", way_out: str = "") -> None:
         super().__init__(message, way_out)
+
+
+def not_finite(what: str, dtype: str) -> NotFinite:
+    """The error for numbers of ``what``, run in ``dtype``, that are NaN or infinite."""
+    how = "--dtype float32" if dtype == "bfloat16" else "--dtype bfloat16"
+    return NotFinite(
+        f"{what} gives NaN or infinity in {dtype}: its numbers leave the range of that format",
+        f"Load the pair with {how}."
+        if dtype != "float32"
+        else "Check the checkpoint's weights, and the vector's size: less alpha may help.",
+    )
 
 
 def first_line(exc: BaseException, limit: int = 300) -> str:

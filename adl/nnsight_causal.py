@@ -9,29 +9,40 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
-from adl.nnsight_loading import LoadedSide
+from adl.nnsight_runs import NUMBERS_AT_ONCE, SideRuns
+from adl.nnsight_structure import input_device, residual_of, with_residual
 from adl.pair import ScoredBatch
 from adl.records import Floats
 
+# Logits of a batch in the model's own dtype, and columns of a head found by asking it.
+LOGITS_AT_ONCE = 1 << 27
+UNITS_AT_ONCE = 64
 
-def plain_losses(loaded: LoadedSide, texts: ScoredBatch) -> Floats:
+
+def plain_losses(runs: SideRuns, texts: ScoredBatch) -> Floats:
     """-log p in nats of each text's scored tokens, summed [texts]."""
-    return _losses(loaded.module(**_inputs(loaded, texts), use_cache=False).logits, texts)
+    found = []
+    for part in _parts(runs, texts):
+        logits = runs.loaded.module(**_inputs(runs, part)).logits
+        found.append(_losses(logits, part))
+    return np.concatenate(found)
 
 
-def residuals_at(loaded: LoadedSide, layers: Any, layer: int, texts: ScoredBatch) -> torch.Tensor:
+def residuals_at(runs: SideRuns, layer: int, texts: ScoredBatch) -> torch.Tensor:
     """Residuals [texts, tokens, width] at a layer's output, in float32 on its device."""
-    with loaded.model.trace(**_inputs(loaded, texts), use_cache=False) as tracer:
-        residual = layers[layer].output.save()
+    layers = runs.layers
+    with runs.loaded.model.trace(**_inputs(runs, texts)) as tracer:
+        residual: Any = residual_of(layers[layer].output)
+        saved = residual.save()
         tracer.stop()
-    found: torch.Tensor = residual.float()
+    found: torch.Tensor = saved.float()
     return found
 
 
 def changed_losses(
-    loaded: LoadedSide,
-    layers: Any,
+    runs: SideRuns,
     layer: int,
     texts: ScoredBatch,
     vectors: Floats,
@@ -41,28 +52,83 @@ def changed_losses(
 
     It becomes that of ``put`` [texts, tokens, width], or nothing where that is None.
     """
-    model, inputs = loaded.model, _inputs(loaded, texts)
     found = []
-    for vector in vectors:
-        unit = torch.nn.functional.normalize(torch.as_tensor(vector, dtype=torch.float32), dim=-1)
-        changed = torch.as_tensor(texts.changed)
-        with model.trace(**inputs, use_cache=False):
-            residual = layers[layer].output
-            layers[layer].output = _with_component(residual, unit, put, changed)
-            logits = model.output.logits.save()
-        found.append(_losses(logits, texts))
-    return np.stack(found)
+    done = 0
+    for part in _parts(runs, texts):
+        there = None if put is None else put[done : done + len(part)]
+        found.append(np.stack([_changed(runs, layer, part, vector, there) for vector in vectors]))
+        done += len(part)
+    return np.concatenate(found, axis=1)
+
+
+def _changed(
+    runs: SideRuns, layer: int, texts: ScoredBatch, vector: Floats, put: torch.Tensor | None
+) -> Floats:
+    layers, model = runs.layers, runs.loaded.model
+    unit = torch.nn.functional.normalize(torch.as_tensor(vector, dtype=torch.float32), dim=-1)
+    changed = torch.as_tensor(texts.changed)
+    with model.trace(**_inputs(runs, texts)):
+        output = layers[layer].output
+        residual = _with_component(residual_of(output), unit, put, changed)
+        layers[layer].output = with_residual(output, residual)
+        logits = model.output.logits.save()
+    return _losses(logits, texts)
+
+
+def _parts(runs: SideRuns, texts: ScoredBatch) -> list[ScoredBatch]:
+    """As many texts at a time as keep the logits of all their tokens small; mostly all of them."""
+    vocabulary = runs.loaded.module.config.get_text_config().vocab_size
+    rows = max(1, LOGITS_AT_ONCE // (vocabulary * texts.ids.shape[1]))
+    if rows >= len(texts):
+        return [texts]
+    return [
+        ScoredBatch(*(array[first : first + rows] for array in vars(texts).values()))
+        for first in range(0, len(texts), rows)
+    ]
+
+
+def unembedding(module: PreTrainedModel) -> torch.Tensor:
+    """The matrix [V, width] by which the head makes logits, adapters on it counted.
+
+    Of a head that is more than its weights (an adapter, quantised, offloaded) it is made of the
+    head's answers to unit vectors.
+    """
+    head = module.get_output_embeddings()
+    if type(head) is torch.nn.Linear and not hasattr(head, "_hf_hook"):
+        return head.weight
+    width = _inner_width(head)
+    weights = next((w for w in head.parameters() if w.dtype.is_floating_point), None)
+    dtype = torch.float32 if weights is None else weights.dtype
+    device = input_device(module)
+    origin = head(torch.zeros(1, width, dtype=dtype, device=device))
+    found = torch.empty(origin.shape[-1], width, dtype=dtype, device=origin.device)
+    for first in range(0, width, UNITS_AT_ONCE):
+        units = torch.eye(width, dtype=dtype, device=device)[first : first + UNITS_AT_ONCE]
+        found[:, first : first + len(units)] = (head(units) - origin).T
+    return found
+
+
+def _inner_width(head: Any) -> int:
+    """The width of what a head takes, be it wrapped by an adapter or not."""
+    while not hasattr(head, "in_features"):
+        inner = getattr(head, "base_layer", None)
+        head = getattr(head, "original_module", None) if inner is None else inner
+    return int(head.in_features)
 
 
 def whitening(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean [width] of rows [V, width], and the matrix [width, rank] that whitens them.
 
-    Axes along which the rows hardly differ are left out: whitened, they would be noise.
+    Axes along which the rows hardly differ are left out: whitened, they would be noise. Rows are
+    made float32 a few at a time.
     """
-    single = rows.float()
-    mean = single.mean(0)
-    centred = single - mean
-    values, axes = torch.linalg.eigh(centred.T @ centred / len(single))
+    parts = rows.split(max(1, NUMBERS_AT_ONCE // rows.shape[1]))
+    mean = torch.stack([part.float().sum(0) for part in parts]).sum(0) / len(rows)
+    spread = torch.zeros(rows.shape[1], rows.shape[1], device=rows.device)
+    for part in parts:
+        centred = part.float() - mean
+        spread += centred.T @ centred
+    values, axes = torch.linalg.eigh(spread / len(rows))
     kept = values > values.max() * 1e-6
     return mean, axes[:, kept] / values[kept].sqrt()
 
@@ -93,9 +159,11 @@ def _losses(logits: torch.Tensor, texts: ScoredBatch) -> Floats:
     return torch.stack(found).cpu().numpy()
 
 
-def _inputs(loaded: LoadedSide, texts: ScoredBatch) -> dict[str, torch.Tensor]:
-    device = next(loaded.module.parameters()).device
-    return {
-        "input_ids": torch.as_tensor(texts.ids, device=device),
-        "attention_mask": torch.as_tensor(texts.mask, device=device).long(),
+def _inputs(runs: SideRuns, texts: ScoredBatch) -> dict[str, torch.Tensor]:
+    """Padded on the right, where no token that counts can see it."""
+    inputs = {
+        "input_ids": torch.as_tensor(texts.ids, device=runs.device),
+        "attention_mask": torch.as_tensor(texts.mask, device=runs.device).long(),
+        "use_cache": False,
     }
+    return runs.structure.taken(inputs)

@@ -17,9 +17,11 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 from transformers import StoppingCriteriaList as StoppingList
 
 from adl.chat_templates import render_chat
-from adl.errors import PairError
+from adl.errors import PairError, not_finite
 from adl.nnsight_loading import LoadedSide
-from adl.pair import ShouldStop
+from adl.nnsight_runs import SideRuns
+from adl.nnsight_structure import residual_of, with_residual
+from adl.pair import ShouldStop, never_stop
 from adl.records import EndReason, GeneratedText, GenerationPlan, GenerationRequest
 
 # What a decoder writes for the first bytes of a character whose other bytes are still to come.
@@ -48,6 +50,20 @@ class SeededSampling(LogitsProcessor):
             ]
         )
         return scores.float() / self._temperature + noise.to(scores.device)
+
+
+class FiniteScores(LogitsProcessor):
+    """Raises ``NotFinite`` at the first NaN: the most probable of such scores would be any token."""
+
+    def __init__(self, what: str, dtype: str) -> None:
+        self._what = what
+        self._dtype = dtype.removeprefix("torch.")
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
+        """``scores`` [rows, V] as they are."""
+        if not bool(torch.isfinite(scores.amax(-1)).all()):
+            raise not_finite(self._what, self._dtype)
+        return scores
 
 
 class Tap(StoppingCriteria):
@@ -133,9 +149,49 @@ def _turn_end(loaded: LoadedSide) -> int | None:
     return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None
 
 
-def generate_batch(
-    loaded: LoadedSide,
-    layers: Any,
+def generate_texts(
+    runs: SideRuns,
+    plan: GenerationPlan,
+    requests: Sequence[GenerationRequest],
+    *,
+    ends: frozenset[int],
+    decode: Callable[[Sequence[int]], str],
+    on_text: Callable[[dict[int, str]], None] | None = None,
+    should_stop: ShouldStop = never_stop,
+) -> list[GeneratedText]:
+    """Generate for every request: in one batch, or, if the model cannot be padded, one per length."""
+    if runs.structure.pads:
+        groups = {0: list(range(len(requests)))}
+    else:
+        groups = {}
+        for row, request in enumerate(requests):
+            groups.setdefault(len(request.prompt_ids), []).append(row)
+    found: dict[int, GeneratedText] = {}
+    for rows in groups.values():
+        texts = _generate_batch(
+            runs,
+            plan,
+            [requests[row] for row in rows],
+            ends=ends,
+            decode=decode,
+            on_text=_on_rows(on_text, rows),
+            should_stop=should_stop,
+        )
+        found |= dict(zip(rows, texts, strict=True))
+    return [found[row] for row in range(len(requests))]
+
+
+def _on_rows(
+    on_text: Callable[[dict[int, str]], None] | None, rows: Sequence[int]
+) -> Callable[[dict[int, str]], None] | None:
+    """``on_text`` for a part of the requests, which are counted anew in it."""
+    if on_text is None:
+        return None
+    return lambda pieces: on_text({rows[row]: text for row, text in pieces.items()})
+
+
+def _generate_batch(
+    runs: SideRuns,
     plan: GenerationPlan,
     requests: Sequence[GenerationRequest],
     *,
@@ -144,10 +200,9 @@ def generate_batch(
     on_text: Callable[[dict[int, str]], None] | None,
     should_stop: ShouldStop,
 ) -> list[GeneratedText]:
-    """Generate for every request; ``layers`` is the nnsight envoy of the decoder's layers."""
     if not requests:
         return []
-    device = next(loaded.module.parameters()).device
+    loaded, device = runs.loaded, runs.device
     length = max(len(request.prompt_ids) for request in requests)
     ids = np.zeros((len(requests), length), dtype=np.int64)
     mask = np.zeros_like(ids)
@@ -155,9 +210,11 @@ def generate_batch(
         ids[row, length - len(request.prompt_ids) :] = request.prompt_ids
         mask[row, length - len(request.prompt_ids) :] = 1
     tap = Tap(length, len(requests), ends, decode, on_text, should_stop)
+    guard = FiniteScores(f"the {plan.side} side", str(loaded.module.dtype))
     options: dict[str, Any] = {
         "input_ids": torch.as_tensor(ids, device=device),
         "attention_mask": torch.as_tensor(mask, device=device),
+        "logits_processor": LogitsProcessorList([guard]),
         "max_new_tokens": plan.max_new_tokens,
         "do_sample": False,
         "eos_token_id": sorted(ends) or None,
@@ -166,14 +223,14 @@ def generate_batch(
     }
     if plan.temperature > 0:
         sampling = SeededSampling([request.seed for request in requests], plan.temperature)
-        options["logits_processor"] = LogitsProcessorList([sampling])
+        options["logits_processor"].append(sampling)
     added = _added_rows(requests, plan, device)
     with torch.no_grad():
         if added is None:
             model: Any = loaded.module
             model.generate(**options)
         else:
-            _generate_steered(loaded.model, layers, plan.layer, added, options)
+            _generate_steered(loaded.model, runs.layers, plan.layer, added, options)
     tap.close()
     return [_finished(tap, row, decode) for row in range(len(requests))]
 
@@ -186,8 +243,9 @@ def _generate_steered(
         warnings.simplefilter("ignore")
         with model.generate(**options) as tracer:
             for _step in tracer.iter[:]:
-                residual = layers[layer].output
-                layers[layer].output = residual + added.to(residual)
+                output = layers[layer].output
+                residual = residual_of(output)
+                layers[layer].output = with_residual(output, residual + added.to(residual))
 
 
 def _added_rows(

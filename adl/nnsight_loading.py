@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from nnsight.modeling.transformers import TransformersModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -33,6 +34,7 @@ from adl.nnsight_adapters import (
     switch_adapters,
 )
 from adl.nnsight_checkpoints import DTYPES, Checkpoint, load_checkpoint
+from adl.nnsight_structure import check_ids, plain_logits, refuse_by_config
 from adl.nnsight_text import read_tokenizer, template_text, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 from adl.tokenizer_files import load_tokenizer
@@ -75,11 +77,16 @@ class LoadedSide:
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """Both sides and the record of what they are; equal ``model`` means shared weights."""
+    """Both sides and the record of what they are; equal ``model`` means shared weights.
+
+    ``untouched`` are then the base's logits [tokens, V] of the self-checks' text, before the adapter
+    was put on.
+    """
 
     base: LoadedSide
     finetuned: LoadedSide
     provenance: PairProvenance
+    untouched: torch.Tensor | None = None
 
     def side(self, side: Side) -> LoadedSide:
         """The side by name."""
@@ -96,8 +103,9 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
     """
     _check_spec(spec)
     hashes = hashes or FileHashes()
+    untouched = None
     if spec.shares_weights:
-        (base, base_record), (finetuned, finetuned_record) = _load_adapted(spec, hashes)
+        (base, base_record), (finetuned, finetuned_record), untouched = _load_adapted(spec, hashes)
     else:
         base, base_record = _load_side("base", spec.base, spec, hashes)
         finetuned, finetuned_record = _load_side(
@@ -120,7 +128,7 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
         versions=package_versions(),
         mismatches=_mismatches(base, finetuned, spec),
     )
-    return LoadedPair(base, finetuned, provenance)
+    return LoadedPair(base, finetuned, provenance, untouched)
 
 
 def load_to_train(
@@ -171,25 +179,30 @@ def _load_side(
         return _plain_side(found), record
     with loading(name, adapter.name, base_name=wanted.checkpoint):
         notes = attach(name, adapter, found.module)
-    model = _wrap(found.module, found.tokenizer)
+    model = wrap(found.module, found.tokenizer)
     return _adapted_side(adapter, model, found, record, notes)
 
 
 def _load_adapted(
     spec: PairSpec, hashes: FileHashes
-) -> tuple[tuple[LoadedSide, SideProvenance], tuple[LoadedSide, SideProvenance]]:
-    """A base and an adapter on it, in one copy of the weights where the adapter leaves them be."""
+) -> tuple[tuple[LoadedSide, SideProvenance], tuple[LoadedSide, SideProvenance], torch.Tensor]:
+    """A base and an adapter on it, in one copy of the weights where the adapter leaves them be.
+
+    And the logits of the base before the adapter, for the self-checks.
+    """
     wanted = spec.finetuned
     adapter = find_adapter("finetuned", wanted)
     found = load_checkpoint("base", spec.base, spec)
     record = _side_record(found, spec.base, hashes)
     with loading("base", spec.base.checkpoint):
         before = BaseState(found.module)
+        refuse_by_config(found.module)
+        untouched = plain_logits(found.module, check_ids(found.module, found.tokenizer))
     with loading("finetuned", adapter.name, base_name=wanted.checkpoint):
         notes = attach("finetuned", adapter, found.module)
         changes = before.changes()
     del before
-    model = _wrap(found.module, found.tokenizer)
+    model = wrap(found.module, found.tokenizer)
     if changes:
         notes = (*notes, own_copy(changes))
         base = _plain_side(load_checkpoint("base", spec.base, spec))
@@ -197,7 +210,7 @@ def _load_adapted(
         base = LoadedSide(model, found.tokenizer, adapted=False, notes=found.notes)
     adapted = _adapted_side(adapter, model, found, record, notes)
     base.use()
-    return (base, record), adapted
+    return (base, record), adapted, untouched
 
 
 def _side_record(found: Checkpoint, wanted: SideSpec, hashes: FileHashes) -> SideProvenance:
@@ -218,7 +231,7 @@ def _side_record(found: Checkpoint, wanted: SideSpec, hashes: FileHashes) -> Sid
 
 
 def _plain_side(found: Checkpoint) -> LoadedSide:
-    model = _wrap(found.module, found.tokenizer)
+    model = wrap(found.module, found.tokenizer)
     return LoadedSide(model, found.tokenizer, adapted=False, notes=found.notes)
 
 
@@ -234,7 +247,8 @@ def _adapted_side(
     return side, replace(record, **adapter.record, **_text_facts(tokenizer))
 
 
-def _wrap(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformersModel:
+def wrap(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformersModel:
+    """The model under nnsight, as it is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return TransformersModel(module, task="text-generation", tokenizer=tokenizer)

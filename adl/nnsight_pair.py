@@ -1,19 +1,17 @@
 """A model pair run through nnsight: the one place where numpy becomes torch and back.
 
-    NnsightPair -> nnsight_loading      checkpoints, adapters, hashes
-                -> nnsight_text         tokenizers, templates, what the sides share
-                -> nnsight_generation   seeded, streamed, stoppable decoding
-                -> nnsight_causal       losses of texts, with components of residuals changed
-                -> nnsight traces here  residuals read and written at a layer's output
-
-nnsight reads the source of a traced block, so the blocks stand here in full and are not built.
+NnsightPair -> nnsight_loading      checkpoints, adapters, hashes
+-> nnsight_text         tokenizers, templates, what the sides share
+-> nnsight_structure    where a model's layers are, found by running it
+-> nnsight_runs         residuals read and written at a layer's output
+-> nnsight_checks       what was tried at load, and what is off because of it
+-> nnsight_generation   seeded, streamed, stoppable decoding
+-> nnsight_causal       losses of texts, with components of residuals changed
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -23,15 +21,13 @@ import torch
 
 from adl.chat_templates import open_chat
 from adl.corpus import TokenBatch
-from adl.errors import DeviceOutOfMemory, PairError, SiteError, first_line
+from adl.errors import DeviceOutOfMemory, SiteError, first_line, not_finite
 from adl.load_errors import is_out_of_memory
-from adl.nnsight_causal import changed_losses, plain_losses, residuals_at, whitening
-from adl.nnsight_generation import end_token_ids, generate_batch
-from adl.nnsight_loading import (
-    LoadedPair,
-    LoadedSide,
-    load_pair,
-)
+from adl.nnsight_causal import changed_losses, plain_losses, residuals_at, unembedding, whitening
+from adl.nnsight_checks import checked
+from adl.nnsight_generation import end_token_ids, generate_texts
+from adl.nnsight_loading import LoadedPair, load_pair
+from adl.nnsight_runs import SideRuns, chunks
 from adl.nnsight_text import (
     TokenizerFacts,
     read_tokenizer,
@@ -62,10 +58,8 @@ from adl.records import (
     Side,
     assert_shape,
 )
+from adl.self_checks import GENERATION, LOGIT_LENS, PATCHSCOPE, RESIDUALS, STEERING, require
 from adl.weight_hashes import FileHashes
-
-# Rows of [n, V] worked on at a time: bounds the memory of a softmax over a large vocabulary.
-SOFTMAX_ROWS = 64
 
 
 class NnsightPair:
@@ -78,6 +72,8 @@ class NnsightPair:
         }
         self._ends = {side: end_token_ids(loaded.side(side)) for side in SIDES}
         self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
+        with self._device_errors():
+            self._runs, self._provenance = checked(loaded, self._shared)
 
     @classmethod
     def load(cls, spec: PairSpec, hashes: FileHashes | None = None) -> NnsightPair:
@@ -89,8 +85,8 @@ class NnsightPair:
 
     @property
     def provenance(self) -> PairProvenance:
-        """What was loaded, on what, with which versions."""
-        return self._loaded.provenance
+        """What was loaded, on what, with which versions, and what was checked of it."""
+        return self._provenance
 
     def memory(self) -> dict[str, int]:
         """Bytes of weights (shared ones once) and, per accelerator, bytes allocated by torch."""
@@ -166,10 +162,11 @@ class NnsightPair:
     ) -> ResidualSums:
         """Run both sides on the same texts and sum their residuals; see ``ModelPair``."""
         assert_shape("groups", groups, [base.ids.shape[0]])
+        require(self.provenance, RESIDUALS)
         self._check_layers(layers)
         with self._device_errors():
-            one = self._residuals("base", base, layers)
-            other = self._residuals("finetuned", finetuned, layers).to(one.device)
+            one = self._use("base").residuals(base, layers)
+            other = self._use("finetuned").residuals(finetuned, layers).to(one.device)
             change = other - one
             members = torch.as_tensor(groups, device=one.device)
             stacked = {
@@ -190,55 +187,39 @@ class NnsightPair:
         )
 
     def unembed(self, side: Side, vectors: Floats) -> Floats:
-        """Final norm and unembedding applied to ``vectors`` [n, width]: log-probabilities [n, V]."""
+        """Log-probabilities [n, V] of a token whose last residual is each of ``vectors``.
+
+        The model itself runs its final norm, its head and what else stands before its logits.
+        """
         assert_shape("vectors", vectors, [None, self.provenance.width])
-        loaded = self._use(side)
-        head = loaded.module.get_output_embeddings()
-        norm = _final_norm(loaded)
-        config = loaded.module.config.get_text_config()
+        require(self.provenance, LOGIT_LENS)
         with self._device_errors(), torch.no_grad():
-            rows = _tensor(vectors, head.weight)
-            norm_weight = next(norm.parameters(), head.weight)
-            logits = head(norm(rows.to(norm_weight.device)).to(head.weight)).float()
-            logits = logits * _logit_factor(config)
-            cap = getattr(config, "final_logit_softcapping", None)
-            if cap:
-                logits = torch.tanh(logits / cap) * cap
-            return self._log_probs(side, logits).cpu().numpy()
+            return self._gathered(side, self._use(side).unembedded_logits(vectors), len(vectors))
 
     def patched_log_probs(
         self, side: Side, prompt_ids: Sequence[int], layer: int, vectors: Floats
     ) -> Floats:
-        """Log-probabilities [n, V] after a prompt whose last residual is replaced.
-
-        What precedes the patched token cannot see it, so its keys and values are computed once and
-        shared by all n rows, and only one token per row is run.
-        """
+        """Log-probabilities [n, V] after a prompt whose last residual is replaced."""
         assert_shape("vectors", vectors, [None, self.provenance.width])
+        require(self.provenance, PATCHSCOPE)
         self._check_layers([layer])
-        out = np.empty((len(vectors), len(self._text[side].token_texts)), dtype=np.float32)
         with self._device_errors(), torch.no_grad():
-            loaded = self._use(side)
-            prefix = self._prefix_cache(loaded, prompt_ids[:-1])
-            for first in range(0, len(vectors), SOFTMAX_ROWS):
-                chunk = slice(first, first + SOFTMAX_ROWS)
-                logits = self._patched_logits(loaded, prompt_ids, prefix, layer, vectors[chunk])
-                out[chunk] = self._log_probs(side, logits).cpu().numpy()
-        return out
+            found = self._use(side).patched_logits(prompt_ids, layer, vectors)
+            return self._gathered(side, found, len(vectors))
 
     def steering_shift(
         self, side: Side, contexts: TokenBatch, layer: int, vectors: Floats
     ) -> ShiftSums:
         """Next-token shift at the contexts' columns when each vector is added; see ``ModelPair``."""
         assert_shape("vectors", vectors, [None, self.provenance.width])
+        require(self.provenance, STEERING)
         self._check_layers([layer])
         with self._device_errors(), torch.no_grad():
-            loaded = self._use(side)
-            before = self._log_probs(side, self._column_logits(loaded, contexts, layer, None))
+            runs = self._use(side)
+            before = list(self._log_probs(side, runs.column_logits(contexts)))
             changes = [
                 _change_sums(
-                    before,
-                    self._log_probs(side, self._column_logits(loaded, contexts, layer, vector)),
+                    before, self._log_probs(side, runs.column_logits(contexts, layer, vector))
                 )
                 for vector in vectors
             ]
@@ -247,18 +228,17 @@ class NnsightPair:
     def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:
         """Next-token shift from base to finetuned at the contexts' columns; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
-            found = {}
-            for side, contexts in zip(SIDES, (base, finetuned), strict=True):
-                logits = self._column_logits(self._use(side), contexts, None, None)
-                found[side] = self._shared_log_probs(side, logits)
-            before = found["base"]
-            after = found["finetuned"].to(before.device)
+            before = list(self._shared_log_probs("base", self._use("base").column_logits(base)))
+            logits = self._use("finetuned").column_logits(finetuned)
+            after = self._shared_log_probs("finetuned", logits)
             return _shift_sums(before, [_change_sums(before, after)])
 
     def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
         """-log p in nats of each text's scored tokens, summed; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
-            return plain_losses(self._use(side), texts)
+            losses = plain_losses(self._use(side), texts)
+            self._finite(side, losses)
+            return losses
 
     def component_losses(
         self,
@@ -270,19 +250,20 @@ class NnsightPair:
     ) -> Floats:
         """The finetuned side's losses with a component of its residuals changed."""
         assert_shape("vectors", vectors, [None, self.provenance.width])
+        require(self.provenance, STEERING)
         self._check_layers([layer])
         with self._device_errors(), torch.no_grad():
             put: torch.Tensor | None = None
             if change == "replace":
-                used = self._use("base")
-                put = residuals_at(used, _layers(used), layer, base)
-            used = self._use("finetuned")
-            return changed_losses(used, _layers(used), layer, finetuned, vectors, put)
+                put = residuals_at(self._use("base"), layer, base)
+            losses = changed_losses(self._use("finetuned"), layer, finetuned, vectors, put)
+            self._finite("finetuned", losses)
+            return losses
 
     def token_directions(self, side: Side, ids: Sequence[int]) -> Floats:
         """Unit rows of the unembedding, whitened over the vocabulary; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
-            head = self._use(side).module.get_output_embeddings().weight
+            head = unembedding(self._use(side).loaded.module)
             if side not in self._whitening:
                 self._whitening[side] = whitening(head[: len(self._text[side].token_texts)])
             mean, whiten = self._whitening[side]
@@ -302,11 +283,13 @@ class NnsightPair:
         """Generate for every request in one batch; see ``ModelPair``."""
         if plan.layer is not None:
             self._check_layers([plan.layer])
-        loaded = self._use(plan.side)
+        require(self.provenance, GENERATION)
+        if any(request.added is not None for request in requests):
+            require(self.provenance, STEERING)
+        runs = self._use(plan.side)
         with self._device_errors():
-            return generate_batch(
-                loaded,
-                _layers(loaded),
+            return generate_texts(
+                runs,
                 plan,
                 requests,
                 ends=self._ends[plan.side],
@@ -332,103 +315,59 @@ class NnsightPair:
                     positions=tuple(map(str, columns)),
                     columns=tuple(columns),
                 )
-                found[side] = self._column_logits(self._use(side), batch, None, None)
-            out = []
-            for first in range(0, n_continuation, SOFTMAX_ROWS):
-                rows = slice(first, first + SOFTMAX_ROWS)
-                base = self._shared_log_probs("base", found["base"][rows])
-                finetuned = self._shared_log_probs("finetuned", found["finetuned"][rows])
-                finetuned = finetuned.to(base.device)
-                out.append((finetuned.exp() * (finetuned - base)).sum(-1).clamp(min=0))
-            return torch.cat(out).cpu().numpy()
+                logits = self._use(side).column_logits(batch)
+                found[side] = self._shared_log_probs(side, logits)
+            return np.concatenate(
+                [
+                    (after.exp() * (after - before.to(after.device)))
+                    .sum(-1)
+                    .clamp(min=0)
+                    .cpu()
+                    .numpy()
+                    for before, after in zip(found["base"], found["finetuned"], strict=True)
+                ]
+            )
 
     # --- running ------------------------------------------------------------------------------
 
-    def _use(self, side: Side) -> LoadedSide:
-        loaded = self._loaded.side(side)
-        loaded.use()
-        return loaded
+    def _use(self, side: Side) -> SideRuns:
+        runs = self._runs[side]
+        runs.loaded.use()
+        return runs
 
-    def _residuals(self, side: Side, batch: TokenBatch, layers: Sequence[int]) -> torch.Tensor:
-        """[rows, layers, columns, width] float32 residuals on the side's device."""
-        loaded = self._use(side)
-        stack, model = _layers(loaded), loaded.model
-        columns = list(batch.columns)
-        inputs = _inputs(loaded, batch, max(columns) + 1)
-        saved: dict[int, Any] = {}
-        with torch.no_grad(), model.trace(**inputs, use_cache=False) as tracer:
-            for layer in sorted(set(layers)):
-                saved[layer] = stack[layer].output[:, columns].save()
-            tracer.stop()
-        device = saved[layers[0]].device
-        return torch.stack([saved[layer].to(device).float() for layer in layers], dim=1)
+    def _gathered(self, side: Side, parts: Iterator[torch.Tensor], n: int) -> Floats:
+        """Log-probabilities [n, V] of logits that come a few rows at a time."""
+        out = np.empty((n, len(self._text[side].token_texts)), dtype=np.float32)
+        done = 0
+        for logits in parts:
+            for rows in self._log_probs(side, logits):
+                out[done : done + len(rows)] = rows.cpu().numpy()
+                done += len(rows)
+        return out
 
-    def _column_logits(
-        self, loaded: LoadedSide, batch: TokenBatch, layer: int | None, vector: Floats | None
-    ) -> torch.Tensor:
-        """[rows x columns, embedding rows] float32 logits; rows of one text stand together."""
-        stack, model = _layers(loaded), loaded.model
-        columns = torch.as_tensor(batch.columns)
-        inputs = _inputs(loaded, batch, int(columns.max()) + 1)
-        keep = _logits_to_keep(loaded, columns)
-        if vector is None or layer is None:
-            logits = loaded.module(**inputs, **keep, use_cache=False).logits
-        else:
-            added = _tensor(vector, next(loaded.module.parameters()))
-            with model.trace(**inputs, **keep, use_cache=False):
-                residual = stack[layer].output
-                stack[layer].output = residual + added.to(residual)
-                logits = model.output.logits.save()
-        if not keep:
-            logits = logits[:, columns.to(logits.device)]
-        rows: torch.Tensor = logits.flatten(0, 1).float()
-        return rows
-
-    def _prefix_cache(self, loaded: LoadedSide, ids: Sequence[int]) -> Any:
-        if not ids:
-            return None
-        device = next(loaded.module.parameters()).device
-        row = torch.as_tensor([list(ids)], device=device)
-        return loaded.module(input_ids=row, use_cache=True).past_key_values
-
-    def _patched_logits(
-        self,
-        loaded: LoadedSide,
-        prompt_ids: Sequence[int],
-        prefix: Any,
-        layer: int,
-        vectors: Floats,
-    ) -> torch.Tensor:
-        stack, model = _layers(loaded), loaded.model
-        rows, length = len(vectors), len(prompt_ids)
-        parameter = next(loaded.module.parameters())
-        cache = None
-        if prefix is not None:
-            cache = copy.deepcopy(prefix)
-            cache.batch_repeat_interleave(rows)
-        inputs = {
-            "input_ids": torch.full((rows, 1), prompt_ids[-1], device=parameter.device),
-            "attention_mask": torch.ones((rows, length), dtype=torch.long, device=parameter.device),
-            "position_ids": torch.full((rows, 1), length - 1, device=parameter.device),
-        }
-        patch = _tensor(vectors, parameter)[:, None]
-        with model.trace(**inputs, past_key_values=cache, use_cache=prefix is not None):
-            residual = stack[layer].output
-            stack[layer].output = patch.to(residual)
-            logits: torch.Tensor = model.output.logits[:, -1].save()
-        return logits.float()
-
-    def _log_probs(self, side: Side, logits: torch.Tensor) -> torch.Tensor:
+    def _log_probs(self, side: Side, logits: torch.Tensor) -> Iterator[torch.Tensor]:
         """Normalised over every row of the unembedding, then cut to the side's tokens."""
-        return torch.log_softmax(logits, dim=-1)[:, : len(self._text[side].token_texts)]
+        for rows in chunks(logits):
+            normalised = torch.log_softmax(rows.float(), dim=-1)
+            self._finite(side, normalised.amax(-1))
+            yield normalised[:, : len(self._text[side].token_texts)]
 
-    def _shared_log_probs(self, side: Side, logits: torch.Tensor) -> torch.Tensor:
+    def _shared_log_probs(self, side: Side, logits: torch.Tensor) -> Iterator[torch.Tensor]:
         """Over the tokens both sides have, normalised over those, so that the sides compare."""
         shared = self._shared
         if shared is None:
-            return self._log_probs(side, logits)
+            yield from self._log_probs(side, logits)
+            return
         ids = torch.as_tensor(shared[SIDES.index(side)], device=logits.device)
-        return torch.log_softmax(logits[:, ids], dim=-1)
+        for rows in chunks(logits):
+            normalised = torch.log_softmax(rows[:, ids].float(), dim=-1)
+            self._finite(side, normalised.amax(-1))
+            yield normalised
+
+    def _finite(self, side: Side, numbers: Any) -> None:
+        """Raise ``NotFinite`` if any of ``numbers`` is NaN or infinite."""
+        if not bool(torch.isfinite(torch.as_tensor(numbers)).all()):
+            raise not_finite(f"the {side} side", self.provenance.dtype)
 
     def _check_layers(self, layers: Sequence[int]) -> None:
         count = self.provenance.n_layers
@@ -454,67 +393,7 @@ class NnsightPair:
             ) from exc
 
 
-# --- helpers on one loaded side -------------------------------------------------------------------
-
-
-def _layers(loaded: LoadedSide) -> Any:
-    """The envoy of the decoder's layer list: the one ModuleList with a module per layer."""
-    count = loaded.module.config.get_text_config().num_hidden_layers
-    decoder = loaded.module.get_decoder()
-    stack = next(
-        child
-        for child in decoder.children()
-        if isinstance(child, torch.nn.ModuleList) and len(child) == count
-    )
-    path = next(name for name, module in loaded.module.named_modules() if module is stack)
-    envoy: Any = loaded.model
-    for part in path.split("."):
-        envoy = getattr(envoy, part)
-    return envoy
-
-
-def _final_norm(loaded: LoadedSide) -> torch.nn.Module:
-    """The decoder's last direct child that normalises: what stands before the unembedding."""
-    norms: list[torch.nn.Module] = [
-        child
-        for child in loaded.module.get_decoder().children()
-        if "norm" in type(child).__name__.lower()
-    ]
-    if not norms:
-        raise PairError(
-            f"{type(loaded.module).__name__} has no final norm on its decoder",
-            "The logit lens needs one; the other readings do not.",
-        )
-    return norms[-1]
-
-
-def _logit_factor(config: Any) -> float:
-    """What some architectures multiply (Cohere) or divide (Granite) their logits by."""
-    return float(getattr(config, "logit_scale", 1.0) or 1.0) / float(
-        getattr(config, "logits_scaling", 1.0) or 1.0
-    )
-
-
-def _inputs(loaded: LoadedSide, batch: TokenBatch, length: int) -> dict[str, torch.Tensor]:
-    """The first ``length`` columns of a batch; a padded row's tokens keep their own positions."""
-    device = next(loaded.module.parameters()).device
-    ids = torch.as_tensor(batch.ids[:, :length], device=device)
-    mask = torch.as_tensor(batch.mask[:, :length], device=device).long()
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-
-
-def _logits_to_keep(loaded: LoadedSide, columns: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Ask for the logits of the columns only, where the architecture can leave the rest out."""
-    if "logits_to_keep" not in inspect.signature(loaded.module.forward).parameters:
-        return {}
-    return {"logits_to_keep": columns.to(next(loaded.module.parameters()).device)}
-
-
-def _tensor(array: Floats, like: torch.Tensor) -> torch.Tensor:
-    """On the device of ``like``, in its dtype unless that is no float (quantised weights)."""
-    dtype = like.dtype if like.dtype.is_floating_point else torch.float32
-    return torch.as_tensor(np.ascontiguousarray(array), device=like.device).to(dtype)
+# --- sums over rows -------------------------------------------------------------------------------
 
 
 def _summed(rows: torch.Tensor) -> np.ndarray:
@@ -522,19 +401,35 @@ def _summed(rows: torch.Tensor) -> np.ndarray:
     return rows.sum(0).cpu().double().numpy()
 
 
-def _change_sums(before: torch.Tensor, after: torch.Tensor) -> tuple[np.ndarray, ...]:
+def _added(parts: Iterable[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    return tuple(np.sum(column, axis=0) for column in zip(*parts, strict=True))
+
+
+def _change_sums(
+    before: Iterable[torch.Tensor], after: Iterable[torch.Tensor]
+) -> tuple[np.ndarray, ...]:
     """Sums over rows [rows, V] of the shift, its square, the probability after, and the KL."""
+    return _added(
+        _sums_of_change(one.to(other.device), other)
+        for one, other in zip(before, after, strict=True)
+    )
+
+
+def _sums_of_change(before: torch.Tensor, after: torch.Tensor) -> tuple[np.ndarray, ...]:
     shift, prob = after - before, after.exp()
     kl = (prob * shift).sum(-1)
     return _summed(shift), _summed(shift.square_()), _summed(prob), _summed(kl)
 
 
-def _shift_sums(before: torch.Tensor, changes: Sequence[tuple[np.ndarray, ...]]) -> ShiftSums:
+def _shift_sums(
+    before: Sequence[torch.Tensor], changes: Sequence[tuple[np.ndarray, ...]]
+) -> ShiftSums:
     shift, squared, after, kl = (np.stack(column) for column in zip(*changes, strict=True))
+    log_prob, prob = _added((_summed(rows), _summed(rows.exp())) for rows in before)
     return ShiftSums(
-        count=len(before),
-        log_prob_before=_summed(before),
-        prob_before=_summed(before.exp()),
+        count=sum(map(len, before)),
+        log_prob_before=log_prob,
+        prob_before=prob,
         shift=shift,
         squared_shift=squared,
         prob_after=after,

@@ -99,11 +99,31 @@ class SideProvenance:
     dtype: str | None = None
 
 
+Outcome = Literal["passed", "failed", "not applicable"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing tried of a pair when it was loaded (see ``adl.self_checks``).
+
+    ``figure`` was measured and ``tolerance`` is as much as is let pass, both None where the check is
+    no number. ``found`` says in words what came out, ``off`` names what cannot be had because of it.
+    """
+
+    name: str
+    outcome: Outcome
+    found: str
+    figure: float | None = None
+    tolerance: float | None = None
+    off: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class PairProvenance:
     """What was in fact loaded, on what, with which versions.
 
-    ``mismatches`` say in words what of the sides' texts does not match (see ``adl.mismatch``).
+    ``mismatches`` say in words what of the sides does not match (see ``adl.mismatch``), ``checks``
+    what was tried of the pair when it was loaded.
     """
 
     base: SideProvenance
@@ -117,12 +137,14 @@ class PairProvenance:
     shares_weights: bool
     versions: dict[str, str]
     mismatches: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for the log and for ``--json``."""
         plain = asdict(self)
-        if not self.mismatches:
-            del plain["mismatches"]
+        for name in ("mismatches", "checks"):
+            if not plain[name]:
+                del plain[name]
         return plain
 
     def identity(self) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adl.nnsight_pair import SOFTMAX_ROWS, NnsightPair
+from adl.nnsight_pair import NnsightPair
+from adl.nnsight_runs import ROWS_AT_ONCE
 from adl.records import SIDES, GenerationPlan, GenerationRequest, PairSpec, Side, SideSpec
 from adl.token_batches import TokenBatch
 from tests.plain_torch import PlainModel
@@ -138,9 +139,9 @@ def test_patching_is_a_hook_on_the_whole_prompt(case, side, layer):
 
 
 def test_patching_more_vectors_than_are_run_at_once(case):
-    ids, patches = case.ids(1, 11), vectors(2 * SOFTMAX_ROWS + 3)
+    ids, patches = case.ids(1, 11), vectors(2 * ROWS_AT_ONCE + 3)
     found = case.pair.patched_log_probs("finetuned", ids, 1, patches)
-    for row in (0, SOFTMAX_ROWS, len(patches) - 1):
+    for row in (0, ROWS_AT_ONCE, len(patches) - 1):
         alone = case.pair.patched_log_probs("finetuned", ids, 1, patches[row : row + 1])
         np.testing.assert_allclose(found[row], alone[0], **CLOSE)
 
