@@ -74,6 +74,10 @@ class Settings(BaseSettings):
         default_factory=dict, description="Prices by model, to compute costs with."
     )
 
+    private_files: bool = Field(
+        True, description="New files are for you alone; if false, as the umask has it."
+    )
+
     @field_validator("base_url", mode="before")
     @classmethod
     def _default_for_empty(cls, value: Any) -> Any:

@@ -12,6 +12,7 @@ from workbench.cli import show
 from workbench.cli.hiding import say_if_raw
 from workbench.cli.options import Database, Json
 from workbench.cli.running import database_path, print_json, reading_log, reported_errors, say
+from workbench.private_files import opened_input
 from workbench.replay.branch import branch as branch_session
 from workbench.replay.compare import compare as compare_sessions
 from workbench.replay.compare import grade_rows, rows
@@ -23,6 +24,7 @@ from workbench.report.files import report_files, write_report
 from workbench.report.inspect_log import export_inspect
 from workbench.report.jsonl import export_jsonl, import_jsonl, schema
 from workbench.report.vectors import export_vectors
+from workbench.store.ids import file_stem
 from workbench.store.log import SessionLog
 
 SHOWN = 20
@@ -48,7 +50,7 @@ def report(
     with reading_log(database) as log:
         found = log.find_session(session).id
         made = build_report(log, found)
-        target = Path(to or ".") / found
+        target = Path(to or ".") / file_stem(found)
         for file in report_files(target):
             if file.exists() and not force:
                 raise ExportError(f"{file} exists already", "Replace it with --force.")
@@ -195,7 +197,7 @@ def import_file(
 ) -> None:
     """Take a session out of a file, once it verifies."""
     with reported_errors():
-        with source.open("rb") as file:
+        with opened_input(source) as file:
             is_database = file.read(len(_SQLITE)) == _SQLITE
         if session is not None and not is_database:
             raise typer.BadParameter("--session is for a database: JSON lines have one session")

@@ -18,32 +18,38 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import gzip
 import json
+import os
 import sqlite3
-import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import IO, Annotated, Any, BinaryIO, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
+from workbench.private_files import opened_input
 from workbench.report.errors import ExportError
 from workbench.report.files import new_file
 from workbench.store.connection import connect, immediate
 from workbench.store.errors import translated
-from workbench.store.events import Actor, EventBody, array_refs, canonical_json
+from workbench.store.events import Actor, EventBody, canonical_json, check_values
+from workbench.store.ids import SESSION_ID, SHA256
 from workbench.store.log import SessionLog
-from workbench.store.record import Record
-from workbench.store.rows import COLUMNS, insert_array, insert_event
+from workbench.store.record import Record, well_formed
+from workbench.store.rows import COLUMNS
 from workbench.store.schema import migrate, shape_text
-from workbench.store.search import searchable_text
+from workbench.store.transfer import Intake
 
 FORMAT = "adl-workbench session"
 VERSION = 1
-_OF_AN_ARRAY = '"shape":'
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
+
+# What an integer of SQLite can be.
+Seq = Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]
 
 
 class SessionLine(Record):
@@ -52,7 +58,7 @@ class SessionLine(Record):
     line: Literal["session"] = "session"
     format: Literal["adl-workbench session"] = "adl-workbench session"
     version: Literal[1] = 1
-    session_id: str
+    session_id: Annotated[str, Field(pattern=SESSION_ID)]
     created_at: AwareDatetime
 
 
@@ -63,7 +69,7 @@ class ArrayLine(Record):
     """
 
     line: Literal["array"] = "array"
-    sha256: str
+    sha256: Annotated[str, Field(pattern=SHA256)]
     dtype: str
     shape: tuple[int, ...]
     data: str
@@ -74,7 +80,7 @@ class EventLine(Record):
 
     line: Literal["event"] = "event"
     session_id: str
-    seq: Annotated[int, Field(ge=1)]
+    seq: Seq
     at: AwareDatetime
     actor: Actor
     operation_id: str | None
@@ -87,12 +93,27 @@ class EndLine(Record):
     """The last line: how many events the session has, and the hash of the last of them."""
 
     line: Literal["end"] = "end"
-    events: Annotated[int, Field(ge=1)]
+    events: Seq
+    sha256: str
+
+
+class _Envelope(Record):
+    """An event's line but for what its body should have: that is read from the row it becomes."""
+
+    line: Literal["event"]
+    session_id: str
+    seq: Seq
+    at: str
+    actor: Actor
+    operation_id: str | None
+    body: dict[str, Any]
+    previous: str
     sha256: str
 
 
 Line = Annotated[SessionLine | ArrayLine | EventLine | EndLine, Field(discriminator="line")]
 _LINE: TypeAdapter[Line] = TypeAdapter(Line)
+_ENVELOPE = TypeAdapter(_Envelope)
 
 
 def schema() -> dict[str, Any]:
@@ -116,36 +137,22 @@ def export_jsonl(log: SessionLog, session_id: str, target: Path) -> Path:
 def import_jsonl(log: SessionLog, source: Path) -> str:
     """Take a session out of JSON lines into the log, once every hash of it verifies.
 
-    Returns its id. Raises `ExportError` for a line that is not one, with its number, and
-    `StoreError` if the session does not verify or is here already.
+    Line by line in one transaction: memory is bounded by the longest line, and a process that is
+    killed leaves nothing. Returns its id. Raises `ExportError` for a line that is not one, with its
+    number, and `StoreError` if the session does not verify or is here already.
     """
-    with tempfile.TemporaryDirectory(prefix="adl-import-") as folder:
-        whole = Path(folder) / "session.db"
-        read_jsonl(source, whole)
-        return log.import_session(whole)
+    with log.importing(source) as intake:
+        _take(source, intake)
+    return intake.session_id
 
 
 def read_jsonl(source: Path, target: Path) -> Path:
-    """Write JSON lines as a new session file, as they are: whether they verify is yet to be seen.
-
-    Raises `ExportError` for a line that is not one, with its number.
-    """
+    """Write JSON lines as a new session file of their own. Raises as `import_jsonl` does."""
     connection = connect(target, "create")
     try:
         migrate(connection, target)
         with immediate(connection, target, f"reading {source}"):
-            reader = _Reader(connection)
-            number = 0
-            for number, line in _numbered(source):
-                with _named(source, number):
-                    reader.take(line)
-            if number == 0:
-                raise ExportError(f"{source} is empty", "Name a file with a session in it.")
-            if not reader.ended:
-                raise ExportError(
-                    f"{source} ends after line {number}, before the session does",
-                    "It was cut on the way here; ask for it again.",
-                )
+            _take(source, Intake(connection, target, source))
     finally:
         connection.close()
     return target
@@ -235,22 +242,57 @@ def _event_line(row: list[Any]) -> dict[str, Any]:
 
 # --- reading --------------------------------------------------------------------------------
 
+#: The longest line, in bytes. Arrays of a large model take many; an event does not.
+LONGEST_ARRAY = 256 * 2**20
+LONGEST_LINE = 16 * 2**20
+DEEPEST = 64
+#: How much more than a compressed file its content may be, beyond `_SMALL` bytes of it. Half of
+#: what stands in a session's lines are hashes, which no compression makes smaller.
+LARGEST_RATIO = 100
 
-def _numbered(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+_SMALL = 256 * 2**20
+_ARRAY_START = b'{"data":'
+_GZIP = b"\x1f\x8b"
+
+
+def _take(source: Path, intake: Intake) -> None:
+    reader = _Reader(intake)
+    number = 0
+    for number, text in _numbered(source):
+        with _named(source, number):
+            reader.take(text)
+    if number == 0:
+        raise ExportError(f"{source} is empty", "Name a file with a session in it.")
+    if not reader.ended:
+        raise ExportError(
+            f"{source} ends after line {number}, before the session does",
+            "It was cut on the way here; ask for it again.",
+        )
+
+
+def _numbered(source: Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
-        with gzip.open(source) if source.suffix == ".gz" else source.open("rb") as file:
-            for number, text in enumerate(file, start=1):
-                try:
-                    line = json.loads(text)
-                except (ValueError, RecursionError) as error:
+        with opened_input(source) as raw, _unpacked(raw) as file:
+            packed_size, size = os.fstat(raw.fileno()).st_size, 0
+            while text := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(text) > LONGEST_LINE and text.startswith(_ARRAY_START):
+                    text += file.readline(LONGEST_ARRAY - len(text) + 1)
+                size += len(text)
+                limit = LONGEST_ARRAY if text.startswith(_ARRAY_START) else LONGEST_LINE
+                if len(text) > limit:
                     raise ExportError(
-                        f"{source}, line {number} is not JSON: {error}", _WAY_OUT
-                    ) from error
-                if not isinstance(line, dict):
-                    raise ExportError(f"{source}, line {number} is no JSON object", _WAY_OUT)
-                yield number, line
-    except (EOFError, gzip.BadGzipFile) as error:
+                        f"{source}, line {number} is longer than {limit >> 20} MiB", _WAY_OUT
+                    )
+                if size > max(_SMALL, LARGEST_RATIO * packed_size):
+                    raise ExportError(
+                        f"{source} holds more than {LARGEST_RATIO} times its size, which no "
+                        "recorded session does",
+                        _WAY_OUT,
+                    )
+                yield number, text
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ExportError(
             f"{source} is damaged after line {number}: {error}", "Ask for it again."
         ) from error
@@ -258,6 +300,14 @@ def _numbered(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise ExportError(
             f"{source} cannot be read: {error.strerror or error}", "Check the path."
         ) from error
+
+
+def _unpacked(raw: IO[bytes]) -> BinaryIO:
+    start = raw.read(len(_GZIP))
+    raw.seek(0)
+    if start == _GZIP:
+        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
+    return raw  # type: ignore[return-value]
 
 
 _WAY_OUT = "Name a file that `adl-workbench export jsonl` wrote."
@@ -268,78 +318,125 @@ def _named(source: Path, number: int) -> Iterator[None]:
     """Say in which line of the file something is wrong."""
     try:
         yield
+    except _NotALine as error:
+        raise ExportError(f"{source}, line {number} {error}", _WAY_OUT) from error
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ExportError(
             f"{source}, line {number} is no line of a session: {place}: {first['msg']}", _WAY_OUT
         ) from error
-    except (KeyError, TypeError, binascii.Error, sqlite3.IntegrityError) as error:
-        raise ExportError(
-            f"{source}, line {number} does not fit the lines before it: {_said(error)}", _WAY_OUT
-        ) from error
 
 
-def _said(error: Exception) -> str:
-    # A KeyError shows its text in quotes.
-    return str(error.args[0]) if error.args else str(error)
+class _NotALine(Exception):
+    """What is wrong with a line, after its number."""
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant)
+_STRICT = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_pairs)
+
+
+def _decoded(text: bytes) -> dict[str, Any]:
+    """The object of a line. Raises `_NotALine`."""
+    is_array = text.startswith(_ARRAY_START)
+    if text.startswith(codecs.BOM_UTF8):
+        raise _NotALine("is not JSON of a session: it begins with a byte order mark")
+    try:
+        said = text.decode()
+        if not is_array:
+            check_values(said)
+        line = _DECODER.decode(said)
+        if not isinstance(line, dict):
+            raise _NotALine("is no JSON object")
+        if not is_array and canonical_json(line).encode() != text.rstrip(b"\r\n"):
+            # Someone else's JSON: as good, unless readers could differ on what is in it.
+            _STRICT.decode(said)
+            if _depth(line) > DEEPEST:
+                raise _NotALine(f"is nested more than {DEEPEST} deep")
+        elif text.count(b"{") + text.count(b"[") > DEEPEST and _depth(line) > DEEPEST:
+            raise _NotALine(f"is nested more than {DEEPEST} deep")
+    except (ValueError, RecursionError) as error:
+        raise _NotALine(f"is not JSON of a session: {error}") from error
+    return line
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and objects stand in each other."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, (dict, list))]:
+        depth += 1
+        level = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 class _Reader:
     """Takes the lines of one file in turn; `ended` once the last one fitted."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, intake: Intake) -> None:
         self.ended = False
-        self._connection = connection
+        self._intake = intake
         self._begun = False
-        self._head: tuple[int, str] | None = None
 
-    def take(self, line: dict[str, Any]) -> None:
-        """Write one line's row. Raises what `_named` names."""
-        checked = _LINE.validate_python(line)
+    def take(self, text: bytes) -> None:
+        """Take one line. Raises what `_named` names, and `StoreError` for what does not verify."""
+        line = _decoded(text)
         if self.ended:
-            raise KeyError("the session has ended")
-        if isinstance(checked, SessionLine) == self._begun:
-            raise KeyError("a file has one session, and the first line says which")
+            raise _NotALine("does not fit the lines before it: the session has ended")
+        kind = line.get("line")
+        if (kind == "session") == self._begun:
+            raise _NotALine(
+                "does not fit the lines before it: a file has one session, and the first line "
+                "says which"
+            )
+        if kind == "event":
+            self._event(line)
+            return
+        checked = _LINE.validate_python(line)
         match checked:
             case SessionLine():
                 self._begun = True
-                self._connection.execute(
-                    "INSERT INTO sessions (id, created_at) VALUES (?, ?)",
-                    (checked.session_id, str(line["created_at"])),
-                )
+                self._intake.session(checked.session_id, line["created_at"])
             case ArrayLine():
-                insert_array(
-                    self._connection,
-                    checked.sha256,
-                    checked.dtype,
-                    shape_text(checked.shape),
-                    base64.b64decode(checked.data, validate=True),
-                )
-            case EventLine():
-                self._insert_event(checked, line)
+                try:
+                    data = base64.b64decode(checked.data, validate=True)
+                except binascii.Error as error:
+                    raise _NotALine(f"has data that is no base64: {error}") from error
+                self._intake.array(checked.sha256, checked.dtype, shape_text(checked.shape), data)
             case EndLine():
-                if self._head != (checked.events, checked.sha256):
-                    raise KeyError(f"event {checked.events} should be the last")
+                if self._intake.head != (checked.events, checked.sha256):
+                    raise _NotALine(
+                        f"does not fit the lines before it: event {checked.events} should be "
+                        "the last"
+                    )
+                self._intake.finish()
                 self.ended = True
 
-    def _insert_event(self, checked: EventLine, line: dict[str, Any]) -> None:
+    def _event(self, line: dict[str, Any]) -> None:
+        envelope = _ENVELOPE.validate_python(line)
+        body = line["body"]
+        operation_id = envelope.operation_id
         # What is written is the line, not what was read from it: see `_lines`.
-        body, read = canonical_json(line["body"]), checked.body
         row = (
-            checked.session_id,
-            checked.seq,
-            str(line["at"]),
-            checked.actor.kind,
-            checked.actor.name,
-            read.kind,
-            checked.operation_id,
-            body,
-            checked.previous,
-            checked.sha256,
+            envelope.session_id,
+            envelope.seq,
+            envelope.at,
+            envelope.actor.kind,
+            envelope.actor.name,
+            str(body.get("kind")),
+            None if operation_id is None else well_formed(operation_id),
+            canonical_json(body),
+            envelope.previous,
+            envelope.sha256,
         )
-        # Looking through every token of every list takes longer than all else.
-        refs = array_refs(read) if _OF_AN_ARRAY in body else ()
-        arrays = [(name, ref.sha256) for name, ref in refs]
-        insert_event(self._connection, row, searchable_text(read), arrays)
-        self._head = checked.seq, checked.sha256
+        self._intake.event(row)

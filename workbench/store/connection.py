@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from workbench.private_files import check_ordinary, make_empty
 from workbench.store.errors import StoreError, store_error, translated
+from workbench.store.packing import whole_or_nothing
 
 Mode = Literal["create", "write", "query", "read-only"]
+
+#: The first schema version without an index of a JSON function.
+_WITHOUT_JSON = 7
 
 #: How long a transaction waits for those of other processes, in seconds.
 BUSY_TIMEOUT = 30.0
@@ -24,16 +31,18 @@ def connect(path: Path, mode: Mode, *, busy_timeout: float = BUSY_TIMEOUT) -> sq
     ``read-only`` is for files of others: it makes neither the file nor, where it can be helped,
     files beside it. Raises `StoreError`.
     """
-    if path.is_dir():
-        raise StoreError(f"{path} is a folder", "Name a file in it, such as sessions.db.")
-    if mode != "create" and not path.is_file():
-        raise StoreError(
-            f"there is no session file {path}",
-            "Check the path; a first `adl-workbench audit` makes the default one.",
-        )
+    _check_path(path, mode)
+    if mode == "create":
+        # SQLite gives the files that it makes beside a database the mode of the database.
+        make_empty(path)
     with translated(path, "opening it"):
         connection = _open(path, mode, busy_timeout)
         try:
+            connection.create_function("whole_body", 1, whole_or_nothing, deterministic=True)
+            # The file may be someone else's: no damaged page is taken for what it says it is.
+            connection.execute("PRAGMA cell_size_check = ON")
+            distrust_schema(connection)
+            connection.execute("PRAGMA mmap_size = 0")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
             # What `delete_session` deletes should be gone from the file too.
@@ -46,6 +55,56 @@ def connect(path: Path, mode: Mode, *, busy_timeout: float = BUSY_TIMEOUT) -> sq
             connection.close()
             raise
     return connection
+
+
+def distrust_schema(connection: sqlite3.Connection) -> None:
+    """Let nothing in the file's schema call a function that does more than compute.
+
+    A file of a schema before `_WITHOUT_JSON` has an index of a JSON function, for which some
+    versions of SQLite do not open it then: what is in it is looked at before anything of it runs.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version >= _WITHOUT_JSON or not _distrusts_itself():
+        connection.execute("PRAGMA trusted_schema = OFF")
+
+
+def trust_schema(connection: sqlite3.Connection) -> None:
+    """Let the triggers run that keep the index of the search, once they were looked at."""
+    if _distrusts_itself():
+        connection.execute("PRAGMA trusted_schema = ON")
+
+
+@cache
+def _distrusts_itself() -> bool:
+    """True if this SQLite (up to 3.40) takes its own full-text search for unsafe in a trigger."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE a (x)")
+        connection.execute("CREATE VIRTUAL TABLE b USING fts5 (x)")
+        connection.execute(
+            "CREATE TRIGGER c AFTER INSERT ON a BEGIN INSERT INTO b VALUES (new.x); END"
+        )
+        connection.execute("PRAGMA trusted_schema = OFF")
+        try:
+            connection.execute("INSERT INTO a VALUES ('')")
+        except sqlite3.OperationalError:
+            return True
+    return False
+
+
+def _check_path(path: Path, mode: Mode) -> None:
+    """Raise `StoreError` unless there is an ordinary file, or none where one is to be made."""
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):  # a NUL in the name is a ValueError
+        if mode != "create":
+            raise StoreError(
+                f"there is no session file {path}",
+                "Check the path; a first `adl-workbench audit` makes the default one.",
+            ) from None
+        return
+    if stat.S_ISDIR(kind):
+        raise StoreError(f"{path} is a folder", "Name a file in it, such as sessions.db.")
+    check_ordinary(path, kind)
 
 
 def _open(path: Path, mode: Mode, busy_timeout: float) -> sqlite3.Connection:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
@@ -530,6 +532,31 @@ def body_json(body: EventBody) -> str:
     return canonical_json(plain)
 
 
+#: Values in a body: what reading one may take in memory depends on them, most of all one that does
+#: not fit, every value of which is an error of its own.
+MOST_VALUES = 200_000
+
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def read_body(text: str) -> EventBody:
+    """The body that stands as JSON in ``text``.
+
+    Raises `ValueError` (pydantic's too) for one that is none, or that holds more than `MOST_VALUES`.
+    """
+    check_values(text)
+    return BODY.validate_json(text)
+
+
+def check_values(text: str) -> None:
+    """Raise `ValueError` for JSON with more than `MOST_VALUES` values, without reading it."""
+    if text.count(",") + text.count("[") > MOST_VALUES:
+        # Only what stands between the strings counts.
+        bare = _STRINGS.sub("", text)
+        if bare.count(",") + bare.count("[") > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES} values")
+
+
 def array_refs(body: EventBody) -> Iterator[tuple[str, ArrayRef]]:
     """Every array that the body names, each with where in the body it stands (``arrays.cosine``)."""
     if _may_name_arrays(type(body)):
@@ -581,16 +608,16 @@ def event_hash(
     previous: str,
 ) -> str:
     """SHA-256 over every field of an event but the hash itself (``at`` as stored text)."""
-    envelope = {
-        "session_id": session_id,
-        "seq": seq,
-        "at": at,
-        "actor": [actor.kind, actor.name],
-        "operation_id": operation_id,
-        "body": body_text,
-        "previous": previous,
-    }
-    return hashlib.sha256(canonical_json(envelope).encode()).hexdigest()
+    # `canonical_json` of the fields, put together by hand: it is done for every event of a file.
+    operation = "null" if operation_id is None else _quoted(operation_id)
+    envelope = (
+        f'{{"actor":[{_quoted(actor.kind)},{_quoted(actor.name)}],"at":{_quoted(at)},'
+        f'"body":{_quoted(body_text)},"operation_id":{operation},"previous":{_quoted(previous)},'
+        f'"seq":{seq},"session_id":{_quoted(session_id)}}}'
+    )
+    if "\\ud" in envelope:  # perhaps half of a surrogate pair
+        envelope = canonical_json(json.loads(envelope))
+    return hashlib.sha256(envelope.encode()).hexdigest()
 
 
 def utc_text(moment: datetime | None = None) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from workbench.private_files import make_folder
 from workbench.store import transfer, verify
 from workbench.store.announce import Announcer, Subscriber
 from workbench.store.connection import (
@@ -38,7 +39,7 @@ from workbench.store.events import (
 )
 from workbench.store.overview import SessionOverview, choose, read_overviews
 from workbench.store.rows import COLUMNS, Draft, Entry, event_of
-from workbench.store.schema import MIGRATIONS, check_ours, migrate
+from workbench.store.schema import MIGRATIONS, check_ours, check_shape, migrate
 from workbench.store.search import MARK_END, MARK_START, SearchHit, fts_query, unmark
 
 _CHUNK = 2_000
@@ -190,23 +191,24 @@ class SessionLog:
                     f"{other.path} has {len(overviews)} sessions", "Say which one to import."
                 )
             found = choose(overviews, session or "last", other.path)
-            report = other.verify(found.id)
-            if not report.ok:
-                raise StoreError(
-                    f"session {found.id} of {other.path} does not verify: {report.problems[0]}",
-                    "It was damaged or changed after it was recorded; ask for it again.",
-                )
-            with (
-                other._reading() as source,
-                self._transaction("importing a session") as (connection, _),
-            ):
-                if self._head(connection, found.id) is not None:
-                    raise StoreError(
-                        f"session {found.id} is in {self._path} already",
-                        "To import it again, delete the one that is there first.",
-                    )
-                transfer.copy_session(source, connection, found.id)
+            with other._reading() as source, self.importing(other.path) as intake:
+                # One view of the source, though another process may append to it meanwhile.
+                source.execute("BEGIN")
+                try:
+                    verify.check_pages(source, other.path)
+                    transfer.take_session(source, intake, found.id)
+                finally:
+                    source.execute("ROLLBACK")
         return found.id
+
+    @contextmanager
+    def importing(self, source: object) -> Iterator[transfer.Intake]:
+        """Take one session in: all of it once it verified to its end, or nothing of it.
+
+        ``source`` is where it comes from, for the errors.
+        """
+        with self._transaction("importing a session") as (connection, _):
+            yield transfer.Intake(connection, self._path, source)
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -395,7 +397,7 @@ class SessionLog:
 
     def _open_for_writing(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
         except OSError as error:
             raise StoreError(
                 f"the folder {self._path.parent} for the session file cannot be made: "
@@ -405,6 +407,7 @@ class SessionLog:
         self._writer = connect(self._path, "create", busy_timeout=self._busy_timeout)
         # Before anything is written: the file may be someone else's.
         check_ours(self._writer, self._path)
+        check_shape(self._writer, self._path)
         mode = use_write_ahead_log(self._writer, self._path, self._busy_timeout)
         if mode != "wal":
             self._journal_warning = (
@@ -417,6 +420,7 @@ class SessionLog:
     def _check_readable(self) -> None:
         with self._reading() as connection:
             version = check_ours(connection, self._path)
+            check_shape(connection, self._path)
         if version == 0:
             raise StoreError(f"{self._path} is empty", "Name a file with sessions in it.")
         if version < len(MIGRATIONS):

@@ -6,20 +6,27 @@ one: the version it sets is what makes an older program refuse the file instead 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from workbench.store.connection import immediate
+from workbench.store.connection import immediate, trust_schema
 from workbench.store.errors import StoreError, translated
-from workbench.store.events import BODY, utc_text
+from workbench.store.events import read_body, utc_text
 from workbench.store.search import searchable_text
-from workbench.store.views import AGENT_VIEWS, HYPOTHESIS_VIEWS, INDEXES, VIEWS
+from workbench.store.views import (
+    AGENT_VIEWS,
+    HYPOTHESIS_VIEWS,
+    INDEXES,
+    PLAIN_INDEXES,
+    PLAIN_VIEWS,
+    VIEWS,
+)
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -96,8 +103,8 @@ def _search(db: Database) -> None:
     )
     for event_id, body in db.execute("SELECT id, body FROM events ORDER BY id").fetchall():
         try:
-            text = searchable_text(BODY.validate_json(body))
-        except ValidationError:
+            text = searchable_text(read_body(body))
+        except ValueError:
             # A damaged event must not keep the others from being read; `verify` names it.
             continue
         if text:
@@ -126,6 +133,17 @@ def _measures(_db: Database) -> None:
     """The kinds of event that come with this version are stored like the others."""
 
 
+def _compact(db: Database) -> None:
+    # The whole body of an event whose body is kept short, see `packing`.
+    db.execute("ALTER TABLE events ADD COLUMN packed BLOB")
+    db.execute("DROP INDEX events_text_started")
+    for statement in PLAIN_INDEXES:
+        db.execute(statement)
+    for name, query in PLAIN_VIEWS.items():
+        db.execute(f"DROP VIEW {name}")
+        db.create_view(name, query)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("0001_events_and_arrays", _tables),
     Migration("0002_full_text_search", _search),
@@ -133,6 +151,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("0004_hypotheses_and_evidence", _hypotheses),
     Migration("0005_agents_and_grades", _agents),
     Migration("0006_measures", _measures),
+    Migration("0007_compact_lists", _compact),
 )
 
 
@@ -183,14 +202,128 @@ def drop_guards(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP TRIGGER {name}")
 
 
-def missing_guards(connection: sqlite3.Connection) -> list[str]:
-    """The names of the triggers that should be in the file and are not, or not as we made them."""
-    found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
-    return [
-        name
-        for name, definition in _guards().items()
-        if found.get(name) != f"CREATE TRIGGER {name} {definition}"
-    ]
+# --- what is in the file --------------------------------------------------------------------
+
+#: `_fingerprint` of a file of the newest version; a test says what it should be.
+NEWEST_FINGERPRINT = "24d59c428baaedc335f8afaa2423e4dac374cba1b00d914be3acdd1a179f66be"
+
+_QUOTES = str.maketrans("", "", " \t\r\n\"'`[]")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table, index, view or trigger of a file; ``text`` is its SQL, spaces and quotes aside."""
+
+    kind: str
+    table: str
+    text: str
+
+    @property
+    def runs_by_itself(self) -> bool:
+        """True for what takes part in reading and writing a table without being named."""
+        return self.kind != "view"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the parts of a file differ from those of a new one of its version, by name."""
+
+    missing: dict[str, Part]
+    changed: dict[str, Part]
+    unknown: dict[str, Part]
+    tables: frozenset[str]
+
+    def problems(self) -> Iterator[str]:
+        """Each difference in words."""
+        for name, part in self.missing.items():
+            keeps = ", which keeps the log append-only," if "_refuse_" in name else ""
+            yield f"the {part.kind} {name}{keeps} is gone"
+        for name, part in self.changed.items():
+            yield f"the {part.kind} {name} is not the one that this program makes"
+        for name, part in self.unknown.items():
+            yield f"the {part.kind} {name} is none of this program's"
+
+    def dangers(self) -> Iterator[str]:
+        """The differences that keep the file from being read or written as what it should be."""
+        for name, part in self.missing.items():
+            if part.kind == "table":
+                yield f"the table {name} is missing"
+        for name, part in self.changed.items():
+            if part.runs_by_itself:
+                yield f"the {part.kind} {name} is not the one that this program makes"
+        for name, part in self.unknown.items():
+            if part.runs_by_itself and part.table in self.tables and name != part.table:
+                yield f"the {part.kind} {name} on {part.table} is none of this program's"
+
+
+def compare_shape(
+    connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS
+) -> Shape:
+    """Compare what is in the file with what its version should have."""
+    found = _parts(connection)
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version == len(MIGRATIONS) and _fingerprint(found) == NEWEST_FINGERPRINT:
+        return Shape({}, {}, {}, frozenset())
+    expected = _expected(tuple(migrations[:version]))
+    return Shape(
+        missing={name: part for name, part in expected.items() if name not in found},
+        changed={name: part for name, part in found.items() if expected.get(name, part) != part},
+        unknown={name: part for name, part in found.items() if name not in expected},
+        tables=frozenset(name for name, part in expected.items() if part.kind == "table"),
+    )
+
+
+def check_shape(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS
+) -> None:
+    """Raise `StoreError` if a trigger, an index or a table would do other than it should.
+
+    What no table of ours has to do with, such as a view that someone added, may stay.
+    """
+    with translated(path, "reading its schema"):
+        danger = next(compare_shape(connection, migrations).dangers(), None)
+    if danger is not None:
+        raise StoreError(
+            f"{path} is no session file as this program makes them: {danger}",
+            "It was changed by another program. Ask for the session as JSON lines "
+            "(`adl-workbench export jsonl`), or restore the file from a copy.",
+        )
+
+
+def _parts(connection: sqlite3.Connection) -> dict[str, Part]:
+    rows = connection.execute(
+        "SELECT name, type, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+    )
+    return {
+        str(name): Part(str(kind), str(table), str(sql).translate(_QUOTES))
+        for name, kind, table, sql in rows
+    }
+
+
+def _fingerprint(parts: dict[str, Part]) -> str:
+    listed = sorted((name, part.kind, part.table, part.text) for name, part in parts.items())
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+@cache
+def _expected(migrations: tuple[Migration, ...]) -> dict[str, Part]:
+    """The parts of a new file after these migrations."""
+    from sqlite_utils import Database
+
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        db = Database(connection, execute_plugins=False)
+        if migrations:
+            _make_history(db)
+        for step in migrations:
+            step.apply(db)
+        return _parts(connection)
+    finally:
+        connection.close()
+
+
+def _make_history(db: Database) -> None:
+    db.table("schema_migrations").create({"name": str, "applied_at": str}, pk="name")
 
 
 # --- versions -------------------------------------------------------------------------------
@@ -227,8 +360,11 @@ def migrate(
     """Bring the file to the newest schema, each step in a transaction of its own.
 
     A process that is killed leaves a file of an older version, which the next one brings on.
-    Raises `StoreError` as `check_ours` does.
+    Raises `StoreError` as `check_ours` and `check_shape` do.
     """
+    check_ours(connection, path, migrations)
+    check_shape(connection, path, migrations)
+    trust_schema(connection)
     while check_ours(connection, path, migrations) < len(migrations):
         # Cold, this import takes longer than all else: a file that is up to date goes without.
         from sqlite_utils import Database
@@ -241,7 +377,7 @@ def migrate(
             db = Database(connection, execute_plugins=False)
             if version == 0:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                db.table("schema_migrations").create({"name": str, "applied_at": str}, pk="name")
+                _make_history(db)
             step = migrations[version]
             step.apply(db)
             db.table("schema_migrations").insert({"name": step.name, "applied_at": utc_text()})

@@ -2,17 +2,110 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from workbench.store.checking import array_faults, check_event, session_faults, unsound
 from workbench.store.connection import connect, immediate
 from workbench.store.errors import StoreError, translated
-from workbench.store.events import BODY
-from workbench.store.rows import COLUMNS, insert_array, insert_event
-from workbench.store.schema import migrate
+from workbench.store.events import SessionStarted, array_refs, read_body
+from workbench.store.rows import COLUMNS, Row, array_form, insert_array, insert_event
+from workbench.store.schema import migrate, shape_text
 from workbench.store.search import searchable_text
+from workbench.store.whole_file import new_file
+
+_ARRAYS = """
+    SELECT sha256, dtype, shape, data FROM arrays WHERE sha256 IN (
+        SELECT event_arrays.sha256 FROM event_arrays
+        JOIN events ON events.id = event_arrays.event_id WHERE events.session_id = ?
+    ) ORDER BY sha256
+"""
+# Looking through every token of every list for an array takes longer than all else.
+_OF_AN_ARRAY = '"shape":'
+
+
+class Intake:
+    """Takes the rows of one session of another file in, each checked as it comes.
+
+    The caller's transaction decides whether they last. ``source`` is the other file, as errors name
+    it. Everything raises `StoreError` for what does not verify.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, source: object) -> None:
+        self._connection = connection
+        self._path = path
+        self._source = source
+        self.session_id = ""
+        self.head = (0, "")
+        self._created_at: object = None
+
+    def session(self, session_id: str, created_at: object) -> None:
+        """Begin with the session itself."""
+        # The first event says when it was; until then it is no fault.
+        for what in session_faults(session_id, created_at, None):
+            raise unsound(session_id, self._source, what)
+        self.session_id, self._created_at = session_id, created_at
+        known = self._connection.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,))
+        if known.fetchone() is not None:
+            raise StoreError(
+                f"session {session_id} is in {self._path} already",
+                "To import it again, delete the one that is there first.",
+            )
+        self._connection.execute(
+            "INSERT INTO sessions (id, created_at) VALUES (?, ?)", (session_id, created_at)
+        )
+
+    def array(self, sha256: str, dtype: str, shape: str, data: bytes) -> None:
+        """Take an array, before the first event that names it."""
+        for what in array_faults(sha256, dtype, shape, data):
+            raise unsound(self.session_id, self._source, f"the array {sha256[:12]}…: {what}")
+        insert_array(self._connection, sha256, dtype, shape, data)
+
+    def event(self, row: Row) -> None:
+        """Take the next event; ``row`` is as in `rows.COLUMNS`."""
+        seq, previous = self.head
+        body, faults = check_event(row)
+        if row[1] != seq + 1:
+            faults.append(f"event {seq + 1} is missing before it")
+        if row[0] != self.session_id:
+            faults.append(f"it is of another session, {row[0]!r}")
+        if row[8] != previous:
+            faults.append("it does not follow from the event before it")
+        if seq == 0:
+            faults += session_faults(self.session_id, self._created_at, row[2])
+        if body is not None and isinstance(body, SessionStarted) != (seq == 0):
+            faults.append("a session starts with its first event, and with no other")
+        arrays = []
+        if body is not None and _OF_AN_ARRAY in row[7]:
+            for name, ref in array_refs(body):
+                arrays.append((name, ref.sha256))
+                if array_form(self._connection, ref.sha256) != (ref.dtype, shape_text(ref.shape)):
+                    faults.append(f"its array {name} is missing, or of another dtype or shape")
+        if faults or body is None:
+            raise unsound(self.session_id, self._source, f"event {row[1]}: {faults[0]}")
+        insert_event(self._connection, row, searchable_text(body), arrays)
+        self.head = row[1], row[9]
+
+    def finish(self) -> None:
+        """End with the last event."""
+        if self.head[0] == 0:
+            raise unsound(self.session_id, self._source, "it has no events")
+
+
+def take_session(source: sqlite3.Connection, target: Intake, session_id: str) -> None:
+    """Copy a session of another file into the one that ``target`` writes, checking all of it."""
+    created_at = source.execute(
+        "SELECT created_at FROM sessions WHERE id = ?", (session_id,)
+    ).fetchone()
+    target.session(session_id, created_at and created_at[0])
+    for array in source.execute(_ARRAYS, (session_id,)):
+        target.array(*array)
+    for row in source.execute(
+        f"SELECT {COLUMNS} FROM events WHERE session_id = ? ORDER BY seq", (session_id,)
+    ):
+        target.event(row)
+    target.finish()
 
 
 def copy_session(source: sqlite3.Connection, target: sqlite3.Connection, session_id: str) -> None:
@@ -26,39 +119,20 @@ def copy_session(source: sqlite3.Connection, target: sqlite3.Connection, session
             "SELECT id, created_at FROM sessions WHERE id = ?", (session_id,)
         ).fetchone(),
     )
-    for array in source.execute(
-        """
-        SELECT sha256, dtype, shape, data FROM arrays WHERE sha256 IN (
-            SELECT event_arrays.sha256 FROM event_arrays
-            JOIN events ON events.id = event_arrays.event_id WHERE events.session_id = ?
-        )
-        """,
-        (session_id,),
-    ):
+    for array in source.execute(_ARRAYS, (session_id,)):
         insert_array(target, *array)
     for event_id, *row in source.execute(
         f"SELECT id, {COLUMNS} FROM events WHERE session_id = ? ORDER BY seq", (session_id,)
     ):
-        arrays = source.execute(
+        arrays: Sequence[tuple[str, str]] = source.execute(
             "SELECT name, sha256 FROM event_arrays WHERE event_id = ?", (event_id,)
         ).fetchall()
-        insert_event(target, tuple(row), searchable_text(BODY.validate_json(row[7])), arrays)
+        insert_event(target, tuple(row), searchable_text(read_body(row[7])), arrays)
 
 
 def export_session(source: sqlite3.Connection, session_id: str, target: Path) -> None:
     """Write the session into a new file; see `SessionLog.export_session`."""
-    if target.exists():
-        raise StoreError(f"{target} exists already", "Name a file that does not.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-")
-    except OSError as error:
-        raise StoreError(
-            f"the folder {target.parent} cannot be written: {error.strerror or error}",
-            "Name a file in another folder.",
-        ) from error
-    with folder:
-        part = Path(folder.name) / target.name
+    with new_file(target) as part:
         connection = connect(part, "create")
         try:
             # One file, with no write-ahead log beside it, so that it opens on read-only media too.
@@ -73,10 +147,3 @@ def export_session(source: sqlite3.Connection, session_id: str, target: Path) ->
                 source.execute("ROLLBACK")
         finally:
             connection.close()
-        try:
-            os.link(part, target)
-        except FileExistsError as error:
-            raise StoreError(f"{target} exists already", "Name a file that does not.") from error
-        except OSError:
-            # A file system without hard links.
-            part.replace(target)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from pydantic import ValidationError
-
-from workbench.store.errors import translated
-from workbench.store.events import BODY, Actor, array_refs, event_hash
+from workbench.store.checking import array_faults, check_event, session_faults
+from workbench.store.errors import StoreError, translated
+from workbench.store.events import array_refs
+from workbench.store.packing import legible_part
 from workbench.store.rows import COLUMNS, array_form
-from workbench.store.schema import missing_guards, shape_text
+from workbench.store.schema import compare_shape, shape_text
 from workbench.store.search import searchable_text
 
 
@@ -69,6 +68,16 @@ def verify_file(connection: sqlite3.Connection, path: Path, session_id: str | No
     return VerifyReport(path, check.events, check.arrays, check.heads, tuple(check.problems))
 
 
+def check_pages(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `StoreError` if SQLite's quick check of the file finds it damaged."""
+    (message,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if message != "ok":
+        raise StoreError(
+            f"{path} is damaged: {message}",
+            "Ask for it again, or for the session as JSON lines (`adl-workbench export jsonl`).",
+        )
+
+
 class _Check:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -84,9 +93,9 @@ class _Check:
                 "SELECT id FROM sessions UNION SELECT session_id FROM events ORDER BY 1"
             ).fetchall()
             sessions = [row[0] for row in rows]
-            self._nothing_missing()
         else:
             sessions = [session_id]
+        self._nothing_missing()
         for session in sessions:
             self._session(session)
         self._arrays(session_id)
@@ -100,8 +109,8 @@ class _Check:
                 self._add(None, None, f"SQLite's integrity check: {message}")
         for table, rowid, parent, _ in self.connection.execute("PRAGMA foreign_key_check"):
             self._add(None, None, f"row {rowid} of {table} names a row of {parent} that is gone")
-        for name in missing_guards(self.connection):
-            self._add(None, None, f"the trigger {name}, which keeps the log append-only, is gone")
+        for what in compare_shape(self.connection).problems():
+            self._add(None, None, what)
         # The index's own check writes, which a reader cannot: its list of documents is compared.
         strays = self.connection.execute(
             """
@@ -146,10 +155,16 @@ class _Check:
         ).fetchone()
         if created is None:
             self._add(session_id, None, "it has events, but is not in the table of sessions")
+        else:
+            first = self.connection.execute(
+                "SELECT at FROM events WHERE session_id = ? ORDER BY seq LIMIT 1", (session_id,)
+            ).fetchone()
+            for what in session_faults(session_id, created[0], first and first[0]):
+                self._add(session_id, None, what)
         expected_seq, previous = 1, ""
         for row in self.connection.execute(
             f"""
-            SELECT {COLUMNS}, events.id, event_text.text
+            SELECT {COLUMNS}, events.body, packed, events.id, event_text.text
             FROM events LEFT JOIN event_text ON event_text.event_id = events.id
             WHERE session_id = ? ORDER BY seq
             """,
@@ -174,27 +189,13 @@ class _Check:
             self._add(session_id, None, "it has no events")
 
     def _event(self, row: tuple[Any, ...]) -> Iterator[str]:
-        session_id, seq, at, actor_kind, actor_name, kind, operation_id, text = row[:8]
-        previous, sha256, event_id, search_text = row[8:]
-        derived = event_hash(
-            session_id=session_id,
-            seq=seq,
-            at=at,
-            # As it stands, even where it is no actor at all.
-            actor=Actor.model_construct(kind=cast(Any, actor_kind), name=actor_name),
-            operation_id=operation_id,
-            body_text=text,
-            previous=previous,
-        )
-        if derived != sha256:
-            yield "its content does not match its hash"
-        try:
-            body = BODY.validate_json(text)
-        except ValidationError:
-            yield "its body cannot be read"
+        *columns, legible, packed, event_id, search_text = row
+        body, faults = check_event(columns)
+        yield from faults
+        if body is None:
             return
-        if body.kind != kind:
-            yield f"its column kind says {kind}, its body {body.kind}"
+        if packed is not None and legible != legible_part(columns[7]):
+            yield "what is legible of its body is not in the body"
         if searchable_text(body) != (search_text or ""):
             yield "its text for the search is not the text of its body"
         named = {name: ref.sha256 for name, ref in array_refs(body)}
@@ -223,5 +224,5 @@ class _Check:
             (session_id, session_id),
         ):
             self.arrays += 1
-            if hashlib.sha256(f"{dtype}{shape}".encode() + bytes(data)).hexdigest() != sha256:
-                self._add(session_id, None, f"the array {sha256[:12]}… does not match its hash")
+            for what in array_faults(sha256, dtype, shape, data):
+                self._add(session_id, None, f"the array {str(sha256)[:12]}…: {what}")

@@ -141,6 +141,70 @@ VIEWS = {
     """,
 }
 
+#: Without an index of a JSON function, which SQLite before 3.41 does not let files of others have.
+PLAIN_INDEXES = (
+    """
+    CREATE INDEX events_text_started ON events (session_id, operation_id)
+    WHERE kind = 'text_started'
+    """,
+)
+
+#: In place of those in `VIEWS`. What is legible of a packed list has the texts of its tokens if it
+#: was chosen; the words of every list stand in the text for the search.
+PLAIN_VIEWS = {
+    "readings": """
+        SELECT
+            events.id AS event_id,
+            session_id,
+            seq,
+            at,
+            operation_id,
+            json_extract(body, '$.reading') AS reading,
+            json_extract(body, '$.source') AS source,
+            json_extract(body, '$.side') AS side,
+            json_extract(body, '$.layer') AS layer,
+            json_extract(body, '$.position') AS position,
+            json_extract(body, '$.scale') AS scale,
+            json_extract(body, '$.chosen') AS chosen,
+            CASE WHEN json_extract(body, '$.tokens') IS NOT NULL THEN (
+                SELECT json_group_array(
+                    CASE type WHEN 'object' THEN json_extract(value, '$.text') ELSE value END
+                )
+                FROM json_each(events.body, '$.tokens')
+            ) END AS tokens,
+            event_text.text AS words
+        FROM events LEFT JOIN event_text ON event_text.event_id = events.id
+        WHERE kind = 'reading_taken'
+    """,
+    "texts": """
+        SELECT
+            finished.id AS event_id,
+            finished.session_id,
+            finished.seq,
+            finished.at,
+            finished.operation_id,
+            json_extract(finished.body, '$.text_id') AS text_id,
+            json_extract(started.body, '$.purpose') AS purpose,
+            json_extract(started.body, '$.side') AS side,
+            json_extract(started.body, '$.alpha') AS alpha,
+            json_extract(started.body, '$.seed') AS seed,
+            coalesce(
+                json_extract(started.body, '$.raw_prompt'),
+                json_extract(started.body, '$.messages[#-1].content')
+            ) AS prompt,
+            json_extract(finished.body, '$.text') AS text,
+            json_extract(finished.body, '$.ended') AS ended
+        FROM events AS finished
+        LEFT JOIN events AS started ON
+            started.kind = 'text_started'
+            AND started.session_id = finished.session_id
+            AND started.operation_id IS finished.operation_id
+            AND json_extract(started.body, '$.text_id')
+                = json_extract(finished.body, '$.text_id')
+        WHERE finished.kind = 'text_finished'
+    """,
+}
+
 HYPOTHESIS_VIEWS = {
     "hypotheses": """
         SELECT

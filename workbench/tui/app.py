@@ -25,6 +25,7 @@ from workbench.display import ascii_only, clean_line
 from workbench.locations import Locations, find_locations
 from workbench.operations.pairs import PairArguments
 from workbench.store.errors import OlderSchema
+from workbench.store.ids import proposed_stem
 from workbench.store.lease import OpenElsewhere
 from workbench.store.log import SessionLog
 from workbench.tui import text
@@ -434,7 +435,8 @@ class WorkbenchApp(App[int]):
         if desk is None:
             return
         hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
-        target = await self.push_screen_wait(AskLine("Write the report to", desk.session.id, hint))
+        asked = AskLine("Write the report to", proposed_stem(desk.session.id), hint)
+        target = await self.push_screen_wait(asked)
         if target is not None:
             self._write_report(desk.session.id, target)
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.workbench.store.samples import record_audit
 from workbench.store import rows
-from workbench.store.connection import connect
+from workbench.store.connection import connect, trust_schema
 from workbench.store.errors import StoreError
-from workbench.store.events import NoteWritten
+from workbench.store.events import NoteWritten, utc_text
 from workbench.store.log import SessionLog
 from workbench.store.rows import Draft, Entry
 from workbench.store.schema import APPLICATION_ID, MIGRATIONS, Migration, migrate
@@ -37,7 +37,8 @@ def test_every_version_migrates_with_its_rows(
     make_version(old, version)
     if version:
         connection = connect(old, "write")
-        connection.execute("INSERT INTO sessions VALUES ('s', '2026-01-01T00:00:00.000000Z')")
+        trust_schema(connection)
+        connection.execute("INSERT INTO sessions VALUES ('s', ?)", (utc_text(),))
         with monkeypatch.context() as patch:
             if version < 2:
                 patch.setattr(rows, "searchable_text", lambda body: "")
@@ -60,7 +61,7 @@ def test_a_damaged_event_does_not_keep_a_file_from_migrating(tmp_path: Path) -> 
     path = tmp_path / "old.db"
     make_version(path, 1)
     connection = connect(path, "write")
-    connection.execute("INSERT INTO sessions VALUES ('s', '2026-01-01T00:00:00.000000Z')")
+    connection.execute("INSERT INTO sessions VALUES ('s', ?)", (utc_text(),))
     connection.execute(
         "INSERT INTO events (session_id, seq, at, actor_kind, actor_name, kind, body, previous, "
         "sha256) VALUES ('s', 1, 'then', 'system', '', 'note_written', '{\"kind\":\"odd\"}', '', '')"

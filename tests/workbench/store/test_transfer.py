@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.workbench.store.samples import record_audit
+from workbench.store.connection import connect
 from workbench.store.errors import StoreError
 from workbench.store.events import NoteWritten
 from workbench.store.log import SessionLog
@@ -12,7 +13,7 @@ from workbench.store.schema import create_guards, drop_guards
 
 
 def contents(path: Path, session: str) -> list[object]:
-    connection = sqlite3.connect(path)
+    connection = connect(path, "read-only")
     rows = [
         connection.execute(query, (session,)).fetchall()
         for query in (

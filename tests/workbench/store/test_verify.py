@@ -114,7 +114,7 @@ def test_a_changed_array_or_event_is_not_given_out(log: SessionLog) -> None:
     connection = sqlite3.connect(log.path, isolation_level=None)
     drop_guards(connection)
     connection.execute("UPDATE arrays SET data = zeroblob(length(data))")
-    connection.execute("UPDATE events SET body = '{}' WHERE seq = 5")
+    connection.execute("UPDATE events SET body = '{}', packed = NULL WHERE seq = 5")
     connection.close()
     with pytest.raises(StoreError, match="not what was recorded"):
         log.array(ArrayRef.of(ARRAYS["difference"]))

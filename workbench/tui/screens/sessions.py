@@ -16,6 +16,7 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from adl.errors import AdlError
+from workbench.store.ids import proposed_stem
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
 from workbench.store.state import SessionState
@@ -409,7 +410,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
             return
         library, session_id = self._library, session.id
         hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
-        asked = AskLine("Write the report to", session_id, hint)
+        asked = AskLine("Write the report to", proposed_stem(session_id), hint)
         target = await self.app.push_screen_wait(asked)
         if target:
 
@@ -467,7 +468,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
         path = await self.app.push_screen_wait(
             AskLine(
                 "Copy the session into a new file",
-                f"{session.id}.db",
+                f"{proposed_stem(session.id)}.db",
                 "Everything in it, also the names that a blind session hides; "
                 "`adl-workbench sessions import` takes it back.",
             )
