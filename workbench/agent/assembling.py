@@ -18,8 +18,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.agent.event_stream import parsed
+from workbench.agent.nesting import read_json
 
+#: Calls that are taken of one reply.
+MOST_CALLS = 64
 #: Of a message; what else it has is the provider's own.
 _OF_MESSAGE = frozenset({"role", "content", "tool_calls", "function_call"})
 _OF_CALL = frozenset({"id", "index", "type", "function"})
@@ -154,6 +156,8 @@ class Assembly:
             raise ValueError(f"tool_calls is a JSON {type(calls).__name__}")
         taken: list[AssembledCall] = []
         for call in calls:
+            if len(self.calls) > MOST_CALLS:
+                break
             taken.append(self._take_call(_mapping(call, "tool call"), taken, whole=whole))
         legacy = message.get("function_call")
         if legacy and not calls:
@@ -198,7 +202,7 @@ class Assembly:
             arguments = ""
         if not isinstance(arguments, str):
             arguments = json.dumps(arguments)
-        self.size += len(name) + len(arguments)
+        self.size += len(call_id) + len(name) + len(arguments)
         part = None if whole else self._same(call_id, index, name, arguments, beside)
         if part is None:
             part = AssembledCall(index, call_id, name)
@@ -335,7 +339,7 @@ def _is_object(text: str) -> bool:
     if not text.lstrip().startswith("{"):
         return False
     try:
-        return isinstance(parsed(text), dict)
+        return isinstance(read_json(text), dict)
     except ValueError:
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -10,13 +11,17 @@ from workbench.store.agents import AgentState
 
 # An agent that asks so often in a row for interactions it does not have has nothing else to do.
 ASKED_IN_VAIN = 3
+# Seconds for the answer that is asked for when the time is spent: a share of it, within bounds.
+_ANSWER_SHARE = 0.1
+_ANSWER_SECONDS = (2.0, 60.0)
 
 
 @dataclass(frozen=True)
 class Budgets:
     """Model interactions, calls of the agent's model, its tokens, and seconds; None has no limit.
 
-    The answer that is asked for when one is spent may go beyond calls, tokens and seconds.
+    The answer that is asked for when one is spent may go beyond calls and tokens, and beyond the
+    seconds by a tenth (2 to 60).
     """
 
     interactions: int | None = 5
@@ -43,6 +48,17 @@ class Budgets:
         if self.interactions is None:
             return None
         return max(0, self.interactions - state.interactions)
+
+    def seconds_left(self, state: AgentState, *, answer: bool = False) -> float:
+        """Seconds that the next reply may take; infinite without a limit.
+
+        ``answer``: it is the answer that is asked for at the end, which is always given some.
+        """
+        if self.seconds is None:
+            return math.inf
+        left = max(0.0, self.seconds - state.seconds)
+        least, most = _ANSWER_SECONDS
+        return max(left, min(most, max(least, _ANSWER_SHARE * self.seconds))) if answer else left
 
     def spent(self, state: AgentState) -> BudgetName | None:
         """The budget that ends the audit here, if one does.

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.agent.compacting import SHORTENED_OWN, is_short, short_content
+from workbench.agent.nesting import TooDeep, read_json
 from workbench.agent.prompts import JSON_TOOLS
 from workbench.agent.quoting import cut
 from workbench.agent.tools import Tool
@@ -30,6 +31,7 @@ Message = dict[str, Any]
 #: Of one reply, in characters, as the agent gets it to read again.
 LONGEST_OWN = 20_000
 _THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_TOOL = re.compile(r'"tool"\s*:\s*"([^"\\]{1,60})"')
 _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
 
 
@@ -100,8 +102,12 @@ def json_call(content: str) -> ToolCall | None:
     text = _THOUGHTS.sub("", content).strip()
     fenced = _FENCED.match(text)
     try:
-        found = json.loads(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
+        found = read_json(fenced[1] if fenced else text)
+    except TooDeep:
+        # A call all the same, whose arguments are refused when they are read.
+        named = _TOOL.search(text)
+        return ToolCall(id="", name=named[1], arguments=text) if named else None
+    except ValueError:
         return None
     if not isinstance(found, dict) or not isinstance(found.get("tool"), str):
         return None
@@ -172,8 +178,8 @@ def _merged(messages: Iterator[Message]) -> list[Message]:
 def _valid(arguments: str, longest: int) -> str:
     """The arguments as JSON: servers parse what they are sent again, and fail where it is none."""
     try:
-        parsed = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
+        parsed = read_json(arguments or "{}")
+    except ValueError:
         parsed = None
     if isinstance(parsed, dict) and len(arguments) <= longest:
         return arguments or "{}"

@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from threading import Lock
-from typing import Any
+from typing import Any, TypeGuard
 
 from adl.errors import Stopped
 from adl.pair import ShouldStop, never_stop
-from workbench.agent.assembling import Assembly
+from workbench.agent.assembling import MOST_CALLS, Assembly
 from workbench.agent.event_stream import Body
 from workbench.settings import DEFAULT_ENDPOINT, Settings, SettingsError
 from workbench.store.agent_events import ToolCall, ToolMode, Usage
@@ -41,8 +41,13 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _CHARACTERS_PER_TOKEN = 4
-# Longest time for a whole reply, in units of the longest silence.
-_SILENCES = 10
+#: Characters of a call's id; a longer one is replaced.
+LONGEST_ID = 200
+# No reply has more tokens, and no prompt more than it has bytes, but for what a server adds.
+_MOST_TOKENS = 2_000_000
+_TOKENS_ADDED = 20_000
+# Beyond that a reply's cost is no price of anything, in US dollars.
+_HIGHEST_COST = 1_000.0
 
 OnText = Callable[[str], None]
 Message = dict[str, Any]
@@ -149,13 +154,17 @@ class Endpoint:
         request: Request,
         on_text: OnText = lambda _text: None,
         should_stop: ShouldStop = never_stop,
+        deadline: float = math.inf,
     ) -> Answer:
-        """Ask once. Raises ``AttemptFailed``, or ``Stopped`` within a moment of the request to."""
+        """Ask once. Raises ``AttemptFailed``, or ``Stopped`` within a moment of the request to.
+
+        At ``deadline``, a time of ``time.monotonic``, the endpoint is hung up on whatever it does.
+        """
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
             outcome = self._loop.run_until_complete(
-                self._until_stopped(request, on_text, should_stop)
+                self._until_stopped(request, on_text, should_stop, deadline)
             )
         # Raised here and not where it was caught: the library's own exceptions hold the request,
         # and the request holds the key.
@@ -175,14 +184,17 @@ class Endpoint:
             self._loop = self._client = None
 
     async def _until_stopped(
-        self, request: Request, on_text: OnText, should_stop: ShouldStop
+        self, request: Request, on_text: OnText, should_stop: ShouldStop, deadline: float
     ) -> Answer | AttemptFailed | Stopped:
         task = asyncio.ensure_future(self._outcome(request, on_text))
         try:
             while not task.done():
                 if should_stop():
                     return Stopped("stopped while the endpoint was asked")
-                await asyncio.wait({task}, timeout=_LOOK_FOR_STOP)
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return AttemptFailed("deadline", "the reply took too long", again=False)
+                await asyncio.wait({task}, timeout=min(_LOOK_FOR_STOP, left))
             return task.result()
         finally:
             if not task.done():
@@ -192,21 +204,26 @@ class Endpoint:
     async def _outcome(self, request: Request, on_text: OnText) -> Answer | AttemptFailed:
         import openai
 
+        from workbench.agent.transport import ReplyRefused
+
         began = time.monotonic()
         try:
-            async with asyncio.timeout(self.settings.timeout * _SILENCES):
-                return await self._ask(request, on_text, began)
+            return await self._ask(request, on_text, began)
         except AttemptFailed as exc:
             return exc
+        except ReplyRefused as exc:
+            return AttemptFailed("refused", self._short(str(exc)), again=False)
         except openai.APIStatusError as exc:
             return self._refused(exc.status_code, exc.message, exc.response.headers, request)
         except (openai.APITimeoutError, TimeoutError):
             return AttemptFailed("time-out", "the endpoint was silent for too long")
         except openai.APIConnectionError as exc:
             cause = exc.__cause__
+            if isinstance(cause, ReplyRefused):
+                return AttemptFailed("refused", self._short(str(cause)), again=False)
             why = f"{type(cause).__name__}: {cause}" if cause else exc.message
             return AttemptFailed("connection", self._short(f"the connection failed ({why})"))
-        except (ValueError, TypeError, AttributeError) as exc:
+        except (ValueError, TypeError, AttributeError, RecursionError) as exc:
             # The body is not what the protocol says; the library lets such errors through.
             return AttemptFailed("body", self._short(f"the reply cannot be read: {exc}"))
         except Exception as exc:
@@ -283,13 +300,14 @@ class Endpoint:
             content=self.scrub(reply.content[:LONGEST_REPLY]),
             tool_calls=tuple(
                 ToolCall(
-                    id=call.id,
+                    # Too long to be sent back: the conversation gives it one of its own.
+                    id=call.id if len(call.id) <= LONGEST_ID else "",
                     name=self.scrub(call.name)[:200],
                     arguments=self.scrub(call.arguments[:LONGEST_REPLY]),
                     # Half of a signature is none.
                     provider_fields={} if truncated else self._scrubbed(call.fields),
                 )
-                for call in reply.calls
+                for call in reply.calls[:MOST_CALLS]
             ),
             finish_reason="length" if truncated else str(finish_reason),
             usage=self._usage(reply, request, messages),
@@ -310,18 +328,30 @@ class Endpoint:
 
     def _usage(self, reply: Assembly, request: Request, messages: Iterable[Message]) -> Usage:
         said = reply.usage or {}
+        sent = len(json.dumps(list(messages)))
         prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens")
-        known = _is_count(prompt) and _is_count(completion)
-        if not known:
-            prompt = len(json.dumps(list(messages))) // _CHARACTERS_PER_TOKEN
-            completion = reply.size // _CHARACTERS_PER_TOKEN
+        wrong = _wrong_counts(said, sent, reply.size) if said else ""
+        estimated = bool(wrong) or not said
+        if estimated:
+            prompt, completion = sent // _CHARACTERS_PER_TOKEN, reply.size // _CHARACTERS_PER_TOKEN
         assert isinstance(prompt, int)
         assert isinstance(completion, int)
+        unusable = [wrong] if wrong else []
+        total = said.get("total_tokens")
+        if not wrong and total is not None and total != prompt + completion:
+            # More is what some servers count of hidden thoughts; which part it is they do not say.
+            unusable.append(f"total_tokens {_quoted(total)}")
         cost = said.get("cost")
-        if not isinstance(cost, int | float) or not math.isfinite(cost) or cost < 0:
+        if cost is not None and not _is_cost(cost):
+            unusable.append(f"cost {_quoted(cost)}")
+        if not _is_cost(cost):
             cost = self.settings.cost(request.model, prompt, completion)
         return Usage(
-            prompt_tokens=prompt, completion_tokens=completion, cost=cost, estimated=not known
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            cost=cost,
+            estimated=estimated,
+            unusable=self.scrub("; ".join(unusable)),
         )
 
     def _refused(
@@ -374,6 +404,8 @@ class Endpoint:
         if self._client is None:
             import openai
 
+            from workbench.agent.transport import LimitedClient
+
             key = self.settings.api_key
             self._client = openai.AsyncOpenAI(
                 # A server of one's own takes any; the library insists on one.
@@ -381,6 +413,7 @@ class Endpoint:
                 base_url=self.settings.base_url,
                 timeout=self.settings.timeout,
                 max_retries=0,
+                http_client=LimitedClient(self.settings.timeout),
             )
         return self._client
 
@@ -437,8 +470,34 @@ def error_in(value: Mapping[str, Any]) -> Reported | None:
 
 
 def _too_long(reply: Assembly) -> bool:
-    return reply.size > LONGEST_REPLY or reply.own_size > LONGEST_FIELDS
+    return (
+        reply.size > LONGEST_REPLY
+        or reply.own_size > LONGEST_FIELDS
+        or len(reply.calls) > MOST_CALLS
+    )
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _wrong_counts(usage: Mapping[str, Any], sent: int, received: int) -> str:
+    """The token count that makes no sense for so many characters sent and received; or empty."""
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    total = usage.get("total_tokens")
+    if not _is_count(prompt) or not 0 < prompt <= sent + _TOKENS_ADDED:
+        return f"prompt_tokens {_quoted(prompt)}"
+    if not _is_count(completion) or (received and not completion):
+        return f"completion_tokens {_quoted(completion)}"
+    if _is_count(total) and total < prompt + completion:
+        return f"total_tokens {total} for {prompt} and {completion}"
+    return ""
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+
+
+def _is_cost(value: Any) -> TypeGuard[float]:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= _HIGHEST_COST
+
+
+def _quoted(value: Any) -> str:
+    return repr(value)[:40]

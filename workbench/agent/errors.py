@@ -15,6 +15,10 @@ class ContextTooLong(EndpointError):
     """The endpoint takes no prompt of this length; a shorter one may be answered."""
 
 
+class OutOfTime(EndpointError):
+    """The time that was given is over, and there is no reply yet."""
+
+
 class AgentError(AdlError):
     """There is no such audit, or it is not one that can be gone on with."""
 

@@ -7,9 +7,10 @@ with no empty line after them, and a last line with no end.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
+
+from workbench.agent.nesting import read_json
 
 _LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 _DONE = "[DONE]"
@@ -42,7 +43,7 @@ class Body:
         rest = bytes(self._rest).removeprefix(_MARK)
         self._rest.clear()
         if self._is_stream is False:
-            return [parsed(rest.decode("utf-8", "replace"))]
+            return [read_json(rest.decode("utf-8", "replace"))]
         found: list[Any] = []
         # A line that was cut off in the middle is no value; that the reply is not whole shows
         # in what it lacks.
@@ -73,7 +74,7 @@ class Body:
             return []
         if not line:
             lines, self._lines = self._lines, []
-            return [parsed("\n".join(lines))] if lines else []
+            return [read_json("\n".join(lines))] if lines else []
         name, colon, value = line.removeprefix(_MARK).partition(b":")
         if name != b"data" or not colon:
             self._events += not name or name in {b"event", b"id", b"retry"}
@@ -86,19 +87,11 @@ class Body:
         if not self._lines:
             # Some servers leave out the empty line that ends an event.
             try:
-                return [parsed(text)]
+                return [read_json(text)]
             except ValueError:
                 pass
         self._lines.append(text)
         return []
-
-
-def parsed(text: str) -> Any:
-    """The JSON value of a text. Raises ``ValueError``, also where it is nested too deeply to read."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("JSON that is nested too deeply") from None
 
 
 def _start(data: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import time
 import uuid
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from adl.errors import Stopped
 from adl.pair import ShouldStop, never_stop
 from workbench.agent.endpoint import Answer, AttemptFailed, Endpoint, Request
-from workbench.agent.errors import ContextTooLong, EndpointError
+from workbench.agent.errors import ContextTooLong, EndpointError, OutOfTime
 from workbench.operations.running import Session
 from workbench.store.agent_events import (
     AgentReplied,
@@ -27,6 +28,8 @@ from workbench.store.events import SYSTEM, Actor
 SECONDS_BETWEEN_PIECES = 0.25
 _LOOK_FOR_STOP = 0.05
 _LONGEST_BACKOFF = 60.0
+# Longest time for a reply with all attempts and waits, in units of the longest silence.
+_SILENCES = 10
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,26 @@ def exchange(
     *,
     actor: Actor = SYSTEM,
     should_stop: ShouldStop = never_stop,
+    deadline: float = math.inf,
 ) -> AgentReplied:
     """Ask until there is a reply, and record it.
 
-    Raises ``EndpointError`` when it makes no sense to go on trying, ``ContextTooLong`` where a
-    shorter prompt may be answered, and ``Stopped``.
+    One limit holds for all attempts and the waits between them: ``deadline``, a time of
+    ``time.monotonic``, or ten of the longest silences, whichever comes first.
+
+    Raises ``EndpointError`` when it makes no sense to go on trying, ``OutOfTime`` at ``deadline``,
+    ``ContextTooLong`` where a shorter prompt may be answered, and ``Stopped``.
     """
     recorder = _Recorder(session, endpoint, request, subject)
     settings = endpoint.settings
+    patience = settings.timeout * _SILENCES
+    until = min(deadline, time.monotonic() + patience)
     attempt = failures = 0
     while True:
         attempt += 1
         recorder.asked(attempt)
         try:
-            answer = endpoint.attempt(request, recorder.grew, should_stop)
+            answer = endpoint.attempt(request, recorder.grew, should_stop, until)
         except Stopped as exc:
             recorder.failed(attempt, AttemptFailed("stopped", exc.message), None)
             raise
@@ -71,10 +80,17 @@ def exchange(
             # One that was refused for a parameter we can go without is no failure of the endpoint.
             failures += exc.error != "unsupported"
             too_long = exc.wait is not None and exc.wait > settings.longest_wait
-            if not exc.again or failures >= settings.attempts or too_long:
+            wait = exc.wait if exc.wait is not None else backoff(settings.backoff, failures)
+            late = exc.again and time.monotonic() + wait >= until
+            if (exc.error == "deadline" or late) and until == deadline:
+                recorder.failed(attempt, exc, None)
+                raise OutOfTime(
+                    f"{settings.address} gave no reply in time: {exc.message}",
+                    "Give it more time with --seconds.",
+                ) from None
+            if not exc.again or failures >= settings.attempts or too_long or late:
                 recorder.failed(attempt, exc, None)
                 raise _given_up(endpoint, request, exc, failures) from None
-            wait = exc.wait if exc.wait is not None else backoff(settings.backoff, failures)
             recorder.failed(attempt, exc, wait)
             _wait(wait, should_stop)
         else:

@@ -15,6 +15,7 @@ So an audit that was killed goes on where its log ends, and pays for no answer t
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from workbench.agent.budgets import Budgets
 from workbench.agent.compacting import compaction
 from workbench.agent.conversation import Message, rendered, turns, unanswered
 from workbench.agent.endpoint import Endpoint, Request
-from workbench.agent.errors import AgentError, ContextTooLong
+from workbench.agent.errors import AgentError, ContextTooLong, OutOfTime
 from workbench.agent.exchange import Subject, exchange
 from workbench.agent.runners import Runner, direct
 from workbench.agent.sealing import blinding_in
@@ -195,6 +196,8 @@ class _Audit:
         self._settings = start.settings
         self._budgets = Budgets.of(start.budgets)
         self._actor = Actor(kind="agent", name=self._state.model)
+        # Of the answer asked for at the end, in this process.
+        self._answer_by: float | None = None
         self._toolbox = Toolbox(
             session, self._mode, blinding, surroundings.runner or direct(session)
         )
@@ -333,7 +336,15 @@ class _Audit:
                 Subject(self._id),
                 actor=self._actor,
                 should_stop=self._should_stop,
+                deadline=self._deadline(answer=final),
             )
+        except OutOfTime:
+            spent = progress.asked_for_answer(self._state)
+            if spent is None:
+                self._ask_for_answer("time")
+            else:
+                self._end_without_call(self._state, spent)
+            return
         except ContextTooLong:
             if self._compact(overhead, refused=True):
                 return
@@ -341,6 +352,15 @@ class _Audit:
         last = list(turns(self._state))[-1]
         if not last.calls:
             self._nudge(reply)
+
+    def _deadline(self, *, answer: bool = False) -> float:
+        """The time of ``time.monotonic`` at which the time budget is spent."""
+        if not answer:
+            return time.monotonic() + self._budgets.seconds_left(self._state)
+        if self._answer_by is None:
+            left = self._budgets.seconds_left(self._state, answer=True)
+            self._answer_by = time.monotonic() + left
+        return self._answer_by
 
     def _compact(self, overhead: int, *, refused: bool = False) -> bool:
         """Have older messages sent shortened, if there is need and room for it; whether it was."""
@@ -403,13 +423,19 @@ class _Audit:
         if isinstance(arguments, ReportArguments):
             self._report(arguments)
             return
-        doing = Doing(self._actor, begun.seq if begun else event.seq, self._should_stop)
+        deadline = self._deadline()
+
+        def should_stop() -> bool:
+            return self._should_stop() or time.monotonic() >= deadline
+
+        doing = Doing(self._actor, begun.seq if begun else event.seq, should_stop)
         try:
             content, ok = self._toolbox.do(tool, arguments, doing), True
         except Stopped as exc:
             if self._should_stop():
                 raise
-            content, ok = f"stopped by a person: {exc.message}", False
+            by = "a person" if time.monotonic() < deadline else "the end of the time budget"
+            content, ok = f"stopped by {by}: {exc.message}", False
         except Exception as exc:  # noqa: BLE001 - whatever failed, the agent is told and goes on
             content, ok = described(exc), False
         self._result(call, content, ok=ok)

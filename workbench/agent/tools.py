@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from adl.errors import AdlError
 from adl.readings import Reading
 from adl.records import POOLED, Side
+from workbench.agent.nesting import read_json
 from workbench.operations.generating import ASK, STEER, AskArguments, SteerArguments
 from workbench.operations.hypothesising import JUDGE, LINK, MARK, RANK, REVISE, STATE
 from workbench.operations.noting import NOTE
@@ -159,11 +160,11 @@ class Tool:
 def arguments_of(raw: str) -> dict[str, Any]:
     """A call's arguments as they came. Raises ``ToolError`` if they are no JSON object."""
     try:
-        parsed = json.loads(raw or "{}")
-    except (ValueError, RecursionError) as exc:
-        said = str(exc) if isinstance(exc, ValueError) else "nested too deeply"
+        parsed = read_json(raw or "{}")
+    except ValueError as exc:
         raise ToolError(
-            f"the arguments are not JSON: {said}", "Send one JSON object with the arguments."
+            f"the arguments are not JSON that can be read: {exc}",
+            "Send one JSON object with the arguments.",
         ) from None
     if not isinstance(parsed, dict):
         raise ToolError("the arguments are not a JSON object", "Send one, such as {}.")

@@ -7,6 +7,7 @@ words. Whether the agent was told the same but for those is compared message by 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class TapedEndpoint(Endpoint):
         request: Request,
         on_text: OnText = lambda _text: None,
         should_stop: ShouldStop = never_stop,
+        deadline: float = math.inf,
     ) -> Answer:
         """The next recorded reply. Raises `OffTape` where the record has no more."""
         if self._given == len(self._replies):

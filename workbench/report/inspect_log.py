@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.agent.nesting import read_json
 from workbench.replay.compare import summarise
 from workbench.report.errors import ExportError
 from workbench.report.files import new_file
@@ -208,7 +209,7 @@ def _tool_calls(calls: Sequence[Any]) -> list[Any]:
     found = []
     for call in calls:
         try:
-            arguments, problem = json.loads(call.arguments or "{}"), None
+            arguments, problem = read_json(call.arguments or "{}"), None
         except ValueError as error:
             arguments, problem = None, str(error)
         if not isinstance(arguments, dict):

@@ -49,13 +49,15 @@ class ToolCall(Record):
 class Usage(Record):
     """What a reply used. ``cost`` is in US dollars, None where the price is not known.
 
-    ``estimated`` where the endpoint did not say and tokens were taken as four characters each.
+    ``estimated`` where the endpoint gave no usable counts and tokens were taken as four characters
+    each; ``unusable`` is what it gave that makes no sense.
     """
 
     prompt_tokens: int
     completion_tokens: int
     cost: float | None = None
     estimated: bool = False
+    unusable: str = ""
 
     @property
     def total_tokens(self) -> int:

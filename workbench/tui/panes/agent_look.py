@@ -10,6 +10,7 @@ from typing import Any
 from textual.content import Content
 
 from workbench.agent.conversation import calls_in
+from workbench.agent.nesting import read_json
 from workbench.display import clean_line, shorten
 from workbench.store.agent_events import (
     AgentControlled,
@@ -135,8 +136,8 @@ def call_words(tool: str, arguments: Mapping[str, Any]) -> Content:
 def written_call(call: ToolCall) -> Content:
     """A call as the endpoint wrote it, which may be no JSON."""
     try:
-        arguments = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
+        arguments = read_json(call.arguments or "{}")
+    except ValueError:
         arguments = None
     if not isinstance(arguments, dict):
         arguments = {"unreadable": call.arguments[:MOST_OF_ARGUMENT]}
@@ -205,8 +206,8 @@ def _result_lines(content: str) -> Iterator[str]:
         if line.startswith(_FENCE) or not line.strip() or line.startswith("Left: "):
             continue
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
+            found = read_json(line)
+        except ValueError:
             found = None
         yield _datum(found) if isinstance(found, dict) else " ".join(line[:500].split())
 
@@ -287,8 +288,8 @@ def _because(reason: str) -> Content:
 
 def _thought(content: str) -> str:
     try:
-        found = json.loads(content.strip().removeprefix("```json").removesuffix("```"))
-    except (ValueError, RecursionError):
+        found = read_json(content.strip().removeprefix("```json").removesuffix("```"))
+    except ValueError:
         return ""
     thought = found.get("thought") if isinstance(found, dict) else None
     return thought if isinstance(thought, str) else ""
