@@ -20,7 +20,7 @@ class TooDeep(ValueError):
     """Nested too deeply."""
 
     def __init__(self) -> None:
-        super().__init__(f"nested more than {DEEPEST} deep")
+        super().__init__(f"JSON nested more than {DEEPEST} deep")
 
 
 def read_json(text: str) -> Any:
