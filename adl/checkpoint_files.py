@@ -60,6 +60,12 @@ def read_folder(shown: str, folder: Path) -> CheckpointFiles:
         names = sorted(path.name for path in folder.iterdir())
         if CONFIG not in names:
             raise PairError(f"{shown} has no {CONFIG}", _instead(folder, names))
+        if ADAPTER_CONFIG in names:
+            raise PairError(
+                f"{shown} holds a checkpoint and an adapter",
+                "Give the adapter as --adapter, from a folder of its own, and the folder without "
+                f"{ADAPTER_CONFIG} as the checkpoint: with it, it would be loaded as both.",
+            )
         config = _read_json(shown, folder / CONFIG)
         if not isinstance(config.get("model_type"), str):
             raise PairError(

@@ -8,8 +8,10 @@ outputs, before and after; an adapter that changes either gets a copy of the che
 from __future__ import annotations
 
 import json
+import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,12 @@ LANGUAGE_TASKS = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
 _PREFIX = "base_model.model."
 _WHOLE_MATRIX = ("weight", "base_layer.weight", "original_module.weight", "modules_to_save.weight")
 _NOT_TEXT = ("vision", "visual", "image", "audio", "multi_modal", "mm_projector")
+# How repositories of quantised checkpoints are called.
+_QUANTISED = re.compile(
+    r"(?<![a-z0-9])(bnb|[48]-?bit|int[48]|nf4|fp[48]|gptq|awq|aqlm|hqq|exl[23]|w[48]a\d+|gguf|"
+    r"quanti[sz]ed)(?![a-z0-9])",
+    re.IGNORECASE,
+)
 _MOST_NAMED = 3
 
 
@@ -160,6 +168,14 @@ def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
             ),
         ),
         (
+            isinstance(start, str) and start.lower() == "corda",
+            (
+                "rewrites the base's weights by statistics of texts that are not saved with it "
+                "(init_lora_weights='corda')"
+            ),
+            merge,
+        ),
+        (
             config.task_type not in LANGUAGE_TASKS,
             f"was trained for {config.task_type}, not to continue text",
             merge,
@@ -171,6 +187,65 @@ def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
             raise PairError(
                 f"{name}: adapter {adapter!r} is a {shown} adapter, which {why}", way_out
             )
+
+
+# --- the config against the base ------------------------------------------------------------------
+
+
+def config_notes(
+    adapter: Adapter, wanted: SideSpec, folder: Path, resolved_revision: str | None
+) -> tuple[str, ...]:
+    """What the adapter's config asks for and does not get: another base, keys that are not known.
+
+    ``folder`` and ``resolved_revision`` are those of the checkpoint it is put on.
+    """
+    notes = []
+    base = adapter.written.get("base_model_name_or_path")
+    if isinstance(base, str) and base and not _same_base(base, wanted.checkpoint, folder):
+        if _QUANTISED.search(base):
+            notes.append(
+                f"The adapter was trained on a quantised base ({base!r}): on {wanted.checkpoint!r} its "
+                "numbers are not quite those of its training."
+            )
+        else:
+            notes.append(
+                f"The adapter's config names another base ({base!r}) than {wanted.checkpoint!r}, which "
+                "it is put on: unless they are the same weights, so is another finetuned model."
+            )
+    revision = adapter.written.get("revision")
+    loaded = {wanted.revision or "main", resolved_revision}
+    if revision and revision not in loaded:
+        shown = resolved_revision or wanted.revision or "a folder without revisions"
+        notes.append(
+            f"The adapter's config names revision {revision!r} of its base; loaded is {shown}."
+        )
+    known = {option.name for option in fields(adapter.config)}
+    ignored = sorted(adapter.written.keys() - known)
+    if ignored:
+        saved_by = adapter.written.get("peft_version")
+        by = f", which PEFT {saved_by} wrote" if saved_by else ""
+        notes.append(
+            f"PEFT {version('peft')} does not know these keys of the adapter's config and leaves them "
+            f"out{by}: {', '.join(ignored)}."
+        )
+    return tuple(notes)
+
+
+def _same_base(named: str, checkpoint: str, folder: Path) -> bool:
+    """True if the names are of one base; a folder is a copy of the repository it is called after."""
+    if named.lower() == checkpoint.lower():
+        return True
+    try:
+        local = Path(named).expanduser()
+        if local.exists() or Path(checkpoint).expanduser().is_dir():
+            if local.resolve() == folder.resolve():
+                return True
+            config = json.loads((folder / "config.json").read_text())
+            copied = {folder.resolve().name, Path(str(config.get("_name_or_path"))).name}
+            return local.name.lower() in {name.lower() for name in copied}
+    except (OSError, ValueError, RuntimeError):
+        pass  # too long for a path: it can only be an id, of another base
+    return False
 
 
 # --- attaching ----------------------------------------------------------------------------------
@@ -212,12 +287,24 @@ def attach(name: Side, adapter: Adapter, module: PreTrainedModel) -> tuple[str, 
                 "layers it puts into the model",
                 "Merge it (PEFT's merge_and_unload), save the model and give that as --finetuned.",
             )
-    return (*notes, *_unplaced(adapter, result.unexpected_keys))
+    return (*notes, *_unplaced(result.unexpected_keys, weights))
 
 
-def _unplaced(adapter: Adapter, unexpected_keys: list[str]) -> tuple[str, ...]:
+def _twice(key: str, weights: dict[str, torch.Tensor]) -> bool:
+    for part in (".modules_to_save.weight", ".original_module.weight"):
+        if key.endswith(part) and f"{key.removesuffix(part)}.weight" in weights:
+            return True
+    return False
+
+
+def _unplaced(unexpected_keys: list[str], weights: dict[str, torch.Tensor]) -> tuple[str, ...]:
     """A note of weights for images and sound, which no text goes through; any others are refused."""
-    keys = [key.removeprefix(_PREFIX) for key in unexpected_keys]
+    keys = [
+        key.removeprefix(_PREFIX)
+        for key in unexpected_keys
+        # Embeddings that were both saved and resized are written twice.
+        if not _twice(key, weights)
+    ]
     text = [key for key in keys if not any(part in key for part in _NOT_TEXT)]
     if text:
         raise ValueError(f"it holds weights for parts that the base has not: {_some(text)}")

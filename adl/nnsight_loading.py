@@ -23,17 +23,20 @@ from nnsight.modeling.transformers import TransformersModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from adl.chat_templates import choose_template
+from adl.checkpoint_files import CONFIG
 from adl.errors import PairError
 from adl.load_errors import loading
 from adl.nnsight_adapters import (
     Adapter,
     BaseState,
     attach,
+    config_notes,
     find_adapter,
+    holds_adapter,
     own_copy,
     switch_adapters,
 )
-from adl.nnsight_checkpoints import DTYPES, Checkpoint, load_checkpoint
+from adl.nnsight_checkpoints import DTYPES, Checkpoint, find_checkpoint, load_checkpoint
 from adl.nnsight_structure import check_ids, plain_logits, refuse_by_config
 from adl.nnsight_text import read_tokenizer, template_text, what_differs
 from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
@@ -102,6 +105,7 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
     ``DeviceOutOfMemory`` where the weights do not fit the device.
     """
     _check_spec(spec)
+    spec, moved = _adapter_as_finetuned(spec)
     hashes = hashes or FileHashes()
     untouched = None
     if spec.shares_weights:
@@ -111,6 +115,7 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
         finetuned, finetuned_record = _load_side(
             "finetuned", spec.finetuned, spec, hashes, base.tokenizer
         )
+    finetuned = replace(finetuned, notes=(*moved, *finetuned.notes))
     _check_fit(base, finetuned)
     choose_template([base.tokenizer, finetuned.tokenizer], spec.chat_template)
     provenance = PairProvenance(
@@ -129,6 +134,24 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
         mismatches=_mismatches(base, finetuned, spec),
     )
     return LoadedPair(base, finetuned, provenance, untouched)
+
+
+def _adapter_as_finetuned(spec: PairSpec) -> tuple[PairSpec, tuple[str, ...]]:
+    """The pair with an adapter that was named as a checkpoint put on the base, and a note of it."""
+    wanted = spec.finetuned
+    if spec.shares_weights:
+        return spec, ()
+    folder, _ = find_checkpoint("finetuned", wanted.checkpoint, wanted.revision)
+    if not holds_adapter(folder) or (folder / CONFIG).is_file():
+        return spec, ()
+    if wanted.adapter:
+        raise PairError(
+            f"finetuned: {wanted.checkpoint!r} is an adapter, and {wanted.adapter!r} would go on it",
+            "Give one of them, as --adapter, with the checkpoint it sits on.",
+        )
+    side = SideSpec(spec.base.checkpoint, spec.base.revision, wanted.checkpoint, wanted.revision)
+    note = f"{wanted.checkpoint!r} is an adapter and no checkpoint: it is put on the base."
+    return replace(spec, finetuned=side), (note,)
 
 
 def load_to_train(
@@ -179,6 +202,7 @@ def _load_side(
         return _plain_side(found), record
     with loading(name, adapter.name, base_name=wanted.checkpoint):
         notes = attach(name, adapter, found.module)
+    notes = (*config_notes(adapter, wanted, found.folder, found.resolved_revision), *notes)
     model = wrap(found.module, found.tokenizer)
     return _adapted_side(adapter, model, found, record, notes)
 
@@ -202,6 +226,7 @@ def _load_adapted(
         notes = attach("finetuned", adapter, found.module)
         changes = before.changes()
     del before
+    notes = (*config_notes(adapter, wanted, found.folder, found.resolved_revision), *notes)
     model = wrap(found.module, found.tokenizer)
     if changes:
         notes = (*notes, own_copy(changes))

@@ -75,11 +75,6 @@ class TestMissing:
 
 
 class TestMistaken:
-    def test_an_adapter_given_as_a_checkpoint(self, folders):
-        error = refused(folders.base, folders.adapter)
-        assert "has no config.json" in error.message
-        assert "--adapter" in error.way_out
-
     def test_a_checkpoint_given_as_an_adapter(self, folders):
         error = refused(folders.base, adapter=folders.finetuned)
         assert "has no adapter_config.json" in error.message
