@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from adl.errors import PairError, first_line
 
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
+# The first is taken where there are both.
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 INDEX = ".index.json"
 # In the order in which transformers takes them.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -72,26 +74,29 @@ def read_folder(shown: str, folder: Path) -> CheckpointFiles:
                 f"{shown}: {CONFIG} names no model_type",
                 "Name a folder written by transformers' save_pretrained.",
             )
-        first, variant = _first_weights(shown, folder, names, config)
-        weights = _shards(shown, first) if first.name.endswith(INDEX) else (first,)
+        explicit = config.get("transformers_weights")
+        first, variant = (
+            (explicit, None) if isinstance(explicit, str) else first_weights(shown, names)
+        )
+        weights = _shards(shown, folder / first) if first.endswith(INDEX) else (folder / first,)
         tensors: dict[str, StoredTensor] = {}
         for path in weights:
             tensors |= _tensors(shown, path)
         return CheckpointFiles(folder, config, weights, variant, tensors)
 
 
-def gguf_files(folder: Path) -> list[Path]:
-    """The GGUF files of a folder, by name; vision projectors beside them are no models."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf")
-    return [path for path in found if not path.name.lower().startswith("mmproj")]
+def gguf_names(names: Iterable[str]) -> list[str]:
+    """GGUF files among the names; vision projectors beside a model are none."""
+    return sorted(
+        name for name in names if name.lower().endswith(".gguf") and "mmproj" not in name.lower()
+    )
 
 
-def has_weights(folder: Path) -> bool:
+def has_weights(names: Iterable[str]) -> bool:
     """True if there is a weight file that transformers would load without being told of it."""
     stems = tuple(name.partition(".")[0] for name in WEIGHTS)
     return any(
-        path.name.startswith(stems) and path.name.endswith((".safetensors", ".bin", INDEX))
-        for path in folder.iterdir()
+        name.startswith(stems) and name.endswith((".safetensors", ".bin", INDEX)) for name in names
     )
 
 
@@ -140,17 +145,16 @@ def _instead(folder: Path, names: list[str]) -> str:
     return "Name a folder written by save_pretrained."
 
 
-def _first_weights(
-    shown: str, folder: Path, names: list[str], config: Mapping[str, Any]
-) -> tuple[Path, str | None]:
-    """The weight file or index that transformers begins with, and the variant in its name."""
-    explicit = config.get("transformers_weights")
-    if isinstance(explicit, str):
-        return folder / explicit, None
+def first_weights(shown: str, names: Sequence[str]) -> tuple[str, str | None]:
+    """The weight file or index that transformers begins with, and the variant in its name.
+
+    ``names`` are those of a folder or of a repository's top folder. Raises ``PairError`` where none
+    of them will do.
+    """
     for name in WEIGHTS:
         for file in (name, name + INDEX):
             if file in names:
-                return folder / file, None
+                return file, None
     variants: dict[str, str] = {}
     for name in WEIGHTS:
         stem, suffix = name.split(".")
@@ -164,7 +168,7 @@ def _first_weights(
             "Leave one of them in the folder.",
         )
     for variant, file in variants.items():
-        return folder / file, variant
+        return file, variant
     shards = [file for file in names if "-of-" in file and file.endswith((".safetensors", ".bin"))]
     if shards:
         raise PairError(
@@ -179,11 +183,16 @@ def _first_weights(
     )
 
 
-def _shards(shown: str, index: Path) -> tuple[Path, ...]:
+def shard_names(shown: str, index: Path) -> list[str]:
+    """The files that an index names."""
     table = _read_json(shown, index).get("weight_map")
     if not isinstance(table, dict) or not table:
         raise PairError(f"{shown}: {index.name} has no weight_map", _AGAIN)
-    files = sorted({str(file) for file in table.values()})
+    return sorted({str(file) for file in table.values()})
+
+
+def _shards(shown: str, index: Path) -> tuple[Path, ...]:
+    files = shard_names(shown, index)
     missing = [file for file in files if not (index.parent / file).is_file()]
     if missing:
         raise PairError(

@@ -24,14 +24,13 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from transformers import PreTrainedModel
 
 from adl.adapter_names import fit_names
-from adl.checkpoint_files import ADAPTER_CONFIG
+from adl.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from adl.errors import PairError
 from adl.hub_download import download
 from adl.load_errors import loading
 from adl.records import Side, SideSpec
 from adl.weight_hashes import sha256_of
 
-ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 ADAPTER_NAME = "default"
 LANGUAGE_TASKS = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
 _PREFIX = "base_model.model."

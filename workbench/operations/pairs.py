@@ -44,7 +44,9 @@ class PairArguments(Arguments):
         "auto", description="Numbers the weights are loaded as; auto takes the checkpoint's."
     )
     device_map: str | None = Field(
-        None, description="Where weights go: auto, cpu, cuda:0; none takes a GPU if there is one."
+        None,
+        description="Where weights go: auto, cpu, cuda:0, or a JSON table of modules and devices "
+        "(0, cpu, disk); none takes a GPU if there is one.",
     )
     attn_implementation: str | None = Field(None, description="eager, sdpa or flash_attention_2.")
     quantisation: Literal["8bit", "4bit"] | None = Field(None, description="Load quantised.")
@@ -59,6 +61,7 @@ def load(context: Context, arguments: PairArguments) -> Summary:
     # Loading is the one thing that needs torch: importing it here keeps it out of every session
     # that is only read, and out of --help.
     with _model_libraries():
+        from adl.hub_download import watched
         from adl.nnsight_pair import NnsightPair
         from adl.weight_hashes import FileHashes
 
@@ -70,7 +73,11 @@ def load(context: Context, arguments: PairArguments) -> Summary:
         lambda done, total: context.progress("hash the files", done >> 20, total >> 20),
         context.should_stop,
     )
-    pair = NnsightPair.load(spec, hashes)
+    with watched(
+        lambda done, total: context.progress("download", done >> 20, total >> 20),
+        context.should_stop,
+    ):
+        pair = NnsightPair.load(spec, hashes)
     context.check_stop()
     context.record(PairLoaded(pair=pair.provenance.as_dict()))
     context.session.pair = pair
