@@ -51,7 +51,8 @@ class Made:
     """A pair on disk: what to load, how the plain finetuned model is loaded, and what was planted.
 
     ``expected`` is "exact" (plain and ours must agree), "refused" (any numbers would be wrong), or
-    "either" (exact or refused, as long as it is said).
+    "either" (exact or refused, as long as it is said). ``truth`` is the finetuned folder or adapter as it
+    was before a fault that may be put right.
     """
 
     base: Path
@@ -60,6 +61,7 @@ class Made:
     adapter: Path | None
     what: str
     expected: str = "either"
+    truth: Path | None = None
 
 
 # --- making ---------------------------------------------------------------------------------------
@@ -78,6 +80,9 @@ def make_pair(folder: Path, seed: int) -> Made:
         finetuned = write_model(folder / "finetuned", full)
         spec = PairSpec(SideSpec(str(base)), SideSpec(str(finetuned)))
         made = Made(base, spec, finetuned, None, f"{name}, full checkpoint", "exact")
+    for vary in VARIATIONS:
+        if chance.random() < 0.1 and vary(made, chance):
+            made.what += f", {vary.__name__.removeprefix('_').replace('_', ' ')}"
     if chance.random() < 0.5:
         plant, expected = chance.choice(FAULTS)
         if plant(made, chance):
@@ -173,19 +178,78 @@ def _adapter_config(name: str, chance: random.Random) -> tuple[Callable[..., Any
     return kinds[kind], others[kind]
 
 
+# --- other ways of saving the same ----------------------------------------------------------------
+
+
+def _weights_in_pickles(made: Made, chance: random.Random) -> bool:
+    """The pair must read what PEFT and transformers read: here, the form before safetensors."""
+    if made.adapter is None:
+        return False
+    path = _weights(made)
+    torch.save(load_file(path), path.with_name("adapter_model.bin"))
+    path.unlink()
+    return True
+
+
+def _weights_in_half_precision(made: Made, chance: random.Random) -> bool:
+    if made.adapter is None or not _weights(made).exists():
+        return False
+    _rewrite(
+        _weights(made),
+        lambda tensors: {
+            key: value.bfloat16() if value.is_floating_point() else value
+            for key, value in tensors.items()
+        },
+    )
+    return True
+
+
+def _checkpoint_in_shards(made: Made, chance: random.Random) -> bool:
+    model: Any = AutoModelForCausalLM.from_pretrained(made.base, dtype=torch.float32)
+    (made.base / "model.safetensors").unlink()
+    model.save_pretrained(made.base, max_shard_size="20KB")
+    return True
+
+
+def _another_size_beside_it(made: Made, chance: random.Random) -> bool:
+    """A second set of weights in the base's folder, which loading must not take."""
+    model: Any = AutoModelForCausalLM.from_pretrained(made.base, dtype=torch.float32)
+    perturb(model, 3, 0.5)
+    torch.save(model.state_dict(), made.base / "pytorch_model.bin")
+    return True
+
+
+VARIATIONS = (
+    _weights_in_pickles,
+    _weights_in_half_precision,
+    _checkpoint_in_shards,
+    _another_size_beside_it,
+)
+
+
 # --- faults ---------------------------------------------------------------------------------------
 
 
 def _weights(made: Made) -> Path:
-    return (made.adapter or made.finetuned) / (
-        "adapter_model.safetensors" if made.adapter else "model.safetensors"
+    folder = made.adapter or made.finetuned
+    return next(iter(sorted(folder.glob("*model*.safetensors"))), folder / "adapter_model.bin")
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = (
+        load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
     )
+    return tensors
 
 
 def _rewrite(
     path: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 ) -> None:
-    save_file(change(load_file(path)), path, metadata={"format": "pt"})
+    tensors = change(_read(path))
+    if path.suffix == ".safetensors":
+        save_file(tensors, path, metadata={"format": "pt"})
+    else:
+        torch.save(tensors, path)
 
 
 def _config(made: Made) -> Path:
@@ -218,12 +282,14 @@ def _tensors_missing(made: Made, chance: random.Random) -> bool:
 
     if made.adapter is not None and "VERA" in made.what.upper():
         return False
-    before = set(load_file(_weights(made)))
+    before = set(_read(_weights(made)))
     _rewrite(_weights(made), change)
-    return before != set(load_file(_weights(made)))
+    return before != set(_read(_weights(made)))
 
 
 def _keys_with_another_prefix(made: Made, chance: random.Random) -> bool:
+    folder = made.adapter or made.finetuned
+    made.truth = shutil.copytree(folder, folder.with_name("truth"))
     prefix = chance.choice(["module.", "_orig_mod.", "wrapped."])
     _rewrite(
         _weights(made), lambda tensors: {prefix + key: value for key, value in tensors.items()}
@@ -381,7 +447,7 @@ FAULTS: tuple[tuple[Callable[[Made, random.Random], bool], str], ...] = (
     (_weights_cut_short, "refused"),
     (_weights_are_a_pointer, "refused"),
     (_tensors_missing, "refused"),
-    (_keys_with_another_prefix, "refused"),
+    (_keys_with_another_prefix, "either"),
     (_not_a_number, "either"),
     (_config_cut_short, "refused"),
     (_config_of_nonsense, "refused"),
@@ -419,7 +485,10 @@ def outcome(made: Made) -> str:
             return "WRONG: loaded"
         if made.expected == "said" and not pair.provenance.mismatches:
             return "WRONG: nothing is said"
-        plain = {"base": _plain(made.base), "finetuned": _plain(made.finetuned, made.adapter)}
+        finetuned, adapter = made.finetuned, made.adapter
+        if made.truth is not None:
+            finetuned, adapter = (finetuned, made.truth) if adapter else (made.truth, None)
+        plain = {"base": _plain(made.base), "finetuned": _plain(finetuned, adapter)}
         return _compared(made, pair, plain)
 
 
