@@ -26,7 +26,7 @@ from adl.corpus import (
     first_token_batches,
     text_start,
 )
-from adl.errors import DeviceOutOfMemory, SiteError, Stopped
+from adl.errors import DeviceOutOfMemory, SiteError, Stopped, not_finite
 from adl.pair import ModelPair, ResidualSums, ShouldStop, never_stop
 from adl.records import SIDES, ActivationDifference, Floats, Side
 from adl.token_batches import PairedTokenBatches, TokenBatches
@@ -98,7 +98,7 @@ def measure_difference(
 
     A batch that does not fit the device is halved until it does. Raises ``Stopped`` within one
     batch of being asked to, ``CorpusError`` when no text can be used, ``DeviceOutOfMemory`` when
-    not even one text fits.
+    not even one text fits, ``NotFinite`` for residuals that left the range of their number format.
     """
     if not layers:
         raise SiteError("no layer is named", "Give at least one, such as 0.5.")
@@ -115,6 +115,9 @@ def measure_difference(
         progress(batches.used + batches.skipped, len(texts))
     assert total is not None  # the batches raise CorpusError when there is none
     found = _difference(total, tuple(layers), batches.positions, batches.skipped)
+    for side, norms in zip(SIDES, (found.base_norm, found.finetuned_norm), strict=True):
+        if not np.isfinite(norms).all():
+            raise not_finite(f"the {side} side", pair.provenance.dtype)
     return replace(found, n_unaligned=batches.unaligned)
 
 

@@ -18,7 +18,7 @@ from adl.errors import AdlError, PairError, first_line, not_finite
 from adl.load_errors import is_out_of_memory
 from adl.nnsight_generation import generate_texts
 from adl.nnsight_loading import LoadedPair, LoadedSide
-from adl.nnsight_runs import SideRuns
+from adl.nnsight_runs import SideRuns, distance
 from adl.nnsight_structure import Probe, Structure, check_ids, find_structure, with_residual
 from adl.records import (
     SIDES,
@@ -53,8 +53,6 @@ HALF_TOLERANCE = 0.05
 QUANTISED_TOLERANCE = 0.2
 N_GENERATED = 2
 ADDED_SIZE = 0.3
-# A log-probability below which one is as impossible as another.
-FLOOR = -100.0
 
 Runs = dict[Side, SideRuns]
 
@@ -69,16 +67,18 @@ def checked(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> tuple[Runs, P
     for side in SIDES:
         runs[side], probes[side] = _probed(loaded.side(side))
     provenance = replace(loaded.provenance, width=runs["base"].structure.width)
+    tolerance = _tolerance(provenance)
+    for side in SIDES:
+        runs[side] = replaced(runs[side], replace(runs[side].structure, tolerance=tolerance))
     checks = [_adapter_off(loaded, probes["base"]), _finite(probes, provenance.dtype)]
     if checks[-1].outcome == "passed":
         checks.append(_sides_differ(probes))
-        tolerance = _tolerance(provenance)
         for side in reversed(SIDES):
             runs[side].loaded.use()
             if side == "base" and _same_kind(loaded):
-                runs[side] = _like(runs[side], runs["finetuned"].structure)
+                runs[side] = replaced(runs[side], runs["finetuned"].structure)
             else:
-                side_checks = _SideChecks(side, runs[side], probes[side], tolerance)
+                side_checks = _SideChecks(side, runs[side], probes[side])
                 checks += side_checks.take()
                 runs[side] = side_checks.runs
         checks.append(_basis(loaded, runs, shared))
@@ -101,13 +101,6 @@ def _probed(loaded: LoadedSide) -> tuple[SideRuns, Probe]:
 def _same_kind(loaded: LoadedPair) -> bool:
     """True where the other side is the same code with other numbers in it."""
     return type(loaded.base.module) is type(loaded.finetuned.module)
-
-
-def _like(runs: SideRuns, other: Structure) -> SideRuns:
-    structure = replace(
-        runs.structure, pads=other.pads, repeats_cache=other.repeats_cache, alone=other.alone
-    )
-    return SideRuns(runs.loaded, structure, runs.any_token)
 
 
 def _tolerance(provenance: PairProvenance) -> float:
@@ -140,8 +133,7 @@ def _finite(probes: dict[Side, Probe], dtype: str) -> Check:
     for side, probe in probes.items():
         for numbers in (*probe.outputs, probe.logits.amax(-1)):
             if not bool(torch.isfinite(numbers).all()):
-                error = not_finite(f"the {side} side", dtype)
-                return failed(FINITE, str(error).rstrip("."))
+                return failed(FINITE, str(not_finite(f"the {side} side", dtype)).rstrip("."))
     return Check(FINITE, "passed", "residuals and logits of a short text are finite")
 
 
@@ -155,26 +147,17 @@ def _sides_differ(probes: dict[Side, Probe]) -> Check:
     return failed(SIDES_DIFFER, "the sides predict exactly the same after a short text", figure)
 
 
-def distance(found: torch.Tensor, truth: torch.Tensor) -> float:
-    """How far log-probabilities of logits [tokens, V] lie apart, as a share of their spread."""
-    one, other = (
-        torch.log_softmax(logits.float(), dim=-1).clamp(min=FLOOR) for logits in (found, truth)
-    )
-    spread = other.std(-1).mean().clamp(min=1e-6)
-    return float((one - other.to(one.device)).square().mean().sqrt() / spread)
-
-
 # --- one side ---------------------------------------------------------------------------------
 
 
 class _SideChecks:
     """The checks of one side, each of a few runs; ``runs`` is then how the side is to be run."""
 
-    def __init__(self, side: Side, runs: SideRuns, probe: Probe, tolerance: float) -> None:
+    def __init__(self, side: Side, runs: SideRuns, probe: Probe) -> None:
         self.runs = runs
         self._side = side
         self._probe = probe
-        self._tolerance = tolerance
+        self._tolerance = runs.structure.tolerance
         self._layer = runs.structure.n_layers // 2
         outputs = probe.outputs[self._layer].float()
         generator = torch.Generator().manual_seed(0)
@@ -250,24 +233,13 @@ class _SideChecks:
         vectors = np.stack([own, self._vector])
         truth = torch.stack([self._probe.logits[-1], self._hooked(self._vector)[-1]])
 
-        def tried(structure: Structure) -> tuple[float, float]:
-            runs = replaced(self.runs, structure)
-            found = torch.cat(list(runs.patched_logits(self._probe.ids, self._layer, vectors)))
-            return distance(found[:1], truth[:1]), distance(found[1:], truth[1:])
-
+        found = torch.cat(list(self.runs.patched_logits(self._probe.ids, self._layer, vectors)))
+        same, other = distance(found[:1], truth[:1]), distance(found[1:], truth[1:])
         how = "with the prompt's start shared by all vectors"
-        shared = self.runs.structure
-        try:
-            same, other = tried(shared)
-            works = max(same, other) <= self._tolerance
-        except Exception as exc:
-            if is_out_of_memory(exc):
-                raise
-            works = False
-        if not works:
+        if not self.runs.shares(self._probe.ids):
             how = "every vector with the whole prompt: this model's cache cannot be shared"
-            self.runs = replaced(self.runs, replace(shared, repeats_cache=False))
-            same, other = tried(self.runs.structure)
+            structure = replace(self.runs.structure, repeats_cache=False)
+            self.runs = replaced(self.runs, structure)
         return [
             compared(
                 UNTOUCHED,

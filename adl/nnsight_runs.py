@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from adl.corpus import TokenBatch
+from adl.load_errors import is_out_of_memory
 from adl.nnsight_loading import LoadedSide
 from adl.nnsight_structure import (
     NAMES_OF_THE_CACHE,
@@ -30,11 +31,22 @@ from adl.records import Floats
 # over a large vocabulary.
 ROWS_AT_ONCE = 64
 NUMBERS_AT_ONCE = 1 << 23
+# A log-probability below which one is as impossible as another.
+FLOOR = -100.0
 
 
 def chunks(logits: torch.Tensor) -> Iterator[torch.Tensor]:
     """``logits`` [n, V] a few rows at a time."""
     yield from logits.split(max(1, NUMBERS_AT_ONCE // logits.shape[-1]))
+
+
+def distance(found: torch.Tensor, truth: torch.Tensor) -> float:
+    """How far log-probabilities of logits [tokens, V] lie apart, as a share of their spread."""
+    one, other = (
+        torch.log_softmax(logits.float(), dim=-1).clamp(min=FLOOR) for logits in (found, truth)
+    )
+    spread = other.std(-1).mean().clamp(min=1e-6)
+    return float((one - other.to(one.device)).square().mean().sqrt() / spread)
 
 
 class SideRuns:
@@ -44,6 +56,7 @@ class SideRuns:
         self.loaded = loaded
         self.structure = structure
         self.any_token = any_token
+        self._shares: dict[tuple[int, ...], bool] = {}
 
     @cached_property
     def layers(self) -> Any:
@@ -92,14 +105,42 @@ class SideRuns:
         What precedes the patched token cannot see it, so its keys and values are computed once and
         shared by all rows, if the model's cache can be; else every row runs the whole prompt.
         """
-        whole = self._no_cache() or len(prompt_ids) == 1
-        prefix = None if whole else self._prefix_cache(prompt_ids[:-1])
+        prefix = None
+        if self._can_share(prompt_ids, layer, vectors[:1]):
+            prefix = self._prefix_cache(prompt_ids[:-1])
         for first in range(0, len(vectors), ROWS_AT_ONCE):
             some = vectors[first : first + ROWS_AT_ONCE]
-            if whole:
+            if prefix is None:
                 yield self._patched_whole(prompt_ids, layer, some)
             else:
                 yield self._patched_after(prefix, prompt_ids, layer, some)
+
+    def _can_share(self, prompt_ids: Sequence[int], layer: int, vector: Floats) -> bool:
+        """True if the start of this prompt can be shared; tried once for each prompt.
+
+        A cache that is right for a short prompt may be wrong for one longer than a window.
+        """
+        if not self.structure.repeats_cache or len(prompt_ids) < 2:
+            return False
+        key = tuple(prompt_ids)
+        if key not in self._shares:
+            try:
+                prefix = self._prefix_cache(prompt_ids[:-1])
+                # Two rows: what cannot be shared may well do for one.
+                after = self._patched_after(prefix, prompt_ids, layer, np.repeat(vector, 2, axis=0))
+            except Exception as exc:
+                if is_out_of_memory(exc):
+                    raise
+                self._shares[key] = False
+            else:
+                whole = self._patched_whole(prompt_ids, layer, vector)
+                worst = max(distance(row[None], whole) for row in after)
+                self._shares[key] = worst <= self.structure.tolerance
+        return self._shares[key]
+
+    def shares(self, prompt_ids: Sequence[int]) -> bool:
+        """True if the start of a prompt that was run before was shared by its vectors."""
+        return self._shares.get(tuple(prompt_ids), False)
 
     def unembedded_logits(self, vectors: Floats) -> Iterator[torch.Tensor]:
         """[some, V] logits of a token whose residual after the last layer is each of ``vectors``."""
@@ -131,9 +172,6 @@ class SideRuns:
         return self.residuals(batch, [0])[:, 0, 0]
 
     # --- single runs --------------------------------------------------------------------------
-
-    def _no_cache(self) -> bool:
-        return not self.structure.repeats_cache or self.structure.cache_name is None
 
     def _by_length(
         self, batch: TokenBatch, run: Callable[[TokenBatch], torch.Tensor]

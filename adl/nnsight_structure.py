@@ -33,7 +33,8 @@ class Structure:
 
     ``pads``: a row with padding on its left comes out as the row alone. ``repeats_cache``: what was
     computed for the start of a prompt can be shared by several rows. ``alone``: rows of one length
-    do not come out as alone either. All are found by trying.
+    do not come out as alone either. All are found by trying. ``tolerance`` is how far two ways of
+    computing the same log-probabilities may lie apart, as a share of their spread.
     """
 
     path: str
@@ -43,6 +44,7 @@ class Structure:
     pads: bool = True
     repeats_cache: bool = True
     alone: bool = False
+    tolerance: float = 0.0
 
     @property
     def cache_name(self) -> str | None:
@@ -233,10 +235,10 @@ def _why_not(calls: Sequence[Call], count: int, n_tokens: int) -> str | None:
         if whole is None and isinstance(output, (tuple, list)) and output:
             whole = output[0] if isinstance(output[0], torch.Tensor) else None
         if whole is None:
-            return f"layer {layer} hands on no residual ({type(output).__name__})"
+            return f"hands on no residual at layer {layer} ({type(output).__name__})"
         if whole.dim() != 3 or whole.shape[:2] != (1, n_tokens):
             shape = ", ".join(map(str, whole.shape))
-            return f"layer {layer} hands on [{shape}] and not one residual a token"
+            return f"hands on [{shape}] at layer {layer} and not one residual a token"
     return None
 
 

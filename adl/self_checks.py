@@ -56,6 +56,8 @@ NEEDED_BY: Mapping[str, tuple[Capability, ...]] = {
 """What is off where a check fails. A check that is not here refuses the pair, or only says so."""
 
 WAY_OUT: Mapping[str, str] = {
+    FINITE: "Load it with a wider format: --dtype bfloat16 or --dtype float32.",
+    SIDES_DIFFER: "See that the adapter acts on plain text, and that both names are right.",
     BASIS: "What the sides say can still be compared: the output difference, and asking both.",
 }
 
@@ -74,13 +76,19 @@ def compared(name: str, figure: float, tolerance: float, found: str, wrong: str)
     return failed(name, wrong, figure, tolerance)
 
 
+def way_out(check: Check) -> str:
+    """What can be done about a check that failed, or done without it."""
+    if check.outcome != "failed":
+        return ""
+    return WAY_OUT.get(check.name, "The other readings do not need it." if check.off else "")
+
+
 def require(provenance: PairProvenance, capability: Capability) -> None:
     """Raise ``NotAvailable`` if ``capability`` rests on something that failed on this pair."""
     for check in provenance.checks:
         if capability in check.off:
             raise NotAvailable(
-                f"{capability}: not available for this pair: {check.found}",
-                WAY_OUT.get(check.name, "The other readings do not need it."),
+                f"{capability}: not available for this pair: {check.found}", way_out(check)
             )
 
 

@@ -18,10 +18,12 @@ from typing import Literal
 import typer
 
 from adl.errors import AdlError
+from adl.self_checks import OUTPUTS, check_line, way_out
 from workbench.cli import show
-from workbench.cli.options import Database, Json
+from workbench.cli.options import CheckPair, Database, Json, options_from, pair_arguments
 from workbench.cli.running import EXIT_FAILURE, database_path, print_json
 from workbench.locations import find_locations
+from workbench.operations.pairs import DEMO_ORGANISM, PairArguments, resolve_pair
 from workbench.store.log import SessionLog
 
 PACKAGES = ("adl-workbench", "torch", "transformers", "nnsight", "peft", "textual", "sqlite-utils")
@@ -53,8 +55,17 @@ class Finding:
     way_out: str = ""
 
 
-def doctor(database: Database = None, json: Json = False) -> None:
-    """Check versions, devices, model cache, database, endpoint and terminal."""
+@options_from(named=pair_arguments)
+def doctor(
+    named: PairArguments,
+    pair: CheckPair = False,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Check versions, devices, model cache, database, endpoint and terminal.
+
+    And a model pair, where one is named or --pair is given (the embedded one then).
+    """
     checks: tuple[Callable[[], Finding], ...] = (
         _python,
         _packages,
@@ -66,6 +77,11 @@ def doctor(database: Database = None, json: Json = False) -> None:
         _terminal,
     )
     findings = [check() for check in checks]
+    chosen = [named.organism, named.base, named.adapter, named.finetuned]
+    if pair and not any(chosen):
+        named = named.model_copy(update={"organism": DEMO_ORGANISM})
+    if pair or any(chosen):
+        findings += _pair(named)
     if json:
         print_json([vars(finding) for finding in findings])
     else:
@@ -195,6 +211,29 @@ def _endpoint() -> Finding:
     if answer.status_code in {401, 403}:
         return Finding("endpoint", "note", f"{shown} refuses the key", "Check OPENAI_API_KEY.")
     return Finding("endpoint", "ok", f"{shown} answered {answer.status_code}")
+
+
+def _pair(arguments: PairArguments) -> list[Finding]:
+    """Load the pair, and what its self-checks found; nothing is recorded."""
+    # torch is imported by nothing else of this command.
+    from adl.nnsight_pair import NnsightPair
+
+    try:
+        provenance = NnsightPair.load(resolve_pair(arguments)).provenance
+    except AdlError as exc:
+        return [Finding("pair", "problem", exc.message, exc.way_out)]
+    found = [
+        Finding(
+            f"pair: {check.name}",
+            "ok" if check.outcome != "failed" else "problem" if OUTPUTS in check.off else "note",
+            check_line(check),
+            way_out(check),
+        )
+        for check in provenance.checks
+    ]
+    checked = {f"{check.name}: {check_line(check)}" for check in provenance.checks}
+    notes = [line for line in provenance.mismatches if line not in checked]
+    return found + [Finding("pair", "note", line) for line in notes]
 
 
 def _terminal() -> Finding:

@@ -58,6 +58,12 @@ Demo = Annotated[
         rich_help_panel=_PAIR,
     ),
 ]
+CheckPair = Annotated[
+    bool,
+    typer.Option(
+        "--pair", help="Load the pair and run its self-checks, too.", rich_help_panel=_PAIR
+    ),
+]
 In8Bit = Annotated[
     bool, typer.Option("--load-in-8bit", help="Quantise to 8 bits.", rich_help_panel=_LOADING)
 ]

@@ -96,6 +96,7 @@ uses; the session's name; and what is running and waiting. `x` stops what is run
         facts += [("note", one) for one in pair.get("mismatches", ())]
         doubts = {one.body.doubt for one in self.state.differences.values()} - {""}
         facts += [("doubt", one) for one in sorted(doubts)]
+        facts += _check_facts(pair.get("checks", ()))
         facts.append(("dtype", f"{pair['dtype']} on {', '.join(map(str, pair['devices']))}"))
         return facts
 
@@ -120,6 +121,16 @@ uses; the session's name; and what is running and waiting. `x` stops what is run
             if problem.way_out:
                 lines.append(text.block(problem.way_out))
         self.query_one("#jobs", Static).update(Content("\n").join(lines))
+
+
+def _check_facts(checks: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What passed of the pair's self-checks; what failed stands among the notes, with why."""
+    rows = []
+    for outcome, word in (("passed", "checked"), ("failed", "failed")):
+        names = [str(check["name"]) for check in checks if check["outcome"] == outcome]
+        if names:
+            rows.append((word, ", ".join(names)))
+    return rows
 
 
 def _fact(name: str, value: str) -> Content:
