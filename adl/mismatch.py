@@ -55,6 +55,19 @@ def mismatches(
     return tuple(found)
 
 
+def mismatches_of_rows(side: str, without: Sequence[str]) -> tuple[str, ...]:
+    """A word on tokens that a side's model has no embedding for."""
+    if not without:
+        return ()
+    more = f" and {len(without) - _MOST_NAMED} more" if len(without) > _MOST_NAMED else ""
+    return (
+        (
+            f"The {side} side's tokenizer has {len(without)} tokens for which its embeddings have no row: "
+            f"{' '.join(without[:_MOST_NAMED])}{more}. Texts and chats that hold one are refused."
+        ),
+    )
+
+
 def mismatches_of_chats(sides: Sequence[str]) -> tuple[str, ...]:
     """A word on the sides whose chat template leaves out what begins their plain text."""
     if not sides:

@@ -26,6 +26,7 @@ from adl.chat_templates import choose_template
 from adl.checkpoint_files import CONFIG
 from adl.errors import PairError
 from adl.load_errors import loading
+from adl.mismatch import mismatches_of_rows
 from adl.nnsight_adapters import (
     Adapter,
     BaseState,
@@ -38,8 +39,8 @@ from adl.nnsight_adapters import (
 )
 from adl.nnsight_checkpoints import DTYPES, Checkpoint, find_checkpoint, load_checkpoint
 from adl.nnsight_structure import check_ids, plain_logits, refuse_by_config
-from adl.nnsight_text import read_tokenizer, template_text, what_differs
-from adl.records import PairProvenance, PairSpec, Side, SideProvenance, SideSpec
+from adl.nnsight_text import read_tokenizer, template_text, tokens_without_rows, what_differs
+from adl.records import SIDES, PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 from adl.tokenizer_files import load_tokenizer
 from adl.weight_hashes import FileHashes, content_sha256
 
@@ -72,6 +73,20 @@ class LoadedSide:
         """The transformers model under the traces."""
         module: PreTrainedModel = self.model._module
         return module
+
+    @property
+    def rows(self) -> int:
+        """Tokens that have a row in the embeddings and one in the unembedding."""
+        tables: tuple[Any, ...] = (
+            self.module.get_input_embeddings(),
+            self.module.get_output_embeddings(),
+        )
+        # A quantised matrix has another shape than the one it stands for.
+        return min(
+            int(getattr(table, "out_features", None) or table.weight.shape[0])
+            for table in tables
+            if table is not None
+        )
 
     def use(self) -> None:
         """Switch the shared weights' adapter on or off, as this side needs it."""
@@ -311,10 +326,14 @@ def _check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
 
 def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tuple[str, ...]:
     moved = bool(spec.finetuned.adapter) and not spec.shares_weights
-    texts = what_differs(
-        read_tokenizer(base.tokenizer), read_tokenizer(finetuned.tokenizer), moved=moved
-    )
-    return (*_by_side(base.notes, finetuned.notes), *texts)
+    facts = [read_tokenizer(side.tokenizer, side.rows) for side in (base, finetuned)]
+    rows = [
+        line
+        for name, read in zip(SIDES, facts, strict=True)
+        for line in mismatches_of_rows(name, tokens_without_rows(read))
+    ]
+    texts = what_differs(*facts, moved=moved)
+    return (*_by_side(base.notes, finetuned.notes), *rows, *texts)
 
 
 def _by_side(base: tuple[str, ...], finetuned: tuple[str, ...]) -> list[str]:

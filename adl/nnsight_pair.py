@@ -21,7 +21,7 @@ import torch
 
 from adl.chat_templates import open_chat
 from adl.corpus import TokenBatch
-from adl.errors import DeviceOutOfMemory, SiteError, first_line, not_finite
+from adl.errors import DeviceOutOfMemory, PairError, SiteError, first_line, not_finite
 from adl.load_errors import is_out_of_memory
 from adl.nnsight_causal import changed_losses, plain_losses, residuals_at, unembedding, whitening
 from adl.nnsight_checks import checked
@@ -68,9 +68,15 @@ class NnsightPair:
     def __init__(self, loaded: LoadedPair) -> None:
         self._loaded = loaded
         self._text: dict[Side, TokenizerFacts] = {
-            side: read_tokenizer(loaded.side(side).tokenizer) for side in SIDES
+            side: read_tokenizer(loaded.side(side).tokenizer, loaded.side(side).rows)
+            for side in SIDES
         }
-        self._ends = {side: end_token_ids(loaded.side(side)) for side in SIDES}
+        self._ends = {
+            side: frozenset(
+                end for end in end_token_ids(loaded.side(side)) if end < loaded.side(side).rows
+            )
+            for side in SIDES
+        }
         self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
         with self._device_errors():
             self._runs, self._provenance = checked(loaded, self._shared)
@@ -165,8 +171,9 @@ class NnsightPair:
         require(self.provenance, RESIDUALS)
         self._check_layers(layers)
         with self._device_errors():
-            one = self._use("base").residuals(base, layers)
-            other = self._use("finetuned").residuals(finetuned, layers).to(one.device)
+            one = self._use("base", base.ids).residuals(base, layers)
+            other = self._use("finetuned", finetuned.ids).residuals(finetuned, layers)
+            other = other.to(one.device)
             change = other - one
             members = torch.as_tensor(groups, device=one.device)
             stacked = {
@@ -206,7 +213,7 @@ class NnsightPair:
         require(self.provenance, PATCHSCOPE)
         self._check_layers([layer])
         with self._device_errors(), torch.no_grad():
-            found = self._use(side).patched_logits(prompt_ids, layer, vectors)
+            found = self._use(side, list(prompt_ids)).patched_logits(prompt_ids, layer, vectors)
             return self._gathered(side, found, len(vectors))
 
     def steering_shift(
@@ -217,7 +224,7 @@ class NnsightPair:
         require(self.provenance, STEERING)
         self._check_layers([layer])
         with self._device_errors(), torch.no_grad():
-            runs = self._use(side)
+            runs = self._use(side, contexts.ids)
             before = list(self._log_probs(side, runs.column_logits(contexts)))
             changes = [
                 _change_sums(
@@ -230,15 +237,16 @@ class NnsightPair:
     def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:
         """Next-token shift from base to finetuned at the contexts' columns; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
-            before = list(self._shared_log_probs("base", self._use("base").column_logits(base)))
-            logits = self._use("finetuned").column_logits(finetuned)
+            logits = self._use("base", base.ids).column_logits(base)
+            before = list(self._shared_log_probs("base", logits))
+            logits = self._use("finetuned", finetuned.ids).column_logits(finetuned)
             after = self._shared_log_probs("finetuned", logits)
             return _shift_sums(before, [_change_sums(before, after)])
 
     def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
         """-log p in nats of each text's scored tokens, summed; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
-            losses = plain_losses(self._use(side), texts)
+            losses = plain_losses(self._use(side, texts.ids), texts)
             self._finite(side, losses)
             return losses
 
@@ -257,8 +265,10 @@ class NnsightPair:
         with self._device_errors(), torch.no_grad():
             put: torch.Tensor | None = None
             if change == "replace":
-                put = residuals_at(self._use("base"), layer, base)
-            losses = changed_losses(self._use("finetuned"), layer, finetuned, vectors, put)
+                put = residuals_at(self._use("base", base.ids), layer, base)
+            losses = changed_losses(
+                self._use("finetuned", finetuned.ids), layer, finetuned, vectors, put
+            )
             self._finite("finetuned", losses)
             return losses
 
@@ -288,7 +298,8 @@ class NnsightPair:
         require(self.provenance, GENERATION)
         if any(request.added is not None for request in requests):
             require(self.provenance, STEERING)
-        runs = self._use(plan.side)
+        prompts = [index for request in requests for index in request.prompt_ids]
+        runs = self._use(plan.side, prompts)
         with self._device_errors():
             return generate_texts(
                 runs,
@@ -317,7 +328,7 @@ class NnsightPair:
                     positions=tuple(map(str, columns)),
                     columns=tuple(columns),
                 )
-                logits = self._use(side).column_logits(batch)
+                logits = self._use(side, batch.ids).column_logits(batch)
                 found[side] = self._shared_log_probs(side, logits)
             return np.concatenate(
                 [
@@ -332,8 +343,22 @@ class NnsightPair:
 
     # --- running ------------------------------------------------------------------------------
 
-    def _use(self, side: Side) -> SideRuns:
+    def _use(self, side: Side, ids: Any = ()) -> SideRuns:
+        """The side's runs, its adapter switched as it needs; ``ids`` are to be run.
+
+        Raises ``PairError`` for an id that the model has no row for.
+        """
         runs = self._runs[side]
+        highest = int(np.max(ids, initial=0))
+        if highest >= runs.loaded.rows:
+            tokenizer = self._text[side].tokenizer
+            piece = tokenizer.convert_ids_to_tokens(highest) or highest
+            raise PairError(
+                f"the {side} model has no row for the token {piece!r}: its tokenizer has "
+                f"{len(tokenizer):,} tokens, its embeddings have {runs.loaded.rows:,} rows",
+                "Leave the token out of the text, or load the model with the embeddings that were "
+                "trained with this tokenizer.",
+            )
         runs.loaded.use()
         return runs
 

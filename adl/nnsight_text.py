@@ -21,6 +21,7 @@ from adl.tokens import byte_level_text, sentencepiece_text
 class TokenizerFacts:
     """What is known of a side's tokenizer, worked out once.
 
+    ``token_texts`` are those of the tokens that the model has a row for in its embeddings.
     ``byte_level`` says how its pieces are written: as bytes (GPT-2 and after) or as SentencePiece
     writes them.
     """
@@ -31,8 +32,8 @@ class TokenizerFacts:
     byte_level: bool
 
 
-def read_tokenizer(tokenizer: PreTrainedTokenizerBase) -> TokenizerFacts:
-    """The text of every token, and how a text begins."""
+def read_tokenizer(tokenizer: PreTrainedTokenizerBase, rows: int) -> TokenizerFacts:
+    """The text of every token that has one of ``rows`` rows of embeddings, and how a text begins."""
     vocabulary: Mapping[str, int] = tokenizer.get_vocab()
     texts = [""] * (max(vocabulary.values()) + 1)
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -42,8 +43,12 @@ def read_tokenizer(tokenizer: PreTrainedTokenizerBase) -> TokenizerFacts:
         texts[index] = as_text(piece)
     for index, added in tokenizer.added_tokens_decoder.items():
         texts[index] = str(added)
-    facts = BosFacts(tokenizer.bos_token_id, before_text(tokenizer))
-    return TokenizerFacts(tokenizer, tuple(texts), facts, byte_level)
+    bos, before = tokenizer.bos_token_id, before_text(tokenizer)
+    facts = BosFacts(
+        bos if bos is not None and bos < rows else None,
+        tuple(index for index in before if index < rows),
+    )
+    return TokenizerFacts(tokenizer, tuple(texts[:rows]), facts, byte_level)
 
 
 def before_text(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -72,9 +77,11 @@ def shared_ids(base: TokenizerFacts, finetuned: TokenizerFacts) -> tuple[Ids, Id
     Tokens are the same where their pieces are, or, where one side writes its pieces as bytes and the
     other does not, where their texts are. Raises ``PairError`` if there is none.
     """
-    if base.tokenizer is finetuned.tokenizer:
+    if base.tokenizer is finetuned.tokenizer and len(base.token_texts) == len(
+        finetuned.token_texts
+    ):
         return None
-    one, other = (facts.tokenizer.get_vocab() for facts in (base, finetuned))
+    one, other = (_with_rows(facts) for facts in (base, finetuned))
     if one == other:
         return None
     if base.byte_level != finetuned.byte_level:
@@ -133,6 +140,18 @@ def template_text(tokenizer: PreTrainedTokenizerBase) -> str | None:
     if template is None or isinstance(template, str):
         return template
     return json.dumps(template, sort_keys=True)
+
+
+def tokens_without_rows(facts: TokenizerFacts) -> list[str]:
+    """Tokens that the tokenizer makes and the model has no row for, by id."""
+    table = facts.tokenizer.get_vocab()
+    without = [piece for piece, index in table.items() if index >= len(facts.token_texts)]
+    return sorted(without, key=table.__getitem__)
+
+
+def _with_rows(facts: TokenizerFacts) -> dict[str, int]:
+    rows = len(facts.token_texts)
+    return {piece: i for piece, i in facts.tokenizer.get_vocab().items() if i < rows}
 
 
 def _by_text(facts: TokenizerFacts) -> dict[str, int]:

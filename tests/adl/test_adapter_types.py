@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -19,9 +20,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from adl.corpus import TokenBatch
 from adl.errors import PairError
 from adl.nnsight_loading import LoadedPair, load_pair
-from adl.records import PairSpec, SideSpec
+from adl.nnsight_pair import NnsightPair
+from adl.pair import ScoredBatch
+from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
 from tests.tiny_models import tiny_model, tiny_tokenizer, write_model
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]])
@@ -249,6 +253,57 @@ class TestEmbeddingsOfAnotherSize:
         save_file(kept, path, metadata={"format": "pt"})
         with pytest.raises(PairError, match=f"{rows + 9} rows.*{rows}.*lm_head"):
             loaded(base, adapter)
+
+
+class TestATokenizerLongerThanTheEmbedding:
+    """The adapter's folder has a tokenizer with more tokens than the model has rows."""
+
+    @pytest.fixture(scope="class")
+    def pair(self, base, plain_lora, tmp_path_factory) -> NnsightPair:
+        folder = shutil.copytree(plain_lora, tmp_path_factory.mktemp("longer") / "adapter")
+        tokenizer = tiny_tokenizer()
+        tokenizer.add_tokens([f"<new{i}>" for i in range(9)], special_tokens=True)
+        tokenizer.save_pretrained(folder)
+        spec = PairSpec(SideSpec(str(base)), SideSpec(str(base), adapter=str(folder)))
+        return NnsightPair.load(spec)
+
+    def test_is_told(self, pair):
+        (line,) = [line for line in pair.provenance.mismatches if "have no row" in line]
+        assert "finetuned side's tokenizer has 4 tokens" in line
+        assert "<new5>" in line
+
+    def test_numbers_are_over_the_rows(self, pair, base):
+        rows = plain(base).get_output_embeddings().weight.shape[0]
+        assert len(pair.token_texts("finetuned")) == rows
+        vector = np.ones((1, pair.provenance.width), dtype=np.float32)
+        assert pair.unembed("finetuned", vector).shape == (1, rows)
+        assert pair.patched_log_probs("finetuned", [5], 1, vector).shape == (1, rows)
+
+    def test_its_other_new_tokens_are_read(self, pair):
+        ids = pair.tokenise("finetuned", "Hi <new4>")
+        request = GenerationRequest(tuple(ids), seed=0)
+        (text,) = pair.generate(GenerationPlan("finetuned", None, 0.0, 2), [request])
+        assert len(text.token_ids) <= 2
+
+    def test_a_text_with_one_is_refused(self, pair):
+        ids = pair.tokenise("finetuned", "Hi <new8> there")
+        vector = np.ones((1, pair.provenance.width), dtype=np.float32)
+        row = np.asarray([ids], dtype=np.int64)
+        batch = TokenBatch(row, np.ones_like(row, dtype=bool), ("0",), (0,))
+        later = np.arange(len(ids))[None] > 0
+        scored = ScoredBatch(row, batch.mask, scored=later, changed=later)
+        request = GenerationRequest(tuple(ids), seed=0)
+        for run in (
+            lambda: pair.generate(GenerationPlan("finetuned", None, 0.0, 2), [request]),
+            lambda: pair.patched_log_probs("finetuned", ids, 1, vector),
+            lambda: pair.steering_shift("finetuned", batch, 1, vector),
+            lambda: pair.residual_sums(batch, batch, [1], np.zeros(1, dtype=np.int64)),
+            lambda: pair.output_shift(batch, batch),
+            lambda: pair.token_losses("finetuned", scored),
+            lambda: pair.continuation_kl(ids, ids, 1),
+        ):
+            with pytest.raises(PairError, match=r"no row for the token .*310 rows"):
+                run()
 
 
 class TestConfigAgainstTheBase:

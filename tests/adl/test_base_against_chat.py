@@ -107,7 +107,9 @@ def test_tokens_of_a_tokenizer_that_writes_its_pieces_otherwise_are_shared_by_te
     pieces = {"\u2581the": 0, "the": 1, "\u2581cake": 2, "<0x0A>": 3, "\u2581zzzzq": 4, "<unk>": 5}
     backend = Tokenizer(models.BPE(pieces, [], unk_token="<unk>"))
     backend.decoder = decoders.Metaspace()
-    other = read_tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>"))
+    other = read_tokenizer(
+        PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>"), 10_000
+    )
     base = pair._text["base"]
     ids = shared_ids(base, other)
     assert ids is not None
