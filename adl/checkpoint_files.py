@@ -113,7 +113,7 @@ def _readable(shown: str) -> Iterator[None]:
 
 
 def _read_json(shown: str, path: Path) -> dict[str, Any]:
-    _check_not_a_pointer(shown, path)
+    check_not_a_pointer(shown, path)
     try:
         found = json.loads(path.read_text("utf-8"))
     except ValueError as exc:
@@ -204,7 +204,7 @@ def _shards(shown: str, index: Path) -> tuple[Path, ...]:
 
 
 def _tensors(shown: str, path: Path) -> dict[str, StoredTensor]:
-    _check_not_a_pointer(shown, path)
+    check_not_a_pointer(shown, path)
     if path.suffix != ".safetensors":
         _check_pickle(shown, path)
         return {}
@@ -229,7 +229,8 @@ def _check_pickle(shown: str, path: Path) -> None:
         raise PairError(f"{shown}: {path.name} is cut short or damaged", _AGAIN)
 
 
-def _check_not_a_pointer(shown: str, path: Path) -> None:
+def check_not_a_pointer(shown: str, path: Path) -> None:
+    """Raise ``PairError`` for an empty file and for what git-lfs leaves where it did not fetch one."""
     with path.open("rb") as file:
         head = file.read(len(LFS_POINTER))
     if not head:

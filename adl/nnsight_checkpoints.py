@@ -29,8 +29,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from adl.checkpoint_files import CheckpointFiles, read_folder
+from adl.checkpoint_files import CheckpointFiles, gguf_names, has_weights, read_folder
 from adl.errors import PairError, first_line
+from adl.gguf_checkpoint import converted
 from adl.hub_download import download
 from adl.load_errors import loading
 from adl.loaded_weights import LoadingInfo, check_loaded, named
@@ -76,17 +77,18 @@ def load_checkpoint(
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(logging.CRITICAL)
     shown = f"{name}: checkpoint {wanted.checkpoint!r}"
-    folder, resolved = find_checkpoint(name, wanted.checkpoint, wanted.revision)
+    found, resolved = find_checkpoint(name, wanted.checkpoint, wanted.revision)
+    folder, notes = _as_folder(shown, found)
     files = read_folder(shown, folder)
     with loading(name, wanted.checkpoint):
         config = _read_config(shown, folder, spec)
         tokenizer, text_notes = load_tokenizer(
             shown, folder, trust_remote_code=spec.trust_remote_code, stand_in=stand_in
         )
-        module, notes = _load_module(shown, files, config, spec)
+        module, loaded = _load_module(shown, files, config, spec)
     module.eval()
     module.generation_config = _neutral_generation_config(module.generation_config)
-    return Checkpoint(module, tokenizer, folder, resolved, (*text_notes, *notes))
+    return Checkpoint(module, tokenizer, folder, resolved, (*text_notes, *notes, *loaded))
 
 
 def _read_config(shown: str, folder: Path, spec: PairSpec) -> PreTrainedConfig:
@@ -245,21 +247,49 @@ def _neutral_generation_config(configured: GenerationConfig | None) -> Generatio
 
 
 def find_checkpoint(name: Side, checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder of a checkpoint and the commit it resolved to (None for a local folder)."""
-    local = Path(checkpoint).expanduser()
+    """The folder or GGUF file of a checkpoint, and the commit it resolved to (None for a local one)."""
     shown = f"{name}: checkpoint {checkpoint!r}"
+    local = Path(checkpoint).expanduser()
     try:
-        local.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return download(name, checkpoint, revision, what="model")
+        exists = local.exists() or local.is_symlink()
+        if exists:
+            local.stat()
+    except ValueError:
+        exists = False
     except OSError as exc:
         raise PairError(
             f"{shown} cannot be read: {exc.strerror or first_line(exc)}",
             "Check the path and its permissions.",
         ) from exc
-    if local.is_dir():
-        return local, None
-    raise PairError(f"{shown} is a file", "Name the folder it is in.")
+    if not exists:
+        return download(name, checkpoint, revision, what="model")
+    if local.is_file() and local.suffix.lower() != ".gguf":
+        raise PairError(f"{shown} is a file", "Name the folder it is in.")
+    return local, None
+
+
+def _as_folder(shown: str, found: Path) -> tuple[Path, list[str]]:
+    """The folder to load from, and notes: of a GGUF file that of its converted copy.
+
+    A folder with one GGUF file and no other weights stands for that file.
+    """
+    file = found if found.is_file() else None
+    if file is None:
+        try:
+            names = [path.name for path in found.iterdir()]
+        except OSError:
+            names = []
+        files = [] if has_weights(names) else gguf_names(names)
+        if len(files) > 1:
+            raise PairError(
+                f"{shown} holds several GGUF files: {', '.join(files)}",
+                "Give the path of one of them.",
+            )
+        file = found / files[0] if files else None
+    if file is None:
+        return found, []
+    folder, note = converted(shown, file)
+    return folder, [note]
 
 
 # --- options ----------------------------------------------------------------------------------

@@ -148,6 +148,27 @@ def test_an_adapter_is_fetched_without_the_model_beside_it(tmp_path):
         assert set(hub.fetched) == {*TEXT, *adapter}
 
 
+def test_an_adapter_asked_for_as_a_model_is_fetched_as_what_it_is(tmp_path):
+    files = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"1"}
+    with serving(FakeHub({"org/adapter": files})) as hub:
+        ask(hub, tmp_path, ["org/adapter", None, "model"])
+        assert set(hub.fetched) == set(files)
+
+
+def test_one_gguf_file_of_several(tmp_path):
+    files = {"a-q4.gguf": b"1", "below/a-q8.gguf": b"22", "config.json": b"{}"}
+    with serving(FakeHub({"org/model": files})) as hub:
+        top, below = ask(
+            hub,
+            tmp_path,
+            ["org/model/a-q4.gguf", None, "model"],
+            ["org/model/below/a-q8.gguf", "main", "model"],
+        )
+        assert hub.fetched == ["a-q4.gguf", "below/a-q8.gguf"]
+    assert (top["commit"], below["commit"]) == (COMMIT, COMMIT)
+    assert Path(below["folder"]).read_bytes() == b"22"
+
+
 def test_data_beside_a_model_is_left(tmp_path):
     from adl.hub_download import LARGEST_BESIDE, needed_files
 
@@ -163,7 +184,6 @@ def test_data_beside_a_model_is_left(tmp_path):
 
 def test_what_cannot_be_had_is_refused(tmp_path):
     repositories = {
-        "org/adapter": {"adapter_config.json": b"{}", "adapter_model.safetensors": b"1"},
         "org/ggufs": {"q4.gguf": b"1", "q8.gguf": b"1"},
         "org/empty": {"README.md": b"1"},
         "org/flax": TEXT | {"flax_model.msgpack": b"1"},
@@ -173,7 +193,6 @@ def test_what_cannot_be_had_is_refused(tmp_path):
         answers = ask(
             hub,
             tmp_path,
-            ["org/adapter", None, "model"],
             ["org/ggufs", None, "model"],
             ["org/empty", None, "model"],
             ["org/flax", None, "model"],
@@ -186,8 +205,7 @@ def test_what_cannot_be_had_is_refused(tmp_path):
     for (message, way_out), (in_message, in_way_out) in zip(
         told,
         [
-            ("has no config.json", "--adapter"),
-            ("several GGUF files: q4.gguf, q8.gguf", "path"),
+            ("several GGUF files: q4.gguf, q8.gguf", "'q4.gguf' after the id"),
             ("has no config.json", "id"),
             ("no weights; it holds flax_model.msgpack", "model.safetensors"),
             ("is gated", "HF_TOKEN"),
