@@ -147,8 +147,8 @@ class Evaluation:
                 "there is no audit in this evaluation",
                 "Name agents, organisms and budgets; a black box needs a budget above 0.",
             )
-        session_id = log.start_session("evaluation", actor=HUMAN)
-        log.append(session_id, EvaluationStarted(plan=plan.as_dict()), actor=HUMAN)
+        started = Entry(EvaluationStarted(plan=plan.as_dict()), HUMAN)
+        session_id = log.start_session("evaluation", actor=HUMAN, then=[started])
         return cls(log, session_id, cache, load_pair, say)
 
     def go(self, endpoint: Endpoint, judge: Endpoint, should_stop: ShouldStop = never_stop) -> None:
@@ -205,13 +205,16 @@ class Evaluation:
         evidence = self._evidence(cell.organism, should_stop)
         pair = self._pairs[cell.organism]
         if session_id is None:
-            session_id = self._log.start_session(cell.key, parent=(evidence.id, evidence.state.seq))
             bodies: list[EventBody] = [PairLoaded(pair=pair.provenance.as_dict())]
             if cell.mode == "adl":
                 found = self._log.events(evidence.id, kinds=FINDINGS)
                 bodies += [event.body for event in found]
             # The evidence before the cell: one that has begun has all of it.
-            self._log.append_many(session_id, [Entry(body) for body in bodies])
+            session_id = self._log.start_session(
+                cell.key,
+                parent=(evidence.id, evidence.state.seq),
+                then=[Entry(body) for body in bodies],
+            )
             self._mark(cell.key, session_id, "started")
         return Session(self._log, session_id, self._cache, pair)
 

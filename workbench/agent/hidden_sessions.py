@@ -9,17 +9,19 @@ Once a person had the names of a session revealed, it hides them from nobody who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from workbench.agent.blindfold import Blindfold
 from workbench.agent.blinding import OPEN, Blinding, blinding_of
 from workbench.agent.sealing import is_revealing
 from workbench.store.agent_events import AuditSealed, AuditUnblinded
-from workbench.store.events import SYSTEM, PairLoaded
+from workbench.store.events import SYSTEM, Event, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 from workbench.store.state import SessionState, fold
+
+_SEALING = ("audit_sealed", "audit_unblinded")
 
 
 class HiddenNames:
@@ -31,13 +33,7 @@ class HiddenNames:
     @classmethod
     def read(cls, log: SessionLog) -> HiddenNames:
         """The blind sessions of a file, but for those whose names a person had revealed."""
-        sealed: dict[str, dict[str, str]] = {}
-        for event in log.everywhere(["audit_sealed", "audit_unblinded"]):
-            match event.body:
-                case AuditSealed(aliases=aliases) if aliases:
-                    sealed[event.session_id] = aliases
-                case AuditUnblinded() as body if is_revealing(event.actor, body):
-                    sealed.pop(event.session_id, None)
+        sealed = _sealed(log.everywhere(_SEALING))
         return cls(
             {session_id: _with_loaded(log, session_id, sealed[session_id]) for session_id in sealed}
         )
@@ -77,12 +73,38 @@ def stay_blind(log: SessionLog, session_id: str, parent: str) -> None:
     Its name is its parent's, and what it runs again loads the same pair.
     """
     hidden = HiddenNames.read(log)
-    if not hidden.is_blind(parent) or hidden.is_blind(session_id):
-        return
-    *_, sealed = (event.body for event in log.events(parent, kinds=["audit_sealed"]))
+    if hidden.is_blind(parent) and not hidden.is_blind(session_id):
+        log.append(session_id, _seal(log, hidden, parent), actor=SYSTEM)
+
+
+def missing_seal(log: SessionLog, parent: str, seq: int) -> AuditSealed | None:
+    """The seal that a session lacks which has the events of ``parent`` up to ``seq``.
+
+    None if the parent is not blind, or the events up to there make it so.
+    """
+    hidden = HiddenNames.read(log)
+    if not hidden.is_blind(parent):
+        return None
+    until = (event for event in log.events(parent, kinds=_SEALING) if event.seq <= seq)
+    return None if _sealed(until) else _seal(log, hidden, parent)
+
+
+def _seal(log: SessionLog, hidden: HiddenNames, session_id: str) -> AuditSealed:
+    *_, sealed = (event.body for event in log.events(session_id, kinds=["audit_sealed"]))
     assert isinstance(sealed, AuditSealed)
-    body = sealed.model_copy(update={"aliases": hidden.of(parent).aliases})
-    log.append(session_id, body, actor=SYSTEM)
+    return sealed.model_copy(update={"aliases": hidden.of(session_id).aliases})
+
+
+def _sealed(events: Iterable[Event]) -> dict[str, dict[str, str]]:
+    """What each session hides after these events, by its id."""
+    sealed: dict[str, dict[str, str]] = {}
+    for event in events:
+        match event.body:
+            case AuditSealed(aliases=aliases) if aliases:
+                sealed[event.session_id] = aliases
+            case AuditUnblinded() as body if is_revealing(event.actor, body):
+                sealed.pop(event.session_id, None)
+    return sealed
 
 
 def _with_loaded(log: SessionLog, session_id: str, sealed: Mapping[str, str]) -> Blinding:

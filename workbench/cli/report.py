@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from workbench.cli import show
 from workbench.cli.hiding import say_if_raw
 from workbench.cli.options import Database, Json
 from workbench.cli.running import database_path, print_json, reading_log, reported_errors, say
+from workbench.cli.signing import Sign, json_of, signing
 from workbench.private_files import opened_input
 from workbench.replay.branch import branch as branch_session
 from workbench.replay.compare import compare as compare_sessions
@@ -150,11 +152,15 @@ exports = typer.Typer(no_args_is_help=True, help="Write a session for other prog
 
 
 @exports.command("jsonl")
-def to_jsonl(session: Wanted, to: To, database: Database = None, json: Json = False) -> None:
+def to_jsonl(
+    session: Wanted, to: To, key: Sign = None, database: Database = None, json: Json = False
+) -> None:
     """The whole session as JSON lines, to be imported again to the last bit (.gz compresses)."""
     with reading_log(database) as log:
         found = log.find_session(session).id
-        _written(log, found, export_jsonl(log, found, to), json)
+        with signing(to, key) as signatures:
+            written = export_jsonl(log, found, to)
+        _written(log, found, written, json, signatures)
 
 
 @exports.command("inspect")
@@ -179,12 +185,15 @@ def print_schema() -> None:
     print_json(schema())
 
 
-def _written(log: SessionLog, session: str, file: Path, json: bool) -> None:
+def _written(
+    log: SessionLog, session: str, file: Path, json: bool, signatures: Sequence[Path] = ()
+) -> None:
     say_if_raw(log, session)
     if json:
-        print_json({"session": session, "file": str(file)})
+        print_json({"session": session, "file": str(file)} | json_of(list(signatures)))
     else:
-        say(f"written: {file}")
+        for one in (file, *signatures):
+            say(f"written: {one}")
 
 
 def import_file(

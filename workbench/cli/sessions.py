@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -18,8 +20,13 @@ from workbench.cli.running import (
     reported_errors,
     say,
 )
+from workbench.cli.signing import Sign, json_of, signing
+from workbench.locations import find_locations
 from workbench.store.describe import describe
+from workbench.store.errors import StoreError
 from workbench.store.events import EventBody
+from workbench.store.heads import Expected, Head
+from workbench.store.lease import OpenElsewhere, is_open
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 
@@ -28,7 +35,9 @@ if TYPE_CHECKING:
 
 KINDS = tuple(body.model_fields["kind"].default for body in get_args(get_args(EventBody)[0]))
 
-app = typer.Typer(no_args_is_help=True, help="List, show, search and verify recorded sessions.")
+app = typer.Typer(
+    no_args_is_help=True, help="List, show, search, verify and delete recorded sessions."
+)
 
 # In what these say a name stands by itself.
 _NAMING = frozenset(
@@ -157,12 +166,36 @@ def search(
 @app.command()
 def verify(
     session: Annotated[str | None, typer.Argument(help="One session; all by default.")] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option("--expect", metavar="SEQ:SHA256", help="A head that the session had."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--against", help="Export, report or .heads.jsonl whose heads it had."),
+    ] = None,
+    signature: Annotated[
+        Path | None,
+        typer.Option("--signature", help="Of the file --against, as `export --sign` makes it."),
+    ] = None,
+    allowed_signers: Annotated[
+        Path | None, typer.Option("--allowed-signers", help="Who may sign, see ssh-keygen(1).")
+    ] = None,
+    signer: Annotated[
+        str | None, typer.Option("--signer", help="Who must have signed; anyone allowed if not.")
+    ] = None,
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Derive every hash again, and say what does not fit."""
+    """Derive every hash again, and say what does not fit.
+
+    That a session was longer its hashes cannot show: its head is compared with those kept beside
+    the database, and with those that are given.
+    """
     with reading_log(database) as log:
-        report = log.verify(log.find_session(session).id if session else None)
+        found = log.find_session(session).id if session else None
+        signed_by = _signed_by(against, signature, allowed_signers, signer)
+        report = log.verify(found, _expected(log, found, expect, against))
     if json:
         print_json(
             {
@@ -170,6 +203,8 @@ def verify(
                 "events": report.events,
                 "arrays": report.arrays,
                 "heads": report.heads,
+                "known": {one: list(known.head) for one, known in report.known.items()},
+                "signed_by": signed_by,
                 "problems": [
                     {"session": problem.session_id, "seq": problem.seq, "what": problem.what}
                     for problem in report.problems
@@ -178,12 +213,128 @@ def verify(
         )
     elif report.ok:
         say(f"verified: {report.events} events and {report.arrays} arrays are as recorded")
+        for session_id, head in report.heads.items():
+            known = report.known.get(session_id)
+            say(f"head of {session_id}: {head}, {_known(head, known)}")
+        if signed_by:
+            say(f"signed by {signed_by}")
     else:
         columns = ("session", "seq", "what is wrong")
         rows = [(p.session_id, p.seq, p.what) for p in report.problems]
         show.table(columns, rows, whole=("session",))
     if not report.ok:
         raise typer.Exit(EXIT_FAILURE)
+
+
+def _known(head: Head, known: Expected | None) -> str:
+    if known is None:
+        return "which nothing outside the session knows: what was cut off after it leaves no trace"
+    if known.head == head:
+        return f"as {known.source} knows it"
+    return f"and up to event {known.head.seq} as {known.source} knows it"
+
+
+def _expected(
+    log: SessionLog, session_id: str | None, expect: list[str] | None, against: list[Path] | None
+) -> list[Expected]:
+    """The heads that are given, as text or in files."""
+    found = []
+    if expect:
+        sessions = [session_id] if session_id else [one.id for one in log.sessions()]
+        if len(sessions) != 1:
+            raise typer.BadParameter("--expect is of one session: name it")
+        found = [Expected(sessions[0], Head.read(one), "--expect") for one in expect]
+    if against:
+        from workbench.report.known_heads import heads_in
+
+        for file in against:
+            heads = heads_in(file)
+            if session_id and all(one.session_id != session_id for one in heads):
+                raise typer.BadParameter(f"{file} has no head of session {session_id}")
+            found += heads
+    return found
+
+
+def _signed_by(
+    against: list[Path] | None,
+    signature: Path | None,
+    allowed_signers: Path | None,
+    signer: str | None,
+) -> str | None:
+    """Who signed the file that the session is compared with."""
+    if signature is None and allowed_signers is None and signer is None:
+        return None
+    if allowed_signers is None or not against or len(against) > 1:
+        raise typer.BadParameter("a signature is checked with --against and --allowed-signers")
+    from workbench.report.signing import check_signature, signature_file
+
+    (file,) = against
+    return check_signature(file, signature or signature_file(file), allowed_signers, signer)
+
+
+@app.command("delete")
+def delete_session(
+    session: Annotated[str, typer.Argument(help="Session id, the start of one, or a name.")],
+    confirm: Annotated[
+        str, typer.Option("--confirm", metavar="NAME", help="The session's name, to be sure.")
+    ],
+    vacuum: Annotated[
+        bool, typer.Option("--vacuum", help="Give the space back to the disk, too.")
+    ] = False,
+    database: Database = None,
+    json: Json = False,
+) -> None:
+    """Delete a session for good; that there was one stays recorded."""
+    with _writing(database) as log:
+        hidden = _hidden(log)
+        found = log.find_session(session)
+        _check_closed([found])
+        # Confirmed is the name as it is shown, which of a blind session is not its own.
+        same = hidden.overview(found).name == confirm
+        log.delete_session(found.id, confirm=found.name if same else confirm)
+        sizes = log.vacuum() if vacuum else None
+    if json:
+        print_json({"deleted": found.id, "bytes": list(sizes) if sizes else None})
+    else:
+        say(f"deleted: {found.id}")
+        _say_sizes(sizes)
+
+
+@app.command("vacuum")
+def vacuum_database(database: Database = None, json: Json = False) -> None:
+    """Give the space of deleted sessions back to the disk."""
+    with _writing(database) as log:
+        _check_closed(log.sessions())
+        before, after = log.vacuum()
+    if json:
+        print_json({"database": str(log.path), "bytes": [before, after]})
+    else:
+        _say_sizes((before, after))
+
+
+def _check_closed(sessions: Sequence[SessionOverview]) -> None:
+    """Raise `OpenElsewhere` if one of them is at work: it would wait for all of the copying."""
+    leases = find_locations().leases
+    for one in sessions:
+        if is_open(leases, one.id):
+            raise OpenElsewhere(one.id)
+
+
+def _say_sizes(sizes: tuple[int, int] | None) -> None:
+    if sizes is not None:
+        before, after = (size / 2**20 for size in sizes)
+        say(f"{before:.1f} MiB before, {after:.1f} MiB after")
+
+
+@contextmanager
+def _writing(database: Path | None) -> Iterator[SessionLog]:
+    """The session database, which must be there."""
+    path = database_path(database)
+    with reported_errors():
+        if not path.exists():
+            raise StoreError(f"there is no session file {path}", "Check the path.")
+        with SessionLog.open(path) as log:
+            yield log
 
 
 @app.command("path")
@@ -200,6 +351,7 @@ def show_path(database: Database = None, json: Json = False) -> None:
 def export_session(
     session: Wanted,
     to: Annotated[Path, typer.Argument(help="New file for the one session.")],
+    key: Sign = None,
     database: Database = None,
     json: Json = False,
 ) -> None:
@@ -208,12 +360,14 @@ def export_session(
 
     with reading_log(database) as log:
         found = log.find_session(session).id
-        written = log.export_session(found, to)
+        with signing(to, key) as signatures:
+            written = log.export_session(found, to)
         say_if_raw(log, found)
     if json:
-        print_json({"session": found, "file": str(written)})
+        print_json({"session": found, "file": str(written)} | json_of(signatures))
     else:
-        say(f"written: {written}")
+        for file in (written, *signatures):
+            say(f"written: {file}")
 
 
 @app.command("import")

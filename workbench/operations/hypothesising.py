@@ -12,6 +12,7 @@ from adl.errors import AdlError
 from workbench.operations.running import Arguments, Context, Operation, Summary
 from workbench.store.events import (
     Bearing,
+    EventBody,
     EvidenceLinked,
     EvidenceMarked,
     EvidenceUnmarked,
@@ -103,7 +104,7 @@ def mark(context: Context, arguments: MarkArguments) -> Summary:
         if arguments.hypothesis is not None:
             _hypothesis(state, arguments.hypothesis)
         evidence_id = _next("E", _ever_marked(context))
-        context.record(
+        bodies: list[EventBody] = [
             EvidenceMarked(
                 evidence_id=evidence_id,
                 of_seq=arguments.seq,
@@ -113,15 +114,16 @@ def mark(context: Context, arguments: MarkArguments) -> Summary:
                 text_id=arguments.text_id,
                 note=arguments.note,
             )
-        )
+        ]
         if arguments.hypothesis is not None:
-            context.record(
+            bodies.append(
                 EvidenceLinked(
                     hypothesis_id=arguments.hypothesis,
                     evidence_id=evidence_id,
                     bearing=arguments.bearing,
                 )
             )
+        context.record_many(bodies)
     return {"evidence": evidence_id}
 
 

@@ -186,6 +186,8 @@ class Report:
     events: int
     head: str
     verified: bool
+    vouched: str
+    "How far that goes: whether the head is known from elsewhere."
     problems: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str, str], ...]
@@ -227,6 +229,7 @@ def build_report(log: SessionLog, session_id: str) -> Report:
         events=state.seq,
         head=_head(checked, session_id),
         verified=checked.ok,
+        vouched=_vouched(checked, session_id),
         problems=tuple(str(problem) for problem in checked.problems),
         environment=tuple((name, _plain(value)) for name, value in state.environment.items()),
         provenance=_provenance(state),
@@ -562,4 +565,15 @@ def _operations(state: SessionState) -> Iterator[OperationLine]:
 
 
 def _head(checked: VerifyReport, session_id: str) -> str:
-    return checked.heads[session_id][1]
+    return checked.heads[session_id].sha256
+
+
+def _vouched(checked: VerifyReport, session_id: str) -> str:
+    head, known = checked.heads[session_id], checked.known.get(session_id)
+    if known is not None and known.head == head:
+        return f"Its head, {head.seq}, is the one kept in {known.source} beside its database."
+    upto = "" if known is None else f" Up to event {known.head.seq} it is as {known.source} has it."
+    return (
+        f"Events that were cut off after event {head.seq} would leave no trace in it: only a head "
+        f"that was kept elsewhere shows that there are none.{upto}"
+    )

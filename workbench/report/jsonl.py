@@ -37,6 +37,7 @@ from workbench.report.files import new_file
 from workbench.store.connection import connect, immediate
 from workbench.store.errors import translated
 from workbench.store.events import Actor, EventBody, canonical_json, check_values
+from workbench.store.heads import Head
 from workbench.store.ids import SESSION_ID, SHA256
 from workbench.store.log import SessionLog
 from workbench.store.record import Record, well_formed
@@ -158,6 +159,26 @@ def read_jsonl(source: Path, target: Path) -> Path:
     return target
 
 
+def end_of_jsonl(source: Path) -> tuple[str, Head]:
+    """The id and the head of the session in JSON lines, as its first and its last line have them.
+
+    Raises `ExportError` if it has none. Whether its hashes fit shows when it is imported.
+    """
+    session_id, head = "", None
+    for number, text in _numbered(source):
+        # An array or an event begins otherwise; of thousands, two lines are of interest.
+        if not session_id or _END_START in text[:80]:
+            with _named(source, number):
+                match _LINE.validate_python(_decoded(text)):
+                    case SessionLine() as line:
+                        session_id = line.session_id
+                    case EndLine() as line:
+                        head = Head(line.events, line.sha256)
+    if not session_id or head is None:
+        raise ExportError(f"{source} is no whole session", _WAY_OUT)
+    return session_id, head
+
+
 # --- writing --------------------------------------------------------------------------------
 
 
@@ -252,6 +273,7 @@ LARGEST_RATIO = 100
 
 _SMALL = 256 * 2**20
 _ARRAY_START = b'{"data":'
+_END_START = b'"line":"end"'
 _GZIP = b"\x1f\x8b"
 
 
@@ -414,7 +436,7 @@ class _Reader:
                     raise _NotALine(f"has data that is no base64: {error}") from error
                 self._intake.array(checked.sha256, checked.dtype, shape_text(checked.shape), data)
             case EndLine():
-                if self._intake.head != (checked.events, checked.sha256):
+                if self._intake.head != Head(checked.events, checked.sha256):
                     raise _NotALine(
                         f"does not fit the lines before it: event {checked.events} should be "
                         "the last"

@@ -66,7 +66,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield f"{report.events} events, the last with the hash `{report.head}`."
     if report.verified:
-        yield "Every hash of the session was derived again and fits."
+        yield f"Every hash of the session was derived again and fits. {inline(report.vouched)}"
     else:
         yield "**The session does not verify:**"
         yield ""

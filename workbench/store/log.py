@@ -37,6 +37,7 @@ from workbench.store.events import (
     SessionStarted,
     utc_text,
 )
+from workbench.store.heads import Expected, Head, keep_heads
 from workbench.store.overview import SessionOverview, choose, read_overviews
 from workbench.store.rows import COLUMNS, Draft, Entry, event_of
 from workbench.store.schema import MIGRATIONS, check_ours, check_shape, migrate
@@ -66,6 +67,8 @@ class SessionLog:
         self._writer: sqlite3.Connection | None = None
         self._idle_readers: list[sqlite3.Connection] = []
         self._announcer = Announcer()
+        # Of the sessions recorded in here, until they are kept in the second file.
+        self._heads: dict[str, Head] = {}
         self._closed = False
         self._journal_warning: str | None = None
 
@@ -114,22 +117,42 @@ class SessionLog:
         actor: Actor = SYSTEM,
         *,
         parent: tuple[str, int] | None = None,
+        then: Iterable[Entry] = (),
     ) -> str:
         """Begin a session and return its id, such as ``20261121-k3f9x2``.
 
-        ``parent`` is the (session id, seq) of the event from which this session branches.
+        ``parent`` is the (session id, seq) of the event from which this session branches, and
+        ``then`` what is recorded in it in the same transaction.
         """
-        body = SessionStarted(
-            name=name,
-            environment=dict(environment or {}),
-            parent_session=parent[0] if parent else None,
-            parent_seq=parent[1] if parent else None,
-        )
-        draft = Draft(Entry(body, actor))
+        drafts = [Draft(Entry(_start(name, environment, parent), actor)), *map(Draft, then)]
         with self._transaction("starting a session") as (connection, done):
             session_id = _new_id(connection)
-            connection.execute("INSERT INTO sessions VALUES (?, ?)", (session_id, utc_text()))
-            done.append(draft.insert(connection, self._path, session_id, 1, ""))
+            _append(connection, self._path, session_id, Head(0, ""), drafts, done)
+        return session_id
+
+    def branch_session(
+        self,
+        parent: tuple[str, int],
+        name: str,
+        environment: Mapping[str, Any],
+        actor: Actor,
+        then: Iterable[Entry] = (),
+    ) -> str:
+        """Begin a session with another's events up to a seq, in one transaction; return its id.
+
+        ``parent`` is the (session id, seq) of the last of them. They keep their numbers and bodies
+        but for the first, and get times and hashes of their own; ``then`` comes after them. The
+        copies are not announced.
+        """
+        first = Draft(Entry(_start(name, environment, parent), actor))
+        drafts = [Draft(entry) for entry in then]
+        with self._transaction("branching a session") as (connection, done):
+            if self._head(connection, parent[0]) is None:
+                raise self._unknown(parent[0])
+            session_id = _new_id(connection)
+            head = _append(connection, self._path, session_id, Head(0, ""), [first], done)
+            head = transfer.copy_events(connection, parent, session_id, head)
+            head = _append(connection, self._path, session_id, head, drafts, done)
         return session_id
 
     def append(
@@ -160,12 +183,7 @@ class SessionLog:
             head = self._head(connection, session_id)
             if head is None:
                 raise self._unknown(session_id)
-            seq, previous = head
-            for draft in drafts:
-                seq += 1
-                event = draft.insert(connection, self._path, session_id, seq, previous)
-                previous = event.sha256
-                done.append(event)
+            _append(connection, self._path, session_id, Head(*head), drafts, done)
         return done
 
     def delete_session(self, session_id: str, *, confirm: str) -> None:
@@ -176,6 +194,29 @@ class SessionLog:
         """
         with self._transaction("deleting a session") as (connection, _):
             delete_session(connection, self._path, session_id, confirm)
+        self._heads.pop(session_id, None)
+
+    def vacuum(self) -> tuple[int, int]:
+        """Give back the space of what was deleted; return the size before and after, in bytes.
+
+        SQLite copies the file and puts the copy in its place in one transaction, so a process that
+        is killed meanwhile leaves the file as it was. Raises `StoreError` if another process is
+        writing, or the disk has no room for the copy.
+        """
+        if self._read_only:
+            raise StoreError(f"{self._path} was opened only to read", "Open it for writing.")
+        with self._writing, translated(self._path, "giving space back"):
+            self._check_open()
+            assert self._writer is not None
+            before = self._size()
+            self._writer.execute("VACUUM")
+            # The copy stands in the write-ahead log until then.
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return before, self._size()
+
+    def _size(self) -> int:
+        beside = self._path.with_name(f"{self._path.name}-wal")
+        return sum(one.stat().st_size for one in (self._path, beside) if one.exists())
 
     def import_session(self, from_path: Path | str, session: str | None = None) -> str:
         """Copy a session of another file into this one, events and hashes as they are.
@@ -208,7 +249,9 @@ class SessionLog:
         ``source`` is where it comes from, for the errors.
         """
         with self._transaction("importing a session") as (connection, _):
-            yield transfer.Intake(connection, self._path, source)
+            intake = transfer.Intake(connection, self._path, source)
+            yield intake
+        self._heads[intake.session_id] = intake.head
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -333,12 +376,17 @@ class SessionLog:
             for row in rows
         ]
 
-    def verify(self, session_id: str | None = None) -> verify.VerifyReport:
-        """Check every hash, chain, array and text of the file, or those of one session."""
+    def verify(
+        self, session_id: str | None = None, expected: Iterable[Expected] = ()
+    ) -> verify.VerifyReport:
+        """Check every hash, chain, array and text of the file, or those of one session.
+
+        Also against the heads kept beside the file, and those ``expected``.
+        """
         with self._reading() as connection:
             if session_id is not None and self._head(connection, session_id) is None:
                 raise self._unknown(session_id)
-            return verify.verify_file(connection, self._path, session_id)
+            return verify.verify_file(connection, self._path, session_id, expected)
 
     def export_session(self, session_id: str, to_path: Path | str) -> Path:
         """Copy a session with its arrays into a new session file, events and hashes as they are.
@@ -364,10 +412,16 @@ class SessionLog:
         return self._announcer.subscribe(subscriber)
 
     def close(self) -> None:
-        """Write everything into the one file and let go of it; may be called twice."""
+        """Write everything into the one file and let go of it; may be called twice.
+
+        The heads of what was recorded go into a second file, see `heads`.
+        """
         with self._writing:
             self._closed = True
             writer, self._writer = self._writer, None
+            heads, self._heads = self._heads, {}
+            if heads:
+                keep_heads(self._path, heads)
             while self._idle_readers:
                 self._idle_readers.pop().close()
             if writer is not None:
@@ -462,6 +516,8 @@ class SessionLog:
             assert self._writer is not None
             with immediate(self._writer, self._path, doing):
                 yield self._writer, done
+            for event in done:
+                self._heads[event.session_id] = Head(event.seq, event.sha256)
             self._announcer.enqueue(done)
         self._announcer.announce()
 
@@ -547,6 +603,36 @@ class SessionLog:
         finally:
             unsubscribe()
             connection.close()
+
+
+def _start(
+    name: str, environment: Mapping[str, Any] | None, parent: tuple[str, int] | None
+) -> SessionStarted:
+    return SessionStarted(
+        name=name,
+        environment=dict(environment or {}),
+        parent_session=parent[0] if parent else None,
+        parent_seq=parent[1] if parent else None,
+    )
+
+
+def _append(
+    connection: sqlite3.Connection,
+    path: Path,
+    session_id: str,
+    head: Head,
+    drafts: Sequence[Draft],
+    done: list[Event],
+) -> Head:
+    """Write events after ``head``, a session's first with the session itself; return the new head."""
+    for draft in drafts:
+        at = utc_text()
+        if head.seq == 0:
+            connection.execute("INSERT INTO sessions VALUES (?, ?)", (session_id, at))
+        event = draft.insert(connection, path, session_id, head.seq + 1, head.sha256, at)
+        head = Head(event.seq, event.sha256)
+        done.append(event)
+    return head
 
 
 def _new_id(connection: sqlite3.Connection) -> str:

@@ -81,10 +81,19 @@ class Draft:
         self.arrays = {ArrayRef.of(array).sha256: canonical_array(array) for array in entry.arrays}
 
     def insert(
-        self, connection: sqlite3.Connection, path: Path, session_id: str, seq: int, previous: str
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        session_id: str,
+        seq: int,
+        previous: str,
+        at: str | None = None,
     ) -> Event:
-        """Write the event at its place; the caller's transaction decides whether it lasts."""
-        at = utc_text()
+        """Write the event at its place, of now or of ``at``.
+
+        The caller's transaction decides whether it lasts.
+        """
+        at = at or utc_text()
         digest = event_hash(
             session_id=session_id,
             seq=seq,

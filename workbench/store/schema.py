@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from workbench.store.connection import immediate, trust_schema
 from workbench.store.errors import StoreError, translated
 from workbench.store.events import read_body, utc_text
-from workbench.store.search import searchable_text
+from workbench.store.search import TOKENIZER, searchable_text
 from workbench.store.views import (
     AGENT_VIEWS,
     HYPOTHESIS_VIEWS,
@@ -98,9 +98,7 @@ def _search(db: Database) -> None:
         not_null={"text"},
         foreign_keys=[("event_id", "events", "id")],
     )
-    db.table("event_text").enable_fts(
-        ["text"], tokenize="unicode61 remove_diacritics 2", create_triggers=True
-    )
+    db.table("event_text").enable_fts(["text"], tokenize=TOKENIZER, create_triggers=True)
     for event_id, body in db.execute("SELECT id, body FROM events ORDER BY id").fetchall():
         try:
             text = searchable_text(read_body(body))

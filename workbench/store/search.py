@@ -44,6 +44,9 @@ from workbench.store.measure_events import RelevanceMeasured, TraceMeasured
 # Written around a match by SQLite; `indexable` keeps both out of the indexed text.
 MARK_START, MARK_END = "\x02", "\x03"
 
+#: How FTS5 splits texts into words; part of every file, as what is indexed is.
+TOKENIZER = "unicode61 remove_diacritics 2"
+
 _CONTROL_SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")

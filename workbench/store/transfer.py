@@ -9,7 +9,15 @@ from pathlib import Path
 from workbench.store.checking import array_faults, check_event, session_faults, unsound
 from workbench.store.connection import connect, immediate
 from workbench.store.errors import StoreError, translated
-from workbench.store.events import SessionStarted, array_refs, read_body
+from workbench.store.events import (
+    Actor,
+    SessionStarted,
+    array_refs,
+    event_hash,
+    read_body,
+    utc_text,
+)
+from workbench.store.heads import Head
 from workbench.store.rows import COLUMNS, Row, array_form, insert_array, insert_event
 from workbench.store.schema import migrate, shape_text
 from workbench.store.search import searchable_text
@@ -37,7 +45,7 @@ class Intake:
         self._path = path
         self._source = source
         self.session_id = ""
-        self.head = (0, "")
+        self.head = Head(0, "")
         self._created_at: object = None
 
     def session(self, session_id: str, created_at: object) -> None:
@@ -85,7 +93,7 @@ class Intake:
         if faults or body is None:
             raise unsound(self.session_id, self._source, f"event {row[1]}: {faults[0]}")
         insert_event(self._connection, row, searchable_text(body), arrays)
-        self.head = row[1], row[9]
+        self.head = Head(row[1], row[9])
 
     def finish(self) -> None:
         """End with the last event."""
@@ -128,6 +136,43 @@ def copy_session(source: sqlite3.Connection, target: sqlite3.Connection, session
             "SELECT name, sha256 FROM event_arrays WHERE event_id = ?", (event_id,)
         ).fetchall()
         insert_event(target, tuple(row), searchable_text(read_body(row[7])), arrays)
+
+
+def copy_events(
+    connection: sqlite3.Connection, parent: tuple[str, int], session_id: str, head: Head
+) -> Head:
+    """Write the events of ``parent`` (session id, seq) from its second on into another session.
+
+    Bodies as they are; times and hashes are of the new one. Returns its head.
+    """
+    for row in connection.execute(
+        f"""
+        SELECT events.id, {COLUMNS}, event_text.text
+        FROM events LEFT JOIN event_text ON event_text.event_id = events.id
+        WHERE session_id = ? AND seq > 1 AND seq <= ? ORDER BY seq
+        """,
+        parent,
+    ):
+        event_id, _, seq, _, kind, name, of, operation_id, body, _, _, text = row
+        at = utc_text()
+        digest = event_hash(
+            session_id=session_id,
+            seq=seq,
+            at=at,
+            actor=Actor.model_construct(kind=kind, name=name),
+            operation_id=operation_id,
+            body_text=body,
+            previous=head.sha256,
+        )
+        arrays: Sequence[tuple[str, str]] = ()
+        if _OF_AN_ARRAY in body:
+            arrays = connection.execute(
+                "SELECT name, sha256 FROM event_arrays WHERE event_id = ?", (event_id,)
+            ).fetchall()
+        copied = (session_id, seq, at, kind, name, of, operation_id, body, head.sha256, digest)
+        insert_event(connection, copied, text or "", arrays)
+        head = Head(seq, digest)
+    return head
 
 
 def export_session(source: sqlite3.Connection, session_id: str, target: Path) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from workbench.store.checking import array_faults, check_event, session_faults
 from workbench.store.errors import StoreError, translated
 from workbench.store.events import array_refs
+from workbench.store.heads import Expected, Head, kept_heads
 from workbench.store.packing import legible_part
 from workbench.store.rows import COLUMNS, array_form
 from workbench.store.schema import compare_shape, shape_text
-from workbench.store.search import searchable_text
+from workbench.store.search import TOKENIZER, searchable_text
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,16 @@ class Problem:
 class VerifyReport:
     """What was checked, and everything that is wrong.
 
-    ``heads`` gives the seq and hash of each session's last event. A chain cannot show by itself
-    that it once was longer or that all of it was written anew, so a person who wants to be sure
-    keeps the head elsewhere, in a report or a mail, and compares.
+    ``heads`` gives the head of each session. A chain cannot show by itself that it once was longer
+    or that all of it was written anew; ``known`` gives the last head of each session that is known
+    from elsewhere and that the session still has, see `heads`.
     """
 
     path: Path
     events: int
     arrays: int
-    heads: dict[str, tuple[int, str]]
+    heads: dict[str, Head]
+    known: dict[str, Expected]
     problems: tuple[Problem, ...]
 
     @property
@@ -54,7 +58,12 @@ class VerifyReport:
         return not self.problems
 
 
-def verify_file(connection: sqlite3.Connection, path: Path, session_id: str | None) -> VerifyReport:
+def verify_file(
+    connection: sqlite3.Connection,
+    path: Path,
+    session_id: str | None,
+    expected: Iterable[Expected] = (),
+) -> VerifyReport:
     """Check the file and all of its sessions, or only one of them; see `SessionLog.verify`."""
     check = _Check(connection)
     with translated(path, "verifying it"):
@@ -62,10 +71,14 @@ def verify_file(connection: sqlite3.Connection, path: Path, session_id: str | No
         connection.execute("BEGIN")
         try:
             check.run(session_id)
+            check.compare(session_id, kept_heads(path))
+            check.compare(session_id, expected)
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-    return VerifyReport(path, check.events, check.arrays, check.heads, tuple(check.problems))
+    return VerifyReport(
+        path, check.events, check.arrays, check.heads, check.known, tuple(check.problems)
+    )
 
 
 def check_pages(connection: sqlite3.Connection, path: Path) -> None:
@@ -82,7 +95,8 @@ class _Check:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.problems: list[Problem] = []
-        self.heads: dict[str, tuple[int, str]] = {}
+        self.heads: dict[str, Head] = {}
+        self.known: dict[str, Expected] = {}
         self.events = 0
         self.arrays = 0
 
@@ -100,6 +114,45 @@ class _Check:
             self._session(session)
         self._arrays(session_id)
 
+    def compare(self, session_id: str | None, expected: Iterable[Expected]) -> None:
+        """Compare with heads that are known from elsewhere; those of deleted sessions are past."""
+        deleted = {
+            row[0] for row in self.connection.execute("SELECT session_id FROM deleted_sessions")
+        }
+        for one in expected:
+            if session_id not in {None, one.session_id}:
+                continue
+            now = self.heads.get(one.session_id)
+            if now is None:
+                if one.session_id not in deleted:
+                    self._add(
+                        one.session_id, None, f"it is gone: {one.source} knows it with {one.head}"
+                    )
+            elif now.seq < one.head.seq:
+                self._add(
+                    one.session_id,
+                    None,
+                    f"its tail was cut: it ends with event {now.seq}, and {one.source} knows it "
+                    f"with {one.head}",
+                )
+            elif self._hash_of(one.session_id, one.head.seq) != one.head.sha256:
+                self._add(
+                    one.session_id,
+                    one.head.seq,
+                    f"it is not the event that {one.source} knows, {one.head}",
+                )
+            elif (
+                one.session_id not in self.known
+                or self.known[one.session_id].head.seq <= one.head.seq
+            ):
+                self.known[one.session_id] = one
+
+    def _hash_of(self, session_id: str, seq: int) -> object:
+        row = self.connection.execute(
+            "SELECT sha256 FROM events WHERE session_id = ? AND seq = ?", (session_id, seq)
+        ).fetchone()
+        return row and row[0]
+
     def _add(self, session_id: str | None, seq: int | None, what: str) -> None:
         self.problems.append(Problem(session_id, seq, what))
 
@@ -111,25 +164,41 @@ class _Check:
             self._add(None, None, f"row {rowid} of {table} names a row of {parent} that is gone")
         for what in compare_shape(self.connection).problems():
             self._add(None, None, what)
-        # The index's own check writes, which a reader cannot: its list of documents is compared.
-        strays = self.connection.execute(
-            """
-            SELECT count(*) FROM (
-                SELECT id FROM event_text_fts_docsize EXCEPT SELECT event_id FROM event_text
+        self._index()
+
+    def _index(self) -> None:
+        """The index of the search against one that is made anew of the texts.
+
+        FTS5's own check writes, which a reader cannot.
+        """
+        with closing(sqlite3.connect(":memory:")) as fresh:
+            fresh.execute(
+                f"CREATE VIRTUAL TABLE texts USING fts5 (text, content='', tokenize='{TOKENIZER}')"
             )
-            """
-        ).fetchone()[0]
-        missing = self.connection.execute(
-            """
-            SELECT count(*) FROM (
-                SELECT event_id FROM event_text EXCEPT SELECT id FROM event_text_fts_docsize
+            fresh.executemany(
+                "INSERT INTO texts (rowid, text) VALUES (?, ?)",
+                self.connection.execute("SELECT event_id, CAST(text AS TEXT) FROM event_text"),
             )
-            """
-        ).fetchone()[0]
-        if strays or missing:
-            self._add(
-                None, None, f"the search index lacks {missing} texts and has {strays} of no event"
-            )
+            fresh.execute("CREATE VIRTUAL TABLE words USING fts5vocab (texts, instance)")
+            expected = fresh.execute("SELECT term, doc, offset FROM words")
+            # A temporary table of this connection alone.
+            query_only = self.connection.execute("PRAGMA query_only").fetchone()[0]
+            self.connection.execute("PRAGMA query_only = OFF")
+            try:
+                self.connection.execute(
+                    "CREATE VIRTUAL TABLE temp.kept_words "
+                    "USING fts5vocab (main, event_text_fts, instance)"
+                )
+                found = self.connection.execute("SELECT term, doc, offset FROM temp.kept_words")
+                differs = any(kept != made for kept, made in zip_longest(found, expected))
+                found.close()
+                if differs:
+                    self._add(None, None, "the search index is not that of the texts")
+                self.connection.execute("DROP TABLE temp.kept_words")
+            except sqlite3.DatabaseError as error:
+                self._add(None, None, f"the search index cannot be read: {error}")
+            finally:
+                self.connection.execute(f"PRAGMA query_only = {query_only}")
 
     def _nothing_missing(self) -> None:
         """Every event ever written is there, or went with its session by `delete_session`."""
@@ -184,7 +253,7 @@ class _Check:
             for what in self._event(row):
                 self._add(session_id, seq, what)
             expected_seq, previous = seq + 1, sha256
-            self.heads[session_id] = (seq, sha256)
+            self.heads[session_id] = Head(seq, sha256)
         if session_id not in self.heads:
             self._add(session_id, None, "it has no events")
 
