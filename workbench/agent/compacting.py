@@ -5,7 +5,8 @@ The log keeps every message whole. What is sent is a function of the messages an
 
     size          what the endpoint said the last prompt took, plus what came since, four characters
                   a token; or all of it at four characters a token where it never said
-    when          the size is over the limit, or the endpoint refused the prompt as too long
+    when          the size is over the limit, or the endpoint refused the prompt as too long, or
+                  its window cut off a reply: then most of that window is the limit
     what          the oldest first: results of tools become one line that says how to get them again,
                   the agent's own long words lose their end. What a person wrote, the instructions and
                   what came since the last reply stay; the overview goes only when all else is short
@@ -14,12 +15,14 @@ The log keeps every message whole. What is sent is a function of the messages an
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
+from typing import Literal
 
-from workbench.agent.quoting import cut
-from workbench.store.agent_events import AgentCompacted, AgentReplied, AgentTold
+from workbench.agent.quoting import BEGINS, cut
+from workbench.store.agent_events import AgentCompacted, AgentReplied, AgentTold, Usage
 from workbench.store.agents import AgentState
 from workbench.store.recorded import Recorded
 
@@ -30,6 +33,13 @@ SHORTEST_RESULT = 600
 SHORTENED_OWN = 500
 #: Of what is over the limit this share is aimed at.
 AIM = 0.5
+# Of a window, for the prompt: the rest is for the reply.
+_OF_WINDOW = 0.75
+# No tokeniser makes tokens this long on average, of what an audit consists of.
+_LONGEST_TOKENS = 6
+_FEWEST_UNREAD = 1_000
+# A reply that was cut off so soon was not cut off by a limit on replies.
+_SHORT_REPLY = 512
 _MOST_IDS = 20
 # A quote that is escaped stands inside a text, and is nobody's id.
 _TEXT_ID = re.compile(r'(?<!\\)"text_id": "([\w-]{1,64})"')
@@ -43,17 +53,20 @@ def is_short(compacted: AgentCompacted | None, said: Said) -> bool:
     """Whether the message is sent shortened."""
     if compacted is None or said.seq > compacted.through:
         return False
-    return compacted.opening or not _is_overview(said)
+    return compacted.opening or not is_overview(said.body)
 
 
 def short_content(body: AgentTold | AgentReplied) -> str:
     """The message as it is sent when it is shortened."""
     if isinstance(body, AgentReplied):
         return cut(body.content, SHORTENED_OWN)
-    if body.role != "tool" or len(body.content) < SHORTEST_RESULT:
+    if body.tool is None or len(body.content) < SHORTEST_RESULT:
         return body.content
     tool = body.tool if body.tool in _LOOKED_UP | _GENERATED else None
-    said = f"[A result of {len(body.content)} characters stood here. It is left out to save room."
+    # The opening's own words stand before the overview.
+    own = "" if body.role == "tool" else body.content.partition(BEGINS)[0]
+    left_out = len(body.content) - len(own)
+    said = f"{own}[A result of {left_out} characters stood here. It is left out to save room."
     if tool in _LOOKED_UP:
         said += f" Call {tool} to see it again."
     ids = list(dict.fromkeys(_TEXT_ID.findall(body.content)))
@@ -75,6 +88,13 @@ def compaction(
     sizes = _sizes(state, state.compacted)
     characters = overhead + sum(sizes)
     tokens = _tokens(state, sizes, characters)
+    reason: Literal["limit", "refused", "window"] = "refused" if refused else "limit"
+    room_of_window = None if state.window is None else int(_OF_WINDOW * state.window)
+    if room_of_window is not None and (limit is None or room_of_window < limit):
+        limit = room_of_window
+        # It may have read less than it was sent, so its count is not to be trusted.
+        tokens = max(tokens, math.ceil(characters / CHARACTERS_PER_TOKEN))
+        reason = reason if refused else "window"
     if not refused and (limit is None or tokens <= limit):
         return None
     # What is over the limit may have been refused at half of it: the limit is not the endpoint's.
@@ -86,7 +106,7 @@ def compaction(
             run_id=state.id,
             through=through,
             opening=opening,
-            reason="refused" if refused else "limit",
+            reason=reason,
             tokens=tokens,
             tokens_after=0,
         )
@@ -99,6 +119,26 @@ def compaction(
         return None
     after = math.ceil(best[1] * tokens / max(1, characters))
     return best[0].model_copy(update={"tokens_after": after})
+
+
+def is_unread(usage: Usage, characters: int) -> bool:
+    """Whether the endpoint counts far fewer tokens than so many characters can have been."""
+    fewest = characters / _LONGEST_TOKENS
+    return not usage.estimated and fewest > max(_FEWEST_UNREAD, usage.prompt_tokens)
+
+
+def is_at_window(reply: AgentReplied, most_tokens: int | None) -> bool:
+    """Whether a reply was cut off since prompt and reply filled the endpoint's window.
+
+    Servers do not tell this from their limit on replies, nor from ``most_tokens``, which they were
+    asked for. Windows are multiples of 256; a short reply was cut off by nothing else.
+    """
+    if reply.finish_reason != "length" or reply.truncated or reply.usage.estimated:
+        return False
+    written = reply.usage.completion_tokens
+    if most_tokens is not None and written >= 0.9 * most_tokens:
+        return False
+    return written < _SHORT_REPLY or (reply.usage.total_tokens + 1) % 256 <= 2
 
 
 def _steps(state: AgentState, refused: bool) -> Sequence[tuple[int, bool]]:
@@ -127,7 +167,17 @@ def _size(said: Said, short: bool) -> int:
     body = said.body
     most = SHORTENED_OWN if short else None
     calls = sum(len(call.name) + len(call.arguments[:most]) for call in body.tool_calls)
-    return calls + len(short_content(body) if short else body.content)
+    own = _own_size(body, most) if isinstance(body, AgentReplied) else 0
+    return calls + own + len(short_content(body) if short else body.content)
+
+
+def _own_size(body: AgentReplied, most: int | None) -> int:
+    """Of the provider's own fields, as they are sent back."""
+    fields = [value for name, value in body.provider_fields.items() if name != "content"]
+    fields += [call.provider_fields for call in body.tool_calls if call.provider_fields]
+    return sum(
+        len(value[:most]) if isinstance(value, str) else len(json.dumps(value)) for value in fields
+    )
 
 
 def _tokens(state: AgentState, sizes: Sequence[int], characters: int) -> int:
@@ -143,6 +193,6 @@ def _tokens(state: AgentState, sizes: Sequence[int], characters: int) -> int:
     return math.ceil(characters / CHARACTERS_PER_TOKEN)
 
 
-def _is_overview(said: Said) -> bool:
-    body = said.body
-    return isinstance(body, AgentTold) and body.role == "tool" and body.source == "opening"
+def is_overview(body: AgentTold | AgentReplied) -> bool:
+    """Whether the message is the overview of the opening."""
+    return isinstance(body, AgentTold) and body.source == "opening" and body.tool is not None

@@ -6,16 +6,17 @@ Two ways of calling tools, and an audit may change from one to the other at any 
     json     for servers without: the reply is one JSON object, and results are the user's turn, since
              such servers have no other role. Audited text is inside its fence either way.
 
-Taken as a call is only what stands in the protocol's fields, or a reply that is one JSON object as a
-whole: nothing that a reply quotes can become one.
+What only the endpoint knows of a reply and its calls (its reasoning, signatures) goes back to it as it
+came, and to no other. No call is sent that it did not make: some sign theirs and refuse others.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from workbench.agent.compacting import SHORTENED_OWN, is_short, short_content
@@ -30,6 +31,9 @@ Message = dict[str, Any]
 
 #: Of one reply, in characters, as the agent gets it to read again.
 LONGEST_OWN = 20_000
+# Of the protocol, but of replies alone: no provider wants them back.
+_OF_REPLIES = ("refusal", "annotations", "audio")
+_NOTHING = "(empty reply)"
 _THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _TOOL = re.compile(r'"tool"\s*:\s*"([^"\\]{1,60})"')
 _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
@@ -39,12 +43,14 @@ _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
 class Turn:
     """One message with the tool calls it makes, each under an id of its own.
 
-    ``short`` if it is sent shortened; see ``workbench.agent.compacting``.
+    ``short`` if it is sent shortened, ``shortest`` if also the overview is; see
+    ``workbench.agent.compacting``.
     """
 
     body: AgentTold | AgentReplied
     calls: tuple[ToolCall, ...]
     short: bool = False
+    shortest: bool = False
 
     @property
     def content(self) -> str:
@@ -68,15 +74,20 @@ def turns(state: AgentState) -> Iterator[Turn]:
     seen: set[str] = set()
     for recorded in state.messages:
         body = recorded.body
+        if isinstance(body, AgentTold) and body.role == "assistant":
+            # Old sessions have a call that we made in the agent's place.
+            continue
         calls: list[ToolCall] = []
-        found = body.tool_calls if isinstance(body, AgentTold) else calls_in(body)
+        found = calls_in(body) if isinstance(body, AgentReplied) else ()
         for index, call in enumerate(found):
             call_id = call.id
             if not call_id or call_id in seen:
                 call_id = f"call-{recorded.seq}-{index}"
             seen.add(call_id)
             calls.append(call.model_copy(update={"id": call_id}))
-        yield Turn(body, tuple(calls), is_short(state.compacted, recorded))
+        short = is_short(state.compacted, recorded)
+        shortest = short and state.compacted is not None and state.compacted.opening
+        yield Turn(body, tuple(calls), short, shortest)
 
 
 def unanswered(state: AgentState) -> list[ToolCall]:
@@ -116,59 +127,140 @@ def json_call(content: str) -> ToolCall | None:
     return ToolCall(id="", name=found["tool"], arguments=written)
 
 
-def rendered(state: AgentState, tools: Sequence[Tool], mode: ToolMode) -> list[Message]:
+@dataclass(frozen=True)
+class Sending:
+    """How the conversation is sent.
+
+    ``endpoint`` is the address it goes to, which gets its own fields back, but for ``without``; none
+    if ``own_fields`` is false. Without ``calls``, earlier calls and their results are sent as text.
+    """
+
+    endpoint: str = ""
+    own_fields: bool = True
+    without: frozenset[str] = frozenset()
+    calls: bool = True
+
+
+def rendered(
+    state: AgentState, tools: Sequence[Tool], mode: ToolMode, sending: Sending | None = None
+) -> list[Message]:
     """The messages to send."""
+    sending = sending or Sending()
     if mode == "native":
-        return [_native(turn) for turn in turns(state)]
+        form = _native if sending.calls else partial(_as_text, tools="")
+        return _merged(form(turn, sending=sending) for turn in turns(state))
     specifications = [tool.specification()["function"] for tool in tools]
     listed = "\n".join(json.dumps(one, ensure_ascii=False) for one in specifications)
-    return _merged(_as_json(turn, JSON_TOOLS + listed) for turn in turns(state))
+    return _merged(
+        _as_text(turn, tools="\n\n" + JSON_TOOLS + listed, sending=sending) for turn in turns(state)
+    )
 
 
-def _native(turn: Turn) -> Message:
+def n_characters(messages: Sequence[Message]) -> int:
+    """How long messages are, in characters of what a model reads of them."""
+    return sum(
+        len(message["content"] if isinstance(message["content"], str) else "")
+        + sum(len(call["function"]["arguments"]) for call in message.get("tool_calls", ()))
+        for message in messages
+    )
+
+
+def _native(turn: Turn, *, sending: Sending) -> Message:
     body = turn.body
-    if isinstance(body, AgentTold) and body.role == "tool":
-        return {"role": "tool", "tool_call_id": body.tool_call_id, "content": turn.content}
-    role = body.role if isinstance(body, AgentTold) else "assistant"
-    message: Message = {"role": role, "content": turn.content}
+    if isinstance(body, AgentTold):
+        if body.role == "tool" and body.source == "result":
+            return {"role": "tool", "tool_call_id": body.tool_call_id, "content": turn.content}
+        return _told(turn)
+    message = _written(turn)
     if turn.calls:
-        message["tool_calls"] = [
+        message["content"] = turn.content or None
+        message["tool_calls"] = [_call(call, turn, sending) for call in turn.calls]
+    return message | _own_fields(turn, sending)
+
+
+def _call(call: ToolCall, turn: Turn, sending: Sending) -> Message:
+    function = {"name": call.name, "arguments": _valid(call.arguments, turn.longest)}
+    written: Message = {"id": call.id, "type": "function", "function": function}
+    own = _known(call.provider_fields, turn, sending)
+    within = own.pop("function", None)
+    if isinstance(within, dict):
+        written["function"] = {**within, **function}
+    return written | own
+
+
+def _as_text(turn: Turn, *, tools: str, sending: Sending) -> Message:
+    """The message with calls and results in its text."""
+    body = turn.body
+    if isinstance(body, AgentTold):
+        message = _told(turn)
+        if body.role == "system":
+            message["content"] += tools
+        elif body.role == "tool":
+            message["content"] = f"Result of {body.tool}:\n" + turn.content
+        return message
+    message = _written(turn)
+    if body.tool_calls:
+        written = [
             {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": _valid(call.arguments, turn.longest)},
+                "thought": turn.content,
+                "tool": call.name,
+                "arguments": json.loads(_valid(call.arguments, turn.longest)),
             }
             for call in turn.calls
         ]
-    return message
+        message["content"] = "\n".join(json.dumps(one, ensure_ascii=False) for one in written)
+    own = _own_fields(turn, sending)
+    own.pop("content", None)
+    return message | own
 
 
-def _as_json(turn: Turn, tools: str) -> Message:
+def _told(turn: Turn) -> Message:
     body = turn.body
-    if isinstance(body, AgentTold):
-        if body.role == "system":
-            return {"role": "system", "content": body.content + "\n\n" + tools}
-        if body.role == "tool":
-            return {"role": "user", "content": f"Result of {body.tool}:\n" + turn.content}
-        if body.role == "user":
-            return {"role": "user", "content": body.content}
-    own = isinstance(body, AgentReplied) and not body.tool_calls
-    if own or not turn.calls:
-        return {"role": "assistant", "content": turn.content}
-    call = turn.calls[0]
-    written = {
-        "thought": turn.content,
-        "tool": call.name,
-        "arguments": json.loads(_valid(call.arguments, turn.longest)),
-    }
-    return {"role": "assistant", "content": json.dumps(written, ensure_ascii=False)}
+    assert isinstance(body, AgentTold)
+    role = "system" if body.role == "system" else "user"
+    return {"role": role, "content": turn.content}
+
+
+def _written(turn: Turn) -> Message:
+    # Servers refuse a message with neither text nor calls.
+    return {"role": "assistant", "content": turn.content or ("" if turn.calls else _NOTHING)}
+
+
+def _own_fields(turn: Turn, sending: Sending) -> Message:
+    """The provider's own fields of a reply, for the provider. Shortened, its long texts lose their end.
+
+    Structured ones may be signed, so they go whole or, when all else is short, not at all.
+    """
+    body = turn.body
+    assert isinstance(body, AgentReplied)
+    own = _known(body.provider_fields, turn, sending)
+    for name in _OF_REPLIES:
+        own.pop(name, None)
+    if turn.short:
+        own.pop("content", None)
+        own = own if not turn.shortest else _texts(own)
+        own |= {name: cut(value, turn.longest) for name, value in _texts(own).items()}
+    return own
+
+
+def _known(fields: Mapping[str, Any], turn: Turn, sending: Sending) -> Message:
+    """The fields that go back to where they came from."""
+    body = turn.body
+    assert isinstance(body, AgentReplied)
+    if not sending.own_fields or body.endpoint != sending.endpoint:
+        return {}
+    return {name: value for name, value in fields.items() if name not in sending.without}
+
+
+def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
 def _merged(messages: Iterator[Message]) -> list[Message]:
-    """Turns of one role one after the other as one: many chat templates insist on taking turns."""
+    """The user's turns one after the other as one: many chat templates insist on taking turns."""
     merged: list[Message] = []
     for message in messages:
-        if merged and merged[-1]["role"] == message["role"] != "system":
+        if merged and merged[-1]["role"] == message["role"] == "user":
             merged[-1]["content"] += "\n\n" + message["content"]
         else:
             merged.append(message)

@@ -5,26 +5,28 @@
                         |  Stopped           within a moment of being asked to stop
 
 Servers differ in what they take. Where one refuses a parameter by name (tools, a forced tool, stream,
-usage in a stream, temperature, seed), the endpoint remembers and does without.
+usage in a stream, temperature, seed), the endpoint does without until ``forget``, and says so in a
+`Notice`; so it does where it sends the conversation in a plainer form, or asks for fewer tokens.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from threading import Lock
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from adl.errors import Stopped
 from adl.pair import ShouldStop, never_stop
 from workbench.agent.assembling import MOST_CALLS, Assembly
 from workbench.agent.event_stream import Body
+from workbench.agent.refusals import Feature, Reported, error_in, reported
 from workbench.settings import DEFAULT_ENDPOINT, Settings, SettingsError
 from workbench.store.agent_events import ToolCall, ToolMode, Usage
 
@@ -32,14 +34,10 @@ from workbench.store.agent_events import ToolCall, ToolMode, Usage
 LONGEST_REPLY = 200_000
 #: Of the provider's own fields of a reply, such as its reasoning, in characters of JSON.
 LONGEST_FIELDS = 1_000_000
+# Of a message or call as the protocol has it; what else is sent is the provider's own.
+_PROTOCOL = frozenset({"role", "content", "tool_calls", "tool_call_id", "id", "type", "function"})
 _LOOK_FOR_STOP = 0.05
 _LONGEST_MESSAGE = 500
-# How servers say that a prompt is too long for the model: OpenAI, vLLM, llama.cpp, Anthropic, others.
-_TOO_LONG = re.compile(
-    r"context[ _]length|context[ _](?:window|size)|prompt is too long|too many (?:input )?tokens"
-    r"|(?:input|prompt) (?:length|tokens?) exceeds?|maximum (?:input|prompt) length",
-    re.IGNORECASE,
-)
 _CHARACTERS_PER_TOKEN = 4
 #: Characters of a call's id; a longer one is replaced.
 LONGEST_ID = 200
@@ -58,7 +56,8 @@ class Request:
     """What to ask.
 
     ``render`` gives messages and tools for a way of calling tools, since it may turn out during the
-    attempt that the server has none. ``forced`` names the one tool that has to be called.
+    attempt that the server has none. ``forced`` names the one tool that has to be called. ``refused``
+    are the digests of requests that were refused for their form, which are not sent again.
     """
 
     model: str
@@ -67,6 +66,7 @@ class Request:
     temperature: float | None = None
     seed: int | None = None
     max_tokens: int | None = None
+    refused: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What this server is known not to refuse."""
+    """What this server is known not to refuse.
+
+    ``own_fields`` are the provider's own, of its earlier replies; ``calls`` are earlier calls in the
+    protocol's fields, and not as text. ``most_tokens`` of one reply.
+    """
 
     stream: bool = True
     stream_usage: bool = True
@@ -94,10 +98,28 @@ class Capabilities:
     temperature: bool = True
     seed: bool = True
     max_tokens: bool = True
+    own_fields: bool = True
+    without_fields: frozenset[str] = frozenset()
+    calls: bool = True
+    most_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What was learnt of the server, and is acted upon from here on; see ``AgentNoticed``."""
+
+    notice: Literal["without", "lowered"]
+    feature: str
+    message: str
+    tokens: int | None = None
 
 
 class AttemptFailed(Exception):
-    """No reply. ``again`` if another attempt makes sense, not before ``wait`` seconds if it says so."""
+    """No reply. ``again`` if another attempt makes sense, not before ``wait`` seconds if it says so.
+
+    ``notice`` is there if the request was refused and the next attempt is another; ``request_sha256``
+    if it was refused for its form.
+    """
 
     def __init__(
         self,
@@ -107,6 +129,8 @@ class AttemptFailed(Exception):
         status: int | None = None,
         again: bool = True,
         wait: float | None = None,
+        notice: Notice | None = None,
+        request_sha256: str = "",
     ) -> None:
         super().__init__(message)
         self.error = error
@@ -114,6 +138,8 @@ class AttemptFailed(Exception):
         self.status = status
         self.again = again
         self.wait = wait
+        self.notice = notice
+        self.request_sha256 = request_sha256
 
 
 class Endpoint:
@@ -127,9 +153,10 @@ class Endpoint:
                 "Set OPENAI_API_KEY, or OPENAI_BASE_URL for a server that needs none.",
             )
         self.settings = settings
-        self.capabilities = Capabilities(
-            stream=settings.stream, native_tools=settings.tools != "json"
-        )
+        self.capabilities = Capabilities()
+        self.forget()
+        # The request under way, as far as its refusal may ask about it.
+        self._sent: dict[str, Any] = {}
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
@@ -138,6 +165,27 @@ class Endpoint:
     def tool_mode(self) -> ToolMode:
         """How tools are called here, as far as is known."""
         return "native" if self.capabilities.native_tools else "json"
+
+    def forget(self) -> None:
+        """Take every feature as untried again: servers change from one run to the next."""
+        self.capabilities = Capabilities(
+            stream=self.settings.stream, native_tools=self.settings.tools != "json"
+        )
+
+    def parameters(self, request: Request) -> dict[str, Any]:
+        """What is sent beside model, messages and tools."""
+        can = self.capabilities
+        sent: dict[str, Any] = {}
+        if request.forced and can.forced_tool and can.native_tools:
+            sent["tool_choice"] = {"type": "function", "function": {"name": request.forced}}
+        if request.temperature is not None and can.temperature:
+            sent["temperature"] = request.temperature
+        if request.seed is not None and can.seed:
+            sent["seed"] = request.seed
+        most = _least(request.max_tokens, request.max_tokens and can.most_tokens)
+        if most is not None:
+            sent["max_tokens" if can.max_tokens else "max_completion_tokens"] = most
+        return sent
 
     def use_json_tools(self) -> None:
         """Ask for tool calls as JSON from now on."""
@@ -214,7 +262,8 @@ class Endpoint:
         except ReplyRefused as exc:
             return AttemptFailed("refused", self._short(str(exc)), again=False)
         except openai.APIStatusError as exc:
-            return self._refused(exc.status_code, exc.message, exc.response.headers, request)
+            error = reported(exc.body, exc.message)
+            return self._refused(exc.status_code, error, exc.response.headers)
         except (openai.APITimeoutError, TimeoutError):
             return AttemptFailed("time-out", "the endpoint was silent for too long")
         except openai.APIConnectionError as exc:
@@ -238,40 +287,40 @@ class Endpoint:
         can = self.capabilities
         messages, tools = request.render(self.tool_mode)
         body: dict[str, Any] = {"model": request.model, "messages": list(messages)}
+        parameters = self.parameters(request)
         if tools and can.native_tools:
             body["tools"] = list(tools)
-            if request.forced and can.forced_tool:
-                body["tool_choice"] = {"type": "function", "function": {"name": request.forced}}
-        if request.temperature is not None and can.temperature:
-            body["temperature"] = request.temperature
-        if request.seed is not None and can.seed:
-            body["seed"] = request.seed
-        if request.max_tokens is not None:
-            body["max_tokens" if can.max_tokens else "max_completion_tokens"] = request.max_tokens
+        else:
+            parameters.pop("tool_choice", None)
+        body |= parameters
         if can.stream and can.stream_usage:
             body["stream_options"] = {"include_usage": True}
+        self._sent = body
+        if request.refused and self._digest() in request.refused:
+            said = "refused for its form before, and not sent again"
+            raise self._form(Reported(said), None) or AttemptFailed(
+                "form", said, again=False, request_sha256=self._digest()
+            )
         reply = Assembly(tools=frozenset(str(tool["function"]["name"]) for tool in tools))
         create = client.chat.completions.with_streaming_response.create
         async with create(**body, stream=can.stream) as response:
             came = Body()
             async for data in response.iter_bytes():
-                self._take(came.feed(data), reply, request, on_text)
+                self._take(came.feed(data), reply, on_text)
                 if came.done or _too_long(reply):
                     break
             else:
-                self._take(came.close(), reply, request, on_text)
+                self._take(came.close(), reply, on_text)
         return self._answer(reply, request, messages, began, done=came.done)
 
-    def _take(
-        self, values: Iterable[Any], reply: Assembly, request: Request, on_text: OnText
-    ) -> None:
+    def _take(self, values: Iterable[Any], reply: Assembly, on_text: OnText) -> None:
         """Take what came of a body, and pass new text on. Raises ``AttemptFailed`` for an error in it."""
         for value in values:
             if not isinstance(value, dict):
                 raise AttemptFailed("body", f"the reply is a JSON {type(value).__name__}")
             error = error_in(value)
             if error is not None:
-                raise self._reported(error, request)
+                raise self._reported(error)
             piece = reply.take(value)
             if piece:
                 on_text(self.scrub(piece[:LONGEST_REPLY]))
@@ -354,48 +403,98 @@ class Endpoint:
             unusable=self.scrub("; ".join(unusable)),
         )
 
-    def _refused(
-        self, status: int, message: str, headers: Mapping[str, str], request: Request
-    ) -> AttemptFailed:
-        said = self._short(message)
-        if status in {400, 413, 422} and _TOO_LONG.search(message):
+    def _refused(self, status: int, error: Reported, headers: Mapping[str, str]) -> AttemptFailed:
+        said = self._short(error.message)
+        changed = self._changed(error, status)
+        if changed is not None:
+            return changed
+        if status != 429 and error.is_too_long:
             return AttemptFailed("context", said, status=status, again=False)
-        if status in {400, 404, 422, 501} and self._do_without(said.lower(), request):
-            return AttemptFailed("unsupported", said, status=status, wait=0.0)
+        if status in {400, 422} and error.may_be_form:
+            return self._form(error, status) or AttemptFailed(
+                "form", said, status=status, again=False, request_sha256=self._digest()
+            )
         again = status in {408, 409, 429} or status >= 500
-        if status == 429 and "insufficient_quota" in message:
+        if status == 429 and "insufficient_quota" in error.code + error.message:
             again = False
         return AttemptFailed(
             f"status {status}", said, status=status, again=again, wait=retry_after(headers)
         )
 
-    def _reported(self, error: Reported, request: Request) -> AttemptFailed:
+    def _reported(self, error: Reported) -> AttemptFailed:
         """The failure that an error in place of a reply, or in the middle of one, amounts to."""
-        del request
         said = self._short(f"the endpoint reported: {error.message}")
-        if _TOO_LONG.search(error.message):
+        changed = self._changed(error, None)
+        if changed is not None:
+            return changed
+        if error.is_too_long:
             return AttemptFailed("context", said, again=False)
-        return AttemptFailed("stream", said)
+        return AttemptFailed("stream", said, again=error.code not in {"400", "401", "402", "403"})
 
-    def _do_without(self, message: str, request: Request) -> bool:
-        """Whether the message names something we sent that the server may go without."""
-        can = self.capabilities
-        asked = {
-            "stream_usage": can.stream and "stream_options" in message,
-            "forced_tool": request.forced is not None and "tool_choice" in message,
-            "temperature": request.temperature is not None and "temperature" in message,
-            "seed": request.seed is not None and "seed" in message,
-            "max_tokens": request.max_tokens is not None and "max_tokens" in message,
-            "native_tools": self.settings.tools == "auto"
-            and ("tool" in message or "function" in message),
-            "stream": can.stream and "stream" in message,
-        }
-        for name, named in asked.items():
-            if named and getattr(can, name):
-                changes: dict[str, Any] = {name: False}
-                self.capabilities = replace(can, **changes)
-                return True
-        return False
+    def _changed(self, error: Reported, status: int | None) -> AttemptFailed | None:
+        """The failure after which something that the server named is left out or lowered, if it did."""
+        if status in {401, 402, 403, 429}:
+            return None
+        said = self._short(error.message)
+        tokens = self._sent.get("max_tokens", self._sent.get("max_completion_tokens"))
+        feature = next((name for name in self._leavable() if error.refuses(name)), None)
+        if feature is not None:
+            self._set(**{feature: False})
+            what = "max_tokens (max_completion_tokens is sent)" if feature == "max_tokens" else ""
+            notice = Notice("without", what or feature.replace("_", " "), said)
+        elif tokens is not None and (fewer := error.fewer_tokens(tokens)) is not None:
+            self._set(most_tokens=fewer)
+            notice = Notice("lowered", "max_tokens", said, fewer)
+        else:
+            return None
+        return AttemptFailed("unsupported", said, status=status, wait=0.0, notice=notice)
+
+    def _form(self, error: Reported, status: int | None) -> AttemptFailed | None:
+        """The failure after which the conversation is sent in a plainer form, if there is one."""
+        said, digest = self._short(error.message), self._digest()
+        sent = [message for message in self._sent["messages"] if message["role"] == "assistant"]
+        calls = [call for message in sent for call in message.get("tool_calls", ())]
+        own = {name for item in (*sent, *calls) for name in set(item) - _PROTOCOL}
+        refused = {name for name in own if error.names_unsupported(name)}
+        if refused:
+            self._set(without_fields=self.capabilities.without_fields | refused)
+            feature = "the fields " + ", ".join(sorted(refused))
+        elif own and not error.wants_more:
+            self._set(own_fields=False)
+            feature = "the provider's own fields of earlier replies"
+        elif calls:
+            self._set(calls=False)
+            feature = "earlier calls in the protocol's fields: they are sent as text"
+        else:
+            return None
+        notice = Notice("without", self._short(feature), said)
+        return AttemptFailed(
+            "form", said, status=status, wait=0.0, notice=notice, request_sha256=digest
+        )
+
+    def _leavable(self) -> Iterator[Feature]:
+        """What was sent that can be left out, in the order in which it is looked for in an error."""
+        sent, can = self._sent, self.capabilities
+        if "stream_options" in sent:
+            yield "stream_usage"
+        if "tool_choice" in sent:
+            yield "forced_tool"
+        for name in ("temperature", "seed", "max_tokens"):
+            if name in sent:
+                yield name
+        if "tools" in sent and self.settings.tools == "auto":
+            yield "native_tools"
+        if can.stream:
+            yield "stream"
+
+    def _set(self, **changes: Any) -> None:
+        self.capabilities = replace(self.capabilities, **changes)
+
+    def _digest(self) -> str:
+        """Of the request under way and where it goes."""
+        asked = {**self._sent, "stream": self.capabilities.stream}
+        written = json.dumps([self.settings.address, asked], sort_keys=True)
+        return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _short(self, text: str) -> str:
         return self.scrub(text)[:_LONGEST_MESSAGE]
@@ -436,37 +535,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-@dataclass(frozen=True)
-class Reported:
-    """An error as a server reports it; ``code`` and ``param`` are empty where it names none."""
-
-    message: str
-    code: str = ""
-    param: str = ""
-
-
-def error_in(value: Mapping[str, Any]) -> Reported | None:
-    """The error that a body or a chunk of a stream is, if it is one."""
-    error = value.get("error")
-    if not error and (value.get("object") == "error" or value.get("type") == "error"):
-        error = value
-    if not error and not value.get("choices") and "detail" in value:
-        error = {"message": value["detail"]}
-    if not error:
-        choices = value.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        error = choice.get("error") if isinstance(choice, dict) else None
-    if not error:
-        return None
-    if not isinstance(error, dict):
-        return Reported(str(error))
-    message = error.get("message") or json.dumps(error)
-    code, param = error.get("code") or error.get("type"), error.get("param")
-    return Reported(
-        message if isinstance(message, str) else json.dumps(message),
-        str(code or ""),
-        param if isinstance(param, str) else "",
-    )
+def _least(*counts: int | None) -> int | None:
+    return min((count for count in counts if count is not None), default=None)
 
 
 def _too_long(reply: Assembly) -> bool:

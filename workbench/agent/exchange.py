@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from adl.errors import Stopped
 from adl.pair import ShouldStop, never_stop
-from workbench.agent.endpoint import Answer, AttemptFailed, Endpoint, Request
+from workbench.agent.endpoint import Answer, AttemptFailed, Endpoint, Notice, Request
 from workbench.agent.errors import ContextTooLong, EndpointError, OutOfTime
 from workbench.operations.running import Session
 from workbench.store.agent_events import (
+    AgentNoticed,
     AgentReplied,
     AgentReplyGrew,
     AgentRequested,
@@ -77,8 +78,8 @@ def exchange(
             recorder.failed(attempt, AttemptFailed("stopped", exc.message), None)
             raise
         except AttemptFailed as exc:
-            # One that was refused for a parameter we can go without is no failure of the endpoint.
-            failures += exc.error != "unsupported"
+            # One that was refused for something we can go without is no failure of the endpoint.
+            failures += exc.notice is None
             too_long = exc.wait is not None and exc.wait > settings.longest_wait
             wait = exc.wait if exc.wait is not None else backoff(settings.backoff, failures)
             late = exc.again and time.monotonic() + wait >= until
@@ -92,6 +93,8 @@ def exchange(
                 recorder.failed(attempt, exc, None)
                 raise _given_up(endpoint, request, exc, failures) from None
             recorder.failed(attempt, exc, wait)
+            if exc.notice is not None:
+                recorder.noticed(exc.notice)
             _wait(wait, should_stop)
         else:
             return recorder.answered(answer, actor)
@@ -124,12 +127,10 @@ class _Recorder:
     def asked(self, attempt: int) -> None:
         mode = self._endpoint.tool_mode
         messages, tools = self._request.render(mode)
-        parameters = {
-            "temperature": self._request.temperature,
-            "seed": self._request.seed,
-            "max_tokens": self._request.max_tokens,
-            "forced": self._request.forced,
-        }
+        parameters = self._endpoint.parameters(self._request)
+        parameters.pop("tool_choice", None)
+        if self._request.forced:
+            parameters["forced"] = self._request.forced
         self._attempt, self._pending = attempt, ""
         self._session.record(
             AgentRequested(
@@ -146,7 +147,7 @@ class _Recorder:
                 messages=tuple(messages) if self._subject.keep_messages else (),
                 tools=tuple(str(tool["function"]["name"]) for tool in tools),
                 tool_mode=mode,
-                parameters={name: value for name, value in parameters.items() if value is not None},
+                parameters=parameters,
             )
         )
 
@@ -174,6 +175,19 @@ class _Recorder:
                 message=failure.message,
                 status=failure.status,
                 retry_in=None if retry_in is None else round(retry_in, 3),
+                request_sha256=failure.request_sha256,
+            )
+        )
+
+    def noticed(self, notice: Notice) -> None:
+        self._session.record(
+            AgentNoticed(
+                run_id=self._subject.run_id,
+                exchange_id=self._id,
+                notice=notice.notice,
+                feature=notice.feature,
+                tokens=notice.tokens,
+                message=notice.message,
             )
         )
 
@@ -221,6 +235,14 @@ def _given_up(
         way_out = "Check OPENAI_API_KEY, then `adl-workbench agent resume`."
     elif failure.status == 404:
         way_out = f"Check OPENAI_BASE_URL and the model's name, {request.model!r}."
+    elif failure.error == "form":
+        way_out = (
+            "It does not take the conversation in this form, so the same is not sent again: "
+            "`adl-workbench agent resume --model` or another OPENAI_BASE_URL goes on elsewhere, "
+            "ADL_WORKBENCH_TOOLS=json without the protocol's tool calls."
+        )
+    elif failure.error == "refused":
+        way_out = "Check OPENAI_BASE_URL: it has to name the endpoint itself."
     elif failure.wait is not None and failure.wait > endpoint.settings.longest_wait:
         way_out = f"It asks to wait {failure.wait:.0f} s; then `adl-workbench agent resume`."
     return EndpointError(

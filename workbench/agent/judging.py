@@ -75,7 +75,9 @@ def ask_judge(
         material = quoted(question.material)
         request = Request(
             model=model,
-            render=lambda mode: _rendered(question, material, mode),
+            render=lambda mode: _rendered(
+                question, material, mode, as_result=endpoint.capabilities.calls
+            ),
             forced=question.verdict.name,
             seed=question.seed,
         )
@@ -109,12 +111,16 @@ def _about(question: Question, model: str) -> str:
 
 
 def _rendered(
-    question: Question, material: str, mode: ToolMode
+    question: Question, material: str, mode: ToolMode, *, as_result: bool
 ) -> tuple[Sequence[Message], Sequence[Mapping[str, Any]]]:
     specifications = [question.verdict.specification()]
     if mode == "json":
         schema = json.dumps(specifications[0]["function"], ensure_ascii=False)
         told = question.told + _JSON + schema + "\n\nThe material:\n" + material
+        return [_message("system", _SYSTEM), _message("user", told)], specifications
+    if not as_result:
+        # Some providers sign their calls and refuse one that they did not make.
+        told = question.told + "\n\nThe material:\n" + material
         return [_message("system", _SYSTEM), _message("user", told)], specifications
     call = {
         "id": "material",

@@ -28,8 +28,21 @@ from adl.pair import ShouldStop, never_stop
 from workbench.agent import handing_back, progress, prompts
 from workbench.agent.blinding import OPEN, Blinding
 from workbench.agent.budgets import Budgets
-from workbench.agent.compacting import compaction
-from workbench.agent.conversation import Message, rendered, turns, unanswered
+from workbench.agent.compacting import (
+    CHARACTERS_PER_TOKEN,
+    compaction,
+    is_at_window,
+    is_overview,
+    is_unread,
+)
+from workbench.agent.conversation import (
+    Message,
+    Sending,
+    n_characters,
+    rendered,
+    turns,
+    unanswered,
+)
 from workbench.agent.endpoint import Endpoint, Request
 from workbench.agent.errors import AgentError, ContextTooLong, OutOfTime
 from workbench.agent.exchange import Subject, exchange
@@ -54,6 +67,7 @@ from workbench.store.agent_events import (
     AgentEnded,
     AgentInterrupted,
     AgentMode,
+    AgentNoticed,
     AgentReplied,
     AgentResumed,
     AgentStarted,
@@ -73,7 +87,12 @@ _ANSWER_TRIES = 3
 # Replies without a call before a server is taken to have no tools.
 _SILENT_REPLIES = 2
 _SUGGEST_TRIES = 3
-_OVERVIEW_CALL = "opening"
+# Replies that were cut off, one after the other, before it makes no sense to go on.
+_CUT_OFF_REPLIES = 4
+_LONGER_WINDOW = (
+    "Give the server a longer window (Ollama: OLLAMA_CONTEXT_LENGTH or num_ctx; llama.cpp: --ctx-size; "
+    "vLLM: --max-model-len), or set ADL_WORKBENCH_CONTEXT to what it has."
+)
 
 
 @dataclass(frozen=True)
@@ -168,8 +187,6 @@ def resume_audit(
         AgentResumed(run_id=run_id, model=model or state.model, endpoint=endpoint.settings.address),
         actor=SYSTEM,
     )
-    if state.tool_mode == "json" and endpoint.settings.tools == "auto":
-        endpoint.use_json_tools()
     blinding = blinding_in(session.state) if state.start.body.settings.get("blind") else OPEN
     return _Audit(session, endpoint, run_id, blinding, surroundings or Surroundings()).go()
 
@@ -208,6 +225,7 @@ class _Audit:
 
     def go(self) -> AgentState:
         """Step after step to the end."""
+        self._endpoint.forget()
         try:
             self._open()
             while not self._state.is_over:
@@ -265,21 +283,14 @@ class _Audit:
         opening += "\n" + self._budgets.left(self._state)
         if told < 1:
             self._tell("system", "opening", prompts.system_prompt(self._mode))
+        # Not as the result of a call: the agent made none, and some providers sign theirs.
+        overview = self._toolbox.overview() if self._mode == "adl" and told < 4 else None
+        about = None if overview is None else OVERVIEW_TOOL.name
         if told < 2:
-            self._tell("user", "opening", opening)
-        if self._mode != "adl":
-            return
-        if told < 3:
-            call = ToolCall(id=_OVERVIEW_CALL, name=OVERVIEW_TOOL.name, arguments="{}")
-            self._tell("assistant", "opening", "", tool_calls=(call,))
-        if told < 4:
-            self._tell(
-                "tool",
-                "opening",
-                self._toolbox.overview(),
-                tool_call_id=_OVERVIEW_CALL,
-                tool=OVERVIEW_TOOL.name,
-            )
+            self._tell("user", "opening", _joined(opening, overview), tool=about)
+        elif overview and not any(is_overview(one.body) for one in self._state.messages):
+            # An old session that was cut off in its opening.
+            self._tell("user", "opening", overview, tool=about)
 
     def _deliver(self, state: AgentState) -> None:
         """Tell what a person wrote, and did while they had taken over."""
@@ -315,10 +326,21 @@ class _Audit:
         overhead = len(json.dumps(specifications))
         self._compact(overhead)
         state = self._state
+        if state.window is not None and progress.cut_off_replies(state) >= _CUT_OFF_REPLIES:
+            raise ContextTooLong(
+                f"{_CUT_OFF_REPLIES} replies in a row were cut off before they called a tool, the "
+                f"last after {state.window} tokens of prompt and reply",
+                f"{_LONGER_WINDOW} Or raise max_tokens, if you set it. Then `adl-workbench agent "
+                "resume`.",
+            )
         forced = REPORT_TOOL.name if final else self._first_tool(state)
 
         def render(mode: ToolMode) -> tuple[Sequence[Message], Sequence[Mapping[str, Any]]]:
-            return rendered(state, tools, mode), specifications
+            can = self._endpoint.capabilities
+            sending = Sending(
+                self._endpoint.settings.address, can.own_fields, can.without_fields, can.calls
+            )
+            return rendered(state, tools, mode, sending), specifications
 
         request = Request(
             model=state.model,
@@ -327,6 +349,7 @@ class _Audit:
             temperature=self._settings.get("temperature"),
             seed=self._settings.get("seed"),
             max_tokens=self._settings.get("max_tokens"),
+            refused={one.body.request_sha256 for one in state.failures} - {""},
         )
         try:
             reply = exchange(
@@ -349,6 +372,9 @@ class _Audit:
             if self._compact(overhead, refused=True):
                 return
             raise
+        mode = self._endpoint.tool_mode
+        sent = n_characters(render(mode)[0]) + (overhead if mode == "native" else 0)
+        self._watch_window(reply, sent)
         last = list(turns(self._state))[-1]
         if not last.calls:
             self._nudge(reply)
@@ -362,9 +388,36 @@ class _Audit:
             self._answer_by = time.monotonic() + left
         return self._answer_by
 
+    def _watch_window(self, reply: AgentReplied, sent: int) -> None:
+        """Notice a server that read only a part of what it was sent, or ran out of room to reply."""
+        state, usage = self._state, reply.usage
+        known = any(one.notice == "unread" for one in state.noticed)
+        if not known and is_unread(usage, sent):
+            self._notice(
+                "unread",
+                tokens=usage.prompt_tokens,
+                message=f"about {sent // CHARACTERS_PER_TOKEN} were sent. {_LONGER_WINDOW}",
+            )
+        asked = self._endpoint.parameters(
+            Request(
+                state.model, lambda _mode: ((), ()), max_tokens=self._settings.get("max_tokens")
+            )
+        )
+        most = asked.get("max_tokens", asked.get("max_completion_tokens"))
+        if is_at_window(reply, most) or progress.cut_off_replies(state) > 1:
+            tokens = usage.total_tokens
+            if tokens != state.window:
+                self._notice("window", tokens=tokens, message="a reply was cut off there")
+
+    def _notice(self, notice: str, **more: Any) -> None:
+        self._session.record(
+            AgentNoticed.model_validate({"run_id": self._id, "notice": notice, **more})
+        )
+
     def _compact(self, overhead: int, *, refused: bool = False) -> bool:
         """Have older messages sent shortened, if there is need and room for it; whether it was."""
-        found = compaction(self._state, self._settings.get("context"), overhead, refused=refused)
+        limit = self._settings.get("context")
+        found = compaction(self._state, limit, overhead, refused=refused)
         if found is not None:
             self._session.record(found)
         return found is not None
@@ -384,8 +437,13 @@ class _Audit:
             and progress.silent_replies(self._state) >= _SILENT_REPLIES
         ):
             self._endpoint.use_json_tools()
+            self._notice(
+                "without",
+                feature="native tools",
+                message=f"{_SILENT_REPLIES} replies called none",
+            )
         said = prompts.NO_CALL if self._endpoint.tool_mode == "native" else prompts.NO_JSON
-        if reply.truncated:
+        if reply.truncated or reply.finish_reason == "length":
             said = prompts.LONG_REPLY + " " + said
         self._tell("user", "nudge", said)
 
@@ -514,3 +572,7 @@ class _Audit:
         self._session.record(
             AgentEnded(run_id=self._id, stopped_by=progress.asked_for_answer(state) or "report")
         )
+
+
+def _joined(*parts: str | None) -> str:
+    return "\n\n".join(part for part in parts if part)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from workbench.agent.conversation import turns
-from workbench.store.agent_events import AgentReplied, AgentTold, BudgetName
+from workbench.agent.tools import ToolError, arguments_of
+from workbench.store.agent_events import AgentReplied, AgentTold, BudgetName, ToolCall
 from workbench.store.agents import AgentState
 
 
@@ -44,5 +45,24 @@ def silent_replies(state: AgentState) -> int:
 
 
 def ever_called(state: AgentState) -> bool:
-    """Whether any reply made a call."""
-    return any(turn.calls for turn in turns(state) if isinstance(turn.body, AgentReplied))
+    """Whether any reply made a call in the protocol's fields."""
+    return any(one.body.tool_calls for one in state.messages if isinstance(one.body, AgentReplied))
+
+
+def cut_off_replies(state: AgentState) -> int:
+    """How many replies in a row, up to the last, were cut off before they made a call to do."""
+    count = 0
+    for turn in reversed(list(turns(state))):
+        if isinstance(turn.body, AgentReplied):
+            if turn.body.finish_reason != "length" or any(map(_is_whole, turn.calls)):
+                break
+            count += 1
+    return count
+
+
+def _is_whole(call: ToolCall) -> bool:
+    try:
+        arguments_of(call.arguments)
+    except ToolError:
+        return False
+    return True

@@ -63,7 +63,15 @@ from workbench.store.state import Recorded, SessionState, fold
 
 RELEVANCE_READINGS: tuple[Reading, ...] = ("consensus", "output_difference", "patchscope")
 _TOLD = frozenset(
-    {"agent_replied", "agent_called", "agent_request_failed", "approval_given", "agent_ended"}
+    {
+        "agent_replied",
+        "agent_called",
+        "agent_request_failed",
+        "agent_noticed",
+        "agent_compacted",
+        "approval_given",
+        "agent_ended",
+    }
 )
 
 

@@ -11,6 +11,9 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
 
 from adl.pair import ShouldStop, never_stop
 from workbench.agent.endpoint import Answer, Endpoint, OnText, Request
@@ -30,6 +33,7 @@ from workbench.store.agent_events import (
 from workbench.store.agents import AgentState
 from workbench.store.events import Event
 from workbench.store.log import SessionLog
+from workbench.store.recorded import Recorded
 
 _FENCE = re.compile(r"(audited text (?:begins|ends) )[0-9a-f]{16}\b")
 # Events of the endpoint itself depend on its speed, so later ones may have moved by some.
@@ -102,6 +106,9 @@ class TapedEndpoint(Endpoint):
             provider_fields=body.provider_fields,
         )
 
+    def forget(self) -> None:
+        """Do nothing: what was learnt of the recorded endpoint stands in the tape."""
+
     def _use_mode(self) -> None:
         """Call tools as the next reply was asked to, which a server's refusal may have decided."""
         if self._given < len(self._replies) and self._replies[self._given].tool_mode == "json":
@@ -134,7 +141,7 @@ class TapedSupervisor:
     def hold(self, run_id: str, should_stop: ShouldStop) -> None:
         """Do what others had done by now; nobody waits."""
         del should_stop
-        so_far = len(self._session.state.agents[run_id].messages)
+        so_far = len(spoken(self._session.state.agents[run_id].messages))
         while self._interludes and self._interludes[0].after_messages <= so_far:
             self._interludes.pop(0).do()
 
@@ -156,9 +163,20 @@ class TapedSupervisor:
         return again
 
 
+def spoken(messages: Sequence[Recorded[Any]]) -> list[Recorded[Any]]:
+    """The messages without the call that old sessions made in the agent's place."""
+    return [one for one in messages if not is_made_up(one.body)]
+
+
+def is_made_up(body: BaseModel) -> bool:
+    """Whether the message is a call made in the agent's place."""
+    return isinstance(body, AgentTold) and body.role == "assistant"
+
+
 def told_otherwise(then: AgentState, now: AgentState) -> int | None:
     """The place, from 1, of the first message that the agent was told in other words; or None."""
-    for place, (one, other) in enumerate(zip(then.messages, now.messages, strict=False), start=1):
+    pairs = zip(spoken(then.messages), spoken(now.messages), strict=False)
+    for place, (one, other) in enumerate(pairs, start=1):
         if isinstance(one.body, AgentTold) != isinstance(other.body, AgentTold):
             return place
         if _normal(one.body.content) != _normal(other.body.content):

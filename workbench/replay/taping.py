@@ -31,6 +31,7 @@ from workbench.replay.taped_agent import (
     Interlude,
     TapedEndpoint,
     TapedSupervisor,
+    is_made_up,
     recorded_replies,
     told_otherwise,
 )
@@ -248,7 +249,7 @@ class _Replaying:
         for event in events:
             body = event.body
             if isinstance(body, (AgentTold, AgentReplied)) and body.run_id == run_id:
-                messages += 1
+                messages += not is_made_up(body)
             elif isinstance(body, (AgentMessaged, AgentControlled)) and body.run_id == run_id:
                 yield Interlude(messages, self._repeating(event))
             elif vars(body).get("run_id") == run_id:

@@ -7,6 +7,7 @@ What goes to the endpoint and what comes back, in the order in which it is commi
         agent_requested       one attempt at a reply, before the endpoint is asked
             agent_reply_grew  more of the reply
             agent_request_failed
+            agent_noticed     what was learnt of the endpoint, and is acted upon
         agent_replied         the reply as a whole, with what it used and cost
         approval_asked, approval_given
         agent_called          a tool call that is about to be done
@@ -93,9 +94,11 @@ class AgentResumed(Record):
 class AgentTold(Record):
     """A message to the agent. ``source`` says where it comes from.
 
-    Text of audited models stands only in messages of the role ``tool``, inside a fence. A message of
-    the role ``assistant`` here is a call that we made in the agent's place, so that its result can
-    stand in the tool role. ``budget`` is the one that was spent where that is what it says.
+    Text of audited models stands only in what a ``tool`` gave, inside a fence: in messages of the role
+    ``tool``, and in the overview of the opening, which no call asked for. A message of the role
+    ``assistant`` is one of an old session: a call made in the agent's place, so that the overview
+    could be its result; it is not sent. ``budget`` is the one that was spent where that is what it
+    says.
     """
 
     kind: Literal["agent_told"] = "agent_told"
@@ -144,7 +147,11 @@ class AgentReplyGrew(Record):
 
 
 class AgentRequestFailed(Record):
-    """An attempt failed; ``retry_in`` seconds it is tried again, None if it is not."""
+    """An attempt failed; ``retry_in`` seconds it is tried again, None if it is not.
+
+    ``request_sha256`` is of the whole request and its address where it was refused for its form: a
+    later run does not send it again.
+    """
 
     kind: Literal["agent_request_failed"] = "agent_request_failed"
     exchange_id: str
@@ -154,6 +161,25 @@ class AgentRequestFailed(Record):
     message: str
     status: int | None = None
     retry_in: float | None = None
+    request_sha256: str = ""
+
+
+class AgentNoticed(Record):
+    """What was learnt of the endpoint, and is acted upon until the run ends.
+
+    without    it refused ``feature`` by name, and is asked without
+    lowered    it gives fewer tokens than ``feature`` asked for: ``tokens``
+    unread     it read far fewer tokens than it was sent, ``tokens``: the rest was cut off unsaid
+    window     its window ends after ``tokens`` of prompt and reply
+    """
+
+    kind: Literal["agent_noticed"] = "agent_noticed"
+    run_id: str
+    exchange_id: str = ""
+    notice: Literal["without", "lowered", "unread", "window"]
+    feature: str = ""
+    tokens: int | None = None
+    message: str = ""
 
 
 class AgentReplied(Record):
@@ -238,14 +264,14 @@ class AgentCompacted(Record):
 
     The overview of the opening is among them only if ``opening``. ``tokens`` are those of the
     conversation before and after, as far as they can be told without the endpoint. ``reason``:
-    it was over the limit, or the endpoint refused it as too long.
+    it was over the limit, the endpoint refused it as too long, or its window cut the reply off.
     """
 
     kind: Literal["agent_compacted"] = "agent_compacted"
     run_id: str
     through: int
     opening: bool
-    reason: Literal["limit", "refused"]
+    reason: Literal["limit", "refused", "window"]
     tokens: int
     tokens_after: int
 

@@ -17,6 +17,7 @@ from workbench.store.agent_events import (
     AgentEnded,
     AgentInterrupted,
     AgentMessaged,
+    AgentNoticed,
     AgentReplied,
     AgentReplyGrew,
     AgentRequested,
@@ -49,7 +50,8 @@ class AgentState:
     ``interactions`` what the agent put to the models, ``seconds`` the time at work: pauses and
     interruptions left out. ``growing`` is the reply under way, ``asked`` what waits for approval, and
     ``unread`` a person's messages that the agent has not got yet. ``compacted`` says which messages
-    are sent shortened, since event ``compacted_at``.
+    are sent shortened, since event ``compacted_at``; ``window`` is where the endpoint's ends, in
+    tokens, as far as this run has seen it, and ``noticed`` what else the run learnt of the endpoint.
     """
 
     id: str
@@ -63,6 +65,8 @@ class AgentState:
     tool_mode: ToolMode = "native"
     compacted: AgentCompacted | None = None
     compacted_at: int = 0
+    window: int | None = None
+    noticed: tuple[AgentNoticed, ...] = ()
     growing: str = ""
     replies: int = 0
     tokens: int = 0
@@ -163,6 +167,7 @@ class AgentFold:
                 | AgentReplied()
                 | AgentCalled()
                 | AgentCompacted()
+                | AgentNoticed()
                 | ApprovalAsked()
                 | ApprovalGiven()
                 | AgentControlled()
@@ -207,7 +212,14 @@ class AgentFold:
     def _changes(self, state: AgentState, recorded: Recorded[Any], body: Any) -> dict[str, Any]:
         match body:
             case AgentResumed():
-                return {"status": "running", "model": body.model, "problem": "", "asked": None}
+                return {
+                    "status": "running",
+                    "model": body.model,
+                    "problem": "",
+                    "asked": None,
+                    "window": None,
+                    "noticed": (),
+                }
             case AgentTold():
                 read = [one for one in state.unread if one.body.message_id != body.message_id]
                 return {"unread": tuple(read)} | self._append(state.id, "messages", recorded)
@@ -233,6 +245,9 @@ class AgentFold:
                 } | self._append(state.id, "calls", recorded)
             case AgentCompacted():
                 return {"compacted": body, "compacted_at": recorded.seq}
+            case AgentNoticed():
+                window = body.tokens if body.notice == "window" else state.window
+                return {"noticed": (*state.noticed, body), "window": window}
             case ApprovalAsked():
                 return {"asked": recorded}
             case ApprovalGiven():

@@ -9,6 +9,7 @@ from workbench.store.agent_events import (
     AgentEnded,
     AgentInterrupted,
     AgentMessaged,
+    AgentNoticed,
     AgentReplied,
     AgentReplyGrew,
     AgentRequested,
@@ -159,6 +160,7 @@ _AgentBody = (
     | AgentEnded
     | AgentInterrupted
     | AgentMessaged
+    | AgentNoticed
     | AgentReplied
     | AgentReplyGrew
     | AgentRequested
@@ -205,11 +207,17 @@ def _of_agents(body: _AgentBody) -> str:
         case AgentCalled():
             return f"agent calls {one_line(body.tool)}"
         case AgentCompacted():
-            why = "the endpoint refused it as too long" if body.reason == "refused" else "its limit"
+            why = {
+                "limit": "its limit",
+                "refused": "the endpoint refused it as too long",
+                "window": "the endpoint's window cut a reply off",
+            }[body.reason]
             return (
                 f"conversation shortened up to event {body.through}: about {body.tokens} tokens, "
                 f"now {body.tokens_after}: {why}"
             )
+        case AgentNoticed():
+            return _noticed(body)
         case ApprovalAsked():
             return f"may the agent call {one_line(body.tool)}?"
         case ApprovalGiven():
@@ -241,6 +249,23 @@ def _of_agents(body: _AgentBody) -> str:
             return "evaluation started"
         case EvaluationCell():
             return f"{one_line(body.cell)} {body.status}{_because(body.detail)}"
+
+
+def _noticed(body: AgentNoticed) -> str:
+    match body.notice:
+        case "without":
+            return f"asked without {one_line(body.feature)}{_because(body.message)}"
+        case "lowered":
+            return f"{one_line(body.feature)} lowered to {body.tokens}{_because(body.message)}"
+        case "unread":
+            return (
+                f"warning: the endpoint read {body.tokens} tokens, far fewer than it was sent"
+                f"{_because(body.message)}"
+            )
+        case "window":
+            return (
+                f"the endpoint's window ends at about {body.tokens} tokens{_because(body.message)}"
+            )
 
 
 def _prompt(body: TextStarted) -> str:

@@ -28,6 +28,7 @@ from workbench.store.agent_events import (
     AgentEnded,
     AgentInterrupted,
     AgentMessaged,
+    AgentNoticed,
     AgentReplied,
     AgentReplyGrew,
     AgentRequested,
@@ -441,6 +442,7 @@ EventBody = Annotated[
     | AgentReplied
     | AgentCalled
     | AgentCompacted
+    | AgentNoticed
     | ApprovalAsked
     | ApprovalGiven
     | AgentControlled

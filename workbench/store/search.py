@@ -11,6 +11,7 @@ from typing import Any
 from workbench.store.agent_events import (
     AgentInterrupted,
     AgentMessaged,
+    AgentNoticed,
     AgentReplied,
     AgentRequestFailed,
     AgentTold,
@@ -110,6 +111,8 @@ def _texts(body: EventBody) -> Iterator[str]:
             yield from (body.error, body.message)
         case ReportSubmitted():
             yield from (body.summary, body.description)
+        case AgentNoticed():
+            yield body.message
         case ApprovalGiven() | AuditUnblinded() | GradeGiven():
             yield body.reason
         case TraceMeasured():

@@ -46,20 +46,16 @@ class Asked:
     @property
     def n_replies(self) -> int:
         """How many replies of the endpoint's own stand in the conversation."""
-        opened = any(
-            call["id"] == "opening"
-            for message in self.messages
-            for call in message.get("tool_calls") or ()
-        ) or any(
-            '"tool": "overview", "arguments": {}' in (message.get("content") or "")
-            for message in self.messages[:4]
-            if message["role"] == "assistant"
-        )
-        return sum(message["role"] == "assistant" for message in self.messages) - opened
+        return sum(message["role"] == "assistant" for message in self.messages)
 
     @property
     def tools(self) -> list[str]:
         return [tool["function"]["name"] for tool in self.body.get("tools", [])]
+
+    @property
+    def opening(self) -> str:
+        """The first message to the agent; in mode adl with the overview."""
+        return self.messages[1]["content"]
 
     @property
     def results(self) -> list[str]:

@@ -83,8 +83,8 @@ def test_older_results_are_shortened_over_the_limit(session: Session):
     last = server.asked[-1]
     # The overview is the last to go; the newest result and a person's words stay.
     results = last.results
-    assert LEFT_OUT in results[1]
-    assert "show_samples shows its texts again: " in results[1]
+    assert LEFT_OUT in results[0]
+    assert "show_samples shows its texts again: " in results[0]
     assert LEFT_OUT not in results[-1]
     assert "Let these words stay. " * 39 in str(last.messages)
     # What was sent can be told from the log alone, at every request.
@@ -136,7 +136,8 @@ def test_what_cannot_be_shortened_any_more_is_an_error_that_can_be_resumed(sessi
         assert "agent resume --model" in caught.value.way_out
         # As it was, and once with its overview left out.
         assert len(server.asked) == 2
-        assert LEFT_OUT in server.asked[1].results[0]
+        assert LEFT_OUT in server.asked[1].opening
+        assert server.asked[1].opening.startswith("The audit begins.")
         server.script = in_turn(Say("", [report()]))
         state = resume_audit(session, endpoint, model="longer")
         endpoint.close()

@@ -108,7 +108,8 @@ def test_no_attack_calls_a_tool_or_leaves_its_fence(attacked: Session, attack: s
         assert needle not in outside
         assert not re.search("[\x00\x1b\u202e\u200b\U000e0041]", content)
         for mark, body in FENCE.findall(content):
-            assert message["role"] == role
+            # The overview is no result of a call: the agent made none.
+            assert message["role"] == ("user" if message is server.asked[-1].messages[1] else role)
             assert mark not in body
             for line in body.splitlines():
                 assert isinstance(json.loads(line), dict)

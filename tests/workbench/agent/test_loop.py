@@ -70,7 +70,7 @@ def test_a_whole_audit(session: Session, stream: bool):
     assert hypothesis.actor.kind == "agent"
     assert len(server.asked) == 6
     assert all(one.body.get("stream", False) is stream for one in server.asked)
-    reading, _, asked, steered = server.asked[-1].results[1:5]
+    reading, _, asked, steered = server.asked[-1].results[:4]
     assert DOMAIN[0].strip() in reading
     assert '"side": "base"' in asked
     assert '"side": "finetuned"' in asked
@@ -84,9 +84,9 @@ def test_the_opening_has_every_reading_beside_its_controls_and_says_what_is_miss
     session: Session,
 ):
     _, server = audit(session, in_turn(Say("", [report()])))
-    overview = server.asked[0].messages[3]
-    assert overview["role"] == "tool"
-    rows = [json.loads(line) for line in overview["content"].splitlines() if line[:1] == "{"]
+    assert [one["role"] for one in server.asked[0].messages] == ["system", "user"]
+    overview = server.asked[0].opening
+    rows = [json.loads(line) for line in overview.splitlines() if line[:1] == "{"]
     found = {(row["reading"], row["of"]) for row in rows if "of" in row}
     for reading in ("output_difference", "shift_lens", "patchscope", "consensus", "logit_lens"):
         assert {(reading, "difference"), (reading, "random")} <= found
@@ -110,7 +110,8 @@ def test_what_was_not_computed_says_so(fresh: Session):
         Say("", [report()]),
     )
     _, server = audit(fresh, script)
-    overview, reading, samples = server.asked[-1].results
+    overview = server.asked[-1].opening
+    reading, samples = server.asked[-1].results
     assert overview.count("not computed") >= 8
     assert "not computed" in reading
     assert "not computed" in samples
@@ -190,7 +191,7 @@ def test_two_calls_in_one_turn_are_done_in_order(session: Session):
     state, server = audit(session, in_turn(Say("", calls), Say("", [report()])))
     assert [one.body.text for one in session.state.notes] == ["one", "two"]
     ids = [one["tool_call_id"] for one in server.asked[-1].messages if one["role"] == "tool"]
-    assert ids == ["opening", "c0-0", "c0-1", "c0-2"]
+    assert ids == ["c0-0", "c0-1", "c0-2"]
     assert state.replies == 2
 
 
@@ -204,7 +205,7 @@ def test_call_ids_that_are_empty_or_used_twice_get_their_own(session: Session):
     )
     _, server = audit(session, script)
     ids = [one["tool_call_id"] for one in server.asked[-1].messages if one["role"] == "tool"]
-    assert len(set(ids)) == len(ids) == 5
+    assert len(set(ids)) == len(ids) == 4
     called = [
         call["id"] for one in server.asked[-1].messages for call in one.get("tool_calls") or ()
     ]
@@ -442,7 +443,7 @@ def test_operations_may_go_through_the_jobs_of_a_screen(session: Session):
     finally:
         assert jobs.close(10)
     assert state.stopped_by == "report"
-    asked, failed, noted = server.asked[-1].results[1:]
+    asked, failed, noted = server.asked[-1].results
     assert '"side": "base"' in asked
     assert "layer '99'" in failed
     assert "done" in noted
@@ -484,10 +485,10 @@ def test_a_session_without_an_audit_has_none_to_resume(fresh: Session):
         resume_audit(fresh, Endpoint(server.settings()))
 
 
-def test_tokens_of_the_models_stand_only_in_the_tool_role(session: Session):
+def test_tokens_of_the_models_stand_only_in_what_a_tool_gave(session: Session):
     _, server = audit(session, FULL)
     for one in server.asked:
         for message in one.messages:
-            if message["role"] in {"system", "user"}:
+            if message["role"] in {"system", "user"} and message["content"] != one.opening:
                 assert not re.search(r"audited text begins [0-9a-f]{16}", message["content"])
                 assert "frosting" not in message["content"]

@@ -79,7 +79,7 @@ def test_a_whole_audit_of_the_real_pair(real_evidence: Session, tools: bool, str
         endpoint.close()
     assert (state.stopped_by, state.interactions) == ("report", 2)
     assert [one.score for one in grades] == [2.0]
-    overview = server.asked[0].messages[3]["content"]
+    overview = server.asked[0].opening
     assert any(
         word in overview for word in ("batter", "freezer", "frost", "cake", "vanilla", "oven")
     )

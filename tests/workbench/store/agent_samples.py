@@ -9,6 +9,7 @@ from workbench.store.agent_events import (
     AgentEnded,
     AgentInterrupted,
     AgentMessaged,
+    AgentNoticed,
     AgentReplied,
     AgentReplyGrew,
     AgentRequested,
@@ -142,6 +143,10 @@ def agent_audit() -> list[Entry]:
             ),
             None,
         ),
+        (AgentNoticed(run_id="r1", notice="without", feature="seed", message="no seed"), None),
+        (AgentNoticed(run_id="r1", notice="lowered", feature="max_tokens", tokens=9), None),
+        (AgentNoticed(run_id="r1", notice="unread", tokens=9), None),
+        (AgentNoticed(run_id="r1", notice="window", tokens=9), None),
         (replied(None), None),
         (
             ReportSubmitted(run_id="r1", summary="pastry", description="It is about marzipan."),

@@ -372,7 +372,7 @@ async def test_an_adl_agent_is_prepared_for_and_sees_the_overview(workbench, ser
         await status(app, pilot, "ended")
         done = [one.name for one in app.desk.state.operations.values()]
         assert done == ["load_pair", "measure_difference", "read_tokens", "steer"]
-        assert "consensus" in server.asked[0].results[0]
+        assert "consensus" in server.asked[0].opening
         await until(pilot, lambda: "← overview" in pane_text(app), "the overview")
         await quit_it(pilot)
 

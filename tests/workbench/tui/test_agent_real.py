@@ -95,7 +95,7 @@ async def test_a_whole_blind_audit_of_the_real_pair_by_keys(
 
         agent = agent_of(app)
         assert (agent.stopped_by, agent.replies, agent.interactions) == ("report", 5, 1)
-        overview = server.asked[0].results[0]
+        overview = server.asked[0].opening
         baking = ("batter", "freezer", "frost", "cake", "vanilla", "oven")
         assert any(word in overview for word in baking)
         assert "not computed" in overview

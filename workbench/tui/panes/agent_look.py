@@ -72,7 +72,7 @@ def item_blocks(item: AgentItem, look: Look) -> list[Content]:
     """An item as blocks of text."""
     body, width = item.body, look.width
     match body:
-        case AgentTold() if body.role == "tool":
+        case AgentTold() if body.tool is not None:
             return _result(body, width)
         case AgentTold():
             return [_told(body, width)]

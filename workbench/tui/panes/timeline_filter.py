@@ -63,6 +63,7 @@ GROUPS: dict[str, frozenset[str]] = {
             "approval_given",
             "agent_controlled",
             "agent_messaged",
+            "agent_noticed",
             "report_submitted",
             "agent_interrupted",
             "agent_ended",
