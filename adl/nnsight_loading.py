@@ -77,16 +77,13 @@ class LoadedSide:
     @property
     def rows(self) -> int:
         """Tokens that have a row in the embeddings and one in the unembedding."""
-        tables: tuple[Any, ...] = (
-            self.module.get_input_embeddings(),
-            self.module.get_output_embeddings(),
-        )
+        embedding: Any = self.module.get_input_embeddings()
+        head: Any = self.module.get_output_embeddings()
+        rows = int(embedding.weight.shape[0])
+        if head is None:
+            return rows
         # A quantised matrix has another shape than the one it stands for.
-        return min(
-            int(getattr(table, "out_features", None) or table.weight.shape[0])
-            for table in tables
-            if table is not None
-        )
+        return min(rows, int(getattr(head, "out_features", None) or head.weight.shape[0]))
 
     def use(self) -> None:
         """Switch the shared weights' adapter on or off, as this side needs it."""

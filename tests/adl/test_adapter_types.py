@@ -179,6 +179,8 @@ def assert_exact(pair: LoadedPair, base: Any, finetuned: Any) -> None:
         used = pair.side(side)
         used.use()
         torch.testing.assert_close(logits(used.module), expected[side], rtol=0, atol=0)
+    rows = {side: side_logits.shape[-1] for side, side_logits in expected.items()}
+    assert {side: pair.side(side).rows for side in rows} == rows
     same_rows = expected["base"].shape == expected["finetuned"].shape
     assert not same_rows or not torch.allclose(*expected.values(), atol=1e-2)
 
