@@ -268,6 +268,7 @@ def attach(name: Side, adapter: Adapter, module: PreTrainedModel) -> tuple[str, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = kind(module, adapter.config, ADAPTER_NAME)
+        _check_placed(name, adapter, model)
         try:
             result: Any = set_peft_model_state_dict(model, weights, ADAPTER_NAME)
         except KeyError as exc:
@@ -310,6 +311,27 @@ def _unplaced(unexpected_keys: list[str], weights: dict[str, torch.Tensor]) -> t
     if not keys:
         return ()
     return (f"The adapter's weights for images or sound are left out: {_some(keys)}.",)
+
+
+def _check_placed(name: Side, adapter: Adapter, model: PeftModel) -> None:
+    """Refuse an adapter whose weights PEFT would leave where those of the base stay: nowhere."""
+    nowhere = {
+        path
+        for path, layer in model.get_base_model().named_modules()
+        if isinstance(layer, BaseTunerLayer)
+        and any(
+            parameter.is_meta
+            for key, parameter in layer.named_parameters()
+            if not key.startswith("base_layer.")
+        )
+    }
+    if nowhere:
+        raise PairError(
+            f"{name}: adapter {adapter.name!r} sits on weights that do not stay on a device "
+            f"({_some(sorted(nowhere))})",
+            "Give a --device-map that keeps them on one, or load with --load-in-8bit or "
+            "--load-in-4bit.",
+        )
 
 
 def _refuse_missing(name: Side, adapter: Adapter, missing: list[str]) -> None:
@@ -414,7 +436,8 @@ class BaseState:
         changed = [
             name
             for name, (tensor, before) in self._sums.items()
-            if id(tensor) not in held or _bit_sum(tensor) != before
+            # A weight that stays on the disk is another object after every use.
+            if (id(tensor) not in held and not tensor.is_meta) or _bit_sum(tensor) != before
         ]
         if not changed:
             switch_adapters(self.module, on=False)
