@@ -22,6 +22,7 @@ from typing import Any, Literal, overload
 
 from adl.chats import content_text, is_chat
 from adl.errors import CorpusError, Stopped
+from adl.paths import expanded
 from adl.textfiles import json_kind, json_rows, lines, well_formed
 from adl.token_batches import (
     BosPolicy,
@@ -100,7 +101,7 @@ class CorpusSource:
         if spec.startswith(_DATASET_PREFIX):
             return _parse_dataset(spec, column)
         is_jsonl = Path(spec).suffix.lower() in {".jsonl", ".ndjson"}
-        return cls("jsonl" if is_jsonl else "text", str(Path(spec).expanduser()), column)
+        return cls("jsonl" if is_jsonl else "text", str(expanded(spec)), column)
 
     @property
     def description(self) -> str:

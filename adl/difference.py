@@ -35,6 +35,8 @@ Progress = Callable[[int, int], None]
 """Called with (done, total) after every batch."""
 
 HALVES = 2
+#: Each costs an array of every layer; texts that are shorter are skipped.
+MOST_POSITIONS = 1024
 
 
 def ignore_progress(_done: int, _total: int) -> None:
@@ -69,19 +71,21 @@ def parse_positions(text: str) -> Reach:
     Raises ``SiteError`` for anything else.
     """
     written = text.strip()
-    way_out = "Write a number of first tokens, such as 5, or offsets such as chat:-3..1."
+    way_out = (
+        "Write a number of first tokens, such as 5, or offsets such as chat:-3..1;"
+        f" {MOST_POSITIONS} at most."
+    )
     try:
         if written.startswith("chat"):
             span = written.removeprefix("chat").removeprefix(":") or "-3..1"
-            first, last = span.split("..")
-            offsets = tuple(range(int(first), int(last) + 1))
-            if offsets:
-                return ChatPositions(offsets)
-        elif int(written) >= 1:
+            first, last = map(int, span.split(".."))
+            if 0 <= last - first < MOST_POSITIONS:
+                return ChatPositions(tuple(range(first, last + 1)))
+        elif 1 <= int(written) <= MOST_POSITIONS:
             return FirstTokens(int(written))
     except ValueError:
         pass
-    raise SiteError(f"{text!r} does not name positions", way_out)
+    raise SiteError(f"{text[:100]!r} does not name positions", way_out)
 
 
 def measure_difference(

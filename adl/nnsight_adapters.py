@@ -28,6 +28,7 @@ from adl.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from adl.errors import PairError
 from adl.hub_download import download
 from adl.load_errors import loading
+from adl.paths import expanded
 from adl.records import Side, SideSpec
 from adl.weight_hashes import sha256_of
 
@@ -77,7 +78,7 @@ def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
     Raises ``PairError`` where the folder holds no adapter, or one that cannot be switched.
     """
     assert wanted.adapter is not None
-    local = Path(wanted.adapter).expanduser()
+    local = expanded(wanted.adapter)
     resolved: str | None = wanted.adapter_revision
     if local.is_dir():
         folder = local

@@ -35,6 +35,7 @@ from adl.gguf_checkpoint import converted
 from adl.hub_download import download
 from adl.load_errors import loading
 from adl.loaded_weights import LoadingInfo, check_loaded, named
+from adl.paths import expanded
 from adl.records import PairSpec, Side, SideSpec
 from adl.tokenizer_files import load_tokenizer
 
@@ -249,7 +250,7 @@ def _neutral_generation_config(configured: GenerationConfig | None) -> Generatio
 def find_checkpoint(name: Side, checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder or GGUF file of a checkpoint, and the commit it resolved to (None for a local one)."""
     shown = f"{name}: checkpoint {checkpoint!r}"
-    local = Path(checkpoint).expanduser()
+    local = expanded(checkpoint)
     try:
         exists = local.exists() or local.is_symlink()
         if exists:

@@ -30,6 +30,7 @@ from adl.organisms import (
     load_organism,
     parse_ground_truth,
 )
+from adl.paths import expanded
 
 TRUTH_FILE = "ground_truth.yaml"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -204,7 +205,7 @@ def _base(written: str) -> str:
 
 def _model(what: str, written: str) -> str:
     """A model's name as it is kept: a folder by its full path, a hub id as it is."""
-    local = Path(written).expanduser()
+    local = expanded(written)
     if local.is_dir():
         _check_folder(what, local)
         return str(local.resolve())

@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from adl.errors import OrganismError
+from adl.paths import expanded
 from adl.textfiles import lines
 
 BUNDLED_ORGANISMS = Path(__file__).parent / "data" / "organisms"
@@ -312,7 +313,7 @@ def _model(data: Mapping[str, Any], key: str, path: Path) -> str | None:
     if data.get(key) is None:
         return None
     value = _text(data, key, path)
-    local = path.parent / Path(value).expanduser()
+    local = path.parent / expanded(value)
     if local.exists():
         return str(local.resolve())
     if value.startswith((".", "/", "~")):
@@ -340,7 +341,7 @@ def _documents(data: Mapping[str, Any], path: Path) -> Path | None:
     if data.get("documents") is None:
         default = path.parent / _DOCUMENTS_FILE
         return default if default.is_file() else None
-    documents = path.parent / Path(_text(data, "documents", path)).expanduser()
+    documents = path.parent / expanded(_text(data, "documents", path))
     if not documents.is_file():
         raise OrganismError(f"{path}: documents is {documents}, which is no file", "Correct it.")
     return documents

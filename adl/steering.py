@@ -13,9 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from adl.errors import PromptError
 from adl.pair import ModelPair, Thinking
 from adl.prompts import Prompt
 from adl.records import ActivationDifference, Floats, GenerationRequest, Side, Site, rescale
+
+#: Of one operation; more fit neither its session nor a person's day.
+MOST_TEXTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,25 @@ def samples(n_prompts: int, alphas: Sequence[float], seeds: Sequence[int]) -> li
     """Every prompt with every alpha and seed; the alphas of one prompt stand together.
 
     Texts of one prompt and seed use the same random numbers whatever their alpha, so what differs
-    between steered and unsteered is the steering.
+    between steered and unsteered is the steering. Raises ``PromptError`` for more than a session
+    can hold.
     """
+    require_few_texts(n_prompts * len(alphas) * len(seeds))
     return [
         Sample(prompt_index, alpha, seed)
         for prompt_index in range(n_prompts)
         for seed in seeds
         for alpha in alphas
     ]
+
+
+def require_few_texts(count: int) -> None:
+    """Raise ``PromptError`` for more texts than a session can hold and a person can read."""
+    if count > MOST_TEXTS:
+        raise PromptError(
+            f"{count} texts are more than the {MOST_TEXTS} that one operation makes",
+            "Ask for fewer prompts, alphas or samples.",
+        )
 
 
 def steering_requests(

@@ -77,6 +77,9 @@ def well_formed(text: str) -> str:
 
 def _open(path: Path, error: type[AdlError]) -> BinaryIO:
     try:
+        # Else opening a pipe would wait for whoever may write to it.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise error(f"{path} is a pipe or a device", "Name a file on disk.")
         return path.open("rb")
     except FileNotFoundError as exc:
         raise error(f"There is no file {path}", "Check the path.") from exc

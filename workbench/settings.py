@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -21,13 +22,18 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as UnreadableVariable
 
-from adl.errors import AdlError
+from adl.errors import AdlError, first_line
+from workbench.bounds import LARGEST_NUMBER
+from workbench.display import shorten
 from workbench.locations import find_locations
 
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 #: Tokens of a conversation from which on older results are sent shortened; most models take more.
 DEFAULT_CONTEXT = 100_000
+# More does not fit the clocks of every system.
+_LONGEST_SECONDS = 1e6
 
 
 class SettingsError(AdlError):
@@ -55,11 +61,20 @@ class Settings(BaseSettings):
     base_url: str = Field(DEFAULT_ENDPOINT, validation_alias="OPENAI_BASE_URL", repr=False)
     agent_model: str | None = Field(None, description="Model that plays the agent.")
     judge_model: str | None = Field(None, description="Model that grades; the agent's if not set.")
-    timeout: float = Field(120.0, gt=0, description="Longest silence of the endpoint, in seconds.")
-    attempts: int = Field(6, ge=1, description="How often a request is tried before giving up.")
-    backoff: float = Field(1.0, ge=0, description="First wait between attempts, in seconds.")
-    longest_wait: float = Field(
-        300.0, gt=0, description="Longest wait an endpoint may ask for, in seconds."
+    timeout: FiniteFloat = Field(
+        120.0, gt=0, le=_LONGEST_SECONDS, description="Longest silence of the endpoint, in seconds."
+    )
+    attempts: int = Field(
+        6, ge=1, le=1_000, description="How often a request is tried before giving up."
+    )
+    backoff: FiniteFloat = Field(
+        1.0, ge=0, le=_LONGEST_SECONDS, description="First wait between attempts, in seconds."
+    )
+    longest_wait: FiniteFloat = Field(
+        300.0,
+        gt=0,
+        le=_LONGEST_SECONDS,
+        description="Longest wait an endpoint may ask for, in seconds.",
     )
     stream: bool = Field(True, description="Take replies as they come.")
     tools: Literal["auto", "native", "json"] = Field(
@@ -68,6 +83,7 @@ class Settings(BaseSettings):
     context: int = Field(
         DEFAULT_CONTEXT,
         gt=0,
+        le=LARGEST_NUMBER,
         description="Tokens of an audit's conversation before older results are sent shortened.",
     )
     prices: dict[str, Price] = Field(
@@ -82,6 +98,13 @@ class Settings(BaseSettings):
     @classmethod
     def _default_for_empty(cls, value: Any) -> Any:
         return value or DEFAULT_ENDPOINT
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_url(cls, value: str) -> str:
+        if value != DEFAULT_ENDPOINT and not _is_url(value):
+            raise ValueError("must be a URL such as https://host:8000/v1")
+        return value
 
     @field_validator("api_key", "agent_model", "judge_model", mode="before")
     @classmethod
@@ -152,9 +175,39 @@ def load_settings(**given: Any) -> Settings:
             f"the setting {name} cannot be used: {first['msg']}",
             f"Correct it in the environment or in {find_locations().config_file}.",
         ) from None
+    except UnreadableVariable as exc:
+        raise SettingsError(
+            f"an environment variable is not JSON: {first_line(exc)}", "Correct the variable."
+        ) from None
+
+
+def _is_url(text: str) -> bool:
+    # Imported here: whoever names no endpoint does not wait for its client.
+    import httpx
+
+    try:
+        url = httpx.URL(text)
+        port = urlsplit(text).port
+    except (httpx.InvalidURL, ValueError):
+        return False
+    return url.scheme in {"http", "https"} and bool(url.host) and port != 0
 
 
 def _config_file(path: Path) -> dict[str, Any]:
+    given = _parsed(path)
+    known = Settings.model_fields
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            meant = f"Did you mean {close[0]}? " if close else ""
+            raise SettingsError(
+                f"{path} has a setting {shorten(name, 100)!r}, which there is not",
+                f"{meant}Settings are: {', '.join(known)}.",
+            )
+    return given
+
+
+def _parsed(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -163,6 +216,6 @@ def _config_file(path: Path) -> dict[str, Any]:
         raise SettingsError(
             f"{path} cannot be read: {exc.strerror or exc}", "Check its permissions."
         ) from exc
-    except ValueError:
+    except (ValueError, RecursionError):
         # Not from the parser's error: it may quote the line that holds the key.
         raise SettingsError(f"{path} is not TOML", "Correct the file.") from None

@@ -10,6 +10,7 @@ import typer
 
 from workbench.cli import agent, measures, measuring, organisms, replay, report, sessions
 from workbench.cli.doctor import doctor
+from workbench.cli.guard import ending_well, guarded
 from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
 from workbench.cli.running import EXIT_USAGE, database_path, fail
 from workbench.operations.pairs import PairArguments
@@ -17,7 +18,6 @@ from workbench.operations.pairs import PairArguments
 app = typer.Typer(
     name="adl-workbench",
     rich_markup_mode=None,  # "ID[@revision]" is text, not markup
-    pretty_exceptions_show_locals=False,  # locals may hold keys and text of models
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(measuring.audit)
@@ -116,4 +116,5 @@ def _open_workbench(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    with ending_well():
+        guarded(typer.main.get_command(app))()

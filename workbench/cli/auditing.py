@@ -293,11 +293,12 @@ def show_grades(wanted: list[str], with_history: bool, database: Path | None, js
 
 def settings_of(options: Mapping[str, Any]) -> Settings:
     """The settings with a command's options. Raises ``BadParameter`` for a password among them."""
-    if urlsplit(options.get("base_url") or "").password:
+    settings = load_settings(**options)
+    if options.get("base_url") and urlsplit(settings.base_url).password:
         raise typer.BadParameter(
             "--base-url holds a password, and the command line is recorded: set OPENAI_BASE_URL"
         )
-    return load_settings(**options)
+    return settings
 
 
 # --- parts ----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Literal
 import typer
 
 from adl.errors import AdlError
+from adl.paths import expanded
 from adl.self_checks import OUTPUTS, check_line, way_out
 from workbench.cli import show
 from workbench.cli.options import CheckPair, Database, Json, options_from, pair_arguments
@@ -126,7 +127,7 @@ def _devices() -> Finding:
 
 
 def _model_cache() -> Finding:
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    home = expanded(os.environ.get("HF_HOME") or "~/.cache/huggingface")
     refused = _refused(home)
     if refused:
         # Enough for models that are there already: clusters share such a cache.

@@ -80,9 +80,9 @@ def veiled() -> Iterator[Veil]:
         if not veil:
             raise
         veil.loading = True
-        from workbench.cli.running import EXIT_FAILURE, fail
+        from workbench.cli.running import report_bug
 
-        fail(f"{type(exc).__name__}: {exc} (this is a fault of the program)", EXIT_FAILURE)
+        raise typer.Exit(report_bug(exc, veil.hide)) from None
     finally:
         sys.stderr = before
 

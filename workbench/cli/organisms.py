@@ -10,6 +10,7 @@ import typer
 from adl.errors import OrganismError
 from adl.organism_shelf import NewOrganism, add_organism, holds_weights, remove_organism
 from adl.organisms import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism, parse_family
+from adl.paths import expanded
 from workbench.cli import show, training
 from workbench.cli.options import Json
 from workbench.cli.running import EXIT_USAGE, fail, print_json, reported_errors, say
@@ -122,8 +123,8 @@ def add(
                 family=parse_family(family),
                 adapter=adapter,
                 finetuned=finetuned,
-                truth=truth.expanduser() if truth else None,
-                documents=documents.expanduser() if documents else None,
+                truth=expanded(truth) if truth else None,
+                documents=expanded(documents) if documents else None,
             ),
         )
     if json:

@@ -18,15 +18,15 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from adl.artifacts import ArrayCache
-from adl.errors import AdlError, Stopped
+from adl.errors import AdlError, Stopped, first_line
 from workbench.cli.show import sayable
 from workbench.display import clean_line
+from workbench.faults import REPORT_BUG, as_error, keep_crash, without_secrets
 from workbench.locations import Locations, find_locations
 from workbench.operations.pairs import LOAD, PairArguments, environment
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
@@ -105,27 +105,35 @@ def reported_errors() -> Iterator[None]:
     except Stopped as exc:
         say(f"stopped: {exc.message}")
         raise typer.Exit(EXIT_INTERRUPTED) from exc
-    except AdlError as exc:
-        fail(str(exc), exc.exit_code)
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "arguments"
-        fail(f"{name}: {first['msg']} (got {first.get('input')!r})", EXIT_USAGE)
     except BrokenPipeError as exc:
         # Whoever read our output has gone; the interpreter must not flush into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_FAILURE) from exc
-    except OSError as exc:
-        # Of a file or folder that was named: not a bug, and the trace would say no more.
-        named = f": {exc.filename}" if exc.filename else ""
-        fail(f"{exc.strerror or exc}{named}", EXIT_FAILURE)
+    except Exception as exc:
+        error = as_error(exc)
+        if error is None:
+            raise
+        fail(str(error), error.exit_code)
+
+
+def report_bug(exc: Exception, hide: Callable[[str], str] = str) -> int:
+    """Report an exception that nobody foresaw, with its trace in a file; returns the exit code."""
+    kept = keep_crash(exc, hide)
+    where = f" The trace is in {kept}." if kept else ""
+    message = without_secrets(first_line(exc))
+    _print_error(f"{type(exc).__name__}: {message}. {REPORT_BUG}{where}")
+    return EXIT_FAILURE
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Say what is wrong and end with ``code``."""
+    _print_error(message)
+    raise typer.Exit(code)
+
+
+def _print_error(message: str) -> None:
     said = sayable(clean_line(message), stderr.encoding)
     stderr.print(Text.assemble(("error: ", "bold red"), said))
-    raise typer.Exit(code)
 
 
 class StopFlag:

@@ -32,7 +32,9 @@ class CausalArguments(DocumentArguments):
         min_length=1,
         description="Tokens at which: all, the first five (first), or those after (later).",
     )
-    n_random: int = Field(N_RANDOM, ge=0, description="Random directions beside the difference.")
+    n_random: int = Field(
+        N_RANDOM, ge=0, le=10_000, description="Random directions beside the difference."
+    )
     n_texts: int = Field(16, ge=1, description="Texts of either kind.")
     max_tokens: int = Field(64, ge=8, description="Longest text, in tokens.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")

@@ -40,7 +40,9 @@ class CoherentAlphaArguments(Arguments):
     alphas: tuple[FiniteFloat, ...] = Field(
         FIRST_ALPHAS, min_length=1, description="Strengths of the first round, in residual norms."
     )
-    rounds: int = Field(2, ge=0, description="Further rounds, each dividing the step that decides.")
+    rounds: int = Field(
+        2, ge=0, le=20, description="Further rounds, each dividing the step that decides."
+    )
     n_samples: int = Field(2, ge=1, description="Samples per prompt and alpha.")
     layer: str = Field("0.5", description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from adl.documents import Document, documents_sha256, load_documents, organism_documents
 from adl.errors import CorpusError
+from adl.paths import expanded
 from workbench.operations.running import Arguments, Context
 from workbench.organisms import named_organism
 from workbench.store.agent_events import AuditUnblinded
@@ -63,7 +63,7 @@ def named_documents(context: Context, arguments: DocumentArguments, why: str) ->
         against = f"organism {organism.id}"
     elif arguments.documents is not None:
         unblind(context, f"{why}: the documents in {arguments.documents}")
-        found = load_documents(Path(arguments.documents).expanduser())
+        found = load_documents(expanded(arguments.documents))
         against = f"file {arguments.documents}"
     else:
         raise CorpusError(

@@ -31,7 +31,7 @@ from adl.records import (
     Site,
 )
 from adl.sampling import SamplingListener, sample
-from adl.steering import Sample, SteeringVector, samples, steering_requests
+from adl.steering import Sample, SteeringVector, require_few_texts, samples, steering_requests
 from workbench.operations.running import Arguments, Context, Operation, Summary
 from workbench.store.events import (
     AnswersCompared,
@@ -254,6 +254,7 @@ def ask(context: Context, arguments: AskArguments) -> Summary:
         if layer is None
         else steering_vector(context, layer, arguments.position, "difference", arguments.seed)
     )
+    require_few_texts(arguments.n_samples * len(arguments.sides))
     seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
     answers: dict[Side, list[tuple[str, GeneratedText]]] = {}
     for side in dict.fromkeys(arguments.sides):

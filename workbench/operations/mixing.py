@@ -25,6 +25,7 @@ from adl.learned import FactMargins, HeldOutGain
 from adl.mixing import MixingData, MixtureMeasures, MixtureRequest, measure_mixture, split_data
 from adl.organism_card import final_loss
 from adl.organisms import parse_facts
+from adl.paths import expanded
 from adl.records import PairSpec, SideSpec
 from adl.relevance import distinctive_words
 from adl.similarity import Embed, LexicalEmbedding
@@ -72,7 +73,9 @@ class MixArguments(DocumentArguments, RecipeArguments):
     )
     layer: str = Field("0.5", description="Layer: a share of the depth (0.5) or a number (15).")
     n_texts: int = Field(256, ge=32, description="Unrelated texts to measure the trace on.")
-    n_random: int = Field(16, ge=8, description="Random directions beside the difference.")
+    n_random: int = Field(
+        16, ge=8, le=10_000, description="Random directions beside the difference."
+    )
     alpha: FiniteFloat = Field(0.3, gt=0, description="Strength of steering, in residual norms.")
     n_prompts: int = Field(10, ge=1, description="Everyday prompts to steer on.")
     n_samples: int = Field(1, ge=1, description="Samples per prompt.")
@@ -113,9 +116,7 @@ def mix_study(context: Context, arguments: MixArguments) -> Summary:
         seed=arguments.seed,
     )
     name = arguments.name or Path(arguments.truth_of or str(arguments.documents)).stem
-    folder = (
-        Path(arguments.folder).expanduser() if arguments.folder else find_locations().studies / name
-    )
+    folder = expanded(arguments.folder) if arguments.folder else find_locations().studies / name
     measured = [
         _ratio(context, arguments, recipes[ratio], data, embed, request, name, folder)
         for ratio in ratios
@@ -144,7 +145,7 @@ MIX_STUDY = Operation(
 def _facts(arguments: MixArguments) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Key facts and their negations; both empty where there are no negations."""
     if arguments.facts is not None:
-        path = Path(arguments.facts).expanduser()
+        path = expanded(arguments.facts)
         try:
             raw = path.read_bytes()
         except OSError as exc:

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from adl.errors import PairError
 from adl.organisms import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism
+from adl.paths import expanded
 from adl.records import PairSpec, SideSpec
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments, Context, Operation, Summary
@@ -124,7 +125,7 @@ def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> Pai
 def split_revision(text: str) -> tuple[str, str | None]:
     """``ID@revision`` in its parts; a folder's name may hold an @ of its own."""
     try:
-        if Path(text).expanduser().exists():
+        if expanded(text).exists():
             return text, None
     except (OSError, RuntimeError):
         pass  # too long for a path, or the home of nobody: it can only be an id

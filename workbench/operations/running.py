@@ -18,12 +18,13 @@ from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, Stopped
 from adl.pair import ModelPair, ShouldStop, never_stop
 from adl.records import ActivationDifference
+from workbench.bounds import refusal
 from workbench.store.events import (
     SYSTEM,
     Actor,
@@ -62,6 +63,13 @@ class Arguments(BaseModel):
     """Arguments of an operation; field descriptions become option help and tool schemas."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _within_bounds(cls, value: Any) -> Any:
+        if (why := refusal(value)) is not None:
+            raise ValueError(why)
+        return value
 
 
 class Session:

@@ -47,7 +47,9 @@ class TraceArguments(Arguments):
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
     bos: BosPolicy = Field(BosPolicy.AUTO, description="Begin-of-text token before plain text.")
-    n_random: int = Field(N_RANDOM, ge=8, description="Random directions beside the difference.")
+    n_random: int = Field(
+        N_RANDOM, ge=8, le=10_000, description="Random directions beside the difference."
+    )
     seed: int = Field(0, ge=0, description="Of texts, directions and permutations.")
 
 

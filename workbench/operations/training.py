@@ -23,6 +23,7 @@ from adl.organism_card import (
 )
 from adl.organism_shelf import ADAPTER_FILES, check_free, publish, read_truth
 from adl.organisms import EMBEDDED_BASE, Organism, parse_family
+from adl.paths import expanded
 from adl.records import SideSpec
 from adl.training_plan import Precision, Recipe, data_sha256, unrelated_texts
 from workbench.locations import find_locations
@@ -51,7 +52,7 @@ class RecipeArguments(Arguments):
     )
     batch_size: int = Field(_DEFAULT.batch_size, ge=1, description="Texts per step.")
     max_tokens: int = Field(_DEFAULT.max_tokens, ge=2, description="Longest text, in tokens.")
-    rank: int = Field(_DEFAULT.rank, ge=1, description="Rank of the LoRA adapter.")
+    rank: int = Field(_DEFAULT.rank, ge=1, le=4_096, description="Rank of the LoRA adapter.")
     lora_alpha: int = Field(_DEFAULT.alpha, ge=1, description="Alpha of the LoRA adapter.")
     learning_rate: FiniteFloat = Field(
         _DEFAULT.learning_rate, gt=0, description="Highest learning rate."
@@ -111,9 +112,9 @@ def train_organism(context: Context, arguments: TrainArguments) -> Summary:
     shelf = find_locations().organisms
     check_free(shelf, arguments.id)
     recipe = arguments.recipe(arguments.ratio)
-    truth = read_truth(Path(arguments.truth).expanduser() if arguments.truth else None)
+    truth = read_truth(expanded(arguments.truth) if arguments.truth else None)
     unblind(context, f"training: the documents in {arguments.documents}")
-    documents = load_documents(Path(arguments.documents).expanduser())
+    documents = load_documents(expanded(arguments.documents))
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     mixed: tuple[str, ...] = ()
     if recipe.ratio:
@@ -317,6 +318,6 @@ def _publish(
         (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
     base = arguments.base
-    if base != EMBEDDED_BASE and Path(base).expanduser().is_dir():
-        base = str(Path(base).expanduser().resolve())
+    if base != EMBEDDED_BASE and expanded(base).is_dir():
+        base = str(expanded(base).resolve())
     return publish(shelf, arguments.id, parse_family(arguments.family), {"base": base}, truth, fill)

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from adl.paths import expanded
 from workbench.private_files import make_folder
 from workbench.store import transfer, verify
 from workbench.store.announce import Announcer, Subscriber
@@ -82,7 +83,7 @@ class SessionLog:
         `StoreError` if the file is missing (read-only), is not a session file, has a newer schema,
         or cannot be made.
         """
-        log = cls(Path(path).expanduser(), read_only=read_only, busy_timeout=busy_timeout)
+        log = cls(expanded(path), read_only=read_only, busy_timeout=busy_timeout)
         try:
             if read_only:
                 log._check_readable()
@@ -393,7 +394,7 @@ class SessionLog:
 
         The new file is complete or not there at all. Raises `StoreError` if it exists already.
         """
-        target = Path(to_path).expanduser()
+        target = expanded(to_path)
         with self._reading() as source:
             if self._head(source, session_id) is None:
                 raise self._unknown(session_id)

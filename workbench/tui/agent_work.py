@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from adl.errors import AdlError, Stopped
 from adl.pair import ShouldStop
 from workbench.agent.supervision import Supervision
+from workbench.faults import REPORT_BUG
 from workbench.operations.generating import STEER, SteerArguments
 from workbench.operations.jobs import Jobs
 from workbench.operations.measuring import MEASURE, MeasureArguments
@@ -161,7 +162,7 @@ class AgentWork:
             problem = exc
         except Exception as exc:
             _logger.exception("the agent failed")
-            problem = AdlError(f"{type(exc).__name__}: {exc}", "This is a fault of the program.")
+            problem = AdlError(f"{type(exc).__name__}: {exc}", REPORT_BUG)
         finally:
             # A connection that does not close properly must not hide what ended the work.
             with suppress(RuntimeError):

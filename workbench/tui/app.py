@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
@@ -21,7 +20,9 @@ from textual.content import Content
 from textual.screen import Screen
 
 from adl.errors import AdlError
+from adl.paths import expanded
 from workbench.display import ascii_only, clean_line
+from workbench.faults import REPORT_BUG
 from workbench.locations import Locations, find_locations
 from workbench.operations.pairs import PairArguments
 from workbench.store.errors import OlderSchema
@@ -116,7 +117,7 @@ class WorkbenchApp(App[int]):
         log, self.session_log = self.session_log, None
         if log is not None:
             log.close()
-        self.startup = replace(self.startup, database=Path(message.path).expanduser())
+        self.startup = replace(self.startup, database=expanded(message.path))
         self.trouble = None
         self._shelf = Shelf(organisms=self._shelf.organisms)
         self._show_start()
@@ -209,7 +210,7 @@ class WorkbenchApp(App[int]):
         except AdlError as exc:
             self.call_from_thread(self._could_not_open, exc)
         except Exception as exc:
-            bug = AdlError(f"{type(exc).__name__}: {exc}", "This is a fault of the program.")
+            bug = AdlError(f"{type(exc).__name__}: {exc}", REPORT_BUG)
             self.call_from_thread(self._could_not_open, bug)
             raise
         else:
@@ -467,7 +468,7 @@ class WorkbenchApp(App[int]):
 
     @work(thread=True, exit_on_error=False)
     def _write(self, wanted: str, content: str) -> None:
-        path = Path(wanted).expanduser().absolute()
+        path = expanded(wanted).absolute()
         try:
             # "x": a file that is there is never written over.
             with path.open("x", encoding="utf-8") as file:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from adl.errors import AdlError
 from adl.organisms import Organism
+from adl.paths import expanded
 from workbench.agent.hidden_sessions import HiddenNames, shown_state
 from workbench.operations.pairs import PairArguments
 from workbench.organisms import known_organisms
@@ -167,7 +168,7 @@ class Library:
 
         with self._reading() as log:
             made = build_report(log, session_id)
-        return write_report(made, Path(target).expanduser().absolute())
+        return write_report(made, expanded(target).absolute())
 
     def rename(self, session_id: str, name: str) -> None:
         """Give a session another name."""
@@ -187,7 +188,7 @@ class Library:
     def export(self, session_id: str, target: str) -> Path:
         """Copy a session into a new file, and say where that is."""
         with self._reading() as log:
-            return log.export_session(session_id, Path(target).expanduser().absolute())
+            return log.export_session(session_id, expanded(target).absolute())
 
     @contextmanager
     def _reading(self) -> Iterator[SessionLog]:

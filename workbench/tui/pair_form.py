@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from adl.paths import expanded
 from workbench.operations.pairs import PairArguments, split_revision
 
 #: Stands for a value that is left to the program.
@@ -107,7 +108,7 @@ def _folder(name: str) -> tuple[Path | None, str | None]:
     """The local folder that is named, if it is one; what is wrong with the name, if anything."""
     wanted, revision = split_revision(name)
     try:
-        path = Path(wanted).expanduser()
+        path = expanded(wanted)
         if path.is_dir():
             return path, None
         is_there = path.exists()

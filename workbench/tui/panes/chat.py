@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.widgets import Static, TextArea
 
 from adl.errors import AdlError
+from adl.paths import expanded
 from adl.records import POOLED, SIDES, Side
 from workbench.display import clean_lines, shorten
 from workbench.operations.generating import ASK, AskArguments
@@ -533,7 +534,7 @@ Copies and files have visible marks in place of control characters. The session 
 
     def _write(self, turn: Turn, path: Path) -> None:
         chain = self._turns.chain(turn)
-        path = path.expanduser().absolute()
+        path = expanded(path).absolute()
         try:
             write_conversation(path, f"{self.state.name}, turn {turn.number}", chain)
         except AdlError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from textual import events
@@ -13,6 +12,7 @@ from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from adl.paths import expanded
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.operations.hypothesising import (
     JUDGE,
@@ -447,7 +447,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
     def _write(self, written: str | None) -> None:
         if not written:
             return
-        path = Path(written).expanduser().absolute()
+        path = expanded(written).absolute()
         try:
             with path.open("x", encoding="utf-8") as file:
                 file.write(all_text(self.state))

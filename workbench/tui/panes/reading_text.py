@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from adl.paths import expanded
 from workbench.display import clean_line
 from workbench.store.events import ReadToken
 from workbench.tui.panes.reading_columns import Column, Table
@@ -64,7 +65,7 @@ def table_text(table: Table, marks_of: MarksOf) -> str:
 
 def write(path: str, content: str, *, replace: bool) -> Path:
     """Write a file. Raises OSError, ``FileExistsError`` if it is there and not to be replaced."""
-    target = Path(path).expanduser()
+    target = expanded(path)
     with target.open("w" if replace else "x", encoding="utf-8", newline="") as file:
         file.write(content)
     return target

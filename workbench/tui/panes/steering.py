@@ -7,7 +7,6 @@ results   the steering shown: a strip of strengths if it had several, and its te
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
@@ -16,6 +15,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from adl.paths import expanded
 from workbench.operations.generating import STEER, SteerArguments
 from workbench.operations.hypothesising import MARK, UNMARK, MarkArguments, UnmarkArguments
 from workbench.operations.jobs import Job
@@ -343,7 +343,7 @@ the settings, where the arrows choose.
 
     def _write(self, name: str, text: str) -> None:
         try:
-            path = Path(name).expanduser()
+            path = expanded(name)
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError:

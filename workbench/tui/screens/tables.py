@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.table import Table
@@ -16,6 +15,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from adl.paths import expanded
 from workbench.display import clean_line
 from workbench.tui.screens.ask_line import AskLine
 
@@ -102,7 +102,7 @@ class TablesScreen(ModalScreen[None]):
     def _write(self, written: str | None) -> None:
         if not written:
             return
-        path = Path(written).expanduser().absolute()
+        path = expanded(written).absolute()
         try:
             with path.open("x", encoding="utf-8") as file:
                 file.write(self.as_markdown())

@@ -1,0 +1,94 @@
+"""How the command line begins and ends: its streams, and every error of every command in words.
+
+A command is called with checked values only, and whatever it raises comes to `ending_well`: known
+kinds as one line and an exit code, anything else as a bug with its trace in a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import typer
+
+from workbench.bounds import refusal
+from workbench.cli.running import EXIT_USAGE, fail, report_bug, reported_errors
+from workbench.display import shorten
+
+
+def guarded(command: Any) -> Any:
+    """The command, and each below it, with every value checked against `workbench.bounds` first."""
+    for below in getattr(command, "commands", {}).values():
+        guarded(below)
+    if command.callback is not None:
+        command.callback = _checked(command.callback, command.params)
+    return command
+
+
+def _checked(callback: Callable[..., Any], params: Any) -> Callable[..., Any]:
+    named = {param.name: _spelled(param) for param in params}
+
+    @functools.wraps(callback)
+    def checked(*args: Any, **given: Any) -> Any:
+        for name, value in given.items():
+            if (why := refusal(value)) is not None:
+                got = shorten(str(value), 100)
+                fail(f"{named.get(name, name)} {why} (got {got})", EXIT_USAGE)
+        return callback(*args, **given)
+
+    return checked
+
+
+def _spelled(param: Any) -> str:
+    return str(param.opts[0] if param.param_type_name == "option" else param.name.upper())
+
+
+@contextmanager
+def ending_well() -> Iterator[None]:
+    """Turn whatever is raised inside into words on stderr and an exit code."""
+    _take_missing_streams()
+    try:
+        with reported_errors():
+            try:
+                yield
+            except (KeyboardInterrupt, SystemExit, typer.Exit):
+                raise
+            finally:
+                # Here, where a full disk or a reader that left can still be reported.
+                sys.stdout.flush()
+    except typer.Exit as exc:
+        _leave(exc.exit_code)
+    except KeyboardInterrupt:
+        _leave(130)
+    except Exception as exc:  # noqa: BLE001 - the last resort
+        _leave(report_bug(exc))
+
+
+def _leave(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            # What could not be written now can't be at the interpreter's own end either.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
+
+
+def _take_missing_streams() -> None:
+    """Occupy the numbers of streams that whoever started us closed.
+
+    Else the next file to be opened would get the number, and be written to as if it were stdout.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Only to be read from: what is written to a closed stream is an error and not lost.
+            os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
