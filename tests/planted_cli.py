@@ -106,7 +106,7 @@ def stand_in_for_torch(wanted: dict[str, Any]) -> None:
 
     class PlantedLoading:
         @staticmethod
-        def load(_spec: PairSpec) -> PlantedPair:
+        def load(_spec: PairSpec, *_hashes: object) -> PlantedPair:
             kind = HostilePair if wanted.get("hostile") else PlantedPair
             before_run = watched(wanted)
             before_run("load", 0)

@@ -166,13 +166,17 @@ def load_settings(**given: Any) -> Settings:
 
     Raises ``SettingsError`` that names the setting, and never its value.
     """
+    fields = Settings.model_fields
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as exc:
         first = exc.errors(include_input=False, include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
+        place = [str(part) for part in first["loc"]]
+        field = next((name for name, one in fields.items() if one.validation_alias == place[0]), "")
+        name = ".".join([field or place[0], *place[1:]])
+        reason = first["msg"].removeprefix("Value error, ")
         raise SettingsError(
-            f"the setting {name} cannot be used: {first['msg']}",
+            f"the setting {name} cannot be used: {reason}",
             f"Correct it in the environment or in {find_locations().config_file}.",
         ) from None
     except UnreadableVariable as exc:
@@ -190,7 +194,9 @@ def _is_url(text: str) -> bool:
         port = urlsplit(text).port
     except (httpx.InvalidURL, ValueError):
         return False
-    return url.scheme in {"http", "https"} and bool(url.host) and port != 0
+    # Spaces and controls are quoted by some clients, and end a line of the request in others.
+    is_plain = text.isprintable() and " " not in text
+    return is_plain and url.scheme in {"http", "https"} and bool(url.host) and port != 0
 
 
 def _config_file(path: Path) -> dict[str, Any]:

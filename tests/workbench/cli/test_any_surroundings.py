@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,13 +65,13 @@ CONFIGS = {
 @pytest.mark.parametrize(("text", "named"), CONFIGS.values(), ids=CONFIGS)
 def test_settings_that_cannot_be_used_are_named(forked: ForkedCli, tmp_path: Path, text, named):
     (tmp_path / "config.toml").write_bytes(text)
-    ended = forked([*AGENT, "--model", "m"], env={HOME_VARIABLE: str(tmp_path)})
+    ended = forked(AGENT, env={HOME_VARIABLE: str(tmp_path)})
     assert_refused(ended, EXIT_USAGE, named, "config.toml")
 
 
 def test_a_folder_in_place_of_the_settings_is_named(forked: ForkedCli, tmp_path: Path):
     (tmp_path / "config.toml").mkdir()
-    ended = forked([*AGENT, "--model", "m"], env={HOME_VARIABLE: str(tmp_path)})
+    ended = forked(AGENT, env={HOME_VARIABLE: str(tmp_path)})
     assert_refused(ended, EXIT_USAGE, "config.toml")
 
 
@@ -95,7 +94,7 @@ def test_a_folder_in_place_of_the_settings_is_named(forked: ForkedCli, tmp_path:
     ],
 )
 def test_variables_that_cannot_be_used_are_named(forked: ForkedCli, variable, value, named):
-    ended = forked([*AGENT, "--model", "m"], env={variable: value})
+    ended = forked(AGENT, env={variable: value})
     assert_refused(ended, EXIT_USAGE, named)
 
 
@@ -265,4 +264,4 @@ def test_a_bug_is_reported_with_its_trace_in_a_file(tmp_path: Path):
     (kept,) = (tmp_path / "cache" / "crashes").iterdir()
     assert str(kept) in said
     assert "KeyError: 'nothing'" in kept.read_text()
-    assert os.stat(kept).st_mode & 0o777 == 0o600
+    assert kept.stat().st_mode & 0o777 == 0o600

@@ -29,7 +29,7 @@ SHORT = ("--n-prompts", "6", "--tokens", "4")
 def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     class PlantedLoading:
         @staticmethod
-        def load(_spec: object) -> PlantedPair:
+        def load(_spec: object, *_hashes: object) -> PlantedPair:
             return PlantedPair()
 
     pair, demo = ModuleType("adl.nnsight_pair"), ModuleType("adl.demo_pair")
