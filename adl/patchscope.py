@@ -38,7 +38,7 @@ SCALES = (
 SHARED_TOP = 16_384
 
 # The contrast reads best where the patched vector is smaller than a residual, and best of all as
-# the mean over a few such scales: no single one is best for every model (README, "How good").
+# the mean over a few such scales: no single one is best for every model (docs/figures.md).
 CONTRAST_SCALES = (0.3, 0.4, 0.5, 0.6)
 
 VECTORS_AT_ONCE = 64

@@ -17,7 +17,7 @@ SHORTEST_WORD = 3
 
 # Rankings by a change of probability are led by tokens that hardly ever occur, whose tiny
 # probabilities move most. Only tokens that are among the most probable tenth of the words are
-# ranked: of 0.03, 0.05, 0.1 and 0.2, a tenth read best on six organisms (README, "How good").
+# ranked: of 0.03, 0.05, 0.1 and 0.2, a tenth read best on six organisms (docs/figures.md).
 CANDIDATE_FRACTION = 0.1
 FEWEST_CANDIDATES = 200
 
