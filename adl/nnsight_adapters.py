@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -316,9 +317,10 @@ def _unplaced(unexpected_keys: list[str], weights: dict[str, torch.Tensor]) -> t
 
 def _check_placed(name: Side, adapter: Adapter, model: PeftModel) -> None:
     """Refuse an adapter whose weights PEFT would leave where those of the base stay: nowhere."""
+    modules: Iterable[tuple[str, torch.nn.Module]] = model.get_base_model().named_modules()
     nowhere = {
         path
-        for path, layer in model.get_base_model().named_modules()
+        for path, layer in modules
         if isinstance(layer, BaseTunerLayer)
         and any(
             parameter.is_meta
