@@ -55,6 +55,17 @@ def mismatches(
     return tuple(found)
 
 
+def mismatches_of_numbers(base: str, finetuned: str) -> tuple[str, ...]:
+    """A word on sides that were loaded as numbers of different kinds."""
+    if base == finetuned:
+        return ()
+    words = (
+        f"The base was loaded as {base} and the finetuned side as {finetuned}: the difference holds what "
+        "either rounds off. --dtype loads both alike."
+    )
+    return (words,)
+
+
 def mismatches_of_rows(side: str, without: Sequence[str]) -> tuple[str, ...]:
     """A word on tokens that a side's model has no embedding for."""
     if not without:

@@ -26,7 +26,7 @@ from adl.chat_templates import choose_template
 from adl.checkpoint_files import CONFIG
 from adl.errors import PairError
 from adl.load_errors import loading
-from adl.mismatch import mismatches_of_rows
+from adl.mismatch import mismatches_of_numbers, mismatches_of_rows
 from adl.nnsight_adapters import (
     Adapter,
     BaseState,
@@ -137,7 +137,7 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
         ),
         n_layers=base.module.config.get_text_config().num_hidden_layers,
         width=base.module.config.get_text_config().hidden_size,
-        dtype=str(base.module.dtype).removeprefix("torch."),
+        dtype=_dtype(base.module),
         devices=_devices(base.module, finetuned.module),
         attn_implementation=base.model.attn_implementation,
         quantisation=spec.quantisation,
@@ -262,7 +262,7 @@ def _side_record(found: Checkpoint, wanted: SideSpec, hashes: FileHashes) -> Sid
         adapter_sha256=None,
         architecture=type(found.module).__name__,
         parameters=found.module.num_parameters(),
-        dtype=str(found.module.dtype).removeprefix("torch."),
+        dtype=_dtype(found.module),
         **_text_facts(found.tokenizer),
     )
 
@@ -330,7 +330,8 @@ def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tupl
         for line in mismatches_of_rows(name, tokens_without_rows(read))
     ]
     texts = what_differs(*facts, moved=moved)
-    return (*_by_side(base.notes, finetuned.notes), *rows, *texts)
+    numbers = mismatches_of_numbers(*(_dtype(side.module) for side in (base, finetuned)))
+    return (*_by_side(base.notes, finetuned.notes), *numbers, *rows, *texts)
 
 
 def _by_side(base: tuple[str, ...], finetuned: tuple[str, ...]) -> list[str]:
@@ -378,6 +379,10 @@ def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
 def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
     text = template_text(tokenizer)
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _dtype(module: PreTrainedModel) -> str:
+    return str(module.dtype).removeprefix("torch.")
 
 
 def _devices(*modules: PreTrainedModel) -> tuple[str, ...]:

@@ -350,6 +350,19 @@ class TestConfigAgainstTheBase:
         assert not loaded(base, plain_lora).provenance.mismatches
 
 
+def test_sides_of_different_dtypes_are_told(base: Path, tmp_path: Path) -> None:
+    half = write_model(tmp_path / "half", plain(base).to(torch.bfloat16))
+    (said,) = [
+        line
+        for line in load_pair(
+            PairSpec(SideSpec(str(base)), SideSpec(str(half)))
+        ).provenance.mismatches
+        if "--dtype loads both alike" in line
+    ]
+    assert "float32" in said
+    assert "bfloat16" in said
+
+
 class TestFolders:
     @pytest.fixture
     def both(self, base, plain_lora, tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
@@ -119,3 +122,9 @@ class TestKeys:
     def test_only_plain_data(self):
         with pytest.raises(TypeError):
             key_of({"a": np.ones(2)})
+
+
+def test_keys_of_the_first_format_are_not_found_again():
+    inputs = {"layer": 3}
+    old = json.dumps({"format": "1", **inputs}, sort_keys=True, separators=(",", ":"))
+    assert key_of(inputs) != hashlib.sha256(old.encode()).hexdigest()

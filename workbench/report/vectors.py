@@ -52,4 +52,5 @@ def _metadata(state: SessionState) -> dict[str, str]:
 
 def _facts(measured: Recorded[DifferenceMeasured]) -> str:
     body = measured.body.model_dump(mode="json", exclude={"arrays", "kind"})
-    return canonical_json(body | {"seq": measured.seq})
+    doubt = {"doubt": measured.body.doubt} if measured.body.doubt else {}
+    return canonical_json(body | doubt | {"seq": measured.seq})

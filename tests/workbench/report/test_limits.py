@@ -9,7 +9,7 @@ from tests.workbench.store.samples import ARRAYS, difference, reading, text_star
 from workbench.report.content import build_report
 from workbench.report.limits import METHOD, Measured, limits
 from workbench.store.describe import describe
-from workbench.store.events import HypothesisStated
+from workbench.store.events import HypothesisStated, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.schema import create_guards, drop_guards
 from workbench.store.state import fold
@@ -63,6 +63,14 @@ def test_a_difference_from_an_old_cache_is_in_doubt(log: SessionLog, session: st
         found = [line for line in said(log, session, measured) if "another checkpoint" in line]
         assert bool(found) is doubted
         assert ("another checkpoint" in describe(body)) is doubted
+
+
+def test_a_fingerprint_of_an_old_session_is_called_one(log: SessionLog, session: str) -> None:
+    sides = {"base": {"weights_sha256": "0" * 64}, "finetuned": {"content_sha256": "1" * 64}}
+    log.append(session, PairLoaded(pair=sides))
+    rows = build_report(log, session).provenance
+    assert ("fingerprint of sizes and ends of files (no content hash)", "0" * 64, "none") in rows
+    assert ("content sha256", "none", "1" * 64) in rows
 
 
 def test_what_was_left_out_is_named(log: SessionLog, session: str) -> None:
