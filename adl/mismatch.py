@@ -55,6 +55,17 @@ def mismatches(
     return tuple(found)
 
 
+def mismatches_of_kinds(base: str, finetuned: str) -> tuple[str, ...]:
+    """A sentence on sides whose models are of different architectures with the same sizes."""
+    if base == finetuned:
+        return ()
+    words = (
+        f"The sides are of different architectures, {base} (base) and {finetuned} (finetuned): the "
+        "difference of their activations holds that as well."
+    )
+    return (words,)
+
+
 def mismatches_of_numbers(base: str, finetuned: str) -> tuple[str, ...]:
     """A word on sides that were loaded as numbers of different kinds."""
     if base == finetuned:

@@ -11,6 +11,8 @@ import logging
 import math
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from adl.checkpoint_files import CheckpointFiles, gguf_names, has_weights, read_
 from adl.errors import PairError, first_line
 from adl.gguf_checkpoint import converted
 from adl.hub_download import download
-from adl.load_errors import loading
+from adl.load_errors import is_out_of_memory, loading
 from adl.loaded_weights import LoadingInfo, check_loaded, named
 from adl.paths import expanded
 from adl.records import PairSpec, Side, SideSpec
@@ -46,6 +48,10 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
 }
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+_MAPS = (
+    f"Give one of {', '.join(DEVICE_MAPS)}, a device (cpu, cuda:0), or a table of modules and devices: "
+    '{"model": 0, "lm_head": "cpu"}.'
+)
 # How safetensors names the number formats that weights come in.
 STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -77,6 +83,7 @@ def load_checkpoint(
     # Bars and advice of the library would be written over whatever is on the terminal.
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(logging.CRITICAL)
+    logging.getLogger("accelerate").setLevel(logging.CRITICAL)
     shown = f"{name}: checkpoint {wanted.checkpoint!r}"
     found, resolved = find_checkpoint(name, wanted.checkpoint, wanted.revision)
     folder, notes = _as_folder(shown, found)
@@ -134,23 +141,30 @@ def _load_module(
 def _load_as(
     auto: Any, config: PreTrainedConfig, shown: str, files: CheckpointFiles, spec: PairSpec
 ) -> tuple[PreTrainedModel, list[str]]:
+    places = _device_map(shown, spec.device_map)
     # Weights that a device map puts on the disk stay there as long as the model lives.
     offload = tempfile.TemporaryDirectory(prefix="adl-offload-", ignore_cleanup_errors=True)
-    module, info = auto.from_pretrained(
-        files.folder,
-        config=config,
-        dtype=DTYPES[spec.dtype],
-        device_map=_device_map(spec.device_map),
-        offload_folder=offload.name,
-        attn_implementation=spec.attn_implementation,
-        quantization_config=_quantisation(spec),
-        trust_remote_code=spec.trust_remote_code,
-        variant=files.variant,
-        # Named one by one below, where the library would name none.
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    with _quantised_errors(shown, files):
+        module, info = auto.from_pretrained(
+            files.folder,
+            config=config,
+            dtype=DTYPES[spec.dtype],
+            device_map=places,
+            offload_folder=offload.name,
+            attn_implementation=spec.attn_implementation,
+            quantization_config=_quantisation(spec),
+            trust_remote_code=spec.trust_remote_code,
+            variant=files.variant,
+            # Named one by one below, where the library would name none.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     weakref.finalize(module, offload.cleanup)
+    _check_map(shown, module, places)
+    if getattr(module, "hf_device_map", None):
+        # transformers takes the first of them for the device that computes.
+        spread = sorted(module.hf_device_map.items(), key=lambda place: place[1] == "disk")
+        module.hf_device_map = dict(spread)
     return module, check_loaded(shown, module, LoadingInfo.of(info), files)
 
 
@@ -207,7 +221,7 @@ def _numbers(files: CheckpointFiles, module: PreTrainedModel, spec: PairSpec) ->
     method = _quantised(files)
     if method is not None:
         kept = getattr(module, "hf_quantizer", None) is not None
-        how = "and runs so" if kept else f"and was read as {_short(module.dtype)}"
+        how = "and runs so" if kept else f"by its config, and was read as {_short(module.dtype)}"
         return [f"The checkpoint is quantised ({method}) {how}."]
     sizes: dict[str, int] = {}
     for tensor in files.tensors.values():
@@ -296,25 +310,26 @@ def _as_folder(shown: str, found: Path) -> tuple[Path, list[str]]:
 # --- options ----------------------------------------------------------------------------------
 
 
-def _device_map(asked: str | None) -> Any:
+def _device_map(shown: str, asked: str | None) -> Any:
     """A device map as transformers takes it: a name, or a table of modules given as JSON."""
     if asked is None:
         return _default_device()
     if not asked.lstrip().startswith("{"):
+        if asked not in DEVICE_MAPS:
+            _check_place(shown, asked)
         return asked
     try:
-        table = json.loads(asked)
+        table: dict[str, int | str] = json.loads(asked)
     except ValueError as exc:
+        raise PairError(f"{shown}: --device-map is not JSON: {first_line(exc)}", _MAPS) from exc
+    for place in table.values():
+        if place != "disk":
+            _check_place(shown, place)
+    if set(table.values()) <= {"disk"}:
         raise PairError(
-            f"--device-map is not JSON: {first_line(exc)}",
-            'Give auto, cpu, cuda:0, or a table such as {"model.layers": 0, "lm_head": "cpu"}.',
-        ) from exc
-    for module, place in table.items():
-        if not isinstance(place, int | str) or isinstance(place, bool):
-            raise PairError(
-                f"--device-map puts {module!r} on {place!r}, which is no device",
-                "Name devices as 0, cuda:0, cpu or disk.",
-            )
+            f"{shown}: --device-map leaves no module on a device that computes",
+            "Put one at least on cpu or cuda:0.",
+        )
     return table
 
 
@@ -325,10 +340,34 @@ def _default_device() -> str | None:
     return "mps" if torch.backends.mps.is_available() else None
 
 
+def _check_place(shown: str, place: object) -> None:
+    """Raise ``PairError`` for what is no device of this machine that holds numbers."""
+    try:
+        assert isinstance(place, int | str)
+        device = torch.device(place)
+    except (AssertionError, RuntimeError, TypeError) as exc:
+        raise PairError(f"{shown}: {place!r} of --device-map is no device", _MAPS) from exc
+    backend = getattr(torch, device.type, None)
+    count = backend.device_count() if backend is not None and backend.is_available() else 0
+    if (device.index or 0) >= count:
+        raise PairError(f"{shown}: this machine has no {device} for --device-map", _MAPS)
+
+
+def _check_map(shown: str, module: PreTrainedModel, table: Any) -> None:
+    """Raise ``PairError`` for a module of a device map that the model has not."""
+    paths = {name for name, _ in [*module.named_modules(), *module.named_parameters()]}
+    unknown = sorted(set(table) - paths) if isinstance(table, dict) else []
+    if unknown:
+        raise PairError(
+            f"{shown}: --device-map names what {type(module).__name__} has not: {named(unknown)}",
+            f"Its parts are {', '.join(name for name, _ in module.named_children())}.",
+        )
+
+
 def _quantised(files: CheckpointFiles) -> str | None:
     """How the checkpoint says it is quantised."""
     table = files.config.get("quantization_config")
-    if not isinstance(table, dict):
+    if not isinstance(table, dict) or not table:
         return None
     bits = "bitsandbytes" if table.get("load_in_4bit") or table.get("load_in_8bit") else "unnamed"
     return str(table.get("quant_method") or bits)
@@ -342,6 +381,23 @@ def _check_quantisation(shown: str, files: CheckpointFiles, spec: PairSpec) -> N
         f"{shown} is quantised already ({method}) and cannot be loaded in {spec.quantisation} on top",
         "Leave out --load-in-8bit and --load-in-4bit.",
     )
+
+
+@contextmanager
+def _quantised_errors(shown: str, files: CheckpointFiles) -> Iterator[None]:
+    """What keeps a checkpoint that is quantised from being loaded, as an error that says so."""
+    try:
+        yield
+    except Exception as exc:
+        method = _quantised(files)
+        if method is None or is_out_of_memory(exc):
+            raise
+        missing = isinstance(exc, ImportError)
+        lacks = "its package is missing or cannot run here" if missing else "it cannot be loaded"
+        raise PairError(
+            f"{shown} is quantised ({method}), and {lacks}: {first_line(exc)}",
+            "Install what is named, or give the checkpoint that it was quantised from.",
+        ) from exc
 
 
 def _quantisation(spec: PairSpec) -> BitsAndBytesConfig | None:

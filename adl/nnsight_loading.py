@@ -26,7 +26,7 @@ from adl.chat_templates import choose_template
 from adl.checkpoint_files import CONFIG
 from adl.errors import PairError
 from adl.load_errors import loading
-from adl.mismatch import mismatches_of_numbers, mismatches_of_rows
+from adl.mismatch import mismatches_of_kinds, mismatches_of_numbers, mismatches_of_rows
 from adl.nnsight_adapters import (
     Adapter,
     BaseState,
@@ -38,7 +38,7 @@ from adl.nnsight_adapters import (
     switch_adapters,
 )
 from adl.nnsight_checkpoints import DTYPES, Checkpoint, find_checkpoint, load_checkpoint
-from adl.nnsight_structure import check_ids, plain_logits, refuse_by_config
+from adl.nnsight_structure import check_ids, input_device, plain_logits, refuse_by_config
 from adl.nnsight_text import read_tokenizer, template_text, tokens_without_rows, what_differs
 from adl.records import SIDES, PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 from adl.tokenizer_files import load_tokenizer
@@ -284,11 +284,20 @@ def _adapted_side(
     return side, replace(record, **adapter.record, **_text_facts(tokenizer))
 
 
+class _Traced(TransformersModel):  # type: ignore[misc]
+    """nnsight moves inputs to the first weight, which a device map may leave on the disk."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embedding runs."""
+        return input_device(self._module)
+
+
 def wrap(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformersModel:
     """The model under nnsight, as it is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return TransformersModel(module, task="text-generation", tokenizer=tokenizer)
+        return _Traced(module, task="text-generation", tokenizer=tokenizer)
 
 
 def _adapter_tokenizer(
@@ -331,7 +340,8 @@ def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tupl
     ]
     texts = what_differs(*facts, moved=moved)
     numbers = mismatches_of_numbers(*(_dtype(side.module) for side in (base, finetuned)))
-    return (*_by_side(base.notes, finetuned.notes), *numbers, *rows, *texts)
+    kinds = mismatches_of_kinds(*(type(side.module).__name__ for side in (base, finetuned)))
+    return (*_by_side(base.notes, finetuned.notes), *kinds, *numbers, *rows, *texts)
 
 
 def _by_side(base: tuple[str, ...], finetuned: tuple[str, ...]) -> list[str]:
@@ -386,7 +396,9 @@ def _dtype(module: PreTrainedModel) -> str:
 
 
 def _devices(*modules: PreTrainedModel) -> tuple[str, ...]:
-    return tuple(sorted({str(p.device) for module in modules for p in module.parameters()}))
+    # Weights that a device map leaves on the disk are empty between their uses.
+    found = {str(p.device) for module in modules for p in module.parameters()}
+    return tuple(sorted("disk" if device == "meta" else device for device in found))
 
 
 def package_versions() -> dict[str, str]:

@@ -429,3 +429,92 @@ class TestForms:
             logits = module(input_ids=torch.tensor([[5, 6, 7, 8]]), use_cache=False).logits[0]
         found = torch.log_softmax(logits.float(), -1).numpy()
         np.testing.assert_array_equal(found, truth)
+
+
+class TestQuantised:
+    @pytest.mark.parametrize(
+        ("method", "package"),
+        [
+            ({"quant_method": "gptq", "bits": 4, "group_size": 32}, "optimum"),
+            ({"quant_method": "awq", "bits": 4, "group_size": 32}, "gptqmodel"),
+            ({"quant_method": "compressed-tensors", "config_groups": {}}, "compressed-tensors"),
+            ({"quant_method": "hqq"}, "HQQ"),
+            ({"quant_method": "aqlm"}, "aqlm"),
+            ({"quant_method": "quanto", "weights": "int8"}, "quanto"),
+        ],
+    )
+    def test_the_package_that_is_missing_is_named(self, folders, folder, method, package):
+        reconfigure(folder, quantization_config=method)
+        error = refused(folders, folder)
+        assert (
+            f"is quantised ({method['quant_method']}), and its package is missing" in error.message
+        )
+        assert package in error.message
+        assert "quantised from" in error.way_out
+
+    def test_a_config_that_does_not_fit_the_weights(self, folders, folder):
+        reconfigure(folder, quantization_config={"quant_method": "bitnet"})
+        assert "in the checkpoint and" in refused(folders, folder).message
+
+    @pytest.mark.parametrize("quantisation", ["8bit", "4bit"])
+    def test_it_is_not_quantised_twice(self, folders, folder, quantisation):
+        reconfigure(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+        side = SideSpec(str(folder))
+        with pytest.raises(PairError, match=r"quantised already \(gptq\)") as caught:
+            NnsightPair.load(PairSpec(side, SideSpec(str(folders.base)), quantisation=quantisation))
+        assert "--load-in-4bit" in caught.value.way_out
+
+    def test_eight_bit_floats_are_read_as_what_they_stand_for(self, folders, folder):
+        """Without a device that computes with them, transformers multiplies them out."""
+        block = 16
+
+        def to_fp8(found):
+            out = {}
+            for name, weight in found.items():
+                if "_proj" not in name:
+                    out[name] = weight
+                    continue
+                rows, columns = weight.shape
+                parts = weight.reshape(rows // block, block, columns // block, block)
+                scale = parts.abs().amax(dim=(1, 3)) / 448
+                low = (parts / scale[:, None, :, None]).reshape(rows, columns)
+                out[name] = low.to(torch.float8_e4m3fn)
+                out[f"{name}_scale_inv"] = scale
+            return out
+
+        rewrite(folder, to_fp8)
+        quantised = load_file(folder / WEIGHTS)
+        reconfigure(
+            folder,
+            quantization_config={"quant_method": "fp8", "weight_block_size": [block, block]},
+        )
+        pair = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), SideSpec(str(folder))))
+        (note,) = [note for note in pair.provenance.mismatches if "quantised" in note]
+        assert "(fp8)" in note
+        held = pair._loaded.finetuned.module.state_dict()
+        name = "model.layers.1.mlp.up_proj.weight"
+        scale = quantised[f"{name}_scale_inv"].repeat_interleave(block, 0)
+        truth = quantised[name].float() * scale.repeat_interleave(block, 1)
+        torch.testing.assert_close(held[name].float(), truth)
+
+
+class TestKinds:
+    def test_other_numbers_are_told(self, folders, tmp_path):
+        model = tiny_model("llama").to(torch.bfloat16)
+        half = write_model(tmp_path / "half", model)
+        (note,) = [note for note in notes_of(folders.base, half) if "rounds off" in note]
+        assert "base was loaded as float32 and the finetuned side as bfloat16" in note
+        assert "--dtype" in note
+        assert not [n for n in notes_of(folders.base, half, dtype="float32") if "rounds off" in n]
+
+    def test_numbers_other_than_those_stored_are_told(self, folders, folder):
+        reconfigure(folder, dtype="float16")
+        (note,) = [note for note in notes_of(folders.base, folder) if "stored" in note]
+        assert note.startswith("Finetuned: The weights are stored as float32")
+        assert "were loaded as float16, as config.json asks" in note
+
+    def test_other_architectures_of_one_size_are_told(self, folders, tmp_path):
+        other = write_model(tmp_path / "mistral", tiny_model("mistral"))
+        notes = [note for note in notes_of(folders.base, other) if "architectures" in note]
+        assert len(notes) == 1
+        assert "LlamaForCausalLM (base) and MistralForCausalLM (finetuned)" in notes[0]
