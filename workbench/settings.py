@@ -12,7 +12,7 @@ import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import BaseModel, Field, FiniteFloat, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -28,6 +28,7 @@ from adl.errors import AdlError, first_line
 from workbench.bounds import LARGEST_NUMBER
 from workbench.display import shorten
 from workbench.locations import find_locations
+from workbench.store.scrubbing import SHORTEST, protect
 
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 #: Tokens of a conversation from which on older results are sent shortened; most models take more.
@@ -138,7 +139,13 @@ class Settings(BaseSettings):
         """Every text that must never be recorded or shown."""
         parts = urlsplit(self.base_url)
         key = self.api_key.get_secret_value() if self.api_key else None
-        return tuple(one for one in (key, parts.password) if one)
+        # Some take the key in the address.
+        asked = [value for _, value in parse_qsl(parts.query) if len(value) >= SHORTEST]
+        return tuple(one for one in (key, parts.password, *asked) if one)
+
+    def model_post_init(self, _context: Any) -> None:
+        """Keep the keys out of whatever is stored and shown from here on."""
+        protect(*self.secrets())
 
     def require_model(self, role: Literal["agent", "judge"]) -> str:
         """The model of a role. Raises ``SettingsError`` if none is set."""

@@ -29,6 +29,7 @@ from workbench.agent.event_stream import Body
 from workbench.agent.refusals import Feature, Reported, error_in, reported
 from workbench.settings import DEFAULT_ENDPOINT, Settings, SettingsError
 from workbench.store.agent_events import ToolCall, ToolMode, Usage
+from workbench.store.scrubbing import KEY, Held, scrub, scrubber
 
 #: Kept of one reply, in characters; a server that goes on is hung up on.
 LONGEST_REPLY = 200_000
@@ -36,6 +37,7 @@ LONGEST_REPLY = 200_000
 LONGEST_FIELDS = 1_000_000
 # Of a message or call as the protocol has it; what else is sent is the provider's own.
 _PROTOCOL = frozenset({"role", "content", "tool_calls", "tool_call_id", "id", "type", "function"})
+_SHORTEST_SECRET = 4
 _LOOK_FOR_STOP = 0.05
 _LONGEST_MESSAGE = 500
 _CHARACTERS_PER_TOKEN = 4
@@ -194,8 +196,10 @@ class Endpoint:
     def scrub(self, text: str) -> str:
         """``text`` without the key: servers like to repeat it when they refuse it."""
         for secret in self.settings.secrets():
-            text = text.replace(secret, "[key]")
-        return text
+            # Also one that is too short to be looked for everywhere, unless it is a word.
+            if len(secret) >= _SHORTEST_SECRET and not secret.isalpha():
+                text = text.replace(secret, KEY)
+        return scrub(text)
 
     def attempt(
         self,
@@ -302,15 +306,22 @@ class Endpoint:
                 "form", said, again=False, request_sha256=self._digest()
             )
         reply = Assembly(tools=frozenset(str(tool["function"]["name"]) for tool in tools))
+        held = Held(scrubber())
+
+        def shown(text: str) -> None:
+            piece = held.feed(text)
+            if piece:
+                on_text(self.scrub(piece))
+
         create = client.chat.completions.with_streaming_response.create
         async with create(**body, stream=can.stream) as response:
             came = Body()
             async for data in response.iter_bytes():
-                self._take(came.feed(data), reply, on_text)
+                self._take(came.feed(data), reply, shown)
                 if came.done or _too_long(reply):
                     break
             else:
-                self._take(came.close(), reply, on_text)
+                self._take(came.close(), reply, shown)
         return self._answer(reply, request, messages, began, done=came.done)
 
     def _take(self, values: Iterable[Any], reply: Assembly, on_text: OnText) -> None:
@@ -323,7 +334,7 @@ class Endpoint:
                 raise self._reported(error)
             piece = reply.take(value)
             if piece:
-                on_text(self.scrub(piece[:LONGEST_REPLY]))
+                on_text(piece[:LONGEST_REPLY])
 
     def _answer(
         self,

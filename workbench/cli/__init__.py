@@ -13,7 +13,9 @@ from workbench.cli.doctor import doctor
 from workbench.cli.guard import ending_well, guarded
 from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
 from workbench.cli.running import EXIT_USAGE, database_path, fail
+from workbench.cli.streams import ChangedStream
 from workbench.operations.pairs import PairArguments
+from workbench.store.scrubbing import scrub
 
 app = typer.Typer(
     name="adl-workbench",
@@ -115,6 +117,8 @@ def _open_workbench(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; no key reaches stderr, not even in the trace of an unforeseen error."""
+    if sys.stderr is not None:  # it is None where whoever started us closed it
+        sys.stderr = ChangedStream(sys.stderr, scrub)
     with ending_well():
         guarded(typer.main.get_command(app))()

@@ -15,12 +15,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from workbench.agent.blinding import OPEN, Blinding
 from workbench.agent.hidden_sessions import HiddenNames, blindfold_for
+from workbench.cli.streams import ChangedStream
 from workbench.store.log import SessionLog
 
 if TYPE_CHECKING:
@@ -44,24 +45,6 @@ class Veil:
         return self.blinding.hide_words(text) if self.loading else self.blinding.hide(text)
 
 
-class _Stream:
-    """A stream that is written to through a veil; in all else it is the stream."""
-
-    def __init__(self, stream: Any, veil: Veil) -> None:
-        self._stream = stream
-        self._veil = veil
-
-    def write(self, text: str) -> int:
-        return int(self._stream.write(self._veil.hide(text)) or 0)
-
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 @contextmanager
 def veiled() -> Iterator[Veil]:
     """Whatever is written to stderr meanwhile goes through the veil; so does an unforeseen error.
@@ -71,7 +54,7 @@ def veiled() -> Iterator[Veil]:
     """
     veil, before = Veil(), sys.stderr
     if before is not None:  # it is None where whoever started us closed it
-        sys.stderr = _Stream(before, veil)
+        sys.stderr = ChangedStream(before, veil.hide)
     try:
         yield veil
     except (typer.Exit, typer.Abort, typer.BadParameter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from workbench.store.events import (
     array_refs,
     body_json,
     canonical_array,
+    canonical_json,
     event_hash,
     read_body,
     utc_text,
@@ -30,6 +32,7 @@ from workbench.store.events import (
 )
 from workbench.store.packing import stored
 from workbench.store.schema import shape_text
+from workbench.store.scrubbing import scrubber
 from workbench.store.search import searchable_text
 
 #: The columns of an event in the order in which the functions here take and give them.
@@ -63,10 +66,17 @@ class Draft:
     """An entry made ready outside of the transaction, so that the write lock is held briefly."""
 
     def __init__(self, entry: Entry) -> None:
+        secrets = scrubber()
         self.actor = entry.actor
-        self.operation_id = None if entry.operation_id is None else well_formed(entry.operation_id)
+        if secrets.finds(entry.actor.name):
+            self.actor = Actor(kind=entry.actor.kind, name=secrets.scrub(entry.actor.name))
+        self.operation_id = (
+            None if entry.operation_id is None else secrets.scrub(well_formed(entry.operation_id))
+        )
         try:
             self.body_text = body_json(entry.body)
+            if secrets.finds(self.body_text):
+                self.body_text = canonical_json(secrets.scrub_all(json.loads(self.body_text)))
             # What is announced is what a later reader will read, to the last bit.
             self.body = read_body(self.body_text)
         except (ValueError, RecursionError) as error:
