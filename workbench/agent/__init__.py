@@ -1,6 +1,9 @@
 """An LLM that audits with the same operations as a person, and the judges that grade audits.
 
 endpoint.py      one attempt at a reply of an OpenAI-compatible endpoint
+event_stream.py  the bytes of a reply, as JSON
+assembling.py    a reply from its pieces
+refusals.py      why a server refused a request
 exchange.py      attempts, waits and replies, each an event
 evidence.py      what of a session may be shown, as plain data
 quoting.py       audited text inside a fence

@@ -13,17 +13,17 @@ came, and to no other. No call is sent that it did not make: some sign theirs an
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from workbench.agent.compacting import SHORTENED_OWN, is_short, short_content
-from workbench.agent.nesting import TooDeep, read_json
+from workbench.agent.nesting import read_json
 from workbench.agent.prompts import JSON_TOOLS
 from workbench.agent.quoting import cut
 from workbench.agent.tools import Tool
+from workbench.agent.written_calls import written_calls
 from workbench.store.agent_events import AgentReplied, AgentTold, ToolCall, ToolMode
 from workbench.store.agents import AgentState
 
@@ -34,9 +34,6 @@ LONGEST_OWN = 20_000
 # Of the protocol, but of replies alone: no provider wants them back.
 _OF_REPLIES = ("refusal", "annotations", "audio")
 _NOTHING = "(empty reply)"
-_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_TOOL = re.compile(r'"tool"\s*:\s*"([^"\\]{1,60})"')
-_FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -101,30 +98,21 @@ def unanswered(state: AgentState) -> list[ToolCall]:
 
 
 def calls_in(reply: AgentReplied) -> tuple[ToolCall, ...]:
-    """The calls that a reply makes: the protocol's, or the one that the whole reply is."""
+    """The calls that a reply makes: the protocol's, or those that stand in its text."""
     if reply.tool_calls:
         return reply.tool_calls
-    call = json_call(reply.content)
-    return () if call is None else (call,)
+    text = reply.content
+    if not text.strip():
+        # A server may take all of a reply for its reasoning; only a call and nothing else is one.
+        reasoning = (reply.provider_fields.get(name) for name in ("reasoning_content", "reasoning"))
+        text = next((one for one in reasoning if isinstance(one, str)), "")
+    return written_calls(text)
 
 
 def json_call(content: str) -> ToolCall | None:
-    """The call that a reply is, if it is one JSON object with ``tool`` and ``arguments``."""
-    text = _THOUGHTS.sub("", content).strip()
-    fenced = _FENCED.match(text)
-    try:
-        found = read_json(fenced[1] if fenced else text)
-    except TooDeep:
-        # A call all the same, whose arguments are refused when they are read.
-        named = _TOOL.search(text)
-        return ToolCall(id="", name=named[1], arguments=text) if named else None
-    except ValueError:
-        return None
-    if not isinstance(found, dict) or not isinstance(found.get("tool"), str):
-        return None
-    arguments = found.get("arguments", {})
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    return ToolCall(id="", name=found["tool"], arguments=written)
+    """The call that a reply's text is, if it is one."""
+    calls = written_calls(content)
+    return calls[0] if len(calls) == 1 else None
 
 
 @dataclass(frozen=True)

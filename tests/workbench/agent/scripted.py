@@ -77,11 +77,13 @@ class Say:
 
 @dataclass(frozen=True)
 class Refuse:
-    """A status that is not 200."""
+    """A status that is not 200, with ``error`` beside the message, or a ``body`` of another form."""
 
     status: int
     message: str = "refused"
     headers: Mapping[str, str] = field(default_factory=dict)
+    error: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self._whole(asked, reaction)
 
     def _refuse(self, refusal: Refuse) -> None:
-        body = json.dumps({"error": {"message": refusal.message, "type": "refused"}}).encode()
+        error = {"message": refusal.message, "type": "refused", **refusal.error}
+        body = json.dumps({"error": error} if refusal.body is None else refusal.body).encode()
         self._send(refusal.status, body, "application/json", refusal.headers)
 
     def _send(
