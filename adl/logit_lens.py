@@ -18,5 +18,8 @@ def logit_lens(
     pair: ModelPair, side: Side, vectors: Floats, vocabulary: Vocabulary, top: int
 ) -> list[tuple[TokenScore, ...]]:
     """The ``top`` most probable tokens of each of ``vectors`` [n, width], scored by log-prob."""
-    log_probs = pair.unembed(side, vectors).astype(np.float64)
-    return [top_tokens(row, vocabulary, top, np.exp(row)) for row in log_probs]
+    found = []
+    for vector in vectors:
+        row = pair.unembed(side, vector[None])[0].astype(np.float64)
+        found.append(top_tokens(row, vocabulary, top, np.exp(row)))
+    return found

@@ -13,7 +13,7 @@ prompts, the scales and the cut to tokens in the top 16,384 of every prompt. The
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from adl.difference import Progress, ignore_progress
 from adl.errors import Stopped
 from adl.pair import ModelPair, ShouldStop, never_stop
-from adl.ranking import Mask, Scores, among, candidates
+from adl.ranking import Mask, Scores, among, candidates, highest
 from adl.records import SIDES, Floats, Side
 
 IDENTITY_PROMPTS = (
@@ -36,12 +36,16 @@ SCALES = (
 )
 # A token must be among so many most probable ones after every prompt.
 SHARED_TOP = 16_384
+# Prompts agree as far as so many most probable tokens are the same.
+AGREEING_TOP = 20
 
 # The contrast reads best where the patched vector is smaller than a residual, and best of all as
 # the mean over a few such scales: no single one is best for every model (docs/figures.md).
 CONTRAST_SCALES = (0.3, 0.4, 0.5, 0.6)
 
 VECTORS_AT_ONCE = 64
+# Of the log-probabilities [vectors, V] of a batch several copies are held at a time.
+NUMBERS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -74,25 +78,28 @@ def patched_prompts(
     """
     shared = pair.shared_vocabulary()
     columns = dict(zip(SIDES, shared, strict=True)) if shared is not None else {}
-    log_prob, prob = [], []
-    per_prompt: list[Floats] = []
-    for side in sides:
-        per_prompt = []
+    n_tokens = len(shared[0]) if shared is not None else len(pair.token_texts(sides[0]))
+    shape = (len(sides), len(vectors), n_tokens)
+    log_prob, prob = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    common = np.ones(shape[1:], dtype=bool)
+    tops: list[list[set[int]]] = []
+    for index, side in enumerate(sides):
         for prompt in prompts:
             rows = pair.patched_log_probs(side, _ids(pair, side, prompt), layer, vectors)
-            per_prompt.append(rows[:, columns[side]] if columns else rows)
-        log_prob.append(np.mean(per_prompt, axis=0))
-        prob.append(np.mean(np.exp(per_prompt), axis=0))
-    common = np.all([_top_mask(rows, SHARED_TOP) for rows in per_prompt], axis=0)
-    return Patched(tuple(sides), np.stack(log_prob), np.stack(prob), common, _agreement(per_prompt))
+            rows = rows[:, columns[side]] if columns else rows
+            log_prob[index] += rows / len(prompts)
+            if index == len(sides) - 1:
+                common &= _top_mask(rows, SHARED_TOP)
+                tops.append([set(highest(row, AGREEING_TOP).tolist()) for row in rows])
+            prob[index] += np.exp(rows) / len(prompts)
+    return Patched(tuple(sides), log_prob, prob, common, _agreement(tops))
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One scale and position of a sweep: the scores [V] to rank by, and how far prompts agree."""
+    """One scale of a sweep: the scores [V] to rank by, and how far prompts agree."""
 
     scale: float
-    position: str
     patchscope: Scores
     contrast: Scores
     probability: Scores
@@ -102,44 +109,34 @@ class SweepPoint:
 def sweep(
     pair: ModelPair,
     layer: int,
-    vectors: Floats,
-    positions: Sequence[str],
-    words: Mask,
+    vector: Floats,
     *,
     scales: Sequence[float] = SCALES,
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
-) -> list[list[SweepPoint]]:
-    """Every scale for every one of ``vectors`` [n, width] (at residual norm); by scale, position.
+) -> Iterator[SweepPoint]:
+    """Every scale of ``vector`` [width] (at residual norm), as it is ready.
 
-    ``contrast`` is among the candidate words (see ``adl.ranking``). Raises ``Stopped`` within one
-    batch of being asked to.
+    Raises ``Stopped`` within one batch of being asked to.
     """
-    per_batch = max(1, VECTORS_AT_ONCE // len(vectors))
-    points: list[list[SweepPoint]] = []
-    for first in range(0, len(scales), per_batch):
+    n_tokens = max(len(pair.token_texts(side)) for side in SIDES)
+    at_once = max(1, min(VECTORS_AT_ONCE, NUMBERS_AT_ONCE // n_tokens))
+    for first in range(0, len(scales), at_once):
         if should_stop():
             raise Stopped(f"stopped after {first} of {len(scales)} scales")
-        batch = scales[first : first + per_batch]
-        scaled = np.concatenate([vectors * scale for scale in batch]).astype(np.float32)
+        batch = scales[first : first + at_once]
+        scaled = np.stack([vector * scale for scale in batch]).astype(np.float32)
         patched = patched_prompts(pair, layer, scaled)
-        for row, scale in enumerate(batch):
-            points.append(
-                [
-                    _point(patched, row * len(vectors) + column, scale, position, words)
-                    for column, position in enumerate(positions)
-                ]
-            )
         progress(first + len(batch), len(scales))
-    return points
+        for row, scale in enumerate(batch):
+            yield _point(patched, row, scale)
 
 
-def _point(patched: Patched, row: int, scale: float, position: str, words: Mask) -> SweepPoint:
+def _point(patched: Patched, row: int, scale: float) -> SweepPoint:
     base, finetuned = (patched.log_prob[patched.sides.index(side), row] for side in SIDES)
     probability = patched.prob[patched.sides.index("finetuned"), row].astype(np.float64)
     return SweepPoint(
         scale=scale,
-        position=position,
         patchscope=among(np.log(probability + 1e-30), patched.common[row]),
         contrast=(finetuned - base).astype(np.float64),
         probability=probability,
@@ -147,11 +144,42 @@ def _point(patched: Patched, row: int, scale: float, position: str, words: Mask)
     )
 
 
-def mean_contrast(points: Sequence[SweepPoint], words: Mask) -> tuple[Scores, Scores]:
-    """The contrast averaged over points, among the words probable there: (scores, probability)."""
-    probability: Scores = np.mean([point.probability for point in points], axis=0)
-    contrast: Scores = np.mean([point.contrast for point in points], axis=0)
-    return among(contrast, candidates(probability, words)), probability
+class MeanContrast:
+    """The contrast averaged over points of a sweep, added up as they come."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._contrast: Scores = np.zeros(1)
+        self._probability: Scores = np.zeros(1)
+        self._agreement = 0.0
+
+    def add(self, point: SweepPoint) -> None:
+        """Take a point."""
+        self._count += 1
+        self._contrast = self._contrast + point.contrast
+        self._probability = self._probability + point.probability
+        self._agreement += point.agreement
+
+    @classmethod
+    def of(cls, point: SweepPoint) -> MeanContrast:
+        """The contrast of a single point."""
+        mean = cls()
+        mean.add(point)
+        return mean
+
+    @property
+    def probability(self) -> Scores:
+        """Mean probabilities [V] on the finetuned side."""
+        return self._probability / self._count
+
+    @property
+    def agreement(self) -> float:
+        """How far the prompts agree."""
+        return self._agreement / self._count
+
+    def scores(self, words: Mask) -> Scores:
+        """Scores [V] among the words that are probable there."""
+        return among(self._contrast / self._count, candidates(self.probability, words))
 
 
 def _ids(pair: ModelPair, side: Side, prompt: str) -> list[int]:
@@ -165,15 +193,13 @@ def _top_mask(rows: Floats, count: int) -> Mask:
     return np.asarray(rows >= threshold)
 
 
-def _agreement(per_prompt: Sequence[Floats], top: int = 20) -> Floats:
-    """[n] mean share of the top tokens that two prompts have in common."""
-    tops = [np.argsort(-rows, axis=1, kind="stable")[:, :top] for rows in per_prompt]
+def _agreement(tops: Sequence[Sequence[set[int]]]) -> Floats:
+    """[n] mean share of the top tokens that two prompts have in common; ``tops`` by prompt."""
     pairs = [(one, other) for i, one in enumerate(tops) for other in tops[i + 1 :]]
     if not pairs:
         return np.ones(len(tops[0]), dtype=np.float32)
     shares = [
-        [len(set(a) & set(b)) / top for a, b in zip(one, other, strict=True)]
-        for one, other in pairs
+        [len(a & b) / AGREEING_TOP for a, b in zip(one, other, strict=True)] for one, other in pairs
     ]
     agreement: Floats = np.mean(shares, axis=0).astype(np.float32)
     return agreement

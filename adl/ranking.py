@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adl.records import TokenScore
+from adl.records import Floats, TokenScore
 
 Scores = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -73,10 +73,19 @@ def _has_no_spaces(text: str) -> bool:
 def candidates(probability: Scores, words: Mask, fraction: float = CANDIDATE_FRACTION) -> Mask:
     """The most probable ``fraction`` of the words [V] (at least 200): those worth ranking."""
     count = max(FEWEST_CANDIDATES, round(fraction * int(words.sum())))
-    order = np.argsort(-np.where(words, probability, -np.inf), kind="stable")[:count]
     chosen = np.zeros_like(words)
-    chosen[order] = True
+    chosen[highest(np.where(words, probability, -np.inf), count)] = True
     return chosen & words
+
+
+def highest(scores: Scores | Floats, count: int) -> NDArray[np.int64]:
+    """The indices of the ``count`` highest of ``scores`` [V], in rising order; ties to the lower."""
+    if count >= len(scores):
+        return np.arange(len(scores))
+    least = np.partition(scores, -count)[-count]
+    above = np.flatnonzero(scores > least)
+    level = np.flatnonzero(scores == least)[: count - len(above)]
+    return np.sort(np.concatenate([above, level]))
 
 
 def among(scores: Scores, mask: Mask) -> Scores:
@@ -114,7 +123,7 @@ def top_tokens(
     """
     found: list[TokenScore] = []
     listed: set[str] = set()
-    for index in np.argsort(-scores, kind="stable"):
+    for index in _falling(scores, 8 * top):
         if len(found) == top or not np.isfinite(scores[index]):
             break
         text, key = vocabulary.texts[index], vocabulary.keys[index]
@@ -131,3 +140,12 @@ def top_tokens(
             )
         )
     return tuple(found)
+
+
+def _falling(scores: Scores, first: int) -> Iterator[int]:
+    """Every index, highest score first and of ties the lower; all are sorted only after ``first``."""
+    head = highest(scores, first)
+    yield from (int(index) for index in head[np.argsort(-scores[head], kind="stable")])
+    if len(head) < len(scores):
+        order = np.argsort(-scores, kind="stable")
+        yield from (int(index) for index in order[len(head) :])

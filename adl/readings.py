@@ -1,15 +1,15 @@
 """All readings of one measured difference, each beside its nulls, with scale and alpha chosen.
 
-    take_readings(pair, difference, texts, request) -> TokenReadout ...
+    take_readings(pair, difference, texts, request) -> TokenReadout | FailedReading ...
 
-Readings are given in the order in which they are worth looking at on small models: those of
-next-token predictions (consensus, output difference, shift lens, amplified difference), then
-patchscope contrast, and last the paper's own two, patchscope and logit lens.
+Lists are given as soon as they are ready: first those of next-token predictions (output difference,
+shift lens, amplified difference, and their consensus), then patchscope and its contrast, and last the
+logit lens. A reading that fails is given as a ``FailedReading``, and the others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -17,10 +17,11 @@ import numpy as np
 
 from adl.controls import RANDOM, SPLIT_HALF, control_vector
 from adl.difference import Progress
+from adl.errors import AdlError, Stopped, first_line
 from adl.logit_lens import logit_lens
 from adl.pair import ModelPair, ShouldStop, never_stop
-from adl.patchscope import CONTRAST_SCALES, SCALES, SweepPoint, mean_contrast, sweep
-from adl.ranking import Mask, Scores, Vocabulary, among, fused, top_tokens
+from adl.patchscope import CONTRAST_SCALES, SCALES, MeanContrast, SweepPoint, sweep
+from adl.ranking import Scores, Vocabulary, among, fused, top_tokens
 from adl.records import (
     POOLED,
     SIDES,
@@ -59,6 +60,7 @@ Reading = Literal[
 READINGS: tuple[Reading, ...] = get_args(Reading)
 PREDICTION_READINGS = frozenset(READINGS[:4])
 PATCHSCOPE_READINGS = frozenset(READINGS[4:6])
+CONSENSUS_OF: tuple[Reading, ...] = ("output_difference", "shift_lens", "amplified_difference")
 
 Judge = Callable[[str, Mapping[float, Sequence[str]]], float | None]
 """Chooses a scale: given (reading, tokens by scale), returns one of the scales. An LLM, say.
@@ -91,6 +93,23 @@ class ReadingRequest:
     judge: Judge | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class FailedReading:
+    """A reading that was not computed, or not all of it, with what went wrong."""
+
+    reading: Reading
+    error: str
+    message: str
+    way_out: str = ""
+
+    @classmethod
+    def of(cls, reading: Reading, error: Exception) -> FailedReading:
+        """A reading that ended by ``error``."""
+        if isinstance(error, AdlError):
+            return cls(reading, type(error).__name__, error.message, error.way_out)
+        return cls(reading, type(error).__name__, f"{type(error).__name__}: {first_line(error)}")
+
+
 def take_readings(
     pair: ModelPair,
     difference: ActivationDifference,
@@ -99,21 +118,14 @@ def take_readings(
     *,
     progress: Say = lambda _stage, _done, _total: None,
     should_stop: ShouldStop = never_stop,
-) -> Iterator[TokenReadout]:
+) -> Iterator[TokenReadout | FailedReading]:
     """Read the difference at ``request.layer``: pooled and at each position, with nulls.
 
     ``texts`` are unrelated, as those measured on; the first 64 that are long enough are the
-    contexts of the prediction readings. Readouts come as soon as they are ready; raises
-    ``Stopped`` within one batch of being asked to.
+    contexts of the prediction readings. Lists come as soon as they are ready, and a reading that
+    fails once, after its last list; raises ``Stopped`` within one batch of being asked to.
     """
-    reader = _Reader(pair, difference, request, progress, should_stop)
-    wanted = set(request.readings)
-    if wanted & PREDICTION_READINGS:
-        yield from reader.predictions(texts, wanted)
-    if wanted & PATCHSCOPE_READINGS:
-        yield from reader.patchscopes(wanted)
-    if "logit_lens" in wanted:
-        yield from reader.logit_lenses()
+    return _Reader(pair, difference, request, progress, should_stop).everything(texts)
 
 
 class _Reader:
@@ -132,6 +144,8 @@ class _Reader:
         self._request = request
         self._progress = progress
         self._should_stop = should_stop
+        self._open = set(request.readings)
+        "Those asked for that have not failed."
         self._norm = difference.residual_norm(request.layer)
         shared = pair.shared_vocabulary()
         self._columns: dict[Side, np.ndarray] = (
@@ -163,44 +177,157 @@ class _Reader:
         found = {name: self._unit(POOLED, name) for name in (RANDOM, SPLIT_HALF)}
         return {name: vector for name, vector in found.items() if vector is not None}
 
+    # --- one after the other -------------------------------------------------------------------
+
+    def everything(self, texts: Sequence[str]) -> Iterator[TokenReadout | FailedReading]:
+        """Every reading that is asked for."""
+        predictions = _Predictions()
+        steered = ("shift_lens", "amplified_difference", "consensus")
+        steps: Sequence[tuple[_Step, Collection[str]]] = (
+            (self._find_contexts, PREDICTION_READINGS),
+            (self._output, ("output_difference", "amplified_difference", "consensus")),
+            (self._steer_base, steered),
+            (self._nulls_on_base, PREDICTION_READINGS),
+            (self._steer_finetuned, steered),
+            (self._agree, ("consensus",)),
+            (self._rest_of_shift_lens, ("shift_lens",)),
+        )
+        for step, serves in steps:
+            yield from self._tried(serves, step(texts, predictions))
+        del predictions
+        for source in self._patched_sources() if self._open & PATCHSCOPE_READINGS else ():
+            yield from self._tried(PATCHSCOPE_READINGS, self._patched(*source))
+        yield from self._tried({"logit_lens"}, self._logit_lenses())
+
+    def _tried(
+        self, serves: Collection[str], lists: Iterator[TokenReadout]
+    ) -> Iterator[TokenReadout | FailedReading]:
+        """The lists of a step; where it fails, the readings that rest on it are over."""
+        serving = [
+            reading for reading in self._request.readings if reading in self._open & {*serves}
+        ]
+        if not serving:
+            return
+        try:
+            yield from lists
+        except Stopped:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the other readings are no worse
+            self._open -= {*serving}
+            for reading in serving:
+                yield FailedReading.of(reading, exc)
+
     # --- next-token predictions ----------------------------------------------------------------
 
-    def predictions(self, texts: Sequence[str], wanted: set[Reading]) -> Iterator[TokenReadout]:
-        contexts = contexts_of(self._pair, texts)
-        swept = {side: self._alpha_sweep(contexts, side) for side in SIDES}
-        chosen = {side: self._choose_alpha(side, by_alpha) for side, by_alpha in swept.items()}
-        nulls = self._null_shifts(contexts, chosen)
-        output = output_shift(self._pair, contexts, should_stop=self._should_stop)
-        alpha = chosen["base"][0]
-        pushed = amplified(output, swept["finetuned"][alpha])
-        words = self._vocabulary.words
-        scores: dict[str, dict[str, Scores]] = {name: {} for name in ("difference", *nulls)}
-        scores["difference"]["output_difference"] = output_score(output, words)
-        scores["difference"]["shift_lens"] = shift_score(swept["base"][alpha], words)
-        scores["difference"]["amplified_difference"] = ratio_score(pushed, words)
-        for name, found in nulls.items():
-            scores[name]["output_difference"] = output_score(found.output, words)
-            scores[name]["shift_lens"] = shift_score(found.base, words)
-            scores[name]["amplified_difference"] = ratio_score(found.base, words)
-        if "consensus" in wanted:
-            for source, members in scores.items():
-                yield self._ranked(
-                    "consensus", source, "base", fused(list(members.values())), scale=alpha
-                )
-        if "output_difference" in wanted:
+    def _find_contexts(self, texts: Sequence[str], found: _Predictions) -> Iterator[TokenReadout]:
+        found.contexts = contexts_of(self._pair, texts)
+        yield from ()
+
+    def _output(self, _texts: Sequence[str], found: _Predictions) -> Iterator[TokenReadout]:
+        output = output_shift(self._pair, found.contexts, should_stop=self._should_stop)
+        found.output = output
+        found.keep("difference", "output_difference", output_score(output, self._vocabulary.words))
+        if "output_difference" in self._open:
             yield self._shift_readout("output_difference", "difference", "finetuned", output)
-            for name, found in nulls.items():
-                yield self._shift_readout("output_difference", name, "finetuned", found.output)
-        if "shift_lens" in wanted:
-            yield from self._shift_lens(contexts, swept, chosen, nulls)
-        if "amplified_difference" in wanted:
-            yield self._shift_readout(
-                "amplified_difference", "difference", "finetuned", pushed, scale=alpha
-            )
-            for name, found in nulls.items():
-                yield self._shift_readout(
-                    "amplified_difference", name, "finetuned", found.base, scale=alpha
+
+    def _steer_base(self, _texts: Sequence[str], found: _Predictions) -> Iterator[TokenReadout]:
+        swept = self._alpha_sweep(found.contexts, "base")
+        found.chosen["base"] = alpha, rule = self._choose_alpha("base", swept)
+        found.keep("difference", "shift_lens", shift_score(swept[alpha], self._vocabulary.words))
+        if "shift_lens" in self._open:
+            yield from self._shift_lists("base", swept, alpha, rule)
+
+    def _nulls_on_base(self, _texts: Sequence[str], found: _Predictions) -> Iterator[TokenReadout]:
+        """Per null: what it does to the base at the chosen alpha, and to the base's output."""
+        words = self._vocabulary.words
+        size = float(np.linalg.norm(self._difference.vector(self._site()))) / self._norm
+        chosen = found.chosen.get("base")
+        for name, unit in self._nulls().items():
+            vectors = [unit * size] if chosen is None else [unit * size, unit * chosen[0]]
+            stage = f"null ({name.replace('_', ' ')})"
+            output, *steered = self._shifts(found.contexts, "base", np.stack(vectors), stage)
+            if name == SPLIT_HALF:
+                halves = split_half_shift(
+                    self._pair, found.contexts, self._request.layer, should_stop=self._should_stop
                 )
+                output = output if halves is None else self._on_shared("base", halves)
+            found.keep(name, "output_difference", output_score(output, words))
+            if "output_difference" in self._open:
+                yield self._shift_readout("output_difference", name, "finetuned", output)
+            if chosen is None:
+                continue
+            (base,) = steered
+            alpha, rule = chosen
+            found.keep(name, "shift_lens", shift_score(base, words))
+            found.keep(name, "amplified_difference", ratio_score(base, words))
+            if "shift_lens" in self._open:
+                yield self._shift_readout("shift_lens", name, "base", base, scale=alpha, rule=rule)
+            if "amplified_difference" in self._open:
+                yield self._shift_readout(
+                    "amplified_difference", name, "finetuned", base, scale=alpha
+                )
+
+    def _steer_finetuned(
+        self, _texts: Sequence[str], found: _Predictions
+    ) -> Iterator[TokenReadout]:
+        swept = self._alpha_sweep(found.contexts, "finetuned")
+        found.chosen["finetuned"] = picked, rule = self._choose_alpha("finetuned", swept)
+        if found.output is not None:
+            alpha, _ = found.chosen["base"]
+            pushed = amplified(found.output, swept[alpha])
+            found.keep(
+                "difference", "amplified_difference", ratio_score(pushed, self._vocabulary.words)
+            )
+            if "amplified_difference" in self._open:
+                yield self._shift_readout(
+                    "amplified_difference", "difference", "finetuned", pushed, scale=alpha
+                )
+        if "shift_lens" in self._open:
+            yield from self._shift_lists("finetuned", swept, picked, rule)
+
+    def _agree(self, _texts: Sequence[str], found: _Predictions) -> Iterator[TokenReadout]:
+        alpha, _ = found.chosen["base"]
+        for source, members in found.scores.items():
+            scores = fused([members[name] for name in CONSENSUS_OF])
+            yield self._ranked("consensus", source, "base", scores, scale=alpha)
+
+    def _rest_of_shift_lens(
+        self, _texts: Sequence[str], found: _Predictions
+    ) -> Iterator[TokenReadout]:
+        """Its nulls on the finetuned side, and its lists by position."""
+        alpha, rule = found.chosen["finetuned"]
+        for name, unit in self._nulls().items():
+            stage = f"null ({name.replace('_', ' ')})"
+            (shift,) = self._shifts(found.contexts, "finetuned", (unit * alpha)[None], stage)
+            yield self._shift_readout(
+                "shift_lens", name, "finetuned", shift, scale=alpha, rule=rule
+            )
+        positions = [label for label in self._difference.positions if label != POOLED]
+        for side in SIDES:
+            alpha, rule = found.chosen[side]
+            units = [self._unit(label) for label in positions]
+            vectors = np.stack([unit * alpha for unit in units if unit is not None])
+            stage = f"shift lens by position, {side}"
+            shifts = self._shifts(found.contexts, side, vectors, stage)
+            for position, shift in zip(positions, shifts, strict=True):
+                readout = self._shift_readout(
+                    "shift_lens", "difference", side, shift, scale=alpha, rule=rule
+                )
+                yield replace(readout, site=self._site(position))
+
+    def _shift_lists(
+        self, side: Side, swept: Mapping[float, Shift], picked: float, rule: str
+    ) -> Iterator[TokenReadout]:
+        for alpha, shift in swept.items():
+            yield self._shift_readout(
+                "shift_lens",
+                "difference",
+                side,
+                shift,
+                scale=alpha,
+                chosen=alpha == picked,
+                rule=rule,
+            )
 
     def _alpha_sweep(self, contexts: Contexts, side: Side) -> dict[float, Shift]:
         unit = self._unit(POOLED)
@@ -221,62 +348,6 @@ class _Reader:
                 return picked, BY_JUDGE
         kl = {alpha: shift.kl for alpha, shift in by_alpha.items()}
         return chosen_alpha(side, kl), self._by_rule("strongest within the KL budget")
-
-    def _null_shifts(
-        self, contexts: Contexts, chosen: Mapping[Side, tuple[float, str]]
-    ) -> dict[str, _NullShifts]:
-        """Per null: what it does to each side at the chosen alpha, and to the base's output."""
-        nulls = self._nulls()
-        size = float(np.linalg.norm(self._difference.vector(self._site()))) / self._norm
-        found = {}
-        for name, unit in nulls.items():
-            stage = f"null ({name.replace('_', ' ')})"
-            base, same_size = self._shifts(
-                contexts, "base", np.stack([unit * chosen["base"][0], unit * size]), stage
-            )
-            (finetuned,) = self._shifts(
-                contexts, "finetuned", (unit * chosen["finetuned"][0])[None], stage
-            )
-            output: Shift | None = same_size
-            if name == SPLIT_HALF:
-                output = split_half_shift(
-                    self._pair, contexts, self._request.layer, should_stop=self._should_stop
-                )
-                output = None if output is None else self._on_shared("base", output)
-            found[name] = _NullShifts(base, finetuned, output or same_size)
-        return found
-
-    def _shift_lens(
-        self,
-        contexts: Contexts,
-        swept: Mapping[Side, Mapping[float, Shift]],
-        chosen: Mapping[Side, tuple[float, str]],
-        nulls: Mapping[str, _NullShifts],
-    ) -> Iterator[TokenReadout]:
-        for side in SIDES:
-            picked, rule = chosen[side]
-            for alpha, shift in swept[side].items():
-                yield self._shift_readout(
-                    "shift_lens",
-                    "difference",
-                    side,
-                    shift,
-                    scale=alpha,
-                    chosen=alpha == picked,
-                    rule=rule,
-                )
-            for name, found in nulls.items():
-                shift = found.base if side == "base" else found.finetuned
-                yield self._shift_readout("shift_lens", name, side, shift, scale=picked, rule=rule)
-            positions = [label for label in self._difference.positions if label != POOLED]
-            units = [self._unit(label) for label in positions]
-            vectors = np.stack([unit * picked for unit in units if unit is not None])
-            shifts = self._shifts(contexts, side, vectors, f"shift lens by position, {side}")
-            for position, shift in zip(positions, shifts, strict=True):
-                readout = self._shift_readout(
-                    "shift_lens", "difference", side, shift, scale=picked, rule=rule
-                )
-                yield replace(readout, site=self._site(position))
 
     def _shifts(self, contexts: Contexts, side: Side, vectors: Floats, stage: str) -> list[Shift]:
         shifts = steering_shifts(
@@ -329,43 +400,50 @@ class _Reader:
 
     # --- patchscope ---------------------------------------------------------------------------
 
-    def patchscopes(self, wanted: set[Reading]) -> Iterator[TokenReadout]:
-        sources = self._patched_sources()
-        scales = sorted({*SCALES, *CONTRAST_SCALES})
-        rows = sweep(
-            self._pair,
-            self._request.layer,
-            np.stack([vector for _, _, vector in sources]),
-            [position for _, position, _ in sources],
-            self._vocabulary.words,
-            scales=scales,
-            progress=self._stage("patchscope"),
-            should_stop=self._should_stop,
-        )
-        for column, (source, position, _) in enumerate(sources):
-            points = [row[column] for row in rows]
-            if "patchscope_contrast" in wanted and source not in SIDES:
-                yield from self._contrasts(source, position, points)
-            if "patchscope" in wanted:
-                yield from self._patchscope(source, position, points)
-
-    def _patched_sources(self) -> list[tuple[str, str, Floats]]:
-        """(source, position, vector) of everything that is patched in."""
+    def _patched_sources(self) -> list[tuple[int, int, str, str, Floats]]:
+        """(number, how many, source, position, vector) of everything that is patched in."""
         labels = dict.fromkeys((POOLED, *self._difference.positions))
         found: list[tuple[str, str, Floats | None]] = [
             ("difference", label, self._unit(label)) for label in labels
         ]
         found += [(name, POOLED, vector) for name, vector in self._nulls().items()]
         found += [(side, POOLED, self._unit(POOLED, side)) for side in SIDES]
-        return [(source, label, vector) for source, label, vector in found if vector is not None]
+        there = [(source, label, vector) for source, label, vector in found if vector is not None]
+        return [(number, len(there), *each) for number, each in enumerate(there)]
+
+    def _patched(
+        self, number: int, total: int, source: str, position: str, vector: Floats
+    ) -> Iterator[TokenReadout]:
+        """Patchscope and contrast of one vector; of each point no more is kept than its lists."""
+        scales = sorted({*SCALES, *CONTRAST_SCALES})
+        contrasting = "patchscope_contrast" in self._open and source not in SIDES
+        mean = MeanContrast()
+        contrasts: dict[float, TokenReadout] = {}
+        patched: dict[float, TokenReadout] = {}
+        for point in sweep(
+            self._pair,
+            self._request.layer,
+            vector,
+            scales=scales,
+            progress=lambda done, of: self._progress("patchscope", number * of + done, total * of),
+            should_stop=self._should_stop,
+        ):
+            if contrasting:
+                contrasts[point.scale] = self._contrast(source, position, MeanContrast.of(point))
+                if point.scale in CONTRAST_SCALES:
+                    mean.add(point)
+            if "patchscope" in self._open and point.scale in SCALES:
+                patched[point.scale] = self._patchscope(source, position, point)
+        if contrasting:
+            yield from self._contrasts(source, contrasts, self._contrast(source, position, mean))
+        if patched:
+            picked, rule = self._choose_scale(source, patched)
+            for scale, readout in patched.items():
+                yield _cut(readout, chosen=scale == picked, rule=rule)
 
     def _contrasts(
-        self, source: str, position: str, points: Sequence[SweepPoint]
+        self, source: str, lists: Mapping[float, TokenReadout], mean: TokenReadout
     ) -> Iterator[TokenReadout]:
-        words = self._vocabulary.words
-        lists: dict[float, TokenReadout] = {}
-        for point in points:
-            lists[point.scale] = self._contrast(source, position, [point], words)
         asked = self._request.judge is not None and source == "difference"
         picked = None
         if asked:
@@ -374,76 +452,55 @@ class _Reader:
                 {scale: _texts(readout.tokens) for scale, readout in lists.items()},
             )
         for scale, readout in lists.items():
-            chosen = scale == picked
-            yield replace(
-                readout,
-                scale=scale,
-                chosen=chosen,
-                chosen_by=BY_JUDGE if chosen else "",
-                tokens=readout.tokens if chosen else readout.tokens[:SHOWN_TOKENS],
-                unfiltered=readout.unfiltered[:SHOWN_TOKENS],
-            )
-        averaged = [point for point in points if point.scale in CONTRAST_SCALES]
+            yield _cut(replace(readout, scale=scale), chosen=scale == picked, rule=BY_JUDGE)
         yield replace(
-            self._contrast(source, position, averaged, words),
+            mean,
             chosen=picked is None,
             chosen_by=""
             if picked is not None
             else self._by_rule("mean over scales 0.3 to 0.6", asked=asked),
         )
 
-    def _contrast(
-        self, source: str, position: str, points: Sequence[SweepPoint], words: Mask
-    ) -> TokenReadout:
-        scores, probability = mean_contrast(points, words)
-        unfiltered, _ = mean_contrast(points, np.ones_like(words))
+    def _contrast(self, source: str, position: str, mean: MeanContrast) -> TokenReadout:
         readout = self._ranked(
             "patchscope_contrast",
             source,
             "finetuned",
-            scores,
-            unfiltered=unfiltered,
-            probability=probability,
-            statistics={"agreement": float(np.mean([point.agreement for point in points]))},
+            mean.scores(self._vocabulary.words),
+            unfiltered=mean.scores(np.ones_like(self._vocabulary.words)),
+            probability=mean.probability,
+            statistics={"agreement": mean.agreement},
         )
         return replace(readout, site=self._site(position))
 
-    def _patchscope(
-        self, source: str, position: str, points: Sequence[SweepPoint]
-    ) -> Iterator[TokenReadout]:
-        grid = [point for point in points if point.scale in SCALES]
-        picked, rule = self._choose_scale(source, grid)
-        for point in grid:
-            readout = self._ranked(
-                "patchscope",
-                source,
-                "finetuned",
-                among(point.patchscope, self._vocabulary.words),
-                scale=point.scale,
-                chosen=point.scale == picked,
-                rule=rule,
-                unfiltered=point.patchscope,
-                probability=point.probability,
-                statistics={"agreement": point.agreement},
-            )
-            yield replace(readout, site=self._site(position))
+    def _patchscope(self, source: str, position: str, point: SweepPoint) -> TokenReadout:
+        readout = self._ranked(
+            "patchscope",
+            source,
+            "finetuned",
+            among(point.patchscope, self._vocabulary.words),
+            scale=point.scale,
+            unfiltered=point.patchscope,
+            probability=point.probability,
+            statistics={"agreement": point.agreement},
+        )
+        return replace(readout, site=self._site(position))
 
-    def _choose_scale(self, source: str, grid: Sequence[SweepPoint]) -> tuple[float, str]:
+    def _choose_scale(self, source: str, lists: Mapping[float, TokenReadout]) -> tuple[float, str]:
         if self._request.judge is not None and source == "difference":
-            lists = {
-                point.scale: _texts(self._top(point.patchscope, SHOWN_TOKENS)) for point in grid
-            }
-            picked = self._judged("patchscope", lists)
+            unfiltered = {scale: _texts(readout.unfiltered) for scale, readout in lists.items()}
+            picked = self._judged("patchscope", unfiltered)
             if picked is not None:
                 return picked, BY_JUDGE
-        agreeing = [point.scale for point in grid if point.agreement >= PROMPT_AGREEMENT]
-        best = max(grid, key=lambda point: point.agreement).scale
+        agreement = {scale: readout.statistics["agreement"] for scale, readout in lists.items()}
+        agreeing = [scale for scale, agreed in agreement.items() if agreed >= PROMPT_AGREEMENT]
+        best = max(agreement, key=lambda scale: agreement[scale])
         rule = self._by_rule("first scale at which the prompts agree", asked=source == "difference")
         return (agreeing[0] if agreeing else best), rule
 
     # --- logit lens ---------------------------------------------------------------------------
 
-    def logit_lenses(self) -> Iterator[TokenReadout]:
+    def _logit_lenses(self) -> Iterator[TokenReadout]:
         labels = tuple(dict.fromkeys((POOLED, *self._difference.positions)))
         entries = [("difference", label, self._unit(label)) for label in labels]
         entries += [("negative", label, _negated(self._unit(label))) for label in labels]
@@ -526,13 +583,33 @@ class _Reader:
         return lambda done, total: self._progress(name, done, total)
 
 
-@dataclass(frozen=True)
-class _NullShifts:
-    """What one null vector does: to base and finetuned at their alphas, and as if a finetuning."""
+_Step = Callable[[Sequence[str], "_Predictions"], Iterator[TokenReadout]]
 
-    base: Shift
-    finetuned: Shift
-    output: Shift
+
+class _Predictions:
+    """What the steps of the prediction readings hand on: few arrays, as a vocabulary may be large."""
+
+    contexts: Contexts
+
+    def __init__(self) -> None:
+        self.output: Shift | None = None
+        self.chosen: dict[Side, tuple[float, str]] = {}
+        self.scores: dict[str, dict[Reading, Scores]] = {}
+
+    def keep(self, source: str, reading: Reading, scores: Scores) -> None:
+        """Remember the scores [V] that the consensus is made of."""
+        self.scores.setdefault(source, {})[reading] = scores
+
+
+def _cut(readout: TokenReadout, *, chosen: bool, rule: str) -> TokenReadout:
+    """A list of one scale: whole if it is the chosen one, and short if not."""
+    return replace(
+        readout,
+        chosen=chosen,
+        chosen_by=rule if chosen else "",
+        tokens=readout.tokens if chosen else readout.tokens[:SHOWN_TOKENS],
+        unfiltered=readout.unfiltered[:SHOWN_TOKENS],
+    )
 
 
 def _texts(tokens: Sequence[TokenScore]) -> list[str]:

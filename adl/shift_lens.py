@@ -26,7 +26,7 @@ from adl.difference import FirstTokens, Progress, ignore_progress, paired_batche
 from adl.errors import Stopped
 from adl.pair import ModelPair, ShiftSums, ShouldStop, never_stop
 from adl.ranking import Mask, Scores, among, candidates, standardised
-from adl.records import Floats, Side
+from adl.records import SIDES, Floats, Side
 
 ALPHAS = (0.1, 0.15, 0.2, 0.3, 0.45)
 KL_BUDGET: Mapping[Side, float] = {"base": 1.0, "finetuned": 0.3}
@@ -36,8 +36,10 @@ KL_BUDGET: Mapping[Side, float] = {"base": 1.0, "finetuned": 0.3}
 CONTEXT_TOKENS = 16
 FIRST_COLUMN = 4
 N_CONTEXTS = 64
-# Small, because a stop is looked for between batches.
+# Small, because a stop is looked for between batches, and smaller where the vocabulary is large: of
+# the logits of a batch several copies are held at a time.
 BATCH_ROWS = 8
+LOGITS_AT_ONCE = 1 << 23
 
 # Added to mean probabilities before their ratio is taken, in units of 1/V, so that a token which
 # never occurs cannot lead a list by its rounding errors.
@@ -78,7 +80,10 @@ def contexts_of(pair: ModelPair, texts: Sequence[str], n_contexts: int = N_CONTE
     """The first ``n_contexts`` texts that are long enough. Raises ``CorpusError`` if none is."""
     bases: list[TokenBatch] = []
     tuned: list[TokenBatch] = []
-    for base, finetuned in paired_batches(pair, texts, FirstTokens(CONTEXT_TOKENS), BATCH_ROWS):
+    columns = CONTEXT_TOKENS - FIRST_COLUMN
+    fitting = LOGITS_AT_ONCE // (columns * max(len(pair.token_texts(side)) for side in SIDES))
+    rows = max(1, min(BATCH_ROWS, fitting))
+    for base, finetuned in paired_batches(pair, texts, FirstTokens(CONTEXT_TOKENS), rows):
         bases.append(_late_columns(base))
         tuned.append(_late_columns(finetuned))
         if sum(map(len, bases)) >= n_contexts:
@@ -107,23 +112,23 @@ def steering_shifts(
     Raises ``Stopped`` within one batch of being asked to.
     """
     batches = contexts.side(side)
-    parts: list[ShiftSums] = []
+    total = _Sums()
     for done, batch in enumerate(batches):
         _check(should_stop)
-        parts.append(pair.steering_shift(side, batch, layer, vectors))
+        total.add(pair.steering_shift(side, batch, layer, vectors))
         progress(done + 1, len(batches))
-    return [_mean(parts, change) for change in range(len(vectors))]
+    return [total.mean(change) for change in range(len(vectors))]
 
 
 def output_shift(
     pair: ModelPair, contexts: Contexts, *, should_stop: ShouldStop = never_stop
 ) -> Shift:
     """Base to finetuned, nothing added; [V] is the shared vocabulary."""
-    parts = []
+    total = _Sums()
     for base, finetuned in zip(contexts.base, contexts.finetuned, strict=True):
         _check(should_stop)
-        parts.append(pair.output_shift(base, finetuned))
-    return _mean(parts)
+        total.add(pair.output_shift(base, finetuned))
+    return total.mean()
 
 
 def split_half_shift(
@@ -131,14 +136,18 @@ def split_half_shift(
 ) -> Shift | None:
     """The base model against itself: one half of the contexts to the other; None with one batch."""
     nothing = np.zeros((1, pair.provenance.width), dtype=np.float32)
-    halves: list[list[ShiftSums]] = [[], []]
+    one, other = halves = _Sums(), _Sums()
     for index, batch in enumerate(contexts.base):
         _check(should_stop)
-        halves[index % 2].append(pair.steering_shift("base", batch, layer, nothing))
-    if not halves[1]:
+        halves[index % 2].add(pair.steering_shift("base", batch, layer, nothing))
+    if not other.count:
         return None
-    one, other = (_mean_before(half) for half in halves)
-    return Shift(log_shift=one[0] - other[0], before=other[1], after=one[1], kl=0.0)
+    return Shift(
+        log_shift=one.log_prob_before / one.count - other.log_prob_before / other.count,
+        before=other.prob_before / other.count,
+        after=one.prob_before / one.count,
+        kl=0.0,
+    )
 
 
 def chosen_alpha(side: Side, kl_by_alpha: Mapping[float, float]) -> float:
@@ -193,22 +202,34 @@ def _log_ratio(shift: Shift) -> Scores:
 # --- sums to means ------------------------------------------------------------------------------
 
 
-def _mean(parts: Sequence[ShiftSums], change: int = 0) -> Shift:
-    count = sum(part.count for part in parts)
-    return Shift(
-        log_shift=np.sum([part.shift[change] for part in parts], axis=0) / count,
-        before=np.sum([part.prob_before for part in parts], axis=0) / count,
-        after=np.sum([part.prob_after[change] for part in parts], axis=0) / count,
-        kl=float(sum(part.kl[change] for part in parts) / count),
-    )
+class _Sums:
+    """Sums of batches, added up as they come: a vocabulary of 262,144 leaves no room for all."""
 
+    def __init__(self) -> None:
+        self.count = 0
+        self.log_prob_before: Scores = np.zeros(1)
+        self.prob_before: Scores = np.zeros(1)
+        self._shift: Scores = np.zeros(1)
+        self._after: Scores = np.zeros(1)
+        self._kl: Scores = np.zeros(1)
 
-def _mean_before(parts: Sequence[ShiftSums]) -> tuple[Scores, Scores]:
-    count = sum(part.count for part in parts)
-    return (
-        np.sum([part.log_prob_before for part in parts], axis=0) / count,
-        np.sum([part.prob_before for part in parts], axis=0) / count,
-    )
+    def add(self, part: ShiftSums) -> None:
+        """Take a batch."""
+        self.count += part.count
+        self.log_prob_before = self.log_prob_before + part.log_prob_before
+        self.prob_before = self.prob_before + part.prob_before
+        self._shift = self._shift + part.shift
+        self._after = self._after + part.prob_after
+        self._kl = self._kl + part.kl
+
+    def mean(self, change: int = 0) -> Shift:
+        """The mean of one change."""
+        return Shift(
+            log_shift=self._shift[change] / self.count,
+            before=self.prob_before / self.count,
+            after=self._after[change] / self.count,
+            kl=float(self._kl[change] / self.count),
+        )
 
 
 def _check(should_stop: ShouldStop) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from adl.controls import RANDOM, SPLIT_HALF
 from adl.difference import measure_difference
-from adl.errors import CorpusError, Stopped
+from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
 from adl.patchscope import CONTRAST_SCALES, IDENTITY_PROMPTS, SCALES
 from adl.readings import (
     PATCHSCOPE_READINGS,
@@ -15,6 +17,7 @@ from adl.readings import (
     PROMPT_AGREEMENT,
     READINGS,
     SHOWN_TOKENS,
+    FailedReading,
     ReadingRequest,
     take_readings,
 )
@@ -281,8 +284,9 @@ class TestContexts:
         assert {batch.columns for batch in found.base} == {tuple(range(4, 16))}
 
     def test_none_is_long_enough(self, planted, difference):
-        with pytest.raises(CorpusError):
-            read(planted, "consensus", texts=SHORT, difference=difference)
+        failed, *rest = read(planted, "consensus", "logit_lens", texts=SHORT, difference=difference)
+        assert (failed.reading, failed.error) == ("consensus", CorpusError.__name__)
+        assert {one.reading for one in rest} == {"logit_lens"}
 
     def test_one_batch_has_no_other_half(self, planted, difference):
         few = TEXTS[:BATCH_ROWS]
@@ -391,7 +395,7 @@ class TestJudge:
         found = read(PlantedPair(), difference=difference, judge=judge)
         for reading, lists in shown.items():
             for one in only(found, reading=reading, source="difference"):
-                if one.scale is not None and one.side == found[0].side:
+                if one.scale is not None and one.side == "base":
                     assert words(one, SHOWN_TOKENS) == list(lists[one.scale])[:SHOWN_TOKENS]
 
     def test_it_has_no_say_in_nulls(self, difference, readouts):
@@ -410,14 +414,16 @@ class TestJudge:
     @pytest.mark.parametrize("reading", sorted(PICKS))
     @pytest.mark.parametrize("answer", [0.123, -1.0, float("nan")])
     def test_an_answer_off_the_menu_is_refused(self, difference, reading, answer):
-        with pytest.raises(ValueError, match="the judge chose .* not one of"):
-            read(PlantedPair(), reading, difference=difference, judge=lambda *_: answer)
+        found = read(PlantedPair(), reading, difference=difference, judge=lambda *_: answer)
+        assert found[-1].reading == reading
+        assert re.search("the judge chose .* not one of", found[-1].message)
 
 
 class TestRunning:
     def test_only_what_is_asked_for_is_run(self, difference):
         for readings, methods in (
-            (PREDICTION_READINGS, {"steering_shift", "output_shift"}),
+            (PREDICTION_READINGS - {"shift_lens"}, {"steering_shift", "output_shift"}),
+            ({"shift_lens"}, {"steering_shift"}),
             (PATCHSCOPE_READINGS, {"patched_log_probs"}),
             ({"logit_lens"}, {"unembed"}),
         ):
@@ -427,11 +433,16 @@ class TestRunning:
                 assert {readout.reading for readout in found} == {reading}
                 assert {method for method, _ in pair.runs} == methods
 
-    def test_readouts_come_in_the_order_of_readings(self, readouts):
-        first = list(dict.fromkeys(readout.reading for readout in readouts))
-        assert set(first) == set(READINGS)
-        assert first[:4] == list(READINGS[:4])
-        assert first[-1] == "logit_lens"
+    def test_readouts_come_as_they_are_ready(self, readouts):
+        assert list(dict.fromkeys(readout.reading for readout in readouts)) == [
+            "output_difference",
+            "shift_lens",
+            "amplified_difference",
+            "consensus",
+            "patchscope_contrast",
+            "patchscope",
+            "logit_lens",
+        ]
 
     def test_they_come_as_soon_as_they_are_ready(self, planted, difference):
         request = ReadingRequest(LAYER, ("output_difference", "patchscope"))
@@ -445,9 +456,9 @@ class TestRunning:
         stages = dict.fromkeys(stage for stage, _, _ in calls)
         assert list(stages) == [
             "shift lens, base",
-            "shift lens, finetuned",
             "null (random)",
             "null (split half)",
+            "shift lens, finetuned",
             "shift lens by position, base",
             "shift lens by position, finetuned",
             "patchscope",
@@ -473,6 +484,62 @@ class TestRunning:
         with pytest.raises(Stopped):
             read(pair, reading, difference=difference, should_stop=lambda: True)
         assert pair.runs == []
+
+
+class TestFailures:
+    """Whatever goes wrong in one reading is told, and the others are none the worse."""
+
+    @pytest.mark.parametrize(
+        ("method", "lost"),
+        [
+            ("steering_shift", PREDICTION_READINGS),
+            ("output_shift", {"output_difference", "amplified_difference", "consensus"}),
+            ("patched_log_probs", PATCHSCOPE_READINGS),
+            ("unembed", {"logit_lens"}),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "error",
+        [
+            SiteError("no such place", "Go elsewhere."),
+            DeviceOutOfMemory("full", "Use less."),
+            NotImplementedError("hybrid caches"),
+            MemoryError(),
+        ],
+    )
+    def test_of_one_part(self, difference, readouts, method, lost, error, monkeypatch):
+        def fails(*_arguments, **_options):
+            raise error
+
+        pair = PlantedPair()
+        monkeypatch.setattr(pair, method, fails)
+        found = read(pair, difference=difference)
+        failed = {one.reading: one for one in found if isinstance(one, FailedReading)}
+        assert failed.keys() == lost
+        for one in failed.values():
+            assert one.error == type(error).__name__
+            assert one.message
+            assert one.way_out == getattr(error, "way_out", "")
+        assert [one for one in found if getattr(one, "reading", None) not in lost] == [
+            one for one in readouts if one.reading not in lost
+        ]
+
+    def test_of_the_finetuned_side_alone(self, difference, monkeypatch):
+        pair = PlantedPair()
+        works = pair.steering_shift
+
+        def fails(side, *arguments):
+            if side == "finetuned":
+                raise DeviceOutOfMemory("full", "Use less.")
+            return works(side, *arguments)
+
+        monkeypatch.setattr(pair, "steering_shift", fails)
+        found = read(pair, difference=difference)
+        failed = {one.reading for one in found if isinstance(one, FailedReading)}
+        assert failed == {"shift_lens", "amplified_difference", "consensus"}
+        lists = [one for one in found if not isinstance(one, FailedReading)]
+        assert only(lists, reading="output_difference", source="difference")
+        assert only(lists, reading="shift_lens", side="base", source="difference", chosen=True)
 
 
 class TestDifferentVocabularies:

@@ -36,7 +36,16 @@ Change = Callable[[str], str]
 
 _WORDS = re.compile(r"\w+")
 _PARTS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
-_MAPPINGS = ("operations", "differences", "readings", "texts", "hypotheses", "evidence", "agents")
+_MAPPINGS = (
+    "operations",
+    "differences",
+    "readings",
+    "failed_readings",
+    "texts",
+    "hypotheses",
+    "evidence",
+    "agents",
+)
 _LISTS = ("notes", "unblinded", "grades", "measures", "trainings")
 # Lines of the timeline are looked through so many at a time.
 _AT_ONCE = 256

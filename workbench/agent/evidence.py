@@ -11,9 +11,9 @@ from typing import Any
 from adl.readings import READINGS
 from adl.records import POOLED
 from workbench.store.events import ReadingTaken
+from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
 
-NOT_COMPUTED = "not computed"
 SOURCES = ("difference", "negative", "random", "split_half", "base", "finetuned")
 OVERVIEW_TOKENS = 20
 OVERVIEW_CHARACTERS = 240
@@ -110,7 +110,8 @@ def _readings(state: SessionState) -> Iterable[dict[str, Any]]:
         for reading in READINGS:
             lists = reading_lists(state, reading, layer, POOLED)
             if not lists:
-                yield {"reading": reading, "layer": layer, "tokens": NOT_COMPUTED}
+                tokens = state.not_computed(reading, layer)
+                yield {"reading": reading, "layer": layer, "tokens": tokens}
             for recorded in lists:
                 yield list_data(recorded, OVERVIEW_TOKENS)
 

@@ -151,10 +151,8 @@ class Toolbox:
             if wanted.source in {None, one.body.source} and wanted.side in {None, one.body.side}
         ]
         if not lists:
-            return (
-                f"{wanted.reading} at layer {layer}, position {wanted.position}: "
-                f"{evidence.NOT_COMPUTED}."
-            )
+            missing = state.not_computed(wanted.reading, layer)
+            return f"{wanted.reading} at layer {layer}, position {wanted.position}: {self._hidden(missing)}."
         return quoted([evidence.list_data(one, wanted.top) for one in lists])
 
     def _samples(self, wanted: SamplesArguments) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from adl.errors import AdlError
 from adl.readings import READINGS, Reading
 from adl.records import POOLED
 from workbench.cli import show
@@ -65,7 +66,7 @@ def audit(
         _load(work, pair)
         layers = work.run(MEASURE, measure).summary["layers"]
         for layer in layers:
-            work.run(READ, _read_arguments(measure, layer, judge=at_hand.model))
+            _read(work, _read_arguments(measure, layer, judge=at_hand.model))
         steered = work.run(
             STEER,
             made(
@@ -85,6 +86,7 @@ def audit(
                 _data(
                     work,
                     readings=show.reading_data(state, layers),
+                    failed_readings=show.failed_data(state, layers),
                     texts=show.text_data(state, text_ids),
                 )
             )
@@ -161,15 +163,25 @@ def read(
         _load(work, pair)
         layers = _measure_if_needed(work, measure)
         for layer in layers:
-            work.run(
-                READ, _read_arguments(measure, layer, readings=wanted, judge=at_hand.model, **given)
+            _read(
+                work,
+                _read_arguments(measure, layer, readings=wanted, judge=at_hand.model, **given),
             )
         state = work.shown
+        failed = show.failed_data(state, layers, wanted)
         if json:
-            print_json(_data(work, readings=show.reading_data(state, layers, wanted, position)))
-            return
-        show.readings(state, layers, wanted, position)
-        _say_where(work)
+            print_json(
+                _data(
+                    work,
+                    readings=show.reading_data(state, layers, wanted, position),
+                    failed_readings=failed,
+                )
+            )
+        else:
+            show.readings(state, layers, wanted, position)
+            _say_where(work)
+        if len(failed) == len(layers) * len(wanted):
+            raise AdlError(f"no reading was computed: {failed[0]['why']}")
 
 
 @options_from(**common, given=options_of(SteerArguments, leave_out=_NOT_OWN))
@@ -252,6 +264,13 @@ def _measure_if_needed(work: Work, measure: MeasureArguments) -> list[int]:
     """
     layers: list[int] = work.run(MEASURE, measure).summary["layers"]
     return layers
+
+
+def _read(work: Work, arguments: ReadArguments) -> None:
+    """Read; what fails is told, and is no end of what comes after."""
+    summary = work.run(READ, arguments).summary
+    for reading, why in summary.get("failed", {}).items():
+        say(f"note: {reading.replace('_', ' ')} was not computed: {why}")
 
 
 def _read_arguments(measure: MeasureArguments, layer: int, **given: Any) -> ReadArguments:

@@ -114,6 +114,7 @@ def _show_coverage(found: Coverage) -> None:
         {
             "operations": list(found.operations_unused) or "none",
             "readings": list(found.readings_unused) or "none",
+            "readings not computed": list(found.readings_failed) or "none",
         },
     )
     if found.dropped:

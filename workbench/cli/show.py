@@ -16,11 +16,11 @@ from adl.records import POOLED
 from adl.tokens import visible
 from workbench.display import ascii_only, clean_line, clean_lines, shorten
 from workbench.store.events import AnswersCompared, ReadingTaken
+from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
 
 TOKENS_SHOWN = 20
 TEXT_WIDTH = 400
-NOT_COMPUTED = "not computed"
 
 
 class _Stdout(Console):
@@ -88,7 +88,7 @@ def readings(
         for reading in wanted:
             lists = chosen_lists(state, reading, layer, position)
             if not lists:
-                rows.append((reading.replace("_", " "), "", "", NOT_COMPUTED))
+                rows.append((reading.replace("_", " "), "", "", state.not_computed(reading, layer)))
             for body in lists:
                 tokens = " ".join(visible(token.text).lstrip("\u00b7") for token in body.tokens)
                 scale = "" if body.scale is None else f"{body.scale:g}"
@@ -148,6 +148,18 @@ def reading_data(
         for layer in layers
         for reading in wanted
         for body in chosen_lists(state, reading, layer, position)
+    ]
+
+
+def failed_data(
+    state: SessionState, layers: Sequence[int], wanted: Sequence[str] = READINGS
+) -> list[dict[str, Any]]:
+    """Readings that were not computed, or not all of them, as data."""
+    return [
+        {"reading": reading, "layer": layer, "error": failed.body.error, "why": failed.body.reason}
+        for layer in layers
+        for reading in wanted
+        if (failed := state.failed_readings.get((reading, layer))) is not None
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,17 +15,25 @@ from adl.errors import CorpusError, SiteError
 from adl.pair import ShouldStop, resolve_layer
 from adl.patchscope import IDENTITY_PROMPTS
 from adl.ranking import CANDIDATE_FRACTION
-from adl.readings import READINGS, Judge, Reading, ReadingRequest, take_readings
+from adl.readings import (
+    READINGS,
+    FailedReading,
+    Judge,
+    Reading,
+    ReadingRequest,
+    take_readings,
+)
 from adl.records import TokenReadout, TokenScore
 from adl.shift_lens import CONTEXT_TOKENS, FIRST_COLUMN, N_CONTEXTS
 from workbench.operations.running import Arguments, Context, Operation, Summary
 from workbench.store.agent_events import ScaleJudged
-from workbench.store.events import ReadingTaken, ReadToken
+from workbench.store.events import ReadingFailed, ReadingTaken, ReadToken
 from workbench.store.log import SessionLog
 
-# Readouts are committed together, a few at a time: a sweep has hundreds, and each commit waits for
-# the disk.
+# Lists that come in one burst are committed together, as each commit waits for the disk; what was
+# read is committed before the models run on, so that a kill loses no list.
 AT_ONCE = 64
+SECONDS_TO_COMMIT = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,10 @@ class ReadArguments(Arguments):
 
 
 def read(context: Context, arguments: ReadArguments) -> Summary:
-    """Token lists of the measured difference, each beside the same reading of null differences."""
+    """Token lists of the measured difference, each beside the same reading of null differences.
+
+    A reading that fails is recorded with its reason, and the others go on.
+    """
     pair = context.pair
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
     found = context.session.difference(layer)
@@ -74,12 +86,25 @@ def read(context: Context, arguments: ReadArguments) -> Summary:
         "identity_prompts": list(IDENTITY_PROMPTS),
         "residual_norm": difference.residual_norm(layer),
     }
-    waiting: list[ReadingTaken] = []
+    waiting: list[ReadingTaken | ReadingFailed] = []
     counts: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    last = time.monotonic()
 
     def record() -> None:
+        nonlocal last
         context.record_many(waiting)
         waiting.clear()
+        last = time.monotonic()
+
+    def should_stop() -> bool:
+        # Asked before every batch: that is when the models run on.
+        record()
+        return context.should_stop()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        record()
+        context.progress(stage, done, total)
 
     readouts = take_readings(
         pair,
@@ -92,20 +117,32 @@ def read(context: Context, arguments: ReadArguments) -> Summary:
             arguments.top,
             _judge(context, arguments.judge),
         ),
-        progress=context.progress,
-        should_stop=context.should_stop,
+        progress=progress,
+        should_stop=should_stop,
     )
     try:
         for readout in readouts:
-            waiting.append(_event(readout, settings))
-            counts[readout.reading] = counts.get(readout.reading, 0) + 1
-            if len(waiting) == AT_ONCE:
+            if isinstance(readout, FailedReading):
+                waiting.append(
+                    ReadingFailed(
+                        reading=readout.reading,
+                        layer=layer,
+                        error=readout.error,
+                        message=readout.message,
+                        way_out=readout.way_out,
+                    )
+                )
+                failed[readout.reading] = readout.message
+            else:
+                waiting.append(_event(readout, settings))
+                counts[readout.reading] = counts.get(readout.reading, 0) + 1
+            if len(waiting) >= AT_ONCE or time.monotonic() - last > SECONDS_TO_COMMIT:
                 record()
     finally:
         record()
-    if not counts:
+    if not arguments.readings:
         raise CorpusError("no reading was asked for", f"Name some of: {', '.join(READINGS)}.")
-    return {"lists": counts}
+    return {"lists": counts} | ({"failed": failed} if failed else {})
 
 
 READ = Operation("read_tokens", "Read the difference", ReadArguments, read)

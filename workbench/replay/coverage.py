@@ -88,6 +88,7 @@ class Coverage:
     tokens_seen: int
     operations_unused: tuple[str, ...]
     readings_unused: tuple[str, ...]
+    readings_failed: tuple[str, ...]
     dropped: tuple[Dropped, ...]
     evidence_unused: tuple[str, ...]
     activities: tuple[Activity, ...]
@@ -106,13 +107,18 @@ def coverage(state: SessionState) -> Coverage:
     used = {one.name for one in state.operations.values()}
     linked = {one for hypothesis in state.hypotheses.values() for one in hypothesis.evidence}
     taken = {key.reading for key in state.readings}
+    failed = {reading for reading, _ in state.failed_readings}
     return Coverage(
         tokens=tuple(unseen),
         tokens_seen=len(heads) - len(unseen),
         operations_unused=tuple(
             name for name, one in OPERATIONS.items() if one.examines and name not in used
         ),
-        readings_unused=tuple(name for name in READINGS if name not in taken),
+        readings_unused=tuple(name for name in READINGS if name not in taken | failed),
+        readings_failed=tuple(
+            f"{reading} at layer {layer}: {one.body.reason}"
+            for (reading, layer), one in state.failed_readings.items()
+        ),
         dropped=tuple(_dropped(state)),
         evidence_unused=tuple(
             one.body.excerpt for name, one in state.evidence.items() if name not in linked

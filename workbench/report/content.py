@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from adl.readings import READINGS
 from adl.records import FINGERPRINT, POOLED
 from adl.tokens import visible
 from workbench.agent.hidden_sessions import blindfold_for
@@ -383,11 +384,18 @@ def _readings(state: SessionState) -> Iterator[ReadingSection]:
         lists = newest.setdefault((key.reading, key.side, key.layer), {})
         if key.source not in lists or lists[key.source].seq < one.seq:
             lists[key.source] = one
-    for (reading, side, layer), lists in newest.items():
+    for reading, side, layer in sorted(newest, key=_place):
+        lists = newest[reading, side, layer]
         order = [*(name for name in _SOURCES if name in lists), *(lists.keys() - set(_SOURCES))]
         yield ReadingSection(
             reading, side, layer, POOLED, tuple(_token_list(lists[name]) for name in order)
         )
+
+
+def _place(section: tuple[str, str, int]) -> tuple[int, int]:
+    """Layer by layer, in the order in which readings are worth looking at."""
+    reading, _, layer = section
+    return layer, READINGS.index(reading) if reading in READINGS else len(READINGS)
 
 
 def _token_list(one: Recorded[ReadingTaken]) -> TokenList:

@@ -218,6 +218,9 @@ def _findings(report: Report) -> Iterator[str]:
         if not any(one.is_control for one in section.lists):
             yield "Its controls were not computed."
             yield ""
+    for why in report.coverage.readings_failed:
+        yield f"Not computed: {inline(why)}"
+        yield ""
     yield "## Alpha sweep"
     yield ""
     if not report.sweeps:
@@ -288,6 +291,7 @@ def _record(report: Report) -> Iterator[str]:
         [
             ("operations never used", ", ".join(left.operations_unused) or "none"),
             ("readings never taken", ", ".join(left.readings_unused) or "none"),
+            *(("reading not computed", why) for why in left.readings_failed),
             ("evidence of no hypothesis", len(left.evidence_unused)),
         ],
     )

@@ -44,6 +44,7 @@ from workbench.store.events import (
     OperationStarted,
     OperationStopped,
     PairLoaded,
+    ReadingFailed,
     ReadingTaken,
     SessionClosed,
     SessionContinued,
@@ -88,6 +89,8 @@ def describe(body: EventBody) -> str:
                 f"{body.reading} of {body.source} on {body.side}, layer {body.layer}, "
                 f"position {body.position}{scale}: {one_line(tokens)}"
             )
+        case ReadingFailed():
+            return f"{body.reading} at layer {body.layer} not computed: {one_line(body.reason)}"
         case OperationStarted():
             return f"{one_line(body.operation)} started"
         case OperationFinished():

@@ -259,6 +259,22 @@ class ReadingTaken(Record):
     unfiltered: tuple[ReadToken, ...] = ()
 
 
+class ReadingFailed(Record):
+    """A reading that was not computed, or not all of it, and why; the other readings went on."""
+
+    kind: Literal["reading_failed"] = "reading_failed"
+    reading: str
+    layer: int
+    error: str
+    message: str
+    way_out: str = ""
+
+    @property
+    def reason(self) -> str:
+        """What was wrong and what to do about it, in one line."""
+        return " ".join(filter(None, (self.message.rstrip(".") + ".", self.way_out)))
+
+
 class TextStarted(Record):
     """A text begins to be generated, by ``purpose`` ``steer`` or ``ask``.
 
@@ -420,6 +436,7 @@ EventBody = Annotated[
     | OperationStopped
     | DifferenceMeasured
     | ReadingTaken
+    | ReadingFailed
     | TextStarted
     | TextGrew
     | TextFinished

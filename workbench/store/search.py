@@ -32,6 +32,7 @@ from workbench.store.events import (
     OperationStarted,
     OperationStopped,
     PairLoaded,
+    ReadingFailed,
     ReadingTaken,
     SessionClosed,
     SessionRenamed,
@@ -85,7 +86,7 @@ def _texts(body: EventBody) -> Iterator[str]:
         case OperationStarted():
             yield body.operation
             yield from _strings(body.arguments)
-        case OperationFailed():
+        case OperationFailed() | ReadingFailed():
             yield from (body.error, body.message, body.way_out)
         case ReadingTaken():
             yield " ".join(token.text for token in body.tokens)

@@ -40,6 +40,7 @@ from workbench.store.events import (
     OperationStarted,
     OperationStopped,
     PairLoaded,
+    ReadingFailed,
     ReadingTaken,
     SessionClosed,
     SessionContinued,
@@ -86,6 +87,9 @@ class TimelineEntry(NamedTuple):
     description: str
     operation_id: str | None = None
     text_id: str | None = None
+
+
+NOT_COMPUTED = "not computed"
 
 
 class ReadingKey(NamedTuple):
@@ -190,6 +194,10 @@ class SessionState:
     operations: Mapping[str, OperationState] = field(default_factory=_empty)
     differences: Mapping[str, Recorded[DifferenceMeasured]] = field(default_factory=_empty)
     readings: Mapping[ReadingKey, Recorded[ReadingTaken]] = field(default_factory=_empty)
+    failed_readings: Mapping[tuple[str, int], Recorded[ReadingFailed]] = field(
+        default_factory=_empty
+    )
+    "By reading and layer, those that failed the last time they were taken."
     texts: Mapping[str, TextState] = field(default_factory=_empty)
     comparisons: Sequence[Recorded[AnswersCompared]] = field(default_factory=_nothing)
     notes: Sequence[Recorded[NoteWritten]] = field(default_factory=_nothing)
@@ -206,6 +214,11 @@ class SessionState:
     trainings: Sequence[Recorded[TrainingBody]] = field(default_factory=_nothing)
     view: dict[str, Any] = field(default_factory=dict)
     timeline: Sequence[TimelineEntry] = field(default_factory=_nothing)
+
+    def not_computed(self, reading: str, layer: int) -> str:
+        """Words for the place of a reading's lists where there are none, with the reason if known."""
+        failed = self.failed_readings.get((reading, layer))
+        return NOT_COMPUTED if failed is None else f"{NOT_COMPUTED}: {failed.body.reason}"
 
     def ranked(self) -> list[HypothesisState]:
         """The hypotheses, the highest ranked first, then those that nobody has ranked."""
@@ -255,6 +268,10 @@ class _Shelf(Generic[Key, Item]):
         self.items[key] = item
         self._copy = None
 
+    def drop(self, key: Key) -> None:
+        if self.items.pop(key, None) is not None:
+            self._copy = None
+
     def snapshot(self) -> Mapping[Key, Item]:
         if self._copy is None:
             self._copy = MappingProxyType(dict(self.items))
@@ -275,6 +292,7 @@ class Fold:
         self._operations: _Shelf[str, OperationState] = _Shelf({})
         self._differences: _Shelf[str, Recorded[DifferenceMeasured]] = _Shelf({})
         self._readings: _Shelf[ReadingKey, Recorded[ReadingTaken]] = _Shelf({})
+        self._failed_readings: _Shelf[tuple[str, int], Recorded[ReadingFailed]] = _Shelf({})
         self._texts: _Shelf[str, TextState] = _Shelf({})
         self._comparisons: list[Recorded[AnswersCompared]] = []
         self._notes: list[Recorded[NoteWritten]] = []
@@ -304,6 +322,7 @@ class Fold:
         twin._operations = _Shelf(dict(self._operations.items))
         twin._differences = _Shelf(dict(self._differences.items))
         twin._readings = _Shelf(dict(self._readings.items))
+        twin._failed_readings = _Shelf(dict(self._failed_readings.items))
         twin._texts = _Shelf(dict(self._texts.items))
         twin._comparisons = list(self._comparisons)
         twin._notes = list(self._notes)
@@ -338,6 +357,7 @@ class Fold:
             operations=self._operations.snapshot(),
             differences=self._differences.snapshot(),
             readings=self._readings.snapshot(),
+            failed_readings=self._failed_readings.snapshot(),
             texts=self._texts.snapshot(),
             comparisons=Prefix(self._comparisons, len(self._comparisons)),
             notes=Prefix(self._notes, len(self._notes)),
@@ -373,6 +393,10 @@ class Fold:
                     body.reading, body.source, body.side, body.layer, body.position, body.scale
                 )
                 self._readings.put(key, _recorded(event, body))
+                # It comes after the failure, so it was taken again.
+                self._failed_readings.drop((body.reading, body.layer))
+            case ReadingFailed():
+                self._failed_readings.put((body.reading, body.layer), _recorded(event, body))
             case DifferenceMeasured():
                 # Out and in again: the last of the dict is the one measured last.
                 self._differences.items.pop(body.key, None)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from adl.errors import AdlError, DeviceOutOfMemory, SiteError, Stopped
-from adl.readings import PREDICTION_READINGS, READINGS
+from adl.errors import AdlError, SiteError, Stopped
+from adl.readings import PATCHSCOPE_READINGS, PREDICTION_READINGS, READINGS
 from adl.records import POOLED
 from tests.planted import DOMAIN, PlantedPair, device_full_above
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
+from workbench.agent.evidence import overview
+from workbench.operations import reading as operations_reading
 from workbench.operations.measuring import MEASURE, MeasureArguments
 from workbench.operations.reading import AT_ONCE, READ, ReadArguments, ScaleVerdict
 from workbench.operations.running import Session
+from workbench.replay.coverage import coverage
 from workbench.store.events import ReadingTaken
 from workbench.store.state import fold
 
@@ -113,18 +116,68 @@ def test_a_stop_in_any_stage_is_honoured_at_once_and_keeps_what_was_read(
     read_so_far = {event.body.reading for event in committed(measured, "reading_taken")}
     assert read_so_far <= set(READINGS)
     if stage == "patchscope":
-        assert read_so_far == PREDICTION_READINGS
+        assert read_so_far >= PREDICTION_READINGS
     assert_as_recorded(measured)
 
 
-def test_an_error_on_the_way_keeps_what_was_read(measured: Session):
+def test_a_reading_that_fails_is_recorded_and_the_others_go_on(measured: Session):
     measured.pair = PlantedPair(before_run=refuse("patched_log_probs"))
-    with pytest.raises(DeviceOutOfMemory):
-        do(measured, READ, ReadArguments(layer="3"))
+    summary = do(measured, READ, ReadArguments(layer="3")).summary
     found = {event.body.reading for event in committed(measured, "reading_taken")}
-    assert found == PREDICTION_READINGS
-    assert kinds(measured)[-2:] == ["reading_taken", "operation_failed"]
+    assert found == set(READINGS) - PATCHSCOPE_READINGS
+    failed = committed(measured, "reading_failed")
+    assert {event.body.reading for event in failed} == PATCHSCOPE_READINGS == set(summary["failed"])
+    for event in failed:
+        assert (event.body.error, event.body.layer) == ("DeviceOutOfMemory", 3)
+        assert event.body.reason == "no room for 32 rows. Use a smaller batch."
+    assert kinds(measured)[-1] == "operation_finished"
     assert_as_recorded(measured)
+    assert {reading for reading, _ in measured.state.failed_readings} == PATCHSCOPE_READINGS
+    assert measured.state.not_computed("patchscope", 3).startswith("not computed: no room")
+    lines = overview(measured.state)
+    (told,) = [line for line in lines if line.get("reading") == "patchscope"]
+    assert told["tokens"] == measured.state.not_computed("patchscope", 3)
+    left = coverage(measured.state)
+    assert any("patchscope at layer 3: no room" in line for line in left.readings_failed)
+    assert "patchscope" not in left.readings_unused
+
+
+def test_a_reading_that_is_taken_again_is_no_longer_failed(measured: Session):
+    measured.pair = PlantedPair(before_run=refuse("unembed"))
+    do(measured, READ, ReadArguments(layer="3", readings=("logit_lens",)))
+    assert set(measured.state.failed_readings) == {("logit_lens", 3)}
+    measured.pair = PlantedPair()
+    do(measured, READ, ReadArguments(layer="3", readings=("logit_lens",)))
+    assert not measured.state.failed_readings
+    assert_as_recorded(measured)
+
+
+@pytest.mark.parametrize("method", ["steering_shift", "patched_log_probs"])
+def test_lists_are_committed_before_the_models_run_on(measured: Session, method: str):
+    """Of each use of the models, the lists that were ready before it are in the log."""
+    waiting: list[int] = []
+    ready = 0
+
+    def look(name: str, _rows: int) -> None:
+        if name == method:
+            kept = [entry.kind for entry in measured.state.timeline]
+            waiting.append(ready - kept.count("reading_taken"))
+
+    measured.pair = PlantedPair(before_run=look)
+    taken = operations_reading.take_readings
+
+    def counted(*arguments, **options):
+        nonlocal ready
+        for readout in taken(*arguments, **options):
+            ready += 1
+            yield readout
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operations_reading, "take_readings", counted)
+        do(measured, READ, ReadArguments(layer="3"))
+    assert ready > 500
+    assert set(waiting) == {0}
+    assert len(committed(measured, "reading_taken")) == ready
 
 
 def refuse(refused: str):

@@ -236,6 +236,9 @@ A difference of a few standard errors, or smaller than its null, needs more text
         group = self._group
         if group is not None:
             what = f"{reading_words.plain(group.reading)} at layer {group.layer}"
+            failed = self.state.failed_readings.get((group.reading, group.layer))
+            if failed is not None:
+                return say(f"{what}: not computed.", failed.body.reason + " r reads it again.")
             if not self._index.readings(group.layer):
                 what = f"layer {group.layer}, measured but not read"
             return say(f"{what}: not computed.", "Press r to read it.")

@@ -24,6 +24,7 @@ GROUPS: dict[str, frozenset[str]] = {
         {
             "difference_measured",
             "reading_taken",
+            "reading_failed",
             "answers_compared",
             "trace_measured",
             "organism_trained",

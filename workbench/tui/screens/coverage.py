@@ -45,6 +45,7 @@ def coverage_tables(found: Coverage) -> list[Shown]:
             [
                 ("operations", ", ".join(found.operations_unused) or "none"),
                 ("readings", ", ".join(found.readings_unused) or "none"),
+                *(("not computed", why) for why in found.readings_failed),
             ],
         ),
         Shown(
