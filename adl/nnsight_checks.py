@@ -51,7 +51,7 @@ from adl.self_checks import (
 TOLERANCE = {"float32": 1e-3, "float64": 1e-3}
 HALF_TOLERANCE = 0.05
 QUANTISED_TOLERANCE = 0.2
-N_GENERATED = 2
+N_GENERATED = 3
 ADDED_SIZE = 0.3
 
 Runs = dict[Side, SideRuns]
@@ -329,45 +329,49 @@ class _SideChecks:
 
     def _generated(self) -> list[Check]:
         figure = self._generation_error()
-        if not figure <= self._allowed and self.runs.structure.pads:
-            apart = replaced(self.runs, replace(self.runs.structure, pads=False))
-            kept, self.runs = self.runs, apart
+        if not figure <= self._tolerance and self.runs.structure.pads:
+            kept = self.runs
+            self.runs = replaced(kept, replace(kept.structure, pads=False))
             figure = self._generation_error()
-            if not figure <= self._allowed:
+            if not figure <= self._tolerance:
                 self.runs = kept
         return [
             compared(
                 GENERATED,
                 figure,
-                self._allowed,
-                "the texts are those of the most probable tokens",
-                f"{self._kind} does not generate its most probable tokens",
+                self._tolerance,
+                "tokens are chosen by the model's own predictions",
+                f"{self._kind} does not generate by its own predictions",
             )
         ]
 
-    @property
-    def _allowed(self) -> float:
-        """How much less probable than the best a token may be that was chosen, in nats."""
-        return max(1e-2, 10 * self._tolerance)
-
     def _generation_error(self) -> float:
-        """By how many nats a chosen token is less probable than the best one, at most."""
+        """The distance of what tokens are chosen by from what the whole text gives, at most."""
         whole, part = self._probe.ids, self._probe.ids[: max(2, len(self._probe.ids) // 2)]
         plan = GenerationPlan(self._side, self._layer, 0.0, N_GENERATED)
         requests = [
             GenerationRequest(whole, seed=0, added=self._vector),
+            # A row with padding before it.
             GenerationRequest(part, seed=0),
         ]
-        texts = generate_texts(self.runs, plan, requests, ends=frozenset(), decode=lambda ids: "")
+        seen: list[list[torch.Tensor]] = [[], []]
+
+        def watch(rows: Sequence[int], logits: torch.Tensor) -> None:
+            for row, row_logits in zip(rows, logits, strict=True):
+                seen[row].append(row_logits.clone())
+
+        texts = generate_texts(
+            self.runs, plan, requests, ends=frozenset(), decode=lambda ids: "", watch=watch
+        )
         steered, plain = (text.token_ids for text in texts)
-        if len(steered) != N_GENERATED or len(plain) != N_GENERATED:
+        if not len(steered) == len(plain) == N_GENERATED:
             return float("nan")
-        longer = self._steered([(*whole, steered[0])], N_GENERATED)
-        rows = [*longer, self._probe.logits[len(part) - 1]]
-        chosen = [*steered, plain[0]]
+        truth = (
+            self._steered([(*whole, *steered[:-1])], N_GENERATED),
+            self.runs.plain_logits((*part, *plain[:-1]))[-N_GENERATED:],
+        )
         return max(
-            float(row.float().log_softmax(-1).max() - row.float().log_softmax(-1)[token])
-            for row, token in zip(rows, chosen, strict=True)
+            distance(torch.stack(found), logits) for found, logits in zip(seen, truth, strict=True)
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ from adl.records import EndReason, GeneratedText, GenerationPlan, GenerationRequ
 
 # What a decoder writes for the first bytes of a character whose other bytes are still to come.
 REPLACEMENT = "\ufffd"
+
+
+Watch = Callable[[torch.Tensor], None]
+"""Sees the logits [rows, V] of every step, before anything is chosen by them."""
 
 
 class SeededSampling(LogitsProcessor):
@@ -55,14 +60,17 @@ class SeededSampling(LogitsProcessor):
 class FiniteScores(LogitsProcessor):
     """Raises ``NotFinite`` at the first NaN: the most probable of such scores would be any token."""
 
-    def __init__(self, what: str, dtype: str) -> None:
+    def __init__(self, what: str, dtype: str, watch: Watch | None = None) -> None:
         self._what = what
         self._dtype = dtype.removeprefix("torch.")
+        self._watch = watch
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
         """``scores`` [rows, V] as they are."""
         if not bool(torch.isfinite(scores.amax(-1)).all()):
             raise not_finite(self._what, self._dtype)
+        if self._watch is not None:
+            self._watch(scores)
         return scores
 
 
@@ -158,8 +166,12 @@ def generate_texts(
     decode: Callable[[Sequence[int]], str],
     on_text: Callable[[dict[int, str]], None] | None = None,
     should_stop: ShouldStop = never_stop,
+    watch: Callable[[Sequence[int], torch.Tensor], None] | None = None,
 ) -> list[GeneratedText]:
-    """Generate for every request: in one batch, or, if the model cannot be padded, one per length."""
+    """Generate for every request: in one batch, or, if the model cannot be padded, one per length.
+
+    ``watch`` sees the logits of every step with the places of the requests they are for.
+    """
     if runs.structure.pads:
         groups = {0: list(range(len(requests)))}
     else:
@@ -176,6 +188,7 @@ def generate_texts(
             decode=decode,
             on_text=_on_rows(on_text, rows),
             should_stop=should_stop,
+            watch=None if watch is None else partial(watch, rows),
         )
         found |= dict(zip(rows, texts, strict=True))
     return [found[row] for row in range(len(requests))]
@@ -199,6 +212,7 @@ def _generate_batch(
     decode: Callable[[Sequence[int]], str],
     on_text: Callable[[dict[int, str]], None] | None,
     should_stop: ShouldStop,
+    watch: Watch | None,
 ) -> list[GeneratedText]:
     if not requests:
         return []
@@ -210,7 +224,7 @@ def _generate_batch(
         ids[row, length - len(request.prompt_ids) :] = request.prompt_ids
         mask[row, length - len(request.prompt_ids) :] = 1
     tap = Tap(length, len(requests), ends, decode, on_text, should_stop)
-    guard = FiniteScores(f"the {plan.side} side", str(loaded.module.dtype))
+    guard = FiniteScores(f"the {plan.side} side", str(loaded.module.dtype), watch)
     options: dict[str, Any] = {
         "input_ids": torch.as_tensor(ids, device=device),
         "attention_mask": torch.as_tensor(mask, device=device),

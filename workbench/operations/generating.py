@@ -31,6 +31,7 @@ from adl.records import (
     Site,
 )
 from adl.sampling import SamplingListener, sample
+from adl.self_checks import DIFFERENCE, require
 from adl.steering import Sample, SteeringVector, require_few_texts, samples, steering_requests
 from workbench.operations.running import Arguments, Context, Operation, Summary
 from workbench.store.events import (
@@ -406,7 +407,11 @@ def steering_vector(
 
 
 def measured_at(context: Context, layer: int, position: str) -> ActivationDifference:
-    """The session's newest difference at a layer and position. Raises ``SiteError`` if not measured."""
+    """The session's newest difference at a layer and position.
+
+    Raises ``SiteError`` if it was not measured, ``NotAvailable`` where it means nothing.
+    """
+    require(context.pair.provenance, DIFFERENCE)
     found = context.session.difference(layer)
     if found is None:
         raise SiteError(

@@ -10,6 +10,7 @@ from adl.corpus import BosPolicy, CorpusSource
 from adl.difference import FirstTokens, parse_positions
 from adl.narrowness import Narrowness
 from adl.pair import resolve_layer
+from adl.self_checks import DIFFERENCE, require
 from adl.trace_effect import ALPHA, N_RANDOM
 from adl.trace_groups import N_FLIPS, N_GROUPS
 from adl.trace_strength import (
@@ -56,6 +57,7 @@ class TraceArguments(Arguments):
 def trace_strength(context: Context, arguments: TraceArguments) -> Summary:
     """How strong and how narrow the trace is: norm, consistency, effect and words, against nulls."""
     pair = context.pair
+    require(pair.provenance, DIFFERENCE)
     layers = tuple(
         dict.fromkeys(resolve_layer(layer, pair.provenance.n_layers) for layer in arguments.layers)
     )

@@ -7,6 +7,8 @@ import os
 import pty
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -249,3 +251,31 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 65536)
     except OSError:  # Linux says so where others say that there is no more
         return b""
+
+
+def test_a_pair_is_checked_where_one_is_named(tmp_path: Path):
+    from tests.tiny_models import perturb, tiny_model, write_model
+
+    def look(*arguments: str) -> tuple[int, list[Finding]]:
+        command = [sys.executable, "-c", "from workbench.cli import main; main()", "doctor"]
+        done = subprocess.run([*command, "--json", *arguments], capture_output=True, text=True)
+        assert "Traceback" not in done.stderr
+        return done.returncode, [Finding(**one) for one in json.loads(done.stdout)]
+
+    model = tiny_model("llama")
+    base = write_model(tmp_path / "base", model)
+    perturb(model, 9, 0.05)
+    finetuned = write_model(tmp_path / "finetuned", model)
+    code, found = look("--base", str(base), "--finetuned", str(finetuned))
+    assert code == 0
+    checks = {one.what: one for one in found if one.what.startswith("pair: ")}
+    assert len(checks) >= 10
+    assert {one.state for one in checks.values()} == {"ok"}
+    assert "at most 0.001" in checks["pair: logit lens"].found
+    # One that cannot be loaded is a finding, with its way out.
+    code, found = look("--pair", "--base", str(base), "--adapter", "./nowhere")
+    assert code == 1
+    (problem,) = (one for one in found if one.what == "pair")
+    assert problem.state == "problem"
+    assert "nowhere" in problem.found
+    assert problem.way_out

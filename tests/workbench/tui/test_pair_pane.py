@@ -23,3 +23,28 @@ async def test_mismatches_and_an_adapter_on_another_checkpoint_are_said():
     assert "org/chat" in said
     # Text of files goes through the display boundary, and is no markup.
     assert "vocabularies differ: \u241b[2J[red]5 tokens" in said
+
+
+async def test_what_was_checked_and_what_failed_are_named():
+    state = sample_state()
+    pair = dict(state.pair or {})
+    failed = {
+        "name": "logit lens",
+        "outcome": "failed",
+        "found": "not its own",
+        "off": ["logit lens"],
+    }
+    passed = [
+        {"name": name, "outcome": "passed", "found": "as it should"}
+        for name in ("finite numbers", "patchscope")
+    ]
+    pair["checks"] = [*passed, failed, {"name": "shared basis", "outcome": "not applicable"}]
+    pair["mismatches"] = ["logit lens: not its own; off: logit lens"]
+    app = PaneApp(PairPane, replace(state, pair=pair))
+    async with app.run_test(size=(80, 40)) as pilot:
+        await pilot.pause()
+        said = shown(app)
+    assert "checked   finite numbers, patchscope" in said
+    assert "failed    logit lens" in said
+    assert "not its own" in said
+    assert "shared basis" not in said
