@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +10,7 @@ from typing import Any
 
 from adl.artifacts import ArrayCache
 from tests.planted import DOMAIN, FILLER, PlantedPair
-from tests.workbench.tui.sample import _fixed
+from tests.workbench.tui.sample import fixed, read_recorded, without_growth
 from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
 from workbench.operations.cohering import COHERENT_ALPHA, CoherentAlphaArguments
 from workbench.operations.comparing import (
@@ -32,7 +33,12 @@ DOCUMENTS = [f"the{filler} and{''.join(DOMAIN)} of the{filler}" for filler in FI
 
 @cache
 def measured() -> tuple[Event, ...]:
-    """The events, with fixed times and ids."""
+    """The events, with fixed times and ids, from a file; see `sample`."""
+    return read_recorded("measures")[0]
+
+
+def record_measures() -> tuple[Event, ...]:
+    """The events made anew, on this processor."""
     with TemporaryDirectory() as folder, SessionLog.open(Path(folder) / "sessions.db") as log:
         session_id = log.start_session("measures", {"program": "adl-workbench"}, HUMAN)
         session = Session(log, session_id, ArrayCache(Path(folder) / "arrays"), PlantedPair())
@@ -40,12 +46,8 @@ def measured() -> tuple[Event, ...]:
         path = Path(folder) / "documents.txt"
         path.write_text("\n".join(DOCUMENTS))
         _measure(session, str(path))
-        # How many pieces a text came in is a matter of time, and would number the events by it.
-        events = [event for event in log.events(session_id) if event.body.kind != "text_grew"]
-    return tuple(
-        _named(_fixed(event.model_copy(update={"seq": seq})))
-        for seq, event in enumerate(events, start=1)
-    )
+        events = without_growth(log.events(session_id))
+    return tuple(_named(fixed(event)) for event in events)
 
 
 def measured_state() -> SessionState:
@@ -86,9 +88,5 @@ def _measure(session: Session, documents: str) -> None:
 
 def _named(event: Event) -> Event:
     """The same without the folder that the documents lay in."""
-    body = event.body
-    if str(getattr(body, "against", "")).startswith("file "):
-        return event.model_copy(
-            update={"body": body.model_copy(update={"against": "file documents.txt"})}
-        )
-    return event
+    text = re.sub(r"[^\s\"]*/documents\.txt", "documents.txt", event.model_dump_json())
+    return Event.model_validate_json(text)

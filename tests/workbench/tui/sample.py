@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -24,6 +26,7 @@ from workbench.store.events import HUMAN, ArrayRef, Event, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
 
+RECORDED = Path(__file__).with_name("recorded")
 BEGAN = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)
 
 
@@ -31,20 +34,27 @@ BEGAN = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)
 def sample() -> tuple[tuple[Event, ...], dict[str, np.ndarray]]:
     """The events, and the arrays they name by hash.
 
-    Times, ids and durations are fixed, so that pictures of them are.
+    Times, ids and durations are fixed, so that pictures of them are. They are read from a file:
+    numbers computed anew would differ by processor in their last digits, and what is ranked by them
+    in its order.
     """
+    return read_recorded("sample")
+
+
+def record_sample() -> tuple[tuple[Event, ...], dict[str, np.ndarray]]:
+    """The sample made anew, on this processor."""
     with TemporaryDirectory() as folder, SessionLog.open(Path(folder) / "sessions.db") as log:
         session_id = log.start_session("a planted audit", {"program": "adl-workbench"}, HUMAN)
         session = Session(log, session_id, ArrayCache(Path(folder) / "arrays"), PlantedPair())
         session.record(PairLoaded(pair=session.require_pair().provenance.as_dict()))
         _audit(session)
-        events = list(log.events(session_id))
+        events = without_growth(log.events(session_id))
         arrays = {
             ref.sha256: log.array(ref)
             for one in session.state.differences.values()
             for ref in one.body.arrays.values()
         }
-    return tuple(_fixed(event) for event in events), arrays
+    return tuple(fixed(event) for event in events), arrays
 
 
 def sample_state() -> SessionState:
@@ -97,9 +107,34 @@ def _audit(session: Session) -> None:
     do(NOTE, NoteArguments(text="Kitchen words in every list but the nulls."))
 
 
-def _fixed(event: Event) -> Event:
+def without_growth(events: Iterable[Event]) -> list[Event]:
+    """The events without `text_grew`: in how many pieces a text came is a matter of time."""
+    kept = [event for event in events if event.body.kind != "text_grew"]
+    return [event.model_copy(update={"seq": seq}) for seq, event in enumerate(kept, start=1)]
+
+
+def fixed(event: Event) -> Event:
+    """The event at a time and in a session that are the same in every recording."""
     body = event.body
     if hasattr(body, "seconds"):
         body = body.model_copy(update={"seconds": 1.5})
     at = BEGAN + timedelta(seconds=event.seq)
     return event.model_copy(update={"at": at, "session_id": "20260314-planted", "body": body})
+
+
+def read_recorded(name: str) -> tuple[tuple[Event, ...], dict[str, np.ndarray]]:
+    """A recording that `write_recorded` wrote."""
+    with gzip.open(RECORDED / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        events = tuple(Event.model_validate_json(line) for line in lines)
+    with np.load(RECORDED / f"{name}.npz") as arrays:
+        return events, dict(arrays)
+
+
+def write_recorded(
+    name: str, events: Sequence[Event], arrays: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Keep a recording in the repository, the same bytes for the same events."""
+    text = "".join(event.model_dump_json() + "\n" for event in events)
+    RECORDED.mkdir(exist_ok=True)
+    (RECORDED / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    np.savez_compressed(RECORDED / f"{name}.npz", **(arrays or {}))
