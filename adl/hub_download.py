@@ -131,7 +131,6 @@ def needed_files(
         if file.endswith(BESIDE)
         and sizes[file] <= LARGEST_BESIDE
         and ("/" not in file or file.endswith((".jinja", ".py")))
-        and not file.endswith(INDEX)
     ]
     if what == "adapter" or (ADAPTER_CONFIG in top and CONFIG not in top):
         # The first of the formats alone; the folder is looked at when it is here.
@@ -150,7 +149,7 @@ def needed_files(
     first, _ = first_weights(shown, sorted(top))
     if not first.endswith(INDEX):
         return [*beside, first]
-    return [*beside, first, *shard_names(shown, fetch(first))]
+    return [*beside, *shard_names(shown, fetch(first))]
 
 
 def _listed(repository: str, revision: str | None) -> tuple[str, dict[str, int]] | None:

@@ -48,10 +48,11 @@ SAFETENSORS = {
     "model-00001-of-00002.safetensors": b"1" * 7000,
     "odd.safetensors": b"2" * 7000,
 }
+# Small, and known by its name no better than a vocabulary is.
+SPARE = {"pytorch_model.bin.index.json": b"{}"}
 # What a repository holds besides, by its kind (huggingface_hub issue 2597 and others).
 BESIDES = {
     "pytorch_model-00001-of-00002.bin": b"3" * 7000,
-    "pytorch_model.bin.index.json": b"{}",
     "original/consolidated.00.pth": b"4" * 14000,
     "original/model.safetensors": b"5" * 13000,
     "original/params.json": b"{}",
@@ -101,11 +102,11 @@ def ask(hub: FakeHub, home: Path, *questions, offline: bool = False) -> list[dic
 
 
 def test_of_a_full_repository_what_is_loaded_is_fetched(tmp_path):
-    files = {**TEXT, **SAFETENSORS, **BESIDES}
+    files = {**TEXT, **SAFETENSORS, **SPARE, **BESIDES}
     with serving(FakeHub({"org/model": files})) as hub:
         (answer,) = ask(hub, tmp_path, ["org/model", None, "model"])
         assert answer["commit"] == COMMIT
-        assert set(hub.fetched) == {*TEXT, *SAFETENSORS}
+        assert set(hub.fetched) == {*TEXT, *SAFETENSORS, *SPARE}
         assert len(hub.fetched) == len(set(hub.fetched))
         folder = Path(answer["folder"])
         for name in (*TEXT, *SAFETENSORS):
@@ -145,7 +146,7 @@ def test_an_adapter_is_fetched_without_the_model_beside_it(tmp_path):
     files = {**TEXT, **SAFETENSORS, **BESIDES, **adapter, "adapter_model.bin": b"2" * 300}
     with serving(FakeHub({"org/adapter": files})) as hub:
         ask(hub, tmp_path, ["org/adapter", None, "adapter"])
-        assert set(hub.fetched) == {*TEXT, *adapter}
+        assert set(hub.fetched) == {*TEXT, *adapter, "model.safetensors.index.json"}
 
 
 def test_an_adapter_asked_for_as_a_model_is_fetched_as_what_it_is(tmp_path):
