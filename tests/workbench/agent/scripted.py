@@ -104,6 +104,8 @@ class Raw:
 
     body: bytes
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
 
 
 Reaction = Say | Refuse | Hang | Drop | Raw
@@ -204,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server_of.closing.wait()
                 self.close_connection = True
             case Raw():
-                self._send(200, reaction.body, reaction.content_type)
+                self._send(reaction.status, reaction.body, reaction.content_type, reaction.headers)
             case Drop():
                 self._drop(asked, reaction)
             case Say():
