@@ -33,6 +33,7 @@ from adl.records import (
     TokenScore,
     rescale,
 )
+from adl.self_checks import DIFFERENCE, require
 from adl.shift_lens import (
     ALPHAS,
     Contexts,
@@ -60,6 +61,8 @@ Reading = Literal[
 READINGS: tuple[Reading, ...] = get_args(Reading)
 PREDICTION_READINGS = frozenset(READINGS[:4])
 PATCHSCOPE_READINGS = frozenset(READINGS[4:6])
+#: Those that read the difference as a vector: all but the one that compares what the sides say.
+VECTOR_READINGS = frozenset(READINGS) - {"output_difference"}
 CONSENSUS_OF: tuple[Reading, ...] = ("output_difference", "shift_lens", "amplified_difference")
 
 Judge = Callable[[str, Mapping[float, Sequence[str]]], float | None]
@@ -192,6 +195,7 @@ class _Reader:
             (self._agree, ("consensus",)),
             (self._rest_of_shift_lens, ("shift_lens",)),
         )
+        yield from self._tried(VECTOR_READINGS, self._means_something())
         for step, serves in steps:
             yield from self._tried(serves, step(texts, predictions))
         del predictions
@@ -216,6 +220,11 @@ class _Reader:
             self._open -= {*serving}
             for reading in serving:
                 yield FailedReading.of(reading, exc)
+
+    def _means_something(self) -> Iterator[TokenReadout]:
+        """No list: raises ``NotAvailable`` where the sides' residuals cannot be subtracted."""
+        require(self._pair.provenance, DIFFERENCE)
+        yield from ()
 
     # --- next-token predictions ----------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from adl.difference import measure_difference
 from adl.errors import NotAvailable, NotFinite, PairError
 from adl.nnsight_checks import basis_figures
 from adl.nnsight_pair import NnsightPair
+from adl.readings import READINGS, FailedReading, ReadingRequest, take_readings
 from adl.records import Check, GenerationPlan, GenerationRequest, PairSpec, SideSpec
 from adl.self_checks import BASIS, DIFFERENCE, FINITE, LENS, NEEDED_BY, check_line, failed, require
 from tests.adl.test_architectures import padded
@@ -232,6 +233,22 @@ def test_models_trained_apart_do_not_share_a_basis(tmp_path):
     pair = load(*sides)
     assert outcomes(pair)[BASIS] == "failed"
     assert any("trained apart" in line for line in pair.provenance.mismatches)
+
+
+def test_readings_of_another_basis_fail_by_name_and_the_output_difference_is_read(
+    folders, tmp_path
+):
+    model = AutoModelForCausalLM.from_pretrained(folders.base, dtype=torch.float32)
+    perturb(model, 5, 0.002)
+    pair = load(folders.base, write_model(tmp_path / "turned", turned(model, rotation())))
+    texts = [text * 3 for text in SENTENCES]
+    difference = measure_difference(pair, texts, [2])
+    found = list(take_readings(pair, difference, texts, ReadingRequest(2)))
+    failed_ones = {one.reading: one for one in found if isinstance(one, FailedReading)}
+    assert set(failed_ones) == set(READINGS) - {"output_difference"}
+    assert all("do not share a basis" in one.message for one in failed_ones.values())
+    lists = {one.reading for one in found if not isinstance(one, FailedReading)}
+    assert lists == {"output_difference"}
 
 
 # --- what is off ------------------------------------------------------------------------------
