@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -24,16 +26,20 @@ from workbench.cli.signing import Sign, json_of, signing
 from workbench.locations import find_locations
 from workbench.store.describe import describe
 from workbench.store.errors import StoreError
-from workbench.store.events import EventBody
+from workbench.store.events import Event, EventBody
 from workbench.store.heads import Expected, Head
 from workbench.store.lease import OpenElsewhere, is_open
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 
 if TYPE_CHECKING:
+    from workbench.agent.blinding import Blinding
     from workbench.agent.hidden_sessions import HiddenNames
 
 KINDS = tuple(body.model_fields["kind"].default for body in get_args(get_args(EventBody)[0]))
+
+#: Of names of models in a list of events; longer ones move the rest of their line.
+WHO_WIDTH = 24
 
 app = typer.Typer(
     no_args_is_help=True, help="List, show, search, verify and delete recorded sessions."
@@ -97,20 +103,21 @@ def show_session(
         found = hidden.overview(found)
         events = log.events(found.id, kinds=kind or None)
         if json:
-            data = _overview(found) | {
-                "event_list": [
-                    hide.hide_all(event.model_dump(mode="json"), words=event.body.kind in _NAMING)
-                    for event in events
-                ]
-            }
-            print_json(data)
+            _stream_json(_overview(found), events, hide)
             return
         show.heading(f"{found.name}  ({found.id}, {found.outcome or 'open'})")
-        show.table(
-            ("seq", "time (UTC)", "who", "kind", "what"),
-            [
+        who = [actor.name or actor.kind for actor in log.actors(found.id)]
+        show.stream(
+            ("seq", "time", "who", "kind", "what"),
+            (
+                len(str(found.events)),
+                len("12:00:00"),
+                min(max(map(len, who)), WHO_WIDTH),
+                max(map(len, kind or KINDS)),
+            ),
+            (
                 (
-                    event.seq,
+                    str(event.seq),
                     f"{event.at:%H:%M:%S}",
                     event.actor.name or event.actor.kind,
                     event.body.kind,
@@ -119,9 +126,23 @@ def show_session(
                     ),
                 )
                 for event in events
-            ],
-            whole=("seq", "kind"),
+            ),
         )
+
+
+def _stream_json(head: dict[str, Any], events: Iterable[Event], hide: Blinding) -> None:
+    """Print the session as one JSON object, its events one by one, each on a line."""
+    start = dumps(head, indent=2, ensure_ascii=True).removesuffix("\n}")
+    write, between = sys.stdout.write, ""
+    write(f'{start},\n  "event_list": [')
+    for event in events:
+        plain = event.model_dump(mode="json")
+        if hide:
+            plain = hide.hide_all(plain, words=event.body.kind in _NAMING)
+        write(f"{between}\n    {dumps(plain, ensure_ascii=True)}")
+        between = ","
+    write("\n  ]\n}\n")
+    sys.stdout.flush()
 
 
 @app.command()

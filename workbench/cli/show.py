@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +21,8 @@ from workbench.store.events import AnswersCompared, ReadingTaken
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
 
+#: Between the columns of `stream`, and the least that its last one gets.
+GAP, LEAST_WIDTH = 2, 20
 TOKENS_SHOWN = 20
 TEXT_WIDTH = 400
 
@@ -55,6 +59,38 @@ def table(
     for row in rows:
         shown.add_row(*(_line("" if cell is None else str(cell)) for cell in row))
     stdout.print(shown)
+
+
+def stream(columns: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows as they come, however many: their columns are of given widths, in cells.
+
+    The last column takes the rest of a line, at least `LEAST_WIDTH`, and goes on below itself. Cells
+    are cleaned here, those of other columns are never broken.
+    """
+    encoding, write = stdout.encoding, stdout.file.write
+    indent = sum(widths) + GAP * len(widths)
+    rest = max(stdout.width - indent, LEAST_WIDTH)
+    heading(
+        "".join(_padded(name, width) for name, width in zip(columns, widths, strict=False))
+        + columns[-1]
+    )
+    for row in rows:
+        start = "".join(
+            _padded(sayable(clean_line(cell), encoding), width)
+            for cell, width in zip(row, widths, strict=False)
+        )
+        text = sayable(clean_line(row[-1]), encoding)
+        if len(text) <= rest and text.isascii():
+            write(f"{start}{text}\n")
+        else:
+            lines = wrap(text, rest) if text.isascii() else chop_cells(text, rest)
+            write(start + f"\n{' ' * indent}".join(lines) + "\n")
+    stdout.file.flush()
+
+
+def _padded(text: str, width: int) -> str:
+    cells = len(text) if text.isascii() else cell_len(text)
+    return text + " " * (max(width - cells, 0) + GAP)
 
 
 def paragraph(text: str) -> None:

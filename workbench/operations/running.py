@@ -104,8 +104,7 @@ class Session:
     def catch_up(self) -> None:
         """Take in events that are in the log and not yet in the state, other processes' too."""
         with self._lock:
-            for event in self.log.events(self.id, after_seq=self._fold.version):
-                self._fold.apply(event)
+            self._fold.apply_all(self.log.events(self.id, after_seq=self._fold.version))
 
     def record(
         self,

@@ -381,16 +381,23 @@ def _decoded(text: bytes) -> dict[str, Any]:
         line = _DECODER.decode(said)
         if not isinstance(line, dict):
             raise _NotALine("is no JSON object")
-        if not is_array and canonical_json(line).encode() != text.rstrip(b"\r\n"):
-            # Someone else's JSON: as good, unless readers could differ on what is in it.
-            _STRICT.decode(said)
-            if _depth(line) > DEEPEST:
-                raise _NotALine(f"is nested more than {DEEPEST} deep")
-        elif text.count(b"{") + text.count(b"[") > DEEPEST and _depth(line) > DEEPEST:
+        if (
+            not is_array
+            and text.count(b"{") + text.count(b"[") > DEEPEST
+            and _depth(line) > DEEPEST
+        ):
             raise _NotALine(f"is nested more than {DEEPEST} deep")
     except (ValueError, RecursionError) as error:
         raise _NotALine(f"is not JSON of a session: {error}") from error
     return line
+
+
+def _check_names(text: bytes) -> None:
+    """Raise `_NotALine` where readers could differ on what is in a line that we did not write."""
+    try:
+        _STRICT.decode(text.decode())
+    except ValueError as error:
+        raise _NotALine(f"is not JSON of a session: {error}") from error
 
 
 def _depth(value: Any) -> int:
@@ -422,7 +429,7 @@ class _Reader:
                 "says which"
             )
         if kind == "event":
-            self._event(line)
+            self._event(text, line)
             return
         checked = _LINE.validate_python(line)
         match checked:
@@ -444,9 +451,11 @@ class _Reader:
                 self._intake.finish()
                 self.ended = True
 
-    def _event(self, line: dict[str, Any]) -> None:
+    def _event(self, text: bytes, line: dict[str, Any]) -> None:
         envelope = _ENVELOPE.validate_python(line)
-        body = line["body"]
+        body, written = line["body"], canonical_json(line["body"])
+        if written.encode() not in text:
+            _check_names(text)
         operation_id = envelope.operation_id
         # What is written is the line, not what was read from it: see `_lines`.
         row = (
@@ -457,7 +466,7 @@ class _Reader:
             envelope.actor.name,
             str(body.get("kind")),
             None if operation_id is None else well_formed(operation_id),
-            canonical_json(body),
+            written,
             envelope.previous,
             envelope.sha256,
         )

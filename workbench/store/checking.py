@@ -7,7 +7,8 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, get_args
+from functools import lru_cache
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -38,7 +39,7 @@ def check_event(row: Sequence[Any]) -> CheckedRow:
     session_id, seq, at, actor_kind, actor_name, kind, operation_id, text, previous, sha256 = row
     texts = (session_id, at, actor_kind, actor_name, kind, text, previous, sha256)
     if (
-        not all(isinstance(one, str) for one in texts)
+        set(map(type, texts)) != {str}
         or type(seq) is not int
         or not (operation_id is None or isinstance(operation_id, str))
     ):
@@ -54,8 +55,7 @@ def check_event(row: Sequence[Any]) -> CheckedRow:
         session_id=session_id,
         seq=seq,
         at=at,
-        # As it stands, even where it is no actor at all.
-        actor=Actor.model_construct(kind=actor_kind, name=actor_name),
+        actor=_as_it_stands(actor_kind, actor_name),
         operation_id=operation_id,
         body_text=text,
         previous=previous,
@@ -69,6 +69,12 @@ def check_event(row: Sequence[Any]) -> CheckedRow:
     if body is not None and body.kind != kind:
         faults.append(f"its column kind says {kind}, its body {body.kind}")
     return CheckedRow(body, faults)
+
+
+@lru_cache(maxsize=256)
+def _as_it_stands(kind: str, name: str) -> Actor:
+    """The actor, even where it is none at all."""
+    return Actor.model_construct(kind=cast(Any, kind), name=name)
 
 
 def read_time(text: object) -> datetime | None:

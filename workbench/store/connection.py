@@ -43,6 +43,8 @@ def connect(path: Path, mode: Mode, *, busy_timeout: float = BUSY_TIMEOUT) -> sq
             connection.execute("PRAGMA cell_size_check = ON")
             distrust_schema(connection)
             connection.execute("PRAGMA mmap_size = 0")
+            # In kibibytes: an import of a long session would write the same pages again and again.
+            connection.execute("PRAGMA cache_size = -16384")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
             # What `delete_session` deletes should be gone from the file too.

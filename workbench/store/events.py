@@ -521,10 +521,13 @@ def canonical_json(value: Any) -> str:
     return _dumps(_sayable(value)) if "\\ud" in text else text
 
 
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
+
+
 def _dumps(value: Any) -> str:
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 def _sayable(value: Any) -> Any:

@@ -40,7 +40,7 @@ from workbench.store.events import (
 )
 from workbench.store.heads import Expected, Head, keep_heads
 from workbench.store.overview import SessionOverview, choose, read_overviews
-from workbench.store.rows import COLUMNS, Draft, Entry, event_of
+from workbench.store.rows import COLUMNS, Draft, Entry, actor_of, event_of
 from workbench.store.schema import MIGRATIONS, check_ours, check_shape, migrate
 from workbench.store.search import MARK_END, MARK_START, SearchHit, fts_query, unmark
 
@@ -292,6 +292,15 @@ class SessionLog:
                 f"`adl-workbench sessions show {session_id}` lists those that it has.",
             )
         return event_of(row, self._path)
+
+    def actors(self, session_id: str) -> list[Actor]:
+        """Everyone who did anything in the session."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT actor_kind, actor_name FROM events WHERE session_id = ?",
+                (session_id,),
+            ).fetchall()
+        return [actor_of(*row) for row in rows]
 
     def follow(
         self,

@@ -57,7 +57,7 @@ def stored(kind: str, body: str) -> tuple[str, bytes | None]:
         packed = _COLUMNS + _deflated(_by_column(value))
         if whole(packed) == body:
             return legible, packed
-    except (KeyError, TypeError, ValueError, OverflowError, struct.error):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, struct.error):
         pass  # a list of another make than today's
     return legible, _TEXT + _deflated(body.encode())
 

@@ -199,7 +199,7 @@ def event_of(row: Row, path: Path, body: EventBody | None = None) -> Event:
             session_id=session_id,
             seq=seq,
             at=datetime.fromisoformat(at),
-            actor=_actor(actor_kind, actor_name),
+            actor=actor_of(actor_kind, actor_name),
             operation_id=operation_id,
             body=read_body(body_text) if body is None else body,
             previous=previous,
@@ -228,5 +228,6 @@ def _event(**fields: Any) -> Event:
 
 
 @lru_cache(maxsize=256)
-def _actor(kind: str, name: str) -> Actor:
+def actor_of(kind: str, name: str) -> Actor:
+    """The actor of a row."""
     return Actor(kind=cast(Any, kind), name=name)

@@ -13,6 +13,7 @@ from workbench.store.agent_events import (
     AgentMessaged,
     AgentNoticed,
     AgentReplied,
+    AgentReplyGrew,
     AgentRequestFailed,
     AgentTold,
     ApprovalGiven,
@@ -38,6 +39,7 @@ from workbench.store.events import (
     SessionRenamed,
     SessionStarted,
     TextFinished,
+    TextGrew,
     TextStarted,
     well_formed,
 )
@@ -77,6 +79,8 @@ def searchable_text(body: EventBody) -> str:
 
 def _texts(body: EventBody) -> Iterator[str]:
     match body:
+        case TextGrew() | AgentReplyGrew():
+            return  # first, since most events are of these
         case SessionStarted() | SessionRenamed():
             yield body.name
         case SessionClosed() | OperationStopped():

@@ -120,3 +120,49 @@ def test_a_difference_is_shown_by_site(cli: RunCli, side):
     ]
     # The attention sink at position 0 is larger than what follows, on either side.
     assert data["sites"][0][f"{side}_norm"] > 10 * data["sites"][1][f"{side}_norm"]
+
+
+def test_rows_are_printed_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
+    def rows():
+        for number in range(5):
+            yield (
+                str(number),
+                "a very long name",
+                "words " * 40 if number == 2 else "\x1b[31m\u6f22",
+            )
+            printed.append(capsys.readouterr().out)
+
+    printed: list[str] = []
+    show.stream(("n", "who", "what"), (3, 6), rows())
+    assert all(f"{number}    a very long name  " in printed[number] for number in range(5))
+    assert "\x1b" not in "".join(printed)
+    assert max(map(len, "".join(printed).splitlines())) <= show.stdout.width + len("very long ")
+
+
+def test_a_session_is_printed_event_by_event(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from workbench.cli import sessions
+    from workbench.store.events import NoteWritten
+    from workbench.store.rows import Entry
+
+    path = tmp_path / "s.db"
+    with SessionLog.open(path) as log:
+        log.start_session("s", then=[Entry(NoteWritten(text=f"note {n}")) for n in range(2, 9)])
+    events, before = SessionLog.events, []
+
+    def watched(self, *arguments, **options):
+        for event in events(self, *arguments, **options):
+            yield event
+            before.append(capsys.readouterr().out)
+
+    monkeypatch.setattr(SessionLog, "events", watched)
+    for json_wanted in (False, True):
+        before.clear()
+        sessions.show_session("last", path, None, json_wanted)
+        whole = [*before, capsys.readouterr().out]
+        assert all(f"note {number}" in whole[number - 1] for number in range(2, 9))
+        if json_wanted:
+            assert [one["seq"] for one in json.loads("".join(whole))["event_list"]] == [
+                *range(1, 9)
+            ]
