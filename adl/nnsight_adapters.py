@@ -26,6 +26,7 @@ from transformers import PreTrainedModel
 
 from adl.adapter_names import fit_names
 from adl.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from adl.demo_pair import NAME, is_prepared
 from adl.errors import PairError
 from adl.hub_download import download
 from adl.load_errors import loading
@@ -126,16 +127,21 @@ def _check_type(name: Side, adapter: str, written: dict[str, Any]) -> None:
 
 def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
     """Refuse, by name, an adapter that cannot be switched on and off on a base's layers."""
-    kind = config.peft_type
+    # By name: not every PEFT that will do knows all of them.
+    kind = str(getattr(config.peft_type, "value", config.peft_type))
     merge = "Merge it (PEFT's merge_and_unload), save the model and give that as --finetuned."
     weights_only = "Only adapters on weights (LoRA and its relatives) can be switched on one copy."
     start = getattr(config, "init_lora_weights", None)
     reasons = [
         (config.is_prompt_learning, "adds tokens and not weights", weights_only),
-        (config.is_adaption_prompt, "adds a prompt to the attention and not weights", weights_only),
-        (kind == PeftType.XLORA, "mixes several adapters, for each text anew", weights_only),
-        (kind == PeftType.POLY, "wants the number of a task with every text", weights_only),
-        (kind == PeftType.SHADOW, "runs a second model beside the base", weights_only),
+        (
+            getattr(config, "is_adaption_prompt", False),
+            "adds a prompt to the attention and not weights",
+            weights_only,
+        ),
+        (kind == "XLORA", "mixes several adapters, for each text anew", weights_only),
+        (kind == "POLY", "wants the number of a task with every text", weights_only),
+        (kind == "SHADOW", "runs a second model beside the base", weights_only),
         (
             bool(getattr(config, "alora_invocation_tokens", None)),
             (
@@ -184,9 +190,8 @@ def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
     ]
     for applies, why, way_out in reasons:
         if applies:
-            shown = str(getattr(kind, "value", kind))
             raise PairError(
-                f"{name}: adapter {adapter!r} is a {shown} adapter, which {why}", way_out
+                f"{name}: adapter {adapter!r} is a {kind} adapter, which {why}", way_out
             )
 
 
@@ -232,6 +237,17 @@ def config_notes(
     return tuple(notes)
 
 
+def _names(folder: Path) -> set[str]:
+    """What a checkpoint in a folder may be called, in small letters."""
+    names = {folder.resolve().name}
+    if is_prepared(folder):
+        names.add(NAME)
+    if folder.parent.name == "snapshots":
+        # In the hub's cache: models--ORGANISATION--NAME/snapshots/COMMIT.
+        names.add(folder.parent.parent.name.rpartition("--")[2])
+    return {name.lower() for name in names}
+
+
 def _same_base(named: str, checkpoint: str, folder: Path) -> bool:
     """True if the names are of one base; a folder is a copy of the repository it is called after."""
     if named.lower() == checkpoint.lower():
@@ -241,9 +257,7 @@ def _same_base(named: str, checkpoint: str, folder: Path) -> bool:
         if local.exists() or Path(checkpoint).expanduser().is_dir():
             if local.resolve() == folder.resolve():
                 return True
-            config = json.loads((folder / "config.json").read_text())
-            copied = {folder.resolve().name, Path(str(config.get("_name_or_path"))).name}
-            return local.name.lower() in {name.lower() for name in copied}
+            return local.name.lower() in _names(folder)
     except (OSError, ValueError, RuntimeError):
         pass  # too long for a path: it can only be an id, of another base
     return False

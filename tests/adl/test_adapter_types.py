@@ -85,6 +85,16 @@ SHARED = {
 }
 """Exact in one copy of the weights."""
 
+TIED = {
+    "both saved": lora(modules_to_save=["embed_tokens", "lm_head"]),
+    "embeddings saved": lora(modules_to_save=["embed_tokens"]),
+    "head saved": lora(modules_to_save=["lm_head"]),
+    "LoRA on the head": lora(target_modules=["lm_head"]),
+    "LoRA on both": lora(target_modules=["lm_head", "embed_tokens", "q_proj"]),
+    "single tokens": lora(trainable_token_indices={"embed_tokens": [5, 6, 7]}),
+}
+"""Exact where embeddings and head are one matrix."""
+
 OWN_COPY = {
     "LoRA with the base's biases": lora(bias="all"),
     "LoRA with biases where it sits": lora(bias="lora_only"),
@@ -191,6 +201,20 @@ def test_exact_in_one_copy(base: Path, tmp_path: Path, kind: str) -> None:
     pair = loaded(base, adapter)
     assert pair.provenance.shares_weights
     assert_exact(pair, plain(base), PeftModel.from_pretrained(plain(base), str(adapter)))
+
+
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = tiny_model("gemma2", n_layers=2)
+    assert model.config.tie_word_embeddings
+    return write_model(tmp_path_factory.mktemp("types") / "tied", model)
+
+
+@pytest.mark.parametrize("kind", TIED)
+def test_exact_where_embeddings_and_head_are_tied(tied: Path, tmp_path: Path, kind: str) -> None:
+    adapter = save_adapter(tmp_path / "adapter", plain(tied), TIED[kind])
+    reference = PeftModel.from_pretrained(plain(tied), str(adapter))
+    assert_exact(loaded(tied, adapter), plain(tied), reference)
 
 
 @pytest.mark.parametrize("kind", OWN_COPY)
@@ -348,6 +372,18 @@ class TestConfigAgainstTheBase:
         changes = {"base_model_name_or_path": named, "revision": "main"}
         assert not loaded(base, edited(tmp_path / "a", plain_lora, **changes)).provenance.mismatches
         assert not loaded(base, plain_lora).provenance.mismatches
+
+    @pytest.mark.parametrize(
+        "place",
+        ["SmolLM2-135M-Instruct-0.1.2-1", "models--org--SmolLM2-135M-Instruct/snapshots/0123abc"],
+        ids=["embedded", "in the hub's cache"],
+    )
+    def test_what_is_called_otherwise_and_matches_is_not(self, base, plain_lora, tmp_path, place):
+        copy = shutil.copytree(base, tmp_path / place)
+        named = {"base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+        adapter = edited(tmp_path / "adapter", plain_lora, **named)
+        assert not loaded(copy, adapter).provenance.mismatches
+        assert loaded(base, adapter.rename(tmp_path / "moved")).provenance.mismatches
 
 
 def test_sides_of_different_dtypes_are_told(base: Path, tmp_path: Path) -> None:
