@@ -119,9 +119,6 @@ def measure_difference(
         progress(batches.used + batches.skipped, len(texts))
     assert total is not None  # the batches raise CorpusError when there is none
     found = _difference(total, tuple(layers), batches.positions, batches.skipped)
-    for side, norms in zip(SIDES, (found.base_norm, found.finetuned_norm), strict=True):
-        if not np.isfinite(norms).all():
-            raise not_finite(f"the {side} side", pair.provenance.dtype)
     return replace(found, n_unaligned=batches.unaligned)
 
 
@@ -204,9 +201,16 @@ def sums_that_fit(
     layers: tuple[int, ...],
     groups: np.ndarray,
 ) -> ResidualSums:
-    """Sums of a batch by group (0 and 1, both there), in parts where it does not fit the device."""
+    """Sums of a batch by group (0 and 1, both there), in parts where it does not fit the device.
+
+    Raises ``NotFinite`` for residuals that left the range of their number format.
+    """
     try:
-        return _both_halves(pair.residual_sums(base, finetuned, layers, groups))
+        sums = pair.residual_sums(base, finetuned, layers, groups)
+        for side, norms in zip(SIDES, (sums.base_norm, sums.finetuned_norm), strict=True):
+            if not np.isfinite(norms).all():
+                raise not_finite(f"the {side} side", pair.provenance.dtype)
+        return _both_halves(sums)
     except DeviceOutOfMemory:
         if len(base) == 1:
             raise

@@ -188,8 +188,6 @@ class NnsightPair:
                 name: torch.stack([rows[members == group].sum(0) for group in range(n_groups)])
                 for name, rows in stacked.items()
             }
-        for side in SIDES:
-            self._finite(side, sums[f"{side}_norm"])
         count = np.bincount(groups, minlength=n_groups).astype(np.int64)
         return ResidualSums(
             count=count, **{name: rows.cpu().double().numpy() for name, rows in sums.items()}

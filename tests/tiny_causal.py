@@ -67,12 +67,15 @@ _VARIANTS: tuple[Mapping[str, Any], ...] = (
 )
 
 
-def made(kind: str, seed: int = 0) -> PreTrainedModel:
-    """A random model in float32, every parameter of which counts. Raises ``ValueError`` with why not."""
+def made(kind: str, seed: int = 0, **more: Any) -> PreTrainedModel:
+    """A random model in float32, every parameter of which counts; ``more`` of its config.
+
+    Raises ``ValueError`` with why not.
+    """
     why = ""
     for variant in _VARIANTS:
         try:
-            config = _config(kind, variant)
+            config = _config(kind, {**variant, **more})
             with torch.device("meta"):
                 blank = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
             size = sum(parameter.numel() for parameter in blank.parameters())

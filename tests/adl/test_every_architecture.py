@@ -224,6 +224,26 @@ def test_exact_or_refused_by_name_as_the_table_has_it(kind):
         assert found == table()[kind]
 
 
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("opt", {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
+        ("granite", {"logits_scaling": 4.0, "residual_multiplier": 0.5}),
+        ("cohere", {"logit_scale": 0.25}),
+        ("falcon_h1", {"lm_head_multiplier": 0.03}),
+        ("gemma3_text", {"final_logit_softcapping": 2.0}),
+        ("falcon", {"alibi": True, "new_decoder_architecture": False}),
+        ("qwen3_next", {"layer_types": ["linear_attention", "full_attention"] * 2}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_factors_and_forms_of_single_checkpoints_are_exact(kind, more):
+    model = made(kind, **more)
+    for name, value in more.items():
+        assert getattr(model.config, name) == value
+    assert judged(kind, model) == ("exact", "")
+
+
 def rewritten() -> str:
     """The table's section, with what every architecture is found to be."""
     by_verdict: dict[str, list[str]] = {}

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, Qwen2Config
 
+from adl import nnsight_causal
 from adl.errors import SiteError
+from adl.nnsight_causal import whitening
 from adl.nnsight_pair import NnsightPair
 from adl.pair import ScoredBatch
 from adl.records import SIDES, PairSpec, SideSpec
 from adl.scored_text import FIRST_POSITIONS, LATER_POSITIONS, ScoredText, changed_at, scored_batch
 from tests.plain_torch import PlainModel
-from tests.tiny_models import ARCHITECTURES, N_LAYERS, SENTENCES, WIDTH, write_family
+from tests.tiny_models import (
+    ARCHITECTURES,
+    N_LAYERS,
+    SENTENCES,
+    WIDTH,
+    tiny_tokenizer,
+    write_family,
+    write_model,
+)
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 
@@ -94,6 +107,60 @@ def test_token_directions_are_white(loaded):
     )
     white /= np.linalg.norm(white, axis=1, keepdims=True)
     np.testing.assert_allclose(rows @ rows.T, white @ white.T, atol=2e-3)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("targets", [["lm_head"], ["lm_head", "embed_tokens", "q_proj"]])
+def test_token_directions_are_those_of_the_head_with_its_adapter(tmp_path, tied, targets):
+    config = Qwen2Config(
+        vocab_size=len(tiny_tokenizer()), hidden_size=WIDTH, intermediate_size=2 * WIDTH,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.2,
+        tie_word_embeddings=tied, bos_token_id=None, eos_token_id=0,
+    )  # fmt: skip
+    base = write_model(tmp_path / "base", AutoModelForCausalLM.from_config(config))
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    lora = LoraConfig(target_modules=targets, init_lora_weights=False, task_type="CAUSAL_LM")
+    adapted = get_peft_model(plain, lora)
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    side = SideSpec(str(base), adapter=str(tmp_path / "adapter"))
+    pair = NnsightPair.load(PairSpec(SideSpec(str(base)), side, dtype="float32"))
+    head = adapted.get_base_model().lm_head
+    found = {}
+    for name in SIDES:
+        weight = head.weight.detach().float()
+        if name == "finetuned":
+            weight = weight + head.get_delta_weight("default").detach()
+        mean, white = whitening(weight)
+        truth = torch.nn.functional.normalize((weight[[5, 6, 7]] - mean) @ white, dim=-1)
+        found[name] = pair.token_directions(name, [5, 6, 7])
+        np.testing.assert_allclose(found[name], truth.numpy(), atol=2e-3)
+    assert np.abs(found["base"] - found["finetuned"]).max() > 0.05
+
+
+def test_whitening_a_few_rows_at_a_time_is_whitening_them_all(monkeypatch):
+    rows = torch.randn(300, 16, generator=torch.Generator().manual_seed(0)) + 2.0
+    mean, white = whitening(rows)
+    monkeypatch.setattr(nnsight_causal, "NUMBERS_AT_ONCE", 16 * 7)
+    in_parts = whitening(rows)
+    np.testing.assert_allclose(mean, in_parts[0], atol=1e-5)
+    whitened = (rows - mean) @ white
+    np.testing.assert_allclose(whitened.T @ whitened / 300, np.eye(16), atol=1e-3)
+    np.testing.assert_allclose(white @ white.T, in_parts[1] @ in_parts[1].T, atol=1e-3)
+
+
+def test_losses_of_texts_taken_apart_are_those_of_the_batch(loaded, monkeypatch):
+    pair, _ = loaded
+    batch = scored_batch(texts_of(pair))
+    vectors = np.random.default_rng(1).standard_normal((1, WIDTH)).astype(np.float32)
+
+    def losses():
+        changed = pair.component_losses(batch, batch, 1, vectors, "replace")
+        return pair.token_losses("base", batch), changed
+
+    together = losses()
+    monkeypatch.setattr(nnsight_causal, "LOGITS_AT_ONCE", 1)
+    for one, other in zip(together, losses(), strict=True):
+        np.testing.assert_allclose(one, other, **CLOSE)
 
 
 def test_what_is_not_there_is_named(loaded):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from adl.difference import sums_that_fit
 from adl.errors import NotFinite
 from adl.nnsight_pair import NnsightPair
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
@@ -45,7 +46,7 @@ def refuse(pair: NnsightPair, call) -> None:
 
 def test_residuals(pair):
     rows = batch(pair)
-    refuse(pair, lambda: pair.residual_sums(rows, rows, (1,), np.zeros(1, dtype=np.int64)))
+    refuse(pair, lambda: sums_that_fit(pair, rows, rows, (1,), np.zeros(1, dtype=np.int64)))
 
 
 def test_predictions(pair):
