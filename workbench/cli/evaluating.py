@@ -16,6 +16,7 @@ from workbench.cli import show
 from workbench.cli.auditing import settings_of
 from workbench.cli.running import StopFlag, database_path, print_json, reported_errors, say
 from workbench.locations import find_locations
+from workbench.private_files import new_text
 from workbench.settings import Settings
 from workbench.store.agent_events import AgentMode
 from workbench.store.log import SessionLog
@@ -89,7 +90,8 @@ def evaluate(
         table = rows(found)
         drawn = plot(table)
         if plot_file is not None:
-            plot_file.write_text(drawn + "\n", encoding="utf-8")
+            with new_text(plot_file, replace=True) as file:
+                file.write(drawn + "\n")
         if json:
             print_json(
                 {

@@ -13,6 +13,7 @@ from workbench.cli.options import Json, SessionOptions, options_from, session_op
 from workbench.cli.running import Work, print_json, say, working_session
 from workbench.operations.mixing import MIX_STUDY, MixArguments
 from workbench.operations.training import TRAIN_ORGANISM, RecipeArguments, TrainArguments
+from workbench.private_files import new_text
 from workbench.report.mixing_plot import mixing_plot
 from workbench.store.measure_events import Estimate
 from workbench.store.training_events import MixtureMeasured, OrganismTrained
@@ -75,8 +76,10 @@ def mix_study(given: Given, where: SessionOptions, json: Json = False) -> None:
         target = Path(done.summary["folder"])
         written = io.StringIO(newline="")
         csv.writer(written).writerows([COLUMNS, *map(_plain_row, found)])
-        (target / "table.csv").write_text(written.getvalue(), encoding="utf-8")
-        (target / "plot.svg").write_text(f"{mixing_plot(found)}\n", encoding="utf-8")
+        plotted = f"{mixing_plot(found)}\n"
+        for name, text in (("table.csv", written.getvalue()), ("plot.svg", plotted)):
+            with new_text(target / name, replace=True) as file:
+                file.write(text)
         if json:
             rows = [one.model_dump(mode="json") for one in found]
             print_json({**_where(work), "folder": str(target), "ratios": rows})

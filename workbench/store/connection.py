@@ -20,6 +20,9 @@ Mode = Literal["create", "write", "query", "read-only"]
 #: The first schema version without an index of a JSON function.
 _WITHOUT_JSON = 7
 
+# What SQLite answers where memory cannot be shared over a file, as on network drives.
+_NO_SHARED_MEMORY = {sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+
 #: How long a transaction waits for those of other processes, in seconds.
 BUSY_TIMEOUT = 30.0
 
@@ -158,12 +161,24 @@ def use_write_ahead_log(connection: sqlite3.Connection, path: Path, busy_timeout
         try:
             return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in _NO_SHARED_MEMORY:
+                return _use_rollback_journal(connection, path, error)
             # Two processes that change the mode at once would wait for each other, so SQLite
             # answers "busy" at once rather than after the busy timeout.
             busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:
                 raise store_error(error, path, "switching to write-ahead logging") from error
             time.sleep(0.01)
+
+
+def _use_rollback_journal(
+    connection: sqlite3.Connection, path: Path, refused: sqlite3.OperationalError
+) -> str:
+    """Where WAL is refused: the journal that needs no memory shared between processes."""
+    try:
+        return str(connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0])
+    except sqlite3.OperationalError:
+        raise store_error(refused, path, "switching to write-ahead logging") from refused
 
 
 @contextmanager

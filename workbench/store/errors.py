@@ -79,7 +79,11 @@ _REASONS: dict[int | None, tuple[str, str]] = {
     ),
     sqlite3.SQLITE_IOERR: (
         "the disk reported an error, or is full",
-        "Check the disk that holds {path}. What was recorded before is intact.",
+        "Check the disk that holds {path}, or use a local one. What was recorded before is intact.",
+    ),
+    sqlite3.SQLITE_PROTOCOL: (
+        "its folder cannot lock files as SQLite needs, as on some network drives",
+        "Name a file on a local disk, or set ADL_WORKBENCH_HOME to a local folder.",
     ),
     sqlite3.SQLITE_NOTADB: (
         "it is not an SQLite database",

@@ -477,7 +477,8 @@ class SessionLog:
             self._journal_warning = (
                 f"the folder of {self._path} does not support write-ahead logging (SQLite uses "
                 f"'{mode}' instead), as is usual on network drives: recording is safe, but slower, "
-                "and processes that use the file at once wait for each other"
+                "and processes that use the file at once wait for each other; a file on a local disk "
+                "(--database, or ADL_WORKBENCH_HOME) is quicker"
             )
         migrate(self._writer, self._path)
 

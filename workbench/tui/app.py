@@ -25,6 +25,7 @@ from workbench.display import ascii_only, clean_line
 from workbench.faults import REPORT_BUG
 from workbench.locations import Locations, find_locations
 from workbench.operations.pairs import PairArguments
+from workbench.private_files import new_text
 from workbench.store.errors import OlderSchema
 from workbench.store.ids import proposed_stem
 from workbench.store.lease import OpenElsewhere
@@ -471,7 +472,7 @@ class WorkbenchApp(App[int]):
         path = expanded(wanted).absolute()
         try:
             # "x": a file that is there is never written over.
-            with path.open("x", encoding="utf-8") as file:
+            with new_text(path) as file:
                 file.write(content)
         except OSError as exc:
             self.call_from_thread(

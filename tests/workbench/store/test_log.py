@@ -53,7 +53,30 @@ def test_opening_makes_the_folders_and_uses_wal(tmp_path: Path) -> None:
         assert log.journal_warning is None
         log.start_session("x")
         assert path.with_name("sessions.db-wal").exists()
-    assert [entry.name for entry in path.parent.iterdir()] == ["sessions.db"]
+    names = {entry.name for entry in path.parent.iterdir()}
+    assert names == {"sessions.db", "sessions.db.heads.jsonl"}
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR])
+def test_a_folder_that_refuses_wal_gets_another_journal(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    class Refusing(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+            if sql == "PRAGMA journal_mode = WAL":
+                error = sqlite3.OperationalError("locking protocol")
+                error.sqlite_errorcode = code
+                raise error
+            return super().execute(sql, *parameters)
+
+    plain = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *given, **more: plain(*given, **more, factory=Refusing)
+    )
+    with SessionLog.open(path) as log:
+        assert "ADL_WORKBENCH_HOME" in str(log.journal_warning)
+        record_audit(log)
+        assert log.verify().ok
 
 
 def test_a_folder_that_cannot_do_wal_is_a_warning(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adl.errors import AdlError
 from workbench.display import clean_line, clean_lines
+from workbench.private_files import new_text
 from workbench.store.state import TextState
 from workbench.tui.panes.chat_look import who
 from workbench.tui.panes.chat_turns import AnswerRef, Turn
@@ -25,7 +26,7 @@ def write_conversation(
     """
     text = conversation_text(title, chain)
     try:
-        with path.open("x", encoding="utf-8") as file:
+        with new_text(path) as file:
             file.write(text)
     except FileExistsError as exc:
         raise WriteError(f"{path} is there already", "Give another name.") from exc

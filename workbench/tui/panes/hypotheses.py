@@ -28,6 +28,7 @@ from workbench.operations.hypothesising import (
     StateArguments,
     UnmarkArguments,
 )
+from workbench.private_files import new_text
 from workbench.store.events import Bearing, EvidenceMarked, Verdict
 from workbench.store.state import HypothesisState, SessionState
 from workbench.tui.panes.hypothesis_evidence import EvidenceList
@@ -449,7 +450,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             return
         path = expanded(written).absolute()
         try:
-            with path.open("x", encoding="utf-8") as file:
+            with new_text(path) as file:
                 file.write(all_text(self.state))
         except FileExistsError:
             said = f"{path} is there already. Name another file."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adl.paths import expanded
 from workbench.display import clean_line
+from workbench.private_files import new_text
 from workbench.store.events import ReadToken
 from workbench.tui.panes.reading_columns import Column, Table
 from workbench.tui.panes.reading_index import Group
@@ -66,6 +67,6 @@ def table_text(table: Table, marks_of: MarksOf) -> str:
 def write(path: str, content: str, *, replace: bool) -> Path:
     """Write a file. Raises OSError, ``FileExistsError`` if it is there and not to be replaced."""
     target = expanded(path)
-    with target.open("w" if replace else "x", encoding="utf-8", newline="") as file:
+    with new_text(target, replace=replace, newline="") as file:
         file.write(content)
     return target

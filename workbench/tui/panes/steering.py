@@ -20,6 +20,7 @@ from workbench.operations.generating import STEER, SteerArguments
 from workbench.operations.hypothesising import MARK, UNMARK, MarkArguments, UnmarkArguments
 from workbench.operations.jobs import Job
 from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.private_files import new_text
 from workbench.store.state import SessionState
 from workbench.tui.panes.steering_console import SteeringConsole, focus_first
 from workbench.tui.panes.steering_facts import SteeringFacts
@@ -344,7 +345,7 @@ the settings, where the arrows choose.
     def _write(self, name: str, text: str) -> None:
         try:
             path = expanded(name)
-            with path.open("x", encoding="utf-8") as file:
+            with new_text(path) as file:
                 file.write(text)
         except FileExistsError:
             self.console.say(f"{name} exists already: w asks for another name")

@@ -17,6 +17,7 @@ from textual.widgets import Static
 
 from adl.paths import expanded
 from workbench.display import clean_line
+from workbench.private_files import new_text
 from workbench.tui.screens.ask_line import AskLine
 
 #: Cells that a column needs at least for its words to be read; with less, one scrolls sideways.
@@ -104,7 +105,7 @@ class TablesScreen(ModalScreen[None]):
             return
         path = expanded(written).absolute()
         try:
-            with path.open("x", encoding="utf-8") as file:
+            with new_text(path) as file:
                 file.write(self.as_markdown())
         except (OSError, ValueError) as exc:
             why = getattr(exc, "strerror", None) or exc
