@@ -102,6 +102,7 @@ def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
         written = json.loads((folder / ADAPTER_CONFIG).read_text())
         _check_type(name, wanted.adapter, written)
         config = PeftConfig.from_pretrained(str(folder))
+        digest = sha256_of(folder / ADAPTER_CONFIG, weights)
     _check_kind(name, wanted.adapter, config)
     return Adapter(
         wanted.adapter,
@@ -111,7 +112,7 @@ def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
         {
             "adapter": wanted.adapter,
             "adapter_revision": resolved,
-            "adapter_sha256": sha256_of(folder / ADAPTER_CONFIG, weights),
+            "adapter_sha256": digest,
         },
     )
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from adl.errors import PairError, Stopped
+from adl.errors import PairError, Stopped, first_line
 from adl.pair import ShouldStop, never_stop
 
 CHUNK_BYTES = 1 << 22
@@ -125,11 +125,18 @@ class _Counter:
 def content_sha256(folder: Path, hashes: FileHashes, code: Iterable[Path] = ()) -> str:
     """SHA-256 over every file of a checkpoint that decides numbers, by name and content.
 
-    ``code`` are files of code that the checkpoint runs from elsewhere.
+    ``code`` are files of code that the checkpoint runs from elsewhere. Raises ``PairError`` for a
+    file that cannot be read.
     """
-    files = {path.relative_to(folder).as_posix(): path for path in _deciding(folder)}
-    files |= {f"code/{path.name}": path for path in code}
-    found = hashes.of(files.values())
+    try:
+        files = {path.relative_to(folder).as_posix(): path for path in _deciding(folder)}
+        files |= {f"code/{path.name}": path for path in code}
+        found = hashes.of(files.values())
+    except OSError as exc:
+        raise PairError(
+            f"{exc.filename or folder} cannot be read: {exc.strerror or first_line(exc)}",
+            "Check the file and its permissions.",
+        ) from exc
     listed = sorted((name, found[path]) for name, path in files.items())
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 

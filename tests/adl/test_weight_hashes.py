@@ -159,3 +159,12 @@ def test_a_file_that_grows_while_it_is_read(copied):
 
     with pytest.raises(PairError, match="changed while it was read"):
         FileHashes(progress=grow).of([path])
+
+
+def test_a_file_that_cannot_be_read_is_named(base, monkeypatch):
+    def refuse(path, *args, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(weight_hashes.Path, "open", refuse)
+    with pytest.raises(PairError, match=r"config.json cannot be read: Permission denied"):
+        content_sha256(base, FileHashes())

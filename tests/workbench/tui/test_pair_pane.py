@@ -48,3 +48,18 @@ async def test_what_was_checked_and_what_failed_are_named():
     assert "failed    logit lens" in said
     assert "not its own" in said
     assert "shared basis" not in said
+
+
+async def test_a_difference_from_an_old_cache_is_in_doubt():
+    state = sample_state()
+    as_once = {"from_cache": True, "content_hashed": False}
+    old = {
+        key: replace(one, body=one.body.model_copy(update=as_once))
+        for key, one in state.differences.items()
+    }
+    assert old
+    for differences, expected in ((old, True), (state.differences, False)):
+        app = PaneApp(PairPane, replace(state, differences=differences))
+        async with app.run_test(size=(80, 40)) as pilot:
+            await pilot.pause()
+            assert ("doubt     This difference came from a cache" in shown(app)) is expected
