@@ -38,7 +38,8 @@ def converted(shown: str, file: Path) -> tuple[Path, str]:
     key = FileHashes().of([file])[file][:16]
     try:
         cache = cached_assets_path("adl-workbench", namespace="gguf", subfolder="converted")
-        folder = cache / f"{file.stem}-{key}-{FORMAT}"
+        # Not by the file's name: a moved file is the same checkpoint.
+        folder = cache / f"{key}-{FORMAT}"
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
                 _convert_safely(shown, file, folder)
@@ -102,7 +103,7 @@ def _check_file(shown: str, file: Path) -> None:
 def _convert_safely(shown: str, file: Path, folder: Path) -> None:
     """Convert, with what transformers and gguf raise as errors for a person."""
     try:
-        convert(file, folder, file.stem, shown)
+        convert(file, folder, folder.name, shown)
     except PairError:
         raise
     except ImportError as exc:

@@ -78,6 +78,10 @@ def download(
     path. Raises ``PairError`` and ``HubUnreachable``.
     """
     shown = f"{name}: {what} {repository!r}" + (f" at revision {revision!r}" if revision else "")
+    if "://" in repository:
+        raise PairError(
+            f"{shown} is an address", "Give the id on the hub, as in owner/name, or a folder."
+        )
     gguf = None
     if what == "model" and repository.count("/") > 1 and repository.endswith(".gguf"):
         owner, model, gguf = repository.split("/", 2)

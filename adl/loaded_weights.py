@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from adl.checkpoint_files import CheckpointFiles
 from adl.errors import PairError
@@ -21,6 +23,9 @@ QUANTISED = re.compile(
     r"weight_zero_point|SCB|weight\.(absmax|quant_map|quant_state\..*|nested_absmax)|"
     r"\w*_proj_(blocks|scales))$"
 )
+INTEGERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"}
+# Written by older versions of transformers, and of no effect on a language model.
+UNUSED = {"auto_map", "task_specific_params", "is_decoder", "tie_encoder_decoder"}
 PEFT_NAMES = re.compile(r"\.(base_layer|lora_[A-Z]\w*|lora_magnitude_vector|modules_to_save)\.")
 TOWERS = re.compile(r"vision|visual|image|audio|speech|video|projector|connector|merger|resampler")
 _NAMED = 3
@@ -72,6 +77,18 @@ def check_loaded(
             "they are: its config.json has no quantization_config that covers them",
             "Take the config.json that came with these weights.",
         )
+    state = module.state_dict()
+    whole = [
+        name
+        for name, tensor in files.tensors.items()
+        if tensor.dtype in INTEGERS and name in state and state[name].is_floating_point()
+    ]
+    if whole and not files.config.get("quantization_config"):
+        raise PairError(
+            f"{shown} holds whole numbers for weights ({named(whole)}), which {architecture} would "
+            "read as they are: its config.json does not say how they are quantised",
+            "Take the config.json that came with these weights.",
+        )
     missing = sorted(info.missing)
     unused = [name for name in missing if _beside_text(module, name)]
     needed = [name for name in missing if name not in set(unused)]
@@ -88,6 +105,27 @@ def check_loaded(
             f"({_groups(unused)}); text does not pass through them."
         )
     return notes + _left_out(module, info, files)
+
+
+def ignored_settings(config: Mapping[str, Any], module: PreTrainedModel) -> list[str]:
+    """Keys of a config.json that no code of the model mentions, and that ask for something."""
+    own = module.config.get_text_config()
+    classes = (type(own), type(module), type(module.get_decoder()), GenerationConfig)
+    sources = {cls.__module__ for kind in classes for cls in kind.__mro__ if _has_source(cls)}
+    code = "\n".join(inspect.getsource(sys.modules[name]) for name in sorted(sources))
+    return sorted(
+        key
+        for key, value in config.items()
+        if value
+        and key not in UNUSED
+        and not key.startswith(("_", "unsloth"))
+        and not key.endswith(("_version", "_config"))
+        and re.search(rf"\b{re.escape(key)}\b", code) is None
+    )
+
+
+def _has_source(cls: type) -> bool:
+    return cls.__module__.startswith("transformers")
 
 
 def named(names: Collection[str]) -> str:

@@ -7,10 +7,17 @@ decides what is compared with what.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _MOST_NAMED = 6
+# Settings of a model that say nothing of what it computes from a text, or that are told by themselves.
+_NO_NUMBERS = re.compile(
+    r"^_|token_id$|vocab|dtype|version|architectures|model_type|quantization|dropout|pdrop|initializer|"
+    r"^use_cache$|^max_position_embeddings$|^n_positions$|label|^return_dict$|^output_|^problem_type$|"
+    r"implementation"
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,22 @@ def mismatches_of_kinds(base: str, finetuned: str) -> tuple[str, ...]:
         "difference of their activations holds that as well."
     )
     return (words,)
+
+
+def mismatches_of_settings(
+    base: Mapping[str, object], finetuned: Mapping[str, object]
+) -> tuple[str, ...]:
+    """A word on settings of the sides' configs that decide numbers and differ."""
+    keys = sorted(
+        key
+        for key in base.keys() | finetuned.keys()
+        if base.get(key) != finetuned.get(key) and not _NO_NUMBERS.search(key)
+    )
+    if not keys:
+        return ()
+    told = [f"{key} is {base.get(key)} and {finetuned.get(key)}" for key in keys[:_MOST_NAMED]]
+    more = f", and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
+    return (f"The configs of base and finetuned side differ: {', '.join(told)}{more}.",)
 
 
 def mismatches_of_numbers(base: str, finetuned: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import pickle
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ from adl.errors import PairError, first_line
 from adl.gguf_checkpoint import converted
 from adl.hub_download import download
 from adl.load_errors import is_out_of_memory, loading
-from adl.loaded_weights import LoadingInfo, check_loaded, named
+from adl.loaded_weights import LoadingInfo, check_loaded, ignored_settings, named
 from adl.paths import expanded
 from adl.records import PairSpec, Side, SideSpec
 from adl.tokenizer_files import load_tokenizer
@@ -132,6 +133,7 @@ def _load_module(
             *_as_text_model(config, module),
             *notes,
             *_numbers(files, module, spec),
+            *_settings(files, module),
             *_placed(module),
         ]
     assert failed is not None
@@ -144,7 +146,7 @@ def _load_as(
     places = _device_map(shown, spec.device_map)
     # Weights that a device map puts on the disk stay there as long as the model lives.
     offload = tempfile.TemporaryDirectory(prefix="adl-offload-", ignore_cleanup_errors=True)
-    with _quantised_errors(shown, files):
+    with _weight_errors(shown, files):
         module, info = auto.from_pretrained(
             files.folder,
             config=config,
@@ -231,6 +233,15 @@ def _numbers(files: CheckpointFiles, module: PreTrainedModel, spec: PairSpec) ->
         return []
     loaded = f"stored as {_short(stored)} and were loaded as {_short(module.dtype)}"
     return [f"The weights are {loaded}, as config.json asks; --dtype chooses."]
+
+
+def _settings(files: CheckpointFiles, module: PreTrainedModel) -> list[str]:
+    """What the config asks for and nobody listens to."""
+    asked = files.config.get("text_config", files.config)
+    ignored = ignored_settings(asked, module) if isinstance(asked, dict) else []
+    if not ignored:
+        return []
+    return [f"{type(module).__name__} knows no {named(ignored)}, which config.json sets."]
 
 
 def _placed(module: PreTrainedModel) -> list[str]:
@@ -384,11 +395,16 @@ def _check_quantisation(shown: str, files: CheckpointFiles, spec: PairSpec) -> N
 
 
 @contextmanager
-def _quantised_errors(shown: str, files: CheckpointFiles) -> Iterator[None]:
-    """What keeps a checkpoint that is quantised from being loaded, as an error that says so."""
+def _weight_errors(shown: str, files: CheckpointFiles) -> Iterator[None]:
+    """What keeps the weights of a checkpoint from being loaded, as an error that says so."""
     try:
         yield
     except Exception as exc:
+        if isinstance(exc, pickle.UnpicklingError):
+            raise PairError(
+                f"{shown}: its pickle is damaged, or holds something else than tensors",
+                "Save the model again with save_pretrained, as safetensors.",
+            ) from exc
         method = _quantised(files)
         if method is None or is_out_of_memory(exc):
             raise

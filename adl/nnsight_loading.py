@@ -26,7 +26,12 @@ from adl.chat_templates import choose_template
 from adl.checkpoint_files import CONFIG
 from adl.errors import PairError
 from adl.load_errors import loading
-from adl.mismatch import mismatches_of_kinds, mismatches_of_numbers, mismatches_of_rows
+from adl.mismatch import (
+    mismatches_of_kinds,
+    mismatches_of_numbers,
+    mismatches_of_rows,
+    mismatches_of_settings,
+)
 from adl.nnsight_adapters import (
     Adapter,
     BaseState,
@@ -341,7 +346,13 @@ def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tupl
     texts = what_differs(*facts, moved=moved)
     numbers = mismatches_of_numbers(*(_dtype(side.module) for side in (base, finetuned)))
     kinds = mismatches_of_kinds(*(type(side.module).__name__ for side in (base, finetuned)))
-    return (*_by_side(base.notes, finetuned.notes), *kinds, *numbers, *rows, *texts)
+    settings: tuple[str, ...] = ()
+    if base.module is not finetuned.module and not kinds:
+        settings = mismatches_of_settings(
+            *(side.module.config.get_text_config().to_dict() for side in (base, finetuned))
+        )
+    notes = _by_side(base.notes, finetuned.notes)
+    return (*notes, *kinds, *settings, *numbers, *rows, *texts)
 
 
 def _by_side(base: tuple[str, ...], finetuned: tuple[str, ...]) -> list[str]:

@@ -249,6 +249,11 @@ def _pickle_cut(folder: Path) -> None:
     _truncated(folder / "pytorch_model.bin")
 
 
+def _whole_pickle(folder: Path) -> None:
+    torch.save(AutoModelForCausalLM.from_pretrained(folder), folder / "pytorch_model.bin")
+    (folder / WEIGHTS).unlink()
+
+
 def _loop(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
     (folder / WEIGHTS).symlink_to(folder / WEIGHTS)
@@ -314,6 +319,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "model.safetensors",
     ),
     "pickle cut short": (_pickle_cut, "pytorch_model.bin is cut short or damaged", "again"),
+    "a whole model pickled": (_whole_pickle, "something else than tensors", "safetensors"),
     "two variants": (
         _two_variants,
         "several variants of its weights and no plain one: bf16, fp16",
@@ -452,6 +458,11 @@ class TestQuantised:
         assert package in error.message
         assert "quantised from" in error.way_out
 
+    def test_whole_numbers_without_a_config_for_them(self, folders, folder):
+        rewrite(folder, lambda found: {k: (10 * v).to(torch.int8) for k, v in found.items()})
+        error = refused(folders, folder)
+        assert "holds whole numbers for weights (lm_head.weight, " in error.message
+
     def test_a_config_that_does_not_fit_the_weights(self, folders, folder):
         reconfigure(folder, quantization_config={"quant_method": "bitnet"})
         assert "in the checkpoint and" in refused(folders, folder).message
@@ -512,6 +523,20 @@ class TestKinds:
         (note,) = [note for note in notes_of(folders.base, folder) if "stored" in note]
         assert note.startswith("Finetuned: The weights are stored as float32")
         assert "were loaded as float16, as config.json asks" in note
+
+    def test_settings_that_differ_are_told(self, folders, folder):
+        reconfigure(folder, rms_norm_eps=0.001, use_cache=False, attention_dropout=0.3)
+        (note,) = [note for note in notes_of(folders.base, folder) if "configs" in note]
+        assert note == (
+            "The configs of base and finetuned side differ: rms_norm_eps is 1e-06 and 0.001."
+        )
+
+    def test_settings_that_nobody_knows_are_told(self, folders, folder):
+        reconfigure(folder, logit_scaling=3.0, use_mrope=False, _unsloth="x", torch_dtype="float32")
+        notes = [note for note in notes_of(folders.base, folder) if "config.json sets" in note]
+        assert notes == [
+            "Finetuned: LlamaForCausalLM knows no logit_scaling, which config.json sets."
+        ]
 
     def test_other_architectures_of_one_size_are_told(self, folders, tmp_path):
         other = write_model(tmp_path / "mistral", tiny_model("mistral"))

@@ -89,7 +89,7 @@ def test_it_is_converted_once_by_its_content(tmp_path, cache, monkeypatch):
 
     monkeypatch.setattr(gguf_checkpoint, "convert", never)
     (tmp_path / "moved").mkdir()
-    moved = Path(shutil.copy(file, tmp_path / "moved"))
+    moved = Path(shutil.copy(file, tmp_path / "moved" / "renamed.gguf"))
     assert gguf_checkpoint.converted("base", moved)[0] == first
     monkeypatch.undo()
     monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(cache))
