@@ -37,7 +37,8 @@ AIM = 0.5
 _OF_WINDOW = 0.75
 # No tokeniser makes tokens this long on average, of what an audit consists of.
 _LONGEST_TOKENS = 6
-_FEWEST_UNREAD = 1_000
+# No window is smaller; a count below it is no count of a prompt.
+_SMALLEST_WINDOW = 256
 # A reply that was cut off so soon was not cut off by a limit on replies.
 _SHORT_REPLY = 512
 _MOST_IDS = 20
@@ -124,7 +125,7 @@ def compaction(
 def is_unread(usage: Usage, characters: int) -> bool:
     """Whether the endpoint counts far fewer tokens than so many characters can have been."""
     fewest = characters / _LONGEST_TOKENS
-    return not usage.estimated and fewest > max(_FEWEST_UNREAD, usage.prompt_tokens)
+    return not usage.estimated and _SMALLEST_WINDOW <= usage.prompt_tokens < fewest
 
 
 def is_at_window(reply: AgentReplied, most_tokens: int | None) -> bool:

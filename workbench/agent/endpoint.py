@@ -415,7 +415,7 @@ class Endpoint:
         )
 
     def _refused(self, status: int, error: Reported, headers: Mapping[str, str]) -> AttemptFailed:
-        said = self._short(error.message)
+        said = self._said(error, status)
         changed = self._changed(error, status)
         if changed is not None:
             return changed
@@ -446,7 +446,7 @@ class Endpoint:
         """The failure after which something that the server named is left out or lowered, if it did."""
         if status in {401, 402, 403, 429}:
             return None
-        said = self._short(error.message)
+        said = self._said(error, status)
         tokens = self._sent.get("max_tokens", self._sent.get("max_completion_tokens"))
         feature = next((name for name in self._leavable() if error.refuses(name)), None)
         if feature is not None:
@@ -462,7 +462,7 @@ class Endpoint:
 
     def _form(self, error: Reported, status: int | None) -> AttemptFailed | None:
         """The failure after which the conversation is sent in a plainer form, if there is one."""
-        said, digest = self._short(error.message), self._digest()
+        said, digest = self._said(error, status), self._digest()
         sent = [message for message in self._sent["messages"] if message["role"] == "assistant"]
         calls = [call for message in sent for call in message.get("tool_calls", ())]
         own = {name for item in (*sent, *calls) for name in set(item) - _PROTOCOL}
@@ -506,6 +506,10 @@ class Endpoint:
         asked = {**self._sent, "stream": self.capabilities.stream}
         written = json.dumps([self.settings.address, asked], sort_keys=True)
         return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _said(self, error: Reported, status: int | None) -> str:
+        code = "" if status is None else f"Error code: {status} - "
+        return self._short(code + error.message)
 
     def _short(self, text: str) -> str:
         return self.scrub(text)[:_LONGEST_MESSAGE]
