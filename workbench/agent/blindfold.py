@@ -17,8 +17,9 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Any, TypeVar
+from datetime import datetime
+from types import MappingProxyType, NoneType
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -26,31 +27,69 @@ from workbench.agent.blinding import OPEN, Blinding, blinding_from
 from workbench.agent.sealing import blinding_for_people
 from workbench.operations.pairs import LOAD
 from workbench.operations.running import Arguments, Operation
-from workbench.store.agent_events import AuditSealed
 from workbench.store.events import Event, OperationStarted
 from workbench.store.recorded import Prefix, Recorded
 from workbench.store.state import OperationState, SessionState, TimelineEntry
 
 Item = TypeVar("Item")
 Change = Callable[[str], str]
+Rule = Literal["plain", "text", "naming", "items", "list", "timeline"]
 
 _WORDS = re.compile(r"\w+")
 _PARTS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
-_MAPPINGS = (
-    "operations",
-    "differences",
-    "readings",
-    "failed_readings",
-    "texts",
-    "hypotheses",
-    "evidence",
-    "agents",
-)
-_LISTS = ("notes", "unblinded", "grades", "measures", "trainings")
+#: How each part of a state is hidden. What has no rule is hidden as if names stood by themselves.
+#:     plain     nothing in it is anybody's words
+#:     text      every text in it, kept as long as it is the same object
+#:     naming    the same, with names that are ordinary words
+#:     items     by ids that we made, each looked through once
+#:     list      only ever grows
+RULES: Mapping[str, Rule] = {
+    "seq": "plain",
+    "session_id": "plain",
+    "name": "naming",
+    "started_at": "plain",
+    "last_at": "plain",
+    "parent": "naming",
+    "environment": "naming",
+    "pair": "naming",
+    "outcome": "plain",
+    "closing_reason": "naming",
+    "operations": "items",
+    "differences": "items",
+    "readings": "items",
+    "failed_readings": "items",
+    "texts": "items",
+    "comparisons": "list",
+    "notes": "list",
+    "hypotheses": "items",
+    "ranking": "text",
+    "evidence": "items",
+    "agents": "items",
+    "seal": "naming",
+    "unblinded": "list",
+    "grades": "list",
+    "evaluation": "naming",
+    "cells": "naming",
+    "measures": "list",
+    "trainings": "list",
+    "view": "naming",
+    "timeline": "timeline",
+}
 # Lines of the timeline are looked through so many at a time.
 _AT_ONCE = 256
 # In the lines of these kinds a name stands by itself, and may be an ordinary word.
-_NAMING = frozenset({"session_started", "session_renamed"})
+NAMING = frozenset(
+    {
+        "session_started",
+        "session_renamed",
+        "session_closed",
+        "audit_sealed",
+        "pair_loaded",
+        "evaluation_started",
+        "evaluation_cell",
+    }
+)
+_PLAIN = (bool, int, float, datetime, NoneType, bytes)
 
 
 class Blindfold:
@@ -71,7 +110,7 @@ class Blindfold:
         self._names = {name.lower(): alias for name, alias in blinding.aliases.items()}
         self._parts = {_parts(name) for name in blinding.aliases}
         self._seen = self._shown = SessionState()
-        self._items: dict[str, dict[Any, tuple[Any, Any]]] = {name: {} for name in _MAPPINGS}
+        self._items: dict[str, dict[Any, tuple[Any, Any]]] = {}
         # A recorded finding never changes, so it is looked through once; it is kept, so that no
         # other object gets its number.
         self._recorded: dict[int, tuple[Any, Any]] = {}
@@ -104,9 +143,12 @@ class Blindfold:
             return event
         body = event.body
         asked = isinstance(body, OperationStarted) and body.operation == LOAD.name
-        names = asked or isinstance(body, AuditSealed) or body.kind in {"pair_loaded", *_NAMING}
-        change = self._hide_words if names else self.hide
-        return event.model_copy(update={"body": self._hidden(body, change)})
+        change = self._hide_words if asked or body.kind in NAMING else self.hide
+        changes = {
+            "body": self._hidden(body, change),
+            "actor": self._hidden(event.actor, self.hide),
+        }
+        return event.model_copy(update=changes)
 
     def hide(self, text: str) -> str:
         """The text with every name of a blind audit hidden."""
@@ -138,27 +180,28 @@ class Blindfold:
         return any(all(part in low for part in parts) for parts in self._parts)
 
     def _changes(self, state: SessionState) -> dict[str, Any]:
-        seen, shown = self._seen, self._shown
-        changes: dict[str, Any] = {
-            "name": self._hide_words(state.name),
-            "timeline": self._hidden_timeline(state),
+        return {
+            one.name: self._hidden_part(one.name, state)
+            for one in dataclasses.fields(state)
+            if RULES.get(one.name) != "plain"
         }
-        for name in ("pair", "environment", "view", "seal"):
-            part = getattr(state, name)
-            known = part is getattr(seen, name)
-            changes[name] = getattr(shown, name) if known else self._hidden(part, self._hide_words)
-        for name in _MAPPINGS:
-            items = getattr(state, name)
-            known = items is getattr(seen, name)
-            changes[name] = getattr(shown, name) if known else self._hidden_items(name, items)
-        for name in _LISTS:
-            listed, before = getattr(state, name), getattr(seen, name)
-            same = len(listed) == len(before) and state.session_id == seen.session_id
-            changes[name] = getattr(shown, name) if same else self._hidden(listed, self.hide)
-        return changes
+
+    def _hidden_part(self, name: str, state: SessionState) -> Any:
+        rule = RULES.get(name, "naming")
+        if rule == "timeline":
+            return self._hidden_timeline(state)
+        part, seen, shown = (getattr(one, name, None) for one in (state, self._seen, self._shown))
+        if rule == "list":
+            same = len(part) == len(seen or ()) and state.session_id == self._seen.session_id
+            return shown if same else self._hidden(part, self.hide)
+        if part is seen:
+            return shown
+        if rule == "items":
+            return self._hidden_items(name, part)
+        return self._hidden(part, self.hide if rule == "text" else self._hide_words)
 
     def _hidden_items(self, name: str, items: Mapping[Any, Any]) -> Mapping[Any, Any]:
-        known = self._items[name]
+        known = self._items.setdefault(name, {})
         for key, item in items.items():
             if key not in known or known[key][0] is not item:
                 asked = isinstance(item, OperationState) and item.name == LOAD.name
@@ -171,15 +214,20 @@ class Blindfold:
             self._timeline = []
         for first in range(len(self._timeline), len(state.timeline), _AT_ONCE):
             entries = state.timeline[first : first + _AT_ONCE]
-            if self._may_name("\n".join(entry.description for entry in entries)):
-                entries = tuple(map(self._hidden_entry, entries))
+            entries = tuple(map(self._hidden_entry, entries))
             self._timeline.extend(entries)
         return Prefix(self._timeline, len(state.timeline))
 
     def _hidden_entry(self, entry: TimelineEntry) -> TimelineEntry:
-        change = self._hide_words if entry.kind in _NAMING else self.hide
-        said = change(entry.description)
-        return entry if said is entry.description else entry._replace(description=said)
+        said = entry.description
+        if "\u2026" in said or self._may_name(said):
+            said = self._blinding.hide_cut(said)
+        if entry.kind in NAMING:
+            said = self._hide_words(said)
+        actor = self._hidden(entry.actor, self.hide)
+        if said == entry.description and actor is entry.actor:
+            return entry
+        return entry._replace(description=said, actor=actor)
 
     def _hide_words(self, text: str) -> str:
         """Hide also a name that is an ordinary word: for where names stand by themselves."""
@@ -216,18 +264,24 @@ class Blindfold:
             return value if same else pairs
         if isinstance(value, tuple | list | Prefix):
             return self._hidden_sequence(value, change)
-        return value
+        if isinstance(value, set | frozenset):
+            return type(value)(self._hidden(item, change) for item in value)
+        # Of a kind that nobody thought of: better its text than a name.
+        return value if isinstance(value, _PLAIN) else change(str(value))
 
     def _changed(self, parts: Iterable[tuple[str, Any]], change: Change) -> dict[str, Any]:
         hidden = ((name, part, self._hidden(part, change)) for name, part in parts)
         return {name: new for name, part, new in hidden if new is not part and new != part}
 
     def _hidden_sequence(self, value: Sequence[Any], change: Change) -> Sequence[Any]:
-        if not value or isinstance(value[0], int | float) or hasattr(value, "_fields"):
+        # Lists of numbers are long.
+        if not value or set(map(type, value)) <= {int, float}:
             return value
         hidden = [self._hidden(item, change) for item in value]
         if all(map(_is, hidden, value)):
             return value
+        if hasattr(value, "_fields"):
+            return type(value)(*hidden)
         if isinstance(value, Prefix):
             return Prefix(hidden, len(hidden))
         return tuple(hidden) if isinstance(value, tuple) else hidden

@@ -9,6 +9,11 @@ it is hidden wherever it stands, also in other spellings (`cake_bake`, `Cake-Bak
 that is one ordinary word (`gold`) is hidden only as part of a path or an id: to replace the word in the
 models' own texts would falsify them and point at it.
 
+Hashes of weights, adapters, tokenizers and templates are names, too, also by their first digits.
+
+Text is hidden before it is cut: of a name that was cut, what is left is not known any more. Where a text
+comes cut already, `hide_cut` takes away what may be left of a name at its cuts.
+
 Prompts to the models keep the alias: a model that is told its real name may say what it is about.
 """
 
@@ -38,6 +43,18 @@ _DISTINCTIVE = re.compile(r"[\d_.\-+ ]|[a-z][A-Z]")
 _PARTS = re.compile(r"[_\-. ]+|(?<=[a-z])(?=[A-Z])")
 _CHECKPOINT_NUMBER = re.compile(r"(checkpoint|step|epoch|version)?[-_]?\d+", re.IGNORECASE)
 _SHORTEST = 3
+_HEX = re.compile(r"[0-9a-f]{32,}", re.IGNORECASE)
+# So many digits of a hash are shown for all of it, and tell it from every other.
+_SHORTEST_HASH = 7
+# How what is left out is marked, by us and by SQLite.
+_CUT = re.compile(r"(\u2026|\.\.\.| \[\d+ more characters\])")
+_HASHES = (
+    "content_sha256",
+    "weights_sha256",
+    "adapter_sha256",
+    "tokenizer_sha256",
+    "chat_template_sha256",
+)
 _WORDS = re.compile(r"\w+")
 #: What the embedded base is called; ``adl.demo_pair`` has it too, and would load torch.
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
@@ -51,6 +68,8 @@ class Blinding:
         # The longest first: a path before the name that is its last part.
         self._names = sorted(aliases, key=len, reverse=True)
         self._words = {name.lower(): alias for name, alias in aliases.items()}
+        self._letters = ["".join(filter(str.isalnum, name)).lower() for name in aliases]
+        self._longest = max(map(len, self._letters), default=0)
         self._real = {alias: real for real, alias in reversed(list(aliases.items()))}
         patterns = [_pattern(name) for name in self._names]
         self._hide = (
@@ -77,6 +96,41 @@ class Blinding:
         return self._hide.sub(
             lambda found: self.aliases[self._names[(found.lastindex or 1) - 1]], text
         )
+
+    def hide_cut(self, text: str) -> str:
+        """The same of a text that was cut, without what may be left of a name at each cut."""
+        hidden = self.hide(text)
+        if self._hide is None or not _CUT.search(hidden):
+            return hidden
+        parts = _CUT.split(hidden)
+        for place in range(1, len(parts), 2):
+            parts[place - 1] = self._without_beginning(parts[place - 1])
+            parts[place + 1] = self._without_end(parts[place + 1])
+        return "".join(parts)
+
+    def _without_beginning(self, text: str) -> str:
+        """The text up to where a name may begin that is cut at its end."""
+        places = range(max(0, len(text) - 2 * self._longest), len(text))
+        kept = [at for at in places if text[at].isalnum()]
+        letters = "".join(text[at].lower()[:1] for at in kept)
+        for length in range(min(len(kept), self._longest), 0, -1):
+            begins = (
+                len(kept) == length or kept[-length] == 0 or not text[kept[-length] - 1].isalnum()
+            )
+            if begins and any(name.startswith(letters[-length:]) for name in self._letters):
+                return text[: kept[-length]]
+        return text
+
+    def _without_end(self, text: str) -> str:
+        """The text from where a name may end that is cut at its beginning."""
+        kept = [at for at in range(min(len(text), 2 * self._longest)) if text[at].isalnum()]
+        letters = "".join(text[at].lower()[:1] for at in kept)
+        for length in range(min(len(kept), self._longest), 0, -1):
+            after = kept[length - 1] + 1
+            ends = after == len(text) or not text[after].isalnum()
+            if ends and any(name.endswith(letters[:length]) for name in self._letters):
+                return text[after:]
+        return text
 
     def hide_words(self, text: str) -> str:
         """The same, and a name that is an ordinary word: for where names stand by themselves."""
@@ -145,6 +199,10 @@ def blinding_of(
         for revision in given:
             if revision and revision.lower() not in _GENERIC and len(revision) >= _SHORTEST:
                 aliases.setdefault(revision, alias)
+    for alias, side in (("HASH-A", base), ("HASH-B", finetuned)):
+        for name in _HASHES:
+            if side.get(name):
+                aliases.setdefault(str(side[name]), alias)
     return Blinding(aliases)
 
 
@@ -173,6 +231,8 @@ def _forms(name: str | None) -> Iterable[str]:
 
 def _pattern(name: str) -> str:
     """A regular expression for the name in its spellings, or for the word as part of a path."""
+    if _HEX.fullmatch(name):
+        return rf"(?<![0-9a-z]){name[:_SHORTEST_HASH]}[0-9a-f]*(?![0-9a-z])"
     if "/" in name or "\\" in name:
         # Also with the separators escaped or doubled, as in JSON.
         parts = [re.escape(part) for part in re.split(r"[/\\]+", name) if part]

@@ -19,6 +19,7 @@ from workbench.store.agent_events import AuditSealed, AuditUnblinded
 from workbench.store.events import SYSTEM, Event, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
+from workbench.store.search import SearchHit, found_in, searchable_text
 from workbench.store.state import SessionState, fold
 
 _SEALING = ("audit_sealed", "audit_unblinded")
@@ -46,6 +47,34 @@ class HiddenNames:
         """What a session hides."""
         return self._blindings.get(session_id, OPEN)
 
+    def search(
+        self, log: SessionLog, words: str, limit: int, *, session_id: str | None = None
+    ) -> list[SearchHit]:
+        """Find events as `SessionLog.search` does; of a blind session, in its texts as they are shown.
+
+        So a guess of a name is found no more than any other word that is not there.
+        """
+        if not self._blindings:
+            return log.search(words, limit, session_id=session_id)
+        found: list[SearchHit] = []
+        # Without a limit: hits that are none would take the places of others.
+        for hit in log.search(words, -1, session_id=session_id):
+            shown = self._shown_hit(log, hit, words) if self.is_blind(hit.session_id) else hit
+            if shown is not None:
+                found.append(shown)
+            if len(found) == limit:
+                break
+        return found
+
+    def _shown_hit(self, log: SessionLog, hit: SearchHit, words: str) -> SearchHit | None:
+        event = self.blindfold(hit.session_id).event(log.event(hit.session_id, hit.seq))
+        shown = found_in(searchable_text(event.body), words)
+        return None if shown is None else replace(hit, snippet=shown[0], marks=shown[1])
+
+    def blindfold(self, session_id: str) -> Blindfold:
+        """What hides the names of a session from its first event on."""
+        return Blindfold(self.of(session_id).aliases)
+
     def overview(self, session: SessionOverview) -> SessionOverview:
         """A line of the list; name and sides are names by themselves."""
         hide = self.of(session.id).hide_words
@@ -59,7 +88,7 @@ class HiddenNames:
 
 def blindfold_for(log: SessionLog, session_id: str) -> Blindfold:
     """What hides the names of a session from its first event on; nothing, if it is not blind."""
-    return Blindfold(HiddenNames.read(log).of(session_id).aliases)
+    return HiddenNames.read(log).blindfold(session_id)
 
 
 def shown_state(log: SessionLog, session_id: str) -> SessionState:

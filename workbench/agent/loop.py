@@ -270,7 +270,7 @@ class _Audit:
         """Record a message; the one place where text goes to the agent, and names are hidden."""
         told = {"run_id": self._id, "role": role, "source": source}
         self._session.record(
-            AgentTold.model_validate({**told, "content": self._blinding.hide(content), **more}),
+            AgentTold.model_validate({**told, "content": self._blinding.hide_cut(content), **more}),
             actor=actor,
         )
 

@@ -58,7 +58,7 @@ def scale_judge(
         hide = blinding_in(session.state).hide
         scales = sorted(lists)
         material = [
-            {"list": number, "tokens": [hide(cut(one, _LONGEST_TOKEN)) for one in lists[scale]]}
+            {"list": number, "tokens": [cut(hide(one), _LONGEST_TOKEN) for one in lists[scale]]}
             for number, scale in enumerate(scales, start=1)
         ]
         question = Question(

@@ -229,7 +229,7 @@ class Toolbox:
         return self._answers(self._session.state, summaries)
 
     def _hidden(self, text: str) -> str:
-        return self._blinding.hide(text)
+        return self._blinding.hide_cut(text)
 
 
 def described(error: Exception) -> str:

@@ -35,6 +35,8 @@ class Veil:
         self.blinding: Blinding = OPEN
         self.loading = False
         "Whether names stand by themselves now."
+        self.own_path = ""
+        "Where the session is: whoever named it knows it, and with an alias in it it leads nowhere."
 
     def __bool__(self) -> bool:
         """Whether anything is hidden."""
@@ -42,7 +44,10 @@ class Veil:
 
     def hide(self, text: str) -> str:
         """The text as it may be seen."""
-        return self.blinding.hide_words(text) if self.loading else self.blinding.hide(text)
+        change = self.blinding.hide_words if self.loading else self.blinding.hide
+        if not self.own_path:
+            return change(text)
+        return self.own_path.join(map(change, text.split(self.own_path)))
 
 
 @contextmanager
@@ -79,7 +84,7 @@ def looking_at(log: SessionLog, session_id: str) -> Iterator[Blindfold]:
     from workbench.cli.running import reported_errors
 
     with veiled() as veil, reported_errors():
-        veil.blinding = HiddenNames.read(log).of(session_id)
+        veil.blinding, veil.own_path = HiddenNames.read(log).of(session_id), str(log.path)
         veil.loading = True
         yield blindfold_for(log, session_id)
 

@@ -249,6 +249,7 @@ def working_session(
         flag.catching_signals(),
         SessionLog.open(path) as log,
     ):
+        veil.own_path = str(log.path)
         if log.journal_warning:
             say(f"note: {log.journal_warning}")
         if session is None:

@@ -42,7 +42,7 @@ from workbench.store.heads import Expected, Head, keep_heads
 from workbench.store.overview import SessionOverview, choose, read_overviews
 from workbench.store.rows import COLUMNS, Draft, Entry, actor_of, event_of
 from workbench.store.schema import MIGRATIONS, check_ours, check_shape, migrate
-from workbench.store.search import MARK_END, MARK_START, SearchHit, fts_query, unmark
+from workbench.store.search import MARK_END, MARK_START, SNIPPET, SearchHit, fts_query, unmark
 
 _CHUNK = 2_000
 _POLL_SECONDS = 0.1
@@ -372,9 +372,9 @@ class SessionLog:
             return []
         with self._reading() as connection:
             rows = connection.execute(
-                """
+                f"""
                 SELECT events.session_id, events.seq, events.at, events.kind,
-                    snippet(event_text_fts, 0, ?, ?, '…', 24)
+                    {SNIPPET.format(table="event_text_fts")}
                 FROM event_text_fts JOIN events ON events.id = event_text_fts.rowid
                 WHERE event_text_fts MATCH ? AND (? IS NULL OR events.session_id = ?)
                 ORDER BY event_text_fts.rank, events.id LIMIT ?

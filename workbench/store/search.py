@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +48,8 @@ from workbench.store.measure_events import RelevanceMeasured, TraceMeasured
 
 # Written around a match by SQLite; `indexable` keeps both out of the indexed text.
 MARK_START, MARK_END = "\x02", "\x03"
+#: The words around a match, with its two marks as parameters.
+SNIPPET = "snippet({table}, 0, ?, ?, '\u2026', 24)"
 
 #: How FTS5 splits texts into words; part of every file, as what is indexed is.
 TOKENIZER = "unicode61 remove_diacritics 2"
@@ -159,6 +162,21 @@ def fts_query(words: str) -> str:
         if any(character.isalnum() for character in part):
             parts.append(f'"{part}"' if phrase else f'"{part}"*')
     return " ".join(parts)
+
+
+def found_in(text: str, words: str) -> tuple[str, tuple[tuple[int, int], ...]] | None:
+    """The snippet and marks of the words in one text, as a search finds them; None if it does not."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute(f"CREATE VIRTUAL TABLE texts USING fts5 (text, tokenize='{TOKENIZER}')")
+        connection.execute("INSERT INTO texts VALUES (?)", (text,))
+        row = connection.execute(
+            f"SELECT {SNIPPET.format(table='texts')} FROM texts WHERE texts MATCH ?",
+            (MARK_START, MARK_END, fts_query(words)),
+        ).fetchone()
+    finally:
+        connection.close()
+    return None if row is None else unmark(row[0])
 
 
 def unmark(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:

@@ -123,8 +123,7 @@ class Library:
         if self.opened() is None and not self.path.exists():
             return []
         with self._reading() as log:
-            hidden = HiddenNames.read(log)
-            return [_hidden_hit(hit, hidden) for hit in log.search(words, HITS)]
+            return HiddenNames.read(log).search(log, words, HITS)
 
     def findings(self, session_id: str) -> Findings:
         """What was thought and noted in a session."""
@@ -204,12 +203,6 @@ class Library:
                     yield reader
                 return
         yield log
-
-
-def _hidden_hit(hit: SearchHit, hidden: HiddenNames) -> SearchHit:
-    """A hit as it may be seen: where a name was in it, its marks would point beside the words."""
-    said = hidden.of(hit.session_id).hide(hit.snippet)
-    return hit if said == hit.snippet else replace(hit, snippet=said, marks=())
 
 
 def recent_pairs(

@@ -48,7 +48,7 @@ def test_names_are_hidden_where_they_stand_by_themselves_even_if_they_are_words(
     }
     assert shown.seal is not None
     assert shown.seal.body.organism == "MODEL-B"
-    assert set(shown.seal.body.aliases) <= {"MODEL-A", "MODEL-B", "REVISION-A"}
+    assert set(shown.seal.body.aliases) <= {"MODEL-A", "MODEL-B", "REVISION-A", "HASH-A", "HASH-B"}
 
 
 def test_a_word_that_is_a_name_is_left_in_what_a_model_says():
