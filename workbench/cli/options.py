@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,15 +80,38 @@ Position = Annotated[
     str, typer.Option("--position", help="Where the vector is taken; 1-4 is their mean.")
 ]
 
+_NAMES = {"organism", "base", "adapter", "finetuned"}
 _named = options_of(
     PairArguments,
     leave_out=("quantisation",),
-    panels={
-        name: _PAIR if name in {"organism", "base", "adapter", "finetuned"} else _LOADING
-        for name in PairArguments.model_fields
-    },
+    panels={name: _PAIR if name in _NAMES else _LOADING for name in PairArguments.model_fields},
 )
+for _option in inspect.signature(_named).parameters.values():
+    if _option.name in _NAMES:
+        # Arguments are seen by whoever runs ps.
+        _option.annotation.__metadata__[0].help += " @FILE and env:NAME are read instead."
 _measured = options_of(MeasureArguments)
+
+
+def named_elsewhere(given: str, option: str) -> str:
+    """The value of an option, read from the file or the environment where it says so.
+
+    Raises ``BadParameter`` that names the file or the variable.
+    """
+    if given.startswith("@"):
+        path = Path(given[1:]).expanduser()
+        try:
+            found = path.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as exc:
+            why = getattr(exc, "strerror", None) or "it is not text"
+            raise typer.BadParameter(f"{option}: {path} cannot be read: {why}") from None
+    elif given.startswith("env:"):
+        found = os.environ.get(given.removeprefix("env:"), "").strip()
+    else:
+        return given
+    if not found or "\n" in found:
+        raise typer.BadParameter(f"{option}: {given} has to hold one name")
+    return found
 
 
 def _pair_arguments(
@@ -96,9 +120,11 @@ def _pair_arguments(
     if load_in_8bit and load_in_4bit:
         raise typer.BadParameter("give one of --load-in-8bit and --load-in-4bit")
     if demo:
-        if {"organism", "base", "adapter", "finetuned"} & named.keys():
+        if _NAMES & named.keys():
             raise typer.BadParameter("--demo is a whole pair: name no other beside it")
         named["organism"] = DEMO_ORGANISM
+    for name in _NAMES & named.keys():
+        named[name] = named_elsewhere(named[name], f"--{name}")
     quantisation = "8bit" if load_in_8bit else "4bit" if load_in_4bit else None
     return made(PairArguments, {**named, "quantisation": quantisation})
 
