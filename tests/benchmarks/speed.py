@@ -21,7 +21,6 @@ from adl.nnsight_pair import NnsightPair
 from adl.organisms import get_organism
 from adl.patchscope import IDENTITY_PROMPTS, SCALES, sweep
 from adl.prompts import everyday_prompts
-from adl.ranking import Vocabulary
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
 from workbench.locations import find_locations
 
@@ -70,7 +69,6 @@ def patchscope(pair: NnsightPair) -> float:
     """
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((len(POSITIONS), pair.provenance.width)).astype(np.float32)
-    words = Vocabulary.of(pair.token_texts("base")).words
     prompts = [pair.tokenise("base", prompt) for prompt in IDENTITY_PROMPTS]
     layer = pair._loaded.base.module.get_decoder().layers[LAYER]
 
@@ -89,10 +87,13 @@ def patchscope(pair: NnsightPair) -> float:
                     side.module(torch.as_tensor([prompts[run % len(prompts)]]))
                 hook.remove()
 
+    def swept() -> None:
+        for vector in vectors:
+            for _point in sweep(pair, LAYER, vector):
+                pass
+
     whole = len(SCALES) * len(IDENTITY_PROMPTS) * len(POSITIONS)
-    return ratio(lambda: sweep(pair, LAYER, vectors, POSITIONS, words), plain) * (
-        whole / SAMPLED_RUNS
-    )
+    return ratio(swept, plain) * (whole / SAMPLED_RUNS)
 
 
 def steering(pair: NnsightPair) -> float:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from adl import errors
 from adl.errors import AdlError
 from adl.readings import READINGS, Reading
 from adl.records import POOLED
@@ -169,19 +170,15 @@ def read(
             )
         state = work.shown
         failed = show.failed_data(state, layers, wanted)
+        found = show.reading_data(state, layers, wanted, position)
+        if failed and not found:
+            kind = getattr(errors, failed[0]["error"], AdlError)
+            raise kind(f"no reading was computed: {failed[0]['why']}")
         if json:
-            print_json(
-                _data(
-                    work,
-                    readings=show.reading_data(state, layers, wanted, position),
-                    failed_readings=failed,
-                )
-            )
-        else:
-            show.readings(state, layers, wanted, position)
-            _say_where(work)
-        if len(failed) == len(layers) * len(wanted):
-            raise AdlError(f"no reading was computed: {failed[0]['why']}")
+            print_json(_data(work, readings=found, failed_readings=failed))
+            return
+        show.readings(state, layers, wanted, position)
+        _say_where(work)
 
 
 @options_from(**common, given=options_of(SteerArguments, leave_out=_NOT_OWN))

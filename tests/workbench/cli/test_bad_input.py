@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from adl.readings import READINGS
 from tests.workbench.cli.conftest import (
     DEMO,
     PLANTED,
@@ -195,10 +196,9 @@ def test_a_full_disk_ends_with_1_and_keeps_what_was_recorded(
     ("arguments", "rows", "came_to"),
     [
         (["audit", *SMALL], 0, "measure_difference"),
-        (["audit", *SMALL], 7, "read_tokens"),
         (["ask", "--demo", "Hi"], 0, "ask"),
     ],
-    ids=["measuring", "reading", "asking"],
+    ids=["measuring", "asking"],
 )
 def test_a_device_without_room_ends_with_1_and_a_way_out(
     cli: RunCli, database: Path, arguments, rows, came_to
@@ -210,6 +210,27 @@ def test_a_device_without_room_ends_with_1_and_a_way_out(
     assert begun[-1] == came_to
     assert events[-2].body.error == "DeviceOutOfMemory"
     assert events[-1].body.outcome == "failed"
+
+
+def test_readings_without_room_are_told_and_the_audit_goes_on(
+    cli: RunCli, database: Path, tmp_path: Path
+):
+    done = cli("audit", *SMALL, wanted={"rows": 7})
+    assert done.returncode == 0, done.stderr
+    assert "note: consensus was not computed: no room for" in done.stderr
+    assert "not computed: no room for" in " ".join(done.stdout.split())
+    events = recorded(database)
+    failed = {event.body.reading for event in events if event.body.kind == "reading_failed"}
+    taken = {event.body.reading for event in events if event.body.kind == "reading_taken"}
+    assert failed == set(READINGS) - {"logit_lens"}
+    assert taken == {"logit_lens"}
+    assert any(event.body.kind == "text_finished" for event in events)
+    assert events[-1].body.outcome == "completed"
+    assert cli("report", "--to", tmp_path).returncode == 0
+    (markdown,) = (path.read_text() for path in tmp_path.glob("*.md"))
+    assert "Not computed: patchscope at layer" in markdown
+    again = cli("read", "patchscope", *DEMO, wanted={"rows": 7})
+    assert_refused(again, 1, "no reading was computed: no room for", "Use a smaller batch.")
 
 
 def test_a_batch_that_is_too_large_is_made_smaller(cli: RunCli):

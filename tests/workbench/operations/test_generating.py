@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -360,3 +361,50 @@ def test_what_cannot_be_generated_is_named_with_the_way_out(
 def test_arguments_that_make_no_sense_are_refused_before_anything_begins(kind, arguments, named):
     with pytest.raises(ValueError, match=named):
         kind(**arguments)
+
+
+# --- thinking -------------------------------------------------------------------------------------
+
+
+class ThinkingPair(PlantedPair):
+    """Notes what was asked of the template, as a real pair does."""
+
+    def chat(self, side, messages, *, prefill="", thinking="auto"):
+        asked = super().chat(side, messages, prefill=prefill)
+        return replace(asked, notes=(f"{side} thinks {thinking}",))
+
+
+@pytest.mark.parametrize("thinking", ["auto", "on", "off"])
+def test_thinking_is_put_to_the_template_and_recorded_with_what_was_done(
+    measured: Session, thinking: str
+):
+    measured.pair = ThinkingPair()
+    do(measured, STEER, SteerArguments(**SHORT, n_prompts=1, alphas=(0.3,), thinking=thinking))
+    do(measured, ASK, AskArguments(prompt="Hi", max_new_tokens=2, thinking=thinking))
+    texts = started(measured)
+    assert [text.side for text in texts] == ["finetuned", "base", "finetuned"]
+    for text in texts:
+        assert text.thinking == thinking
+        assert text.prompt_notes == (f"{text.side} thinks {thinking}",)
+    assert_as_recorded(measured)
+
+
+def test_raw_text_has_no_template_to_think_by():
+    with pytest.raises(ValueError, match="raw text has no chat template"):
+        AskArguments(raw="Hi", thinking="off")
+
+
+def test_a_text_of_before_has_neither():
+    old = TextStarted.model_validate(
+        {
+            **dict.fromkeys(("layer", "position", "source")),
+            "text_id": "a",
+            "purpose": "ask",
+            "side": "base",
+            "alpha": 0,
+            "seed": 0,
+            "temperature": 1,
+            "max_new_tokens": 2,
+        }
+    )
+    assert (old.thinking, old.prompt_notes) == ("auto", ())

