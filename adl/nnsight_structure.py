@@ -109,7 +109,7 @@ def input_device(module: PreTrainedModel) -> torch.device:
     if device is not None:
         return torch.device(device)
     for part in (embedding, module):
-        for parameter in part.parameters() if part is not None else ():
+        for parameter in part.parameters():
             if parameter.device.type != "meta":
                 return parameter.device
     return torch.device("cpu")

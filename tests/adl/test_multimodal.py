@@ -104,6 +104,37 @@ def test_the_text_part_of_a_multimodal_pair(tmp_path, kind, capfd):
     check(pair, plain(base, kind), plain(finetuned, kind))
 
 
+def without(folder: Path, part: str) -> None:
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    left = {name: tensor for name, tensor in tensors.items() if part not in name}
+    assert len(left) < len(tensors)
+    save_file(left, file, metadata={"format": "pt"})
+
+
+def test_a_checkpoint_without_its_tower_is_read_and_told(tmp_path):
+    model = tiny_wrapper("mistral3")
+    base = write_model(tmp_path / "base", model)
+    perturb(model, 2, 0.02)
+    finetuned = write_model(tmp_path / "finetuned", model)
+    whole = plain(finetuned, "mistral3")
+    without(finetuned, "vision_tower")
+    pair = NnsightPair.load(PairSpec(SideSpec(str(base)), SideSpec(str(finetuned))))
+    (note,) = [note for note in pair.provenance.mismatches if "random" in note]
+    assert note.startswith("Finetuned: ")
+    assert "text does not pass through them" in note
+    check(pair, plain(base, "mistral3"), whole)
+
+
+@pytest.mark.parametrize("kind", ["mistral3", "qwen3_5", "llama4"])
+def test_a_weight_of_the_text_part_that_is_missing_is_refused(tmp_path, kind):
+    base = write_model(tmp_path / "base", tiny_wrapper(kind))
+    finetuned = write_model(tmp_path / "finetuned", tiny_wrapper(kind))
+    without(finetuned, "layers.2.")
+    with pytest.raises(PairError, match=r"which would be random: .*layers\.2\."):
+        NnsightPair.load(PairSpec(SideSpec(str(base)), SideSpec(str(finetuned))))
+
+
 def test_layers_that_wait_for_an_image_are_refused(tmp_path):
     """Without one, Mllama leaves out the layers that look at it."""
     model = tiny_wrapper("mllama")
