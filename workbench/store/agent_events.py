@@ -21,11 +21,11 @@ takes to go on after a kill. No event holds a key.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from workbench.store.record import Record
+from workbench.store.record import LATER, Record
 
 AgentMode = Literal["adl", "black_box", "scaffolded"]
 Policy = Literal["never", "always", "spending"]
@@ -44,7 +44,7 @@ class ToolCall(Record):
     id: str
     name: str
     arguments: str
-    provider_fields: dict[str, Any] = Field(default_factory=dict)
+    provider_fields: Annotated[dict[str, Any], LATER] = Field(default_factory=dict)
 
 
 class Usage(Record):
@@ -58,7 +58,7 @@ class Usage(Record):
     completion_tokens: int
     cost: float | None = None
     estimated: bool = False
-    unusable: str = ""
+    unusable: Annotated[str, LATER] = ""
 
     @property
     def total_tokens(self) -> int:
@@ -202,8 +202,8 @@ class AgentReplied(Record):
     usage: Usage
     seconds: float
     truncated: bool = False
-    provider_fields: dict[str, Any] = Field(default_factory=dict)
-    endpoint: str = ""
+    provider_fields: Annotated[dict[str, Any], LATER] = Field(default_factory=dict)
+    endpoint: Annotated[str, LATER] = ""
 
 
 class AgentCalled(Record):

@@ -36,6 +36,7 @@ from workbench.store.agent_events import (
     ReportSubmitted,
     ToolMode,
 )
+from workbench.store.record import LATER
 from workbench.store.recorded import Prefix, Recorded
 
 AgentStatus = Literal["running", "paused", "taken_over", "interrupted", "ended"]
@@ -65,8 +66,8 @@ class AgentState:
     tool_mode: ToolMode = "native"
     compacted: AgentCompacted | None = None
     compacted_at: int = 0
-    window: int | None = None
-    noticed: tuple[AgentNoticed, ...] = ()
+    window: int | None = field(default=None, metadata={LATER: True})
+    noticed: tuple[AgentNoticed, ...] = field(default=(), metadata={LATER: True})
     growing: str = ""
     replies: int = 0
     tokens: int = 0

@@ -54,6 +54,7 @@ from workbench.store.measure_events import (
     SimilarityMeasured,
     TraceMeasured,
 )
+from workbench.store.record import LATER
 from workbench.store.record import Actor as Actor
 from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
@@ -211,7 +212,7 @@ class DifferenceMeasured(Record):
     from_cache: bool
     residual_norm: dict[str, float]
     arrays: dict[str, ArrayRef]
-    content_hashed: bool = False
+    content_hashed: Annotated[bool, LATER] = False
 
     @property
     def doubt(self) -> str:
@@ -299,8 +300,8 @@ class TextStarted(Record):
     prefill: str = ""
     raw_prompt: str | None = None
     prompt_index: int = 0
-    thinking: Literal["auto", "on", "off"] = "auto"
-    prompt_notes: tuple[str, ...] = ()
+    thinking: Annotated[Literal["auto", "on", "off"], LATER] = "auto"
+    prompt_notes: Annotated[tuple[str, ...], LATER] = ()
 
 
 class TextGrew(Record):

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+LATER = "added later"
+"""Marks a field that sessions were recorded without: empty, it is no part of a state's digest."""
+
 
 def well_formed(text: str) -> str:
     """Return the text with each half of a broken surrogate pair replaced by U+FFFD.

@@ -55,6 +55,7 @@ from workbench.store.events import (
     canonical_json,
 )
 from workbench.store.measure_events import Measure, MeasureBody
+from workbench.store.record import LATER
 from workbench.store.recorded import Prefix as Prefix
 from workbench.store.recorded import Recorded as Recorded
 from workbench.store.training_events import (
@@ -196,7 +197,7 @@ class SessionState:
     differences: Mapping[str, Recorded[DifferenceMeasured]] = field(default_factory=_empty)
     readings: Mapping[ReadingKey, Recorded[ReadingTaken]] = field(default_factory=_empty)
     failed_readings: Mapping[tuple[str, int], Recorded[ReadingFailed]] = field(
-        default_factory=_empty
+        default_factory=_empty, metadata={LATER: True}
     )
     "By reading and layer, those that failed the last time they were taken."
     texts: Mapping[str, TextState] = field(default_factory=_empty)
@@ -229,12 +230,12 @@ class SessionState:
         )
 
     def digest(self) -> str:
-        """SHA-256 over all of the state but the timeline's wording, which may be improved."""
-        plain = {
-            item.name: _plain(getattr(self, item.name))
-            for item in dataclasses.fields(self)
-            if item.name != "timeline"
-        }
+        """SHA-256 over all of the state but the timeline's wording, which may be improved.
+
+        A field that was added later counts once it holds something, so that a session from before
+        has the digest that it had.
+        """
+        plain = _fields(self, but="timeline")
         plain["timeline"] = [[entry.seq, entry.kind] for entry in self.timeline]
         return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
 
@@ -242,17 +243,39 @@ class SessionState:
 def _plain(value: Any) -> Any:
     """Plain data that says the same, for `canonical_json`."""
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return _without_later(value, value.model_dump(mode="json"))
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
         # As pairs: keys may be tuples, and their order is part of the state.
         return [[_plain(key), _plain(item)] for key, item in value.items()]
     if dataclasses.is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return _fields(value)
     if isinstance(value, (tuple, list, Prefix)):
         return [_plain(item) for item in value]
     return value
+
+
+def _without_later(value: Any, dumped: Any) -> Any:
+    """A record as it was dumped, fields that were added later left out where they are empty."""
+    if isinstance(value, BaseModel):
+        return {
+            name: _without_later(getattr(value, name), dumped[name])
+            for name, info in type(value).model_fields.items()
+            if LATER not in info.metadata
+            or getattr(value, name) != info.get_default(call_default_factory=True)
+        }
+    if isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        return [_without_later(*pair) for pair in zip(value, dumped, strict=True)]
+    return dumped
+
+
+def _fields(value: Any, *, but: str = "") -> dict[str, Any]:
+    return {
+        item.name: _plain(getattr(value, item.name))
+        for item in dataclasses.fields(value)
+        if item.name != but and (getattr(value, item.name) or LATER not in item.metadata)
+    }
 
 
 # --- the fold -------------------------------------------------------------------------------
