@@ -51,7 +51,7 @@ from adl.self_checks import (
 TOLERANCE = {"float32": 1e-3, "float64": 1e-3}
 HALF_TOLERANCE = 0.05
 QUANTISED_TOLERANCE = 0.2
-N_GENERATED = 3
+N_GENERATED = 2
 ADDED_SIZE = 0.3
 
 Runs = dict[Side, SideRuns]

@@ -57,6 +57,7 @@ class SideRuns:
         self.structure = structure
         self.any_token = any_token
         self._shares: dict[tuple[int, ...], bool] = {}
+        self._prefix: tuple[tuple[int, ...], Any] | None = None
 
     @cached_property
     def layers(self) -> Any:
@@ -236,6 +237,12 @@ class SideRuns:
         return found
 
     def _prefix_cache(self, ids: Sequence[int]) -> Any:
+        """What was computed for the start of a prompt; that of the last one is kept."""
+        if self._prefix is None or self._prefix[0] != tuple(ids):
+            self._prefix = tuple(ids), self._computed(ids)
+        return self._prefix[1]
+
+    def _computed(self, ids: Sequence[int]) -> Any:
         row = torch.as_tensor([list(ids)], device=self.device)
         output = self.loaded.module(input_ids=row, use_cache=True)
         # A renamed argument may still be answered under its old name.

@@ -283,3 +283,14 @@ def test_an_encoder_is_refused_by_name(tmp_path):
 def test_a_check_without_a_number_reads_well():
     assert check_line(Check("x", "passed", "both are")) == "both are"
     assert check_line(Check("x", "passed", "close", 0.5)) == "close (0.5)"
+
+
+def test_figures_of_checks_are_no_difference_between_sessions():
+    from workbench.replay.differences import changed
+
+    check = {"name": "patchscope", "outcome": "passed", "found": "close", "figure": 1e-7}
+    pair = {"dtype": "float32", "checks": [check]}
+    assert not changed(pair, {**pair, "checks": [{**check, "figure": 2e-7}]})
+    assert not changed({"dtype": "float32"}, pair)
+    said = ["logit lens: not its own"]
+    assert [one.name for one in changed(pair, {**pair, "mismatches": said})] == ["mismatches"]
