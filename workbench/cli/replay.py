@@ -62,12 +62,18 @@ def replay(
     ] = None,
     dtype: Dtypes = None,
     device_map: DeviceMap = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="With --recompute: run code that comes with a checkpoint."
+        ),
+    ] = False,
     database: Database = None,
     json: Json = False,
 ) -> None:
     """Go through a recorded session again; by eye no model, network or key is needed."""
     with reported_errors():
-        _check(session, tape, again, example, seq, dtype or device_map)
+        _check(session, tape, again, example, seq, bool(dtype or device_map or trust_remote_code))
         with _log(database, session, example, writable=tape or again) as (log, found):
             if not (tape or again or json):
                 open_player(log, found, seq, lasting=not example)
@@ -76,7 +82,9 @@ def replay(
                 if tape:
                     _show_tape(blindfold.record(_taped(log, found)), json)
                 elif again:
-                    given = {"dtype": dtype, "device_map": device_map}
+                    # Trust is not taken over from the record: it may be someone else's.
+                    trust = trust_remote_code or None
+                    given = {"dtype": dtype, "device_map": device_map, "trust_remote_code": trust}
                     loading = {name: value for name, value in given.items() if value is not None}
                     report = _recomputed(log, found, loading)
                     # Of the pair, names stand there by themselves.
@@ -117,7 +125,7 @@ def _check(
     again: bool,
     example: bool,
     seq: int | None,
-    loading: str | None,
+    loading: bool,
 ) -> None:
     if tape and again:
         raise typer.BadParameter("give one of --tape and --recompute")
@@ -128,7 +136,9 @@ def _check(
             "--from is for a replay by eye: branch there and replay the branch"
         )
     if loading and not again:
-        raise typer.BadParameter("--dtype and --device-map are for --recompute")
+        raise typer.BadParameter(
+            "--dtype, --device-map and --trust-remote-code are for --recompute"
+        )
 
 
 @contextmanager

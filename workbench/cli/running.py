@@ -315,15 +315,20 @@ def _closing(work: Work) -> Iterator[None]:
 
 
 @contextmanager
-def reading_log(database: Path | None) -> Iterator[SessionLog]:
+def reading_log(database: Path | None, *, damaged: bool = False) -> Iterator[SessionLog]:
     """The session database, opened so that nothing in it can change.
+
+    One that is named may be someone else's, and is looked through first, unless it may be
+    ``damaged``.
 
     A file of an older schema is brought up to date first, if it can be written.
     """
     path = database_path(database)
     with reported_errors():
         try:
-            log = SessionLog.open(path, read_only=True)
+            log = SessionLog.open(
+                path, read_only=True, foreign=database is not None and not damaged
+            )
         except OlderSchema:
             SessionLog.open(path).close()
             log = SessionLog.open(path, read_only=True)

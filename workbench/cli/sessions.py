@@ -199,7 +199,7 @@ def verify(
     That a session was longer its hashes cannot show: its head is compared with those kept beside
     the database, and with those that are given.
     """
-    with reading_log(database) as log:
+    with reading_log(database, damaged=True) as log:
         found = log.find_session(session).id if session else None
         signed_by = _signed_by(against, signature, allowed_signers, signer)
         report = log.verify(found, _expected(log, found, expect, against))

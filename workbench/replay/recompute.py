@@ -17,7 +17,7 @@ import numpy as np
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, Stopped
 from adl.pair import ModelPair, ShouldStop, never_stop
-from workbench.agent.hidden_sessions import stay_blind
+from workbench.agent.hidden_sessions import missing_seal
 from workbench.operations import OPERATIONS
 from workbench.operations.cohering import recorded_text_judge
 from workbench.operations.pairs import LOAD, environment
@@ -41,6 +41,7 @@ from workbench.store.events import (
     SessionClosed,
 )
 from workbench.store.log import SessionLog
+from workbench.store.rows import Entry
 from workbench.store.state import OperationState, SessionState, fold
 
 RECOMPUTING = Actor(kind="system", name="recompute")
@@ -129,7 +130,8 @@ def recompute(
     """Run every model operation of a session again, and compare.
 
     On ``pair`` if one is given; otherwise pairs are loaded as they were recorded to be, with the
-    arguments of ``loading`` (such as ``dtype``) in place of the recorded ones. Raises `ReplayError`
+    arguments of ``loading`` (such as ``dtype``) in place of the recorded ones, and without running
+    code that comes with them unless ``loading`` trusts it. Raises `ReplayError`
     for a session with nothing to run or no way to load its pair, and `Stopped` when stopped. What a
     blind session hides the new one hides, too.
     """
@@ -145,13 +147,15 @@ def recompute(
             f"session {parent.session_id} does not say how its pair was loaded",
             "Name the pair: --demo, --organism, or --base with --adapter or --finetuned.",
         )
+    # A blind session's is blind from its first event on.
+    seal = missing_seal(log, parent.session_id, 0)
     new = log.start_session(
         f"{parent.name}, recomputed",
         environment(),
         RECOMPUTING,
         parent=(parent.session_id, parent.seq),
+        then=[] if seal is None else [Entry(seal)],
     )
-    stay_blind(log, new, parent.session_id)
     session = Session(log, new, _NothingKept(), pair)
     session.scale_judge = recorded_judge(log, parent.session_id)
     session.coherence_judge = recorded_text_judge(log, parent.session_id)
@@ -257,7 +261,8 @@ class _Again:
     def _arguments(self, then: OperationState, operation: Operation[Any]) -> Arguments:
         arguments = dict(then.arguments)
         if operation is LOAD:
-            arguments |= self.loading
+            # A session may be someone else's, and whose code runs here is not for it to say.
+            arguments |= {"trust_remote_code": False} | dict(self.loading)
         # Alphas that were chosen by what the session had read: the same again, so that a drift of
         # the reading is not counted once more as one of the texts.
         if not arguments.get("alphas", True):

@@ -55,7 +55,7 @@ def heads_in(file: Path) -> list[Expected]:
 
 
 def _of_a_database(file: Path) -> list[Expected]:
-    with SessionLog.open(file, read_only=True) as log:
+    with SessionLog.open(file, read_only=True, foreign=True) as log:
         report = log.verify()
     if not report.ok:
         raise ExportError(

@@ -75,10 +75,17 @@ class SessionLog:
 
     @classmethod
     def open(
-        cls, path: Path | str, *, read_only: bool = False, busy_timeout: float = BUSY_TIMEOUT
+        cls,
+        path: Path | str,
+        *,
+        read_only: bool = False,
+        foreign: bool = False,
+        busy_timeout: float = BUSY_TIMEOUT,
     ) -> Self:
         """Open a session file; make it, and the folders above it, unless ``read_only``.
 
+        A file that may be someone else's (``foreign``, with ``read_only``) is looked through for
+        damage first.
         ``busy_timeout`` is how long to wait for another process's transaction, in seconds. Raises
         `StoreError` if the file is missing (read-only), is not a session file, has a newer schema,
         or cannot be made.
@@ -86,7 +93,7 @@ class SessionLog:
         log = cls(expanded(path), read_only=read_only, busy_timeout=busy_timeout)
         try:
             if read_only:
-                log._check_readable()
+                log._check_readable(foreign)
             else:
                 log._open_for_writing()
         except BaseException:
@@ -482,10 +489,12 @@ class SessionLog:
             )
         migrate(self._writer, self._path)
 
-    def _check_readable(self) -> None:
+    def _check_readable(self, foreign: bool) -> None:
         with self._reading() as connection:
             version = check_ours(connection, self._path)
             check_shape(connection, self._path)
+            if foreign:
+                verify.check_pages(connection, self._path)
         if version == 0:
             raise StoreError(f"{self._path} is empty", "Name a file with sessions in it.")
         if version < len(MIGRATIONS):

@@ -51,8 +51,8 @@ def stored(kind: str, body: str) -> tuple[str, bytes | None]:
     """What the columns `body` and `packed` hold of a body (canonical JSON)."""
     if kind != _KIND:
         return body, None
-    legible = legible_part(body)
     value = json.loads(body)
+    legible = _legible(value)
     try:
         packed = _COLUMNS + _deflated(_by_column(value))
         if whole(packed) == body:
@@ -64,7 +64,10 @@ def stored(kind: str, body: str) -> tuple[str, bytes | None]:
 
 def legible_part(body: str) -> str:
     """The part of a packed body (canonical JSON) that the column `body` keeps."""
-    value = json.loads(body)
+    return _legible(json.loads(body))
+
+
+def _legible(value: dict[str, Any]) -> str:
     legible = {name: value[name] for name in LEGIBLE if name in value}
     if value.get("chosen"):
         legible["tokens"] = [token["text"] for token in value["tokens"]]

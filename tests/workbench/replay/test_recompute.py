@@ -21,7 +21,7 @@ from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.replay.errors import ReplayError
 from workbench.replay.recompute import RECOMPUTING, DriftReport, recompute
-from workbench.store.events import HUMAN, OperationStarted, PairLoaded
+from workbench.store.events import HUMAN, OperationFinished, OperationStarted, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 
@@ -246,3 +246,25 @@ def test_the_real_pair_repeats_itself_and_another_dtype_does_not(
     assert ("dtype", "float32", "bfloat16") in [
         (one.name, one.then, one.now) for one in other.changed
     ]
+
+
+@pytest.mark.parametrize("loading", [{}, {"trust_remote_code": True}])
+def test_trust_in_code_is_not_taken_over_from_a_session(
+    log: SessionLog, monkeypatch: pytest.MonkeyPatch, loading: dict[str, bool]
+) -> None:
+    """It may be someone else's: a mailed session must not run the code of a checkpoint here."""
+    from workbench.operations.pairs import LOAD, PairArguments
+
+    asked = PairArguments(base="their/base", adapter="their/adapter", trust_remote_code=True)
+    session = log.start_session("theirs")
+    log.append(
+        session,
+        OperationStarted(operation=LOAD.name, arguments=asked.model_dump(mode="json")),
+        operation_id="op-1",
+    )
+    log.append(session, OperationFinished(seconds=1.0), operation_id="op-1")
+    report = recompute(log, session, loading=loading)
+    (again,) = [event.body for event in log.events(report.session, kinds=["operation_started"])]
+    assert isinstance(again, OperationStarted)
+    assert again.arguments["trust_remote_code"] is bool(loading)
+    assert again.arguments["base"] == "their/base"

@@ -365,6 +365,8 @@ def test_a_damaged_page_is_found_before_a_file_is_read(log: SessionLog, tmp_path
         with pytest.raises(StoreError, match="damaged"):
             new.import_session(foreign)
         assert new.sessions() == []
+    with pytest.raises(StoreError, match="damaged"):
+        SessionLog.open(foreign, read_only=True, foreign=True)
 
 
 def test_when_a_session_was_created_is_checked(log: SessionLog) -> None:
