@@ -190,7 +190,9 @@ class Blindfold:
         rule = RULES.get(name, "naming")
         if rule == "timeline":
             return self._hidden_timeline(state)
-        part, seen, shown = (getattr(one, name, None) for one in (state, self._seen, self._shown))
+        part: Any = getattr(state, name)
+        # A state of another version may lack it.
+        seen, shown = (getattr(one, name, None) for one in (self._seen, self._shown))
         if rule == "list":
             same = len(part) == len(seen or ()) and state.session_id == self._seen.session_id
             return shown if same else self._hidden(part, self.hide)
