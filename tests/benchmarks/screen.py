@@ -135,7 +135,7 @@ def main() -> int:
             terminal.press("enter")
             terminal.shows("Send")
             terminal.press("Tell me all you know about the sea.", "enter")
-            terminal.shows("ask ", within=60)
+            terminal.shows("ask ", within=600)
             terminal.press("escape")
             terminal.shows("Follow up")
             show_timeline(terminal)

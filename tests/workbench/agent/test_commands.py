@@ -60,7 +60,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedEndpoint]:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PROGRAM, *arguments], capture_output=True, text=True, timeout=280, check=False
+        [*PROGRAM, *arguments], capture_output=True, text=True, timeout=600, check=False
     )
 
 
@@ -118,7 +118,7 @@ def test_kill_9_and_resume(server: ScriptedEndpoint, workbench_home: Path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        while server.arrivals.get(timeout=200).n_replies < 2:
+        while server.arrivals.get(timeout=600).n_replies < 2:
             pass
         process.kill()
         assert process.wait(60) == -signal.SIGKILL
@@ -148,9 +148,9 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(server: ScriptedEndpoint):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        server.arrivals.get(timeout=200)
+        server.arrivals.get(timeout=600)
         process.send_signal(signal.SIGINT)
-        _, talk = process.communicate(timeout=60)
+        _, talk = process.communicate(timeout=600)
     assert process.returncode == 130, talk
     server.script = in_turn(Say("", [report()]))
     assert data(run("agent", "resume", "--json"))["stopped_by"] == "report"
@@ -224,7 +224,7 @@ def test_a_file_with_settings_is_enough(workbench_home: Path, server: ScriptedEn
         [*PROGRAM, "agent", "run", "--demo", "--mode", "black-box", "--json"],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         env=environment,
         check=False,
     )
@@ -239,7 +239,7 @@ def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        while "give_grade" not in server.arrivals.get(timeout=200).tools:
+        while "give_grade" not in server.arrivals.get(timeout=600).tools:
             pass
         process.kill()
         assert process.wait(60) == -signal.SIGKILL

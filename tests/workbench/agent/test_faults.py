@@ -194,7 +194,7 @@ def test_a_request_is_cancelled_at_once(session: Session, waiting_for: str):
     with serving(then(fault)) as server:
 
         def stop_once_asked() -> None:
-            server.arrivals.get(timeout=60)
+            server.arrivals.get(timeout=600)
             stop.set()
 
         stopper = threading.Thread(target=stop_once_asked)

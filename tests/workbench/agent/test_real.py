@@ -124,7 +124,7 @@ def test_a_server_that_nobody_wrote_for_us(
     transformers_server: str, default_base: Path, tmp_path: Path, stream: bool
 ):
     """The wire: an audit by a model too small to call a tool ends all the same, with usage and text."""
-    settings = load_settings(base_url=transformers_server, stream=stream, timeout=250, attempts=1)
+    settings = load_settings(base_url=transformers_server, stream=stream, timeout=600, attempts=1)
     endpoint = Endpoint(settings)
     with SessionLog.open(tmp_path / "sessions.db") as log:
         session = fresh_session(log, tmp_path)

@@ -53,7 +53,7 @@ def finished(
     return subprocess.run(
         [*PLANTED, *arguments],
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         cwd=ROOT,
         env=environment(wanted, **(env or {})),

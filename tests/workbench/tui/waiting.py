@@ -18,7 +18,7 @@ async def until(
     condition: Callable[[], object],
     what: str,
     *,
-    within: float = 60.0,
+    within: float = 600.0,
     at_each_look: Callable[[], object] = lambda: None,
 ) -> None:
     """Let the app go on until the condition holds, and no longer; fails after ``within`` seconds.
