@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
-from textual.app import App, SystemCommand, get_system_commands_provider
+from textual.app import SystemCommand, get_system_commands_provider
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
@@ -42,6 +42,7 @@ from workbench.tui.messages import (
     ReplaySession,
     ShowSessions,
 )
+from workbench.tui.paste import guard_pastes
 from workbench.tui.remembered import remember_theme, remembered_theme
 from workbench.tui.screens.ask_line import AskLine
 from workbench.tui.screens.confirm import Confirm
@@ -49,12 +50,13 @@ from workbench.tui.screens.new_pair import empty_fields
 from workbench.tui.screens.opening import OpeningScreen
 from workbench.tui.screens.start import ShelfRead, StartScreen, UseDatabase
 from workbench.tui.shutdown import Shutdown
+from workbench.tui.widgets.dialog import OneDialog
 
 if TYPE_CHECKING:
     from workbench.tui.screens.audit import AuditScreen
 
 
-class WorkbenchApp(App[int]):
+class WorkbenchApp(OneDialog):
     """The workbench. Its return value is the exit code."""
 
     TITLE = "adl-workbench"
@@ -516,6 +518,7 @@ def speaks_utf8() -> bool:
 
 def run_workbench(startup: Startup) -> int:
     """Run the workbench in this terminal until it is left; returns the exit code."""
+    guard_pastes()
     app = WorkbenchApp(startup)
     with app.leaving.ending_the_process():
         try:

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from adl.pair import Thinking
@@ -18,6 +17,7 @@ from adl.records import SIDES, Side
 from workbench.tui import text
 from workbench.tui.panes.chat_field import ProbeField
 from workbench.tui.panes.chat_settings import ProbeSettings, in_words
+from workbench.tui.widgets.dialog import Dialog
 
 _ASKED: Mapping[str, tuple[Side, ...]] = {
     "both": SIDES,
@@ -73,7 +73,7 @@ class Choice(Static, can_focus=True):
         self.action_change(1)
 
 
-class ChatForm(ModalScreen[ProbeSettings | None]):
+class ChatForm(Dialog[ProbeSettings | None]):
     """Everything a probe is asked with; Enter takes it, Escape leaves it as it was."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -10,7 +10,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.reactive import reactive
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from adl.errors import SiteError
@@ -19,6 +18,7 @@ from workbench.display import clean_line
 from workbench.tui import text
 from workbench.tui.panes.reading_index import Index
 from workbench.tui.panes.reading_words import plain
+from workbench.tui.widgets.dialog import Dialog
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Tick(Static, can_focus=True):
         self.action_tick()
 
 
-class ReadForm(ModalScreen[ReadWish | None]):
+class ReadForm(Dialog[ReadWish | None]):
     """A layer, and a box to tick; Enter reads, Escape leaves."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,14 +8,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from workbench.tui import text
+from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.key_bar import KeyBar
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Dialog[bool]):
     """Yes or no; what is untrusted in the question has passed the display boundary already."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -45,7 +45,7 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(answer)
 
 
-class ConfirmByName(ModalScreen[bool]):
+class ConfirmByName(Dialog[bool]):
     """Has a session's name typed before it is deleted; its id will do where nobody can type that."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]

@@ -7,13 +7,13 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from workbench.tui.panes.event_fields import as_table, as_text
+from workbench.tui.widgets.dialog import Dialog
 
 
-class EventDetail(ModalScreen[None]):
+class EventDetail(Dialog[None]):
     """The fields of an event, to be scrolled through and copied."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from textual.screen import ModalScreen
+from workbench.tui.widgets.dialog import Dialog
 
 Answer = TypeVar("Answer")
 
 
-class FieldForm(ModalScreen[Answer | None], Generic[Answer]):
+class FieldForm(Dialog[Answer | None], Generic[Answer]):
     """A form over the screen; leaving it gives None. Each lists the keys of these actions itself."""
 
     def action_leave(self) -> None:

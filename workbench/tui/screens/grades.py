@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from workbench.display import clean_line, shorten
@@ -20,10 +19,11 @@ from workbench.store.recorded import Recorded
 from workbench.tui import text
 from workbench.tui.panes.chat_look import who
 from workbench.tui.screens.grade_form import UNSCORED, grade_line
+from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.menu import Entry, Menu
 
 
-class GradesScreen(ModalScreen[str | None]):
+class GradesScreen(Dialog[str | None]):
     """A list with the chosen grade's history below it; gives the id of the grade to edit."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -12,12 +12,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static, TextArea
 
 from workbench.operations.running import Arguments
 from workbench.tui import text
 from workbench.tui.widgets.bars import bar
+from workbench.tui.widgets.dialog import Dialog
 
 Draft = Mapping[str, str]
 """What stands in the fields: ``text``, ``confidence`` and ``reason``."""
@@ -38,7 +38,7 @@ class _Words(TextArea):
             self.post_message(self.Entered())
 
 
-class HypothesisForm(ModalScreen[Arguments | None]):
+class HypothesisForm(Dialog[Arguments | None]):
     """A small form; gives the arguments that ``make`` makes of its fields, None if it is left.
 
     ``make`` raises `ValueError` (pydantic's too) with what is wrong. ``keep`` is told of every

@@ -11,15 +11,15 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from workbench.tui.panes.hypothesis_text import Change
+from workbench.tui.widgets.dialog import Dialog
 
 _STYLES = {"-": "dim", "+": "bold", " ": ""}
 
 
-class HypothesisHistory(ModalScreen[None]):
+class HypothesisHistory(Dialog[None]):
     """Every event of a hypothesis, the first one first; the newest is in view."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

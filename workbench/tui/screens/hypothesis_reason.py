@@ -8,11 +8,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
+from workbench.tui.widgets.dialog import Dialog
 
-class AskReason(ModalScreen[str | None]):
+
+class AskReason(Dialog[str | None]):
     """A field for a reason, which may be empty; Escape gives None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]

@@ -10,11 +10,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from workbench.tui.widgets.dialog import Dialog
 
-class JumpOverlay(ModalScreen[int | None]):
+
+class JumpOverlay(Dialog[int | None]):
     """The panes with their keys; the next key goes to one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]

@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from workbench.display import clean_line
@@ -25,6 +24,7 @@ from workbench.tui import text
 from workbench.tui.measure_look import findings, in_short, look, name_of
 from workbench.tui.offered import missing, offered
 from workbench.tui.widgets.bars import bar
+from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.menu import Entry, Menu
 
 #: Below this many cells the list stands above what it shows.
@@ -32,7 +32,7 @@ ROOM = 110
 _PROGRESS_CELLS = 20
 
 
-class MeasuresScreen(ModalScreen[str | None]):
+class MeasuresScreen(Dialog[str | None]):
     """A list, and beside it what the cursor stands on; gives the name of an operation to run.
 
     ``read_event`` gives an event whole. ``chosen`` is the event to stand on at first, the newest

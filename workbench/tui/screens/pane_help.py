@@ -10,17 +10,18 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.dom import DOMNode
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widgets import Static
 
 from workbench.tui.keys import own_bindings
+from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.pane import Pane
 
 KeyGroup = tuple[str, Sequence[DOMNode]]
 """A heading, and whose keys stand below it."""
 
 
-class KeyHelp(ModalScreen[None]):
+class KeyHelp(Dialog[None]):
     """A text, Markdown of our own, and keys in groups."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

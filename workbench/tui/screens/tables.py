@@ -12,13 +12,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import ScrollableContainer
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from adl.paths import expanded
 from workbench.display import clean_line
 from workbench.private_files import new_text
 from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.widgets.dialog import Dialog
 
 #: Cells that a column needs at least for its words to be read; with less, one scrolls sideways.
 _LEAST_COLUMN = 22
@@ -38,7 +38,7 @@ class Shown:
     wide: bool = False
 
 
-class TablesScreen(ModalScreen[None]):
+class TablesScreen(Dialog[None]):
     """Some tables under one another."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

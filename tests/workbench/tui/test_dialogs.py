@@ -1,0 +1,91 @@
+"""One dialog at a time, answered once, however fast its keys come."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from tests.workbench.tui.waiting import until
+from workbench import tui
+from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.screens.audit import AuditScreen
+from workbench.tui.widgets.dialog import Dialog
+
+
+def all_below(kind: type) -> set[type]:
+    return {kind, *(each for below in kind.__subclasses__() for each in all_below(below))}
+
+
+def test_every_dialog_of_ours_is_one():
+    for module in pkgutil.walk_packages(tui.__path__, f"{tui.__name__}."):
+        importlib.import_module(module.name)
+    ours = {each for each in all_below(ModalScreen) if each.__module__.startswith("workbench.")}
+    assert len(ours) > 10
+    assert ours <= all_below(Dialog)
+
+
+def dialogs(app) -> list[Dialog]:
+    return [screen for screen in app.screen_stack if isinstance(screen, Dialog)]
+
+
+async def test_an_answer_given_twice_is_taken_once(workbench):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        answers: list[str | None] = []
+        dialog = AskLine("Once")
+        await app.push_screen(dialog, answers.append)
+        under = app.screen_stack[-2]
+        dialog.dismiss("first")
+        dialog.dismiss("second")
+        await pilot.pause()
+        assert answers == ["first"]
+        assert app.screen is under
+
+
+async def test_a_dialog_under_another_does_not_close_that(workbench):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        lower, upper = AskLine("Lower"), AskLine("Upper")
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await app.push_screen(lower)
+        lower.app.push_screen(upper)
+        await pilot.pause()
+        assert app.screen is upper
+        lower.dismiss("too late")
+        await pilot.pause()
+        assert app.screen is upper
+
+
+async def test_what_lies_under_a_dialog_opens_no_other(workbench):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        under = app.screen
+        for _ in range(2):
+            # As two presses of the key that are both on their way before the first is handled.
+            under.call_next(under.action_note)
+        await pilot.pause()
+        await pilot.pause()
+        assert len(dialogs(app)) == 1
+        app.screen.query_one(Input).value = "kept"
+        await pilot.press("enter", "u", "escape")
+        await pilot.pause()
+        assert not dialogs(app)
+        assert app.is_running
+
+
+@pytest.mark.parametrize("keys", [["n", "n", "enter", "u", "escape"], ["n", "escape", "escape"]])
+async def test_bursts_of_keys_leave_the_program_running(workbench, keys):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        for key in keys:
+            app.simulate_key(key)
+        await pilot.pause()
+        await pilot.press("escape")
+        assert app.is_running
+        assert len(dialogs(app)) <= 1

@@ -1,0 +1,62 @@
+"""The base of every dialog: one is open at a time, and it answers once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar
+
+from textual._context import active_message_pump
+from textual.app import App
+from textual.await_complete import AwaitComplete
+from textual.dom import DOMNode
+from textual.screen import ModalScreen
+from textual.worker import NoActiveWorker, get_current_worker
+
+Answer = TypeVar("Answer")
+
+
+class Dialog(ModalScreen[Answer]):
+    """A screen over others that gives one answer.
+
+    Keys come faster than screens go: a second Enter may reach a dialog that is already answered, or
+    that another was opened over. Textual would then close whichever screen is on top.
+    """
+
+    def dismiss(self, result: Answer | None = None) -> AwaitComplete:
+        """Give the answer and close; does nothing unless the dialog is on top."""
+        if self.app.screen is not self:
+            return AwaitComplete()
+        return super().dismiss(result)
+
+
+def _opener() -> Any:
+    """What asks for a screen: the widget whose work or message it is."""
+    try:
+        return get_current_worker().node
+    except NoActiveWorker:
+        return active_message_pump.get(None)
+
+
+class OneDialog(App[Any]):
+    """An app in which what lies under a dialog opens no other.
+
+    The key that opens a dialog may come twice before the dialog is there. The second is answered as
+    if it had been left at once, with None.
+    """
+
+    def push_screen(self, screen: Any, *args: Any, **options: Any) -> Any:
+        """Show a screen, unless it is a dialog that something under a dialog opens."""
+        if not (isinstance(screen, Dialog) and self._is_covered(_opener())):
+            return super().push_screen(screen, *args, **options)
+        if not options.get("wait_for_dismiss"):
+            return AwaitComplete()
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        left.set_result(None)
+        return left
+
+    def _is_covered(self, opener: Any) -> bool:
+        on_top = self.screen_stack[-1] if self.screen_stack else None
+        if not isinstance(on_top, Dialog) or not isinstance(opener, DOMNode):
+            return False
+        # What the app itself asks, such as whether to leave, it may ask over a dialog.
+        return opener is not self and on_top not in opener.ancestors_with_self
