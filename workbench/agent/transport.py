@@ -43,7 +43,12 @@ class LimitedClient(httpx2.AsyncClient):
             response = await super().send(request, stream=True, **options)
             following = response.next_request
             if following is None:
-                limited = _limited(response, request)
+                try:
+                    limited = _limited(response, request)
+                except ReplyRefused:
+                    # Else its connection would never go back to the pool, which has a hundred.
+                    await response.aclose()
+                    raise
                 if not stream:
                     await limited.aread()
                 return limited

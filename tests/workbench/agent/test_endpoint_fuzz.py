@@ -30,7 +30,8 @@ from tests.workbench.agent.scripted import (
     serving,
 )
 from workbench.agent.budgets import Budgets
-from workbench.agent.endpoint import Endpoint
+from workbench.agent.endpoint import Endpoint, Request
+from workbench.agent.exchange import Subject, exchange
 from workbench.agent.loop import AuditPlan, resume_audit, start_audit
 from workbench.operations.running import Session
 from workbench.store.log import SessionLog
@@ -345,6 +346,16 @@ def run(tmp_path: Path, seeds: range) -> None:
                     assert KEY not in dump, part
         finally:
             endpoint.close()
+
+
+def test_refused_replies_leave_no_connection_behind(fresh: Session):
+    refused = Raw(b"x", headers={"Content-Encoding": "br"})
+    with serving(lambda _: refused) as server:
+        endpoint = Endpoint(server.settings(attempts=1, timeout=5.0))
+        for _ in range(110):
+            with pytest.raises(AdlError, match="encoded"):
+                exchange(fresh, endpoint, Request("m", lambda _mode: ([], [])), Subject("judge"))
+        endpoint.close()
 
 
 def test_sixty_replies_each_end_in_a_session_that_verifies_and_resumes(tmp_path: Path):
