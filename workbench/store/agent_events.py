@@ -161,7 +161,7 @@ class AgentRequestFailed(Record):
     message: str
     status: int | None = None
     retry_in: float | None = None
-    request_sha256: str = ""
+    request_sha256: Annotated[str, LATER] = ""
 
 
 class AgentNoticed(Record):
