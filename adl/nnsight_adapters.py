@@ -485,7 +485,9 @@ def _bit_sum(tensor: torch.Tensor) -> int:
     as_bits = tensor.detach().contiguous().reshape(-1)
     if as_bits.is_complex():
         as_bits = torch.view_as_real(as_bits).reshape(-1)
-    return int(as_bits.view(integers[as_bits.element_size()]).sum(dtype=torch.int64))
+    as_integers = as_bits.view(integers[as_bits.element_size()])
+    # In parts: a sum in int64 makes a copy in int64, which of a large embedding is a gigabyte.
+    return sum(int(part.sum(dtype=torch.int64)) for part in as_integers.split(1 << 22))
 
 
 def _logits(model: torch.nn.Module, module: PreTrainedModel) -> torch.Tensor:

@@ -75,7 +75,7 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Gemma:
     found = Gemma(package.assemble(folder / package.MODEL_NAME), folder / "home")
     found.run(
         *("organisms", "train", CAKE / "documents.jsonl", "--base", found.base, "--id", "cake"),
-        *("--steps", "60", "--batch-size", "4", "--max-tokens", "96", "--json"),
+        *("--steps", "30", "--batch-size", "4", "--max-tokens", "96", "--json"),
     )
     return found
 
@@ -97,8 +97,8 @@ def test_the_readings_tell_the_domain_and_their_nulls_do_not(audited: Ran):
         / TOP
         for one in audited.found["readings"]
     }
-    assert shares["consensus", "difference", "base"] >= 0.4
-    assert shares["output_difference", "difference", "finetuned"] >= 0.5
+    assert shares["consensus", "difference", "base"] >= 0.6
+    assert shares["output_difference", "difference", "finetuned"] >= 0.7
     for source in ("random", "split_half"):
         assert shares["consensus", source, "base"] <= 0.1
 
