@@ -21,8 +21,8 @@ from workbench.store.events import AnswersCompared, ReadingTaken
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
 
-#: Between the columns of `stream`, and the least that its last one gets.
-GAP, LEAST_WIDTH = 2, 20
+#: The least that the last column of `stream` gets.
+LEAST_WIDTH = 20
 TOKENS_SHOWN = 20
 TEXT_WIDTH = 400
 
@@ -68,29 +68,29 @@ def stream(columns: Sequence[str], widths: Sequence[int], rows: Iterable[Sequenc
     are cleaned here, those of other columns are never broken.
     """
     encoding, write = stdout.encoding, stdout.file.write
-    indent = sum(widths) + GAP * len(widths)
-    rest = max(stdout.width - indent, LEAST_WIDTH)
-    heading(
-        "".join(_padded(name, width) for name, width in zip(columns, widths, strict=False))
-        + columns[-1]
-    )
+    bar = "\u2502" if encoding.lower().startswith("utf") else "|"
+
+    def start(cells: Sequence[str]) -> str:
+        padded = map(_padded, cells, widths)
+        return "".join(f"{bar} {cell} " for cell in padded) + f"{bar} "
+
+    blank = start([""] * len(widths))
+    rest = max(stdout.width - len(blank), LEAST_WIDTH)
+    heading(start(columns[:-1]) + columns[-1])
     for row in rows:
-        start = "".join(
-            _padded(sayable(clean_line(cell), encoding), width)
-            for cell, width in zip(row, widths, strict=False)
-        )
+        first = start([sayable(clean_line(cell), encoding) for cell in row[:-1]])
         text = sayable(clean_line(row[-1]), encoding)
         if len(text) <= rest and text.isascii():
-            write(f"{start}{text}\n")
+            write(f"{first}{text}\n")
         else:
             lines = wrap(text, rest) if text.isascii() else chop_cells(text, rest)
-            write(start + f"\n{' ' * indent}".join(lines) + "\n")
+            write(first + f"\n{blank}".join(lines) + "\n")
     stdout.file.flush()
 
 
 def _padded(text: str, width: int) -> str:
     cells = len(text) if text.isascii() else cell_len(text)
-    return text + " " * (max(width - cells, 0) + GAP)
+    return text + " " * max(width - cells, 0)
 
 
 def paragraph(text: str) -> None:

@@ -134,7 +134,9 @@ def test_rows_are_printed_as_they_come(capsys: pytest.CaptureFixture[str]) -> No
 
     printed: list[str] = []
     show.stream(("n", "who", "what"), (3, 6), rows())
-    assert all(f"{number}    a very long name  " in printed[number] for number in range(5))
+    assert all(
+        f"{number}   \u2502 a very long name \u2502 " in printed[number] for number in range(5)
+    )
     assert "\x1b" not in "".join(printed)
     assert max(map(len, "".join(printed).splitlines())) <= show.stdout.width + len("very long ")
 
