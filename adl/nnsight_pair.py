@@ -223,10 +223,11 @@ class NnsightPair:
         self._check_layers([layer])
         with self._device_errors(), torch.no_grad():
             runs = self._use(side, contexts.ids)
-            before = list(self._log_probs(side, runs.column_logits(contexts)))
+            before = list(self._log_probs(side, self._column_logits(runs, contexts)))
             changes = [
                 _change_sums(
-                    before, self._log_probs(side, runs.column_logits(contexts, layer, vector))
+                    before,
+                    self._log_probs(side, self._column_logits(runs, contexts, layer, vector)),
                 )
                 for vector in vectors
             ]
@@ -235,9 +236,9 @@ class NnsightPair:
     def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:
         """Next-token shift from base to finetuned at the contexts' columns; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
-            logits = self._use("base", base.ids).column_logits(base)
+            logits = self._column_logits(self._use("base", base.ids), base)
             before = list(self._shared_log_probs("base", logits))
-            logits = self._use("finetuned", finetuned.ids).column_logits(finetuned)
+            logits = self._column_logits(self._use("finetuned", finetuned.ids), finetuned)
             after = self._shared_log_probs("finetuned", logits)
             return _shift_sums(before, [_change_sums(before, after)])
 
@@ -326,7 +327,7 @@ class NnsightPair:
                     positions=tuple(map(str, columns)),
                     columns=tuple(columns),
                 )
-                logits = self._use(side, batch.ids).column_logits(batch)
+                logits = self._column_logits(self._use(side, batch.ids), batch)
                 found[side] = self._shared_log_probs(side, logits)
             return np.concatenate(
                 [
@@ -359,6 +360,13 @@ class NnsightPair:
             )
         runs.loaded.use()
         return runs
+
+    @staticmethod
+    def _column_logits(
+        runs: SideRuns, batch: TokenBatch, layer: int | None = None, vector: Floats | None = None
+    ) -> torch.Tensor:
+        """[rows x columns, V] logits of one side, ``vector`` added at ``layer`` or not."""
+        return runs.column_logits(batch, layer, vector)
 
     def _gathered(self, side: Side, parts: Iterator[torch.Tensor], n: int) -> Floats:
         """Log-probabilities [n, V] of logits that come a few rows at a time."""
