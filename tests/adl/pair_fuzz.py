@@ -22,6 +22,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from adl.difference import sums_that_fit
 from adl.errors import AdlError
 from adl.nnsight_pair import NnsightPair
 from adl.records import SIDES, PairSpec, SideSpec
@@ -531,7 +532,7 @@ def _compared(made: Made, pair: NnsightPair, plain: dict[str, Any]) -> str:
     wrong = [
         compare(
             f"residuals of {side}",
-            lambda side=side: getattr(pair.residual_sums(batch, batch, layers, zero), side)[0],
+            lambda side=side: getattr(sums_that_fit(pair, batch, batch, layers, zero), side)[0],
             hidden[side],
         )
         for side in SIDES
