@@ -36,10 +36,13 @@ class PairArguments(Arguments):
     """
 
     organism: str | None = Field(None, description="Id of a model organism, bundled or your own.")
-    base: str | None = Field(None, description="Base: ID[@revision], a folder, or embedded.")
+    base: str | None = Field(
+        None, description="Base: ID[@revision], a folder, a GGUF file, or embedded."
+    )
     adapter: str | None = Field(None, description="LoRA/PEFT adapter: ID[@revision] or a folder.")
     finetuned: str | None = Field(
-        None, description="Finetuned checkpoint: ID[@revision] or a folder."
+        None,
+        description="Finetuned: ID[@revision], a folder or a GGUF file; or an adapter's folder.",
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Numbers the weights are loaded as; auto takes the checkpoint's."
