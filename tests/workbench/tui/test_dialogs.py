@@ -89,3 +89,15 @@ async def test_bursts_of_keys_leave_the_program_running(workbench, keys):
         await pilot.press("escape")
         assert app.is_running
         assert len(dialogs(app)) <= 1
+
+
+async def test_a_dialog_that_is_not_opened_counts_as_left(workbench):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        under, answers = app.screen, []
+        await app.push_screen(AskLine("First"))
+        under.call_next(lambda: app.push_screen(AskLine("Second"), answers.append))
+        await until(pilot, lambda: answers, "the answer")
+        assert answers == [None]
+        assert len(dialogs(app)) == 1

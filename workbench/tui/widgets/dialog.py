@@ -49,6 +49,9 @@ class OneDialog(App[Any]):
         if not (isinstance(screen, Dialog) and self._is_covered(_opener())):
             return super().push_screen(screen, *args, **options)
         if not options.get("wait_for_dismiss"):
+            callback = args[0] if args else options.get("callback")
+            if callback is not None:
+                callback(None)
             return AwaitComplete()
         left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         left.set_result(None)
