@@ -36,6 +36,7 @@ def dialogs(app) -> list[Dialog]:
 async def test_an_answer_given_twice_is_taken_once(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
         answers: list[str | None] = []
         dialog = AskLine("Once")
         await app.push_screen(dialog, answers.append)

@@ -13,6 +13,7 @@ from workbench.store.lease import Lease, is_open
 from workbench.store.log import SessionLog
 from workbench.tui.panes.timeline import TimelinePane
 from workbench.tui.screens.confirm import Confirm
+from workbench.tui.screens.new_pair import empty_fields
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
 from workbench.tui.widgets.menu import Menu
@@ -25,8 +26,13 @@ def on(app, screen) -> bool:
 async def type_pair(pilot, base: str, adapter: str, name: str = "") -> None:
     await until(pilot, lambda: on(pilot.app, StartScreen), "the start screen")
     await pilot.press("n", *base, "down", *adapter)
-    await pilot.press(*["down"] * 7, *name)
-    await pilot.press("down", "right", "enter")
+    for _ in empty_fields():
+        if pilot.app.focused.id == "name":
+            break
+        await pilot.press("down")
+    await pilot.press(*name, "down")
+    assert pilot.app.focused.id == "prepare"
+    await pilot.press("right", "enter")
 
 
 async def to_sessions(pilot) -> None:
