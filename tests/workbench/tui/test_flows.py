@@ -191,6 +191,7 @@ async def test_rename_search_and_delete_in_the_real_database(workbench, database
         other = log.start_session("other")
     app = workbench(pair=None)
     async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: on(app, StartScreen), "the start screen")
         await pilot.press("slash")
         await until(pilot, lambda: on(app, SessionsScreen), "the sessions")
         await pilot.press(*"platinum")
@@ -216,6 +217,7 @@ async def test_a_hit_opens_its_session_at_the_event(workbench, database):
             log.append(session_id, NoteWritten(text=f"platinum{number}"))
     app = workbench(pair=None)
     async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on(app, StartScreen), "the start screen")
         await pilot.press("slash")
         await until(pilot, lambda: on(app, SessionsScreen), "the sessions")
         await pilot.press(*"platinum7")
@@ -225,6 +227,24 @@ async def test_a_hit_opens_its_session_at_the_event(workbench, database):
         timeline = app.screen.query_one(TimelinePane)
         await until(pilot, lambda: app.screen._current == 5, "the timeline")
         assert timeline.query("Rows").first().cursor == 8
+        await quit_it(pilot)
+
+
+async def test_a_list_that_goes_may_be_asked_for_its_keys(workbench, database):
+    with SessionLog.open(database) as log:
+        session_id = log.start_session("listed")
+    app = workbench(pair=None)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on(app, StartScreen), "the start screen")
+        start = app.screen
+        await pilot.press("s")
+        await until(pilot, lambda: on(app, SessionsScreen) and keys(app) == [session_id], "it")
+        assert not start.query(Menu)
+        assert not start.check_action("edit", ())
+        screen = app.screen
+        assert screen.check_action("replay", ())
+        await screen.query_one(Menu).remove()
+        assert not screen.check_action("replay", ())
         await quit_it(pilot)
 
 

@@ -337,7 +337,9 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
 
     @property
     def _current(self) -> Listed | None:
-        entry = self.query_one(Menu).current
+        # A screen that goes is asked for its keys when its list is gone already.
+        menu = next(iter(self.query(Menu)), None)
+        entry = menu.current if menu is not None else None
         return entry.value if entry is not None else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -345,7 +347,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
         if action == "compare":
             return len(self._picked) > 1
         if action in _OF_ONE:
-            return self.is_mounted and self._current is not None
+            return self._current is not None
         return True
 
     @on(Menu.Chosen)

@@ -266,7 +266,9 @@ recorded in one database; `b` chooses another.
     # --- keys -------------------------------------------------------------------------------
 
     def _offer(self) -> Offer | None:
-        entry = self.query_one(Menu).current
+        # A screen that goes is asked for its keys when its list is gone already.
+        menu = next(iter(self.query(Menu)), None)
+        entry = menu.current if menu is not None else None
         return entry.value if entry is not None else None
 
     @on(Menu.Chosen)
@@ -279,7 +281,7 @@ recorded in one database; `b` chooses another.
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what applies now."""
         if action == "edit":
-            offer = self._offer() if self.is_mounted else None
+            offer = self._offer()
             return offer is not None and offer.pair is not None
         return True
 
