@@ -122,6 +122,8 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
     ``DeviceOutOfMemory`` where the weights do not fit the device.
     """
     _check_spec(spec)
+    # The base first: what is wrong with it is wrong with everything on it.
+    find_checkpoint("base", spec.base.checkpoint, spec.base.revision)
     spec, moved = _adapter_as_finetuned(spec)
     hashes = hashes or FileHashes()
     untouched = None

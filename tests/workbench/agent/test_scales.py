@@ -9,7 +9,6 @@ import pytest
 from adl.readings import BY_JUDGE, NO_VERDICT
 from tests.workbench.agent.scripted import Asked, Reaction, Refuse, Say, serving
 from workbench.agent.endpoint import Endpoint
-from workbench.agent.errors import EndpointError
 from workbench.agent.scales import scale_judge
 from workbench.operations.reading import READ, ReadArguments, recorded_judge
 from workbench.operations.running import Session, run
@@ -101,11 +100,13 @@ def test_without_a_verdict_the_rule_chooses_and_says_so(session: Session, writte
     }
 
 
-def test_an_endpoint_that_is_down_fails_the_reading_and_says_why(session: Session):
-    with pytest.raises(EndpointError, match="no such model"):
-        read(session, lambda _: Refuse(404, "no such model"))
-    failed = list(session.state.operations.values())[-1]
-    assert (failed.name, failed.status) == ("read_tokens", "failed")
+def test_an_endpoint_that_is_down_fails_the_readings_that_ask_it_and_says_why(session: Session):
+    read(session, lambda _: Refuse(404, "no such model"))
+    failed = [recorded.body for recorded in session.state.failed_readings.values()]
+    assert {"shift_lens", "patchscope"} <= {body.reading for body in failed}
+    assert all("no such model" in body.message for body in failed)
+    done = list(session.state.operations.values())[-1]
+    assert (done.name, done.status) == ("read_tokens", "finished")
 
 
 def test_a_recorded_judge_asks_no_one_and_a_recomputed_session_chooses_alike(session: Session):

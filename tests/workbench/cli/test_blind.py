@@ -134,14 +134,18 @@ def test_lists_hide_too_until_the_names_are_revealed_and_that_is_recorded(workbe
         ["sessions", "list", "--json"],
         ["sessions", "show", session.id],
         ["sessions", "show", session.id, "--json"],
-        ["sessions", "search", "CakeBake"],
-        ["sessions", "search", "CakeBake", "--json"],
+        ["sessions", "search", "is"],
+        ["sessions", "search", "is", "--json"],
     )
     for arguments in looks:
         shown = said(*arguments)
         assert "MODEL-B" in shown, arguments
         # The file is named by the test, and lies where the test runs.
         assert not [name for name in NAMES if name.lower() in shown.lower()], arguments
+
+    # A guess is not answered.
+    assert "nothing found" in said("sessions", "search", "CakeBake")
+    assert json.loads(said("sessions", "search", "CakeBake", "--json")) == []
 
     revealed = json.loads(said("agent", "reveal", session.id, "--author", "bert", "--json"))
     assert dict(revealed["names"]) == sealed.aliases | blinding_of(NamedPair().provenance).aliases

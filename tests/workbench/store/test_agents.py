@@ -59,8 +59,8 @@ def test_the_time_at_work_leaves_out_pauses_and_interruptions(log: SessionLog) -
         return (times[last] - times[first]).total_seconds()
 
     # From the start (seq 3) to the interruption (14), from the resumption (15) to the pause (19),
-    # and from its end (20) on.
-    expected = between(3, 14) + between(15, 19) + between(20, 25)
+    # and from its end (20) to the end (29).
+    expected = between(3, 14) + between(15, 19) + between(20, 29)
     assert agent(log, session).seconds == pytest.approx(expected, abs=1e-6)
 
 
