@@ -70,7 +70,7 @@ test: install-dev ## Run the tests (PYTEST_ARGS='...' for pytest)
 .PHONY: test-slow
 test-slow: install-dev gemma ## Run the slow tests
 	@# pytest exits with 5 where it finds no test: no slow test is no failure.
-	$(BIN)/python -m pytest -m slow || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile || [ $$? -eq 5 ]
 
 .PHONY: bench
 bench: install-dev ## Run the benchmarks (BENCH_ARGS='NAME ...' for some)
