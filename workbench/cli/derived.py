@@ -86,7 +86,7 @@ def options_of(
 
     def given(**values: Any) -> Given:
         return {
-            fields[option]: _value(arguments.model_fields[fields[option]], value)
+            fields[option]: _value(option, arguments.model_fields[fields[option]], value)
             for option, value in values.items()
             if value is not None
         }
@@ -197,7 +197,7 @@ def _shown_default(info: FieldInfo) -> str | bool:
     return str(default.value) if isinstance(default, Enum) else str(default)
 
 
-def _value(info: FieldInfo, value: Any) -> Any:
+def _value(option: str, info: FieldInfo, value: Any) -> Any:
     kind, _ = plain_kind(info.annotation)
     item = item_kind(kind)
     inner = kind if item is None else item
@@ -207,5 +207,6 @@ def _value(info: FieldInfo, value: Any) -> Any:
     try:
         read = [json.loads(text) for text in texts]
     except ValueError as exc:
-        raise typer.BadParameter(f"{texts[0]!r} is not JSON: {exc}") from exc
+        name = f"--{option.replace('_', '-')}"
+        raise typer.BadParameter(f"{name}: {texts[0]!r} is not JSON: {exc}") from exc
     return tuple(read) if item is not None else read[0]

@@ -119,8 +119,11 @@ def values_of(param: Any) -> tuple[str, ...]:
     return (*TEXTS, *FILES)
 
 
-def spread() -> list[Case]:
-    """Every parameter once, in one of the commands that have it, with one of its values."""
+def spread(turn: int = 0) -> list[Case]:
+    """Every parameter once, in one of the commands that have it, with one of its values.
+
+    Another ``turn`` takes another command and value of each, as far as there are any.
+    """
     parameters: dict[tuple[str, tuple[str, ...]], list[Case]] = {}
     for case in every_case():
         parameters.setdefault((case.name, values_of(case.param)), []).append(case)
@@ -128,8 +131,8 @@ def spread() -> list[Case]:
     for place, cases in enumerate(parameters.values()):
         step = len(values_of(cases[0].param))
         commands = [cases[first : first + step] for first in range(0, len(cases), step)]
-        tried = commands[place % len(commands)]
-        chosen.append(tried[place % step])
+        tried = commands[(place + turn) % len(commands)]
+        chosen.append(tried[(place + turn) % step])
     return chosen
 
 
@@ -210,7 +213,11 @@ def test_a_bad_value_of_every_option_is_an_error_in_words(forked: ForkedCli, fol
 
 
 @pytest.mark.slow
-def test_every_bad_value_of_every_option_of_every_command(forked: ForkedCli, folder: Path):
-    check = Checked(forked, folder)
-    for case in every_case():
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("turn", range(1, 6))
+def test_more_bad_values_of_every_option_are_errors_in_words(
+    forked: ForkedCli, folder: Path, turn: int
+):
+    check = Checked(forked, folder, wanted={"rows": 0})
+    for case in spread(turn):
         check(case)
