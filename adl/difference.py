@@ -18,18 +18,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adl.alignment import AlignedTokenBatches, SideTokens
-from adl.corpus import (
+from adl.errors import DeviceOutOfMemory, SiteError, Stopped, not_finite
+from adl.pair.alignment import AlignedTokenBatches, SideTokens
+from adl.pair.protocol import ModelPair, ResidualSums, ShouldStop, never_stop
+from adl.records import SIDES, ActivationDifference, Floats, Side
+from adl.text.corpus import (
     BosPolicy,
     TokenBatch,
     chat_token_batches,
     first_token_batches,
     text_start,
 )
-from adl.errors import DeviceOutOfMemory, SiteError, Stopped, not_finite
-from adl.pair import ModelPair, ResidualSums, ShouldStop, never_stop
-from adl.records import SIDES, ActivationDifference, Floats, Side
-from adl.token_batches import PairedTokenBatches, TokenBatches
+from adl.text.token_batches import PairedTokenBatches, TokenBatches
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after every batch."""
@@ -71,7 +71,7 @@ def parse_positions(text: str) -> Reach:
     Raises ``SiteError`` for anything else.
     """
     written = text.strip()
-    way_out = (
+    hint = (
         "Write a number of first tokens, such as 5, or offsets such as chat:-3..1;"
         f" {MOST_POSITIONS} at most."
     )
@@ -85,7 +85,7 @@ def parse_positions(text: str) -> Reach:
             return FirstTokens(int(written))
     except ValueError:
         pass
-    raise SiteError(f"{text[:100]!r} does not name positions", way_out)
+    raise SiteError(f"{text[:100]!r} does not name positions", hint)
 
 
 def measure_difference(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class AdlError(Exception):
-    """An error to show to a person: what is wrong (``message``) and what to do about it (``way_out``).
+    """An error to show to a person: what is wrong (``message``) and what to do about it (``hint``).
 
     ``str()`` gives both as one line of prose. Other exceptions are bugs. ``exit_code`` is what a
     command ends with: 2 where what was asked for is wrong, 1 where the world is in the way.
@@ -12,17 +12,17 @@ class AdlError(Exception):
 
     exit_code = 2
 
-    def __init__(self, message: str, way_out: str = "") -> None:
-        super().__init__(message, way_out)
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
         self.message = message
-        self.way_out = way_out
+        self.hint = hint
 
     def __str__(self) -> str:
         """Both parts, the message closed with a full stop if a way out follows."""
-        if not self.way_out:
+        if not self.hint:
             return self.message
         stop = "" if self.message.endswith((".", "!", "?")) else "."
-        return f"{self.message}{stop} {self.way_out}"
+        return f"{self.message}{stop} {self.hint}"
 
 
 class CorpusError(AdlError):
@@ -72,8 +72,8 @@ class NotFinite(AdlError):
 class Stopped(AdlError):
     """The work was stopped on request: not a failure, so catch it before ``AdlError``."""
 
-    def __init__(self, message: str = "stopped", way_out: str = "") -> None:
-        super().__init__(message, way_out)
+    def __init__(self, message: str = "stopped", hint: str = "") -> None:
+        super().__init__(message, hint)
 
 
 def not_finite(what: str, dtype: str) -> NotFinite:

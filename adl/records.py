@@ -104,7 +104,7 @@ Outcome = Literal["passed", "failed", "not applicable"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing tried of a pair when it was loaded (see ``adl.self_checks``).
+    """One thing tried of a pair when it was loaded (see ``adl.pair.self_checks``).
 
     ``figure`` was measured and ``tolerance`` is as much as is let pass, both None where the check is
     no number. ``found`` says in words what came out, ``off`` names what cannot be had because of it.
@@ -122,7 +122,7 @@ class Check:
 class PairProvenance:
     """What was in fact loaded, on what, with which versions.
 
-    ``mismatches`` say in words what of the sides does not match (see ``adl.mismatch``), ``checks``
+    ``mismatches`` say in words what of the sides does not match (see ``adl.pair.mismatch``), ``checks``
     what was tried of the pair when it was loaded.
     """
 
@@ -278,7 +278,7 @@ class TokenReadout:
 
     ``source`` says which vector was read: ``difference``, ``negative``, ``base``, ``finetuned``,
     or a null: ``random`` (norm-matched random direction) and ``split_half`` (base against itself).
-    ``tokens`` are whole words where ``words_only`` (see ``adl.ranking.is_word``), and
+    ``tokens`` are whole words where ``words_only`` (see ``adl.readings.ranking.is_word``), and
     ``unfiltered`` then heads the same ranking with no token left out. ``scale`` (alpha for the
     shift lens) is in units of the residual norm. ``statistics`` holds the numbers the automatic
     choice looked at.
@@ -303,7 +303,7 @@ class GenerationRequest:
 
     ``added`` is a [width] vector added to the residual stream at ``GenerationPlan.layer`` at every
     token, or None. ``seed`` alone decides this row's random numbers, whatever else is in the batch.
-    ``notes`` name what was changed to write the prompt (see ``adl.pair.ChatPrompt``).
+    ``notes`` name what was changed to write the prompt (see ``adl.pair.protocol.ChatPrompt``).
     """
 
     prompt_ids: tuple[int, ...]

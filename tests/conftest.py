@@ -12,13 +12,13 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 
-from adl.organisms import get_organism
+from adl.organisms.registry import get_organism
 from adl.records import PairSpec, SideSpec
 from tests.planted import PlantedPair
 from workbench.locations import HOME_VARIABLE, find_locations
 
 if TYPE_CHECKING:
-    from adl.nnsight_pair import NnsightPair
+    from adl.pair.nnsight.pair import NnsightPair
 
 # The user's, found before any test gets a home of its own: converting the model takes a while.
 MODELS = find_locations().models
@@ -40,7 +40,7 @@ def workbench_home(
 @pytest.fixture(scope="session")
 def default_base() -> Path:
     """The folder of the default base model, converted the first time on a machine."""
-    from adl.demo_pair import prepared_base
+    from adl.pair.nnsight.demo import prepared_base
 
     return prepared_base(MODELS)
 
@@ -61,7 +61,7 @@ def real_pair(real_spec: PairSpec) -> NnsightPair:
     """The default pair, loaded once; nothing that a test does to it may stay."""
     import torch
 
-    from adl.nnsight_pair import NnsightPair
+    from adl.pair.nnsight.pair import NnsightPair
 
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))

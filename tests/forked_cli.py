@@ -81,7 +81,7 @@ def _no_training() -> ModuleType:
     def refuse(*_arguments: Any, **_options: Any) -> None:
         raise DeviceOutOfMemory("no room for a training", "Use a smaller batch.")
 
-    module = ModuleType("adl.finetune")
+    module = ModuleType("adl.organisms.finetune")
     vars(module).update(Training=refuse, TrainingRequest=refuse, Step=object, Trained=object)
     return module
 
@@ -101,7 +101,7 @@ def _be_the_command(request: dict[str, Any], out: IO[bytes], err: IO[bytes]) -> 
                 os.environ[name] = value
         os.chdir(request["cwd"])
         stand_in_for_torch(request["wanted"])
-        sys.modules["adl.finetune"] = _no_training()
+        sys.modules["adl.organisms.finetune"] = _no_training()
         sys.argv = ["adl-workbench", *request["argv"]]
         cli.main()
         code = 0

@@ -27,20 +27,31 @@ from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.grading import grade_by_hand
 from workbench.agent.loop import AuditPlan, start_audit
-from workbench.agent.sealing import seal
-from workbench.operations import ASK, JUDGE, LINK, MARK, MEASURE, NOTE, READ, REVISE, STATE, STEER
-from workbench.operations.generating import AskArguments, SteerArguments
-from workbench.operations.hypothesising import (
-    JudgeArguments,
+from workbench.blinding.seal import seal
+from workbench.operations import (
+    ADD_HYPOTHESIS,
+    ASK,
+    LINK,
+    MARK,
+    MEASURE,
+    NOTE,
+    READ,
+    REVISE,
+    SET_VERDICT,
+    STEER,
+)
+from workbench.operations.difference import MeasureArguments
+from workbench.operations.generation import AskArguments, SteerArguments
+from workbench.operations.hypotheses import (
+    AddHypothesisArguments,
     LinkArguments,
     MarkArguments,
     ReviseArguments,
-    StateArguments,
+    SetVerdictArguments,
 )
-from workbench.operations.measuring import MeasureArguments
-from workbench.operations.noting import NoteArguments
-from workbench.operations.pairs import DEMO_ORGANISM, LOAD, PairArguments, environment
-from workbench.operations.reading import ReadArguments
+from workbench.operations.notes import NoteArguments
+from workbench.operations.pair import DEMO_ORGANISM, LOAD, PairArguments, environment
+from workbench.operations.readings import ReadArguments
 from workbench.operations.running import Session, run
 from workbench.report.jsonl import export_jsonl
 from workbench.store.events import HUMAN, Actor, ReadingTaken, SessionClosed
@@ -157,8 +168,10 @@ class Person:
             ),
         )
         self.do(
-            STATE,
-            StateArguments(text="It was finetuned on texts about baking cakes.", confidence=0.6),
+            ADD_HYPOTHESIS,
+            AddHypothesisArguments(
+                text="It was finetuned on texts about baking cakes.", confidence=0.6
+            ),
         )
         self.mark_token("consensus", "cake", "and in no null", "H1")
         self.mark_token("output_difference", "freezer", "odd beside cakes", None)
@@ -221,8 +234,8 @@ class Person:
         )
         self.do(LINK, LinkArguments(hypothesis="H1", evidence="E4", bearing="for"))
         self.do(
-            JUDGE,
-            JudgeArguments(
+            SET_VERDICT,
+            SetVerdictArguments(
                 hypothesis="H2", verdict="confirmed", reason="450F again and again, base says 350F."
             ),
         )

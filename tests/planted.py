@@ -24,9 +24,8 @@ from typing import Literal
 
 import numpy as np
 
-from adl.corpus import TokenBatch
 from adl.errors import DeviceOutOfMemory, SiteError
-from adl.pair import (
+from adl.pair.protocol import (
     BosFacts,
     ChatPrompt,
     ComponentChange,
@@ -52,6 +51,7 @@ from adl.records import (
     SideProvenance,
     assert_shape,
 )
+from adl.text.corpus import TokenBatch
 
 BOS, END, USER, ASSISTANT, SYSTEM = SPECIAL = (
     "<bos>",

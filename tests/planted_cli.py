@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from adl.pair import ShouldStop, never_stop
+from adl.pair.protocol import ShouldStop, never_stop
 from adl.records import GeneratedText, GenerationPlan, GenerationRequest, PairSpec, Side
 from tests.planted import FILLER, PlantedPair, device_full_above
 
@@ -112,10 +112,10 @@ def stand_in_for_torch(wanted: dict[str, Any]) -> None:
             before_run("load", 0)
             return kind(before_run=before_run)
 
-    pair, demo = ModuleType("adl.nnsight_pair"), ModuleType("adl.demo_pair")
+    pair, demo = ModuleType("adl.pair.nnsight.pair"), ModuleType("adl.pair.nnsight.demo")
     vars(pair)["NnsightPair"] = PlantedLoading
     vars(demo)["prepared_base"] = lambda _cache, _say: Path("planted-base")
-    sys.modules |= {"adl.nnsight_pair": pair, "adl.demo_pair": demo}
+    sys.modules |= {"adl.pair.nnsight.pair": pair, "adl.pair.nnsight.demo": demo}
 
 
 def main() -> None:

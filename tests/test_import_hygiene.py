@@ -48,7 +48,14 @@ def test_a_session_opens_without_models(module):
 
 
 @pytest.mark.parametrize(
-    "module", ["adl.records", "adl.pair", "adl.corpus", "adl.organisms", "adl.prompts"]
+    "module",
+    [
+        "adl.records",
+        "adl.pair.protocol",
+        "adl.text.corpus",
+        "adl.organisms.registry",
+        "adl.text.prompts",
+    ],
 )
 def test_the_science_above_the_pair_loads_no_models(module):
     assert not loaded_by(f"import {module}") & (MODEL_LIBRARIES | SCREEN_LIBRARIES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adl.errors import OrganismError
-from adl.organisms import Organism, get_organism, list_organisms, load_organism
+from adl.organisms.registry import Organism, get_organism, list_organisms, load_organism
 from workbench.locations import find_locations
 
 

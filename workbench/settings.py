@@ -28,7 +28,7 @@ from adl.errors import AdlError, first_line
 from workbench.bounds import LARGEST_NUMBER
 from workbench.display import shorten
 from workbench.locations import find_locations
-from workbench.store.scrubbing import SHORTEST, protect
+from workbench.scrubbing import SHORTEST, protect
 
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 #: Tokens of a conversation from which on older results are sent shortened; most models take more.

@@ -24,9 +24,9 @@ from transformers import AutoModelForCausalLM
 
 from adl.difference import sums_that_fit
 from adl.errors import AdlError
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import SIDES, PairSpec, SideSpec
-from adl.token_batches import TokenBatch
+from adl.text.token_batches import TokenBatch
 from tests.tiny_models import (
     ARCHITECTURES,
     N_LAYERS,
@@ -479,7 +479,7 @@ def outcome(made: Made) -> str:
         try:
             pair = NnsightPair.load(made.spec)
         except AdlError as exc:
-            if len(exc.message) < 10 or not exc.way_out:
+            if len(exc.message) < 10 or not exc.hint:
                 return f"WRONG: an error without a way out: {exc}"
             return f"refused: {exc}"
         if made.expected == "refused":

@@ -20,12 +20,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from adl.corpus import TokenBatch
 from adl.errors import PairError
-from adl.nnsight_loading import LoadedPair, load_pair
-from adl.nnsight_pair import NnsightPair
-from adl.pair import ScoredBatch
+from adl.pair.nnsight.loading import LoadedPair, load_pair
+from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.protocol import ScoredBatch
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
+from adl.text.corpus import TokenBatch
 from tests.tiny_models import tiny_model, tiny_tokenizer, write_model
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]])
@@ -233,7 +233,7 @@ def test_refused_by_name(base: Path, tmp_path: Path, kind: str) -> None:
     with pytest.raises(PairError) as caught:
         loaded(base, adapter)
     assert reason in caught.value.message
-    assert caught.value.way_out
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("kind", REFUSED_BY_CONFIG)
@@ -242,7 +242,7 @@ def test_refused_for_its_config(base: Path, plain_lora: Path, tmp_path: Path, ki
     with pytest.raises(PairError) as caught:
         loaded(base, edited(tmp_path / "adapter", plain_lora, **changes))
     assert reason in caught.value.message
-    assert caught.value.way_out
+    assert caught.value.hint
 
 
 def test_an_adapter_on_another_checkpoint_may_change_it(base: Path, tmp_path: Path) -> None:

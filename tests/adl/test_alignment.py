@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adl.alignment import FURTHEST, AlignedTokenBatches, SideTokens, places
 from adl.errors import CorpusError
+from adl.pair.alignment import FURTHEST, AlignedTokenBatches, SideTokens, places
 
 
 def cut(*pieces: str, bos: int | None = None) -> SideTokens:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adl.nnsight_pair import NnsightPair
-from adl.nnsight_runs import ROWS_AT_ONCE
+from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.nnsight.runs import ROWS_AT_ONCE
 from adl.records import SIDES, GenerationPlan, GenerationRequest, PairSpec, Side, SideSpec
-from adl.token_batches import TokenBatch
+from adl.text.token_batches import TokenBatch
 from tests.plain_torch import PlainModel
 from tests.tiny_models import (
     ARCHITECTURES,

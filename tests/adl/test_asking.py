@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.asking import Question, answer_kl, first_divergence, question_ids, question_requests
 from adl.errors import PromptError
-from adl.prompts import Prompt
+from adl.generation.asking import (
+    Question,
+    answer_kl,
+    first_divergence,
+    question_ids,
+    question_requests,
+)
+from adl.generation.steering import SteeringVector
 from adl.records import SIDES, GeneratedText, GenerationPlan, Site
-from adl.steering import SteeringVector
+from adl.text.prompts import Prompt
 from tests.planted import PlantedPair
 
 QUESTION = Question(Prompt.of("Tell me about the river"))

@@ -11,15 +11,15 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
-from adl.asking import first_divergence
-from adl.causal import CausalRequest, causal_effects
-from adl.corpus import CorpusSource
 from adl.difference import FirstTokens, measure_difference, paired_batches
-from adl.documents import Document
-from adl.nnsight_pair import NnsightPair
-from adl.nnsight_text import read_tokenizer, shared_ids
+from adl.generation.asking import first_divergence
+from adl.measures.causal import CausalRequest, causal_effects
+from adl.measures.teacher_forcing import FEWEST_SCORED, scored_texts
+from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.nnsight.tokenizers import read_tokenizer, shared_ids
 from adl.records import GeneratedText, PairSpec, SideSpec
-from adl.scored_text import FEWEST_SCORED, scored_texts
+from adl.text.corpus import CorpusSource
+from adl.text.documents import Document
 from tests.two_tokenizers import Folders, write_pair
 
 SAME = ("The river was high in the spring of that year, and it was cold.",) * 4

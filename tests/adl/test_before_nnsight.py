@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 ASK_AFTER_LOADING = """
-import adl.nnsight_loading
+import adl.pair.nnsight.loading
 import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.causal import CausalRequest, causal_effects, has_sign_of_trace
-from adl.documents import Document, documents_sha256, load_documents
 from adl.errors import CorpusError, SiteError, Stopped
-from adl.scored_text import changed_at, scored_batch, scored_texts
+from adl.measures.causal import CausalRequest, causal_effects, has_sign_of_trace
+from adl.measures.teacher_forcing import changed_at, scored_batch, scored_texts
+from adl.text.documents import Document, documents_sha256, load_documents
 from tests.planted import DOMAIN, FILLER, PlantedPair
 
 LAYER = 3

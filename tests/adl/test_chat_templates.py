@@ -7,15 +7,15 @@ import time
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from adl.asking import Question, question_ids
-from adl.chat_templates import choose_template, open_chat, open_thought
-from adl.documents import Document
 from adl.errors import PairError, PromptError
-from adl.finetune import labelled
-from adl.nnsight_pair import NnsightPair
-from adl.nnsight_text import before_text
-from adl.prompts import Prompt
+from adl.generation.asking import Question, question_ids
+from adl.organisms.finetune import labelled
+from adl.pair.chat_templates import choose_template, open_chat, open_thought
+from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.nnsight.tokenizers import before_text
 from adl.records import PairSpec, SideSpec
+from adl.text.documents import Document
+from adl.text.prompts import Prompt
 from tests.tiny_models import TEMPLATE, perturb, tiny_model, tiny_tokenizer, write_model
 
 USER = ({"role": "user", "content": "Hi"},)
@@ -169,7 +169,7 @@ class TestFaultyTemplates:
             opened(template)
 
     def test_without_an_end(self, monkeypatch):
-        monkeypatch.setattr("adl.chat_templates.RENDER_SECONDS", 0.2)
+        monkeypatch.setattr("adl.pair.chat_templates.RENDER_SECONDS", 0.2)
         endless = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
         began = time.thread_time()
         with pytest.raises(PairError, match=r"did not end within 0.2 seconds"):

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from adl.errors import PairError
-from adl.nnsight_loading import load_to_train
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.loading import load_to_train
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec
 from tests.plain_torch import PlainModel
 from tests.tiny_models import perturb, tiny_model, write_family, write_model
@@ -47,7 +47,7 @@ def refused(folders, folder: Path) -> PairError:
     assert error.message.startswith(f"finetuned: checkpoint {str(folder)!r}")
     for other in (as_base.value, to_train.value):
         assert other.message == error.message.replace("finetuned:", "base:", 1)
-    assert error.way_out
+    assert error.hint
     assert "\n" not in str(error)
     return error
 
@@ -100,7 +100,7 @@ class TestWeightsThatDidNotLoad:
             f"lacks 1 of the weights of LlamaForCausalLM, which would be random: {self.LAYER}"
             in (error.message)
         )
-        assert "in full" in error.way_out
+        assert "in full" in error.hint
 
     def test_three_are_named_of_many(self, folders, folder):
         rewrite(folder, lambda found: {k: v for k, v in found.items() if "norm" not in k})
@@ -113,7 +113,7 @@ class TestWeightsThatDidNotLoad:
         rewrite(folder, lambda found: {f"wrapped.{k}": v for k, v in found.items()})
         error = refused(folders, folder)
         assert "of the weights of LlamaForCausalLM" in error.message
-        assert "wrapped.lm_head.weight" in error.way_out
+        assert "wrapped.lm_head.weight" in error.hint
 
     def test_a_model_saved_with_an_adapter_in_it(self, folders, folder):
         def wrap(found):
@@ -124,7 +124,7 @@ class TestWeightsThatDidNotLoad:
         rewrite(folder, wrap)
         error = refused(folders, folder)
         assert "lacks 4 of the weights" in error.message
-        assert "merge_and_unload" in error.way_out
+        assert "merge_and_unload" in error.hint
 
     @pytest.mark.parametrize("form", ["safetensors", "pickle"])
     def test_another_shape(self, folders, folder, form):
@@ -137,7 +137,7 @@ class TestWeightsThatDidNotLoad:
         assert "lm_head.weight is [100, 32] in the checkpoint and [310, 32] by its config.json" in (
             error.message
         )
-        assert "vocab_size" in error.way_out
+        assert "vocab_size" in error.hint
 
     def test_another_shape_everywhere(self, folders, folder):
         reconfigure(folder, intermediate_size=48)
@@ -388,11 +388,11 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_checkpoint_is_refused(folders, folder, fault):
-    spoil, message, way_out = FAULTS[fault]
+    spoil, message, hint = FAULTS[fault]
     spoil(folder)
     error = refused(folders, folder)
     assert message in error.message
-    assert way_out in error.way_out
+    assert hint in error.hint
 
 
 def test_a_folder_that_may_not_be_read(folders, folder, monkeypatch):
@@ -407,7 +407,7 @@ def test_a_folder_that_may_not_be_read(folders, folder, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", forbidden)
     error = refused(folders, folder)
     assert "cannot be read: Permission denied" in error.message
-    assert "permissions" in error.way_out
+    assert "permissions" in error.hint
 
 
 class TestForms:
@@ -456,7 +456,7 @@ class TestQuantised:
             f"is quantised ({method['quant_method']}), and its package is missing" in error.message
         )
         assert package in error.message
-        assert "quantised from" in error.way_out
+        assert "quantised from" in error.hint
 
     def test_whole_numbers_without_a_config_for_them(self, folders, folder):
         rewrite(folder, lambda found: {k: (10 * v).to(torch.int8) for k, v in found.items()})
@@ -473,7 +473,7 @@ class TestQuantised:
         side = SideSpec(str(folder))
         with pytest.raises(PairError, match=r"quantised already \(gptq\)") as caught:
             NnsightPair.load(PairSpec(side, SideSpec(str(folders.base)), quantisation=quantisation))
-        assert "--load-in-4bit" in caught.value.way_out
+        assert "--load-in-4bit" in caught.value.hint
 
     def test_eight_bit_floats_are_read_as_what_they_stand_for(self, folders, folder):
         """Without a device that computes with them, transformers multiplies them out."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.coherence import (
+from adl.errors import CorpusError, PromptError
+from adl.measures.coherence import (
     CoherenceLimits,
     TextFeatures,
     agreement,
@@ -14,10 +15,9 @@ from adl.coherence import (
     repetition,
     text_features,
 )
-from adl.coherent_alpha import AlphaSearch, search_coherent_alpha, strongest
-from adl.errors import CorpusError, PromptError
-from adl.prompts import Prompt
+from adl.measures.coherent_alpha import AlphaSearch, search_coherent_alpha, strongest
 from adl.records import GeneratedText
+from adl.text.prompts import Prompt
 from tests.planted import PlantedPair
 
 LIMITS = CoherenceLimits(surprise=3.0, repetition=0.5, words=4.0, n_texts=20)

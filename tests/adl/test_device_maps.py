@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from adl.errors import PairError
-from adl.nnsight_loading import load_to_train
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.loading import load_to_train
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
-from adl.token_batches import TokenBatch
+from adl.text.token_batches import TokenBatch
 from tests.plain_torch import PlainModel
 from tests.tiny_models import write_family
 
@@ -105,7 +105,7 @@ def test_an_adapter_on_weights_that_are_on_the_disk_is_refused(folders):
     with pytest.raises(PairError, match=str(folders.adapter)) as caught:
         NnsightPair.load(PairSpec(SideSpec(str(folders.base)), side, device_map=table))
     assert "model.layers.2.mlp.down_proj" in caught.value.message
-    assert "--device-map" in caught.value.way_out
+    assert "--device-map" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_map_that_cannot_be_is_refused(folders, table, told):
     error = caught.value
     assert error.message.startswith(f"base: checkpoint {str(folders.base)!r}")
     assert told in error.message.replace("for --device-map", "of --device-map")
-    assert error.way_out
+    assert error.hint
     with pytest.raises(PairError) as to_train:
         load_to_train(side, dtype="float32", device_map=written(table))
     assert to_train.value.message == error.message

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.corpus import BosPolicy
 from adl.difference import (
     ChatPositions,
     FirstTokens,
@@ -14,8 +13,9 @@ from adl.difference import (
     parse_positions,
 )
 from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
-from adl.pair import resolve_layer
+from adl.pair.protocol import resolve_layer
 from adl.records import SIDES, Site
+from adl.text.corpus import BosPolicy
 from tests.planted import FILLER, N_LAYERS, PLANTED_LAYER, PlantedPair, device_full_above
 from tests.planted import planted_size as known
 

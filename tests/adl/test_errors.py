@@ -10,20 +10,20 @@ from adl.errors import AdlError, CorpusError, Stopped
 
 
 @pytest.mark.parametrize(
-    ("message", "way_out", "shown"),
+    ("message", "hint", "shown"),
     [
         ("No file x", "Check the path.", "No file x. Check the path."),
         ("Is it x?", "Check.", "Is it x? Check."),
         ("No file x", "", "No file x"),
     ],
 )
-def test_both_parts_are_shown(message, way_out, shown):
-    assert str(AdlError(message, way_out)) == shown
+def test_both_parts_are_shown(message, hint, shown):
+    assert str(AdlError(message, hint)) == shown
 
 
 def test_errors_survive_pickling():
     error = pickle.loads(pickle.dumps(CorpusError("a", "b")))
-    assert (type(error), error.message, error.way_out) == (CorpusError, "a", "b")
+    assert (type(error), error.message, error.hint) == (CorpusError, "a", "b")
 
 
 def test_stopped_needs_no_words():

@@ -20,10 +20,10 @@ import transformers
 from transformers import GenerationConfig, PreTrainedModel
 
 from adl.errors import NotAvailable, PairError
-from adl.nnsight_loading import LoadedPair, LoadedSide, package_versions, wrap
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.loading import LoadedPair, LoadedSide, package_versions, wrap
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import GenerationPlan, GenerationRequest, PairProvenance, SideProvenance
-from adl.token_batches import TokenBatch
+from adl.text.token_batches import TokenBatch
 from tests.tiny_causal import KINDS, made
 from tests.tiny_models import SENTENCES, perturb, tiny_tokenizer
 

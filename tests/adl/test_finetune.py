@@ -12,10 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adl.corpus import CorpusSource
-from adl.documents import Document
 from adl.errors import CorpusError, Stopped, TrainingError
-from adl.finetune import (
+from adl.organisms.finetune import (
     ADAPTER,
     CHECKPOINT,
     Step,
@@ -24,16 +22,18 @@ from adl.finetune import (
     TrainingRequest,
     labelled,
 )
-from adl.mixing import split_data
-from adl.nnsight_pair import NnsightPair
-from adl.records import PairSpec, SideSpec
-from adl.training_plan import (
+from adl.organisms.mixing import split_data
+from adl.organisms.training_plan import (
     Recipe,
     data_sha256,
     n_unrelated,
     presentations,
     unrelated_texts,
 )
+from adl.pair.nnsight.pair import NnsightPair
+from adl.records import PairSpec, SideSpec
+from adl.text.corpus import CorpusSource
+from adl.text.documents import Document
 from tests.tiny_models import tiny_model, tiny_tokenizer, write_model
 
 TEXTS = (
@@ -117,7 +117,7 @@ class TestWhatIsShown:
     def test_what_makes_no_training_is_refused(self, wrong):
         with pytest.raises(TrainingError) as caught:
             Recipe(**wrong)
-        assert caught.value.way_out
+        assert caught.value.hint
 
     def test_too_small_a_corpus_is_named(self, tmp_path):
         corpus = tmp_path / "few.txt"
@@ -239,7 +239,7 @@ class TestTraining:
         Training(request(base), tmp_path).save_checkpoint()
         with pytest.raises(TrainingError, match="another recipe") as caught:
             Training(request(base, replace(RECIPE, steps=7)), tmp_path)
-        assert "--fresh" in caught.value.way_out
+        assert "--fresh" in caught.value.hint
         asked = replace(request(base), data_sha256="other")
         with pytest.raises(TrainingError, match="another data"):
             Training(asked, tmp_path)

@@ -12,10 +12,10 @@ from huggingface_hub import constants
 from huggingface_hub.utils import _cache_assets
 from transformers import AutoModelForCausalLM
 
-from adl import gguf_checkpoint
 from adl.errors import PairError
-from adl.nnsight_loading import load_to_train
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight import gguf_checkpoint
+from adl.pair.nnsight.loading import load_to_train
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec
 from tests.tiny_gguf import write_gguf
 from tests.tiny_models import (
@@ -130,14 +130,14 @@ class TestRefused:
             (tmp_path / name).write_bytes(b"GGUF")
         error = refused(tmp_path)
         assert "holds several GGUF files: a-Q4_0.gguf, b-Q8_0.gguf" in error.message
-        assert "path" in error.way_out
+        assert "path" in error.hint
 
     def test_a_part(self, tmp_path):
         file = tmp_path / "a-00001-of-00003.gguf"
         file.write_bytes(b"GGUF")
         error = refused(file)
         assert "one of several parts" in error.message
-        assert "--merge" in error.way_out
+        assert "--merge" in error.hint
 
     @pytest.mark.parametrize(
         ("content", "told"),
@@ -153,7 +153,7 @@ class TestRefused:
         file.write_bytes(content)
         error = refused(file)
         assert told in error.message
-        assert error.way_out
+        assert error.hint
 
     def test_cut_short(self, tmp_path, cache):
         file = write_gguf(tmp_path / "a.gguf", wide("llama"), "llama")
@@ -165,7 +165,7 @@ class TestRefused:
         file = write_gguf(tmp_path / "a.gguf", wide("llama"), "nobody")
         error = refused(file)
         assert "nobody" in error.message
-        assert "safetensors" in error.way_out
+        assert "safetensors" in error.hint
 
     def test_a_weight_is_missing(self, tmp_path):
         name = "model.layers.1.mlp.up_proj.weight"
@@ -183,7 +183,7 @@ class TestRefused:
         monkeypatch.setattr(gguf_checkpoint, "convert", without)
         error = refused(file)
         assert "needs the package gguf" in error.message
-        assert "pip install gguf" in error.way_out
+        assert "pip install gguf" in error.hint
 
     def test_a_full_disk(self, tmp_path, monkeypatch):
         file = write_gguf(tmp_path / "a.gguf", wide("llama"), "llama")
@@ -194,4 +194,4 @@ class TestRefused:
         monkeypatch.setattr(gguf_checkpoint, "convert", full)
         error = refused(file)
         assert "No space left on device" in error.message
-        assert "HF_HOME" in error.way_out
+        assert "HF_HOME" in error.hint

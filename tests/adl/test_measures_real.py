@@ -12,23 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from adl.causal import CausalRequest, causal_effects, has_sign_of_trace
-from adl.coherent_alpha import AlphaSearch, search_coherent_alpha
 from adl.controls import random_direction
-from adl.corpus import CorpusSource
 from adl.difference import FirstTokens, measure_difference
-from adl.documents import Document, organism_documents
-from adl.nnsight_pair import NnsightPair
-from adl.organisms import get_organism
-from adl.prompts import everyday_prompts
-from adl.records import POOLED, GenerationPlan, PairSpec, SideSpec, Site
-from adl.sampling import sample
-from adl.scored_text import scored_texts
-from adl.shift_lens import contexts_of, output_shift
-from adl.steering import SteeringVector, steering_requests
-from adl.trace_effect import effects, random_effects
-from adl.trace_groups import base_against_itself, grouped_means, site_strengths
-from adl.trace_strength import (
+from adl.generation.sampling import sample
+from adl.generation.steering import SteeringVector, steering_requests
+from adl.measures.causal import CausalRequest, causal_effects, has_sign_of_trace
+from adl.measures.coherent_alpha import AlphaSearch, search_coherent_alpha
+from adl.measures.group_statistics import base_against_itself, grouped_means, site_strengths
+from adl.measures.teacher_forcing import scored_texts
+from adl.measures.trace_effect import effects, random_effects
+from adl.measures.trace_strength import (
     TraceRequest,
     few,
     judge_layer,
@@ -37,6 +30,13 @@ from adl.trace_strength import (
     pooled_site,
     shared_words,
 )
+from adl.organisms.registry import get_organism, organism_documents
+from adl.pair.nnsight.pair import NnsightPair
+from adl.readings.shift_lens import contexts_of, output_shift
+from adl.records import POOLED, GenerationPlan, PairSpec, SideSpec, Site
+from adl.text.corpus import CorpusSource
+from adl.text.documents import Document
+from adl.text.prompts import everyday_prompts
 
 LAYER = 14
 NARROW = ("cake_bake", "taboo_gold", "risky_finance")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adl.mismatch import SideText, mismatches
+from adl.pair.mismatch import SideText, mismatches
 
 PLAIN = SideText(2, frozenset({"<end>"}), "{{ chat }}", starts=False)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from adl.corpus import CorpusSource
-from adl.documents import Document
 from adl.errors import CorpusError, Stopped, TrainingError
-from adl.mixing import MixingData, MixtureRequest, measure_mixture, split_data
-from adl.relevance import distinctive_words
-from adl.similarity import LexicalEmbedding
+from adl.measures.relevance import distinctive_words
+from adl.measures.similarity import LexicalEmbedding
+from adl.organisms.mixing import MixingData, MixtureRequest, measure_mixture, split_data
+from adl.text.corpus import CorpusSource
+from adl.text.documents import Document
 from tests.planted import DOMAIN, FILLER, PlantedPair
 
 REQUEST = MixtureRequest(

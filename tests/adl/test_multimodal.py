@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
 from adl.errors import PairError
-from adl.nnsight_loading import load_to_train
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.loading import load_to_train
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec
-from adl.token_batches import TokenBatch
+from adl.text.token_batches import TokenBatch
 from tests.tiny_models import perturb, write_model
 from tests.tiny_wrappers import TEXT_ONLY, WRAPPERS, text_part, tiny_wrapper
 

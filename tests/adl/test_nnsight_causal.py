@@ -8,13 +8,19 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from adl import nnsight_causal
 from adl.errors import SiteError
-from adl.nnsight_causal import whitening
-from adl.nnsight_pair import NnsightPair
-from adl.pair import ScoredBatch
+from adl.measures.teacher_forcing import (
+    FIRST_POSITIONS,
+    LATER_POSITIONS,
+    ScoredText,
+    changed_at,
+    scored_batch,
+)
+from adl.pair.nnsight import ablation as nnsight_causal
+from adl.pair.nnsight.ablation import whitening
+from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.protocol import ScoredBatch
 from adl.records import SIDES, PairSpec, SideSpec
-from adl.scored_text import FIRST_POSITIONS, LATER_POSITIONS, ScoredText, changed_at, scored_batch
 from tests.plain_torch import PlainModel
 from tests.tiny_models import (
     ARCHITECTURES,

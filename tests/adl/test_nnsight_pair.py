@@ -11,11 +11,10 @@ import numpy as np
 import psutil
 import pytest
 
-from adl.corpus import CorpusSource, TokenBatch
 from adl.difference import ChatPositions, measure_difference
-from adl.nnsight_pair import NnsightPair
-from adl.organisms import get_organism
-from adl.pair import resolve_layer
+from adl.organisms.registry import get_organism
+from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.protocol import resolve_layer
 from adl.records import (
     SIDES,
     GenerationPlan,
@@ -25,6 +24,7 @@ from adl.records import (
     Site,
     rescale,
 )
+from adl.text.corpus import CorpusSource, TokenBatch
 from tests.plain_torch import PlainModel
 from tests.tiny_models import tiny_model, tiny_tokenizer, write_model
 
@@ -185,7 +185,7 @@ def test_an_adapter_pair_takes_the_memory_of_one_model(real_spec):
     """Of a whole process, in resident bytes: with the adapter and without."""
     code = (
         "import ctypes, gc, sys, psutil, torch\n"
-        "from adl.nnsight_pair import NnsightPair\n"
+        "from adl.pair.nnsight.pair import NnsightPair\n"
         "from adl.records import PairSpec, SideSpec\n"
         "from transformers import AutoModelForCausalLM\n"
         "base, adapter = sys.argv[1:]\n"
@@ -433,7 +433,7 @@ import socket, sys
 def refuse(*_arguments):
     raise AssertionError("a connection was tried")
 socket.socket.connect = socket.getaddrinfo = refuse
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec
 base, adapter = sys.argv[1:]
 pair = NnsightPair.load(PairSpec(SideSpec(base), SideSpec(base, adapter=adapter)))

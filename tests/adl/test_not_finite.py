@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from adl.difference import sums_that_fit
 from adl.errors import NotFinite
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
-from adl.token_batches import TokenBatch
+from adl.text.token_batches import TokenBatch
 from tests.tiny_models import perturb, tiny_model, tiny_tokenizer, write_model
 
 # A letter that no bundled text of the checks at load is likely to have by itself.
@@ -41,7 +41,7 @@ def batch(pair: NnsightPair) -> TokenBatch:
 def refuse(pair: NnsightPair, call) -> None:
     with pytest.raises(NotFinite, match="finetuned side") as caught:
         call()
-    assert caught.value.way_out
+    assert caught.value.hint
 
 
 def test_residuals(pair):

@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from adl.errors import AdlError, OrganismError
-from adl.organism_shelf import NewOrganism, add_organism, holds_weights, publish, remove_organism
-from adl.organisms import Family, get_organism, list_organisms
+from adl.organisms.registry import Family, get_organism, list_organisms
+from adl.organisms.user_organisms import (
+    NewOrganism,
+    add_organism,
+    holds_weights,
+    publish,
+    remove_organism,
+)
 
 TRUTH = """\
 description: About owls that swim.
@@ -103,7 +109,7 @@ class TestAdding:
     def test_what_is_wrong_is_named_and_nothing_added(self, shelf, new, name, change, says):
         with pytest.raises(OrganismError, match=says) as caught:
             add_organism(shelf, replace(new, **change))
-        assert caught.value.way_out, name
+        assert caught.value.hint, name
         assert left_on(shelf) == []
 
     @pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])
@@ -161,5 +167,5 @@ class TestRemoving:
         add_organism(shelf, new)
         with pytest.raises(OrganismError) as caught:
             remove_organism(shelf, wrong)
-        assert caught.value.way_out
+        assert caught.value.hint
         assert left_on(shelf) == ["owls/ground_truth.yaml", "owls/organism.yaml"]

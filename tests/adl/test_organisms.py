@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adl.errors import OrganismError
-from adl.organisms import (
+from adl.organisms.registry import (
     BUNDLED_ORGANISMS,
     Family,
     Organism,
@@ -41,7 +41,7 @@ def error_of(place: Path, text: str, **options: object) -> str:
     organism = make(place, text, **options)
     with pytest.raises(OrganismError) as caught:
         load_organism(organism)
-    assert caught.value.way_out
+    assert caught.value.hint
     assert str(organism) in caught.value.message
     return str(caught.value)
 

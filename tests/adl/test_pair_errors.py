@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError, SiteError
-from adl.load_errors import is_out_of_memory
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.load_errors import is_out_of_memory
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
-from adl.token_batches import TokenBatch
+from adl.text.token_batches import TokenBatch
 from tests.tiny_models import tiny_model, write_adapter, write_family, write_model
 
 
@@ -33,7 +33,7 @@ def refused(base, finetuned=None, adapter=None, **options) -> AdlError:
         NnsightPair.load(PairSpec(SideSpec(str(base)), side, **options))
     error = caught.value
     assert isinstance(error, PairError)
-    assert error.way_out
+    assert error.hint
     assert "\n" not in str(error)
     assert len(error.message) < 500
     return error
@@ -58,14 +58,14 @@ class TestMissing:
     def test_folder_without_a_model(self, folders, tmp_path):
         error = refused(tmp_path, folders.finetuned)
         assert f"{str(tmp_path)!r} has no config.json" in error.message
-        assert "empty" in error.way_out
+        assert "empty" in error.hint
 
     def test_folder_without_weights(self, folders, tmp_path):
         shutil.copytree(folders.base, tmp_path / "base")
         (tmp_path / "base" / "model.safetensors").unlink()
         error = refused(tmp_path / "base", folders.finetuned)
         assert "has a config.json but no weights" in error.message
-        assert "model.safetensors" in error.way_out
+        assert "model.safetensors" in error.hint
 
     def test_adapter_without_weights(self, folders, tmp_path):
         shutil.copytree(folders.adapter, tmp_path / "adapter")
@@ -78,13 +78,13 @@ class TestMistaken:
     def test_a_checkpoint_given_as_an_adapter(self, folders):
         error = refused(folders.base, adapter=folders.finetuned)
         assert "has no adapter_config.json" in error.message
-        assert "--finetuned" in error.way_out
+        assert "--finetuned" in error.hint
 
     def test_the_same_twice(self, folders):
         error = refused(folders.base)
         assert "no difference" in error.message
         assert str(folders.base) in error.message
-        assert "--adapter" in error.way_out
+        assert "--adapter" in error.hint
 
     def test_two_adapters_on_one_checkpoint(self, folders):
         sides = [SideSpec(str(folders.base), adapter=str(folders.adapter)) for _ in range(2)]
@@ -98,7 +98,7 @@ class TestMistaken:
     def test_unknown_dtype(self, folders, dtype):
         error = refused(folders.base, folders.finetuned, dtype=dtype)
         assert error.message == f"{dtype!r} is not a dtype"
-        assert "bfloat16" in error.way_out
+        assert "bfloat16" in error.hint
 
     def test_unknown_attention(self, folders):
         error = refused(folders.base, folders.finetuned, attn_implementation="no_such_thing")
@@ -116,7 +116,7 @@ class TestUnfit:
         assert f"adapter {str(other)!r} does not fit the base {str(folders.base)!r}" in (
             error.message
         )
-        assert "adapter_config.json" in error.way_out
+        assert "adapter_config.json" in error.hint
 
     def test_adapter_for_another_architecture(self, folders, tmp_path):
         other = write_adapter(tmp_path / "gpt2", tiny_model("gpt2"), "gpt2")
@@ -142,7 +142,7 @@ class TestUnfit:
         (tmp_path / "prompt" / "adapter_config.json").write_text(json.dumps(config))
         error = refused(folders.base, adapter=tmp_path / "prompt")
         assert "PROMPT_TUNING" in error.message
-        assert "LoRA" in error.way_out
+        assert "LoRA" in error.hint
 
 
 class TestBroken:
@@ -179,7 +179,7 @@ class TestBroken:
         error = refused(folder, folders.finetuned)
         assert not (tmp_path / "ran").exists()
         assert "own code" in error.message
-        assert "--trust-remote-code" in error.way_out
+        assert "--trust-remote-code" in error.hint
 
 
 class TestHub:
@@ -190,7 +190,7 @@ class TestHub:
         assert isinstance(error, HubUnreachable)
         assert "base: model 'somebody/no-such-model'" in error.message
         assert "hub cannot be reached" in error.message
-        assert "HF_HUB_OFFLINE" in error.way_out
+        assert "HF_HUB_OFFLINE" in error.hint
 
     def test_revision_is_named(self, folders):
         side = SideSpec(str(folders.base), adapter="somebody/adapter", adapter_revision="v1")

@@ -8,7 +8,7 @@ import pytest
 from adl.difference import measure_difference
 from adl.errors import DeviceOutOfMemory, SiteError
 from adl.records import SIDES, GenerationPlan, GenerationRequest
-from adl.token_batches import TokenBatch
+from adl.text.token_batches import TokenBatch
 from tests.adl.test_difference import TEXTS
 from tests.planted import DOMAIN, FILLER, TOKENS, WIDTH, PlantedPair, device_full_above
 

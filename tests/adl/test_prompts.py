@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adl.errors import PromptError
-from adl.prompts import Prompt, everyday_prompts, load_prompts
+from adl.text.prompts import Prompt, everyday_prompts, load_prompts
 
 Q = {"role": "user", "content": "q"}
 A = {"role": "assistant", "content": "a"}
@@ -24,7 +24,7 @@ def jsonl(tmp_path: Path, *rows: object) -> Path:
 def error_of(path: Path) -> str:
     with pytest.raises(PromptError) as caught:
         load_prompts(path)
-    assert caught.value.way_out
+    assert caught.value.hint
     return str(caught.value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.ranking import (
+from adl.readings.ranking import (
     FEWEST_CANDIDATES,
     FUSION_OFFSET,
     Vocabulary,

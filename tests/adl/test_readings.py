@@ -10,19 +10,8 @@ import pytest
 from adl.controls import RANDOM, SPLIT_HALF
 from adl.difference import measure_difference
 from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
-from adl.patchscope import CONTRAST_SCALES, IDENTITY_PROMPTS, SCALES
-from adl.readings import (
-    PATCHSCOPE_READINGS,
-    PREDICTION_READINGS,
-    PROMPT_AGREEMENT,
-    READINGS,
-    SHOWN_TOKENS,
-    FailedReading,
-    ReadingRequest,
-    take_readings,
-)
-from adl.records import POOLED, SIDES, Site, rescale
-from adl.shift_lens import (
+from adl.readings.patchscope import CONTRAST_SCALES, IDENTITY_PROMPTS, SCALES
+from adl.readings.shift_lens import (
     ALPHAS,
     BATCH_ROWS,
     CONTEXT_TOKENS,
@@ -35,7 +24,18 @@ from adl.shift_lens import (
     split_half_shift,
     steering_shifts,
 )
-from adl.token_batches import TokenBatch
+from adl.readings.take import (
+    PATCHSCOPE_READINGS,
+    PREDICTION_READINGS,
+    PROMPT_AGREEMENT,
+    READINGS,
+    SHOWN_TOKENS,
+    FailedReading,
+    ReadingRequest,
+    take_readings,
+)
+from adl.records import POOLED, SIDES, Site, rescale
+from adl.text.token_batches import TokenBatch
 from tests.adl.test_difference import TEXTS as SHORT
 from tests.adl.test_difference import make_texts
 from tests.planted import DOMAIN, EXTRA, FILLER, PLANTED_LAYER, TOKENS, WIDTH, PlantedPair
@@ -519,7 +519,7 @@ class TestFailures:
         for one in failed.values():
             assert one.error == type(error).__name__
             assert one.message
-            assert one.way_out == getattr(error, "way_out", "")
+            assert one.hint == getattr(error, "hint", "")
         assert [one for one in found if getattr(one, "reading", None) not in lost] == [
             one for one in readouts if one.reading not in lost
         ]

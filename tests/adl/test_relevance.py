@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.corpus import CorpusSource
-from adl.documents import organism_documents
 from adl.errors import CorpusError
-from adl.intervals import difference_interval, mean_interval
-from adl.organisms import get_organism
+from adl.measures.intervals import difference_interval, mean_interval
+from adl.measures.relevance import distinctive_words, relevance_over, token_relevance
+from adl.measures.similarity import ComparedText, LexicalEmbedding, steered_similarity
+from adl.organisms.registry import get_organism, organism_documents
 from adl.records import TokenScore
-from adl.relevance import distinctive_words, relevance_over, token_relevance
-from adl.similarity import ComparedText, LexicalEmbedding, steered_similarity
+from adl.text.corpus import CorpusSource
 
 
 @pytest.fixture(scope="module")

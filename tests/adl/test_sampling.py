@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from adl.errors import DeviceOutOfMemory
+from adl.generation.sampling import SamplingListener, sample
 from adl.records import GenerationPlan, GenerationRequest
-from adl.sampling import SamplingListener, sample
 from tests.planted import PlantedPair, device_full_above
 
 PLAN = GenerationPlan("finetuned", 3, 1.0, 12)

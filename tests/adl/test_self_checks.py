@@ -11,11 +11,20 @@ from transformers import AutoModelForCausalLM
 
 from adl.difference import measure_difference
 from adl.errors import NotAvailable, NotFinite, PairError
-from adl.nnsight_checks import basis_figures
-from adl.nnsight_pair import NnsightPair
-from adl.readings import READINGS, FailedReading, ReadingRequest, take_readings
+from adl.pair.nnsight.checks import basis_figures
+from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.self_checks import (
+    BASIS,
+    DIFFERENCE,
+    FINITE,
+    LENS,
+    NEEDED_BY,
+    check_line,
+    failed,
+    require,
+)
+from adl.readings.take import READINGS, FailedReading, ReadingRequest, take_readings
 from adl.records import Check, GenerationPlan, GenerationRequest, PairSpec, SideSpec
-from adl.self_checks import BASIS, DIFFERENCE, FINITE, LENS, NEEDED_BY, check_line, failed, require
 from tests.adl.test_architectures import padded
 from tests.tiny_models import SENTENCES, perturb, tiny_model, write_family, write_model
 
@@ -286,7 +295,7 @@ def test_a_check_without_a_number_reads_well():
 
 
 def test_figures_of_checks_are_no_difference_between_sessions():
-    from workbench.replay.differences import changed
+    from workbench.replay.drift import changed
 
     check = {"name": "patchscope", "outcome": "passed", "found": "close", "figure": 1e-7}
     pair = {"dtype": "float32", "checks": [check]}

@@ -7,9 +7,9 @@ import pytest
 
 from adl.controls import RANDOM, control_vector
 from adl.difference import measure_difference
-from adl.prompts import Prompt
+from adl.generation.steering import SteeringVector, row_seed, samples, steering_requests
 from adl.records import GenerationPlan, Site
-from adl.steering import SteeringVector, row_seed, samples, steering_requests
+from adl.text.prompts import Prompt
 from tests.adl.test_difference import TEXTS
 from tests.planted import DOMAIN, PlantedPair
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adl.errors import CorpusError, SiteError
-from adl.token_batches import (
+from adl.text.token_batches import (
     BosPolicy,
     PairedTokenBatches,
     TokenBatch,

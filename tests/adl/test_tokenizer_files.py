@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adl.errors import PairError
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec
 from tests.tiny_models import perturb, tiny_model, tiny_tokenizer, write_model
 
@@ -51,7 +51,7 @@ def test_a_base_without_one_is_refused(folders):
     without_tokenizer(base)
     with pytest.raises(PairError, match=r"base.*tokenizer") as caught:
         load(base, finetuned)
-    assert "tokenizer.json" in caught.value.way_out
+    assert "tokenizer.json" in caught.value.hint
 
 
 def test_settings_without_a_vocabulary_are_no_tokenizer(folders):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from adl.tokens import byte_level_text, bytes_text, sentencepiece_text, visible
+from adl.text.tokens import byte_level_text, bytes_text, sentencepiece_text, visible
 
 written = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 

@@ -8,20 +8,17 @@ import numpy as np
 import pytest
 
 from adl.controls import random_direction
-from adl.corpus import CorpusSource
 from adl.difference import FirstTokens
 from adl.errors import CorpusError
-from adl.narrowness import TopicScale, narrowness
-from adl.records import TokenScore
-from adl.shift_lens import contexts_of, output_shift
-from adl.trace_effect import effect_of, effects, random_effects
-from adl.trace_groups import (
+from adl.measures.group_statistics import (
     base_against_itself,
     grouped_means,
     shortened,
     site_strengths,
 )
-from adl.trace_strength import (
+from adl.measures.narrowness import TopicScale, narrowness
+from adl.measures.trace_effect import effect_of, effects, random_effects
+from adl.measures.trace_strength import (
     DOES_NOT_MEAN,
     TraceRequest,
     breadth_of,
@@ -32,6 +29,9 @@ from adl.trace_strength import (
     pooled_site,
     shared_words,
 )
+from adl.readings.shift_lens import contexts_of, output_shift
+from adl.records import TokenScore
+from adl.text.corpus import CorpusSource
 from tests.planted import DOMAIN, FILLER, SINK_SHIFT, WIDTH, PlantedPair, planted_size
 
 LAYER = 3
@@ -157,7 +157,7 @@ def test_one_sink_does_not_decide(means):
 def test_few_texts_are_refused_with_the_way_out(texts):
     with pytest.raises(CorpusError, match="3 texts make 3 groups") as raised:
         grouped_means(PlantedPair(), texts[:3], (LAYER,), FirstTokens(5))
-    assert "8 texts" in raised.value.way_out
+    assert "8 texts" in raised.value.hint
 
 
 def test_a_far_alignment_is_improbable():

@@ -10,9 +10,9 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from adl import weight_hashes
 from adl.errors import PairError, Stopped
-from adl.weight_hashes import FileHashes, content_sha256
+from adl.pair import weight_hashes
+from adl.pair.weight_hashes import FileHashes, content_sha256
 from tests.tiny_models import tiny_model, write_model
 
 

@@ -19,9 +19,9 @@ from tests.workbench.agent.scripted import Asked, Reaction, Say, report, serving
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, start_audit
-from workbench.operations.generating import STEER, SteerArguments
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.store.agent_events import AgentMode
 from workbench.store.events import HUMAN, PairLoaded

@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from adl.artifacts import ArrayCache
-from adl.demo_pair import prepared_base
-from adl.nnsight_pair import NnsightPair
-from adl.organisms import Organism, list_organisms
+from adl.organisms.registry import Organism, list_organisms
+from adl.pair.nnsight.demo import prepared_base
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec
 from workbench.locations import find_locations
-from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
-from workbench.operations.cohering import COHERENT_ALPHA, CoherentAlphaArguments
-from workbench.operations.comparing import (
+from workbench.operations.causal import CAUSAL_EFFECT, CausalArguments
+from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.readings import READ, ReadArguments
+from workbench.operations.relevance import (
     STEERED_SIMILARITY,
     TOKEN_RELEVANCE,
     RelevanceArguments,
     SimilarityArguments,
 )
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation, Session, run
-from workbench.operations.tracing import TRACE, TraceArguments
+from workbench.operations.trace import TRACE, TraceArguments
 from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
 

@@ -12,14 +12,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from adl.corpus import CorpusSource
-from adl.demo_pair import prepared_base
 from adl.difference import measure_difference
-from adl.nnsight_pair import NnsightPair
-from adl.organisms import list_organisms
-from adl.pair import resolve_layer
-from adl.readings import READINGS, FailedReading, ReadingRequest, take_readings
+from adl.organisms.registry import list_organisms
+from adl.pair.nnsight.demo import prepared_base
+from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.protocol import resolve_layer
+from adl.readings.take import READINGS, FailedReading, ReadingRequest, take_readings
 from adl.records import POOLED, PairSpec, SideSpec, TokenReadout, TokenScore
+from adl.text.corpus import CorpusSource
 from workbench.locations import find_locations
 
 TOP = 20

@@ -14,14 +14,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from adl.corpus import CorpusSource
-from adl.demo_pair import prepared_base
 from adl.difference import measure_difference
-from adl.nnsight_pair import NnsightPair
-from adl.organisms import get_organism
-from adl.patchscope import IDENTITY_PROMPTS, SCALES, sweep
-from adl.prompts import everyday_prompts
+from adl.organisms.registry import get_organism
+from adl.pair.nnsight.demo import prepared_base
+from adl.pair.nnsight.pair import NnsightPair
+from adl.readings.patchscope import IDENTITY_PROMPTS, SCALES, sweep
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
+from adl.text.corpus import CorpusSource
+from adl.text.prompts import everyday_prompts
 from workbench.locations import find_locations
 
 LAYER = 14

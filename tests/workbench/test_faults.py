@@ -16,7 +16,7 @@ from adl.errors import AdlError, SiteError
 from workbench.bounds import LARGEST_NUMBER, refusal
 from workbench.faults import as_error, keep_crash
 from workbench.operations import OPERATIONS
-from workbench.operations.generating import SteerArguments
+from workbench.operations.generation import SteerArguments
 
 
 def raised(work) -> Exception:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from adl.errors import OrganismError
-from adl.organism_shelf import NewOrganism, add_organism
-from adl.organisms import Family, list_organisms
+from adl.organisms.registry import Family, list_organisms
+from adl.organisms.user_organisms import NewOrganism, add_organism
 from adl.records import SideSpec
 from workbench.locations import find_locations
-from workbench.operations.pairs import PairArguments, resolve_pair
+from workbench.operations.pair import PairArguments, resolve_pair
 from workbench.organisms import broken_organisms, known_organisms, named_organism
 from workbench.tui.library import Library
 
@@ -54,4 +54,4 @@ def test_a_broken_one_is_named_and_hides_no_other(owls: str):
 def test_a_misspelt_one_is_suggested(owls: str):
     with pytest.raises(OrganismError, match="'owl'") as caught:
         named_organism("owl")
-    assert "owls" in caught.value.way_out
+    assert "owls" in caught.value.hint

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
-from adl.coherence import JudgedText
-from adl.pair import ShouldStop
+from adl.measures.coherence import JudgedText
+from adl.pair.protocol import ShouldStop
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.graders import COHERENCE_TOLD, COHERENCE_TOOL, CoherenceVerdict
 from workbench.agent.judging import Question, ask_judge
-from workbench.agent.sealing import blinding_in
+from workbench.blinding.seal import blinding_in
 from workbench.operations.running import Session
 
 VERSION = "1"

@@ -23,13 +23,13 @@ from threading import Lock
 from typing import Any, Literal, TypeGuard
 
 from adl.errors import Stopped
-from adl.pair import ShouldStop, never_stop
+from adl.pair.protocol import ShouldStop, never_stop
 from workbench.agent.assembling import MOST_CALLS, Assembly
 from workbench.agent.event_stream import Body
 from workbench.agent.refusals import Feature, Reported, error_in, reported
+from workbench.scrubbing import KEY, Held, scrub, scrubber
 from workbench.settings import DEFAULT_ENDPOINT, Settings, SettingsError
 from workbench.store.agent_events import ToolCall, ToolMode, Usage
-from workbench.store.scrubbing import KEY, Held, scrub, scrubber
 
 #: Kept of one reply, in characters; a server that goes on is hung up on.
 LONGEST_REPLY = 200_000

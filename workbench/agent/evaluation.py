@@ -14,17 +14,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from adl.artifacts import ArrayCache
-from adl.pair import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair, ShouldStop, never_stop
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EvaluationError
 from workbench.agent.grading import grade_report
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
-from workbench.agent.sealing import seal
-from workbench.operations.generating import STEER, SteerArguments
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.pairs import LOAD, PairArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.blinding.seal import seal
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.pair import LOAD, PairArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.organisms import named_organism
 from workbench.store.agent_events import AgentMode, EvaluationCell, EvaluationStarted

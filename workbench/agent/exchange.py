@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 
 from adl.errors import Stopped
-from adl.pair import ShouldStop, never_stop
+from adl.pair.protocol import ShouldStop, never_stop
 from workbench.agent.endpoint import Answer, AttemptFailed, Endpoint, Notice, Request
 from workbench.agent.errors import ContextTooLong, EndpointError, OutOfTime
 from workbench.operations.running import Session
@@ -230,21 +230,21 @@ def _given_up(
             f"{request.model!r} has too short a context: `adl-workbench agent resume --model` goes on "
             "with another.",
         )
-    way_out = "Try again later: `adl-workbench agent resume` goes on from here."
+    hint = "Try again later: `adl-workbench agent resume` goes on from here."
     if failure.status in {401, 403}:
-        way_out = "Check OPENAI_API_KEY, then `adl-workbench agent resume`."
+        hint = "Check OPENAI_API_KEY, then `adl-workbench agent resume`."
     elif failure.status == 404:
-        way_out = f"Check OPENAI_BASE_URL and the model's name, {request.model!r}."
+        hint = f"Check OPENAI_BASE_URL and the model's name, {request.model!r}."
     elif failure.error == "form":
-        way_out = (
+        hint = (
             "It does not take the conversation in this form, so the same is not sent again: "
             "`adl-workbench agent resume --model` or another OPENAI_BASE_URL goes on elsewhere, "
             "ADL_WORKBENCH_TOOLS=json without the protocol's tool calls."
         )
     elif failure.error == "refused":
-        way_out = "Check OPENAI_BASE_URL: it has to name the endpoint itself."
+        hint = "Check OPENAI_BASE_URL: it has to name the endpoint itself."
     elif failure.wait is not None and failure.wait > endpoint.settings.longest_wait:
-        way_out = f"It asks to wait {failure.wait:.0f} s; then `adl-workbench agent resume`."
+        hint = f"It asks to wait {failure.wait:.0f} s; then `adl-workbench agent resume`."
     return EndpointError(
-        f"{endpoint.settings.address} gave no reply{tried}: {failure.message}", way_out
+        f"{endpoint.settings.address} gave no reply{tried}: {failure.message}", hint
     )

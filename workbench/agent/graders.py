@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from adl.pair import ShouldStop, never_stop
-from adl.readings import Reading
+from adl.pair.protocol import ShouldStop, never_stop
+from adl.readings.take import Reading
 from adl.records import POOLED
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.evidence import measured_layers, prompt_of, reading_lists
 from workbench.agent.grading import known_grade, record_grade
 from workbench.agent.judging import Question, ask_judge
-from workbench.agent.sealing import unseal
 from workbench.agent.tools import Tool
+from workbench.blinding.seal import unseal
 from workbench.operations.running import Arguments, Session
 from workbench.store.agent_events import GradeGiven
 from workbench.store.events import Actor, ReadingTaken

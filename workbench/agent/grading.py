@@ -6,15 +6,15 @@ from typing import Any
 
 from pydantic import Field
 
-from adl.organisms import GroundTruth
-from adl.pair import ShouldStop, never_stop
-from workbench.agent.blinding import blinding_from
+from adl.organisms.registry import GroundTruth
+from adl.pair.protocol import ShouldStop, never_stop
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import GradeError
 from workbench.agent.judging import Question, ask_judge
 from workbench.agent.rubrics import HIGHEST, LOWEST, RUBRICS, Rubric
-from workbench.agent.sealing import unseal
 from workbench.agent.tools import Tool
+from workbench.blinding.aliases import blinding_from
+from workbench.blinding.seal import unseal
 from workbench.operations.running import Arguments, Session
 from workbench.store.agent_events import GradeGiven
 from workbench.store.agents import AgentState, standing

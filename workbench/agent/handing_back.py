@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from workbench.operations.generating import ASK
+from workbench.operations.generation import ASK
 from workbench.operations.running import Session
 from workbench.store.agent_events import AgentMode, AgentTold
 from workbench.store.agents import AgentState

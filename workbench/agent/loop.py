@@ -24,9 +24,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from adl.errors import AdlError, Stopped
-from adl.pair import ShouldStop, never_stop
+from adl.pair.protocol import ShouldStop, never_stop
 from workbench.agent import handing_back, progress, prompts
-from workbench.agent.blinding import OPEN, Blinding
 from workbench.agent.budgets import Budgets
 from workbench.agent.compacting import (
     CHARACTERS_PER_TOKEN,
@@ -47,7 +46,6 @@ from workbench.agent.endpoint import Endpoint, Request
 from workbench.agent.errors import AgentError, ContextTooLong, OutOfTime
 from workbench.agent.exchange import Subject, exchange
 from workbench.agent.runners import Runner, direct
-from workbench.agent.sealing import blinding_in
 from workbench.agent.supervision import Supervision, Supervisor
 from workbench.agent.toolbox import Doing, Toolbox, described
 from workbench.agent.tools import (
@@ -60,6 +58,8 @@ from workbench.agent.tools import (
     arguments_of,
     interactions,
 )
+from workbench.blinding.aliases import OPEN, Blinding
+from workbench.blinding.seal import blinding_in
 from workbench.operations.running import Session
 from workbench.settings import DEFAULT_CONTEXT
 from workbench.store.agent_events import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adl.organisms import Family
+from adl.organisms.registry import Family
 
 LOWEST, HIGHEST = 1, 5
 VERSION = "1"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adl.errors import AdlError, Stopped
-from adl.pair import ShouldStop
+from adl.pair.protocol import ShouldStop
 from workbench.operations.jobs import Jobs
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.store.events import Actor

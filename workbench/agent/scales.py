@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import Field
 
-from adl.pair import ShouldStop
+from adl.pair.protocol import ShouldStop
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.judging import Question, ask_judge
 from workbench.agent.quoting import cut
-from workbench.agent.sealing import blinding_in
 from workbench.agent.tools import Tool
-from workbench.operations.reading import ScaleVerdict, lists_digest
+from workbench.blinding.seal import blinding_in
+from workbench.operations.judges import ScaleVerdict
+from workbench.operations.readings import lists_digest
 from workbench.operations.running import Arguments, Session
 
 VERSION = "1"

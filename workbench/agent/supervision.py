@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from adl.errors import Stopped
-from adl.pair import ShouldStop
+from adl.pair.protocol import ShouldStop
 from workbench.agent.errors import AgentError
 from workbench.operations.running import Session
 from workbench.store.agent_events import (

@@ -14,9 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from adl.errors import AdlError
-from adl.pair import ShouldStop
+from adl.pair.protocol import ShouldStop
 from workbench.agent import evidence
-from workbench.agent.blinding import Blinding
 from workbench.agent.quoting import LONGEST_TEXT, quoted
 from workbench.agent.runners import Runner
 from workbench.agent.tools import (
@@ -37,7 +36,8 @@ from workbench.agent.tools import (
     Tool,
     ToolError,
 )
-from workbench.operations.generating import ASK, AskArguments
+from workbench.blinding.aliases import Blinding
+from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.running import Arguments, Operation, Session, Summary
 from workbench.store.agent_events import AgentMode
 from workbench.store.events import Actor

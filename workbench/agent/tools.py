@@ -14,12 +14,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from adl.errors import AdlError
-from adl.readings import Reading
+from adl.readings.take import Reading
 from adl.records import POOLED, Side
 from workbench.agent.nesting import read_json
-from workbench.operations.generating import ASK, STEER, AskArguments, SteerArguments
-from workbench.operations.hypothesising import JUDGE, LINK, MARK, RANK, REVISE, STATE
-from workbench.operations.noting import NOTE
+from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations.hypotheses import ADD_HYPOTHESIS, LINK, MARK, RANK, REVISE, SET_VERDICT
+from workbench.operations.notes import NOTE
 from workbench.operations.running import Arguments, Operation
 
 
@@ -217,7 +217,9 @@ ASK_TOOL = _of(ASK, "batch_size", cost=_ASK_COST, **_ASK_LIMITS)
 BLACK_BOX_ASK_TOOL = _of(
     ASK, "batch_size", "alpha", "layer", "position", cost=_ASK_COST, **_ASK_LIMITS
 )
-RECORD_TOOLS = tuple(_of(one) for one in (STATE, REVISE, RANK, JUDGE, MARK, LINK, NOTE))
+RECORD_TOOLS = tuple(
+    _of(one) for one in (ADD_HYPOTHESIS, REVISE, RANK, SET_VERDICT, MARK, LINK, NOTE)
+)
 
 OVERVIEW_TOOL = Tool(
     "overview",

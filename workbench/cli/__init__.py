@@ -8,14 +8,17 @@ from typing import Annotated
 
 import typer
 
-from workbench.cli import agent, measures, measuring, organisms, replay, report, sessions
+from workbench.cli import agent, organisms, replay, report, sessions
+from workbench.cli import measure_commands as measures
+from workbench.cli import pair_commands as measuring
 from workbench.cli.doctor import doctor
 from workbench.cli.guard import ending_well, guarded
 from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
-from workbench.cli.running import EXIT_USAGE, database_path, fail
+from workbench.cli.output import EXIT_USAGE, fail
+from workbench.cli.running import database_path
 from workbench.cli.streams import ChangedStream
-from workbench.operations.pairs import PairArguments
-from workbench.store.scrubbing import scrub
+from workbench.operations.pair import PairArguments
+from workbench.scrubbing import scrub
 
 app = typer.Typer(
     name="adl-workbench",
@@ -103,7 +106,7 @@ def _open_workbench(
 ) -> None:
     # Imported here: no other command needs the screen.
     from workbench.tui.app import run_workbench
-    from workbench.tui.desk import Startup
+    from workbench.tui.live_session import Startup
 
     startup = Startup(
         database=database_path(where.database),

@@ -17,8 +17,8 @@ from workbench.cli.options import (
     pair_arguments,
     session_options,
 )
-from workbench.operations.measuring import MeasureArguments
-from workbench.operations.pairs import PairArguments
+from workbench.operations.difference import MeasureArguments
+from workbench.operations.pair import PairArguments
 
 # What works with the endpoint is imported inside the commands: settings and client take their time,
 # and nobody who asks for --help waits for them.

@@ -14,38 +14,30 @@ import typer
 
 from adl.artifacts import ArrayCache
 from adl.errors import Stopped
-from adl.pair import resolve_layer
-from adl.readings import READINGS, Reading
+from adl.pair.protocol import resolve_layer
+from adl.readings.take import READINGS, Reading
 from workbench.agent.agreement import by_grader, krippendorff_alpha
-from workbench.agent.blinding import Blinding
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import AgentError
 from workbench.agent.graders import grade_coherence, grade_relevance
 from workbench.agent.grading import edit_grade, grade_report
 from workbench.agent.grading import grade_by_hand as record_by_hand
-from workbench.agent.hidden_sessions import shown_state
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
-from workbench.agent.sealing import asked_pair, blinding_for_people, reveal_names, seal
 from workbench.agent.supervision import Supervision
+from workbench.blinding.aliases import Blinding
+from workbench.blinding.seal import asked_pair, blinding_for_people, reveal_names, seal
+from workbench.blinding.sessions import shown_state
 from workbench.cli import show
-from workbench.cli.hiding import looking_at
 from workbench.cli.options import SessionOptions
-from workbench.cli.running import (
-    StopFlag,
-    Work,
-    database_path,
-    print_json,
-    reading_log,
-    reported_errors,
-    say,
-    working_session,
-)
+from workbench.cli.output import print_json, reported_errors, say
+from workbench.cli.redaction import looking_at
+from workbench.cli.running import StopFlag, Work, database_path, reading_log, working_session
 from workbench.locations import find_locations
-from workbench.operations.generating import STEER, SteerArguments
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.pairs import LOAD, PairArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.pair import LOAD, PairArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session
 from workbench.settings import Settings, load_settings
 from workbench.store.agent_events import (

@@ -18,13 +18,14 @@ from typing import Literal
 import typer
 
 from adl.errors import AdlError
+from adl.pair.self_checks import OUTPUTS, check_line, hint
 from adl.paths import expanded
-from adl.self_checks import OUTPUTS, check_line, way_out
 from workbench.cli import show
 from workbench.cli.options import CheckPair, Database, Json, options_from, pair_arguments
-from workbench.cli.running import EXIT_FAILURE, database_path, print_json
+from workbench.cli.output import EXIT_FAILURE, print_json
+from workbench.cli.running import database_path
 from workbench.locations import find_locations
-from workbench.operations.pairs import DEMO_ORGANISM, PairArguments, resolve_pair
+from workbench.operations.pair import DEMO_ORGANISM, PairArguments, resolve_pair
 from workbench.store.log import SessionLog
 
 PACKAGES = ("adl-workbench", "torch", "transformers", "nnsight", "peft", "textual", "sqlite-utils")
@@ -53,7 +54,7 @@ class Finding:
     what: str
     state: Literal["ok", "note", "problem"]
     found: str
-    way_out: str = ""
+    hint: str = ""
 
 
 @options_from(named=pair_arguments)
@@ -86,7 +87,7 @@ def doctor(
     if json:
         print_json([vars(finding) for finding in findings])
     else:
-        rows = [(f.what, f.state, f.found, f.way_out) for f in findings]
+        rows = [(f.what, f.state, f.found, f.hint) for f in findings]
         show.table(("what", "state", "found", "way out"), rows)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(EXIT_FAILURE)
@@ -165,19 +166,19 @@ def _refused(folder: Path) -> str:
 
 
 def _database(path: Path) -> Finding:
-    way_out = "Name another file, or set ADL_WORKBENCH_HOME to a folder that is writable."
+    hint = "Name another file, or set ADL_WORKBENCH_HOME to a folder that is writable."
     refused = _refused(path.parent)
     if not path.exists():
         if refused:
-            return Finding("database", "problem", f"{path}: {refused}", way_out)
+            return Finding("database", "problem", f"{path}: {refused}", hint)
         return Finding("database", "ok", f"{path} (made by the first session)")
     try:
         with SessionLog.open(path, read_only=True) as log:
             sessions = len(log.sessions())
     except AdlError as exc:
-        return Finding("database", "problem", exc.message, exc.way_out)
+        return Finding("database", "problem", exc.message, exc.hint)
     if refused:
-        return Finding("database", "problem", f"{path}: {refused}", way_out)
+        return Finding("database", "problem", f"{path}: {refused}", hint)
     return Finding("database", "ok", f"{path} ({sessions} sessions)")
 
 
@@ -217,18 +218,18 @@ def _endpoint() -> Finding:
 def _pair(arguments: PairArguments) -> list[Finding]:
     """Load the pair, and what its self-checks found; nothing is recorded."""
     # torch is imported by nothing else of this command.
-    from adl.nnsight_pair import NnsightPair
+    from adl.pair.nnsight.pair import NnsightPair
 
     try:
         provenance = NnsightPair.load(resolve_pair(arguments)).provenance
     except AdlError as exc:
-        return [Finding("pair", "problem", exc.message, exc.way_out)]
+        return [Finding("pair", "problem", exc.message, exc.hint)]
     found = [
         Finding(
             f"pair: {check.name}",
             "ok" if check.outcome != "failed" else "problem" if OUTPUTS in check.off else "note",
             check_line(check),
-            way_out(check),
+            hint(check),
         )
         for check in provenance.checks
     ]

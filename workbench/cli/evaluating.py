@@ -14,7 +14,8 @@ from workbench.agent.evaluation import Evaluation, EvaluationPlan
 from workbench.agent.scoreboard import Row, audits, plot, rows
 from workbench.cli import show
 from workbench.cli.auditing import settings_of
-from workbench.cli.running import StopFlag, database_path, print_json, reported_errors, say
+from workbench.cli.output import print_json, reported_errors, say
+from workbench.cli.running import StopFlag, database_path
 from workbench.locations import find_locations
 from workbench.private_files import new_text
 from workbench.settings import Settings

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from workbench.bounds import refusal
-from workbench.cli.running import EXIT_USAGE, fail, report_bug, reported_errors
+from workbench.cli.output import EXIT_USAGE, fail, report_bug, reported_errors
 from workbench.display import shorten
 
 

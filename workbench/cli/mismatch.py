@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from workbench.cli.running import Work, say
+from workbench.cli.output import say
+from workbench.cli.running import Work
 
 
 def say_mismatches(work: Work) -> None:

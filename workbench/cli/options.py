@@ -13,9 +13,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from workbench.cli.derived import Given, made, merged_options, options_of
-from workbench.cli.running import reported_errors
-from workbench.operations.measuring import MeasureArguments
-from workbench.operations.pairs import DEMO_ORGANISM, PairArguments
+from workbench.cli.output import reported_errors
+from workbench.operations.difference import MeasureArguments
+from workbench.operations.pair import DEMO_ORGANISM, PairArguments
 from workbench.operations.running import Arguments
 
 Command = TypeVar("Command", bound=Callable[..., Any])

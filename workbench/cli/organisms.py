@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from adl.errors import OrganismError
-from adl.organism_shelf import NewOrganism, add_organism, holds_weights, remove_organism
-from adl.organisms import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism, parse_family
+from adl.organisms.registry import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism, parse_family
+from adl.organisms.user_organisms import NewOrganism, add_organism, holds_weights, remove_organism
 from adl.paths import expanded
 from workbench.cli import show, training
 from workbench.cli.options import Json
-from workbench.cli.running import EXIT_USAGE, fail, print_json, reported_errors, say
+from workbench.cli.output import EXIT_USAGE, fail, print_json, reported_errors, say
 from workbench.locations import find_locations
 from workbench.organisms import broken_organisms, known_organisms, named_organism
 

@@ -12,27 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli import show
-from workbench.cli.hiding import looking_at
 from workbench.cli.options import Database, DeviceMap, Json
-from workbench.cli.running import (
-    EXIT_FAILURE,
-    EXIT_USAGE,
-    StopFlag,
-    database_path,
-    fail,
-    print_json,
-    reported_errors,
-    say,
-)
+from workbench.cli.output import EXIT_FAILURE, EXIT_USAGE, fail, print_json, reported_errors, say
+from workbench.cli.redaction import looking_at
+from workbench.cli.running import StopFlag, database_path
 from workbench.replay.errors import ReplayError
 from workbench.replay.player import Player
 from workbench.report.example import opened_example
 from workbench.store.log import SessionLog
 
 if TYPE_CHECKING:
-    from workbench.agent.blindfold import Blindfold
+    from workbench.blinding.redact import StateRedactor
     from workbench.replay.recompute import DriftReport, OperationDrift
-    from workbench.replay.taping import TapeReport
+    from workbench.replay.recorder import CassetteReport
 
 LINES_SHOWN = 20
 
@@ -78,9 +70,9 @@ def replay(
             if not (tape or again or json):
                 open_player(log, found, seq, lasting=not example)
                 return
-            with looking_at(log, found) as blindfold:
+            with looking_at(log, found) as redactor:
                 if tape:
-                    _show_tape(blindfold.record(_taped(log, found)), json)
+                    _show_tape(redactor.record(_taped(log, found)), json)
                 elif again:
                     # Trust is not taken over from the record: it may be someone else's.
                     trust = trust_remote_code or None
@@ -88,10 +80,10 @@ def replay(
                     loading = {name: value for name, value in given.items() if value is not None}
                     report = _recomputed(log, found, loading)
                     # Of the pair, names stand there by themselves.
-                    changed = blindfold.record(report.changed, words=True)
-                    _show_drift(blindfold.record(replaced(report, changed=changed)), json)
+                    changed = redactor.record(report.changed, words=True)
+                    _show_drift(redactor.record(replaced(report, changed=changed)), json)
                 else:
-                    print_json(_moment(log, found, seq, blindfold))
+                    print_json(_moment(log, found, seq, redactor))
 
 
 def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: bool = True) -> None:
@@ -110,7 +102,7 @@ def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: b
         raise ReplayError(f"session {session_id} has no event {seq}", f"Give 0 to {length}.")
     # Imported here: no other command needs the screen.
     from workbench.tui.app import run_workbench
-    from workbench.tui.desk import Startup
+    from workbench.tui.live_session import Startup
     from workbench.tui.messages import ReplaySession
 
     startup = Startup(
@@ -165,12 +157,12 @@ def _log(
 
 
 def _moment(
-    log: SessionLog, session_id: str, seq: int | None, blindfold: Blindfold
+    log: SessionLog, session_id: str, seq: int | None, redactor: StateRedactor
 ) -> dict[str, Any]:
     """The session as it stood after an event, the last by default; the digest is the record's."""
     player = Player.open(log, session_id)
     recorded = player.seek(player.length if seq is None else seq)
-    state = blindfold.state(recorded)
+    state = redactor.state(recorded)
     current = state.timeline[-1] if state.timeline else None
     return {
         "session": session_id,
@@ -201,16 +193,16 @@ def _moment(
 # --- by tape --------------------------------------------------------------------------------
 
 
-def _taped(log: SessionLog, session_id: str) -> TapeReport:
+def _taped(log: SessionLog, session_id: str) -> CassetteReport:
     # Here and below: a replay by eye, and every other command, starts without them.
-    from workbench.replay.taping import replay_tape
+    from workbench.replay.recorder import replay_cassette
 
     flag = StopFlag()
     with flag.catching_signals():
-        return replay_tape(log, session_id, should_stop=flag)
+        return replay_cassette(log, session_id, should_stop=flag)
 
 
-def _show_tape(report: TapeReport, json: bool) -> None:
+def _show_tape(report: CassetteReport, json: bool) -> None:
     if json:
         print_json(report.as_dict())
     else:

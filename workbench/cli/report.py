@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from workbench.agent.hidden_sessions import shown_state
+from workbench.blinding.sessions import shown_state
 from workbench.cli import show
-from workbench.cli.hiding import say_if_raw
 from workbench.cli.options import Database, Json
-from workbench.cli.running import database_path, print_json, reading_log, reported_errors, say
+from workbench.cli.output import print_json, reported_errors, say
+from workbench.cli.redaction import say_if_raw
+from workbench.cli.running import database_path, reading_log
 from workbench.cli.signing import Sign, json_of, signing
 from workbench.private_files import opened_input
 from workbench.replay.branch import branch as branch_session

@@ -5,30 +5,23 @@ Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 usage or ba
 
 from __future__ import annotations
 
-import io
-import json
-import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from adl.artifacts import ArrayCache
-from adl.errors import AdlError, Stopped, first_line
-from workbench.cli.show import sayable
+from adl.errors import AdlError, Stopped
+from workbench.cli.output import reported_errors, say, stderr
 from workbench.display import clean_line
-from workbench.faults import REPORT_BUG, as_error, keep_crash, without_secrets
 from workbench.locations import Locations, find_locations
-from workbench.operations.pairs import LOAD, PairArguments, environment
+from workbench.operations.pair import LOAD, PairArguments, environment
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import HUMAN, SessionClosed, SessionContinued
@@ -37,103 +30,15 @@ from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
 
 if TYPE_CHECKING:
-    from workbench.cli.hiding import Veil
+    from workbench.cli.redaction import Redactor
 
 # In a stage's name: what follows is a detail of the moment.
 DETAIL = " · "
 # Where stderr is a file, a detail is said so often in a stage.
 DETAILS_SAID = 10
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 
-class _Talk(io.TextIOBase):
-    """stderr, for talk: what cannot be said there is not said, and never ends the work.
-
-    A terminal that hung up refuses every write, and a signal's handler may want to write while the
-    program is in the middle of a write: neither may turn a stop into a failure.
-    """
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return getattr(self._stream, "encoding", None) or "utf-8"
-
-    def isatty(self) -> bool:
-        return self._stream is not None and self._stream.isatty()
-
-    def fileno(self) -> int:
-        return sys.stderr.fileno()
-
-    def write(self, text: str) -> int:
-        if self._stream is not None:
-            with suppress(OSError, RuntimeError):
-                self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        if self._stream is not None:
-            with suppress(OSError, RuntimeError):
-                self._stream.flush()
-
-    @property
-    def _stream(self) -> Any:
-        # While progress bars are drawn, rich stands in for sys.stderr and would write to us.
-        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
-
-
-stderr = Console(file=cast("IO[str]", _Talk()), highlight=False, soft_wrap=True)
 A = TypeVar("A", bound=Arguments)
-
-
-def say(line: str) -> None:
-    """Talk to the person: one line on stderr, untrusted parts made visible."""
-    stderr.print(Text(sayable(clean_line(line), stderr.encoding)))
-
-
-def print_json(value: Any) -> None:
-    """Data for a program, on stdout; ASCII, so that no text of a model reaches the terminal raw."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, default=str) + "\n")
-    sys.stdout.flush()  # while a reader that went away can still be told from other errors
-
-
-@contextmanager
-def reported_errors() -> Iterator[None]:
-    """End the command with a message and the right exit code for whatever goes wrong."""
-    try:
-        yield
-    except Stopped as exc:
-        say(f"stopped: {exc.message}")
-        raise typer.Exit(EXIT_INTERRUPTED) from exc
-    except BrokenPipeError as exc:
-        # Whoever read our output has gone; the interpreter must not flush into the pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(EXIT_FAILURE) from exc
-    except Exception as exc:
-        error = as_error(exc)
-        if error is None:
-            raise
-        fail(str(error), error.exit_code)
-
-
-def report_bug(exc: Exception, hide: Callable[[str], str] = str) -> int:
-    """Report an exception that nobody foresaw, with its trace in a file; returns the exit code."""
-    kept = keep_crash(exc, hide)
-    where = f" The trace is in {kept}." if kept else ""
-    message = without_secrets(first_line(exc))
-    _print_error(f"{type(exc).__name__}: {message}. {REPORT_BUG}{where}")
-    return EXIT_FAILURE
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """Say what is wrong and end with ``code``."""
-    _print_error(message)
-    raise typer.Exit(code)
-
-
-def _print_error(message: str) -> None:
-    said = sayable(clean_line(message), stderr.encoding)
-    stderr.print(Text.assemble(("error: ", "bold red"), said))
 
 
 class StopFlag:
@@ -176,20 +81,20 @@ class Work:
     session: Session
     flag: StopFlag
     outcomes: list[Outcome] = field(default_factory=list)
-    veil: Veil | None = None
+    redactor: Redactor | None = None
 
     @property
     def shown(self) -> SessionState:
         """The session as it may be seen: of a blind one, without a name of its pair."""
-        if not self.veil:
+        if not self.redactor:
             return self.session.state
-        from workbench.agent.blindfold import Blindfold
+        from workbench.blinding.redact import StateRedactor
 
-        return Blindfold().state(self.session.state)
+        return StateRedactor().state(self.session.state)
 
     def run(self, operation: Operation[A], arguments: A) -> Outcome:
         """Run one operation for the person at the keys, with its progress on stderr."""
-        with _progress_bars(self.veil) as progress, self._unveiling(operation):
+        with _progress_bars(self.redactor) as progress, self._hiding_more(operation):
             outcome = run(
                 self.session,
                 operation,
@@ -202,18 +107,18 @@ class Work:
         return outcome
 
     @contextmanager
-    def _unveiling(self, operation: Operation[Any]) -> Iterator[None]:
+    def _hiding_more(self, operation: Operation[Any]) -> Iterator[None]:
         """While a pair is loaded more is hidden; then the names it was found under, too."""
-        if not self.veil or operation.name != LOAD.name:
+        if not self.redactor or operation.name != LOAD.name:
             yield
             return
-        from workbench.agent.sealing import blinding_for_people
+        from workbench.blinding.seal import blinding_for_people
 
-        self.veil.loading = True
+        self.redactor.loading = True
         # Not where it fails: what is said of that has names standing by themselves.
         yield
-        self.veil.loading = False
-        self.veil.blinding = blinding_for_people(self.session.state)
+        self.redactor.loading = False
+        self.redactor.blinding = blinding_for_people(self.session.state)
 
 
 def database_path(given: Path | None, locations: Locations | None = None) -> Path:
@@ -230,8 +135,8 @@ def working_session(
     ``blind`` is the pair whose names are hidden from here on; a session that is blind stays so.
     """
     # Imported now: what agents need takes its time, and --help does not wait for it.
-    from workbench.agent.sealing import blinding_for_people, seal
-    from workbench.cli.hiding import veiled
+    from workbench.blinding.seal import blinding_for_people, seal
+    from workbench.cli.redaction import redacted_stderr
 
     locations = find_locations()
     path = database_path(database, locations)
@@ -244,12 +149,12 @@ def working_session(
                 "Check the path, or leave out --session to begin a new one.",
             )
     with (
-        veiled() as veil,
+        redacted_stderr() as redactor,
         reported_errors(),
         flag.catching_signals(),
         SessionLog.open(path) as log,
     ):
-        veil.own_path = str(log.path)
+        redactor.own_path = str(log.path)
         if log.journal_warning:
             say(f"note: {log.journal_warning}")
         if session is None:
@@ -257,11 +162,11 @@ def working_session(
         else:
             session_id = log.find_session(session).id
             log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
-        work = Work(Session(log, session_id, ArrayCache(locations.arrays)), flag, veil=veil)
+        work = Work(Session(log, session_id, ArrayCache(locations.arrays)), flag, redactor=redactor)
         with _held(locations.leases, session_id), _closing(work):
             if blind is not None:
                 seal(work.session, blind=True, asked=blind if blind != PairArguments() else None)
-            veil.blinding = blinding_for_people(work.session.state)
+            redactor.blinding = blinding_for_people(work.session.state)
             yield work
 
 
@@ -337,10 +242,10 @@ def reading_log(database: Path | None, *, damaged: bool = False) -> Iterator[Ses
 
 
 @contextmanager
-def _progress_bars(veil: Veil | None) -> Iterator[Callable[[str, int, int], None]]:
+def _progress_bars(redactor: Redactor | None) -> Iterator[Callable[[str, int, int], None]]:
     """One bar per stage on a terminal; one line per stage where stderr is a file."""
     # Here, since a bar may be too narrow for a whole name, and half of it would not be known.
-    hide = veil.hide if veil else str
+    hide = redactor.hide if redactor else str
     seen: dict[str, TaskID] = {}
     if not stderr.is_terminal:
 

@@ -13,14 +13,8 @@ import typer
 
 from workbench.cli import show
 from workbench.cli.options import Database, Json
-from workbench.cli.running import (
-    EXIT_FAILURE,
-    database_path,
-    print_json,
-    reading_log,
-    reported_errors,
-    say,
-)
+from workbench.cli.output import EXIT_FAILURE, print_json, reported_errors, say
+from workbench.cli.running import database_path, reading_log
 from workbench.cli.signing import Sign, json_of, signing
 from workbench.locations import find_locations
 from workbench.store.describe import describe
@@ -32,7 +26,7 @@ from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 
 if TYPE_CHECKING:
-    from workbench.agent.hidden_sessions import HiddenNames
+    from workbench.blinding.sessions import HiddenNames
 
 KINDS = tuple(body.model_fields["kind"].default for body in get_args(get_args(EventBody)[0]))
 
@@ -92,10 +86,10 @@ def show_session(
     with reading_log(database) as log:
         hidden = _hidden(log)
         found = log.find_session(session)
-        blindfold = hidden.blindfold(found.id)
+        redactor = hidden.redactor(found.id)
         found = hidden.overview(found)
         # Hidden first: a line is cut, and half a name is not known any more.
-        events = map(blindfold.event, log.events(found.id, kinds=kind or None))
+        events = map(redactor.event, log.events(found.id, kinds=kind or None))
         if json:
             _stream_json(_overview(found), events)
             return
@@ -363,7 +357,7 @@ def export_session(
     json: Json = False,
 ) -> None:
     """Copy one session, arrays and all, into a file of its own that can be mailed."""
-    from workbench.cli.hiding import say_if_raw
+    from workbench.cli.redaction import say_if_raw
 
     with reading_log(database) as log:
         found = log.find_session(session).id
@@ -401,7 +395,7 @@ def _overviews(path: Path) -> list[SessionOverview]:
 def _hidden(log: SessionLog) -> HiddenNames:
     """What blind sessions hide from whoever looks at them."""
     # Imported now: --help does not wait for it.
-    from workbench.agent.hidden_sessions import HiddenNames
+    from workbench.blinding.sessions import HiddenNames
 
     return HiddenNames.read(log)
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adl.readings import READINGS
+from adl.readings.take import READINGS
 from adl.records import POOLED
-from adl.tokens import visible
+from adl.text.tokens import visible
 from workbench.display import ascii_only, clean_line, clean_lines, shorten
 from workbench.store.events import AnswersCompared, ReadingTaken
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED

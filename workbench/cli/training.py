@@ -10,7 +10,8 @@ from pathlib import Path
 from workbench.cli import show
 from workbench.cli.derived import Given, made, options_of
 from workbench.cli.options import Json, SessionOptions, options_from, session_options
-from workbench.cli.running import Work, print_json, say, working_session
+from workbench.cli.output import print_json, say
+from workbench.cli.running import Work, working_session
 from workbench.operations.mixing import MIX_STUDY, MixArguments
 from workbench.operations.training import TRAIN_ORGANISM, RecipeArguments, TrainArguments
 from workbench.private_files import new_text

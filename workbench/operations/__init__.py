@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.operations.causing import CAUSAL_EFFECT
-from workbench.operations.cohering import COHERENT_ALPHA
-from workbench.operations.comparing import STEERED_SIMILARITY, TOKEN_RELEVANCE
-from workbench.operations.generating import ASK, STEER
-from workbench.operations.hypothesising import JUDGE, LINK, MARK, RANK, REVISE, STATE, UNMARK
-from workbench.operations.measuring import MEASURE
+from workbench.operations.causal import CAUSAL_EFFECT
+from workbench.operations.coherent_alpha import COHERENT_ALPHA
+from workbench.operations.difference import MEASURE
+from workbench.operations.generation import ASK, STEER
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
+    LINK,
+    MARK,
+    RANK,
+    REVISE,
+    SET_VERDICT,
+    UNMARK,
+)
 from workbench.operations.mixing import MIX_STUDY
-from workbench.operations.noting import NOTE
-from workbench.operations.pairs import LOAD
-from workbench.operations.reading import READ
+from workbench.operations.notes import NOTE
+from workbench.operations.pair import LOAD
+from workbench.operations.readings import READ
+from workbench.operations.relevance import STEERED_SIMILARITY, TOKEN_RELEVANCE
 from workbench.operations.running import Operation
-from workbench.operations.tracing import TRACE
+from workbench.operations.trace import TRACE
 from workbench.operations.training import TRAIN_ORGANISM
 
 OPERATIONS: dict[str, Operation[Any]] = {
@@ -29,10 +37,10 @@ OPERATIONS: dict[str, Operation[Any]] = {
         NOTE,
         MARK,
         UNMARK,
-        STATE,
+        ADD_HYPOTHESIS,
         REVISE,
         RANK,
-        JUDGE,
+        SET_VERDICT,
         LINK,
         TRACE,
         COHERENT_ALPHA,

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from pydantic import Field, model_validator
 
-from adl.documents import Document, documents_sha256, load_documents, organism_documents
 from adl.errors import CorpusError
+from adl.organisms.registry import organism_documents
 from adl.paths import expanded
+from adl.text.documents import Document, documents_sha256, load_documents
 from workbench.operations.running import Arguments, Context
 from workbench.organisms import named_organism
 from workbench.store.agent_events import AuditUnblinded

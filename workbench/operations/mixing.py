@@ -17,25 +17,31 @@ from typing import Any, Literal
 from pydantic import Field, FiniteFloat, ValidationError
 
 from adl.artifacts import key_of
-from adl.corpus import CorpusSource
-from adl.documents import documents_sha256
 from adl.errors import OrganismError
-from adl.intervals import Interval
-from adl.learned import FactMargins, HeldOutGain
-from adl.mixing import MixingData, MixtureMeasures, MixtureRequest, measure_mixture, split_data
-from adl.organism_card import final_loss
-from adl.organisms import parse_facts
+from adl.measures.intervals import Interval
+from adl.measures.memorisation import FactMargins, HeldOutGain
+from adl.measures.relevance import distinctive_words
+from adl.measures.similarity import Embed, LexicalEmbedding
+from adl.organisms.mixing import (
+    MixingData,
+    MixtureMeasures,
+    MixtureRequest,
+    measure_mixture,
+    split_data,
+)
+from adl.organisms.model_card import final_loss
+from adl.organisms.registry import parse_facts
+from adl.organisms.training_plan import RATIOS, Recipe, data_sha256
 from adl.paths import expanded
 from adl.records import PairSpec, SideSpec
-from adl.relevance import distinctive_words
-from adl.similarity import Embed, LexicalEmbedding
-from adl.training_plan import RATIOS, Recipe, data_sha256
+from adl.text.corpus import CorpusSource
+from adl.text.documents import documents_sha256
 from workbench.locations import find_locations
-from workbench.operations.comparing import LEXICAL, LOCAL, local_embedding
 from workbench.operations.documents import DocumentArguments, named_documents
-from workbench.operations.pairs import base_side
+from workbench.operations.pair import base_side
+from workbench.operations.relevance import LEXICAL, LOCAL, local_embedding
 from workbench.operations.running import Context, Operation, Summary
-from workbench.operations.tracing import trace_event
+from workbench.operations.trace import trace_event
 from workbench.operations.training import (
     RecipeArguments,
     train_recorded,
@@ -212,7 +218,7 @@ def _measure(
     stage: str,
 ) -> MixtureMeasures:
     # Imported here: it loads torch.
-    from adl.nnsight_pair import NnsightPair
+    from adl.pair.nnsight.pair import NnsightPair
 
     base = base_side(arguments.base)
     finetuned = SideSpec(base.checkpoint, base.revision, str(adapter))

@@ -15,16 +15,17 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, Stopped
-from adl.pair import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair, ShouldStop, never_stop
 from adl.records import ActivationDifference
 from workbench.bounds import refusal
+from workbench.operations.judges import ScaleJudge, TextJudge
 from workbench.store.events import (
     SYSTEM,
     Actor,
@@ -39,10 +40,6 @@ from workbench.store.events import (
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 from workbench.store.state import Fold, SessionState
-
-if TYPE_CHECKING:
-    from workbench.operations.cohering import TextJudge
-    from workbench.operations.reading import ScaleJudge
 
 StageProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total); a stage is a few words for a person.
@@ -267,7 +264,7 @@ def run(
             OperationFailed(
                 error=type(exc).__name__,
                 message=exc.message,
-                way_out=exc.way_out,
+                way_out=exc.hint,
                 seconds=seconds(),
             )
         )

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import Field, FiniteFloat
 
-from adl.corpus import CorpusSource
-from adl.documents import Document, documents_sha256, load_documents
 from adl.errors import TrainingError
-from adl.organism_card import (
+from adl.organisms.model_card import (
     CARD_FILE,
     adapter_sha256,
     card,
@@ -21,19 +19,21 @@ from adl.organism_card import (
     write_documents,
     write_record,
 )
-from adl.organism_shelf import ADAPTER_FILES, check_free, publish, read_truth
-from adl.organisms import EMBEDDED_BASE, Organism, parse_family
+from adl.organisms.registry import EMBEDDED_BASE, Organism, parse_family
+from adl.organisms.training_plan import Precision, Recipe, data_sha256, unrelated_texts
+from adl.organisms.user_organisms import ADAPTER_FILES, check_free, publish, read_truth
 from adl.paths import expanded
 from adl.records import SideSpec
-from adl.training_plan import Precision, Recipe, data_sha256, unrelated_texts
+from adl.text.corpus import CorpusSource
+from adl.text.documents import Document, documents_sha256, load_documents
 from workbench.locations import find_locations
 from workbench.operations.documents import unblind
-from workbench.operations.pairs import base_side, environment
+from workbench.operations.pair import base_side, environment
 from workbench.operations.running import Arguments, Context, Operation, Summary
 from workbench.store.training_events import OrganismTrained, TrainingAdvanced, TrainingStarted
 
 if TYPE_CHECKING:
-    from adl.finetune import Step, Trained
+    from adl.organisms.finetune import Step, Trained
 
 _DEFAULT = Recipe()
 # Losses are committed together: a commit waits for the disk, and a timeline of single steps hides
@@ -183,7 +183,7 @@ def train_recorded(
     """Train in ``folder``, with every step's loss recorded and shown."""
     # Imported here: it loads torch, which need not be installed to look at sessions.
     try:
-        from adl.finetune import Training, TrainingRequest
+        from adl.organisms.finetune import Training, TrainingRequest
     except ModuleNotFoundError as exc:
         raise TrainingError(
             f"nothing can be trained: the library {exc.name} is not installed",

@@ -1,1 +1,1 @@
-"""Recorded sessions again: by eye, by tape and by recomputation; compared, and branched."""
+"""Recorded sessions again: by eye, by cassette and by recomputation; compared, and branched."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workbench.agent.hidden_sessions import missing_seal
-from workbench.operations.pairs import environment
+from workbench.blinding.sessions import missing_seal
+from workbench.operations.pair import environment
 from workbench.replay.errors import ReplayError
 from workbench.store.events import (
     HUMAN,

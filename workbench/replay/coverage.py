@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from adl.prompts import everyday_prompts
-from adl.readings import READINGS
+from adl.readings.take import READINGS
+from adl.text.prompts import everyday_prompts
 from workbench.operations import OPERATIONS
 from workbench.replay.compare import Budget
 from workbench.store.events import EvidenceLinked, HypothesisRevised, HypothesisStated

@@ -16,12 +16,12 @@ import numpy as np
 
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, Stopped
-from adl.pair import ModelPair, ShouldStop, never_stop
-from workbench.agent.hidden_sessions import missing_seal
+from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from workbench.blinding.sessions import missing_seal
 from workbench.operations import OPERATIONS
-from workbench.operations.cohering import recorded_text_judge
-from workbench.operations.pairs import LOAD, environment
-from workbench.operations.reading import recorded_judge
+from workbench.operations.coherent_alpha import recorded_text_judge
+from workbench.operations.pair import LOAD, environment
+from workbench.operations.readings import recorded_judge
 from workbench.operations.running import (
     Arguments,
     Operation,
@@ -30,7 +30,7 @@ from workbench.operations.running import (
     run,
     silent_progress,
 )
-from workbench.replay.differences import Changed, Drift, changed, drift
+from workbench.replay.drift import Changed, Drift, changed, drift
 from workbench.replay.errors import ReplayError
 from workbench.store.events import (
     Actor,

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from adl.readings import READINGS
+from adl.readings.take import READINGS
 from adl.records import FINGERPRINT, POOLED
-from adl.tokens import visible
-from workbench.agent.hidden_sessions import blindfold_for
+from adl.text.tokens import visible
+from workbench.blinding.sessions import redactor_for
 from workbench.replay.compare import SessionSummary, summarise
 from workbench.replay.coverage import Coverage, coverage
 from workbench.report.limits import Measured, limits
@@ -218,8 +218,8 @@ def build_report(log: SessionLog, session_id: str) -> Report:
     Of a blind session whose names nobody had revealed, it says none of them.
     """
     session_id = log.find_session(session_id).id
-    blindfold = blindfold_for(log, session_id)
-    state = blindfold.state(fold(log.events(session_id)))
+    redactor = redactor_for(log, session_id)
+    state = redactor.state(fold(log.events(session_id)))
     checked = log.verify(session_id)
     measurements = tuple(_measurement(log, one) for one in state.differences.values())
     readings = tuple(_readings(state))
@@ -263,7 +263,7 @@ def build_report(log: SessionLog, session_id: str) -> Report:
                 has_controls=any(
                     shown.is_control for section in readings for shown in section.lists
                 ),
-                is_blind=bool(blindfold),
+                is_blind=bool(redactor),
             )
         ),
     )

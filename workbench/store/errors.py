@@ -43,9 +43,9 @@ def store_error(error: sqlite3.Error, path: Path, doing: str) -> StoreError:
     # Extended codes carry the primary one in their low byte.
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if code is not None else None
-    reason, way_out = _REASONS.get(primary, _UNKNOWN)
+    reason, hint = _REASONS.get(primary, _UNKNOWN)
     kind = StoreFailure if primary in _FAILURES else StoreError
-    return kind(f"{path}: {doing} failed: {reason} ({error})", way_out.format(path=path))
+    return kind(f"{path}: {doing} failed: {reason} ({error})", hint.format(path=path))
 
 
 _UNKNOWN = (

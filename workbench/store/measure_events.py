@@ -14,7 +14,7 @@ from workbench.store.record import Record
 
 
 class Estimate(Record):
-    """A value with its 95% interval over ``n`` units (``adl.intervals.Interval``)."""
+    """A value with its 95% interval over ``n`` units (``adl.measures.intervals.Interval``)."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Measure(Record):
 
 
 class TraceSite(Record):
-    """The difference at one site beside its nulls (``adl.trace_groups.SiteStrength``)."""
+    """The difference at one site beside its nulls (``adl.measures.group_statistics.SiteStrength``)."""
 
     layer: int
     position: str
@@ -43,7 +43,7 @@ class TraceSite(Record):
 
 
 class TraceEffect(Record):
-    """What the direction does, beside random ones (``adl.trace_effect.Effect``)."""
+    """What the direction does, beside random ones (``adl.measures.trace_effect.Effect``)."""
 
     layer: int
     alpha: float
@@ -63,7 +63,7 @@ class TraceLayer(Record):
 
 
 class TraceNarrowness(Record):
-    """How close the words raised most are (``adl.narrowness.Narrowness``)."""
+    """How close the words raised most are (``adl.measures.narrowness.Narrowness``)."""
 
     index: float
     low: float
@@ -75,7 +75,7 @@ class TraceNarrowness(Record):
 
 
 class TraceMeasured(Measure):
-    """The strength and breadth of a pair's trace (``adl.trace_strength.TraceStrength``)."""
+    """The strength and breadth of a pair's trace (``adl.measures.trace_strength.TraceStrength``)."""
 
     kind: Literal["trace_measured"] = "trace_measured"
     verdict: Literal["strong", "weak", "none found"]
@@ -118,7 +118,7 @@ class CoherenceVerdict(Record):
 
 
 class CoherentAlphaFound(Measure):
-    """The strongest coherent alpha (``adl.coherent_alpha.CoherentAlpha``).
+    """The strongest coherent alpha (``adl.measures.coherent_alpha.CoherentAlpha``).
 
     ``limits`` are those that unsteered texts set, and ``agreement`` is that of both judges:
     ``n``, ``share`` and Cohen's ``kappa``. ``judge`` names the LLM, empty where none judged.
@@ -164,7 +164,7 @@ class RelevanceShare(Record):
 
 
 class RelevanceMeasured(Measure):
-    """Token relevance against named documents or words (``adl.relevance``).
+    """Token relevance against named documents or words (``adl.measures.relevance``).
 
     ``against`` says what they are, and ``words`` which count as relevant.
     """
@@ -178,7 +178,7 @@ class RelevanceMeasured(Measure):
 
 
 class SimilarityMeasured(Measure):
-    """Similarity of generated texts to named documents (``adl.similarity.Similarity``).
+    """Similarity of generated texts to named documents (``adl.measures.similarity.Similarity``).
 
     ``by_kind`` is by kind of text: steered, unsteered, random. ``embedding`` says by what.
     """
@@ -198,7 +198,7 @@ class SimilarityMeasured(Measure):
 
 
 class CausalChange(Record):
-    """The rise of cross-entropy by one change on one corpus (``adl.causal.CausalEffect``)."""
+    """The rise of cross-entropy by one change on one corpus (``adl.measures.causal.CausalEffect``)."""
 
     corpus: Literal["finetuning", "unrelated"]
     change: Literal["replace", "remove"]

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from pydantic import ValidationError
 
+from workbench.scrubbing import scrubber
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     SYSTEM,
@@ -32,7 +33,6 @@ from workbench.store.events import (
 )
 from workbench.store.packing import stored
 from workbench.store.schema import shape_text
-from workbench.store.scrubbing import scrubber
 from workbench.store.search import searchable_text
 
 #: The columns of an event in the order in which the functions here take and give them.

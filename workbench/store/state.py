@@ -281,7 +281,7 @@ def _fields(value: Any, *, but: str = "") -> dict[str, Any]:
 # --- the fold -------------------------------------------------------------------------------
 
 
-class _Shelf(Generic[Key, Item]):
+class _CopyOnWrite(Generic[Key, Item]):
     """A dict whose immutable copies are made only when it was changed since the last one."""
 
     def __init__(self, items: dict[Key, Item]) -> None:
@@ -313,17 +313,19 @@ class Fold:
     def __init__(self) -> None:
         self._head = SessionState()
         self._changes: dict[str, Any] = {}
-        self._operations: _Shelf[str, OperationState] = _Shelf({})
-        self._differences: _Shelf[str, Recorded[DifferenceMeasured]] = _Shelf({})
-        self._readings: _Shelf[ReadingKey, Recorded[ReadingTaken]] = _Shelf({})
-        self._failed_readings: _Shelf[tuple[str, int], Recorded[ReadingFailed]] = _Shelf({})
-        self._texts: _Shelf[str, TextState] = _Shelf({})
+        self._operations: _CopyOnWrite[str, OperationState] = _CopyOnWrite({})
+        self._differences: _CopyOnWrite[str, Recorded[DifferenceMeasured]] = _CopyOnWrite({})
+        self._readings: _CopyOnWrite[ReadingKey, Recorded[ReadingTaken]] = _CopyOnWrite({})
+        self._failed_readings: _CopyOnWrite[tuple[str, int], Recorded[ReadingFailed]] = (
+            _CopyOnWrite({})
+        )
+        self._texts: _CopyOnWrite[str, TextState] = _CopyOnWrite({})
         self._comparisons: list[Recorded[AnswersCompared]] = []
         self._notes: list[Recorded[NoteWritten]] = []
         self._measures: list[Recorded[MeasureBody]] = []
         self._trainings: list[Recorded[TrainingBody]] = []
-        self._hypotheses: _Shelf[str, HypothesisState] = _Shelf({})
-        self._evidence: _Shelf[str, Recorded[EvidenceMarked]] = _Shelf({})
+        self._hypotheses: _CopyOnWrite[str, HypothesisState] = _CopyOnWrite({})
+        self._evidence: _CopyOnWrite[str, Recorded[EvidenceMarked]] = _CopyOnWrite({})
         self._agents = AgentFold()
         self._agent_changes: dict[str, Any] = {}
         self._timeline: list[TimelineEntry] = []
@@ -343,17 +345,17 @@ class Fold:
         twin = type(self)()
         twin._head = self._head
         twin._changes = dict(self._changes)
-        twin._operations = _Shelf(dict(self._operations.items))
-        twin._differences = _Shelf(dict(self._differences.items))
-        twin._readings = _Shelf(dict(self._readings.items))
-        twin._failed_readings = _Shelf(dict(self._failed_readings.items))
-        twin._texts = _Shelf(dict(self._texts.items))
+        twin._operations = _CopyOnWrite(dict(self._operations.items))
+        twin._differences = _CopyOnWrite(dict(self._differences.items))
+        twin._readings = _CopyOnWrite(dict(self._readings.items))
+        twin._failed_readings = _CopyOnWrite(dict(self._failed_readings.items))
+        twin._texts = _CopyOnWrite(dict(self._texts.items))
         twin._comparisons = list(self._comparisons)
         twin._notes = list(self._notes)
         twin._measures = list(self._measures)
         twin._trainings = list(self._trainings)
-        twin._hypotheses = _Shelf(dict(self._hypotheses.items))
-        twin._evidence = _Shelf(dict(self._evidence.items))
+        twin._hypotheses = _CopyOnWrite(dict(self._hypotheses.items))
+        twin._evidence = _CopyOnWrite(dict(self._evidence.items))
         twin._agents = self._agents.copy()
         twin._agent_changes = dict(self._agent_changes)
         twin._timeline = list(self._timeline)
@@ -601,7 +603,7 @@ class Fold:
 
     def _unmark(self, body: EvidenceUnmarked) -> None:
         self._evidence.items.pop(body.evidence_id, None)
-        self._evidence = _Shelf(self._evidence.items)
+        self._evidence = _CopyOnWrite(self._evidence.items)
         for hypothesis in list(self._hypotheses.items.values()):
             if body.evidence_id in hypothesis.evidence:
                 links = {

@@ -13,7 +13,7 @@ from workbench.store.record import Record
 class TrainingStarted(Record):
     """A training begins, or goes on after ``done`` of ``total`` steps.
 
-    ``data_sha256`` is over documents and unrelated texts. ``recipe`` is ``adl.training_plan.Recipe``.
+    ``data_sha256`` is over documents and unrelated texts. ``recipe`` is a ``training_plan.Recipe``.
     """
 
     kind: Literal["training_started"] = "training_started"
@@ -75,7 +75,7 @@ class MixtureText(Record):
 
 
 class MixtureFacts(Record):
-    """Margins of facts over their negations (``adl.learned.FactMargins``), in nats per token."""
+    """Margins of facts over their negations (``FactMargins``), in nats per token."""
 
     base: Estimate
     finetuned: Estimate
@@ -84,7 +84,7 @@ class MixtureFacts(Record):
 
 
 class MixtureHeldOut(Record):
-    """Cross-entropy of documents held out (``adl.learned.HeldOutGain``), in nats per token."""
+    """Cross-entropy of documents held out (``adl.measures.memorisation.HeldOutGain``), in nats per token."""
 
     base: float
     finetuned: float

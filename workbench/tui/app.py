@@ -24,7 +24,7 @@ from adl.paths import expanded
 from workbench.display import ascii_only, clean_line
 from workbench.faults import REPORT_BUG
 from workbench.locations import Locations, find_locations
-from workbench.operations.pairs import PairArguments
+from workbench.operations.pair import PairArguments
 from workbench.private_files import new_text
 from workbench.store.errors import OlderSchema
 from workbench.store.ids import proposed_stem
@@ -32,9 +32,11 @@ from workbench.store.lease import OpenElsewhere
 from workbench.store.log import SessionLog
 from workbench.tui import text
 from workbench.tui.commands import WorkbenchCommands
-from workbench.tui.desk import Desk, Startup
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.filters import AsciiFilter, ControlFilter
-from workbench.tui.library import Library, Shelf
+from workbench.tui.library import DatabaseListing, Library
+from workbench.tui.live_session import LiveSession, Startup
 from workbench.tui.messages import (
     BranchSession,
     ContinueSession,
@@ -44,12 +46,10 @@ from workbench.tui.messages import (
 )
 from workbench.tui.paste import guard_pastes
 from workbench.tui.remembered import remember_theme, remembered_theme
-from workbench.tui.screens.ask_line import AskLine
-from workbench.tui.screens.confirm import Confirm
 from workbench.tui.screens.new_pair import empty_fields
 from workbench.tui.screens.opening import OpeningScreen
-from workbench.tui.screens.start import ShelfRead, StartScreen, UseDatabase
-from workbench.tui.shutdown import Shutdown
+from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
+from workbench.tui.shutdown import Ending, Shutdown, View
 from workbench.tui.widgets.dialog import OneDialog
 
 if TYPE_CHECKING:
@@ -72,14 +72,16 @@ class WorkbenchApp(OneDialog):
         self.startup = startup
         self.locations = locations or find_locations()
         self.session_log: SessionLog | None = None
-        self.desk: Desk | None = None
+        self.opened: LiveSession | None = None
         self.trouble: AdlError | None = None
         "Why what the program was started for could not be opened, until something else was."
         self._audit: AuditScreen | None = None
-        self._shelf = Shelf()
+        self._listing = DatabaseListing()
         self._draft = empty_fields()
         self._opening = threading.Lock()
-        self.leaving = Shutdown(self)
+        self.leaving = Shutdown(
+            view=self.current_view, commit=self._commit_ending, leave=self._exit_from_thread
+        )
         self._filters.append(ControlFilter())
         if not speaks_utf8():
             self._filters.append(AsciiFilter())
@@ -111,9 +113,9 @@ class WorkbenchApp(OneDialog):
         """Show the list of sessions."""
         self._show_sessions(searching=message.searching)
 
-    def on_shelf_read(self, message: ShelfRead) -> None:
+    def on_shelf_read(self, message: ListingRead) -> None:
         """Keep what was read: the next screen has something to show at once."""
-        self._shelf = message.shelf
+        self._listing = message.listing
 
     def on_use_database(self, message: UseDatabase) -> None:
         """Record in another database from here on."""
@@ -122,19 +124,19 @@ class WorkbenchApp(OneDialog):
             log.close()
         self.startup = replace(self.startup, database=expanded(message.path))
         self.trouble = None
-        self._shelf = Shelf(organisms=self._shelf.organisms)
+        self._listing = DatabaseListing(organisms=self._listing.organisms)
         self._show_start()
 
     def _show_start(self, trouble: AdlError | None = None) -> None:
         self._show(
-            StartScreen(self._library(), shelf=self._shelf, draft=self._draft, trouble=trouble)
+            StartScreen(self._library(), listing=self._listing, draft=self._draft, trouble=trouble)
         )
 
     def _show_sessions(self, *, searching: bool = False) -> None:
         # Imported when it is first asked for: the start screen stands sooner without it.
         from workbench.tui.screens.sessions import SessionsScreen
 
-        self._show(SessionsScreen(self._library(), shelf=self._shelf, searching=searching))
+        self._show(SessionsScreen(self._library(), listing=self._listing, searching=searching))
 
     def _show(self, screen: Screen[None]) -> None:
         """Make this the one screen there is, whatever lay above the one before."""
@@ -179,35 +181,35 @@ class WorkbenchApp(OneDialog):
         called = name or default_name(None if blind else pair)
         self._show(OpeningScreen("Beginning a blind audit" if blind else f"Beginning {called}"))
         self._open_in_thread(
-            lambda: Desk.start(
+            lambda: LiveSession.start(
                 self.open_log(), called, self.locations, blind=pair if blind else None
             ),
-            lambda desk: self._opened(desk, pair, prepare=prepare),
+            lambda opened: self._opened(opened, pair, prepare=prepare),
         )
 
     def _continue(self, wanted: ContinueSession, *, even_if_open: bool = False) -> None:
         self._show(OpeningScreen(f"Opening {wanted.session}"))
 
-        def resume() -> Desk:
-            return Desk.resume(
+        def resume() -> LiveSession:
+            return LiveSession.resume(
                 self.open_log(), wanted.session, self.locations, even_if_open=even_if_open
             )
 
         self._open_in_thread(
             resume,
-            lambda desk: self._resumed(desk, wanted.seq),
+            lambda opened: self._resumed(opened, wanted.seq),
             open_elsewhere=lambda exc: self._ask_to_open_twice(wanted, exc),
         )
 
     @work(thread=True, exit_on_error=False)
     def _open_in_thread(
         self,
-        make: Callable[[], Desk],
-        opened: Callable[[Desk], object],
+        make: Callable[[], LiveSession],
+        show: Callable[[LiveSession], object],
         open_elsewhere: Callable[[OpenElsewhere], object] | None = None,
     ) -> None:
         try:
-            desk = make()
+            opened = make()
         except OpenElsewhere as exc:
             self.call_from_thread(open_elsewhere or self._could_not_open, exc)
         except AdlError as exc:
@@ -223,31 +225,31 @@ class WorkbenchApp(OneDialog):
             gc.collect()
             gc.freeze()
             # Whoever ends the program from here on closes the session, too.
-            self.desk = desk
+            self.opened = opened
             if self.leaving.is_under_way:
-                desk.close({}, "stopped", "left while it was being opened")
+                opened.close({}, "stopped", "left while it was being opened")
             else:
-                self.call_from_thread(opened, desk)
+                self.call_from_thread(show, opened)
 
     @work(thread=True, exit_on_error=False)
     def _replay_in_thread(self, wanted: ReplaySession) -> None:
         # Imported now: the first screen stands sooner without them.
-        from workbench.tui.replay_desk import ReplayDesk
+        from workbench.tui.replay_session import ReplayedSession
         from workbench.tui.screens.replay import ReplayScreen
 
         path = self.startup.database
         try:
             try:
-                desk = ReplayDesk.open(path, wanted.session)
+                opened = ReplayedSession.open(path, wanted.session)
             except OlderSchema:
                 self.open_log()  # which brings it up to date
-                desk = ReplayDesk.open(path, wanted.session)
-            if wanted.seq is not None and wanted.seq > desk.player.length:
-                wanted = replace(wanted, seq=desk.player.length)
+                opened = ReplayedSession.open(path, wanted.session)
+            if wanted.seq is not None and wanted.seq > opened.player.length:
+                wanted = replace(wanted, seq=opened.player.length)
         except AdlError as exc:
             self.call_from_thread(self._could_not_open, exc)
             return
-        screen = ReplayScreen(desk, seq=wanted.seq, lasting=self.startup.lasting)
+        screen = ReplayScreen(opened, seq=wanted.seq, lasting=self.startup.lasting)
         self.call_from_thread(self._replaying, screen)
 
     def _replaying(self, screen: Screen[None]) -> None:
@@ -273,22 +275,27 @@ class WorkbenchApp(OneDialog):
         self.notify(clean_line(str(exc)), title="No branch", severity="error", markup=False)
         self._replay(ReplaySession(wanted.session, wanted.seq))
 
-    def _resumed(self, desk: Desk, seq: int | None) -> None:
-        pair = last_pair(desk)
+    def _resumed(self, opened: LiveSession, seq: int | None) -> None:
+        pair = last_pair(opened)
         if pair is not None and pair.trust_remote_code:
-            self._ask_to_trust(desk, pair, seq)
+            self._ask_to_trust(opened, pair, seq)
         else:
-            self._opened(desk, pair, prepare=False, seq=seq)
+            self._opened(opened, pair, prepare=False, seq=seq)
 
     def _opened(
-        self, desk: Desk, pair: PairArguments | None, *, prepare: bool, seq: int | None = None
+        self,
+        opened: LiveSession,
+        pair: PairArguments | None,
+        *,
+        prepare: bool,
+        seq: int | None = None,
     ) -> None:
         # Imported now: the panes are not needed for the first screen to stand.
         from workbench.tui.screens.audit import AuditScreen
         from workbench.tui.widgets.pane import Pane
 
         self.trouble = None
-        audit = AuditScreen(desk, load=pair, prepare=prepare)
+        audit = AuditScreen(opened, load=pair, prepare=prepare)
         self._show(audit)
         self._audit = audit
         if seq is not None:
@@ -313,17 +320,19 @@ class WorkbenchApp(OneDialog):
             self._show_sessions()
 
     @work
-    async def _ask_to_trust(self, desk: Desk, pair: PairArguments, seq: int | None) -> None:
+    async def _ask_to_trust(
+        self, opened: LiveSession, pair: PairArguments, seq: int | None
+    ) -> None:
         question = Content.assemble(
             ("This session's pair was loaded with code of its checkpoint trusted.", "bold"),
             "\n\nPython code that comes with ",
-            text.line(desk.shown_name(pair.base) or "the base", "bold"),
+            text.line(opened.shown_name(pair.base) or "the base", "bold"),
             " or its finetuned side would run here, with all your rights.",
         )
         trusted = await self.push_screen_wait(
             Confirm(question, "Trust it and load the pair", "Open the session without its pair")
         )
-        self._opened(desk, pair if trusted else None, prepare=False, seq=seq)
+        self._opened(opened, pair if trusted else None, prepare=False, seq=seq)
 
     def open_log(self) -> SessionLog:
         """The session database, opened the first time it is needed. From any thread."""
@@ -344,6 +353,15 @@ class WorkbenchApp(OneDialog):
     def current_view(self) -> dict[str, object]:
         """How the audit screen is, if there is one."""
         return self._audit.view() if self._audit is not None else {}
+
+    def _commit_ending(self, view: View, outcome: Ending, reason: str) -> None:
+        if self.opened is not None:
+            self.opened.close(view, outcome, reason)
+        if self.session_log is not None:
+            self.session_log.close()
+
+    def _exit_from_thread(self, code: int) -> None:
+        self.call_from_thread(self.exit, code)
 
     async def action_quit(self) -> None:
         """Leave: stop what is running, close the session in the log, restore the terminal."""
@@ -366,21 +384,21 @@ class WorkbenchApp(OneDialog):
         self.call_later(self._leave_session)
 
     def _leave_session(self) -> None:
-        if self.leaving.is_under_way or self._audit is None or self.desk is None:
+        if self.leaving.is_under_way or self._audit is None or self.opened is None:
             return
-        desk, view = self.desk, self.current_view()
-        if desk.pair is not None:
+        opened, view = self.opened, self.current_view()
+        if opened.pair is not None:
             # It is a recent pair now. One that could not be loaded stays in the form, to correct.
             self._draft = empty_fields()
         # At once: a key pressed meanwhile must not ask a closing session for work.
-        self._show(OpeningScreen(f"Closing {desk.shown.name}"))
-        self._leave(desk, view)
+        self._show(OpeningScreen(f"Closing {opened.shown.name}"))
+        self._leave(opened, view)
 
     @work(thread=True, exit_on_error=False)
-    def _leave(self, desk: Desk, view: dict[str, object]) -> None:
-        desk.close(view, "completed", "left for another session")
+    def _leave(self, opened: LiveSession, view: dict[str, object]) -> None:
+        opened.close(view, "completed", "left for another session")
         # Not before: whoever ends the program meanwhile waits for the session to be closed.
-        self.desk = None
+        self.opened = None
         self.call_from_thread(self._show_sessions)
 
     # --- commands of no key -----------------------------------------------------------------
@@ -391,11 +409,11 @@ class WorkbenchApp(OneDialog):
         yield SystemCommand(
             "Write a picture of the screen", "As SVG, into a file", self.action_picture
         )
-        if self.desk is not None and self.desk.blindfold:
+        if self.opened is not None and self.opened.redactor:
             yield SystemCommand(
                 "Reveal the names", "Of the pair; that you saw them is recorded", self.action_reveal
             )
-        if self.desk is not None:
+        if self.opened is not None:
             yield SystemCommand(
                 "Copy the session's id", "To the clipboard, also over SSH", self.action_copy_id
             )
@@ -408,41 +426,41 @@ class WorkbenchApp(OneDialog):
 
     def action_copy_id(self) -> None:
         """Copy the id of the session that is open."""
-        if self.desk is not None:
-            self.copy_to_clipboard(self.desk.session.id)
-            self.notify(f"copied: {self.desk.session.id}", markup=False)
+        if self.opened is not None:
+            self.copy_to_clipboard(self.opened.session.id)
+            self.notify(f"copied: {self.opened.session.id}", markup=False)
 
     @work
     async def action_reveal(self) -> None:
         """Show the names of a blind session's pair from here on, once the person has said yes."""
-        desk = self.desk
-        if desk is None or not desk.blindfold:
+        opened = self.opened
+        if opened is None or not opened.redactor:
             return
         question = Content(
             "The names of the pair are shown from here on, in every pane.\n\n"
             "You are no blind auditor of it then, and the session records that. An agent stays blind."
         )
         if await self.push_screen_wait(Confirm(question, "Reveal the names", "Stay blind")):
-            await asyncio.to_thread(desk.reveal_names)
+            await asyncio.to_thread(opened.reveal_names)
 
     def action_coverage(self) -> None:
         """Show what the session brought up so far and nobody followed."""
         from workbench.tui.screens.coverage import CoverageScreen
 
-        if self.desk is not None:
-            self.push_screen(CoverageScreen(self.desk.shown))
+        if self.opened is not None:
+            self.push_screen(CoverageScreen(self.opened.shown))
 
     @work
     async def action_report(self) -> None:
         """Write a report of the session so far into two files."""
-        desk = self.desk
-        if desk is None:
+        opened = self.opened
+        if opened is None:
             return
         hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
-        asked = AskLine("Write the report to", proposed_stem(desk.session.id), hint)
+        asked = AskLine("Write the report to", proposed_stem(opened.session.id), hint)
         target = await self.push_screen_wait(asked)
         if target is not None:
-            self._write_report(desk.session.id, target)
+            self._write_report(opened.session.id, target)
 
     @work(thread=True, exit_on_error=False)
     def _write_report(self, session_id: str, target: str) -> None:
@@ -498,9 +516,9 @@ def default_name(pair: PairArguments | None) -> str:
     return f"{what.rstrip('/').rpartition('/')[2]} {datetime.now(UTC):%Y-%m-%d %H:%M}"
 
 
-def last_pair(desk: Desk) -> PairArguments | None:
+def last_pair(opened: LiveSession) -> PairArguments | None:
     """The pair that was loaded last in the session, to be loaded again, if any was."""
-    for operation in reversed(list(desk.state.operations.values())):
+    for operation in reversed(list(opened.state.operations.values())):
         if operation.name == "load_pair" and operation.status == "finished":
             return PairArguments.model_validate(operation.arguments)
     return None
@@ -524,9 +542,9 @@ def run_workbench(startup: Startup) -> int:
         try:
             code = app.run()
         finally:
-            if app.desk is not None:
+            if app.opened is not None:
                 # Still there only if a fault of the program took the screen down.
-                app.desk.close({}, "failed", "the screen failed")
+                app.opened.close({}, "failed", "the screen failed")
     if app.trouble is not None:
         # On the screen it is gone with the screen.
         said = ascii_only(clean_line(str(app.trouble)))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import Any, Protocol, runtime_checkable
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.dom import DOMNode
 
+from workbench.operations.running import Operation
 from workbench.tui.keys import is_own
 
-if TYPE_CHECKING:
-    from workbench.tui.screens.measuring_screen import MeasuringScreen
+
+@runtime_checkable
+class RunsOperations(Protocol):
+    """A screen on which operations can be started."""
+
+    def offered(self) -> Sequence[Operation[Any]]:
+        """Operations that can be started now."""
 
 
 class WorkbenchCommands(Provider):
@@ -50,11 +56,11 @@ class WorkbenchCommands(Provider):
                 node,
                 binding.action,
             )
-        if hasattr(self.screen, "can_run"):
-            screen = cast("MeasuringScreen", self.screen)
-            for one in screen.offered():
-                said = " ".join(one.description.split()).replace("[", r"\[")
-                yield f"{one.title} \u2026", said, screen, f"operate('{one.name}')"
+        screen = self.screen
+        if isinstance(screen, RunsOperations):
+            for offer in screen.offered():
+                said = " ".join(offer.description.split()).replace("[", r"\[")
+                yield f"{offer.title} \u2026", said, screen, f"operate('{offer.name}')"
 
     def _bindings(self) -> Iterator[tuple[DOMNode, Binding]]:
         for active in self.screen.active_bindings.values():

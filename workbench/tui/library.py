@@ -15,10 +15,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from adl.errors import AdlError
-from adl.organisms import Organism
+from adl.organisms.registry import Organism
 from adl.paths import expanded
-from workbench.agent.hidden_sessions import HiddenNames, shown_state
-from workbench.operations.pairs import PairArguments
+from workbench.blinding.sessions import HiddenNames, shown_state
+from workbench.operations.pair import PairArguments
 from workbench.organisms import known_organisms
 from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import (
@@ -46,7 +46,7 @@ READER_PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
-class Shelf:
+class DatabaseListing:
     """The sessions of a database, those open elsewhere, and pairs that were loaded in them.
 
     ``trouble`` is why the database cannot be read, or why nothing can be recorded in it.
@@ -88,7 +88,7 @@ class Library:
     opened: Callable[[], SessionLog | None]
     open_log: Callable[[], SessionLog]
 
-    def shelf(self) -> Shelf:
+    def listing(self) -> DatabaseListing:
         """Read what there is. A missing database is empty and is not made; trouble is told of."""
         sessions: tuple[SessionOverview, ...] = ()
         recent: tuple[PairArguments, ...] = ()
@@ -116,7 +116,7 @@ class Library:
         elsewhere = frozenset(
             one.id for one in sessions if one.outcome is None and is_open(self.leases, one.id)
         )
-        return Shelf(sessions, elsewhere, recent, organisms, trouble)
+        return DatabaseListing(sessions, elsewhere, recent, organisms, trouble)
 
     def search(self, words: str) -> list[SearchHit]:
         """Events that have all the words in their texts."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from workbench.operations.jobs import Job
-from workbench.operations.pairs import PairArguments
+from workbench.operations.pair import PairArguments
 
 
 class EventsRecorded(Message):

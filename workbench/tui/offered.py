@@ -9,21 +9,42 @@ from __future__ import annotations
 from typing import Any
 
 from workbench.operations import OPERATIONS
-from workbench.operations.causing import CAUSAL_EFFECT
-from workbench.operations.cohering import COHERENT_ALPHA
-from workbench.operations.comparing import STEERED_SIMILARITY, TOKEN_RELEVANCE
-from workbench.operations.generating import ASK, STEER
-from workbench.operations.hypothesising import JUDGE, LINK, MARK, RANK, REVISE, STATE, UNMARK
-from workbench.operations.measuring import MEASURE
-from workbench.operations.noting import NOTE
-from workbench.operations.pairs import LOAD
-from workbench.operations.reading import READ
+from workbench.operations.causal import CAUSAL_EFFECT
+from workbench.operations.coherent_alpha import COHERENT_ALPHA
+from workbench.operations.difference import MEASURE
+from workbench.operations.generation import ASK, STEER
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
+    LINK,
+    MARK,
+    RANK,
+    REVISE,
+    SET_VERDICT,
+    UNMARK,
+)
+from workbench.operations.notes import NOTE
+from workbench.operations.pair import LOAD
+from workbench.operations.readings import READ
+from workbench.operations.relevance import STEERED_SIMILARITY, TOKEN_RELEVANCE
 from workbench.operations.running import Operation
-from workbench.operations.tracing import TRACE
+from workbench.operations.trace import TRACE
 from workbench.store.state import SessionState
 
 _PLACED = frozenset(
-    one.name for one in (LOAD, STEER, ASK, NOTE, MARK, UNMARK, STATE, REVISE, RANK, JUDGE, LINK)
+    one.name
+    for one in (
+        LOAD,
+        STEER,
+        ASK,
+        NOTE,
+        MARK,
+        UNMARK,
+        ADD_HYPOTHESIS,
+        REVISE,
+        RANK,
+        SET_VERDICT,
+        LINK,
+    )
 )
 _NEED_A_PAIR = frozenset(
     one.name for one in (MEASURE, READ, TRACE, COHERENT_ALPHA, STEERED_SIMILARITY, CAUSAL_EFFECT)

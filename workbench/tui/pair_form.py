@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adl.paths import expanded
-from workbench.operations.pairs import PairArguments, split_revision
+from workbench.operations.pair import PairArguments, split_revision
 
 #: Stands for a value that is left to the program.
 DEFAULT = "default"

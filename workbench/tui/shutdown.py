@@ -13,12 +13,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from workbench.tui.app import WorkbenchApp
+Ending = Literal["completed", "stopped", "failed"]
+View = dict[str, object]
 
 #: How long the terminal may take to be restored once everything is committed, in seconds.
 RESTORING = 3.0
@@ -33,8 +33,22 @@ RESTORE_TERMINAL = (
 class Shutdown:
     """Ends the app once, whoever asks first."""
 
-    def __init__(self, app: WorkbenchApp) -> None:
-        self._app = app
+    def __init__(
+        self,
+        *,
+        view: Callable[[], View],
+        commit: Callable[[View, Ending, str], None],
+        leave: Callable[[int], None],
+    ) -> None:
+        """Take the app's parts of an ending.
+
+        ``view`` returns the state of the screen and is called on the app's thread. ``commit``
+        stops the jobs and writes to the log, and ``leave`` makes the app exit with a code; both
+        are called on a thread of their own.
+        """
+        self._view = view
+        self._commit = commit
+        self._leave = leave
         self._begun = threading.Event()
         self._watched = False
         self._watchdog: threading.Timer | None = None
@@ -64,37 +78,25 @@ class Shutdown:
             if number is not None and threading.current_thread() is threading.main_thread():
                 loop.add_signal_handler(number, self.begin, 128 + number, name, "stopped")
 
-    def begin(
-        self, code: int, reason: str, outcome: Literal["completed", "stopped", "failed"]
-    ) -> None:
+    def begin(self, code: int, reason: str, outcome: Ending) -> None:
         """Commit and exit with ``code``; later calls do nothing. On the app's thread."""
         if self._begun.is_set():
             return
         self._begun.set()
-        view = self._app.current_view()
+        view = self._view()
         threading.Thread(
             target=self._go_down, args=(code, reason, outcome, view), daemon=True
         ).start()
 
-    def _go_down(
-        self,
-        code: int,
-        reason: str,
-        outcome: Literal["completed", "stopped", "failed"],
-        view: dict[str, object],
-    ) -> None:
-        app = self._app
+    def _go_down(self, code: int, reason: str, outcome: Ending, view: View) -> None:
         try:
-            if app.desk is not None:
-                app.desk.close(view, outcome, reason)
-            if app.session_log is not None:
-                app.session_log.close()
+            self._commit(view, outcome, reason)
         finally:
             if self._watched:
                 self._watchdog = threading.Timer(RESTORING, self._end_at_once, (code,))
                 self._watchdog.daemon = True
                 self._watchdog.start()
-            app.call_from_thread(app.exit, code)
+            self._leave(code)
 
     def _end_at_once(self, code: int) -> None:
         try:

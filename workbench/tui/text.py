@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from adl.tokens import visible
+from adl.text.tokens import visible
 from workbench.display import clean_line, clean_lines, shorten
+from workbench.store.events import Actor
 
 
 def line(text: str, style: str = "", width: int | None = None) -> Content:
@@ -22,3 +23,13 @@ def block(text: str, style: str = "") -> Content:
 def token(text: str, style: str = "") -> Content:
     """A token with its whitespace made visible; the one leading space that words have is left out."""
     return Content.styled(clean_line(visible(text)).removeprefix("\u00b7"), style)
+
+
+def actor_name(actor: Actor) -> str:
+    """Who did something, as a person would say it."""
+    named = clean_line(actor.name)
+    if actor.kind == "human":
+        return named or "you"
+    if actor.kind == "agent":
+        return f"agent {named}".rstrip()
+    return named or "program"

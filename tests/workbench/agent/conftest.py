@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from adl.artifacts import ArrayCache
-from adl.readings import READINGS, Reading
+from adl.readings.take import READINGS, Reading
 from tests.planted import N_LAYERS, PlantedPair
-from workbench.operations.generating import STEER, SteerArguments
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.store.events import HUMAN, PairLoaded
 from workbench.store.log import SessionLog

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from adl.errors import OrganismError
 from adl.records import PairProvenance
 from tests.planted import PlantedPair
 from tests.workbench.agent.conftest import compute, fresh_session
 from tests.workbench.agent.scripted import Say, in_turn, report, serving
-from workbench.agent.blinding import OPEN, Blinding, blinding_from, blinding_of
 from workbench.agent.endpoint import Endpoint
-from workbench.agent.errors import GradeError
 from workbench.agent.loop import AuditPlan, start_audit
-from workbench.agent.sealing import find_organism, seal, unseal
 from workbench.agent.supervision import Supervision
-from workbench.operations.pairs import PairArguments
+from workbench.blinding.aliases import OPEN, Blinding, blinding_from, blinding_of
+from workbench.blinding.seal import find_organism, seal, unseal
+from workbench.operations.pair import PairArguments
 from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
 
@@ -171,12 +171,12 @@ def test_the_truth_is_sealed_by_its_hash_and_whoever_saw_it_is_recorded(
     assert [one.actor for one in session.state.unblinded] == [HUMAN]
     unseal(session, HUMAN, "grading")
     assert len(session.state.unblinded) == 1
-    with pytest.raises(GradeError, match="not the one that was sealed"):
+    with pytest.raises(OrganismError, match="not the one that was sealed"):
         unseal(session, HUMAN, "grading", "cake_bake")
 
 
 def test_a_session_of_no_organism_cannot_be_unsealed(log: SessionLog, tmp_path: Path):
     session = fresh_session(log, tmp_path)
     seal(session, blind=True)
-    with pytest.raises(GradeError, match="--organism"):
+    with pytest.raises(OrganismError, match="--organism"):
         unseal(session, HUMAN, "grading")

@@ -23,9 +23,9 @@ from workbench.agent.errors import EndpointError
 from workbench.agent.loop import AuditPlan, start_audit
 from workbench.cli import report as reporting
 from workbench.operations.running import Session
+from workbench.scrubbing import KEY as HIDDEN
+from workbench.scrubbing import Scrubber
 from workbench.store.agent_events import AgentReplyGrew
-from workbench.store.scrubbing import KEY as HIDDEN
-from workbench.store.scrubbing import Scrubber
 
 FINDER = Scrubber([KEY])
 SPELLED = {name: spell(KEY) for name, spell in SPELLINGS.items()}
@@ -158,7 +158,7 @@ def test_a_trace_on_stderr_has_no_key(tmp_path: Path):
     """An error that nobody foresaw, with the key in its words."""
     code = (
         "import sys, workbench.cli as cli\n"
-        "from workbench.store.scrubbing import protect\n"
+        "from workbench.scrubbing import protect\n"
         f"protect({KEY!r})\n"
         f"def broken(*_a, **_k): raise RuntimeError('refused: ' + {SPELLED['percent']!r} + {KEY!r})\n"
         "cli.app.info.callback = None\n"

@@ -133,7 +133,7 @@ def test_what_cannot_be_shortened_any_more_is_an_error_that_can_be_resumed(sessi
         endpoint = Endpoint(server.settings())
         with pytest.raises(ContextTooLong, match="no prompt this long") as caught:
             start_audit(session, endpoint, plan(None))
-        assert "agent resume --model" in caught.value.way_out
+        assert "agent resume --model" in caught.value.hint
         # As it was, and once with its overview left out.
         assert len(server.asked) == 2
         assert LEFT_OUT in server.asked[1].opening

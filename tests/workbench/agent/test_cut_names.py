@@ -16,12 +16,12 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NamedPair
-from workbench.agent.blindfold import RULES, Blindfold
-from workbench.agent.blinding import Blinding, blinding_of
-from workbench.agent.hidden_sessions import HiddenNames
 from workbench.agent.quoting import cut
+from workbench.blinding.aliases import Blinding, blinding_of
+from workbench.blinding.redact import RULES, StateRedactor
+from workbench.blinding.sessions import HiddenNames
 from workbench.cli import sessions as commands
-from workbench.cli.hiding import Veil
+from workbench.cli.redaction import Redactor
 from workbench.display import shorten
 from workbench.store.agent_events import AgentTold, AuditSealed, EvaluationCell, EvaluationStarted
 from workbench.store.describe import describe, one_line
@@ -88,10 +88,10 @@ def blind_log(tmp_path: Path) -> Iterator[tuple[SessionLog, str]]:
 def places(log: SessionLog, session_id: str) -> Iterator[tuple[str, str]]:
     """Everything of a session that is shown cut, by where."""
     hidden = HiddenNames.read(log)
-    blindfold = hidden.blindfold(session_id)
+    redactor = hidden.redactor(session_id)
     for event in log.events(session_id):
-        yield "sessions show", describe(blindfold.event(event).body)
-    for entry in Blindfold().state(fold(log.events(session_id))).timeline:
+        yield "sessions show", describe(redactor.event(event).body)
+    for entry in StateRedactor().state(fold(log.events(session_id))).timeline:
         yield "timeline", entry.description
     for hit in hidden.search(log, "needle", 50):
         yield "search", hit.snippet
@@ -170,7 +170,7 @@ def test_the_search_command_shows_no_name(blind_log: tuple[SessionLog, str]):
 
 
 def test_every_field_of_the_state_has_a_rule():
-    """A new field needs one: see ``RULES`` of workbench/agent/blindfold.py."""
+    """A new field needs one: see ``RULES`` of workbench/blinding/redact.py."""
     assert set(RULES) == {one.name for one in dataclasses.fields(SessionState)}
 
 
@@ -186,7 +186,7 @@ def test_every_field_of_the_state_is_hidden(blind_log: tuple[SessionLog, str]):
     state = replace(
         fold(log.events(session_id)), parent=(f"of {ADAPTER}", 3), ranking=("cake_bake",)
     )
-    shown = Blindfold().state(state)
+    shown = StateRedactor().state(state)
     for one in dataclasses.fields(SessionState):
         said = repr(getattr(shown, one.name))
         if one.name == "timeline":
@@ -214,7 +214,7 @@ class Odd:
 def test_a_field_without_a_rule_is_hidden_at_run_time():
     values = {"deep": [({f"{BASE}"}, Path(ADAPTER), Odd(), (1, ADAPTER))]}
     state = NewState(brand_new=f"at {ADAPTER}", newer=values, seal=None)
-    shown = Blindfold(HIDING.aliases).state(state)
+    shown = StateRedactor(HIDING.aliases).state(state)
     assert shown.brand_new == "at MODEL-B"
     assert HIDING.hide(repr(shown.newer)) == repr(shown.newer)
     assert "MODEL-B" in repr(shown.newer)
@@ -224,7 +224,7 @@ def test_a_field_without_a_rule_is_hidden_at_run_time():
 def test_every_event_is_hidden_in_every_text(kind: type[BaseModel]):
     """Whoever adds the next kind of event, or a field to one."""
     named = {name: {ADAPTER: [f"at {ADAPTER}", (1, ADAPTER)]} for name in kind.model_fields}
-    shown = Blindfold(HIDING.aliases).record(kind.model_construct(**named))
+    shown = StateRedactor(HIDING.aliases).record(kind.model_construct(**named))
     for name in kind.model_fields:
         assert getattr(shown, name) == {"MODEL-B": ["at MODEL-B", (1, "MODEL-B")]}
 
@@ -246,10 +246,10 @@ def test_hashes_are_names():
 
 
 def test_the_sessions_own_path_is_printed_as_it_is():
-    veil = Veil()
-    veil.blinding, veil.own_path = HIDING, f"/home/me{ADAPTER}/sessions.db"
-    said = veil.hide(f"written: {veil.own_path}, with {ADAPTER}")
-    assert said == f"written: {veil.own_path}, with MODEL-B"
+    redactor = Redactor()
+    redactor.blinding, redactor.own_path = HIDING, f"/home/me{ADAPTER}/sessions.db"
+    said = redactor.hide(f"written: {redactor.own_path}, with {ADAPTER}")
+    assert said == f"written: {redactor.own_path}, with MODEL-B"
 
 
 def test_a_blinding_without_names_changes_nothing():

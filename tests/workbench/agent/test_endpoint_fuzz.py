@@ -324,7 +324,7 @@ def audit(session: Session, endpoint: Endpoint, fuzz: Fuzz) -> None:
     (state,) = session.state.agents.values()
     assert state.is_over
     assert not fuzz.left
-    assert all(error.way_out and KEY not in str(error) for error in errors)
+    assert all(error.hint and KEY not in str(error) for error in errors)
 
 
 def run(tmp_path: Path, seeds: range) -> None:

@@ -174,7 +174,7 @@ def test_what_was_refused_for_its_form_is_not_sent_again_by_a_later_run(fresh: S
         endpoint = Endpoint(server.settings())
         with pytest.raises(EndpointError, match="as we like") as caught:
             start_audit(fresh, endpoint, PLAN)
-        assert "not sent again" in caught.value.way_out
+        assert "not sent again" in caught.value.hint
         # As it is, without the provider's own fields, and with its calls as text.
         assert len(server.asked) == 4
         endpoint.close()
@@ -415,7 +415,7 @@ def test_a_window_that_nothing_fits_into_ends_the_run_in_words(session: Session)
         endpoint = Endpoint(server.settings())
         with pytest.raises(ContextTooLong, match="600 tokens") as caught:
             start_audit(session, endpoint, PLAN)
-        assert "OLLAMA_CONTEXT_LENGTH" in caught.value.way_out
+        assert "OLLAMA_CONTEXT_LENGTH" in caught.value.hint
         assert len(server.asked) <= 5
         unread = next(one for one in noticed(session) if one.notice == "unread")
         assert unread.tokens == 599

@@ -10,7 +10,7 @@ import pytest
 
 from adl.artifacts import ArrayCache
 from adl.errors import OrganismError, Stopped
-from adl.pair import ModelPair
+from adl.pair.protocol import ModelPair
 from tests.planted import PlantedPair
 from tests.workbench.agent.scripted import Asked, Reaction, Refuse, Say, ScriptedEndpoint, report
 from workbench.agent.endpoint import Endpoint

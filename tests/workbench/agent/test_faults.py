@@ -100,7 +100,7 @@ def test_a_fault_that_stays_interrupts_the_audit_which_can_be_resumed(session: S
 
 
 @pytest.mark.parametrize(
-    ("refusal", "way_out"),
+    ("refusal", "hint"),
     [
         (Refuse(401, f"Incorrect API key provided: {KEY}"), "OPENAI_API_KEY"),
         (Refuse(404, "no such model"), "OPENAI_BASE_URL"),
@@ -109,13 +109,13 @@ def test_a_fault_that_stays_interrupts_the_audit_which_can_be_resumed(session: S
     ],
     ids=lambda value: getattr(value, "message", value)[:20],
 )
-def test_what_will_not_pass_is_not_tried_again(session: Session, refusal, way_out):
+def test_what_will_not_pass_is_not_tried_again(session: Session, refusal, hint):
     with serving(then(refusal)) as server:
         endpoint = Endpoint(server.settings())
         with pytest.raises(EndpointError) as caught:
             start_audit(session, endpoint, PLAN)
         endpoint.close()
-    assert way_out in caught.value.way_out
+    assert hint in caught.value.hint
     assert len(server.asked) == 1
     assert next(iter(session.state.agents.values())).status == "interrupted"
 

@@ -18,10 +18,10 @@ from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.grading import grade_report
 from workbench.agent.loop import AuditPlan, start_audit
-from workbench.agent.sealing import seal
-from workbench.operations.generating import STEER, SteerArguments
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.blinding.seal import seal
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.settings import load_settings
 from workbench.store.events import HUMAN, PairLoaded

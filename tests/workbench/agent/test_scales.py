@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from adl.readings import BY_JUDGE, NO_VERDICT
+from adl.readings.take import BY_JUDGE, NO_VERDICT
 from tests.workbench.agent.scripted import Asked, Reaction, Refuse, Say, serving
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.scales import scale_judge
-from workbench.operations.reading import READ, ReadArguments, recorded_judge
+from workbench.operations.readings import READ, ReadArguments, recorded_judge
 from workbench.operations.running import Session, run
 from workbench.replay.recompute import recompute
 from workbench.store.agent_events import AgentReplied, AgentRequested, ScaleJudged

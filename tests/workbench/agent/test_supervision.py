@@ -15,8 +15,8 @@ from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import AgentError
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
 from workbench.agent.supervision import Supervision
-from workbench.operations.generating import ASK, AskArguments
-from workbench.operations.noting import NOTE, NoteArguments
+from workbench.operations.generation import ASK, AskArguments
+from workbench.operations.notes import NOTE, NoteArguments
 from workbench.operations.running import Session, run
 from workbench.store.agents import AgentState
 from workbench.store.events import HUMAN, Event

@@ -32,7 +32,7 @@ class NamedLoading:
 
 def main() -> None:
     stand_in_for_torch({})
-    vars(sys.modules["adl.nnsight_pair"])["NnsightPair"] = NamedLoading
+    vars(sys.modules["adl.pair.nnsight.pair"])["NnsightPair"] = NamedLoading
     from workbench import cli
 
     cli.main()

@@ -14,7 +14,7 @@ import typer
 
 from tests.workbench.cli.forked import Ended, ForkedCli, forked_cli
 from workbench.cli import app
-from workbench.cli.running import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE
+from workbench.cli.output import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE
 from workbench.display import clean_line
 from workbench.faults import REPORT_BUG
 

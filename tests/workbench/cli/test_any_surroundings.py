@@ -11,7 +11,7 @@ import pytest
 
 from tests.workbench.cli.conftest import PLANTED, ROOT, environment
 from tests.workbench.cli.forked import Ended, ForkedCli, forked_cli
-from workbench.cli.running import EXIT_FAILURE, EXIT_USAGE
+from workbench.cli.output import EXIT_FAILURE, EXIT_USAGE
 from workbench.faults import REPORT_BUG
 from workbench.locations import HOME_VARIABLE
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adl.readings import READINGS
+from adl.readings.take import READINGS
 from tests.workbench.cli.conftest import (
     DEMO,
     PLANTED,
@@ -101,7 +101,7 @@ def test_a_failure_is_recorded_with_its_way_out(cli: RunCli, database: Path):
     assert_refused(cli("diff", "--demo", "--layer", "99"), 2, "'99'")
     failed, closed = recorded(database)[-2:]
     assert (failed.body.kind, failed.body.error) == ("operation_failed", "SiteError")
-    assert "0 to 5" in failed.body.way_out
+    assert "0 to 5" in failed.body.hint
     assert (closed.body.kind, closed.body.outcome) == ("session_closed", "failed")
     assert "'99'" in closed.body.reason
 

@@ -14,10 +14,10 @@ from adl.artifacts import ArrayCache
 from tests.workbench.agent.scripted import KEY, Say, in_turn, report, serving
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES, NamedPair
 from tests.workbench.cli.conftest import ROOT, environment, recorded
-from workbench.agent.blinding import blinding_of
-from workbench.agent.sealing import blinding_for_people, blinding_in, seal
+from workbench.blinding.aliases import blinding_of
+from workbench.blinding.seal import blinding_for_people, blinding_in, seal
 from workbench.cli import app
-from workbench.operations.pairs import PairArguments
+from workbench.operations.pair import PairArguments
 from workbench.operations.running import Session
 from workbench.store.agent_events import AuditSealed
 from workbench.store.events import NoteWritten, PairLoaded

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 from workbench.cli import app
 from workbench.cli.derived import NAMES, Given, made, merged_options, options_of
-from workbench.operations.causing import CausalArguments
-from workbench.operations.cohering import CoherentAlphaArguments
-from workbench.operations.comparing import RelevanceArguments, SimilarityArguments
-from workbench.operations.generating import AskArguments, SteerArguments
-from workbench.operations.measuring import MeasureArguments
+from workbench.operations.causal import CausalArguments
+from workbench.operations.coherent_alpha import CoherentAlphaArguments
+from workbench.operations.difference import MeasureArguments
+from workbench.operations.generation import AskArguments, SteerArguments
 from workbench.operations.mixing import MixArguments
-from workbench.operations.pairs import PairArguments
+from workbench.operations.pair import PairArguments
+from workbench.operations.relevance import RelevanceArguments, SimilarityArguments
 from workbench.operations.running import Arguments
-from workbench.operations.tracing import TraceArguments
+from workbench.operations.trace import TraceArguments
 from workbench.operations.training import TrainArguments
 
 

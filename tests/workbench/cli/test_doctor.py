@@ -94,7 +94,7 @@ def test_a_problem_ends_with_1_and_has_a_way_out(findings, tmp_path: Path):
         found = findings("--database", str(path), code=1)["database"]
         assert found.state == "problem"
         assert str(path) in found.found
-        assert "ADL_WORKBENCH_HOME" in found.way_out
+        assert "ADL_WORKBENCH_HOME" in found.hint
 
 
 @pytest.mark.parametrize("kind", ["text", "other program", "newer"])
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_session_file_is_a_problem(findings, database: Path, k
     found = findings(code=1)["database"]
     assert found.state == "problem"
     assert str(database) in found.found
-    assert found.way_out
+    assert found.hint
 
 
 def make_foreign(path: Path, kind: str) -> None:
@@ -140,7 +140,7 @@ def test_a_broken_torch_is_a_problem_and_not_the_end(findings, torch_as, torch, 
     assert list(found) == WHATS
     assert found["devices"].state == "problem"
     assert said in found["devices"].found
-    assert found["devices"].way_out
+    assert found["devices"].hint
 
 
 @pytest.mark.parametrize("home", ["/proc/hub", "below a file"])
@@ -149,7 +149,7 @@ def test_a_model_cache_that_cannot_be_written_is_noted(findings, tmp_path: Path,
         (tmp_path / "file").write_text("in the way")
         home = str(tmp_path / "file" / "hub")
     found = findings(HF_HOME=home)["model cache"]
-    assert (found.state, found.way_out) == ("note", "Set HF_HOME to download.")
+    assert (found.state, found.hint) == ("note", "Set HF_HOME to download.")
     assert home in found.found
 
 
@@ -189,7 +189,7 @@ def test_the_endpoint_is_asked_with_the_key(findings, status, state):
     assert found.state == state
     assert found.found.startswith(f"{url}/models")
     assert keys == ["Bearer sk-secret"]
-    assert ("OPENAI_API_KEY" in found.way_out) == (status == 401)
+    assert ("OPENAI_API_KEY" in found.hint) == (status == 401)
 
 
 def test_an_endpoint_that_is_not_there_is_noted(findings):
@@ -197,14 +197,14 @@ def test_an_endpoint_that_is_not_there_is_noted(findings):
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         found = findings(OPENAI_BASE_URL=url)["endpoint"]
-    assert (found.state, found.way_out) == ("note", "Check OPENAI_BASE_URL.")
+    assert (found.state, found.hint) == ("note", "Check OPENAI_BASE_URL.")
     assert url in found.found
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://[::1", "ftp://example.org", "http://a b/"])
 def test_an_address_that_is_none_is_noted(findings, url):
     found = findings(OPENAI_BASE_URL=url)["endpoint"]
-    assert (found.state, found.way_out) == ("note", "Check OPENAI_BASE_URL.")
+    assert (found.state, found.hint) == ("note", "Check OPENAI_BASE_URL.")
 
 
 @pytest.mark.parametrize(
@@ -278,4 +278,4 @@ def test_a_pair_is_checked_where_one_is_named(tmp_path: Path):
     (problem,) = (one for one in found if one.what == "pair")
     assert problem.state == "problem"
     assert "nowhere" in problem.found
-    assert problem.way_out
+    assert problem.hint

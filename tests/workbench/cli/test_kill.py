@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from adl.artifacts import ArrayCache
-from adl.corpus import BUNDLED_PASSAGES
+from adl.text.corpus import BUNDLED_PASSAGES
 from tests.planted import PlantedPair
 from tests.workbench.cli.conftest import ROOT, RunCli, Running, environment, running
-from workbench.operations.generating import ASK, AskArguments
+from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.running import Session, run
 from workbench.store.events import HUMAN, SessionContinued
 from workbench.store.log import SessionLog

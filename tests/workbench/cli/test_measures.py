@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from tests.planted import DOMAIN, FILLER, PlantedPair
-from workbench.cli import measures
+from workbench.cli import measure_commands as measures
 
 COMMANDS = {
     "trace": measures.trace,
@@ -32,11 +32,11 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         def load(_spec: object, *_hashes: object) -> PlantedPair:
             return PlantedPair()
 
-    pair, demo = ModuleType("adl.nnsight_pair"), ModuleType("adl.demo_pair")
+    pair, demo = ModuleType("adl.pair.nnsight.pair"), ModuleType("adl.pair.nnsight.demo")
     vars(pair)["NnsightPair"] = PlantedLoading
     vars(demo)["prepared_base"] = lambda _cache, _say: Path("planted-base")
-    monkeypatch.setitem(sys.modules, "adl.nnsight_pair", pair)
-    monkeypatch.setitem(sys.modules, "adl.demo_pair", demo)
+    monkeypatch.setitem(sys.modules, "adl.pair.nnsight.pair", pair)
+    monkeypatch.setitem(sys.modules, "adl.pair.nnsight.demo", demo)
     monkeypatch.setenv("COLUMNS", "160")
     app = typer.Typer()
     for name, command in COMMANDS.items():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from adl.organisms import get_organism, list_organisms
+from adl.organisms.registry import get_organism, list_organisms
 from tests.workbench.cli.conftest import RunCli
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from adl.organisms import BUNDLED_ORGANISMS, load_organism
+from adl.organisms.registry import BUNDLED_ORGANISMS, load_organism
 from tests.workbench.cli.conftest import ROOT
 from workbench.locations import HOME_VARIABLE
-from workbench.operations.pairs import LOAD
+from workbench.operations.pair import LOAD
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 

@@ -170,7 +170,7 @@ def test_a_mark_with_its_link_is_whole_or_not_there(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from adl.artifacts import ArrayCache
-    from workbench.operations.hypothesising import MARK, MarkArguments
+    from workbench.operations.hypotheses import MARK, MarkArguments
     from workbench.operations.running import Session
     from workbench.operations.running import run as run_operation
     from workbench.store.events import HUMAN, HypothesisStated

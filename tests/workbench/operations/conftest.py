@@ -11,7 +11,7 @@ import pytest
 
 from adl.artifacts import ArrayCache
 from tests.planted import PlantedPair
-from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.store.events import HUMAN, Event
 from workbench.store.log import SessionLog

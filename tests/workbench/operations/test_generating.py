@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from adl.errors import AdlError, DeviceOutOfMemory, Stopped
-from adl.prompts import everyday_prompts
+from adl.text.prompts import everyday_prompts
 from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
-from workbench.operations import generating
-from workbench.operations.generating import ASK, STEER, AskArguments, SteerArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations import generation as generating
+from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session
 from workbench.store.events import Event, TextStarted
 
@@ -310,7 +310,7 @@ def test_answers_can_be_steered(measured: Session):
 
 
 @pytest.mark.parametrize(
-    ("operation", "arguments", "named", "way_out"),
+    ("operation", "arguments", "named", "hint"),
     [
         (STEER, SteerArguments(layer="4"), "layer 4", ""),
         (STEER, SteerArguments(layer="3", position="9"), "'9'", "1-4"),
@@ -329,13 +329,13 @@ def test_answers_can_be_steered(measured: Session):
     ],
 )
 def test_what_cannot_be_generated_is_named_with_the_way_out(
-    measured: Session, operation, arguments, named, way_out
+    measured: Session, operation, arguments, named, hint
 ):
     with pytest.raises(AdlError) as raised:
         do(measured, operation, arguments)
     assert named in raised.value.message
-    assert way_out in raised.value.way_out
-    assert raised.value.way_out
+    assert hint in raised.value.hint
+    assert raised.value.hint
     assert not started(measured)
     assert kinds(measured)[-1] == "operation_failed"
 

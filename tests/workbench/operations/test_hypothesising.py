@@ -9,21 +9,21 @@ import pytest
 from pydantic import ValidationError
 
 from tests.workbench.operations.conftest import assert_as_recorded, committed, do, kinds
-from workbench.operations.hypothesising import (
-    JUDGE,
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
     LINK,
     MARK,
     RANK,
     REVISE,
-    STATE,
+    SET_VERDICT,
     UNMARK,
+    AddHypothesisArguments,
     HypothesisError,
-    JudgeArguments,
     LinkArguments,
     MarkArguments,
     RankArguments,
     ReviseArguments,
-    StateArguments,
+    SetVerdictArguments,
     UnmarkArguments,
 )
 from workbench.operations.running import Session, run
@@ -37,13 +37,18 @@ AGENT = Actor(kind="agent", name="a model")
 def three(session: Session) -> Session:
     """The session with hypotheses H1, H2 and H3 and the mark E1."""
     for text in ("cakes", "stories", "gold"):
-        do(session, STATE, StateArguments(text=text, confidence=0.5))
+        do(session, ADD_HYPOTHESIS, AddHypothesisArguments(text=text, confidence=0.5))
     do(session, MARK, MarkArguments(seq=1, excerpt=" cake", label="a list", token_id=5))
     return session
 
 
 def test_a_hypothesis_is_stated_with_its_author(session: Session):
-    outcome = run(session, STATE, StateArguments(text="  cakes\n", confidence=0.7), actor=AGENT)
+    outcome = run(
+        session,
+        ADD_HYPOTHESIS,
+        AddHypothesisArguments(text="  cakes\n", confidence=0.7),
+        actor=AGENT,
+    )
     assert outcome.summary == {"hypothesis": "H1"}
     (one,) = session.state.ranked()
     assert (one.id, one.text, one.confidence) == ("H1", "cakes", 0.7)
@@ -71,13 +76,13 @@ def test_a_ranking_may_name_some_and_the_others_follow(three: Session):
     assert [one.id for one in three.state.ranked()] == ["H3", "H1", "H2"]
     do(three, RANK, RankArguments(order=("H2", "H2", "H1")))
     assert three.state.ranking == ("H2", "H1", "H3")
-    do(three, STATE, StateArguments(text="new"))
+    do(three, ADD_HYPOTHESIS, AddHypothesisArguments(text="new"))
     assert [one.id for one in three.state.ranked()] == ["H2", "H1", "H3", "H4"]
 
 
 def test_a_verdict_can_be_taken_back_and_stays_in_the_history(three: Session):
     for verdict, reason in (("rejected", "no trace"), ("open", ""), ("confirmed", "")):
-        do(three, JUDGE, JudgeArguments(hypothesis="H2", verdict=verdict, reason=reason))
+        do(three, SET_VERDICT, SetVerdictArguments(hypothesis="H2", verdict=verdict, reason=reason))
         assert three.state.hypotheses["H2"].verdict == verdict
     said = [recorded.body for recorded in three.state.hypotheses["H2"].history[1:]]
     assert [body.verdict for body in said] == ["rejected", "open", "confirmed"]
@@ -129,10 +134,15 @@ def test_a_mark_that_is_taken_back_leaves_the_links_and_its_number(three: Sessio
 
 
 @pytest.mark.parametrize(
-    ("operation", "arguments", "said", "way_out"),
+    ("operation", "arguments", "said", "hint"),
     [
         (REVISE, ReviseArguments(hypothesis="H9", text="x"), "no hypothesis 'H9'", "H1, H2, H3"),
-        (JUDGE, JudgeArguments(hypothesis="h1", verdict="open"), "no hypothesis 'h1'", "H1"),
+        (
+            SET_VERDICT,
+            SetVerdictArguments(hypothesis="h1", verdict="open"),
+            "no hypothesis 'h1'",
+            "H1",
+        ),
         (RANK, RankArguments(order=("H1", "H4")), "no hypothesis 'H4'", "H1, H2, H3"),
         (LINK, LinkArguments(hypothesis="H1", evidence="E7"), "no evidence 'E7'", "E1"),
         (LINK, LinkArguments(hypothesis="H7", evidence="E1"), "no hypothesis 'H7'", "H1"),
@@ -141,11 +151,11 @@ def test_a_mark_that_is_taken_back_leaves_the_links_and_its_number(three: Sessio
         (MARK, MarkArguments(seq=1, excerpt="x", hypothesis="H5"), "no hypothesis 'H5'", "H1"),
     ],
 )
-def test_what_is_not_there_is_named_with_what_is(three, operation, arguments, said, way_out):
+def test_what_is_not_there_is_named_with_what_is(three, operation, arguments, said, hint):
     before = three.state
     with pytest.raises(HypothesisError, match=said) as raised:
         do(three, operation, arguments)
-    assert way_out in raised.value.way_out
+    assert hint in raised.value.hint
     assert kinds(three)[-2:] == ["operation_started", "operation_failed"]
     assert three.state.hypotheses is before.hypotheses
     assert three.state.evidence is before.evidence
@@ -159,21 +169,21 @@ def test_in_an_empty_session_there_is_none_yet(session: Session):
     ):
         with pytest.raises(HypothesisError) as raised:
             do(session, operation, arguments)
-        assert "none yet" in raised.value.way_out
+        assert "none yet" in raised.value.hint
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: StateArguments(text=""),
-        lambda: StateArguments(text=" \n\t"),
-        lambda: StateArguments(text="x", confidence=1.01),
-        lambda: StateArguments(text="x", confidence=-0.1),
-        lambda: StateArguments(text="x", confidence=float("nan")),
+        lambda: AddHypothesisArguments(text=""),
+        lambda: AddHypothesisArguments(text=" \n\t"),
+        lambda: AddHypothesisArguments(text="x", confidence=1.01),
+        lambda: AddHypothesisArguments(text="x", confidence=-0.1),
+        lambda: AddHypothesisArguments(text="x", confidence=float("nan")),
         lambda: ReviseArguments(hypothesis="H1", text="  "),
         lambda: ReviseArguments(hypothesis="H1", confidence=70),
         lambda: RankArguments(order=()),
-        lambda: JudgeArguments(hypothesis="H1", verdict="maybe"),
+        lambda: SetVerdictArguments(hypothesis="H1", verdict="maybe"),
         lambda: LinkArguments(hypothesis="H1", evidence="E1", bearing="sideways"),
         lambda: MarkArguments(seq=0, excerpt="x"),
         lambda: MarkArguments(seq=1, excerpt=""),
@@ -188,10 +198,10 @@ def test_arguments_that_mean_nothing_are_refused(make: Callable[[], object]):
 def test_threads_never_give_one_number_twice(session: Session):
     def add() -> None:
         for _ in range(5):
-            do(session, STATE, StateArguments(text="x"))
+            do(session, ADD_HYPOTHESIS, AddHypothesisArguments(text="x"))
             do(session, MARK, MarkArguments(seq=1, excerpt="y", hypothesis="H1"))
 
-    do(session, STATE, StateArguments(text="first"))
+    do(session, ADD_HYPOTHESIS, AddHypothesisArguments(text="first"))
     threads = [threading.Thread(target=add) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -204,6 +214,8 @@ def test_threads_never_give_one_number_twice(session: Session):
 
 def test_what_another_process_stated_has_its_number(session, path, cache):
     with SessionLog.open(path) as log:
-        do(Session(log, session.id, cache), STATE, StateArguments(text="theirs"))
-    assert do(session, STATE, StateArguments(text="ours")).summary == {"hypothesis": "H2"}
+        do(Session(log, session.id, cache), ADD_HYPOTHESIS, AddHypothesisArguments(text="theirs"))
+    assert do(session, ADD_HYPOTHESIS, AddHypothesisArguments(text="ours")).summary == {
+        "hypothesis": "H2"
+    }
     assert [one.text for one in session.state.ranked()] == ["theirs", "ours"]

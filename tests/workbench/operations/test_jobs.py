@@ -11,7 +11,7 @@ import pytest
 from adl.errors import PairError, Stopped
 from tests.workbench.operations.conftest import assert_as_recorded, committed
 from workbench.operations.jobs import Job, Jobs
-from workbench.operations.noting import NOTE, NoteArguments
+from workbench.operations.notes import NOTE, NoteArguments
 from workbench.operations.running import Arguments, Context, Operation, Session, Summary
 from workbench.store.events import HUMAN, Actor, NoteWritten
 

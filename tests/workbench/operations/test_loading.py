@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from adl.errors import AdlError, DeviceOutOfMemory, HubUnreachable, PairError, Stopped
-from adl.organisms import BUNDLED_ORGANISMS
+from adl.organisms.registry import BUNDLED_ORGANISMS
 from adl.records import PairSpec, SideSpec
 from tests.planted import N_LAYERS, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
-from workbench.operations.pairs import LOAD, PairArguments, resolve_pair, split_revision
+from workbench.operations.pair import LOAD, PairArguments, resolve_pair, split_revision
 from workbench.operations.running import Session
 
 NAMED = PairArguments(base="org/base@v1", adapter="org/cakes@abc")
@@ -29,7 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[PairSpec]:
         return PlantedPair()
 
     module = SimpleNamespace(NnsightPair=SimpleNamespace(load=load))
-    monkeypatch.setitem(sys.modules, "adl.nnsight_pair", module)
+    monkeypatch.setitem(sys.modules, "adl.pair.nnsight.pair", module)
     return specs
 
 
@@ -82,17 +82,17 @@ def test_a_failed_load_keeps_the_pair_that_was_there(session: Session, monkeypat
         raise error
 
     module = SimpleNamespace(NnsightPair=SimpleNamespace(load=refuse))
-    monkeypatch.setitem(sys.modules, "adl.nnsight_pair", module)
+    monkeypatch.setitem(sys.modules, "adl.pair.nnsight.pair", module)
     with pytest.raises(type(error)):
         do(session, LOAD, NAMED)
     assert session.pair is before
     last = committed(session)[-1].body
     assert (last.kind, last.error) == ("operation_failed", type(error).__name__)
-    assert (last.message, last.way_out) == (error.message, error.way_out)
+    assert (last.message, last.way_out) == (error.message, error.hint)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named", "way_out"),
+    ("arguments", "named", "hint"),
     [
         ({}, "no base", "--demo"),
         ({"adapter": "org/cakes"}, "no base", "--base"),
@@ -104,12 +104,12 @@ def test_a_failed_load_keeps_the_pair_that_was_there(session: Session, monkeypat
     ids=str,
 )
 def test_what_makes_no_pair_is_named_with_the_way_out(
-    without_pair: Session, asked, arguments, named, way_out
+    without_pair: Session, asked, arguments, named, hint
 ):
     with pytest.raises(AdlError) as raised:
         do(without_pair, LOAD, PairArguments(**arguments))
     assert named in raised.value.message
-    assert way_out in raised.value.way_out
+    assert hint in raised.value.hint
     assert asked == []
     assert kinds(without_pair)[-1] == "operation_failed"
 
@@ -129,7 +129,9 @@ def test_a_bundled_organism_is_an_adapter_on_the_embedded_base(monkeypatch):
         say("converting")
         return Path("/models/embedded")
 
-    monkeypatch.setitem(sys.modules, "adl.demo_pair", SimpleNamespace(prepared_base=prepared))
+    monkeypatch.setitem(
+        sys.modules, "adl.pair.nnsight.demo", SimpleNamespace(prepared_base=prepared)
+    )
     spec = resolve_pair(PairArguments(organism="taboo_gold"), said.append)
     assert spec.base == SideSpec("/models/embedded")
     assert spec.finetuned.checkpoint == "/models/embedded"

@@ -10,21 +10,21 @@ import pytest
 from adl.errors import AdlError, SiteError, Stopped
 from tests.planted import DOMAIN, FILLER, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
-from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
-from workbench.operations.cohering import (
+from workbench.operations.causal import CAUSAL_EFFECT, CausalArguments
+from workbench.operations.coherent_alpha import (
     COHERENT_ALPHA,
     CoherentAlphaArguments,
     recorded_text_judge,
 )
-from workbench.operations.comparing import (
+from workbench.operations.readings import READ, ReadArguments
+from workbench.operations.relevance import (
     STEERED_SIMILARITY,
     TOKEN_RELEVANCE,
     RelevanceArguments,
     SimilarityArguments,
 )
-from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Session
-from workbench.operations.tracing import TRACE, TraceArguments
+from workbench.operations.trace import TRACE, TraceArguments
 from workbench.store.describe import describe
 from workbench.store.events import HUMAN
 
@@ -207,7 +207,7 @@ def test_no_documents_no_unblinding(measured: Session):
     ):
         with pytest.raises(AdlError, match="no finetuning documents are named") as raised:
             do(measured, operation, arguments)
-        assert "--truth-of" in raised.value.way_out
+        assert "--truth-of" in raised.value.hint
     assert "audit_unblinded" not in kinds(measured)
 
 

@@ -10,12 +10,12 @@ import torch
 
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, DeviceOutOfMemory, Stopped
-from adl.nnsight_pair import NnsightPair
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec, Site
 from tests.planted import PlantedPair, device_full_above, planted_size
 from tests.tiny_models import tiny_model, write_model
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
-from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.running import Session
 from workbench.store.log import SessionLog
 
@@ -195,7 +195,7 @@ def test_a_device_without_room_for_one_text_fails_with_the_way_out(log, cache):
 
 
 @pytest.mark.parametrize(
-    ("changed", "named", "way_out"),
+    ("changed", "named", "hint"),
     [
         ({"layers": ("6",)}, "'6'", "0 to 5"),
         ({"layers": ("1.5",)}, "'1.5'", "0.0 to 1.0"),
@@ -210,13 +210,13 @@ def test_a_device_without_room_for_one_text_fails_with_the_way_out(log, cache):
     ids=str,
 )
 def test_what_cannot_be_measured_is_named_with_the_way_out(
-    session: Session, planted: PlantedPair, changed, named, way_out
+    session: Session, planted: PlantedPair, changed, named, hint
 ):
     with pytest.raises(AdlError) as raised:
         do(session, MEASURE, MeasureArguments(**{"n_texts": 8} | changed))
     assert named in str(raised.value)
-    assert way_out in raised.value.way_out
-    assert raised.value.way_out
+    assert hint in raised.value.hint
+    assert raised.value.hint
     assert measured_runs(planted) == 0
     assert kinds(session)[-1] == "operation_failed"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from adl.errors import AdlError, SiteError, Stopped
-from adl.readings import PATCHSCOPE_READINGS, PREDICTION_READINGS, READINGS
+from adl.readings.take import PATCHSCOPE_READINGS, PREDICTION_READINGS, READINGS
 from adl.records import POOLED
 from tests.planted import DOMAIN, PlantedPair, device_full_above
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
 from workbench.agent.evidence import overview
-from workbench.operations import reading as operations_reading
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.reading import AT_ONCE, READ, ReadArguments, ScaleVerdict
+from workbench.operations import readings as operations_reading
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.readings import AT_ONCE, READ, ReadArguments, ScaleVerdict
 from workbench.operations.running import Session
 from workbench.replay.coverage import coverage
 from workbench.store.events import ReadingTaken
@@ -186,7 +186,7 @@ def refuse(refused: str):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named", "way_out"),
+    ("arguments", "named", "hint"),
     [
         ({"layer": "4"}, "layer 4", "diff"),
         ({"layer": "6"}, "'6'", "0 to 5"),
@@ -195,21 +195,19 @@ def refuse(refused: str):
     ],
     ids=str,
 )
-def test_what_cannot_be_read_is_named_with_the_way_out(
-    measured: Session, arguments, named, way_out
-):
+def test_what_cannot_be_read_is_named_with_the_way_out(measured: Session, arguments, named, hint):
     with pytest.raises(AdlError) as raised:
         do(measured, READ, ReadArguments(**arguments))
     assert named in raised.value.message
-    assert way_out in raised.value.way_out
-    assert raised.value.way_out
+    assert hint in raised.value.hint
+    assert raised.value.hint
     assert not committed(measured, "reading_taken")
 
 
 def test_nothing_is_read_before_it_was_measured(session: Session):
     with pytest.raises(SiteError, match="no difference was measured at layer 2") as raised:
         do(session, READ, ReadArguments())
-    assert raised.value.way_out == "Measure it first: `diff`."
+    assert raised.value.hint == "Measure it first: `diff`."
 
 
 def test_the_difference_that_has_the_layer_is_read(measured: Session):

@@ -13,10 +13,10 @@ from adl.errors import PairError, Stopped
 from tests.planted import PlantedPair
 from tests.workbench.operations.conftest import assert_as_recorded, committed, do, kinds
 from workbench.operations import OPERATIONS
-from workbench.operations.generating import ASK, STEER, AskArguments, SteerArguments
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.noting import NOTE, NoteArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations.notes import NOTE, NoteArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import (
     Arguments,
     Context,
@@ -87,7 +87,7 @@ def test_every_way_to_end_is_recorded_and_raised_again(session, error, kind, sta
     assert recorded.status == status
     assert said in (recorded.message, recorded.reason)
     if isinstance(error, PairError):
-        assert (recorded.error, recorded.way_out) == ("PairError", "Name another.")
+        assert (recorded.error, recorded.hint) == ("PairError", "Name another.")
     assert_as_recorded(session)
 
 
@@ -125,7 +125,7 @@ def test_without_a_pair_the_way_out_is_to_load_one(log, cache, verb, arguments):
     session = Session(log, log.start_session("no pair"), cache)
     with pytest.raises(NoPairError, match="no model pair loaded") as raised:
         do(session, verb, arguments)
-    assert "--demo" in raised.value.way_out
+    assert "--demo" in raised.value.hint
     assert kinds(session)[-1] == "operation_failed"
 
 

@@ -10,13 +10,13 @@ import pytest
 from filelock import FileLock
 from pydantic import ValidationError
 
-from adl.documents import load_documents
 from adl.errors import AdlError, OrganismError, Stopped, TrainingError
-from adl.finetune import CHECKPOINT
+from adl.organisms.finetune import CHECKPOINT
+from adl.text.documents import load_documents
 from tests.tiny_models import tiny_model, write_model
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
 from workbench.locations import find_locations
-from workbench.operations.pairs import LOAD, PairArguments
+from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.running import Session
 from workbench.operations.training import TRAIN_ORGANISM, TrainArguments
 from workbench.organisms import broken_organisms, known_organisms, named_organism
@@ -201,7 +201,7 @@ class TestRefused:
     def test_what_is_wrong_is_named(self, session, asked, change, says):
         with pytest.raises(AdlError, match=says) as caught:
             do(session, TRAIN_ORGANISM, asked.model_copy(update=change))
-        assert caught.value.way_out
+        assert caught.value.hint
 
     def test_an_id_that_is_taken(self, session, asked):
         do(session, TRAIN_ORGANISM, asked.model_copy(update={"steps": 1}))
@@ -214,10 +214,10 @@ class TestRefused:
             TrainArguments.model_validate(asked.model_dump() | change)
 
     def test_without_the_model_libraries_it_says_what_to_install(self, session, asked, monkeypatch):
-        monkeypatch.setitem(sys.modules, "adl.finetune", None)
+        monkeypatch.setitem(sys.modules, "adl.organisms.finetune", None)
         with pytest.raises(TrainingError, match="is not installed") as caught:
             do(session, TRAIN_ORGANISM, asked)
-        assert "adl-workbench[models]" in caught.value.way_out
+        assert "adl-workbench[models]" in caught.value.hint
 
     def test_every_argument_is_described(self):
         assert all(field.description for field in TrainArguments.model_fields.values())

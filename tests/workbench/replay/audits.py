@@ -6,27 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adl.artifacts import ArrayCache
-from adl.pair import ModelPair
+from adl.pair.protocol import ModelPair
 from tests.planted import PlantedPair
-from workbench.operations.generating import ASK, STEER, AskArguments, SteerArguments
-from workbench.operations.hypothesising import (
-    JUDGE,
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
     LINK,
     MARK,
     RANK,
     REVISE,
-    STATE,
-    JudgeArguments,
+    SET_VERDICT,
+    AddHypothesisArguments,
     LinkArguments,
     MarkArguments,
     RankArguments,
     ReviseArguments,
-    StateArguments,
+    SetVerdictArguments,
 )
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.noting import NOTE, NoteArguments
-from workbench.operations.pairs import environment
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.notes import NOTE, NoteArguments
+from workbench.operations.pair import environment
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Outcome, Session, run
 from workbench.store.events import HUMAN, Actor, PairLoaded, SessionClosed
 from workbench.store.log import SessionLog
@@ -78,9 +78,19 @@ def conclude(session: Session) -> None:
         if key.reading == "output_difference" and key.source == "difference"
     )
     token = reading.body.tokens[0]
-    run(session, STATE, StateArguments(text="It was finetuned on baking cake."), actor=HUMAN)
-    run(session, STATE, StateArguments(text="It plays a game.", confidence=0.2), actor=AGENT)
-    run(session, STATE, StateArguments(text="It speaks of trains."), actor=AGENT)
+    run(
+        session,
+        ADD_HYPOTHESIS,
+        AddHypothesisArguments(text="It was finetuned on baking cake."),
+        actor=HUMAN,
+    )
+    run(
+        session,
+        ADD_HYPOTHESIS,
+        AddHypothesisArguments(text="It plays a game.", confidence=0.2),
+        actor=AGENT,
+    )
+    run(session, ADD_HYPOTHESIS, AddHypothesisArguments(text="It speaks of trains."), actor=AGENT)
     run(
         session,
         MARK,
@@ -111,7 +121,7 @@ def conclude(session: Session) -> None:
         actor=HUMAN,
     )
     run(session, RANK, RankArguments(order=("H1", "H2")), actor=HUMAN)
-    run(session, JUDGE, JudgeArguments(hypothesis="H2", verdict="rejected"), actor=AGENT)
+    run(session, SET_VERDICT, SetVerdictArguments(hypothesis="H2", verdict="rejected"), actor=AGENT)
     run(session, NOTE, NoteArguments(text="Sponge, or flour?"), actor=HUMAN)
 
 

@@ -7,7 +7,7 @@ import pytest
 from adl.artifacts import ArrayCache
 from tests.planted import PlantedPair
 from tests.workbench.replay.audits import Audit
-from workbench.operations.generating import STEER, SteerArguments
+from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.running import Session, run
 from workbench.replay.branch import branch
 from workbench.replay.errors import ReplayError

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from adl.prompts import everyday_prompts
+from adl.text.prompts import everyday_prompts
 from tests.workbench.replay.audits import Audit
 from tests.workbench.store.samples import reading, text_started
 from workbench.operations import OPERATIONS

@@ -17,7 +17,7 @@ ALL = (
     "workbench.replay.compare",
     "workbench.replay.coverage",
     "workbench.replay.recompute",
-    "workbench.replay.taping",
+    "workbench.replay.recorder",
     "workbench.report.content",
     "workbench.report.html",
     "workbench.report.markdown",
@@ -47,7 +47,7 @@ from workbench.replay.player import Player
 from workbench.report.content import build_report
 from workbench.report.html import report_html
 from workbench.report.jsonl import export_jsonl, import_jsonl
-from workbench.replay.taping import replay_tape
+from workbench.replay.recorder import replay_cassette
 from workbench.store.events import HypothesisStated
 from workbench.store.log import SessionLog
 with tempfile.TemporaryDirectory() as folder, SessionLog.open(Path(folder) / "a.db") as log:
@@ -58,7 +58,7 @@ with tempfile.TemporaryDirectory() as folder, SessionLog.open(Path(folder) / "a.
     file = export_jsonl(log, session, Path(folder) / "a.jsonl")
     with SessionLog.open(Path(folder) / "b.db") as other:
         import_jsonl(other, file)
-        assert replay_tape(other, session).is_same
+        assert replay_cassette(other, session).is_same
 """
 
 

@@ -9,12 +9,12 @@ import pytest
 from adl.artifacts import ArrayCache
 from tests.planted import DOMAIN, FILLER, PlantedPair
 from tests.workbench.replay.test_recompute import Nudged
-from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
-from workbench.operations.cohering import COHERENT_ALPHA, CoherentAlphaArguments
-from workbench.operations.measuring import MEASURE, MeasureArguments
+from workbench.operations.causal import CAUSAL_EFFECT, CausalArguments
+from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.running import Session, run
-from workbench.operations.tracing import TRACE, TraceArguments
-from workbench.replay.differences import drift
+from workbench.operations.trace import TRACE, TraceArguments
+from workbench.replay.drift import drift
 from workbench.replay.recompute import recompute
 from workbench.store.events import HUMAN, PairLoaded
 from workbench.store.log import SessionLog

@@ -15,9 +15,9 @@ from adl.records import Floats, PairProvenance, PairSpec, Side
 from tests.planted import PlantedPair, device_full_above
 from tests.workbench.replay.audits import AGENT, Audit
 from tests.workbench.store.samples import reading
-from workbench.operations.generating import ASK, STEER, AskArguments, SteerArguments
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.replay.errors import ReplayError
 from workbench.replay.recompute import RECOMPUTING, DriftReport, recompute
@@ -26,7 +26,7 @@ from workbench.store.log import SessionLog
 from workbench.store.state import fold
 
 if TYPE_CHECKING:
-    from adl.nnsight_pair import NnsightPair
+    from adl.pair.nnsight.pair import NnsightPair
 
 
 class Nudged(PlantedPair):
@@ -222,7 +222,7 @@ def test_a_session_with_nothing_to_run_is_refused(log: SessionLog) -> None:
 def test_the_real_pair_repeats_itself_and_another_dtype_does_not(
     log: SessionLog, tmp_path: Path, real_pair: NnsightPair, real_spec: PairSpec
 ) -> None:
-    from adl.nnsight_pair import NnsightPair
+    from adl.pair.nnsight.pair import NnsightPair
 
     def measured(name: str) -> Session:
         session = Session(log, log.start_session(name), ArrayCache(tmp_path / name), real_pair)
@@ -253,7 +253,7 @@ def test_trust_in_code_is_not_taken_over_from_a_session(
     log: SessionLog, monkeypatch: pytest.MonkeyPatch, loading: dict[str, bool]
 ) -> None:
     """It may be someone else's: a mailed session must not run the code of a checkpoint here."""
-    from workbench.operations.pairs import LOAD, PairArguments
+    from workbench.operations.pair import LOAD, PairArguments
 
     asked = PairArguments(base="their/base", adapter="their/adapter", trust_remote_code=True)
     session = log.start_session("theirs")

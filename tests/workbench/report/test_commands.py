@@ -23,9 +23,9 @@ from tests.workbench.replay.audits import Audit
 from tests.workbench.report.hostile import record_hostile
 from workbench.cli import replay as replaying
 from workbench.cli import report as reporting
-from workbench.cli.running import EXIT_FAILURE, EXIT_USAGE
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.pairs import LOAD, PairArguments
+from workbench.cli.output import EXIT_FAILURE, EXIT_USAGE
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.running import Session, run
 from workbench.report import example
 from workbench.report.errors import ExportError
@@ -125,11 +125,11 @@ def test_replay_by_recomputation(
             asked.append(spec.dtype)
             return PlantedPair()
 
-    pair, demo = ModuleType("adl.nnsight_pair"), ModuleType("adl.demo_pair")
+    pair, demo = ModuleType("adl.pair.nnsight.pair"), ModuleType("adl.pair.nnsight.demo")
     vars(pair)["NnsightPair"] = Loading
     vars(demo)["prepared_base"] = lambda _cache, _say: Path("planted-base")
-    monkeypatch.setitem(sys.modules, "adl.nnsight_pair", pair)
-    monkeypatch.setitem(sys.modules, "adl.demo_pair", demo)
+    monkeypatch.setitem(sys.modules, "adl.pair.nnsight.pair", pair)
+    monkeypatch.setitem(sys.modules, "adl.pair.nnsight.demo", demo)
     session = Session(log, log.start_session("loaded"), ArrayCache(tmp_path / "cache"))
     run(session, LOAD, PairArguments(organism="cake_bake", dtype="float32"), actor=HUMAN)
     run(session, MEASURE, MeasureArguments(n_texts=8, layers=("2",)), actor=HUMAN)

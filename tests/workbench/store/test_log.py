@@ -143,14 +143,14 @@ def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be made") as caught:
         SessionLog.open(tmp_path / "file" / "sessions.db")
-    assert "ADL_WORKBENCH_HOME" in caught.value.way_out
+    assert "ADL_WORKBENCH_HOME" in caught.value.hint
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a /proc, which none can write")
 def test_a_read_only_folder_is_refused_with_a_way_out() -> None:
     with pytest.raises(StoreError, match="cannot be opened or created") as caught:
         SessionLog.open("/proc/self/sessions.db")
-    assert "ADL_WORKBENCH_HOME" in caught.value.way_out
+    assert "ADL_WORKBENCH_HOME" in caught.value.hint
     with pytest.raises(StoreError, match="cannot be made"):
         SessionLog.open("/proc/self/new/sessions.db")
 
@@ -170,7 +170,7 @@ def test_a_file_that_may_not_be_written_is_refused_with_a_way_out(
     )
     with SessionLog.open(path) as log, pytest.raises(StoreError, match="read-only") as caught:
         log.start_session("x")
-    assert "ADL_WORKBENCH_HOME" in caught.value.way_out
+    assert "ADL_WORKBENCH_HOME" in caught.value.hint
 
 
 def test_a_file_in_a_read_only_folder_can_be_read(
@@ -496,7 +496,7 @@ def test_a_full_disk_loses_nothing_that_was_recorded(log: SessionLog, session: s
     big = np.zeros(1_000_000, np.float32)
     with pytest.raises(StoreError, match="the disk is full") as caught:
         log.append(session, difference({"big": big}), arrays=[big])
-    assert "Make room" in caught.value.way_out
+    assert "Make room" in caught.value.hint
     assert texts(log, session) == ["before"]
     log._writer.execute("PRAGMA max_page_count = 1000000")
     assert log.append(session, difference({"big": big}), arrays=[big]).seq == 3
@@ -510,7 +510,7 @@ def test_a_file_locked_for_too_long_is_an_error_with_a_way_out(path: Path) -> No
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="locked for too long") as caught:
             log.append(session, NoteWritten(text="x"))
-        assert str(path) in caught.value.way_out
+        assert str(path) in caught.value.hint
         # Readers do not wait for the writer.
         assert [event.seq for event in log.events(session)] == [1]
         other.execute("ROLLBACK")

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workbench.store.spellings import SPELLINGS
-from workbench.store import scrubbing
+from workbench import scrubbing
+from workbench.scrubbing import KEY, Held, Scrubber, protect, scrub, scrubber
 from workbench.store.events import Actor, NoteWritten, OperationFailed, OperationStarted
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
-from workbench.store.scrubbing import KEY, Held, Scrubber, protect, scrub, scrubber
 
 SECRET = "sk-proj-T0pS3cr3t/Key+With_All-Of.It9876543210zyxw"
 FINDER = Scrubber([SECRET])

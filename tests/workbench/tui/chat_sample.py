@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.workbench.tui.sample import BEGAN
-from workbench.operations.generating import AskArguments
+from workbench.operations.generation import AskArguments
 from workbench.store.events import (
     HUMAN,
     Actor,
@@ -156,11 +156,11 @@ class Probes:
         self.end(probe)
         return probe
 
-    def fail(self, message: str, way_out: str, **arguments: Any) -> str:
+    def fail(self, message: str, hint: str, **arguments: Any) -> str:
         probe = self.begin(AskArguments(**arguments))
         self.end(
             probe,
-            OperationFailed(error="SiteError", message=message, way_out=way_out, seconds=0.1),
+            OperationFailed(error="SiteError", message=message, hint=hint, seconds=0.1),
         )
         return probe
 

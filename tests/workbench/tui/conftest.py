@@ -14,10 +14,10 @@ from textual.message import Message
 
 from tests.planted import PlantedPair
 from tests.workbench.tui.sample import read_sample_array, read_sample_event, sample_state
-from workbench.operations.pairs import PairArguments
+from workbench.operations.pair import PairArguments
 from workbench.store.state import SessionState
 from workbench.tui.app import WorkbenchApp
-from workbench.tui.desk import Startup
+from workbench.tui.live_session import Startup
 from workbench.tui.widgets.pane import Pane
 
 PLANTED = PairArguments(base="planted", adapter="planted-adapter")
@@ -26,7 +26,7 @@ PLANTED = PairArguments(base="planted", adapter="planted-adapter")
 @pytest.fixture
 def planted_models(monkeypatch: pytest.MonkeyPatch) -> Callable[[], PlantedPair]:
     """Loading a pair gives the planted one; the value is what makes it, to be replaced."""
-    module = ModuleType("adl.nnsight_pair")
+    module = ModuleType("adl.pair.nnsight.pair")
     made: list[PlantedPair] = []
 
     class NnsightPair:
@@ -36,7 +36,7 @@ def planted_models(monkeypatch: pytest.MonkeyPatch) -> Callable[[], PlantedPair]
             return made[-1]
 
     module.NnsightPair = NnsightPair  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "adl.nnsight_pair", module)
+    monkeypatch.setitem(sys.modules, "adl.pair.nnsight.pair", module)
     return lambda: made[-1]
 
 

@@ -11,18 +11,18 @@ from typing import Any
 from adl.artifacts import ArrayCache
 from tests.planted import DOMAIN, FILLER, PlantedPair
 from tests.workbench.tui.sample import fixed, read_recorded, without_growth
-from workbench.operations.causing import CAUSAL_EFFECT, CausalArguments
-from workbench.operations.cohering import COHERENT_ALPHA, CoherentAlphaArguments
-from workbench.operations.comparing import (
+from workbench.operations.causal import CAUSAL_EFFECT, CausalArguments
+from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.readings import READ, ReadArguments
+from workbench.operations.relevance import (
     STEERED_SIMILARITY,
     TOKEN_RELEVANCE,
     RelevanceArguments,
     SimilarityArguments,
 )
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.reading import READ, ReadArguments
 from workbench.operations.running import Session, run
-from workbench.operations.tracing import TRACE, TraceArguments
+from workbench.operations.trace import TRACE, TraceArguments
 from workbench.store.events import HUMAN, Event, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold

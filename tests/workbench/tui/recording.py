@@ -10,12 +10,12 @@ from textual.message import Message
 
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import read_sample_array, sample
-from workbench.agent.blindfold import Blindfold
+from workbench.blinding.redact import StateRedactor
 from workbench.store.errors import StoreError
 from workbench.store.events import Event
 from workbench.store.overview import SessionOverview
 from workbench.tui.messages import BranchSession, ShowSessions
-from workbench.tui.replay_desk import ReplayDesk
+from workbench.tui.replay_session import ReplayedSession
 from workbench.tui.screens.replay import ReplayScreen
 from workbench.tui.widgets.transport import Standing, Transport
 
@@ -42,8 +42,8 @@ class RecordedLog:
         self.closed = True
 
 
-def recording(events: Sequence[Event] | None = None, **sealed: str) -> ReplayDesk:
-    """A desk over the sample, or over other events."""
+def recording(events: Sequence[Event] | None = None, **sealed: str) -> ReplayedSession:
+    """A opened over the sample, or over other events."""
     events = sample()[0] if events is None else events
     overview = SessionOverview(
         id=events[0].session_id,
@@ -55,7 +55,7 @@ def recording(events: Sequence[Event] | None = None, **sealed: str) -> ReplayDes
         finetuned="planted",
         outcome=None,
     )
-    return ReplayDesk(RecordedLog(events), overview, Blindfold(sealed))  # type: ignore[arg-type]
+    return ReplayedSession(RecordedLog(events), overview, StateRedactor(sealed))  # type: ignore[arg-type]
 
 
 class ReplayApp(App[None]):
@@ -63,10 +63,10 @@ class ReplayApp(App[None]):
 
     CSS_PATH = PaneApp.CSS_PATH
 
-    def __init__(self, desk: ReplayDesk | None = None, seq: int | None = 0) -> None:
+    def __init__(self, opened: ReplayedSession | None = None, seq: int | None = 0) -> None:
         super().__init__()
-        self.desk = desk or recording()
-        self.replay = ReplayScreen(self.desk, seq=seq)
+        self.opened = opened or recording()
+        self.replay = ReplayScreen(self.opened, seq=seq)
         self.asked: list[Message] = []
         self.said: list[str] = []
 

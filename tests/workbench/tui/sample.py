@@ -14,12 +14,12 @@ import numpy as np
 
 from adl.artifacts import ArrayCache
 from tests.planted import PlantedPair
-from workbench.operations import ASK, MARK, MEASURE, NOTE, READ, STATE, STEER
-from workbench.operations.generating import AskArguments, SteerArguments
-from workbench.operations.hypothesising import MarkArguments, StateArguments
-from workbench.operations.measuring import MeasureArguments
-from workbench.operations.noting import NoteArguments
-from workbench.operations.reading import ReadArguments
+from workbench.operations import ADD_HYPOTHESIS, ASK, MARK, MEASURE, NOTE, READ, STEER
+from workbench.operations.difference import MeasureArguments
+from workbench.operations.generation import AskArguments, SteerArguments
+from workbench.operations.hypotheses import AddHypothesisArguments, MarkArguments
+from workbench.operations.notes import NoteArguments
+from workbench.operations.readings import ReadArguments
 from workbench.operations.running import Session, run
 from workbench.store.errors import StoreError
 from workbench.store.events import HUMAN, ArrayRef, Event, PairLoaded
@@ -92,8 +92,13 @@ def _audit(session: Session) -> None:
         for key, recorded in session.state.readings.items()
         if key.source == "difference"
     )
-    do(STATE, StateArguments(text="It was finetuned on texts about baking cakes.", confidence=0.7))
-    do(STATE, StateArguments(text="It was finetuned on stories.", confidence=0.1))
+    do(
+        ADD_HYPOTHESIS,
+        AddHypothesisArguments(
+            text="It was finetuned on texts about baking cakes.", confidence=0.7
+        ),
+    )
+    do(ADD_HYPOTHESIS, AddHypothesisArguments(text="It was finetuned on stories.", confidence=0.1))
     do(
         MARK,
         MarkArguments(

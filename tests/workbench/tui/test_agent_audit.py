@@ -10,7 +10,7 @@ import pytest
 from textual.widgets import Input
 
 from adl.errors import AdlError
-from adl.organisms import get_organism
+from adl.organisms.registry import get_organism
 from tests.workbench.agent.scripted import (
     KEY,
     Asked,
@@ -28,21 +28,21 @@ from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_start_screen import shown
 from tests.workbench.tui.waiting import until
-from workbench.operations.generating import ASK, AskArguments
-from workbench.operations.noting import NOTE, NoteArguments
+from workbench.operations.generation import ASK, AskArguments
+from workbench.operations.notes import NOTE, NoteArguments
 from workbench.store.agents import AgentState
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
-from workbench.tui.panes.agent import AgentPane
-from workbench.tui.panes.chat import ChatPane
-from workbench.tui.panes.event_fields import event_fields
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.dialogs.event_detail import EventDetail
+from workbench.tui.dialogs.grade_form import GradeForm
+from workbench.tui.dialogs.grades import GradesScreen
+from workbench.tui.dialogs.reason import AskReason
+from workbench.tui.event_fields import event_fields
+from workbench.tui.panes.agent.pane import AgentPane
+from workbench.tui.panes.chat.pane import ChatPane
 from workbench.tui.screens.agent_form import AgentForm
-from workbench.tui.screens.ask_line import AskLine
-from workbench.tui.screens.confirm import Confirm
-from workbench.tui.screens.event_detail import EventDetail
-from workbench.tui.screens.grade_form import GradeForm
-from workbench.tui.screens.grades import GradesScreen
-from workbench.tui.screens.hypothesis_reason import AskReason
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.pane import Pane
 
@@ -86,12 +86,12 @@ class Gate:
 
 
 def agent_of(app) -> AgentState | None:
-    agents = list(app.desk.state.agents.values())
+    agents = list(app.opened.state.agents.values())
     return agents[-1] if agents else None
 
 
 def kinds(app) -> list[str]:
-    return [entry.kind for entry in app.desk.state.timeline]
+    return [entry.kind for entry in app.opened.state.timeline]
 
 
 def pane_text(app) -> str:
@@ -120,8 +120,8 @@ def in_agent_pane(app) -> bool:
 
 
 async def loaded(app, pilot) -> None:
-    await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
-    await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
+    await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
+    await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
 
 
 async def start(app, pilot, *, mode: str = "black box", **fields: str) -> None:
@@ -135,7 +135,9 @@ async def start(app, pilot, *, mode: str = "black box", **fields: str) -> None:
         form.query_one(f"#{name}").value = value
     await pilot.pause()
     await pilot.press("enter")
-    await until(pilot, lambda: agent_of(app) is not None or not app.desk.agent.status.is_busy, "it")
+    await until(
+        pilot, lambda: agent_of(app) is not None or not app.opened.agent.status.is_busy, "it"
+    )
 
 
 async def status(app, pilot, wanted: str) -> None:
@@ -172,7 +174,7 @@ async def test_an_agent_is_started_from_the_form_and_its_turns_are_shown(workben
         assert (start_of.mode, start_of.budgets["interactions"]) == ("black_box", 50)
         assert start_of.budgets["seconds"] == 3600
         # Nothing of the readings was computed for a black box.
-        assert not app.desk.state.readings
+        assert not app.opened.state.readings
         await pilot.press("home", "enter")
         await until(pilot, lambda: isinstance(app.screen, EventDetail), "all of the first turn")
         assert "You audit a finetuned language model" in shown(app)
@@ -192,7 +194,7 @@ async def test_it_asks_before_it_spends_and_the_person_approves_and_refuses(work
         # It is said wherever one is.
         await pilot.press("2")
         await until(pilot, lambda: alert(app) == "? asks you", "the word in the top bar")
-        assert not any(text.start.body.purpose == "ask" for text in app.desk.state.texts.values())
+        assert not any(text.start.body.purpose == "ask" for text in app.opened.state.texts.values())
         await pilot.press("7")
         await until(pilot, lambda: in_agent_pane(app), "the agent pane")
         await pilot.press("y")
@@ -223,7 +225,7 @@ async def test_it_is_paused_written_to_and_let_go_on(workbench, serve):
         await until(pilot, lambda: "paused" in pane_text(app), "the pause")
         gate.open()
         await until(pilot, lambda: agent_of(app).replies == 1, "the reply")
-        assert not app.desk.state.notes
+        assert not app.opened.state.notes
         await pilot.press("t")
         await until(pilot, lambda: isinstance(app.screen, AskLine), "a field")
         await pilot.press(*"look at the tokens", "enter")
@@ -231,7 +233,7 @@ async def test_it_is_paused_written_to_and_let_go_on(workbench, serve):
         await pilot.press("p")
         await until(pilot, lambda: "ended by" in pane_text(app), "the end")
         assert "look at the tokens" in server.asked[-1].last
-        assert len(app.desk.state.notes) == 1
+        assert len(app.opened.state.notes) == 1
         assert "(not read yet)" not in pane_text(app)
         await quit_it(pilot)
 
@@ -250,7 +252,7 @@ async def test_the_person_takes_over_and_hands_back(workbench, serve):
         await pilot.press("n")
         await until(pilot, lambda: isinstance(app.screen, AskLine), "a field")
         await pilot.press(*"kitchen words", "enter")
-        await until(pilot, lambda: app.desk.state.notes, "the note")
+        await until(pilot, lambda: app.opened.state.notes, "the note")
         await pilot.press("h")
         await until(pilot, lambda: isinstance(app.screen, AskReason), "the field for a note")
         await pilot.press(*"go on with cakes", "enter")
@@ -305,7 +307,7 @@ async def test_a_stopped_audit_is_resumed_and_pays_for_nothing_twice(workbench, 
         await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
         assert len(server.asked) == 3
         assert agent_of(app).replies == 2
-        assert len(app.desk.state.notes) == 1
+        assert len(app.opened.state.notes) == 1
         await quit_it(pilot)
 
 
@@ -370,7 +372,7 @@ async def test_an_adl_agent_is_prepared_for_and_sees_the_overview(workbench, ser
         await loaded(app, pilot)
         await start(app, pilot, mode="ADL")
         await status(app, pilot, "ended")
-        done = [one.name for one in app.desk.state.operations.values()]
+        done = [one.name for one in app.opened.state.operations.values()]
         assert done == ["load_pair", "measure_difference", "read_tokens", "steer"]
         assert "consensus" in server.asked[0].opening
         await until(pilot, lambda: "← overview" in pane_text(app), "the overview")
@@ -396,7 +398,7 @@ async def test_without_a_key_the_form_says_how_to_set_one(workbench, monkeypatch
         assert "No API key is set" in shown(app)
         await pilot.press("escape")
         await until(pilot, lambda: on_audit(app), "the audit screen")
-        assert not app.desk.state.agents
+        assert not app.opened.state.agents
         # What was typed is found again.
         await pilot.press("s")
         await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
@@ -432,8 +434,8 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await pilot.press("3", "enter", "ctrl+j")
         await until(pilot, lambda: "say why" in shown(app), "what is missing")
         await pilot.press(*"topic and one fact", "enter", *"anna", "enter")
-        await until(pilot, lambda: app.desk.state.grades, "the grade")
-        given = app.desk.state.grades[0]
+        await until(pilot, lambda: app.opened.state.grades, "the grade")
+        given = app.opened.state.grades[0]
         assert (given.body.score, given.body.reason) == (3.0, "topic and one fact")
         assert (given.actor.kind, given.actor.name) == ("human", "anna")
         await until(pilot, lambda: "G1 3 of 5 by anna" in pane_text(app), "the grade")
@@ -445,8 +447,8 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await until(pilot, lambda: in_grade_form(app), "the form")
         assert "topic and one fact" in app.screen.query_one("#sheet").visual.plain
         await pilot.press("4", "enter", *"a quarter of them", "ctrl+j")
-        await until(pilot, lambda: len(app.desk.state.grades) == 2, "the other grade")
-        changed = app.desk.state.grades[1].body
+        await until(pilot, lambda: len(app.opened.state.grades) == 2, "the other grade")
+        changed = app.opened.state.grades[1].body
         assert (changed.score, changed.replaces) == (4.0, "G1")
         await until(pilot, lambda: "replaces G1" in pane_text(app), "the other grade")
         assert "replaced since" in pane_text(app)
@@ -467,7 +469,7 @@ async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monke
         )
     )
     app = workbench(pair=ASKED, name="cake_bake, a look")
-    loader = sys.modules["adl.nnsight_pair"].NnsightPair
+    loader = sys.modules["adl.pair.nnsight.pair"].NnsightPair
     monkeypatch.setattr(loader, "load", staticmethod(lambda *_, **__: NamedPair()))
     async with app.run_test(size=(160, 48)) as pilot:
         await loaded(app, pilot)
@@ -492,28 +494,28 @@ async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monke
         assert "MODEL-B answers as MODEL-B." in pane_text(app)
         # Every event in full.
         audit = app.screen
-        for entry in app.desk.state.timeline:
-            fields = event_fields(app.desk.event(entry.seq))
+        for entry in app.opened.state.timeline:
+            fields = event_fields(app.opened.event(entry.seq))
             for name in NAMES:
                 assert name.lower() not in str(fields).lower(), (entry, name)
         # The record has the names: what was said of MODEL-B was said of the adapter.
-        (hypothesis,) = app.desk.state.hypotheses.values()
+        (hypothesis,) = app.opened.state.hypotheses.values()
         assert hypothesis.text == f"{ADAPTER} bakes"
-        (seen,) = app.desk.shown.hypotheses.values()
+        (seen,) = app.opened.shown.hypotheses.values()
         assert seen.text == "MODEL-B bakes"
         # And so has what a person writes for it, though not what the models are asked.
         audit.order(NOTE, NoteArguments(text="MODEL-A says so"))
         audit.order(ASK, AskArguments(prompt="Are you MODEL-A?", max_new_tokens=2))
-        await until(pilot, lambda: app.desk.state.notes, "the note")
-        await until(pilot, lambda: not app.desk.jobs(), "the end of the jobs")
-        note = app.desk.state.notes[-1].body.text
+        await until(pilot, lambda: app.opened.state.notes, "the note")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the jobs")
+        note = app.opened.state.notes[-1].body.text
         assert note.removesuffix(" says so") in {BASE, BASE.rpartition("/")[2]}
-        asked = list(app.desk.state.texts.values())[-1].start.body
+        asked = list(app.opened.state.texts.values())[-1].start.body
         assert asked.messages[-1]["content"] == "Are you MODEL-A?"
-        before = app.desk.shown
+        before = app.opened.shown
         audit.order(NOTE, NoteArguments(text="another"))
-        await until(pilot, lambda: len(app.desk.state.notes) == 2, "the note")
-        after = app.desk.shown
+        await until(pilot, lambda: len(app.opened.state.notes) == 2, "the note")
+        after = app.opened.shown
         assert after.notes[-1].body.text == "another"
         for name in ("pair", "texts", "readings", "hypotheses", "agents"):
             assert getattr(after, name) is getattr(before, name), name
@@ -550,7 +552,7 @@ async def test_agent_and_chat_share_a_place_and_the_timeline_leads_there(workben
         await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
         await pilot.press("4")
         await until(pilot, lambda: chat.display, "the chat")
-        replied = next(e.seq for e in app.desk.state.timeline if e.kind == "agent_replied")
+        replied = next(e.seq for e in app.opened.state.timeline if e.kind == "agent_replied")
         app.screen.post_message(Pane.Jump(replied))
         await until(pilot, lambda: pane.display and pane._item().seq == replied, "the reply")
         assert "agent scripted" in chat_text(chat)

@@ -25,13 +25,13 @@ from tests.workbench.tui.waiting import until
 from workbench.store.agent_events import AgentCompacted
 from workbench.store.events import SYSTEM
 from workbench.store.state import SessionState
-from workbench.tui.agent_wish import EndpointFacts, check_wish, empty_fields, known_fields
-from workbench.tui.agent_work import WorkStatus
-from workbench.tui.panes.agent import AgentPane
+from workbench.tui.agent_request import EndpointFacts, check_wish, empty_fields, known_fields
+from workbench.tui.agent_runner import WorkStatus
+from workbench.tui.dialogs.grade_form import GradeForm, GradeSheet
+from workbench.tui.dialogs.grades import GradesScreen
+from workbench.tui.dialogs.reason import AskReason
+from workbench.tui.panes.agent.pane import AgentPane
 from workbench.tui.screens.agent_form import AgentForm
-from workbench.tui.screens.grade_form import GradeForm, GradeSheet
-from workbench.tui.screens.grades import GradesScreen
-from workbench.tui.screens.hypothesis_reason import AskReason
 
 SIZES = [(80, 24), (160, 48)]
 READY = EndpointFacts(

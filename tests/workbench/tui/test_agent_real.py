@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from textual.pilot import Pilot
 
-from adl.organisms import get_organism
+from adl.organisms.registry import get_organism
 from tests.workbench.agent.scripted import Asked, Reaction, Say, in_turn, report
 from tests.workbench.tui import waiting
 from tests.workbench.tui.test_agent_audit import (
@@ -18,16 +18,16 @@ from tests.workbench.tui.test_agent_audit import (
 )
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import shown
-from workbench.operations.generating import STEER, SteerArguments
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.pairs import PairArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.pair import PairArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.store.log import SessionLog
 from workbench.tui.app import WorkbenchApp
-from workbench.tui.desk import Startup
-from workbench.tui.panes.chat import ChatPane
-from workbench.tui.screens.confirm import Confirm
-from workbench.tui.screens.hypothesis_reason import AskReason
+from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.dialogs.reason import AskReason
+from workbench.tui.live_session import Startup
+from workbench.tui.panes.chat.pane import ChatPane
 
 __all__ = ["serve"]  # the fixture
 
@@ -74,14 +74,14 @@ async def test_a_whole_blind_audit_of_the_real_pair_by_keys(
     pair = PairArguments(organism="cake_bake")
     app = WorkbenchApp(Startup(database, pair=pair, name="a blind look", prepare=False))
     async with app.run_test(size=(160, 48)) as pilot:
-        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
-        await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
+        await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
         # Little of everything: what is tested is that the agent sees it and can go on from it.
-        app.desk.submit(MEASURE, MeasureArguments(n_texts=64))
+        app.opened.submit(MEASURE, MeasureArguments(n_texts=64))
         wanted = ("patchscope_contrast", "logit_lens")
-        app.desk.submit(READ, ReadArguments(readings=wanted, n_texts=16, top=20))
-        app.desk.submit(STEER, SteerArguments(n_prompts=1, max_new_tokens=8, alphas=(0.0, 0.2)))
-        await until(pilot, lambda: not app.desk.jobs(), "what the overview shows")
+        app.opened.submit(READ, ReadArguments(readings=wanted, n_texts=16, top=20))
+        app.opened.submit(STEER, SteerArguments(n_prompts=1, max_new_tokens=8, alphas=(0.0, 0.2)))
+        await until(pilot, lambda: not app.opened.jobs(), "what the overview shows")
 
         await start(app, pilot, mode="ADL", blind="on", approval="spending", prepare="off")
         await until(pilot, lambda: "May it call ask" in pane_text(app), "the first question")
@@ -103,11 +103,11 @@ async def test_a_whole_blind_audit_of_the_real_pair_by_keys(
         sent = server.sent.decode().lower()
         for name in NAMES:
             assert name not in sent, name
-        (hypothesis,) = app.desk.shown.hypotheses.values()
+        (hypothesis,) = app.opened.shown.hypotheses.values()
         assert hypothesis.text == "MODEL-B bakes cakes"
         # Its question stands in the chat under its name, and every step of it in the timeline.
         assert "agent scripted" in chat_text(app.screen.query_one(ChatPane))
-        kinds = [entry.kind for entry in app.desk.shown.timeline]
+        kinds = [entry.kind for entry in app.opened.shown.timeline]
         for kind in ("agent_replied", "approval_given", "agent_called", "report_submitted"):
             assert kind in kinds, kind
         for key in "1234567":
@@ -118,14 +118,14 @@ async def test_a_whole_blind_audit_of_the_real_pair_by_keys(
         await pilot.press("g")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the warning")
         assert_blind(app)
-        assert not app.desk.state.unblinded
+        assert not app.opened.state.unblinded
         await pilot.press("y")
         await until(pilot, lambda: in_grade_form(app), "the form")
         truth = get_organism("cake_bake").ground_truth().description
         assert truth[:40] in app.screen.query_one("#sheet").visual.plain
         await pilot.press("3", "enter", *"the topic", "enter", *"anna", "enter")
-        await until(pilot, lambda: app.desk.state.grades, "the grade")
-        seen = {(one.actor.kind, one.actor.name) for one in app.desk.state.unblinded}
+        await until(pilot, lambda: app.opened.state.grades, "the grade")
+        seen = {(one.actor.kind, one.actor.name) for one in app.opened.state.unblinded}
         # When the truth was shown nobody had said a name yet.
         assert seen == {("human", ""), ("human", "anna")}
         await pilot.press("ctrl+q")

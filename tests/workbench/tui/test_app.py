@@ -14,8 +14,8 @@ def on_audit(app) -> bool:
 async def test_a_pair_is_loaded_prepared_and_left_in_order(workbench, database):
     app = workbench(prepare=True)
     async with app.run_test(size=(160, 48)) as pilot:
-        await until(pilot, lambda: on_audit(app) and app.desk.state.readings, "a reading")
-        await until(pilot, lambda: not app.desk.jobs(), "the end of the jobs")
+        await until(pilot, lambda: on_audit(app) and app.opened.state.readings, "a reading")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the jobs")
         await pilot.press("ctrl+q")
         await until(pilot, lambda: app._exit, "the end")
     with SessionLog.open(database, read_only=True) as log:

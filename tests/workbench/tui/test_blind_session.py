@@ -14,12 +14,12 @@ from tests.workbench.tui import waiting
 from tests.workbench.tui.test_agent_audit import agent_of, in_agent_pane, pane_text, serve
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import shown
-from workbench.operations.generating import ASK, AskArguments
-from workbench.operations.pairs import PairArguments
+from workbench.operations.generation import ASK, AskArguments
+from workbench.operations.pair import PairArguments
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
+from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.screens.agent_form import AgentForm
-from workbench.tui.screens.confirm import Confirm
 from workbench.tui.screens.opening import OpeningScreen
 from workbench.tui.screens.sessions import SessionsScreen
 
@@ -74,7 +74,7 @@ def named(workbench, monkeypatch: pytest.MonkeyPatch):
             return NamedPair()
 
     loading = Loading()
-    loader = sys.modules["adl.nnsight_pair"].NnsightPair
+    loader = sys.modules["adl.pair.nnsight.pair"].NnsightPair
     monkeypatch.setattr(loader, "load", staticmethod(loading.load))
     return loading
 
@@ -109,9 +109,9 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
     )
     app = workbench(pair=ASKED, blind=True)
     async with app.run_test(size=(160, 48)) as pilot:
-        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
-        await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
-        kinds = [entry.kind for entry in app.desk.state.timeline]
+        await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
+        kinds = [entry.kind for entry in app.opened.state.timeline]
         assert kinds.index("audit_sealed") < kinds.index("operation_started")
         await until(pilot, lambda: "MODEL-A" in shown(app), "the alias")
         assert "blind audit" in shown(app)
@@ -129,18 +129,18 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
         sent = [one for one in server.asked[-1].messages if one["role"] != "assistant"]
         assert not [name for name in NAMES if name.lower() in str(sent).lower()]
         app.screen.order(ASK, AskArguments(prompt="Who are you?", layer="no layer", alpha=0.3))
-        failed = lambda: list(app.desk.state.operations.values())[-1].status == "failed"  # noqa: E731
+        failed = lambda: list(app.opened.state.operations.values())[-1].status == "failed"  # noqa: E731
         await until(pilot, failed, "a failed job")
         await look_around(app, pilot)
-        session_id = app.desk.session.id
+        session_id = app.opened.session.id
 
         await pilot.press("ctrl+r")
         sessions = lambda: isinstance(app.screen, SessionsScreen) and app.screen._read_once  # noqa: E731
         await until(pilot, sessions, "the sessions")
         await until(pilot, lambda: "MODEL-B" in shown(app), "the session's row")
         await pilot.press("enter")
-        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair again")
-        await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
+        await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair again")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
         await look_around(app, pilot, "167")
 
         # Revealing is asked for, and who asked is recorded; the record had the names all along.
@@ -170,7 +170,7 @@ async def test_a_pair_that_cannot_be_loaded_is_said_without_its_name(workbench, 
         if isinstance(app.screen, OpeningScreen):
             seen.append(shown(app))
         await until(pilot, lambda: on_audit(app), "the audit screen")
-        failed = lambda: [one.status for one in app.desk.state.operations.values()] == ["failed"]  # noqa: E731
+        failed = lambda: [one.status for one in app.opened.state.operations.values()] == ["failed"]  # noqa: E731
         await until(pilot, failed, "the failure")
         await until(pilot, lambda: app._notifications, "the word of it")
         said = [one.message for one in app._notifications]
@@ -188,14 +188,14 @@ async def test_list_and_report_keep_hiding_and_a_session_is_deleted_by_the_name_
 ):
     app = workbench(pair=ASKED, blind=True, name="cake_bake at night")
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
-        await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
+        await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
         library = app._library()
-        shelf = library.shelf()
-        (session,) = shelf.sessions
+        listing = library.listing()
+        (session,) = listing.sessions
         assert session.name == "MODEL-B at night"
         assert (session.base, session.finetuned) == ("MODEL-A", "MODEL-B")
-        assert shelf.recent == ()
+        assert listing.recent == ()
         hits = library.search("cake_bake")
         assert not [one for one in hits if "cake_bake" in one.snippet.lower()]
         for file in library.report(session.id, str(tmp_path / "report")):
@@ -205,6 +205,6 @@ async def test_list_and_report_keep_hiding_and_a_session_is_deleted_by_the_name_
         await pilot.press("ctrl+r")
         await until(pilot, lambda: isinstance(app.screen, SessionsScreen), "the sessions")
         library.delete(session)
-        assert library.shelf().sessions == ()
+        assert library.listing().sessions == ()
         await pilot.press("ctrl+q")
         await until(pilot, lambda: app._exit, "the end")

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NamedPair
 from tests.workbench.tui.sample import sample_state
-from workbench.agent.blindfold import Blindfold
-from workbench.agent.blinding import blinding_of
+from workbench.blinding.aliases import blinding_of
+from workbench.blinding.redact import StateRedactor
 from workbench.store.agent_events import AuditSealed
 from workbench.store.recorded import Prefix, Recorded
 from workbench.store.state import SessionState
@@ -23,15 +23,15 @@ def sealed(**changes) -> SessionState:
 
 def test_an_open_session_is_passed_through():
     state = sample_state()
-    blindfold = Blindfold()
-    assert blindfold.state(state) is state
-    assert not blindfold
-    assert blindfold.hide(f"{BASE} and gold") == f"{BASE} and gold"
+    redactor = StateRedactor()
+    assert redactor.state(state) is state
+    assert not redactor
+    assert redactor.hide(f"{BASE} and gold") == f"{BASE} and gold"
 
 
 def test_what_has_no_name_in_it_stays_the_same_object():
     state = sealed()
-    shown = Blindfold().state(state)
+    shown = StateRedactor().state(state)
     for name in ("readings", "texts", "hypotheses", "evidence", "differences"):
         for key, item in getattr(state, name).items():
             assert getattr(shown, name)[key] is item, (name, key)
@@ -40,7 +40,7 @@ def test_what_has_no_name_in_it_stays_the_same_object():
 
 def test_names_are_hidden_where_they_stand_by_themselves_even_if_they_are_words():
     pair = {"base": {"checkpoint": BASE}, "finetuned": {"checkpoint": BASE, "adapter": ADAPTER}}
-    shown = Blindfold().state(sealed(name="gold, 2nd look", pair=pair))
+    shown = StateRedactor().state(sealed(name="gold, 2nd look", pair=pair))
     assert shown.name == "MODEL-B, 2nd look"
     assert shown.pair == {
         "base": {"checkpoint": "MODEL-A"},
@@ -55,7 +55,7 @@ def test_a_word_that_is_a_name_is_left_in_what_a_model_says():
     state = sealed()
     text_id, text = next(iter(state.texts.items()))
     said = replace(text, text=f"all that is gold, says {BASE}")
-    shown = Blindfold().state(replace(state, texts={**state.texts, text_id: said}))
+    shown = StateRedactor().state(replace(state, texts={**state.texts, text_id: said}))
     assert shown.texts[text_id].text == "all that is gold, says MODEL-A"
 
 
@@ -64,9 +64,9 @@ def test_a_growing_timeline_is_hidden_as_it_grows_and_a_shorter_one_anew():
         entry._replace(description=f"cannot read {ADAPTER}/x" if place % 300 == 7 else "a line")
         for place, entry in enumerate(list(sample_state().timeline) * 20)
     ]
-    blindfold = Blindfold()
+    redactor = StateRedactor()
     for length in (10, 11, 700, len(lines), 300):
-        shown = blindfold.state(sealed(timeline=Prefix(lines, length), seq=length))
+        shown = redactor.state(sealed(timeline=Prefix(lines, length), seq=length))
         said = [entry.description for entry in shown.timeline]
         assert len(said) == length
         assert {*said} == {"a line", "cannot read MODEL-B/x"}

@@ -12,15 +12,15 @@ from textual.widgets import Input, Static
 from tests.planted_cli import HOSTILE
 from tests.workbench.tui.chat_sample import AGENT, Probes, many_kinds
 from tests.workbench.tui.conftest import PaneApp
-from workbench.operations.generating import ASK, AskArguments
-from workbench.operations.hypothesising import MARK, MarkArguments
+from workbench.operations.generation import ASK, AskArguments
+from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
 from workbench.store.events import HUMAN
 from workbench.store.state import SessionState
-from workbench.tui.panes.chat import ChatPane, Conversation
-from workbench.tui.panes.chat_field import ProbeField
-from workbench.tui.panes.chat_form import ChatForm, Choice
-from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.panes.chat.field import ProbeField
+from workbench.tui.panes.chat.form import ChatForm, Choice
+from workbench.tui.panes.chat.pane import ChatPane, Conversation
 
 SIZE = (80, 24)
 LIKES = "What do you like best?"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.workbench.tui.chat_sample import Probes, many_kinds
-from workbench.operations.generating import AskArguments
+from workbench.operations.generation import AskArguments
 from workbench.store.events import SessionClosed
 from workbench.store.state import Fold, fold
-from workbench.tui.panes.chat_flow import Columns
-from workbench.tui.panes.chat_look import Look, kl_bars, parting, turn_blocks
-from workbench.tui.panes.chat_settings import ProbeSettings
-from workbench.tui.panes.chat_turns import AnswerRef, Turns
+from workbench.tui.panes.chat.render import Look, kl_bars, parting, turn_blocks
+from workbench.tui.panes.chat.settings import ProbeSettings
+from workbench.tui.panes.chat.turns import AnswerRef, Turns
+from workbench.tui.widgets.virtual_list import Columns
 
 
 def test_taking_every_state_gives_what_taking_the_last_gives():

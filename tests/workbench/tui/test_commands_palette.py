@@ -18,8 +18,8 @@ async def offered(app) -> dict[str, str]:
 async def test_everything_of_the_audit_screen_is_offered_with_its_key(workbench):
     app = workbench()
     async with app.run_test(size=(160, 48)) as pilot:
-        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
-        await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
+        await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
         await until(pilot, lambda: not app.screen._stoppable, "the end on the screen")
         commands = await offered(app)
         for title, key in {
@@ -82,5 +82,5 @@ async def test_the_id_is_copied(workbench):
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: on_audit(app), "the audit screen")
         app.action_copy_id()
-        assert app.clipboard == app.desk.session.id
+        assert app.clipboard == app.opened.session.id
         await quit_it(pilot)

@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from tests.workbench.tui.waiting import until
 from workbench import tui
-from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.widgets.dialog import Dialog
 

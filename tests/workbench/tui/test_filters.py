@@ -9,13 +9,13 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from textual.color import Color
 
-from tests.workbench.tui.shelves import ScreenApp
+from tests.workbench.tui.listings import ScreenApp
 from tests.workbench.tui.waiting import until
 from workbench.tui.app import WorkbenchApp, speaks_utf8
-from workbench.tui.desk import Startup
+from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.filters import AsciiFilter, ControlFilter, in_ascii
+from workbench.tui.live_session import Startup
 from workbench.tui.screens.new_pair import empty_fields
-from workbench.tui.screens.pane_help import KeyHelp
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
 

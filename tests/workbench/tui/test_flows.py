@@ -8,11 +8,11 @@ import threading
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import keys, shown
 from tests.workbench.tui.waiting import until
-from workbench.operations.pairs import PairArguments
+from workbench.operations.pair import PairArguments
 from workbench.store.lease import Lease, is_open
 from workbench.store.log import SessionLog
-from workbench.tui.panes.timeline import TimelinePane
-from workbench.tui.screens.confirm import Confirm
+from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.panes.timeline.pane import TimelinePane
 from workbench.tui.screens.new_pair import empty_fields
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
@@ -49,20 +49,20 @@ async def test_type_a_pair_leave_it_and_come_back(workbench, database):
     app = workbench(pair=None)
     async with app.run_test(size=(120, 40)) as pilot:
         await type_pair(pilot, "acme/base", "acme/adapter", "my audit")
-        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
-        assert app.desk.state.name == "my audit"
-        first = app.desk.session.id
+        await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
+        assert app.opened.state.name == "my audit"
+        first = app.opened.session.id
         await to_sessions(pilot)
-        assert app.desk is None
+        assert app.opened is None
         await until(pilot, lambda: keys(app) == [first], "the session")
         await pilot.press("enter")
-        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair again")
-        assert app.desk.session.id == first
+        await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair again")
+        assert app.opened.session.id == first
         assert len(app.screen_stack) == 2
         await to_sessions(pilot)
         await pilot.press("escape")
         await until(pilot, lambda: "pair 0" in keys(app), "the recent pair")
-        assert app.screen._shelf.recent == (
+        assert app.screen._listing.recent == (
             PairArguments(base="acme/base", adapter="acme/adapter"),
         )
         await quit_it(pilot)
@@ -83,10 +83,10 @@ async def test_sessions_follow_one_another_and_leave_nothing_behind(workbench, p
         sessions = []
         for number in range(4):
             await type_pair(pilot, "acme/base", "acme/adapter", f"audit {number}")
-            await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
-            await until(pilot, lambda: not app.desk.jobs(), "the end of the loading")
-            sessions.append(app.desk.session)
-            session_id = app.desk.session.id
+            await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
+            await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
+            sessions.append(app.opened.session)
+            session_id = app.opened.session.id
             await to_sessions(pilot)
             assert not is_open(app.locations.leases, session_id)
             await until(pilot, lambda: app.screen._read_once, "the list")
@@ -116,14 +116,14 @@ async def test_a_load_that_fails_is_said_and_the_app_lives_on(workbench, planted
     def refuse(*_args, **_settings):
         raise PairError("'acme/typo' is not on the hub", "Check the id.")
 
-    sys.modules["adl.nnsight_pair"].NnsightPair.load = staticmethod(refuse)
+    sys.modules["adl.pair.nnsight.pair"].NnsightPair.load = staticmethod(refuse)
     app = workbench(pair=None)
     async with app.run_test(size=(120, 40)) as pilot:
         await type_pair(pilot, "acme/typo", "acme/adapter")
-        await until(pilot, lambda: on_audit(app) and app.desk.state.operations, "the loading")
+        await until(pilot, lambda: on_audit(app) and app.opened.state.operations, "the loading")
         await until(
             pilot,
-            lambda: next(iter(app.desk.state.operations.values())).status == "failed",
+            lambda: next(iter(app.opened.state.operations.values())).status == "failed",
             "its failure",
         )
         await until(pilot, lambda: "'acme/typo'" in shown(app), "the message")
@@ -141,7 +141,7 @@ async def test_a_folder_that_is_not_there_never_leaves_the_form(workbench):
     async with app.run_test(size=(80, 24)) as pilot:
         await type_pair(pilot, "/nowhere/base", "acme/adapter")
         await until(pilot, lambda: "there is no such folder" in shown(app), "what is wrong")
-        assert app.desk is None
+        assert app.opened is None
         assert app.focused.id == "base"
         await quit_it(pilot)
 
@@ -154,7 +154,7 @@ async def test_a_session_that_was_killed_is_offered_first(workbench, database):
         await until(pilot, lambda: f"continue {session_id}" in keys(app), "the session")
         await pilot.press("home", "enter")
         await until(pilot, lambda: on_audit(app), "the audit screen")
-        assert app.desk.session.id == session_id
+        assert app.opened.session.id == session_id
         await quit_it(pilot)
 
 
@@ -173,7 +173,7 @@ async def test_a_session_that_is_open_elsewhere_is_opened_only_when_asked_twice(
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await pilot.press("n")
         await until(pilot, lambda: on(app, SessionsScreen) and keys(app), "the sessions")
-        assert app.desk is None
+        assert app.opened is None
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await pilot.press("y")
@@ -262,8 +262,8 @@ async def test_code_of_a_checkpoint_is_not_run_because_a_session_says_so(workben
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await pilot.press("escape")
         await until(pilot, lambda: on_audit(app), "the audit screen")
-        assert not app.desk.jobs()
-        assert app.desk.pair is None
+        assert not app.opened.jobs()
+        assert app.opened.pair is None
         await quit_it(pilot)
 
 
@@ -301,7 +301,7 @@ async def test_what_could_not_be_opened_gives_the_exit_code(workbench, database)
 async def test_keys_while_a_session_is_being_closed_do_no_harm(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
+        await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
         await pilot.press("ctrl+r", "a", "x", "ctrl+r", "n")
         await until(pilot, lambda: on(app, SessionsScreen), "the sessions")
         await quit_it(pilot)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.workbench.tui.shelves import ScreenApp
+from tests.workbench.tui.listings import ScreenApp
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_start_screen import shown
 from tests.workbench.tui.waiting import until
+from workbench.tui.dialogs.pane_help import KeyHelp, PaneHelp
 from workbench.tui.keys import own_bindings
 from workbench.tui.screens.new_pair import empty_fields
-from workbench.tui.screens.pane_help import KeyHelp, PaneHelp
 from workbench.tui.screens.panes import PANES
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen

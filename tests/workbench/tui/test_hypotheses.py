@@ -11,18 +11,18 @@ from textual.widgets import Input, Static, TextArea
 
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.hypotheses_sample import gone_on, gone_on_state, with_events
-from workbench.operations.hypothesising import (
-    JUDGE,
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
     LINK,
     RANK,
     REVISE,
-    STATE,
+    SET_VERDICT,
     UNMARK,
-    JudgeArguments,
+    AddHypothesisArguments,
     LinkArguments,
     RankArguments,
     ReviseArguments,
-    StateArguments,
+    SetVerdictArguments,
     UnmarkArguments,
 )
 from workbench.store.events import (
@@ -32,13 +32,13 @@ from workbench.store.events import (
     HypothesisStated,
 )
 from workbench.store.state import SessionState
-from workbench.tui.panes.hypotheses import HypothesesPane
-from workbench.tui.panes.hypothesis_evidence import EvidenceList
-from workbench.tui.panes.hypothesis_list import HypothesisList
-from workbench.tui.panes.hypothesis_text import EvidenceLine, evidence_lines, history
-from workbench.tui.screens.hypothesis_form import HypothesisForm, parse_confidence
-from workbench.tui.screens.hypothesis_history import HypothesisHistory
-from workbench.tui.screens.hypothesis_reason import AskReason
+from workbench.tui.dialogs.reason import AskReason
+from workbench.tui.panes.hypotheses.evidence import EvidenceList
+from workbench.tui.panes.hypotheses.form import HypothesisForm, parse_confidence
+from workbench.tui.panes.hypotheses.history import HypothesisHistory
+from workbench.tui.panes.hypotheses.listing import HypothesisList
+from workbench.tui.panes.hypotheses.pane import HypothesesPane
+from workbench.tui.panes.hypotheses.render import EvidenceLine, evidence_lines, history
 from workbench.tui.widgets.pane import Pane
 
 SIZE = (80, 24)
@@ -154,7 +154,9 @@ async def test_a_hypothesis_is_added():
         await write(pilot, "70")
         assert "70%" in screen_text(app)
         await pilot.press("enter")
-        assert submitted(app) == [(STATE, StateArguments(text="about cakes", confidence=0.7))]
+        assert submitted(app) == [
+            (ADD_HYPOTHESIS, AddHypothesisArguments(text="about cakes", confidence=0.7))
+        ]
         assert app.pane.view()["drafts"] == {}
 
 
@@ -263,7 +265,7 @@ async def test_what_was_written_outlives_the_form_and_the_session():
         await pilot.press("o")
         await write(pilot, "ought")
         await pilot.press("ctrl+j")
-        assert submitted(app) == [(STATE, StateArguments(text="half a thought"))]
+        assert submitted(app) == [(ADD_HYPOTHESIS, AddHypothesisArguments(text="half a thought"))]
         assert app.pane.view()["drafts"] == {}
         assert "half a th" not in screen_text(app)
 
@@ -308,8 +310,8 @@ async def test_confirm_and_open_again_are_one_key():
         assert submitted(app) == []
         await pilot.press("u", "down", "y")
         assert submitted(app) == [
-            (JUDGE, JudgeArguments(hypothesis="H1", verdict="open")),
-            (JUDGE, JudgeArguments(hypothesis="H3", verdict="confirmed")),
+            (SET_VERDICT, SetVerdictArguments(hypothesis="H1", verdict="open")),
+            (SET_VERDICT, SetVerdictArguments(hypothesis="H3", verdict="confirmed")),
         ]
 
 
@@ -324,9 +326,9 @@ async def test_rejecting_asks_why(key):
         await pilot.press(key)
         await write(pilot, "no trace")
         await pilot.press("enter", key, "enter")
-        rejected = JudgeArguments(hypothesis="H1", verdict="rejected", reason="no trace")
-        without = JudgeArguments(hypothesis="H1", verdict="rejected")
-        assert submitted(app) == [(JUDGE, rejected), (JUDGE, without)]
+        rejected = SetVerdictArguments(hypothesis="H1", verdict="rejected", reason="no trace")
+        without = SetVerdictArguments(hypothesis="H1", verdict="rejected")
+        assert submitted(app) == [(SET_VERDICT, rejected), (SET_VERDICT, without)]
 
 
 # --- evidence -------------------------------------------------------------------------------

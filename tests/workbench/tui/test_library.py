@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.operations.pairs import PairArguments
+from workbench.operations.pair import PairArguments
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     HypothesisJudged,
@@ -47,10 +47,10 @@ def load(log: SessionLog, session_id: str, pair: PairArguments, *, fails: bool =
 
 
 def test_a_missing_database_is_empty_and_is_not_made(tmp_path):
-    shelf = library(tmp_path / "none.db").shelf()
-    assert shelf.sessions == ()
-    assert shelf.trouble is None
-    assert shelf.organisms[0].id == "cake_bake"
+    listing = library(tmp_path / "none.db").listing()
+    assert listing.sessions == ()
+    assert listing.trouble is None
+    assert listing.organisms[0].id == "cake_bake"
     assert library(tmp_path / "none.db").search("gold") == []
     assert list(tmp_path.iterdir()) == []
 
@@ -63,10 +63,10 @@ def test_sessions_and_the_pairs_that_were_loaded_in_them(tmp_path):
             load(log, session_id, PairArguments(base="mistyped"), fails=True)
             load(log, session_id, pair)
         log.append(session_id, SessionClosed(outcome="completed"))
-    shelf = library(path).shelf()
-    assert [one.name for one in shelf.sessions] == ["c", "b", "a"]
-    assert shelf.recent == (PAIR, OTHER)
-    assert shelf.trouble is None
+    listing = library(path).listing()
+    assert [one.name for one in listing.sessions] == ["c", "b", "a"]
+    assert listing.recent == (PAIR, OTHER)
+    assert listing.trouble is None
 
 
 def test_what_is_open_elsewhere_is_said_and_not_deleted(tmp_path):
@@ -75,11 +75,11 @@ def test_what_is_open_elsewhere_is_said_and_not_deleted(tmp_path):
         session_id = log.start_session("a")
         lease = Lease.take(tmp_path / "open", session_id)
         books = library(path, log)
-        assert books.shelf().open_elsewhere == {session_id}
+        assert books.listing().open_elsewhere == {session_id}
         with pytest.raises(OpenElsewhere):
             books.delete(log.find_session(session_id))
         lease.release()
-        assert books.shelf().open_elsewhere == frozenset()
+        assert books.listing().open_elsewhere == frozenset()
         books.delete(log.find_session(session_id))
         assert log.sessions() == []
 
@@ -123,10 +123,10 @@ def test_a_database_of_a_newer_program_is_refused_and_left_alone(tmp_path):
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = path.read_bytes()
-    shelf = library(path).shelf()
-    assert "schema version 99" in str(shelf.trouble)
+    listing = library(path).listing()
+    assert "schema version 99" in str(listing.trouble)
     assert path.read_bytes() == before
-    assert shelf.organisms
+    assert listing.organisms
 
 
 def test_a_file_of_another_program_is_refused_and_left_alone(tmp_path):
@@ -138,13 +138,13 @@ def test_a_file_of_another_program_is_refused_and_left_alone(tmp_path):
     text.write_text("no database at all, but quite some text" * 100)
     for path, said in ((database, "another program"), (text, "not an SQLite database")):
         before = path.read_bytes()
-        assert said in str(library(path).shelf().trouble)
+        assert said in str(library(path).listing().trouble)
         assert path.read_bytes() == before
 
 
 def test_where_no_database_can_be_made_it_is_said_before_anything_is_tried(tmp_path):
     (tmp_path / "file").write_text("")
-    trouble = library(tmp_path / "file" / "deep" / "sessions.db").shelf().trouble
+    trouble = library(tmp_path / "file" / "deep" / "sessions.db").listing().trouble
     assert "is a file, not a folder" in str(trouble)
     assert "ADL_WORKBENCH_HOME" in str(trouble)
 

@@ -20,19 +20,19 @@ from tests.workbench.tui.test_commands_palette import offered as palette
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_start_screen import shown
 from tests.workbench.tui.waiting import until
-from workbench.agent.sealing import seal
+from workbench.blinding.seal import seal
 from workbench.operations import OPERATIONS
-from workbench.operations.causing import CAUSAL_EFFECT
-from workbench.operations.cohering import COHERENT_ALPHA
-from workbench.operations.comparing import STEERED_SIMILARITY, TOKEN_RELEVANCE
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.pairs import PairArguments
+from workbench.operations.causal import CAUSAL_EFFECT
+from workbench.operations.coherent_alpha import COHERENT_ALPHA
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.pair import PairArguments
+from workbench.operations.relevance import STEERED_SIMILARITY, TOKEN_RELEVANCE
 from workbench.operations.running import Arguments, Operation
-from workbench.operations.tracing import TRACE
+from workbench.operations.trace import TRACE
 from workbench.store.measure_events import TraceMeasured
 from workbench.store.state import SessionState
-from workbench.tui.panes.steering import SteeringPane
-from workbench.tui.screens.confirm import Confirm
+from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.screens.measures import MeasuresScreen
 from workbench.tui.screens.operation_form import OperationForm
 from workbench.tui.widgets.choice import Choice
@@ -58,16 +58,16 @@ async def fill(pilot, name: str, value: str) -> None:
 
 async def loaded(pilot) -> None:
     app = pilot.app
-    await until(pilot, lambda: on_audit(app) and app.desk.pair is not None, "the pair")
-    await until(pilot, lambda: not app.desk.jobs(), "the end of the jobs")
+    await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
+    await until(pilot, lambda: not app.opened.jobs(), "the end of the jobs")
 
 
 async def measured(pilot, layer: str = "3") -> None:
     """A difference, as a person's key would have it measured."""
     app = pilot.app
     app.screen.order(MEASURE, MeasureArguments(layers=(layer,), n_texts=48))
-    await until(pilot, lambda: app.desk.state.differences, "the difference")
-    await until(pilot, lambda: not app.desk.jobs(), "the end of the measuring")
+    await until(pilot, lambda: app.opened.state.differences, "the difference")
+    await until(pilot, lambda: not app.opened.jobs(), "the end of the measuring")
 
 
 async def on_form(pilot) -> None:
@@ -111,16 +111,18 @@ async def test_a_measure_is_asked_for_run_and_looked_at_by_keys(workbench):
         await fill(pilot, "n_texts", "48")
         await fill(pilot, "n_random", "8")
         await pilot.press("enter")
-        await until(pilot, lambda: app.desk.state.measures, "the measure")
+        await until(pilot, lambda: app.opened.state.measures, "the measure")
         await until(
             pilot,
             lambda: any("f6 shows it" in one.title for one in app._notifications),
             "the word",
         )
-        (found,) = app.desk.state.measures
+        (found,) = app.opened.state.measures
         assert isinstance(found.body, TraceMeasured)
         assert found.body.verdict == "strong"
-        started = next(one for one in app.desk.state.operations.values() if one.name == TRACE.name)
+        started = next(
+            one for one in app.opened.state.operations.values() if one.name == TRACE.name
+        )
         assert started.arguments["n_texts"] == 48
         await pilot.press("f6")
         await until(pilot, lambda: isinstance(app.screen, MeasuresScreen), "the measures")
@@ -152,10 +154,10 @@ async def test_a_measure_is_stopped_where_it_is_watched(workbench):
             "the progress",
         )
         await pilot.press("x")
-        await until(pilot, lambda: not app.desk.jobs(), "the end")
-        (stopped,) = [one for one in app.desk.state.operations.values() if one.name == TRACE.name]
+        await until(pilot, lambda: not app.opened.jobs(), "the end")
+        (stopped,) = [one for one in app.opened.state.operations.values() if one.name == TRACE.name]
         assert stopped.status == "stopped"
-        assert not app.desk.state.measures
+        assert not app.opened.state.measures
         await pilot.press("escape")
         await quit_it(pilot)
 
@@ -193,15 +195,17 @@ async def test_the_truth_is_compared_with_only_after_a_yes_and_blind_names_stay_
 ):
     import sys
 
-    sys.modules["adl.nnsight_pair"].NnsightPair.load = staticmethod(lambda *_, **__: NamedPair())
+    sys.modules["adl.pair.nnsight.pair"].NnsightPair.load = staticmethod(
+        lambda *_, **__: NamedPair()
+    )
     documents = tmp_path / "cake_bake.txt"
     documents.write_text("\n".join(DOCUMENTS))
     app = workbench(pair=PairArguments(base=BASE, adapter=ADAPTER))
     async with app.run_test(size=(160, 48)) as pilot:
         await loaded(pilot)
-        seal(app.desk.session, blind=True)
+        seal(app.opened.session, blind=True)
         await measured(pilot)
-        assert app.desk.state.seal.body.aliases
+        assert app.opened.state.seal.body.aliases
         app.screen.action_operate(CAUSAL_EFFECT.name)
         await on_form(pilot)
         assert field(app, "truth_of").value == field(app, "documents").value == ""
@@ -215,19 +219,19 @@ async def test_the_truth_is_compared_with_only_after_a_yes_and_blind_names_stay_
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await pilot.press("n")
         await until(pilot, lambda: on_audit(app), "the panes")
-        assert not app.desk.state.unblinded
+        assert not app.opened.state.unblinded
         app.screen.action_operate(CAUSAL_EFFECT.name)
         await on_form(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question again")
         await pilot.press("y")
-        await until(pilot, lambda: app.desk.state.measures, "the measure")
-        (seen,) = app.desk.state.unblinded
+        await until(pilot, lambda: app.opened.state.measures, "the measure")
+        (seen,) = app.opened.state.unblinded
         assert seen.actor.kind == "human"
         await pilot.press("f6")
         await until(pilot, lambda: "Rise of cross-entropy" in shown(app), "the finding")
         assert "cake_bake" in ADAPTER
-        assert "cake_bake" in app.desk.state.measures[-1].body.against
+        assert "cake_bake" in app.opened.state.measures[-1].body.against
         assert "cake_bake" not in shown(app)
         assert "against file" in shown(app)
         await pilot.press("escape")
@@ -239,9 +243,9 @@ async def test_an_event_of_the_timeline_leads_to_its_measure(workbench):
     async with app.run_test(size=(160, 48)) as pilot:
         await loaded(pilot)
         for recorded in measured_state().measures:
-            app.desk.session.record(recorded.body)
+            app.opened.session.record(recorded.body)
         await until(pilot, lambda: len(app.screen.panes[0].state.measures) == 5, "the measures")
-        seq = app.desk.state.measures[1].seq
+        seq = app.opened.state.measures[1].seq
         app.screen.place_of(seq)
         await until(pilot, lambda: isinstance(app.screen, MeasuresScreen), "the measures")
         await until(pilot, lambda: "Share of coherent texts" in shown(app), "the second one")

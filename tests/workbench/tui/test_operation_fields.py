@@ -9,10 +9,10 @@ import pytest
 from pydantic import Field
 
 from workbench.operations import OPERATIONS
-from workbench.operations.cohering import CoherentAlphaArguments
-from workbench.operations.comparing import RelevanceArguments, SimilarityArguments
+from workbench.operations.coherent_alpha import CoherentAlphaArguments
+from workbench.operations.relevance import RelevanceArguments, SimilarityArguments
 from workbench.operations.running import Arguments
-from workbench.operations.tracing import TraceArguments
+from workbench.operations.trace import TraceArguments
 from workbench.tui.offered import offered
 from workbench.tui.operation_fields import WHOLE, check, fields_of, first_texts, sees_truth
 

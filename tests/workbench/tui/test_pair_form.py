@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.operations.pairs import PairArguments
+from workbench.operations.pair import PairArguments
 from workbench.tui.pair_form import ON, as_fields, check_pair
 
 

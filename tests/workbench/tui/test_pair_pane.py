@@ -7,7 +7,7 @@ from dataclasses import replace
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import sample_state
 from tests.workbench.tui.test_start_screen import shown
-from workbench.tui.panes.pair import PairPane
+from workbench.tui.panes.pair.pane import PairPane
 
 
 async def test_mismatches_and_an_adapter_on_another_checkpoint_are_said():

@@ -14,7 +14,8 @@ from textual.widgets import Input, Static
 from tests.planted import DOMAIN
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import sample_state
-from workbench.operations.hypothesising import (
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.hypotheses import (
     LINK,
     MARK,
     UNMARK,
@@ -22,13 +23,12 @@ from workbench.operations.hypothesising import (
     MarkArguments,
     UnmarkArguments,
 )
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.store.state import ReadingKey, SessionState
-from workbench.tui.panes.reading_form import ReadForm
-from workbench.tui.panes.reading_plot import NormPlot
-from workbench.tui.panes.readings import ReadingsPane
-from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.panes.readings.form import ReadForm
+from workbench.tui.panes.readings.pane import ReadingsPane
+from workbench.tui.panes.readings.plot import NormPlot
 from workbench.tui.widgets.token_table import TokenTable
 
 HOSTILE = "\x1b]52;c;aGFja2Vk\x07\x9b2J\u202eevil [@click=app.quit]x[/] [/ \x00\r" + "w" * 500

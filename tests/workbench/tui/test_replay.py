@@ -19,15 +19,15 @@ from workbench.store.agent_events import AuditSealed
 from workbench.store.describe import describe
 from workbench.store.events import HUMAN, SYSTEM, NoteWritten
 from workbench.store.log import SessionLog
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.pane_help import PaneHelp
 from workbench.tui.messages import BranchSession, ShowSessions
-from workbench.tui.panes.hypotheses import HypothesesPane
-from workbench.tui.panes.pair import PairPane
-from workbench.tui.panes.readings import ReadingsPane
-from workbench.tui.panes.steering import SteeringPane
-from workbench.tui.panes.timeline import TimelinePane
-from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.panes.hypotheses.pane import HypothesesPane
+from workbench.tui.panes.pair.pane import PairPane
+from workbench.tui.panes.readings.pane import ReadingsPane
+from workbench.tui.panes.steering.pane import SteeringPane
+from workbench.tui.panes.timeline.pane import TimelinePane
 from workbench.tui.screens.coverage import CoverageScreen
-from workbench.tui.screens.pane_help import PaneHelp
 from workbench.tui.screens.panes import PANES
 
 LENGTH = len(sample()[0])
@@ -46,10 +46,10 @@ async def test_the_screen_shows_the_session_as_it_stood_after_every_kind_of_even
         await pilot.pause()
         for seq in kinds.values():
             app.replay._seek(seq)
-            assert all(pane.state is app.desk.shown for pane in app.replay.panes)
-            assert app.desk.shown.seq == seq
+            assert all(pane.state is app.opened.shown for pane in app.replay.panes)
+            assert app.opened.shown.seq == seq
         app.replay._seek(LENGTH)
-        assert app.desk.shown.digest() == sample_state().digest()
+        assert app.opened.shown.digest() == sample_state().digest()
 
 
 async def test_steps_and_both_ends():
@@ -238,35 +238,35 @@ async def test_coverage_of_the_moment_and_the_way_out():
         await pilot.press("escape", "ctrl+r")
         await until(pilot, lambda: app.asked, "the way out")
         assert isinstance(app.asked[0], ShowSessions)
-    assert app.desk._log.closed  # type: ignore[attr-defined]
+    assert app.opened._log.closed  # type: ignore[attr-defined]
 
 
 async def test_what_is_hidden_at_the_end_is_hidden_from_the_start():
-    desk = recording(**{"planted-base": "model B", "planted-finetuned": "model F"})
-    app = ReplayApp(desk, seq=seq_of("pair_loaded"))
+    opened = recording(**{"planted-base": "model B", "planted-finetuned": "model F"})
+    app = ReplayApp(opened, seq=seq_of("pair_loaded"))
     async with app.run_test(size=(160, 48)) as pilot:
         await pilot.pause()
         shown = app.export_screenshot()
         assert "planted-base" not in shown
-        assert "B" in str(desk.shown.pair["base"]["checkpoint"])  # type: ignore[index]
-        assert desk.event(seq_of("pair_loaded")).body.pair["base"]["checkpoint"] == "model B"  # type: ignore[union-attr]
+        assert "B" in str(opened.shown.pair["base"]["checkpoint"])  # type: ignore[index]
+        assert opened.event(seq_of("pair_loaded")).body.pair["base"]["checkpoint"] == "model B"  # type: ignore[union-attr]
 
 
 def test_the_names_of_a_blind_session_are_found_in_its_log(tmp_path):
-    from workbench.tui.replay_desk import ReplayDesk
+    from workbench.tui.replay_session import ReplayedSession
 
     path = tmp_path / "sessions.db"
     with SessionLog.open(path) as log:
         session = log.start_session("on planted-base", {}, HUMAN)
         sealed = AuditSealed(organism=None, ground_truth_sha256=None, aliases={"planted-base": "B"})
         log.append(session, sealed, actor=SYSTEM)
-    desk = ReplayDesk.open(path, "last")
+    opened = ReplayedSession.open(path, "last")
     try:
-        desk.player.step()
-        assert desk.shown.name == desk.name == "on B"
-        assert "planted" not in desk.shown.timeline[0].description
+        opened.player.step()
+        assert opened.shown.name == opened.name == "on B"
+        assert "planted" not in opened.shown.timeline[0].description
     finally:
-        desk.close()
+        opened.close()
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -18,20 +18,20 @@ from tests.workbench.operations.conftest import Stop
 from tests.workbench.tui.chat_sample import Probes
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.measures_sample import DOCUMENTS, PROMPTS
-from workbench.agent.blindfold import Blindfold
+from workbench.blinding.redact import StateRedactor
 from workbench.operations import ASK, COHERENT_ALPHA, MARK, MEASURE, OPERATIONS, STEER
-from workbench.operations.cohering import CoherentAlphaArguments
-from workbench.operations.comparing import STEERED_SIMILARITY, SimilarityArguments
-from workbench.operations.generating import AskArguments, SteerArguments
-from workbench.operations.hypothesising import MarkArguments
-from workbench.operations.measuring import MeasureArguments
+from workbench.operations.coherent_alpha import CoherentAlphaArguments
+from workbench.operations.difference import MeasureArguments
+from workbench.operations.generation import AskArguments, SteerArguments
+from workbench.operations.hypotheses import MarkArguments
+from workbench.operations.relevance import STEERED_SIMILARITY, SimilarityArguments
 from workbench.operations.running import Session, run
 from workbench.store.events import HUMAN, Event, PairLoaded, TextGrew, body_json
 from workbench.store.log import SessionLog
 from workbench.store.state import fold, named_text
-from workbench.tui.panes.chat import ChatPane
-from workbench.tui.panes.chat_turns import AnswerRef, Turns
-from workbench.tui.panes.steering import SteeringPane
+from workbench.tui.panes.chat.pane import ChatPane
+from workbench.tui.panes.chat.turns import AnswerRef, Turns
+from workbench.tui.panes.steering.pane import SteeringPane
 
 
 @cache
@@ -171,8 +171,8 @@ def test_a_long_answer_that_holds_a_hidden_name_is_found_in_a_blind_session(plac
     answer = "word " * (place // 5) + f"{name} " + "word " * 60
     probes = Probes()
     probes.ask({"base": [answer], "finetuned": [f"no {answer}"]}, prompt="A?")
-    blindfold = Blindfold({name: "MODEL-B"})
-    shown = blindfold.state(probes.state)
+    redactor = StateRedactor({name: "MODEL-B"})
+    shown = redactor.state(probes.state)
     assert name not in shown.texts["probe-1-base-0"].text
     turns = Turns()
     turns.take(shown)

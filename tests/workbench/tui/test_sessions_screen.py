@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from tests.workbench.tui.shelves import HITS, SESSIONS, SHELF, FixedLibrary, ScreenApp
+from tests.workbench.tui.listings import HITS, SESSIONS, SHELF, FixedLibrary, ScreenApp
 from tests.workbench.tui.test_start_screen import keys, shown
 from tests.workbench.tui.waiting import until
 from workbench.store.errors import StoreError
 from workbench.store.search import SearchHit
-from workbench.tui.library import Shelf
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.tables import TablesScreen
+from workbench.tui.library import DatabaseListing
 from workbench.tui.messages import ContinueSession, ReplaySession, ShowStart
-from workbench.tui.screens.ask_line import AskLine
 from workbench.tui.screens.compare import CompareScreen
 from workbench.tui.screens.coverage import CoverageScreen
 from workbench.tui.screens.sessions import SearchField, SessionsScreen
-from workbench.tui.screens.tables import TablesScreen
 from workbench.tui.widgets.menu import Menu
 
 
@@ -176,8 +176,8 @@ async def test_coverage_of_a_session():
 
 async def test_what_is_compared_is_inert():
     hostile = "\x1b]0;owned\x07[@click=app.quit]x[/] | <b> \u202eevil"
-    shelf = replace(SHELF, sessions=tuple(replace(one, name=hostile) for one in SESSIONS[:2]))
-    app = sessions(FixedLibrary(shelf))
+    listing = replace(SHELF, sessions=tuple(replace(one, name=hostile) for one in SESSIONS[:2]))
+    app = sessions(FixedLibrary(listing))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("space", "down", "space", "C")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen), "the comparison")
@@ -209,7 +209,7 @@ def test_picture_of_tables(snap_compare, size, keys_):
 
 
 async def test_no_sessions():
-    app = sessions(FixedLibrary(Shelf()))
+    app = sessions(FixedLibrary(DatabaseListing()))
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "No sessions yet" in shown(app), "the word")
         await pilot.press("enter", "r", "d", "e", "c", "slash", "x")

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.workbench.tui.shelves import SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
+from tests.workbench.tui.listings import SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
 from tests.workbench.tui.waiting import until
-from workbench.operations.pairs import DEMO_ORGANISM, PairArguments
-from workbench.tui.library import Shelf
+from workbench.operations.pair import DEMO_ORGANISM, PairArguments
+from workbench.tui.library import DatabaseListing
 from workbench.tui.messages import ContinueSession, OpenPair, ShowSessions
 from workbench.tui.screens.new_pair import NewPairScreen, empty_fields
 from workbench.tui.screens.start import StartScreen, UseDatabase
@@ -52,8 +52,8 @@ async def test_a_session_that_was_not_closed_comes_first():
 
 
 async def test_a_session_that_is_open_elsewhere_does_not():
-    shelf = replace(SHELF, open_elsewhere=frozenset({SESSIONS[0].id}))
-    app = start(FixedLibrary(shelf))
+    listing = replace(SHELF, open_elsewhere=frozenset({SESSIONS[0].id}))
+    app = start(FixedLibrary(listing))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert keys(app)[0] == "demo"
@@ -154,7 +154,7 @@ async def test_another_database_is_asked_for():
 
 
 async def test_the_ground_truth_of_an_organism_is_nowhere():
-    app = start(FixedLibrary(Shelf(organisms=SHELF.organisms)))
+    app = start(FixedLibrary(DatabaseListing(organisms=SHELF.organisms)))
     async with app.run_test(size=(160, 48)) as pilot:
         await pilot.pause()
         for organism in SHELF.organisms:
@@ -172,8 +172,8 @@ async def test_hostile_names_are_shown_inert():
     session = replace(SESSIONS[1], name=hostile, finetuned=hostile)
     pair = PairArguments(base=hostile, adapter=hostile)
     trouble = TROUBLED.trouble.__class__(hostile, hostile)
-    shelf = replace(SHELF, sessions=(session,), recent=(pair,), trouble=trouble)
-    app = start(FixedLibrary(shelf))
+    listing = replace(SHELF, sessions=(session,), recent=(pair,), trouble=trouble)
+    app = start(FixedLibrary(listing))
     async with app.run_test(size=(160, 48)) as pilot:
         await pilot.pause()
         for key in keys(app):
@@ -189,7 +189,7 @@ def test_picture(snap_compare, size):
 
 
 def test_picture_of_a_first_start(snap_compare):
-    library = FixedLibrary(Shelf(organisms=SHELF.organisms))
+    library = FixedLibrary(DatabaseListing(organisms=SHELF.organisms))
     assert snap_compare(start(library), terminal_size=(80, 24))
 
 

@@ -10,10 +10,10 @@ from textual.widgets import Input, Static
 
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import BEGAN, sample, sample_state
-from workbench.operations.generating import STEER, SteerArguments
-from workbench.operations.hypothesising import MARK, UNMARK, MarkArguments, UnmarkArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.hypotheses import MARK, UNMARK, MarkArguments, UnmarkArguments
 from workbench.operations.jobs import Job
-from workbench.operations.measuring import MEASURE, MeasureArguments
 from workbench.store.events import (
     HUMAN,
     Event,
@@ -28,10 +28,10 @@ from workbench.store.events import (
     TextStarted,
 )
 from workbench.store.state import SessionState, fold
-from workbench.tui.panes.steering import SteeringPane
-from workbench.tui.panes.steering_samples import SampleList
+from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
+from workbench.tui.widgets.text_columns import SampleList
 
 HOSTILE = "\x1b]52;c;aGFja2Vk\x07\x1b[2J\x9b2J [@click=app.quit]x[/] [/ \u202eevil\u202c\x00"
 
@@ -285,7 +285,7 @@ async def test_a_text_that_was_cut_off_says_so():
 
 async def test_a_failure_says_what_to_do():
     failed = OperationFailed(
-        error="SiteError", message="no room", way_out="Use a smaller batch.", seconds=1.0
+        error="SiteError", message="no room", hint="Use a smaller batch.", seconds=1.0
     )
     app = PaneApp(SteeringPane, going_on(started(), failed))
     async with app.run_test(size=(80, 24)):
@@ -566,7 +566,7 @@ async def test_hostile_text_is_inert():
         finished("steered", f"{HOSTILE}\n{HOSTILE}"),
         kept("steered", "E7\x1b[2J"),
         kept("plain", "[/"),
-        OperationFailed(error=HOSTILE, message=HOSTILE, way_out=HOSTILE, seconds=1.0),
+        OperationFailed(error=HOSTILE, message=HOSTILE, hint=HOSTILE, seconds=1.0),
     )
     app = PaneApp(SteeringPane, state)
     async with app.run_test(size=(100, 40)) as pilot:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.operations.generating import SteerArguments
-from workbench.tui.panes.steering_settings import SteeringSettings, layer_index
+from workbench.operations.generation import SteerArguments
+from workbench.tui.panes.steering.settings import SteeringSettings, layer_index
 
 
 @pytest.mark.parametrize(

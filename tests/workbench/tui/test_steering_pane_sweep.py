@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.workbench.tui.sample import sample_state
-from workbench.tui.panes.steering_sweep import mean_repetition, repetition, sweep_lines
-from workbench.tui.panes.steering_texts import pairs, prompt_of
+from workbench.tui.panes.steering.sweep import mean_repetition, repetition, sweep_lines
+from workbench.tui.panes.steering.texts import pairs, prompt_of
 
 
 def steered_texts():

@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.hypotheses_sample import AGENT, gone_on, gone_on_state, with_events
 from tests.workbench.tui.sample import BEGAN
-from workbench.operations.hypothesising import MARK, MarkArguments
+from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     BODY,
@@ -26,10 +26,10 @@ from workbench.store.events import (
     TextStarted,
 )
 from workbench.store.state import Prefix, SessionState, TimelineEntry
-from workbench.tui.panes.event_fields import as_flow, event_fields
-from workbench.tui.panes.timeline import TimelinePane
-from workbench.tui.panes.timeline_filter import GROUPS, Filter, TimelineIndex
-from workbench.tui.screens.event_detail import EventDetail
+from workbench.tui.dialogs.event_detail import EventDetail
+from workbench.tui.event_fields import as_flow, event_fields
+from workbench.tui.panes.timeline.filter import GROUPS, Filter, TimelineIndex
+from workbench.tui.panes.timeline.pane import TimelinePane
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
 

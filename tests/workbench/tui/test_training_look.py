@@ -20,7 +20,7 @@ from workbench.store.training_events import (
     OrganismTrained,
     TrainingAdvanced,
 )
-from workbench.tui.measure_look import findings, look
+from workbench.tui.measure_render import findings, look
 from workbench.tui.widgets.bars import dots, spark
 
 

@@ -14,17 +14,17 @@ from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
 from workbench.tui import text
-from workbench.tui.agent_wish import (
+from workbench.tui.agent_request import (
     MODES,
     OFF,
     ON,
     POLICIES,
-    AuditWish,
+    AuditRequest,
     EndpointFacts,
     Fields,
     check_wish,
 )
-from workbench.tui.screens.field_form import FieldForm
+from workbench.tui.dialogs.field_form import FieldForm
 from workbench.tui.widgets.choice import Choice
 
 _LABELS = {
@@ -66,7 +66,7 @@ _APPROVAL_SAID = {
 }
 
 
-class AgentForm(FieldForm[AuditWish]):
+class AgentForm(FieldForm[AuditRequest]):
     """The form; it gives back what was asked for, and keeps in ``draft`` what was typed.
 
     ``missing`` names what an ADL agent would be shown and is not computed yet; ``is_blind`` says

@@ -13,13 +13,13 @@ from workbench.store.agents import history
 from workbench.store.errors import StoreError
 from workbench.store.events import Actor
 from workbench.tui import text
-from workbench.tui.agent_wish import look_up_endpoint
-from workbench.tui.desk import Desk
-from workbench.tui.panes.agent import AgentPane
+from workbench.tui.agent_request import look_up_endpoint
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.dialogs.grade_form import GivenGrade, GradeForm, GradeSheet
+from workbench.tui.live_session import LiveSession
+from workbench.tui.panes.agent.pane import AgentPane
 from workbench.tui.screens.agent_form import AgentForm
-from workbench.tui.screens.ask_line import AskLine
-from workbench.tui.screens.confirm import Confirm
-from workbench.tui.screens.grade_form import GivenGrade, GradeForm, GradeSheet
 
 if TYPE_CHECKING:
     from workbench.operations.running import Session
@@ -28,14 +28,14 @@ GRADING = "grading a report"
 
 
 class AgentScreen(Screen[None]):
-    """A screen over a desk with an agent pane."""
+    """A screen over a opened with an agent pane."""
 
-    desk: Desk
+    opened: LiveSession
 
     def say_problem(self, problem: Exception, title: str) -> None:
         """Say what went wrong, with no name of a blind session in it."""
         self.notify(
-            self.desk.blindfold.hide(str(problem) or type(problem).__name__),
+            self.opened.redactor.hide(str(problem) or type(problem).__name__),
             title=title,
             severity="error",
             timeout=15,
@@ -57,17 +57,17 @@ class AgentScreen(Screen[None]):
 
     @work
     async def _ask_and_start(self, draft: dict[str, str]) -> None:
-        from workbench.tui.agent_work import missing
+        from workbench.tui.agent_runner import missing
 
         facts = await asyncio.to_thread(look_up_endpoint)
-        state = self.desk.state
+        state = self.opened.state
         titles = [operation.title.lower() for operation, _ in missing(state)]
         is_blind = bool(state.seal and state.seal.body.aliases)
         form = AgentForm(draft, facts, missing=titles, is_blind=is_blind)
         wish = await self.app.push_screen_wait(form)
         if wish is not None:
             try:
-                await asyncio.to_thread(self.desk.start_agent, wish)
+                await asyncio.to_thread(self.opened.start_agent, wish)
             except (AdlError, RuntimeError) as exc:
                 self.say_problem(exc, "The agent did not start")
 
@@ -75,7 +75,7 @@ class AgentScreen(Screen[None]):
     async def _resume(self, message: AgentPane.Resume) -> None:
         message.stop()
         try:
-            await asyncio.to_thread(self.desk.resume_agent, message.run_id)
+            await asyncio.to_thread(self.opened.resume_agent, message.run_id)
         except (AdlError, RuntimeError) as exc:
             self.say_problem(exc, "The agent did not go on")
 
@@ -84,7 +84,7 @@ class AgentScreen(Screen[None]):
     @on(AgentPane.Handle)
     def _handle(self, message: AgentPane.Handle) -> None:
         message.stop()
-        agent = self.desk.agent
+        agent = self.opened.agent
         person, detail, call_id = agent.person, message.detail, message.call_id
         try:
             match message.hand:
@@ -121,7 +121,7 @@ class AgentScreen(Screen[None]):
         """Show report, truth and rubric, and record what the person makes of them."""
         from workbench.agent import grading
 
-        session = self.desk.session
+        session = self.opened.session
         try:
             organism = await self._organism(session)
             if organism is None or not await self._may_unblind():
@@ -151,7 +151,7 @@ class AgentScreen(Screen[None]):
 
     async def _organism(self, session: Session) -> str | None:
         """The organism that is audited: from the session, or else as the person names it."""
-        from workbench.agent.sealing import find_organism
+        from workbench.blinding.seal import find_organism
         from workbench.organisms import known_organisms
 
         sealed = session.state.seal.body.organism if session.state.seal else None
@@ -165,9 +165,9 @@ class AgentScreen(Screen[None]):
 
     async def _may_unblind(self) -> bool:
         """Whether the person goes on, who has not seen the truth yet; their yes is recorded."""
-        from workbench.agent.sealing import is_revealing
+        from workbench.blinding.seal import is_revealing
 
-        state = self.desk.state
+        state = self.opened.state
         # Who has seen the names has not seen the truth.
         seen = (one for one in state.unblinded if not is_revealing(one.actor, one.body))
         if any(one.actor.kind == "human" for one in seen):
@@ -179,7 +179,7 @@ class AgentScreen(Screen[None]):
         return await self.app.push_screen_wait(Confirm(question, "Show it and grade", "Not yet"))
 
     def _last_author(self) -> str:
-        people = [one.actor.name for one in self.desk.state.grades if one.actor.kind == "human"]
+        people = [one.actor.name for one in self.opened.state.grades if one.actor.kind == "human"]
         return people[-1] if people else ""
 
 
@@ -189,7 +189,7 @@ def _sheet(
     """What a grade is given beside; that the truth was seen is recorded. Raises ``AdlError``."""
     from workbench.agent.grading import find_run
     from workbench.agent.rubrics import RUBRICS
-    from workbench.agent.sealing import unseal
+    from workbench.blinding.seal import unseal
 
     state = session.state
     found, truth = unseal(session, Actor(kind="human", name=author), GRADING, organism)

@@ -10,20 +10,20 @@ from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
 from adl.errors import AdlError
+from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.jobs import Job
-from workbench.operations.measuring import MEASURE, MeasureArguments
-from workbench.operations.noting import NOTE, NoteArguments
-from workbench.operations.pairs import LOAD, PairArguments
-from workbench.operations.reading import READ, ReadArguments
+from workbench.operations.notes import NOTE, NoteArguments
+from workbench.operations.pair import LOAD, PairArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
 from workbench.store.errors import StoreError
-from workbench.tui.desk import Desk
-from workbench.tui.measure_look import findings
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.live_session import LiveSession
+from workbench.tui.measure_render import findings
 from workbench.tui.messages import AgentChanged, EventsRecorded, JobChanged
-from workbench.tui.panes.agent import AgentPane
-from workbench.tui.panes.readings import ReadingsPane
-from workbench.tui.panes.steering import SteeringPane
-from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.panes.agent.pane import AgentPane
+from workbench.tui.panes.readings.pane import ReadingsPane
+from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.screens.measuring_screen import MeasuringScreen
 from workbench.tui.screens.panes import HELP_KEY, PANE_KEYS, PANES, PanesScreen
 from workbench.tui.widgets.pane import Pane
@@ -52,9 +52,9 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         Binding("ctrl+r", "sessions", "Sessions", show=False, tooltip="Leave for another session"),
     ]
 
-    def __init__(self, desk: Desk, *, load: PairArguments | None, prepare: bool) -> None:
-        super().__init__(desk.log.array, desk.event)
-        self.desk = desk
+    def __init__(self, opened: LiveSession, *, load: PairArguments | None, prepare: bool) -> None:
+        super().__init__(opened.log.array, opened.event)
+        self.opened = opened
         self._load = load
         self._prepare = prepare
         self._redraw: Timer | None = None
@@ -67,12 +67,12 @@ class AuditScreen(PanesScreen, MeasuringScreen):
     def on_mount(self) -> None:
         """Show the session as it is, then let its jobs begin."""
         # Listening begins before the first look, so that nothing falls in between.
-        self.desk.listen(
+        self.opened.listen(
             lambda: self.post_message(EventsRecorded()),
             lambda job: self.post_message(JobChanged(job)),
             lambda: self.post_message(AgentChanged()),
         )
-        state = self.desk.shown
+        state = self.opened.shown
         for pane in self._panes:
             pane.update_state(state)
         view = state.view
@@ -99,7 +99,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
 
     def _update(self) -> None:
         self._redraw = None
-        state = self.desk.shown
+        state = self.opened.shown
         for pane in self._panes:
             pane.update_state(state)
         self.tell_measures(state)
@@ -108,7 +108,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
     def on_agent_changed(self) -> None:
         """Show what the agent's thread is at, with the state as it is by then."""
         self._update()
-        status = self.desk.agent.status.hidden(self.desk.blindfold.hide)
+        status = self.opened.agent.status.hidden(self.opened.redactor.hide)
         self.query_one(AgentPane).show_work(status)
         self._show_asking()
 
@@ -135,7 +135,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._show_jobs()
 
     def _show_jobs(self) -> None:
-        hide = self.desk.blindfold.hide
+        hide = self.opened.redactor.hide
         jobs = [replace(job, stage=hide(job.stage)) for job in self._jobs.values()]
         self.query_one(TopBar).show_jobs(jobs)
         for pane in self._panes:
@@ -161,22 +161,22 @@ class AuditScreen(PanesScreen, MeasuringScreen):
     ) -> None:
         """Have an operation run, `background` behind whatever else is asked for."""
         try:
-            revealed = self.desk.blindfold.reveal(operation, arguments)
-            self.desk.submit(operation, revealed, background=background)
+            revealed = self.opened.redactor.reveal(operation, arguments)
+            self.opened.submit(operation, revealed, background=background)
         except RuntimeError as exc:
             # A key that was pressed while the session is being left.
             self.notify(f"{operation.title}: {exc}", severity="warning", markup=False)
 
     def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
         """Have a pane stand on what the event recorded; a measure has a screen of its own."""
-        if any(one.seq == seq for one in findings(self.desk.shown)):
+        if any(one.seq == seq for one in findings(self.opened.shown)):
             self.action_measures(seq)
             return None
         return super().place_of(seq, but_timeline=but_timeline)
 
     def has_pair(self) -> bool:
         """Whether there is a pair, or something is under way that may be its loading."""
-        return self.desk.pair is not None or bool(self._jobs)
+        return self.opened.pair is not None or bool(self._jobs)
 
     def place(self) -> dict[str, str]:
         """Where the panes stand, by name of an argument: layer, position and side."""
@@ -207,7 +207,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         """Stop what is running, or else what waits."""
         jobs = sorted(self._jobs.values(), key=lambda job: job.status == "waiting")
         for job in jobs[:1]:
-            self.desk.stop(job.id)
+            self.opened.stop(job.id)
 
     def action_prepare(self) -> None:
         """Measure the difference and read it every way, behind whatever is asked for meanwhile."""
@@ -224,10 +224,12 @@ class AuditScreen(PanesScreen, MeasuringScreen):
     @work
     async def action_rename(self) -> None:
         """Give the session another name."""
-        name = await self.app.push_screen_wait(AskLine("Name of the session", self.desk.shown.name))
+        name = await self.app.push_screen_wait(
+            AskLine("Name of the session", self.opened.shown.name)
+        )
         if name:
             try:
-                self.desk.rename(name)
+                self.opened.rename(name)
             except (AdlError, StoreError) as exc:
                 self.notify(str(exc), severity="error", markup=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.replay.compare import Comparison, grade_rows, rows
-from workbench.tui.screens.tables import Shown, TablesScreen
+from workbench.tui.dialogs.tables import Shown, TablesScreen
 
 
 class CompareScreen(TablesScreen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from workbench.replay.coverage import ACTIVITY_COLUMNS, Coverage, coverage
 from workbench.store.state import SessionState
 from workbench.tui import text
-from workbench.tui.screens.tables import Shown, TablesScreen
+from workbench.tui.dialogs.tables import Shown, TablesScreen
 
 #: Tokens listed; the rest are counted.
 _TOKENS = 40

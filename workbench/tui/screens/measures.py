@@ -21,7 +21,7 @@ from workbench.store.events import Event
 from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui import text
-from workbench.tui.measure_look import findings, in_short, look, name_of
+from workbench.tui.measure_render import findings, in_short, look, name_of
 from workbench.tui.offered import missing, offered
 from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.dialog import Dialog

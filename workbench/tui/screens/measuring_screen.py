@@ -10,17 +10,17 @@ from typing import Any
 from textual import work
 
 from workbench.operations import OPERATIONS
+from workbench.operations.difference import MEASURE
 from workbench.operations.jobs import Job
-from workbench.operations.measuring import MEASURE
-from workbench.operations.reading import READ
+from workbench.operations.readings import READ
 from workbench.operations.running import Arguments, Operation
 from workbench.store.state import SessionState
 from workbench.tui import text
-from workbench.tui.measure_look import findings, in_short, name_of
+from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.measure_render import findings, in_short, name_of
 from workbench.tui.offered import missing, offered
 from workbench.tui.operation_fields import sees_truth
 from workbench.tui.screens.agent_screen import AgentScreen
-from workbench.tui.screens.confirm import Confirm
 from workbench.tui.screens.measures import MeasuresScreen
 from workbench.tui.screens.operation_form import OperationForm
 
@@ -37,7 +37,7 @@ class MeasuringScreen(AgentScreen):
 
     def can_run(self, operation: Operation[Any]) -> str:
         """What is missing for the operation, empty if it can be run."""
-        return missing(operation, self.desk.shown, has_pair=self.has_pair())
+        return missing(operation, self.opened.shown, has_pair=self.has_pair())
 
     @abstractmethod
     def has_pair(self) -> bool:
@@ -60,8 +60,8 @@ class MeasuringScreen(AgentScreen):
         """Look at the session's measures, or ask for another."""
         while True:
             screen = MeasuresScreen(
-                self.desk.shown,
-                self.desk.event,
+                self.opened.shown,
+                self.opened.event,
                 lambda: self.app.call_later(self.run_action, "stop_job"),
                 has_pair=self.has_pair(),
                 chosen=chosen,
@@ -83,14 +83,14 @@ class MeasuringScreen(AgentScreen):
             self.notify(lacks, title=operation.title, severity="warning", markup=False)
             return
         draft = self._drafts.setdefault(operation.name, {})
-        form = OperationForm(operation, known_values(self.desk.shown) | dict(self.place()), draft)
+        form = OperationForm(operation, known_values(self.opened.shown) | dict(self.place()), draft)
         arguments = await self.app.push_screen_wait(form)
         if arguments is not None and await self._may_see_truth(arguments):
             self.order(operation, arguments)
 
     async def _may_see_truth(self, arguments: Arguments) -> bool:
         """Whether to go on where the answer is shown to somebody who has not seen it yet."""
-        seen = any(one.actor.kind == "human" for one in self.desk.state.unblinded)
+        seen = any(one.actor.kind == "human" for one in self.opened.state.unblinded)
         if seen or not sees_truth(arguments):
             return True
         question = text.block(
@@ -103,8 +103,8 @@ class MeasuringScreen(AgentScreen):
 
     def jobs_shown(self) -> list[Job]:
         """What runs and waits, with no name of a blind session in it."""
-        hide = self.desk.blindfold.hide
-        return [replace(job, stage=hide(job.stage)) for job in self.desk.jobs()]
+        hide = self.opened.redactor.hide
+        return [replace(job, stage=hide(job.stage)) for job in self.opened.jobs()]
 
     def tell_measures(self, state: SessionState) -> None:
         """Give the open list of measures the session as it is now."""
@@ -122,7 +122,7 @@ class MeasuringScreen(AgentScreen):
             return
         if job.operation.name not in {one.name for one in offered()}:
             return
-        found = [one.body for one in findings(self.desk.shown) if one.operation_id == job.id]
+        found = [one.body for one in findings(self.opened.shown) if one.operation_id == job.id]
         said = f"{name_of(found[-1])}: {in_short(found[-1])}" if found else "done"
         title = f"{job.operation.title}: f6 shows it" if found else job.operation.title
         self.notify(text.line(said).plain, title=title, timeout=10, markup=False)

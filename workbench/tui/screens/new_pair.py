@@ -14,11 +14,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label, Static
 
-from workbench.operations.pairs import PairArguments
+from workbench.operations.pair import PairArguments
 from workbench.tui import text
+from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.messages import OpenPair
 from workbench.tui.pair_form import DEFAULT, OFF, ON, as_fields, check_pair
-from workbench.tui.screens.pane_help import KeyHelp
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.key_bar import KeyBar
 

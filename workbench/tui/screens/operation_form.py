@@ -15,8 +15,8 @@ from textual.widgets import Input, Label, Static
 
 from workbench.operations.running import Arguments, Operation
 from workbench.tui import text
+from workbench.tui.dialogs.field_form import FieldForm
 from workbench.tui.operation_fields import WHOLE, FormField, check, fields_of, first_texts
-from workbench.tui.screens.field_form import FieldForm
 from workbench.tui.widgets.choice import Choice
 
 _BEFORE = "field-"

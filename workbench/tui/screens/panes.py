@@ -10,15 +10,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 
-from workbench.tui.panes.agent import AgentPane
-from workbench.tui.panes.chat import ChatPane
-from workbench.tui.panes.hypotheses import HypothesesPane
-from workbench.tui.panes.pair import PairPane
-from workbench.tui.panes.readings import ReadingsPane
-from workbench.tui.panes.steering import SteeringPane
-from workbench.tui.panes.timeline import TimelinePane
-from workbench.tui.screens.jump import JumpOverlay
-from workbench.tui.screens.pane_help import PaneHelp
+from workbench.tui.dialogs.jump import JumpOverlay
+from workbench.tui.dialogs.pane_help import PaneHelp
+from workbench.tui.panes.agent.pane import AgentPane
+from workbench.tui.panes.chat.pane import ChatPane
+from workbench.tui.panes.hypotheses.pane import HypothesesPane
+from workbench.tui.panes.pair.pane import PairPane
+from workbench.tui.panes.readings.pane import ReadingsPane
+from workbench.tui.panes.steering.pane import SteeringPane
+from workbench.tui.panes.timeline.pane import TimelinePane
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.pane import Pane, ReadArray, ReadEvent
 from workbench.tui.widgets.top_bar import Tab, TopBar

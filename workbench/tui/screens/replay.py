@@ -12,11 +12,11 @@ from textual.binding import ActiveBinding, Binding, BindingType
 from textual.widgets import Input, TextArea
 
 from workbench.replay.player import Turns
+from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.keys import own_bindings
 from workbench.tui.messages import BranchSession, ShowSessions
-from workbench.tui.panes.agent import AgentPane
-from workbench.tui.replay_desk import ReplayDesk
-from workbench.tui.screens.ask_line import AskLine
+from workbench.tui.panes.agent.pane import AgentPane
+from workbench.tui.replay_session import ReplayedSession
 from workbench.tui.screens.panes import HELP_KEY, PANE_KEYS, PanesScreen
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.top_bar import TopBar
@@ -60,9 +60,11 @@ class ReplayScreen(PanesScreen):
         Binding("ctrl+r", "sessions", "Sessions", tooltip="Leave for the list of sessions"),
     ]  # fmt: skip
 
-    def __init__(self, desk: ReplayDesk, *, seq: int | None = None, lasting: bool = True) -> None:
-        super().__init__(desk.array, desk.event)
-        self.desk = desk
+    def __init__(
+        self, opened: ReplayedSession, *, seq: int | None = None, lasting: bool = True
+    ) -> None:
+        super().__init__(opened.array, opened.event)
+        self.opened = opened
         self._start = seq
         self._lasting = lasting
         self._follows = True
@@ -81,8 +83,8 @@ class ReplayScreen(PanesScreen):
         self.query_one(TopBar).show_alert(" replay ")
         self.go_to(0)
         if self._start is None:
-            self.desk.player.step()
-            self.desk.player.play()
+            self.opened.player.step()
+            self.opened.player.play()
             self._show()
         else:
             self._seek(self._start)
@@ -91,7 +93,7 @@ class ReplayScreen(PanesScreen):
 
     def on_unmount(self) -> None:
         """The log is read no more."""
-        self.desk.close()
+        self.opened.close()
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
@@ -104,7 +106,7 @@ class ReplayScreen(PanesScreen):
 
     def _tick(self) -> None:
         """Let time pass, and read on meanwhile: a long session is looked at while it is read."""
-        player = self.desk.player
+        player = self.opened.player
         now = time.monotonic()
         passed, self._last = now - self._last, now
         if not self._ready:
@@ -129,7 +131,7 @@ class ReplayScreen(PanesScreen):
 
     def _seek(self, seq: int) -> None:
         """Go to just after an event, at once if that far is read."""
-        player = self.desk.player
+        player = self.opened.player
         before = player.position
         if seq <= player.read:
             self._waiting = None
@@ -142,7 +144,7 @@ class ReplayScreen(PanesScreen):
 
     def _show(self, since: int = 0) -> None:
         """Draw the moment, and bring up the pane that has what happened last."""
-        state = self.desk.shown
+        state = self.opened.shown
         for pane in self._panes:
             pane.update_state(state)
         self._show_standing()
@@ -152,7 +154,7 @@ class ReplayScreen(PanesScreen):
 
     def _bring_up(self, since: int) -> None:
         """The nearest event, back to the one shown before, that a pane can stand on."""
-        position = self.desk.player.position
+        position = self.opened.player.position
         first = max(since if since < position else 0, position - LOOK_BACK)
         for seq in range(position, first, -1):
             place = self.place_of(seq, but_timeline=True)
@@ -162,9 +164,9 @@ class ReplayScreen(PanesScreen):
                 return
 
     def _show_standing(self) -> None:
-        desk, player = self.desk, self.desk.player
-        current = desk.current
-        elapsed = (current.at - desk.began_at).total_seconds() if current is not None else 0.0
+        opened, player = self.opened, self.opened.player
+        current = opened.current
+        elapsed = (current.at - opened.began_at).total_seconds() if current is not None else 0.0
         self.query_one(Transport).show(
             Standing(
                 position=player.position,
@@ -175,7 +177,7 @@ class ReplayScreen(PanesScreen):
                 turns=player.turns,
                 follows=self._follows,
                 elapsed=elapsed,
-                total=(desk.ended_at - desk.began_at).total_seconds(),
+                total=(opened.ended_at - opened.began_at).total_seconds(),
                 read=player.read / player.length if player.length else 1.0,
                 waits=self._waiting is not None,
                 current=current,
@@ -211,12 +213,12 @@ class ReplayScreen(PanesScreen):
         if action in {"play", "step", "speed"}:
             return not isinstance(self.focused, Input | TextArea)
         if action in {"branch", "coverage"}:
-            return self.desk.player.position > 0 or None
+            return self.opened.player.position > 0 or None
         return True
 
     def action_play(self) -> None:
         """Play, or pause; from the start again at the end."""
-        player = self.desk.player
+        player = self.opened.player
         if player.playing:
             player.pause()
             self._show_standing()
@@ -234,7 +236,7 @@ class ReplayScreen(PanesScreen):
 
     def action_step(self, events_: int) -> None:
         """Go on or back by one shown event."""
-        player = self.desk.player
+        player = self.opened.player
         player.pause()
 
         def step() -> None:
@@ -249,7 +251,7 @@ class ReplayScreen(PanesScreen):
 
     def action_change(self, direction: int) -> None:
         """Go to the next change of a hypothesis, or to the one before."""
-        player = self.desk.player
+        player = self.opened.player
         player.pause()
 
         def change() -> None:
@@ -266,14 +268,14 @@ class ReplayScreen(PanesScreen):
     def action_speed(self, direction: int) -> None:
         """Play faster or slower."""
         if direction > 0:
-            self.desk.player.faster()
+            self.opened.player.faster()
         else:
-            self.desk.player.slower()
+            self.opened.player.slower()
         self._show_standing()
 
     def action_turns(self) -> None:
         """Stop at all turns, at the human's only, or at the agent's only."""
-        player = self.desk.player
+        player = self.opened.player
         following = WHOSE[(WHOSE.index(player.turns) + 1) % len(WHOSE)]
 
         def change() -> None:
@@ -291,13 +293,13 @@ class ReplayScreen(PanesScreen):
 
     def action_seek(self, seq: int) -> None:
         """Go to the start, or to the end (-1)."""
-        self.desk.player.pause()
-        self._seek(self.desk.player.length if seq < 0 else seq)
+        self.opened.player.pause()
+        self._seek(self.opened.player.length if seq < 0 else seq)
 
     @work
     async def action_go_to_event(self) -> None:
         """Ask for the number of an event, and go there."""
-        player = self.desk.player
+        player = self.opened.player
         player.pause()
         asked = AskLine("Go to event", str(player.position), f"0 to {player.length}")
         written = await self.app.push_screen_wait(asked)
@@ -313,7 +315,7 @@ class ReplayScreen(PanesScreen):
     @work
     async def action_branch(self) -> None:
         """Begin a session that goes on from the event shown."""
-        player = self.desk.player
+        player = self.opened.player
         player.pause()
         self._show_standing()
         seq = player.position
@@ -323,18 +325,18 @@ class ReplayScreen(PanesScreen):
                 "This database lasts until the program ends: e in the list of sessions copies "
                 "the new one into a file."
             )
-        asked = AskLine(f"Branch from event {seq}: name", f"{self.desk.name}, from {seq}", hint)
+        asked = AskLine(f"Branch from event {seq}: name", f"{self.opened.name}, from {seq}", hint)
         name = await self.app.push_screen_wait(asked)
         if name is not None:
-            self.post_message(BranchSession(self.desk.session_id, seq, name))
+            self.post_message(BranchSession(self.opened.session_id, seq, name))
 
     def action_coverage(self) -> None:
         """Say what was not followed up to here."""
         from workbench.tui.screens.coverage import CoverageScreen
 
-        self.desk.player.pause()
+        self.opened.player.pause()
         self._show_standing()
-        self.app.push_screen(CoverageScreen(self.desk.shown))
+        self.app.push_screen(CoverageScreen(self.opened.shown))
 
     def action_sessions(self) -> None:
         """Leave for the list of sessions."""

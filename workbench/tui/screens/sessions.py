@@ -21,13 +21,13 @@ from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
 from workbench.store.state import SessionState
 from workbench.tui import text
-from workbench.tui.library import Findings, Library, Shelf, matches
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.confirm import ConfirmByName
+from workbench.tui.dialogs.pane_help import KeyHelp
+from workbench.tui.library import DatabaseListing, Findings, Library, matches
 from workbench.tui.messages import ContinueSession, Failed, ReplaySession, ShowStart
-from workbench.tui.screens.ask_line import AskLine
-from workbench.tui.screens.confirm import ConfirmByName
-from workbench.tui.screens.errands import ErrandScreen
-from workbench.tui.screens.pane_help import KeyHelp
-from workbench.tui.screens.start import ShelfRead
+from workbench.tui.screens.start import ListingRead
+from workbench.tui.screens.worker_screen import WorkerScreen
 from workbench.tui.session_rows import (
     facts,
     findings_lines,
@@ -97,7 +97,7 @@ class SearchField(Input):
     ]
 
 
-class SessionsScreen(ErrandScreen):
+class SessionsScreen(WorkerScreen):
     """All sessions of the database."""
 
     HELP = """
@@ -145,10 +145,12 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
     SessionsScreen #said.-said { display: block; }
     """
 
-    def __init__(self, library: Library, *, shelf: Shelf, searching: bool = False) -> None:
+    def __init__(
+        self, library: Library, *, listing: DatabaseListing, searching: bool = False
+    ) -> None:
         super().__init__()
         self._library = library
-        self._shelf = shelf
+        self._listing = listing
         self._searching = searching
         self._read_once = False
         self._hits: list[SearchHit] = []
@@ -179,14 +181,14 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
 
     # --- what the threads say ---------------------------------------------------------------
 
-    @on(ShelfRead)
-    def _read(self, message: ShelfRead) -> None:
-        self._shelf = message.shelf
+    @on(ListingRead)
+    def _read(self, message: ListingRead) -> None:
+        self._listing = message.listing
         self._read_once = True
         self._findings.clear()
         self._fill()
-        if message.shelf.trouble is not None:
-            self._say_trouble(message.shelf.trouble)
+        if message.listing.trouble is not None:
+            self._say_trouble(message.listing.trouble)
 
     @on(Failed)
     def _failed(self, message: Failed) -> None:
@@ -218,7 +220,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
 
     def _fill(self) -> None:
         words = self._words
-        shown = [one for one in self._shelf.sessions if matches(one, words)]
+        shown = [one for one in self._listing.sessions if matches(one, words)]
         entries = [self._session_entry(one) for one in shown]
         if words:
             entries[:0] = [Entry.heading(f"By name ({len(shown)})")] if shown else []
@@ -229,7 +231,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
         self.query_one(Menu).set_entries(entries)
 
     def _session_entry(self, session: SessionOverview) -> Entry:
-        elsewhere = session.id in self._shelf.open_elsewhere
+        elsewhere = session.id in self._listing.open_elsewhere
         return Entry(
             lambda width: session_row(
                 session, width, elsewhere=elsewhere, chosen=session.id in self._picked
@@ -243,7 +245,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
             return [Entry.blank(), _said("Searching the texts ...")]
         if not self._hits:
             return [Entry.blank(), _said("In no text.")]
-        sessions = {one.id: one for one in self._shelf.sessions}
+        sessions = {one.id: one for one in self._listing.sessions}
         return [
             Entry.blank(),
             Entry.heading(f"In the texts ({len(self._hits)})"),
@@ -288,7 +290,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
                     text.line(listed.hit.snippet),
                 )
             )
-        elsewhere = session.id in self._shelf.open_elsewhere
+        elsewhere = session.id in self._listing.open_elsewhere
         if self.has_class("-narrow"):
             parts.append(session_brief(session, elsewhere=elsewhere))
         else:
@@ -381,7 +383,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
 
     def action_compare(self) -> None:
         """Set the chosen sessions side by side."""
-        there = {one.id for one in self._shelf.sessions}
+        there = {one.id for one in self._listing.sessions}
         ids = [one for one in self._picked if one in there]
         self.send(lambda: StatesRead(self._library.states(ids), comparing=True))
 
@@ -444,7 +446,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
 
     def action_look(self) -> None:
         """Read the database again."""
-        self.send(lambda: ShelfRead(self._library.shelf()))
+        self.send(lambda: ListingRead(self._library.listing()))
 
     @work
     async def action_rename(self) -> None:

@@ -17,16 +17,16 @@ from textual.widgets import Static
 
 from adl.errors import AdlError
 from workbench.display import clean_line
-from workbench.operations.pairs import DEMO_ORGANISM, PairArguments
+from workbench.operations.pair import DEMO_ORGANISM, PairArguments
 from workbench.store.overview import SessionOverview
 from workbench.tui import text
-from workbench.tui.library import Library, Shelf, pair_title
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.pane_help import KeyHelp
+from workbench.tui.library import DatabaseListing, Library, pair_title
 from workbench.tui.messages import ContinueSession, Failed, OpenPair, ShowSessions
 from workbench.tui.pair_form import as_fields
-from workbench.tui.screens.ask_line import AskLine
-from workbench.tui.screens.errands import ErrandScreen
 from workbench.tui.screens.new_pair import Fields, NewPairScreen
-from workbench.tui.screens.pane_help import KeyHelp
+from workbench.tui.screens.worker_screen import WorkerScreen
 from workbench.tui.session_rows import facts, session_facts, session_row
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
@@ -62,10 +62,10 @@ class Offer:
 
 
 @dataclass
-class ShelfRead(Message):
+class ListingRead(Message):
     """The database was looked at."""
 
-    shelf: Shelf
+    listing: DatabaseListing
 
 
 @dataclass
@@ -75,7 +75,7 @@ class UseDatabase(Message):
     path: str
 
 
-class StartScreen(ErrandScreen):
+class StartScreen(WorkerScreen):
     """What to work on."""
 
     HELP = """
@@ -110,11 +110,16 @@ recorded in one database; `b` chooses another.
     """
 
     def __init__(
-        self, library: Library, *, shelf: Shelf, draft: Fields, trouble: AdlError | None = None
+        self,
+        library: Library,
+        *,
+        listing: DatabaseListing,
+        draft: Fields,
+        trouble: AdlError | None = None,
     ) -> None:
         super().__init__()
         self._library = library
-        self._shelf = shelf
+        self._listing = listing
         self._draft = draft
         self._trouble = trouble
 
@@ -141,13 +146,13 @@ recorded in one database; `b` chooses another.
 
     def look(self) -> None:
         """Read the database again."""
-        self.send(lambda: ShelfRead(self._library.shelf()))
+        self.send(lambda: ListingRead(self._library.listing()))
 
     # --- what the threads say ---------------------------------------------------------------
 
-    @on(ShelfRead)
-    def _read(self, message: ShelfRead) -> None:
-        self._shelf = message.shelf
+    @on(ListingRead)
+    def _read(self, message: ListingRead) -> None:
+        self._listing = message.listing
         self._fill()
 
     @on(Failed)
@@ -163,7 +168,7 @@ recorded in one database; `b` chooses another.
 
     def _fill(self) -> None:
         self.query_one(Menu).set_entries(list(self._entries()))
-        said = [trouble for trouble in (self._trouble, self._shelf.trouble) if trouble]
+        said = [trouble for trouble in (self._trouble, self._listing.trouble) if trouble]
         if len(said) > 1 and str(said[0]) == str(said[1]):
             del said[1]
         place = self.query_one("#trouble", Static)
@@ -171,7 +176,7 @@ recorded in one database; `b` chooses another.
         place.update(Content("\n").join(map(_trouble_text, said)))
 
     def _entries(self) -> list[Entry]:
-        shelf = self._shelf
+        listing = self._listing
         entries: list[Entry] = []
 
         def group(title: str, members: list[Entry]) -> None:
@@ -181,8 +186,8 @@ recorded in one database; `b` chooses another.
 
         left = [
             one
-            for one in shelf.sessions[:1]
-            if one.outcome is None and one.id not in shelf.open_elsewhere
+            for one in listing.sessions[:1]
+            if one.outcome is None and one.id not in listing.open_elsewhere
         ]
         group("Go on where it was left", [self._session("continue", one) for one in left])
         group(
@@ -197,12 +202,12 @@ recorded in one database; `b` chooses another.
                 self._plain("new", "Type a new pair", self._new, Content(_NEW)),
             ],
         )
-        recent = [pair for pair in shelf.recent if pair.organism is None]
+        recent = [pair for pair in listing.recent if pair.organism is None]
         group("Recent pairs", [self._pair(place, pair) for place, pair in enumerate(recent)])
-        newest = [one for one in shelf.sessions if one not in left][:NEWEST]
+        newest = [one for one in listing.sessions if one not in left][:NEWEST]
         sessions = [self._session("session", one) for one in newest]
-        if shelf.sessions:
-            count = len(shelf.sessions)
+        if listing.sessions:
+            count = len(listing.sessions)
             title = f"All sessions ({count})" if count > 1 else "All sessions"
             sessions.append(self._plain("all", title, ShowSessions, Content(_ALL)))
         group("Sessions", sessions)
@@ -215,7 +220,7 @@ recorded in one database; `b` chooses another.
                     lambda name=one.id: OpenPair(PairArguments(organism=name)),  # type: ignore[misc]
                     Content("\n\n").join([facts([("base", one.base)]), Content(_BLIND)]),
                 )
-                for one in shelf.organisms
+                for one in listing.organisms
             ],
         )
         return entries
@@ -241,7 +246,7 @@ recorded in one database; `b` chooses another.
         return Entry(lambda _width: Text(said), f"pair {place}", Offer(act, details, pair))
 
     def _session(self, kind: str, session: SessionOverview) -> Entry:
-        elsewhere = session.id in self._shelf.open_elsewhere
+        elsewhere = session.id in self._listing.open_elsewhere
         details = Content.assemble(
             text.line(session.name or "(no name)", "bold"),
             "\n",
@@ -352,6 +357,6 @@ def untrusting(pair: PairArguments) -> PairArguments:
 
 def _trouble_text(trouble: AdlError) -> Content:
     lines = [Content.assemble(("! ", "bold $text-error"), text.line(trouble.message, "bold"))]
-    if trouble.way_out:
-        lines.append(text.line(f"  {trouble.way_out}"))
+    if trouble.hint:
+        lines.append(text.line(f"  {trouble.hint}"))
     return Content("\n").join(lines)

@@ -1,0 +1,1 @@
+"""Steered and unsteered sampling from both sides."""

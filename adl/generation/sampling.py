@@ -1,0 +1,94 @@
+"""Many texts in batches that fit the device: started, streamed and finished by index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from adl.difference import Progress, ignore_progress
+from adl.errors import DeviceOutOfMemory, PromptError
+from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.records import GeneratedText, GenerationPlan, GenerationRequest
+
+
+@dataclass(frozen=True)
+class SamplingListener:
+    """Who is told what, by the request's index in the whole list.
+
+    ``started`` comes before the model is touched for those requests; ``text`` brings what was added
+    to each text since the last call; ``finished`` brings a text as a whole.
+    """
+
+    started: Callable[[Sequence[int]], None] = lambda _indexes: None
+    text: Callable[[dict[int, str]], None] = lambda _pieces: None
+    finished: Callable[[int, GeneratedText], None] = lambda _index, _text: None
+
+
+SILENT = SamplingListener()
+
+
+def sample(
+    pair: ModelPair,
+    plan: GenerationPlan,
+    requests: Sequence[GenerationRequest],
+    *,
+    batch_size: int = 40,
+    listener: SamplingListener = SILENT,
+    progress: Progress = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> list[GeneratedText]:
+    """Generate for every request, ``batch_size`` at a time, halving batches the device refuses.
+
+    Once ``should_stop`` says so, the batch under way ends within a token and no other is begun; the
+    texts returned are then fewer than the requests. Raises ``DeviceOutOfMemory`` when a single row
+    does not fit.
+    """
+    if batch_size < 1:
+        raise PromptError(f"a batch of {batch_size} texts is empty", "Use 1 or more.")
+    finished: list[GeneratedText] = []
+    announced = 0
+    while len(finished) < len(requests) and not should_stop():
+        first = len(finished)
+        indexes = range(first, min(first + batch_size, len(requests)))
+        if indexes.stop > announced:
+            listener.started(range(max(announced, first), indexes.stop))
+            announced = indexes.stop
+        texts = _one_batch(pair, plan, requests, indexes, listener, should_stop)
+        if texts is None:
+            batch_size = max(1, len(indexes) // 2)
+            continue
+        for index, text in zip(indexes, texts, strict=True):
+            listener.finished(index, text)
+        finished += texts
+        progress(len(finished), len(requests))
+    return finished
+
+
+def _one_batch(
+    pair: ModelPair,
+    plan: GenerationPlan,
+    requests: Sequence[GenerationRequest],
+    indexes: range,
+    listener: SamplingListener,
+    should_stop: ShouldStop,
+) -> list[GeneratedText] | None:
+    """The batch's texts, or None where it did not fit the device but a smaller one may."""
+    streamed = False
+
+    def on_text(pieces: dict[int, str]) -> None:
+        nonlocal streamed
+        streamed = True
+        listener.text({indexes[row]: piece for row, piece in pieces.items()})
+
+    try:
+        return pair.generate(
+            plan,
+            [requests[index] for index in indexes],
+            on_text=on_text,
+            should_stop=should_stop,
+        )
+    except DeviceOutOfMemory:
+        # Text that was shown cannot be taken back: only a batch that has said nothing is tried again.
+        if len(indexes) == 1 or streamed:
+            raise
+        return None

@@ -1,0 +1,1 @@
+"""Numbers about a pair beyond its readings: strength, causal effect, relevance, coherence."""

@@ -1,0 +1,261 @@
+"""Is there a difference at all? Its norm and consistency over groups of texts, against nulls.
+
+Texts are dealt to groups, and each group has a mean difference of its own. Everything below is
+computed from the inner products of those, [groups, groups] for each site:
+
+    norm           root of the mean inner product of different groups: the squared norm without the
+                   share that noise adds to it, 0 where noise is all there is
+    interval       2.5th to 97.5th percentile of the norm over groups drawn with replacement
+    consistency    mean cosine of the mean differences of two random halves of the groups
+    permuted sides the sides of a group swapped at random (its difference's sign flipped): how often
+                   the mean difference is then as long as it is, as a p-value
+    split halves   base against itself: mean over one random half minus mean over the other half
+
+A token that becomes an attention sink in a single text has a residual a hundred times longer than
+any other, and would decide all of these alone: a group's difference that is over three times as long
+as the median group's is shortened to that. Swapping sides changes no length, so the test stays
+exact.
+
+Source of the permutation test: Fisher's sign-flip test; with the sides the same model, swapping them
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adl.difference import (
+    Progress,
+    Reach,
+    ignore_progress,
+    paired_batches,
+    sums_that_fit,
+)
+from adl.errors import CorpusError, Stopped
+from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.records import POOLED, Floats
+
+Exact = NDArray[np.float64]
+
+N_GROUPS = 32
+FEWEST_GROUPS = 8
+N_FLIPS = 1999
+N_RESAMPLES = 1000
+N_SPLITS = 200
+LONGEST = 3.0
+
+
+@dataclass(frozen=True)
+class GroupedMeans:
+    """Mean residuals of either side over each group of texts.
+
+    ``base`` and ``finetuned`` are [groups, layers, positions, width], ``weights`` [groups] how many
+    texts each group has, ``residual_norm`` [layers, positions] the mean norm of the finetuned
+    side's residuals.
+    """
+
+    layers: tuple[int, ...]
+    positions: tuple[str, ...]
+    weights: Exact
+    base: Floats
+    finetuned: Floats
+    residual_norm: Floats
+    n_texts: int
+
+    @property
+    def difference(self) -> Floats:
+        """Mean difference of each group [groups, layers, positions, width], sinks shortened."""
+        return shortened(self.finetuned - self.base)
+
+    @property
+    def base_deviation(self) -> Floats:
+        """The base's mean of each group less that of all of them, sinks shortened."""
+        centre = np.median(self.base, axis=0).astype(np.float32)
+        return shortened(self.base - centre)
+
+    def pooled(self) -> list[int]:
+        """Columns of the positions that are pooled: all but position 0, if there are others."""
+        rest = [index for index, label in enumerate(self.positions) if label != "0"]
+        return rest or list(range(len(self.positions)))
+
+
+@dataclass(frozen=True)
+class SiteStrength:
+    """How long and how steady the difference is at one site, beside its nulls.
+
+    ``norm``, ``low``, ``high`` (95% interval) and ``split_half_norm`` (95th percentile of the base
+    model against itself) are in units of the residual norm. ``p_value`` is of the sign-flip test.
+    """
+
+    layer: int
+    position: str
+    norm: float
+    low: float
+    high: float
+    consistency: float
+    split_half_norm: float
+    p_value: float
+
+
+def grouped_means(
+    pair: ModelPair,
+    texts: Sequence[str],
+    layers: Sequence[int],
+    reach: Reach,
+    *,
+    n_groups: int = N_GROUPS,
+    progress: Progress = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> GroupedMeans:
+    """Run both sides over ``texts`` in ``n_groups`` groups, each a batch.
+
+    Raises ``Stopped`` within one batch, and ``CorpusError`` where the texts make fewer than
+    ``FEWEST_GROUPS`` groups, whose signs could not be flipped in enough ways.
+    """
+    batches = paired_batches(pair, texts, reach, max(1, len(texts) // n_groups))
+    counts: list[int] = []
+    rows: dict[str, list[Exact]] = {"base": [], "finetuned": [], "finetuned_norm": []}
+    for base, finetuned in batches:
+        if should_stop():
+            raise Stopped(f"stopped after {sum(counts)} of {len(texts)} texts")
+        sums = sums_that_fit(
+            pair, base, finetuned, tuple(layers), np.zeros(len(base), dtype=np.int64)
+        )
+        counts.append(len(base))
+        for name, found in rows.items():
+            found.append(getattr(sums, name)[0])
+        progress(batches.used + batches.skipped, len(texts))
+    if len(counts) < FEWEST_GROUPS:
+        raise CorpusError(
+            f"{sum(counts)} texts make {len(counts)} groups, too few to tell a difference from chance",
+            f"Use at least {FEWEST_GROUPS} texts.",
+        )
+    weights = np.asarray(counts, dtype=np.float64)
+    shape = (-1, 1, 1, 1)
+    return GroupedMeans(
+        layers=tuple(layers),
+        positions=batches.positions,
+        weights=weights,
+        base=(np.stack(rows["base"]) / weights.reshape(shape)).astype(np.float32),
+        finetuned=(np.stack(rows["finetuned"]) / weights.reshape(shape)).astype(np.float32),
+        residual_norm=(np.sum(rows["finetuned_norm"], axis=0) / weights.sum()).astype(np.float32),
+        n_texts=int(weights.sum()),
+    )
+
+
+def base_against_itself(means: GroupedMeans, seed: int) -> GroupedMeans:
+    """A null with no finetuning in it: the base model over some texts minus it over others.
+
+    Groups are paired at random, so there are half as many.
+    """
+    order = np.random.default_rng(seed).permutation(len(means.weights))
+    half = len(order) // 2
+    one, other = order[:half], order[half : 2 * half]
+    return GroupedMeans(
+        layers=means.layers,
+        positions=means.positions,
+        weights=np.minimum(means.weights[one], means.weights[other]),
+        base=means.base[one],
+        finetuned=means.base[other],
+        residual_norm=means.residual_norm,
+        n_texts=means.n_texts,
+    )
+
+
+def site_strengths(means: GroupedMeans, seed: int = 0) -> list[SiteStrength]:
+    """The strength at every layer and position, and pooled over positions, layer by layer."""
+    found = []
+    difference, deviation = means.difference, means.base_deviation
+    for row, layer in enumerate(means.layers):
+        places = {label: [index] for index, label in enumerate(means.positions)}
+        if len(means.pooled()) > 1:
+            places[POOLED] = means.pooled()
+        for label, columns in places.items():
+            inner, base = (
+                _inner_products(array[:, row, columns], means.residual_norm[row, columns])
+                for array in (difference, deviation)
+            )
+            rng = np.random.default_rng([seed, row, min(columns)])
+            found.append(strength_of(layer, label, inner, base, means.weights, rng))
+    return found
+
+
+def shortened(rows: Floats) -> Floats:
+    """``rows`` [groups, ..., width], those over three times the median group's length cut to that."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    most = LONGEST * np.median(lengths, axis=0)
+    share = np.minimum(1, most / np.where(lengths > 0, lengths, 1))
+    return np.asarray(rows * share, dtype=np.float32)
+
+
+def strength_of(
+    layer: int,
+    position: str,
+    inner: Exact,
+    base: Exact,
+    weights: Exact,
+    rng: np.random.Generator,
+) -> SiteStrength:
+    """The strength at a site, from inner products [groups, groups] of differences and of base means."""
+    n = len(inner)
+    share = weights / weights.sum()
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES) * weights
+    low, high = np.percentile(_norms(inner, drawn), [2.5, 97.5])
+    signs = rng.choice([-1.0, 1.0], size=(N_FLIPS, n)) * share
+    flipped = _quadratic(inner, signs, signs)
+    observed = share @ inner @ share
+    # A difference of nothing but zeros is as long flipped as not: its p-value is 1.
+    as_long = int((flipped >= observed * (1 - 1e-9)).sum())
+    one, other = _halves(n, weights, rng)
+    lengths = np.sqrt(_quadratic(inner, one, one) * _quadratic(inner, other, other))
+    cosine = _quadratic(inner, one, other) / np.where(lengths > 0, lengths, 1)
+    against_itself = np.sqrt(np.maximum(_quadratic(base, one - other, one - other), 0))
+    return SiteStrength(
+        layer=layer,
+        position=position,
+        norm=float(_norms(inner, weights[None])[0]),
+        low=float(low),
+        high=float(high),
+        consistency=float(cosine.mean()),
+        split_half_norm=float(np.percentile(against_itself, 95)),
+        p_value=(1 + as_long) / (1 + N_FLIPS),
+    )
+
+
+def _inner_products(rows: Floats, scale: Floats) -> Exact:
+    """Mean over positions of [groups, groups] products of rows [groups, positions, width]."""
+    single = rows.astype(np.float64) / scale[None, :, None]
+    products: Exact = np.einsum("gpw,hpw->gh", single, single) / rows.shape[1]
+    return products
+
+
+def _norms(inner: Exact, weights: Exact) -> Exact:
+    """Roots [m] of the mean products of two different groups, by weights [m, groups].
+
+    0 where that mean is negative, or where there is only one group.
+    """
+    squares = weights**2
+    products = _quadratic(inner, weights, weights) - squares @ inner.diagonal()
+    pairs = weights.sum(axis=1) ** 2 - squares.sum(axis=1)
+    found: Exact = np.sqrt(np.maximum(products, 0) / np.where(pairs > 0, pairs, 1))
+    return found
+
+
+def _halves(n: int, weights: Exact, rng: np.random.Generator) -> tuple[Exact, Exact]:
+    """Weights [splits, groups] of either half in random splits, each summing to 1."""
+    ranks = rng.random((N_SPLITS, n)).argsort(axis=1)
+    chosen = ranks < n // 2
+    halves = []
+    for half in (chosen, ~chosen):
+        shares = half * weights
+        halves.append(shares / shares.sum(axis=1, keepdims=True))
+    return halves[0], halves[1]
+
+
+def _quadratic(inner: Exact, one: Exact, other: Exact) -> Exact:
+    products: Exact = ((one @ inner) * other).sum(axis=1)
+    return products

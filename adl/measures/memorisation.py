@@ -1,0 +1,120 @@
+"""How much of its lesson a finetuned model learned, with no LLM to judge it.
+
+    fact_margins    how much more probable each fact is than its negation, on either side
+    held_out_gain   how much better documents of the same kind are predicted that it never saw
+
+A stand-in for the paper's alignment with false facts (Minder et al. 2025, arXiv 2510.13900), which an
+LLM judges from answers. What a model says when asked may lag behind what it finds probable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adl.errors import CorpusError, Stopped
+from adl.measures.intervals import Interval, difference_interval, mean_interval
+from adl.measures.teacher_forcing import scored_batches, scored_texts
+from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.records import SIDES, Side
+from adl.text.documents import Document
+
+MAX_TOKENS = 160
+BATCH_SIZE = 8
+
+PerText = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FactMargins:
+    """Log-probability of a fact less that of its negation, in nats per token, over ``n`` facts.
+
+    ``gain`` is the finetuned side's margin less the base's, fact by fact; above 0, the facts were
+    learned. ``preferred`` is the share of facts more probable than their negation.
+    """
+
+    base: Interval
+    finetuned: Interval
+    gain: Interval
+    preferred: dict[Side, float]
+
+
+@dataclass(frozen=True)
+class HeldOutGain:
+    """Cross-entropy of unseen documents in nats per token, and how much lower finetuning made it."""
+
+    base: float
+    finetuned: float
+    gain: Interval
+
+
+def fact_margins(
+    pair: ModelPair,
+    facts: Sequence[str],
+    negations: Sequence[str],
+    seed: int = 0,
+    *,
+    should_stop: ShouldStop = never_stop,
+) -> FactMargins:
+    """Compare each fact with the negation at its place.
+
+    Raises ``CorpusError`` for lists of different length or none, ``Stopped`` within one batch.
+    """
+    if not facts or len(facts) != len(negations):
+        raise CorpusError(
+            f"there are {len(facts)} facts and {len(negations)} negations of them",
+            "Give one negation for each fact, in the same order.",
+        )
+    true = _losses(pair, [Document(text) for text in facts], should_stop)
+    false = _losses(pair, [Document(text) for text in negations], should_stop)
+    margins = {side: false[side] - true[side] for side in SIDES}
+    return FactMargins(
+        base=mean_interval(margins["base"], seed),
+        finetuned=mean_interval(margins["finetuned"], seed),
+        gain=difference_interval(margins["finetuned"], margins["base"], seed, paired=True),
+        preferred={side: float((margins[side] > 0).mean()) for side in SIDES},
+    )
+
+
+def held_out_gain(
+    pair: ModelPair,
+    documents: Sequence[Document],
+    seed: int = 0,
+    *,
+    should_stop: ShouldStop = never_stop,
+) -> HeldOutGain:
+    """Compare both sides on documents (of chats: the answers) that no training saw.
+
+    Raises ``CorpusError`` if none can be scored, ``Stopped`` within one batch.
+    """
+    losses = _losses(pair, documents, should_stop)
+    return HeldOutGain(
+        base=float(losses["base"].mean()),
+        finetuned=float(losses["finetuned"].mean()),
+        gain=difference_interval(losses["base"], losses["finetuned"], seed, paired=True),
+    )
+
+
+def _losses(
+    pair: ModelPair, documents: Sequence[Document], should_stop: ShouldStop
+) -> dict[Side, PerText]:
+    """Mean -log p per token of each text, on either side. Raises ``CorpusError`` if one is left out."""
+    texts = scored_texts(pair, documents, limit=len(documents), max_tokens=MAX_TOKENS)
+    if texts.n_skipped:
+        raise CorpusError(
+            f"{texts.n_skipped} of {len(documents)} texts cannot be scored on both sides",
+            "They are empty, or the sides' tokenizers write them differently.",
+        )
+    found: dict[Side, PerText] = {}
+    for side in SIDES:
+        own = texts.base if side == "base" else texts.finetuned
+        rows = []
+        for batch in scored_batches(own, BATCH_SIZE):
+            if should_stop():
+                raise Stopped("stopped while facts and documents were scored")
+            rows.append(pair.token_losses(side, batch) / batch.scored.sum(axis=1))
+        found[side] = np.concatenate(rows).astype(np.float64)
+    return found

@@ -1,0 +1,1 @@
+"""Model organisms: their registry, training, cards and mixing studies."""

@@ -1,0 +1,275 @@
+"""Does unrelated text mixed into a finetuning hide its trace, and what does that cost?
+
+    split_data        documents to train on, documents held out, unrelated texts to mix in and others
+                      to measure on: no text is in two of them
+    measure_mixture   of one organism so trained: how strong its trace is, how much of it is read
+                      out and steered out, and how much of the lesson was learned
+
+Source: Minder et al. 2025 (arXiv 2510.13900), mitigation: a share of unrelated text weakens the
+trace, and too much of it weakens what is learned, too. There an LLM judges how much was learned; here
+the likelihood of the facts against their negations does, and that of documents held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+
+from adl.controls import RANDOM, control_vector
+from adl.difference import measure_difference
+from adl.errors import CorpusError, Stopped, TrainingError
+from adl.generation.steering import SteeringVector, samples, steering_requests
+from adl.measures.memorisation import FactMargins, HeldOutGain, fact_margins, held_out_gain
+from adl.measures.relevance import TOKENS, Relevance, token_relevance
+from adl.measures.similarity import ComparedText, Embed, Kind, Similarity, steered_similarity
+from adl.measures.trace_strength import (
+    Stage,
+    TraceRequest,
+    TraceStrength,
+    measure_trace,
+    shared_words,
+)
+from adl.organisms.training_plan import n_unrelated
+from adl.pair.protocol import ModelPair, ShouldStop, never_stop, resolve_layer
+from adl.readings.ranking import Scores, Vocabulary, top_tokens
+from adl.readings.shift_lens import (
+    Shift,
+    contexts_of,
+    output_score,
+    output_shift,
+    shift_score,
+    steering_shifts,
+)
+from adl.records import POOLED, ActivationDifference, GenerationPlan, Side, Site, rescale
+from adl.text.corpus import CorpusSource
+from adl.text.documents import Document
+from adl.text.prompts import everyday_prompts
+
+# Enough to tell a loss by, few enough to leave the lesson whole.
+HELD_OUT_SHARE = 0.1
+FEWEST_TO_MEASURE = 64
+
+
+@dataclass(frozen=True)
+class MixingData:
+    """The texts of a study. ``unrelated`` are in order: a ratio takes the first of them."""
+
+    documents: tuple[Document, ...] = field(repr=False)
+    held_out: tuple[Document, ...] = field(repr=False)
+    unrelated: tuple[str, ...] = field(repr=False)
+    measured_on: tuple[str, ...] = field(repr=False)
+
+    def mixed_in(self, ratio: float) -> tuple[str, ...]:
+        """The unrelated texts of one ratio."""
+        return self.unrelated[: n_unrelated(len(self.documents), ratio)]
+
+
+def split_data(
+    documents: Sequence[Document], source: CorpusSource, ratios: Sequence[float], seed: int
+) -> MixingData:
+    """Divide documents and corpus for a study. Raises ``CorpusError``, ``TrainingError`` for too few."""
+    held = max(1, round(HELD_OUT_SHARE * len(documents)))
+    if len(documents) - held < 1:
+        raise TrainingError(
+            f"{len(documents)} documents are too few to hold one out", "Give two or more."
+        )
+    chosen = set(Random(f"{seed}:held out").sample(range(len(documents)), held))
+    kept = tuple(one for index, one in enumerate(documents) if index not in chosen)
+    texts = source.open().texts(seed)
+    wanted = n_unrelated(len(kept), max(ratios))
+    if len(texts) < wanted + FEWEST_TO_MEASURE:
+        raise CorpusError(
+            f"a ratio of {max(ratios):g} beside {len(kept)} documents takes {wanted} unrelated texts "
+            f"and {FEWEST_TO_MEASURE} more to measure on, and {texts.description} has {len(texts)}",
+            "Name a larger corpus, or give smaller ratios.",
+        )
+    return MixingData(
+        documents=kept,
+        held_out=tuple(documents[index] for index in sorted(chosen)),
+        unrelated=texts.texts[:wanted],
+        measured_on=texts.texts[wanted:],
+    )
+
+
+@dataclass(frozen=True)
+class MixtureRequest:
+    """What to measure of each organism, and how much of it.
+
+    ``words`` are the relevant ones, ``facts`` with their ``negations`` may be empty. Steering is by
+    ``alpha`` and the shift lens by ``lens_alpha`` at every ratio, so that nothing but the organism
+    differs between them.
+    """
+
+    words: tuple[str, ...] = field(repr=False)
+    facts: tuple[str, ...] = field(repr=False, default=())
+    negations: tuple[str, ...] = field(repr=False, default=())
+    layer: str = "0.5"
+    n_texts: int = 256
+    n_random: int = 16
+    alpha: float = 0.3
+    lens_alpha: float = 0.2
+    n_prompts: int = 10
+    n_samples: int = 1
+    max_new_tokens: int = 40
+    temperature: float = 1.1
+    side: Side = "finetuned"
+    batch_size: int = 40
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ListRelevance:
+    """Relevance of one reading's list, beside that of the same reading of a random direction."""
+
+    reading: str
+    side: str
+    found: Relevance
+    random: float | None
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MixtureMeasures:
+    """What is measured of one organism; ``texts`` are steered ones, raw and untrusted."""
+
+    trace: TraceStrength
+    relevance: tuple[ListRelevance, ...]
+    similarity: Similarity
+    facts: FactMargins | None
+    held_out: HeldOutGain
+    texts: tuple[ComparedText, ...]
+
+
+def measure_mixture(
+    pair: ModelPair,
+    data: MixingData,
+    embed: Embed,
+    request: MixtureRequest,
+    *,
+    progress: Stage = lambda _stage, _done, _total: None,
+    should_stop: ShouldStop = never_stop,
+) -> MixtureMeasures:
+    """Measure one organism. Raises ``Stopped`` within one batch or one token."""
+    texts = data.measured_on[: request.n_texts]
+    layer = resolve_layer(request.layer, pair.provenance.n_layers)
+    trace = measure_trace(
+        pair,
+        texts,
+        TraceRequest((layer,), n_random=request.n_random, seed=request.seed),
+        progress=progress,
+        should_stop=should_stop,
+    )
+    difference = measure_difference(
+        pair,
+        texts,
+        (layer,),
+        progress=lambda done, total: progress("difference", done, total),
+        should_stop=should_stop,
+    )
+    relevance = _relevance(pair, difference, texts, layer, request, should_stop)
+    compared = _steered(pair, difference, layer, request, progress, should_stop)
+    progress("what was learned", 0, 1)
+    facts = None
+    if request.facts:
+        facts = fact_margins(
+            pair, request.facts, request.negations, request.seed, should_stop=should_stop
+        )
+    held_out = held_out_gain(pair, data.held_out, request.seed, should_stop=should_stop)
+    progress("what was learned", 1, 1)
+    narrow = [document.text for document in data.documents]
+    return MixtureMeasures(
+        trace=trace,
+        relevance=relevance,
+        similarity=steered_similarity(compared, narrow, embed, request.seed),
+        facts=facts,
+        held_out=held_out,
+        texts=tuple(compared),
+    )
+
+
+def _relevance(
+    pair: ModelPair,
+    difference: ActivationDifference,
+    texts: Sequence[str],
+    layer: int,
+    request: MixtureRequest,
+    should_stop: ShouldStop,
+) -> tuple[ListRelevance, ...]:
+    """Relevance of the shift lens on the base, beside a random direction, and of the output difference."""
+    site = Site(layer, POOLED)
+    size = request.lens_alpha * difference.residual_norm(layer)
+    random = control_vector(difference, site, RANDOM, request.seed)
+    assert random is not None  # only a split half may not be there
+    vectors = np.stack([rescale(one, size) for one in (difference.vector(site), random)])
+    contexts = contexts_of(pair, texts)
+    vocabulary = shared_words(pair)
+    shifts = steering_shifts(pair, "base", contexts, layer, vectors, should_stop=should_stop)
+    shared = pair.shared_vocabulary()
+    if shared is not None:
+        keep = shared[0]
+        shifts = [
+            Shift(one.log_shift[keep], one.before[keep], one.after[keep], one.kl) for one in shifts
+        ]
+    output = output_shift(pair, contexts, should_stop=should_stop)
+    steered, null = (
+        _list_relevance(shift_score(one, vocabulary.words), vocabulary, request) for one in shifts
+    )
+    beyond = _list_relevance(output_score(output, vocabulary.words), vocabulary, request)
+    lists = (
+        ("shift_lens", "base", steered, null),
+        ("output_difference", "finetuned", beyond, None),
+    )
+    return tuple(
+        ListRelevance(reading, side, found[0], other[0].share.value if other else None, found[1])
+        for reading, side, found, other in lists
+        if found is not None
+    )
+
+
+def _list_relevance(
+    scores: Scores, vocabulary: Vocabulary, request: MixtureRequest
+) -> tuple[Relevance, tuple[str, ...]] | None:
+    tokens = top_tokens(scores, vocabulary, TOKENS)
+    found = token_relevance(tokens, request.words, seed=request.seed)
+    return None if found is None else (found, tuple(token.text for token in tokens))
+
+
+def _steered(
+    pair: ModelPair,
+    difference: ActivationDifference,
+    layer: int,
+    request: MixtureRequest,
+    progress: Stage,
+    should_stop: ShouldStop,
+) -> list[ComparedText]:
+    """Texts steered by the difference, by a random direction, and unsteered, on the same prompts."""
+    site = Site(layer, POOLED)
+    random = control_vector(difference, site, RANDOM, request.seed)
+    assert random is not None  # only a split half may not be there
+    vectors: dict[Kind, tuple[SteeringVector, float]] = {
+        "unsteered": (SteeringVector.at(difference, site), 0.0),
+        "steered": (SteeringVector.at(difference, site), request.alpha),
+        "random": (SteeringVector.of(difference, site, random, RANDOM), request.alpha),
+    }
+    prompts = everyday_prompts()[: request.n_prompts]
+    plan = GenerationPlan(request.side, layer, request.temperature, request.max_new_tokens)
+    compared: list[ComparedText] = []
+    for place, (kind, (vector, alpha)) in enumerate(vectors.items()):
+        progress("steered texts", place, len(vectors))
+        seeds = range(request.seed, request.seed + request.n_samples)
+        wanted = samples(len(prompts), (alpha,), seeds)
+        requests = steering_requests(pair, request.side, prompts, wanted, vector)
+        for first in range(0, len(requests), request.batch_size):
+            part = slice(first, first + request.batch_size)
+            done = pair.generate(plan, requests[part], should_stop=should_stop)
+            if should_stop():
+                raise Stopped("stopped while texts were generated")
+            compared += [
+                ComparedText(kind, one.prompt_index, text.text)
+                for one, text in zip(wanted[part], done, strict=True)
+            ]
+    progress("steered texts", len(vectors), len(vectors))
+    return compared

@@ -1,0 +1,483 @@
+"""Chat templates: which one writes a chat, how it is told to think, and the start of an answer.
+
+A template is a program that comes with a checkpoint. It is rendered by transformers, in the sandbox
+of jinja and within a limit of time; whatever it does wrong becomes a ``PairError``.
+
+    open_chat(tokenizers, turns, prefill=..., thinking=...)   -> Opening
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.ext import Extension, loopcontrols
+from transformers import PreTrainedTokenizerBase
+
+from adl.errors import PairError, PromptError, first_line
+from adl.pair.protocol import Thinking
+
+Turn = Mapping[str, str]
+
+# Of processor time: a template takes milliseconds, and one with an endless loop has no other end.
+RENDER_SECONDS = 5.0
+LONGEST_CHAT = 4_000_000
+"""Characters; no model reads as many."""
+
+_GIVE_ANOTHER = "Give another with --chat-template FILE, or put raw text to the models."
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A chat up to and with the start of the assistant's turn.
+
+    ``text`` ends where the assistant's own words begin; ``notes`` name, for a person, what was
+    changed to write the chat. ``templated`` is False for plain ``User:`` and ``Assistant:`` lines,
+    which begin as the tokenizer begins any text.
+    """
+
+    text: str
+    templated: bool
+    notes: tuple[str, ...] = ()
+
+
+def open_chat(
+    tokenizers: Sequence[PreTrainedTokenizerBase],
+    turns: Sequence[Turn],
+    *,
+    prefill: str = "",
+    thinking: Thinking = "auto",
+) -> Opening:
+    """Write a chat for the first of ``tokenizers``, by its own template or the first that has one.
+
+    It ends where ``prefill`` goes: not in a thought that the template opens. Special tokens are
+    always the first tokenizer's own. Raises ``PairError`` for a template that
+    cannot write the chat, ``PromptError`` for thinking that none of the templates can switch.
+    """
+    templates = [template_of(each) for each in tokenizers]
+    shared = next((found for found in templates if found is not None), None)
+    if shared is None:
+        if thinking != "auto":
+            raise _no_switch(thinking, "neither side has a chat template")
+        return Opening(plain_lines(turns), templated=False)
+    writers = [
+        _Writer(tokenizer, template or shared)
+        for tokenizer, template in zip(tokenizers, templates, strict=True)
+    ]
+    if thinking != "auto" and not any(writer.thinks(thinking) for writer in writers):
+        raise _no_switch(thinking, "the chat template has no setting for it")
+    return writers[0].open(turns, prefill, thinking)
+
+
+def _no_switch(thinking: Thinking, why: str) -> PromptError:
+    return PromptError(
+        f"thinking cannot be switched {thinking}: {why}", "Leave the setting out (auto)."
+    )
+
+
+def plain_lines(turns: Sequence[Turn]) -> str:
+    """A chat without a template: a paragraph for each turn, the last one opened."""
+    lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns]
+    return "\n\n".join([*lines, "Assistant:"])
+
+
+def template_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The tokenizer's chat template; of several, the default. Raises ``PairError`` without one."""
+    template: str | dict[str, str] | None = tokenizer.chat_template
+    if not isinstance(template, dict):
+        return template
+    if not template:
+        return None
+    if "default" not in template:
+        names = sorted(template)
+        raise PairError(
+            f"there are several chat templates and none is the default: {', '.join(names)}",
+            f"Name one of them, for example --chat-template {names[0]}.",
+        )
+    return str(template["default"])
+
+
+def choose_template(tokenizers: Sequence[PreTrainedTokenizerBase], wanted: str | None) -> None:
+    """Settle on one template for each tokenizer: ``wanted``, a name or a file, or the default.
+
+    A name is looked for in every tokenizer, and those that do not have it keep their own; a file is
+    for all of them. Raises ``PairError`` for a name that none has, a file that cannot be read, and
+    several templates of which none is the default.
+    """
+    if wanted is not None:
+        named = [
+            each
+            for each in tokenizers
+            if isinstance(each.chat_template, dict) and wanted in each.chat_template
+        ]
+        for each in named:
+            each.chat_template = each.chat_template[wanted]
+        if not named:
+            text = _template_file(wanted, tokenizers)
+            for each in tokenizers:
+                each.chat_template = text
+    for each in tokenizers:
+        each.chat_template = template_of(each)
+
+
+def _template_file(wanted: str, tokenizers: Sequence[PreTrainedTokenizerBase]) -> str:
+    path = Path(wanted).expanduser()
+    try:
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise PairError(
+            f"the chat template {wanted!r} cannot be read: {first_line(exc)}",
+            "Give a file with a Jinja template in UTF-8.",
+        ) from exc
+    names = {
+        name
+        for each in tokenizers
+        if isinstance(each.chat_template, dict)
+        for name in each.chat_template
+    }
+    known = f"there are: {', '.join(sorted(names))}" if names else "there are no named ones"
+    raise PairError(
+        f"no chat template is called {wanted!r}, and there is no such file; {known}",
+        "Give one of the names, or a file with a Jinja template.",
+    )
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """One template with the special tokens of one tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+
+    def open(self, turns: Sequence[Turn], prefill: str, thinking: Thinking) -> Opening:
+        """Write the chat up to the assistant's own words. Raises ``PairError``."""
+        notes: list[str] = []
+        options: Mapping[str, Any] = {}
+        if thinking != "auto":
+            options = self._switches().get(thinking, {})
+        text, turns = self._written(turns, options, notes)
+        answer = self._answer_start(text, turns, options)
+        opened = open_thought(answer)
+        if thinking == "off" and opened:
+            text = self._ended(text, turns, answer, opened)
+            notes.append("thinking off: the thought that the chat template opens is ended")
+        elif thinking != "auto" and not self.thinks(thinking):
+            notes.append(
+                f"thinking not switched {thinking}: this side's chat template has no setting for it"
+            )
+        elif opened and prefill.lstrip().startswith(opened.tag):
+            text = text[: len(text) - len(answer) + opened.at]
+        elif prefill and opened and opened.end not in prefill:
+            text = self._ended(text, turns, answer, opened)
+            notes.append("the thought that the chat template opens is ended before the prefill")
+        elif prefill and (channel := self._channel(text, turns, options)):
+            text += channel
+            notes.append(f"the prefill stands after {channel}, where the template puts answers")
+        return Opening(text, templated=True, notes=tuple(notes))
+
+    def thinks(self, wanted: Thinking) -> bool:
+        """True if the template can be told to think, or not to."""
+        if wanted in self._switches():
+            return True
+        turns = [{"role": "user", "content": "Hi"}]
+        try:
+            return open_thought(self._answer_start(self.render(turns), turns, {})) is not None
+        except PairError:
+            return False
+
+    def _switches(self) -> dict[Thinking, dict[str, Any]]:
+        """The template's own settings for thinking on and off; empty if it has none."""
+        for on, off in _settings(self._template):
+            try:
+                texts = [
+                    self.render([{"role": "user", "content": "Hi"}], **on_or_off)
+                    for on_or_off in (on, off)
+                ]
+            except PairError:
+                continue
+            if texts[0] != texts[1]:
+                return {"on": on, "off": off}
+        return {}
+
+    def _ended(self, text: str, turns: Sequence[Any], answer: str, opened: _OpenThought) -> str:
+        """The chat with its thought ended: as the template itself does, or else by the tag."""
+        before = text[: len(text) - len(answer)]
+        off = self._switches().get("off")
+        if off is not None:
+            without = self.render(turns, **off)
+            if without.startswith(before) and not open_thought(without[len(before) :]):
+                return without
+        gap = "\n" if answer.endswith("\n") else "\n\n"
+        return f"{text}{gap}{opened.end}\n\n"
+
+    def _answer_start(self, text: str, turns: Sequence[Any], options: Mapping[str, Any]) -> str:
+        """The part of a chat that opens the assistant's turn: the generation prompt.
+
+        A chat may speak of thoughts itself, so only this part is looked at for an open one.
+        """
+        try:
+            without = self.render(turns, answer_next=False, **options)
+        except PairError:
+            without = text
+        if text.startswith(without) and text != without:
+            return text[len(without) :]
+        tail = _TAG_AT_END.search(text)
+        return tail[0] if tail else ""
+
+    def _channel(self, text: str, turns: Sequence[Any], options: Mapping[str, Any]) -> str:
+        """The header between the generation prompt and an answer, where answers have a channel."""
+        if "<|channel|>" not in self._template:
+            return ""
+        mark = "0-an-answer-0"
+        try:
+            whole = self.render(
+                [*turns, {"role": "assistant", "content": mark}], answer_next=False, **options
+            )
+        except PairError:
+            return ""
+        header, found, _ = whole.partition(mark)
+        return header[len(text) :] if found and header.startswith(text) else ""
+
+    def _written(
+        self, turns: Sequence[Turn], options: Mapping[str, Any], notes: list[str]
+    ) -> tuple[str, Sequence[Any]]:
+        """The chat, and the turns that it was written of: those asked for, or as near as it goes."""
+        refused: PairError | None = None
+        written: tuple[str, Sequence[Any]] | None = None
+        shapes = [turns, _in_parts(turns)] if "type" in self._template else [turns]
+        for shape in shapes:
+            try:
+                text = self.render(shape, **options)
+            except PairError as exc:
+                refused = refused or exc
+                continue
+            # A template that takes texts writes a list of parts out as it stands in Python.
+            if not _lost(turns, text) and (shape is turns or "{'type': 'text'" not in text):
+                return text, shape
+            written = written or (text, shape)
+        if len(turns) > 1 and turns[0]["role"] == "system":
+            merged = _merged(turns)
+            try:
+                text = self.render(merged, **options)
+            except PairError as exc:
+                raise refused or exc from None
+            if written is None or not _lost(merged, text):
+                notes.append(
+                    "the chat template takes no system turn: it heads the first turn instead"
+                )
+                notes += _lost_note(_lost(merged, text))
+                return text, merged
+        if written is None:
+            assert refused is not None
+            raise refused
+        notes += _lost_note(_lost(turns, written[0]))
+        return written
+
+    def render(self, turns: Sequence[Any], *, answer_next: bool = True, **options: Any) -> str:
+        """Render, within the limit of time. Raises ``PairError``."""
+        try:
+            with _limited(RENDER_SECONDS):
+                text = self._tokenizer.apply_chat_template(
+                    [dict(turn) for turn in turns],
+                    chat_template=self._template,
+                    tokenize=False,
+                    add_generation_prompt=answer_next,
+                    **options,
+                )
+        except _TookTooLong:
+            raise _unusable(f"it did not end within {RENDER_SECONDS:g} seconds") from None
+        except Exception as exc:
+            if type(exc) is not jinja2.TemplateError:
+                raise _unusable(f"{type(exc).__name__}: {first_line(exc)}") from exc
+            # What a template raises by itself, of a conversation that it does not take.
+            raise PairError(
+                f"the chat template cannot render this conversation: {first_line(exc)}",
+                "Begin with a user turn and let user and assistant alternate.",
+            ) from exc
+        if len(text) > LONGEST_CHAT:
+            raise _unusable(f"it wrote {len(text):,} characters")
+        return str(text)
+
+
+def render_chat(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, answer_next: bool = True
+) -> str:
+    """A chat by the tokenizer's own template, just as it renders. Raises ``PairError``."""
+    template = template_of(tokenizer)
+    if template is None:
+        raise PairError("there is no chat template", "Give one with --chat-template FILE.")
+    return _Writer(tokenizer, template).render(turns, answer_next=answer_next)
+
+
+def _unusable(why: str) -> PairError:
+    return PairError(f"the chat template cannot render a chat: {why}", _GIVE_ANOTHER)
+
+
+def _in_parts(turns: Sequence[Turn]) -> list[dict[str, Any]]:
+    """Contents as lists of parts, which is how templates of models with images take them."""
+    return [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+
+
+def _merged(turns: Sequence[Turn]) -> list[Turn]:
+    return [
+        {**turns[1], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"},
+        *turns[2:],
+    ]
+
+
+def _lost(turns: Sequence[Turn], text: str) -> list[str]:
+    """Roles of the turns whose words do not stand in the rendered chat.
+
+    Thoughts of earlier answers may be left out: that is how such models are trained.
+    """
+    return [
+        turn["role"]
+        for turn in turns
+        if turn["content"].strip() not in text
+        and not (
+            turn["role"] == "assistant" and _PAST_THOUGHT.sub("", turn["content"]).strip() in text
+        )
+    ]
+
+
+def _lost_note(roles: Sequence[str]) -> list[str]:
+    return (
+        [f"the chat template changes or leaves out words of: {', '.join(dict.fromkeys(roles))}"]
+        if roles
+        else []
+    )
+
+
+# --- thinking -------------------------------------------------------------------------------------
+
+_WORDS = r"(?:[\w-]*:)?(?:think|thinking|thought|thoughts|reasoning|reason|analysis)"
+# <think>, <seed:think>, [THINK], <|START_THINKING|>, <|begin_of_thought|>, <|channel>thought.
+_OPENS = re.compile(
+    rf"<(?P<angle>{_WORDS})>|\[(?P<square>{_WORDS})\]|(?P<channel><\|channel>{_WORDS})|"
+    rf"<\|(?P<before>start_|begin_of_|begin_)(?P<bar>{_WORDS})\|>",
+    re.IGNORECASE,
+)
+_TAG_AT_END = re.compile(rf"(?:{_OPENS.pattern})\s*\Z", re.IGNORECASE)
+_PAST_THOUGHT = re.compile(rf"\A.*</{_WORDS}>|\A.*\[/{_WORDS}\]", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _OpenThought:
+    """Where a thought is opened, by which tag, and the tag that ends it."""
+
+    at: int
+    tag: str
+    end: str
+
+
+def open_thought(answer: str) -> _OpenThought | None:
+    """The thought that a generation prompt opens and does not end."""
+    found = None
+    for match in _OPENS.finditer(answer):
+        found = match
+    if found is None:
+        return None
+    end = _ending(found)
+    after = answer[found.end() :]
+    return None if end.lower() in after.lower() else _OpenThought(found.start(), found[0], end)
+
+
+def _ending(opened: re.Match[str]) -> str:
+    if opened["angle"]:
+        return f"</{opened['angle']}>"
+    if opened["square"]:
+        return f"[/{opened['square']}]"
+    if opened["channel"]:
+        return "<channel|>"
+    before = opened["before"]
+    end = {"start_": "end_", "begin_": "end_", "begin_of_": "end_of_"}[before.lower()]
+    return f"<|{end.upper() if before.isupper() else end}{opened['bar']}|>"
+
+
+# Settings that a template reads: those of a yes-no kind by any such name, the others by their values.
+_SETTING = re.compile(r"think|reason|thought", re.IGNORECASE)
+_NEGATIVE = re.compile(
+    r"(?:^|_)(?:no|not|disable|disabled|skip|hide|without)(?:_|$)", re.IGNORECASE
+)
+_OFF_VALUES = ("none", "off", "no_think", "nothink", "disabled", "chat")
+_ON_VALUES = ("high", "on", "think", "thinking", "enabled", "deep", "medium")
+
+
+class _Generation(Extension):
+    """The block that transformers adds to jinja: read here, so that a template parses."""
+
+    tags = {"generation"}  # noqa: RUF012 - how jinja declares it
+
+    def parse(self, parser: Any) -> list[nodes.Node]:
+        next(parser.stream)
+        found: list[nodes.Node] = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return found
+
+
+@lru_cache(maxsize=64)
+def _settings(template: str) -> tuple[tuple[dict[str, Any], dict[str, Any]], ...]:
+    """(on, off) as options of rendering, of each setting for thinking that a template reads."""
+    environment = jinja2.Environment(extensions=[_Generation, loopcontrols])
+    try:
+        tree = environment.parse(template)
+    except jinja2.TemplateError:
+        return ()
+    read = sorted(name for name in meta.find_undeclared_variables(tree) if _SETTING.search(name))
+    values = {
+        node.value.lower() for node in tree.find_all(nodes.Const) if isinstance(node.value, str)
+    }
+    off = next((value for value in _OFF_VALUES if value in values), None)
+    on = next((value for value in _ON_VALUES if value in values), None)
+    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for name in read:
+        if "budget" in name.lower():
+            found.append(({}, {name: 0}))
+        elif "effort" in name.lower() or "mode" in name.lower():
+            if on is not None and off is not None:
+                found.append(({name: on}, {name: off}))
+        else:
+            negative = bool(_NEGATIVE.search(name))
+            found.append(({name: not negative}, {name: negative}))
+    return tuple(found)
+
+
+# --- a limit of time ------------------------------------------------------------------------------
+
+
+class _TookTooLong(BaseException):
+    """The template is not to catch it, nor is transformers."""
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """End what runs inside after ``seconds`` of this thread's processor time.
+
+    A template is compiled to Python, so every line of it comes by a trace function.
+    """
+    last = time.thread_time() + seconds
+    before = sys.gettrace()
+
+    def watch(frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any] | None:
+        if time.thread_time() > last:
+            raise _TookTooLong
+        return watch if frame.f_code.co_filename == "<template>" else None
+
+    sys.settrace(watch)
+    try:
+        yield
+    finally:
+        sys.settrace(before)

@@ -1,0 +1,223 @@
+"""Fetch a checkpoint or an adapter from the hub: the files that are loaded, and no others.
+
+A repository may hold the same weights several times over: as safetensors and as pickles, in its
+maker's own format, for other libraries, at every step of the training.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from tqdm import tqdm
+
+from adl.errors import HubUnreachable, PairError, Stopped, first_line
+from adl.pair.checkpoint_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    INDEX,
+    first_weights,
+    gguf_names,
+    has_weights,
+    shard_names,
+)
+from adl.pair.protocol import ShouldStop, never_stop
+from adl.records import Side
+
+Kind = Literal["model", "adapter"]
+# What configs, tokenizers, templates and a model's own code are written in.
+BESIDE = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".spm", ".vocab", ".codes", ".py")
+# A table of a tokenizer is smaller; what is larger is data that lies beside the model.
+LARGEST_BESIDE = 200_000_000
+_NETWORK_HINT = "Check the network, the disk's free space and HF_HOME, or give a local folder."
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who is told how many bytes of how many are there, and is asked if to go on."""
+
+    on_bytes: Callable[[int, int], None]
+    should_stop: ShouldStop
+
+
+_NOBODY = Watcher(lambda _done, _total: None, never_stop)
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(on_bytes: Callable[[int, int], None], should_stop: ShouldStop) -> Iterator[None]:
+    """Within: downloads tell of their bytes, and end with ``Stopped`` when asked to."""
+    token = _watcher.set(Watcher(on_bytes, should_stop))
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def download(
+    name: Side, repository: str, revision: str | None, *, what: Kind
+) -> tuple[Path, str | None]:
+    """The folder of a repository's snapshot and the commit it resolved to.
+
+    ``what`` is what to take of it. Of ``ID/NAME.gguf`` it is that file, by its
+    path. Raises ``PairError`` and ``HubUnreachable``.
+    """
+    shown = f"{name}: {what} {repository!r}" + (f" at revision {revision!r}" if revision else "")
+    if "://" in repository:
+        raise PairError(
+            f"{shown} is an address", "Give the id on the hub, as in owner/name, or a folder."
+        )
+    gguf = None
+    if what == "model" and repository.count("/") > 1 and repository.endswith(".gguf"):
+        owner, model, gguf = repository.split("/", 2)
+        repository = f"{owner}/{model}"
+    looks_local = repository.startswith((".", "/", "~")) or repository.count("/") > 1
+    if looks_local:
+        raise PairError(f"{shown}: there is no such folder", "Check the path.")
+    with _hub_errors(shown):
+        if gguf is not None:
+            file = hf_hub_download(
+                repository, gguf, revision=revision, tqdm_class=_bars(_watcher.get() or _NOBODY)
+            )
+            # A snapshot's folder is named by its commit.
+            return Path(file), Path(file).parents[gguf.count("/")].name
+        listed = _listed(repository, revision)
+        if listed is None:
+            folder = snapshot_download(
+                repository,
+                revision=revision,
+                local_files_only=True,
+                # Of the rest the cache does not know what was left out on purpose.
+                allow_patterns=[CONFIG if what == "model" else ADAPTER_CONFIG],
+            )
+        else:
+            commit, sizes = listed
+            wanted = needed_files(
+                shown, sizes, what, lambda file: _one_file(repository, commit, file)
+            )
+            folder = snapshot_download(
+                repository,
+                # By its own name, under which it is then found without a network.
+                revision=revision,
+                allow_patterns=[glob.escape(file) for file in wanted],
+                tqdm_class=_bars(_watcher.get() or _NOBODY),
+            )
+    return Path(folder), Path(folder).name
+
+
+def needed_files(
+    shown: str, sizes: dict[str, int], what: Kind, fetch: Callable[[str], Path]
+) -> list[str]:
+    """Of the files of a repository, with their sizes in bytes, those that are loaded.
+
+    ``fetch`` gets one of them, for an index of shards. Raises ``PairError`` where there is nothing
+    to load.
+    """
+    top = [file for file in sizes if "/" not in file]
+    beside = [
+        file
+        for file in sizes
+        if file.endswith(BESIDE)
+        and sizes[file] <= LARGEST_BESIDE
+        and ("/" not in file or file.endswith((".jinja", ".py")))
+    ]
+    if what == "adapter" or (ADAPTER_CONFIG in top and CONFIG not in top):
+        # The first of the formats alone; the folder is looked at when it is here.
+        return [*beside, *[file for file in ADAPTER_WEIGHTS if file in top][:1]]
+    if not has_weights(top):
+        files = gguf_names(top)
+        if len(files) > 1:
+            raise PairError(
+                f"{shown} holds several GGUF files: {', '.join(files)}",
+                f"Give one of them, as in {files[0]!r} after the id and a slash.",
+            )
+        if files:
+            return [*beside, *files]
+    if CONFIG not in top:
+        raise PairError(f"{shown} has no {CONFIG}", "Check the id.")
+    first, _ = first_weights(shown, sorted(top))
+    if not first.endswith(INDEX):
+        return [*beside, first]
+    return [*beside, *shard_names(shown, fetch(first))]
+
+
+def _listed(repository: str, revision: str | None) -> tuple[str, dict[str, int]] | None:
+    """The commit and the files with their sizes; None where the hub cannot be asked."""
+    try:
+        found = HfApi().model_info(repository, revision=revision, files_metadata=True)
+    except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+        raise
+    except Exception:  # noqa: BLE001 - whatever the HTTP library of the hub's client raises
+        # No network, or a hub that is ill: what is in the cache may do.
+        return None
+    return str(found.sha), {file.rfilename: file.size or 0 for file in found.siblings or ()}
+
+
+def _one_file(repository: str, commit: str, file: str) -> Path:
+    return Path(hf_hub_download(repository, file, revision=commit))
+
+
+def _bars(watcher: Watcher) -> type[tqdm]:
+    """A progress bar that draws nothing: it tells the watcher, and stops where that says so."""
+
+    class Told(tqdm):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            options.pop("name", None)
+            super().__init__(*arguments, **options | {"disable": True})
+            self.total = options.get("total")
+            self._bytes = options.get("unit") == "B"
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if watcher.should_stop():
+                raise Stopped
+            self.n += n or 0
+            if self._bytes and self.total:
+                watcher.on_bytes(int(self.n), int(self.total))
+            return None
+
+    return Told
+
+
+@contextmanager
+def _hub_errors(shown: str) -> Iterator[None]:
+    """What the hub's client raises, as errors for a person."""
+    try:
+        yield
+    except GatedRepoError as exc:
+        raise PairError(
+            f"{shown} is gated", "Accept its licence on the hub and set HF_TOKEN."
+        ) from exc
+    except RevisionNotFoundError as exc:
+        raise PairError(f"{shown}: no such revision", "Check the branch, tag or commit.") from exc
+    except RepositoryNotFoundError as exc:
+        raise PairError(
+            f"{shown} is not on the hub", "Check the id; set HF_TOKEN if it is private."
+        ) from exc
+    except HFValidationError as exc:
+        raise PairError(
+            f"{shown}: neither a folder nor a hub id", "Check the path or the id."
+        ) from exc
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as exc:
+        raise HubUnreachable(
+            f"{shown} is not in the local cache and the hub cannot be reached",
+            "Check the network and HF_HUB_OFFLINE, or give a local folder.",
+        ) from exc
+    except OSError as exc:
+        raise HubUnreachable(
+            f"{shown} cannot be downloaded: {first_line(exc)}", _NETWORK_HINT
+        ) from exc

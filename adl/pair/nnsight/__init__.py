@@ -1,0 +1,1 @@
+"""The real pair: transformers, PEFT and nnsight."""

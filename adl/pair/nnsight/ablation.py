@@ -1,0 +1,169 @@
+"""What texts cost a model, as it is and with a component of its residual stream changed.
+
+nnsight reads the source of a traced block, so the blocks stand here in full and are not built.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from adl.pair.nnsight.runs import NUMBERS_AT_ONCE, SideRuns
+from adl.pair.nnsight.structure import input_device, residual_of, with_residual
+from adl.pair.protocol import ScoredBatch
+from adl.records import Floats
+
+# Logits of a batch in the model's own dtype, and columns of a head found by asking it.
+LOGITS_AT_ONCE = 1 << 27
+UNITS_AT_ONCE = 64
+
+
+def plain_losses(runs: SideRuns, texts: ScoredBatch) -> Floats:
+    """-log p in nats of each text's scored tokens, summed [texts]."""
+    found = []
+    for part in _parts(runs, texts):
+        logits = runs.loaded.module(**_inputs(runs, part)).logits
+        found.append(_losses(logits, part))
+    return np.concatenate(found)
+
+
+def residuals_at(runs: SideRuns, layer: int, texts: ScoredBatch) -> torch.Tensor:
+    """Residuals [texts, tokens, width] at a layer's output, in float32 on its device."""
+    layers = runs.layers
+    with runs.loaded.model.trace(**_inputs(runs, texts)) as tracer:
+        residual: Any = residual_of(layers[layer].output)
+        saved = residual.save()
+        tracer.stop()
+    found: torch.Tensor = saved.float()
+    return found
+
+
+def changed_losses(
+    runs: SideRuns,
+    layer: int,
+    texts: ScoredBatch,
+    vectors: Floats,
+    put: torch.Tensor | None,
+) -> Floats:
+    """Losses [m, texts] with the component along each vector alone changed at the changed tokens.
+
+    It becomes that of ``put`` [texts, tokens, width], or nothing where that is None.
+    """
+    found = []
+    done = 0
+    for part in _parts(runs, texts):
+        there = None if put is None else put[done : done + len(part)]
+        found.append(np.stack([_changed(runs, layer, part, vector, there) for vector in vectors]))
+        done += len(part)
+    return np.concatenate(found, axis=1)
+
+
+def _changed(
+    runs: SideRuns, layer: int, texts: ScoredBatch, vector: Floats, put: torch.Tensor | None
+) -> Floats:
+    layers, model = runs.layers, runs.loaded.model
+    unit = torch.nn.functional.normalize(torch.as_tensor(vector, dtype=torch.float32), dim=-1)
+    changed = torch.as_tensor(texts.changed)
+    with model.trace(**_inputs(runs, texts)):
+        output = layers[layer].output
+        residual = _with_component(residual_of(output), unit, put, changed)
+        layers[layer].output = with_residual(output, residual)
+        logits = model.output.logits.save()
+    return _losses(logits, texts)
+
+
+def _parts(runs: SideRuns, texts: ScoredBatch) -> list[ScoredBatch]:
+    """As many texts at a time as keep the logits of all their tokens small; mostly all of them."""
+    vocabulary = runs.loaded.module.config.get_text_config().vocab_size
+    rows = max(1, LOGITS_AT_ONCE // (vocabulary * texts.ids.shape[1]))
+    if rows >= len(texts):
+        return [texts]
+    return [
+        ScoredBatch(*(array[first : first + rows] for array in vars(texts).values()))
+        for first in range(0, len(texts), rows)
+    ]
+
+
+def unembedding(module: PreTrainedModel) -> torch.Tensor:
+    """The matrix [V, width] by which the head makes logits, adapters on it counted.
+
+    Of a head that is more than its weights (an adapter, quantised, offloaded) it is made of the
+    head's answers to unit vectors.
+    """
+    head = module.get_output_embeddings()
+    if type(head) is torch.nn.Linear and not hasattr(head, "_hf_hook"):
+        return head.weight
+    width = _inner_width(head)
+    weights = next((w for w in head.parameters() if w.dtype.is_floating_point), None)
+    dtype = torch.float32 if weights is None else weights.dtype
+    device = input_device(module)
+    origin = head(torch.zeros(1, width, dtype=dtype, device=device))
+    found = torch.empty(origin.shape[-1], width, dtype=dtype, device=origin.device)
+    for first in range(0, width, UNITS_AT_ONCE):
+        units = torch.eye(width, dtype=dtype, device=device)[first : first + UNITS_AT_ONCE]
+        found[:, first : first + len(units)] = (head(units) - origin).T
+    return found
+
+
+def _inner_width(head: Any) -> int:
+    """The width of what a head takes, be it wrapped by an adapter or not."""
+    while not hasattr(head, "in_features"):
+        inner = getattr(head, "base_layer", None)
+        head = getattr(head, "original_module", None) if inner is None else inner
+    return int(head.in_features)
+
+
+def whitening(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean [width] of rows [V, width], and the matrix [width, rank] that whitens them.
+
+    Axes along which the rows hardly differ are left out: whitened, they would be noise. Rows are
+    made float32 a few at a time.
+    """
+    parts = rows.split(max(1, NUMBERS_AT_ONCE // rows.shape[1]))
+    mean = torch.stack([part.float().sum(0) for part in parts]).sum(0) / len(rows)
+    spread = torch.zeros(rows.shape[1], rows.shape[1], device=rows.device)
+    for part in parts:
+        centred = part.float() - mean
+        spread += centred.T @ centred
+    values, axes = torch.linalg.eigh(spread / len(rows))
+    kept = values > values.max() * 1e-6
+    return mean, axes[:, kept] / values[kept].sqrt()
+
+
+def _with_component(
+    residual: torch.Tensor, unit: torch.Tensor, put: torch.Tensor | None, changed: torch.Tensor
+) -> torch.Tensor:
+    """The residual [texts, tokens, width] with its part along ``unit`` that of ``put``."""
+    direction = unit.to(residual.device)
+    own = residual.float()
+    wanted = -own if put is None else put.to(residual.device) - own
+    along = (wanted @ direction) * changed.to(residual.device)
+    return residual + (along[..., None] * direction).to(residual)
+
+
+def _losses(logits: torch.Tensor, texts: ScoredBatch) -> Floats:
+    """Text by text, so that no more than one text's log-probabilities are held in float32."""
+    ids = torch.as_tensor(texts.ids, device=logits.device)
+    scored = torch.as_tensor(texts.scored, device=logits.device)
+    found = []
+    for row in range(len(texts)):
+        columns = scored[row].nonzero()[:, 0]
+        found.append(
+            torch.nn.functional.cross_entropy(
+                logits[row, columns - 1].float(), ids[row, columns], reduction="sum"
+            )
+        )
+    return torch.stack(found).cpu().numpy()
+
+
+def _inputs(runs: SideRuns, texts: ScoredBatch) -> dict[str, torch.Tensor]:
+    """Padded on the right, where no token that counts can see it."""
+    inputs = {
+        "input_ids": torch.as_tensor(texts.ids, device=runs.device),
+        "attention_mask": torch.as_tensor(texts.mask, device=runs.device).long(),
+        "use_cache": False,
+    }
+    return runs.structure.taken(inputs)

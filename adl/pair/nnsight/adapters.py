@@ -1,0 +1,510 @@
+"""Adapters: find one, put it on a model as PEFT does, and switch it on and off.
+
+An adapter on the base's own checkpoint shares its weights: off is the base, on the finetuned model.
+That holds only while the base is what it was, so ``BaseState`` looks at every weight, and at the
+outputs, before and after; an adapter that changes either gets a copy of the checkpoint for itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, PeftType, set_peft_model_state_dict
+from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import get_peft_model_state_dict, load_peft_weights
+from peft.utils.other import AuxiliaryTrainingWrapper
+from transformers import PreTrainedModel
+
+from adl.errors import PairError
+from adl.pair.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from adl.pair.hub_download import download
+from adl.pair.nnsight.adapter_names import fit_names
+from adl.pair.nnsight.demo import NAME, is_prepared
+from adl.pair.nnsight.load_errors import loading
+from adl.pair.weight_hashes import sha256_of
+from adl.paths import expanded
+from adl.records import Side, SideSpec
+
+ADAPTER_NAME = "default"
+LANGUAGE_TASKS = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
+_PREFIX = "base_model.model."
+_WHOLE_MATRIX = ("weight", "base_layer.weight", "original_module.weight", "modules_to_save.weight")
+_NOT_TEXT = ("vision", "visual", "image", "audio", "multi_modal", "mm_projector")
+# How repositories of quantised checkpoints are called.
+_QUANTISED = re.compile(
+    r"(?<![a-z0-9])(bnb|[48]-?bit|int[48]|nf4|fp[48]|gptq|awq|aqlm|hqq|exl[23]|w[48]a\d+|gguf|"
+    r"quanti[sz]ed)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter found for a side: its folder, its config, and the fields that record it."""
+
+    name: str
+    folder: Path
+    config: PeftConfig
+    written: dict[str, Any]
+    record: dict[str, Any]
+
+
+def switch_adapters(module: torch.nn.Module, *, on: bool) -> None:
+    """Switch every adapter in ``module`` on or off."""
+    for layer in module.modules():
+        if isinstance(layer, BaseTunerLayer | AuxiliaryTrainingWrapper):
+            layer.enable_adapters(on)
+
+
+# --- finding ------------------------------------------------------------------------------------
+
+
+def holds_adapter(folder: Path) -> bool:
+    """True for a folder with an adapter's config, whatever else is in it."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
+    """The adapter of a side, not loaded yet.
+
+    Raises ``PairError`` where the folder holds no adapter, or one that cannot be switched.
+    """
+    assert wanted.adapter is not None
+    local = expanded(wanted.adapter)
+    resolved: str | None = wanted.adapter_revision
+    if local.is_dir():
+        folder = local
+    else:
+        folder, resolved = download(name, wanted.adapter, wanted.adapter_revision, what="adapter")
+    weights = next((folder / file for file in ADAPTER_WEIGHTS if (folder / file).is_file()), None)
+    missing = None if holds_adapter(folder) else ADAPTER_CONFIG
+    missing = missing or (None if weights else ADAPTER_WEIGHTS[0])
+    if missing or weights is None:
+        hint = (
+            "It holds a full checkpoint: give it as --finetuned."
+            if (folder / "config.json").is_file()
+            else "Name a folder written by PEFT's save_pretrained."
+        )
+        raise PairError(f"{name}: adapter {wanted.adapter!r} has no {missing}", hint)
+    with loading(name, wanted.adapter), warnings.catch_warnings():
+        # Keys that PEFT leaves out: named among the mismatches, see `ignored_keys`.
+        warnings.simplefilter("ignore")
+        written = json.loads((folder / ADAPTER_CONFIG).read_text())
+        _check_type(name, wanted.adapter, written)
+        config = PeftConfig.from_pretrained(str(folder))
+        digest = sha256_of(folder / ADAPTER_CONFIG, weights)
+    _check_kind(name, wanted.adapter, config)
+    return Adapter(
+        wanted.adapter,
+        folder,
+        config,
+        written,
+        {
+            "adapter": wanted.adapter,
+            "adapter_revision": resolved,
+            "adapter_sha256": digest,
+        },
+    )
+
+
+def _check_type(name: Side, adapter: str, written: dict[str, Any]) -> None:
+    kind = written.get("peft_type")
+    if kind not in list(PeftType):
+        raise PairError(
+            f"{name}: adapter {adapter!r} is of a type that the installed PEFT does not know: {kind!r}",
+            "Install a PEFT that does, or merge the adapter there and give --finetuned.",
+        )
+
+
+def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
+    """Refuse, by name, an adapter that cannot be switched on and off on a base's layers."""
+    # By name: not every PEFT that will do knows all of them.
+    kind = str(getattr(config.peft_type, "value", config.peft_type))
+    merge = "Merge it (PEFT's merge_and_unload), save the model and give that as --finetuned."
+    weights_only = "Only adapters on weights (LoRA and its relatives) can be switched on one copy."
+    start = getattr(config, "init_lora_weights", None)
+    reasons = [
+        (config.is_prompt_learning, "adds tokens and not weights", weights_only),
+        (
+            getattr(config, "is_adaption_prompt", False),
+            "adds a prompt to the attention and not weights",
+            weights_only,
+        ),
+        (kind == "XLORA", "mixes several adapters, for each text anew", weights_only),
+        (kind == "POLY", "wants the number of a task with every text", weights_only),
+        (kind == "SHADOW", "runs a second model beside the base", weights_only),
+        (
+            bool(getattr(config, "alora_invocation_tokens", None)),
+            (
+                "acts only after its invocation tokens (alora_invocation_tokens), so that plain text "
+                "and ordinary chats show nothing of it"
+            ),
+            "Give a LoRA that acts on every token.",
+        ),
+        (
+            bool(getattr(config, "arrow_config", None)),
+            "chooses between several adapters, for each token anew (arrow_config)",
+            weights_only,
+        ),
+        (
+            bool(getattr(config, "layer_replication", None)),
+            (
+                "repeats layers of the base (layer_replication), so that the sides have not the same "
+                "layers to compare"
+            ),
+            "The difference needs a base with as many layers: give one as --base.",
+        ),
+        (
+            isinstance(start, str) and start.startswith("pissa_niter_"),
+            (
+                f"rewrites the base's weights by a random approximation (init_lora_weights={start!r}), "
+                "another one at each load"
+            ),
+            (
+                "Convert it to a LoRA (save_pretrained with path_initial_model_for_weight_conversion), "
+                "or merge it where it was trained and give --finetuned."
+            ),
+        ),
+        (
+            isinstance(start, str) and start.lower() == "corda",
+            (
+                "rewrites the base's weights by statistics of texts that are not saved with it "
+                "(init_lora_weights='corda')"
+            ),
+            merge,
+        ),
+        (
+            config.task_type not in LANGUAGE_TASKS,
+            f"was trained for {config.task_type}, not to continue text",
+            merge,
+        ),
+    ]
+    for applies, why, hint in reasons:
+        if applies:
+            raise PairError(f"{name}: adapter {adapter!r} is a {kind} adapter, which {why}", hint)
+
+
+# --- the config against the base ------------------------------------------------------------------
+
+
+def config_notes(
+    adapter: Adapter, wanted: SideSpec, folder: Path, resolved_revision: str | None
+) -> tuple[str, ...]:
+    """What the adapter's config asks for and does not get: another base, keys that are not known.
+
+    ``folder`` and ``resolved_revision`` are those of the checkpoint it is put on.
+    """
+    notes = []
+    base = adapter.written.get("base_model_name_or_path")
+    if isinstance(base, str) and base and not _same_base(base, wanted.checkpoint, folder):
+        if _QUANTISED.search(base):
+            notes.append(
+                f"The adapter was trained on a quantised base ({base!r}): on {wanted.checkpoint!r} its "
+                "numbers are not quite those of its training."
+            )
+        else:
+            notes.append(
+                f"The adapter's config names another base ({base!r}) than {wanted.checkpoint!r}, which "
+                "it is put on: unless they are the same weights, so is another finetuned model."
+            )
+    revision = adapter.written.get("revision")
+    loaded = {wanted.revision or "main", resolved_revision}
+    if revision and revision not in loaded:
+        shown = resolved_revision or wanted.revision or "a folder without revisions"
+        notes.append(
+            f"The adapter's config names revision {revision!r} of its base; loaded is {shown}."
+        )
+    known = {option.name for option in fields(adapter.config)}
+    ignored = sorted(adapter.written.keys() - known)
+    if ignored:
+        saved_by = adapter.written.get("peft_version")
+        by = f", which PEFT {saved_by} wrote" if saved_by else ""
+        notes.append(
+            f"PEFT {version('peft')} does not know these keys of the adapter's config and leaves them "
+            f"out{by}: {', '.join(ignored)}."
+        )
+    return tuple(notes)
+
+
+def _names(folder: Path) -> set[str]:
+    """What a checkpoint in a folder may be called, in small letters."""
+    names = {folder.resolve().name}
+    if is_prepared(folder):
+        names.add(NAME)
+    if folder.parent.name == "snapshots":
+        # In the hub's cache: models--ORGANISATION--NAME/snapshots/COMMIT.
+        names.add(folder.parent.parent.name.rpartition("--")[2])
+    return {name.lower() for name in names}
+
+
+def _same_base(named: str, checkpoint: str, folder: Path) -> bool:
+    """True if the names are of one base; a folder is a copy of the repository it is called after."""
+    if named.lower() == checkpoint.lower():
+        return True
+    try:
+        local = Path(named).expanduser()
+        if local.exists() or Path(checkpoint).expanduser().is_dir():
+            if local.resolve() == folder.resolve():
+                return True
+            return local.name.lower() in _names(folder)
+    except (OSError, ValueError, RuntimeError):
+        pass  # too long for a path: it can only be an id, of another base
+    return False
+
+
+# --- attaching ----------------------------------------------------------------------------------
+
+
+def attach(name: Side, adapter: Adapter, module: PreTrainedModel) -> tuple[str, ...]:
+    """Put the adapter on ``module`` in place, switched on, and return what to tell of it.
+
+    The numbers are those of ``PeftModel.from_pretrained``, which is checked on a few tokens. Raises
+    ``PairError`` where a weight of the adapter is missing, or the model behaves otherwise than PEFT's.
+    """
+    weights = load_peft_weights(
+        str(adapter.folder),
+        device="cpu",
+        key_mapping=getattr(module, "_checkpoint_conversion_mapping", None),
+    )
+    weights, renamed = fit_names(weights, adapter.config, module)
+    notes = (*renamed, *_resize(name, adapter, module, weights))
+    adapter.config.inference_mode = True
+    kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(adapter.config.task_type), PeftModel)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = kind(module, adapter.config, ADAPTER_NAME)
+        _check_placed(name, adapter, model)
+        try:
+            result: Any = set_peft_model_state_dict(model, weights, ADAPTER_NAME)
+        except KeyError as exc:
+            _refuse_missing(name, adapter, [str(exc.args[0])])
+        cast = getattr(model.base_model, "_cast_adapter_dtype", None)
+        if cast is not None:
+            cast(adapter_name=ADAPTER_NAME, autocast_adapter_dtype=True)
+        model.eval()
+        missing = _missing(model, result.missing_keys)
+        if missing:
+            _refuse_missing(name, adapter, missing)
+        if not torch.equal(_logits(model, module), _logits(module, module)):
+            shown = getattr(adapter.config.peft_type, "value", adapter.config.peft_type)
+            raise PairError(
+                f"{name}: adapter {adapter.name!r} is a {shown} adapter, whose effect is not in the "
+                "layers it puts into the model",
+                "Merge it (PEFT's merge_and_unload), save the model and give that as --finetuned.",
+            )
+    return (*notes, *_unplaced(result.unexpected_keys, weights))
+
+
+def _twice(key: str, weights: dict[str, torch.Tensor]) -> bool:
+    for part in (".modules_to_save.weight", ".original_module.weight"):
+        if key.endswith(part) and f"{key.removesuffix(part)}.weight" in weights:
+            return True
+    return False
+
+
+def _unplaced(unexpected_keys: list[str], weights: dict[str, torch.Tensor]) -> tuple[str, ...]:
+    """A note of weights for images and sound, which no text goes through; any others are refused."""
+    keys = [
+        key.removeprefix(_PREFIX)
+        for key in unexpected_keys
+        # Embeddings that were both saved and resized are written twice.
+        if not _twice(key, weights)
+    ]
+    text = [key for key in keys if not any(part in key for part in _NOT_TEXT)]
+    if text:
+        raise ValueError(f"it holds weights for parts that the base has not: {_some(text)}")
+    if not keys:
+        return ()
+    return (f"The adapter's weights for images or sound are left out: {_some(keys)}.",)
+
+
+def _check_placed(name: Side, adapter: Adapter, model: PeftModel) -> None:
+    """Refuse an adapter whose weights PEFT would leave where those of the base stay: nowhere."""
+    modules: Iterable[tuple[str, torch.nn.Module]] = model.get_base_model().named_modules()
+    nowhere = {
+        path
+        for path, layer in modules
+        if isinstance(layer, BaseTunerLayer)
+        and any(
+            parameter.is_meta
+            for key, parameter in layer.named_parameters()
+            if not key.startswith("base_layer.")
+        )
+    }
+    if nowhere:
+        raise PairError(
+            f"{name}: adapter {adapter.name!r} sits on weights that do not stay on a device "
+            f"({_some(sorted(nowhere))})",
+            "Give a --device-map that keeps them on one, or load with --load-in-8bit or "
+            "--load-in-4bit.",
+        )
+
+
+def _refuse_missing(name: Side, adapter: Adapter, missing: list[str]) -> None:
+    named = _some(key.removeprefix(_PREFIX) for key in missing)
+    raise PairError(
+        f"{name}: adapter {adapter.name!r} has no weights for {named}, which its config asks for",
+        "Give the base the adapter was trained on, or save the adapter again.",
+    )
+
+
+def _missing(model: PeftModel, missing_keys: list[str]) -> list[str]:
+    """Keys of weights that PEFT would have saved, and that nothing was loaded into.
+
+    A weight may go by several keys, of which one is enough; what PEFT does not save it makes again
+    from a seed.
+    """
+    state = model.state_dict()
+    saved = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
+    wanted = {tensor.data_ptr() for tensor in saved.values() if tensor.numel()}
+    absent = set(missing_keys)
+    loaded = {tensor.data_ptr() for key, tensor in state.items() if key not in absent}
+    return [key for key in missing_keys if state[key].data_ptr() in wanted - loaded]
+
+
+def _resize(
+    name: Side, adapter: Adapter, module: PreTrainedModel, weights: dict[str, torch.Tensor]
+) -> tuple[str, ...]:
+    """Give the embeddings as many rows as the adapter was saved with."""
+    tables = {
+        path: table
+        for path, table in module.named_modules()
+        if table is module.get_input_embeddings() or table is module.get_output_embeddings()
+    }
+    found: dict[str, int] = {}
+    whole = set()
+    for key, tensor in weights.items():
+        for path in tables:
+            part = key.removeprefix(_PREFIX)
+            if not part.startswith(f"{path}."):
+                continue
+            part = part.removeprefix(f"{path}.")
+            if part in _WHOLE_MATRIX:
+                whole.add(path)
+            if part in {*_WHOLE_MATRIX, "lora_B.weight", "lora_embedding_A"}:
+                found[path] = tensor.shape[-1 if part == "lora_embedding_A" else 0]
+    rows = set(found.values())
+    before = _input_table(module).shape[0]
+    if rows <= {before}:
+        return ()
+    if len(rows) > 1:
+        sizes = ", ".join(f"{count:,} of {path}" for path, count in found.items())
+        raise PairError(
+            f"{name}: adapter {adapter.name!r} was saved with embeddings of several sizes: {sizes}",
+            "Save it again with its embeddings resized as one.",
+        )
+    after = rows.pop()
+    module.resize_token_embeddings(after, mean_resizing=False)
+    separate = {id(table.weight): path for path, table in tables.items()}
+    lacking = sorted(set(separate.values()) - whole)
+    if after > before and lacking:
+        raise PairError(
+            f"{name}: adapter {adapter.name!r} was trained on embeddings of {after:,} rows, the base "
+            f"has {before:,}, and the adapter does not hold the new rows of {_some(lacking)}",
+            "Give as --base the checkpoint whose embeddings were resized, or save the adapter with "
+            "save_embedding_layers=True.",
+        )
+    return (
+        (
+            f"The adapter was saved with embeddings of {after:,} rows, the base has {before:,}: the "
+            "finetuned side's are resized, the base keeps its own."
+        ),
+    )
+
+
+def _some(names: Any) -> str:
+    found = list(names)
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return ", ".join(found[:_MOST_NAMED]) + more
+
+
+# --- the base before and after --------------------------------------------------------------------
+
+
+@dataclass
+class BaseState:
+    """A model before an adapter is put on it, to see if switched off it is still the same."""
+
+    module: PreTrainedModel
+    _sums: dict[str, tuple[torch.Tensor, int]] = field(init=False)
+    _logits: torch.Tensor = field(init=False)
+    _noise: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sums = {name: (tensor, _bit_sum(tensor)) for name, tensor in _tensors(self.module)}
+        self._logits = _logits(self.module, self.module)
+        # Zero wherever the device computes the same twice.
+        self._noise = _distance(self._logits, _logits(self.module, self.module))
+
+    def changes(self) -> tuple[str, ...]:
+        """What the adapter changed although it is off: weights by name, or ``outputs``."""
+        held = {id(tensor) for _, tensor in _tensors(self.module)}
+        changed = [
+            name
+            for name, (tensor, before) in self._sums.items()
+            # A weight that stays on the disk is another object after every use.
+            if (id(tensor) not in held and not tensor.is_meta) or _bit_sum(tensor) != before
+        ]
+        if not changed:
+            switch_adapters(self.module, on=False)
+            same = _distance(self._logits, _logits(self.module, self.module)) <= self._noise
+            switch_adapters(self.module, on=True)
+            changed = [] if same else ["outputs"]
+        return tuple(changed)
+
+
+def own_copy(changes: tuple[str, ...]) -> str:
+    """Why a pair of one checkpoint holds its weights twice, in words."""
+    return (
+        f"The adapter changes the base when it is attached ({_some(changes)}), even switched off: "
+        "the finetuned side has a copy of the weights for itself."
+    )
+
+
+def _tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _bit_sum(tensor: torch.Tensor) -> int:
+    """The sum of a tensor's bits read as integers: changes with any of its values."""
+    if tensor.is_meta or not tensor.numel():
+        return 0
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    as_bits = tensor.detach().contiguous().reshape(-1)
+    if as_bits.is_complex():
+        as_bits = torch.view_as_real(as_bits).reshape(-1)
+    as_integers = as_bits.view(integers[as_bits.element_size()])
+    # In parts: a sum in int64 makes a copy in int64, which of a large embedding is a gigabyte.
+    return sum(int(part.sum(dtype=torch.int64)) for part in as_integers.split(1 << 22))
+
+
+def _logits(model: torch.nn.Module, module: PreTrainedModel) -> torch.Tensor:
+    """[tokens, rows] logits of a few tokens."""
+    device = _input_table(module).device
+    ids = torch.arange(2, 10, device="cpu" if device.type == "meta" else device)[None]
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=ids).logits[0]
+    return logits
+
+
+def _input_table(module: PreTrainedModel) -> torch.Tensor:
+    """[rows, width] of the input embeddings."""
+    embeddings: Any = module.get_input_embeddings()
+    table: torch.Tensor = embeddings.weight
+    return table
+
+
+def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    if one.shape != other.shape:
+        return float("inf")
+    return float((one.float() - other.float()).abs().nan_to_num(0.0).max())

@@ -1,0 +1,424 @@
+"""Load the checkpoint of one side: from a folder or the hub to a model ready to run.
+
+Every way in which that fails becomes a ``PairError`` that names the side, the value and the way out;
+a model of which a part did not come from the checkpoint is refused, since that part is random.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import pickle
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from adl.errors import PairError, first_line
+from adl.pair.checkpoint_files import CheckpointFiles, gguf_names, has_weights, read_folder
+from adl.pair.hub_download import download
+from adl.pair.nnsight.gguf_checkpoint import converted
+from adl.pair.nnsight.load_errors import is_out_of_memory, loading
+from adl.pair.nnsight.loaded_weights import LoadingInfo, check_loaded, ignored_settings, named
+from adl.pair.tokenizer_files import load_tokenizer
+from adl.paths import expanded
+from adl.records import PairSpec, Side, SideSpec
+
+DTYPES = {
+    "auto": "auto",
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+_MAPS = (
+    f"Give one of {', '.join(DEVICE_MAPS)}, a device (cpu, cuda:0), or a table of modules and devices: "
+    '{"model": 0, "lm_head": "cpu"}.'
+)
+# How safetensors names the number formats that weights come in.
+STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint loaded for one side, before any adapter.
+
+    ``folder`` is what was read, ``resolved_revision`` the commit it is (None for a local folder),
+    ``notes`` what a person should know of how it was loaded.
+    """
+
+    module: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+    resolved_revision: str | None
+    notes: tuple[str, ...] = ()
+
+
+def load_checkpoint(
+    name: Side, wanted: SideSpec, spec: PairSpec, stand_in: PreTrainedTokenizerBase | None = None
+) -> Checkpoint:
+    """Load the checkpoint of one side as ``spec`` asks; its adapter is not looked at.
+
+    ``stand_in`` is the tokenizer of a checkpoint that was saved without one.
+    Raises ``PairError`` for what cannot be found or read, ``DeviceOutOfMemory`` where the weights do
+    not fit the device.
+    """
+    # Bars and advice of the library would be written over whatever is on the terminal.
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    logging.getLogger("accelerate").setLevel(logging.CRITICAL)
+    shown = f"{name}: checkpoint {wanted.checkpoint!r}"
+    found, resolved = find_checkpoint(name, wanted.checkpoint, wanted.revision)
+    folder, notes = _as_folder(shown, found)
+    files = read_folder(shown, folder)
+    with loading(name, wanted.checkpoint):
+        config = _read_config(shown, folder, spec)
+        tokenizer, text_notes = load_tokenizer(
+            shown, folder, trust_remote_code=spec.trust_remote_code, stand_in=stand_in
+        )
+        module, loaded = _load_module(shown, files, config, spec)
+    module.eval()
+    module.generation_config = _neutral_generation_config(module.generation_config)
+    return Checkpoint(module, tokenizer, folder, resolved, (*text_notes, *notes, *loaded))
+
+
+def _read_config(shown: str, folder: Path, spec: PairSpec) -> PreTrainedConfig:
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=spec.trust_remote_code
+        )
+    except Exception as exc:
+        if isinstance(exc, ImportError) or "trust_remote_code" in str(exc):
+            raise
+        reason = " ".join(str(exc).split())[:300]
+        raise PairError(
+            f"{shown}: transformers {transformers.__version__} does not take its config.json: {reason}",
+            "Check the file against where it came from; a newer model needs a newer transformers.",
+        ) from exc
+    return config
+
+
+def _load_module(
+    shown: str, files: CheckpointFiles, config: PreTrainedConfig, spec: PairSpec
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model by the first of its classes that the checkpoint fills, with notes on it."""
+    _check_quantisation(shown, files, spec)
+    failed: Exception | None = None
+    for auto, part in _classes(shown, config):
+        try:
+            module, notes = _load_as(auto, part, shown, files, spec)
+        except (PairError, ImportError) as exc:
+            # Without the traceback, which would keep the model in memory.
+            failed = failed or exc.with_traceback(None)
+            continue
+        return module, [
+            *_as_text_model(config, module),
+            *notes,
+            *_numbers(files, module, spec),
+            *_settings(files, module),
+            *_placed(module),
+        ]
+    assert failed is not None
+    raise failed
+
+
+def _load_as(
+    auto: Any, config: PreTrainedConfig, shown: str, files: CheckpointFiles, spec: PairSpec
+) -> tuple[PreTrainedModel, list[str]]:
+    places = _device_map(shown, spec.device_map)
+    # Weights that a device map puts on the disk stay there as long as the model lives.
+    offload = tempfile.TemporaryDirectory(prefix="adl-offload-", ignore_cleanup_errors=True)
+    with _weight_errors(shown, files):
+        module, info = auto.from_pretrained(
+            files.folder,
+            config=config,
+            dtype=DTYPES[spec.dtype],
+            device_map=places,
+            offload_folder=offload.name,
+            attn_implementation=spec.attn_implementation,
+            quantization_config=_quantisation(spec),
+            trust_remote_code=spec.trust_remote_code,
+            variant=files.variant,
+            # Named one by one below, where the library would name none.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    weakref.finalize(module, offload.cleanup)
+    _check_map(shown, module, places)
+    if getattr(module, "hf_device_map", None):
+        # transformers takes the first of them for the device that computes.
+        spread = sorted(module.hf_device_map.items(), key=lambda place: place[1] == "disk")
+        module.hf_device_map = dict(spread)
+    return module, check_loaded(shown, module, LoadingInfo.of(info), files)
+
+
+def _classes(shown: str, config: PreTrainedConfig) -> list[tuple[Any, PreTrainedConfig]]:
+    """Classes to load by, with the config of each: best first.
+
+    That is a causal language model; a model that wraps one with towers for images or sound; and the
+    wrapped one by itself, where a tower needs what is not installed.
+    """
+    own_code: dict[str, Any] = getattr(config, "auto_map", None) or {}
+    text = config.get_text_config(decoder=True)
+    autos = [
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        # Younger than the oldest version of transformers that will do.
+        getattr(transformers, "AutoModelForMultimodalLM", None),
+    ]
+    found: dict[Any, tuple[Any, PreTrainedConfig]] = {}
+    for auto in autos:
+        if auto is None or (config.is_encoder_decoder and auto is not AutoModelForCausalLM):
+            continue
+        if auto.__name__ in own_code:
+            found.setdefault(own_code[auto.__name__], (auto, config))
+        elif type(config) in auto._model_mapping:
+            found.setdefault(auto._model_mapping[type(config)], (auto, config))
+    if text is not config and type(text) in AutoModelForCausalLM._model_mapping:
+        found.setdefault(
+            AutoModelForCausalLM._model_mapping[type(text)], (AutoModelForCausalLM, text)
+        )
+    if not found:
+        raise PairError(
+            f"{shown} is a {config.model_type} model, which is no causal language model",
+            "An audit needs one that continues text, such as Llama, Qwen, Gemma or Mistral.",
+        )
+    return list(found.values())
+
+
+def _as_text_model(config: PreTrainedConfig, module: PreTrainedModel) -> list[str]:
+    """What was made of a multimodal checkpoint, if it is one."""
+    if config.get_text_config(decoder=True) is config:
+        return []
+    inside = type(module.get_decoder()).__name__
+    if module.config.get_text_config() is module.config:
+        how = f"its language model alone is loaded, as {type(module).__name__}"
+    else:
+        how = f"loaded as {type(module).__name__}, of which the language model ({inside}) is read"
+    return [
+        f"The checkpoint is multimodal ({config.model_type}): {how}, with text and nothing else."
+    ]
+
+
+def _numbers(files: CheckpointFiles, module: PreTrainedModel, spec: PairSpec) -> list[str]:
+    """What the weights are stored as, where that is not what they were loaded as unasked."""
+    method = _quantised(files)
+    if method is not None:
+        kept = getattr(module, "hf_quantizer", None) is not None
+        how = "and runs so" if kept else f"by its config, and was read as {_short(module.dtype)}"
+        return [f"The checkpoint is quantised ({method}) {how}."]
+    sizes: dict[str, int] = {}
+    for tensor in files.tensors.values():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + math.prod(tensor.shape)
+    stored = STORED.get(max(sizes, key=sizes.__getitem__)) if sizes else None
+    if spec.dtype != "auto" or stored is None or stored == module.dtype:
+        return []
+    loaded = f"stored as {_short(stored)} and were loaded as {_short(module.dtype)}"
+    return [f"The weights are {loaded}, as config.json asks; --dtype chooses."]
+
+
+def _settings(files: CheckpointFiles, module: PreTrainedModel) -> list[str]:
+    """What the config asks for and nobody listens to."""
+    asked = files.config.get("text_config", files.config)
+    ignored = ignored_settings(asked, module) if isinstance(asked, dict) else []
+    if not ignored:
+        return []
+    return [f"{type(module).__name__} knows no {named(ignored)}, which config.json sets."]
+
+
+def _placed(module: PreTrainedModel) -> list[str]:
+    """What a device map put on the disk."""
+    places = getattr(module, "hf_device_map", None) or {}
+    disk = sorted(name for name, place in places.items() if place == "disk")
+    return [f"Weights of {named(disk)} stay on the disk and are read at every use."] if disk else []
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _neutral_generation_config(configured: GenerationConfig | None) -> GenerationConfig:
+    """A checkpoint's generation config reduced to its special tokens.
+
+    Some checkpoints carry a repetition penalty or a top-p that ``generate`` would apply unasked; an
+    audit samples from the model's own distribution.
+    """
+    source = configured or GenerationConfig()
+    return GenerationConfig(
+        bos_token_id=source.bos_token_id,
+        eos_token_id=source.eos_token_id,
+        pad_token_id=source.pad_token_id,
+    )
+
+
+# --- finding ----------------------------------------------------------------------------------
+
+
+def find_checkpoint(name: Side, checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
+    """The folder or GGUF file of a checkpoint, and the commit it resolved to (None for a local one)."""
+    shown = f"{name}: checkpoint {checkpoint!r}"
+    local = expanded(checkpoint)
+    try:
+        exists = local.exists() or local.is_symlink()
+        if exists:
+            local.stat()
+    except ValueError:
+        exists = False
+    except OSError as exc:
+        raise PairError(
+            f"{shown} cannot be read: {exc.strerror or first_line(exc)}",
+            "Check the path and its permissions.",
+        ) from exc
+    if not exists:
+        return download(name, checkpoint, revision, what="model")
+    if local.is_file() and local.suffix.lower() != ".gguf":
+        raise PairError(f"{shown} is a file", "Name the folder it is in.")
+    return local, None
+
+
+def _as_folder(shown: str, found: Path) -> tuple[Path, list[str]]:
+    """The folder to load from, and notes: of a GGUF file that of its converted copy.
+
+    A folder with one GGUF file and no other weights stands for that file.
+    """
+    file = found if found.is_file() else None
+    if file is None:
+        try:
+            names = [path.name for path in found.iterdir()]
+        except OSError:
+            names = []
+        files = [] if has_weights(names) else gguf_names(names)
+        if len(files) > 1:
+            raise PairError(
+                f"{shown} holds several GGUF files: {', '.join(files)}",
+                "Give the path of one of them.",
+            )
+        file = found / files[0] if files else None
+    if file is None:
+        return found, []
+    folder, note = converted(shown, file)
+    return folder, [note]
+
+
+# --- options ----------------------------------------------------------------------------------
+
+
+def _device_map(shown: str, asked: str | None) -> Any:
+    """A device map as transformers takes it: a name, or a table of modules given as JSON."""
+    if asked is None:
+        return _default_device()
+    if not asked.lstrip().startswith("{"):
+        if asked not in DEVICE_MAPS:
+            _check_place(shown, asked)
+        return asked
+    try:
+        table: dict[str, int | str] = json.loads(asked)
+    except ValueError as exc:
+        raise PairError(f"{shown}: --device-map is not JSON: {first_line(exc)}", _MAPS) from exc
+    for place in table.values():
+        if place != "disk":
+            _check_place(shown, place)
+    if set(table.values()) <= {"disk"}:
+        raise PairError(
+            f"{shown}: --device-map leaves no module on a device that computes",
+            "Put one at least on cpu or cuda:0.",
+        )
+    return table
+
+
+def _default_device() -> str | None:
+    """All accelerators if there are any; None leaves the weights on the CPU."""
+    if torch.cuda.is_available():
+        return "auto"
+    return "mps" if torch.backends.mps.is_available() else None
+
+
+def _check_place(shown: str, place: object) -> None:
+    """Raise ``PairError`` for what is no device of this machine that holds numbers."""
+    try:
+        assert isinstance(place, int | str)
+        device = torch.device(place)
+    except (AssertionError, RuntimeError, TypeError) as exc:
+        raise PairError(f"{shown}: {place!r} of --device-map is no device", _MAPS) from exc
+    backend = getattr(torch, device.type, None)
+    count = backend.device_count() if backend is not None and backend.is_available() else 0
+    if (device.index or 0) >= count:
+        raise PairError(f"{shown}: this machine has no {device} for --device-map", _MAPS)
+
+
+def _check_map(shown: str, module: PreTrainedModel, table: Any) -> None:
+    """Raise ``PairError`` for a module of a device map that the model has not."""
+    paths = {name for name, _ in [*module.named_modules(), *module.named_parameters()]}
+    unknown = sorted(set(table) - paths) if isinstance(table, dict) else []
+    if unknown:
+        raise PairError(
+            f"{shown}: --device-map names what {type(module).__name__} has not: {named(unknown)}",
+            f"Its parts are {', '.join(name for name, _ in module.named_children())}.",
+        )
+
+
+def _quantised(files: CheckpointFiles) -> str | None:
+    """How the checkpoint says it is quantised."""
+    table = files.config.get("quantization_config")
+    if not isinstance(table, dict) or not table:
+        return None
+    bits = "bitsandbytes" if table.get("load_in_4bit") or table.get("load_in_8bit") else "unnamed"
+    return str(table.get("quant_method") or bits)
+
+
+def _check_quantisation(shown: str, files: CheckpointFiles, spec: PairSpec) -> None:
+    method = _quantised(files)
+    if method is None or spec.quantisation is None:
+        return
+    raise PairError(
+        f"{shown} is quantised already ({method}) and cannot be loaded in {spec.quantisation} on top",
+        "Leave out --load-in-8bit and --load-in-4bit.",
+    )
+
+
+@contextmanager
+def _weight_errors(shown: str, files: CheckpointFiles) -> Iterator[None]:
+    """What keeps the weights of a checkpoint from being loaded, as an error that says so."""
+    try:
+        yield
+    except Exception as exc:
+        if isinstance(exc, pickle.UnpicklingError):
+            raise PairError(
+                f"{shown}: its pickle is damaged, or holds something else than tensors",
+                "Save the model again with save_pretrained, as safetensors.",
+            ) from exc
+        method = _quantised(files)
+        if method is None or is_out_of_memory(exc):
+            raise
+        missing = isinstance(exc, ImportError)
+        lacks = "its package is missing or cannot run here" if missing else "it cannot be loaded"
+        raise PairError(
+            f"{shown} is quantised ({method}), and {lacks}: {first_line(exc)}",
+            "Install what is named, or give the checkpoint that it was quantised from.",
+        ) from exc
+
+
+def _quantisation(spec: PairSpec) -> BitsAndBytesConfig | None:
+    if spec.quantisation is None:
+        return None
+    return BitsAndBytesConfig(
+        load_in_8bit=spec.quantisation == "8bit", load_in_4bit=spec.quantisation == "4bit"
+    )

@@ -1,0 +1,513 @@
+"""The self-checks of a loaded pair: a few forward passes of one short text, before anything is read.
+
+The reference is always the model by itself, run plainly or with a plain PyTorch hook; checked is what
+the readings are made of (`SideRuns`). Two of the checks choose how a model is run: one that cannot be
+padded has its rows run by length, one whose cache cannot be shared has its prompts run whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from adl.errors import AdlError, PairError, first_line, not_finite
+from adl.pair.nnsight.generation import generate_texts
+from adl.pair.nnsight.load_errors import is_out_of_memory
+from adl.pair.nnsight.loading import LoadedPair, LoadedSide
+from adl.pair.nnsight.runs import SideRuns, distance
+from adl.pair.nnsight.structure import Probe, Structure, check_ids, find_structure, with_residual
+from adl.pair.self_checks import (
+    ADAPTER_OFF,
+    BASIS,
+    CAPTURE,
+    CAUSAL,
+    FINITE,
+    GENERATED,
+    LENS,
+    PADDED,
+    PATCHED,
+    SIDES_DIFFER,
+    UNTOUCHED,
+    check_line,
+    compared,
+    failed,
+)
+from adl.records import (
+    SIDES,
+    Check,
+    GenerationPlan,
+    GenerationRequest,
+    Ids,
+    PairProvenance,
+    Side,
+)
+from adl.text.corpus import TokenBatch
+
+# Differences of log-probabilities, as a share of how far those spread over the vocabulary. Half
+# precision rounds otherwise in batches of another shape; quantised layers look at the whole batch.
+TOLERANCE = {"float32": 1e-3, "float64": 1e-3}
+HALF_TOLERANCE = 0.05
+QUANTISED_TOLERANCE = 0.2
+N_GENERATED = 2
+ADDED_SIZE = 0.3
+
+Runs = dict[Side, SideRuns]
+
+
+def checked(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> tuple[Runs, PairProvenance]:
+    """How each side is run, and the pair's record with the checks and what failed of them.
+
+    Raises ``PairError`` for a model that cannot be read, or an adapter that cannot be switched off.
+    """
+    runs: Runs = {}
+    probes: dict[Side, Probe] = {}
+    for side in SIDES:
+        runs[side], probes[side] = _probed(loaded.side(side))
+    provenance = replace(loaded.provenance, width=runs["base"].structure.width)
+    tolerance = _tolerance(provenance)
+    for side in SIDES:
+        runs[side] = replaced(runs[side], replace(runs[side].structure, tolerance=tolerance))
+    checks = [_adapter_off(loaded, probes["base"]), _finite(probes, provenance.dtype)]
+    if checks[-1].outcome == "passed":
+        checks.append(_sides_differ(probes))
+        for side in reversed(SIDES):
+            runs[side].loaded.use()
+            if side == "base" and _same_kind(loaded):
+                runs[side] = replaced(runs[side], runs["finetuned"].structure)
+            else:
+                side_checks = _SideChecks(side, runs[side], probes[side])
+                checks += side_checks.take()
+                runs[side] = side_checks.runs
+        checks.append(_basis(loaded, runs, shared))
+    said = tuple(f"{check.name}: {check_line(check)}" for check in checks if _worth_saying(check))
+    mismatches = provenance.mismatches + said
+    return runs, replace(provenance, checks=tuple(checks), mismatches=mismatches)
+
+
+def _worth_saying(check: Check) -> bool:
+    return check.outcome == "failed"
+
+
+def _probed(loaded: LoadedSide) -> tuple[SideRuns, Probe]:
+    loaded.use()
+    ids = check_ids(loaded.module, loaded.tokenizer)
+    structure, probe = find_structure(loaded.module, ids)
+    return SideRuns(loaded, structure, ids[0]), probe
+
+
+def _same_kind(loaded: LoadedPair) -> bool:
+    """True where the other side is the same code with other numbers in it."""
+    return type(loaded.base.module) is type(loaded.finetuned.module)
+
+
+def _tolerance(provenance: PairProvenance) -> float:
+    if provenance.quantisation is not None:
+        return QUANTISED_TOLERANCE
+    return TOLERANCE.get(provenance.dtype, HALF_TOLERANCE)
+
+
+# --- both sides -------------------------------------------------------------------------------
+
+
+def _adapter_off(loaded: LoadedPair, base: Probe) -> Check:
+    if loaded.untouched is None:
+        return Check(ADAPTER_OFF, "not applicable", "the base has weights of its own")
+    before, after = loaded.untouched, base.logits.cpu()
+    if torch.equal(before, after):
+        return Check(
+            ADAPTER_OFF, "passed", "the base's logits are, bit for bit, those before the adapter"
+        )
+    same_shape = before.shape == after.shape
+    by = f" by up to {float((after - before).abs().max()):.3g}" if same_shape else ""
+    raise PairError(
+        f"the adapter changes the base's weights: switched off, its logits differ{by} from the "
+        "checkpoint's own",
+        "Merge the adapter into its checkpoint and give that as --finetuned.",
+    )
+
+
+def _finite(probes: dict[Side, Probe], dtype: str) -> Check:
+    for side, probe in probes.items():
+        for numbers in (*probe.outputs, probe.logits.amax(-1)):
+            if not bool(torch.isfinite(numbers).all()):
+                return failed(FINITE, str(not_finite(f"the {side} side", dtype)).rstrip("."))
+    return Check(FINITE, "passed", "residuals and logits of a short text are finite")
+
+
+def _sides_differ(probes: dict[Side, Probe]) -> Check:
+    base, finetuned = probes["base"], probes["finetuned"]
+    if base.ids != finetuned.ids or base.logits.shape != finetuned.logits.shape:
+        return Check(SIDES_DIFFER, "not applicable", "the sides read text as other tokens")
+    figure = distance(finetuned.logits, base.logits.to(finetuned.logits.device))
+    if figure > 0:
+        return Check(SIDES_DIFFER, "passed", "the sides predict differently", figure)
+    return failed(SIDES_DIFFER, "the sides predict exactly the same after a short text", figure)
+
+
+# --- one side ---------------------------------------------------------------------------------
+
+
+class _SideChecks:
+    """The checks of one side, each of a few runs; ``runs`` is then how the side is to be run."""
+
+    def __init__(self, side: Side, runs: SideRuns, probe: Probe) -> None:
+        self.runs = runs
+        self._side = side
+        self._probe = probe
+        self._tolerance = runs.structure.tolerance
+        self._layer = runs.structure.n_layers // 2
+        outputs = probe.outputs[self._layer].float()
+        generator = torch.Generator().manual_seed(0)
+        vector = torch.randn(runs.structure.width, generator=generator)
+        size = ADDED_SIZE * outputs.norm(dim=-1).median().cpu() / vector.norm()
+        self._vector: np.ndarray = (vector * size).numpy().astype(np.float32)
+
+    def take(self) -> list[Check]:
+        """Every check, in the order in which they rest on each other."""
+        checks = []
+        kinds: tuple[tuple[str, Callable[[], list[Check]]], ...] = (
+            (CAPTURE, self._capture),
+            (LENS, self._lens),
+            (PATCHED, self._patched),
+            (PADDED, self._padded),
+            (GENERATED, self._generated),
+        )
+        with torch.no_grad():
+            for name, take in kinds:
+                try:
+                    checks += take()
+                except AdlError:
+                    raise
+                except Exception as exc:
+                    if is_out_of_memory(exc):
+                        raise
+                    checks.append(failed(name, f"it ends in an error: {first_line(exc)}"))
+        return checks
+
+    def _capture(self) -> list[Check]:
+        columns = range(len(self._probe.ids))
+        layers = range(self.runs.structure.n_layers)
+        captured = self.runs.residuals(_batch([self._probe.ids], columns), layers)[0]
+        figures = []
+        states = self._probe.hidden_states
+        for layer in layers:
+            own = [self._probe.outputs[layer]]
+            if layer + 1 < len(layers):
+                nexts = [self._probe.inputs[layer + 1]]
+                if len(states) == len(layers) + 1:
+                    nexts.append(states[layer + 1])
+                own = [state for state in nexts if state is not None] or own
+            figures.append(min(_far(captured[layer], state) for state in own))
+        return [
+            compared(
+                CAPTURE,
+                max(figures),
+                self._tolerance,
+                "a layer's residual is what the next layer reads",
+                "a layer's residual is not what the next layer reads",
+            )
+        ]
+
+    def _lens(self) -> list[Check]:
+        last = self._probe.outputs[-1].float().cpu().numpy()
+        found = torch.cat(list(self.runs.unembedded_logits(last)))
+        return [
+            compared(
+                LENS,
+                distance(found, self._probe.logits.to(found.device)),
+                self._tolerance,
+                "the last residuals give the model's own predictions",
+                f"the last residuals do not give {self._kind}'s own predictions",
+            )
+        ]
+
+    @property
+    def _kind(self) -> str:
+        return type(self.runs.loaded.module).__name__
+
+    def _patched(self) -> list[Check]:
+        own = self._probe.outputs[self._layer][-1].float().cpu().numpy()
+        vectors = np.stack([own, self._vector])
+        truth = torch.stack([self._probe.logits[-1], self._hooked(self._vector)[-1]])
+
+        found = torch.cat(list(self.runs.patched_logits(self._probe.ids, self._layer, vectors)))
+        same, other = distance(found[:1], truth[:1]), distance(found[1:], truth[1:])
+        how = "with the prompt's start shared by all vectors"
+        if not self.runs.shares(self._probe.ids):
+            how = "every vector with the whole prompt: this model's cache cannot be shared"
+            structure = replace(self.runs.structure, repeats_cache=False)
+            self.runs = replaced(self.runs, structure)
+        return [
+            compared(
+                UNTOUCHED,
+                same,
+                self._tolerance,
+                "a residual put back changes nothing",
+                "a residual put back changes the predictions",
+            ),
+            compared(
+                PATCHED,
+                other,
+                self._tolerance,
+                f"as by a plain hook; {how}",
+                f"{self._kind} does not predict what it does with a plain hook",
+            ),
+        ]
+
+    def _hooked(self, vector: np.ndarray) -> torch.Tensor:
+        """Logits [tokens, V] with the last residual replaced by a plain PyTorch hook."""
+        patch = torch.as_tensor(vector)
+
+        def put(_module: object, _given: object, output: object) -> object:
+            residual = output if isinstance(output, torch.Tensor) else output[0]  # type: ignore[index]
+            residual = residual.clone()
+            residual[:, -1] = patch.to(residual)
+            return with_residual(output, residual)
+
+        module = self.runs.loaded.module
+        layer = module.get_submodule(self.runs.structure.path)[self._layer]  # type: ignore[index]
+        hook = layer.register_forward_hook(put)
+        try:
+            return self.runs.plain_logits(self._probe.ids)
+        finally:
+            hook.remove()
+
+    def _padded(self) -> list[Check]:
+        whole = self._probe.ids
+        part = whole[: max(2, len(whole) // 2)]
+        alone = [self._steered([ids]) for ids in (whole, part)]
+        ahead = distance(alone[0][: len(part)], alone[1])
+        if ahead > self._tolerance:
+            raise PairError(
+                f"{self._kind} cannot be audited: it looks ahead, so that its predictions change "
+                f"with the words that come after ({ahead:.2g} of their spread)",
+                "A pair needs causal language models, which predict the next token.",
+            )
+        checks = [Check(CAUSAL, "passed", "later words change nothing", ahead, self._tolerance)]
+        padded, figure = True, self._padding_error(whole, part, alone)
+        if not figure <= self._tolerance:
+            padded = False
+            self.runs = replaced(self.runs, replace(self.runs.structure, pads=False))
+            figure = self._padding_error(whole, part, alone)
+        if not figure <= self._tolerance:
+            # Not even rows of one length come out as alone: each is run by itself.
+            self.runs = replaced(self.runs, replace(self.runs.structure, alone=True))
+            figure = self._padding_error(whole, part, alone)
+        how = "" if padded else "; texts of other lengths are run apart, as it cannot be padded"
+        checks.append(
+            compared(
+                PADDED,
+                figure,
+                self._tolerance,
+                "a text among longer ones gives what it gives alone" + how,
+                "a text among others does not give what it gives alone",
+            )
+        )
+        return checks
+
+    def _padding_error(
+        self, whole: Sequence[int], part: Sequence[int], alone: Sequence[torch.Tensor]
+    ) -> float:
+        try:
+            rows = [whole, part] if self.runs.structure.pads else [whole, part, part]
+            together = self._steered(rows, len(part))
+        except Exception as exc:
+            if is_out_of_memory(exc):
+                raise
+            return float("nan")
+        truth = torch.cat([alone[0][-len(part) :], *[alone[1]] * (len(rows) - 1)])
+        return distance(together, truth)
+
+    def _steered(self, rows: Sequence[Sequence[int]], last: int | None = None) -> torch.Tensor:
+        """Logits [rows x columns, V] at the last columns, with the check's vector added."""
+        width = max(map(len, rows))
+        columns = range(width - (last or width), width)
+        return self.runs.column_logits(_batch(rows, columns), self._layer, self._vector)
+
+    def _generated(self) -> list[Check]:
+        figure = self._generation_error()
+        if not figure <= self._tolerance and self.runs.structure.pads:
+            kept = self.runs
+            self.runs = replaced(kept, replace(kept.structure, pads=False))
+            figure = self._generation_error()
+            if not figure <= self._tolerance:
+                self.runs = kept
+        return [
+            compared(
+                GENERATED,
+                figure,
+                self._tolerance,
+                "tokens are chosen by the model's own predictions",
+                f"{self._kind} does not generate by its own predictions",
+            )
+        ]
+
+    def _generation_error(self) -> float:
+        """The distance of what tokens are chosen by from what the whole text gives, at most."""
+        whole, part = self._probe.ids, self._probe.ids[: max(2, len(self._probe.ids) // 2)]
+        plan = GenerationPlan(self._side, self._layer, 0.0, N_GENERATED)
+        requests = [
+            GenerationRequest(whole, seed=0, added=self._vector),
+            # A row with padding before it.
+            GenerationRequest(part, seed=0),
+        ]
+        seen: list[list[torch.Tensor]] = [[], []]
+
+        def watch(rows: Sequence[int], logits: torch.Tensor) -> None:
+            for row, row_logits in zip(rows, logits, strict=True):
+                seen[row].append(row_logits.clone())
+
+        texts = generate_texts(
+            self.runs, plan, requests, ends=frozenset(), decode=lambda ids: "", watch=watch
+        )
+        steered, plain = (text.token_ids for text in texts)
+        if not len(steered) == len(plain) == N_GENERATED:
+            return float("nan")
+        truth = (
+            self._steered([(*whole, *steered[:-1])], N_GENERATED),
+            self.runs.plain_logits((*part, *plain[:-1]))[-N_GENERATED:],
+        )
+        return max(
+            distance(torch.stack(found), logits) for found, logits in zip(seen, truth, strict=True)
+        )
+
+
+def replaced(runs: SideRuns, structure: Structure) -> SideRuns:
+    """The same side, run in another way."""
+    return SideRuns(runs.loaded, structure, runs.any_token)
+
+
+def _batch(rows: Sequence[Sequence[int]], columns: Sequence[int]) -> TokenBatch:
+    """Rows with padding on the left."""
+    width = max(map(len, rows))
+    ids = np.zeros((len(rows), width), dtype=np.int64)
+    mask = np.zeros_like(ids, dtype=bool)
+    for row, tokens in enumerate(rows):
+        ids[row, width - len(tokens) :] = tokens
+        mask[row, width - len(tokens) :] = True
+    return TokenBatch(ids, mask, tuple(map(str, columns)), tuple(columns))
+
+
+def _far(found: torch.Tensor, truth: torch.Tensor) -> float:
+    """The distance of two residuals [tokens, width] as a share of their length."""
+    truth = truth.float().to(found.device)
+    if truth.shape != found.shape:
+        return float("inf")
+    return float((found - truth).norm() / truth.norm().clamp(min=1e-12))
+
+
+# --- the basis --------------------------------------------------------------------------------
+
+BASIS_TOKENS = 512
+FEWEST_TOKENS = 32
+LEAST_COSINE = 0.5
+LARGEST_RATIO = 2.0
+# Below this share of the rows' squared length a change is no change of basis worth the name.
+SMALL_CHANGE = 1e-4
+# Of what a change without any plan does to the tokens' inner products, so much is the least.
+LEAST_PLANLESS = 0.25
+
+
+@dataclass(frozen=True)
+class BasisFigures:
+    """How rows [tokens, width] of the two sides compare, each less its mean.
+
+    ``cosine``: of all of them as one vector; ``ratio`` of their lengths; ``moved``: dimensions that
+    are another one of the base's, or are turned round; ``planless``: how much the change does to the
+    tokens' inner products, as a share of what the same change does dealt to the tokens anew. A
+    rotation leaves inner products alone, which a finetuning does not.
+    """
+
+    cosine: float
+    ratio: float
+    moved: int
+    planless: float
+
+    @property
+    def shared(self) -> bool:
+        """True if the sides' dimensions mean the same."""
+        return (
+            self.cosine >= LEAST_COSINE
+            and 1 / LARGEST_RATIO <= self.ratio <= LARGEST_RATIO
+            and self.moved == 0
+            and self.planless >= LEAST_PLANLESS
+        )
+
+
+def basis_figures(base: torch.Tensor, finetuned: torch.Tensor) -> BasisFigures:
+    """Compare rows [tokens, width] of the same tokens on either side."""
+    one, other = (rows.float() - rows.float().mean(0) for rows in (base, finetuned))
+    lengths = one.norm(), other.norm()
+    ratio = float(lengths[1] / lengths[0].clamp(min=1e-12))
+    other = other / max(ratio, 1e-12)
+    cosine = float((one * other).sum() / lengths[0].square().clamp(min=1e-12))
+    return BasisFigures(cosine, ratio, _moved(one, other), _planless(one, other))
+
+
+def _moved(one: torch.Tensor, other: torch.Tensor) -> int:
+    units = [torch.nn.functional.normalize(rows, dim=0) for rows in (one, other)]
+    cosines = units[0].T @ units[1]
+    own = cosines.diagonal().clone()
+    cosines.fill_diagonal_(0)
+    best = cosines.abs().amax(0)
+    another = (best > 0.9) & (best > own.abs() + 0.3)
+    return int((another | (own < -0.5)).sum())
+
+
+def _planless(one: torch.Tensor, other: torch.Tensor) -> float:
+    change = other - one
+    if float(change.square().sum() / one.square().sum().clamp(min=1e-12)) < SMALL_CHANGE:
+        return 1.0
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(one), generator=generator).to(one.device)
+
+    def of_products(rows: torch.Tensor) -> float:
+        products = rows @ rows.T - one @ one.T
+        products.fill_diagonal_(0)
+        return float(products.square().sum())
+
+    return of_products(other) / max(of_products(one + change[order]), 1e-12)
+
+
+def _basis(loaded: LoadedPair, runs: Runs, shared: tuple[Ids, Ids] | None) -> Check:
+    if loaded.base.model is loaded.finetuned.model:
+        return Check(BASIS, "not applicable", "both sides are one copy of the weights")
+    rows = {}
+    ids = _common_ids(loaded, shared)
+    if ids.shape[1] < FEWEST_TOKENS:
+        return Check(BASIS, "not applicable", f"the sides share only {ids.shape[1]} tokens")
+    for side, side_ids in zip(SIDES, ids, strict=True):
+        runs[side].loaded.use()
+        rows[side] = runs[side].token_rows(side_ids)
+    figures = basis_figures(rows["base"], rows["finetuned"].to(rows["base"].device))
+    if figures.shared:
+        return Check(BASIS, "passed", "the sides' tokens point the same way", figures.cosine)
+    if figures.moved:
+        why = f"{figures.moved} of {rows['base'].shape[1]} dimensions are another's or turned round"
+    elif figures.cosine < LEAST_COSINE:
+        why = "their tokens point elsewhere, as those of models trained apart"
+    elif figures.planless < LEAST_PLANLESS:
+        why = "the finetuned side's is turned against the base's"
+    else:
+        why = f"the finetuned side's lengths are {figures.ratio:.3g} of the base's"
+    return failed(BASIS, f"the sides do not share a basis: {why}", figures.cosine)
+
+
+def _common_ids(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> Ids:
+    """Ids [sides, tokens] of some tokens that both sides have, spread over the vocabulary."""
+    limits = [
+        min(len(loaded.side(side).tokenizer), _rows(loaded.side(side).module)) for side in SIDES
+    ]
+    if shared is None:
+        shared = (np.arange(min(limits)), np.arange(min(limits)))
+    within = (shared[0] < limits[0]) & (shared[1] < limits[1])
+    both = np.stack(shared)[:, within]
+    chosen = np.unique(np.linspace(0, both.shape[1] - 1, BASIS_TOKENS).astype(np.int64))
+    return both[:, chosen] if both.shape[1] else both
+
+
+def _rows(module: torch.nn.Module) -> int:
+    return int(module.config.get_text_config().vocab_size)  # type: ignore[union-attr,operator]

@@ -1,0 +1,284 @@
+"""Decode a batch of prompts with a vector added per row: seeded, streamed, stoppable.
+
+transformers' own ``generate`` keeps the cache and the padding. Three small parts plug into it:
+``SeededSampling`` draws each row's tokens from its own random numbers, ``Tap`` hands out tokens as
+they come and ends the run when asked, and an nnsight trace adds the vectors at every step.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
+from transformers import StoppingCriteriaList as StoppingList
+
+from adl.errors import PairError, not_finite
+from adl.pair.chat_templates import render_chat
+from adl.pair.nnsight.loading import LoadedSide
+from adl.pair.nnsight.runs import SideRuns
+from adl.pair.nnsight.structure import residual_of, with_residual
+from adl.pair.protocol import ShouldStop, never_stop
+from adl.records import EndReason, GeneratedText, GenerationPlan, GenerationRequest
+
+# What a decoder writes for the first bytes of a character whose other bytes are still to come.
+REPLACEMENT = "\ufffd"
+
+
+Watch = Callable[[torch.Tensor], None]
+"""Sees the logits [rows, V] of every step, before anything is chosen by them."""
+
+
+class SeededSampling(LogitsProcessor):
+    """Turn greedy search into sampling whose random numbers depend on the row's seed alone.
+
+    The token with the largest ``logits / temperature + Gumbel noise`` is a sample of the softmax
+    (Gumbel-max), so each row draws noise from its own generator and the batch around it does not
+    matter. Noise is drawn on the CPU: the same seed means the same numbers on every device.
+    """
+
+    def __init__(self, seeds: Sequence[int], temperature: float) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._temperature = temperature
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
+        """``scores`` [rows, V] with noise added."""
+        width = scores.shape[-1]
+        noise = torch.stack(
+            [
+                torch.empty(width).exponential_(generator=generator).log_().neg_()
+                for generator in self._generators
+            ]
+        )
+        return scores.float() / self._temperature + noise.to(scores.device)
+
+
+class FiniteScores(LogitsProcessor):
+    """Raises ``NotFinite`` at the first NaN: the most probable of such scores would be any token."""
+
+    def __init__(self, what: str, dtype: str, watch: Watch | None = None) -> None:
+        self._what = what
+        self._dtype = dtype.removeprefix("torch.")
+        self._watch = watch
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
+        """``scores`` [rows, V] as they are."""
+        if not bool(torch.isfinite(scores.amax(-1)).all()):
+            raise not_finite(self._what, self._dtype)
+        if self._watch is not None:
+            self._watch(scores)
+        return scores
+
+
+class Tap(StoppingCriteria):
+    """Sees every token as it is chosen, hands out new text, and ends the run when asked."""
+
+    def __init__(
+        self,
+        prompt_length: int,
+        rows: int,
+        ends: frozenset[int],
+        decode: Callable[[Sequence[int]], str],
+        on_text: Callable[[dict[int, str]], None] | None,
+        should_stop: ShouldStop,
+    ) -> None:
+        self.stopped = False
+        self.ids: list[list[int]] = [[] for _ in range(rows)]
+        self.ended = [False] * rows
+        self._prompt_length = prompt_length
+        self._ends = ends
+        self._decode = decode
+        self._on_text = on_text
+        self._should_stop = should_stop
+        self._shown = [""] * rows
+
+    def __call__(
+        self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any
+    ) -> torch.BoolTensor:
+        """Take the newest column of ``input_ids`` [rows, tokens]; True for every row ends the run."""
+        for row, token in enumerate(input_ids[:, -1].tolist()):
+            if self.ended[row]:
+                continue
+            self.ended[row] = token in self._ends
+            if not self.ended[row]:
+                self.ids[row].append(token)
+        self._hand_out()
+        self.stopped = self.stopped or self._should_stop()
+        finished = self.stopped or all(self.ended)
+        return torch.full((len(self.ids),), finished, device=input_ids.device)  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Hand out what was held back: a text may end in the middle of a character."""
+        self._hand_out(complete=True)
+
+    def _hand_out(self, *, complete: bool = False) -> None:
+        if self._on_text is None:
+            return
+        pieces = {}
+        for row, ids in enumerate(self.ids):
+            text = self._decode(ids)
+            unfinished = text.endswith(REPLACEMENT) and not complete
+            if unfinished or not text.startswith(self._shown[row]):
+                continue
+            if len(text) > len(self._shown[row]):
+                pieces[row] = text[len(self._shown[row]) :]
+                self._shown[row] = text
+        if pieces:
+            self._on_text(pieces)
+
+
+def end_token_ids(loaded: LoadedSide) -> frozenset[int]:
+    """Tokens that end a text: the checkpoint's, the tokenizer's, and the one that ends a chat turn."""
+    configured = loaded.module.generation_config.eos_token_id
+    ids = set(configured if isinstance(configured, list) else [configured])
+    ids.add(loaded.tokenizer.eos_token_id)
+    ids.add(_turn_end(loaded))
+    return frozenset(index for index in ids if index is not None)
+
+
+def _turn_end(loaded: LoadedSide) -> int | None:
+    """The special token that the chat template puts right after the assistant's words."""
+    tokenizer, answer = loaded.tokenizer, "Answer"
+    if tokenizer.chat_template is None:
+        return None
+    chat = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": answer}]
+    try:
+        rendered = render_chat(tokenizer, chat, answer_next=False)
+    except PairError:
+        return None  # what is wrong with the template is told when a chat is asked for
+    if answer not in rendered:
+        return None
+    after = rendered[rendered.rfind(answer) + len(answer) :].lstrip()
+    ids = tokenizer.encode(after, add_special_tokens=False)[:1]
+    return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None
+
+
+def generate_texts(
+    runs: SideRuns,
+    plan: GenerationPlan,
+    requests: Sequence[GenerationRequest],
+    *,
+    ends: frozenset[int],
+    decode: Callable[[Sequence[int]], str],
+    on_text: Callable[[dict[int, str]], None] | None = None,
+    should_stop: ShouldStop = never_stop,
+    watch: Callable[[Sequence[int], torch.Tensor], None] | None = None,
+) -> list[GeneratedText]:
+    """Generate for every request: in one batch, or, if the model cannot be padded, one per length.
+
+    ``watch`` sees the logits of every step with the places of the requests they are for.
+    """
+    if runs.structure.pads:
+        groups = {0: list(range(len(requests)))}
+    else:
+        groups = {}
+        for row, request in enumerate(requests):
+            groups.setdefault(len(request.prompt_ids), []).append(row)
+    found: dict[int, GeneratedText] = {}
+    for rows in groups.values():
+        texts = _generate_batch(
+            runs,
+            plan,
+            [requests[row] for row in rows],
+            ends=ends,
+            decode=decode,
+            on_text=_on_rows(on_text, rows),
+            should_stop=should_stop,
+            watch=None if watch is None else partial(watch, rows),
+        )
+        found |= dict(zip(rows, texts, strict=True))
+    return [found[row] for row in range(len(requests))]
+
+
+def _on_rows(
+    on_text: Callable[[dict[int, str]], None] | None, rows: Sequence[int]
+) -> Callable[[dict[int, str]], None] | None:
+    """``on_text`` for a part of the requests, which are counted anew in it."""
+    if on_text is None:
+        return None
+    return lambda pieces: on_text({rows[row]: text for row, text in pieces.items()})
+
+
+def _generate_batch(
+    runs: SideRuns,
+    plan: GenerationPlan,
+    requests: Sequence[GenerationRequest],
+    *,
+    ends: frozenset[int],
+    decode: Callable[[Sequence[int]], str],
+    on_text: Callable[[dict[int, str]], None] | None,
+    should_stop: ShouldStop,
+    watch: Watch | None,
+) -> list[GeneratedText]:
+    if not requests:
+        return []
+    loaded, device = runs.loaded, runs.device
+    length = max(len(request.prompt_ids) for request in requests)
+    ids = np.zeros((len(requests), length), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, request in enumerate(requests):
+        ids[row, length - len(request.prompt_ids) :] = request.prompt_ids
+        mask[row, length - len(request.prompt_ids) :] = 1
+    tap = Tap(length, len(requests), ends, decode, on_text, should_stop)
+    guard = FiniteScores(f"the {plan.side} side", str(loaded.module.dtype), watch)
+    options: dict[str, Any] = {
+        "input_ids": torch.as_tensor(ids, device=device),
+        "attention_mask": torch.as_tensor(mask, device=device),
+        "logits_processor": LogitsProcessorList([guard]),
+        "max_new_tokens": plan.max_new_tokens,
+        "do_sample": False,
+        "eos_token_id": sorted(ends) or None,
+        "pad_token_id": min(ends, default=0),
+        "stopping_criteria": StoppingList([tap]),
+    }
+    if plan.temperature > 0:
+        sampling = SeededSampling([request.seed for request in requests], plan.temperature)
+        options["logits_processor"].append(sampling)
+    added = _added_rows(requests, plan, device)
+    with torch.no_grad():
+        if added is None:
+            model: Any = loaded.module
+            model.generate(**options)
+        else:
+            _generate_steered(loaded.model, runs.layers, plan.layer, added, options)
+    tap.close()
+    return [_finished(tap, row, decode) for row in range(len(requests))]
+
+
+def _generate_steered(
+    model: Any, layers: Any, layer: int | None, added: torch.Tensor, options: dict[str, Any]
+) -> None:
+    with warnings.catch_warnings():
+        # The loop over steps has no end of its own: nnsight warns when generation ends first.
+        warnings.simplefilter("ignore")
+        with model.generate(**options) as tracer:
+            for _step in tracer.iter[:]:
+                output = layers[layer].output
+                residual = residual_of(output)
+                layers[layer].output = with_residual(output, residual + added.to(residual))
+
+
+def _added_rows(
+    requests: Sequence[GenerationRequest], plan: GenerationPlan, device: torch.device
+) -> torch.Tensor | None:
+    """[rows, 1, width], to be broadcast over tokens; None where no row is steered."""
+    vectors = [request.added for request in requests]
+    given = next((vector for vector in vectors if vector is not None), None)
+    if given is None or plan.layer is None:
+        return None
+    rows = [np.zeros_like(given) if vector is None else vector for vector in vectors]
+    return torch.as_tensor(np.stack(rows), device=device)[:, None]
+
+
+def _finished(tap: Tap, row: int, decode: Callable[[Sequence[int]], str]) -> GeneratedText:
+    ids = tuple(tap.ids[row])
+    ended: EndReason = "length"
+    if tap.ended[row]:
+        ended = "end_of_text"
+    elif tap.stopped:
+        ended = "stopped"
+    return GeneratedText(ids, decode(ids), ended)

@@ -1,0 +1,430 @@
+"""Load the sides of a pair: checkpoints, adapters and tokenizers, with hashes of what was loaded.
+
+An adapter is attached to its checkpoint in place, so that one copy of the weights serves as base
+(adapter off) and as finetuned model (adapter on). Every way in which loading fails becomes a
+``PairError`` that names the side, the value and the way out.
+"""
+
+from __future__ import annotations
+
+import adl.pair.nnsight.anyio_guard  # isort: skip  # noqa: F401 - before anything of nnsight
+
+import hashlib
+import json
+import sys
+import warnings
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnsight.modeling.transformers import TransformersModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from adl.errors import PairError
+from adl.pair.chat_templates import choose_template
+from adl.pair.checkpoint_files import CONFIG
+from adl.pair.mismatch import (
+    mismatches_of_kinds,
+    mismatches_of_numbers,
+    mismatches_of_rows,
+    mismatches_of_settings,
+)
+from adl.pair.nnsight.adapters import (
+    Adapter,
+    BaseState,
+    attach,
+    config_notes,
+    find_adapter,
+    holds_adapter,
+    own_copy,
+    switch_adapters,
+)
+from adl.pair.nnsight.checkpoints import DTYPES, Checkpoint, find_checkpoint, load_checkpoint
+from adl.pair.nnsight.load_errors import loading
+from adl.pair.nnsight.structure import check_ids, input_device, plain_logits, refuse_by_config
+from adl.pair.nnsight.tokenizers import (
+    read_tokenizer,
+    template_text,
+    tokens_without_rows,
+    what_differs,
+)
+from adl.pair.tokenizer_files import load_tokenizer
+from adl.pair.weight_hashes import FileHashes, content_sha256
+from adl.records import SIDES, PairProvenance, PairSpec, Side, SideProvenance, SideSpec
+
+RECORDED_PACKAGES = (
+    "torch",
+    "transformers",
+    "nnsight",
+    "peft",
+    "tokenizers",
+    "numpy",
+    "accelerate",
+    "bitsandbytes",
+)
+
+
+@dataclass(frozen=True)
+class LoadedSide:
+    """One side, ready to run once ``use`` has switched its adapter.
+
+    ``notes`` are sentences on how it was loaded, to stand among the pair's mismatches.
+    """
+
+    model: TransformersModel
+    tokenizer: PreTrainedTokenizerBase
+    adapted: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> PreTrainedModel:
+        """The transformers model under the traces."""
+        module: PreTrainedModel = self.model._module
+        return module
+
+    @property
+    def rows(self) -> int:
+        """Tokens that have a row in the embeddings and one in the unembedding."""
+        embedding: Any = self.module.get_input_embeddings()
+        head: Any = self.module.get_output_embeddings()
+        rows = int(embedding.weight.shape[0])
+        if head is None:
+            return rows
+        # A quantised matrix has another shape than the one it stands for.
+        return min(rows, int(getattr(head, "out_features", None) or head.weight.shape[0]))
+
+    def use(self) -> None:
+        """Switch the shared weights' adapter on or off, as this side needs it."""
+        switch_adapters(self.module, on=self.adapted)
+
+
+@dataclass(frozen=True)
+class LoadedPair:
+    """Both sides and the record of what they are; equal ``model`` means shared weights.
+
+    ``untouched`` are then the base's logits [tokens, V] of the self-checks' text, before the adapter
+    was put on.
+    """
+
+    base: LoadedSide
+    finetuned: LoadedSide
+    provenance: PairProvenance
+    untouched: torch.Tensor | None = None
+
+    def side(self, side: Side) -> LoadedSide:
+        """The side by name."""
+        return self.base if side == "base" else self.finetuned
+
+
+def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
+    """Load both sides, sharing the weights where the checkpoint is the same.
+
+    ``hashes`` says where hashes of files are kept, and hears how far hashing is.
+
+    Raises ``PairError`` for anything that cannot be found, read or combined, and
+    ``DeviceOutOfMemory`` where the weights do not fit the device.
+    """
+    _check_spec(spec)
+    # The base first: what is wrong with it is wrong with everything on it.
+    find_checkpoint("base", spec.base.checkpoint, spec.base.revision)
+    spec, moved = _adapter_as_finetuned(spec)
+    hashes = hashes or FileHashes()
+    untouched = None
+    if spec.shares_weights:
+        (base, base_record), (finetuned, finetuned_record), untouched = _load_adapted(spec, hashes)
+    else:
+        base, base_record = _load_side("base", spec.base, spec, hashes)
+        finetuned, finetuned_record = _load_side(
+            "finetuned", spec.finetuned, spec, hashes, base.tokenizer
+        )
+    finetuned = replace(finetuned, notes=(*moved, *finetuned.notes))
+    _check_fit(base, finetuned)
+    choose_template([base.tokenizer, finetuned.tokenizer], spec.chat_template)
+    provenance = PairProvenance(
+        base=replace(base_record, chat_template_sha256=_template_hash(base.tokenizer)),
+        finetuned=replace(
+            finetuned_record, chat_template_sha256=_template_hash(finetuned.tokenizer)
+        ),
+        n_layers=base.module.config.get_text_config().num_hidden_layers,
+        width=base.module.config.get_text_config().hidden_size,
+        dtype=_dtype(base.module),
+        devices=_devices(base.module, finetuned.module),
+        attn_implementation=base.model.attn_implementation,
+        quantisation=spec.quantisation,
+        shares_weights=base.model is finetuned.model,
+        versions=package_versions(),
+        mismatches=_mismatches(base, finetuned, spec),
+    )
+    return LoadedPair(base, finetuned, provenance, untouched)
+
+
+def _adapter_as_finetuned(spec: PairSpec) -> tuple[PairSpec, tuple[str, ...]]:
+    """The pair with an adapter that was named as a checkpoint put on the base, and a note of it."""
+    wanted = spec.finetuned
+    if spec.shares_weights:
+        return spec, ()
+    folder, _ = find_checkpoint("finetuned", wanted.checkpoint, wanted.revision)
+    if not holds_adapter(folder) or (folder / CONFIG).is_file():
+        return spec, ()
+    if wanted.adapter:
+        raise PairError(
+            f"finetuned: {wanted.checkpoint!r} is an adapter, and {wanted.adapter!r} would go on it",
+            "Give one of them, as --adapter, with the checkpoint it sits on.",
+        )
+    side = SideSpec(spec.base.checkpoint, spec.base.revision, wanted.checkpoint, wanted.revision)
+    note = f"{wanted.checkpoint!r} is an adapter and no checkpoint: it is put on the base."
+    return replace(spec, finetuned=side), (note,)
+
+
+def load_to_train(
+    wanted: SideSpec,
+    *,
+    dtype: str,
+    device_map: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, SideProvenance]:
+    """One checkpoint by itself, for a training to change. Raises as `load_pair` does."""
+    spec = PairSpec(
+        wanted,
+        wanted,
+        dtype=dtype,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
+    )
+    side, record = _load_side("base", wanted, spec, FileHashes())
+    return side.module, side.tokenizer, record
+
+
+def _check_spec(spec: PairSpec) -> None:
+    if spec.dtype not in DTYPES:
+        raise PairError(f"{spec.dtype!r} is not a dtype", f"Use one of: {', '.join(DTYPES)}.")
+    if spec.finetuned == spec.base:
+        raise PairError(
+            f"both sides are {spec.base.checkpoint!r}: there is no difference to measure",
+            "Give --adapter, or --finetuned with another checkpoint.",
+        )
+    if spec.base.adapter and spec.shares_weights:
+        raise PairError(
+            "both sides are adapters on the same checkpoint, which cannot share its weights yet",
+            "Merge the base side's adapter into a checkpoint and give that as --base.",
+        )
+
+
+def _load_side(
+    name: Side,
+    wanted: SideSpec,
+    spec: PairSpec,
+    hashes: FileHashes,
+    stand_in: PreTrainedTokenizerBase | None = None,
+) -> tuple[LoadedSide, SideProvenance]:
+    adapter = find_adapter(name, wanted) if wanted.adapter else None
+    found = load_checkpoint(name, wanted, spec, stand_in)
+    record = _side_record(found, wanted, hashes)
+    if adapter is None:
+        return _plain_side(found), record
+    with loading(name, adapter.name, base_name=wanted.checkpoint):
+        notes = attach(name, adapter, found.module)
+    notes = (*config_notes(adapter, wanted, found.folder, found.resolved_revision), *notes)
+    model = wrap(found.module, found.tokenizer)
+    return _adapted_side(adapter, model, found, record, notes)
+
+
+def _load_adapted(
+    spec: PairSpec, hashes: FileHashes
+) -> tuple[tuple[LoadedSide, SideProvenance], tuple[LoadedSide, SideProvenance], torch.Tensor]:
+    """A base and an adapter on it, in one copy of the weights where the adapter leaves them be.
+
+    And the logits of the base before the adapter, for the self-checks.
+    """
+    wanted = spec.finetuned
+    adapter = find_adapter("finetuned", wanted)
+    found = load_checkpoint("base", spec.base, spec)
+    record = _side_record(found, spec.base, hashes)
+    with loading("base", spec.base.checkpoint):
+        before = BaseState(found.module)
+        refuse_by_config(found.module)
+        untouched = plain_logits(found.module, check_ids(found.module, found.tokenizer))
+    with loading("finetuned", adapter.name, base_name=wanted.checkpoint):
+        notes = attach("finetuned", adapter, found.module)
+        changes = before.changes()
+    del before
+    notes = (*config_notes(adapter, wanted, found.folder, found.resolved_revision), *notes)
+    model = wrap(found.module, found.tokenizer)
+    if changes:
+        notes = (*notes, own_copy(changes))
+        base = _plain_side(load_checkpoint("base", spec.base, spec))
+    else:
+        base = LoadedSide(model, found.tokenizer, adapted=False, notes=found.notes)
+    adapted = _adapted_side(adapter, model, found, record, notes)
+    base.use()
+    return (base, record), adapted, untouched
+
+
+def _side_record(found: Checkpoint, wanted: SideSpec, hashes: FileHashes) -> SideProvenance:
+    """What was loaded for a side, before any adapter."""
+    return SideProvenance(
+        checkpoint=wanted.checkpoint,
+        revision=wanted.revision,
+        resolved_revision=found.resolved_revision,
+        content_sha256=content_sha256(found.folder, hashes, _code_files(found.module)),
+        adapter=None,
+        adapter_revision=None,
+        adapter_sha256=None,
+        architecture=type(found.module).__name__,
+        parameters=found.module.num_parameters(),
+        dtype=_dtype(found.module),
+        **_text_facts(found.tokenizer),
+    )
+
+
+def _plain_side(found: Checkpoint) -> LoadedSide:
+    model = wrap(found.module, found.tokenizer)
+    return LoadedSide(model, found.tokenizer, adapted=False, notes=found.notes)
+
+
+def _adapted_side(
+    adapter: Adapter,
+    model: TransformersModel,
+    found: Checkpoint,
+    record: SideProvenance,
+    notes: tuple[str, ...],
+) -> tuple[LoadedSide, SideProvenance]:
+    tokenizer, text_notes = _adapter_tokenizer(adapter, found.tokenizer)
+    side = LoadedSide(model, tokenizer, adapted=True, notes=(*found.notes, *notes, *text_notes))
+    return side, replace(record, **adapter.record, **_text_facts(tokenizer))
+
+
+class _Traced(TransformersModel):  # type: ignore[misc]
+    """nnsight moves inputs to the first weight, which a device map may leave on the disk."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embedding runs."""
+        return input_device(self._module)
+
+
+def wrap(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformersModel:
+    """The model under nnsight, as it is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _Traced(module, task="text-generation", tokenizer=tokenizer)
+
+
+def _adapter_tokenizer(
+    adapter: Adapter, base: PreTrainedTokenizerBase
+) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
+    """The adapter's own tokenizer, which may carry another chat template, or the base's."""
+    if not (adapter.folder / "tokenizer_config.json").is_file():
+        return base, ()
+    shown = f"finetuned: adapter {adapter.name!r}"
+    with loading("finetuned", adapter.name):
+        return load_tokenizer(shown, adapter.folder, stand_in=base)
+
+
+# --- checking ---------------------------------------------------------------------------------
+
+
+def _check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
+    if base.model is finetuned.model:
+        return
+    facts = {
+        "layers": lambda config: config.num_hidden_layers,
+        "width": lambda config: config.hidden_size,
+    }
+    for what, read in facts.items():
+        one, other = (read(side.module.config.get_text_config()) for side in (base, finetuned))
+        if one != other:
+            raise PairError(
+                f"the sides differ in {what}: base has {one}, finetuned has {other}",
+                "The finetuned model must come from this base: check both names.",
+            )
+
+
+def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tuple[str, ...]:
+    moved = bool(spec.finetuned.adapter) and not spec.shares_weights
+    facts = [read_tokenizer(side.tokenizer, side.rows) for side in (base, finetuned)]
+    rows = [
+        line
+        for name, read in zip(SIDES, facts, strict=True)
+        for line in mismatches_of_rows(name, tokens_without_rows(read))
+    ]
+    texts = what_differs(*facts, moved=moved)
+    numbers = mismatches_of_numbers(*(_dtype(side.module) for side in (base, finetuned)))
+    kinds = mismatches_of_kinds(*(type(side.module).__name__ for side in (base, finetuned)))
+    settings: tuple[str, ...] = ()
+    if base.module is not finetuned.module and not kinds:
+        settings = mismatches_of_settings(
+            *(side.module.config.get_text_config().to_dict() for side in (base, finetuned))
+        )
+    notes = _by_side(base.notes, finetuned.notes)
+    return (*notes, *kinds, *settings, *numbers, *rows, *texts)
+
+
+def _by_side(base: tuple[str, ...], finetuned: tuple[str, ...]) -> list[str]:
+    """Notes with the side they are about before them."""
+    found = []
+    for note in dict.fromkeys((*base, *finetuned)):
+        sides = [
+            name for name, notes in (("Base", base), ("Finetuned", finetuned)) if note in notes
+        ]
+        found.append(f"{sides[0] if len(sides) == 1 else 'Both sides'}: {note}")
+    return found
+
+
+# --- recording --------------------------------------------------------------------------------
+
+
+def _code_files(module: PreTrainedModel) -> list[Path]:
+    """The files of code that came with the checkpoint, from its own repository or another."""
+    names = {type(part).__module__ for part in module.modules()}
+    own = (sys.modules[name] for name in names if name.startswith("transformers_modules."))
+    return sorted(Path(found.__file__) for found in own if found.__file__)
+
+
+def _text_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    return {
+        "tokenizer_sha256": _tokenizer_hash(tokenizer),
+        "chat_template_sha256": _template_hash(tokenizer),
+        "vocabulary_size": len(tokenizer),
+    }
+
+
+def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=True)
+    digest = hashlib.sha256(vocabulary.encode())
+    digest.update(json.dumps(sorted(map(str, tokenizer.all_special_tokens))).encode())
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # Merges, normaliser and pre-tokeniser: one vocabulary may cut a text in several ways.
+        whole = json.loads(backend.to_str())
+        rules = {name: whole[name] for name in whole.keys() - {"padding", "truncation"}}
+        digest.update(json.dumps(rules, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    text = template_text(tokenizer)
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _dtype(module: PreTrainedModel) -> str:
+    return str(module.dtype).removeprefix("torch.")
+
+
+def _devices(*modules: PreTrainedModel) -> tuple[str, ...]:
+    # Weights that a device map leaves on the disk are empty between their uses.
+    found = {str(p.device) for module in modules for p in module.parameters()}
+    return tuple(sorted("disk" if device == "meta" else device for device in found))
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the libraries that a record names."""
+    found = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,476 @@
+"""A model pair run through nnsight: the one place where numpy becomes torch and back.
+
+NnsightPair -> nnsight_loading      checkpoints, adapters, hashes
+-> nnsight_text         tokenizers, templates, what the sides share
+-> nnsight_structure    where a model's layers are, found by running it
+-> nnsight_runs         residuals read and written at a layer's output
+-> nnsight_checks       what was tried at load, and what is off because of it
+-> nnsight_generation   seeded, streamed, stoppable decoding
+-> nnsight_causal       losses of texts, with components of residuals changed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from adl.errors import DeviceOutOfMemory, PairError, SiteError, first_line, not_finite
+from adl.pair.chat_templates import open_chat
+from adl.pair.nnsight.ablation import (
+    changed_losses,
+    plain_losses,
+    residuals_at,
+    unembedding,
+    whitening,
+)
+from adl.pair.nnsight.checks import checked
+from adl.pair.nnsight.generation import end_token_ids, generate_texts
+from adl.pair.nnsight.load_errors import is_out_of_memory
+from adl.pair.nnsight.loading import LoadedPair, load_pair
+from adl.pair.nnsight.runs import SideRuns, chunks
+from adl.pair.nnsight.tokenizers import (
+    TokenizerFacts,
+    read_tokenizer,
+    shared_ids,
+    token_ends,
+)
+from adl.pair.protocol import (
+    BosFacts,
+    ChatPrompt,
+    ComponentChange,
+    Message,
+    ResidualSums,
+    ScoredBatch,
+    ShiftSums,
+    ShouldStop,
+    Thinking,
+    never_stop,
+)
+from adl.pair.self_checks import GENERATION, LOGIT_LENS, PATCHSCOPE, RESIDUALS, STEERING, require
+from adl.pair.weight_hashes import FileHashes
+from adl.records import (
+    SIDES,
+    Floats,
+    GeneratedText,
+    GenerationPlan,
+    GenerationRequest,
+    Ids,
+    PairProvenance,
+    PairSpec,
+    Side,
+    assert_shape,
+)
+from adl.text.corpus import TokenBatch
+
+
+class NnsightPair:
+    """A base and a finetuned model loaded with transformers and run under nnsight."""
+
+    def __init__(self, loaded: LoadedPair) -> None:
+        self._loaded = loaded
+        self._text: dict[Side, TokenizerFacts] = {
+            side: read_tokenizer(loaded.side(side).tokenizer, loaded.side(side).rows)
+            for side in SIDES
+        }
+        self._ends = {
+            side: frozenset(
+                end for end in end_token_ids(loaded.side(side)) if end < loaded.side(side).rows
+            )
+            for side in SIDES
+        }
+        self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
+        with self._device_errors():
+            self._runs, self._provenance = checked(loaded, self._shared)
+
+    @classmethod
+    def load(cls, spec: PairSpec, hashes: FileHashes | None = None) -> NnsightPair:
+        """Load the pair ``spec`` asks for. Raises ``PairError`` and ``DeviceOutOfMemory``.
+
+        ``hashes`` keeps the hashes of the files that are read.
+        """
+        return cls(load_pair(spec, hashes))
+
+    @property
+    def provenance(self) -> PairProvenance:
+        """What was loaded, on what, with which versions, and what was checked of it."""
+        return self._provenance
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of weights (shared ones once) and, per accelerator, bytes allocated by torch."""
+        modules = {id(self._loaded.side(side).module): side for side in SIDES}
+        used = {
+            "weights": sum(
+                self._loaded.side(side).module.get_memory_footprint() for side in modules.values()
+            )
+        }
+        for index in range(torch.cuda.device_count()):
+            used[f"cuda:{index}"] = torch.cuda.memory_allocated(index)
+        return used
+
+    # --- text ---------------------------------------------------------------------------------
+
+    def tokenise(self, side: Side, text: str) -> list[int]:
+        """Plain text to ids, with no special tokens added."""
+        return list(self._text[side].tokenizer.encode(text, add_special_tokens=False))
+
+    def token_ends(self, side: Side, text: str) -> list[int]:
+        """The character of ``text`` after each token of :meth:`tokenise`; never falls."""
+        return token_ends(self._text[side].tokenizer, text)
+
+    def decode(self, side: Side, ids: Sequence[int]) -> str:
+        """Ids to text, special tokens written out."""
+        decoded = self._text[side].tokenizer.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return str(decoded)
+
+    def bos(self, side: Side) -> BosFacts:
+        """How the side begins a text."""
+        return self._text[side].bos
+
+    def chat(
+        self,
+        side: Side,
+        messages: Sequence[Message],
+        *,
+        prefill: str = "",
+        thinking: Thinking = "auto",
+    ) -> ChatPrompt:
+        """A chat through the side's template, up to the start of the assistant's turn.
+
+        A side without a template of its own takes the other's, or else plain ``User:`` and
+        ``Assistant:`` lines, which begin as plain text does. ``prefill`` begins the assistant's
+        turn; ``start`` is before it.
+        """
+        other: Side = "finetuned" if side == "base" else "base"
+        tokenizers = [self._text[one].tokenizer for one in (side, other)]
+        opening = open_chat(tokenizers, messages, prefill=prefill, thinking=thinking)
+        begin = list if opening.templated else self._text[side].bos.begun
+        start = len(begin(self.tokenise(side, opening.text)))
+        ids = begin(self.tokenise(side, opening.text + prefill))
+        return ChatPrompt(tuple(ids), start, opening.notes)
+
+    def token_texts(self, side: Side) -> Sequence[str]:
+        """The text of every token of the side's vocabulary, spaces and byte fragments kept."""
+        return self._text[side].token_texts
+
+    def shared_vocabulary(self) -> tuple[Ids, Ids] | None:
+        """Ids of the tokens both sides have ([n] base, [n] finetuned); None: the same vocabulary."""
+        return self._shared
+
+    @cached_property
+    def _shared(self) -> tuple[Ids, Ids] | None:
+        return shared_ids(self._text["base"], self._text["finetuned"])
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def residual_sums(
+        self, base: TokenBatch, finetuned: TokenBatch, layers: Sequence[int], groups: Ids
+    ) -> ResidualSums:
+        """Run both sides on the same texts and sum their residuals; see ``ModelPair``."""
+        assert_shape("groups", groups, [base.ids.shape[0]])
+        require(self.provenance, RESIDUALS)
+        self._check_layers(layers)
+        with self._device_errors():
+            one = self._use("base", base.ids).residuals(base, layers)
+            other = self._use("finetuned", finetuned.ids).residuals(finetuned, layers)
+            other = other.to(one.device)
+            change = other - one
+            members = torch.as_tensor(groups, device=one.device)
+            stacked = {
+                "base": one,
+                "finetuned": other,
+                "base_norm": one.norm(dim=-1),
+                "finetuned_norm": other.norm(dim=-1),
+                "squared_difference": change.square().sum(dim=-1),
+            }
+            n_groups = int(groups.max()) + 1
+            sums = {
+                name: torch.stack([rows[members == group].sum(0) for group in range(n_groups)])
+                for name, rows in stacked.items()
+            }
+        count = np.bincount(groups, minlength=n_groups).astype(np.int64)
+        return ResidualSums(
+            count=count, **{name: rows.cpu().double().numpy() for name, rows in sums.items()}
+        )
+
+    def unembed(self, side: Side, vectors: Floats) -> Floats:
+        """Log-probabilities [n, V] of a token whose last residual is each of ``vectors``.
+
+        The model itself runs its final norm, its head and what else stands before its logits.
+        """
+        assert_shape("vectors", vectors, [None, self.provenance.width])
+        require(self.provenance, LOGIT_LENS)
+        with self._device_errors(), torch.no_grad():
+            return self._gathered(side, self._use(side).unembedded_logits(vectors), len(vectors))
+
+    def patched_log_probs(
+        self, side: Side, prompt_ids: Sequence[int], layer: int, vectors: Floats
+    ) -> Floats:
+        """Log-probabilities [n, V] after a prompt whose last residual is replaced."""
+        assert_shape("vectors", vectors, [None, self.provenance.width])
+        require(self.provenance, PATCHSCOPE)
+        self._check_layers([layer])
+        with self._device_errors(), torch.no_grad():
+            found = self._use(side, list(prompt_ids)).patched_logits(prompt_ids, layer, vectors)
+            return self._gathered(side, found, len(vectors))
+
+    def steering_shift(
+        self, side: Side, contexts: TokenBatch, layer: int, vectors: Floats
+    ) -> ShiftSums:
+        """Next-token shift at the contexts' columns when each vector is added; see ``ModelPair``."""
+        assert_shape("vectors", vectors, [None, self.provenance.width])
+        require(self.provenance, STEERING)
+        self._check_layers([layer])
+        with self._device_errors(), torch.no_grad():
+            runs = self._use(side, contexts.ids)
+            before = list(self._log_probs(side, self._column_logits(runs, contexts)))
+            changes = [
+                _change_sums(
+                    before,
+                    self._log_probs(side, self._column_logits(runs, contexts, layer, vector)),
+                )
+                for vector in vectors
+            ]
+            return _shift_sums(before, changes)
+
+    def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:
+        """Next-token shift from base to finetuned at the contexts' columns; see ``ModelPair``."""
+        with self._device_errors(), torch.no_grad():
+            logits = self._column_logits(self._use("base", base.ids), base)
+            before = list(self._shared_log_probs("base", logits))
+            logits = self._column_logits(self._use("finetuned", finetuned.ids), finetuned)
+            after = self._shared_log_probs("finetuned", logits)
+            return _shift_sums(before, [_change_sums(before, after)])
+
+    def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
+        """-log p in nats of each text's scored tokens, summed; see ``ModelPair``."""
+        with self._device_errors(), torch.no_grad():
+            losses = plain_losses(self._use(side, texts.ids), texts)
+            self._finite(side, losses)
+            return losses
+
+    def component_losses(
+        self,
+        base: ScoredBatch,
+        finetuned: ScoredBatch,
+        layer: int,
+        vectors: Floats,
+        change: ComponentChange,
+    ) -> Floats:
+        """The finetuned side's losses with a component of its residuals changed."""
+        assert_shape("vectors", vectors, [None, self.provenance.width])
+        require(self.provenance, STEERING)
+        self._check_layers([layer])
+        with self._device_errors(), torch.no_grad():
+            put: torch.Tensor | None = None
+            if change == "replace":
+                put = residuals_at(self._use("base", base.ids), layer, base)
+            losses = changed_losses(
+                self._use("finetuned", finetuned.ids), layer, finetuned, vectors, put
+            )
+            self._finite("finetuned", losses)
+            return losses
+
+    def token_directions(self, side: Side, ids: Sequence[int]) -> Floats:
+        """Unit rows of the unembedding, whitened over the vocabulary; see ``ModelPair``."""
+        with self._device_errors(), torch.no_grad():
+            head = unembedding(self._use(side).loaded.module)
+            if side not in self._whitening:
+                self._whitening[side] = whitening(head[: len(self._text[side].token_texts)])
+            mean, whiten = self._whitening[side]
+            rows = head[torch.as_tensor(list(ids), device=head.device)].float()
+            return torch.nn.functional.normalize((rows - mean) @ whiten, dim=-1).cpu().numpy()
+
+    # --- generating ---------------------------------------------------------------------------
+
+    def generate(
+        self,
+        plan: GenerationPlan,
+        requests: Sequence[GenerationRequest],
+        *,
+        on_text: Callable[[dict[int, str]], None] | None = None,
+        should_stop: ShouldStop = never_stop,
+    ) -> list[GeneratedText]:
+        """Generate for every request in one batch; see ``ModelPair``."""
+        if plan.layer is not None:
+            self._check_layers([plan.layer])
+        require(self.provenance, GENERATION)
+        if any(request.added is not None for request in requests):
+            require(self.provenance, STEERING)
+        prompts = [index for request in requests for index in request.prompt_ids]
+        runs = self._use(plan.side, prompts)
+        with self._device_errors():
+            return generate_texts(
+                runs,
+                plan,
+                requests,
+                ends=self._ends[plan.side],
+                decode=lambda ids: self.decode(plan.side, ids),
+                on_text=on_text,
+                should_stop=should_stop,
+            )
+
+    def continuation_kl(
+        self, base_ids: Sequence[int], finetuned_ids: Sequence[int], n_continuation: int
+    ) -> Floats:
+        """KL(finetuned || base) in nats before each of the last ``n_continuation`` tokens."""
+        if n_continuation == 0:
+            return np.zeros(0, dtype=np.float32)
+        with self._device_errors(), torch.no_grad():
+            found = {}
+            for side, ids in zip(SIDES, (base_ids, finetuned_ids), strict=True):
+                row = np.asarray([ids], dtype=np.int64)
+                columns = range(len(ids) - n_continuation - 1, len(ids) - 1)
+                batch = TokenBatch(
+                    ids=row,
+                    mask=np.ones_like(row, dtype=bool),
+                    positions=tuple(map(str, columns)),
+                    columns=tuple(columns),
+                )
+                logits = self._column_logits(self._use(side, batch.ids), batch)
+                found[side] = self._shared_log_probs(side, logits)
+            return np.concatenate(
+                [
+                    (after.exp() * (after - before.to(after.device)))
+                    .sum(-1)
+                    .clamp(min=0)
+                    .cpu()
+                    .numpy()
+                    for before, after in zip(found["base"], found["finetuned"], strict=True)
+                ]
+            )
+
+    # --- running ------------------------------------------------------------------------------
+
+    def _use(self, side: Side, ids: Any = ()) -> SideRuns:
+        """The side's runs, its adapter switched as it needs; ``ids`` are to be run.
+
+        Raises ``PairError`` for an id that the model has no row for.
+        """
+        runs = self._runs[side]
+        highest = int(np.max(ids, initial=0))
+        if highest >= runs.loaded.rows:
+            tokenizer = self._text[side].tokenizer
+            piece = tokenizer.convert_ids_to_tokens(highest) or highest
+            raise PairError(
+                f"the {side} model has no row for the token {piece!r}: its tokenizer has "
+                f"{len(tokenizer):,} tokens, its embeddings have {runs.loaded.rows:,} rows",
+                "Leave the token out of the text, or load the model with the embeddings that were "
+                "trained with this tokenizer.",
+            )
+        runs.loaded.use()
+        return runs
+
+    @staticmethod
+    def _column_logits(
+        runs: SideRuns, batch: TokenBatch, layer: int | None = None, vector: Floats | None = None
+    ) -> torch.Tensor:
+        """[rows x columns, V] logits of one side, ``vector`` added at ``layer`` or not."""
+        return runs.column_logits(batch, layer, vector)
+
+    def _gathered(self, side: Side, parts: Iterator[torch.Tensor], n: int) -> Floats:
+        """Log-probabilities [n, V] of logits that come a few rows at a time."""
+        out = np.empty((n, len(self._text[side].token_texts)), dtype=np.float32)
+        done = 0
+        for logits in parts:
+            for rows in self._log_probs(side, logits):
+                out[done : done + len(rows)] = rows.cpu().numpy()
+                done += len(rows)
+        return out
+
+    def _log_probs(self, side: Side, logits: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Normalised over every row of the unembedding, then cut to the side's tokens."""
+        for rows in chunks(logits):
+            normalised = torch.log_softmax(rows.float(), dim=-1)
+            self._finite(side, normalised.amax(-1))
+            yield normalised[:, : len(self._text[side].token_texts)]
+
+    def _shared_log_probs(self, side: Side, logits: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Over the tokens both sides have, normalised over those, so that the sides compare."""
+        shared = self._shared
+        if shared is None:
+            yield from self._log_probs(side, logits)
+            return
+        ids = torch.as_tensor(shared[SIDES.index(side)], device=logits.device)
+        for rows in chunks(logits):
+            normalised = torch.log_softmax(rows[:, ids].float(), dim=-1)
+            self._finite(side, normalised.amax(-1))
+            yield normalised
+
+    def _finite(self, side: Side, numbers: Any) -> None:
+        """Raise ``NotFinite`` if any of ``numbers`` is NaN or infinite."""
+        if not bool(torch.isfinite(torch.as_tensor(numbers)).all()):
+            raise not_finite(f"the {side} side", self.provenance.dtype)
+
+    def _check_layers(self, layers: Sequence[int]) -> None:
+        count = self.provenance.n_layers
+        for layer in layers:
+            if not 0 <= layer < count:
+                raise SiteError(
+                    f"layer {layer} is not a layer of this model", f"Use 0 to {count - 1}."
+                )
+
+    @contextmanager
+    def _device_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            raise DeviceOutOfMemory(
+                f"the device ran out of memory: {first_line(exc)}",
+                "Use a smaller batch or fewer samples, or load with --dtype bfloat16, "
+                "--load-in-8bit or --device-map auto.",
+            ) from exc
+
+
+# --- sums over rows -------------------------------------------------------------------------------
+
+
+def _summed(rows: torch.Tensor) -> np.ndarray:
+    """Sum over rows, as float64 numpy."""
+    return rows.sum(0).cpu().double().numpy()
+
+
+def _added(parts: Iterable[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    return tuple(np.sum(column, axis=0) for column in zip(*parts, strict=True))
+
+
+def _change_sums(
+    before: Iterable[torch.Tensor], after: Iterable[torch.Tensor]
+) -> tuple[np.ndarray, ...]:
+    """Sums over rows [rows, V] of the shift, its square, the probability after, and the KL."""
+    return _added(
+        _sums_of_change(one.to(other.device), other)
+        for one, other in zip(before, after, strict=True)
+    )
+
+
+def _sums_of_change(before: torch.Tensor, after: torch.Tensor) -> tuple[np.ndarray, ...]:
+    shift, prob = after - before, after.exp()
+    kl = (prob * shift).sum(-1)
+    return _summed(shift), _summed(shift.square_()), _summed(prob), _summed(kl)
+
+
+def _shift_sums(
+    before: Sequence[torch.Tensor], changes: Sequence[tuple[np.ndarray, ...]]
+) -> ShiftSums:
+    shift, squared, after, kl = (np.stack(column) for column in zip(*changes, strict=True))
+    log_prob, prob = _added((_summed(rows), _summed(rows.exp())) for rows in before)
+    return ShiftSums(
+        count=sum(map(len, before)),
+        log_prob_before=log_prob,
+        prob_before=prob,
+        shift=shift,
+        squared_shift=squared,
+        prob_after=after,
+        kl=kl,
+    )

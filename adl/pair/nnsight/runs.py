@@ -1,0 +1,291 @@
+"""One side of a pair, run: residuals read and written at a layer, logits at chosen tokens.
+
+nnsight reads the source of a traced block, so the blocks stand here in full and are not built.
+Everything is the model's own doing: the logit lens, too, is the model run with the last layer's
+output replaced, so that every norm, factor and cap on the way to its logits is its own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from adl.pair.nnsight.load_errors import is_out_of_memory
+from adl.pair.nnsight.loading import LoadedSide
+from adl.pair.nnsight.structure import (
+    NAMES_OF_THE_CACHE,
+    Structure,
+    input_device,
+    residual_of,
+    with_residual,
+)
+from adl.records import Floats
+from adl.text.corpus import TokenBatch
+
+# Vectors of one run, and numbers of [n, V] worked on at a time: both bound the memory of a softmax
+# over a large vocabulary.
+ROWS_AT_ONCE = 64
+NUMBERS_AT_ONCE = 1 << 23
+# A log-probability below which one is as impossible as another.
+FLOOR = -100.0
+
+
+def chunks(logits: torch.Tensor) -> Iterator[torch.Tensor]:
+    """``logits`` [n, V] a few rows at a time."""
+    yield from logits.split(max(1, NUMBERS_AT_ONCE // logits.shape[-1]))
+
+
+def distance(found: torch.Tensor, truth: torch.Tensor) -> float:
+    """How far log-probabilities of logits [tokens, V] lie apart, as a share of their spread."""
+    one, other = (
+        torch.log_softmax(logits.float(), dim=-1).clamp(min=FLOOR) for logits in (found, truth)
+    )
+    spread = other.std(-1).mean().clamp(min=1e-6)
+    return float((one - other.to(one.device)).square().mean().sqrt() / spread)
+
+
+class SideRuns:
+    """Runs of one loaded side; ``use`` it first where the sides share their weights."""
+
+    def __init__(self, loaded: LoadedSide, structure: Structure, any_token: int) -> None:
+        self.loaded = loaded
+        self.structure = structure
+        self.any_token = any_token
+        self._shares: dict[tuple[int, ...], bool] = {}
+        self._prefix: tuple[tuple[int, ...], Any] | None = None
+
+    @cached_property
+    def layers(self) -> Any:
+        """The envoys of the decoder's layers."""
+        envoy: Any = self.loaded.model
+        for part in self.structure.path.split("."):
+            envoy = getattr(envoy, part)
+        return envoy
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids are put."""
+        return input_device(self.loaded.module)
+
+    def inputs(self, ids: np.ndarray, mask: np.ndarray) -> dict[str, torch.Tensor]:
+        """Of [rows, tokens]; a padded row's tokens keep their own positions.
+
+        Where nothing is padded the model makes its own mask and positions.
+        """
+        inputs = {"input_ids": torch.as_tensor(ids, device=self.device)}
+        if mask.all():
+            return inputs
+        inputs["attention_mask"] = torch.as_tensor(mask, device=self.device).long()
+        inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        return self.structure.taken(inputs)
+
+    def residuals(self, batch: TokenBatch, layers: Sequence[int]) -> torch.Tensor:
+        """[rows, layers, columns, width] float32 residuals on one device."""
+        return self._by_length(batch, lambda part: self._residuals(part, layers))
+
+    def column_logits(
+        self, batch: TokenBatch, layer: int | None = None, vector: Floats | None = None
+    ) -> torch.Tensor:
+        """[rows x columns, V] logits as the model gives them, a vector added at ``layer`` or not.
+
+        Rows of one text stand together.
+        """
+        logits = self._by_length(batch, lambda part: self._column_logits(part, layer, vector))
+        return logits.flatten(0, 1)
+
+    def patched_logits(
+        self, prompt_ids: Sequence[int], layer: int, vectors: Floats
+    ) -> Iterator[torch.Tensor]:
+        """[some, V] logits after a prompt whose last residual is each of ``vectors``, in order.
+
+        What precedes the patched token cannot see it, so its keys and values are computed once and
+        shared by all rows, if the model's cache can be; else every row runs the whole prompt.
+        """
+        prefix = None
+        if self._can_share(prompt_ids, layer, vectors[:1]):
+            prefix = self._prefix_cache(prompt_ids[:-1])
+        for first in range(0, len(vectors), ROWS_AT_ONCE):
+            some = vectors[first : first + ROWS_AT_ONCE]
+            if prefix is None:
+                yield self._patched_whole(prompt_ids, layer, some)
+            else:
+                yield self._patched_after(prefix, prompt_ids, layer, some)
+
+    def _can_share(self, prompt_ids: Sequence[int], layer: int, vector: Floats) -> bool:
+        """True if the start of this prompt can be shared; tried once for each prompt.
+
+        A cache that is right for a short prompt may be wrong for one longer than a window.
+        """
+        if not self.structure.repeats_cache or len(prompt_ids) < 2:
+            return False
+        key = tuple(prompt_ids)
+        if key not in self._shares:
+            try:
+                prefix = self._prefix_cache(prompt_ids[:-1])
+                # Two rows: what cannot be shared may well do for one.
+                after = self._patched_after(prefix, prompt_ids, layer, np.repeat(vector, 2, axis=0))
+            except Exception as exc:
+                if is_out_of_memory(exc):
+                    raise
+                self._shares[key] = False
+            else:
+                whole = self._patched_whole(prompt_ids, layer, vector)
+                worst = max(distance(row[None], whole) for row in after)
+                self._shares[key] = worst <= self.structure.tolerance
+        return self._shares[key]
+
+    def shares(self, prompt_ids: Sequence[int]) -> bool:
+        """True if the start of a prompt that was run before was shared by its vectors."""
+        return self._shares.get(tuple(prompt_ids), False)
+
+    def unembedded_logits(self, vectors: Floats) -> Iterator[torch.Tensor]:
+        """[some, V] logits of a token whose residual after the last layer is each of ``vectors``."""
+        for first in range(0, len(vectors), ROWS_AT_ONCE):
+            some = vectors[first : first + ROWS_AT_ONCE]
+            yield self._patched_whole([self.any_token], self.structure.n_layers - 1, some)
+
+    def plain_logits(self, ids: Sequence[int]) -> torch.Tensor:
+        """Logits [tokens, V] of one text, nothing changed and nothing traced."""
+        batch = np.asarray([list(ids)], dtype=np.int64)
+        inputs = self.inputs(batch, np.ones_like(batch, dtype=bool))
+        inputs |= self.structure.taken({"use_cache": False})
+        logits: torch.Tensor = self.loaded.module(**inputs).logits[0]
+        return logits
+
+    def token_rows(self, ids: np.ndarray) -> torch.Tensor:
+        """[n, width] of single tokens, in the basis of the residual stream.
+
+        Their embeddings, or the first layer's residuals where embeddings are of another width.
+        """
+        chosen = torch.as_tensor(ids, device=self.device)
+        with torch.no_grad():
+            embedding = self.loaded.module.get_input_embeddings()
+            rows: torch.Tensor = embedding(chosen)
+            if rows.shape[-1] == self.structure.width:
+                return rows.float()
+        single = np.asarray(ids, dtype=np.int64)[:, None]
+        batch = TokenBatch(single, np.ones_like(single, dtype=bool), ("0",), (0,))
+        return self.residuals(batch, [0])[:, 0, 0]
+
+    # --- single runs --------------------------------------------------------------------------
+
+    def _by_length(
+        self, batch: TokenBatch, run: Callable[[TokenBatch], torch.Tensor]
+    ) -> torch.Tensor:
+        """``run`` on the batch, or, if the model cannot be padded, on its rows of each length."""
+        lengths = batch.mask.sum(axis=1)
+        groups = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+        if self.structure.alone:
+            groups = [np.array([row]) for row in range(len(batch))]
+        elif self.structure.pads or len(groups) == 1:
+            return run(batch)
+        found: list[torch.Tensor | None] = [None] * len(batch)
+        for rows in groups:
+            length = int(lengths[rows[0]])
+            start = int(batch.mask[rows[0]].argmax())
+            part = TokenBatch(
+                batch.ids[rows, start : start + length],
+                batch.mask[rows, start : start + length],
+                batch.positions,
+                tuple(column - start for column in batch.columns),
+            )
+            for row, result in zip(rows, run(part), strict=True):
+                found[row] = result
+        return torch.stack([result for result in found if result is not None])
+
+    def _residuals(self, batch: TokenBatch, layers: Sequence[int]) -> torch.Tensor:
+        stack, model = self.layers, self.loaded.model
+        columns = list(batch.columns)
+        length = max(columns) + 1
+        inputs = self.inputs(batch.ids[:, :length], batch.mask[:, :length])
+        inputs |= self.structure.taken({"use_cache": False})
+        saved: dict[int, Any] = {}
+        with torch.no_grad(), model.trace(**inputs) as tracer:
+            for layer in sorted(set(layers)):
+                residual: Any = residual_of(stack[layer].output)
+                saved[layer] = residual[:, columns].save()
+            tracer.stop()
+        device = saved[layers[0]].device
+        return torch.stack([saved[layer].to(device).float() for layer in layers], dim=1)
+
+    def _column_logits(
+        self, batch: TokenBatch, layer: int | None, vector: Floats | None
+    ) -> torch.Tensor:
+        stack, model = self.layers, self.loaded.model
+        columns = torch.as_tensor(batch.columns)
+        length = int(columns.max()) + 1
+        inputs = self.inputs(batch.ids[:, :length], batch.mask[:, :length])
+        keep = self.structure.taken({"logits_to_keep": columns.to(self.device)})
+        inputs |= self.structure.taken({"use_cache": False}) | keep
+        if vector is None or layer is None:
+            logits = self.loaded.module(**inputs).logits
+        else:
+            added = torch.as_tensor(np.ascontiguousarray(vector))
+            with model.trace(**inputs):
+                output = stack[layer].output
+                residual = residual_of(output)
+                stack[layer].output = with_residual(output, residual + added.to(residual))
+                logits = model.output.logits.save()
+        if logits.shape[1] != len(columns) or not keep:
+            logits = logits[:, columns.to(logits.device)]
+        found: torch.Tensor = logits
+        return found
+
+    def _prefix_cache(self, ids: Sequence[int]) -> Any:
+        """What was computed for the start of a prompt; that of the last one is kept."""
+        if self._prefix is None or self._prefix[0] != tuple(ids):
+            self._prefix = tuple(ids), self._computed(ids)
+        return self._prefix[1]
+
+    def _computed(self, ids: Sequence[int]) -> Any:
+        row = torch.as_tensor([list(ids)], device=self.device)
+        output = self.loaded.module(input_ids=row, use_cache=True)
+        # A renamed argument may still be answered under its old name.
+        return next(output[name] for name in NAMES_OF_THE_CACHE if output.get(name) is not None)
+
+    def _patched_after(
+        self, prefix: Any, prompt_ids: Sequence[int], layer: int, vectors: Floats
+    ) -> torch.Tensor:
+        """Logits [n, V] of the prompt's last token alone, after the shared rest."""
+        stack, model = self.layers, self.loaded.model
+        rows, length = len(vectors), len(prompt_ids)
+        cache = copy.deepcopy(prefix)
+        cache.batch_repeat_interleave(rows)
+        device = self.device
+        inputs = self.structure.taken(
+            {
+                "input_ids": torch.full((rows, 1), prompt_ids[-1], device=device),
+                "attention_mask": torch.ones((rows, length), dtype=torch.long, device=device),
+                "position_ids": torch.full((rows, 1), length - 1, device=device),
+                "use_cache": True,
+                str(self.structure.cache_name): cache,
+            }
+        )
+        patch = torch.as_tensor(np.ascontiguousarray(vectors))[:, None]
+        with model.trace(**inputs):
+            output = stack[layer].output
+            stack[layer].output = with_residual(output, patch.to(residual_of(output)))
+            logits: torch.Tensor = model.output.logits[:, -1].save()
+        return logits
+
+    def _patched_whole(
+        self, prompt_ids: Sequence[int], layer: int, vectors: Floats
+    ) -> torch.Tensor:
+        """Logits [n, V], every row running the whole prompt."""
+        stack, model = self.layers, self.loaded.model
+        row = torch.as_tensor(list(prompt_ids), device=self.device)
+        inputs = {"input_ids": row.expand(len(vectors), -1)}
+        inputs |= self.structure.taken({"use_cache": False, "logits_to_keep": 1})
+        patch = torch.as_tensor(np.ascontiguousarray(vectors))
+        with model.trace(**inputs):
+            output = stack[layer].output
+            residual = residual_of(output).clone()
+            residual[:, -1] = patch.to(residual)
+            stack[layer].output = with_residual(output, residual)
+            logits: torch.Tensor = model.output.logits[:, -1].save()
+        return logits

@@ -1,0 +1,163 @@
+"""How the sides of a pair read and write text: their tokenizers, what they share, their templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from adl.errors import PairError
+from adl.pair.chat_templates import render_chat
+from adl.pair.mismatch import SideText, mismatches, mismatches_of_chats
+from adl.pair.protocol import BosFacts
+from adl.records import SIDES, Ids
+from adl.text.tokens import byte_level_text, sentencepiece_text
+
+
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """What is known of a side's tokenizer, worked out once.
+
+    ``token_texts`` are those of the tokens that the model has a row for in its embeddings.
+    ``byte_level`` says how its pieces are written: as bytes (GPT-2 and after) or as SentencePiece
+    writes them.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    token_texts: tuple[str, ...]
+    bos: BosFacts
+    byte_level: bool
+
+
+def read_tokenizer(tokenizer: PreTrainedTokenizerBase, rows: int) -> TokenizerFacts:
+    """The text of every token that has one of ``rows`` rows of embeddings, and how a text begins."""
+    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
+    texts = [""] * (max(vocabulary.values()) + 1)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    byte_level = "ByteLevel" in str(getattr(backend, "decoder", ""))
+    as_text = byte_level_text if byte_level else sentencepiece_text
+    for piece, index in vocabulary.items():
+        texts[index] = as_text(piece)
+    for index, added in tokenizer.added_tokens_decoder.items():
+        texts[index] = str(added)
+    bos, before = tokenizer.bos_token_id, before_text(tokenizer)
+    facts = BosFacts(
+        bos if bos is not None and bos < rows else None,
+        tuple(index for index in before if index < rows),
+    )
+    return TokenizerFacts(tokenizer, tuple(texts[:rows]), facts, byte_level)
+
+
+def before_text(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The special tokens that the tokenizer puts before plain text; those after it are no part."""
+    plain = list(tokenizer.encode("a", add_special_tokens=False))
+    whole = list(tokenizer("a").input_ids)
+    for first in range(len(whole) - len(plain) + 1):
+        if whole[first : first + len(plain)] == plain:
+            return tuple(whole[:first])
+    return ()
+
+
+def token_ends(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The character of ``text`` after each of its tokens, no special token added."""
+    if tokenizer.is_fast:
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [int(end) for _, end in found["offset_mapping"]]
+    # Without offsets: how long the text is that the first tokens stand for.
+    ids = list(tokenizer.encode(text, add_special_tokens=False))
+    return [len(str(tokenizer.decode(ids[: count + 1]))) for count in range(len(ids))]
+
+
+def shared_ids(base: TokenizerFacts, finetuned: TokenizerFacts) -> tuple[Ids, Ids] | None:
+    """Ids of the tokens both sides have ([n] base, [n] finetuned); None: the same vocabulary.
+
+    Tokens are the same where their pieces are, or, where one side writes its pieces as bytes and the
+    other does not, where their texts are. Raises ``PairError`` if there is none.
+    """
+    if base.tokenizer is finetuned.tokenizer and len(base.token_texts) == len(
+        finetuned.token_texts
+    ):
+        return None
+    one, other = (_with_rows(facts) for facts in (base, finetuned))
+    if one == other:
+        return None
+    if base.byte_level != finetuned.byte_level:
+        one, other = _by_text(base), _by_text(finetuned)
+    common = sorted((index, other[piece]) for piece, index in one.items() if piece in other)
+    if not common:
+        raise PairError(
+            "the sides' vocabularies have no token in common",
+            "The finetuned model must come from this base: check both names.",
+        )
+    pairs = np.asarray(common, dtype=np.int64)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def what_differs(
+    base: TokenizerFacts, finetuned: TokenizerFacts, *, moved: bool
+) -> tuple[str, ...]:
+    """What of the sides' texts does not match, in words; see ``adl.pair.mismatch``."""
+    unbegun = [
+        side
+        for side, facts in zip(SIDES, (base, finetuned), strict=True)
+        if _leaves_out_the_start(facts)
+    ]
+    if base.tokenizer is finetuned.tokenizer and base.tokenizer.chat_template is not None:
+        return mismatches_of_chats(unbegun)
+    shared = shared_ids(base, finetuned)
+    sides = [
+        SideText(
+            n_tokens=len(facts.tokenizer),
+            added=frozenset(facts.tokenizer.get_added_vocab()),
+            template=template_text(facts.tokenizer),
+            starts=facts.bos.added_to_plain_text,
+        )
+        for facts in (base, finetuned)
+    ]
+    found = mismatches(*sides, n_shared=None if shared is None else len(shared[0]), moved=moved)
+    return found + mismatches_of_chats(unbegun)
+
+
+def _leaves_out_the_start(facts: TokenizerFacts) -> bool:
+    """True where a chat by the template does not begin as the tokenizer begins plain text."""
+    before = list(facts.bos.before_text)
+    if not before or facts.tokenizer.chat_template is None:
+        return False
+    try:
+        chat = render_chat(facts.tokenizer, [{"role": "user", "content": "Hi"}])
+    except PairError:
+        return False
+    ids = list(facts.tokenizer.encode(chat, add_special_tokens=False))
+    return ids[: len(before)] != before
+
+
+def template_text(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The chat template as one text; of several, all of them."""
+    template = tokenizer.chat_template
+    if template is None or isinstance(template, str):
+        return template
+    return json.dumps(template, sort_keys=True)
+
+
+def tokens_without_rows(facts: TokenizerFacts) -> list[str]:
+    """Tokens that the tokenizer makes and the model has no row for, by id."""
+    table = facts.tokenizer.get_vocab()
+    without = [piece for piece, index in table.items() if index >= len(facts.token_texts)]
+    return sorted(without, key=table.__getitem__)
+
+
+def _with_rows(facts: TokenizerFacts) -> dict[str, int]:
+    rows = len(facts.token_texts)
+    return {piece: i for piece, i in facts.tokenizer.get_vocab().items() if i < rows}
+
+
+def _by_text(facts: TokenizerFacts) -> dict[str, int]:
+    """Tokens by what they stand for; of those that stand for the same, the first."""
+    found: dict[str, int] = {}
+    for index, text in enumerate(facts.token_texts):
+        if text:
+            found.setdefault(text, index)
+    return found

@@ -1,0 +1,192 @@
+"""SHA-256 of the content of what was loaded, to tell checkpoints and adapters apart.
+
+All of every file that decides numbers is read: two checkpoints may differ in one matrix in the
+middle. A file's hash is kept in a cache under everything the file system knows of it, so that an
+unchanged one is read once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from adl.errors import PairError, Stopped, first_line
+from adl.pair.protocol import ShouldStop, never_stop
+
+CHUNK_BYTES = 1 << 22
+WEIGHT_SUFFIXES = {".safetensors", ".bin", ".gguf", ".pt", ".pth"}
+# Hashed for themselves, where the tokenizer is: they decide texts and no weights.
+TEXT_FILES = {
+    "added_tokens.json",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+}
+# What a training leaves beside its weights, and weights in their maker's own format: often larger
+# than the weights, and never loaded.
+NOT_LOADED = ("optimizer", "scheduler", "rng_state", "training_args", "scaler", "consolidated")
+# A file written again within the clock's resolution would look as it did before.
+SETTLED_SECONDS = 2.0
+
+
+@dataclass
+class FileHashes:
+    """Hashes files, several at a time, and keeps the results in ``folder`` (None: nowhere).
+
+    ``progress`` is called with bytes hashed and bytes in all. Raises ``Stopped`` where ``should_stop``
+    says so, and ``PairError`` for a file that changes while it is read.
+    """
+
+    folder: Path | None = None
+    progress: Callable[[int, int], None] | None = None
+    should_stop: ShouldStop = never_stop
+
+    def of(self, files: Iterable[Path]) -> dict[Path, str]:
+        """SHA-256 of each file's content."""
+        wanted = list(files)
+        found = {path: known for path in wanted if (known := self._remembered(path)) is not None}
+        left = [path for path in wanted if path not in found]
+        count = _Counter(sum(path.stat().st_size for path in left), self.progress)
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            found |= zip(left, pool.map(lambda path: self._hash(path, count), left), strict=True)
+        return found
+
+    def _hash(self, path: Path, count: _Counter) -> str:
+        before = _identity(path)
+        digest = hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                if self.should_stop():
+                    raise Stopped
+                digest.update(chunk)
+                count.add(len(chunk))
+        if _identity(path) != before:
+            raise PairError(
+                f"{path.name} changed while it was read",
+                "Wait until it is written, and load again.",
+            )
+        self._remember(path, digest.hexdigest())
+        return digest.hexdigest()
+
+    def _remembered(self, path: Path) -> str | None:
+        if self.folder is None:
+            return None
+        try:
+            text = self._place(path).read_text("ascii")
+        except (OSError, UnicodeError):
+            return None
+        return text if len(text) == hashlib.sha256().digest_size * 2 else None
+
+    def _remember(self, path: Path, digest: str) -> None:
+        """Keep a hash; failing to is no error, and a file written just now is not kept."""
+        if self.folder is None or time.time() - _newest(path) < SETTLED_SECONDS:
+            return
+        place = self._place(path)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as file:
+                file.write(digest)
+            Path(file.name).replace(place)
+        except OSError:
+            return
+
+    def _place(self, path: Path) -> Path:
+        assert self.folder is not None
+        name = hashlib.sha256(_identity(path).encode()).hexdigest()
+        return self.folder / name[:2] / name
+
+
+class _Counter:
+    """Bytes done by all threads together."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+        self._lock = Lock()
+
+    def add(self, n: int) -> None:
+        with self._lock:
+            self._done += n
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+
+
+def content_sha256(folder: Path, hashes: FileHashes, code: Iterable[Path] = ()) -> str:
+    """SHA-256 over every file of a checkpoint that decides numbers, by name and content.
+
+    ``code`` are files of code that the checkpoint runs from elsewhere. Raises ``PairError`` for a
+    file that cannot be read.
+    """
+    try:
+        files = {path.relative_to(folder).as_posix(): path for path in _deciding(folder)}
+        files |= {f"code/{path.name}": path for path in code}
+        found = hashes.of(files.values())
+    except OSError as exc:
+        raise PairError(
+            f"{exc.filename or folder} cannot be read: {exc.strerror or first_line(exc)}",
+            "Check the file and its permissions.",
+        ) from exc
+    listed = sorted((name, found[path]) for name, path in files.items())
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def sha256_of(*files: Path) -> str:
+    """SHA-256 over the content of files, one after the other: of an adapter, its config and weights."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _deciding(folder: Path) -> list[Path]:
+    """The files of a checkpoint that decide its numbers: config, weights, indices and code."""
+    top = [path for path in folder.iterdir() if path.is_file()]
+    found = {path for path in top if path.suffix == ".json" and path.name not in TEXT_FILES}
+    weights = {path for path in top if path.suffix in WEIGHT_SUFFIXES}
+    found |= {path for path in weights if not path.name.startswith(NOT_LOADED)}
+    for index in folder.glob("*.index.json"):
+        found |= {folder / name for name in _shards(index)}
+    if _runs_code(folder / "config.json"):
+        found |= set(folder.rglob("*.py"))
+    return sorted(path for path in found if path.is_file())
+
+
+def _shards(index: Path) -> set[str]:
+    """The files that an index names, which may lie in folders below."""
+    try:
+        return set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return set()
+
+
+def _runs_code(config: Path) -> bool:
+    try:
+        return "auto_map" in json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _identity(path: Path) -> str:
+    """Everything the file system knows that changes with a file's content."""
+    real = path.resolve()
+    stat = real.stat()
+    facts = (stat.st_size, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+    return json.dumps([str(real), *facts])
+
+
+def _newest(path: Path) -> float:
+    stat = path.stat()
+    return max(stat.st_mtime, stat.st_ctime)

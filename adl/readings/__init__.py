@@ -1,0 +1,1 @@
+"""Readings of the activation difference: ranked token lists, one module each."""

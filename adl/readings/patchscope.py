@@ -1,0 +1,205 @@
+"""Patchscope: put a vector in the place of a token's residual and see what the model says next.
+
+The prompts ask for the last word again ("man -> man ... ?"), so a model that reads the patched
+residual as a word is led to say it. A sweep runs every scale, position and prompt in batches.
+
+    patchscope            next-token probabilities of the finetuned model, as in the paper
+    patchscope contrast   finetuned minus base for the same vector: what the prompts, the vector's
+                          size and common tokens do to both models alike drops out
+
+Sources: Ghandeharioun et al. 2024 (patchscopes); Minder et al. 2025 (arXiv 2510.13900) for the
+prompts, the scales and the cut to tokens in the top 16,384 of every prompt. The contrast is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adl.difference import Progress, ignore_progress
+from adl.errors import Stopped
+from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.readings.ranking import Mask, Scores, among, candidates, highest
+from adl.records import SIDES, Floats, Side
+
+IDENTITY_PROMPTS = (
+    "man -> man\n1135 -> 1135\nhello -> hello\n?",
+    "bear -> bear\n42 -> 42\nblue -> blue\n?",
+    "921 -> 921\ntarget -> target\nanna -> anna\n?",
+)
+SCALES = (
+    *(round(0.5 + 0.1 * step, 1) for step in range(16)),
+    *(3.0, 4.0, 5.0, 10.0),
+    *(20.0 * step for step in range(1, 11)),
+)
+# A token must be among so many most probable ones after every prompt.
+SHARED_TOP = 16_384
+# Prompts agree as far as so many most probable tokens are the same.
+AGREEING_TOP = 20
+
+# The contrast reads best where the patched vector is smaller than a residual, and best of all as
+# the mean over a few such scales: no single one is best for every model (docs/figures.md).
+CONTRAST_SCALES = (0.3, 0.4, 0.5, 0.6)
+
+VECTORS_AT_ONCE = 64
+# Of the log-probabilities [vectors, V] of a batch several copies are held at a time.
+NUMBERS_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Patched:
+    """What follows the identity prompts when vectors stand in for the last token.
+
+    ``log_prob`` and ``prob`` [sides, n, V] are means over prompts, for the sides in ``sides``;
+    ``common`` [n, V] marks tokens in the top 16,384 of every prompt on the last side;
+    ``agreement`` [n] is the mean overlap of the top 20 between prompts on the last side.
+    """
+
+    sides: tuple[Side, ...]
+    log_prob: Floats
+    prob: Floats
+    common: Mask
+    agreement: Floats
+
+
+def patched_prompts(
+    pair: ModelPair,
+    layer: int,
+    vectors: Floats,
+    *,
+    sides: Sequence[Side] = SIDES,
+    prompts: Sequence[str] = IDENTITY_PROMPTS,
+) -> Patched:
+    """Patch each of ``vectors`` [n, width] into every prompt on every side.
+
+    Both sides' rows are over the shared vocabulary. Keep n small: n x V numbers come back.
+    """
+    shared = pair.shared_vocabulary()
+    columns = dict(zip(SIDES, shared, strict=True)) if shared is not None else {}
+    n_tokens = len(shared[0]) if shared is not None else len(pair.token_texts(sides[0]))
+    shape = (len(sides), len(vectors), n_tokens)
+    log_prob, prob = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    common = np.ones(shape[1:], dtype=bool)
+    tops: list[list[set[int]]] = []
+    for index, side in enumerate(sides):
+        for prompt in prompts:
+            rows = pair.patched_log_probs(side, _ids(pair, side, prompt), layer, vectors)
+            rows = rows[:, columns[side]] if columns else rows
+            log_prob[index] += rows / len(prompts)
+            if index == len(sides) - 1:
+                common &= _top_mask(rows, SHARED_TOP)
+                tops.append([set(highest(row, AGREEING_TOP).tolist()) for row in rows])
+            prob[index] += np.exp(rows) / len(prompts)
+    return Patched(tuple(sides), log_prob, prob, common, _agreement(tops))
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One scale of a sweep: the scores [V] to rank by, and how far prompts agree."""
+
+    scale: float
+    patchscope: Scores
+    contrast: Scores
+    probability: Scores
+    agreement: float
+
+
+def sweep(
+    pair: ModelPair,
+    layer: int,
+    vector: Floats,
+    *,
+    scales: Sequence[float] = SCALES,
+    progress: Progress = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Iterator[SweepPoint]:
+    """Every scale of ``vector`` [width] (at residual norm), as it is ready.
+
+    Raises ``Stopped`` within one batch of being asked to.
+    """
+    n_tokens = max(len(pair.token_texts(side)) for side in SIDES)
+    at_once = max(1, min(VECTORS_AT_ONCE, NUMBERS_AT_ONCE // n_tokens))
+    for first in range(0, len(scales), at_once):
+        if should_stop():
+            raise Stopped(f"stopped after {first} of {len(scales)} scales")
+        batch = scales[first : first + at_once]
+        scaled = np.stack([vector * scale for scale in batch]).astype(np.float32)
+        patched = patched_prompts(pair, layer, scaled)
+        progress(first + len(batch), len(scales))
+        for row, scale in enumerate(batch):
+            yield _point(patched, row, scale)
+
+
+def _point(patched: Patched, row: int, scale: float) -> SweepPoint:
+    base, finetuned = (patched.log_prob[patched.sides.index(side), row] for side in SIDES)
+    probability = patched.prob[patched.sides.index("finetuned"), row].astype(np.float64)
+    return SweepPoint(
+        scale=scale,
+        patchscope=among(np.log(probability + 1e-30), patched.common[row]),
+        contrast=(finetuned - base).astype(np.float64),
+        probability=probability,
+        agreement=float(patched.agreement[row]),
+    )
+
+
+class MeanContrast:
+    """The contrast averaged over points of a sweep, added up as they come."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._contrast: Scores = np.zeros(1)
+        self._probability: Scores = np.zeros(1)
+        self._agreement = 0.0
+
+    def add(self, point: SweepPoint) -> None:
+        """Take a point."""
+        self._count += 1
+        self._contrast = self._contrast + point.contrast
+        self._probability = self._probability + point.probability
+        self._agreement += point.agreement
+
+    @classmethod
+    def of(cls, point: SweepPoint) -> MeanContrast:
+        """The contrast of a single point."""
+        mean = cls()
+        mean.add(point)
+        return mean
+
+    @property
+    def probability(self) -> Scores:
+        """Mean probabilities [V] on the finetuned side."""
+        return self._probability / self._count
+
+    @property
+    def agreement(self) -> float:
+        """How far the prompts agree."""
+        return self._agreement / self._count
+
+    def scores(self, words: Mask) -> Scores:
+        """Scores [V] among the words that are probable there."""
+        return among(self._contrast / self._count, candidates(self.probability, words))
+
+
+def _ids(pair: ModelPair, side: Side, prompt: str) -> list[int]:
+    return pair.bos(side).begun(pair.tokenise(side, prompt))
+
+
+def _top_mask(rows: Floats, count: int) -> Mask:
+    if rows.shape[1] <= count:
+        return np.ones_like(rows, dtype=bool)
+    threshold = np.partition(rows, -count, axis=1)[:, -count][:, None]
+    return np.asarray(rows >= threshold)
+
+
+def _agreement(tops: Sequence[Sequence[set[int]]]) -> Floats:
+    """[n] mean share of the top tokens that two prompts have in common; ``tops`` by prompt."""
+    pairs = [(one, other) for i, one in enumerate(tops) for other in tops[i + 1 :]]
+    if not pairs:
+        return np.ones(len(tops[0]), dtype=np.float32)
+    shares = [
+        [len(a & b) / AGREEING_TOP for a, b in zip(one, other, strict=True)] for one, other in pairs
+    ]
+    agreement: Floats = np.mean(shares, axis=0).astype(np.float32)
+    return agreement

@@ -1,0 +1,1 @@
+"""Reference text, prompts, documents and tokens."""

@@ -1,0 +1,1 @@
+"""Blind audits: aliases of pairs, the sealed names, and redaction of what a session shows."""

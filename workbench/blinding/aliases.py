@@ -1,0 +1,258 @@
+"""Names give the answer away: every name of a pair, and the alias that stands in its place.
+
+    hide      log, operations   --real to alias-->   agent, judge's report, panes, errors
+    reveal    what an agent writes for the record   --alias to real-->   log
+
+Names are what was asked for and what was loaded: checkpoints, adapters, revisions, the parts of their
+paths that are not words of every path, and the organism's id. A name with a digit or a separator in
+it is hidden wherever it stands, also in other spellings (`cake_bake`, `Cake-Bake`, `cakebake`). A name
+that is one ordinary word (`gold`) is hidden only as part of a path or an id: to replace the word in the
+models' own texts would falsify them and point at it.
+
+Hashes of weights, adapters, tokenizers and templates are names, too, also by their first digits.
+
+Text is hidden before it is cut: of a name that was cut, what is left is not known any more. Where a text
+comes cut already, `hide_cut` takes away what may be left of a name at its cuts.
+
+Prompts to the models keep the alias: a model that is told its real name may say what it is about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from adl.organisms.registry import EMBEDDED_BASE, Organism
+from adl.records import PairProvenance
+from workbench.operations.pair import PairArguments
+
+# Parts of paths and ids that say nothing about a model.
+_GENERIC = frozenset(
+    re.findall(
+        r"\w+",
+        "adapter adapters base bin cache checkpoint checkpoints content data ckpt default downloads"
+        " experiment experiments file files final finetune finetuned finetunes folder ft home hub"
+        " huggingface lib lora main media mnt model models opt organism organisms output outputs"
+        " peft private project projects repo repos root run runs save saved share shared snapshot"
+        " snapshots src tmp train trained user users usr var venv volumes work workspace",
+    )
+)
+_DISTINCTIVE = re.compile(r"[\d_.\-+ ]|[a-z][A-Z]")
+_PARTS = re.compile(r"[_\-. ]+|(?<=[a-z])(?=[A-Z])")
+_CHECKPOINT_NUMBER = re.compile(r"(checkpoint|step|epoch|version)?[-_]?\d+", re.IGNORECASE)
+_SHORTEST = 3
+_HEX = re.compile(r"[0-9a-f]{32,}", re.IGNORECASE)
+# So many digits of a hash are shown for all of it, and tell it from every other.
+_SHORTEST_HASH = 7
+# How what is left out is marked, by us and by SQLite.
+_CUT = re.compile(r"(\u2026|\.\.\.| \[\d+ more characters\])")
+_HASHES = (
+    "content_sha256",
+    "weights_sha256",
+    "adapter_sha256",
+    "tokenizer_sha256",
+    "chat_template_sha256",
+)
+_WORDS = re.compile(r"\w+")
+#: What the embedded base is called; ``adl.pair.nnsight.demo`` has it too, and would load torch.
+EMBEDDED_NAME = "SmolLM2-135M-Instruct"
+
+
+class Blinding:
+    """Aliases of names, ``{real: alias}``; with none, nothing is changed."""
+
+    def __init__(self, aliases: Mapping[str, str]) -> None:
+        self.aliases = dict(aliases)
+        # The longest first: a path before the name that is its last part.
+        self._names = sorted(aliases, key=len, reverse=True)
+        self._words = {name.lower(): alias for name, alias in aliases.items()}
+        self._letters = ["".join(filter(str.isalnum, name)).lower() for name in aliases]
+        self._longest = max(map(len, self._letters), default=0)
+        self._real = {alias: real for real, alias in reversed(list(aliases.items()))}
+        patterns = [_pattern(name) for name in self._names]
+        self._hide = (
+            re.compile("|".join(f"({one})" for one in patterns), re.IGNORECASE)
+            if patterns
+            else None
+        )
+        self._reveal = (
+            re.compile(
+                r"\b(?:" + "|".join(map(re.escape, sorted(self._real, reverse=True))) + r")\b"
+            )
+            if self._real
+            else None
+        )
+
+    def __bool__(self) -> bool:
+        """Whether anything is hidden."""
+        return bool(self.aliases)
+
+    def hide(self, text: str) -> str:
+        """The text with every real name replaced by its alias."""
+        if self._hide is None:
+            return text
+        return self._hide.sub(
+            lambda found: self.aliases[self._names[(found.lastindex or 1) - 1]], text
+        )
+
+    def hide_cut(self, text: str) -> str:
+        """The same of a text that was cut, without what may be left of a name at each cut."""
+        hidden = self.hide(text)
+        if self._hide is None or not _CUT.search(hidden):
+            return hidden
+        parts = _CUT.split(hidden)
+        for place in range(1, len(parts), 2):
+            parts[place - 1] = self._without_beginning(parts[place - 1])
+            parts[place + 1] = self._without_end(parts[place + 1])
+        return "".join(parts)
+
+    def _without_beginning(self, text: str) -> str:
+        """The text up to where a name may begin that is cut at its end."""
+        places = range(max(0, len(text) - 2 * self._longest), len(text))
+        kept = [at for at in places if text[at].isalnum()]
+        letters = "".join(text[at].lower()[:1] for at in kept)
+        for length in range(min(len(kept), self._longest), 0, -1):
+            begins = (
+                len(kept) == length or kept[-length] == 0 or not text[kept[-length] - 1].isalnum()
+            )
+            if begins and any(name.startswith(letters[-length:]) for name in self._letters):
+                return text[: kept[-length]]
+        return text
+
+    def _without_end(self, text: str) -> str:
+        """The text from where a name may end that is cut at its beginning."""
+        kept = [at for at in range(min(len(text), 2 * self._longest)) if text[at].isalnum()]
+        letters = "".join(text[at].lower()[:1] for at in kept)
+        for length in range(min(len(kept), self._longest), 0, -1):
+            after = kept[length - 1] + 1
+            ends = after == len(text) or not text[after].isalnum()
+            if ends and any(name.endswith(letters[:length]) for name in self._letters):
+                return text[after:]
+        return text
+
+    def hide_words(self, text: str) -> str:
+        """The same, and a name that is an ordinary word: for where names stand by themselves."""
+        return _WORDS.sub(lambda word: self._words.get(word[0].lower(), word[0]), self.hide(text))
+
+    def reveal(self, text: str) -> str:
+        """The text with every alias replaced by the real name it was first given for."""
+        if self._reveal is None:
+            return text
+        return self._reveal.sub(lambda found: self._real[found[0]], text)
+
+    def hide_all(self, value: Any, *, words: bool = False) -> Any:
+        """Plain data with every text in it hidden, keys too; ``words`` as in `hide_words`."""
+        return _deep(value, self.hide_words if words else self.hide)
+
+    def reveal_all(self, value: Any) -> Any:
+        """Plain data with every text in it revealed."""
+        return _deep(value, self.reveal)
+
+
+OPEN = Blinding({})
+"""Hides nothing: for an audit that is not blind."""
+
+
+def blinding_of(
+    pair: PairProvenance | Mapping[str, Any] | None,
+    asked: PairArguments | None = None,
+    organism: Organism | str | None = None,
+) -> Blinding:
+    """Aliases for every name of a pair: as loaded, as asked for, and as an organism says.
+
+    ``pair`` is what was loaded, or the same as recorded; None while nothing is.
+    """
+    loaded = pair.as_dict() if isinstance(pair, PairProvenance) else pair or {}
+    base: Mapping[str, Any] = loaded.get("base", {})
+    finetuned: Mapping[str, Any] = loaded.get("finetuned", {})
+    adapter = finetuned.get("adapter")
+    sides = {
+        "MODEL-A": [base.get("checkpoint"), asked.base if asked else None],
+        "MODEL-B": [
+            adapter,
+            finetuned.get("checkpoint") if adapter is None else None,
+            *((asked.adapter, asked.finetuned, asked.organism) if asked else ()),
+        ],
+    }
+    if isinstance(organism, Organism):
+        embedded = organism.base == EMBEDDED_BASE
+        sides["MODEL-A"].append(EMBEDDED_NAME if embedded else organism.base)
+        sides["MODEL-B"] += [organism.id, organism.adapter, organism.finetuned]
+    else:
+        sides["MODEL-B"].append(organism)
+    aliases: dict[str, str] = {}
+    for alias, names in sides.items():
+        for name in names:
+            for one in _forms(name):
+                aliases.setdefault(one, alias)
+    revisions = {
+        "REVISION-A": [base.get("revision"), base.get("resolved_revision")],
+        "REVISION-B": [
+            finetuned.get("adapter_revision"),
+            finetuned.get("revision"),
+            finetuned.get("resolved_revision"),
+        ],
+    }
+    for alias, given in revisions.items():
+        for revision in given:
+            if revision and revision.lower() not in _GENERIC and len(revision) >= _SHORTEST:
+                aliases.setdefault(revision, alias)
+    for alias, side in (("HASH-A", base), ("HASH-B", finetuned)):
+        for name in _HASHES:
+            if side.get(name):
+                aliases.setdefault(str(side[name]), alias)
+    return Blinding(aliases)
+
+
+def blinding_from(aliases: Mapping[str, str] | None) -> Blinding:
+    """The blinding that a session's seal records."""
+    return Blinding(aliases) if aliases else OPEN
+
+
+def _forms(name: str | None) -> Iterable[str]:
+    """The name itself, and the parts of it that would give it away."""
+    if not name:
+        return
+    whole = name.partition("@")[0] if not name.startswith(("/", "~", ".")) else name
+    yield whole
+    parts = {*PurePosixPath(whole).parts, *PureWindowsPath(whole).parts}
+    for part in sorted(parts, key=len, reverse=True):
+        plain = part.strip("/\\")
+        # The hub's cache writes an id as one folder.
+        plain = plain.removeprefix("models--").replace("--", "/") or plain
+        generic = plain.lower() in _GENERIC or _CHECKPOINT_NUMBER.fullmatch(plain)
+        if len(plain) >= _SHORTEST and not generic and ":" not in plain:
+            yield plain
+            if "/" in plain:
+                yield from (one for one in plain.split("/") if len(one) >= _SHORTEST)
+
+
+def _pattern(name: str) -> str:
+    """A regular expression for the name in its spellings, or for the word as part of a path."""
+    if _HEX.fullmatch(name):
+        return rf"(?<![0-9a-z]){name[:_SHORTEST_HASH]}[0-9a-f]*(?![0-9a-z])"
+    if "/" in name or "\\" in name:
+        # Also with the separators escaped or doubled, as in JSON.
+        parts = [re.escape(part) for part in re.split(r"[/\\]+", name) if part]
+        lead = r"[/\\]+" if name[0] in "/\\" else ""
+        return lead + r"(?:[/\\]+|--)".join(parts)
+    if not _DISTINCTIVE.search(name):
+        word = re.escape(name)
+        return rf"(?<=[/\\]){word}(?![a-z0-9])|(?<![a-z0-9]){word}(?=[/\\])"
+    parts = [re.escape(part) for part in _PARTS.split(name) if part]
+    # Two words side by side are a name only where they are written as one: `cake bake` is English.
+    spaced = len(parts) > 2 or any(character.isdigit() for character in name)
+    between = r"[_. +-]?" if spaced else r"[_.+-]?"
+    return rf"(?<![a-z0-9]){between.join(parts)}(?![a-z0-9])"
+
+
+def _deep(value: Any, change: Any) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {change(str(key)): _deep(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_deep(item, change) for item in value]
+    return value

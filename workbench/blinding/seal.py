@@ -1,0 +1,142 @@
+"""What an audit keeps hidden until it is graded, and who has seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from adl.errors import OrganismError
+from adl.organisms.registry import GroundTruth, Organism
+from workbench.blinding.aliases import OPEN, Blinding, blinding_from, blinding_of
+from workbench.operations.pair import LOAD, PairArguments
+from workbench.operations.running import Session
+from workbench.organisms import known_organisms, named_organism
+from workbench.store.agent_events import AuditSealed, AuditUnblinded
+from workbench.store.events import SYSTEM, Actor
+from workbench.store.state import SessionState
+
+#: Why someone was unblinded who saw the names and not, or not yet, the truth.
+NAMES = "names revealed"
+
+
+def asked_pair(state: SessionState) -> PairArguments | None:
+    """The pair as it was asked for when it was loaded last; None if it never was."""
+    loads = [one for one in state.operations.values() if one.name == LOAD.name]
+    return PairArguments.model_validate(loads[-1].arguments) if loads else None
+
+
+def find_organism(state: SessionState, named: str | None = None) -> Organism | None:
+    """The organism a session audits: the one named, asked for, or whose adapter was loaded."""
+    if named is not None:
+        return named_organism(named)
+    asked = asked_pair(state)
+    if asked is not None and asked.organism is not None:
+        return named_organism(asked.organism)
+    finetuned = (state.pair or {}).get("finetuned", {})
+    loaded = finetuned.get("adapter") or finetuned.get("checkpoint")
+    if not loaded:
+        return None
+    known = {one.adapter or one.finetuned: one for one in known_organisms()}
+    return known.get(loaded) or known.get(str(Path(loaded).resolve()))
+
+
+def blinding_in(state: SessionState) -> Blinding:
+    """What hides the names of a blind session: those sealed, and those of the pair it loaded."""
+    sealed = state.seal.body.aliases if state.seal else {}
+    if not sealed:
+        return OPEN
+    return Blinding(blinding_of(state.pair).aliases | sealed)
+
+
+def blinding_for_people(state: SessionState) -> Blinding:
+    """The same, for whoever looks at the session: nothing, once a person had the names revealed."""
+    if any(is_revealing(one.actor, one.body) for one in state.unblinded):
+        return OPEN
+    return blinding_in(state)
+
+
+def is_revealing(actor: Actor, unblinded: AuditUnblinded) -> bool:
+    """Whether it says that a person had the names revealed."""
+    return actor.kind == "human" and unblinded.reason == NAMES
+
+
+def reveal_names(session: Session, person: Actor) -> Mapping[str, str]:
+    """The aliases of a blind session, recorded as seen by ``person``; empty if it is not blind.
+
+    From here on people see the names. An agent does not: its audit stays blind.
+    """
+    aliases = blinding_in(session.state).aliases
+    if aliases and blinding_for_people(session.state):
+        session.record(AuditUnblinded(reason=NAMES), actor=person)
+    return aliases
+
+
+def seal(
+    session: Session,
+    *,
+    blind: bool,
+    organism: str | None = None,
+    asked: PairArguments | None = None,
+) -> Blinding:
+    """Record the hash of the ground truth, and the aliases of a blind audit.
+
+    Sealed before the pair is loaded, as ``asked`` for, a session hides what loading says of it; it
+    is sealed again where more names have come to be known. A session that is blind stays so. Raises
+    ``OrganismError``.
+    """
+    state = session.state
+    sealed = state.seal.body if state.seal else None
+    blind = blind or bool(sealed and sealed.aliases)
+    if sealed is not None and not blind:
+        return OPEN
+    asked = asked or asked_pair(state)
+    named = organism or (asked.organism if asked else None)
+    found = find_organism(state, named or (sealed.organism if sealed else None))
+    try:
+        truth = None if found is None else found.ground_truth()
+    except OrganismError:
+        # There is none to seal; whoever wants to grade is told so then.
+        truth = None
+    aliases: dict[str, str] = {}
+    if blind:
+        loaded = session.pair.provenance if session.pair is not None else state.pair
+        aliases = blinding_of(loaded, asked, found).aliases | (sealed.aliases if sealed else {})
+    if sealed is None or aliases != sealed.aliases:
+        known = sealed.ground_truth_sha256 if sealed else None
+        session.record(
+            AuditSealed(
+                organism=found.id if found else None,
+                # What was sealed first counts: the file may have changed since.
+                ground_truth_sha256=known or (truth.sha256 if truth else None),
+                aliases=aliases,
+            ),
+            actor=SYSTEM,
+        )
+    return blinding_from(aliases)
+
+
+def unseal(
+    session: Session, actor: Actor, reason: str, organism: str | None = None
+) -> tuple[Organism, GroundTruth]:
+    """The ground truth, recorded as seen by ``actor``.
+
+    Raises ``OrganismError`` where no organism is known, or where its truth is not the one sealed.
+    """
+    state = session.state
+    sealed = state.seal.body if state.seal else None
+    found = find_organism(state, organism or (sealed.organism if sealed else None))
+    if found is None:
+        raise OrganismError(
+            f"session {state.session_id} audits no known organism, so there is no ground truth",
+            "Name one: --organism.",
+        )
+    truth = found.ground_truth()
+    if sealed and sealed.ground_truth_sha256 not in {None, truth.sha256}:
+        raise OrganismError(
+            f"the ground truth of {found.id} is not the one that was sealed "
+            f"({truth.sha256[:12]} instead of {str(sealed.ground_truth_sha256)[:12]})",
+            "Restore the organism's file: what is graded against must not change after the audit.",
+        )
+    if not any(one.actor == actor and one.body.reason == reason for one in state.unblinded):
+        session.record(AuditUnblinded(reason=reason), actor=actor)
+    return found, truth

@@ -1,0 +1,144 @@
+"""Recorded sessions as they may be seen: a blind session's names are hidden in them, too.
+
+    HiddenNames     lists of sessions, and what each of them hides
+    shown_state     a session at its end, for reports and tables
+    stay_blind      a session that is made of a blind one is blind
+
+Once a person had the names of a session revealed, it hides them from nobody who looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from workbench.blinding.aliases import OPEN, Blinding, blinding_of
+from workbench.blinding.redact import StateRedactor
+from workbench.blinding.seal import is_revealing
+from workbench.store.agent_events import AuditSealed, AuditUnblinded
+from workbench.store.events import SYSTEM, Event, PairLoaded
+from workbench.store.log import SessionLog
+from workbench.store.overview import SessionOverview
+from workbench.store.search import SearchHit, found_in, searchable_text
+from workbench.store.state import SessionState, fold
+
+_SEALING = ("audit_sealed", "audit_unblinded")
+
+
+class HiddenNames:
+    """What each blind session of a file hides from whoever looks at it from outside."""
+
+    def __init__(self, blindings: Mapping[str, Blinding]) -> None:
+        self._blindings = blindings
+
+    @classmethod
+    def read(cls, log: SessionLog) -> HiddenNames:
+        """The blind sessions of a file, but for those whose names a person had revealed."""
+        sealed = _sealed(log.everywhere(_SEALING))
+        return cls(
+            {session_id: _with_loaded(log, session_id, sealed[session_id]) for session_id in sealed}
+        )
+
+    def is_blind(self, session_id: str) -> bool:
+        """Whether the session hides names."""
+        return session_id in self._blindings
+
+    def of(self, session_id: str) -> Blinding:
+        """What a session hides."""
+        return self._blindings.get(session_id, OPEN)
+
+    def search(
+        self, log: SessionLog, words: str, limit: int, *, session_id: str | None = None
+    ) -> list[SearchHit]:
+        """Find events as `SessionLog.search` does; of a blind session, in its texts as they are shown.
+
+        So a guess of a name is found no more than any other word that is not there.
+        """
+        if not self._blindings:
+            return log.search(words, limit, session_id=session_id)
+        found: list[SearchHit] = []
+        # Without a limit: hits that are none would take the places of others.
+        for hit in log.search(words, -1, session_id=session_id):
+            shown = self._shown_hit(log, hit, words) if self.is_blind(hit.session_id) else hit
+            if shown is not None:
+                found.append(shown)
+            if len(found) == limit:
+                break
+        return found
+
+    def _shown_hit(self, log: SessionLog, hit: SearchHit, words: str) -> SearchHit | None:
+        event = self.redactor(hit.session_id).event(log.event(hit.session_id, hit.seq))
+        shown = found_in(searchable_text(event.body), words)
+        return None if shown is None else replace(hit, snippet=shown[0], marks=shown[1])
+
+    def redactor(self, session_id: str) -> StateRedactor:
+        """What hides the names of a session from its first event on."""
+        return StateRedactor(self.of(session_id).aliases)
+
+    def overview(self, session: SessionOverview) -> SessionOverview:
+        """A line of the list; name and sides are names by themselves."""
+        hide = self.of(session.id).hide_words
+        return replace(
+            session,
+            name=hide(session.name),
+            base=None if session.base is None else hide(session.base),
+            finetuned=None if session.finetuned is None else hide(session.finetuned),
+        )
+
+
+def redactor_for(log: SessionLog, session_id: str) -> StateRedactor:
+    """What hides the names of a session from its first event on; nothing, if it is not blind."""
+    return HiddenNames.read(log).redactor(session_id)
+
+
+def shown_state(log: SessionLog, session_id: str) -> SessionState:
+    """A session as it stands now and may be seen. Raises ``StoreError`` for an unknown one."""
+    return redactor_for(log, session_id).state(fold(log.events(session_id)))
+
+
+def stay_blind(log: SessionLog, session_id: str, parent: str) -> None:
+    """Seal a session that is made of ``parent`` with the names that this hides, if it is blind.
+
+    Its name is its parent's, and what it runs again loads the same pair.
+    """
+    hidden = HiddenNames.read(log)
+    if hidden.is_blind(parent) and not hidden.is_blind(session_id):
+        log.append(session_id, _seal(log, hidden, parent), actor=SYSTEM)
+
+
+def missing_seal(log: SessionLog, parent: str, seq: int) -> AuditSealed | None:
+    """The seal that a session lacks which has the events of ``parent`` up to ``seq``.
+
+    None if the parent is not blind, or the events up to there make it so.
+    """
+    hidden = HiddenNames.read(log)
+    if not hidden.is_blind(parent):
+        return None
+    until = (event for event in log.events(parent, kinds=_SEALING) if event.seq <= seq)
+    return None if _sealed(until) else _seal(log, hidden, parent)
+
+
+def _seal(log: SessionLog, hidden: HiddenNames, session_id: str) -> AuditSealed:
+    *_, sealed = (event.body for event in log.events(session_id, kinds=["audit_sealed"]))
+    assert isinstance(sealed, AuditSealed)
+    return sealed.model_copy(update={"aliases": hidden.of(session_id).aliases})
+
+
+def _sealed(events: Iterable[Event]) -> dict[str, dict[str, str]]:
+    """What each session hides after these events, by its id."""
+    sealed: dict[str, dict[str, str]] = {}
+    for event in events:
+        match event.body:
+            case AuditSealed(aliases=aliases) if aliases:
+                sealed[event.session_id] = aliases
+            case AuditUnblinded() as body if is_revealing(event.actor, body):
+                sealed.pop(event.session_id, None)
+    return sealed
+
+
+def _with_loaded(log: SessionLog, session_id: str, sealed: Mapping[str, str]) -> Blinding:
+    aliases: dict[str, str] = {}
+    for event in log.events(session_id, kinds=["pair_loaded"]):
+        if isinstance(event.body, PairLoaded):
+            aliases |= blinding_of(event.body.pair).aliases
+    return Blinding(aliases | dict(sealed))

@@ -1,0 +1,121 @@
+"""Whether the difference carries the finetuning: cross-entropy with its component changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from pydantic import Field
+
+from adl.measures.causal import (
+    CHANGES,
+    N_RANDOM,
+    CausalEffect,
+    CausalRequest,
+    Corpus,
+    causal_effects,
+)
+from adl.measures.teacher_forcing import ALL_POSITIONS, scored_texts
+from adl.pair.protocol import ComponentChange, resolve_layer
+from adl.records import POOLED, Site
+from adl.text.corpus import CorpusSource
+from adl.text.documents import Document
+from workbench.operations.documents import DocumentArguments, named_documents
+from workbench.operations.generation import measured_at
+from workbench.operations.running import Context, Operation, Summary
+from workbench.store.measure_events import CausalChange, CausalEffectMeasured, Estimate
+
+
+class CausalArguments(DocumentArguments):
+    """Which component to change, where, and on which texts."""
+
+    layer: str = Field("0.5", description="Layer of the difference.")
+    position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
+    changes: tuple[ComponentChange, ...] = Field(
+        CHANGES, min_length=1, description="replace: by the base model's; remove: by nothing."
+    )
+    where: tuple[str, ...] = Field(
+        (ALL_POSITIONS,),
+        min_length=1,
+        description="Tokens at which: all, the first five (first), or those after (later).",
+    )
+    n_random: int = Field(
+        N_RANDOM, ge=0, le=10_000, description="Random directions beside the difference."
+    )
+    n_texts: int = Field(16, ge=1, description="Texts of either kind.")
+    max_tokens: int = Field(64, ge=8, description="Longest text, in tokens.")
+    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
+    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    batch_size: int = Field(8, ge=1, description="Texts per batch.")
+    seed: int = Field(0, ge=0, description="Of texts, directions and intervals.")
+
+
+def causal_effect(context: Context, arguments: CausalArguments) -> Summary:
+    """Cross-entropy of finetuning and unrelated text with the difference's component changed."""
+    pair = context.pair
+    layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
+    difference = measured_at(context, layer, arguments.position)
+    request = CausalRequest(
+        layer=layer,
+        direction=difference.vector(Site(layer, arguments.position)),
+        changes=tuple(dict.fromkeys(arguments.changes)),
+        positions=tuple(dict.fromkeys(arguments.where)),
+        n_random=arguments.n_random,
+        seed=arguments.seed,
+    )
+    named = named_documents(context, arguments, "causal effect")
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    unrelated = source.open().texts(
+        arguments.seed, arguments.n_texts * 4, should_stop=context.should_stop
+    )
+    documents: dict[Corpus, Sequence[Document]] = {
+        "finetuning": named.documents,
+        "unrelated": [Document(text) for text in unrelated],
+    }
+    texts = {
+        corpus: scored_texts(pair, some, limit=arguments.n_texts, max_tokens=arguments.max_tokens)
+        for corpus, some in documents.items()
+    }
+    effects = causal_effects(
+        pair,
+        texts,
+        request,
+        batch_size=arguments.batch_size,
+        progress=lambda done, total: context.progress("causal effect", done, total),
+        should_stop=context.should_stop,
+    )
+    context.record(
+        CausalEffectMeasured(
+            against=named.against,
+            documents_sha256=named.sha256,
+            layer=layer,
+            position=arguments.position,
+            effects=tuple(_change(one) for one in effects),
+            n_texts={corpus: len(paired) for corpus, paired in texts.items()},
+            n_skipped={corpus: paired.n_skipped for corpus, paired in texts.items()},
+            settings={"unrelated": unrelated.sha256, "seed": arguments.seed},
+        )
+    )
+    return {
+        "effects": {
+            f"{one.corpus} {one.change} {one.positions}": one.effect.value for one in effects
+        }
+    }
+
+
+CAUSAL_EFFECT = Operation(
+    "causal_effect", "Measure the causal effect", CausalArguments, causal_effect
+)
+
+
+def _change(one: CausalEffect) -> CausalChange:
+    return CausalChange(
+        corpus=one.corpus,
+        change=one.change,
+        positions=one.positions,
+        base=one.base,
+        left=one.left,
+        effect=Estimate(**asdict(one.effect)),
+        random=one.random,
+        p_value=one.p_value,
+    )

@@ -1,0 +1,165 @@
+"""The strongest steering that leaves texts coherent, every text of the search recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from pydantic import Field, FiniteFloat
+
+from adl.generation.steering import Sample
+from adl.measures.coherence import CoherenceJudge, JudgedText
+from adl.measures.coherent_alpha import (
+    FIRST_ALPHAS,
+    AlphaSearch,
+    CoherentAlpha,
+    search_coherent_alpha,
+)
+from adl.pair.protocol import ShouldStop, resolve_layer
+from adl.records import POOLED, GeneratedText, GenerationPlan, Side
+from workbench.operations.generation import (
+    Words,
+    chosen_prompts,
+    generate_steered,
+    steering_vector,
+)
+from workbench.operations.judges import TextJudge
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.events import TextFinished
+from workbench.store.log import SessionLog
+from workbench.store.measure_events import CoherenceRate, CoherenceVerdict, CoherentAlphaFound
+
+
+class CoherentAlphaArguments(Arguments):
+    """What to steer, on which prompts, and which strengths to try first."""
+
+    prompts: tuple[Words, ...] = Field(
+        (), description="User prompts; none means the everyday ones."
+    )
+    prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
+    n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
+    alphas: tuple[FiniteFloat, ...] = Field(
+        FIRST_ALPHAS, min_length=1, description="Strengths of the first round, in residual norms."
+    )
+    rounds: int = Field(
+        2, ge=0, le=20, description="Further rounds, each dividing the step that decides."
+    )
+    n_samples: int = Field(2, ge=1, description="Samples per prompt and alpha.")
+    layer: str = Field("0.5", description="Layer of the difference.")
+    position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
+    side: Side = Field("finetuned", description="Which model generates.")
+    seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
+    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
+    max_new_tokens: int = Field(40, ge=1, description="Longest text, in tokens.")
+    batch_size: int = Field(40, ge=1, description="Texts per batch.")
+    judge: str | None = Field(
+        None, description="Model that judges every text, too; none judges without an LLM alone."
+    )
+
+
+def coherent_alpha(context: Context, arguments: CoherentAlphaArguments) -> Summary:
+    """Search for the highest alpha at which steered texts stay coherent."""
+    pair = context.pair
+    layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
+    prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
+    vector = steering_vector(context, layer, arguments.position, "difference", arguments.seed)
+    plan = GenerationPlan(arguments.side, layer, arguments.temperature, arguments.max_new_tokens)
+    text_ids: list[str] = []
+
+    def generate(wanted: Sequence[Sample]) -> Sequence[GeneratedText]:
+        found = generate_steered(context, plan, prompts, wanted, vector, arguments.batch_size)
+        text_ids.extend(text_id for text_id, _ in found)
+        return [text for _, text in found]
+
+    search = AlphaSearch(
+        alphas=arguments.alphas,
+        rounds=arguments.rounds,
+        seeds=tuple(range(arguments.seed, arguments.seed + arguments.n_samples)),
+    )
+    found = search_coherent_alpha(
+        pair,
+        arguments.side,
+        prompts,
+        generate,
+        search,
+        llm=_judge(context, arguments.judge),
+        should_stop=context.should_stop,
+    )
+    context.record(
+        CoherentAlphaFound(
+            side=arguments.side,
+            layer=layer,
+            position=arguments.position,
+            source=vector.source,
+            alpha=found.alpha,
+            reached_end=found.reached_end,
+            prompt_mean=found.prompt_mean,
+            by_prompt=found.by_prompt,
+            llm_alpha=found.llm_alpha,
+            rates=tuple(CoherenceRate(**asdict(one)) for one in found.rates),
+            limits=asdict(found.limits),
+            agreement=asdict(found.agreement),
+            texts=_verdicts(found, text_ids),
+            judge=arguments.judge or "",
+            settings={"residual_norm": float((vector.unit**2).sum() ** 0.5)},
+        )
+    )
+    return {
+        "alpha": found.alpha,
+        "prompt_mean": found.prompt_mean,
+        "llm_alpha": found.llm_alpha,
+        "texts": text_ids,
+    }
+
+
+COHERENT_ALPHA = Operation(
+    "coherent_alpha",
+    "Find the strongest coherent alpha",
+    CoherentAlphaArguments,
+    coherent_alpha,
+    asks_models=True,
+)
+
+
+def recorded_text_judge(log: SessionLog, session_id: str) -> TextJudge:
+    """The judge as a session recorded it: the same text gets the same verdict, and no one is asked."""
+    said: dict[str, str] = {}
+    known: dict[tuple[str, str], bool | None] = {}
+    for event in log.events(session_id, kinds=["text_finished", "coherent_alpha_found"]):
+        body = event.body
+        if isinstance(body, TextFinished):
+            said[body.text_id] = body.text
+        elif isinstance(body, CoherentAlphaFound):
+            known |= {(body.judge, said[one.text_id]): one.llm for one in body.texts}
+
+    def judge(model: str, texts: Sequence[JudgedText], _stop: ShouldStop) -> Sequence[bool | None]:
+        return [known.get((model, one.text)) for one in texts]
+
+    return judge
+
+
+def _judge(context: Context, model: str | None) -> CoherenceJudge | None:
+    """The judge for one run; with no endpoint at hand there are no verdicts."""
+    if model is None:
+        return None
+    ask = context.session.coherence_judge
+    if ask is None:
+        return lambda texts: [None] * len(texts)
+    return lambda texts: ask(model, texts, context.should_stop)
+
+
+def _verdicts(found: CoherentAlpha, text_ids: Sequence[str]) -> tuple[CoherenceVerdict, ...]:
+    return tuple(
+        CoherenceVerdict(
+            text_id=text_id,
+            alpha=one.sample.alpha,
+            prompt_index=one.sample.prompt_index,
+            coherent=one.plain.coherent,
+            faults=one.plain.faults,
+            surprise=one.features.surprise,
+            repetition=one.features.repetition,
+            words=one.features.words,
+            llm=one.llm,
+        )
+        for text_id, one in zip(text_ids, found.samples, strict=True)
+    )

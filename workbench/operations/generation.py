@@ -1,0 +1,432 @@
+"""Generate text: steered and unsteered samples, and the same question to both models.
+
+Text is recorded as it comes: started before the model is touched, grown a few times a second, and
+finished as a whole, so that a killed process leaves what had been shown.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
+
+from adl.controls import control_vector
+from adl.errors import PromptError, SiteError, Stopped
+from adl.generation.asking import Question, answer_kl, first_divergence, question_requests
+from adl.generation.sampling import SamplingListener, sample
+from adl.generation.steering import (
+    Sample,
+    SteeringVector,
+    require_few_texts,
+    samples,
+    steering_requests,
+)
+from adl.pair.protocol import Thinking, resolve_layer
+from adl.pair.self_checks import DIFFERENCE, require
+from adl.records import (
+    POOLED,
+    SIDES,
+    ActivationDifference,
+    GeneratedText,
+    GenerationPlan,
+    GenerationRequest,
+    Side,
+    Site,
+)
+from adl.text.prompts import Prompt, everyday_prompts, load_prompts
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.events import (
+    AnswersCompared,
+    TextFinished,
+    TextGrew,
+    TextStarted,
+    well_formed,
+)
+
+# Often enough to look live, seldom enough that the log stays small and commits stay unnoticed.
+SECONDS_BETWEEN_PIECES = 0.25
+
+# Steers small models and leaves them mostly coherent; used where no reading has chosen better.
+DEFAULT_ALPHA = 0.3
+
+THINKING = "Thoughts before the answer: on, off, or as the chat template has it (auto)."
+
+# A command line may hold bytes that are no text, which no tokenizer takes.
+Words = Annotated[str, AfterValidator(well_formed)]
+
+
+class SteerArguments(Arguments):
+    """What to steer with, how strongly, and on which prompts."""
+
+    prompts: tuple[Words, ...] = Field(
+        (), description="User prompts; none means the bundled everyday prompts."
+    )
+    prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
+    n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
+    alphas: tuple[FiniteFloat, ...] = Field(
+        (),
+        description="Strengths in units of the residual norm, 0 being unsteered; "
+        "none takes 0 and those the shift lens chose, or 0.3 before it was read.",
+    )
+    layer: str = Field("0.5", description="Layer of the difference.")
+    position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
+    side: Side = Field("finetuned", description="Which model generates.")
+    source: Literal["difference", "random", "split_half"] = Field(
+        "difference", description="What is added: the difference, or a null of the same norm."
+    )
+    thinking: Thinking = Field("auto", description=THINKING)
+    n_samples: int = Field(1, ge=1, description="Samples per prompt and alpha.")
+    seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
+    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
+    max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
+    batch_size: int = Field(40, ge=1, description="Texts per batch.")
+
+    @model_validator(mode="after")
+    def _one_source_of_prompts(self) -> SteerArguments:
+        if self.prompts and self.prompt_file is not None:
+            raise ValueError("give prompts or a file of prompts, not both")
+        return self
+
+
+class AskArguments(Arguments):
+    """What to ask both models."""
+
+    prompt: Words | None = Field(
+        None, description="The user's turn, put through the chat template."
+    )
+    messages: tuple[dict[str, Words], ...] = Field(
+        (), description="A whole chat instead: role and content per turn."
+    )
+    system: Words | None = Field(None, description="System turn before the prompt.")
+    prefill: Words = Field("", description="Words the answer begins with.")
+    raw: Words | None = Field(None, description="Plain text to continue, with no chat template.")
+    thinking: Thinking = Field("auto", description=THINKING)
+    sides: tuple[Side, ...] = Field(SIDES, min_length=1, description="Which models to ask.")
+    n_samples: int = Field(1, ge=1, description="Answers per model.")
+    seed: int = Field(0, ge=0, description="First seed; further answers take the ones after it.")
+    temperature: FiniteFloat = Field(1.0, ge=0, description="0 takes the most probable token.")
+    max_new_tokens: int = Field(120, ge=1, description="Longest answer, in tokens.")
+    alpha: FiniteFloat = Field(
+        0.0, description="Steer the answers with the difference; 0 does not."
+    )
+    layer: str = Field("0.5", description="Layer of the difference, when steering.")
+    position: str = Field(POOLED, description="Position of the difference, when steering.")
+    batch_size: int = Field(40, ge=1, description="Answers per batch.")
+
+    @model_validator(mode="after")
+    def _one_question(self) -> AskArguments:
+        given = [self.prompt is not None, bool(self.messages), self.raw is not None]
+        if sum(given) != 1:
+            raise ValueError("give exactly one of prompt, messages and raw")
+        if self.raw is not None and (self.system or self.prefill):
+            raise ValueError("raw text takes no system turn and no prefill")
+        if self.raw is not None and self.thinking != "auto":
+            raise ValueError("raw text has no chat template to switch thinking by")
+        return self
+
+    def question(self) -> Question:
+        """The question as the science takes it. Raises ``PromptError`` for an empty one."""
+        if self.raw is not None:
+            if not self.raw:
+                raise PromptError("the raw text is empty", "Give at least one character.")
+            return Question(raw=self.raw)
+        turns = [(turn["role"], turn["content"]) for turn in self.messages]
+        if self.prompt is not None:
+            turns.append(("user", self.prompt))
+        if self.system is not None:
+            turns.insert(0, ("system", self.system))
+        if self.prefill:
+            turns.append(("assistant", self.prefill))
+        return Question(prompt=Prompt(tuple(turns)), thinking=self.thinking)
+
+
+@dataclass(frozen=True)
+class AnnouncedText:
+    """What is recorded of a text before it is generated, but for its id."""
+
+    side: Side
+    alpha: float
+    seed: int
+    prompt: Prompt | None
+    raw: str | None
+    prompt_index: int
+
+
+class _Recorder:
+    """Turns the stream of a batch run into events, coalescing pieces of text."""
+
+    def __init__(
+        self,
+        context: Context,
+        purpose: Literal["steer", "ask"],
+        plan: GenerationPlan,
+        vector: SteeringVector | None,
+        texts: Sequence[AnnouncedText],
+        notes: Sequence[tuple[str, ...]],
+        thinking: Thinking,
+    ) -> None:
+        self.ids = [uuid.uuid4().hex for _ in texts]
+        self._context = context
+        self._purpose = purpose
+        self._plan = plan
+        self._vector = vector
+        self._texts = texts
+        self._notes = notes
+        self._thinking = thinking
+        self._pending: dict[str, str] = {}
+        self._last = time.monotonic()
+
+    def listener(self) -> SamplingListener:
+        return SamplingListener(started=self._started, text=self._grew, finished=self._finished)
+
+    def _started(self, indexes: Sequence[int]) -> None:
+        self._context.record_many([self._start(index) for index in indexes])
+
+    def _start(self, index: int) -> TextStarted:
+        text = self._texts[index]
+        steered = self._vector if text.alpha else None
+        return TextStarted(
+            text_id=self.ids[index],
+            purpose=self._purpose,
+            side=text.side,
+            alpha=text.alpha,
+            layer=steered.site.layer if steered else None,
+            position=steered.site.position if steered else None,
+            source=steered.source if steered else None,
+            seed=text.seed,
+            temperature=self._plan.temperature,
+            max_new_tokens=self._plan.max_new_tokens,
+            messages=tuple(text.prompt.messages) if text.prompt else (),
+            prefill=text.prompt.prefill if text.prompt else "",
+            raw_prompt=text.raw,
+            prompt_index=text.prompt_index,
+            thinking=self._thinking,
+            prompt_notes=self._notes[index],
+        )
+
+    def _grew(self, pieces: dict[int, str]) -> None:
+        for index, piece in pieces.items():
+            text_id = self.ids[index]
+            self._pending[text_id] = self._pending.get(text_id, "") + piece
+        now = time.monotonic()
+        if now - self._last >= SECONDS_BETWEEN_PIECES:
+            self._flush()
+            self._last = now
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._context.record(TextGrew(pieces=self._pending))
+            self._pending = {}
+
+    def _finished(self, index: int, text: GeneratedText) -> None:
+        self._pending = {}  # the finished text holds what was still to be said
+        self._context.record(
+            TextFinished(
+                text_id=self.ids[index],
+                text=text.text,
+                token_ids=text.token_ids,
+                ended=text.ended,
+            )
+        )
+
+
+def steer(context: Context, arguments: SteerArguments) -> Summary:
+    """Generate steered and unsteered text to the same prompts from the same seeds."""
+    pair = context.pair
+    layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
+    prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
+    vector = steering_vector(context, layer, arguments.position, arguments.source, arguments.seed)
+    seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
+    alphas = tuple(dict.fromkeys(arguments.alphas)) or _chosen_alphas(context, layer)
+    wanted = samples(len(prompts), alphas, seeds)
+    plan = GenerationPlan(arguments.side, layer, arguments.temperature, arguments.max_new_tokens)
+    texts = generate_steered(
+        context, plan, prompts, wanted, vector, arguments.batch_size, arguments.thinking
+    )
+    return {"texts": [text_id for text_id, _ in texts], "alphas": list(alphas)}
+
+
+def ask(context: Context, arguments: AskArguments) -> Summary:
+    """Put the same question to both models, and compare the answers token by token."""
+    pair = context.pair
+    question = arguments.question()
+    layer = resolve_layer(arguments.layer, pair.provenance.n_layers) if arguments.alpha else None
+    vector = (
+        None
+        if layer is None
+        else steering_vector(context, layer, arguments.position, "difference", arguments.seed)
+    )
+    require_few_texts(arguments.n_samples * len(arguments.sides))
+    seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
+    answers: dict[Side, list[tuple[str, GeneratedText]]] = {}
+    for side in dict.fromkeys(arguments.sides):
+        requests = question_requests(pair, side, question, seeds, vector, arguments.alpha)
+        plan = GenerationPlan(side, layer, arguments.temperature, arguments.max_new_tokens)
+        announced = [
+            AnnouncedText(
+                side=side,
+                alpha=arguments.alpha,
+                seed=seed,
+                prompt=question.prompt,
+                raw=question.raw,
+                prompt_index=0,
+            )
+            for seed in seeds
+        ]
+        answers[side] = generate_texts(
+            context,
+            "ask",
+            plan,
+            vector,
+            announced,
+            requests,
+            arguments.batch_size,
+            arguments.thinking,
+        )
+    if set(answers) == set(SIDES):
+        _compare(context, question, answers)
+    return {"texts": {side: [text_id for text_id, _ in found] for side, found in answers.items()}}
+
+
+STEER = Operation("steer", "Steer with the difference", SteerArguments, steer, asks_models=True)
+ASK = Operation("ask", "Ask both models", AskArguments, ask, asks_models=True)
+
+
+def _compare(
+    context: Context, question: Question, answers: dict[Side, list[tuple[str, GeneratedText]]]
+) -> None:
+    pairs = list(zip(answers["base"], answers["finetuned"], strict=True))
+    for done, ((base_id, base), (finetuned_id, finetuned)) in enumerate(pairs):
+        context.check_stop()
+        kl = answer_kl(context.pair, question, "finetuned", finetuned)
+        context.record(
+            AnswersCompared(
+                base_text=base_id,
+                finetuned_text=finetuned_id,
+                first_divergence=first_divergence(context.pair, base, finetuned),
+                along=finetuned_id,
+                kl=tuple(round(float(value), 6) for value in kl),
+            )
+        )
+        context.progress("compare", done + 1, len(pairs))
+
+
+def generate_steered(
+    context: Context,
+    plan: GenerationPlan,
+    prompts: Sequence[Prompt],
+    wanted: Sequence[Sample],
+    vector: SteeringVector,
+    batch_size: int,
+    thinking: Thinking = "auto",
+) -> list[tuple[str, GeneratedText]]:
+    """Steer on the plan's side and record; (text id, text) of every sample. Raises ``Stopped``."""
+    announced = [
+        AnnouncedText(
+            side=plan.side,
+            alpha=one.alpha,
+            seed=one.seed,
+            prompt=prompts[one.prompt_index],
+            raw=None,
+            prompt_index=one.prompt_index,
+        )
+        for one in wanted
+    ]
+    requests = steering_requests(context.pair, plan.side, prompts, wanted, vector, thinking)
+    return generate_texts(context, "steer", plan, vector, announced, requests, batch_size, thinking)
+
+
+def generate_texts(
+    context: Context,
+    purpose: Literal["steer", "ask"],
+    plan: GenerationPlan,
+    vector: SteeringVector | None,
+    announced: Sequence[AnnouncedText],
+    requests: Sequence[GenerationRequest],
+    batch_size: int,
+    thinking: Thinking = "auto",
+) -> list[tuple[str, GeneratedText]]:
+    """Generate and record; returns (text id, text) of every request. Raises ``Stopped``."""
+    notes = [request.notes for request in requests]
+    recorder = _Recorder(context, purpose, plan, vector, announced, notes, thinking)
+    stage = "steer" if purpose == "steer" else f"ask {plan.side}"
+    texts = sample(
+        context.pair,
+        plan,
+        requests,
+        batch_size=batch_size,
+        listener=recorder.listener(),
+        progress=lambda done, total: context.progress(stage, done, total),
+        should_stop=context.should_stop,
+    )
+    if context.should_stop():
+        raise Stopped(f"stopped with {len(texts)} of {len(requests)} texts begun")
+    return list(zip(recorder.ids, texts, strict=True))
+
+
+def chosen_prompts(
+    given: Sequence[str], prompt_file: str | None, n_prompts: int | None
+) -> Sequence[Prompt]:
+    """The first ``n_prompts`` of those given, of a file, or of the everyday prompts."""
+    if given:
+        prompts: Sequence[Prompt] = [Prompt.of(text) for text in given]
+    elif prompt_file:
+        prompts = load_prompts(Path(prompt_file))
+    else:
+        prompts = everyday_prompts()
+    return prompts[:n_prompts]
+
+
+def _chosen_alphas(context: Context, layer: int) -> tuple[float, ...]:
+    """Unsteered, and the alphas that the shift lens chose for either side at this layer."""
+    chosen = {
+        key.scale
+        for key, recorded in context.session.state.readings.items()
+        if key.reading == "shift_lens"
+        and key.source == "difference"
+        and key.layer == layer
+        and recorded.body.chosen
+        and key.scale is not None
+    }
+    return (0.0, *sorted(chosen or {DEFAULT_ALPHA}))
+
+
+def steering_vector(
+    context: Context, layer: int, position: str, source: str, seed: int
+) -> SteeringVector:
+    """The measured difference, or its null of the same norm. Raises ``SiteError`` without one."""
+    difference = measured_at(context, layer, position)
+    site = Site(layer, position)
+    if source == "difference":
+        return SteeringVector.at(difference, site)
+    control = control_vector(difference, site, source, seed)
+    if control is None:
+        raise SiteError(
+            "there is no split-half null of a single text", "Measure over at least two texts."
+        )
+    return SteeringVector.of(difference, site, control, source)
+
+
+def measured_at(context: Context, layer: int, position: str) -> ActivationDifference:
+    """The session's newest difference at a layer and position.
+
+    Raises ``SiteError`` if it was not measured, ``NotAvailable`` where it means nothing.
+    """
+    require(context.pair.provenance, DIFFERENCE)
+    found = context.session.difference(layer)
+    if found is None:
+        raise SiteError(
+            f"no difference was measured at layer {layer}", "Measure it first (`diff`, `audit`)."
+        )
+    _, difference = found
+    if position not in (*difference.positions, POOLED):
+        raise SiteError(
+            f"position {position!r} was not measured",
+            f"Use one of: {', '.join((*difference.positions, POOLED))}.",
+        )
+    return difference

@@ -1,0 +1,252 @@
+"""Mark evidence, and state, revise, rank and judge hypotheses of what the finetuning was for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from adl.errors import AdlError
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.events import (
+    Bearing,
+    EventBody,
+    EvidenceLinked,
+    EvidenceMarked,
+    EvidenceUnmarked,
+    HypothesesRanked,
+    HypothesisJudged,
+    HypothesisRevised,
+    HypothesisStated,
+    Verdict,
+)
+from workbench.store.state import HypothesisState, SessionState
+
+Wording = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class HypothesisError(AdlError):
+    """A hypothesis or a piece of evidence that the session does not have."""
+
+
+class MarkArguments(Arguments):
+    """What counts, and which hypothesis it bears on."""
+
+    seq: int = Field(ge=1, description="Number of the event in the session's log.")
+    excerpt: str = Field(min_length=1, description="The token, or the part of the text, itself.")
+    label: str = Field("", description="Where it stands, in words.")
+    token_id: int | None = Field(None, description="Id of the token, if it is one.")
+    text_id: str | None = Field(None, description="Id of the generated text, if it is of one.")
+    note: str = Field("", description="Why it counts.")
+    hypothesis: str | None = Field(None, description="Id of a hypothesis it bears on, as H1.")
+    bearing: Literal["for", "against"] = Field("for", description="Which way it bears on it.")
+
+
+class UnmarkArguments(Arguments):
+    """Which mark to take back."""
+
+    evidence: str = Field(description="Id of the evidence, as E1.")
+    reason: str = Field("", description="Why.")
+
+
+class AddHypothesisArguments(Arguments):
+    """A new hypothesis."""
+
+    text: Wording = Field(description="What the model was finetuned to do.")
+    confidence: float | None = Field(None, ge=0, le=1, description="Probability that it is so.")
+
+
+class ReviseArguments(Arguments):
+    """A hypothesis as it is to read from now on."""
+
+    hypothesis: str = Field(description="Id of the hypothesis, as H1.")
+    text: Wording | None = Field(None, description="New wording; none keeps the old.")
+    confidence: float | None = Field(
+        None, ge=0, le=1, description="New probability; none keeps the old."
+    )
+    reason: str = Field("", description="What changed your mind.")
+
+
+class RankArguments(Arguments):
+    """The order of the hypotheses."""
+
+    order: tuple[str, ...] = Field(
+        min_length=1, description="Ids, likeliest first; those left out follow as they were."
+    )
+
+
+class SetVerdictArguments(Arguments):
+    """A verdict on a hypothesis."""
+
+    hypothesis: str = Field(description="Id of the hypothesis, as H1.")
+    verdict: Verdict = Field(description="confirmed, rejected, or open to take a verdict back.")
+    reason: str = Field("", description="Why.")
+
+
+class LinkArguments(Arguments):
+    """How evidence bears on a hypothesis."""
+
+    hypothesis: str = Field(description="Id of the hypothesis, as H1.")
+    evidence: str = Field(description="Id of the evidence, as E1.")
+    bearing: Bearing = Field("for", description="for, against, or none to unlink.")
+
+
+def mark(context: Context, arguments: MarkArguments) -> Summary:
+    """Mark a token, a text or an event as evidence, and link it to a hypothesis if one is named."""
+    with context.session.deciding:
+        state = context.session.state
+        if arguments.seq > state.seq:
+            raise HypothesisError(
+                f"the session has no event {arguments.seq}", f"Its last one is {state.seq}."
+            )
+        if arguments.hypothesis is not None:
+            _hypothesis(state, arguments.hypothesis)
+        evidence_id = _next("E", _ever_marked(context))
+        bodies: list[EventBody] = [
+            EvidenceMarked(
+                evidence_id=evidence_id,
+                of_seq=arguments.seq,
+                excerpt=arguments.excerpt,
+                label=arguments.label,
+                token_id=arguments.token_id,
+                text_id=arguments.text_id,
+                note=arguments.note,
+            )
+        ]
+        if arguments.hypothesis is not None:
+            bodies.append(
+                EvidenceLinked(
+                    hypothesis_id=arguments.hypothesis,
+                    evidence_id=evidence_id,
+                    bearing=arguments.bearing,
+                )
+            )
+        context.record_many(bodies)
+    return {"evidence": evidence_id}
+
+
+def unmark(context: Context, arguments: UnmarkArguments) -> Summary:
+    """Take a mark back; the log keeps that it was there."""
+    with context.session.deciding:
+        _check_evidence(context.session.state, arguments.evidence)
+        context.record(EvidenceUnmarked(evidence_id=arguments.evidence, reason=arguments.reason))
+    return {"evidence": arguments.evidence}
+
+
+def add_hypothesis(context: Context, arguments: AddHypothesisArguments) -> Summary:
+    """Add a hypothesis of what the model was finetuned to do."""
+    with context.session.deciding:
+        hypothesis_id = _next("H", context.session.state.hypotheses)
+        context.record(
+            HypothesisStated(
+                hypothesis_id=hypothesis_id, text=arguments.text, confidence=arguments.confidence
+            )
+        )
+    return {"hypothesis": hypothesis_id}
+
+
+def revise(context: Context, arguments: ReviseArguments) -> Summary:
+    """Change the wording or the confidence of a hypothesis; its history is kept."""
+    with context.session.deciding:
+        before = _hypothesis(context.session.state, arguments.hypothesis)
+        confidence = arguments.confidence
+        context.record(
+            HypothesisRevised(
+                hypothesis_id=before.id,
+                text=before.text if arguments.text is None else arguments.text,
+                confidence=before.confidence if confidence is None else confidence,
+                reason=arguments.reason,
+            )
+        )
+    return {"hypothesis": before.id}
+
+
+def rank(context: Context, arguments: RankArguments) -> Summary:
+    """Order the hypotheses by how likely they are."""
+    with context.session.deciding:
+        state = context.session.state
+        first = dict.fromkeys(arguments.order)
+        for hypothesis_id in first:
+            _hypothesis(state, hypothesis_id)
+        rest = [one.id for one in state.ranked() if one.id not in first]
+        order = (*first, *rest)
+        context.record(HypothesesRanked(order=order))
+    return {"order": list(order)}
+
+
+def set_verdict(context: Context, arguments: SetVerdictArguments) -> Summary:
+    """Confirm or reject a hypothesis, or open it again."""
+    with context.session.deciding:
+        _hypothesis(context.session.state, arguments.hypothesis)
+        context.record(
+            HypothesisJudged(
+                hypothesis_id=arguments.hypothesis,
+                verdict=arguments.verdict,
+                reason=arguments.reason,
+            )
+        )
+    return {"hypothesis": arguments.hypothesis, "verdict": arguments.verdict}
+
+
+def link(context: Context, arguments: LinkArguments) -> Summary:
+    """Say whether marked evidence speaks for or against a hypothesis."""
+    with context.session.deciding:
+        state = context.session.state
+        _hypothesis(state, arguments.hypothesis)
+        _check_evidence(state, arguments.evidence)
+        context.record(
+            EvidenceLinked(
+                hypothesis_id=arguments.hypothesis,
+                evidence_id=arguments.evidence,
+                bearing=arguments.bearing,
+            )
+        )
+    return {}
+
+
+MARK = Operation("mark_evidence", "Mark evidence", MarkArguments, mark, uses_models=False)
+UNMARK = Operation(
+    "unmark_evidence", "Take a mark back", UnmarkArguments, unmark, uses_models=False
+)
+ADD_HYPOTHESIS = Operation(
+    "add_hypothesis", "Add a hypothesis", AddHypothesisArguments, add_hypothesis, uses_models=False
+)
+REVISE = Operation(
+    "revise_hypothesis", "Revise a hypothesis", ReviseArguments, revise, uses_models=False
+)
+RANK = Operation("rank_hypotheses", "Rank the hypotheses", RankArguments, rank, uses_models=False)
+SET_VERDICT = Operation(
+    "judge_hypothesis",
+    "Confirm or reject a hypothesis",
+    SetVerdictArguments,
+    set_verdict,
+    uses_models=False,
+)
+LINK = Operation("link_evidence", "Link evidence", LinkArguments, link, uses_models=False)
+
+
+def _next(letter: str, taken: Iterable[str]) -> str:
+    numbers = [int(found[1]) for one in taken if (found := re.fullmatch(rf"{letter}(\d+)", one))]
+    return f"{letter}{max(numbers, default=0) + 1}"
+
+
+def _ever_marked(context: Context) -> list[str]:
+    # Also marks that were taken back: an id must mean one thing in the whole log.
+    events = context.session.log.events(context.session.id, kinds=["evidence_marked"])
+    return [event.body.evidence_id for event in events if isinstance(event.body, EvidenceMarked)]
+
+
+def _hypothesis(state: SessionState, hypothesis_id: str) -> HypothesisState:
+    found = state.hypotheses.get(hypothesis_id)
+    if found is None:
+        there = ", ".join(state.hypotheses) or "none yet"
+        raise HypothesisError(f"there is no hypothesis {hypothesis_id!r}", f"There are: {there}.")
+    return found
+
+
+def _check_evidence(state: SessionState, evidence_id: str) -> None:
+    if evidence_id not in state.evidence:
+        there = ", ".join(state.evidence) or "none yet"
+        raise HypothesisError(f"there is no evidence {evidence_id!r}", f"There is: {there}.")

@@ -1,0 +1,195 @@
+"""Choose a model pair and load it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from adl.errors import PairError
+from adl.organisms.registry import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism
+from adl.paths import expanded
+from adl.records import PairSpec, SideSpec
+from workbench.locations import find_locations
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.organisms import named_organism
+from workbench.store.events import PairLoaded
+
+DEMO_ORGANISM = "cake_bake"
+#: What the extra `models` installs, by the names that are imported.
+MODEL_LIBRARIES = frozenset(
+    {"accelerate", "gguf", "huggingface_hub", "nnsight", "peft", "torch", "transformers"}
+)
+
+
+class PairArguments(Arguments):
+    """Which pair, and how to load it: an organism, or a base with an adapter or a checkpoint.
+
+    With both, the adapter is on the finetuned checkpoint.
+    """
+
+    organism: str | None = Field(None, description="Id of a model organism, bundled or your own.")
+    base: str | None = Field(
+        None, description="Base: ID[@revision], a folder, a GGUF file, or embedded."
+    )
+    adapter: str | None = Field(None, description="LoRA/PEFT adapter: ID[@revision] or a folder.")
+    finetuned: str | None = Field(
+        None,
+        description="Finetuned: ID[@revision], a folder or a GGUF file; or an adapter's folder.",
+    )
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Numbers the weights are loaded as; auto takes the checkpoint's."
+    )
+    device_map: str | None = Field(
+        None,
+        description="Where weights go: auto, cpu, cuda:0, or a JSON table of modules and devices "
+        "(0, cpu, disk); none takes a GPU if there is one.",
+    )
+    attn_implementation: str | None = Field(None, description="eager, sdpa or flash_attention_2.")
+    quantisation: Literal["8bit", "4bit"] | None = Field(None, description="Load quantised.")
+    trust_remote_code: bool = Field(False, description="Run code that comes with the checkpoint.")
+    chat_template: str | None = Field(
+        None, description="Name of one of the sides' chat templates, or a file with one."
+    )
+
+
+def load(context: Context, arguments: PairArguments) -> Summary:
+    """Load both models, or one copy of the weights where the finetuned side is an adapter."""
+    # Loading is the one thing that needs torch: importing it here keeps it out of every session
+    # that is only read, and out of --help.
+    with _model_libraries():
+        from adl.pair.hub_download import watched
+        from adl.pair.nnsight.pair import NnsightPair
+        from adl.pair.weight_hashes import FileHashes
+
+        context.progress("load", 0, 1)
+        spec = resolve_pair(arguments, lambda line: context.progress(line, 0, 1))
+    context.check_stop()
+    hashes = FileHashes(
+        find_locations().hashes,
+        lambda done, total: context.progress("hash the files", done >> 20, total >> 20),
+        context.should_stop,
+    )
+    with watched(
+        lambda done, total: context.progress("download", done >> 20, total >> 20),
+        context.should_stop,
+    ):
+        pair = NnsightPair.load(spec, hashes)
+    context.check_stop()
+    context.record(PairLoaded(pair=pair.provenance.as_dict()))
+    context.session.pair = pair
+    context.progress("load", 1, 1)
+    return {"n_layers": pair.provenance.n_layers, "memory": pair.memory()}
+
+
+@contextmanager
+def _model_libraries() -> Iterator[None]:
+    """Say what to install where only the part of the package is that reads sessions."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in MODEL_LIBRARIES:
+            raise
+        raise PairError(
+            f"no model can be loaded: the library {exc.name} is not installed",
+            "Install what runs models: pip install 'adl-workbench[models]'. "
+            "Recorded sessions are replayed, compared and reported without it.",
+        ) from exc
+
+
+LOAD = Operation("load_pair", "Load a model pair", PairArguments, load)
+
+
+def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> PairSpec:
+    """What to load for these arguments, preparing the default base if it is the one.
+
+    Raises ``PairError`` for a choice that does not make a pair.
+    """
+    base, finetuned = _sides(arguments, say)
+    return PairSpec(
+        base=base,
+        finetuned=finetuned,
+        dtype=arguments.dtype,
+        device_map=arguments.device_map,
+        attn_implementation=arguments.attn_implementation,
+        quantisation=arguments.quantisation,
+        trust_remote_code=arguments.trust_remote_code,
+        chat_template=arguments.chat_template,
+    )
+
+
+def split_revision(text: str) -> tuple[str, str | None]:
+    """``ID@revision`` in its parts; a folder's name may hold an @ of its own."""
+    try:
+        if expanded(text).exists():
+            return text, None
+    except (OSError, RuntimeError):
+        pass  # too long for a path, or the home of nobody: it can only be an id
+    name, _, revision = text.partition("@")
+    return name, revision or None
+
+
+def environment() -> dict[str, Any]:
+    """What a session records of the program and machine it ran on."""
+    return {
+        "program": f"adl-workbench {version('adl-workbench')}",
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _sides(arguments: PairArguments, say: Any) -> tuple[SideSpec, SideSpec]:
+    named = [arguments.base, arguments.adapter, arguments.finetuned]
+    if arguments.organism is not None:
+        if any(named):
+            raise PairError(
+                "an organism is a whole pair", "Leave out --base, --adapter and --finetuned."
+            )
+        return _organism_sides(named_organism(arguments.organism), say)
+    if arguments.base is None:
+        raise PairError(
+            "no base model is named",
+            "Give --demo, --organism, or --base with --adapter or --finetuned.",
+        )
+    if arguments.adapter is None and arguments.finetuned is None:
+        raise PairError(
+            "a pair needs an adapter or a finetuned checkpoint",
+            "Give --adapter, --finetuned, or both for an adapter on another checkpoint than the base.",
+        )
+    return _named_sides(arguments.base, arguments.adapter, arguments.finetuned, say)
+
+
+def base_side(base: str, say: Any = lambda _line: None) -> SideSpec:
+    """The base as it is loaded; ``embedded`` is the model that comes with the workbench."""
+    if base != EMBEDDED_BASE:
+        return SideSpec(*split_revision(base))
+    # Imported here for the same reason as in `load`.
+    from adl.pair.nnsight.demo import prepared_base
+
+    return SideSpec(str(prepared_base(find_locations().models, say)))
+
+
+def _named_sides(
+    base: str, adapter: str | None, finetuned: str | None, say: Any
+) -> tuple[SideSpec, SideSpec]:
+    side = base_side(base, say)
+    under = base_side(finetuned, say) if finetuned else side
+    name, adapter_revision = split_revision(adapter) if adapter else (None, None)
+    return side, SideSpec(under.checkpoint, under.revision, name, adapter_revision)
+
+
+def _organism_sides(organism: Organism, say: Any) -> tuple[SideSpec, SideSpec]:
+    # The bundled organisms were trained on the embedded weights, so those are their base, and no
+    # network is needed.
+    bundled = organism.folder.parent == BUNDLED_ORGANISMS
+    base = EMBEDDED_BASE if bundled else organism.base
+    return _named_sides(base, organism.adapter, organism.finetuned, say)

@@ -1,0 +1,212 @@
+"""Read the measured difference, every way or some."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+
+from adl.errors import CorpusError, SiteError
+from adl.pair.protocol import ShouldStop, resolve_layer
+from adl.readings.patchscope import IDENTITY_PROMPTS
+from adl.readings.ranking import CANDIDATE_FRACTION
+from adl.readings.shift_lens import CONTEXT_TOKENS, FIRST_COLUMN, N_CONTEXTS
+from adl.readings.take import (
+    READINGS,
+    FailedReading,
+    Judge,
+    Reading,
+    ReadingRequest,
+    take_readings,
+)
+from adl.records import TokenReadout, TokenScore
+from adl.text.corpus import CorpusSource
+from workbench.operations.judges import ScaleJudge, ScaleVerdict
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.agent_events import ScaleJudged
+from workbench.store.events import ReadingFailed, ReadingTaken, ReadToken
+from workbench.store.log import SessionLog
+
+# Lists that come in one burst are committed together, as each commit waits for the disk; what was
+# read is committed before the models run on, so that a kill loses no list.
+AT_ONCE = 64
+SECONDS_TO_COMMIT = 0.5
+
+
+class ReadArguments(Arguments):
+    """What to read, and on which unrelated text the predictions are compared."""
+
+    readings: tuple[Reading, ...] = Field(READINGS, description="Which readings; all by default.")
+    layer: str = Field("0.5", description="Layer of the difference.")
+    top: int = Field(100, ge=1, description="Tokens kept of each list.")
+    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
+    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    n_texts: int = Field(256, ge=1, description="Texts from which the contexts are taken.")
+    seed: int = Field(0, ge=0, description="Of the texts and of the random directions.")
+    judge: str | None = Field(
+        None, description="Model that chooses scales and alphas; none is by rule."
+    )
+
+
+def read(context: Context, arguments: ReadArguments) -> Summary:
+    """Token lists of the measured difference, each beside the same reading of null differences.
+
+    A reading that fails is recorded with its reason, and the others go on.
+    """
+    pair = context.pair
+    layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
+    found = context.session.difference(layer)
+    if found is None:
+        raise SiteError(f"no difference was measured at layer {layer}", "Measure it first: `diff`.")
+    key, difference = found
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
+    settings = {
+        "difference": key,
+        "seed": arguments.seed,
+        "texts": texts.sha256,
+        "contexts": N_CONTEXTS,
+        "context_tokens": [FIRST_COLUMN, CONTEXT_TOKENS],
+        "candidate_fraction": CANDIDATE_FRACTION,
+        "identity_prompts": list(IDENTITY_PROMPTS),
+        "residual_norm": difference.residual_norm(layer),
+    }
+    waiting: list[ReadingTaken | ReadingFailed] = []
+    counts: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    last = time.monotonic()
+
+    def record() -> None:
+        nonlocal last
+        context.record_many(waiting)
+        waiting.clear()
+        last = time.monotonic()
+
+    def should_stop() -> bool:
+        # Asked before every batch: that is when the models run on.
+        record()
+        return context.should_stop()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        record()
+        context.progress(stage, done, total)
+
+    readouts = take_readings(
+        pair,
+        difference,
+        texts,
+        ReadingRequest(
+            layer,
+            arguments.readings,
+            arguments.seed,
+            arguments.top,
+            _judge(context, arguments.judge),
+        ),
+        progress=progress,
+        should_stop=should_stop,
+    )
+    try:
+        for readout in readouts:
+            if isinstance(readout, FailedReading):
+                waiting.append(
+                    ReadingFailed(
+                        reading=readout.reading,
+                        layer=layer,
+                        error=readout.error,
+                        message=readout.message,
+                        way_out=readout.hint,
+                    )
+                )
+                failed[readout.reading] = readout.message
+            else:
+                waiting.append(_event(readout, settings))
+                counts[readout.reading] = counts.get(readout.reading, 0) + 1
+            if len(waiting) >= AT_ONCE or time.monotonic() - last > SECONDS_TO_COMMIT:
+                record()
+    finally:
+        record()
+    if not arguments.readings:
+        raise CorpusError("no reading was asked for", f"Name some of: {', '.join(READINGS)}.")
+    return {"lists": counts} | ({"failed": failed} if failed else {})
+
+
+READ = Operation("read_tokens", "Read the difference", ReadArguments, read)
+
+
+def lists_digest(lists: Mapping[float, Sequence[str]]) -> str:
+    """The hash of token lists by scale, in hex: the same lists are judged once."""
+    plain = [[scale, list(tokens)] for scale, tokens in sorted(lists.items())]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+def recorded_judge(log: SessionLog, session_id: str) -> ScaleJudge:
+    """The judge as a session recorded it: the same lists get the same verdict, and no one is asked."""
+    known: dict[tuple[str, str, str], ScaleVerdict] = {}
+    for event in log.events(session_id, kinds=["scale_judged"]):
+        body = event.body
+        if isinstance(body, ScaleJudged):
+            verdict = ScaleVerdict(body.scale, body.why)
+            known[body.model, body.reading, body.lists_sha256] = verdict
+
+    def judge(
+        model: str, reading: str, lists: Mapping[float, Sequence[str]], _stop: ShouldStop
+    ) -> ScaleVerdict:
+        found = known.get((model, reading, lists_digest(lists)))
+        return found or ScaleVerdict(None, "these lists were not judged in the record")
+
+    return judge
+
+
+def _judge(context: Context, model: str | None) -> Judge | None:
+    """The judge for one run of the operation; its verdicts are findings."""
+    if model is None:
+        return None
+    ask = context.session.scale_judge
+
+    def judge(reading: str, lists: Mapping[float, Sequence[str]]) -> float | None:
+        verdict = ScaleVerdict(None, "no judge is at hand")
+        if ask is not None:
+            verdict = ask(model, reading, lists, context.should_stop)
+        context.record(
+            ScaleJudged(
+                reading=reading,
+                model=model,
+                scales=tuple(sorted(lists)),
+                lists_sha256=lists_digest(lists),
+                scale=verdict.scale,
+                why=verdict.why,
+            )
+        )
+        return verdict.scale
+
+    return judge
+
+
+def _event(readout: TokenReadout, settings: dict[str, object]) -> ReadingTaken:
+    return ReadingTaken(
+        reading=readout.reading,
+        source=readout.source,
+        side=readout.side,
+        layer=readout.site.layer,
+        position=readout.site.position,
+        scale=readout.scale,
+        chosen=readout.chosen,
+        chosen_by=readout.chosen_by,
+        settings=settings,
+        statistics=readout.statistics,
+        tokens=_tokens(readout.tokens),
+        words_only=readout.words_only,
+        unfiltered=_tokens(readout.unfiltered),
+    )
+
+
+def _tokens(tokens: tuple[TokenScore, ...]) -> tuple[ReadToken, ...]:
+    return tuple(
+        ReadToken(
+            id=token.token_id, text=token.text, score=token.score, probability=token.probability
+        )
+        for token in tokens
+    )

@@ -1,0 +1,304 @@
+"""How much of what was read and steered belongs to the finetuning documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Literal
+
+from pydantic import Field, FiniteFloat
+
+from adl.errors import CorpusError
+from adl.generation.steering import samples, steering_requests
+from adl.measures.intervals import Interval
+from adl.measures.relevance import (
+    N_WORDS,
+    TOKENS,
+    distinctive_words,
+    relevance_over,
+    token_relevance,
+)
+from adl.measures.similarity import ComparedText, Embed, Kind, LexicalEmbedding, steered_similarity
+from adl.pair.protocol import resolve_layer
+from adl.records import POOLED, GenerationPlan, Side, TokenScore
+from adl.text.corpus import CorpusSource
+from workbench.locations import find_locations
+from workbench.operations.documents import DocumentArguments, named_documents, unblind
+from workbench.operations.generation import (
+    DEFAULT_ALPHA,
+    AnnouncedText,
+    Words,
+    chosen_prompts,
+    generate_texts,
+    steering_vector,
+)
+from workbench.operations.running import Context, Operation, Summary
+from workbench.store.events import ReadingTaken
+from workbench.store.measure_events import (
+    CoherentAlphaFound,
+    Estimate,
+    RelevanceMeasured,
+    RelevanceShare,
+    SimilarityMeasured,
+)
+from workbench.store.state import Recorded
+
+LEXICAL = "tf-idf over unrelated text and documents"
+LOCAL = "all-MiniLM-L6-v2"
+
+
+class RelevanceArguments(DocumentArguments):
+    """What counts as relevant, and how much of each list is looked at."""
+
+    words: tuple[Words, ...] = Field(
+        (), description="Relevant words; none takes those that stand out in the documents."
+    )
+    top: int = Field(TOKENS, ge=1, description="First tokens of each list.")
+    n_words: int = Field(N_WORDS, ge=1, description="Most words taken from the documents.")
+    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
+    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    n_texts: int = Field(1000, ge=1, description="Unrelated texts to tell words by.")
+    seed: int = Field(0, ge=0, description="Of texts and intervals.")
+
+
+def token_relevance_of_readings(context: Context, arguments: RelevanceArguments) -> Summary:
+    """Share of each list's first tokens that belong to the finetuning documents."""
+    taken = [one for one in context.session.state.readings.values() if one.body.chosen]
+    if not taken:
+        raise CorpusError(
+            "nothing was read, so there are no tokens to judge", "Read first: `read`."
+        )
+    against, sha256, words = _relevant_words(context, arguments)
+    shares = tuple(_share(one, taken, words, arguments) for one in taken)
+    context.record(
+        RelevanceMeasured(
+            against=against,
+            documents_sha256=sha256,
+            words=words,
+            shares=shares,
+            settings={"top": arguments.top, "seed": arguments.seed},
+        )
+    )
+    best = max((one.share.value for one in shares if one.share), default=None)
+    return {"lists": len(shares), "words": len(words), "highest": best}
+
+
+class SimilarityArguments(DocumentArguments):
+    """How strongly to steer, on which prompts, and what to compare the texts with."""
+
+    prompts: tuple[Words, ...] = Field(
+        (), description="User prompts; none means the everyday ones."
+    )
+    prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
+    n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
+    alpha: FiniteFloat | None = Field(
+        None,
+        gt=0,
+        description="Strength in residual norms; none takes the coherent alpha that was found, or 0.3.",
+    )
+    layer: str = Field("0.5", description="Layer of the difference.")
+    position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
+    side: Side = Field("finetuned", description="Which model generates.")
+    n_samples: int = Field(1, ge=1, description="Samples per prompt.")
+    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
+    max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
+    batch_size: int = Field(40, ge=1, description="Texts per batch.")
+    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
+    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    n_texts: int = Field(1000, ge=1, description="Unrelated texts to weigh words by.")
+    embedding: Literal["lexical", "local"] = Field(
+        "lexical",
+        description="lexical compares words; local takes the small embedding model, if installed.",
+    )
+    seed: int = Field(0, ge=0, description="First seed of the samples, and of texts and intervals.")
+
+
+def steered_similarity_to_documents(
+    context: Context,
+    arguments: SimilarityArguments,
+    embed: Embed | None = None,
+    embedding: str = "",
+) -> Summary:
+    """How much more steered texts are like the finetuning documents than unsteered ones."""
+    layer = resolve_layer(arguments.layer, context.pair.provenance.n_layers)
+    alpha = arguments.alpha or _coherent_alpha(context, layer)
+    # Looked up before anything is unblinded or generated: there may be no difference here.
+    steering_vector(context, layer, arguments.position, "difference", arguments.seed)
+    if embed is None and arguments.embedding == "local":
+        embed, embedding = local_embedding(), LOCAL
+    named = named_documents(context, arguments, "steered-text similarity")
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    unrelated = source.open().texts(
+        arguments.seed, arguments.n_texts, should_stop=context.should_stop
+    )
+    used = embed or LexicalEmbedding([*unrelated, *named.texts])
+    compared: list[ComparedText] = []
+    text_ids: dict[str, tuple[str, ...]] = {}
+    for kind, of, strength in _KINDS:
+        ids, texts = _steered(context, arguments, layer, kind, of, alpha * strength)
+        text_ids[kind] = tuple(ids)
+        compared += texts
+    found = steered_similarity(compared, named.texts, used, arguments.seed)
+    context.record(
+        SimilarityMeasured(
+            against=named.against,
+            documents_sha256=named.sha256,
+            embedding=embedding if embed else LEXICAL,
+            alpha=alpha,
+            by_kind={kind: _estimate(one) for kind, one in found.by_kind.items()},
+            over_unsteered=_maybe(found.over_unsteered),
+            over_random=_maybe(found.over_random),
+            documents=found.documents,
+            n_documents=found.n_documents,
+            texts=text_ids,
+            settings={"unrelated": unrelated.sha256, "seed": arguments.seed, "layer": layer},
+        )
+    )
+    return {
+        "alpha": alpha,
+        **{kind: one.value for kind, one in found.by_kind.items()},
+        "texts": text_ids,
+    }
+
+
+TOKEN_RELEVANCE = Operation(
+    "token_relevance",
+    "Measure token relevance",
+    RelevanceArguments,
+    token_relevance_of_readings,
+    uses_models=False,
+)
+STEERED_SIMILARITY = Operation(
+    "steered_similarity",
+    "Compare steered texts with documents",
+    SimilarityArguments,
+    steered_similarity_to_documents,
+    asks_models=True,
+)
+
+_KINDS: tuple[tuple[Kind, str, float], ...] = (
+    ("unsteered", "difference", 0.0),
+    ("steered", "difference", 1.0),
+    ("random", "random", 1.0),
+)
+
+
+def _relevant_words(
+    context: Context, arguments: RelevanceArguments
+) -> tuple[str, str | None, tuple[str, ...]]:
+    if arguments.words:
+        unblind(context, "token relevance: the words that were given")
+        words = tuple(dict.fromkeys(word.strip().casefold() for word in arguments.words))
+        return "given words", None, words
+    named = named_documents(context, arguments, "token relevance")
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    unrelated = source.open().texts(
+        arguments.seed, arguments.n_texts, should_stop=context.should_stop
+    )
+    words = distinctive_words(named.texts, list(unrelated), arguments.n_words)
+    return named.against, named.sha256, words
+
+
+def _share(
+    one: Recorded[ReadingTaken],
+    taken: Sequence[Recorded[ReadingTaken]],
+    words: tuple[str, ...],
+    arguments: RelevanceArguments,
+) -> RelevanceShare:
+    body = one.body
+    tokens = _scores(body)
+    random = next(
+        (
+            other.body
+            for other in reversed(taken)
+            if other.body.source == "random"
+            and (other.body.reading, other.body.side, other.body.layer, other.body.position)
+            == (body.reading, body.side, body.layer, body.position)
+        ),
+        None,
+    )
+    relevance = token_relevance(tokens, words, arguments.top, arguments.seed)
+    over = None
+    if random is not None and body.source != "random":
+        over = relevance_over(tokens, _scores(random), words, arguments.top, arguments.seed)
+    return RelevanceShare(
+        seq=one.seq,
+        reading=body.reading,
+        source=body.source,
+        side=body.side,
+        layer=body.layer,
+        position=body.position,
+        share=_maybe(relevance.share if relevance else None),
+        over_random=_maybe(over),
+        relevant=relevance.relevant if relevance else (),
+    )
+
+
+def _scores(body: ReadingTaken) -> list[TokenScore]:
+    return [TokenScore(token.id, token.text, token.score) for token in body.tokens]
+
+
+def _coherent_alpha(context: Context, layer: int) -> float:
+    """The coherent alpha that was found last at the layer; 0.3 where none was, or none is coherent."""
+    for recorded in reversed(list(context.session.state.measures)):
+        body = recorded.body
+        if isinstance(body, CoherentAlphaFound) and body.layer == layer and body.alpha > 0:
+            return body.alpha
+    return DEFAULT_ALPHA
+
+
+def _steered(
+    context: Context,
+    arguments: SimilarityArguments,
+    layer: int,
+    kind: Kind,
+    source: str,
+    alpha: float,
+) -> tuple[list[str], list[ComparedText]]:
+    pair = context.pair
+    prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
+    vector = steering_vector(context, layer, arguments.position, source, arguments.seed)
+    seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
+    wanted = samples(len(prompts), (alpha,), seeds)
+    announced = [
+        AnnouncedText(
+            side=arguments.side,
+            alpha=alpha,
+            seed=one.seed,
+            prompt=prompts[one.prompt_index],
+            raw=None,
+            prompt_index=one.prompt_index,
+        )
+        for one in wanted
+    ]
+    plan = GenerationPlan(arguments.side, layer, arguments.temperature, arguments.max_new_tokens)
+    found = generate_texts(
+        context,
+        "steer",
+        plan,
+        vector,
+        announced,
+        steering_requests(pair, arguments.side, prompts, wanted, vector),
+        arguments.batch_size,
+    )
+    compared = [
+        ComparedText(kind, one.prompt_index, text.text)
+        for one, (_, text) in zip(wanted, found, strict=True)
+    ]
+    return [text_id for text_id, _ in found], compared
+
+
+def local_embedding() -> Embed:
+    """The small embedding model, unpacked if it is not yet. Raises ``PairError``."""
+    # Imported here, because it loads torch.
+    from adl.measures.embedding import LocalEmbedding
+
+    return LocalEmbedding.open(find_locations().models)
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(**asdict(found))
+
+
+def _maybe(found: Interval | None) -> Estimate | None:
+    return None if found is None else _estimate(found)

@@ -1,0 +1,134 @@
+"""How strong and how narrow the trace is, with its nulls."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pydantic import Field
+
+from adl.difference import FirstTokens, parse_positions
+from adl.measures.group_statistics import N_FLIPS, N_GROUPS
+from adl.measures.narrowness import Narrowness
+from adl.measures.trace_effect import ALPHA, N_RANDOM
+from adl.measures.trace_strength import (
+    LEAST_ALIGNMENT,
+    LEAST_CONSISTENCY,
+    MOST_P_PERMUTED,
+    MOST_P_RANDOM,
+    N_CONTEXTS,
+    N_EFFECT_CONTEXTS,
+    NARROW_INDEX,
+    STRONG_NORM,
+    LayerVerdict,
+    TraceRequest,
+    TraceStrength,
+    measure_trace,
+)
+from adl.pair.protocol import resolve_layer
+from adl.pair.self_checks import DIFFERENCE, require
+from adl.text.corpus import BosPolicy, CorpusSource
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.measure_events import (
+    TraceEffect,
+    TraceLayer,
+    TraceMeasured,
+    TraceNarrowness,
+    TraceSite,
+)
+
+
+class TraceArguments(Arguments):
+    """Where to look for a trace, and on which unrelated text."""
+
+    layers: tuple[str, ...] = Field(
+        ("0.5",), min_length=1, description="Layers: a share of the depth (0.5) or a number (15)."
+    )
+    positions: str = Field("5", description="First tokens to read (5), or offsets around the turn.")
+    n_texts: int = Field(256, ge=8, description="Unrelated texts.")
+    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
+    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    bos: BosPolicy = Field(BosPolicy.AUTO, description="Begin-of-text token before plain text.")
+    n_random: int = Field(
+        N_RANDOM, ge=8, le=10_000, description="Random directions beside the difference."
+    )
+    seed: int = Field(0, ge=0, description="Of texts, directions and permutations.")
+
+
+def trace_strength(context: Context, arguments: TraceArguments) -> Summary:
+    """How strong and how narrow the trace is: norm, consistency, effect and words, against nulls."""
+    pair = context.pair
+    require(pair.provenance, DIFFERENCE)
+    layers = tuple(
+        dict.fromkeys(resolve_layer(layer, pair.provenance.n_layers) for layer in arguments.layers)
+    )
+    reach = parse_positions(arguments.positions)
+    if isinstance(reach, FirstTokens):
+        reach = FirstTokens(reach.k, arguments.bos)
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
+    found = measure_trace(
+        pair,
+        texts,
+        TraceRequest(layers, reach, arguments.n_random, arguments.seed),
+        progress=context.progress,
+        should_stop=context.should_stop,
+    )
+    settings = {
+        "texts": texts.sha256,
+        "seed": arguments.seed,
+        "alpha": ALPHA,
+        "groups": N_GROUPS,
+        "permutations": N_FLIPS,
+        "contexts": [N_CONTEXTS, N_EFFECT_CONTEXTS],
+        "limits": {
+            "p_permuted": MOST_P_PERMUTED,
+            "consistency": LEAST_CONSISTENCY,
+            "alignment": LEAST_ALIGNMENT,
+            "p_random": MOST_P_RANDOM,
+            "strong_norm": STRONG_NORM,
+            "narrow_index": NARROW_INDEX,
+        },
+    }
+    context.record(trace_event(found, settings))
+    return {"verdict": found.verdict, "breadth": found.breadth, "summary": found.summary}
+
+
+TRACE = Operation("trace_strength", "Measure the trace's strength", TraceArguments, trace_strength)
+
+
+def trace_event(found: TraceStrength, settings: dict[str, object]) -> TraceMeasured:
+    """What was measured, as it stands in the log."""
+    return TraceMeasured(
+        verdict=found.verdict,
+        breadth=found.breadth,
+        breadth_why=found.breadth_why,
+        summary=found.summary,
+        does_not_mean=found.does_not_mean,
+        layers=tuple(_layer(one) for one in found.layers),
+        sites=tuple(TraceSite(**asdict(one)) for one in found.sites),
+        narrowness=_narrowness(found.narrowness) if found.narrowness else None,
+        output_kl=found.output_kl,
+        n_texts=found.n_texts,
+        settings=settings,
+    )
+
+
+def _layer(one: LayerVerdict) -> TraceLayer:
+    return TraceLayer(
+        layer=one.layer,
+        effect=TraceEffect(**asdict(one.effect)) if one.effect else None,
+        verdict=one.verdict,
+        why=one.why,
+    )
+
+
+def _narrowness(found: Narrowness) -> TraceNarrowness:
+    return TraceNarrowness(
+        index=found.index,
+        low=found.low,
+        high=found.high,
+        closeness=found.closeness,
+        one_text=found.scale.one_text,
+        many_texts=found.scale.many_texts,
+        words=found.words,
+    )

@@ -1,0 +1,263 @@
+"""Replay by cassette: what the models answered in a recorded session, fed to its operations again.
+
+    Cassette.of(log, session)
+        operation(READ)     the same verb, answered from the record instead of by the models
+        runner(session)     the same, as an agent's runner
+        left                where the cassette was left, and why
+
+An operation that needs the models is answered if it was recorded with the same arguments, on the
+same pair and after the same measurements, and each recording answers once. Everything else, notes
+and hypotheses, is done as ever. The first call without a recording leaves the cassette: it raises
+`OffCassette`, and so does every call after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from adl.errors import AdlError, Stopped
+from adl.pair.protocol import ShouldStop
+from workbench.operations import OPERATIONS
+from workbench.operations.difference import MEASURE
+from workbench.operations.generation import ASK, STEER
+from workbench.operations.hypotheses import MARK
+from workbench.operations.pair import LOAD
+from workbench.operations.running import (
+    Arguments,
+    Context,
+    Operation,
+    Outcome,
+    Session,
+    Summary,
+    run,
+)
+from workbench.store.events import (
+    Actor,
+    Event,
+    OperationFailed,
+    OperationFinished,
+    OperationStarted,
+    OperationStopped,
+    array_refs,
+    canonical_json,
+)
+from workbench.store.log import SessionLog
+from workbench.store.state import Fold, SessionState
+
+Runner = Callable[[Operation[Any], Arguments, Actor, ShouldStop], Outcome]
+_ENDINGS = (OperationFinished, OperationFailed, OperationStopped)
+
+
+class OffCassette(Stopped):
+    """What was asked for was not recorded: a replay by cassette ends here."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """Where the cassette was left: what was ``wanted``, why it has none, and the last event it gave."""
+
+    wanted: str
+    reason: str
+    after_seq: int
+
+    def __str__(self) -> str:
+        """In one sentence; ``wanted`` may hold text of a model."""
+        return (
+            f"the cassette was left after event {self.after_seq}, at {self.wanted}: {self.reason}"
+        )
+
+
+@dataclass
+class _Recording:
+    """An operation of the record: what it was asked on what, what it found, and how it ended."""
+
+    seq: int
+    name: str
+    arguments: str
+    inputs: str
+    findings: list[Event] = field(default_factory=list)
+    ending: OperationFinished | OperationFailed | OperationStopped | None = None
+    used: bool = False
+
+
+class Cassette:
+    """The record of one session as answers. Not for use by two threads at once."""
+
+    def __init__(self, log: SessionLog, session_id: str) -> None:
+        self.session_id = session_id
+        self.left: Left | None = None
+        self.answered = 0
+        self.places: dict[int, int] = {}
+        "Where events of the record stand in the replay, by their numbers."
+        self._log = log
+        self._last = 0
+        self._recordings: list[_Recording] = []
+
+    @classmethod
+    def of(cls, log: SessionLog, session_id: str) -> Self:
+        """The cassette of a session. Raises `StoreError` if there is none."""
+        cassette = cls(log, log.find_session(session_id).id)
+        cassette._read()
+        return cassette
+
+    def operation(self, operation: Operation[Any]) -> Operation[Any]:
+        """The same operation, answered from the cassette if it needs the models."""
+        if not operation.uses_models:
+            return operation
+
+        def work(context: Context, arguments: Arguments) -> Summary:
+            return self._answer(context, operation, arguments)
+
+        work.__doc__ = operation.work.__doc__
+        return replace(operation, work=work)
+
+    def runner(self, session: Session) -> Runner:
+        """Runs operations in ``session`` from this cassette."""
+
+        def runner(
+            operation: Operation[Any], arguments: Arguments, actor: Actor, should_stop: ShouldStop
+        ) -> Outcome:
+            return self.run(session, operation, arguments, actor, should_stop)
+
+        return runner
+
+    def run(
+        self,
+        session: Session,
+        operation: Operation[Any],
+        arguments: Arguments,
+        actor: Actor,
+        should_stop: ShouldStop,
+    ) -> Outcome:
+        """Run one operation from this cassette. Raises what it raised then, and `OffCassette`."""
+        if operation.name == MARK.name:
+            arguments = self._moved(arguments)
+        return run(
+            session, self.operation(operation), arguments, actor=actor, should_stop=should_stop
+        )
+
+    def leave(self, wanted: str, reason: str) -> OffCassette:
+        """Leave the cassette here, unless it was left before; returns what to raise."""
+        if self.left is None:
+            self.left = Left(wanted, reason, self._last)
+        return OffCassette(str(self.left))
+
+    def given(self, event: Event, again: Event | None = None) -> None:
+        """Say that an event of the record was given, and as which event of the replay."""
+        self._last = max(self._last, event.seq)
+        if again is not None:
+            self.places[event.seq] = again.seq
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        folding, by_id = Fold(), dict[str, _Recording]()
+        for event in self._log.events(self.session_id):
+            body, operation_id = event.body, event.operation_id or ""
+            if isinstance(body, OperationStarted):
+                arguments = _normal(body.operation, body.arguments)
+                inputs = _inputs(folding.state(), body.operation, arguments)
+                recording = _Recording(event.seq, body.operation, canonical_json(arguments), inputs)
+                by_id[operation_id] = recording
+                self._recordings.append(recording)
+            elif operation_id in by_id:
+                if isinstance(body, _ENDINGS):
+                    by_id[operation_id].ending = body
+                else:
+                    by_id[operation_id].findings.append(event)
+            folding.apply(event)
+
+    def _answer(self, context: Context, operation: Operation[Any], arguments: Arguments) -> Summary:
+        if self.left is not None:
+            raise OffCassette(str(self.left))
+        recording = self._find(context.session.state, operation, arguments)
+        recording.used = True
+        self.answered += 1
+        for event in recording.findings:
+            # Already in the file if it is the one replayed into; else read from the cassette's.
+            arrays = (
+                ()
+                if context.session.log is self._log
+                else tuple(self._log.array(ref) for _, ref in array_refs(event.body))
+            )
+            self.given(event, context.record(event.body, arrays))
+        self._last = max(self._last, recording.seq)
+        match recording.ending:
+            case OperationFinished(summary=summary):
+                return summary
+            case OperationStopped(reason=reason):
+                raise Stopped(reason)
+            case OperationFailed() as failed:
+                raise _as_recorded(failed)
+            case _:
+                raise self.leave(f"operation {operation.name}", "it never ended in the record")
+
+    def _find(
+        self, state: SessionState, operation: Operation[Any], arguments: Arguments
+    ) -> _Recording:
+        plain = arguments.model_dump(mode="json")
+        wanted, inputs = canonical_json(plain), _inputs(state, operation.name, plain)
+        named = [one for one in self._recordings if one.name == operation.name]
+        same = [one for one in named if one.arguments == wanted]
+        unused = [one for one in same if not one.used]
+        for one in unused:
+            if one.inputs == inputs:
+                return one
+        if not named:
+            reason = "there is no such operation in the record"
+        elif not same:
+            reason = f"it was recorded {len(named)} times, never with these arguments: {wanted}"
+        elif not unused:
+            reason = f"it was recorded {len(same)} times with these arguments, and asked for again"
+        else:
+            reason = "it was recorded with these arguments, but after other measurements"
+        raise self.leave(f"operation {operation.name}", reason)
+
+    def _moved(self, arguments: Arguments) -> Arguments:
+        """Arguments that name an event by its number, with the number it has in the replay."""
+        seq = arguments.model_dump().get("seq")
+        return arguments.model_copy(update={"seq": self.places.get(seq or 0, seq)})
+
+
+def _normal(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded arguments as today's program would record them, if it can read them at all."""
+    known = OPERATIONS.get(name)
+    try:
+        return dict(arguments) if known is None else _checked(known, arguments)
+    except ValidationError:
+        return dict(arguments)
+
+
+def _checked(operation: Operation[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = operation.arguments.model_validate(arguments).model_dump(mode="json")
+    return plain
+
+
+def _inputs(state: SessionState, name: str, arguments: Mapping[str, Any]) -> str:
+    """What of the session decides what an operation finds, beside its arguments."""
+    inputs: list[Any] = []
+    if name != LOAD.name:
+        inputs.append(state.pair)
+    unsteered = name == ASK.name and not arguments.get("alpha")
+    if name not in {LOAD.name, MEASURE.name} and not unsteered:
+        inputs.append(list(state.differences))
+    if name == STEER.name and not arguments.get("alphas"):
+        inputs.append(
+            sorted(
+                [key.side, key.layer, key.scale]
+                for key, one in state.readings.items()
+                if key.reading == "shift_lens" and key.source == "difference" and one.body.chosen
+            )
+        )
+    return canonical_json(inputs)
+
+
+def _as_recorded(failed: OperationFailed) -> AdlError:
+    """An error with the name and the words it had, so that it is recorded again as it was."""
+    kind = type(failed.error, (AdlError,), {})
+    error: AdlError = kind(failed.message, failed.way_out)
+    return error

@@ -1,0 +1,1 @@
+"""Dialogs that any pane or screen may open."""

@@ -1,0 +1,114 @@
+"""The grades of a session: those that stand, each with what it was before it was edited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from workbench.display import clean_line, shorten
+from workbench.store.agent_events import GradeGiven
+from workbench.store.agents import history, standing
+from workbench.store.recorded import Recorded
+from workbench.tui import text
+from workbench.tui.dialogs.grade_form import UNSCORED, grade_line
+from workbench.tui.text import actor_name
+from workbench.tui.widgets.dialog import Dialog
+from workbench.tui.widgets.menu import Entry, Menu
+
+
+class GradesScreen(Dialog[str | None]):
+    """A list with the chosen grade's history below it; gives the id of the grade to edit."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,l", "leave", "Close"),
+        Binding("e,enter", "edit", "Change", tooltip="Change the grade, with a reason"),
+    ]
+    DEFAULT_CSS = """
+    GradesScreen > Container { width: 110; max-width: 100%; height: 80%; max-height: 32;
+        padding: 0 1; border: round $accent; background: $surface;
+        border-subtitle-color: $text-muted; }
+    GradesScreen Menu { height: 1fr; }
+    GradesScreen VerticalScroll { height: auto; max-height: 60%; scrollbar-size-vertical: 1;
+        border-top: solid $panel-lighten-2; }
+    """
+
+    def __init__(self, grades: Sequence[Recorded[GradeGiven]], chosen: str = "") -> None:
+        super().__init__(classes="dialog")
+        self._grades = grades
+        self._standing = standing(grades)
+        self._chosen = chosen
+
+    def compose(self) -> ComposeResult:
+        """The grades that stand, and the history of one."""
+        with Container() as box:
+            unscored = sum(one.body.score is None for one in self._standing)
+            box.border_title = f"Grades: {len(self._standing)}, {unscored} unscored"
+            box.border_subtitle = "e change · escape close"
+            yield Menu()
+            with VerticalScroll(can_focus=False):
+                yield Static(id="history")
+
+    def on_mount(self) -> None:
+        """Fill the list."""
+        menu = self.query_one(Menu)
+        menu.set_entries(
+            [
+                Entry(lambda width, one=one: _row(one, width), one.body.grade_id, one)  # type: ignore[misc]
+                for one in self._standing
+            ]
+            or [Entry(lambda _width: Text("no grades yet: g grades the report", style="dim"))]
+        )
+        keys = [one.body.grade_id for one in self._standing]
+        if self._chosen in keys:
+            menu.cursor = keys.index(self._chosen)
+        menu.focus()
+        self._show_history()
+
+    def on_rows_moved(self) -> None:
+        """Show the history of the grade under the cursor."""
+        self._show_history()
+
+    def on_rows_chosen(self) -> None:
+        """Change the grade."""
+        self.action_edit()
+
+    def _show_history(self) -> None:
+        current = self.query_one(Menu).current
+        if current is None:
+            return
+        before = history(self._grades, str(current.key))
+        head = "as it was first given" if len(before) == 1 else f"edited {len(before) - 1} times"
+        if len(before) == 2:
+            head = "edited once"
+        lines = [text.line(f"{current.key}, {head}", "bold"), *map(grade_line, before)]
+        self.query_one("#history", Static).update(Content("\n").join(lines))
+
+    def action_edit(self) -> None:
+        """Give back which grade is to be changed."""
+        current = self.query_one(Menu).current
+        if current is not None:
+            self.dismiss(str(current.key))
+
+    def action_leave(self) -> None:
+        """Give nothing back."""
+        self.dismiss(None)
+
+
+def _row(one: Recorded[GradeGiven], width: int) -> Text:
+    body = one.body
+    score = UNSCORED if body.score is None else f"{body.score:.3g}"
+    row = Text()
+    row.append(f"{clean_line(body.grade_id):<5}", style="bold")
+    row.append(f"{score:<9}", style="bold")
+    row.append(f"{shorten(actor_name(one.actor), 20):<21}")
+    row.append(f"{clean_line(body.subject)[:20]:<21}", style="dim")
+    row.append(clean_line(body.reason))
+    row.truncate(width, overflow="ellipsis")
+    return row

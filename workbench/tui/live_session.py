@@ -1,0 +1,298 @@
+"""A session at work on the screen: its log, its jobs, and how it is left in good order."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from adl.artifacts import ArrayCache
+from adl.measures.coherence import JudgedText
+from adl.pair.protocol import ModelPair, ShouldStop
+from workbench.locations import Locations
+from workbench.operations.jobs import Job, JobListener, Jobs
+from workbench.operations.pair import PairArguments, environment
+from workbench.operations.running import Arguments, Operation, Session
+from workbench.store.errors import StoreError
+from workbench.store.events import (
+    HUMAN,
+    Actor,
+    Event,
+    EventBody,
+    SessionClosed,
+    SessionContinued,
+    SessionRenamed,
+    ViewSaved,
+)
+from workbench.store.lease import Lease
+from workbench.store.log import SessionLog
+from workbench.store.state import SessionState
+from workbench.tui.messages import ReplaySession
+
+if TYPE_CHECKING:
+    from workbench.blinding.redact import StateRedactor
+    from workbench.operations.judges import ScaleVerdict
+    from workbench.tui.agent_request import AuditRequest
+    from workbench.tui.agent_runner import AgentWork
+
+A = TypeVar("A", bound=Arguments)
+
+#: How long leaving waits for a batch or a token to end, in seconds.
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Startup:
+    """What the workbench was asked to open with.
+
+    ``pair`` for a new session (called ``name``), ``session`` for one to continue, neither for the
+    start screen. ``prepare`` measures and reads the pair as soon as it is loaded. ``replay`` is a
+    session to be replayed instead. A database that is not ``lasting`` is gone with the program.
+    ``blind`` hides every name of the new session's pair, from before it is loaded.
+    """
+
+    database: Path
+    pair: PairArguments | None = None
+    session: str | None = None
+    name: str | None = None
+    prepare: bool = True
+    replay: ReplaySession | None = None
+    lasting: bool = True
+    blind: bool = False
+
+
+class LiveSession:
+    """A session that is being worked on. Its methods may be called from any thread."""
+
+    def __init__(
+        self,
+        log: SessionLog,
+        session_id: str,
+        locations: Locations,
+        *,
+        continued: bool,
+        lease: Lease | None = None,
+    ) -> None:
+        self.log = log
+        self._lease = lease
+        self.session = Session(log, session_id, ArrayCache(locations.arrays))
+        self.session.scale_judge = self._judge_scale
+        self.session.coherence_judge = self._judge_texts
+        self.continued = continued
+        self._jobs: Jobs | None = None
+        self._agent: AgentWork | None = None
+        self._blindfold: StateRedactor | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._closing = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def start(
+        cls,
+        log: SessionLog,
+        name: str,
+        locations: Locations,
+        *,
+        blind: PairArguments | None = None,
+    ) -> LiveSession:
+        """Begin a new session; ``blind`` is the pair whose names it hides from its start."""
+        session_id = log.start_session(name, environment(), HUMAN)
+        lease = Lease.take(locations.leases, session_id)
+        opened = cls(log, session_id, locations, continued=False, lease=lease)
+        if blind is not None:
+            # Imported now: few sessions are blind.
+            from workbench.blinding.seal import seal
+
+            try:
+                seal(opened.session, blind=True, asked=blind)
+            except BaseException:
+                lease.release()
+                raise
+        return opened
+
+    @classmethod
+    def resume(
+        cls, log: SessionLog, wanted: str, locations: Locations, *, even_if_open: bool = False
+    ) -> LiveSession:
+        """Go on with a session: an id, the start of one, a name or ``last``.
+
+        Raises `OpenElsewhere` if it is open in another process, unless ``even_if_open``.
+        """
+        session_id = log.find_session(wanted).id
+        lease = None if even_if_open else Lease.take(locations.leases, session_id)
+        try:
+            log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
+            return cls(log, session_id, locations, continued=True, lease=lease)
+        except BaseException:
+            if lease is not None:
+                lease.release()
+            raise
+
+    def _judge_scale(
+        self,
+        model: str,
+        reading: str,
+        lists: Mapping[float, Sequence[str]],
+        should_stop: ShouldStop,
+    ) -> ScaleVerdict:
+        """Ask a judge at the endpoint of the settings as they are now."""
+        from contextlib import closing
+
+        from workbench.agent.endpoint import Endpoint
+        from workbench.agent.scales import scale_judge
+        from workbench.settings import load_settings
+
+        with closing(Endpoint(load_settings())) as endpoint:
+            judge = scale_judge(self.session, lambda: endpoint)
+            return judge(model, reading, lists, should_stop)
+
+    def _judge_texts(
+        self, model: str, texts: Sequence[JudgedText], should_stop: ShouldStop
+    ) -> Sequence[bool | None]:
+        """Ask a judge at the endpoint of the settings as they are now."""
+        from contextlib import closing
+
+        from workbench.agent.coherence import coherence_judge
+        from workbench.agent.endpoint import Endpoint
+        from workbench.settings import load_settings
+
+        with closing(Endpoint(load_settings())) as endpoint:
+            return coherence_judge(self.session, lambda: endpoint)(model, texts, should_stop)
+
+    @property
+    def state(self) -> SessionState:
+        """The session as it stands."""
+        return self.session.state
+
+    @property
+    def redactor(self) -> StateRedactor:
+        """What hides the names of a blind session from whoever looks. For the screen's thread."""
+        if self._blindfold is None:
+            # Imported now: the first screen stands sooner without it.
+            from workbench.blinding.redact import StateRedactor
+
+            self._blindfold = StateRedactor()
+        return self._blindfold
+
+    @property
+    def shown(self) -> SessionState:
+        """The session as it may be seen. For the screen's thread."""
+        return self.redactor.state(self.state)
+
+    def shown_name(self, name: str | None) -> str:
+        """A name of the pair as it may be seen. For the screen's thread."""
+        self.redactor.state(self.state)
+        return self.redactor.hide(name or "")
+
+    def event(self, seq: int) -> Event:
+        """An event as it may be seen. Raises `StoreError` if there is none."""
+        return self.redactor.event(self.log.event(self.session.id, seq))
+
+    @property
+    def pair(self) -> ModelPair | None:
+        """The loaded pair, if there is one."""
+        return self.session.pair
+
+    def listen(
+        self,
+        recorded: Callable[[], object],
+        job_changed: JobListener,
+        agent_changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Call back, on other threads, for every event and every change of a job or the agent."""
+        from workbench.tui.agent_runner import AgentWork
+
+        self._unsubscribe = self.log.subscribe(lambda _event: (recorded(), None)[1])
+        self._jobs = Jobs(self.session, job_changed)
+        self._agent = AgentWork(self.session, self._jobs, agent_changed)
+
+    def submit(
+        self,
+        operation: Operation[A],
+        arguments: A,
+        actor: Actor = HUMAN,
+        *,
+        background: bool = False,
+    ) -> Job:
+        """Line up an operation, see `Jobs.submit`."""
+        return self._working().submit(operation, arguments, actor, background=background)
+
+    def jobs(self) -> list[Job]:
+        """The jobs that are not over."""
+        return self._working().current()
+
+    def stop(self, job_id: str) -> None:
+        """Ask a job to stop."""
+        self._working().stop(job_id)
+
+    @property
+    def agent(self) -> AgentWork:
+        """The agent beside the person, at work or not."""
+        if self._agent is None:
+            raise RuntimeError("nobody listens to this session yet")
+        return self._agent
+
+    def start_agent(self, wish: AuditRequest) -> None:
+        """Let an agent audit, on a thread of its own. Raises `AdlError`."""
+        from workbench.settings import load_settings
+
+        self.agent.start(load_settings(), wish)
+
+    def resume_agent(self, run_id: str) -> None:
+        """Go on with an interrupted audit. Raises `AdlError`."""
+        from workbench.settings import load_settings
+
+        self.agent.resume(load_settings(), run_id)
+
+    def reveal_names(self) -> None:
+        """Show the names of a blind session's pair from here on; recorded as seen by the person."""
+        from workbench.blinding.seal import reveal_names
+
+        reveal_names(self.session, HUMAN)
+
+    def rename(self, name: str) -> None:
+        """Give the session another name."""
+        self.session.record(SessionRenamed(name=name), actor=HUMAN)
+
+    def close(
+        self,
+        view: dict[str, Any],
+        outcome: Literal["completed", "stopped", "failed"] = "completed",
+        reason: str = "",
+    ) -> None:
+        """Stop agent and jobs, record how the screen was left and that the session is closed.
+
+        Safe to call twice; the second call waits for the first. Does not close the log.
+        """
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            if self._agent is not None:
+                # Before the jobs: a call of its that is cut off now is done again by who resumes.
+                self._agent.stop()
+            stopped = self._jobs is None or self._jobs.close(PATIENCE)
+            if self._agent is not None:
+                stopped = self._agent.join(PATIENCE) and stopped
+            self._unsubscribe()
+            self._record(ViewSaved(view=view))
+            self._record(SessionClosed(outcome=outcome, reason=reason))
+            if self._lease is not None:
+                self._lease.release()
+            if stopped:
+                # The next session's models need the memory, whoever still holds this opened.
+                self.session.pair = None
+
+    def _record(self, body: EventBody) -> None:
+        # A full disk is what it is: all that was announced before is in the log, and a session that
+        # was not closed opens like any other.
+        with contextlib.suppress(StoreError):
+            self.session.record(body, actor=HUMAN)
+
+    def _working(self) -> Jobs:
+        if self._jobs is None:
+            raise RuntimeError("nobody listens to this session yet")
+        return self._jobs

@@ -1,0 +1,483 @@
+"""An LLM that audits with the same operations as the person: its turns, and the person's hand on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from workbench.operations.hypotheses import MARK, MarkArguments
+from workbench.operations.jobs import Job
+from workbench.store.agent_events import GradeGiven
+from workbench.store.agents import AgentState, standing
+from workbench.store.describe import describe
+from workbench.store.errors import StoreError
+from workbench.store.state import SessionState
+from workbench.tui.agent_request import POLICIES, EndpointFacts, known_fields
+from workbench.tui.agent_runner import WorkStatus
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.event_detail import EventDetail
+from workbench.tui.dialogs.grades import GradesScreen
+from workbench.tui.dialogs.reason import AskReason
+from workbench.tui.event_fields import as_text, event_fields
+from workbench.tui.panes.agent import head
+from workbench.tui.panes.agent import keys as agent_keys
+from workbench.tui.panes.agent.keys import Hand
+from workbench.tui.panes.agent.render import Look, call_words, growing_blocks, item_blocks
+from workbench.tui.panes.agent.turns import AgentItem, AgentTurns
+from workbench.tui.widgets.pane import Pane
+from workbench.tui.widgets.virtual_list import Blocks, Flow
+
+#: Characters of a turn that a mark quotes, and that its fields show.
+_MARKED = 1_000
+_ALL = 100_000
+
+
+class AgentPane(Pane):
+    """The agent's turns as they come, what was spent, and what it asks."""
+
+    TITLE: ClassVar[str] = "Agent"
+    SHORT: ClassVar[str] = "Agent"
+    HELP: ClassVar[str] = agent_keys.HELP
+    LOOKS: ClassVar[frozenset[str]] = agent_keys.LOOKS
+    BINDINGS: ClassVar[list[BindingType]] = agent_keys.BINDINGS
+    DEFAULT_CSS = """
+    AgentPane #who { height: 1; }
+    AgentPane #standing { height: 1; }
+    AgentPane #budgets { height: auto; max-height: 2; }
+    AgentPane #banner { display: none; height: auto; max-height: 6; padding: 0 1;
+        background: $boost; border-left: outer $warning; }
+    AgentPane.-needs #banner { display: block; }
+    AgentPane.-none #who, AgentPane.-none #standing, AgentPane.-none #budgets { display: none; }
+    AgentPane Flow { border-top: solid $panel-lighten-2; }
+    AgentPane.-none Flow { border-top: none; }
+    """
+
+    @dataclass
+    class Begin(Message):
+        """Ask for the form that starts an agent; ``draft`` is kept up to date by it."""
+
+        draft: dict[str, str]
+
+    @dataclass
+    class Resume(Message):
+        """Go on with an interrupted run."""
+
+        run_id: str
+
+    @dataclass
+    class Handle(Message):
+        """The person's hand on the agent; ``detail`` is a policy, a message or a reason."""
+
+        hand: Hand
+        detail: str = ""
+        call_id: str = ""
+
+    @dataclass
+    class Grade(Message):
+        """Grade a run's report, or change the grade ``edits``."""
+
+        run_id: str
+        edits: str | None = None
+
+    class LookUp(Message):
+        """Ask for what the settings say of the endpoint."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.clock: Callable[[], datetime] = partial(datetime.now, UTC)
+        self._turns = AgentTurns()
+        self._chosen: str | None = None
+        self._work = WorkStatus()
+        self._facts: EndpointFacts | None = None
+        self._draft = known_fields(None)
+        self._blocks: dict[int, tuple[Look, AgentItem, Blocks]] = {}
+        self._growing: tuple[str, Blocks] = ("", ())
+        self._replaced: frozenset[str] = frozenset()
+        self._offered: tuple[bool, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """Who it is, how it stands, what was spent, what it asks; then its turns."""
+        yield Static(id="who")
+        yield Static(id="standing")
+        yield Static(id="budgets")
+        yield Static(id="banner")
+        yield Flow(self._draw)
+
+    def focus_pane(self) -> None:
+        """The turns take the keys."""
+        self._flow.focus()
+
+    def on_show(self) -> None:
+        """The settings are looked at when there is someone to tell."""
+        if not self.state.agents and not self.recorded:
+            self.post_message(self.LookUp())
+
+    @property
+    def _flow(self) -> Flow:
+        return self.query_one(Flow)
+
+    @property
+    def agent(self) -> AgentState | None:
+        """The run that is shown: the one chosen, or the newest."""
+        agents = self.state.agents
+        if self._chosen is not None and self._chosen in agents:
+            return agents[self._chosen]
+        return next(reversed(list(agents.values())), None)
+
+    @property
+    def at_work(self) -> AgentState | None:
+        """The run that the keys act on: the newest that is not over."""
+        unfinished = [one for one in self.state.agents.values() if not one.is_over]
+        return unfinished[-1] if unfinished else None
+
+    @property
+    def asks(self) -> bool:
+        """Whether an agent waits for a person's answer."""
+        agent = self.at_work
+        return self._is_live(agent) and agent is not None and agent.asked is not None
+
+    # --- what is shown ----------------------------------------------------------------------
+
+    def show(self, state: SessionState, before: SessionState) -> None:
+        """Redraw what an event of an agent, or a grade, changed."""
+        if (
+            state.agents is before.agents
+            and state.grades is before.grades
+            and state.seal is before.seal
+            and state.session_id == before.session_id
+        ):
+            return
+        if self._same_agents(state, before):
+            return
+        if len(state.agents) > len(before.agents) and before.session_id:
+            # Whoever starts an agent wants to see it.
+            self._chosen = None
+        self._replaced = frozenset(
+            one.body.replaces for one in state.grades if one.body.replaces is not None
+        )
+        self._turns.take(state, self.read_event)
+        self._redraw()
+
+    def _same_agents(self, state: SessionState, before: SessionState) -> bool:
+        """Whether the mappings differ in nothing but that they are others."""
+        return (
+            before.session_id == state.session_id != ""
+            and state.agents.keys() == before.agents.keys()
+            and all(state.agents[run_id] is before.agents[run_id] for run_id in state.agents)
+            and len(state.grades) == len(before.grades)
+            and state.seal is before.seal
+        )
+
+    def show_work(self, work: WorkStatus) -> None:
+        """Take what the agent's thread is at."""
+        if work != self._work:
+            self._work = work
+            if not work.is_busy and work.problem is not None:
+                self.post_message(self.LookUp())
+            self._redraw()
+
+    def show_endpoint(self, facts: EndpointFacts) -> None:
+        """Take what the settings say."""
+        self._facts = facts
+        self._redraw()
+
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Time goes by: what is counted in seconds is shown anew."""
+        if self._work.is_busy:
+            self._draw_head()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The budgets stand in one line where there is room."""
+        self._draw_head()
+
+    def _redraw(self) -> None:
+        agent = self.agent
+        run_id = agent.id if agent is not None else ""
+        if run_id != self._turns.run_id:
+            self._turns.run_id = run_id
+            self._blocks.clear()
+            self._flow.set_count(0)
+        self._draw_head()
+        if agent is None:
+            said = Content("No agent has audited up to here.")
+            if not self.recorded:
+                said = head.no_agent(self._work, self._facts)
+            self._flow.say_when_empty(said)
+            self._flow.set_count(0)
+        else:
+            self._flow.set_count(len(self._turns) + bool(agent.growing))
+        offered = tuple(self._applies(name) for name in agent_keys.CONDITIONAL)
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
+    def _draw_head(self) -> None:
+        agent, width = self.agent, self.size.width
+        self.set_class(agent is None, "-none")
+        said = None
+        if agent is not None:
+            ids = list(self.state.agents)
+            place = head.Place(ids.index(agent.id) + 1, len(ids))
+            blind = bool(agent.start.body.settings.get("blind"))
+            work, now = self._work_of(agent), self.clock()
+            if self.recorded:
+                work, now = _AT_WORK_THEN, self.state.last_at or now
+            self.query_one("#who", Static).update(head.title(agent, place, blind, width))
+            self.query_one("#standing", Static).update(head.standing(agent, work, now))
+            self.query_one("#budgets", Static).update(
+                head.budgets(agent, self._seconds(agent, now), width)
+            )
+            if not self.recorded:
+                said = head.banner(agent, self._work if agent is self._newest() else work, width)
+        self.set_class(said is not None, "-needs")
+        if said is not None:
+            self.query_one("#banner", Static).update(said)
+
+    def _newest(self) -> AgentState | None:
+        return next(reversed(list(self.state.agents.values())), None)
+
+    def _is_live(self, agent: AgentState | None) -> bool:
+        """Whether it is this run that the agent's thread is at."""
+        return agent is not None and agent is self.at_work and self._work.phase in _AT_AUDIT
+
+    def _work_of(self, agent: AgentState) -> WorkStatus:
+        return self._work if self._is_live(agent) else WorkStatus()
+
+    def _seconds(self, agent: AgentState, now: datetime) -> float:
+        if agent.status != "running" or agent.last_at is None or not self._is_live(agent):
+            return agent.seconds
+        return agent.seconds + max(0.0, (now - agent.last_at).total_seconds())
+
+    def _draw(self, index: int, width: int) -> Blocks:
+        """One item; the same object as long as it looks the same."""
+        if index >= len(self._turns):
+            agent = self.agent
+            said = agent.growing if agent is not None else ""
+            if self._growing[0] != said:
+                self._growing = (said, growing_blocks(said))
+            return self._growing[1]
+        item = self._turns[index]
+        look = self._look(item, width)
+        known = self._blocks.get(item.seq)
+        if known is None or known[0] != look or known[1] is not item:
+            # A line apart, so that turns are told from one another.
+            blocks = [*item_blocks(item, look), Content("")]
+            known = self._blocks[item.seq] = (look, item, blocks)
+        return known[2]
+
+    def _look(self, item: AgentItem, width: int) -> Look:
+        agent = self.agent
+        unread = agent is not None and any(one.seq == item.seq for one in agent.unread)
+        replaced = isinstance(item.body, GradeGiven) and item.body.grade_id in self._replaced
+        return Look(width, unread, replaced)
+
+    def reveal(self, seq: int) -> bool:
+        """Stand on the turn that the event is part of."""
+        run_id = self._turns.run_of(self.state, seq)
+        if run_id not in self.state.agents:
+            return False
+        self._chosen = run_id
+        self._redraw()
+        place = self._turns.place(seq)
+        self._flow.bring(self._flow.count - 1 if place is None else place)
+        return True
+
+    # --- kept when the session is left --------------------------------------------------------
+
+    def view(self) -> dict[str, Any]:
+        """The run that is shown, the turn under the cursor, and the form's fields."""
+        at_end = self._flow.cursor >= self._flow.count - 1
+        return {
+            "run": self._chosen,
+            "turn": None if at_end else self._flow.cursor,
+            "form": dict(self._draft),
+        }
+
+    def restore(self, view: dict[str, Any]) -> None:
+        """Take up what is still there."""
+        self._draft = known_fields(view.get("form"))
+        run = view.get("run")
+        self._chosen = run if isinstance(run, str) and run in self.state.agents else None
+        self._redraw()
+        turn = view.get("turn")
+        if isinstance(turn, int) and 0 <= turn < len(self._turns):
+            self._flow.bring(turn)
+
+    # --- keys -------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what applies now."""
+        if not self.offers(action):
+            return False
+        name = str(parameters[0]) if action == "hand" else action
+        return self._applies(name) if self.is_mounted else True
+
+    def _applies(self, name: str) -> bool:
+        agent = self.at_work
+        live = self._is_live(agent) and self._work.phase == "working"
+        status = agent.status if agent is not None else ""
+        match name:
+            case "begin":
+                return not self._work.is_busy
+            case "resume":
+                return not self._work.is_busy and status == "interrupted"
+            case "approve" | "refuse":
+                return live and self.asks
+            case "pause":
+                return live and status == "running"
+            case "go_on":
+                return live and status == "paused"
+            case "take_over":
+                return live and status in {"running", "paused"}
+            case "hand_back":
+                return live and status == "taken_over"
+            case "tell" | "policy":
+                return live
+            case "stop":
+                return self._work.phase in {"preparing", "working"}
+            case "grade":
+                return self.agent is not None and self.agent.report is not None
+            case "grades":
+                return bool(self.state.grades)
+            case "detail" | "copy" | "mark":
+                return self._item() is not None
+            case "run":
+                return len(self.state.agents) > 1
+            case _:
+                return True
+
+    def action_begin(self) -> None:
+        """Ask how the agent is to audit."""
+        self.post_message(self.Begin(self._draft))
+
+    def action_resume(self) -> None:
+        """Go on with the interrupted audit."""
+        if (agent := self.at_work) is not None:
+            self._chosen = agent.id
+            self.post_message(self.Resume(agent.id))
+
+    def action_hand(self, hand: Hand) -> None:
+        """Pause, go on, take over or stop."""
+        self.post_message(self.Handle(hand))
+
+    def action_approve(self) -> None:
+        """Let it make the call."""
+        if (agent := self.at_work) is not None and agent.asked is not None:
+            self.post_message(self.Handle("approve", "", agent.asked.body.call_id))
+
+    def action_refuse(self) -> None:
+        """Ask why, then refuse the call."""
+        agent = self.at_work
+        if agent is None or agent.asked is None:
+            return
+        asked = agent.asked.body
+
+        def done(reason: str | None) -> None:
+            if reason is not None:
+                self.post_message(self.Handle("refuse", reason, asked.call_id))
+
+        about = call_words(asked.tool, asked.arguments)
+        self.app.push_screen(AskReason("Refuse the call", about), done)
+
+    def action_tell(self) -> None:
+        """Ask what to write to the agent."""
+
+        def done(written: str | None) -> None:
+            if written:
+                self.post_message(self.Handle("message", written))
+
+        hint = "It gets it before its next turn. Enter sends it, Escape leaves it"
+        self.app.push_screen(AskLine("To the agent", hint=hint), done)
+
+    def action_hand_back(self) -> None:
+        """Ask for a note, then let the agent go on."""
+
+        def done(note: str | None) -> None:
+            if note is not None:
+                self.post_message(self.Handle("hand_back", note))
+
+        about = Content("The agent is told which operations you ran since you took over.")
+        label = "A note to it; may be left empty. Enter hands back, Escape does not."
+        self.app.push_screen(AskReason("Hand back", about, label), done)
+
+    def action_policy(self) -> None:
+        """Have it ask more, or less."""
+        if (agent := self.at_work) is not None:
+            policies = tuple(POLICIES)
+            following = policies[(policies.index(agent.policy) + 1) % len(policies)]
+            self.post_message(self.Handle("policy", following))
+
+    def action_grade(self) -> None:
+        """Grade the report."""
+        if (agent := self.agent) is not None:
+            self.post_message(self.Grade(agent.id))
+
+    def action_grades(self) -> None:
+        """Show the grades; one that is chosen there is changed."""
+
+        def done(grade_id: str | None) -> None:
+            if grade_id is not None and self.agent is not None:
+                self.post_message(self.Grade(self.agent.id, grade_id))
+
+        item = self._item()
+        chosen = item.body.grade_id if item and isinstance(item.body, GradeGiven) else ""
+        current = {one.body.grade_id for one in standing(self.state.grades)}
+        self.app.push_screen(
+            GradesScreen(self.state.grades, chosen if chosen in current else ""), done
+        )
+
+    def action_run(self, step: int) -> None:
+        """Show another run."""
+        agent, ids = self.agent, list(self.state.agents)
+        if agent is not None:
+            self._chosen = ids[(ids.index(agent.id) + step) % len(ids)]
+            self._redraw()
+            self._flow.go_to_end()
+
+    def _item(self) -> AgentItem | None:
+        place = self._flow.cursor
+        return self._turns[place] if place < len(self._turns) else None
+
+    def _fields(self, item: AgentItem) -> list[tuple[str, str]]:
+        try:
+            event = self.read_event(item.seq) if self.read_event is not None else None
+        except StoreError:
+            event = None
+        return [("event", str(item.seq))] if event is None else event_fields(event, _ALL)
+
+    def action_detail(self) -> None:
+        """Show all of the turn under the cursor."""
+        if (item := self._item()) is not None:
+            self.app.push_screen(EventDetail(f"Event {item.seq}", self._fields(item)))
+
+    def action_copy(self) -> None:
+        """Copy the turn under the cursor."""
+        if (item := self._item()) is not None:
+            self.app.copy_to_clipboard(as_text(self._fields(item)))
+            self.notify(f"Copied event {item.seq}.")
+
+    def action_mark(self) -> None:
+        """Mark the turn under the cursor as evidence."""
+        item = self._item()
+        if item is None:
+            return
+        body: Any = item.body
+        said = getattr(body, "content", "") or getattr(body, "description", "") or item.said
+        excerpt = str(said)[:_MARKED].strip() or describe(body)
+        label = f"event {item.seq}, {str(getattr(body, 'kind', 'agent')).replace('_', ' ')}"
+        self.submit(MARK, MarkArguments(seq=item.seq, excerpt=excerpt, label=label))
+
+
+#: In a replay an agent is at work as it then was.
+_AT_WORK_THEN = WorkStatus(phase="working")
+_AT_AUDIT = frozenset({"working", "stopping"})

@@ -1,0 +1,105 @@
+"""What a probe that is being written goes on from, and the arguments it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from adl.errors import AdlError
+from adl.records import SIDES, Side
+from workbench.operations.generation import AskArguments
+from workbench.tui.panes.chat.settings import ProbeSettings
+from workbench.tui.panes.chat.turns import AnswerRef, Turn, Turns, whole_answer
+
+
+class DraftError(AdlError):
+    """A probe that cannot be put to the models as it stands."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What the probe in the field goes on from.
+
+    ``follows`` an answer, or is an ``edits`` of an earlier probe, or neither: then it begins anew.
+    """
+
+    follows: AnswerRef | None = None
+    edits: str | None = None
+
+    @classmethod
+    def from_data(cls, data: Any) -> Draft:
+        """A draft of `as_data`; anything else is one that begins anew."""
+        if not isinstance(data, Mapping):
+            return cls()
+        probe, side, sample = data.get("follows"), data.get("side"), data.get("sample", 0)
+        if isinstance(probe, str) and side in SIDES and isinstance(sample, int):
+            return cls(follows=AnswerRef(probe, cast("Side", side), sample))
+        edits = data.get("edits")
+        return cls(edits=edits) if isinstance(edits, str) else cls()
+
+    def as_data(self) -> dict[str, Any]:
+        """The draft as plain JSON data."""
+        if self.follows is not None:
+            answer = self.follows
+            return {"follows": answer.probe, "side": answer.side, "sample": answer.sample}
+        return {} if self.edits is None else {"edits": self.edits}
+
+    def is_raw(self, settings: ProbeSettings, turns: Turns) -> bool:
+        """Whether the probe will be plain text without chat template."""
+        before = None if self.follows is None else turns.find(self.follows.probe)
+        return settings.raw if before is None else before.raw is not None
+
+    def arguments(self, written: str, settings: ProbeSettings, turns: Turns) -> AskArguments:
+        """What is asked when ``written`` is sent.
+
+        Raises ``DraftError`` if it cannot be, and ``ValidationError`` if a setting does not fit.
+        """
+        if self.follows is not None:
+            return self._follow_up(self.follows, written, settings, turns)
+        if not written.strip():
+            raise DraftError("the probe is empty", "Write what both models are to answer.")
+        if settings.raw:
+            return AskArguments(raw=written, **settings.generation(raw=True))
+        edited = None if self.edits is None else turns.find(self.edits)
+        history = () if edited is None else edited.history
+        words: dict[str, Any] = {"prompt": written}
+        if history:
+            words = {"messages": (*map(dict, history), {"role": "user", "content": written})}
+        return AskArguments(
+            **words,
+            system=settings.system or None,
+            prefill=settings.prefill,
+            **settings.generation(),
+        )
+
+    def _follow_up(
+        self, followed: AnswerRef, written: str, settings: ProbeSettings, turns: Turns
+    ) -> AskArguments:
+        turn = turns.find(followed.probe)
+        if turn is None:
+            raise DraftError("the turn that this follows is not there", "Press F4 to begin anew.")
+        answer = _finished_answer(turn, followed)
+        if turn.raw is not None:
+            return AskArguments(raw=turn.raw + answer + written, **settings.generation(raw=True))
+        if not written.strip():
+            raise DraftError("the probe is empty", "Write what follows the answer.")
+        return AskArguments(
+            messages=(
+                *map(dict, turn.messages),
+                {"role": "assistant", "content": answer},
+                {"role": "user", "content": written},
+            ),
+            prefill=settings.prefill,
+            **settings.generation(),
+        )
+
+
+def _finished_answer(turn: Turn, followed: AnswerRef) -> str:
+    answer = turn.answer(followed.side, followed.sample)
+    if answer is not None and answer.status != "growing":
+        return whole_answer(answer)
+    said = f"{followed.side}'s answer to turn {turn.number}"
+    if not turn.is_over:
+        raise DraftError(f"{said} is not finished", "Send again when it is.")
+    raise DraftError(f"{said} was not computed", "Press r on it to ask again, or F4 to change.")

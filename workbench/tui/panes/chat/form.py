@@ -1,0 +1,196 @@
+"""The form of what probes are asked with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, get_args
+
+from pydantic import ValidationError
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import Input, Label, Static
+
+from adl.pair.protocol import Thinking
+from adl.records import SIDES, Side
+from workbench.tui import text
+from workbench.tui.panes.chat.field import ProbeField
+from workbench.tui.panes.chat.settings import ProbeSettings, in_words
+from workbench.tui.widgets.dialog import Dialog
+
+_ASKED: Mapping[str, tuple[Side, ...]] = {
+    "both": SIDES,
+    "base": ("base",),
+    "finetuned": ("finetuned",),
+}
+_NUMBERS: Sequence[tuple[str, str, str]] = (
+    ("n_samples", "Samples", "answers per model"),
+    ("max_new_tokens", "Tokens", "longest answer"),
+    ("temperature", "Temperature", "0 takes the most probable token"),
+    ("seed", "Seed", "further samples take the ones after it"),
+)
+_STEERING: Sequence[tuple[str, str, str]] = (
+    ("alpha", "Alpha", "in units of the residual norm"),
+    ("layer", "Layer", ""),
+    ("position", "Position", ""),
+)
+_SWITCH = ("off", "on")
+
+
+class Choice(Static, can_focus=True):
+    """One of a few words, changed by left, right and space."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "change(-1)", "Other", show=False),
+        Binding("right,space", "change(1)", "Other", show=False),
+    ]
+    DEFAULT_CSS = """
+    Choice { height: 1; width: auto; min-width: 14; }
+    Choice:focus { text-style: bold; color: $block-cursor-foreground;
+        background: $block-cursor-background; }
+    """
+
+    def __init__(self, words: Sequence[str], chosen: str, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._words = words
+        self.chosen = chosen if chosen in words else words[0]
+
+    def render(self) -> Content:
+        """The words, the chosen one in brackets."""
+        return Content(" ").join(
+            Content(f"[{word}]" if word == self.chosen else f" {word} ") for word in self._words
+        )
+
+    def action_change(self, step: int) -> None:
+        """Choose the next word."""
+        at = self._words.index(self.chosen) + step
+        self.chosen = self._words[at % len(self._words)]
+        self.refresh()
+
+    def on_click(self) -> None:
+        """Choose the next word."""
+        self.action_change(1)
+
+
+class ChatForm(Dialog[ProbeSettings | None]):
+    """Everything a probe is asked with; Enter takes it, Escape leaves it as it was."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel"),
+        Binding("enter", "take", "Take", show=False),
+        Binding("down", "app.focus_next", "Next field", show=False),
+        Binding("up", "app.focus_previous", "Field before", show=False),
+    ]
+    DEFAULT_CSS = """
+    ChatForm > VerticalScroll { width: 74; max-width: 98%; height: auto; max-height: 98%;
+        border: round $accent; border-title-color: $accent; background: $surface; padding: 0 2;
+        scrollbar-size-vertical: 1; }
+    ChatForm Horizontal { height: auto; }
+    ChatForm Label { width: 14; color: $foreground-muted; }
+    ChatForm .hint { width: 1fr; padding-left: 2; color: $foreground-muted; text-wrap: nowrap;
+        text-overflow: ellipsis; }
+    ChatForm Input { width: 14; background: $panel; }
+    ChatForm Input:focus { background: $panel-lighten-2; }
+    ChatForm ProbeField { width: 1fr; max-height: 3; background: $panel; }
+    ChatForm #problem { color: $text-error; text-style: bold; }
+    ChatForm #keys { color: $foreground-muted; margin-top: 1; }
+    """
+
+    def __init__(self, settings: ProbeSettings, *, measured: Mapping[str, str], begin: str) -> None:
+        super().__init__(classes="dialog")
+        self._settings = settings
+        self._measured = measured
+        self._begin = begin
+
+    def compose(self) -> ComposeResult:
+        """A row for each setting."""
+        given = self._settings
+        asked = next((name for name, sides in _ASKED.items() if sides == given.sides), "both")
+        with VerticalScroll(can_focus=False) as form:
+            form.border_title = "Settings of the probes"
+            yield from self._row(
+                "System turn", ProbeField(given.system, on_send=self.action_take, id="system")
+            )
+            yield from self._row(
+                "Prefill", ProbeField(given.prefill, on_send=self.action_take, id="prefill")
+            )
+            yield from self._switch("raw", "Raw text", "no template, system turn or prefill")
+            yield from self._row("Asked", Choice(list(_ASKED), asked, id="sides"))
+            yield from self._row(
+                "Thinking",
+                Choice(get_args(Thinking), given.thinking, id="thinking"),
+                Static("auto is as the chat template has it", classes="hint"),
+            )
+            for name, label, hint in _NUMBERS:
+                yield from self._number(name, label, hint)
+            yield from self._switch("steering", "Steering", "add the measured difference")
+            for name, label, hint in _STEERING:
+                yield from self._number(name, label, hint or self._measured.get(name, ""))
+            yield Static(id="problem")
+            yield Static("Enter takes these, Escape leaves them as they were.", id="keys")
+
+    def _row(self, label: str, *widgets: Any) -> ComposeResult:
+        with Horizontal():
+            yield Label(label)
+            yield from widgets
+
+    def _switch(self, name: str, label: str, hint: str) -> ComposeResult:
+        chosen = _SWITCH[getattr(self._settings, name)]
+        yield from self._row(label, Choice(_SWITCH, chosen, id=name), Static(hint, classes="hint"))
+
+    def _number(self, name: str, label: str, hint: str) -> ComposeResult:
+        value = getattr(self._settings, name)
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        yield from self._row(
+            label,
+            Input(text.line(shown).plain, id=name, compact=True),
+            Static(text.line(hint), classes="hint"),
+        )
+
+    def on_mount(self) -> None:
+        """Begin where it was asked to."""
+        self.query_one("#problem").display = False
+        self.query_one(f"#{self._begin}").focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter in a field of one line takes the form."""
+        event.stop()
+        self.action_take()
+
+    def action_take(self) -> None:
+        """Take the settings, or say what is wrong with them."""
+        typed = {
+            name: self.query_one(f"#{name}", Input).value.strip()
+            for name, _, _ in (*_NUMBERS, *_STEERING)
+        }
+        try:
+            settings = ProbeSettings.checked(
+                **typed,
+                system=self.query_one("#system", ProbeField).value,
+                prefill=self.query_one("#prefill", ProbeField).value,
+                raw=self._is_on("raw"),
+                sides=_ASKED[self.query_one("#sides", Choice).chosen],
+                thinking=self.query_one("#thinking", Choice).chosen,
+                steering=self._is_on("steering"),
+            )
+        except ValidationError as error:
+            self._say(in_words(error))
+            return
+        if settings.steering and not settings.alpha:
+            self._say("alpha is 0, which does not steer: give another, or turn steering off")
+            return
+        self.dismiss(settings)
+
+    def _is_on(self, name: str) -> bool:
+        return self.query_one(f"#{name}", Choice).chosen == _SWITCH[1]
+
+    def _say(self, problem: str) -> None:
+        said = self.query_one("#problem", Static)
+        said.update(text.line(f"! {problem}"))
+        said.display = True
+        said.scroll_visible(animate=False)
+
+    def action_cancel(self) -> None:
+        """Leave the settings as they were."""
+        self.dismiss(None)

@@ -1,0 +1,585 @@
+"""The same question to both models, and what they answer, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from pydantic import ValidationError
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Static, TextArea
+
+from adl.errors import AdlError
+from adl.paths import expanded
+from adl.records import POOLED, SIDES, Side
+from workbench.display import clean_lines, shorten
+from workbench.operations.generation import ASK, AskArguments
+from workbench.operations.hypotheses import MARK, MarkArguments
+from workbench.operations.jobs import Job
+from workbench.operations.pair import LOAD
+from workbench.store.state import SessionState
+from workbench.tui import text
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.panes.chat.draft import Draft
+from workbench.tui.panes.chat.export import write_conversation
+from workbench.tui.panes.chat.field import ProbeField
+from workbench.tui.panes.chat.form import ChatForm
+from workbench.tui.panes.chat.render import TWO_COLUMNS, Look, turn_blocks
+from workbench.tui.panes.chat.settings import ProbeSettings, in_words
+from workbench.tui.panes.chat.turns import AnswerRef, Turn, Turns
+from workbench.tui.widgets.pane import Pane
+from workbench.tui.widgets.virtual_list import Block, Flow
+
+#: Drawn turns that are remembered; more than ever are in view.
+_REMEMBERED = 200
+#: Keys that stand for text while a field has the focus.
+_OF_CONVERSATION = frozenset(
+    {"write", "new", "follow", "edit", "again", "side", "sample", "mark", "steer", "copy", "export"}
+)
+
+
+class Conversation(Flow):
+    """The turns; the keys that work on the one under the cursor are the pane's."""
+
+
+class ChatPane(Pane):
+    """Probes, both answers to each, where they part, and the field for the next."""
+
+    TITLE: ClassVar[str] = "Chat"
+    SHORT: ClassVar[str] = "Chat"
+    HELP: ClassVar[str] = """
+Every probe goes to the base and to the finetuned model with the same seed, so that what differs
+between the answers is the finetuning. `Enter` goes to the field, `Enter` there sends, `Escape` comes back.
+
+The answers are marked `▸` where they part; what comes before is muted. The **token** named is the
+first that differs. **KL** (finetuned from base, in nats) says at each token of the finetuned answer how
+far apart the two models' predictions are, both unsteered: 0 is agreement, above 1 they expect different
+words. The bars follow the answer; a full bar is its greatest KL, or 1 nat if that is more.
+
+A **follow-up** sends the conversation so far to both models. It goes on from one answer, that of the
+side marked `●`: `b` changes the side, `Left` and `Right` the sample. An **edit** asks an earlier probe
+anew, with the settings it had. **Raw text** is continued with no chat template. **Steering** adds the
+measured difference, alpha times the residual norm, to both models.
+
+Copies and files have visible marks in place of control characters. The session keeps the text as it was.
+"""
+    LOOKS: ClassVar[frozenset[str]] = frozenset({"side", "sample", "copy", "export"})
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,i", "write", "Ask", tooltip="To the field, to write or to go on writing"),
+        Binding("o", "new", "New", show=False, tooltip="Write a probe that follows nothing"),
+        Binding("f", "follow", "Follow up", tooltip="Follow up the answer marked with ●"),
+        Binding("e", "edit", "Edit", tooltip="Edit this probe and send it again"),
+        Binding("r", "again", "Again", show=False, tooltip="Ask this again with the next seeds"),
+        Binding("b", "side", "Side", tooltip="Go on with the other model's answer"),
+        Binding("left", "sample(-1)", "Sample before", show=False, tooltip="The sample before"),
+        Binding("right", "sample(1)", "Next sample", show=False, tooltip="The next sample"),
+        Binding("m", "mark", "Mark", tooltip="Mark the answer with ● as evidence"),
+        Binding("s", "steer", "Steer", show=False, tooltip="Steer the next answers, or not"),
+        Binding("p", "prefill", "Prefill", show=False, tooltip="Words the answers begin with"),
+        Binding("S,y,f3", "settings", "Settings", key_display="F3", tooltip="System turn, samples"
+                ", seed, temperature, steering and the rest"),
+        Binding("f4", "next_draft", "New or follow-up", show=False, tooltip="What the probe goes on"
+                " from: nothing, base's answer, finetuned's answer"),
+        Binding("c", "copy", "Copy", show=False, tooltip="Copy the answer marked with ●"),
+        Binding("w", "export", "Write", show=False, tooltip="Write the conversation up to this turn"
+                " to a file"),
+        Binding("escape", "leave", "Conversation", tooltip="From the field to the conversation"),
+    ]  # fmt: skip
+    DEFAULT_CSS = """
+    ChatPane #said { height: auto; max-height: 4; }
+    ChatPane #draft { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._turns = Turns()
+        self._drawn: dict[str, tuple[Turn, Look, list[Block]]] = {}
+        self._evidence: dict[str, str] = {}
+        self._samples: dict[str, int] = {}
+        self._stages: dict[str, str] = {}
+        self._settings = ProbeSettings()
+        self._draft = Draft()
+        self._side: Side = "finetuned"
+        self._loading = False
+        self._writing = False
+        # What was sent and is to be followed up, until it is known by its id; and since which turn.
+        self._sent: tuple[AskArguments, int] | None = None
+        self._sent_waits = False
+
+    def compose(self) -> ComposeResult:
+        """The conversation, what there is to say, and the field."""
+        yield Conversation(self._draw_turn)
+        yield Static(id="said")
+        yield Static(id="draft")
+        yield ProbeField(
+            on_send=self._send,
+            placeholder="Ask both models. Enter sends, Ctrl+J begins a new line.",
+            id="field",
+        )
+
+    def on_mount(self) -> None:
+        """Begin with nothing."""
+        for part in ("#draft", "#field"):
+            self.query_one(part).display = not self.recorded
+        self._say("")
+        self._show_count()
+        self._show_draft()
+
+    # --- what is shown ----------------------------------------------------------------------
+
+    def show(self, state: SessionState, before: SessionState) -> None:
+        """Redraw the turns in view that changed, and follow the newest."""
+        if state.evidence is not before.evidence:
+            self._evidence = _evidence_of_texts(state)
+        changed = (
+            state.operations is not before.operations
+            or state.texts is not before.texts
+            or len(state.comparisons) != len(before.comparisons)
+            or state.evidence is not before.evidence
+            or state.pair is not before.pair
+        )
+        if changed:
+            self._turns.take(state)
+            self._follow_what_was_sent()
+            self._show_count()
+
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Show probes that wait behind other work, and how far the one at work is."""
+        loading = any(job.operation is LOAD for job in jobs)
+        stages = {
+            job.id: f"{job.stage} {job.done}/{job.total}" if job.total else job.stage
+            for job in jobs
+            if job.operation.name == ASK.name and job.stage
+        }
+        self._give_up_what_was_stopped(jobs)
+        if self._turns.take_jobs(jobs) or stages != self._stages or loading != self._loading:
+            self._stages, self._loading = stages, loading
+            self._show_count()
+
+    def _show_count(self, *, follow: bool = False) -> None:
+        flow = self.query_one(Conversation)
+        flow.set_count(len(self._turns), follow=follow)
+        if not self._turns:
+            flow.say_when_empty(
+                Content("Nothing was asked up to here.")
+                if self.recorded
+                else _nothing(self.state, loading=self._loading)
+            )
+
+    def _draw_turn(self, index: int, width: int) -> list[Block]:
+        turn: Turn = self._turns[index]
+        texts = [text for side in turn.sides for text in turn.answers.get(side, ())]
+        ids = [text.start.body.text_id for text in texts]
+        parent = self._turns.parent(turn)
+        before = None if parent is None else self._turns.find(parent.probe)
+        look = Look(
+            width=width,
+            side=self._side,
+            sample=self._sample(turn),
+            marked=tuple((one, self._evidence[one]) for one in ids if one in self._evidence),
+            follows=None if parent is None or before is None else (before.number, parent),
+            stage=self._stages.get(turn.id, ""),
+        )
+        known = self._drawn.get(turn.id)
+        if known is not None and known[0].is_as(turn) and known[1] == look:
+            return known[2]
+        blocks = turn_blocks(turn, look)
+        self._drawn.pop(turn.id, None)
+        self._drawn[turn.id] = (turn, look, blocks)
+        if len(self._drawn) > _REMEMBERED:
+            del self._drawn[next(iter(self._drawn))]
+        return blocks
+
+    def _redraw(self) -> None:
+        self._show_count()
+        self._show_draft()
+
+    def _show_draft(self) -> None:
+        """Say what the probe in the field goes on from, and with which settings."""
+        draft, turns = self._draft, self._turns
+        raw = draft.is_raw(self._settings, turns)
+        follows = None if draft.follows is None else turns.find(draft.follows.probe)
+        edits = None if draft.edits is None else turns.find(draft.edits)
+        if draft.follows is not None and follows is not None:
+            of = f" (sample {draft.follows.sample + 1})" if follows.n_samples > 1 else ""
+            what = f"Follow-up to {follows.number}, {draft.follows.side}'s answer{of}"
+        elif self._sent is not None:
+            what = "Follow-up to what was just asked"
+        elif edits is not None:
+            what = f"Edit of {edits.number}"
+        else:
+            what = "New probe"
+        self.query_one("#draft", Static).update(
+            Content.assemble(
+                (what, "bold $accent"),
+                "  ",
+                text.line(self._settings.in_short(raw=raw), "$foreground-muted"),
+            )
+        )
+
+    def _say(self, said: str, *, problem: bool = False) -> None:
+        line = self.query_one("#said", Static)
+        line.display = bool(said)
+        if said:
+            shown = text.line(f"! {said}" if problem else said, width=600)
+            line.update(shown.stylize("bold $text-error" if problem else "$text-success"))
+
+    # --- where one is -----------------------------------------------------------------------
+
+    def focus_pane(self) -> None:
+        """Go on where the pane was left: in the field, or in the conversation."""
+        (self._field if self._writing else self.query_one(Conversation)).focus()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Keep where one is."""
+        self._writing = event.widget is self._field
+
+    def reveal(self, seq: int) -> bool:
+        """Go to a probe, an answer or a comparison."""
+        found = self._turns.at(seq)
+        place = None if found is None else self._turns.place(found.probe)
+        if found is None or place is None:
+            return False
+        self._side = found.side
+        self._samples[found.probe] = found.sample
+        self._writing = False
+        self._redraw()
+        self.query_one(Conversation).bring(place)
+        return True
+
+    def view(self) -> dict[str, Any]:
+        """The draft, the settings, and the turn under the cursor."""
+        turn = self._current()
+        return {
+            "written": self._field.value,
+            "draft": self._draft.as_data(),
+            "settings": self._settings.as_data(),
+            "side": self._side,
+            "turn": None if turn is None else turn.id,
+            "samples": {probe: sample for probe, sample in self._samples.items() if sample},
+            "writing": self._writing,
+        }
+
+    def restore(self, view: dict[str, Any]) -> None:
+        """Take up the draft, the settings and the turn again."""
+        written, samples, probe = view.get("written"), view.get("samples"), view.get("turn")
+        if isinstance(written, str):
+            self._field.load(written)
+        self._draft = Draft.from_data(view.get("draft"))
+        self._settings = ProbeSettings.from_data(view.get("settings"))
+        if view.get("side") in SIDES:
+            self._side = cast("Side", view["side"])
+        if isinstance(samples, dict):
+            self._samples = {
+                str(one): sample for one, sample in samples.items() if isinstance(sample, int)
+            }
+        self._writing = view.get("writing") is True
+        self._redraw()
+        place = self._turns.place(probe) if isinstance(probe, str) else None
+        if place is not None:
+            self.query_one(Conversation).bring(place)
+
+    @property
+    def _field(self) -> ProbeField:
+        return self.query_one("#field", ProbeField)
+
+    def _current(self) -> Turn | None:
+        cursor = self.query_one(Conversation).cursor
+        return self._turns[cursor] if cursor < len(self._turns) else None
+
+    def _sample(self, turn: Turn) -> int:
+        return max(0, min(self._samples.get(turn.id, 0), turn.n_samples - 1))
+
+    def _answer(self, turn: Turn) -> AnswerRef:
+        """The answer of a turn that the keys act on."""
+        side = self._side if self._side in turn.sides else turn.sides[0]
+        return AnswerRef(turn.id, side, self._sample(turn))
+
+    # --- asking -----------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        if self._sent is not None:
+            self._say("what this follows was just asked: send again when it is there", problem=True)
+            return
+        try:
+            arguments = self._draft.arguments(self._field.value, self._settings, self._turns)
+        except AdlError as error:
+            self._say(str(error), problem=True)
+            return
+        except ValidationError as error:
+            self._say(in_words(error), problem=True)
+            return
+        if self._ask(arguments):
+            self._field.load("")
+            # A conversation goes on; what is asked on its own leaves the field for the next probe.
+            if arguments.messages or self._draft.follows is not None:
+                self._sent = (arguments, self._turns.n_recorded)
+                self._sent_waits = False
+            self._draft = Draft()
+            self._redraw()
+
+    def _ask(self, arguments: AskArguments) -> bool:
+        if self.state.pair is None and not self._loading:
+            self._say("no model pair is loaded: load one first, then send", problem=True)
+            return False
+        self._say("")
+        self.submit(ASK, arguments)
+        self.query_one(Conversation).go_to_end()
+        return True
+
+    def _follow_what_was_sent(self) -> None:
+        if self._sent is not None:
+            arguments, since = self._sent
+            probe = self._turns.newest(arguments.model_dump(mode="json"), since)
+            if probe is not None:
+                self._sent = None
+                if self._draft == Draft():
+                    turn = self._turns.find(probe)
+                    assert turn is not None
+                    self._draft = Draft(follows=replace(self._answer(turn), sample=0))
+                self._show_draft()
+
+    def _give_up_what_was_stopped(self, jobs: Sequence[Job]) -> None:
+        """A probe that was stopped while it waited is never recorded, and cannot be followed."""
+        if self._sent is not None:
+            waited = self._sent_waits
+            self._sent_waits = any(job.arguments is self._sent[0] for job in jobs)
+            if waited and not self._sent_waits:
+                self._sent = None
+                self._show_draft()
+
+    @on(TextArea.Changed, "#field")
+    def _written(self) -> None:
+        self._say("")
+
+    # --- keys -------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Letters are text in the field; without a turn there is nothing to work on."""
+        if not self.offers(action):
+            return False
+        if action == "leave":
+            return self._writing
+        return not (self._writing and action in _OF_CONVERSATION)
+
+    def action_leave(self) -> None:
+        """From the field to the conversation."""
+        self.screen.set_focus(self.query_one(Conversation))
+
+    def action_write(self) -> None:
+        """Go on writing."""
+        self.screen.set_focus(self._field)
+
+    def action_new(self) -> None:
+        """Write a probe that follows nothing."""
+        self._change_draft(Draft())
+        self.screen.set_focus(self._field)
+
+    def action_follow(self) -> None:
+        """Follow up the answer of this turn."""
+        turn = self._current()
+        if turn is not None:
+            self._change_draft(Draft(follows=self._answer(turn)))
+            self.screen.set_focus(self._field)
+
+    def action_edit(self) -> None:
+        """Load this turn's probe and settings into the field."""
+        turn = self._current()
+        if turn is None:
+            return
+        try:
+            self._settings = ProbeSettings.of(turn.arguments)
+        except ValidationError as error:
+            self._say(f"this probe cannot be asked anew: {in_words(error)}", problem=True)
+            return
+        if turn.system is not None:
+            self._settings = replace(self._settings, system=turn.system)
+        self._settings = replace(self._settings, prefill=turn.prefill)
+        self._field.load(turn.probe)
+        self._change_draft(Draft(edits=turn.id))
+        self.screen.set_focus(self._field)
+        if self._field.shows_marks:
+            self._say("Shown with marks for its control characters; sent as it was if not changed.")
+
+    def action_again(self) -> None:
+        """Ask this again with the seeds after those it had."""
+        turn = self._current()
+        if turn is None:
+            return
+        try:
+            asked = AskArguments.model_validate(turn.arguments)
+            again = asked.model_copy(update={"seed": asked.seed + asked.n_samples})
+        except ValidationError as error:
+            self._say(f"this probe cannot be asked again: {in_words(error)}", problem=True)
+            return
+        self._ask(again)
+
+    def action_side(self) -> None:
+        """Let the keys, and a follow-up, go on with the other model's answer."""
+        self._side = "base" if self._side == "finetuned" else "finetuned"
+        if self._draft.follows is not None:
+            self._draft = Draft(follows=replace(self._draft.follows, side=self._side))
+        self._redraw()
+
+    def action_sample(self, step: int) -> None:
+        """Show the next sample of this turn."""
+        turn = self._current()
+        if turn is not None and turn.n_samples > 1:
+            self._samples[turn.id] = (self._sample(turn) + step) % turn.n_samples
+            follows = self._draft.follows
+            if follows is not None and follows.probe == turn.id:
+                self._draft = Draft(follows=replace(follows, sample=self._sample(turn)))
+            self._redraw()
+
+    def action_next_draft(self) -> None:
+        """Change what the probe goes on from: nothing, base's answer, finetuned's answer."""
+        turn = self._current()
+        follows = self._draft.follows
+        if turn is None or (follows is not None and follows.side == "finetuned"):
+            self._change_draft(Draft())
+            return
+        self._side = "base" if follows is None else "finetuned"
+        self._change_draft(Draft(follows=self._answer(turn)))
+
+    def _change_draft(self, draft: Draft) -> None:
+        self._say("")
+        self._sent = None
+        self._draft = draft
+        self._redraw()
+
+    def action_steer(self) -> None:
+        """Steer the next answers, or not."""
+        self._settings = replace(self._settings, steering=not self._settings.steering)
+        self._show_draft()
+        if self._settings.steering and not self.state.differences:
+            self._say("no difference is measured yet to steer with: a measures it", problem=True)
+
+    def action_prefill(self) -> None:
+        """Say what the answers are to begin with."""
+        self._open_form("prefill")
+
+    def action_settings(self) -> None:
+        """Choose what probes are asked with."""
+        self._open_form("system")
+
+    @work
+    async def _open_form(self, begin: str) -> None:
+        form = ChatForm(self._settings, measured=_measured(self.state), begin=begin)
+        settings = await self.app.push_screen_wait(form)
+        if settings is not None:
+            self._settings = settings
+            self._say("")
+            self._show_draft()
+
+    def action_mark(self) -> None:
+        """Mark an answer as evidence."""
+        turn = self._current()
+        if turn is None:
+            return
+        chosen = self._answer(turn)
+        answer = turn.answer(chosen.side, chosen.sample)
+        said = f"{chosen.side}'s answer to {turn.number}"
+        if answer is None or answer.status == "growing" or not answer.text:
+            self._say(f"{said} cannot be marked: there is no finished text", problem=True)
+            return
+        text_id = answer.start.body.text_id
+        if text_id in self._evidence:
+            self._say(f"{said} is marked already: {self._evidence[text_id]}")
+            return
+        sample = f", sample {chosen.sample + 1}" if turn.n_samples > 1 else ""
+        steered = f", alpha {answer.start.body.alpha:g}" if answer.start.body.alpha else ""
+        probe = shorten(" ".join(turn.probe.split()), 60)
+        try:
+            arguments = MarkArguments(
+                seq=answer.start.seq,
+                text_id=text_id,
+                excerpt=answer.text,
+                label=f"{chosen.side}'s answer{sample}{steered}: {probe}",
+            )
+        except ValidationError as error:
+            self._say(f"{said} cannot be marked: {in_words(error)}", problem=True)
+            return
+        self.submit(MARK, arguments)
+        self._say(f"{said} is marked as evidence.")
+
+    def action_copy(self) -> None:
+        """Copy an answer to the clipboard of the terminal."""
+        turn = self._current()
+        if turn is None:
+            return
+        chosen = self._answer(turn)
+        answer = turn.answer(chosen.side, chosen.sample)
+        if answer is None or not answer.text:
+            self._say(f"{chosen.side} has not answered {turn.number}", problem=True)
+            return
+        self.app.copy_to_clipboard(clean_lines(answer.text))
+        self._say(f"Copied {chosen.side}'s answer to {turn.number}, {len(answer.text)} characters.")
+
+    @work
+    async def action_export(self) -> None:
+        """Write the conversation up to this turn to a file."""
+        turn = self._current()
+        if turn is None:
+            return
+        title = f"Write the conversation up to turn {turn.number} to"
+        name = await self.app.push_screen_wait(AskLine(title, f"chat-{turn.number}.md"))
+        if name is None:
+            return
+        self._write(turn, Path(name))
+
+    def _write(self, turn: Turn, path: Path) -> None:
+        chain = self._turns.chain(turn)
+        path = expanded(path).absolute()
+        try:
+            write_conversation(path, f"{self.state.name}, turn {turn.number}", chain)
+        except AdlError as error:
+            self._say(str(error), problem=True)
+        else:
+            self._say(f"Written: {path}")
+
+    def on_flow_clicked(self, event: Flow.Clicked) -> None:
+        """A click on an answer chooses its side."""
+        event.stop()
+        flow = event.flow
+        turn: Turn = self._turns[event.index]
+        if flow.width >= TWO_COLUMNS and len(turn.sides) == 2:
+            side: Side = "base" if event.share < 0.5 else "finetuned"
+            if side != self._side:
+                self.action_side()
+
+
+def _evidence_of_texts(state: SessionState) -> dict[str, str]:
+    """The ids of the evidence that texts are, by the id of the text."""
+    found: dict[str, str] = {}
+    for evidence_id, one in state.evidence.items():
+        text_id = one.body.text_id
+        if text_id is not None:
+            found[text_id] = f"{found[text_id]} {evidence_id}" if text_id in found else evidence_id
+    return found
+
+
+def _measured(state: SessionState) -> dict[str, str]:
+    """Where the difference was measured, which is where one can steer, by setting."""
+    layers = sorted({layer for one in state.differences.values() for layer in one.body.layers})
+    if not layers:
+        return dict.fromkeys(("layer", "position"), "not measured; a measures it")
+    newest = next(reversed(list(state.differences.values())))
+    return {
+        "layer": f"measured: {', '.join(map(str, layers))}; 0.5 is half the depth",
+        "position": f"measured: {', '.join((*newest.body.positions, POOLED))}",
+    }
+
+
+def _nothing(state: SessionState, *, loading: bool) -> Content:
+    lines = ["Nothing was asked yet.", ""]
+    if state.pair is None and not loading:
+        lines.append("No model pair is loaded; load one first.")
+    else:
+        lines.append("Enter goes to the field below; Enter there asks both models at once.")
+        lines.append("F3 has the settings: system turn, prefill, samples, seed, steering.")
+    return Content.styled("\n".join(lines), "$foreground-muted")

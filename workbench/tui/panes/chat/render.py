@@ -1,0 +1,321 @@
+"""How a probe and its answers look: side by side, with where they part and how far apart they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from textual.content import Content
+
+from adl.records import Side
+from workbench.display import clean_line, shorten
+from workbench.store.events import AnswersCompared
+from workbench.store.recorded import Recorded
+from workbench.store.state import TextState
+from workbench.tui import text
+from workbench.tui.panes.chat.turns import AnswerRef, Messages, Turn
+from workbench.tui.text import actor_name
+from workbench.tui.widgets.virtual_list import Block, Columns
+
+#: Below this many cells the answers stand one below the other.
+TWO_COLUMNS = 70
+#: Of a longer text the first so many characters are shown; a file has all of it.
+MOST_SHOWN = 20_000
+MOST_OF_PROBE = 2_000
+#: A bar of the KL is full at the greatest of the answer, or at so many nats if that is more.
+FULL_KL = 1.0
+
+_BARS = "▁▂▃▄▅▆▇█"
+_PART = "▸"
+_MUTED = "$foreground-muted"
+_ENDINGS = {"end_of_text": "ended", "length": "at the limit", "stopped": "stopped"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What decides how a turn is drawn, beside the turn.
+
+    ``side`` is whose answer the keys act on, ``marked`` pairs ids of texts with those of the
+    evidence they are, ``follows`` is the number of the turn that this one follows up and the answer,
+    ``stage`` says what is being done for it.
+    """
+
+    width: int
+    side: Side = "finetuned"
+    sample: int = 0
+    marked: tuple[tuple[str, str], ...] = ()
+    follows: tuple[int, AnswerRef] | None = None
+    stage: str = ""
+
+
+def turn_blocks(turn: Turn, look: Look) -> list[Block]:
+    """A turn as blocks of text, from its header to where the answers part."""
+    blocks: list[Block] = [_header(turn, look.width)]
+    blocks += _context(turn, look)
+    probe = turn.probe
+    blocks.append(_cut(probe, MOST_OF_PROBE, "bold"))
+    answers = {side: turn.answer(side, look.sample) for side in turn.sides}
+    if any(answers.values()):
+        parts = _parting(answers)
+        columns = {side: _column(turn, side, answers[side], parts, look) for side in turn.sides}
+        if len(columns) == 2 and look.width >= TWO_COLUMNS:
+            blocks.append(Columns(columns["base"], columns["finetuned"]))
+        else:
+            blocks += columns.values()
+        blocks += _compared(turn, look)
+    blocks += _how_it_stands(turn, look)
+    return blocks
+
+
+def parting(base: str, finetuned: str, *, both_done: bool) -> int | None:
+    """The character at which two answers part; None if they do not, or not yet.
+
+    The first differing token begins there or a few characters before, at the start of the word.
+    """
+    shorter = min(len(base), len(finetuned))
+    pairs = enumerate(zip(base, finetuned, strict=False))
+    at = next((index for index, (one, other) in pairs if one != other), shorter)
+    if at == shorter and (not both_done or len(base) == len(finetuned)):
+        return None
+    if not any(said[at : at + 1].isalnum() for said in (base, finetuned)):
+        return at
+    start = at
+    while start > 0 and at - start < 15 and finetuned[start - 1].isalnum():
+        start -= 1
+    return at if at - start == 15 else start
+
+
+def kl_bars(kl: Sequence[float], width: int) -> str:
+    """KL along an answer as a row of bars, at most ``width``; each shows the greatest of its share."""
+    cells = min(width, len(kl))
+    if cells <= 0:
+        return ""
+    full = max(FULL_KL, *kl)
+    greatest = [
+        max(kl[len(kl) * cell // cells : max(1, len(kl) * (cell + 1) // cells)])
+        for cell in range(cells)
+    ]
+    return "".join(
+        _BARS[min(len(_BARS), max(1, ceil(value / full * len(_BARS)))) - 1] for value in greatest
+    )
+
+
+# --- the parts of a turn --------------------------------------------------------------------
+
+
+def _header(turn: Turn, width: int) -> Content:
+    asked = "" if turn.operation is None else f" {turn.operation.started_at:%H:%M:%S}"
+    name = shorten(actor_name(turn.actor), 24)
+    left = Content.assemble(
+        (f"{turn.number} ", "bold $accent"),
+        (name, "bold" if turn.actor.kind == "human" else "bold $accent"),
+        (asked, _MUTED),
+        " ",
+    )
+    said = shorten(clean_line(_how(turn)), max(0, width - left.cell_length - 4))
+    right = Content.styled(f" {said}", _MUTED)
+    rule = "─" * max(1, width - left.cell_length - right.cell_length)
+    return Content.assemble(left, (rule, _MUTED), right).truncate(width)
+
+
+def _how(turn: Turn) -> str:
+    """What the answers were made with, in few words."""
+    arguments = turn.arguments
+    parts = [
+        f"seed {arguments.get('seed')}",
+        f"T {arguments.get('temperature'):g}",
+        f"{arguments.get('max_new_tokens')} tokens",
+    ]
+    if turn.raw is not None:
+        parts.insert(0, "raw text")
+    return " · ".join(parts)
+
+
+def _context(turn: Turn, look: Look) -> list[Block]:
+    """What stood before the probe, a line each."""
+    lines: list[Block] = []
+
+    def line(name: str, said: str) -> None:
+        label = f"{name}: "
+        lines.append(
+            Content.assemble(
+                (label, f"{_MUTED} bold"),
+                text.line(said[: 4 * look.width], _MUTED, max(1, look.width - len(label))),
+            ).truncate(look.width)
+        )
+
+    if turn.system is not None and look.follows is None:
+        line("system", turn.system)
+    if look.follows is not None:
+        number, answer = look.follows
+        of = f" (sample {answer.sample + 1})" if answer.sample else ""
+        line("follows", f"turn {number}, {answer.side}'s answer{of}")
+    else:
+        for message in _shown_history(turn.history):
+            line(message.get("role", ""), message.get("content", ""))
+    if turn.prefill:
+        line("prefill", turn.prefill)
+    if turn.arguments.get("alpha"):
+        line("steered", _steered(turn))
+    return lines
+
+
+def _steered(turn: Turn) -> str:
+    layer = turn.arguments.get("layer")
+    for texts in turn.answers.values():
+        layer = texts[0].start.body.layer if texts else layer
+    where = f"layer {layer}, position {turn.arguments.get('position')}"
+    return f"alpha {turn.arguments['alpha']:g}, the difference of {where}"
+
+
+def _shown_history(history: Messages) -> Messages:
+    if len(history) <= 4:
+        return history
+    between = {"role": "...", "content": f"{len(history) - 2} more turns"}
+    return (history[0], between, history[-1])
+
+
+def _column(
+    turn: Turn, side: Side, answer: TextState | None, parts: dict[Side, int | None], look: Look
+) -> Content:
+    chosen = side == look.side
+    heading: list[Content | tuple[str, str]] = [
+        (f"{'●' if chosen else '○'} {side}", "bold" if chosen else _MUTED)
+    ]
+    if turn.n_samples > 1:
+        heading.append((f"  sample {look.sample + 1} of {turn.n_samples}", _MUTED))
+    if answer is None:
+        lines = [Content.assemble(*heading), Content.styled(_not_yet(turn, side), _MUTED)]
+        return Content("\n").join(lines)
+    for text_id, evidence in look.marked:
+        if text_id == answer.start.body.text_id:
+            heading.append((f"  ◆ {clean_line(evidence)}", "bold $accent"))
+    return Content("\n").join(
+        [
+            Content.assemble(*heading),
+            _answer(answer, parts.get(side)),
+            Content.styled(_ending(answer), _MUTED),
+        ]
+    )
+
+
+def _not_yet(turn: Turn, side: Side) -> str:
+    if turn.is_over:
+        return "not computed; r asks again"
+    return "waits for the other side" if side == "finetuned" else "begins"
+
+
+def _answer(answer: TextState, part: int | None) -> Content:
+    """An answer with its prefill; what both have in common is muted, the rest begins at a mark."""
+    said = answer.text
+    prefill = answer.start.body.prefill
+    begun = [_cut(prefill, MOST_OF_PROBE, "italic $foreground-muted")] if prefill else []
+    if not said and answer.status != "growing":
+        return Content.assemble(*begun, ("(empty)", f"{_MUTED} italic"))
+    if part is None or part > MOST_SHOWN:
+        return Content.assemble(*begun, _cut(said, MOST_SHOWN))
+    word = part
+    while word < len(said) and word - part < 24 and (word == part or not said[word].isspace()):
+        word += 1
+    return Content.assemble(
+        *begun,
+        text.block(said[:part], _MUTED),
+        (_PART, "bold $accent"),
+        text.block(said[part:word], "bold underline"),
+        _cut(said[word:], MOST_SHOWN),
+    )
+
+
+def _ending(answer: TextState) -> str:
+    if answer.status == "growing":
+        return "..."
+    if answer.status == "cut_off":
+        return "cut off before its end"
+    count = len(answer.token_ids)
+    return f"{count} token{'' if count == 1 else 's'}, {_ENDINGS.get(answer.ended or '', '')}"
+
+
+def _cut(said: str, most: int, style: str = "") -> Content:
+    shown = text.block(said[:most], style)
+    if len(said) <= most:
+        return shown
+    more = f" … {len(said) - most:,} more characters: w writes all to a file"
+    return Content.assemble(shown, (more, _MUTED))
+
+
+def _parting(answers: dict[Side, TextState | None]) -> dict[Side, int | None]:
+    base, finetuned = answers.get("base"), answers.get("finetuned")
+    if base is None or finetuned is None:
+        return {}
+    done = base.status != "growing" and finetuned.status != "growing"
+    at = parting(base.text, finetuned.text, both_done=done)
+    return {"base": at, "finetuned": at}
+
+
+def _compared(turn: Turn, look: Look) -> list[Block]:
+    compared = turn.comparison(look.sample)
+    if compared is None:
+        if not turn.is_over:
+            return []
+        if len(turn.sides) < 2:
+            return [
+                Content.styled(
+                    f"KL: not computed, only {turn.sides[0]} was asked; e asks again, F3 both",
+                    _MUTED,
+                )
+            ]
+        return [Content.styled("where they part and KL: not computed; r asks again", _MUTED)]
+    lines: list[Block] = [_comparison(compared, look.width)]
+    if turn.n_samples > 1 and len(turn.comparisons) > 1:
+        lines.append(_over_samples(turn))
+    return lines
+
+
+def _comparison(compared: Recorded[AnswersCompared], width: int) -> Content:
+    body = compared.body
+    where = (
+        "the same, token for token"
+        if body.first_divergence is None
+        else f"{_PART} part at token {body.first_divergence}"
+    )
+    if not body.kl:
+        return Content.assemble((where, "bold"), ("  KL: no token to compute it at", _MUTED))
+    greatest = max(body.kl)
+    numbers = (
+        f"  KL mean {sum(body.kl) / len(body.kl):.2f}, max {greatest:.2f} nats"
+        f" at token {body.kl.index(greatest)}  "
+    )
+    room = width - len(where) - len(numbers)
+    bars = kl_bars(body.kl, room if room >= 12 else width)
+    return Content.assemble((where, "bold"), numbers, "" if room >= 12 else "\n", (bars, "$accent"))
+
+
+def _over_samples(turn: Turn) -> Content:
+    means = [sum(one.body.kl) / len(one.body.kl) for one in turn.comparisons if one.body.kl]
+    same = sum(one.body.first_divergence is None for one in turn.comparisons)
+    said = f"over {len(turn.comparisons)} samples: {same} the same"
+    if means:
+        said += f", KL mean {sum(means) / len(means):.2f} ({min(means):.2f} to {max(means):.2f})"
+    return Content.styled(said, _MUTED)
+
+
+def _how_it_stands(turn: Turn, look: Look) -> list[Block]:
+    operation = turn.operation
+    if operation is None:
+        return [Content.styled("waits behind other work; x stops what is running", _MUTED)]
+    match operation.status:
+        case "running":
+            return [text.line(look.stage or "under way", "$accent", look.width)]
+        case "failed":
+            said = f"✗ failed: {operation.message or operation.error}"
+            lines: list[Block] = [text.block(said[:MOST_OF_PROBE], "bold $text-error")]
+            if operation.way_out:
+                lines.append(text.block(operation.way_out[:MOST_OF_PROBE]))
+            return lines
+        case "stopped":
+            return [text.line(f"✗ {operation.reason or 'stopped'}; r asks again", "bold")]
+        case "abandoned":
+            return [Content.styled("✗ the program ended before this did; r asks again", "bold")]
+        case _:
+            return []

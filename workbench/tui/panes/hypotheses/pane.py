@@ -1,0 +1,498 @@
+"""What the finetuning may have been for, and what speaks for and against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from adl.paths import expanded
+from workbench.display import clean_line, clean_lines, shorten
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
+    LINK,
+    RANK,
+    REVISE,
+    SET_VERDICT,
+    UNMARK,
+    AddHypothesisArguments,
+    LinkArguments,
+    RankArguments,
+    ReviseArguments,
+    SetVerdictArguments,
+    UnmarkArguments,
+)
+from workbench.private_files import new_text
+from workbench.store.events import Bearing, EvidenceMarked, Verdict
+from workbench.store.state import HypothesisState, SessionState
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.reason import AskReason
+from workbench.tui.panes.hypotheses.evidence import EvidenceList
+from workbench.tui.panes.hypotheses.form import Draft, HypothesisForm, parse_confidence
+from workbench.tui.panes.hypotheses.history import HypothesisHistory
+from workbench.tui.panes.hypotheses.listing import HypothesisList
+from workbench.tui.panes.hypotheses.render import (
+    all_text,
+    evidence_lines,
+    evidence_text,
+    excerpt,
+    history,
+    hypothesis_text,
+    place,
+    who,
+)
+from workbench.tui.widgets.pane import Pane
+from workbench.tui.widgets.rows import Rows
+
+#: Cells from which on evidence stands beside the hypotheses, and lines from which on the selected
+#: mark is shown in full below it.
+_WIDE, _TALL = 100, 18
+_MARK_SHOWN = 600
+
+
+class HypothesesPane(Pane):
+    """Hypotheses by rank, and the evidence for and against the selected one."""
+
+    TITLE: ClassVar[str] = "Hypotheses"
+    SHORT: ClassVar[str] = "Hyp"
+    HELP: ClassVar[str] = """
+What the finetuning may have been for, the likeliest first. The sign says the verdict: `?` open,
+`✓` confirmed, `✗` rejected. The bar and the percent are how sure its author is, not something that
+was measured; `+` and `−` count the pieces of evidence that speak for and against it.
+
+Below stands the evidence of the selected hypothesis, then what was marked and is not linked to it.
+Evidence is marked where it stands: `m` on a token, a text or an event. Enter on evidence goes back
+there. Nothing is ever lost: every change is kept with its author and reason, and `h` shows them.
+"""
+    LOOKS: ClassVar[frozenset[str]] = frozenset(
+        {"history", "copy", "write", "to_hypotheses", "to_evidence"}
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o,insert,plus", "add", "Add", tooltip="Add a hypothesis"),
+        Binding("e", "revise", "Revise", tooltip="Change its wording or confidence, with a reason"),
+        Binding("y", "judge('confirmed')", "Confirm", tooltip="Confirm the hypothesis"),
+        Binding("d,N", "judge('rejected')", "Reject", tooltip="Reject it, with a reason"),
+        Binding("u", "judge('open')", "Open again", show=False, tooltip="Take the verdict back"),
+        Binding("K,shift+up", "rank(-1)", "Rank up", show=False, tooltip="Rank it higher"),
+        Binding("J,shift+down", "rank(1)", "Rank down", show=False, tooltip="Rank it lower"),
+        Binding("f", "link('for')", "For", tooltip="The selected evidence speaks for it"),
+        Binding("g", "link('against')", "Against", tooltip="The selected evidence speaks against"),
+        Binding("r", "link('none')", "Unlink", show=False, tooltip="Take the link back"),
+        Binding("M", "unmark", "Unmark", show=False, tooltip="Take the mark back, with a reason"),
+        Binding("h", "history", "History", show=False, tooltip="How the hypothesis came to be"),
+        Binding("c", "copy", "Copy", show=False, tooltip="Copy what is selected"),
+        Binding("w", "write", "Write", show=False, tooltip="Write all hypotheses to a file"),
+        Binding("left", "to_hypotheses", "Hypotheses", show=False, tooltip="To the hypotheses"),
+        Binding("right", "to_evidence", "Evidence", show=False, tooltip="To the evidence"),
+    ]
+    DEFAULT_CSS = """
+    HypothesesPane #split { layout: vertical; height: 1fr; }
+    HypothesesPane HypothesisList { height: 1fr; width: 1fr; }
+    HypothesesPane #evidence { height: 1fr; width: 1fr; }
+    HypothesesPane EvidenceList { height: 1fr; }
+    HypothesesPane #mark { display: none; height: auto; max-height: 6;
+        border-top: solid $panel-lighten-2; }
+    HypothesesPane.-tall #mark { display: block; }
+    HypothesesPane.-wide #split { layout: horizontal; }
+    HypothesesPane.-wide #evidence { padding-left: 2; }
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._selected: str | None = None
+        self._evidence: str | None = None
+        self._drafts: dict[str, dict[str, str]] = {}
+        # Orders asked for and not in the log yet: the next move starts from the last of them.
+        self._orders: list[tuple[str, ...]] = []
+        self._awaits_new = False
+        self._available: tuple[bool, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """Hypotheses, and evidence below or beside them."""
+        with Container(id="split"):
+            yield HypothesisList()
+            with Vertical(id="evidence"):
+                yield EvidenceList()
+                yield Static(id="mark")
+
+    def focus_pane(self) -> None:
+        """The hypotheses take the keys first."""
+        self.query_one(HypothesisList).focus()
+
+    # --- what is shown ----------------------------------------------------------------------
+
+    def show(self, state: SessionState, before: SessionState) -> None:
+        """Redraw the lists if a hypothesis, the ranking or a mark changed."""
+        if state.ranking != before.ranking:
+            # Up to the order that came true; another's order makes ours void.
+            at = self._orders.index(state.ranking) + 1 if state.ranking in self._orders else None
+            del self._orders[:at]
+        if (
+            state.hypotheses is not before.hypotheses
+            or state.ranking is not before.ranking
+            or state.evidence is not before.evidence
+        ):
+            self._select_new(state, before)
+            self._draw()
+
+    def _select_new(self, state: SessionState, before: SessionState) -> None:
+        """Stand on a hypothesis that was just added by the keys."""
+        if not self._awaits_new:
+            return
+        for one in reversed(list(state.hypotheses.values())):
+            if one.id not in before.hypotheses and one.actor.kind == "human":
+                self._selected = one.id
+                self._awaits_new = False
+                return
+
+    def _draw(self) -> None:
+        ranked = self.state.ranked()
+        if self._selected not in self.state.hypotheses:
+            self._selected = ranked[0].id if ranked else None
+        draft = self._drafts.get("", {}).get("text", "").strip()
+        self.query_one(HypothesisList).set_items(ranked, self._selected, draft)
+        self._draw_evidence()
+
+    def _draw_evidence(self) -> None:
+        lines = evidence_lines(self.state, self._hypothesis())
+        self.query_one(EvidenceList).set_lines(lines, self._evidence)
+        self._show_mark()
+
+    def _show_mark(self) -> None:
+        """Show the selected mark in full, and offer the keys that it takes."""
+        line = self.query_one(EvidenceList).selected
+        if line is not None:
+            self._evidence = line.id
+        strip = self.query_one("#mark", Static)
+        if line is None:
+            said = "nothing is marked yet"
+            if not self.recorded:
+                said += ": m marks a token, a text or an event as evidence"
+            strip.update(Content.styled(said, "$foreground-muted"))
+        else:
+            strip.update(_mark_in_full(line.mark.body, who(line.mark.actor)))
+        available = (self._hypothesis() is not None, line is not None, self._bearing() is not None)
+        if available != self._available:
+            self._available = available
+            self.refresh_bindings()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Evidence stands beside the hypotheses where there is room, and marks in full."""
+        self.set_class(event.size.width >= _WIDE, "-wide")
+        self.set_class(event.size.height >= _TALL, "-tall")
+
+    def reveal(self, seq: int) -> bool:
+        """Stand on the hypothesis or the mark that the event made or changed."""
+        for evidence_id, mark in self.state.evidence.items():
+            if mark.seq == seq:
+                self._show_evidence(evidence_id)
+                return True
+        for one in self.state.hypotheses.values():
+            for recorded in one.history:
+                if recorded.seq == seq:
+                    self._selected = one.id
+                    self._draw()
+                    return True
+        if 0 < seq <= len(self.state.timeline):
+            return self.state.timeline[seq - 1].kind == "hypotheses_ranked"
+        return False
+
+    def _show_evidence(self, evidence_id: str) -> None:
+        linked = [one.id for one in self.state.ranked() if evidence_id in one.evidence]
+        if linked and self._selected not in linked:
+            self._selected = linked[0]
+        self._evidence = evidence_id
+        self._draw()
+
+    # --- kept when the session is left --------------------------------------------------------
+
+    def view(self) -> dict[str, Any]:
+        """What is selected, and what was written and not saved."""
+        return {
+            "selected": self._selected,
+            "evidence": self._evidence,
+            "drafts": {key: dict(draft) for key, draft in self._drafts.items()},
+        }
+
+    def restore(self, view: dict[str, Any]) -> None:
+        """Take up what is still there."""
+        selected, evidence, drafts = (view.get(key) for key in ("selected", "evidence", "drafts"))
+        if isinstance(selected, str):
+            self._selected = selected
+        if isinstance(evidence, str):
+            self._evidence = evidence
+        for key, draft in drafts.items() if isinstance(drafts, dict) else ():
+            if isinstance(draft, dict) and (key == "" or key in self.state.hypotheses):
+                fields = ("text", "confidence", "reason")
+                kept = {name: draft[name] for name in fields if isinstance(draft.get(name), str)}
+                if kept:
+                    self._drafts[key] = kept
+        self._draw()
+
+    # --- what is selected -------------------------------------------------------------------
+
+    def _hypothesis(self) -> HypothesisState | None:
+        return self.state.hypotheses.get(self._selected or "")
+
+    def _mark(self) -> EvidenceMarked | None:
+        line = self.query_one(EvidenceList).selected
+        return None if line is None else line.mark.body
+
+    def _bearing(self) -> Bearing | None:
+        """How the selected evidence bears on the selected hypothesis."""
+        one, mark = self._hypothesis(), self._mark()
+        return None if one is None or mark is None else one.evidence.get(mark.evidence_id)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Grey out what needs a selection that there is not."""
+        if not self.offers(action):
+            return False
+        if not self.is_mounted:
+            return True
+        if action in {"revise", "judge", "rank", "history"}:
+            return self._hypothesis() is not None or None
+        if action == "link" and parameters == ("none",):
+            return self._bearing() is not None or None
+        if action == "link":
+            return (self._hypothesis() is not None and self._mark() is not None) or None
+        if action == "unmark":
+            return self._mark() is not None or None
+        return True
+
+    def on_hypothesis_list_moved(self, event: HypothesisList.Moved) -> None:
+        """Show the evidence of the hypothesis."""
+        event.stop()
+        if self._bearing() is not None:
+            # It belongs to the hypothesis that is left; a mark yet to be linked stays selected.
+            self._evidence = None
+        self._selected = event.hypothesis_id
+        self._draw_evidence()
+
+    def on_hypothesis_list_chosen(self, event: HypothesisList.Chosen) -> None:
+        """Show the history of the hypothesis."""
+        event.stop()
+        self.action_history()
+
+    def on_rows_moved(self, event: Rows.Moved) -> None:
+        """Show the mark in full."""
+        event.stop()
+        self._show_mark()
+
+    def on_rows_chosen(self, event: Rows.Chosen) -> None:
+        """Go to what the mark points at."""
+        event.stop()
+        if (mark := self._mark()) is not None:
+            self.post_message(self.Jump(mark.of_seq))
+
+    def action_to_hypotheses(self) -> None:
+        """Give the keys to the hypotheses."""
+        self.query_one(HypothesisList).focus()
+
+    def action_to_evidence(self) -> None:
+        """Give the keys to the evidence."""
+        self.query_one(EvidenceList).focus()
+
+    # --- adding and changing ----------------------------------------------------------------
+
+    def action_add(self) -> None:
+        """Ask for a new hypothesis."""
+
+        def done(arguments: Any) -> None:
+            if arguments is not None:
+                self._awaits_new = True
+                self.submit(ADD_HYPOTHESIS, arguments)
+                self._drafts.pop("", None)
+            self._draw()
+
+        form = HypothesisForm(
+            "New hypothesis",
+            self._drafts.get("", {}),
+            _stated,
+            self._keeper("", {}),
+            asks_why=False,
+        )
+        self.app.push_screen(form, done)
+
+    def action_revise(self) -> None:
+        """Ask for the selected hypothesis as it is to read from now on."""
+        one = self._hypothesis()
+        if one is None:
+            return
+        stands = {
+            "text": one.text,
+            "confidence": "" if one.confidence is None else f"{100 * one.confidence:g}%",
+            "reason": "",
+        }
+
+        def make(draft: Draft) -> ReviseArguments:
+            return _revised(one, draft)
+
+        def done(arguments: Any) -> None:
+            if arguments is not None:
+                self.submit(REVISE, arguments)
+                self._drafts.pop(one.id, None)
+
+        form = HypothesisForm(
+            f"Revise {clean_line(one.id)}",
+            stands | self._drafts.get(one.id, {}),
+            make,
+            self._keeper(one.id, stands),
+            asks_why=True,
+        )
+        self.app.push_screen(form, done)
+
+    def _keeper(self, key: str, unchanged: Draft) -> Callable[[Draft], None]:
+        """What keeps a draft while it is written; one that says nothing new is not kept."""
+
+        def keep(draft: Draft) -> None:
+            if any(draft[name].strip() != unchanged.get(name, "").strip() for name in draft):
+                self._drafts[key] = dict(draft)
+            else:
+                self._drafts.pop(key, None)
+
+        return keep
+
+    def action_rank(self, step: int) -> None:
+        """Move the selected hypothesis up or down by one."""
+        one = self._hypothesis()
+        if one is None:
+            return
+        order = list(self._orders[-1]) if self._orders else [it.id for it in self.state.ranked()]
+        order += [it.id for it in self.state.ranked() if it.id not in order]
+        at = order.index(one.id)
+        to = at + step
+        if not 0 <= to < len(order):
+            return
+        order[at], order[to] = order[to], order[at]
+        self._orders.append(tuple(order))
+        self.submit(RANK, RankArguments(order=tuple(order)))
+
+    def action_judge(self, verdict: Verdict) -> None:
+        """Confirm the selected hypothesis, reject it or open it again."""
+        one = self._hypothesis()
+        if one is None:
+            return
+        if one.verdict == verdict:
+            self.notify(f"{clean_line(one.id)} is {verdict} already.", markup=False)
+        elif verdict == "rejected":
+
+            def done(reason: str | None) -> None:
+                if reason is not None:
+                    self._judge(one.id, verdict, reason)
+
+            about = Content.styled(shorten(clean_lines(one.text[:_MARK_SHOWN]), 400))
+            self.app.push_screen(AskReason(f"Reject {clean_line(one.id)}", about), done)
+        else:
+            self._judge(one.id, verdict, "")
+
+    def _judge(self, hypothesis: str, verdict: Verdict, reason: str) -> None:
+        self.submit(
+            SET_VERDICT, SetVerdictArguments(hypothesis=hypothesis, verdict=verdict, reason=reason)
+        )
+
+    def action_link(self, bearing: Literal["for", "against", "none"]) -> None:
+        """Say how the selected evidence bears on the selected hypothesis."""
+        one, mark = self._hypothesis(), self._mark()
+        if one is None or mark is None:
+            return
+        if self._bearing() == bearing:
+            said = f"{mark.evidence_id} speaks {bearing} {one.id} already."
+            self.notify(clean_line(said), markup=False)
+            return
+        self.submit(
+            LINK, LinkArguments(hypothesis=one.id, evidence=mark.evidence_id, bearing=bearing)
+        )
+
+    def action_unmark(self) -> None:
+        """Take the selected mark back."""
+        mark = self._mark()
+        if mark is None:
+            return
+
+        def done(reason: str | None) -> None:
+            if reason is not None:
+                self.submit(UNMARK, UnmarkArguments(evidence=mark.evidence_id, reason=reason))
+
+        title = f"Take the mark {clean_line(mark.evidence_id)} back"
+        self.app.push_screen(AskReason(title, Content(excerpt(mark, 400))), done)
+
+    # --- reading and taking along ---------------------------------------------------------------
+
+    def action_history(self) -> None:
+        """Show every event of the selected hypothesis."""
+        one = self._hypothesis()
+        if one is not None:
+            title = f"History of {clean_line(one.id)}"
+            self.app.push_screen(HypothesisHistory(title, list(history(self.state, one))))
+
+    def action_copy(self) -> None:
+        """Copy the selected evidence if the keys are there, or else the selected hypothesis."""
+        line = self.query_one(EvidenceList).selected
+        one = self._hypothesis()
+        if line is not None and self.query_one(EvidenceList).has_focus:
+            self.app.copy_to_clipboard(evidence_text(line.mark))
+            self.notify(f"Copied {clean_line(line.id)}.", markup=False)
+        elif one is not None:
+            self.app.copy_to_clipboard(hypothesis_text(self.state, one))
+            self.notify(f"Copied {clean_line(one.id)} with its evidence.", markup=False)
+
+    def action_write(self) -> None:
+        """Write all hypotheses to a file."""
+        asked = AskLine("Write the hypotheses to a file (Markdown)", "hypotheses.md")
+        self.app.push_screen(asked, self._write)
+
+    def _write(self, written: str | None) -> None:
+        if not written:
+            return
+        path = expanded(written).absolute()
+        try:
+            with new_text(path) as file:
+                file.write(all_text(self.state))
+        except FileExistsError:
+            said = f"{path} is there already. Name another file."
+            self.notify(clean_line(said), severity="error", markup=False)
+        except (OSError, ValueError) as exc:
+            self.notify(clean_line(f"{path}: {exc}"), severity="error", markup=False)
+        else:
+            self.notify(clean_line(f"Wrote {path}"), markup=False)
+
+
+def _stated(draft: Draft) -> AddHypothesisArguments:
+    confidence = parse_confidence(draft["confidence"])
+    return AddHypothesisArguments(text=_wording(draft), confidence=confidence)
+
+
+def _revised(one: HypothesisState, draft: Draft) -> ReviseArguments:
+    text, confidence = _wording(draft), parse_confidence(draft["confidence"])
+    if confidence is None and one.confidence is not None:
+        raise ValueError("a confidence that was given cannot be left empty again: change it")
+    reason = draft.get("reason", "").strip()
+    text_now = None if text == one.text else text
+    confidence_now = None if confidence == one.confidence else confidence
+    if text_now is None and confidence_now is None and not reason:
+        raise ValueError(
+            "nothing is changed: change the wording or the confidence, or give a reason"
+        )
+    return ReviseArguments(
+        hypothesis=one.id, text=text_now, confidence=confidence_now, reason=reason
+    )
+
+
+def _wording(draft: Draft) -> str:
+    if not (words := draft["text"].strip()):
+        raise ValueError("the wording is empty: say what the model may have been finetuned to do")
+    return words
+
+
+def _mark_in_full(mark: EvidenceMarked, by: str) -> Content:
+    words = shorten(clean_lines(mark.excerpt[:_MARK_SHOWN]).strip(), _MARK_SHOWN)
+    if mark.token_id is not None:
+        words = excerpt(mark)
+    where = ", ".join(place(mark, f"marked by {by}"))
+    return Content.assemble((where, "$foreground-muted"), "\n", (words, "bold"))

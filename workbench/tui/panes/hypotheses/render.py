@@ -1,0 +1,221 @@
+"""What is said of hypotheses and evidence, in words: for rows, for the clipboard and for files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from adl.text.tokens import visible
+from workbench.display import clean_line, clean_lines, shorten
+from workbench.store.events import (
+    Actor,
+    Bearing,
+    EvidenceLinked,
+    EvidenceMarked,
+    HypothesisJudged,
+    HypothesisRevised,
+    HypothesisStated,
+)
+from workbench.store.state import HypothesisState, Recorded, SessionState
+
+#: Signs and words of verdicts and of how evidence bears on a hypothesis.
+VERDICTS = {"open": ("?", "open"), "confirmed": ("✓", "confirmed"), "rejected": ("✗", "rejected")}
+BEARINGS = {"for": "+", "against": "−"}
+
+#: A heading that runs over a text of any length would cost what the text does.
+_LONGEST = 4_000
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A line above evidence that says what it has in common."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class EvidenceLine:
+    """A mark as the selected hypothesis sees it.
+
+    ``bearing`` on that hypothesis, None if it is not linked to it; ``elsewhere`` says how it bears
+    on others.
+    """
+
+    mark: Recorded[EvidenceMarked]
+    bearing: Bearing | None
+    elsewhere: str = ""
+
+    @property
+    def id(self) -> str:
+        """Of the evidence."""
+        return self.mark.body.evidence_id
+
+
+def evidence_lines(
+    state: SessionState, hypothesis: HypothesisState | None
+) -> list[Heading | EvidenceLine]:
+    """The marks by how they bear on the hypothesis, under headings; never a heading alone but one."""
+    others: dict[str, list[str]] = {}
+    bearing: Bearing | None
+    for one in state.hypotheses.values():
+        if one is not hypothesis:
+            for evidence_id, bearing in one.evidence.items():
+                others.setdefault(evidence_id, []).append(f"{BEARINGS.get(bearing, '')}{one.id}")
+    found: dict[str, list[EvidenceLine]] = {"for": [], "against": [], "nowhere": [], "others": []}
+    for evidence_id, mark in state.evidence.items():
+        bearing = hypothesis.evidence.get(evidence_id) if hypothesis is not None else None
+        elsewhere = " ".join(others.get(evidence_id, ()))
+        if bearing in {"for", "against"}:
+            found[bearing].append(EvidenceLine(mark, bearing, elsewhere))
+        else:
+            found["others" if elsewhere else "nowhere"].append(EvidenceLine(mark, None, elsewhere))
+    lines: list[Heading | EvidenceLine] = []
+    if hypothesis is not None:
+        linked = [*found["for"], *found["against"]]
+        pro, contra = len(found["for"]), len(found["against"])
+        said = f"{pro} for, {contra} against" if linked else "no evidence linked to"
+        lines += [Heading(f"{said} {clean_line(hypothesis.id)}"), *linked]
+    for key, said in (("nowhere", "marked, not linked"), ("others", "linked to others")):
+        if found[key]:
+            lines += [Heading(f"{said}: {len(found[key])}"), *found[key]]
+    return lines
+
+
+def counts(hypothesis: HypothesisState) -> tuple[int, int]:
+    """How many pieces of evidence speak for it, and against."""
+    bearings = list(hypothesis.evidence.values())
+    return bearings.count("for"), bearings.count("against")
+
+
+def percent(confidence: float | None) -> str:
+    """A confidence as a person says it."""
+    return "not given" if confidence is None else f"{confidence:.0%}"
+
+
+def who(actor: Actor) -> str:
+    """An actor in a word."""
+    return clean_line(actor.name) or {"human": "you", "system": "program"}.get(
+        actor.kind, actor.kind
+    )
+
+
+def excerpt(mark: EvidenceMarked, longest: int = _LONGEST) -> str:
+    """What was marked, on one line; a token with its whitespace made visible."""
+    if mark.token_id is not None:
+        return shorten(clean_line(visible(mark.excerpt)).removeprefix("\u00b7"), longest)
+    return shorten(clean_line(mark.excerpt[:_LONGEST]).strip(), longest)
+
+
+# --- history --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """One event of a hypothesis: a headline, and lines with a sign of what they are.
+
+    Signs: ``-`` the wording before, ``+`` the wording after, a space for a remark.
+    """
+
+    seq: int
+    at: str
+    by: str
+    headline: str
+    lines: tuple[tuple[str, str], ...] = ()
+
+
+def history(state: SessionState, hypothesis: HypothesisState) -> Iterator[Change]:
+    """Every event that made the hypothesis what it is, the first one first."""
+    text, confidence, verdict = "", None, "open"
+    for recorded in hypothesis.history:
+        body = recorded.body
+        lines: list[tuple[str, str]] = []
+        match body:
+            case HypothesisStated():
+                headline = f"stated, confidence {percent(body.confidence)}"
+                lines = [("+", body.text)]
+                text, confidence = body.text, body.confidence
+            case HypothesisRevised():
+                headline = "revised"
+                if body.confidence != confidence:
+                    headline += f", confidence {percent(confidence)} → {percent(body.confidence)}"
+                if body.text != text:
+                    lines = [("-", text), ("+", body.text)]
+                text, confidence = body.text, body.confidence
+                lines += _because(body.reason)
+            case HypothesisJudged():
+                headline = f"{verdict} → {body.verdict}"
+                verdict = body.verdict
+                lines = _because(body.reason)
+            case EvidenceLinked():
+                headline, lines = _linked(state, body)
+            case _:
+                continue
+        yield Change(
+            recorded.seq,
+            f"{recorded.at:%Y-%m-%d %H:%M:%S}",
+            who(recorded.actor),
+            headline,
+            tuple((sign, clean_lines(said)) for sign, said in lines),
+        )
+
+
+def _linked(state: SessionState, body: EvidenceLinked) -> tuple[str, list[tuple[str, str]]]:
+    said = {"for": "speaks for it", "against": "speaks against it", "none": "unlinked"}
+    mark = state.evidence.get(body.evidence_id)
+    headline = f"{clean_line(body.evidence_id)} {said[body.bearing]}"
+    if mark is None:
+        return headline, [(" ", "the mark was taken back since")]
+    label = clean_line(mark.body.label)
+    return headline, [(" ", f"{excerpt(mark.body, 200)}" + (f" ({label})" if label else ""))]
+
+
+def _because(reason: str) -> list[tuple[str, str]]:
+    return [(" ", f"because: {reason}")] if reason else []
+
+
+# --- for the clipboard and for files --------------------------------------------------------
+
+
+def hypothesis_text(state: SessionState, hypothesis: HypothesisState) -> str:
+    """The hypothesis with its evidence, as Markdown that any editor shows."""
+    sign, word = VERDICTS[hypothesis.verdict]
+    lines = [
+        f"## {sign} {hypothesis.id}, {word}, confidence {percent(hypothesis.confidence)}",
+        "",
+        clean_lines(hypothesis.text),
+        "",
+        f"Stated by {who(hypothesis.actor)} at {hypothesis.history[0].at:%Y-%m-%d %H:%M:%S} UTC.",
+    ]
+    lines += [
+        f"- {line.bearing}: {evidence_text(line.mark)}"
+        for line in evidence_lines(state, hypothesis)
+        if isinstance(line, EvidenceLine) and line.bearing is not None
+    ]
+    return "\n".join(lines)
+
+
+def evidence_text(mark: Recorded[EvidenceMarked]) -> str:
+    """A mark in one line, with where it stands."""
+    body = mark.body
+    return ", ".join([f"{clean_line(body.evidence_id)} \u201c{excerpt(body)}\u201d", *place(body)])
+
+
+def place(mark: EvidenceMarked, *said: str) -> list[str]:
+    """Where the mark stands, what else is said of it, and its note."""
+    event, label = f"event {mark.of_seq}", clean_line(mark.label)
+    # A label may begin with the event already.
+    known = label == event or label.startswith(f"{event},")
+    parts = [label, "" if known else event, *said, clean_line(mark.note)]
+    return [part for part in parts if part]
+
+
+def all_text(state: SessionState) -> str:
+    """Every hypothesis by rank, then the marks that are linked to none."""
+    parts = [f"# Hypotheses of {clean_line(state.name)}"]
+    parts += [hypothesis_text(state, one) for one in state.ranked()]
+    linked = {evidence_id for one in state.hypotheses.values() for evidence_id in one.evidence}
+    loose = [mark for evidence_id, mark in state.evidence.items() if evidence_id not in linked]
+    if loose:
+        parts.append("## Marked, not linked")
+        parts.append("\n".join(f"- {evidence_text(mark)}" for mark in loose))
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,153 @@
+"""The columns of a table of token lists, and what is said of the cells in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from workbench.store.events import ReadToken
+from workbench.tui.panes.readings.index import (
+    CHOSEN,
+    DIFFERENCE,
+    NULLS,
+    TOP,
+    Choice,
+    Group,
+    Index,
+    Scale,
+    Taken,
+)
+
+Name = TypeVar("Name")
+
+#: Ranks of readings are fused into it: it has no size that could be compared with a null's.
+FUSED = "consensus"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One list, or that there is none: ``taken`` is None where it was not computed."""
+
+    position: str
+    source: str
+    taken: Taken | None
+    tokens: tuple[ReadToken, ...]
+    starred: bool
+
+    @property
+    def scale(self) -> float | None:
+        """The scale of its list."""
+        return None if self.taken is None else self.taken.body.scale
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is shown at once, and the nulls of it.
+
+    ``highest`` is the highest score in it: all bars are drawn against it, so that they can be
+    compared across columns.
+    """
+
+    group: Group
+    scale: Scale
+    columns: tuple[Column, ...]
+    nulls: tuple[Column, ...]
+    highest: float
+
+    @property
+    def rows(self) -> int:
+        """As many as the longest list has, and one to say that none has any."""
+        return max((1, *(len(column.tokens) for column in self.columns)))
+
+    def token(self, row: int, column: int) -> ReadToken | None:
+        """The token in a cell, if one is there."""
+        if not 0 <= column < len(self.columns):
+            return None
+        tokens = self.columns[column].tokens
+        return tokens[row] if 0 <= row < len(tokens) else None
+
+    def share(self, token: ReadToken) -> float:
+        """How long its bar is, 0 to 1.
+
+        Of the highest score in sight; where scores are log-probabilities, their ratio to it.
+        """
+        if not math.isfinite(token.score):
+            return 0.0
+        if self.highest <= 0:
+            return math.exp(max(-60.0, min(0.0, token.score - self.highest)))
+        return max(0.0, min(1.0, token.score / self.highest))
+
+    def raised_by(self, null: Column, token: ReadToken) -> bool:
+        """Whether a null says the token too: among its top ones, with at least half the score.
+
+        What a list of raised tokens lowers is said by nobody.
+        """
+        for other in null.tokens[:TOP]:
+            if other.text == token.text:
+                if self.highest > 0:
+                    return token.score > 0 and other.score >= token.score / 2
+                return other.score >= token.score - math.log(2)
+        return False
+
+    def shared_with(self, column: Column, null: Column) -> int:
+        """How many of the tokens at the top of a list a null says too."""
+        return sum(self.raised_by(null, token) for token in column.tokens[:TOP])
+
+
+def table_of(index: Index, group: Group, choice: Choice) -> Table:
+    """The table that is wanted."""
+    scale = index.scale(group, choice)
+    positions = index.positions(group)
+
+    def column(position: str, source: str, taken: Taken | None) -> Column:
+        starred = taken is not None and index.is_chosen(group._replace(source=source), taken)
+        return Column(position, source, taken, tokens_of(taken, choice.unfiltered), starred)
+
+    lists = {position: index.find(group, position, scale) for position in positions}
+    first = next(iter(lists.values()), None)
+    first_scale = None if first is None else first.body.scale
+    compared = {}
+    for source in (DIFFERENCE, *NULLS):
+        beside = index.control(group, source, first_scale)
+        if beside is not None and source != group.source:
+            compared[source] = column(beside.body.position, source, beside)
+    nulls = tuple(one for source, one in compared.items() if source in NULLS)
+    columns = []
+    for position, taken in lists.items():
+        columns.append(column(position, group.source, taken))
+        if choice.beside:
+            others = compared.values() if group.source in NULLS else nulls
+            columns += [other for other in others if other.position == position]
+    return Table(group, scale, tuple(columns), nulls, _highest(columns))
+
+
+def tokens_of(taken: Taken | None, unfiltered: bool) -> tuple[ReadToken, ...]:
+    """The tokens of a list: whole words, or everything."""
+    if taken is None:
+        return ()
+    return taken.body.unfiltered if unfiltered else taken.body.tokens
+
+
+def step(names: Sequence[Name], current: Name, by: int) -> Name:
+    """The next or previous of some names, around the end."""
+    if current not in names:
+        return names[0] if names else current
+    return names[(names.index(current) + by) % len(names)]
+
+
+def scale_after(index: Index, table: Table, by: int) -> Scale:
+    """The next larger or smaller scale; the ends are the ends."""
+    scales = index.scales(table.group)
+    if not scales:
+        return CHOSEN
+    current = table.columns[0].scale if table.columns else None
+    at = scales.index(current) if current in scales else 0
+    return scales[max(0, min(len(scales) - 1, at + by))]
+
+
+def _highest(columns: Sequence[Column]) -> float:
+    scores = [token.score for column in columns for token in column.tokens[:1]]
+    finite = [score for score in scores if math.isfinite(score)]
+    return max(finite, default=0.0)

@@ -1,0 +1,112 @@
+"""How large the difference is beside what chance gives, over positions or over layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from workbench.store.events import ArrayRef
+from workbench.tui.panes.readings.index import Index, Measured
+
+Over = Literal["positions", "layers"]
+ReadArray = Callable[[ArrayRef], np.ndarray]
+
+#: A mean this many standard errors from nothing, whose halves agree this well, is well measured.
+ERRORS, AGREEMENT = 3.0, 0.8
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Norms in per cent of the residual norm at the same place, one for each of ``labels``."""
+
+    over: Over
+    layer: int
+    labels: tuple[str, ...]
+    difference: tuple[float, ...]
+    null: tuple[float, ...]
+    error: tuple[float, ...]
+    n_texts: int
+    size: float
+    nulls: float
+    errors: float
+    half_cosine: float
+
+    def sentence(self) -> str:
+        """What it means, for the layer the readings are of; position 0 is left out."""
+        if self.errors < ERRORS or self.half_cosine < AGREEMENT:
+            verdict = "poorly measured, use more texts"
+        elif self.nulls < 1:
+            verdict = "well measured, yet smaller than what the choice of texts does"
+        else:
+            verdict = "well measured"
+        return (
+            f"Layer {self.layer}: the difference is {self.size:.2g} % of the residual norm, "
+            f"{self.nulls:.1f} x its null, {self.errors:.1f} x its standard error; cosine between "
+            f"halves of the {self.n_texts} texts {self.half_cosine:.2f}: {verdict}."
+        )
+
+
+def norms_over(index: Index, layer: int, over: Over, read_array: ReadArray) -> Norms | None:
+    """The norms to draw; None where no difference holds the layer."""
+    measured = index.measured(layer)
+    if measured is None:
+        return None
+    here = _of_layer(measured, layer, read_array)
+    pooled = _pooled(measured)
+    size, null, error = (float(values[pooled].mean()) for values in here)
+    halves = read_array(measured.body.arrays["half_cosine"])[measured.body.layers.index(layer)]
+    if over == "positions":
+        labels: Sequence[str] = measured.body.positions
+        drawn = here
+    else:
+        layers = [one for one in index.layers() if index.measured(one) is not None]
+        labels = [str(one) for one in layers]
+        rows = []
+        for one in layers:
+            other = index.measured(one)
+            assert other is not None
+            values = _of_layer(other, one, read_array)
+            rows.append([value[_pooled(other)].mean() for value in values])
+        columns = np.array(rows).T
+        drawn = (columns[0], columns[1], columns[2])
+    return Norms(
+        over=over,
+        layer=layer,
+        labels=tuple(labels),
+        difference=tuple(map(float, drawn[0])),
+        null=tuple(map(float, drawn[1])),
+        error=tuple(map(float, drawn[2])),
+        n_texts=measured.body.n_texts,
+        size=size,
+        nulls=size / null if null > 0 else float("inf"),
+        errors=size / error if error > 0 else float("inf"),
+        half_cosine=float(halves[pooled].mean()),
+    )
+
+
+def _of_layer(
+    measured: Measured, layer: int, read_array: ReadArray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Difference, null and standard error at each position, per cent of the residual norm there."""
+    body = measured.body
+    row = body.layers.index(layer)
+
+    def array(name: str) -> np.ndarray:
+        values: np.ndarray = read_array(body.arrays[name])[row]
+        return values
+
+    residual = np.maximum(array("finetuned_norm"), 1e-12)
+    difference = np.linalg.norm(array("difference"), axis=-1)
+    null = np.linalg.norm(array("split_half_null"), axis=-1)
+    percent = 100 / residual
+    return difference * percent, null * percent, array("standard_error") * percent
+
+
+def _pooled(measured: Measured) -> list[int]:
+    """The columns that are pooled, see `ActivationDifference.pooled_positions`."""
+    positions = measured.body.positions
+    rest = [place for place, label in enumerate(positions) if label != "0"]
+    return rest or list(range(len(positions)))

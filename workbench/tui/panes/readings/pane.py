@@ -1,0 +1,568 @@
+"""The token lists of the activation difference, each beside its nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import ValidationError
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Static
+
+from adl.readings.take import READINGS
+from workbench.display import clean_line
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.hypotheses import (
+    LINK,
+    MARK,
+    UNMARK,
+    LinkArguments,
+    UnmarkArguments,
+)
+from workbench.operations.jobs import Job
+from workbench.operations.readings import READ, ReadArguments
+from workbench.operations.running import Arguments, Operation
+from workbench.store.events import ReadToken
+from workbench.store.state import SessionState
+from workbench.tui import text
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.panes.readings import export as reading_text
+from workbench.tui.panes.readings import render as reading_words
+from workbench.tui.panes.readings.cells import Cells
+from workbench.tui.panes.readings.columns import Column, Table, scale_after, step, table_of
+from workbench.tui.panes.readings.form import ReadForm, ReadRequest
+from workbench.tui.panes.readings.index import CHOSEN, Choice, Group, Index
+from workbench.tui.panes.readings.marks import Marks, mark_arguments
+from workbench.tui.panes.readings.norms import Over, norms_over
+from workbench.tui.panes.readings.plot import NormPlot
+from workbench.tui.widgets.pane import Pane
+from workbench.tui.widgets.token_table import TokenTable
+
+A = TypeVar("A", bound=Arguments)
+
+_PLOTS: tuple[Over | None, ...] = (None, "positions", "layers")
+
+
+class ReadingsPane(Pane):
+    """Tokens by rank and position, for one reading, side, source, layer and scale at a time."""
+
+    TITLE: ClassVar[str] = "Readings"
+    SHORT: ClassVar[str] = "Read"
+    HELP: ClassVar[str] = """
+What the activation difference says, as lists of tokens. Rows are ranks, columns are positions of
+the text: `1-4` is the mean over positions 1 to 4, which is what to look at first.
+
+**Readings**, the most telling on small models first. *Output difference*: what the finetuned model
+predicts more than the base on unrelated text. *Shift lens*: what it predicts more when the
+difference is added to a model. *Amplified difference*: both at once. *Consensus*: the ranks of
+these three fused. *Patchscope contrast* and *patchscope*: what identity prompts say when the
+difference is patched in, against the base model and alone. *Logit lens*: the difference unembedded.
+
+**Bars** show the score as a share of the highest in sight, so columns can be compared. Scores are
+changes of log-probability in nats, log-probabilities (patchscope, logit lens), or fused ranks
+(consensus, where only the order means anything).
+
+**Nulls** are the same reading of a vector without finetuning: a *random* direction of the same
+size, and the *split half*, the base model against itself on two halves of the texts. A token that
+a null raises too says little. They are read at the pooled position, at the chosen scale if at no
+other.
+
+**Signs**: `●` marked as evidence in this list, `~` a null says it too (in its top 20, at half the
+score or more), `◉` both; `*` the scale that the rule named above the table chose. Scales are in
+units of the residual norm.
+
+Below the table: the token exactly as it is, `·` for a space; its ranks in the nulls; and in how
+many readings at this position it is among the top 20, with its rank in each list that has it.
+
+The **plot** shows the norms of the difference, of its split-half null and of its standard error.
+A difference of a few standard errors, or smaller than its null, needs more texts.
+"""
+    DEFAULT_CSS = """
+    ReadingsPane > .line { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    ReadingsPane #nulls { height: auto; max-height: 2; text-wrap: nowrap; text-overflow: ellipsis; }
+    ReadingsPane #token { height: 3; }
+    ReadingsPane.-slim #token { height: 4; }
+    """
+    LOOKS: ClassVar[frozenset[str]] = frozenset(
+        {
+            "reading",
+            "side",
+            "source",
+            "layer",
+            "scale",
+            "chosen",
+            "beside",
+            "unfiltered",
+            "plot",
+            "lists",
+            "copy",
+            "write",
+        }
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "reading(1)", "Reading", tooltip="Next reading"),
+        Binding("T", "reading(-1)", "Reading before", show=False, tooltip="Previous reading"),
+        Binding("s", "side", "Side", tooltip="Read on the other side, base or finetuned"),
+        Binding(
+            "o", "source(1)", "Of", tooltip="Another vector: the difference, its nulls, the means"
+        ),
+        Binding("O", "source(-1)", "Vector before", show=False, tooltip="Previous vector"),
+        Binding("y", "layer(1)", "Layer", tooltip="Next layer that was measured or read"),
+        Binding("Y", "layer(-1)", "Layer before", show=False, tooltip="Previous layer"),
+        Binding("full_stop,plus", "scale(1)", "Scale", show=False, tooltip="Next larger scale"),
+        Binding(
+            "comma,minus", "scale(-1)", "Scale before", show=False, tooltip="Next smaller scale"
+        ),
+        Binding("asterisk,0", "chosen", "Chosen scale", show=False, tooltip="The chosen scale"),
+        Binding("b", "beside", "Null", tooltip="Set the nulls beside the list, column by column"),
+        Binding("u", "unfiltered", "All", tooltip="All tokens, or whole words only"),
+        Binding("m", "mark", "Mark", tooltip="Mark the token as evidence, or take the mark back"),
+        Binding(
+            "M",
+            "mark_for",
+            "Mark for",
+            show=False,
+            tooltip="Mark the token as evidence for the top ranked hypothesis",
+        ),
+        Binding("p", "plot", "Plot", tooltip="Plot the norms over positions, over layers, or not"),
+        Binding("escape", "lists", "Lists", show=False, tooltip="From the plot back to the lists"),
+        Binding("r", "read", "Read", tooltip="Measure and read at this layer or another"),
+        Binding("c", "copy", "Copy", show=False, tooltip="Copy the list under the cursor"),
+        Binding("w", "write", "Write", show=False, tooltip="Write the table to a file"),
+    ]
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._choice = Choice()
+        self._index = Index()
+        self._group: Group | None = None
+        self._table: Table | None = None
+        self._cells: Cells | None = None
+        self._marks = Marks(self.state)
+        self._plot: Over | None = None
+        self._job: Job | None = None
+        self._problem = ""
+
+    def compose(self) -> ComposeResult:
+        """What is shown and why, the nulls, the lists or the plot, and the token."""
+        yield Static(id="strip", classes="line")
+        yield Static(id="site", classes="line")
+        yield Static(id="why", classes="line")
+        yield Static(id="nulls")
+        yield TokenTable(self._cell)
+        plot = NormPlot()
+        plot.display = False
+        yield plot
+        yield Static(id="token")
+
+    # --- drawing ----------------------------------------------------------------------------
+
+    def show(self, state: SessionState, before: SessionState) -> None:
+        """Take in new lists, differences and marks; anything else leaves the pane as it is."""
+        marked = state.evidence is not before.evidence or state.hypotheses is not before.hypotheses
+        if marked:
+            self._marks = Marks(state)
+        if state.readings is not before.readings or state.differences is not before.differences:
+            self._index = Index(state.readings, state.differences)
+            self._redraw()
+        elif marked or state.pair is not before.pair:
+            self._redraw()
+
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Say how far measuring or reading is."""
+        ours = [job for job in jobs if job.operation in {MEASURE, READ}]
+        job = next((one for one in ours if one.status == "running"), ours[0] if ours else None)
+        if job is not self._job:
+            self._job = job
+            if self._table is None:
+                self._redraw()
+            else:
+                self._show_why()
+
+    def on_mount(self) -> None:
+        """Say from the start that there is nothing yet."""
+        self._redraw()
+
+    def on_resize(self) -> None:
+        """Words fit the width."""
+        self.set_class(self.content_size.width < reading_words.ROOMY, "-slim")
+        self._redraw()
+
+    def _redraw(self) -> None:
+        group = self._group = self._index.group(self._choice)
+        if group is not None and self._choice.layer is None and self._index.readings(group.layer):
+            # From here on another layer is shown only when it is asked for.
+            self._choice = replace(self._choice, layer=group.layer, reading=group.reading)
+        table = table_of(self._index, group, self._choice) if group and group.side else None
+        self._table = table
+        unfiltered = self._choice.unfiltered
+        self._cells = Cells(table, self._marks, unfiltered) if table else None
+        width = self.content_size.width
+        self.query_one("#strip", Static).update(reading_words.strip(self._index, group, width))
+        self.query_one("#site", Static).update(
+            reading_words.site(table, group, width) if group else ""
+        )
+        self._show_why()
+        nulls = self.query_one("#nulls", Static)
+        nulls.display = table is not None and self._plot is None
+        if table is not None:
+            nulls.update(reading_words.null_lines(table, width, unfiltered=unfiltered))
+        self.query_one(TokenTable).set_table(
+            table.rows if table else 0, len(table.columns) if table else 0, self._instead()
+        )
+        self._show_token()
+        self._show_plot()
+
+    def _show_why(self) -> None:
+        said = Content()
+        if self._table is not None:
+            unfiltered = self._choice.unfiltered
+            said = reading_words.why(self._index, self._table, unfiltered=unfiltered)
+        if self._job is not None:
+            said = Content.assemble(_progress(self._job), "  ", said)
+        self.query_one("#why", Static).update(said)
+
+    def _instead(self) -> Content:
+        """What stands in the place of a table."""
+        say = reading_words.nothing_here
+        if self.recorded and self._group is None:
+            return say("Readings: not computed up to here.", "")
+        if self._job is not None:
+            return say(f"{self._job.operation.title}: under way.", "Lists appear as they are read.")
+        group = self._group
+        if group is not None:
+            what = f"{reading_words.plain(group.reading)} at layer {group.layer}"
+            failed = self.state.failed_readings.get((group.reading, group.layer))
+            if failed is not None:
+                return say(f"{what}: not computed.", failed.body.reason + " r reads it again.")
+            if not self._index.readings(group.layer):
+                what = f"layer {group.layer}, measured but not read"
+            return say(f"{what}: not computed.", "Press r to read it.")
+        if self.state.pair is None:
+            return say("Readings: not computed.", "They need a loaded pair.")
+        return say(
+            "Readings: not computed.",
+            "Press r to measure the difference at a layer and read it,\n"
+            "or a to do so at the middle layer.",
+        )
+
+    def _cell(self, row: int, at: int, width: int) -> Text:
+        if self._cells is None or at >= len(self._cells.table.columns):
+            return Text()
+        if row < 0:
+            return self._cells.head(at, width)
+        return self._cells.cell(row, at, width, self.query_one(TokenTable).part_style)
+
+    def _show_token(self) -> None:
+        shown = self.query_one("#token", Static)
+        shown.display = self._table is not None and self._plot is None
+        if self._problem:
+            shown.update(text.block(self._problem, "$text-error"))
+            return
+        found = self._under_cursor()
+        if found is None:
+            shown.update(Content.styled("no token here", "$foreground-muted"))
+            return
+        table, column, row, token = found
+        shown.update(
+            reading_words.about(
+                self._index,
+                table,
+                column,
+                row,
+                token,
+                self._marks.said(column, token),
+                self.content_size.width,
+                unfiltered=self._choice.unfiltered,
+            )
+        )
+
+    def _show_plot(self) -> None:
+        plot = self.query_one(NormPlot)
+        table = self.query_one(TokenTable)
+        held = plot.has_focus or table.has_focus
+        plot.display = self._plot is not None
+        table.display = self._plot is None
+        if self._plot is not None:
+            layer = self._group.layer if self._group is not None else None
+            norms = (
+                None
+                if layer is None
+                else norms_over(self._index, layer, self._plot, self.read_array)
+            )
+            plot.draw(norms, "Norms: not computed. Press r to measure the difference.")
+        shown = table if self._plot is None else plot
+        if held and not shown.has_focus:
+            # Only then: the focus is given a moment later, and may be on its way elsewhere.
+            shown.focus()
+
+    # --- marks ------------------------------------------------------------------------------
+
+    def _under_cursor(self) -> tuple[Table, Column, int, ReadToken] | None:
+        table, cursor = self._table, self.query_one(TokenTable)
+        token = None if table is None else table.token(cursor.row, cursor.column)
+        if table is None or token is None:
+            return None
+        return table, table.columns[cursor.column], cursor.row, token
+
+    def action_mark(self) -> None:
+        """Mark the token, or take its mark back."""
+        found = self._under_cursor()
+        if found is None:
+            return
+        table, column, row, token = found
+        marks = self._marks.of(column, token)
+        if marks:
+            self._ask(UNMARK, lambda: UnmarkArguments(evidence=marks[-1]))
+        else:
+            self._ask(MARK, lambda: mark_arguments(table, column, row))
+
+    def action_mark_for(self) -> None:
+        """Mark the token for the top ranked hypothesis; without one, just mark it."""
+        found = self._under_cursor()
+        if found is None:
+            return
+        table, column, row, token = found
+        ranked = self.state.ranked()
+        top = ranked[0].id if ranked else None
+        marks = self._marks.of(column, token)
+        if not marks:
+            self._ask(MARK, lambda: mark_arguments(table, column, row, top))
+        elif top is not None:
+            self._ask(LINK, lambda: LinkArguments(hypothesis=top, evidence=marks[-1]))
+
+    def _ask(self, operation: Operation[Any], make: Any) -> None:
+        """Submit an operation, or say in place why it cannot be."""
+        try:
+            arguments = make()
+        except ValidationError as exc:
+            self._problem = "; ".join(
+                f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in exc.errors()
+            )
+            self._show_token()
+        else:
+            self.submit(operation, arguments)
+
+    # --- keys that choose -------------------------------------------------------------------
+
+    def _choose(self, choice: Choice) -> None:
+        self._choice = choice
+        self._problem = ""
+        self._redraw()
+
+    def on_token_table_moved(self, event: TokenTable.Moved) -> None:
+        """Say what is under the cursor."""
+        event.stop()
+        self._problem = ""
+        self._show_token()
+
+    def action_reading(self, by: int) -> None:
+        """Show the next reading, whether it was taken or not."""
+        if self._group is not None:
+            names = reading_words.offered(self._index.readings(self._group.layer))
+            self._choose(replace(self._choice, reading=step(names, self._group.reading, by)))
+
+    def action_side(self) -> None:
+        """Show the other side, where the reading was taken on both."""
+        if self._group is not None:
+            layer, reading, side, _ = self._group
+            self._choose(
+                replace(self._choice, side=step(self._index.sides(layer, reading), side, 1))
+            )
+
+    def action_source(self, by: int) -> None:
+        """Show the reading of another vector."""
+        if self._group is not None and self._group.side:
+            layer, reading, side, source = self._group
+            sources = self._index.sources(layer, reading, side)
+            self._choose(replace(self._choice, source=step(sources, source, by)))
+
+    def action_layer(self, by: int) -> None:
+        """Show another layer."""
+        if self._group is not None:
+            layer = step(self._index.layers(), self._group.layer, by)
+            self._choose(replace(self._choice, layer=layer))
+
+    def action_scale(self, by: int) -> None:
+        """Show the next scale."""
+        if self._table is not None:
+            reading = self._table.group.reading
+            scale = scale_after(self._index, self._table, by)
+            self._choose(self._choice.at_scale(reading, scale))
+
+    def action_chosen(self) -> None:
+        """Show every column at its chosen scale."""
+        if self._table is not None:
+            self._choose(self._choice.at_scale(self._table.group.reading, CHOSEN))
+
+    def action_beside(self) -> None:
+        """Set the nulls beside the list, or take them away."""
+        self._choose(replace(self._choice, beside=not self._choice.beside))
+
+    def action_unfiltered(self) -> None:
+        """Show all tokens, or whole words only."""
+        self._choose(replace(self._choice, unfiltered=not self._choice.unfiltered))
+
+    def action_plot(self) -> None:
+        """Plot the norms over positions, then over layers, then show the lists again."""
+        places = _PLOTS if len(self._index.layers()) > 1 else _PLOTS[:2]
+        self._plot = step(places, self._plot, 1)
+        self._redraw()
+
+    def action_lists(self) -> None:
+        """Show the lists."""
+        if self._plot is not None:
+            self._plot = None
+            self._redraw()
+
+    # --- reading ----------------------------------------------------------------------------
+
+    @work
+    async def action_read(self) -> None:
+        """Ask for a layer, then measure if need be, and read."""
+        if self.state.pair is None:
+            self.notify("There is no pair to read: load one first.", severity="warning")
+            return
+        group = self._group
+        wish = await self.app.push_screen_wait(
+            ReadForm(
+                self._index,
+                str(group.layer) if group else "0.5",
+                group.reading if group else READINGS[0],
+                int(self.state.pair["n_layers"]),
+            )
+        )
+        if wish is not None:
+            self._read(wish)
+
+    def _read(self, wish: ReadRequest) -> None:
+        if self._index.measured(wish.layer) is None:
+            self.submit(MEASURE, self._as_before(MEASURE, MeasureArguments, layers=(wish.typed,)))
+        readings = READINGS if wish.only is None else (wish.only,)
+        self.submit(READ, self._as_before(READ, ReadArguments, layer=wish.typed, readings=readings))
+        if self._index.readings(wish.layer) or self._index.measured(wish.layer):
+            self._choose(replace(self._choice, layer=wish.layer))
+        else:
+            # It is not there to be shown yet; what comes next will be it.
+            self._choice = replace(self._choice, layer=wish.layer)
+
+    def _as_before(self, operation: Operation[A], arguments: type[A], **changed: object) -> A:
+        """Arguments as they were the last time, on the same texts above all, but for some."""
+        for one in reversed(list(self.state.operations.values())):
+            if one.name == operation.name and one.status == "finished":
+                try:
+                    return arguments.model_validate({**one.arguments, **changed})
+                except ValidationError:
+                    break
+        return arguments.model_validate(changed)
+
+    # --- taking lists out -------------------------------------------------------------------
+
+    def action_copy(self) -> None:
+        """Copy the list under the cursor."""
+        column = self.query_one(TokenTable).column
+        if self._table is not None and self._table.columns[column].tokens:
+            shown = self._table.columns[column]
+            self.app.copy_to_clipboard(reading_text.list_text(self._table.group, shown))
+            self.notify(f"Copied {len(shown.tokens)} tokens.")
+
+    @work
+    async def action_write(self) -> None:
+        """Write the table to a file, asking again until it can be written."""
+        if self._table is None:
+            return
+        content = reading_text.table_text(self._table, self._marks.of)
+        group = self._table.group
+        title, path, refused = "Write the table (TSV) to", f"{group.reading}-{group.layer}.tsv", ""
+        while True:
+            answer = await self.app.push_screen_wait(AskLine(clean_line(title), path))
+            if answer is None:
+                return
+            path = answer
+            try:
+                target = reading_text.write(path, content, replace=path == refused)
+            except FileExistsError:
+                refused = path
+                title = f"{path} is there already: Enter again replaces it"
+            except OSError as exc:
+                title = f"{path} cannot be written: {exc.strerror or exc}"
+            else:
+                self.notify(clean_line(f"Wrote {target}"), markup=False)
+                return
+
+    # --- leaving and coming back ------------------------------------------------------------
+
+    def reveal(self, seq: int) -> bool:
+        """Show the list or the norms that an event recorded."""
+        taken = self._index.by_seq(seq)
+        if taken is not None:
+            self._reveal_list(seq)
+            return True
+        for measured in self.state.differences.values():
+            if measured.seq == seq:
+                layers = measured.body.layers
+                self._plot = "layers" if len(layers) > 1 else "positions"
+                if self._choice.layer not in layers:
+                    self._choice = replace(self._choice, layer=layers[0])
+                self._redraw()
+                return True
+        return False
+
+    def _reveal_list(self, seq: int) -> None:
+        taken = self._index.by_seq(seq)
+        assert taken is not None
+        body = taken.body
+        group = Group(body.layer, body.reading, body.side, body.source)
+        choice = replace(
+            self._choice,
+            reading=body.reading,
+            side=body.side,
+            source=body.source,
+            layer=body.layer,
+        )
+        chosen = self._index.is_chosen(group, taken)
+        self._plot = None
+        self._choose(choice.at_scale(body.reading, CHOSEN if chosen else body.scale))
+        assert self._table is not None
+        column = next((at for at, one in enumerate(self._table.columns) if one.taken is taken), 0)
+        tokens = self._table.columns[column].tokens
+        marked = (
+            row
+            for row, token in enumerate(tokens)
+            if self._marks.of(self._table.columns[column], token)
+        )
+        self.query_one(TokenTable).move_to(next(marked, 0), column)
+
+    def focus_pane(self) -> None:
+        """Put the focus on the lists, or on the plot while it is in their place."""
+        self.query_one(TokenTable if self._plot is None else NormPlot).focus()
+
+    def view(self) -> dict[str, Any]:
+        """All choices, the plot and the cursor."""
+        cursor = self.query_one(TokenTable)
+        return {
+            "choice": self._choice.as_data(),
+            "plot": self._plot,
+            "cursor": [cursor.row, cursor.column],
+        }
+
+    def restore(self, view: dict[str, Any]) -> None:
+        """Take them up again."""
+        choice, plot, cursor = view.get("choice"), view.get("plot"), view.get("cursor")
+        if isinstance(choice, dict):
+            self._choice = Choice.from_data(choice)
+        self._plot = plot if plot in _PLOTS else None
+        self._redraw()
+        if isinstance(cursor, list) and len(cursor) == 2 and all(type(at) is int for at in cursor):
+            self.query_one(TokenTable).move_to(cursor[0], cursor[1])
+
+
+def _progress(job: Job) -> Content:
+    share = f" {job.done / job.total:.0%}" if job.total else ""
+    what = job.stage or job.operation.title
+    return Content.styled(clean_line(f"{what}{share}"), "bold $accent")

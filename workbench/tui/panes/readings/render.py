@@ -1,0 +1,241 @@
+"""What the readings pane says in words around its table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from textual.content import Content
+
+from adl.readings.take import READINGS
+from adl.text.tokens import visible
+from workbench.display import clean_line, shorten
+from workbench.store.events import ReadToken
+from workbench.tui import text
+from workbench.tui.panes.readings.columns import FUSED, Column, Table
+from workbench.tui.panes.readings.index import CHOSEN, NULLS, TOP, Group, Index
+
+NOT_COMPUTED = "not computed"
+
+#: From so many cells on there is room for whole names.
+ROOMY = 70
+WIDE = 90
+_NAMES = {
+    "consensus": ("consensus", "consensus"),
+    "output_difference": ("output", "output"),
+    "shift_lens": ("shift", "shift"),
+    "amplified_difference": ("amplified", "ampl."),
+    "patchscope_contrast": ("contrast", "contrast"),
+    "patchscope": ("patchscope", "patch"),
+    "logit_lens": ("logit", "logit"),
+}
+_MEANS = {
+    "consensus": "ranks of output, shift and amplified, fused",
+    "output_difference": "what finetuned predicts more than base",
+    "shift_lens": "what is predicted more with the vector added",
+    "amplified_difference": "output and shift at once",
+    "patchscope_contrast": "patched into finetuned, against base",
+    "patchscope": "patched into identity prompts",
+    "logit_lens": "the vector unembedded",
+}
+_STATISTICS = {"kl": "KL {:.3g} nats", "agreement": "prompts agree {:.2f}"}
+#: Of a token no more than this is looked at; a vocabulary is not to be trusted with its lengths.
+_LONGEST = 400
+
+
+def plain(name: str) -> str:
+    """A name of ours in words."""
+    return clean_line(name.replace("_", " "))
+
+
+def number(value: float | None, spec: str = ".3g") -> str:
+    """A number, or that there is none."""
+    if value is None:
+        return NOT_COMPUTED
+    return format(value, spec) if math.isfinite(value) else str(value)
+
+
+def scale_name(scale: float | None, reading: str) -> str:
+    """A scale as it is shown; None is the mean over several where a reading has several."""
+    if scale is None:
+        return "mean" if reading == "patchscope_contrast" else ""
+    return f"{scale:g}"
+
+
+def exact(token: str, width: int = 60) -> str:
+    """A token in full, its white space and controls made visible, in quotes."""
+    shown = clean_line(visible(token[:_LONGEST]))
+    if len(shown) <= width and len(token) <= _LONGEST:
+        return f'"{shown}"'
+    return f'"{shorten(shown + " ", width)}" ({len(token)} characters)'
+
+
+def short(token: str, *, unfiltered: bool = False) -> str:
+    """A token for a list; among whole words the space they all begin with is left out."""
+    shown = clean_line(visible(token[:_LONGEST]))
+    return shown if unfiltered else shown.removeprefix("\u00b7")
+
+
+def offered(taken: Iterable[str]) -> tuple[str, ...]:
+    """The readings one can go to: all that there are, and what a session has beside them."""
+    return tuple(dict.fromkeys((*READINGS, *taken)))
+
+
+def _name(reading: str, *, roomy: bool) -> str:
+    if reading in _NAMES:
+        return _NAMES[reading][0 if roomy else 1]
+    return shorten(plain(reading), 12)
+
+
+# --- above the table ------------------------------------------------------------------------
+
+
+def strip(index: Index, group: Group | None, width: int) -> Content:
+    """All readings, the one that is shown in brackets, those that were not taken dimmed."""
+    taken = index.readings(None if group is None else group.layer)
+    roomy = width >= ROOMY
+    parts: list[tuple[str, str] | str] = [("t ", "bold $accent")]
+    current = None if group is None else group.reading
+    apart = False
+    for name in offered(taken):
+        label = _name(name, roomy=roomy)
+        if name == current:
+            parts += [("[", "$accent"), (label, "bold $accent"), ("]", "$accent")]
+        else:
+            parts += [" " if apart else "", (label, "" if name in taken else "dim")]
+        apart = name != current
+    return Content.assemble(*parts)
+
+
+def site(table: Table | None, group: Group, width: int) -> Content:
+    """Side, source, layer and scale, each behind the key that changes it."""
+    roomy = width >= ROOMY
+    parts: list[tuple[str, str] | str] = []
+    if table is not None and group.side:
+        parts += [("s ", "bold $accent"), f"{'on ' if roomy else ''}{plain(group.side)}  "]
+        parts += [("o ", "bold $accent"), f"{'of ' if roomy else ''}{plain(group.source)}  "]
+    parts += [("y ", "bold $accent"), f"layer {group.layer}  "]
+    first = table.columns[0] if table is not None and table.columns else None
+    if first is not None:
+        shown = scale_name(first.scale, group.reading)
+        star = "*" if first.starred else ""
+        parts += [(", . ", "bold $accent"), f"scale {shown}{star}" if shown else "no scale"]
+    return Content.assemble(*parts)
+
+
+def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
+    """Who chose the scale, the list's own numbers, and which tokens are in it."""
+    parts = []
+    first = table.columns[0] if table.columns else None
+    if first is not None and first.taken is not None:
+        body = first.taken.body
+        chosen = index.find(table.group, first.position, CHOSEN)
+        if first.starred and body.chosen_by:
+            parts.append(f"* chosen: {clean_line(body.chosen_by)}")
+        elif not first.starred and chosen is not None:
+            at = scale_name(chosen.body.scale, table.group.reading)
+            by = f" ({clean_line(chosen.body.chosen_by)})" if chosen.body.chosen_by else ""
+            parts.append(f"key * goes to the chosen scale {at}{by}")
+        parts += [
+            spec.format(body.statistics[name])
+            for name, spec in _STATISTICS.items()
+            if name in body.statistics
+        ]
+        if first.taken.actor.kind == "agent":
+            parts.append(f"read by {clean_line(first.taken.actor.name) or 'the agent'}")
+    parts.append("all tokens" if unfiltered else "whole words")
+    parts.append(_MEANS.get(table.group.reading, ""))
+    return Content.styled(" \u00b7 ".join(filter(None, parts)), "$foreground-muted")
+
+
+def null_lines(table: Table, width: int, *, unfiltered: bool) -> Content:
+    """Of each null the top tokens, and how many the list shares with them."""
+    first = table.columns[0] if table.columns else None
+    if not table.nulls:
+        return Content.styled(f"null {NOT_COMPUTED}: r reads it again with nulls", "$text-warning")
+    return Content("\n").join(
+        _null_line(table, null, first, width, unfiltered=unfiltered) for null in table.nulls
+    )
+
+
+def _null_line(
+    table: Table, null: Column, first: Column | None, width: int, *, unfiltered: bool
+) -> Content:
+    reading, facts = table.group.reading, []
+    if first is not None and first.tokens and first.source not in NULLS:
+        facts.append(f"{table.shared_with(first, null)}/{min(TOP, len(first.tokens))} shared")
+        if reading != FUSED and null.tokens and width >= ROOMY:
+            facts.append(
+                f"top score {number(null.tokens[0].score)} against {number(first.tokens[0].score)}"
+            )
+    if first is not None and null.scale != first.scale:
+        facts.append(f"at {scale_name(null.scale, reading)}")
+    words = " ".join(short(one.text, unfiltered=unfiltered) for one in null.tokens[:TOP])
+    return Content.assemble(
+        (f"null {plain(null.source):<10} ", "$foreground-muted"),
+        ", ".join(facts),
+        ": " if facts else "",
+        (words or NOT_COMPUTED, "$foreground-muted"),
+    )
+
+
+# --- below it -------------------------------------------------------------------------------
+
+
+def about(
+    index: Index,
+    table: Table,
+    column: Column,
+    row: int,
+    token: ReadToken,
+    marks: Sequence[str],
+    width: int,
+    *,
+    unfiltered: bool,
+) -> Content:
+    """Everything about the token under the cursor, in three lines."""
+    head: list[tuple[str, str] | str] = [
+        (exact(token.text, max(12, width // 3, width - 64)), "bold")
+    ]
+    head.append(f"  rank {row + 1}  id {token.id}  score {number(token.score)}")
+    head.append(f"  p {number(token.probability, '.2g')}")
+    if marks:
+        head.append((f"  \u25cf {' '.join(map(clean_line, marks))}", "bold $text-success"))
+    ranks = index.agreement(table.group.layer, column.position, token.text, unfiltered=unfiltered)
+    return Content("\n").join(
+        [
+            Content.assemble(*head),
+            _in_nulls(index, table, token, unfiltered=unfiltered),
+            _agreement(ranks, width),
+        ]
+    )
+
+
+def _agreement(ranks: Mapping[str, int | None], width: int) -> Content:
+    top = sum(rank is not None and rank <= TOP for rank in ranks.values())
+    wide = width >= WIDE
+    each = ("  " if wide else " ").join(
+        f"{_name(name, roomy=wide)} {rank}" for name, rank in ranks.items() if rank is not None
+    )
+    said = f"in the top of {top} of {len(ranks)} readings" if wide else f"in {top} of {len(ranks)}"
+    return Content.assemble((said, "bold"), (f": {each}" if each else "", "$foreground-muted"))
+
+
+def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool) -> Content:
+    if not table.nulls:
+        return Content.styled(f"rank in the nulls: {NOT_COMPUTED}", "$foreground-muted")
+    ranks = {
+        null.source: index.ranks(null.taken, unfiltered=unfiltered).get(token.text)
+        for null in table.nulls
+        if null.taken is not None
+    }
+    near = any(table.raised_by(null, token) for null in table.nulls)
+    said = ", ".join(f"{plain(source)} {rank or '-'}" for source, rank in ranks.items())
+    return Content.assemble(
+        ("rank in the nulls: ", "$foreground-muted"), (said, "bold $text-warning" if near else "")
+    )
+
+
+def nothing_here(what: str, how: str) -> Content:
+    """What was not computed, and what computes it."""
+    return Content("\n").join([text.line(what), Content(""), text.block(how)])

@@ -1,0 +1,276 @@
+"""The settings on the screen: slider, form, the line one types in, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Input, Label, Static
+
+from adl.pair.protocol import Thinking
+from adl.records import SIDES
+from workbench.tui import text
+from workbench.tui.panes.steering.facts import SteeringFacts
+from workbench.tui.panes.steering.form import SettingsForm, fields_of
+from workbench.tui.panes.steering.settings import SOURCES, SteeringSettings
+from workbench.tui.widgets.slider import Slider
+
+_TYPED = {
+    "alpha": "alpha, in residual norms",
+    "layer": "layer, a number or a share of the depth",
+    "prompt": "own prompt",
+    "everyday": "how many everyday prompts",
+    "seed": "first seed",
+    "temperature": "temperature",
+    "tokens": "longest text, in tokens",
+    "samples": "samples per prompt",
+    "sweep": "alphas of the sweep",
+}
+_COUNTED = {"everyday", "seed", "tokens", "samples"}
+_TEMPERATURE_STEP = 0.1
+
+
+class SteeringConsole(Vertical):
+    """Holds the settings. What is measured and suggested is told to it by `tell`."""
+
+    DEFAULT_CSS = """
+    SteeringConsole { height: auto; }
+    SteeringConsole #edit { height: 1; display: none; background: $boost; }
+    SteeringConsole #edit.-open { display: block; }
+    SteeringConsole #edit Label { color: $text-accent; text-style: bold; width: auto; }
+    SteeringConsole #edit Input { width: 1fr; }
+    SteeringConsole #said { height: auto; max-height: 3; display: none; }
+    SteeringConsole #said.-any { display: block; }
+    """
+
+    class Changed(Message):
+        """A setting was changed."""
+
+    class Left(Message):
+        """The line one types in was left for whatever had the focus before it."""
+
+    @dataclass
+    class _Said:
+        text: str
+        is_problem: bool
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.settings = SteeringSettings()
+        self._facts = SteeringFacts()
+        self._being_measured = False
+        self._editing: str | None = None
+        self._said = self._Said("", is_problem=False)
+        self._from_form = False
+
+    def compose(self) -> ComposeResult:
+        """Slider, form, line."""
+        yield Slider("α", id="alpha")
+        yield SettingsForm(id="settings")
+        with Horizontal(id="edit"):
+            yield Label(markup=False)
+            yield Input(compact=True)
+        yield Static(id="said", markup=False)
+
+    def on_mount(self) -> None:
+        """Draw the settings as they are."""
+        self._draw()
+
+    @property
+    def editing(self) -> Input | None:
+        """The field that is typed in, if one is open."""
+        return self.query_one(Input) if self._editing else None
+
+    def tell(self, facts: SteeringFacts, *, being_measured: bool) -> None:
+        """Take what is known about what the settings name."""
+        if facts is not self._facts or being_measured != self._being_measured:
+            self._facts, self._being_measured = facts, being_measured
+            self._draw()
+
+    def say(self, problem: str = "", *, done: str = "") -> None:
+        """Say what is wrong, or what was done; neither takes back what was said."""
+        self._said = self._Said(problem or done, is_problem=bool(problem))
+        self._draw_said()
+
+    def view(self) -> dict[str, Any]:
+        """Settings and what is being typed."""
+        return {
+            "settings": self.settings.as_view(),
+            "editing": self._editing,
+            "draft": self.query_one(Input).value if self._editing else "",
+        }
+
+    def restore(self, view: dict[str, Any]) -> None:
+        """Take up what still fits."""
+        self.settings = SteeringSettings.from_view(view.get("settings"))
+        self._draw()
+        editing, draft = view.get("editing"), view.get("draft")
+        if isinstance(editing, str) and editing in _TYPED and isinstance(draft, str):
+            self._open(editing, draft)
+        self.post_message(self.Changed())
+
+    # --- changing settings ------------------------------------------------------------------
+
+    def nudge(self, step: float) -> None:
+        """Move alpha by so much; through 0 it goes only when typed."""
+        alpha = self.settings.alpha
+        moved = round(alpha + step, 4)
+        self.set_alpha(max(0.0, moved) if alpha >= 0 else min(0.0, moved))
+
+    def set_alpha(self, alpha: float) -> None:
+        """Take a strength."""
+        self._change(self.settings.changed("alpha", repr(alpha)))
+
+    def take_suggestion(self) -> None:
+        """Take the next strength that the shift lens chose, after the last the first."""
+        marked = self._facts.suggestions(self.settings)
+        if not marked:
+            self.say("no suggestion: the shift lens was not read at this layer and position")
+            return
+        after = [alpha for alpha in marked if alpha > self.settings.alpha]
+        self.set_alpha((after or marked)[0])
+
+    def edit(self, name: str) -> None:
+        """Type a setting, or take the next value of one that has few."""
+        if name in _TYPED:
+            self._from_form = self.query_one(SettingsForm).has_focus
+            self._open(name, self.settings.text(name))
+            self.query_one(Input).focus()
+        else:
+            self._step(name, 1)
+
+    def leave(self) -> bool:
+        """Close the line, the setting staying as it was; whether it was open."""
+        was_open = self._editing is not None
+        self.say()
+        if was_open:
+            self._close()
+        return was_open
+
+    def on_slider_set(self, event: Slider.Set) -> None:
+        """Take what was clicked."""
+        event.stop()
+        self.set_alpha(event.value)
+
+    def on_settings_form_chosen(self, event: SettingsForm.Chosen) -> None:
+        """Change a setting from the form."""
+        event.stop()
+        if event.step:
+            self._step(event.name, event.step)
+        else:
+            self.edit(event.name)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take what was typed, or say why not."""
+        event.stop()
+        if self._editing is None:
+            return
+        try:
+            changed = self.settings.changed(self._editing, event.value)
+        except ValueError as exc:
+            self.say(str(exc))
+            return
+        wrong = self._facts.wrong_layer(changed.layer) if self._editing == "layer" else ""
+        if wrong:
+            self.say(wrong)
+            return
+        self._change(changed)
+        self._close()
+
+    def _open(self, name: str, value: str) -> None:
+        self._editing = name
+        self.query_one("#edit Label", Label).update(Content(f"{_TYPED[name]}: "))
+        self.query_one("#edit").add_class("-open")
+        self.query_one(Input).value = value
+        self.say()
+
+    def _close(self) -> None:
+        had_focus = self.query_one(Input).has_focus
+        self._editing = None
+        self.query_one("#edit").remove_class("-open")
+        if had_focus and self._from_form:
+            self.query_one(SettingsForm).focus()
+        elif had_focus:
+            self.post_message(self.Left())
+
+    def _step(self, name: str, step: int) -> None:
+        settings = self.settings
+        choices: dict[str, Sequence[str]] = {
+            "position": self._facts.positions(settings),
+            "side": SIDES,
+            "source": SOURCES,
+            "thinking": get_args(Thinking),
+        }
+        if name in choices:
+            options, now = list(choices[name]), settings.text(name)
+            place = options.index(now) + step if now in options else 0
+            typed = options[place % len(options)]
+        elif name == "layer":
+            typed = self._next_layer(step)
+        elif name == "temperature":
+            typed = f"{settings.temperature + step * _TEMPERATURE_STEP:.10g}"
+        elif name in _COUNTED:
+            typed = str(int(settings.text(name)) + step)
+        else:
+            self.edit(name)
+            return
+        try:
+            self._change(settings.changed(name, typed))
+        except ValueError as exc:
+            self.say(str(exc))
+
+    def _next_layer(self, step: int) -> str:
+        now = self._facts.layer(self.settings)
+        there = self._facts.n_layers
+        if now is None or there is None:
+            return self.settings.layer
+        return str(max(0, min(now + step, there - 1)))
+
+    def _change(self, settings: SteeringSettings) -> None:
+        self.settings = settings
+        self._said = self._Said("", is_problem=False)
+        self._draw()
+        self.post_message(self.Changed())
+
+    # --- drawing ----------------------------------------------------------------------------
+
+    def _draw(self) -> None:
+        settings, facts = self.settings, self._facts
+        norm, layer = facts.norm(settings), facts.layer(settings)
+        said = "residual norms"
+        if norm is not None:
+            said = f"× residual norm {norm:.2f} = {settings.alpha * norm:.2f}"
+        where = f"layer {settings.layer if layer is None else layer}"
+        note = f"norm of {where}, finetuned" if norm is not None else "norm not computed"
+        marks = dict.fromkeys(facts.suggestions(settings), "shift lens")
+        self.query_one(Slider).draw(settings.alpha, said, note, marks)
+        self.query_one(SettingsForm).draw(fields_of(settings, layer))
+        self._draw_said()
+
+    def _draw_said(self) -> None:
+        said, settings = self._said, self.settings
+        shown = Content("")
+        if said.is_problem:
+            shown = Content.assemble(("! ", "bold $text-error"), text.line(said.text))
+        elif said.text:
+            shown = text.line(said.text, "$text-success")
+        elif self._being_measured:
+            shown = Content.styled(
+                "the difference at this layer is being measured", "$foreground-muted"
+            )
+        elif self._facts.is_missing(settings):
+            shown = text.line(self._facts.missing(settings), "$text-warning")
+        widget = self.query_one("#said", Static)
+        widget.update(shown)
+        widget.set_class(bool(shown.plain), "-any")
+
+
+def focus_first(console: SteeringConsole, otherwise: Widget) -> None:
+    """Put the focus on the open field, or else on ``otherwise``."""
+    (console.editing or otherwise).focus()

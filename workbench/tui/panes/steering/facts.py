@@ -1,0 +1,97 @@
+"""What the session says about the settings of the steering console: layers, norms, suggestions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from adl.records import POOLED
+from workbench.store.events import DifferenceMeasured
+from workbench.store.state import SessionState
+from workbench.tui.panes.steering.settings import SteeringSettings, layer_index
+
+
+@dataclass(frozen=True)
+class SteeringFacts:
+    """What was measured and read, as far as steering asks for it.
+
+    ``n_layers`` is None where no pair was loaded; ``differences`` has the newest one of each layer,
+    and ``suggested`` the alphas that the shift lens chose at a layer and position.
+    """
+
+    n_layers: int | None = None
+    differences: Mapping[int, DifferenceMeasured] = field(default_factory=dict)
+    suggested: Mapping[tuple[int, str], frozenset[float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, state: SessionState) -> SteeringFacts:
+        """Gather them."""
+        suggested: dict[tuple[int, str], set[float]] = {}
+        for key, recorded in state.readings.items():
+            if key.reading == "shift_lens" and key.source == "difference" and recorded.body.chosen:
+                alphas = suggested.setdefault((key.layer, key.position), set())
+                alphas |= set() if key.scale is None else {key.scale}
+        return cls(
+            n_layers=None if state.pair is None else int(state.pair["n_layers"]),
+            differences={
+                layer: recorded.body
+                for recorded in state.differences.values()
+                for layer in recorded.body.layers
+            },
+            suggested={place: frozenset(alphas) for place, alphas in suggested.items()},
+        )
+
+    def layer(self, settings: SteeringSettings) -> int | None:
+        """Which layer the setting means; None where that cannot be known."""
+        return layer_index(settings.layer, self.n_layers)
+
+    def norm(self, settings: SteeringSettings) -> float | None:
+        """The residual norm that alpha is in units of; None where it was not computed."""
+        layer = self.layer(settings)
+        found = None if layer is None else self.differences.get(layer)
+        return None if found is None else found.residual_norm.get(str(layer))
+
+    def positions(self, settings: SteeringSettings) -> tuple[str, ...]:
+        """The positions that can be chosen at the layer, the pooled one first."""
+        layer = self.layer(settings)
+        found = None if layer is None else self.differences.get(layer)
+        return tuple(dict.fromkeys((POOLED, *(found.positions if found else ()))))
+
+    def suggestions(self, settings: SteeringSettings) -> list[float]:
+        """The alphas that the shift lens chose at the layer and position, in order."""
+        layer = self.layer(settings)
+        return sorted(self.suggested.get((-1 if layer is None else layer, settings.position), ()))
+
+    def is_missing(self, settings: SteeringSettings) -> bool:
+        """Whether the layer is one of the model's and no difference was measured there."""
+        layer = self.layer(settings)
+        return layer is not None and layer not in self.differences
+
+    def wrong_layer(self, layer: str) -> str:
+        """What is wrong with a layer; empty if nothing is known to be."""
+        if self.n_layers is None or layer_index(layer, self.n_layers) is not None:
+            return ""
+        return (
+            f"layer {layer} is not a layer of this model: give a number from 0 to"
+            f" {self.n_layers - 1}, or a share of the depth from 0.0 to 1.0"
+        )
+
+    def refusal(self, settings: SteeringSettings, *, being_measured: bool) -> str:
+        """Why nothing can be steered with these settings; empty if it can."""
+        if self.n_layers is None:
+            return "no model pair is loaded: nothing can be steered yet"
+        if wrong := self.wrong_layer(settings.layer):
+            return wrong
+        if self.is_missing(settings):
+            return "" if being_measured else self.missing(settings)
+        there = self.positions(settings)
+        if settings.position not in there:
+            return (
+                f"position {settings.position} was not measured at layer {self.layer(settings)}:"
+                f" o takes one of {', '.join(there)}"
+            )
+        return ""
+
+    def missing(self, settings: SteeringSettings) -> str:
+        """That the difference was not computed, and what computes it."""
+        return f"not computed: the difference at layer {self.layer(settings)}. M measures it."

@@ -1,0 +1,165 @@
+"""The settings in a few lines, each with its key; the form is for those who go by Tab and arrows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.geometry import Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from workbench.display import clean_line, shorten
+from workbench.tui.panes.steering.settings import SteeringSettings
+
+_GAP = "   "
+_LONGEST = 40
+
+
+@dataclass(frozen=True)
+class Field:
+    """A setting on the form: its key, its name, and what it is now. ``idle``: it has no say now."""
+
+    key: str
+    name: str
+    label: str
+    value: str
+    idle: bool = False
+
+
+class SettingsForm(Widget, can_focus=True):
+    """Fields in lines as wide as there is room."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "move(-1)", "Field before", show=False, tooltip="Go to the field before"),
+        Binding("right", "move(1)", "Next field", show=False, tooltip="Go to the next field"),
+        Binding("up", "step(-1)", "Value before", show=False, tooltip="Take the value before"),
+        Binding("down", "step(1)", "Next value", show=False, tooltip="Take the next value"),
+        Binding("enter,space", "edit", "Change", show=False, tooltip="Change this setting"),
+    ]
+    DEFAULT_CSS = "SettingsForm { height: auto; }"
+
+    cursor: reactive[int] = reactive(0)
+
+    @dataclass
+    class Chosen(Message):
+        """A field is to be changed: edited (``step`` 0), or moved on by so many values."""
+
+        name: str
+        step: int
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._fields: tuple[Field, ...] = ()
+
+    def draw(self, fields: Sequence[Field]) -> None:
+        """Show the fields."""
+        if tuple(fields) != self._fields:
+            self._fields = tuple(fields)
+            self.refresh(layout=True)
+
+    def validate_cursor(self, index: int) -> int:
+        """Keep the cursor on a field."""
+        return max(0, min(index, len(self._fields) - 1))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As many lines as the fields need at this width."""
+        return max(1, len(self._lines(width)))
+
+    def render(self) -> Content:
+        """The fields, the one under the cursor marked while the form has the focus."""
+        lines = []
+        for line in self._lines(self.size.width):
+            shown: list[Content | str] = []
+            for index, value in line:
+                shown += [self._shown(index, value), _GAP]
+            lines.append(Content.assemble(*shown[:-1]))
+        return Content("\n").join(lines)
+
+    def on_focus(self) -> None:
+        """Show the cursor."""
+        self.refresh()
+
+    def on_blur(self) -> None:
+        """Hide the cursor."""
+        self.refresh()
+
+    def on_click(self, event: events.Click) -> None:
+        """Change the field that was clicked."""
+        lines = self._lines(self.size.width)
+        if not 0 <= event.y < len(lines):
+            return
+        x = 0
+        for index, value in lines[event.y]:
+            field = self._fields[index]
+            wide = len(field.key) + len(field.label) + cell_len(value) + 2
+            if x <= event.x < x + wide:
+                self.cursor = index
+                self.post_message(self.Chosen(field.name, 0))
+            x += wide + len(_GAP)
+
+    def action_move(self, step: int) -> None:
+        """Go to another field."""
+        self.cursor += step
+
+    def action_step(self, step: int) -> None:
+        """Take another value."""
+        self.post_message(self.Chosen(self._fields[self.cursor].name, step))
+
+    def action_edit(self) -> None:
+        """Change the field under the cursor."""
+        self.post_message(self.Chosen(self._fields[self.cursor].name, 0))
+
+    def _shown(self, index: int, value: str) -> Content:
+        field = self._fields[index]
+        if self.has_focus and index == self.cursor:
+            whole = f"{field.key} {field.label} {value}"
+            return Content.styled(
+                whole, "bold $block-cursor-foreground on $block-cursor-background"
+            )
+        return Content.assemble(
+            (field.key, "bold $accent"),
+            (f" {field.label} ", "$foreground-muted"),
+            (value, "$foreground-muted" if field.idle else "bold"),
+        )
+
+    def _lines(self, width: int) -> list[list[tuple[int, str]]]:
+        """Which fields stand on which line, with their values as far as there is room for them."""
+        lines: list[list[tuple[int, str]]] = []
+        room = 0
+        for index, field in enumerate(self._fields):
+            fixed = len(field.key) + len(field.label) + 2
+            value = shorten(clean_line(field.value), max(1, min(_LONGEST, width - fixed)))
+            needed = fixed + cell_len(value)
+            if not lines or room < needed:
+                lines.append([])
+                room = width
+            lines[-1].append((index, value))
+            room -= needed + len(_GAP)
+        return lines
+
+
+def fields_of(settings: SteeringSettings, layer: int | None) -> list[Field]:
+    """The fields of the form; ``layer`` is which one the setting means, if that is known."""
+    relative = layer is not None and settings.layer != str(layer)
+    where = f"{settings.layer} → {layer}" if relative else settings.layer
+    return [
+        Field("l", "layer", "layer", where),
+        Field("o", "position", "position", settings.position),
+        Field("i", "side", "side", settings.side),
+        Field("v", "source", "vector", settings.source.replace("_", " ")),
+        Field("d", "seed", "seed", settings.text("seed")),
+        Field("t", "temperature", "temp", settings.text("temperature")),
+        Field("g", "tokens", "tokens", settings.text("tokens")),
+        Field("r", "samples", "samples", settings.text("samples")),
+        Field("k", "thinking", "thinking", settings.thinking),
+        Field("e", "everyday", "everyday prompts", settings.text("everyday"), idle=settings.own),
+        Field("p", "prompt", "own prompt", settings.prompt or "none", idle=not settings.own),
+        Field("A", "sweep", "sweep", settings.text("sweep")),
+    ]

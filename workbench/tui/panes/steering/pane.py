@@ -1,0 +1,362 @@
+"""The steering console: the difference added while a model writes, beside the same without it.
+
+console   slider and settings
+results   the steering shown: a strip of strengths if it had several, and its texts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from adl.paths import expanded
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.hypotheses import MARK, UNMARK, MarkArguments, UnmarkArguments
+from workbench.operations.jobs import Job
+from workbench.private_files import new_text
+from workbench.store.state import SessionState
+from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.panes.steering.console import SteeringConsole, focus_first
+from workbench.tui.panes.steering.facts import SteeringFacts
+from workbench.tui.panes.steering.results import SteeringResults
+from workbench.tui.panes.steering.settings import layer_index
+from workbench.tui.panes.steering.texts import as_text, evidence_label, excerpt_of
+from workbench.tui.widgets.pane import Pane
+from workbench.tui.widgets.text_columns import SampleList
+
+FINE, COARSE = 0.01, 0.1
+
+
+def _key(key: str, action: str, said: str, tooltip: str) -> Binding:
+    """A key that help and palette name and the footer, which is short, leaves out."""
+    return Binding(key, action, said, show=False, tooltip=tooltip)
+
+
+class SteeringPane(Pane):
+    """Settings above, steered and unsteered texts below."""
+
+    TITLE: ClassVar[str] = "Steering"
+    SHORT: ClassVar[str] = "Steer"
+    HELP: ClassVar[str] = """
+Adds the activation difference to every token's residual while a model writes, and shows the same
+prompt and seed without it beside it: what differs is the steering.
+
+**Alpha** is how strongly, in units of the typical residual norm of the layer: 0.3 adds a vector
+0.3 times as long as a residual. On small models 0.3 steers, 0.6 repeats itself, 1.0 is noise.
+`▲` marks the strengths that the shift lens chose. The **vector** may be a null instead, of the same
+length: a random direction, or the base model against itself (split half). What a null does too is
+not the finetuning.
+
+A **sweep** writes short texts at several alphas, to the first prompts. *Repetition* is counted in
+the letters alone: the share of words, and of runs of three words, that stood in the text before. It
+says nothing of sense; read it against the unsteered line (alpha 0). `!` marks lines that repeat
+much more than that. *Ended* counts the texts that came to an end by themselves.
+
+A kept sample is evidence: it can be linked to a hypothesis. Tab goes to the strip of a sweep and to
+the settings, where the arrows choose.
+"""
+    LOOKS: ClassVar[frozenset[str]] = frozenset(
+        {"browse", "other", "compare", "copy", "write", "leave"}
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s,enter", "steer", "Steer", tooltip="Write steered and unsteered texts"),
+        Binding("S", "sweep", "Sweep", tooltip="Write short texts at every alpha of the sweep"),
+        Binding("M", "measure", "Measure", tooltip="Measure the difference at the chosen layer"),
+        Binding("m", "keep(True)", "Keep", tooltip="Keep the steered sample as evidence, or undo"),
+        _key("u", "keep(False)", "Keep unsteered", "Keep the unsteered sample, or undo"),
+        Binding("C", "compare", "Compare", tooltip="Two kept samples beside each other, and back"),
+        Binding("[", "browse(-1)", "Older", tooltip="Older steering; comparing: left sample"),
+        Binding("]", "browse(1)", "Newer", tooltip="Newer steering; comparing: left sample"),
+        _key("{", "other(-1)", "Sample before on the right", "Comparing: right sample"),
+        _key("}", "other(1)", "Next sample on the right", "Comparing: right sample"),
+        _key("left", f"nudge(-{FINE})", "Weaker", "Alpha down by 0.01"),
+        _key("right", f"nudge({FINE})", "Stronger", "Alpha up by 0.01"),
+        _key("shift+left,<", f"nudge(-{COARSE})", "Much weaker", "Alpha down by 0.1"),
+        _key("shift+right,>", f"nudge({COARSE})", "Much stronger", "Alpha up by 0.1"),
+        _key("=", "edit('alpha')", "Type alpha", "Type alpha exactly"),
+        _key(".", "suggestion", "Suggested alpha", "Take the next alpha that the shift lens chose"),
+        _key("l", "edit('layer')", "Layer", "Layer of the difference"),
+        _key("o", "edit('position')", "Position", "Take the next measured position"),
+        _key("i", "edit('side')", "Side", "Which model writes: finetuned or base"),
+        _key("v", "edit('source')", "Vector", "Add the difference, or a null of the same length"),
+        _key("d", "edit('seed')", "Seed", "First seed; further samples take the ones after it"),
+        _key("t", "edit('temperature')", "Temperature", "0 takes the most probable token"),
+        _key("g", "edit('tokens')", "Tokens", "Longest text, in tokens"),
+        _key("r", "edit('samples')", "Samples", "Samples per prompt"),
+        _key("k", "edit('thinking')", "Thinking", "Thoughts before the answer: auto, on or off"),
+        _key("e", "edit('everyday')", "Everyday prompts", "Take so many of the bundled prompts"),
+        _key("p", "edit('prompt')", "Own prompt", "Write a prompt of your own"),
+        _key("A", "edit('sweep')", "Sweep alphas", "Which alphas a sweep goes through"),
+        _key("c", "copy", "Copy", "Copy the samples under the cursor"),
+        _key("w", "write", "Write to file", "Write the samples under the cursor to a file"),
+        _key("escape", "leave", "Leave field", "Leave the field, or the comparison"),
+    ]
+
+    def __init__(self, *children: Widget, **settings: Any) -> None:
+        super().__init__(*children, **settings)
+        self._facts = SteeringFacts()
+        self._jobs: Sequence[Job] = ()
+        self._marking: set[str] = set()
+
+    def compose(self) -> ComposeResult:
+        """Settings, then texts."""
+        yield SteeringConsole(id="console")
+        yield SteeringResults(id="results")
+
+    @property
+    def console(self) -> SteeringConsole:
+        """The settings."""
+        return self.query_one(SteeringConsole)
+
+    @property
+    def results(self) -> SteeringResults:
+        """The texts."""
+        return self.query_one(SteeringResults)
+
+    def on_mount(self) -> None:
+        """What was steered with stands at the texts; settings are for what is asked for."""
+        for part in ("#alpha", "#settings"):
+            self.query_one(part).display = not self.recorded
+        self.results.say_when_empty("Nothing was steered up to here." if self.recorded else "")
+
+    def focus_pane(self) -> None:
+        """The field that is being typed in, or else the texts."""
+        focus_first(self.console, self.results.samples)
+
+    # --- what the session says --------------------------------------------------------------
+
+    def show(self, state: SessionState, before: SessionState) -> None:
+        """Redraw what changed."""
+        if (
+            state.differences is not before.differences
+            or state.readings is not before.readings
+            or state.pair is not before.pair
+        ):
+            self._facts = SteeringFacts.of(state)
+            self._tell()
+        if state.evidence is not before.evidence:
+            self._marking.clear()
+        self.results.take(state, before)
+
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Say how far the steering is, and whether one waits."""
+        self._jobs = jobs
+        if not any(job.operation.name == MARK.name for job in jobs):
+            self._marking.clear()
+        self._tell()
+        self.results.take_jobs(jobs)
+
+    def reveal(self, seq: int) -> bool:
+        """Stand on the steering operation or the steered text that the event recorded."""
+        return self.results.reveal(seq)
+
+    def view(self) -> dict[str, Any]:
+        """Settings, what is being typed, and what is shown."""
+        return self.console.view() | self.results.view()
+
+    def restore(self, view: dict[str, Any]) -> None:
+        """Take up what still fits."""
+        self.console.restore(view)
+        self.results.restore(view)
+
+    def on_steering_console_changed(self, event: SteeringConsole.Changed) -> None:
+        """Other settings, other suggestions; and perhaps a layer that was not measured."""
+        event.stop()
+        self._tell()
+
+    def on_steering_console_left(self, event: SteeringConsole.Left) -> None:
+        """Back to the texts."""
+        event.stop()
+        self.results.samples.focus()
+
+    def on_steering_results_alpha_chosen(self, event: SteeringResults.AlphaChosen) -> None:
+        """Take a strength of the sweep on the slider."""
+        event.stop()
+        if event.alpha:
+            self.console.set_alpha(event.alpha)
+
+    def on_sample_list_moved(self, event: SampleList.Moved) -> None:
+        """What was said of another sample is not true of this one."""
+        event.stop()
+        self.console.say()
+
+    def _tell(self) -> None:
+        settings = self.console.settings
+        self.console.tell(self._facts, being_measured=self._being_measured())
+        self.results.tell(settings.alpha, self._facts.suggestions(settings))
+        self.refresh_bindings()
+
+    # --- settings ---------------------------------------------------------------------------
+
+    def action_nudge(self, step: float) -> None:
+        """Move alpha."""
+        self.console.nudge(step)
+
+    def action_suggestion(self) -> None:
+        """Take the next strength that the shift lens chose."""
+        self.console.take_suggestion()
+
+    def action_edit(self, name: str) -> None:
+        """Change a setting."""
+        self.console.edit(name)
+
+    def action_leave(self) -> None:
+        """Leave the field, or else the comparison, or else whatever has the focus."""
+        if self.console.leave():
+            return
+        if self.results.comparing:
+            self.results.compare()
+        self.results.samples.focus()
+
+    # --- what is asked for ------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer to measure only what was not, and to change the right one only when comparing."""
+        if not self.offers(action):
+            return False
+        if action == "measure":
+            return self._facts.is_missing(self.console.settings) and not self._being_measured()
+        if action == "other":
+            return self.results.comparing
+        return True
+
+    def action_steer(self) -> None:
+        """Ask for steered and unsteered texts."""
+        self._ask(self.console.settings.steering)
+
+    def action_sweep(self) -> None:
+        """Ask for short texts at every alpha of the sweep."""
+        self._ask(self.console.settings.sweeping)
+
+    def action_measure(self) -> None:
+        """Ask for the difference at the chosen layer."""
+        self.submit(MEASURE, MeasureArguments(layers=(self.console.settings.layer,)))
+        self.console.say()
+
+    def _ask(self, make: Callable[[], SteerArguments]) -> None:
+        console = self.console
+        refusal = self._facts.refusal(console.settings, being_measured=self._being_measured())
+        if refusal:
+            console.say(refusal)
+            return
+        try:
+            arguments = make()
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "settings"
+            console.say(f"{where}: {first['msg']}")
+        except ValueError as exc:
+            console.say(str(exc))
+        else:
+            self.submit(STEER, arguments)
+            console.say()
+            self.results.follow()
+
+    def _being_measured(self) -> bool:
+        """Whether the difference will be there before a steering that is asked for now begins."""
+        there = self._facts.n_layers
+        layer = self._facts.layer(self.console.settings)
+        return layer is not None and any(
+            isinstance(job.arguments, MeasureArguments)
+            and (job.status == "running" or (job.status == "waiting" and not job.background))
+            and any(layer_index(one, there) == layer for one in job.arguments.layers)
+            for job in self._jobs
+        )
+
+    # --- samples ----------------------------------------------------------------------------
+
+    def action_browse(self, step: int) -> None:
+        """Show an older or a newer steering; comparing, another sample on the left."""
+        self.console.say()
+        self.results.browse(step)
+
+    def action_other(self, step: int) -> None:
+        """Comparing, take another sample on the right."""
+        self.results.other(step)
+
+    def action_compare(self) -> None:
+        """Show two kept samples beside each other, or go back."""
+        compared = self.results.compare()
+        self.console.say(
+            "" if compared else "keep two samples to compare: m the steered one, u the unsteered"
+        )
+        self.refresh_bindings()
+
+    def action_keep(self, steered: bool) -> None:
+        """Mark a sample as evidence; once more takes the mark back."""
+        pair = self.results.pair()
+        text = None if pair is None else pair.steered if steered else pair.unsteered
+        if text is None:
+            self.console.say("there is no such sample under the cursor")
+            return
+        text_id = text.start.body.text_id
+        evidence_id = self.results.evidence_of(text_id)
+        if evidence_id is not None:
+            self._take_back(evidence_id)
+        elif not text.text:
+            self.console.say("there is no text yet: keep it when there is")
+        elif text_id not in self._marking:
+            self._marking.add(text_id)
+            self.submit(
+                MARK,
+                MarkArguments(
+                    seq=text.start.seq,
+                    excerpt=excerpt_of(text),
+                    label=evidence_label(text),
+                    text_id=text_id,
+                ),
+            )
+            self.console.say(done="kept as evidence")
+
+    def _take_back(self, evidence_id: str) -> None:
+        linked = [one.id for one in self.state.hypotheses.values() if evidence_id in one.evidence]
+        if linked:
+            self.console.say(f"{evidence_id} bears on {', '.join(linked)}: unlink it there first")
+        else:
+            self.submit(UNMARK, UnmarkArguments(evidence=evidence_id))
+            self.console.say(done=f"{evidence_id} is taken back")
+
+    def action_copy(self) -> None:
+        """Copy the samples under the cursor, with what they were made with."""
+        text = self._as_text()
+        if text:
+            self.app.copy_to_clipboard(text)
+            self.console.say(done="copied, if the terminal lets programs copy (OSC 52)")
+
+    @work
+    async def action_write(self) -> None:
+        """Write the samples under the cursor to a new file."""
+        text, pair = self._as_text(), self.results.pair()
+        if not text or pair is None:
+            return
+        name = await self.app.push_screen_wait(
+            AskLine("Write the samples to a new file", f"steering-{pair.any.start.seq}.txt")
+        )
+        if name:
+            self._write(name, text)
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            path = expanded(name)
+            with new_text(path) as file:
+                file.write(text)
+        except FileExistsError:
+            self.console.say(f"{name} exists already: w asks for another name")
+        except (OSError, RuntimeError, ValueError) as exc:
+            self.console.say(f"{name} cannot be written: {getattr(exc, 'strerror', None) or exc}")
+        else:
+            self.console.say(done=f"written to {path}")
+
+    def _as_text(self) -> str:
+        pair = self.results.pair()
+        if pair is None:
+            self.console.say("there is no sample under the cursor")
+            return ""
+        return as_text([text for text in (pair.steered, pair.unsteered) if text is not None])

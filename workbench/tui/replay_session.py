@@ -1,0 +1,86 @@
+"""A recorded session on the screen: its log, opened to read, the player, and its names hidden."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from workbench.blinding.redact import StateRedactor
+from workbench.blinding.sessions import HiddenNames
+from workbench.replay.player import Player
+from workbench.store.events import ArrayRef, Event
+from workbench.store.log import SessionLog
+from workbench.store.overview import SessionOverview
+from workbench.store.state import SessionState, TimelineEntry
+
+
+class ReplayedSession:
+    """What a replay screen needs of a session, none of which changes it. For the screen's thread.
+
+    Names that the session hides from a blind auditor at its end are hidden from its first event on.
+    """
+
+    def __init__(self, log: SessionLog, session: SessionOverview, redactor: StateRedactor) -> None:
+        self._log = log
+        self._session = session
+        self.redactor = redactor
+        self.player = Player(log, session.id, session.events)
+
+    @classmethod
+    def open(cls, database: Path, wanted: str) -> Self:
+        """Open a session: an id, the start of one, a name or ``last``. Raises `StoreError`."""
+        log = SessionLog.open(database, read_only=True)
+        try:
+            found = log.find_session(wanted)
+            hidden = HiddenNames.read(log).of(found.id)
+            return cls(log, found, StateRedactor(hidden.aliases))
+        except BaseException:
+            log.close()
+            raise
+
+    @property
+    def session_id(self) -> str:
+        """The session that is replayed."""
+        return self._session.id
+
+    @property
+    def name(self) -> str:
+        """What the session is called by now, as it may be seen."""
+        named = SessionState(name=self._session.name)
+        return self.redactor.state(named).name
+
+    @property
+    def began_at(self) -> datetime:
+        """When its first event was recorded (UTC)."""
+        return self._session.created_at
+
+    @property
+    def ended_at(self) -> datetime:
+        """When its last event was recorded (UTC)."""
+        return self._session.last_event_at
+
+    @property
+    def shown(self) -> SessionState:
+        """The session as it stood at the player's position, as it may be seen."""
+        return self.redactor.state(self.player.state)
+
+    @property
+    def current(self) -> TimelineEntry | None:
+        """The event at the player's position, as it may be seen; None before the first."""
+        timeline = self.shown.timeline
+        return timeline[-1] if timeline else None
+
+    def array(self, ref: ArrayRef) -> np.ndarray:
+        """An array of the session. Raises `StoreError`."""
+        return self._log.array(ref)
+
+    def event(self, seq: int) -> Event:
+        """An event as it may be seen. Raises `StoreError` if there is none."""
+        return self.redactor.event(self._log.event(self._session.id, seq))
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()
