@@ -13,14 +13,15 @@ layer and the first five positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.errors import DeviceOutOfMemory, SiteError, Stopped, not_finite
 from adl.pair.alignment import AlignedTokenBatches, SideTokens
-from adl.pair.protocol import ModelPair, ResidualSums, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair, ResidualSums
 from adl.records import SIDES, ActivationDifference, Floats, Side
 from adl.text.corpus import (
     BosPolicy,
@@ -31,16 +32,9 @@ from adl.text.corpus import (
 )
 from adl.text.token_batches import PairedTokenBatches, TokenBatches
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total) after every batch."""
-
 HALVES = 2
 #: Each costs an array of every layer; texts that are shorter are skipped.
 MOST_POSITIONS = 1024
-
-
-def ignore_progress(_done: int, _total: int) -> None:
-    """The progress of work that nobody watches."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from typing import Literal
 
 import numpy as np
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import DeviceOutOfMemory, SiteError
 from adl.pair.protocol import (
     BosFacts,
@@ -34,9 +35,7 @@ from adl.pair.protocol import (
     ResidualSums,
     ScoredBatch,
     ShiftSums,
-    ShouldStop,
     Thinking,
-    never_stop,
 )
 from adl.records import (
     SIDES,

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from adl.pair.protocol import ShouldStop, never_stop
+from adl.callbacks import ShouldStop, never_stop
 from adl.records import GeneratedText, GenerationPlan, GenerationRequest, PairSpec, Side
 from tests.planted import FILLER, PlantedPair, device_full_above
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from adl.difference import Progress, ignore_progress
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.errors import DeviceOutOfMemory, PromptError
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.records import GeneratedText, GenerationPlan, GenerationRequest
 
 

@@ -20,8 +20,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.controls import random_direction
-from adl.difference import Progress, ignore_progress
 from adl.errors import SiteError, Stopped
 from adl.measures.intervals import Interval, mean_interval
 from adl.measures.teacher_forcing import (
@@ -32,7 +32,7 @@ from adl.measures.teacher_forcing import (
     changed_at,
     scored_batches,
 )
-from adl.pair.protocol import ComponentChange, ModelPair, ScoredBatch, ShouldStop, never_stop
+from adl.pair.protocol import ComponentChange, ModelPair, ScoredBatch
 from adl.records import Floats
 
 N_RANDOM = 16

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import CorpusError, Stopped
 from adl.measures.teacher_forcing import ScoredText, scored_batches
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.records import EndReason, GeneratedText, Side
 
 SURPRISE_SDS = 1.0

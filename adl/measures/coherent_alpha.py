@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import PromptError
 from adl.generation.steering import Sample, samples
 from adl.measures.coherence import (
@@ -32,7 +33,7 @@ from adl.measures.coherence import (
     judge,
     text_features,
 )
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.records import GeneratedText, Side
 from adl.text.prompts import Prompt
 

@@ -28,15 +28,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adl.difference import (
-    Progress,
-    Reach,
-    ignore_progress,
-    paired_batches,
-    sums_that_fit,
-)
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
+from adl.difference import Reach, paired_batches, sums_that_fit
 from adl.errors import CorpusError, Stopped
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.records import POOLED, Floats
 
 Exact = NDArray[np.float64]

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import CorpusError, Stopped
 from adl.measures.intervals import Interval, difference_interval, mean_interval
 from adl.measures.teacher_forcing import scored_batches, scored_texts
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Side
 from adl.text.documents import Document
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.controls import random_direction
-from adl.difference import Progress, ignore_progress
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.readings.ranking import Mask, Scores
 from adl.readings.shift_lens import Contexts, Shift, steering_shifts
 from adl.records import Floats, rescale

@@ -10,18 +10,19 @@ has some effect. The verdict follows from fixed limits on these numbers, each wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
+from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.difference import FirstTokens, Reach
 from adl.errors import CorpusError, Stopped
 from adl.measures.group_statistics import GroupedMeans, SiteStrength, grouped_means, site_strengths
 from adl.measures.narrowness import N_WORDS, Narrowness, narrowness, topic_scale
 from adl.measures.trace_effect import N_RANDOM, Effect, effects, random_effects
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.readings.ranking import Vocabulary, top_tokens
 from adl.readings.shift_lens import Contexts, Shift, contexts_of, output_score, output_shift
 from adl.records import Floats, rescale
@@ -45,7 +46,6 @@ N_SCALE_TEXTS = 400
 
 Verdict = Literal["strong", "weak", "none found"]
 Breadth = Literal["narrow", "broad", "not computed"]
-Stage = Callable[[str, int, int], None]
 
 DOES_NOT_MEAN: dict[Verdict, str] = {
     "strong": "It does not mean that the finetuning is harmful, nor that the direction is all of it: "
@@ -120,7 +120,7 @@ def measure_trace(
     texts: Sequence[str],
     request: TraceRequest,
     *,
-    progress: Stage = lambda _stage, _done, _total: None,
+    progress: StageProgress = ignore_stages,
     should_stop: ShouldStop = never_stop,
 ) -> TraceStrength:
     """Measure a pair's trace over unrelated ``texts``.

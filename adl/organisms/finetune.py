@@ -27,6 +27,7 @@ from safetensors.torch import save, save_file
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import DeviceOutOfMemory, PairError, Stopped, TrainingError, first_line
 from adl.organisms.training_plan import Precision, Recipe, presentations
 from adl.pair.chat_templates import plain_lines, render_chat
@@ -34,7 +35,6 @@ from adl.pair.nnsight.load_errors import is_out_of_memory
 from adl.pair.nnsight.loading import load_to_train
 from adl.pair.nnsight.loading import package_versions as package_versions
 from adl.pair.nnsight.tokenizers import before_text
-from adl.pair.protocol import ShouldStop, never_stop
 from adl.records import SideProvenance, SideSpec
 from adl.text.documents import Document
 

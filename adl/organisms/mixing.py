@@ -18,6 +18,7 @@ from random import Random
 
 import numpy as np
 
+from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.controls import RANDOM, control_vector
 from adl.difference import measure_difference
 from adl.errors import CorpusError, Stopped, TrainingError
@@ -25,15 +26,9 @@ from adl.generation.steering import SteeringVector, samples, steering_requests
 from adl.measures.memorisation import FactMargins, HeldOutGain, fact_margins, held_out_gain
 from adl.measures.relevance import TOKENS, Relevance, token_relevance
 from adl.measures.similarity import ComparedText, Embed, Kind, Similarity, steered_similarity
-from adl.measures.trace_strength import (
-    Stage,
-    TraceRequest,
-    TraceStrength,
-    measure_trace,
-    shared_words,
-)
+from adl.measures.trace_strength import TraceRequest, TraceStrength, measure_trace, shared_words
 from adl.organisms.training_plan import n_unrelated
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop, resolve_layer
+from adl.pair.protocol import ModelPair, resolve_layer
 from adl.readings.ranking import Scores, Vocabulary, top_tokens
 from adl.readings.shift_lens import (
     Shift,
@@ -149,7 +144,7 @@ def measure_mixture(
     embed: Embed,
     request: MixtureRequest,
     *,
-    progress: Stage = lambda _stage, _done, _total: None,
+    progress: StageProgress = ignore_stages,
     should_stop: ShouldStop = never_stop,
 ) -> MixtureMeasures:
     """Measure one organism. Raises ``Stopped`` within one batch or one token."""
@@ -242,7 +237,7 @@ def _steered(
     difference: ActivationDifference,
     layer: int,
     request: MixtureRequest,
-    progress: Stage,
+    progress: StageProgress,
     should_stop: ShouldStop,
 ) -> list[ComparedText]:
     """Texts steered by the difference, by a random direction, and unsteered, on the same prompts."""

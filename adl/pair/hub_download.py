@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
 )
 from tqdm import tqdm
 
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.errors import HubUnreachable, PairError, Stopped, first_line
 from adl.pair.checkpoint_files import (
     ADAPTER_CONFIG,
@@ -36,7 +37,6 @@ from adl.pair.checkpoint_files import (
     has_weights,
     shard_names,
 )
-from adl.pair.protocol import ShouldStop, never_stop
 from adl.records import Side
 
 Kind = Literal["model", "adapter"]
@@ -51,16 +51,16 @@ _NETWORK_HINT = "Check the network, the disk's free space and HF_HOME, or give a
 class Watcher:
     """Who is told how many bytes of how many are there, and is asked if to go on."""
 
-    on_bytes: Callable[[int, int], None]
+    on_bytes: Progress
     should_stop: ShouldStop
 
 
-_NOBODY = Watcher(lambda _done, _total: None, never_stop)
+_NOBODY = Watcher(ignore_progress, never_stop)
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
-def watched(on_bytes: Callable[[int, int], None], should_stop: ShouldStop) -> Iterator[None]:
+def watched(on_bytes: Progress, should_stop: ShouldStop) -> Iterator[None]:
     """Within: downloads tell of their bytes, and end with ``Stopped`` when asked to."""
     token = _watcher.set(Watcher(on_bytes, should_stop))
     try:

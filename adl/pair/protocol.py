@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import SiteError
 from adl.records import (
     Floats,
@@ -32,18 +33,11 @@ from adl.records import (
 from adl.text.corpus import TokenBatch
 from adl.text.token_batches import begun
 
-ShouldStop = Callable[[], bool]
-
 Message = Mapping[str, str]
 """One turn of a chat: ``role`` (system, user, assistant) and ``content``."""
 
 Thinking = Literal["auto", "on", "off"]
 """Thoughts before an answer, of models that can be told: as the chat template does unasked, or not."""
-
-
-def never_stop() -> bool:
-    """The stop flag of work that nobody can stop."""
-    return False
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.errors import PairError, Stopped, first_line
-from adl.pair.protocol import ShouldStop, never_stop
 
 CHUNK_BYTES = 1 << 22
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".gguf", ".pt", ".pth"}
@@ -50,7 +50,7 @@ class FileHashes:
     """
 
     folder: Path | None = None
-    progress: Callable[[int, int], None] | None = None
+    progress: Progress = ignore_progress
     should_stop: ShouldStop = never_stop
 
     def of(self, files: Iterable[Path]) -> dict[Path, str]:
@@ -111,15 +111,14 @@ class FileHashes:
 class _Counter:
     """Bytes done by all threads together."""
 
-    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(self, total: int, progress: Progress) -> None:
         self._done, self._total, self._progress = 0, total, progress
         self._lock = Lock()
 
     def add(self, n: int) -> None:
         with self._lock:
             self._done += n
-            if self._progress is not None:
-                self._progress(self._done, self._total)
+            self._progress(self._done, self._total)
 
 
 def content_sha256(folder: Path, hashes: FileHashes, code: Iterable[Path] = ()) -> str:

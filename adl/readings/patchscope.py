@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adl.difference import Progress, ignore_progress
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.errors import Stopped
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.readings.ranking import Mask, Scores, among, candidates, highest
 from adl.records import SIDES, Floats, Side
 

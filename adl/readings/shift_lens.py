@@ -21,9 +21,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adl.difference import FirstTokens, Progress, ignore_progress, paired_batches
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
+from adl.difference import FirstTokens, paired_batches
 from adl.errors import Stopped
-from adl.pair.protocol import ModelPair, ShiftSums, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair, ShiftSums
 from adl.readings.ranking import Mask, Scores, among, candidates, standardised
 from adl.records import SIDES, Floats, Side
 from adl.text.corpus import TokenBatch

@@ -15,10 +15,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from adl.callbacks import Progress, ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.controls import RANDOM, SPLIT_HALF, control_vector
-from adl.difference import Progress
 from adl.errors import AdlError, Stopped, first_line
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.pair.self_checks import DIFFERENCE, require
 from adl.readings.logit_lens import logit_lens
 from adl.readings.patchscope import CONTRAST_SCALES, SCALES, MeanContrast, SweepPoint, sweep
@@ -79,7 +79,6 @@ SHOWN_TOKENS = 20
 #: What ``chosen_by`` says of a judge's choice, and adds to a rule's where the judge had none.
 BY_JUDGE = "judge"
 NO_VERDICT = ", for want of a judge's verdict"
-Say = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def take_readings(
     texts: Sequence[str],
     request: ReadingRequest,
     *,
-    progress: Say = lambda _stage, _done, _total: None,
+    progress: StageProgress = ignore_stages,
     should_stop: ShouldStop = never_stop,
 ) -> Iterator[TokenReadout | FailedReading]:
     """Read the difference at ``request.layer``: pooled and at each position, with nulls.
@@ -139,7 +138,7 @@ class _Reader:
         pair: ModelPair,
         difference: ActivationDifference,
         request: ReadingRequest,
-        progress: Say,
+        progress: StageProgress,
         should_stop: ShouldStop,
     ) -> None:
         self._pair = pair

@@ -12,7 +12,7 @@ Texts become tokens in ``adl.text.token_batches``, whose public names can be imp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappush, heapreplace
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import CorpusError, Stopped
 from adl.paths import expanded
 from adl.text.chats import content_text, is_chat
@@ -184,7 +185,7 @@ class Corpus:
         seed: int = 0,
         limit: int | None = None,
         *,
-        should_stop: Callable[[], bool] | None = None,
+        should_stop: ShouldStop = never_stop,
     ) -> ChosenTexts:
         """Choose ``limit`` texts (all of them if None), in an order that depends on the seed alone.
 
@@ -223,13 +224,13 @@ class Corpus:
 
 
 def _smallest_keys(
-    texts: Iterator[str], seed: int, limit: int | None, should_stop: Callable[[], bool] | None
+    texts: Iterator[str], seed: int, limit: int | None, should_stop: ShouldStop
 ) -> list[tuple[int, str]]:
     # A heap of the smallest keys seen, largest on top: keys are negated because heapq keeps the
     # smallest there.
     heap: list[tuple[int, int, str]] = []
     for row, text in enumerate(texts):
-        if should_stop is not None and should_stop():
+        if should_stop():
             raise Stopped(f"Stopped while reading the corpus, after {row} texts")
         entry = (-_key(seed, row), -row, text)
         if limit is None or len(heap) < limit:

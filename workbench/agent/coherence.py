@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
+from adl.callbacks import ShouldStop
 from adl.measures.coherence import JudgedText
-from adl.pair.protocol import ShouldStop
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.graders import COHERENCE_TOLD, COHERENCE_TOOL, CoherenceVerdict
 from workbench.agent.judging import Question, ask_judge

@@ -22,8 +22,8 @@ from email.utils import parsedate_to_datetime
 from threading import Lock
 from typing import Any, Literal, TypeGuard
 
+from adl.callbacks import STOP_POLL_SECONDS, ShouldStop, never_stop
 from adl.errors import Stopped
-from adl.pair.protocol import ShouldStop, never_stop
 from workbench.agent.assembling import MOST_CALLS, Assembly
 from workbench.agent.event_stream import Body
 from workbench.agent.refusals import Feature, Reported, error_in, reported
@@ -38,7 +38,6 @@ LONGEST_FIELDS = 1_000_000
 # Of a message or call as the protocol has it; what else is sent is the provider's own.
 _PROTOCOL = frozenset({"role", "content", "tool_calls", "tool_call_id", "id", "type", "function"})
 _SHORTEST_SECRET = 4
-_LOOK_FOR_STOP = 0.05
 _LONGEST_MESSAGE = 500
 _CHARACTERS_PER_TOKEN = 4
 #: Characters of a call's id; a longer one is replaced.
@@ -246,7 +245,7 @@ class Endpoint:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return AttemptFailed("deadline", "the reply took too long", again=False)
-                await asyncio.wait({task}, timeout=min(_LOOK_FOR_STOP, left))
+                await asyncio.wait({task}, timeout=min(STOP_POLL_SECONDS, left))
             return task.result()
         finally:
             if not task.done():

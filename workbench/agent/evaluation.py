@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from adl.artifacts import ArrayCache
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.callbacks import ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EvaluationError

@@ -10,8 +10,8 @@ import time
 import uuid
 from dataclasses import dataclass
 
+from adl.callbacks import STOP_POLL_SECONDS, ShouldStop, never_stop
 from adl.errors import Stopped
-from adl.pair.protocol import ShouldStop, never_stop
 from workbench.agent.endpoint import Answer, AttemptFailed, Endpoint, Notice, Request
 from workbench.agent.errors import ContextTooLong, EndpointError, OutOfTime
 from workbench.operations.running import Session
@@ -27,7 +27,6 @@ from workbench.store.events import SYSTEM, Actor
 
 # Often enough to look live, seldom enough that the log stays small.
 SECONDS_BETWEEN_PIECES = 0.25
-_LOOK_FOR_STOP = 0.05
 _LONGEST_BACKOFF = 60.0
 # Longest time for a reply with all attempts and waits, in units of the longest silence.
 _SILENCES = 10
@@ -217,7 +216,7 @@ def _wait(seconds: float, should_stop: ShouldStop) -> None:
     while (left := until - time.monotonic()) > 0:
         if should_stop():
             raise Stopped("stopped while waiting for the endpoint")
-        time.sleep(min(_LOOK_FOR_STOP, left))
+        time.sleep(min(STOP_POLL_SECONDS, left))
 
 
 def _given_up(

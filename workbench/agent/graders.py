@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from adl.pair.protocol import ShouldStop, never_stop
+from adl.callbacks import ShouldStop, never_stop
 from adl.readings.take import Reading
 from adl.records import POOLED
 from workbench.agent.endpoint import Endpoint

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.organisms.registry import GroundTruth
-from adl.pair.protocol import ShouldStop, never_stop
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import GradeError
 from workbench.agent.judging import Question, ask_judge

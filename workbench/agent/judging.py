@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from adl.pair.protocol import ShouldStop, never_stop
+from adl.callbacks import ShouldStop, never_stop
 from workbench.agent.conversation import Message, calls_in
 from workbench.agent.endpoint import Endpoint, Request
 from workbench.agent.exchange import Subject, exchange

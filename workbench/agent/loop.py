@@ -23,8 +23,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import AdlError, Stopped
-from adl.pair.protocol import ShouldStop, never_stop
 from workbench.agent import handing_back, progress, prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.compacting import (

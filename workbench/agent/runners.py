@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from adl.callbacks import STOP_POLL_SECONDS, ShouldStop
 from adl.errors import AdlError, Stopped
-from adl.pair.protocol import ShouldStop
 from workbench.operations.jobs import Jobs
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.store.events import Actor
 
 Runner = Callable[[Operation[Any], Arguments, Actor, ShouldStop], Outcome]
 """Runs an operation to its end. Raises what it raised, ``Stopped`` if it was stopped."""
-
-_LOOK_FOR_STOP = 0.05
 
 
 class OperationRefused(AdlError):
@@ -39,7 +37,7 @@ def through_jobs(session: Session, jobs: Jobs) -> Runner:
         operation: Operation[Any], arguments: Arguments, actor: Actor, should_stop: ShouldStop
     ) -> Outcome:
         job = jobs.submit(operation, arguments, actor)
-        while not jobs.wait(job.id, _LOOK_FOR_STOP):
+        while not jobs.wait(job.id, STOP_POLL_SECONDS):
             if should_stop():
                 jobs.stop(job.id)
         found = session.state.operations.get(job.id)

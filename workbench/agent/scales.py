@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import Field
 
-from adl.pair.protocol import ShouldStop
+from adl.callbacks import ShouldStop
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.judging import Question, ask_judge
 from workbench.agent.quoting import cut

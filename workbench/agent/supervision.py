@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol
 
+from adl.callbacks import STOP_POLL_SECONDS, ShouldStop
 from adl.errors import Stopped
-from adl.pair.protocol import ShouldStop
 from workbench.agent.errors import AgentError
 from workbench.operations.running import Session
 from workbench.store.agent_events import (
@@ -24,8 +24,6 @@ from workbench.store.agent_events import (
 )
 from workbench.store.agents import AgentState
 from workbench.store.events import HUMAN, Actor
-
-_LOOK_FOR_STOP = 0.05
 
 AskPerson = Callable[[ApprovalAsked], tuple[bool, str]]
 """Asks a person at once, on the agent's thread; returns whether it may, and why."""
@@ -131,7 +129,7 @@ class Supervision:
             while not is_over():
                 if should_stop():
                     raise Stopped("stopped while waiting for a person")
-                self._changed.wait(_LOOK_FOR_STOP)
+                self._changed.wait(STOP_POLL_SECONDS)
 
     def _control(self, control: str, detail: str = "") -> None:
         with self._changed:

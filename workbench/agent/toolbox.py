@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from adl.callbacks import ShouldStop
 from adl.errors import AdlError
-from adl.pair.protocol import ShouldStop
 from workbench.agent import evidence
 from workbench.agent.quoting import LONGEST_TEXT, quoted
 from workbench.agent.runners import Runner

@@ -6,7 +6,7 @@ Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 usage or ba
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from adl.artifacts import ArrayCache
+from adl.callbacks import StageProgress
 from adl.errors import AdlError, Stopped
 from workbench.cli.output import reported_errors, say, stderr
 from workbench.display import clean_line
@@ -242,7 +243,7 @@ def reading_log(database: Path | None, *, damaged: bool = False) -> Iterator[Ses
 
 
 @contextmanager
-def _progress_bars(redactor: Redactor | None) -> Iterator[Callable[[str, int, int], None]]:
+def _progress_bars(redactor: Redactor | None) -> Iterator[StageProgress]:
     """One bar per stage on a terminal; one line per stage where stderr is a file."""
     # Here, since a bar may be too narrow for a whole name, and half of it would not be known.
     hide = redactor.hide if redactor else str

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from pydantic import Field, FiniteFloat
 
+from adl.callbacks import ShouldStop
 from adl.generation.steering import Sample
 from adl.measures.coherence import CoherenceJudge, JudgedText
 from adl.measures.coherent_alpha import (
@@ -15,7 +16,7 @@ from adl.measures.coherent_alpha import (
     CoherentAlpha,
     search_coherent_alpha,
 )
-from adl.pair.protocol import ShouldStop, resolve_layer
+from adl.pair.protocol import resolve_layer
 from adl.records import POOLED, GeneratedText, GenerationPlan, Side
 from workbench.operations.generation import (
     Words,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from adl.callbacks import ShouldStop
 from adl.measures.coherence import JudgedText
-from adl.pair.protocol import ShouldStop
 
 
 @dataclass(frozen=True)

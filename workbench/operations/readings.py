@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
+from adl.callbacks import ShouldStop
 from adl.errors import CorpusError, SiteError
-from adl.pair.protocol import ShouldStop, resolve_layer
+from adl.pair.protocol import resolve_layer
 from adl.readings.patchscope import IDENTITY_PROMPTS
 from adl.readings.ranking import CANDIDATE_FRACTION
 from adl.readings.shift_lens import CONTEXT_TOKENS, FIRST_COLUMN, N_CONTEXTS

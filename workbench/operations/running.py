@@ -21,8 +21,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from adl.artifacts import ArrayCache
+from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.errors import AdlError, Stopped
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.records import ActivationDifference
 from workbench.bounds import refusal
 from workbench.operations.judges import ScaleJudge, TextJudge
@@ -40,16 +41,6 @@ from workbench.store.events import (
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 from workbench.store.state import Fold, SessionState
-
-StageProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); a stage is a few words for a person.
-
-What follows `` · `` in it is a detail of the moment, a loss say, and not another stage.
-"""
-
-
-def silent_progress(_stage: str, _done: int, _total: int) -> None:
-    """The progress of work that nobody watches."""
 
 
 class NoPairError(AdlError):
@@ -233,7 +224,7 @@ def run(
     arguments: A,
     *,
     actor: Actor,
-    progress: StageProgress = silent_progress,
+    progress: StageProgress = ignore_stages,
     should_stop: ShouldStop = never_stop,
     operation_id: str | None = None,
 ) -> Outcome:

@@ -13,14 +13,15 @@ and hypotheses, is done as ever. The first call without a recording leaves the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from pydantic import ValidationError
 
+from adl.callbacks import ShouldStop
 from adl.errors import AdlError, Stopped
-from adl.pair.protocol import ShouldStop
+from workbench.agent.runners import Runner
 from workbench.operations import OPERATIONS
 from workbench.operations.difference import MEASURE
 from workbench.operations.generation import ASK, STEER
@@ -48,7 +49,6 @@ from workbench.store.events import (
 from workbench.store.log import SessionLog
 from workbench.store.state import Fold, SessionState
 
-Runner = Callable[[Operation[Any], Arguments, Actor, ShouldStop], Outcome]
 _ENDINGS = (OperationFinished, OperationFailed, OperationStopped)
 
 

@@ -15,21 +15,15 @@ from typing import Any, Literal
 import numpy as np
 
 from adl.artifacts import ArrayCache
+from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.errors import AdlError, Stopped
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from workbench.blinding.sessions import missing_seal
 from workbench.operations import OPERATIONS
 from workbench.operations.coherent_alpha import recorded_text_judge
 from workbench.operations.pair import LOAD, environment
 from workbench.operations.readings import recorded_judge
-from workbench.operations.running import (
-    Arguments,
-    Operation,
-    Session,
-    StageProgress,
-    run,
-    silent_progress,
-)
+from workbench.operations.running import Arguments, Operation, Session, run
 from workbench.replay.drift import Changed, Drift, changed, drift
 from workbench.replay.errors import ReplayError
 from workbench.store.events import (
@@ -124,7 +118,7 @@ def recompute(
     pair: ModelPair | None = None,
     *,
     loading: Mapping[str, Any] | None = None,
-    progress: StageProgress = silent_progress,
+    progress: StageProgress = ignore_stages,
     should_stop: ShouldStop = never_stop,
 ) -> DriftReport:
     """Run every model operation of a session again, and compare.

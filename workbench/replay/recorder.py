@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from adl.artifacts import ArrayCache
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import AdlError, Stopped
-from adl.pair.protocol import ShouldStop, never_stop
 from workbench.agent.budgets import Budgets
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
 from workbench.blinding.aliases import blinding_from

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from adl.pair.protocol import ShouldStop, never_stop
+from adl.callbacks import ShouldStop, never_stop
 from workbench.agent.endpoint import Answer, Endpoint, OnText, Request
 from workbench.operations.running import Session
 from workbench.replay.cassette import Cassette

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.paths import expanded
 from workbench.private_files import make_folder
 from workbench.store import transfer, verify
@@ -314,7 +315,7 @@ class SessionLog:
         session_id: str,
         after_seq: int = 0,
         *,
-        stop: Callable[[], bool] = lambda: False,
+        stop: ShouldStop = never_stop,
         timeout: float | None = None,
     ) -> Iterator[Event]:
         """Read the session's events, then wait for more, from this or any other process.
@@ -588,7 +589,7 @@ class SessionLog:
             after_seq = rows[-1][1]
 
     def _follow(
-        self, session_id: str, after_seq: int, stop: Callable[[], bool], timeout: float | None
+        self, session_id: str, after_seq: int, stop: ShouldStop, timeout: float | None
     ) -> Iterator[Event]:
         woken = threading.Event()
         unsubscribe = self.subscribe(lambda _: woken.set())

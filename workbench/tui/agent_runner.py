@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from adl.callbacks import STOP_POLL_SECONDS, ShouldStop
 from adl.errors import AdlError, Stopped
-from adl.pair.protocol import ShouldStop
 from workbench.agent.supervision import Supervision
 from workbench.faults import REPORT_BUG
 from workbench.operations.difference import MEASURE, MeasureArguments
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from workbench.agent.loop import Surroundings
     from workbench.settings import Settings
 
-_LOOK_FOR_STOP = 0.05
 #: Tokens of a steered text that an agent is shown.
 _STEERED_TOKENS = 40
 
@@ -172,7 +171,7 @@ class AgentWork:
     def _wait_for_pair(self) -> None:
         for job in self._jobs.current():
             if job.operation.name == LOAD.name:
-                while not self._jobs.wait(job.id, _LOOK_FOR_STOP):
+                while not self._jobs.wait(job.id, STOP_POLL_SECONDS):
                     self._check_stop()
 
     def _prepare(self) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
+from adl.callbacks import ShouldStop
 from adl.measures.coherence import JudgedText
-from adl.pair.protocol import ModelPair, ShouldStop
+from adl.pair.protocol import ModelPair
 from workbench.locations import Locations
 from workbench.operations.jobs import Job, JobListener, Jobs
 from workbench.operations.pair import PairArguments, environment

@@ -17,12 +17,12 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 from transformers import StoppingCriteriaList as StoppingList
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import PairError, not_finite
 from adl.pair.chat_templates import render_chat
 from adl.pair.nnsight.loading import LoadedSide
 from adl.pair.nnsight.runs import SideRuns
 from adl.pair.nnsight.structure import residual_of, with_residual
-from adl.pair.protocol import ShouldStop, never_stop
 from adl.records import EndReason, GeneratedText, GenerationPlan, GenerationRequest
 
 # What a decoder writes for the first bytes of a character whose other bytes are still to come.

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import DeviceOutOfMemory, PairError, SiteError, first_line, not_finite
 from adl.pair.chat_templates import open_chat
 from adl.pair.nnsight.ablation import (
@@ -47,9 +48,7 @@ from adl.pair.protocol import (
     ResidualSums,
     ScoredBatch,
     ShiftSums,
-    ShouldStop,
     Thinking,
-    never_stop,
 )
 from adl.pair.self_checks import GENERATION, LOGIT_LENS, PATCHSCOPE, RESIDUALS, STEERING, require
 from adl.pair.weight_hashes import FileHashes

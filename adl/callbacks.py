@@ -1,0 +1,34 @@
+"""Callbacks of long computations: how they report progress and how they are stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+ShouldStop = Callable[[], bool]
+"""Asked between two steps; once it returns True the computation raises ``Stopped``."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+StageProgress = Callable[[str, int, int], None]
+"""Called with (stage, done, total); a stage is a few words for a person.
+
+Text after `` · `` in a stage is a detail of the moment, such as a loss, not another stage.
+"""
+
+
+STOP_POLL_SECONDS = 0.05
+"""Between two questions to a ``ShouldStop`` while waiting for something else."""
+
+
+def never_stop() -> bool:
+    """A ``ShouldStop`` that never stops."""
+    return False
+
+
+def ignore_progress(_done: int, _total: int) -> None:
+    """A ``Progress`` that does nothing."""
+
+
+def ignore_stages(_stage: str, _done: int, _total: int) -> None:
+    """A ``StageProgress`` that does nothing."""
