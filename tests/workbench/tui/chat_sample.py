@@ -160,7 +160,7 @@ class Probes:
         probe = self.begin(AskArguments(**arguments))
         self.end(
             probe,
-            OperationFailed(error="SiteError", message=message, hint=hint, seconds=0.1),
+            OperationFailed(error="SiteError", message=message, way_out=hint, seconds=0.1),
         )
         return probe
 

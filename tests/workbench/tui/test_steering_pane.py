@@ -285,7 +285,7 @@ async def test_a_text_that_was_cut_off_says_so():
 
 async def test_a_failure_says_what_to_do():
     failed = OperationFailed(
-        error="SiteError", message="no room", hint="Use a smaller batch.", seconds=1.0
+        error="SiteError", message="no room", way_out="Use a smaller batch.", seconds=1.0
     )
     app = PaneApp(SteeringPane, going_on(started(), failed))
     async with app.run_test(size=(80, 24)):
@@ -566,7 +566,7 @@ async def test_hostile_text_is_inert():
         finished("steered", f"{HOSTILE}\n{HOSTILE}"),
         kept("steered", "E7\x1b[2J"),
         kept("plain", "[/"),
-        OperationFailed(error=HOSTILE, message=HOSTILE, hint=HOSTILE, seconds=1.0),
+        OperationFailed(error=HOSTILE, message=HOSTILE, way_out=HOSTILE, seconds=1.0),
     )
     app = PaneApp(SteeringPane, state)
     async with app.run_test(size=(100, 40)) as pilot:
