@@ -21,11 +21,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from adl.errors import AdlError, first_line
-from workbench.display import shorten
+from workbench.fields import in_words
 from workbench.locations import find_locations
 
 REPORT_BUG = "This is a bug in adl-workbench; please report it."
-_LONGEST_VALUE = 200
 # A path or a template can be at fault, or what the machine has left: see `as_error`.
 _NUL_IN_PATH = re.compile(r"embedded null (byte|character)")
 _NO_HOME = re.compile(r"[Hh]ome directory")
@@ -47,7 +46,7 @@ def as_error(exc: BaseException) -> AdlError | None:
         case AdlError():
             return exc
         case ValidationError():
-            return BadValue(validation_in_words(exc))
+            return BadValue(in_words(exc, most=1))
         case OSError():
             return _of_system(exc)
         case UnicodeError():
@@ -76,15 +75,6 @@ def as_error(exc: BaseException) -> AdlError | None:
             "Check the checkpoint's chat template.",
         )
     return None
-
-
-def validation_in_words(exc: ValidationError) -> str:
-    """The first thing that is wrong: where, in pydantic's words, and the value."""
-    first = exc.errors(include_url=False, include_context=False)[0]
-    name = ".".join(str(part) for part in first["loc"]) or "arguments"
-    reason = first["msg"].removeprefix("Value error, ")
-    value = shorten(repr(first.get("input")), _LONGEST_VALUE)
-    return shorten(f"{name}: {reason}", 2 * _LONGEST_VALUE) + f" (got {value})"
 
 
 def _of_system(exc: OSError) -> AdlError:

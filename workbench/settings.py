@@ -27,6 +27,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from adl.errors import AdlError, first_line
 from workbench.bounds import LARGEST_NUMBER
 from workbench.display import shorten
+from workbench.fields import in_words
 from workbench.locations import find_locations
 from workbench.scrubbing import SHORTEST, protect
 
@@ -173,17 +174,16 @@ def load_settings(**given: Any) -> Settings:
 
     Raises ``SettingsError`` that names the setting, and never its value.
     """
-    fields = Settings.model_fields
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as exc:
-        first = exc.errors(include_input=False, include_url=False)[0]
-        place = [str(part) for part in first["loc"]]
-        field = next((name for name, one in fields.items() if one.validation_alias == place[0]), "")
-        name = ".".join([field or place[0], *place[1:]])
-        reason = first["msg"].removeprefix("Value error, ")
+        fields = Settings.model_fields
+        aliases = {str(field.validation_alias): name for name, field in fields.items()}
+        wrong = in_words(
+            exc, Settings, values=False, most=1, names=lambda alias: aliases.get(alias, alias)
+        )
         raise SettingsError(
-            f"the setting {name} cannot be used: {reason}",
+            f"the setting {wrong}",
             f"Correct it in the environment or in {find_locations().config_file}.",
         ) from None
     except UnreadableVariable as exc:

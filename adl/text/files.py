@@ -67,11 +67,15 @@ def json_kind(value: object) -> str:
 
 
 def well_formed(text: str) -> str:
-    """Replace lone surrogates, which JSON can spell but UTF-8 and tokenizers cannot, by U+FFFD."""
+    """Return the text with each lone surrogate replaced by U+FFFD.
+
+    JSON can spell half of a surrogate pair, but it has no UTF-8, so neither tokenizers nor SQLite
+    take it. Everything else, NUL and escapes too, stays.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
 
 

@@ -17,6 +17,7 @@ from adl.errors import AdlError
 from adl.readings.take import Reading
 from adl.records import POOLED, Side
 from workbench.agent.nesting import read_json
+from workbench.fields import in_words
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
 from workbench.operations.hypotheses import ADD_HYPOTHESIS, LINK, MARK, RANK, REVISE, SET_VERDICT
 from workbench.operations.notes import NOTE
@@ -142,12 +143,9 @@ class Tool:
         try:
             parsed = self.arguments.model_validate_json(json.dumps(dict(arguments)))
         except ValidationError as exc:
-            wrong = [
-                f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}"
-                for one in exc.errors(include_url=False, include_context=False)[:5]
-            ]
+            wrong = in_words(exc, self.arguments, most=5, names=str)
             raise ToolError(
-                f"{self.name} cannot take these arguments: {'; '.join(wrong)}", "Correct them."
+                f"{self.name} cannot take these arguments: {wrong}", "Correct them."
             ) from None
         for name, most in self.most.items():
             value = getattr(parsed, name)

@@ -18,14 +18,13 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from workbench.operations.fields import (
+from workbench.fields import (
     LISTS,
-    WHOLE,
     bounds,
     choices,
+    in_words,
     item_kind,
     plain_kind,
-    problems_in_words,
 )
 from workbench.operations.running import Arguments
 
@@ -103,11 +102,12 @@ def made(arguments: type[A], given: Mapping[str, Any], **names: str) -> A:
     try:
         return arguments.model_validate(given)
     except ValidationError as exc:
-        name, problem = next(iter(problems_in_words(exc, given).items()))
-        if name == WHOLE:
-            raise typer.BadParameter(problem) from exc
-        option = {**NAMES, **names}.get(name, name).replace("_", "-")
-        raise typer.BadParameter(f"--{option}: {problem}") from exc
+        options = {**NAMES, **names}
+
+        def option(name: str) -> str:
+            return "--" + options.get(name, name).replace("_", "-")
+
+        raise typer.BadParameter(in_words(exc, arguments, most=1, names=option)) from exc
 
 
 def merged_options(

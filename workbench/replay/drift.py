@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,16 +17,15 @@ from pydantic import BaseModel
 
 from workbench.store.events import (
     AnswersCompared,
-    ArrayRef,
     DifferenceMeasured,
     EventBody,
+    ReadArray,
     ReadingTaken,
     TextFinished,
     TextStarted,
 )
 from workbench.store.measure_events import Measure, MeasureBody
 
-ReadArray = Callable[[ArrayRef], np.ndarray]
 TOP = 20
 
 

@@ -31,6 +31,7 @@ from typing import IO, Annotated, Any, BinaryIO, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
+from workbench.fields import in_words
 from workbench.private_files import opened_input
 from workbench.report.errors import ExportError
 from workbench.report.files import new_file
@@ -329,10 +330,9 @@ def _named(source: Path, number: Callable[[], int]) -> Iterator[None]:
     except _NotALine as error:
         raise ExportError(f"{source}, line {number()} {error}", _WAY_OUT) from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        wrong = in_words(error, values=False, most=1, names=str)
         raise ExportError(
-            f"{source}, line {number()} is no line of a session: {place}: {first['msg']}", _WAY_OUT
+            f"{source}, line {number()} is no line of a session: {wrong}", _WAY_OUT
         ) from error
 
 

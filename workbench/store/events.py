@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from json.encoder import encode_basestring_ascii as _quoted
@@ -93,6 +93,10 @@ class ArrayRef(Record):
         return cls(
             sha256=digest.hexdigest(), dtype=canonical.dtype.str, shape=tuple(canonical.shape)
         )
+
+
+ReadArray = Callable[[ArrayRef], np.ndarray]
+"""Return a recorded array; see ``SessionLog.array``."""
 
 
 def canonical_array(array: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ def look_up_endpoint() -> EndpointFacts:
     )
 
 
-def empty_fields() -> Fields:
+def empty_request() -> Fields:
     """The form as it is before anything is typed."""
     budgets = Budgets()
     return {
@@ -89,7 +89,7 @@ def empty_fields() -> Fields:
 
 def known_fields(view: Any) -> Fields:
     """What of kept fields is usable, over the empty form."""
-    fields = empty_fields()
+    fields = empty_request()
     if isinstance(view, Mapping):
         kept = {name: view[name] for name in fields if isinstance(view.get(name), str)}
         fields |= kept

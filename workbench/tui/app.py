@@ -46,7 +46,7 @@ from workbench.tui.messages import (
 )
 from workbench.tui.paste import guard_pastes
 from workbench.tui.remembered import remember_theme, remembered_theme
-from workbench.tui.screens.new_pair import empty_fields
+from workbench.tui.screens.new_pair import empty_pair
 from workbench.tui.screens.opening import OpeningScreen
 from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
 from workbench.tui.shutdown import Ending, Shutdown, View
@@ -77,7 +77,7 @@ class WorkbenchApp(OneDialog):
         "Why what the program was started for could not be opened, until something else was."
         self._audit: AuditScreen | None = None
         self._listing = DatabaseListing()
-        self._draft = empty_fields()
+        self._draft = empty_pair()
         self._opening = threading.Lock()
         self.leaving = Shutdown(
             view=self.current_view, commit=self._commit_ending, leave=self._exit_from_thread
@@ -389,7 +389,7 @@ class WorkbenchApp(OneDialog):
         opened, view = self.opened, self.current_view()
         if opened.pair is not None:
             # It is a recent pair now. One that could not be loaded stays in the form, to correct.
-            self._draft = empty_fields()
+            self._draft = empty_pair()
         # At once: a key pressed meanwhile must not ask a closing session for work.
         self._show(OpeningScreen(f"Closing {opened.shown.name}"))
         self._leave(opened, view)

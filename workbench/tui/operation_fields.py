@@ -13,16 +13,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from workbench.fields import WHOLE as WHOLE
+from workbench.fields import choices, item_kind, plain_kind, problems_in_words
 from workbench.operations.documents import DocumentArguments
-from workbench.operations.fields import WHOLE as WHOLE
-from workbench.operations.fields import choices, item_kind, plain_kind, problems_in_words
 from workbench.operations.running import Arguments
 
+A_co = TypeVar("A_co", bound=Arguments, covariant=True)
 NONE, NO, YES = "none", "no", "yes"
 _BETWEEN_WORDS = re.compile(r"[,;\s]+")
 _BETWEEN_TEXTS = re.compile(r"\s*;\s*")
@@ -47,10 +48,10 @@ class FormField:
 
 
 @dataclass(frozen=True)
-class Checked:
+class Checked(Generic[A_co]):
     """The arguments, or None and what is wrong, by field (``WHOLE`` for all of it)."""
 
-    arguments: Arguments | None
+    arguments: A_co | None
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,7 +74,7 @@ def first_texts(arguments: type[Arguments], known: Mapping[str, str]) -> dict[st
     return texts
 
 
-def check(arguments: type[Arguments], texts: Mapping[str, str]) -> Checked:
+def check(arguments: type[Arguments], texts: Mapping[str, str]) -> Checked[Arguments]:
     """The arguments that were typed, or what is wrong with them."""
     given: dict[str, Any] = {}
     for one in fields_of(arguments):
@@ -83,7 +84,7 @@ def check(arguments: type[Arguments], texts: Mapping[str, str]) -> Checked:
     try:
         made = arguments.model_validate(given)
     except ValidationError as exc:
-        return Checked(None, problems_in_words(exc, given))
+        return Checked(None, problems_in_words(exc, arguments))
     if needs_documents(made):
         return Checked(
             None, {"documents": "name a file of finetuning documents here, or an organism below"}

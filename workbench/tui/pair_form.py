@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from adl.paths import expanded
+from workbench.fields import problems_in_words
 from workbench.operations.pair import PairArguments, split_revision
+from workbench.tui.operation_fields import Checked
 
 #: Stands for a value that is left to the program.
 DEFAULT = "default"
@@ -20,14 +21,6 @@ ON, OFF = "on", "off"
 TYPED = ("base", "adapter", "finetuned", "device_map", "chat_template")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _CHOSEN = {DEFAULT: None, ON: True, OFF: False}
-
-
-@dataclass(frozen=True)
-class Checked:
-    """The arguments, or None and what is wrong, by field."""
-
-    pair: PairArguments | None
-    problems: Mapping[str, str] = field(default_factory=dict)
 
 
 def as_fields(pair: PairArguments) -> dict[str, str]:
@@ -45,7 +38,7 @@ def as_fields(pair: PairArguments) -> dict[str, str]:
     return fields
 
 
-def check_pair(fields: Mapping[str, str]) -> Checked:
+def check_pair(fields: Mapping[str, str]) -> Checked[PairArguments]:
     """The pair that the fields of `as_fields` name, or what is wrong with them.
 
     Looks at folders, and never at a network. What only loading can tell is left to it.
@@ -62,9 +55,7 @@ def check_pair(fields: Mapping[str, str]) -> Checked:
     try:
         pair = PairArguments(**said)
     except ValidationError as exc:
-        for error in exc.errors():
-            problems.setdefault(str(error["loc"][0]), error["msg"])
-        return Checked(None, problems)
+        return Checked(None, problems_in_words(exc, PairArguments) | problems)
     return Checked(None if problems else pair, problems)
 
 

@@ -25,11 +25,11 @@ def token(text: str, style: str = "") -> Content:
     return Content.styled(clean_line(visible(text)).removeprefix("\u00b7"), style)
 
 
-def actor_name(actor: Actor) -> str:
-    """Who did something, as a person would say it."""
+def actor_name(actor: Actor, *, short: bool = False) -> str:
+    """Name of an actor for a person; ``short`` leaves out "agent" before an agent's name."""
     named = clean_line(actor.name)
     if actor.kind == "human":
         return named or "you"
     if actor.kind == "agent":
-        return f"agent {named}".rstrip()
+        return named if short and named else f"agent {named}".rstrip()
     return named or "program"

@@ -25,7 +25,7 @@ from tests.workbench.tui.waiting import until
 from workbench.store.agent_events import AgentCompacted
 from workbench.store.events import SYSTEM
 from workbench.store.state import SessionState
-from workbench.tui.agent_request import EndpointFacts, check_wish, empty_fields, known_fields
+from workbench.tui.agent_request import EndpointFacts, check_wish, empty_request, known_fields
 from workbench.tui.agent_runner import WorkStatus
 from workbench.tui.dialogs.grade_form import GradeForm, GradeSheet
 from workbench.tui.dialogs.grades import GradesScreen
@@ -107,7 +107,7 @@ async def test_what_does_not_apply_is_neither_offered_nor_done():
         await pilot.pause()
         begin, grade = app.asked
         assert isinstance(begin, AgentPane.Begin)
-        assert begin.draft == empty_fields()
+        assert begin.draft == empty_request()
         assert grade == AgentPane.Grade(RUN)
 
 
@@ -174,7 +174,7 @@ async def test_what_was_chosen_is_found_again():
         assert json.loads(json.dumps(again.pane.view())) == kept
         again.pane.restore({"run": 7, "turn": "x", "form": [1]})
         again.pane.restore({"run": "gone", "turn": 10_000, "form": {"model": 3}})
-        assert again.pane.view()["form"] == empty_fields()
+        assert again.pane.view()["form"] == empty_request()
 
 
 async def test_an_event_of_the_agent_is_revealed_and_no_other():
@@ -213,7 +213,7 @@ async def test_a_session_without_an_agent_says_how_to_start_one():
     ],
 )
 def test_what_is_wrong_with_a_form_is_said_of_its_field(changed, problem):
-    wish, problems = check_wish(empty_fields() | {"model": "m"} | changed)
+    wish, problems = check_wish(empty_request() | {"model": "m"} | changed)
     assert wish is None
     assert list(problems) == [problem]
 
@@ -251,7 +251,7 @@ def test_picture_of_nothing(snap_compare, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_picture_of_the_form(snap_compare, size):
     async def look(pilot):
-        fields = empty_fields() | {"calls": "many"}
+        fields = empty_request() | {"calls": "many"}
         pilot.app.push_screen(AgentForm(fields, NOT_READY, missing=["measure", "read tokens"]))
         await pilot.pause()
         await pilot.press(*"big-model", "enter")

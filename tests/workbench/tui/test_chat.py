@@ -308,7 +308,7 @@ async def test_the_form_says_what_does_not_fit_and_stays():
         await pilot.press("enter")
         assert app.screen is form
         problem = str(form.query_one("#problem", Static).content)
-        assert "n samples: Input should be greater than or equal to 1" in problem
+        assert "n samples must be a whole number, 1 or more" in problem
         assert "seed: " in problem
         await pilot.press("escape")
         assert app.screen is not form

@@ -15,7 +15,7 @@ from workbench.tui.app import WorkbenchApp, speaks_utf8
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.filters import AsciiFilter, ControlFilter, in_ascii
 from workbench.tui.live_session import Startup
-from workbench.tui.screens.new_pair import empty_fields
+from workbench.tui.screens.new_pair import empty_pair
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
 
@@ -60,7 +60,7 @@ def drawn(app):
 async def test_a_screen_without_utf_8_is_ascii_and_keeps_its_widths():
     pages = []
     for filters in ([], [AsciiFilter()]):
-        app = ScreenApp(StartScreen, draft=empty_fields())
+        app = ScreenApp(StartScreen, draft=empty_pair())
         app._filters.extend(filters)
         async with app.run_test(size=(160, 48)) as pilot:
             await pilot.press("f1")

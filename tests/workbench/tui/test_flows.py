@@ -13,7 +13,7 @@ from workbench.store.lease import Lease, is_open
 from workbench.store.log import SessionLog
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.panes.timeline.pane import TimelinePane
-from workbench.tui.screens.new_pair import empty_fields
+from workbench.tui.screens.new_pair import empty_pair
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
 from workbench.tui.widgets.menu import Menu
@@ -26,7 +26,7 @@ def on(app, screen) -> bool:
 async def type_pair(pilot, base: str, adapter: str, name: str = "") -> None:
     await until(pilot, lambda: on(pilot.app, StartScreen), "the start screen")
     await pilot.press("n", *base, "down", *adapter)
-    for _ in empty_fields():
+    for _ in empty_pair():
         if pilot.app.focused.id == "name":
             break
         await pilot.press("down")

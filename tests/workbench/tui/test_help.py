@@ -11,7 +11,7 @@ from tests.workbench.tui.test_start_screen import shown
 from tests.workbench.tui.waiting import until
 from workbench.tui.dialogs.pane_help import KeyHelp, PaneHelp
 from workbench.tui.keys import own_bindings
-from workbench.tui.screens.new_pair import empty_fields
+from workbench.tui.screens.new_pair import empty_pair
 from workbench.tui.screens.panes import PANES
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
@@ -48,7 +48,7 @@ def test_keys_of_the_library_are_not_ours():
 
 @pytest.mark.parametrize("screen", [StartScreen, SessionsScreen])
 async def test_each_screen_has_help(screen):
-    settings = {"draft": empty_fields()} if screen is StartScreen else {}
+    settings = {"draft": empty_pair()} if screen is StartScreen else {}
     app = ScreenApp(screen, **settings)
     async with app.run_test(size=(100, 50)) as pilot:
         await pilot.press("question_mark")

@@ -95,9 +95,13 @@ def test_what_is_typed_becomes_arguments():
     ("typed", "field", "said"),
     [
         ({}, "name", "required"),
-        ({"name": "x", "rounds": "many"}, "rounds", "must be a whole number, not 'many'"),
-        ({"name": "x", "rounds": "0"}, "rounds", "greater than or equal to 1"),
-        ({"name": "x", "shares": "0.1 half"}, "shares", "must be a number, not 'half'"),
+        (
+            {"name": "x", "rounds": "many"},
+            "rounds",
+            "must be a whole number, 1 or more, not 'many'",
+        ),
+        ({"name": "x", "rounds": "0"}, "rounds", "must be a whole number, 1 or more"),
+        ({"name": "x", "shares": "0.1 half"}, "shares", "'half' must be a number"),
         ({"name": "x", "weights": "{"}, "weights", "valid dict"),
     ],
 )

@@ -10,7 +10,7 @@ from workbench.tui.pair_form import ON, as_fields, check_pair
 
 def problems(**fields: str) -> dict[str, str]:
     checked = check_pair(as_fields(PairArguments()) | fields)
-    assert (checked.pair is None) == bool(checked.problems)
+    assert (checked.arguments is None) == bool(checked.problems)
     return dict(checked.problems)
 
 
@@ -23,7 +23,7 @@ def test_what_is_typed_becomes_arguments():
         "attn_implementation": "sdpa",
         "trust_remote_code": ON,
     }
-    assert check_pair(fields).pair == PairArguments(
+    assert check_pair(fields).arguments == PairArguments(
         base="acme/base@v1",
         adapter="acme/adapter",
         dtype="bfloat16",
@@ -35,9 +35,9 @@ def test_what_is_typed_becomes_arguments():
 
 def test_a_pair_comes_back_from_the_form_as_it_went_in():
     pair = PairArguments(base="a/b", finetuned="c/d@main", device_map="cpu", dtype="float16")
-    assert check_pair(as_fields(pair)).pair == pair
+    assert check_pair(as_fields(pair)).arguments == pair
     moved = PairArguments(base="a/b", finetuned="c/d", adapter="e/f")
-    assert check_pair(as_fields(moved)).pair == moved
+    assert check_pair(as_fields(moved)).arguments == moved
 
 
 @pytest.mark.parametrize(

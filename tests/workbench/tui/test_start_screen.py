@@ -11,13 +11,13 @@ from tests.workbench.tui.waiting import until
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments
 from workbench.tui.library import DatabaseListing
 from workbench.tui.messages import ContinueSession, OpenPair, ShowSessions
-from workbench.tui.screens.new_pair import NewPairScreen, empty_fields
+from workbench.tui.screens.new_pair import NewPairScreen, empty_pair
 from workbench.tui.screens.start import StartScreen, UseDatabase
 from workbench.tui.widgets.menu import Menu
 
 
 def start(library: FixedLibrary | None = None) -> ScreenApp:
-    return ScreenApp(StartScreen, library, draft=empty_fields())
+    return ScreenApp(StartScreen, library, draft=empty_pair())
 
 
 def shown(app) -> str:

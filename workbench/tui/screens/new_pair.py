@@ -74,7 +74,7 @@ _GROUPS = (
 _TRUSTED = "Python code that comes with the checkpoint will run here, with all your rights."
 
 
-def empty_fields() -> Fields:
+def empty_pair() -> Fields:
     """The form as it is before anything is typed."""
     return as_fields(PairArguments()) | {"name": "", "prepare": ON, "blind": OFF}
 
@@ -174,11 +174,13 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         fields = self.fields()
         checked = check_pair({name: fields[name] for name in fields if name not in _OWN})
         self._show(checked.problems)
-        if checked.pair is not None:
+        if checked.arguments is not None:
             self._keep()
             name = fields["name"].strip() or None
             self.dismiss(
-                OpenPair(checked.pair, name, fields["prepare"] == ON, blind=fields["blind"] == ON)
+                OpenPair(
+                    checked.arguments, name, fields["prepare"] == ON, blind=fields["blind"] == ON
+                )
             )
 
     def _show(self, problems: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 
+from workbench.store.events import ReadArray
 from workbench.tui.dialogs.jump import JumpOverlay
 from workbench.tui.dialogs.pane_help import PaneHelp
 from workbench.tui.panes.agent.pane import AgentPane
@@ -20,7 +21,7 @@ from workbench.tui.panes.readings.pane import ReadingsPane
 from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.panes.timeline.pane import TimelinePane
 from workbench.tui.widgets.key_bar import KeyBar
-from workbench.tui.widgets.pane import Pane, ReadArray, ReadEvent
+from workbench.tui.widgets.pane import Pane, ReadEvent
 from workbench.tui.widgets.top_bar import Tab, TopBar
 
 #: Below this many cells one pane is shown at a time.

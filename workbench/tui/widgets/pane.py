@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
@@ -22,10 +21,9 @@ from textual.widget import Widget
 
 from workbench.operations.jobs import Job
 from workbench.operations.running import Arguments, Operation
-from workbench.store.events import ArrayRef, Event
+from workbench.store.events import Event, ReadArray
 from workbench.store.state import SessionState
 
-ReadArray = Callable[[ArrayRef], np.ndarray]
 ReadEvent = Callable[[int], Event]
 
 

@@ -14,9 +14,11 @@ from textual.widgets import Input, Label, Static
 
 from adl.pair.protocol import Thinking
 from adl.records import SIDES, Side
+from workbench.fields import in_words
+from workbench.operations.generation import AskArguments
 from workbench.tui import text
 from workbench.tui.panes.chat.field import ProbeField
-from workbench.tui.panes.chat.settings import ProbeSettings, in_words
+from workbench.tui.panes.chat.settings import ProbeSettings
 from workbench.tui.widgets.dialog import Dialog
 
 _ASKED: Mapping[str, tuple[Side, ...]] = {
@@ -175,7 +177,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
                 steering=self._is_on("steering"),
             )
         except ValidationError as error:
-            self._say(in_words(error))
+            self._say(in_words(error, AskArguments))
             return
         if settings.steering and not settings.alpha:
             self._say("alpha is 0, which does not steer: give another, or turn steering off")

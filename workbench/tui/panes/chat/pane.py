@@ -18,6 +18,7 @@ from adl.errors import AdlError
 from adl.paths import expanded
 from adl.records import POOLED, SIDES, Side
 from workbench.display import clean_lines, shorten
+from workbench.fields import in_words
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
@@ -30,7 +31,7 @@ from workbench.tui.panes.chat.export import write_conversation
 from workbench.tui.panes.chat.field import ProbeField
 from workbench.tui.panes.chat.form import ChatForm
 from workbench.tui.panes.chat.render import TWO_COLUMNS, Look, turn_blocks
-from workbench.tui.panes.chat.settings import ProbeSettings, in_words
+from workbench.tui.panes.chat.settings import ProbeSettings
 from workbench.tui.panes.chat.turns import AnswerRef, Turn, Turns
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.virtual_list import Block, Flow
@@ -312,7 +313,7 @@ Copies and files have visible marks in place of control characters. The session 
             self._say(str(error), problem=True)
             return
         except ValidationError as error:
-            self._say(in_words(error), problem=True)
+            self._say(in_words(error, AskArguments), problem=True)
             return
         if self._ask(arguments):
             self._field.load("")

@@ -127,15 +127,3 @@ class ProbeSettings:
         if self.system and not raw:
             parts.insert(0, "system")
         return " · ".join(parts)
-
-
-def in_words(error: ValidationError) -> str:
-    """What is wrong with arguments, for the person who typed them."""
-    said = []
-    for one in error.errors(include_url=False):
-        where = " ".join(str(part).replace("_", " ") for part in one["loc"])
-        message = one["msg"].removeprefix("Value error, ")
-        shown = one["input"]
-        typed = f" (it is {str(shown)[:60]!r})" if isinstance(shown, str | int | float) else ""
-        said.append(f"{where}: {message}{typed}" if where else message)
-    return "; ".join(said)

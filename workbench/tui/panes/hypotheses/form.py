@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Label, Static, TextArea
 
+from workbench.fields import in_words
 from workbench.operations.running import Arguments
 from workbench.tui import text
 from workbench.tui.widgets.bars import bar
@@ -131,7 +132,8 @@ class HypothesisForm(Dialog[Arguments | None]):
         try:
             arguments = self._make(self._fields())
         except ValueError as exc:
-            self.query_one("#wrong", Static).update(text.block(in_words(exc)))
+            problem = in_words(exc) if isinstance(exc, ValidationError) else str(exc)
+            self.query_one("#wrong", Static).update(text.block(problem))
         else:
             self._saved = True
             self.dismiss(arguments)
@@ -184,14 +186,3 @@ def parse_confidence(written: str) -> float | None:
     if not 0 <= number <= 1:
         raise ValueError("the confidence is not between 0 and 100 percent")
     return number
-
-
-def in_words(exc: ValueError) -> str:
-    """What is wrong with the arguments, one line for each field."""
-    if not isinstance(exc, ValidationError):
-        return str(exc)
-    lines = []
-    for error in exc.errors(include_url=False):
-        field = ".".join(map(str, error["loc"]))
-        lines.append(f"{field}: {error['msg']}" if field else error["msg"])
-    return "\n".join(lines)

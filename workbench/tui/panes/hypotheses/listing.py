@@ -16,7 +16,8 @@ from textual.strip import Strip
 
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.store.state import HypothesisState
-from workbench.tui.panes.hypotheses.render import VERDICTS, counts, percent, who
+from workbench.tui.panes.hypotheses.render import VERDICTS, counts, percent
+from workbench.tui.text import actor_name
 from workbench.tui.widgets.bars import bar
 
 #: Characters of a hypothesis that are shown here; its history has all of it.
@@ -154,7 +155,7 @@ class HypothesisList(ScrollView, can_focus=True):
         pro, contra = counts(one)
         right = f"{f'+{pro}':>4}{f'−{contra}':>4}"
         if width >= _ROOM_FOR_WHO:
-            right += f" {shorten(who(one.actor), 8):<8}"
+            right += f" {shorten(actor_name(one.actor, short=True), 8):<8}"
         head = Text(before)
         head.append(f"{clean_line(one.id):<3} ", style="bold")
         head.append(f"{sign} {word:<10}", style=self._style(one.verdict))
@@ -180,7 +181,9 @@ class HypothesisList(ScrollView, can_focus=True):
         wrapped = words.wrap(self.app.console, max(1, width - 2), overflow="fold")
         lines = [self._head(one, width, "▌ "), *(Text.assemble("▌ ", line) for line in wrapped)]
         if width < _ROOM_FOR_WHO:
-            lines.append(Text.assemble("▌ ", (f"stated by {who(one.actor)}", "dim")))
+            lines.append(
+                Text.assemble("▌ ", (f"stated by {actor_name(one.actor, short=True)}", "dim"))
+            )
         for line in lines:
             line.stylize(cursor, 0, 1)
         return lines

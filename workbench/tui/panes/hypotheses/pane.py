@@ -45,8 +45,8 @@ from workbench.tui.panes.hypotheses.render import (
     history,
     hypothesis_text,
     place,
-    who,
 )
+from workbench.tui.text import actor_name
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
 
@@ -176,7 +176,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
                 said += ": m marks a token, a text or an event as evidence"
             strip.update(Content.styled(said, "$foreground-muted"))
         else:
-            strip.update(_mark_in_full(line.mark.body, who(line.mark.actor)))
+            strip.update(_mark_in_full(line.mark.body, actor_name(line.mark.actor, short=True)))
         available = (self._hypothesis() is not None, line is not None, self._bearing() is not None)
         if available != self._available:
             self._available = available

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from adl.text.tokens import visible
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.store.events import (
-    Actor,
     Bearing,
     EvidenceLinked,
     EvidenceMarked,
@@ -17,6 +16,7 @@ from workbench.store.events import (
     HypothesisStated,
 )
 from workbench.store.state import HypothesisState, Recorded, SessionState
+from workbench.tui.text import actor_name
 
 #: Signs and words of verdicts and of how evidence bears on a hypothesis.
 VERDICTS = {"open": ("?", "open"), "confirmed": ("✓", "confirmed"), "rejected": ("✗", "rejected")}
@@ -92,13 +92,6 @@ def percent(confidence: float | None) -> str:
     return "not given" if confidence is None else f"{confidence:.0%}"
 
 
-def who(actor: Actor) -> str:
-    """An actor in a word."""
-    return clean_line(actor.name) or {"human": "you", "system": "program"}.get(
-        actor.kind, actor.kind
-    )
-
-
 def excerpt(mark: EvidenceMarked, longest: int = _LONGEST) -> str:
     """What was marked, on one line; a token with its whitespace made visible."""
     if mark.token_id is not None:
@@ -153,7 +146,7 @@ def history(state: SessionState, hypothesis: HypothesisState) -> Iterator[Change
         yield Change(
             recorded.seq,
             f"{recorded.at:%Y-%m-%d %H:%M:%S}",
-            who(recorded.actor),
+            actor_name(recorded.actor, short=True),
             headline,
             tuple((sign, clean_lines(said)) for sign, said in lines),
         )
@@ -184,7 +177,10 @@ def hypothesis_text(state: SessionState, hypothesis: HypothesisState) -> str:
         "",
         clean_lines(hypothesis.text),
         "",
-        f"Stated by {who(hypothesis.actor)} at {hypothesis.history[0].at:%Y-%m-%d %H:%M:%S} UTC.",
+        (
+            f"Stated by {actor_name(hypothesis.actor, short=True)} "
+            f"at {hypothesis.history[0].at:%Y-%m-%d %H:%M:%S} UTC."
+        ),
     ]
     lines += [
         f"- {line.bearing}: {evidence_text(line.mark)}"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from workbench.store.events import ArrayRef
+from workbench.store.events import ReadArray
 from workbench.tui.panes.readings.index import Index, Measured
 
 Over = Literal["positions", "layers"]
-ReadArray = Callable[[ArrayRef], np.ndarray]
 
 #: A mean this many standard errors from nothing, whose halves agree this well, is well measured.
 ERRORS, AGREEMENT = 3.0, 0.8

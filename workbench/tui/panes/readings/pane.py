@@ -16,6 +16,7 @@ from textual.widgets import Static
 
 from adl.readings.take import READINGS
 from workbench.display import clean_line
+from workbench.fields import in_words
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.hypotheses import (
     LINK,
@@ -341,9 +342,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         try:
             arguments = make()
         except ValidationError as exc:
-            self._problem = "; ".join(
-                f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in exc.errors()
-            )
+            self._problem = in_words(exc)
             self._show_token()
         else:
             self.submit(operation, arguments)

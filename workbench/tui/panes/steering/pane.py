@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from adl.paths import expanded
+from workbench.fields import in_words
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.hypotheses import MARK, UNMARK, MarkArguments, UnmarkArguments
@@ -249,9 +250,7 @@ the settings, where the arrows choose.
         try:
             arguments = make()
         except ValidationError as exc:
-            first = exc.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "settings"
-            console.say(f"{where}: {first['msg']}")
+            console.say(in_words(exc, SteerArguments))
         except ValueError as exc:
             console.say(str(exc))
         else:
