@@ -309,7 +309,7 @@ async def test_the_form_says_what_does_not_fit_and_stays():
         assert app.screen is form
         problem = str(form.query_one("#problem", Static).content)
         assert "n samples must be a whole number, 1 or more" in problem
-        assert "seed: " in problem
+        assert "seed must be a whole number" in problem
         await pilot.press("escape")
         assert app.screen is not form
         assert "1 sample ·" in said(app, "#draft")

@@ -139,7 +139,9 @@ def record_session(path: Path, texts: Iterator[str]) -> None:
         add(EvidenceLinked(hypothesis_id=hypothesis, evidence_id=evidence, bearing="for"))
         add(NoteWritten(text=next(texts)), actor=Actor(kind="agent", name=next(texts)))
     add(OperationStarted(operation="load_pair", arguments={"base": next(texts)}), "load1")
-    failed = OperationFailed(error=next(texts), message=next(texts), way_out=next(texts), seconds=1.0)
+    failed = OperationFailed(
+        error=next(texts), message=next(texts), way_out=next(texts), seconds=1.0
+    )
     add(failed, "load1")
     rest = list(texts)
     entries.extend(Entry(NoteWritten(text=text), HUMAN) for text in rest)
