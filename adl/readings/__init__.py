@@ -1,1 +1,14 @@
-"""Readings of the activation difference: ranked token lists, one module each."""
+"""Readings of an activation difference as token lists, each with its nulls."""
+
+from adl.readings.reading import Reading, ReadingRequest
+from adl.readings.registry import READINGS, register
+from adl.readings.take import FailedReading, take_readings
+
+__all__ = [
+    "READINGS",
+    "FailedReading",
+    "Reading",
+    "ReadingRequest",
+    "register",
+    "take_readings",
+]

@@ -13,8 +13,9 @@ prompts, the scales and the cut to tokens in the top 16,384 of every prompt. The
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -22,7 +23,8 @@ from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.errors import Stopped
 from adl.pair.protocol import ModelPair
 from adl.readings.ranking import Mask, Scores, among, candidates, highest
-from adl.records import SIDES, Floats, Side
+from adl.readings.reading import BY_JUDGE, SHOWN_TOKENS, Reader, Reading, Step
+from adl.records import SIDES, Floats, Side, TokenReadout
 
 IDENTITY_PROMPTS = (
     "man -> man\n1135 -> 1135\nhello -> hello\n?",
@@ -42,6 +44,10 @@ AGREEING_TOP = 20
 # The contrast reads best where the patched vector is smaller than a residual, and best of all as
 # the mean over a few such scales: no single one is best for every model (docs/figures.md).
 CONTRAST_SCALES = (0.3, 0.4, 0.5, 0.6)
+
+# The smallest scale at which the identity prompts' top tokens agree so far: from there on the
+# vector decides the next token and not the prompt; much larger ones leave the residual's range.
+PROMPT_AGREEMENT = 0.75
 
 VECTORS_AT_ONCE = 64
 # Of the log-probabilities [vectors, V] of a batch several copies are held at a time.
@@ -194,12 +200,147 @@ def _top_mask(rows: Floats, count: int) -> Mask:
 
 
 def _agreement(tops: Sequence[Sequence[set[int]]]) -> Floats:
-    """[n] mean share of the top tokens that two prompts have in common; ``tops`` by prompt."""
-    pairs = [(one, other) for i, one in enumerate(tops) for other in tops[i + 1 :]]
+    """Return the mean share [n] of top tokens that two prompts have in common; ``tops`` by prompt."""
+    pairs = list(combinations(tops, 2))
     if not pairs:
         return np.ones(len(tops[0]), dtype=np.float32)
     shares = [
-        [len(a & b) / AGREEING_TOP for a, b in zip(one, other, strict=True)] for one, other in pairs
+        [len(a & b) / AGREEING_TOP for a, b in zip(first, second, strict=True)]
+        for first, second in pairs
     ]
     agreement: Floats = np.mean(shares, axis=0).astype(np.float32)
     return agreement
+
+
+# --- the readings -------------------------------------------------------------------------------
+
+
+def _steps(reader: Reader) -> Iterator[Step]:
+    """Both readings share a sweep: one step per vector."""
+    vectors = reader.vectors() if reader.open & {PATCHSCOPE.name, PATCHSCOPE_CONTRAST.name} else []
+    for index, (source, position, vector) in enumerate(vectors):
+        lists = _lists(reader, index, len(vectors), source, position, vector)
+        yield (PATCHSCOPE.name, PATCHSCOPE_CONTRAST.name), lists
+
+
+def _lists(
+    reader: Reader, index: int, n_vectors: int, source: str, position: str, vector: Floats
+) -> Iterator[TokenReadout]:
+    """Yield the lists of one vector. Of each point of the sweep only its token lists are kept."""
+    contrasting = PATCHSCOPE_CONTRAST.name in reader.open and source not in SIDES
+    mean = MeanContrast()
+    contrasts: dict[float, TokenReadout] = {}
+    patched: dict[float, TokenReadout] = {}
+    for point in sweep(
+        reader.pair,
+        reader.request.layer,
+        vector,
+        scales=sorted({*SCALES, *CONTRAST_SCALES}),
+        progress=lambda done, of: reader.progress("patchscope", index * of + done, n_vectors * of),
+        should_stop=reader.should_stop,
+    ):
+        if contrasting:
+            contrasts[point.scale] = _contrast(reader, source, position, MeanContrast.of(point))
+            if point.scale in CONTRAST_SCALES:
+                mean.add(point)
+        if PATCHSCOPE.name in reader.open and point.scale in SCALES:
+            patched[point.scale] = _patchscope(reader, source, position, point)
+    if contrasting:
+        yield from _contrasts(reader, source, contrasts, _contrast(reader, source, position, mean))
+    if patched:
+        chosen, rule = _chosen_scale(reader, source, patched)
+        for scale, readout in patched.items():
+            yield _cut(readout, chosen=scale == chosen, rule=rule)
+
+
+def _contrasts(
+    reader: Reader, source: str, lists: Mapping[float, TokenReadout], mean: TokenReadout
+) -> Iterator[TokenReadout]:
+    asked = source == "difference"
+    tokens = {scale: readout.tokens for scale, readout in lists.items()}
+    chosen = reader.judged(PATCHSCOPE_CONTRAST.name, tokens) if asked else None
+    for scale, readout in lists.items():
+        yield _cut(replace(readout, scale=scale), chosen=scale == chosen, rule=BY_JUDGE)
+    rule = reader.by_rule("mean over scales 0.3 to 0.6", asked=asked)
+    yield replace(mean, chosen=chosen is None, chosen_by=rule if chosen is None else "")
+
+
+def _contrast(reader: Reader, source: str, position: str, mean: MeanContrast) -> TokenReadout:
+    words = reader.vocabulary.words
+    return reader.ranked(
+        PATCHSCOPE_CONTRAST.name,
+        source,
+        "finetuned",
+        mean.scores(words),
+        position=position,
+        unfiltered=mean.scores(np.ones_like(words)),
+        probability=mean.probability,
+        statistics={"agreement": mean.agreement},
+    )
+
+
+def _patchscope(reader: Reader, source: str, position: str, point: SweepPoint) -> TokenReadout:
+    return reader.ranked(
+        PATCHSCOPE.name,
+        source,
+        "finetuned",
+        among(point.patchscope, reader.vocabulary.words),
+        position=position,
+        scale=point.scale,
+        unfiltered=point.patchscope,
+        probability=point.probability,
+        statistics={"agreement": point.agreement},
+    )
+
+
+def _chosen_scale(
+    reader: Reader, source: str, lists: Mapping[float, TokenReadout]
+) -> tuple[float, str]:
+    """Return the scale to show first and the rule that chose it."""
+    asked = source == "difference"
+    if asked:
+        tokens = {scale: readout.unfiltered for scale, readout in lists.items()}
+        scale = reader.judged(PATCHSCOPE.name, tokens)
+        if scale is not None:
+            return scale, BY_JUDGE
+    agreement = {scale: readout.statistics["agreement"] for scale, readout in lists.items()}
+    agreeing = [scale for scale, agreed in agreement.items() if agreed >= PROMPT_AGREEMENT]
+    best = max(agreement, key=lambda scale: agreement[scale])
+    rule = reader.by_rule("first scale at which the prompts agree", asked=asked)
+    return (agreeing[0] if agreeing else best), rule
+
+
+def _cut(readout: TokenReadout, *, chosen: bool, rule: str) -> TokenReadout:
+    """Return the list of one scale: whole if it is the chosen one, else its first tokens."""
+    return replace(
+        readout,
+        chosen=chosen,
+        chosen_by=rule if chosen else "",
+        tokens=readout.tokens if chosen else readout.tokens[:SHOWN_TOKENS],
+        unfiltered=readout.unfiltered[:SHOWN_TOKENS],
+    )
+
+
+PATCHSCOPE_CONTRAST = Reading(
+    name="patchscope_contrast",
+    family="patchscope",
+    title="Patchscope contrast",
+    label="contrast",
+    short="contrast",
+    description="patched into finetuned, against base",
+    help="the answers of finetuned to identity prompts with the difference patched in, against base.",
+    steps=_steps,
+    swept=True,
+    list_without_scale="mean",
+)
+PATCHSCOPE = Reading(
+    name="patchscope",
+    family="patchscope",
+    title="Patchscope",
+    label="patchscope",
+    short="patch",
+    description="patched into identity prompts",
+    help="the answers of finetuned to identity prompts with the difference patched in.",
+    steps=_steps,
+    swept=True,
+)

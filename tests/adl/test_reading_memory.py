@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from adl.difference import measure_difference
 from adl.pair.nnsight.pair import NnsightPair
-from adl.readings.take import FailedReading, ReadingRequest, take_readings
+from adl.readings import FailedReading, ReadingRequest, take_readings
 from adl.records import PairSpec, SideSpec
 from tests.tiny_models import perturb, tiny_model, write_model
 

@@ -10,7 +10,14 @@ import pytest
 from adl.controls import RANDOM, SPLIT_HALF
 from adl.difference import measure_difference
 from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
-from adl.readings.patchscope import CONTRAST_SCALES, IDENTITY_PROMPTS, SCALES
+from adl.readings.patchscope import (
+    CONTRAST_SCALES,
+    IDENTITY_PROMPTS,
+    PROMPT_AGREEMENT,
+    SCALES,
+)
+from adl.readings.reading import SHOWN_TOKENS, ReadingRequest
+from adl.readings.registry import READINGS, readings_of
 from adl.readings.shift_lens import (
     ALPHAS,
     BATCH_ROWS,
@@ -24,22 +31,15 @@ from adl.readings.shift_lens import (
     split_half_shift,
     steering_shifts,
 )
-from adl.readings.take import (
-    PATCHSCOPE_READINGS,
-    PREDICTION_READINGS,
-    PROMPT_AGREEMENT,
-    READINGS,
-    SHOWN_TOKENS,
-    FailedReading,
-    ReadingRequest,
-    take_readings,
-)
+from adl.readings.take import FailedReading, take_readings
 from adl.records import POOLED, SIDES, Site, rescale
 from adl.text.token_batches import TokenBatch
 from tests.adl.test_difference import TEXTS as SHORT
 from tests.adl.test_difference import make_texts
 from tests.planted import DOMAIN, EXTRA, FILLER, PLANTED_LAYER, TOKENS, WIDTH, PlantedPair
 
+PREDICTION_READINGS = set(readings_of("prediction"))
+PATCHSCOPE_READINGS = set(readings_of("patchscope"))
 LAYER = 3
 TEXTS = make_texts(3 * BATCH_ROWS, CONTEXT_TOKENS + 4)
 NULLS = (RANDOM, SPLIT_HALF)
@@ -50,7 +50,7 @@ PICKS = {"shift_lens": 0.2, "patchscope": 1.3, "patchscope_contrast": 0.8}
 def read(pair, *readings, texts=TEXTS, difference=None, layer=LAYER, **how):
     options = {name: how.pop(name) for name in ("progress", "should_stop") if name in how}
     found = difference or measure_difference(pair, texts, [layer])
-    request = ReadingRequest(layer, readings or READINGS, **how)
+    request = ReadingRequest(layer, readings or tuple(READINGS), **how)
     return list(take_readings(pair, found, texts, request, **options))
 
 

@@ -23,7 +23,7 @@ from adl.pair.self_checks import (
     failed,
     require,
 )
-from adl.readings.take import READINGS, FailedReading, ReadingRequest, take_readings
+from adl.readings import READINGS, FailedReading, ReadingRequest, take_readings
 from adl.records import Check, GenerationPlan, GenerationRequest, PairSpec, SideSpec
 from tests.adl.test_architectures import padded
 from tests.tiny_models import SENTENCES, perturb, tiny_model, write_family, write_model

@@ -17,7 +17,7 @@ from adl.organisms.registry import list_organisms
 from adl.pair.nnsight.demo import prepared_base
 from adl.pair.nnsight.pair import NnsightPair
 from adl.pair.protocol import resolve_layer
-from adl.readings.take import READINGS, FailedReading, ReadingRequest, take_readings
+from adl.readings import READINGS, FailedReading, ReadingRequest, take_readings
 from adl.records import POOLED, PairSpec, SideSpec, TokenReadout, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.locations import find_locations

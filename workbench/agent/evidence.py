@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from adl.readings.take import READINGS
+from adl.readings.registry import READINGS
 from adl.records import POOLED
 from workbench.store.events import ReadingTaken
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED

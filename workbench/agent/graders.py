@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from adl.callbacks import ShouldStop, never_stop
-from adl.readings.take import Reading
+from adl.readings.registry import ReadingName
 from adl.records import POOLED
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.evidence import measured_layers, prompt_of, reading_lists
@@ -50,7 +50,7 @@ def grade_relevance(
     session: Session,
     endpoint: Endpoint,
     model: str,
-    readings: Sequence[Reading],
+    readings: Sequence[ReadingName],
     *,
     sources: Sequence[str] = ("difference", "random"),
     organism: str | None = None,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from adl.errors import AdlError
-from adl.readings.take import Reading
+from adl.readings.registry import ReadingName
 from adl.records import POOLED, Side
 from workbench.agent.nesting import read_json
 from workbench.fields import in_words
@@ -39,7 +39,7 @@ class OverviewArguments(Arguments):
 class ReadingArguments(Arguments):
     """Which token lists."""
 
-    reading: Reading = Field(description="Which reading.")
+    reading: ReadingName = Field(description="Which reading.")
     layer: int | None = Field(None, description="Layer; the first measured one by default.")
     position: str = Field(POOLED, description="Position: 0 to 4, or 1-4 for their mean.")
     source: Source | None = Field(None, description="Only lists of this vector; all by default.")

@@ -15,7 +15,7 @@ import typer
 from adl.artifacts import ArrayCache
 from adl.errors import Stopped
 from adl.pair.protocol import resolve_layer
-from adl.readings.take import READINGS, Reading
+from adl.readings.registry import READINGS, ReadingName
 from workbench.agent.agreement import by_grader, krippendorff_alpha
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
@@ -53,7 +53,7 @@ from workbench.store.events import Actor, Event
 from workbench.store.log import SessionLog
 from workbench.store.state import Recorded, SessionState, fold
 
-RELEVANCE_READINGS: tuple[Reading, ...] = ("consensus", "output_difference", "patchscope")
+RELEVANCE_READINGS: tuple[ReadingName, ...] = ("consensus", "output_difference", "patchscope")
 _TOLD = frozenset(
     {
         "agent_replied",
@@ -178,7 +178,9 @@ def grade_by_judge(
     named = [one.replace("-", "_") for one in readings]
     unknown = [one for one in named if one not in READINGS]
     if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is not a reading; there are: {READINGS}")
+        raise typer.BadParameter(
+            f"{unknown[0]!r} is not a reading; there are: {', '.join(READINGS)}"
+        )
     judged = tuple(one for one in READINGS if one in named) or RELEVANCE_READINGS
     flag = StopFlag()
     with reported_errors(), flag.catching_signals(), _open(database, wanted) as session:

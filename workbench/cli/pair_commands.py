@@ -10,7 +10,7 @@ import typer
 
 from adl import errors
 from adl.errors import AdlError
-from adl.readings.take import READINGS, Reading
+from adl.readings.registry import READINGS, ReadingName
 from adl.records import POOLED
 from workbench.cli import show
 from workbench.cli.derived import Given, made, options_of
@@ -277,7 +277,7 @@ def _read_arguments(measure: MeasureArguments, layer: int, **given: Any) -> Read
     return made(ReadArguments, {**given, **shared, "layer": str(layer)})
 
 
-def _readings(names: list[str] | None) -> tuple[Reading, ...]:
+def _readings(names: list[str] | None) -> tuple[ReadingName, ...]:
     given = [name.replace("-", "_") for name in names or READINGS]
     unknown = [name for name in given if name not in READINGS]
     if unknown:

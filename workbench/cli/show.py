@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adl.readings.take import READINGS
+from adl.readings.registry import READINGS
 from adl.records import POOLED
 from adl.text.tokens import visible
 from workbench.display import ascii_only, clean_line, clean_lines, shorten
@@ -115,7 +115,7 @@ def _line(text: str, style: str = "") -> Text:
 def readings(
     state: SessionState,
     layers: Sequence[int],
-    wanted: Sequence[str] = READINGS,
+    wanted: Sequence[str] = tuple(READINGS),
     position: str = POOLED,
 ) -> None:
     """Print the chosen lists at a position of each layer, each beside its nulls."""
@@ -163,7 +163,7 @@ def chosen_lists(
 def reading_data(
     state: SessionState,
     layers: Sequence[int],
-    wanted: Sequence[str] = READINGS,
+    wanted: Sequence[str] = tuple(READINGS),
     position: str = POOLED,
 ) -> list[dict[str, Any]]:
     """The same lists as data, without the log's own fields."""
@@ -188,7 +188,7 @@ def reading_data(
 
 
 def failed_data(
-    state: SessionState, layers: Sequence[int], wanted: Sequence[str] = READINGS
+    state: SessionState, layers: Sequence[int], wanted: Sequence[str] = tuple(READINGS)
 ) -> list[dict[str, Any]]:
     """Readings that were not computed, or not all of them, as data."""
     return [

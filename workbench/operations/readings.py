@@ -14,15 +14,10 @@ from adl.errors import CorpusError, SiteError
 from adl.pair.protocol import resolve_layer
 from adl.readings.patchscope import IDENTITY_PROMPTS
 from adl.readings.ranking import CANDIDATE_FRACTION
+from adl.readings.reading import Judge, ReadingRequest
+from adl.readings.registry import READINGS, ReadingName
 from adl.readings.shift_lens import CONTEXT_TOKENS, FIRST_COLUMN, N_CONTEXTS
-from adl.readings.take import (
-    READINGS,
-    FailedReading,
-    Judge,
-    Reading,
-    ReadingRequest,
-    take_readings,
-)
+from adl.readings.take import FailedReading, take_readings
 from adl.records import TokenReadout, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.operations.judges import ScaleJudge, ScaleVerdict
@@ -40,7 +35,9 @@ SECONDS_TO_COMMIT = 0.5
 class ReadArguments(Arguments):
     """What to read, and on which unrelated text the predictions are compared."""
 
-    readings: tuple[Reading, ...] = Field(READINGS, description="Which readings; all by default.")
+    readings: tuple[ReadingName, ...] = Field(
+        tuple(READINGS), description="Which readings; all by default."
+    )
     layer: str = Field("0.5", description="Layer of the difference.")
     top: int = Field(100, ge=1, description="Tokens kept of each list.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")

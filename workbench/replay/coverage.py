@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from adl.readings.take import READINGS
+from adl.readings.registry import READINGS
 from adl.text.prompts import everyday_prompts
 from workbench.operations import OPERATIONS
 from workbench.replay.compare import Budget

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from adl.readings.take import READINGS
+from adl.readings.registry import READINGS
 from adl.records import FINGERPRINT, POOLED
 from adl.text.tokens import visible
 from workbench.blinding.sessions import redactor_for
@@ -395,7 +395,8 @@ def _readings(state: SessionState) -> Iterator[ReadingSection]:
 def _place(section: tuple[str, str, int]) -> tuple[int, int]:
     """Layer by layer, in the order in which readings are worth looking at."""
     reading, _, layer = section
-    return layer, READINGS.index(reading) if reading in READINGS else len(READINGS)
+    order = tuple(READINGS)
+    return layer, order.index(reading) if reading in order else len(order)
 
 
 def _token_list(one: Recorded[ReadingTaken]) -> TokenList:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adl.artifacts import ArrayCache
-from adl.readings.take import READINGS, Reading
+from adl.readings.registry import READINGS, ReadingName
 from tests.planted import N_LAYERS, PlantedPair
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import STEER, SteerArguments
@@ -61,7 +61,9 @@ def fresh_session(log: SessionLog, tmp_path: Path, pair: PlantedPair | None = No
     return session
 
 
-def compute(session: Session, readings: tuple[Reading, ...] = READINGS, n_prompts: int = 2) -> None:
+def compute(
+    session: Session, readings: tuple[ReadingName, ...] = tuple(READINGS), n_prompts: int = 2
+) -> None:
     run(session, MEASURE, MeasureArguments(n_texts=16), actor=HUMAN)
     run(session, READ, ReadArguments(readings=readings, n_texts=16, top=30), actor=HUMAN)
     steer = SteerArguments(n_prompts=n_prompts, max_new_tokens=8, alphas=(0.0, 0.6))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from adl.readings.take import BY_JUDGE, NO_VERDICT
+from adl.readings.reading import BY_JUDGE, NO_VERDICT
 from tests.workbench.agent.scripted import Asked, Reaction, Refuse, Say, serving
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.scales import scale_judge

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adl.readings.take import READINGS
+from adl.readings.registry import READINGS
 from tests.workbench.cli.conftest import (
     DEMO,
     PLANTED,

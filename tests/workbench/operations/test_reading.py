@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adl.errors import AdlError, SiteError, Stopped
-from adl.readings.take import PATCHSCOPE_READINGS, PREDICTION_READINGS, READINGS
+from adl.readings.registry import READINGS, readings_of
 from adl.records import POOLED
 from tests.planted import DOMAIN, PlantedPair, device_full_above
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
@@ -19,6 +19,8 @@ from workbench.store.events import ReadingTaken
 from workbench.store.state import fold
 
 CONSENSUS = ("consensus",)
+PREDICTION_READINGS = set(readings_of("prediction"))
+PATCHSCOPE_READINGS = set(readings_of("patchscope"))
 
 
 def chosen(session: Session, reading: str, source: str) -> list[ReadingTaken]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from adl.readings.take import READINGS
+from adl.readings.registry import READINGS
 from adl.records import POOLED
 from workbench.store.events import DifferenceMeasured, ReadingTaken
 from workbench.store.recorded import Recorded
@@ -145,7 +145,7 @@ class Index:
     def readings(self, layer: int | None) -> list[str]:
         """The readings taken at a layer."""
         found = {group.reading for group in self._groups if group.layer == layer}
-        return _ordered(found, READINGS)
+        return _ordered(found, tuple(READINGS))
 
     def sides(self, layer: int, reading: str) -> list[str]:
         """The sides a reading was taken on."""
@@ -237,7 +237,7 @@ class Index:
         layer = choice.layer if choice.layer in layers else self._newest_layer
         assert layer is not None
         taken = self.readings(layer)
-        reading = choice.reading or next(iter(taken), READINGS[0])
+        reading = choice.reading or next(iter(taken or READINGS))
         sides = self.sides(layer, reading)
         if not sides:
             return Group(layer, reading, "", DIFFERENCE)

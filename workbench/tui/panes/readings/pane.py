@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from adl.readings.take import READINGS
+from adl.readings.registry import READINGS, described
 from workbench.display import clean_line
 from workbench.fields import in_words
 from workbench.operations.difference import MEASURE, MeasureArguments
@@ -54,15 +54,11 @@ class ReadingsPane(Pane):
 
     TITLE: ClassVar[str] = "Readings"
     SHORT: ClassVar[str] = "Read"
-    HELP: ClassVar[str] = """
+    HELP: ClassVar[str] = f"""
 What the activation difference says, as lists of tokens. Rows are ranks, columns are positions of
 the text: `1-4` is the mean over positions 1 to 4, which is what to look at first.
 
-**Readings**, the most telling on small models first. *Output difference*: what the finetuned model
-predicts more than the base on unrelated text. *Shift lens*: what it predicts more when the
-difference is added to a model. *Amplified difference*: both at once. *Consensus*: the ranks of
-these three fused. *Patchscope contrast* and *patchscope*: what identity prompts say when the
-difference is patched in, against the base model and alone. *Logit lens*: the difference unembedded.
+**Readings**, the most telling on small models first. {described()}
 
 **Bars** show the score as a share of the highest in sight, so columns can be compared. Scores are
 changes of log-probability in nats, log-probabilities (patchscope, logit lens), or fused ranks
@@ -432,7 +428,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
             ReadForm(
                 self._index,
                 str(group.layer) if group else "0.5",
-                group.reading if group else READINGS[0],
+                group.reading if group else next(iter(READINGS)),
                 int(self.state.pair["n_layers"]),
             )
         )
@@ -442,7 +438,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     def _read(self, wish: ReadRequest) -> None:
         if self._index.measured(wish.layer) is None:
             self.submit(MEASURE, self._as_before(MEASURE, MeasureArguments, layers=(wish.typed,)))
-        readings = READINGS if wish.only is None else (wish.only,)
+        readings = tuple(READINGS) if wish.only is None else (wish.only,)
         self.submit(READ, self._as_before(READ, ReadArguments, layer=wish.typed, readings=readings))
         if self._index.readings(wish.layer) or self._index.measured(wish.layer):
             self._choose(replace(self._choice, layer=wish.layer))

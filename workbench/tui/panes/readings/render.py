@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from textual.content import Content
 
-from adl.readings.take import READINGS
+from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from workbench.display import clean_line, shorten
 from workbench.store.events import ReadToken
@@ -20,24 +20,6 @@ NOT_COMPUTED = "not computed"
 #: From so many cells on there is room for whole names.
 ROOMY = 70
 WIDE = 90
-_NAMES = {
-    "consensus": ("consensus", "consensus"),
-    "output_difference": ("output", "output"),
-    "shift_lens": ("shift", "shift"),
-    "amplified_difference": ("amplified", "ampl."),
-    "patchscope_contrast": ("contrast", "contrast"),
-    "patchscope": ("patchscope", "patch"),
-    "logit_lens": ("logit", "logit"),
-}
-_MEANS = {
-    "consensus": "ranks of output, shift and amplified, fused",
-    "output_difference": "what finetuned predicts more than base",
-    "shift_lens": "what is predicted more with the vector added",
-    "amplified_difference": "output and shift at once",
-    "patchscope_contrast": "patched into finetuned, against base",
-    "patchscope": "patched into identity prompts",
-    "logit_lens": "the vector unembedded",
-}
 _STATISTICS = {"kl": "KL {:.3g} nats", "agreement": "prompts agree {:.2f}"}
 #: Of a token no more than this is looked at; a vocabulary is not to be trusted with its lengths.
 _LONGEST = 400
@@ -58,7 +40,7 @@ def number(value: float | None, spec: str = ".3g") -> str:
 def scale_name(scale: float | None, reading: str) -> str:
     """A scale as it is shown; None is the mean over several where a reading has several."""
     if scale is None:
-        return "mean" if reading == "patchscope_contrast" else ""
+        return READINGS[reading].list_without_scale if reading in READINGS else ""
     return f"{scale:g}"
 
 
@@ -82,8 +64,8 @@ def offered(taken: Iterable[str]) -> tuple[str, ...]:
 
 
 def _name(reading: str, *, roomy: bool) -> str:
-    if reading in _NAMES:
-        return _NAMES[reading][0 if roomy else 1]
+    if reading in READINGS:
+        return READINGS[reading].label if roomy else READINGS[reading].short
     return shorten(plain(reading), 12)
 
 
@@ -144,7 +126,9 @@ def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
         if first.taken.actor.kind == "agent":
             parts.append(f"read by {clean_line(first.taken.actor.name) or 'the agent'}")
     parts.append("all tokens" if unfiltered else "whole words")
-    parts.append(_MEANS.get(table.group.reading, ""))
+    parts.append(
+        READINGS[table.group.reading].description if table.group.reading in READINGS else ""
+    )
     return Content.styled(" \u00b7 ".join(filter(None, parts)), "$foreground-muted")
 
 

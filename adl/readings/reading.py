@@ -1,0 +1,256 @@
+"""A reading as it is declared, and the state that the readings of one difference share.
+
+Each reading is one :class:`Reading` in the module that computes it, listed in
+``adl.readings.registry``. Its ``steps`` are given a :class:`Reader` and produce token lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from adl.callbacks import Progress, ShouldStop, StageProgress
+from adl.controls import RANDOM, SPLIT_HALF, control_vector
+from adl.pair.protocol import ModelPair
+from adl.readings.ranking import Scores, Vocabulary, top_tokens
+from adl.records import (
+    POOLED,
+    SIDES,
+    ActivationDifference,
+    Floats,
+    Side,
+    Site,
+    TokenReadout,
+    TokenScore,
+    rescale,
+)
+
+Family = Literal["prediction", "patchscope", "logit"]
+"""How a reading gets its scores: next-token predictions, patched prompts, or the unembedding."""
+
+Judge = Callable[[str, Mapping[float, Sequence[str]]], float | None]
+"""Chooses a scale: given (reading, tokens by scale), returns one of the scales.
+
+Usually a language model. None means no verdict: the built-in rule chooses, and ``chosen_by`` says so.
+"""
+
+SHOWN_TOKENS = 20
+"""Tokens kept of a list that was not chosen, and of unfiltered lists."""
+
+BY_JUDGE = "judge"
+"""``chosen_by`` of a list that a judge chose."""
+
+NO_VERDICT = ", for want of a judge's verdict"
+"""Added to the name of a rule in ``chosen_by`` if the judge gave no verdict."""
+
+Step = tuple[Collection[str], Iterator[TokenReadout]]
+"""The names of the readings that rest on a step, and the token lists that the step yields.
+
+A step runs if one of its readings was asked for and has not failed. If it raises, all of them fail.
+"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a difference: its names, its description and its computation.
+
+    Parameters
+    ----------
+    name
+        Recorded in sessions and used by commands: it never changes.
+    family
+        The computation that it belongs to.
+    title, label, short
+        Display names: in sentences, in a row of readings, and in a narrow one.
+    description
+        One line on what its tokens show, for tables.
+    help
+        One sentence for help texts.
+    steps
+        Yields the steps of the computation. Readings with the same function share it: it runs once.
+    needs_vector
+        True if the difference is read as a vector, so that both sides must share a basis.
+    swept
+        True if a list is made at each of several scales, of which one is chosen.
+    list_without_scale
+        Name of a list that belongs to no single scale, such as a mean over scales.
+
+    """
+
+    name: str
+    family: Family
+    title: str
+    label: str
+    short: str
+    description: str
+    help: str
+    steps: Callable[[Reader], Iterator[Step]] = field(repr=False, compare=False)
+    needs_vector: bool = True
+    swept: bool = False
+    list_without_scale: str = ""
+
+
+@dataclass(frozen=True)
+class ReadingRequest:
+    """The readings to take and how.
+
+    ``readings`` are names in the registry, by default all of them. ``top`` tokens are kept of
+    chosen lists, 20 of others. ``judge``, if given, chooses scales in place of the built-in rules.
+    """
+
+    layer: int
+    readings: tuple[str, ...] | None = None
+    seed: int = 0
+    top: int = 100
+    judge: Judge | None = field(default=None, compare=False)
+
+
+class Reader:
+    """The shared state of the readings of one difference: vectors, nulls and vocabulary.
+
+    ``open`` holds the names of the readings that were asked for and have not failed.
+    """
+
+    def __init__(
+        self,
+        pair: ModelPair,
+        difference: ActivationDifference,
+        texts: Sequence[str],
+        request: ReadingRequest,
+        names: Collection[str],
+        *,
+        progress: StageProgress,
+        should_stop: ShouldStop,
+    ) -> None:
+        self.pair = pair
+        self.difference = difference
+        self.texts = texts
+        self.request = request
+        self.progress = progress
+        self.should_stop = should_stop
+        self.open = set(names)
+        self.residual_norm = difference.residual_norm(request.layer)
+        shared = pair.shared_vocabulary()
+        self.columns: dict[Side, np.ndarray] = (
+            dict(zip(SIDES, shared, strict=True)) if shared is not None else {}
+        )
+        "Token ids of the shared vocabulary by side; empty if the vocabularies are equal."
+        self.vocabulary = Vocabulary.of(
+            [pair.token_texts("base")[index] for index in shared[0]]
+            if shared is not None
+            else pair.token_texts("base"),
+            shared[0].tolist() if shared is not None else None,
+        )
+
+    # --- vectors ------------------------------------------------------------------------------
+
+    def site(self, position: str = POOLED) -> Site:
+        """Return the site at ``position`` of the layer that is read."""
+        return Site(self.request.layer, position)
+
+    def unit(self, position: str = POOLED, source: str = "difference") -> Floats | None:
+        """Return the [width] vector of ``source`` at residual norm; None for a null that is missing.
+
+        ``source`` is ``difference``, ``base``, ``finetuned`` or a null.
+        """
+        site = self.site(position)
+        if source in {RANDOM, SPLIT_HALF}:
+            vector = control_vector(self.difference, site, source, self.request.seed)
+        else:
+            names = {"base": "base_mean", "finetuned": "finetuned_mean"}
+            vector = self.difference.vector(site, names.get(source, source))
+        return None if vector is None else rescale(vector, self.residual_norm)
+
+    def nulls(self) -> dict[str, Floats]:
+        """Return the pooled null vectors [width] at residual norm, by name."""
+        units = {name: self.unit(POOLED, name) for name in (RANDOM, SPLIT_HALF)}
+        return {name: vector for name, vector in units.items() if vector is not None}
+
+    def vectors(self, *, negative: bool = False) -> list[tuple[str, str, Floats]]:
+        """Return every vector worth reading by itself, as (source, position, vector).
+
+        These are the difference at each position, with ``negative`` its negative too, then the
+        nulls and the two sides' means, pooled.
+        """
+        positions = dict.fromkeys((POOLED, *self.difference.positions))
+        units = {position: self.unit(position) for position in positions}
+        entries = [("difference", position, unit) for position, unit in units.items()]
+        if negative:
+            entries += [
+                ("negative", position, None if unit is None else -unit)
+                for position, unit in units.items()
+            ]
+        entries += [(name, POOLED, vector) for name, vector in self.nulls().items()]
+        entries += [(side, POOLED, self.unit(POOLED, side)) for side in SIDES]
+        return [(source, position, vec) for source, position, vec in entries if vec is not None]
+
+    # --- token lists --------------------------------------------------------------------------
+
+    def ranked(
+        self,
+        reading: str,
+        source: str,
+        side: Side,
+        scores: Scores,
+        *,
+        position: str = POOLED,
+        scale: float | None = None,
+        chosen: bool = True,
+        rule: str = "",
+        unfiltered: Scores | None = None,
+        probability: Scores | None = None,
+        statistics: Mapping[str, float] | None = None,
+    ) -> TokenReadout:
+        """Return the list of the tokens with the highest ``scores`` [V] over the shared vocabulary.
+
+        ``unfiltered`` [V] ranks the same with no token left out; ``probability`` [V] is shown beside
+        the scores. A list that is not ``chosen`` is cut to 20 tokens.
+        """
+        top = self.request.top if chosen else SHOWN_TOKENS
+        return TokenReadout(
+            reading=reading,
+            source=source,
+            side=side,
+            site=self.site(position),
+            tokens=self.top(scores, top, probability),
+            words_only=True,
+            unfiltered=()
+            if unfiltered is None
+            else self.top(unfiltered, SHOWN_TOKENS, probability),
+            scale=scale,
+            chosen=chosen,
+            chosen_by=rule if chosen else "",
+            statistics=dict(statistics or {}),
+        )
+
+    def top(
+        self, scores: Scores, top: int, probability: Scores | None = None
+    ) -> tuple[TokenScore, ...]:
+        """Return the ``top`` tokens of the shared vocabulary with the highest ``scores`` [V]."""
+        return top_tokens(scores, self.vocabulary, top, probability)
+
+    # --- choosing a scale ---------------------------------------------------------------------
+
+    def judged(self, reading: str, lists: Mapping[float, Sequence[TokenScore]]) -> float | None:
+        """Return the scale that the judge chooses, or None without a judge or a verdict.
+
+        Raises ``ValueError`` if the judge names a scale that has no list.
+        """
+        if self.request.judge is None:
+            return None
+        texts = {scale: [token.text for token in tokens] for scale, tokens in lists.items()}
+        scale = self.request.judge(reading, texts)
+        if scale is not None and scale not in lists:
+            raise ValueError(f"the judge chose {scale!r}, which is not one of {sorted(lists)}")
+        return scale
+
+    def by_rule(self, rule: str, *, asked: bool = True) -> str:
+        """Return ``chosen_by`` for a rule; ``asked`` if a judge, where there is one, came first."""
+        return rule + NO_VERDICT if asked and self.request.judge is not None else rule
+
+    def stage(self, name: str) -> Progress:
+        """Return a progress callback for the stage ``name``."""
+        return lambda done, total: self.progress(name, done, total)
