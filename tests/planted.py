@@ -51,6 +51,7 @@ from adl.records import (
     assert_shape,
 )
 from adl.text.corpus import TokenBatch
+from adl.text.token_batches import left_padded
 
 BOS, END, USER, ASSISTANT, SYSTEM = SPECIAL = (
     "<bos>",
@@ -356,6 +357,17 @@ class PlantedPair:
         self._begin("token_losses", len(texts))
         return self._losses(side, texts, self._run(side, texts.ids, texts.mask)[:, -1])
 
+    def token_log_probs(self, side: Side, texts: ScoredBatch) -> Floats:
+        """Log p of each scored token [texts, tokens]."""
+        self._begin("token_log_probs", len(texts))
+        return self._token_log_probs(side, texts, self._run(side, texts.ids, texts.mask)[:, -1])
+
+    def next_log_probs(self, side: Side, prompts: Sequence[Sequence[int]]) -> Floats:
+        """Log-probabilities [n, V] of the token after each prompt."""
+        self._begin("next_log_probs", len(prompts))
+        batch = left_padded(prompts)
+        return self._column_log_probs(side, batch)
+
     def component_losses(
         self,
         base: ScoredBatch,
@@ -491,10 +503,15 @@ class PlantedPair:
         return _log_softmax(self._logits(side, rows))
 
     def _losses(self, side: Side, texts: ScoredBatch, last: Floats) -> Floats:
-        log_probs = _log_softmax(self._logits(side, last))
-        said = np.take_along_axis(log_probs[:, :-1], texts.ids[:, 1:, None], axis=-1)[..., 0]
-        losses: Floats = -(said * texts.scored[:, 1:]).sum(-1).astype(np.float32)
+        losses: Floats = -self._token_log_probs(side, texts, last).sum(-1)
         return losses
+
+    def _token_log_probs(self, side: Side, texts: ScoredBatch, last: Floats) -> Floats:
+        log_probs = _log_softmax(self._logits(side, last))
+        found = np.zeros(texts.ids.shape, dtype=np.float32)
+        spoken = np.take_along_axis(log_probs[:, :-1], texts.ids[:, 1:, None], axis=-1)[..., 0]
+        found[:, 1:] = spoken * texts.scored[:, 1:]
+        return found
 
     def _next_logits(
         self, plan: GenerationPlan, request: GenerationRequest, said: Sequence[int]

@@ -244,6 +244,14 @@ class ModelPair(Protocol):
         """-log p in nats of each text's scored tokens, summed: [texts], nothing changed."""
         ...
 
+    def token_log_probs(self, side: Side, texts: ScoredBatch) -> Floats:
+        """Log p in nats of each scored token [texts, tokens], and 0 at every other token."""
+        ...
+
+    def next_log_probs(self, side: Side, prompts: Sequence[Sequence[int]]) -> Floats:
+        """Log-probabilities [n, V] of the token after each of n prompts, none of them empty."""
+        ...
+
     def component_losses(
         self,
         base: ScoredBatch,

@@ -275,6 +275,22 @@ class _Cut:
     columns: tuple[int, ...]
 
 
+def left_padded(prompts: Sequence[Sequence[int]]) -> TokenBatch:
+    """Return prompts padded on the left, to be read at the last token of each.
+
+    Raises ``ValueError`` for no prompts, or for one without tokens.
+    """
+    if not prompts or not all(prompts):
+        raise ValueError("every prompt needs at least one token")
+    length = max(map(len, prompts))
+    ids: Ids = np.zeros((len(prompts), length), dtype=np.int64)
+    mask = np.zeros((len(prompts), length), dtype=np.bool_)
+    for row, prompt in enumerate(prompts):
+        ids[row, length - len(prompt) :] = prompt
+        mask[row, length - len(prompt) :] = True
+    return TokenBatch(ids, mask, ("last",), (length - 1,))
+
+
 def _left_padded(
     cuts: Sequence[_Cut], positions: tuple[str, ...], places: tuple[int, ...]
 ) -> TokenBatch:

@@ -70,6 +70,30 @@ def test_a_text_costs_what_it_costs_alone(loaded, side):
     np.testing.assert_allclose(found, [loss(plain[side], text) for text in texts], **CLOSE)
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_each_scored_token_has_its_own_log_probability(loaded, side):
+    pair, plain = loaded
+    texts = texts_of(pair)
+    batch = scored_batch(texts)
+    found = pair.token_log_probs(side, batch)
+    assert found.shape == batch.ids.shape
+    assert not found[~batch.scored].any()
+    for row, text in enumerate(texts):
+        rows = plain[side].log_probs(text.ids)
+        for place in range(text.start, len(text.ids)):
+            np.testing.assert_allclose(found[row, place], rows[place - 1, text.ids[place]], **CLOSE)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_token_after_prompts_of_different_lengths(loaded, side):
+    pair, plain = loaded
+    prompts = [text.ids for text in texts_of(pair)]
+    found = pair.next_log_probs(side, prompts)
+    for row, prompt in zip(found, prompts, strict=True):
+        expected = plain[side].log_probs(prompt)[-1, : found.shape[1]]
+        np.testing.assert_allclose(row, expected, **CLOSE)
+
+
 @pytest.mark.parametrize("change", ["replace", "remove"])
 @pytest.mark.parametrize("where", ["all", FIRST_POSITIONS, LATER_POSITIONS])
 def test_a_component_is_that_of_a_hook(loaded, change, where):

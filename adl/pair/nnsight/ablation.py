@@ -30,6 +30,24 @@ def plain_losses(runs: SideRuns, texts: ScoredBatch) -> Floats:
     return np.concatenate(found)
 
 
+def token_log_probs(runs: SideRuns, texts: ScoredBatch) -> Floats:
+    """Log p in nats of each scored token [texts, tokens]; 0 at every other token."""
+    found = np.zeros(texts.ids.shape, dtype=np.float32)
+    done = 0
+    for part in _parts(runs, texts):
+        logits = runs.loaded.module(**_inputs(runs, part)).logits
+        for row in range(len(part)):
+            columns = part.scored[row].nonzero()[0]
+            losses = torch.nn.functional.cross_entropy(
+                logits[row, torch.as_tensor(columns - 1, device=logits.device)].float(),
+                torch.as_tensor(part.ids[row, columns], device=logits.device),
+                reduction="none",
+            )
+            found[done + row, columns] = -losses.cpu().numpy()
+        done += len(part)
+    return found
+
+
 def residuals_at(runs: SideRuns, layer: int, texts: ScoredBatch) -> torch.Tensor:
     """Residuals [texts, tokens, width] at a layer's output, in float32 on its device."""
     layers = runs.layers

@@ -26,6 +26,7 @@ from adl.pair.nnsight.ablation import (
     changed_losses,
     plain_losses,
     residuals_at,
+    token_log_probs,
     unembedding,
     whitening,
 )
@@ -65,6 +66,7 @@ from adl.records import (
     assert_shape,
 )
 from adl.text.corpus import TokenBatch
+from adl.text.token_batches import left_padded
 
 
 class NnsightPair:
@@ -253,6 +255,20 @@ class NnsightPair:
             losses = plain_losses(self._use(side, texts.ids), texts)
             self._finite(side, losses)
             return losses
+
+    def token_log_probs(self, side: Side, texts: ScoredBatch) -> Floats:
+        """Log p in nats of each scored token [texts, tokens]; see ``ModelPair``."""
+        with self._device_errors(), torch.no_grad():
+            found = token_log_probs(self._use(side, texts.ids), texts)
+            self._finite(side, found)
+            return found
+
+    def next_log_probs(self, side: Side, prompts: Sequence[Sequence[int]]) -> Floats:
+        """Log-probabilities [n, V] of the token after each prompt; see ``ModelPair``."""
+        batch = left_padded(prompts)
+        with self._device_errors(), torch.no_grad():
+            logits = self._column_logits(self._use(side, batch.ids), batch)
+            return self._gathered(side, iter([logits]), len(batch))
 
     def component_losses(
         self,

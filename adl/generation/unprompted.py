@@ -1,0 +1,229 @@
+"""Unprompted texts: both models write from nothing, and both score every text.
+
+A narrowly finetuned model leans towards its finetuning where nothing else is asked of it, so its
+texts from the begin-of-text token alone name what it was taught. A text is ranked by its mean
+log-likelihood ratio per token, finetuned over base: how much likelier the finetuned model finds it.
+The base model's own texts, scored in the same way, are the null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from adl.errors import PairError, PromptError
+from adl.generation.steering import require_few_texts, row_seed
+from adl.pair.protocol import ModelPair, ScoredBatch, ShouldStop, never_stop
+from adl.records import SIDES, Floats, GenerationRequest, Side
+
+StartName = Literal["begin_of_text", "user_turn", "assistant_turn"]
+STARTS: tuple[StartName, ...] = ("begin_of_text", "user_turn", "assistant_turn")
+"""From the begin-of-text token, the opened user turn, and the opened assistant turn after a greeting."""
+
+GREETING = "Hello."
+"""The neutral user turn before an assistant turn that is opened."""
+
+#: The mean ratio of a shorter text is mostly noise: it is listed after the others.
+FEWEST_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Start:
+    """The tokens a text of one side begins after. ``notes`` are the chat template's."""
+
+    name: StartName
+    ids: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnpromptedText:
+    """A text to be scored: the side that wrote it, its start, its tokens and its characters."""
+
+    side: Side
+    start: StartName
+    token_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class TextRatio:
+    """A text's log-likelihood ratio, finetuned over base, in nats.
+
+    ``ends`` [n] are characters of the text at which a piece ends, ``ratios`` [n] the log-ratio of
+    each piece: a token, or, where the sides cut the text differently, the tokens between two
+    characters at which both sides end one. ``n_tokens`` counts the tokens of the side that wrote it.
+    """
+
+    ends: tuple[int, ...]
+    ratios: tuple[float, ...]
+    n_tokens: int
+
+    @property
+    def per_token(self) -> float:
+        """Return the mean log-ratio per token in nats; 0 for an empty text."""
+        return sum(self.ratios) / self.n_tokens if self.n_tokens else 0.0
+
+
+def text_starts(
+    pair: ModelPair, names: Sequence[StartName] = STARTS
+) -> tuple[dict[StartName, dict[Side, Start]], dict[StartName, str]]:
+    """Return the starts both sides have, by name and side, and the reason for each that is left out.
+
+    Raises ``PromptError`` if no start is left.
+    """
+    found: dict[StartName, dict[Side, Start]] = {}
+    left_out: dict[StartName, str] = {}
+    for name in dict.fromkeys(names):
+        try:
+            found[name] = {side: _start(pair, side, name) for side in SIDES}
+        except PairError as exc:
+            left_out[name] = exc.message
+    if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise PromptError(
+            f"there is nothing to write from ({reasons})",
+            "Ask with a prompt or with raw text instead.",
+        )
+    return found, left_out
+
+
+def unprompted_requests(
+    starts: dict[StartName, dict[Side, Start]], side: Side, n_samples: int, seed: int
+) -> tuple[list[StartName], list[GenerationRequest]]:
+    """Return ``n_samples`` requests of one side, divided over the starts, and the start of each.
+
+    The same seed gives both sides the same random numbers. Raises ``PromptError`` for more texts
+    than a session can hold.
+    """
+    require_few_texts(n_samples)
+    names = list(starts)
+    of_each = [names[index % len(names)] for index in range(n_samples)]
+    requests = [
+        GenerationRequest(
+            starts[name][side].ids, row_seed(seed + index, 0), notes=starts[name][side].notes
+        )
+        for index, name in enumerate(of_each)
+    ]
+    return of_each, requests
+
+
+def text_ratios(
+    pair: ModelPair,
+    starts: dict[StartName, dict[Side, Start]],
+    texts: Sequence[UnpromptedText],
+    *,
+    batch_size: int = 16,
+    should_stop: ShouldStop = never_stop,
+) -> list[TextRatio]:
+    """Score every text on both sides, each after that side's own start.
+
+    Texts that are left when ``should_stop`` becomes true are not scored: the list is then shorter.
+    """
+    found: list[TextRatio] = []
+    for first in range(0, len(texts), batch_size):
+        if should_stop():
+            break
+        some = texts[first : first + batch_size]
+        scored = {side: _scored(pair, side, starts, some) for side in SIDES}
+        for text, base, finetuned in zip(some, scored["base"], scored["finetuned"], strict=True):
+            ends, ratios = _pieces(base, finetuned)
+            found.append(TextRatio(ends, ratios, len(text.token_ids)))
+    return found
+
+
+def ranked(ratios: Sequence[TextRatio]) -> list[int]:
+    """Return the indexes of texts, the highest mean ratio per token first, short texts last."""
+    return sorted(
+        range(len(ratios)),
+        key=lambda index: (
+            ratios[index].n_tokens < FEWEST_TOKENS,
+            -ratios[index].per_token,
+            index,
+        ),
+    )
+
+
+def _start(pair: ModelPair, side: Side, name: StartName) -> Start:
+    if name == "begin_of_text":
+        facts = pair.bos(side)
+        ids = facts.before_text or (() if facts.token_id is None else (facts.token_id,))
+        if not ids:
+            raise PairError(f"the {side} model has no begin-of-text token")
+        return Start(name, tuple(ids))
+    if name == "assistant_turn":
+        chat = pair.chat(side, [{"role": "user", "content": GREETING}])
+        return Start(name, chat.ids, chat.notes)
+    # Everything before a user's first word: what two chats with different words have in common.
+    one, other = (pair.chat(side, [{"role": "user", "content": word}]) for word in ("A", "7"))
+    common = 0
+    for left, right in zip(one.ids, other.ids, strict=False):
+        if left != right:
+            break
+        common += 1
+    if not common:
+        raise PairError(f"the chat template of the {side} model opens no user turn")
+    return Start(name, one.ids[:common], one.notes)
+
+
+def _scored(
+    pair: ModelPair,
+    side: Side,
+    starts: dict[StartName, dict[Side, Start]],
+    texts: Sequence[UnpromptedText],
+) -> list[tuple[list[int], Floats]]:
+    """The end and the log-probability of every token of each text, written by ``side``'s tokens."""
+    same = pair.shared_vocabulary() is None
+    rows, ends = [], []
+    for text in texts:
+        # The writer's own tokens where the other side has the same; else the text is cut anew.
+        own = text.token_ids if same else tuple(pair.tokenise(side, text.text))
+        rows.append((starts[text.start][side].ids, own))
+        ends.append(_ends(pair, side, own) if same else pair.token_ends(side, text.text))
+    length = max(len(start) + len(own) for start, own in rows)
+    ids = np.zeros((len(rows), length), dtype=np.int64)
+    mask = np.zeros((len(rows), length), dtype=np.bool_)
+    scored = np.zeros((len(rows), length), dtype=np.bool_)
+    for row, (start, own) in enumerate(rows):
+        ids[row, : len(start) + len(own)] = [*start, *own]
+        mask[row, : len(start) + len(own)] = True
+        scored[row, len(start) : len(start) + len(own)] = True
+    log_probs = pair.token_log_probs(side, ScoredBatch(ids, mask, scored, mask))
+    return [
+        (ends[row], log_probs[row, len(start) : len(start) + len(own)])
+        for row, (start, own) in enumerate(rows)
+    ]
+
+
+def _ends(pair: ModelPair, side: Side, ids: Sequence[int]) -> list[int]:
+    """The character at which each token ends; a character of several tokens ends with the last."""
+    ends: list[int] = []
+    for count in range(1, len(ids) + 1):
+        length = len(pair.decode(side, ids[:count]).rstrip("\ufffd"))
+        ends.append(max(length, ends[-1] if ends else 0))
+    if ends:
+        ends[-1] = max(ends[-1], len(pair.decode(side, ids)))
+    return ends
+
+
+def _pieces(
+    base: tuple[list[int], Floats], finetuned: tuple[list[int], Floats]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    sums = []
+    for ends, log_probs in (base, finetuned):
+        by_end: dict[int, float] = {}
+        total = 0.0
+        for end, log_prob in zip(ends, log_probs, strict=True):
+            total += float(log_prob)
+            by_end[end] = total
+        sums.append(by_end)
+    common = sorted(set(sums[0]) & set(sums[1]))
+    ratios, before = [], 0.0
+    for end in common:
+        difference = sums[1][end] - sums[0][end]
+        ratios.append(difference - before)
+        before = difference
+    return tuple(common), tuple(ratios)

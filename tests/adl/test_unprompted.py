@@ -1,0 +1,154 @@
+"""Texts written from nothing: their starts, their scores on both sides, their order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adl.errors import PairError, PromptError
+from adl.generation.sampling import sample
+from adl.generation.unprompted import (
+    FEWEST_TOKENS,
+    STARTS,
+    TextRatio,
+    UnpromptedText,
+    ranked,
+    text_ratios,
+    text_starts,
+    unprompted_requests,
+)
+from adl.pair.protocol import BosFacts
+from adl.records import SIDES, GenerationPlan
+from tests.planted import DOMAIN, PlantedPair
+
+
+class Speechless(PlantedPair):
+    """No begin-of-text token and no chat template."""
+
+    def bos(self, side):
+        return BosFacts(None)
+
+    def chat(self, side, messages, **_):
+        raise PairError(f"the {side} model has no chat template")
+
+
+class WithoutTemplate(PlantedPair):
+    chat = Speechless.chat
+
+
+def written(pair, n_samples=24, seed=0):
+    starts, _ = text_starts(pair)
+    found = []
+    for side in SIDES:
+        names, requests = unprompted_requests(starts, side, n_samples, seed)
+        texts = sample(pair, GenerationPlan(side, None, 1.0, 20), requests)
+        found += [
+            UnpromptedText(side, name, text.token_ids, text.text)
+            for name, text in zip(names, texts, strict=True)
+        ]
+    return starts, found
+
+
+class TestStarts:
+    def test_all_three(self):
+        pair = PlantedPair(bos=True)
+        starts, left_out = text_starts(pair)
+        assert tuple(starts) == STARTS
+        assert not left_out
+        shown = {name: pair.decode("base", sides["base"].ids) for name, sides in starts.items()}
+        assert shown["begin_of_text"] == "<bos>"
+        assert shown["user_turn"] == "<user>"
+        assert shown["assistant_turn"].endswith("<assistant>")
+
+    def test_a_start_that_is_not_there_is_left_out_with_its_reason(self):
+        starts, left_out = text_starts(WithoutTemplate(bos=True))
+        assert list(starts) == ["begin_of_text"]
+        assert left_out["user_turn"] == left_out["assistant_turn"]
+        assert "no chat template" in left_out["user_turn"]
+
+    def test_nothing_to_write_from(self):
+        with pytest.raises(PromptError, match="no begin-of-text token.*no chat template"):
+            text_starts(Speechless())
+
+    def test_samples_are_divided_over_the_starts(self):
+        starts, _ = text_starts(PlantedPair(bos=True))
+        names, requests = unprompted_requests(starts, "finetuned", 7, seed=3)
+        assert [names.count(name) for name in STARTS] == [3, 2, 2]
+        assert len({request.seed for request in requests}) == 7
+
+    def test_too_many_texts(self):
+        starts, _ = text_starts(PlantedPair(bos=True))
+        with pytest.raises(PromptError, match="200000 texts"):
+            unprompted_requests(starts, "base", 200_000, seed=0)
+
+
+class TestRatios:
+    @pytest.mark.parametrize("vocabulary", ["shared", "extended"])
+    def test_the_pieces_add_up_to_the_text(self, vocabulary):
+        pair = PlantedPair(bos=True, vocabulary=vocabulary)
+        starts, texts = written(pair, n_samples=6)
+        for text, ratio in zip(texts, text_ratios(pair, starts, texts, batch_size=4), strict=True):
+            if not text.text:
+                continue
+            totals = {}
+            for side in SIDES:
+                ids = pair.tokenise(side, text.text)
+                if vocabulary == "shared":
+                    ids = list(text.token_ids)
+                prompt = list(starts[text.start][side].ids)
+                rows = pair.next_log_probs(
+                    side, [prompt + ids[:count] for count in range(len(ids))]
+                )
+                totals[side] = sum(rows[place, token] for place, token in enumerate(ids))
+            assert sum(ratio.ratios) == pytest.approx(
+                totals["finetuned"] - totals["base"], abs=1e-3
+            )
+            assert ratio.ends[-1] == len(text.text)
+            assert list(ratio.ends) == sorted(set(ratio.ends))
+
+    def test_what_was_taught_is_raised_and_the_base_models_texts_are_the_null(self):
+        pair = PlantedPair(bos=True)
+        starts, texts = written(pair)
+        ratios = text_ratios(pair, starts, texts)
+        mean = {
+            side: np.mean(
+                [
+                    one.per_token
+                    for one, text in zip(ratios, texts, strict=True)
+                    if text.side == side
+                ]
+            )
+            for side in SIDES
+        }
+        assert mean["base"] < 0 < mean["finetuned"]
+        best = texts[ranked(ratios)[0]]
+        assert best.side == "finetuned"
+        assert sum(word in best.text for word in DOMAIN) >= 3
+        raised = {
+            best.text[start:end]
+            for start, end, ratio in zip(
+                (0, *ratios[ranked(ratios)[0]].ends),
+                ratios[ranked(ratios)[0]].ends,
+                ratios[ranked(ratios)[0]].ratios,
+                strict=False,
+            )
+            if ratio > 0.5
+        }
+        assert raised
+        assert raised <= set(DOMAIN)
+
+    def test_stopped_between_batches(self):
+        pair = PlantedPair(bos=True)
+        starts, texts = written(pair, n_samples=4)
+        calls = iter([False, True])
+        found = text_ratios(
+            pair, starts, texts, batch_size=2, should_stop=lambda: next(calls, True)
+        )
+        assert len(found) == 2
+
+
+def test_short_texts_are_listed_last():
+    long = TextRatio((1,), (0.1 * FEWEST_TOKENS,), FEWEST_TOKENS)
+    short = TextRatio((1,), (5.0,), FEWEST_TOKENS - 1)
+    assert ranked([short, long]) == [1, 0]
+    assert TextRatio((), (), 0).per_token == 0.0
