@@ -13,12 +13,19 @@ Progress = Callable[[int, int], None]
 StageProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total); a stage is a few words for a person.
 
-Text after `` · `` in a stage is a detail of the moment, such as a loss, not another stage.
+Text after `STAGE_DETAIL` is a detail of the moment, such as a loss, not another stage.
 """
+
+STAGE_DETAIL = " · "
 
 
 STOP_POLL_SECONDS = 0.05
 """Between two questions to a ``ShouldStop`` while waiting for something else."""
+
+
+def stage_name(stage: str) -> str:
+    """Return the stage without its detail."""
+    return stage.partition(STAGE_DETAIL)[0]
 
 
 def never_stop() -> bool:

@@ -12,6 +12,7 @@ second and a whole audit takes another, which makes it cheap to kill, stop and s
     announce    file descriptor that gets a line per committed event and per use of the model
     resume      file descriptor, see halt
     file_size   largest file that this process may write, in bytes
+    seconds_between_lines   of progress, where stderr is no terminal
 """
 
 from __future__ import annotations
@@ -128,7 +129,11 @@ def main() -> None:
     if "announce" in wanted:
         announce_events(wanted["announce"])
     from workbench import cli
+    from workbench.cli import progress
 
+    progress.SECONDS_BETWEEN_LINES = wanted.get(
+        "seconds_between_lines", progress.SECONDS_BETWEEN_LINES
+    )
     cli.main()
 
 

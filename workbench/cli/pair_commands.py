@@ -63,24 +63,18 @@ def audit(
     json: Json = False,
 ) -> None:
     """Measure, read and steer in one go, and keep it all in a session."""
+    shared = {"max_new_tokens": AUDIT_TOKENS, **given, "seed": measure.seed}
+    steering = made(SteerArguments, {**shared, "layer": measure.layers[0]})
+    reading = [_read_arguments(measure, layer) for layer in measure.layers]
+    planned = [(LOAD, pair), (MEASURE, measure), *((READ, one) for one in reading)]
     with judge_at_hand(judge) as at_hand, _work(where, "audit", pair, blind=blind) as work:
         at_hand.attend(work.session)
-        _load(work, pair)
-        layers = work.run(MEASURE, measure).summary["layers"]
-        for layer in layers:
-            _read(work, _read_arguments(measure, layer, judge=at_hand.model))
-        steered = work.run(
-            STEER,
-            made(
-                SteerArguments,
-                {
-                    "max_new_tokens": AUDIT_TOKENS,
-                    **given,
-                    "layer": str(layers[0]),
-                    "seed": measure.seed,
-                },
-            ),
-        )
+        with work.as_one("audit", [*planned, (STEER, steering)]):
+            _load(work, pair)
+            layers = work.run(MEASURE, measure).summary["layers"]
+            for layer in layers:
+                _read(work, _read_arguments(measure, str(layer), judge=at_hand.model))
+            steered = work.run(STEER, made(SteerArguments, {**shared, "layer": str(layers[0])}))
         state = work.shown
         text_ids: list[str] = steered.summary["texts"]
         if json:
@@ -167,7 +161,7 @@ def read(
         for layer in layers:
             _read(
                 work,
-                _read_arguments(measure, layer, readings=wanted, judge=at_hand.model, **given),
+                _read_arguments(measure, str(layer), readings=wanted, judge=at_hand.model, **given),
             )
         state = work.shown
         failed = show.failed_data(state, layers, wanted)
@@ -271,10 +265,10 @@ def _read(work: Work, arguments: ReadArguments) -> None:
         say(f"note: {reading.replace('_', ' ')} was not computed: {why}")
 
 
-def _read_arguments(measure: MeasureArguments, layer: int, **given: Any) -> ReadArguments:
+def _read_arguments(measure: MeasureArguments, layer: str, **given: Any) -> ReadArguments:
     # The contexts are few, so the texts they are taken from need not be all that are measured on.
     shared = {name: getattr(measure, name) for name in SHARED if name != "layer"}
-    return made(ReadArguments, {**given, **shared, "layer": str(layer)})
+    return made(ReadArguments, {**given, **shared, "layer": layer})
 
 
 def _readings(names: list[str] | None) -> tuple[ReadingName, ...]:

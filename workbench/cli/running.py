@@ -9,21 +9,19 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
-
 from adl.artifacts import ArrayCache
-from adl.callbacks import StageProgress
 from adl.errors import AdlError, Stopped
-from workbench.cli.output import reported_errors, say, stderr
-from workbench.display import clean_line
+from workbench.cli.output import reported_errors, say
+from workbench.cli.progress import Display, displayed
 from workbench.locations import Locations, find_locations
 from workbench.operations.pair import LOAD, PairArguments, environment
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
+from workbench.operations.time_left import Planned, PlanProgress
 from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import HUMAN, SessionClosed, SessionContinued
 from workbench.store.lease import Lease, OpenElsewhere
@@ -32,12 +30,6 @@ from workbench.store.state import SessionState
 
 if TYPE_CHECKING:
     from workbench.cli.redaction import Redactor
-
-# In a stage's name: what follows is a detail of the moment.
-DETAIL = " · "
-# Where stderr is a file, a detail is said so often in a stage.
-DETAILS_SAID = 10
-
 
 A = TypeVar("A", bound=Arguments)
 
@@ -83,6 +75,7 @@ class Work:
     flag: StopFlag
     outcomes: list[Outcome] = field(default_factory=list)
     redactor: Redactor | None = None
+    _display: Display | None = None
 
     @property
     def shown(self) -> SessionState:
@@ -95,17 +88,39 @@ class Work:
 
     def run(self, operation: Operation[A], arguments: A) -> Outcome:
         """Run one operation for the person at the keys, with its progress on stderr."""
-        with _progress_bars(self.redactor) as progress, self._hiding_more(operation):
+        with self._shown_progress(operation, arguments) as display, self._hiding_more(operation):
             outcome = run(
                 self.session,
                 operation,
                 arguments,
                 actor=HUMAN,
-                progress=progress,
+                progress=partial(display.report, operation.name),
                 should_stop=self.flag,
             )
+            display.finish(operation.name)
         self.outcomes.append(outcome)
         return outcome
+
+    @contextmanager
+    def as_one(self, title: str, planned: Planned) -> Iterator[None]:
+        """Show the operations run inside as one piece of work, with the time left."""
+        with displayed(PlanProgress(planned), title, self._hide) as display:
+            self._display = display
+            try:
+                yield
+            finally:
+                self._display = None
+
+    @contextmanager
+    def _shown_progress(self, operation: Operation[A], arguments: A) -> Iterator[Display]:
+        if self._display is not None:
+            yield self._display
+            return
+        with displayed(PlanProgress([(operation, arguments)]), "", self._hide) as display:
+            yield display
+
+    def _hide(self, text: str) -> str:
+        return text if self.redactor is None else self.redactor.hide(text)
 
     @contextmanager
     def _hiding_more(self, operation: Operation[Any]) -> Iterator[None]:
@@ -240,39 +255,3 @@ def reading_log(database: Path | None, *, damaged: bool = False) -> Iterator[Ses
             log = SessionLog.open(path, read_only=True)
         with log:
             yield log
-
-
-@contextmanager
-def _progress_bars(redactor: Redactor | None) -> Iterator[StageProgress]:
-    """One bar per stage on a terminal; one line per stage where stderr is a file."""
-    # Here, since a bar may be too narrow for a whole name, and half of it would not be known.
-    hide = redactor.hide if redactor else str
-    seen: dict[str, TaskID] = {}
-    if not stderr.is_terminal:
-
-        def announce(stage: str, done: int, total: int) -> None:
-            name, _, detail = hide(stage).partition(DETAIL)
-            if name not in seen:
-                seen[name] = TaskID(len(seen))
-                say(f"{name} ...")
-            if detail and (done == total or done % max(1, total // DETAILS_SAID) == 0):
-                say(f"{name}: {done} of {total}, {detail}")
-
-        yield announce
-        return
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=stderr) as bars:
-
-        def show(stage: str, done: int, total: int) -> None:
-            stage = hide(stage)
-            name, words = stage.partition(DETAIL)[0], Text(clean_line(stage)).plain
-            if name not in seen:
-                seen[name] = bars.add_task(words, total=max(total, 1))
-            bars.update(seen[name], description=words, completed=done, total=max(total, 1))
-
-        yield show

@@ -13,7 +13,7 @@ from adl.errors import CorpusError
 from adl.pair.protocol import ModelPair, resolve_layer
 from adl.records import SIDES, ActivationDifference
 from adl.text.corpus import BosPolicy, ChosenTexts, CorpusSource
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
 from workbench.store.events import ArrayRef, DifferenceMeasured
 
 
@@ -97,7 +97,13 @@ def measure(context: Context, arguments: MeasureArguments) -> Summary:
     }
 
 
-MEASURE = Operation("measure_difference", "Measure the difference", MeasureArguments, measure)
+MEASURE = Operation(
+    "measure_difference",
+    "Measure the difference",
+    MeasureArguments,
+    measure,
+    stages=lambda arguments: (Stage("difference", 0.016 * arguments.n_texts),),
+)
 
 
 def difference_key(pair: ModelPair, texts: ChosenTexts, layers: Sequence[int], reach: Reach) -> str:

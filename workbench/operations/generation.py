@@ -39,7 +39,7 @@ from adl.records import (
     Site,
 )
 from adl.text.prompts import Prompt, everyday_prompts, load_prompts
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
 from workbench.store.events import (
     AnswersCompared,
     TextFinished,
@@ -293,7 +293,21 @@ def ask(context: Context, arguments: AskArguments) -> Summary:
     return {"texts": {side: [text_id for text_id, _ in found] for side, found in answers.items()}}
 
 
-STEER = Operation("steer", "Steer with the difference", SteerArguments, steer, asks_models=True)
+def _steer_stages(arguments: SteerArguments) -> tuple[Stage, ...]:
+    # Those of a file, and the alphas that a reading is still to choose, can only be guessed.
+    prompts = len(arguments.prompts) or arguments.n_prompts or 20
+    texts = prompts * (len(arguments.alphas) or 3) * arguments.n_samples
+    return (Stage("steer", 0.019 * texts * arguments.max_new_tokens),)
+
+
+STEER = Operation(
+    "steer",
+    "Steer with the difference",
+    SteerArguments,
+    steer,
+    asks_models=True,
+    stages=_steer_stages,
+)
 ASK = Operation("ask", "Ask both models", AskArguments, ask, asks_models=True)
 
 

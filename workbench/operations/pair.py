@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from adl.errors import PairError
+from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
+from adl.errors import PairError, Stopped
 from adl.organisms.registry import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism
+from adl.pair.protocol import ModelPair
 from adl.paths import expanded
 from adl.records import PairSpec, SideSpec
 from workbench.locations import find_locations
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
 from workbench.organisms import named_organism
 from workbench.store.events import PairLoaded
 
@@ -62,6 +64,19 @@ class PairArguments(Arguments):
 
 def load(context: Context, arguments: PairArguments) -> Summary:
     """Load both models, or one copy of the weights where the finetuned side is an adapter."""
+    pair = load_models(arguments, context.progress, context.should_stop)
+    context.record(PairLoaded(pair=pair.provenance.as_dict()))
+    context.session.pair = pair
+    context.progress("load", 1, 1)
+    return loaded_summary(pair)
+
+
+def load_models(
+    arguments: PairArguments,
+    progress: StageProgress = ignore_stages,
+    should_stop: ShouldStop = never_stop,
+) -> ModelPair:
+    """Load a pair without a session. Raises ``PairError`` and its kin, and ``Stopped``."""
     # Loading is the one thing that needs torch: importing it here keeps it out of every session
     # that is only read, and out of --help.
     with _model_libraries():
@@ -69,24 +84,31 @@ def load(context: Context, arguments: PairArguments) -> Summary:
         from adl.pair.nnsight.pair import NnsightPair
         from adl.pair.weight_hashes import FileHashes
 
-        context.progress("load", 0, 1)
-        spec = resolve_pair(arguments, lambda line: context.progress(line, 0, 1))
-    context.check_stop()
+        progress("load", 0, 1)
+        spec = resolve_pair(arguments, lambda line: progress(line, 0, 1))
+    _check_stop(should_stop)
     hashes = FileHashes(
         find_locations().hashes,
-        lambda done, total: context.progress("hash the files", done >> 20, total >> 20),
-        context.should_stop,
+        lambda done, total: progress("hash the files", done >> 20, total >> 20),
+        should_stop,
     )
     with watched(
-        lambda done, total: context.progress("download", done >> 20, total >> 20),
-        context.should_stop,
+        lambda done, total: progress("download", done >> 20, total >> 20),
+        should_stop,
     ):
         pair = NnsightPair.load(spec, hashes)
-    context.check_stop()
-    context.record(PairLoaded(pair=pair.provenance.as_dict()))
-    context.session.pair = pair
-    context.progress("load", 1, 1)
+    _check_stop(should_stop)
+    return pair
+
+
+def loaded_summary(pair: ModelPair) -> Summary:
+    """Return the summary of the operation that loaded a pair."""
     return {"n_layers": pair.provenance.n_layers, "memory": pair.memory()}
+
+
+def _check_stop(should_stop: ShouldStop) -> None:
+    if should_stop():
+        raise Stopped("stopped on request")
 
 
 @contextmanager
@@ -104,7 +126,13 @@ def _model_libraries() -> Iterator[None]:
         ) from exc
 
 
-LOAD = Operation("load_pair", "Load a model pair", PairArguments, load)
+LOAD = Operation(
+    "load_pair",
+    "Load a model pair",
+    PairArguments,
+    load,
+    stages=lambda _: (Stage("load", 3), Stage("hash the files", 5)),
+)
 
 
 def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> PairSpec:

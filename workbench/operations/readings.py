@@ -21,7 +21,7 @@ from adl.readings.take import FailedReading, take_readings
 from adl.records import TokenReadout, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.operations.judges import ScaleJudge, ScaleVerdict
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
 from workbench.store.agent_events import ScaleJudged
 from workbench.store.events import ReadingFailed, ReadingTaken, ReadToken
 from workbench.store.log import SessionLog
@@ -131,7 +131,23 @@ def read(context: Context, arguments: ReadArguments) -> Summary:
     return {"lists": counts} | ({"failed": failed} if failed else {})
 
 
-READ = Operation("read_tokens", "Read the difference", ReadArguments, read)
+#: Of all readings, in the order they are taken; the nulls come once for each side.
+_STAGES = (
+    Stage("shift lens, base", 40),
+    Stage("null (random)", 16),
+    Stage("null (split half)", 30),
+    Stage("shift lens, finetuned", 32),
+    Stage("null (random)", 9),
+    Stage("null (split half)", 13),
+    Stage("shift lens by position, base", 30),
+    Stage("shift lens by position, finetuned", 27),
+    Stage("patchscope", 26),
+    Stage("logit lens", 2),
+)
+
+READ = Operation(
+    "read_tokens", "Read the difference", ReadArguments, read, stages=lambda _: _STAGES
+)
 
 
 def lists_digest(lists: Mapping[float, Sequence[str]]) -> str:

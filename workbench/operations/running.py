@@ -187,13 +187,29 @@ Summary = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stage of an operation and its seconds with the demo pair on one core.
+
+    Only the ratios of the seconds matter: the time left follows from the speed that is seen.
+    """
+
+    name: str
+    seconds: float
+
+
+def no_stages(_arguments: Any) -> Sequence[Stage]:
+    """The stages of an operation of which nobody knows how long it takes."""
+    return ()
+
+
+@dataclass(frozen=True)
 class Operation(Generic[A]):
     """A verb of the workbench: its name, what it takes, and what it does.
 
     ``uses_models`` marks operations that need the models, of which one runs at a time;
     ``asks_models`` those that put prompts to them, which an agent's budget counts. ``examines`` is
     False for those that make new models rather than look at the session's pair: an audit without
-    them lacks nothing.
+    them lacks nothing. ``stages`` are those it reports, in order, with how long they take.
     """
 
     name: str
@@ -203,6 +219,7 @@ class Operation(Generic[A]):
     asks_models: bool = False
     uses_models: bool = True
     examines: bool = True
+    stages: Callable[[A], Sequence[Stage]] = no_stages
 
     @property
     def description(self) -> str:
