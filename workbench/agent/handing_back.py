@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.operations.generation import ASK
 from workbench.operations.running import Session
-from workbench.store.agent_events import AgentMode, AgentTold
+from workbench.store.agent_events import AgentControlled, AgentMode, AgentTold
 from workbench.store.agents import AgentState
 from workbench.store.state import OperationState
 
@@ -38,7 +38,7 @@ def done_by_person(session: Session, mode: AgentMode, since: int) -> str:
     notes = [
         event.body.detail
         for event in session.log.events(session.id, after_seq=since, kinds=["agent_controlled"])
-        if event.body.kind == "agent_controlled" and event.body.control == "handed_back"
+        if isinstance(event.body, AgentControlled) and event.body.control == "handed_back"
     ]
     lines = ["A person took over and has handed back.", *filter(None, notes)]
     lines += ["What they did:", *done] if done else ["They ran no operation."]

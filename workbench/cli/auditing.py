@@ -48,7 +48,6 @@ from workbench.store.agent_events import (
     Policy,
 )
 from workbench.store.agents import AgentState, history, standing
-from workbench.store.describe import describe
 from workbench.store.events import Actor, Event
 from workbench.store.log import SessionLog
 from workbench.store.state import Recorded, SessionState, fold
@@ -347,7 +346,7 @@ def _told(session: Session, blinding: Blinding) -> Iterator[None]:
 
     def tell(event: Event) -> None:
         if event.session_id == session.id and event.body.kind in _TOLD:
-            say(blinding.hide(describe(event.body)))
+            say(blinding.hide(event.body.describe()))
 
     unsubscribe = session.log.subscribe(tell)
     try:

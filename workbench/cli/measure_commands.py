@@ -39,14 +39,12 @@ from workbench.operations.relevance import (
 )
 from workbench.operations.running import Arguments, Operation
 from workbench.operations.trace import TRACE, TraceArguments
-from workbench.store.measure_events import (
-    CausalEffectMeasured,
-    CoherentAlphaFound,
-    Estimate,
-    RelevanceMeasured,
-    SimilarityMeasured,
-    TraceMeasured,
-)
+from workbench.store.findings import Finding
+from workbench.store.measures.causal import CausalEffectMeasured
+from workbench.store.measures.coherent_alpha import CoherentAlphaFound
+from workbench.store.measures.relevance import RelevanceMeasured
+from workbench.store.measures.similarity import SimilarityMeasured
+from workbench.store.measures.trace import TraceMeasured
 
 #: Fields of no option: the measurement's options give them, or they only fit the machine.
 _NOT_OWN = (*SHARED, "batch_size", "judge")
@@ -72,44 +70,7 @@ def trace(
         if json:
             _print(work, found)
             return
-        show.heading(found.summary)
-        for layer in found.layers:
-            show.paragraph(f"Layer {layer.layer}: {layer.verdict}; {layer.why}.")
-        show.paragraph(f"Breadth: {found.breadth}; {found.breadth_why}.")
-        show.paragraph(found.does_not_mean)
-        show.table(
-            ("layer", "position", "norm [95%]", "consistency", "base itself", "p permuted"),
-            [
-                (
-                    one.layer,
-                    one.position,
-                    f"{one.norm:.4f} [{one.low:.4f}, {one.high:.4f}]",
-                    f"{one.consistency:.2f}",
-                    f"{one.split_half_norm:.4f}",
-                    f"{one.p_value:.4f}",
-                )
-                for one in found.sites
-            ],
-            title=f"difference in residual norms, over {found.n_texts} texts",
-        )
-        effects = [layer.effect for layer in found.layers if layer.effect]
-        show.table(
-            ("layer", "alignment", "random, highest", "z", "p random"),
-            [
-                (
-                    one.layer,
-                    f"{one.alignment:.2f}",
-                    f"{max(one.random):.2f}",
-                    f"{one.z:.1f}",
-                    f"{one.p_value:.2g}",
-                )
-                for one in effects
-            ],
-            title="effect on predictions, aligned with that of the finetuning",
-        )
-        if found.narrowness:
-            show.paragraph("Words that rose most: " + " ".join(found.narrowness.words))
-        _say_where(work)
+        _show(work, found)
 
 
 @options_from(**_measured, given=options_of(CoherentAlphaArguments, leave_out=_NOT_OWN))
@@ -130,33 +91,7 @@ def coherent_alpha(
         if json:
             _print(work, found)
             return
-        beyond = " or more: the strongest tried still passes" if found.reached_end else ""
-        show.heading(f"Coherent alpha {found.alpha:g}{beyond}")
-        show.paragraph(
-            f"Mean over prompts {found.prompt_mean:.3f}: "
-            + ", ".join(f"{one:g}" for one in found.by_prompt)
-        )
-        if found.llm_alpha is not None:
-            agreed = found.agreement["share"]
-            also = "" if agreed is None else f"; the two judges agree on {agreed:.0%} of texts"
-            show.paragraph(f"By the LLM judge {found.judge}: {found.llm_alpha:g}{also}")
-        show.table(
-            ("alpha", "texts", "coherent", "by LLM judge"),
-            [
-                (
-                    f"{one.alpha:g}",
-                    one.n,
-                    f"{one.plain:.0%}",
-                    show.NOT_COMPUTED if one.llm is None else f"{one.llm:.0%}",
-                )
-                for one in found.rates
-            ],
-        )
-        for strength in dict.fromkeys((0.0, found.alpha, found.rates[-1].alpha)):
-            one = next(one for one in found.texts if one.alpha == strength)
-            show.heading(f"alpha {strength:g} ({', '.join(one.faults) or 'coherent'})")
-            show.paragraph(work.shown.texts[one.text_id].text)
-        _say_where(work)
+        _show(work, found)
 
 
 @options_from(**_measured, given=options_of(RelevanceArguments, leave_out=(*_NOT_OWN, "n_texts")))
@@ -184,22 +119,7 @@ def relevance(
         if json:
             _print(work, found)
             return
-        show.table(
-            ("reading", "of", "position", "share [95%]", "over random", "relevant"),
-            [
-                (
-                    f"{one.reading.replace('_', ' ')} ({one.side})",
-                    one.source.replace("_", " "),
-                    one.position,
-                    _interval(one.share, "{:.2f}"),
-                    _interval(one.over_random, "{:+.2f}"),
-                    " ".join(text.strip() for text in one.relevant),
-                )
-                for one in found.shares
-            ],
-            title=f"share of the first {arguments.top} tokens, against {found.against}",
-        )
-        _say_where(work)
+        _show(work, found)
 
 
 @options_from(**_measured, given=options_of(SimilarityArguments, leave_out=(*_NOT_OWN, "n_texts")))
@@ -218,19 +138,7 @@ def similarity(
         if json:
             _print(work, found)
             return
-        rows = [(kind, _interval(one)) for kind, one in found.by_kind.items()]
-        rows += [
-            ("steered over unsteered", _interval(found.over_unsteered, "{:+.3f}")),
-            ("steered over random", _interval(found.over_random, "{:+.3f}")),
-            ("documents among themselves", f"{found.documents:.3f}"),
-        ]
-        show.table(
-            ("texts", "cosine [95%]"),
-            rows,
-            title=f"similarity to {found.n_documents} documents of {found.against}, "
-            f"alpha {found.alpha:g}, by {found.embedding}",
-        )
-        _say_where(work)
+        _show(work, found)
 
 
 @options_from(
@@ -251,24 +159,7 @@ def causal(
         if json:
             _print(work, found)
             return
-        show.table(
-            ("text", "change", "at", "base", "left", "effect [95%]", "random", "p"),
-            [
-                (
-                    one.corpus,
-                    one.change,
-                    one.positions,
-                    f"{one.base:.3f}",
-                    f"{one.left:.3f}",
-                    _interval(one.effect, "{:+.4f}"),
-                    f"{min(one.random):+.4f} to {max(one.random):+.4f}",
-                    "" if one.p_value is None else f"{one.p_value:.3f}",
-                )
-                for one in found.effects
-            ],
-            title="rise of cross-entropy in nats per token",
-        )
-        _say_where(work)
+        _show(work, found)
 
 
 # --- parts ----------------------------------------------------------------------------------------
@@ -319,12 +210,6 @@ def _arguments(
     return made(arguments, {**given, **shared, "layer": str(layer), **more}, **_CAUSAL_NAMES)
 
 
-def _interval(found: Estimate | None, form: str = "{:.3f}") -> str:
-    if found is None:
-        return show.NOT_COMPUTED
-    value, low, high = (form.format(one) for one in (found.value, found.low, found.high))
-    return f"{value} [{low}, {high}]"
-
-
-def _say_where(work: Work) -> None:
+def _show(work: Work, found: Finding) -> None:
+    show.finding(work.shown, found)
     say(f"session {work.session.id} in {work.session.log.path}")

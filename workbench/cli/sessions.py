@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,9 +17,9 @@ from workbench.cli.output import EXIT_FAILURE, print_json, reported_errors, say
 from workbench.cli.running import database_path, reading_log
 from workbench.cli.signing import Sign, json_of, signing
 from workbench.locations import find_locations
-from workbench.store.describe import describe
+from workbench.store.body import KINDS
 from workbench.store.errors import StoreError
-from workbench.store.events import Event, EventBody
+from workbench.store.events import Event
 from workbench.store.heads import Expected, Head
 from workbench.store.lease import OpenElsewhere, is_open
 from workbench.store.log import SessionLog
@@ -27,8 +27,6 @@ from workbench.store.overview import SessionOverview
 
 if TYPE_CHECKING:
     from workbench.blinding.sessions import HiddenNames
-
-KINDS = tuple(body.model_fields["kind"].default for body in get_args(get_args(EventBody)[0]))
 
 #: Of names of models in a list of events; longer ones move the rest of their line.
 WHO_WIDTH = 24
@@ -109,7 +107,7 @@ def show_session(
                     f"{event.at:%H:%M:%S}",
                     event.actor.name or event.actor.kind,
                     event.body.kind,
-                    describe(event.body),
+                    event.body.describe(),
                 )
                 for event in events
             ),

@@ -18,6 +18,7 @@ from adl.records import POOLED
 from adl.text.tokens import visible
 from workbench.display import ascii_only, clean_line, clean_lines, shorten
 from workbench.store.events import AnswersCompared, ReadingTaken
+from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
 
@@ -241,6 +242,25 @@ def comparison(body: AnswersCompared) -> None:
     mean = f"{sum(body.kl) / len(body.kl):.3f}" if body.kl else NOT_COMPUTED
     gap()
     heading(f"answers part {where}; mean KL(finetuned || base) {mean} nats per token")
+
+
+def finding(state: SessionState, found: Finding) -> None:
+    """Print a finding: its sentences, its rows as tables, and its texts."""
+    heading(f"{found.label.capitalize()}: {found.short()}")
+    for figure in found.figures([one.body for one in (*state.measures, *state.trainings)]):
+        match figure:
+            case Heading():
+                heading(figure.text)
+            case Line():
+                paragraph(figure.text)
+            case Rows():
+                table(figure.columns, [row.cells for row in figure.rows], title=figure.title)
+            case Curve():
+                paragraph(f"{figure.title}: {figure.note}")
+            case Sample():
+                heading(figure.title)
+                known = state.texts.get(figure.text_id or "")
+                paragraph(figure.text if known is None else known.text)
 
 
 def pairs(title: str, facts: Mapping[str, Any]) -> None:

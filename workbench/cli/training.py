@@ -16,7 +16,7 @@ from workbench.operations.mixing import MIX_STUDY, MixArguments
 from workbench.operations.training import TRAIN_ORGANISM, RecipeArguments, TrainArguments
 from workbench.private_files import new_text
 from workbench.report.mixing_plot import mixing_plot
-from workbench.store.measure_events import Estimate
+from workbench.store.findings import Estimate
 from workbench.store.training_events import MixtureMeasured, OrganismTrained
 
 _TRAINING = dict.fromkeys(RecipeArguments.model_fields, "Training")

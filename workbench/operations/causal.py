@@ -23,7 +23,8 @@ from adl.text.documents import Document
 from workbench.operations.documents import DocumentArguments, named_documents
 from workbench.operations.generation import measured_at
 from workbench.operations.running import Context, Operation, Summary
-from workbench.store.measure_events import CausalChange, CausalEffectMeasured, Estimate
+from workbench.store.findings import Estimate
+from workbench.store.measures.causal import CausalChange, CausalEffectMeasured
 
 
 class CausalArguments(DocumentArguments):

@@ -28,7 +28,11 @@ from workbench.operations.judges import TextJudge
 from workbench.operations.running import Arguments, Context, Operation, Summary
 from workbench.store.events import TextFinished
 from workbench.store.log import SessionLog
-from workbench.store.measure_events import CoherenceRate, CoherenceVerdict, CoherentAlphaFound
+from workbench.store.measures.coherent_alpha import (
+    CoherenceRate,
+    CoherenceVerdict,
+    CoherentAlphaFound,
+)
 
 
 class CoherentAlphaArguments(Arguments):

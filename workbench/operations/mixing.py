@@ -49,7 +49,7 @@ from workbench.operations.training import (
     training_folder,
 )
 from workbench.organisms import named_organism
-from workbench.store.measure_events import Estimate
+from workbench.store.findings import Estimate
 from workbench.store.training_events import (
     MixingStudied,
     MixtureFacts,

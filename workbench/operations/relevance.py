@@ -34,13 +34,10 @@ from workbench.operations.generation import (
 )
 from workbench.operations.running import Context, Operation, Summary
 from workbench.store.events import ReadingTaken
-from workbench.store.measure_events import (
-    CoherentAlphaFound,
-    Estimate,
-    RelevanceMeasured,
-    RelevanceShare,
-    SimilarityMeasured,
-)
+from workbench.store.findings import Estimate
+from workbench.store.measures.coherent_alpha import CoherentAlphaFound
+from workbench.store.measures.relevance import RelevanceMeasured, RelevanceShare
+from workbench.store.measures.similarity import SimilarityMeasured
 from workbench.store.state import Recorded
 
 LEXICAL = "tf-idf over unrelated text and documents"

@@ -28,7 +28,7 @@ from adl.pair.protocol import resolve_layer
 from adl.pair.self_checks import DIFFERENCE, require
 from adl.text.corpus import BosPolicy, CorpusSource
 from workbench.operations.running import Arguments, Context, Operation, Summary
-from workbench.store.measure_events import (
+from workbench.store.measures.trace import (
     TraceEffect,
     TraceLayer,
     TraceMeasured,

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
 
 from workbench.store.events import (
     AnswersCompared,
@@ -24,7 +23,7 @@ from workbench.store.events import (
     TextFinished,
     TextStarted,
 )
-from workbench.store.measure_events import Measure, MeasureBody
+from workbench.store.findings import Measure
 
 TOP = 20
 
@@ -105,7 +104,7 @@ class _Text:
     finished: TextFinished | None
 
 
-_Finding = DifferenceMeasured | ReadingTaken | AnswersCompared | MeasureBody | _Text
+_Finding = DifferenceMeasured | ReadingTaken | AnswersCompared | Measure | _Text
 _Place = tuple[Hashable, ...]
 
 
@@ -170,7 +169,7 @@ class _Measure:
                         f"{where}: answers part at token {now.first_divergence}, "
                         f"then at {then.first_divergence}"
                     )
-            case BaseModel(), BaseModel():
+            case Measure(), Measure():
                 self._figures(where, then, now)
 
     def _differences(self, where: str, then: DifferenceMeasured, now: DifferenceMeasured) -> None:
@@ -224,11 +223,9 @@ class _Measure:
             return
         self.lines.append(f"{where}: another text from token {_parting(ends[0][0], ends[1][0])} on")
 
-    def _figures(self, where: str, then: BaseModel, now: BaseModel) -> None:
+    def _figures(self, where: str, then: Measure, now: Measure) -> None:
         """A measure's numbers, and its verdicts in words; where it stands in the log is neither."""
-        (one, verdicts), (other, again) = (
-            _parts(body.model_dump(mode="json", exclude=_OF_THE_LOG)) for body in (then, now)
-        )
+        (one, verdicts), (other, again) = (_parts(body.compared()) for body in (then, now))
         if verdicts != again:
             pairs = zip(verdicts, again, strict=False)
             first = next(((a, b) for a, b in pairs if a != b), ("fewer findings", "more findings"))
@@ -253,10 +250,6 @@ class _Measure:
         )
         self.largest = max(self.largest, largest)
         self.relative = max(self.relative, largest / size if size else math.inf)
-
-
-#: Of a measure, what only says where in the log its texts and lists stand.
-_OF_THE_LOG: dict[str, Any] = {"settings": True, "texts": True, "shares": {"__all__": {"seq"}}}
 
 
 def _parts(value: Any) -> tuple[list[float], list[str]]:

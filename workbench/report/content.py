@@ -24,7 +24,6 @@ from workbench.store.agent_events import GradeGiven
 from workbench.store.agents import history, standing
 from workbench.store.events import DifferenceMeasured, ReadingTaken
 from workbench.store.log import SessionLog
-from workbench.store.measure_events import measure_line
 from workbench.store.state import Recorded, SessionState, TextState, fold
 from workbench.store.verify import VerifyReport
 
@@ -242,7 +241,7 @@ def build_report(log: SessionLog, session_id: str) -> Report:
             f"event {one.seq}, {_who(one)}: {one.body.reason}" for one in state.unblinded
         ),
         measurements=measurements,
-        measures=tuple((str(one.seq), _who(one), measure_line(one.body)) for one in state.measures),
+        measures=tuple((str(one.seq), _who(one), one.body.describe()) for one in state.measures),
         readings=readings,
         sweeps=tuple(_sweeps(state)),
         steered=_first_marked(steered)[:PROMPTS_SHOWN],

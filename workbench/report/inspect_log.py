@@ -29,7 +29,6 @@ from workbench.store.agent_events import (
     GradeGiven,
 )
 from workbench.store.agents import AgentState, history, standing
-from workbench.store.describe import describe
 from workbench.store.events import (
     Event,
     OperationFailed,
@@ -297,7 +296,7 @@ def _events(state: SessionState, events: Sequence[Event]) -> Iterator[InspectEve
                 continue  # stands among the messages
             case _:
                 data = {
-                    "what": describe(body),
+                    "what": body.describe(),
                     **json.loads(canonical_json(body.model_dump(mode="json"))),
                 }
                 yield InfoEvent(**common, source=SOURCE, data=data)
@@ -388,7 +387,7 @@ def _reply(body: AgentReplied) -> ModelOutput:
 def _reading(body: ReadingTaken) -> dict[str, Any]:
     """A token list by the head of it."""
     return {
-        "what": describe(body),
+        "what": body.describe(),
         "reading": body.reading,
         "source": body.source,
         "side": body.side,

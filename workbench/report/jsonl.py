@@ -35,9 +35,10 @@ from workbench.fields import in_words
 from workbench.private_files import opened_input
 from workbench.report.errors import ExportError
 from workbench.report.files import new_file
+from workbench.store.body import AnyBody
 from workbench.store.connection import connect, immediate
 from workbench.store.errors import translated
-from workbench.store.events import Actor, EventBody, canonical_json, check_values
+from workbench.store.events import Actor, canonical_json, check_values
 from workbench.store.heads import Head
 from workbench.store.ids import SESSION_ID, SHA256
 from workbench.store.log import SessionLog
@@ -86,7 +87,7 @@ class EventLine(Record):
     at: AwareDatetime
     actor: Actor
     operation_id: str | None
-    body: EventBody
+    body: AnyBody
     previous: str
     sha256: str
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from workbench.report.plots import COLOURS, text
-from workbench.store.measure_events import Estimate
+from workbench.store.findings import Estimate
 from workbench.store.training_events import MixtureMeasured
 
 WIDTH, HEIGHT = 720, 520

@@ -21,10 +21,12 @@ takes to go on after a kill. No event holds a key.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from workbench.store.body import EventBody, because, one_line
 from workbench.store.record import LATER, Record
 
 AgentMode = Literal["adl", "black_box", "scaffolded"]
@@ -66,7 +68,7 @@ class Usage(Record):
         return self.prompt_tokens + self.completion_tokens
 
 
-class AgentStarted(Record):
+class AgentStarted(EventBody, group="agent", searched=()):
     """An agent begins an audit; ``endpoint`` is its address without user or password.
 
     ``budgets``: interactions, calls, tokens, seconds; None has no limit.
@@ -81,8 +83,12 @@ class AgentStarted(Record):
     approval: Policy = "never"
     settings: dict[str, Any] = Field(default_factory=dict)
 
+    def _line(self) -> str:
+        mode = self.mode.replace("_", "-")
+        return f"{mode} agent started with {one_line(self.model)}"
 
-class AgentResumed(Record):
+
+class AgentResumed(EventBody, group="agent", searched=()):
     """A later process goes on with the audit."""
 
     kind: Literal["agent_resumed"] = "agent_resumed"
@@ -90,8 +96,11 @@ class AgentResumed(Record):
     model: str
     endpoint: str
 
+    def _line(self) -> str:
+        return f"agent resumed with {one_line(self.model)}"
 
-class AgentTold(Record):
+
+class AgentTold(EventBody, group="agent", searched=("content",)):
     """A message to the agent. ``source`` says where it comes from.
 
     Text of audited models stands only in what a ``tool`` gave, inside a fence: in messages of the role
@@ -113,8 +122,12 @@ class AgentTold(Record):
     budget: BudgetName | None = None
     message_id: str | None = None
 
+    def _line(self) -> str:
+        who = f"result of {one_line(self.tool or '')}" if self.role == "tool" else self.source
+        return f"agent told ({who.replace('_', ' ')}): {one_line(self.content)}"
 
-class AgentRequested(Record):
+
+class AgentRequested(EventBody, group="agent", searched=()):
     """The endpoint is about to be asked; ``messages_sha256`` is of all messages as sent.
 
     ``messages`` holds them where they are no agent's conversation, which is in the log already.
@@ -135,8 +148,13 @@ class AgentRequested(Record):
     tool_mode: ToolMode
     parameters: dict[str, Any] = Field(default_factory=dict)
 
+    def _line(self) -> str:
+        again = f", attempt {self.attempt}" if self.attempt > 1 else ""
+        what = f"judge asked about {one_line(self.about)}" if self.about else "agent's turn"
+        return f"{what}{again}"
 
-class AgentReplyGrew(Record):
+
+class AgentReplyGrew(EventBody, group="agent", searched=(), is_piece=True):
     """More of the reply under way; ``attempt`` tells a repeated reply from the one cut off."""
 
     kind: Literal["agent_reply_grew"] = "agent_reply_grew"
@@ -145,8 +163,11 @@ class AgentReplyGrew(Record):
     attempt: int
     text: str
 
+    def _line(self) -> str:
+        return "reply grew"
 
-class AgentRequestFailed(Record):
+
+class AgentRequestFailed(EventBody, group="agent", searched=("error", "message")):
     """An attempt failed; ``retry_in`` seconds it is tried again, None if it is not.
 
     ``request_sha256`` is of the whole request and its address where it was refused for its form: a
@@ -163,8 +184,12 @@ class AgentRequestFailed(Record):
     retry_in: float | None = None
     request_sha256: Annotated[str, LATER] = ""
 
+    def _line(self) -> str:
+        after = "" if self.retry_in is None else f", again in {self.retry_in:.1f} s"
+        return f"the endpoint failed{after}: {one_line(self.message)}"
 
-class AgentNoticed(Record):
+
+class AgentNoticed(EventBody, group="agent", searched=("message",)):
     """What was learnt of the endpoint, and is acted upon until the run ends.
 
     without    it refused ``feature`` by name, and is asked without
@@ -181,8 +206,22 @@ class AgentNoticed(Record):
     tokens: int | None = None
     message: str = ""
 
+    def _line(self) -> str:
+        match self.notice:
+            case "without":
+                learnt = f"asked without {one_line(self.feature)}"
+            case "lowered":
+                learnt = f"{one_line(self.feature)} lowered to {self.tokens}"
+            case "unread":
+                learnt = (
+                    f"warning: the endpoint read {self.tokens} tokens, far fewer than it was sent"
+                )
+            case "window":
+                learnt = f"the endpoint's window ends at about {self.tokens} tokens"
+        return f"{learnt}{because(self.message)}"
 
-class AgentReplied(Record):
+
+class AgentReplied(EventBody, group="agent"):
     """The endpoint's reply; ``truncated`` where more came than is kept.
 
     ``provider_fields`` are those of the message that only its provider knows, such as its reasoning,
@@ -205,8 +244,18 @@ class AgentReplied(Record):
     provider_fields: Annotated[dict[str, Any], LATER] = Field(default_factory=dict)
     endpoint: Annotated[str, LATER] = ""
 
+    def _line(self) -> str:
+        calls = ", ".join(call.name for call in self.tool_calls)
+        content = one_line(self.content)
+        used = f"{self.usage.total_tokens} tokens"
+        return f"reply of {used}: {one_line(f'{content} [{calls}]' if calls else content)}"
 
-class AgentCalled(Record):
+    def _texts(self) -> Iterator[str]:
+        yield self.content
+        yield from (call.arguments for call in self.tool_calls)
+
+
+class AgentCalled(EventBody, group="agent", searched=()):
     """A tool call of the agent's that is about to be done.
 
     ``spends`` is how many model interactions it takes from the budget.
@@ -219,8 +268,11 @@ class AgentCalled(Record):
     arguments: dict[str, Any]
     spends: int = 0
 
+    def _line(self) -> str:
+        return f"agent calls {one_line(self.tool)}"
 
-class ApprovalAsked(Record):
+
+class ApprovalAsked(EventBody, group="agent", searched=()):
     """A person is asked whether the agent may do this."""
 
     kind: Literal["approval_asked"] = "approval_asked"
@@ -230,8 +282,11 @@ class ApprovalAsked(Record):
     arguments: dict[str, Any]
     spends: int = 0
 
+    def _line(self) -> str:
+        return f"may the agent call {one_line(self.tool)}?"
 
-class ApprovalGiven(Record):
+
+class ApprovalGiven(EventBody, group="agent", searched=("reason",)):
     """A person's answer, with why."""
 
     kind: Literal["approval_given"] = "approval_given"
@@ -240,8 +295,11 @@ class ApprovalGiven(Record):
     approved: bool
     reason: str = ""
 
+    def _line(self) -> str:
+        return f"{'approved' if self.approved else 'refused'}{because(self.reason)}"
 
-class AgentControlled(Record):
+
+class AgentControlled(EventBody, group="agent", searched=()):
     """A person paused the agent, let it go on, took over, handed back, or set the policy."""
 
     kind: Literal["agent_controlled"] = "agent_controlled"
@@ -249,8 +307,12 @@ class AgentControlled(Record):
     control: Literal["paused", "continued", "taken_over", "handed_back", "policy"]
     detail: str = ""
 
+    def _line(self) -> str:
+        detail = f" {one_line(self.detail)}" if self.control == "policy" else ""
+        return f"agent {self.control.replace('_', ' ')}{detail}"
 
-class AgentMessaged(Record):
+
+class AgentMessaged(EventBody, group="agent", searched=("text",)):
     """A person's message to the agent, which gets it before its next turn."""
 
     kind: Literal["agent_messaged"] = "agent_messaged"
@@ -258,8 +320,11 @@ class AgentMessaged(Record):
     message_id: str
     text: str
 
+    def _line(self) -> str:
+        return f"to the agent: {one_line(self.text)}"
 
-class AgentCompacted(Record):
+
+class AgentCompacted(EventBody, group="agent", searched=()):
     """From here on the messages up to event ``through`` are sent shortened; the log keeps them whole.
 
     The overview of the opening is among them only if ``opening``. ``tokens`` are those of the
@@ -275,8 +340,19 @@ class AgentCompacted(Record):
     tokens: int
     tokens_after: int
 
+    def _line(self) -> str:
+        why = {
+            "limit": "its limit",
+            "refused": "the endpoint refused it as too long",
+            "window": "the endpoint's window cut a reply off",
+        }[self.reason]
+        return (
+            f"conversation shortened up to event {self.through}: about {self.tokens} tokens, "
+            f"now {self.tokens_after}: {why}"
+        )
 
-class ReportSubmitted(Record):
+
+class ReportSubmitted(EventBody, group="agent", searched=("summary", "description")):
     """The agent's answer. ``form`` is ``text`` where it wrote one without the tool for it."""
 
     kind: Literal["report_submitted"] = "report_submitted"
@@ -287,8 +363,11 @@ class ReportSubmitted(Record):
     evidence: tuple[str, ...] = ()
     form: Literal["tool", "text"] = "tool"
 
+    def _line(self) -> str:
+        return f"report: {one_line(self.summary or self.description)}"
 
-class AgentInterrupted(Record):
+
+class AgentInterrupted(EventBody, group="agent", searched=("error", "message")):
     """The audit stopped where it was and can be resumed."""
 
     kind: Literal["agent_interrupted"] = "agent_interrupted"
@@ -296,8 +375,11 @@ class AgentInterrupted(Record):
     error: str
     message: str
 
+    def _line(self) -> str:
+        return f"agent interrupted: {one_line(self.message or self.error)}"
 
-class AgentEnded(Record):
+
+class AgentEnded(EventBody, group="agent", searched=()):
     """The audit is over; ``stopped_by`` is ``report`` or the budget that was spent."""
 
     kind: Literal["agent_ended"] = "agent_ended"
@@ -305,8 +387,11 @@ class AgentEnded(Record):
     stopped_by: Literal["report"] | BudgetName
     reason: str = ""
 
+    def _line(self) -> str:
+        return f"agent ended by {self.stopped_by}{because(self.reason)}"
 
-class AuditSealed(Record):
+
+class AuditSealed(EventBody, group="agent", searched=()):
     """What is hidden in this session: the truth, by the hash of its file, and names, by alias.
 
     ``aliases`` is from real name to alias, empty where the audit is not blind.
@@ -317,15 +402,22 @@ class AuditSealed(Record):
     ground_truth_sha256: str | None
     aliases: dict[str, str] = Field(default_factory=dict)
 
+    def _line(self) -> str:
+        blind = f", {len(self.aliases)} names hidden" if self.aliases else ""
+        return f"ground truth sealed{blind}" if self.ground_truth_sha256 else f"sealed{blind}"
 
-class AuditUnblinded(Record):
+
+class AuditUnblinded(EventBody, group="agent", searched=("reason",)):
     """Whoever did this has seen the real names or the ground truth from here on."""
 
     kind: Literal["audit_unblinded"] = "audit_unblinded"
     reason: str
 
+    def _line(self) -> str:
+        return f"unblinded: {one_line(self.reason)}"
 
-class GradeGiven(Record):
+
+class GradeGiven(EventBody, group="agent", searched=("reason",)):
     """A grade, or that there is none: a ``score`` of None is unscored, with the reason why.
 
     ``subject`` says what is graded, such as ``report:RUN``; ``replaces`` is the grade that this one
@@ -345,8 +437,13 @@ class GradeGiven(Record):
     about: str = ""
     details: dict[str, Any] = Field(default_factory=dict)
 
+    def _line(self) -> str:
+        score = "unscored" if self.score is None else f"{self.score:g}"
+        edits = f", replaces {self.replaces}" if self.replaces else ""
+        return f"grade {self.grade_id} of {self.grader}{edits}: {score}{because(self.reason)}"
 
-class ScaleJudged(Record):
+
+class ScaleJudged(EventBody, group="agent", searched=()):
     """A judge chose among the lists of one reading; ``scale`` is None where it gave no verdict.
 
     Then the built-in rule chose, and ``why`` says what was wrong; else what the judge saw in the
@@ -362,15 +459,22 @@ class ScaleJudged(Record):
     scale: float | None
     why: str = ""
 
+    def _line(self) -> str:
+        chose = "gave no verdict" if self.scale is None else f"chose {self.scale:g}"
+        return f"judge {chose} for {self.reading}{because(self.why)}"
 
-class EvaluationStarted(Record):
+
+class EvaluationStarted(EventBody, group="agent", searched=()):
     """Many audits are about to be done and graded: every agent, organism, budget and repeat."""
 
     kind: Literal["evaluation_started"] = "evaluation_started"
     plan: dict[str, Any]
 
+    def _line(self) -> str:
+        return "evaluation started"
 
-class EvaluationCell(Record):
+
+class EvaluationCell(EventBody, group="agent", searched=()):
     """How far one audit of an evaluation has come; ``session`` is where it is."""
 
     kind: Literal["evaluation_cell"] = "evaluation_cell"
@@ -378,3 +482,6 @@ class EvaluationCell(Record):
     session: str
     status: Literal["started", "done", "failed"]
     detail: str = ""
+
+    def _line(self) -> str:
+        return f"{one_line(self.cell)} {self.status}{because(self.detail)}"

@@ -19,52 +19,19 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
-from workbench.store.agent_events import (
-    AgentCalled,
-    AgentCompacted,
-    AgentControlled,
-    AgentEnded,
-    AgentInterrupted,
-    AgentMessaged,
-    AgentNoticed,
-    AgentReplied,
-    AgentReplyGrew,
-    AgentRequested,
-    AgentRequestFailed,
-    AgentResumed,
-    AgentStarted,
-    AgentTold,
-    ApprovalAsked,
-    ApprovalGiven,
-    AuditSealed,
-    AuditUnblinded,
-    EvaluationCell,
-    EvaluationStarted,
-    GradeGiven,
-    ReportSubmitted,
-    ScaleJudged,
-)
+# Imported for their kinds of events too: whoever reads a log knows all of them.
+from workbench.store import agent_events as agent_events
+from workbench.store import measures as measures
+from workbench.store import training_events as training_events
+from workbench.store.body import AnyBody, because, body_reader, one_line
+from workbench.store.body import EventBody as EventBody
 from workbench.store.errors import StoreError
-from workbench.store.measure_events import (
-    CausalEffectMeasured,
-    CoherentAlphaFound,
-    RelevanceMeasured,
-    SimilarityMeasured,
-    TraceMeasured,
-)
 from workbench.store.record import LATER
 from workbench.store.record import Actor as Actor
 from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
-from workbench.store.training_events import (
-    MixingStudied,
-    MixtureMeasured,
-    OrganismTrained,
-    TrainingAdvanced,
-    TrainingStarted,
-)
 
 Verdict = Literal["open", "confirmed", "rejected"]
 Bearing = Literal["for", "against", "none"]
@@ -117,7 +84,7 @@ def canonical_array(array: np.ndarray) -> np.ndarray:
 # --- the session itself ---------------------------------------------------------------------
 
 
-class SessionStarted(Record):
+class SessionStarted(EventBody, group="session", searched=("name",)):
     """A session begins. ``environment`` holds versions, platform and the command line."""
 
     kind: Literal["session_started"] = "session_started"
@@ -126,56 +93,77 @@ class SessionStarted(Record):
     parent_session: str | None = None
     parent_seq: int | None = None
 
+    def _line(self) -> str:
+        return f"session started: {one_line(self.name)}"
 
-class SessionRenamed(Record):
+
+class SessionRenamed(EventBody, group="session", searched=("name",)):
     """The session's name from here on."""
 
     kind: Literal["session_renamed"] = "session_renamed"
     name: str
 
+    def _line(self) -> str:
+        return f"session renamed: {one_line(self.name)}"
 
-class SessionContinued(Record):
+
+class SessionContinued(EventBody, group="session", searched=()):
     """A later process went on with this session."""
 
     kind: Literal["session_continued"] = "session_continued"
     environment: dict[str, Any] = Field(default_factory=dict)
 
+    def _line(self) -> str:
+        return "session continued"
 
-class SessionClosed(Record):
+
+class SessionClosed(EventBody, group="session", searched=("reason",)):
     """A process ended its work on the session in an orderly way."""
 
     kind: Literal["session_closed"] = "session_closed"
     outcome: Literal["completed", "stopped", "failed"]
     reason: str = ""
 
+    def _line(self) -> str:
+        return f"session closed, {self.outcome}{because(self.reason)}"
 
-class PairLoaded(Record):
+
+class PairLoaded(EventBody, group="session", searched=("pair",)):
     """A model pair is at hand. ``pair`` is ``adl.records.PairProvenance`` as plain data."""
 
     kind: Literal["pair_loaded"] = "pair_loaded"
     pair: dict[str, Any]
 
+    def _line(self) -> str:
+        return "pair loaded"
+
 
 # --- operations -----------------------------------------------------------------------------
 
 
-class OperationStarted(Record):
+class OperationStarted(EventBody, group="operations", searched=("operation", "arguments")):
     """Committed before any work: which operation, with every argument, defaults included."""
 
     kind: Literal["operation_started"] = "operation_started"
     operation: str
     arguments: dict[str, Any]
 
+    def _line(self) -> str:
+        return f"{one_line(self.operation)} started"
 
-class OperationFinished(Record):
+
+class OperationFinished(EventBody, group="operations", searched=()):
     """The operation did all it was asked to; what it found stands in the events before this."""
 
     kind: Literal["operation_finished"] = "operation_finished"
     seconds: float
     summary: dict[str, Any] = Field(default_factory=dict)
 
+    def _line(self) -> str:
+        return f"finished in {self.seconds:.1f} s"
 
-class OperationFailed(Record):
+
+class OperationFailed(EventBody, group="operations", searched=("error", "message", "way_out")):
     """The operation ended by an error; what it had recorded until then stays."""
 
     kind: Literal["operation_failed"] = "operation_failed"
@@ -184,19 +172,25 @@ class OperationFailed(Record):
     way_out: str = ""
     seconds: float
 
+    def _line(self) -> str:
+        return f"failed after {self.seconds:.1f} s: {one_line(self.message or self.error)}"
 
-class OperationStopped(Record):
+
+class OperationStopped(EventBody, group="operations", searched=("reason",)):
     """The operation ended because it was asked to; what it had recorded until then stays."""
 
     kind: Literal["operation_stopped"] = "operation_stopped"
     reason: str
     seconds: float
 
+    def _line(self) -> str:
+        return f"stopped after {self.seconds:.1f} s: {one_line(self.reason)}"
+
 
 # --- findings -------------------------------------------------------------------------------
 
 
-class DifferenceMeasured(Record):
+class DifferenceMeasured(EventBody, group="findings", searched=()):
     """A mean activation difference (``adl.records.ActivationDifference``).
 
     ``arrays`` names float32 arrays: ``difference``, ``base_mean``, ``finetuned_mean`` and
@@ -228,6 +222,14 @@ class DifferenceMeasured(Record):
             "files: it may be that of another checkpoint. Measure it again."
         )
 
+    def _line(self) -> str:
+        cached = " (from the cache)" if self.from_cache else ""
+        cached = " (from an old cache: may be another checkpoint's)" if self.doubt else cached
+        return (
+            f"difference measured over {self.n_texts} texts at {len(self.layers)} layers and "
+            f"{len(self.positions)} positions{cached}"
+        )
+
 
 class ReadToken(Record):
     """One token of a readout; ``score`` is what the list is ordered by."""
@@ -238,7 +240,7 @@ class ReadToken(Record):
     probability: float | None = None
 
 
-class ReadingTaken(Record):
+class ReadingTaken(EventBody, group="findings"):
     """A token list at one site (``adl.records.TokenReadout``).
 
     ``source`` says which vector was read (``difference``, ``negative``, ``base``, ``finetuned``,
@@ -263,8 +265,19 @@ class ReadingTaken(Record):
     words_only: bool = False
     unfiltered: tuple[ReadToken, ...] = ()
 
+    def _line(self) -> str:
+        scale = "" if self.scale is None else f", scale {self.scale:g}"
+        tokens = " ".join(token.text.strip() for token in self.tokens[:8])
+        return (
+            f"{self.reading} of {self.source} on {self.side}, layer {self.layer}, "
+            f"position {self.position}{scale}: {one_line(tokens)}"
+        )
 
-class ReadingFailed(Record):
+    def _texts(self) -> Iterator[str]:
+        yield " ".join(token.text for token in self.tokens)
+
+
+class ReadingFailed(EventBody, group="findings", searched=("error", "message", "way_out")):
     """A reading that was not computed, or not all of it, and why; the other readings went on."""
 
     kind: Literal["reading_failed"] = "reading_failed"
@@ -279,8 +292,11 @@ class ReadingFailed(Record):
         """What was wrong and what to do about it, in one line."""
         return " ".join(filter(None, (self.message.rstrip(".") + ".", self.way_out)))
 
+    def _line(self) -> str:
+        return f"{self.reading} at layer {self.layer} not computed: {one_line(self.reason)}"
 
-class TextStarted(Record):
+
+class TextStarted(EventBody, group="texts"):
     """A text begins to be generated, by ``purpose`` ``steer`` or ``ask``.
 
     ``alpha`` is in units of the typical residual norm and 0 for unsteered text; ``messages`` is
@@ -307,15 +323,38 @@ class TextStarted(Record):
     thinking: Annotated[Literal["auto", "on", "off"], LATER] = "auto"
     prompt_notes: Annotated[tuple[str, ...], LATER] = ()
 
+    @property
+    def prompt(self) -> str:
+        """The raw prompt, or the last turn of the chat."""
+        if self.raw_prompt is not None:
+            return self.raw_prompt
+        return self.messages[-1].get("content", "") if self.messages else ""
 
-class TextGrew(Record):
+    def _line(self) -> str:
+        steered = f", alpha {self.alpha:g}" if self.alpha else ""
+        return f"{self.purpose} on {self.side}{steered}: {one_line(self.prompt)}"
+
+    def _texts(self) -> Iterator[str]:
+        yield from (message.get("content", "") for message in self.messages)
+        yield from (self.prefill, self.raw_prompt or "")
+
+
+class TextGrew(EventBody, group="texts", searched=(), is_piece=True):
     """More of the texts under way: what to append to each, by text id."""
 
     kind: Literal["text_grew"] = "text_grew"
     pieces: dict[str, str]
 
+    @property
+    def shown_text(self) -> str | None:
+        """The first of the texts by id: a live session and its replay agree."""
+        return min(self.pieces, default=None)
 
-class TextFinished(Record):
+    def _line(self) -> str:
+        return "text grew" if len(self.pieces) == 1 else f"{len(self.pieces)} texts grew"
+
+
+class TextFinished(EventBody, group="texts", searched=("text",)):
     """A generated text as a whole; ``ended`` says why it ended there."""
 
     kind: Literal["text_finished"] = "text_finished"
@@ -324,8 +363,11 @@ class TextFinished(Record):
     token_ids: tuple[int, ...]
     ended: Literal["end_of_text", "length", "stopped"]
 
+    def _line(self) -> str:
+        return f"text of {len(self.token_ids)} tokens ({self.ended}): {one_line(self.text)}"
 
-class AnswersCompared(Record):
+
+class AnswersCompared(EventBody, group="findings", searched=()):
     """Two answers to one question: where they part, and the KL along the way.
 
     ``kl`` is KL(finetuned || base) in nats at each token of the text ``along``;
@@ -339,18 +381,31 @@ class AnswersCompared(Record):
     along: str
     kl: tuple[float, ...]
 
+    @property
+    def shown_text(self) -> str | None:
+        """The finetuned model's answer."""
+        return self.finetuned_text
 
-class NoteWritten(Record):
+    def _line(self) -> str:
+        if self.first_divergence is None:
+            return "answers compared: the same"
+        return f"answers compared: they part at token {self.first_divergence}"
+
+
+class NoteWritten(EventBody, group="notes", searched=("text",)):
     """A remark of a person, an agent or the program."""
 
     kind: Literal["note_written"] = "note_written"
     text: str
 
+    def _line(self) -> str:
+        return f"note: {one_line(self.text)}"
+
 
 # --- what is made of the findings -----------------------------------------------------------
 
 
-class EvidenceMarked(Record):
+class EvidenceMarked(EventBody, group="hypotheses", searched=("excerpt", "label", "note")):
     """Something in an earlier event that counts: a token of a list, a text, or the whole event.
 
     ``excerpt`` is the token, or the part of the text, as it was shown; raw and untrusted.
@@ -366,16 +421,22 @@ class EvidenceMarked(Record):
     text_id: str | None = None
     note: str = ""
 
+    def _line(self) -> str:
+        return f"{self.evidence_id} marked, {one_line(self.label)}: {one_line(self.excerpt)}"
 
-class EvidenceUnmarked(Record):
+
+class EvidenceUnmarked(EventBody, group="hypotheses", searched=("reason",)):
     """A mark is taken back; hypotheses it was linked to keep the link in their history alone."""
 
     kind: Literal["evidence_unmarked"] = "evidence_unmarked"
     evidence_id: str
     reason: str = ""
 
+    def _line(self) -> str:
+        return f"{self.evidence_id} no longer marked{because(self.reason)}"
 
-class HypothesisStated(Record):
+
+class HypothesisStated(EventBody, group="hypotheses", searched=("text",)):
     """What the finetuning may have been for; ``confidence`` is a probability, if one was given."""
 
     kind: Literal["hypothesis_stated"] = "hypothesis_stated"
@@ -383,8 +444,11 @@ class HypothesisStated(Record):
     text: str
     confidence: float | None = None
 
+    def _line(self) -> str:
+        return f"hypothesis {self.hypothesis_id}{_sure(self.confidence)}: {one_line(self.text)}"
 
-class HypothesisRevised(Record):
+
+class HypothesisRevised(EventBody, group="hypotheses", searched=("text", "reason")):
     """The hypothesis as it reads from here on, with why."""
 
     kind: Literal["hypothesis_revised"] = "hypothesis_revised"
@@ -393,15 +457,22 @@ class HypothesisRevised(Record):
     confidence: float | None = None
     reason: str = ""
 
+    def _line(self) -> str:
+        sure = _sure(self.confidence)
+        return f"hypothesis {self.hypothesis_id} revised{sure}: {one_line(self.text)}"
 
-class HypothesesRanked(Record):
+
+class HypothesesRanked(EventBody, group="hypotheses", searched=()):
     """The hypotheses by how likely they are thought to be, the likeliest first."""
 
     kind: Literal["hypotheses_ranked"] = "hypotheses_ranked"
     order: tuple[str, ...]
 
+    def _line(self) -> str:
+        return f"hypotheses ranked: {one_line(', '.join(self.order))}"
 
-class HypothesisJudged(Record):
+
+class HypothesisJudged(EventBody, group="hypotheses", searched=("reason",)):
     """A verdict on a hypothesis; ``open`` takes an earlier one back."""
 
     kind: Literal["hypothesis_judged"] = "hypothesis_judged"
@@ -409,8 +480,12 @@ class HypothesisJudged(Record):
     verdict: Verdict
     reason: str = ""
 
+    def _line(self) -> str:
+        verdict = "open again" if self.verdict == "open" else self.verdict
+        return f"hypothesis {self.hypothesis_id} {verdict}{because(self.reason)}"
 
-class EvidenceLinked(Record):
+
+class EvidenceLinked(EventBody, group="hypotheses", searched=()):
     """Marked evidence speaks for or against a hypothesis; ``none`` takes an earlier link back."""
 
     kind: Literal["evidence_linked"] = "evidence_linked"
@@ -418,8 +493,16 @@ class EvidenceLinked(Record):
     evidence_id: str
     bearing: Bearing
 
+    def _line(self) -> str:
+        link = {"for": "speaks for", "against": "speaks against", "none": "unlinked from"}
+        return f"{self.evidence_id} {link[self.bearing]} {self.hypothesis_id}"
 
-class ViewSaved(Record):
+
+def _sure(confidence: float | None) -> str:
+    return "" if confidence is None else f" ({confidence:.0%})"
+
+
+class ViewSaved(EventBody, group="session", searched=()):
     """How a person's screen was left: pane in focus, choices and drafts, by pane.
 
     It holds no finding, only what it takes to go on exactly where one was.
@@ -428,69 +511,8 @@ class ViewSaved(Record):
     kind: Literal["view_saved"] = "view_saved"
     view: dict[str, Any]
 
-
-EventBody = Annotated[
-    SessionStarted
-    | SessionRenamed
-    | SessionContinued
-    | SessionClosed
-    | PairLoaded
-    | OperationStarted
-    | OperationFinished
-    | OperationFailed
-    | OperationStopped
-    | DifferenceMeasured
-    | ReadingTaken
-    | ReadingFailed
-    | TextStarted
-    | TextGrew
-    | TextFinished
-    | AnswersCompared
-    | NoteWritten
-    | EvidenceMarked
-    | EvidenceUnmarked
-    | HypothesisStated
-    | HypothesisRevised
-    | HypothesesRanked
-    | HypothesisJudged
-    | EvidenceLinked
-    | ViewSaved
-    | AgentStarted
-    | AgentResumed
-    | AgentTold
-    | AgentRequested
-    | AgentReplyGrew
-    | AgentRequestFailed
-    | AgentReplied
-    | AgentCalled
-    | AgentCompacted
-    | AgentNoticed
-    | ApprovalAsked
-    | ApprovalGiven
-    | AgentControlled
-    | AgentMessaged
-    | ReportSubmitted
-    | AgentInterrupted
-    | AgentEnded
-    | AuditSealed
-    | AuditUnblinded
-    | GradeGiven
-    | ScaleJudged
-    | EvaluationStarted
-    | EvaluationCell
-    | TraceMeasured
-    | CoherentAlphaFound
-    | RelevanceMeasured
-    | SimilarityMeasured
-    | CausalEffectMeasured
-    | TrainingStarted
-    | TrainingAdvanced
-    | OrganismTrained
-    | MixtureMeasured
-    | MixingStudied,
-    Field(discriminator="kind"),
-]
-BODY: TypeAdapter[EventBody] = TypeAdapter(EventBody)
+    def _line(self) -> str:
+        return "view saved"
 
 
 class Event(Record):
@@ -506,7 +528,7 @@ class Event(Record):
     at: datetime
     actor: Actor
     operation_id: str | None
-    body: EventBody
+    body: AnyBody
     previous: str
     sha256: str
 
@@ -572,7 +594,7 @@ def read_body(text: str) -> EventBody:
     Raises `ValueError` (pydantic's too) for one that is none, or that holds more than `MOST_VALUES`.
     """
     check_values(text)
-    return BODY.validate_json(text)
+    return body_reader().validate_json(text)
 
 
 def check_values(text: str) -> None:

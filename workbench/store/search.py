@@ -4,47 +4,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from workbench.store.agent_events import (
-    AgentInterrupted,
-    AgentMessaged,
-    AgentNoticed,
-    AgentReplied,
-    AgentReplyGrew,
-    AgentRequestFailed,
-    AgentTold,
-    ApprovalGiven,
-    AuditUnblinded,
-    GradeGiven,
-    ReportSubmitted,
-)
-from workbench.store.events import (
-    EventBody,
-    EvidenceMarked,
-    EvidenceUnmarked,
-    HypothesisJudged,
-    HypothesisRevised,
-    HypothesisStated,
-    NoteWritten,
-    OperationFailed,
-    OperationStarted,
-    OperationStopped,
-    PairLoaded,
-    ReadingFailed,
-    ReadingTaken,
-    SessionClosed,
-    SessionRenamed,
-    SessionStarted,
-    TextFinished,
-    TextGrew,
-    TextStarted,
-    well_formed,
-)
-from workbench.store.measure_events import RelevanceMeasured, TraceMeasured
+from workbench.store.body import EventBody
+from workbench.store.record import well_formed
 
 # Written around a match by SQLite; `indexable` keeps both out of the indexed text.
 MARK_START, MARK_END = "\x02", "\x03"
@@ -73,74 +37,8 @@ class SearchHit:
 
 
 def searchable_text(body: EventBody) -> str:
-    """The words of the body a person may look for, or an empty text.
-
-    What this returns is stored in every file: change it together with a migration.
-    """
-    return indexable("\n".join(text for text in _texts(body) if text))
-
-
-def _texts(body: EventBody) -> Iterator[str]:
-    match body:
-        case TextGrew() | AgentReplyGrew():
-            return  # first, since most events are of these
-        case SessionStarted() | SessionRenamed():
-            yield body.name
-        case SessionClosed() | OperationStopped():
-            yield body.reason
-        case PairLoaded():
-            yield from _strings(body.pair)
-        case OperationStarted():
-            yield body.operation
-            yield from _strings(body.arguments)
-        case OperationFailed() | ReadingFailed():
-            yield from (body.error, body.message, body.way_out)
-        case ReadingTaken():
-            yield " ".join(token.text for token in body.tokens)
-        case TextStarted():
-            yield from (message.get("content", "") for message in body.messages)
-            yield from (body.prefill, body.raw_prompt or "")
-        case TextFinished() | NoteWritten() | HypothesisStated():
-            yield body.text
-        case HypothesisRevised():
-            yield from (body.text, body.reason)
-        case HypothesisJudged() | EvidenceUnmarked():
-            yield body.reason
-        case EvidenceMarked():
-            yield from (body.excerpt, body.label, body.note)
-        case AgentTold():
-            yield body.content
-        case AgentReplied():
-            yield body.content
-            yield from (call.arguments for call in body.tool_calls)
-        case AgentMessaged():
-            yield body.text
-        case AgentRequestFailed() | AgentInterrupted():
-            yield from (body.error, body.message)
-        case ReportSubmitted():
-            yield from (body.summary, body.description)
-        case AgentNoticed():
-            yield body.message
-        case ApprovalGiven() | AuditUnblinded() | GradeGiven():
-            yield body.reason
-        case TraceMeasured():
-            yield from (body.summary, body.breadth_why)
-            yield " ".join(body.narrowness.words if body.narrowness else ())
-        case RelevanceMeasured():
-            yield from (" ".join(one.relevant) for one in body.shares)
-        case _:
-            pass
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _strings(item)
+    """Return the words of the body that a person may look for, or an empty text."""
+    return indexable("\n".join(text for text in body.searchable() if text))
 
 
 def indexable(text: str) -> str:

@@ -21,7 +21,7 @@ from workbench.store.agent_events import (
     GradeGiven,
 )
 from workbench.store.agents import AgentFold, AgentState
-from workbench.store.describe import describe
+from workbench.store.body import EventBody
 from workbench.store.events import (
     Actor,
     AnswersCompared,
@@ -54,7 +54,7 @@ from workbench.store.events import (
     ViewSaved,
     canonical_json,
 )
-from workbench.store.measure_events import Measure, MeasureBody
+from workbench.store.findings import Measure
 from workbench.store.record import LATER
 from workbench.store.recorded import Prefix as Prefix
 from workbench.store.recorded import Recorded as Recorded
@@ -63,7 +63,6 @@ from workbench.store.training_events import (
     MixtureMeasured,
     OrganismTrained,
     TrainingAdvanced,
-    TrainingBody,
     TrainingStarted,
 )
 
@@ -212,8 +211,8 @@ class SessionState:
     grades: Sequence[Recorded[GradeGiven]] = field(default_factory=_nothing)
     evaluation: Recorded[EvaluationStarted] | None = None
     cells: Mapping[str, Recorded[EvaluationCell]] = field(default_factory=_empty)
-    measures: Sequence[Recorded[MeasureBody]] = field(default_factory=_nothing)
-    trainings: Sequence[Recorded[TrainingBody]] = field(default_factory=_nothing)
+    measures: Sequence[Recorded[Measure]] = field(default_factory=_nothing)
+    trainings: Sequence[Recorded[EventBody]] = field(default_factory=_nothing)
     view: dict[str, Any] = field(default_factory=dict)
     timeline: Sequence[TimelineEntry] = field(default_factory=_nothing)
 
@@ -322,8 +321,8 @@ class Fold:
         self._texts: _CopyOnWrite[str, TextState] = _CopyOnWrite({})
         self._comparisons: list[Recorded[AnswersCompared]] = []
         self._notes: list[Recorded[NoteWritten]] = []
-        self._measures: list[Recorded[MeasureBody]] = []
-        self._trainings: list[Recorded[TrainingBody]] = []
+        self._measures: list[Recorded[Measure]] = []
+        self._trainings: list[Recorded[EventBody]] = []
         self._hypotheses: _CopyOnWrite[str, HypothesisState] = _CopyOnWrite({})
         self._evidence: _CopyOnWrite[str, Recorded[EvidenceMarked]] = _CopyOnWrite({})
         self._agents = AgentFold()
@@ -503,9 +502,9 @@ class Fold:
                 at=event.at,
                 actor=event.actor,
                 kind=body.kind,
-                description=describe(body),
+                description=body.describe(),
                 operation_id=_operation_id(event),
-                text_id=named_text(body),
+                text_id=body.shown_text,
             )
         )
         self._version = event.seq
@@ -643,18 +642,6 @@ class Fold:
         text = "".join(self._pieces.pop(text_id))
         self._grown.discard(text_id)
         self._texts.put(text_id, replace(self._texts.items[text_id], status="cut_off", text=text))
-
-
-def named_text(body: BaseModel) -> str | None:
-    """Id of the generated text that an event names; of several the first, None without one."""
-    match body:
-        case TextGrew():
-            # Sorted as they are stored, so that a live session and its replay agree.
-            return min(body.pieces, default=None)
-        case AnswersCompared():
-            return body.finetuned_text
-        case _:
-            return getattr(body, "text_id", None)
 
 
 def _operation_id(event: Event) -> str | None:

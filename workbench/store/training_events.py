@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
-from workbench.store.measure_events import Estimate, TraceMeasured
+from workbench.store.body import EventBody, one_line
+from workbench.store.findings import (
+    NOT_COMPUTED,
+    Bar,
+    Curve,
+    Estimate,
+    Figure,
+    Finding,
+    Heading,
+    Line,
+    Row,
+    Rows,
+    Sample,
+)
+from workbench.store.measures.trace import TraceMeasured
 from workbench.store.record import Record
 
 
-class TrainingStarted(Record):
+class TrainingStarted(EventBody, group="operations", searched=()):
     """A training begins, or goes on after ``done`` of ``total`` steps.
 
     ``data_sha256`` is over documents and unrelated texts. ``recipe`` is a ``training_plan.Recipe``.
@@ -27,8 +42,15 @@ class TrainingStarted(Record):
     data_sha256: str
     recipe: dict[str, Any]
 
+    def _line(self) -> str:
+        goes_on = f" goes on after step {self.done}" if self.done else ""
+        mixed = f" and {self.n_unrelated} unrelated texts" if self.n_unrelated else ""
+        return one_line(
+            f"training of {self.name}{goes_on}: {self.total} steps on {self.n_documents} documents{mixed}"
+        )
 
-class TrainingAdvanced(Record):
+
+class TrainingAdvanced(EventBody, group="operations", searched=()):
     """Losses in nats per token of the steps from ``first`` (counted from 1) on, one each."""
 
     kind: Literal["training_advanced"] = "training_advanced"
@@ -37,8 +59,12 @@ class TrainingAdvanced(Record):
     total: int
     losses: tuple[float, ...]
 
+    def _line(self) -> str:
+        last = self.first + len(self.losses) - 1
+        return one_line(f"{self.name}: step {last} of {self.total}, loss {self.losses[-1]:.3f}")
 
-class OrganismTrained(Record):
+
+class OrganismTrained(Finding, label="training", searched=()):
     """A training reached its end. ``final_loss`` is the mean over the last ten steps.
 
     ``tokens`` counts those that the loss was over, ``resumed_at`` the steps after which it was gone
@@ -54,6 +80,30 @@ class OrganismTrained(Record):
     tokens: int
     resumed_at: tuple[int, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
+
+    def _line(self) -> str:
+        return one_line(f"{self.name} trained in {self.steps} steps, loss {self.final_loss:.3f}")
+
+    def short(self) -> str:
+        """The name and the loss at the end."""
+        return f"{self.name}, loss {self.final_loss:.2f}"
+
+    def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
+        """The loss over the steps."""
+        losses = [
+            loss
+            for other in others
+            if isinstance(other, TrainingAdvanced) and other.name == self.name
+            for loss in other.losses
+        ]
+        figures: list[Figure] = [
+            Line(f"{self.name}: {self.steps} steps, loss {self.final_loss:.3f} at the end."),
+            Line(f"Loss was over {self.tokens:,} tokens. Folder: {self.folder}", muted=True),
+        ]
+        if losses:
+            note = f"{losses[0]:.3f} to {losses[-1]:.3f}"
+            figures.append(Curve("Loss, nats per token", tuple(losses), note))
+        return figures
 
 
 class MixtureList(Record):
@@ -91,7 +141,7 @@ class MixtureHeldOut(Record):
     gain: Estimate
 
 
-class MixtureMeasured(Record):
+class MixtureMeasured(Finding, label="mixture", searched=()):
     """One ratio of a mixing study: what its organism's trace is like, and what it learned.
 
     ``kept`` if it was measured before and read from the study's folder. ``facts`` is None where the
@@ -115,8 +165,60 @@ class MixtureMeasured(Record):
     settings: dict[str, Any] = Field(default_factory=dict)
     kept: bool = False
 
+    def _line(self) -> str:
+        over = self.over_unsteered
+        steered = f", steered texts {over.value:+.3f}" if over else ""
+        return one_line(
+            f"{self.name} at 1:{self.ratio:g}: {self.trace.verdict} trace{steered}, held out "
+            f"{self.held_out.gain.value:+.3f} nats"
+        )
 
-class MixingStudied(Record):
+    def short(self) -> str:
+        """The ratio and the verdict on the trace."""
+        return f"1:{self.ratio:g}, {self.trace.verdict}"
+
+    def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
+        """The trace, and what the organism learned."""
+        most = max((found.high for found in self.similarity.values()), default=0.0) or 1.0
+        figures: list[Figure] = [
+            Line(f"{self.name}: one document to {self.ratio:g} unrelated texts."),
+            Line(self.trace.summary),
+            Rows(
+                "Share of relevant tokens",
+                ("reading", "side", "share [95%]", "random"),
+                tuple(map(_list, self.relevance)),
+            ),
+            Rows(
+                "Similarity of texts to the documents",
+                ("texts", "cosine [95%]"),
+                tuple(_similar(kind, found) for kind, found in self.similarity.items()),
+                most,
+            ),
+            Heading("What was learned"),
+            Line(
+                f"Documents held out cost {self.held_out.gain.words('{:+.3f}')} nats per token less "
+                "than the base."
+            ),
+        ]
+        if self.facts:
+            figures.append(
+                Line(
+                    f"Facts over their negations: {self.facts.gain.words('{:+.3f}')} nats per token "
+                    "more than the base."
+                )
+            )
+        return [
+            *figures,
+            *(Sample(f"One text, {text.kind_of}", text=text.text) for text in self.texts[:3]),
+        ]
+
+    def norm(self) -> float | None:
+        """The norm of the trace's mean over positions, in residual norms."""
+        pooled = [site.norm for site in self.trace.sites if "-" in site.position]
+        return pooled[0] if pooled else None
+
+
+class MixingStudied(Finding, label="mixing study", searched=()):
     """A mixing study is whole: its ratios in order, each with a ``MixtureMeasured`` before this."""
 
     kind: Literal["mixing_studied"] = "mixing_studied"
@@ -126,33 +228,83 @@ class MixingStudied(Record):
     against: str
     documents_sha256: str
 
+    def _line(self) -> str:
+        return one_line(f"mixing study {self.name}: {len(self.ratios)} ratios")
 
-TrainingBody = (
-    TrainingStarted | TrainingAdvanced | OrganismTrained | MixtureMeasured | MixingStudied
+    def short(self) -> str:
+        """The name and how many ratios."""
+        return f"{self.name}, {len(self.ratios)} ratios"
+
+    def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
+        """Each quantity over the ratios, so that the trade-off is seen."""
+        by_ratio = {
+            other.ratio: other
+            for other in others
+            if isinstance(other, MixtureMeasured) and other.name == self.name
+        }
+        mixtures = [by_ratio[ratio] for ratio in self.ratios if ratio in by_ratio]
+        return [
+            Line(f"{self.name}, against {self.against}."),
+            *(_over_ratios(title, value, form, mixtures) for title, value, form in _STUDIED),
+        ]
+
+
+_STUDIED: Sequence[tuple[str, Callable[[MixtureMeasured], float | None], str]] = (
+    ("Norm of the trace, in residual norms", MixtureMeasured.norm, "{:.3f}"),
+    (
+        "Steered texts like the documents, over unsteered",
+        lambda mixture: mixture.over_unsteered.value if mixture.over_unsteered else None,
+        "{:+.3f}",
+    ),
+    (
+        "Highest share of relevant tokens",
+        lambda mixture: max((found.share.value for found in mixture.relevance), default=None),
+        "{:.0%}",
+    ),
+    (
+        "Learned: facts over their negations, nats",
+        lambda mixture: mixture.facts.gain.value if mixture.facts else None,
+        "{:+.3f}",
+    ),
+    (
+        "Learned: documents held out, nats",
+        lambda mixture: mixture.held_out.gain.value,
+        "{:+.3f}",
+    ),
 )
 
 
-def training_line(body: TrainingBody) -> str:
-    """What happened, in one line; names may be anything a person typed."""
-    match body:
-        case TrainingStarted():
-            goes_on = f" goes on after step {body.done}" if body.done else ""
-            mixed = f" and {body.n_unrelated} unrelated texts" if body.n_unrelated else ""
-            return (
-                f"training of {body.name}{goes_on}: {body.total} steps on {body.n_documents} "
-                f"documents{mixed}"
-            )
-        case TrainingAdvanced():
-            last = body.first + len(body.losses) - 1
-            return f"{body.name}: step {last} of {body.total}, loss {body.losses[-1]:.3f}"
-        case OrganismTrained():
-            return f"{body.name} trained in {body.steps} steps, loss {body.final_loss:.3f}"
-        case MixtureMeasured():
-            over = body.over_unsteered
-            steered = f", steered texts {over.value:+.3f}" if over else ""
-            return (
-                f"{body.name} at 1:{body.ratio:g}: {body.trace.verdict} trace{steered}, held out "
-                f"{body.held_out.gain.value:+.3f} nats"
-            )
-        case MixingStudied():
-            return f"mixing study {body.name}: {len(body.ratios)} ratios"
+def _over_ratios(
+    title: str,
+    value: Callable[[MixtureMeasured], float | None],
+    form: str,
+    mixtures: Sequence[MixtureMeasured],
+) -> Rows:
+    values = [value(mixture) for mixture in mixtures]
+    rows = []
+    for mixture, number in zip(mixtures, values, strict=True):
+        ratio = f"1:{mixture.ratio:g}"
+        note = NOT_COMPUTED if number is None else form.format(number)
+        rows.append(Row((ratio, note), (Bar(ratio, number or 0.0, note),)))
+    most = max((abs(number) for number in values if number is not None), default=0.0)
+    return Rows(title, ("ratio", title), tuple(rows), most or 1.0)
+
+
+def _list(found: MixtureList) -> Row:
+    name = found.reading.replace("_", " ")
+    random = "" if found.random is None else f"{found.random:.0%}"
+    share = f"{found.share.value:.0%}"
+    return Row(
+        (name, found.side, found.share.words("{:.2f}"), random),
+        (
+            Bar(
+                f"{name} ({found.side})",
+                found.share.value,
+                share + (random and f"; random {random}"),
+            ),
+        ),
+    )
+
+
+def _similar(kind: str, found: Estimate) -> Row:
+    return Row((kind, found.words()), (Bar(kind, found.value, f"{found.value:.3f}"),))

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import typer
@@ -24,8 +24,8 @@ from workbench.cli import sessions as commands
 from workbench.cli.redaction import Redactor
 from workbench.display import shorten
 from workbench.store.agent_events import AgentTold, AuditSealed, EvaluationCell, EvaluationStarted
-from workbench.store.describe import describe, one_line
-from workbench.store.events import EventBody, NoteWritten, SessionClosed, SessionStarted
+from workbench.store.body import KINDS, one_line
+from workbench.store.events import NoteWritten, SessionClosed, SessionStarted
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
 
@@ -90,7 +90,7 @@ def places(log: SessionLog, session_id: str) -> Iterator[tuple[str, str]]:
     hidden = HiddenNames.read(log)
     redactor = hidden.redactor(session_id)
     for event in log.events(session_id):
-        yield "sessions show", describe(redactor.event(event).body)
+        yield "sessions show", redactor.event(event).body.describe()
     for entry in StateRedactor().state(fold(log.events(session_id))).timeline:
         yield "timeline", entry.description
     for hit in hidden.search(log, "needle", 50):
@@ -220,7 +220,7 @@ def test_a_field_without_a_rule_is_hidden_at_run_time():
     assert "MODEL-B" in repr(shown.newer)
 
 
-@pytest.mark.parametrize("kind", get_args(get_args(EventBody)[0]))
+@pytest.mark.parametrize("kind", KINDS.values())
 def test_every_event_is_hidden_in_every_text(kind: type[BaseModel]):
     """Whoever adds the next kind of event, or a field to one."""
     named = {name: {ADAPTER: [f"at {ADAPTER}", (1, ADAPTER)]} for name in kind.model_fields}

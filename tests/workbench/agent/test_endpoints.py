@@ -33,7 +33,6 @@ from workbench.store.agent_events import (
     AgentTold,
     ToolCall,
 )
-from workbench.store.describe import describe
 
 PLAN = AuditPlan(model="scripted", budgets=Budgets(interactions=5))
 NOTE = ("note", {"text": "one"})
@@ -166,7 +165,7 @@ def test_a_provider_that_signs_its_calls_gets_others_as_text(fresh: Session):
     assert results["content"].count("Result of note:") == 2
     (notice,) = left_out(fresh)
     assert "sent as text" in notice.feature
-    assert "thought_signature" in describe(notice)
+    assert "thought_signature" in notice.describe()
 
 
 def test_what_was_refused_for_its_form_is_not_sent_again_by_a_later_run(fresh: Session):
@@ -284,7 +283,7 @@ def test_a_feature_that_was_refused_is_tried_again_in_the_next_run(fresh: Sessio
             start_audit(fresh, endpoint, PLAN)
         assert ["tools" in one.body for one in server.asked] == [True, False]
         assert [one.feature for one in left_out(fresh)] == ["native tools"]
-        assert "tools are not supported" in describe(left_out(fresh)[0])
+        assert "tools are not supported" in left_out(fresh)[0].describe()
         refusals.clear()
         server.script = in_turn(DONE)
         state = resume_audit(fresh, endpoint)
@@ -406,7 +405,7 @@ def test_a_window_that_is_full_has_the_conversation_shortened(session: Session):
     windows = [one.tokens for one in noticed(session) if one.notice == "window"]
     assert windows == [first + 2_000]
     assert len(server.asked) <= 9 + 3
-    assert "window" in describe(found[0])
+    assert "window" in found[0].describe()
 
 
 def test_a_window_that_nothing_fits_into_ends_the_run_in_words(session: Session):
@@ -419,7 +418,7 @@ def test_a_window_that_nothing_fits_into_ends_the_run_in_words(session: Session)
         assert len(server.asked) <= 5
         unread = next(one for one in noticed(session) if one.notice == "unread")
         assert unread.tokens == 599
-        assert "far fewer" in describe(unread)
+        assert "far fewer" in unread.describe()
         windowed.window = 60_000
         assert resume_audit(session, endpoint).stopped_by == "report"
         endpoint.close()

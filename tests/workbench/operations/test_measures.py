@@ -25,7 +25,6 @@ from workbench.operations.relevance import (
 )
 from workbench.operations.running import Session
 from workbench.operations.trace import TRACE, TraceArguments
-from workbench.store.describe import describe
 from workbench.store.events import HUMAN
 
 PROMPTS = ("the river", "a window", "music in winter", "the captain", "a letter", "the bridge")
@@ -44,7 +43,7 @@ def documents(tmp_path: Path) -> str:
 def body(session: Session, kind: str):
     (event,) = committed(session, kind)
     assert session.state.measures[-1].body == event.body
-    line = describe(event.body)
+    line = event.body.describe()
     assert line
     assert "\n" not in line
     assert_as_recorded(session)

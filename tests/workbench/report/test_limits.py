@@ -8,7 +8,6 @@ from tests.workbench.replay.audits import Audit
 from tests.workbench.store.samples import ARRAYS, difference, reading, text_started
 from workbench.report.content import build_report
 from workbench.report.limits import METHOD, Measured, limits
-from workbench.store.describe import describe
 from workbench.store.events import HypothesisStated, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.schema import create_guards, drop_guards
@@ -62,7 +61,7 @@ def test_a_difference_from_an_old_cache_is_in_doubt(log: SessionLog, session: st
         log.append(session, body, arrays=ARRAYS.values())
         found = [line for line in said(log, session, measured) if "another checkpoint" in line]
         assert bool(found) is doubted
-        assert ("another checkpoint" in describe(body)) is doubted
+        assert ("another checkpoint" in body.describe()) is doubted
 
 
 def test_a_fingerprint_of_an_old_session_is_called_one(log: SessionLog, session: str) -> None:

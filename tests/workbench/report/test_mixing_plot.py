@@ -5,13 +5,8 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from workbench.report.mixing_plot import mixing_plot
-from workbench.store.measure_events import (
-    Estimate,
-    TraceEffect,
-    TraceLayer,
-    TraceMeasured,
-    TraceSite,
-)
+from workbench.store.findings import Estimate
+from workbench.store.measures.trace import TraceEffect, TraceLayer, TraceMeasured, TraceSite
 from workbench.store.training_events import (
     MixtureFacts,
     MixtureHeldOut,

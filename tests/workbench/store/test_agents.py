@@ -11,7 +11,6 @@ from workbench.store.agent_events import (
     AgentTold,
 )
 from workbench.store.agents import AgentState, history, standing
-from workbench.store.describe import describe
 from workbench.store.events import NoteWritten, SessionClosed
 from workbench.store.log import SessionLog
 from workbench.store.state import Fold, SessionState, fold
@@ -131,7 +130,7 @@ def test_what_a_judge_is_asked_is_no_audit(log: SessionLog, session: str) -> Non
 
 @pytest.mark.parametrize("entry", agent_audit(), ids=lambda entry: entry.body.kind)
 def test_every_event_has_a_line(entry) -> None:
-    line = describe(entry.body)
+    line = entry.body.describe()
     assert line
     assert "\n" not in line
 

@@ -13,7 +13,6 @@ from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.measures_sample import (
     DOCUMENTS,
     measured_state,
-    read_measured_event,
 )
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_commands_palette import offered as palette
@@ -29,7 +28,7 @@ from workbench.operations.pair import PairArguments
 from workbench.operations.relevance import STEERED_SIMILARITY, TOKEN_RELEVANCE
 from workbench.operations.running import Arguments, Operation
 from workbench.operations.trace import TRACE
-from workbench.store.measure_events import TraceMeasured
+from workbench.store.measures.trace import TraceMeasured
 from workbench.store.state import SessionState
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.panes.steering.pane import SteeringPane
@@ -298,7 +297,7 @@ class MeasuresApp(App[None]):
         super().__init__()
         chosen = next((one.seq for one in state.measures if one.body.kind == kind), None)
         self.measures = MeasuresScreen(
-            state, read_measured_event, lambda: None, has_pair=bool(state.pair), chosen=chosen
+            state, lambda: None, has_pair=bool(state.pair), chosen=chosen
         )
 
     def on_mount(self) -> None:

@@ -16,7 +16,6 @@ from tests.workbench.tui.waiting import until
 from workbench.display import clean_lines
 from workbench.replay.player import CHANGES
 from workbench.store.agent_events import AuditSealed
-from workbench.store.describe import describe
 from workbench.store.events import HUMAN, SYSTEM, NoteWritten
 from workbench.store.log import SessionLog
 from workbench.tui.dialogs.ask_line import AskLine
@@ -285,7 +284,7 @@ async def test_hostile_text_stays_text(size):
             assert line.count("\n") == 1
             assert clean_lines(line) == line
         assert app.standing.position == LENGTH + 60
-        assert describe(events[-1].body)
+        assert events[-1].body.describe()
 
 
 LIGHT = """

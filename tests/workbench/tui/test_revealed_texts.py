@@ -28,7 +28,7 @@ from workbench.operations.relevance import STEERED_SIMILARITY, SimilarityArgumen
 from workbench.operations.running import Session, run
 from workbench.store.events import HUMAN, Event, PairLoaded, TextGrew, body_json
 from workbench.store.log import SessionLog
-from workbench.store.state import fold, named_text
+from workbench.store.state import fold
 from workbench.tui.panes.chat.pane import ChatPane
 from workbench.tui.panes.chat.turns import AnswerRef, Turns
 from workbench.tui.panes.steering.pane import SteeringPane
@@ -131,7 +131,7 @@ async def test_an_event_that_names_a_text_reveals_that_text(arranged):
             kinds.add(event.body.kind)
             operation = state.operations[event.operation_id]
             of_whom.add(operation.name)
-            text_id = named_text(event.body)
+            text_id = event.body.shown_text
             assert steering.pane.reveal(event.seq) is (operation.name == STEER.name), event
             if operation.name == STEER.name:
                 shown = steering.pane.results.pair()
@@ -162,7 +162,7 @@ async def test_an_event_that_names_a_text_reveals_that_text(arranged):
 
 def test_texts_that_grow_together_are_named_in_one_order():
     for pieces in ({"a": "x", "b": "y"}, {"b": "y", "a": "x"}):
-        assert named_text(TextGrew(pieces=pieces)) == "a"
+        assert TextGrew(pieces=pieces).shown_text == "a"
 
 
 @pytest.mark.parametrize("place", [0, 90, 115, 120, 400])

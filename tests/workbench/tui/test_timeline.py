@@ -14,9 +14,9 @@ from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.hypotheses_sample import AGENT, gone_on, gone_on_state, with_events
 from tests.workbench.tui.sample import BEGAN
 from workbench.operations.hypotheses import MARK, MarkArguments
+from workbench.store.body import kinds_of
 from workbench.store.errors import StoreError
 from workbench.store.events import (
-    BODY,
     HUMAN,
     SYSTEM,
     Event,
@@ -28,7 +28,7 @@ from workbench.store.events import (
 from workbench.store.state import Prefix, SessionState, TimelineEntry
 from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.event_fields import as_flow, event_fields
-from workbench.tui.panes.timeline.filter import GROUPS, Filter, TimelineIndex
+from workbench.tui.panes.timeline.filter import Filter, TimelineIndex
 from workbench.tui.panes.timeline.pane import TimelinePane
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
@@ -75,20 +75,6 @@ def shown(app: PaneApp) -> str:
 
 
 # --- which events pass, without a screen ----------------------------------------------------
-
-
-def test_every_kind_of_event_is_in_one_group():
-    union = BODY.core_schema  # the kinds that there are, from the log's own schema
-    kinds = set(_tags(union))
-    assert len(kinds) > 40
-    grouped = [kind for group in GROUPS.values() for kind in group]
-    assert sorted(grouped) == sorted(kinds)
-
-
-def _tags(schema) -> list[str]:
-    if schema["type"] == "tagged-union":
-        return list(schema["choices"])
-    return [tag for key in ("schema",) if key in schema for tag in _tags(schema[key])]
 
 
 def test_growth_is_hidden_until_it_is_asked_for():
@@ -215,10 +201,10 @@ async def test_actors_and_kinds_are_chosen_by_keys_and_the_cursor_keeps_its_even
         await pilot.press("v")
         assert seqs(app) == [one.seq for one in timeline if one.actor.kind == "agent"]
         await pilot.press("V", "V", "t", "t", "t", "t")
-        assert seqs(app) == [one.seq for one in timeline if one.kind in GROUPS["hypotheses"]]
+        assert seqs(app) == [one.seq for one in timeline if one.kind in kinds_of("hypotheses")]
         assert "hypotheses" in str(app.query_one("#shown", Static).render())
         await pilot.press("T", "enter")
-        chosen = [one.seq for one in timeline if one.kind in GROUPS["texts"]]
+        chosen = [one.seq for one in timeline if one.kind in kinds_of("texts")]
         assert set(seqs(app)) <= set(chosen)
         assert app.pane._index.filter.group == "texts"
         await pilot.press("escape")

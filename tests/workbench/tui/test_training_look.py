@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.workbench.tui.measures_sample import measured_state, read_measured_event
+from tests.workbench.tui.measures_sample import measured_state
 from tests.workbench.tui.sample import BEGAN
 from tests.workbench.tui.test_measures_screen import MeasuresApp
 from tests.workbench.tui.test_start_screen import shown
 from workbench.store.events import HUMAN
-from workbench.store.measure_events import Estimate
+from workbench.store.findings import Estimate
 from workbench.store.recorded import Recorded
 from workbench.store.training_events import (
     MixingStudied,
@@ -72,7 +72,7 @@ def state():
 
 def said(state, kind) -> str:
     one = next(one for one in findings(state) if isinstance(one.body, kind))
-    return look(one, state, 100, read_measured_event).plain
+    return look(one, state, 100).plain
 
 
 def test_a_training_shows_how_its_loss_fell(state):

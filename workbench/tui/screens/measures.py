@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from pydantic import BaseModel
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -17,11 +16,11 @@ from textual.widgets import Static
 from workbench.display import clean_line
 from workbench.operations.jobs import Job
 from workbench.operations.running import Operation
-from workbench.store.events import Event
+from workbench.store.findings import Finding
 from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui import text
-from workbench.tui.measure_render import findings, in_short, look, name_of
+from workbench.tui.measure_render import findings, look
 from workbench.tui.offered import missing, offered
 from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.dialog import Dialog
@@ -35,7 +34,7 @@ _PROGRESS_CELLS = 20
 class MeasuresScreen(Dialog[str | None]):
     """A list, and beside it what the cursor stands on; gives the name of an operation to run.
 
-    ``read_event`` gives an event whole. ``chosen`` is the event to stand on at first, the newest
+    ``chosen`` is the event to stand on at first, the newest
     measure if there is none such.
     """
 
@@ -65,7 +64,6 @@ class MeasuresScreen(Dialog[str | None]):
     def __init__(
         self,
         state: SessionState,
-        read_event: Callable[[int], Event],
         stop: Callable[[], object],
         *,
         has_pair: bool,
@@ -73,7 +71,6 @@ class MeasuresScreen(Dialog[str | None]):
     ) -> None:
         super().__init__(classes="dialog")
         self._state = state
-        self._read_event = read_event
         self._stop = stop
         self._has_pair = has_pair
         self._chosen = chosen
@@ -181,7 +178,7 @@ class MeasuresScreen(Dialog[str | None]):
         elif isinstance(entry.value, Operation):
             detail.update(self._about(entry.value))
         else:
-            detail.update(look(entry.value, self._state, width, self._read_event))
+            detail.update(look(entry.value, self._state, width))
 
     def _about(self, one: Operation[Any]) -> Content:
         lacks = missing(one, self._state, has_pair=self._has_pair)
@@ -220,7 +217,7 @@ class MeasuresScreen(Dialog[str | None]):
         """Copy what is shown as plain text."""
         entry = self.query_one(Menu).current
         if entry is not None and isinstance(entry.value, Recorded):
-            shown = look(entry.value, self._state, 100, self._read_event)
+            shown = look(entry.value, self._state, 100)
             self.app.copy_to_clipboard(shown.plain)
             self.notify("Copied the measure.")
 
@@ -241,10 +238,10 @@ class MeasuresScreen(Dialog[str | None]):
         self.dismiss(None)
 
 
-def _row(one: Recorded[BaseModel], width: int) -> Text:
+def _row(one: Recorded[Finding], width: int) -> Text:
     row = Text()
     row.append(f"{one.at:%H:%M} ", style="dim")
-    row.append(f"{name_of(one.body):<19}")
-    row.append(clean_line(in_short(one.body)), style="bold")
+    row.append(f"{one.body.label:<19}")
+    row.append(clean_line(one.body.short()), style="bold")
     row.truncate(width, overflow="ellipsis")
     return row

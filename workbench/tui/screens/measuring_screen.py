@@ -17,7 +17,7 @@ from workbench.operations.running import Arguments, Operation
 from workbench.store.state import SessionState
 from workbench.tui import text
 from workbench.tui.dialogs.confirm import Confirm
-from workbench.tui.measure_render import findings, in_short, name_of
+from workbench.tui.measure_render import findings
 from workbench.tui.offered import missing, offered
 from workbench.tui.operation_fields import sees_truth
 from workbench.tui.screens.agent_screen import AgentScreen
@@ -61,7 +61,6 @@ class MeasuringScreen(AgentScreen):
         while True:
             screen = MeasuresScreen(
                 self.opened.shown,
-                self.opened.event,
                 lambda: self.app.call_later(self.run_action, "stop_job"),
                 has_pair=self.has_pair(),
                 chosen=chosen,
@@ -123,7 +122,7 @@ class MeasuringScreen(AgentScreen):
         if job.operation.name not in {one.name for one in offered()}:
             return
         found = [one.body for one in findings(self.opened.shown) if one.operation_id == job.id]
-        said = f"{name_of(found[-1])}: {in_short(found[-1])}" if found else "done"
+        said = f"{found[-1].label}: {found[-1].short()}" if found else "done"
         title = f"{job.operation.title}: f6 shows it" if found else job.operation.title
         self.notify(text.line(said).plain, title=title, timeout=10, markup=False)
 

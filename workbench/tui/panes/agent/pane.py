@@ -19,7 +19,6 @@ from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
 from workbench.store.agent_events import GradeGiven
 from workbench.store.agents import AgentState, standing
-from workbench.store.describe import describe
 from workbench.store.errors import StoreError
 from workbench.store.state import SessionState
 from workbench.tui.agent_request import POLICIES, EndpointFacts, known_fields
@@ -473,7 +472,7 @@ class AgentPane(Pane):
             return
         body: Any = item.body
         said = getattr(body, "content", "") or getattr(body, "description", "") or item.said
-        excerpt = str(said)[:_MARKED].strip() or describe(body)
+        excerpt = str(said)[:_MARKED].strip() or body.describe()
         label = f"event {item.seq}, {str(getattr(body, 'kind', 'agent')).replace('_', ' ')}"
         self.submit(MARK, MarkArguments(seq=item.seq, excerpt=excerpt, label=label))
 

@@ -6,93 +6,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from workbench.store.body import GROUPS, KINDS
 from workbench.store.state import TimelineEntry
-
-#: Kinds of events by what a person looks for.
-GROUPS: dict[str, frozenset[str]] = {
-    "operations": frozenset(
-        {
-            "operation_started",
-            "operation_finished",
-            "operation_failed",
-            "operation_stopped",
-            "training_started",
-            "training_advanced",
-        }
-    ),
-    "findings": frozenset(
-        {
-            "difference_measured",
-            "reading_taken",
-            "reading_failed",
-            "answers_compared",
-            "trace_measured",
-            "organism_trained",
-            "mixture_measured",
-            "mixing_studied",
-            "coherent_alpha_found",
-            "relevance_measured",
-            "similarity_measured",
-            "causal_effect_measured",
-        }
-    ),
-    "texts": frozenset({"text_started", "text_grew", "text_finished"}),
-    "hypotheses": frozenset(
-        {
-            "hypothesis_stated",
-            "hypothesis_revised",
-            "hypotheses_ranked",
-            "hypothesis_judged",
-            "evidence_marked",
-            "evidence_unmarked",
-            "evidence_linked",
-        }
-    ),
-    "notes": frozenset({"note_written"}),
-    "agent": frozenset(
-        {
-            "agent_started",
-            "agent_resumed",
-            "agent_told",
-            "agent_requested",
-            "agent_reply_grew",
-            "agent_request_failed",
-            "agent_replied",
-            "agent_called",
-            "agent_compacted",
-            "approval_asked",
-            "approval_given",
-            "agent_controlled",
-            "agent_messaged",
-            "agent_noticed",
-            "report_submitted",
-            "agent_interrupted",
-            "agent_ended",
-            "audit_sealed",
-            "audit_unblinded",
-            "grade_given",
-            "scale_judged",
-            "evaluation_started",
-            "evaluation_cell",
-        }
-    ),
-    "session": frozenset(
-        {
-            "session_started",
-            "session_renamed",
-            "session_continued",
-            "session_closed",
-            "pair_loaded",
-            "view_saved",
-        }
-    ),
-}
-#: Pieces of texts under way: most events of a session, and each is in the finished text again.
-GROWTH = frozenset({"text_grew", "agent_reply_grew"})
 
 ALL = "all"
 ACTORS = (ALL, "human", "agent", "system")
-KINDS = (ALL, *GROUPS)
+CHOICES = (ALL, *GROUPS)
 
 
 @dataclass(frozen=True)
@@ -104,12 +23,13 @@ class Filter:
     growth: bool = False
 
     def admits(self, entry: TimelineEntry) -> bool:
-        """Whether the event is shown."""
-        if entry.kind in GROWTH and not self.growth:
+        """True if the event is shown."""
+        kind = KINDS[entry.kind]
+        if kind.is_piece and not self.growth:
             return False
         if self.actor not in {ALL, entry.actor.kind}:
             return False
-        return self.group == ALL or entry.kind in GROUPS[self.group]
+        return self.group in {ALL, kind.group}
 
 
 class TimelineIndex:

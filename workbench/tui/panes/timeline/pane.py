@@ -14,12 +14,13 @@ from textual.widgets import Input, Static
 
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.operations.hypotheses import MARK, MarkArguments
+from workbench.store.body import KINDS
 from workbench.store.errors import StoreError
 from workbench.store.events import Event
 from workbench.store.state import SessionState, TimelineEntry
 from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.event_fields import as_flow, as_text, event_fields
-from workbench.tui.panes.timeline.filter import ACTORS, ALL, GROWTH, KINDS, Filter, TimelineIndex
+from workbench.tui.panes.timeline.filter import ACTORS, ALL, CHOICES, Filter, TimelineIndex
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
 
@@ -125,7 +126,7 @@ shown; `#12` goes to event 12.
             return False
         entry = self.state.timeline[seq - 1]
         if not self._index.filter.admits(entry):
-            self._choose(Filter(growth=self._index.filter.growth or entry.kind in GROWTH))
+            self._choose(Filter(growth=self._index.filter.growth or KINDS[entry.kind].is_piece))
         self._rows.cursor = self._index.row(seq - 1)
         return True
 
@@ -245,7 +246,7 @@ shown; `#12` goes to event 12.
         self._choose(
             Filter(
                 actor=actor if actor in ACTORS else ALL,
-                group=group if group in KINDS else ALL,
+                group=group if group in CHOICES else ALL,
                 growth=view.get("growth") is True,
             )
         )
@@ -279,7 +280,7 @@ shown; `#12` goes to event 12.
     def action_kind(self, step: int) -> None:
         """Show the next group of kinds, or all."""
         self._choose(
-            replace(self._index.filter, group=_next(KINDS, self._index.filter.group, step))
+            replace(self._index.filter, group=_next(CHOICES, self._index.filter.group, step))
         )
 
     def action_growth(self) -> None:

@@ -1,0 +1,162 @@
+"""Findings that show themselves: a title, a few words, and figures that a screen or a table draws.
+
+    Finding.figures()  -->  Heading, Line, Rows, Curve, Sample
+                              screen: bars and small plots beside their numbers
+                              command line: tables
+
+A finding knows neither; `workbench.tui.measure_render` and `workbench.cli.show` draw any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from workbench.store.body import EventBody
+from workbench.store.record import Record
+
+NOT_COMPUTED = "not computed"
+
+
+class Estimate(Record):
+    """A value with its 95% interval over ``n`` units (``adl.measures.intervals.Interval``)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def words(self, form: str = "{:.3f}") -> str:
+        """Return the value and its interval, each formatted by ``form``."""
+        value, low, high = (form.format(number) for number in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
+
+
+def words_of(found: Estimate | None, form: str = "{:.3f}") -> str:
+    """Return the estimate in words, "not computed" for None."""
+    return NOT_COMPUTED if found is None else found.words(form)
+
+
+# --- figures --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading above what follows."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence; may hold text of a model or a file."""
+
+    text: str
+    muted: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value as a bar, or among its nulls where there are any; ``note`` gives it as text.
+
+    ``form`` formats the ends of the axis that the nulls are drawn on.
+    """
+
+    label: str
+    value: float
+    note: str
+    nulls: tuple[float, ...] = ()
+    form: str = "{:.2f}"
+    muted: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: the cells of a table, and what a screen draws in their place."""
+
+    cells: tuple[str, ...]
+    drawn: tuple[Bar | Line, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows under a title and columns; ``most`` is the value of a full bar."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    most: float = 1.0
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values in order, such as losses by step."""
+
+    title: str
+    values: tuple[float, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generated text: the one of ``text_id`` in the session, else ``text`` itself."""
+
+    title: str
+    text_id: str | None = None
+    text: str = ""
+
+
+Figure = Heading | Line | Rows | Curve | Sample
+
+
+class Finding(EventBody, group="findings"):
+    """A finding with a place on the screen of measures.
+
+    Class argument ``label``: its name there, such as "causal effect".
+    """
+
+    label: ClassVar[str]
+
+    def __init_subclass__(cls, *, label: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if label:
+            cls.label = label
+
+    @classmethod
+    def _check(cls) -> None:
+        super()._check()
+        if not getattr(cls, "label", ""):
+            raise TypeError(f"finding {cls.__name__} needs a label, its name among the measures")
+        if cls.short is Finding.short or cls.figures is Finding.figures:
+            raise TypeError(f"finding {cls.__name__} needs short() and figures()")
+
+    def short(self) -> str:
+        """Return the finding in a few characters, beside its label."""
+        raise NotImplementedError
+
+    def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
+        """Return what there is to see.
+
+        ``others`` are the session's findings and trainings, for one that is drawn beside others.
+        """
+        raise NotImplementedError
+
+
+class Measure(Finding):
+    """A finding of one of the measures of a trace.
+
+    Class argument ``pointers``: fields that only point into the log, as ``model_dump(exclude=)``
+    takes them. They differ between two runs of the same measure.
+    """
+
+    pointers: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, *, pointers: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if pointers is not None:
+            cls.pointers = pointers
+
+    def compared(self) -> dict[str, Any]:
+        """Return the numbers and words that a second run should give again, as plain data."""
+        return self.model_dump(mode="json", exclude={**self.pointers, "settings": True})
