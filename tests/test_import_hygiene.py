@@ -51,6 +51,12 @@ def test_a_session_opens_without_models(module):
     "module",
     [
         "adl.records",
+        "adl.pair",
+        "adl.readings",
+        "adl.measures",
+        "adl.generation",
+        "adl.organisms",
+        "adl.text",
         "adl.pair.protocol",
         "adl.text.corpus",
         "adl.organisms.registry",
