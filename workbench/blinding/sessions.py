@@ -86,6 +86,17 @@ class HiddenNames:
         )
 
 
+def matching_events(
+    log: SessionLog, session_id: str, redactor: StateRedactor, words: str, after: int = 0
+) -> list[int]:
+    """Return the numbers of the events after ``after`` whose texts, as they are shown, have the words."""
+    found = log.matching(words, session_id, after=after)
+    if not redactor:
+        return found
+    texts = ((seq, redactor.event(log.event(session_id, seq)).body) for seq in found)
+    return [seq for seq, body in texts if found_in(searchable_text(body), words) is not None]
+
+
 def redactor_for(log: SessionLog, session_id: str) -> StateRedactor:
     """What hides the names of a session from its first event on; nothing, if it is not blind."""
     return HiddenNames.read(log).redactor(session_id)

@@ -394,6 +394,26 @@ class SessionLog:
             for row in rows
         ]
 
+    def matching(self, words: str, session_id: str, *, after: int = 0) -> list[int]:
+        """Return the numbers of a session's events whose texts have the words, as `search` reads them.
+
+        In order, and only those after event ``after``.
+        """
+        query = fts_query(words)
+        if not query:
+            return []
+        with self._reading() as connection:
+            rows = connection.execute(
+                """
+                SELECT events.seq
+                FROM event_text_fts JOIN events ON events.id = event_text_fts.rowid
+                WHERE event_text_fts MATCH ? AND events.session_id = ? AND events.seq > ?
+                ORDER BY events.seq
+                """,
+                (query, session_id, after),
+            ).fetchall()
+        return [row[0] for row in rows]
+
     def verify(
         self, session_id: str | None = None, expected: Iterable[Expected] = ()
     ) -> verify.VerifyReport:

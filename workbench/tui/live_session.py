@@ -192,6 +192,13 @@ class LiveSession:
         """An event as it may be seen. Raises `StoreError` if there is none."""
         return self.redactor.event(self.log.event(self.session.id, seq))
 
+    def find_events(self, words: str, after: int = 0) -> list[int]:
+        """Numbers of the events after ``after`` whose texts, as they may be seen, have the words."""
+        from workbench.blinding.sessions import matching_events
+
+        self.redactor.state(self.state)
+        return matching_events(self.log, self.session.id, self.redactor, words, after)
+
     @property
     def pair(self) -> ModelPair | None:
         """The loaded pair, if there is one."""

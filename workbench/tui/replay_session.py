@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from workbench.blinding.redact import StateRedactor
-from workbench.blinding.sessions import HiddenNames
+from workbench.blinding.sessions import HiddenNames, matching_events
 from workbench.replay.player import Player
 from workbench.store.events import ArrayRef, Event
 from workbench.store.log import SessionLog
@@ -80,6 +80,10 @@ class ReplayedSession:
     def event(self, seq: int) -> Event:
         """An event as it may be seen. Raises `StoreError` if there is none."""
         return self.redactor.event(self._log.event(self._session.id, seq))
+
+    def find_events(self, words: str, after: int = 0) -> list[int]:
+        """Numbers of the events after ``after`` whose texts, as they may be seen, have the words."""
+        return matching_events(self._log, self._session.id, self.redactor, words, after)
 
     def close(self) -> None:
         """Close the log."""

@@ -133,6 +133,9 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
         await until(pilot, failed, "a failed job")
         await look_around(app, pilot)
         session_id = app.opened.session.id
+        # A search in the whole texts finds a name no more than any other word that is not shown.
+        assert app.opened.find_events("bakes")
+        assert app.opened.find_events(ADAPTER) == app.opened.find_events(BASE) == []
 
         await pilot.press("ctrl+r")
         sessions = lambda: isinstance(app.screen, SessionsScreen) and app.screen._read_once  # noqa: E731

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,9 @@ from textual.widgets import Input, Static
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.hypotheses_sample import AGENT, gone_on, gone_on_state, with_events
 from tests.workbench.tui.sample import BEGAN
+from tests.workbench.tui.waiting import until
 from workbench.operations.hypotheses import MARK, MarkArguments
+from workbench.operations.notes import NOTE, NoteArguments
 from workbench.store.body import kinds_of
 from workbench.store.errors import StoreError
 from workbench.store.events import (
@@ -30,6 +33,7 @@ from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.event_fields import as_flow, event_fields
 from workbench.tui.panes.timeline.filter import Filter, TimelineIndex
 from workbench.tui.panes.timeline.pane import TimelinePane
+from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
 
@@ -64,6 +68,11 @@ def seqs(app: PaneApp) -> list[int]:
     """The numbers of the events that are shown."""
     index = app.pane._index
     return [index.place(row) + 1 for row in range(len(index))]
+
+
+def found(index: TimelineIndex) -> list[int]:
+    """The places of the events that the search finds."""
+    return [place for _, place in index.found]
 
 
 def current(app: PaneApp) -> int:
@@ -130,7 +139,7 @@ def test_taking_more_looks_at_what_is_new_alone():
     entries.extend([entry(101, said="a cake"), entry(102, "text_grew", "cake")])
     assert index.take(entries, "s")
     assert set(looked) == {100, 101}
-    assert list(index.found) == [*range(9, 100, 10), 100]
+    assert found(index) == [*range(9, 100, 10), 100]
     looked.clear()
     assert not index.take(entries, "s")
     assert looked == []
@@ -142,11 +151,11 @@ def test_a_shorter_timeline_and_another_session_begin_anew():
     index.search("cake")
     index.take(entries, "s")
     assert index.take(Prefix(entries, 4), "s")
-    assert (len(index), list(index.found)) == (4, [0, 2])
+    assert (len(index), found(index)) == (4, [0, 2])
     assert index.take(entries, "s")
-    assert (len(index), list(index.found)) == (10, [0, 2, 4, 6, 8])
+    assert (len(index), found(index)) == (10, [0, 2, 4, 6, 8])
     index.take([entry(1)], "another")
-    assert (len(index), list(index.found)) == (1, [])
+    assert (len(index), found(index)) == (1, [])
 
 
 def test_the_row_of_an_event_that_is_not_shown_is_the_one_before():
@@ -171,7 +180,9 @@ async def test_enter_asks_for_the_event_under_the_cursor():
     app = PaneApp(TimelinePane)
     async with app.run_test(size=SIZE) as pilot:
         rows = app.query_one(Rows)
-        assert seqs(app) == [one.seq for one in app.first.timeline if one.kind != "text_grew"]
+        inside = {e.seq for e in app.first.timeline if e.operation_id and "start" not in e.kind}
+        texts = {e.seq for e in app.first.timeline if e.kind.startswith("text_")}
+        assert seqs(app) == [e.seq for e in app.first.timeline if e.seq not in inside | texts]
         assert rows.cursor == rows.count - 1
         await pilot.press("home", "down", "enter")
         assert jumps(app) == [2]
@@ -200,7 +211,7 @@ async def test_actors_and_kinds_are_chosen_by_keys_and_the_cursor_keeps_its_even
         assert current(app) == 1  # event 2 is the program's
         await pilot.press("v")
         assert seqs(app) == [one.seq for one in timeline if one.actor.kind == "agent"]
-        await pilot.press("V", "V", "t", "t", "t", "t")
+        await pilot.press("V", "V", "t", "t", "t", "t", "t")
         assert seqs(app) == [one.seq for one in timeline if one.kind in kinds_of("hypotheses")]
         assert "hypotheses" in str(app.query_one("#shown", Static).render())
         await pilot.press("T", "enter")
@@ -261,7 +272,7 @@ async def test_a_search_in_vain_says_so_and_stays():
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("home", "slash", *"[/zz", "enter")
         assert current(app) == 1
-        assert any("No event that is shown" in one.message for one in app._notifications)
+        assert any("No event that passes the filter" in one.message for one in app._notifications)
         await pilot.press("slash")
         assert app.query_one(Input).has_focus
         await pilot.press("escape")
@@ -282,7 +293,7 @@ async def test_a_number_goes_to_its_event_though_the_filter_hides_it():
 async def test_the_fields_of_the_event_stand_below_where_there_is_room():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("home", "pagedown")
+        await pilot.press("home", "down", "down", "down", "right", "right")
         await pilot.pause()
         assert "reading_taken" in shown(app)
         assert "residual_norm" not in shown(app).splitlines()[-2]
@@ -311,7 +322,7 @@ async def test_what_cannot_be_read_is_said():
     app.pane.read_event = None
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("home", "c")
-        assert "fields: not at hand" in app.clipboard
+        assert "fields: could not be read" in app.clipboard
         assert "session started" in app.clipboard
 
 
@@ -356,6 +367,148 @@ async def test_an_empty_session_takes_every_key():
         await pilot.press(*"vtgicm", "enter", "f3", "escape", "slash", *"#1", "enter", "escape")
         assert app.asked == []
         assert app.is_running
+
+
+# --- operations unfold ----------------------------------------------------------------------
+
+
+def an_operation(first: int, said: list[tuple[str, str]], name: str = "op") -> list[TimelineEntry]:
+    """The entries of one operation, from event ``first`` on."""
+    kinds = [("operation_started", "steer started"), *said, ("operation_finished", "finished")]
+    return [
+        entry(seq, kind, words)._replace(operation_id=name)
+        for seq, (kind, words) in enumerate(kinds, start=first)
+    ]
+
+
+def test_an_operation_is_one_row_until_it_is_unfolded():
+    index = TimelineIndex()
+    steered = an_operation(2, [("text_started", "a"), ("text_grew", "b"), ("text_finished", "c")])
+    index.take([entry(1), *steered, entry(7)], "s")
+    assert [index.place(row) for row in range(len(index))] == [0, 1, 6]
+    assert index.row(3) == 1
+    index.unfold(1)
+    assert [index.place(row) for row in range(len(index))] == [0, 1, 2, 4, 5, 6]
+    index.fold(1)
+    assert [index.place(row) for row in range(len(index))] == [0, 1, 6]
+    # Where the filter leaves the operation out, its events are rows of their own.
+    index.choose(Filter(group="texts"))
+    assert [index.place(row) for row in range(len(index))] == [2, 4]
+
+
+def test_what_an_unfolded_operation_records_later_is_listed_inside_it():
+    one = an_operation(1, [("text_started", "a"), ("text_finished", "b")])
+    two = an_operation(3, [("note_written", "n")], "other")
+    # The second operation begins and ends before the first one has its texts.
+    entries = [one[0], *two, *one[1:]]
+    entries = [e._replace(seq=seq) for seq, e in enumerate(entries, start=1)]
+    index = TimelineIndex()
+    index.take(entries[:2], "s")
+    index.unfold(0)
+    assert index.take(entries, "s")
+    assert [index.place(row) for row in range(len(index))] == [0, 4, 5, 6, 1]
+
+
+def test_a_search_finds_what_is_folded_away():
+    index = TimelineIndex()
+    index.take(
+        [entry(1), *an_operation(2, [("text_finished", "a cake")]), entry(5, said="cake")], "s"
+    )
+    index.search("cake")
+    assert [index.next_found(0, 1), index.next_found(2, 1)] == [2, 2]
+    index.find_also([0])
+    assert found(index) == [0, 2, 4]
+    assert index.number_found(0) == 1
+
+
+async def test_enter_and_right_unfold_an_operation_and_left_folds_it_from_inside():
+    app = an_app()
+    async with app.run_test(size=(100, 40)) as pilot:
+        before = seqs(app)
+        app.pane.reveal(635)
+        await pilot.pause()
+        assert "▸ Ask both models: “What do you like best?”, 2 texts, finished in 1.5 s" in shown(
+            app
+        )
+        await pilot.press("enter")
+        assert set(seqs(app)) - set(before) == set(range(636, 642))
+        assert jumps(app) == []
+        await pilot.press("down", "down", "enter")
+        assert jumps(app) == [637]
+        await pilot.press("left")
+        assert (seqs(app), current(app)) == (before, 635)
+        await pilot.press("right", "right")
+        assert current(app) == 636
+
+
+async def test_an_operation_with_one_finding_is_its_finding():
+    app = an_app()
+    async with app.run_test(size=(100, 40)) as pilot:
+        app.pane.reveal(642)
+        await pilot.pause()
+        assert "▸ hypothesis H1 (70%): It was finetuned on texts about baking cakes." in shown(app)
+        await pilot.press("enter")
+        assert jumps(app) == [643]
+        await pilot.press("right", "down")
+        assert current(app) == 643
+
+
+async def test_an_event_inside_an_operation_unfolds_it_when_it_is_gone_to():
+    app = an_app()
+    async with app.run_test(size=SIZE):
+        assert app.pane.reveal(7)
+        assert current(app) == 7
+        assert app.pane._index.unfolded == [5]
+
+
+async def test_mine_is_what_the_person_contributed_and_asked():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("t")
+        kinds = [app.first.timeline[seq - 1].kind for seq in seqs(app)]
+        assert app.pane.view()["kinds"] == "mine"
+        assert {"evidence_marked", "hypothesis_stated", "note_written"} <= set(kinds)
+        assert seqs(app)[0] == 635  # the question, before which nothing was by hand
+        assert {app.first.timeline[seq - 1].actor.kind for seq in seqs(app)} == {"human"}
+        assert 621 not in seqs(app)  # steering
+
+
+async def test_a_search_reads_whole_texts_and_folds_what_it_left():
+    app = an_app()
+    asked: list[tuple[str, int]] = []
+
+    def find(words: str, after: int) -> list[int]:
+        asked.append((words, after))
+        return [seq for seq in (629, 637, 668) if seq > after]
+
+    app.pane.find_events = find
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("home", "slash", *"deep inside", "enter")
+        assert (current(app), app.pane._index.unfolded) == (629, [620])
+        await pilot.press("f3")
+        assert (current(app), app.pane._index.unfolded) == (637, [634])
+        # What comes later is searched alone.
+        app.pane.update_state(with_events([NoteWritten(text="x" * 200)], before=gone_on()))
+        assert asked == [("deep inside", 0), ("deep inside", len(gone_on()))]
+        await pilot.press("f3")
+        assert current(app) == 668
+
+
+async def test_a_word_that_is_deep_in_a_text_is_found_in_the_recorded_session(workbench):
+    app = workbench()
+    async with app.run_test(size=SIZE) as pilot:
+        loaded = lambda: isinstance(app.screen, AuditScreen) and app.opened.pair is not None  # noqa: E731
+        await until(pilot, loaded, "the pair", within=60)
+        app.screen.order(NOTE, NoteArguments(text="word " * 60 + "marzipan"))
+        pane = app.screen.query_one(TimelinePane)
+        await until(pilot, lambda: app.screen.opened.state.notes, "the note", within=20)
+        await pilot.press("6")
+        await until(
+            pilot, lambda: pane.state.notes and pane._rows.has_focus, "the timeline", within=20
+        )
+        await pilot.press("slash", *"marzi", "enter")
+        assert pane._entry().operation_id == app.opened.state.notes[0].operation_id
+        assert "marzi" not in pane._entry().description
 
 
 # --- hostile text, fields -------------------------------------------------------------------
@@ -430,7 +583,7 @@ def test_fields_of_every_event_of_the_sample_are_clean_lines():
 async def test_a_view_restored_is_the_same_view():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("v", "t", "g", "slash", *"started", "enter", "home", "down", "down")
+        await pilot.press("v", "t", "t", "g", "slash", *"started", "enter", "home", "right", "down")
         view = json.loads(json.dumps(app.pane.view()))
         stood = current(app)
         assert view == {
@@ -439,6 +592,7 @@ async def test_a_view_restored_is_the_same_view():
             "kinds": "operations",
             "growth": True,
             "search": "started",
+            "unfolded": [3],
         }
     app = an_app()
     async with app.run_test(size=SIZE):
@@ -499,6 +653,30 @@ def long_events(count: int) -> list[Event]:
     ]
 
 
+async def test_10_000_operations_scroll_unfold_and_grow_without_lag():
+    entries = [
+        e
+        for number in range(10_000)
+        for e in an_operation(
+            5 * number + 1,
+            [("text_started", "a"), ("text_grew", "x"), ("text_finished", "cake")],
+            f"op{number}",
+        )
+    ]
+    app = PaneApp(TimelinePane, SessionState(session_id="s", timeline=Prefix(entries, 49_990)))
+    async with app.run_test(size=SIZE) as pilot:
+        assert app.query_one(Rows).count == 9_998
+        times = []
+        for key in ["right", "left", "pageup"] * 5 + ["slash", *"cake", "enter", "f3", "f3", "t"]:
+            began = time.process_time()
+            await pilot.press(key)
+            times.append(time.process_time() - began)
+        assert sorted(times)[len(times) // 2] < 0.5, times
+        began = time.process_time()
+        app.pane.update_state(replace(app.first, timeline=Prefix(entries, 50_000)))
+        assert time.process_time() - began < 0.05
+
+
 async def test_50_000_events_scroll_filter_and_grow_without_lag():
     from workbench.store.state import Fold
 
@@ -509,6 +687,7 @@ async def test_50_000_events_scroll_filter_and_grow_without_lag():
     app.pane.read_event = lambda seq: events[seq - 1]
     async with app.run_test(size=SIZE) as pilot:
         assert app.query_one(Rows).count == 25_000
+        app.pane.find_events = lambda words, after: range(after + 1, len(events), 2)
         slowest = {}
         for what, keys in {
             "page": ["pageup"] * 10,

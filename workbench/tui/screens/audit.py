@@ -53,7 +53,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
     ]
 
     def __init__(self, opened: LiveSession, *, load: PairArguments | None, prepare: bool) -> None:
-        super().__init__(opened.log.array, opened.event)
+        super().__init__(opened.log.array, opened.event, opened.find_events)
         self.opened = opened
         self._load = load
         self._prepare = prepare

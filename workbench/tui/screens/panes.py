@@ -21,7 +21,7 @@ from workbench.tui.panes.readings.pane import ReadingsPane
 from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.panes.timeline.pane import TimelinePane
 from workbench.tui.widgets.key_bar import KeyBar
-from workbench.tui.widgets.pane import Pane, ReadEvent
+from workbench.tui.widgets.pane import FindEvents, Pane, ReadEvent
 from workbench.tui.widgets.top_bar import Tab, TopBar
 
 #: Below this many cells one pane is shown at a time.
@@ -53,7 +53,9 @@ HELP_KEY = Binding("f1,question_mark", "help", "Help", tooltip="What this pane i
 class PanesScreen(Screen[None]):
     """The panes in their places; which of them is current; keys that go from one to another."""
 
-    def __init__(self, read_array: ReadArray, read_event: ReadEvent) -> None:
+    def __init__(
+        self, read_array: ReadArray, read_event: ReadEvent, find_events: FindEvents
+    ) -> None:
         super().__init__()
         self._current = 0
         self._going: int | None = None
@@ -63,6 +65,7 @@ class PanesScreen(Screen[None]):
         ]
         for each in self._panes:
             each.read_event = read_event
+            each.find_events = find_events
 
     @property
     def panes(self) -> Sequence[Pane]:

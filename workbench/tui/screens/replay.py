@@ -63,7 +63,7 @@ class ReplayScreen(PanesScreen):
     def __init__(
         self, opened: ReplayedSession, *, seq: int | None = None, lasting: bool = True
     ) -> None:
-        super().__init__(opened.array, opened.event)
+        super().__init__(opened.array, opened.event, opened.find_events)
         self.opened = opened
         self._start = seq
         self._lasting = lasting

@@ -25,6 +25,8 @@ from workbench.store.events import Event, ReadArray
 from workbench.store.state import SessionState
 
 ReadEvent = Callable[[int], Event]
+FindEvents = Callable[[str, int], Sequence[int]]
+"""(words, after) -> the numbers of the events after ``after`` whose whole texts have the words."""
 
 
 class Pane(Vertical):
@@ -44,6 +46,9 @@ class Pane(Vertical):
 
     read_event: ReadEvent | None = None
     "Gives an event of the session whole, by its number; raises `StoreError`."
+
+    find_events: FindEvents | None = None
+    "Searches the whole texts of the session's events; raises `StoreError`."
 
     DEFAULT_CSS = """
     Pane { border: round $panel-lighten-2; border-title-color: $text-muted; padding: 0 1; }

@@ -14,13 +14,20 @@ from textual.widgets import Input, Static
 
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.operations.hypotheses import MARK, MarkArguments
-from workbench.store.body import KINDS
 from workbench.store.errors import StoreError
 from workbench.store.events import Event
 from workbench.store.state import SessionState, TimelineEntry
 from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.event_fields import as_flow, as_text, event_fields
-from workbench.tui.panes.timeline.filter import ACTORS, ALL, CHOICES, Filter, TimelineIndex
+from workbench.tui.panes.timeline.filter import (
+    ACTORS,
+    ALL,
+    CHOICES,
+    Filter,
+    TimelineIndex,
+    is_piece,
+)
+from workbench.tui.panes.timeline.render import operation_line
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
 
@@ -34,21 +41,22 @@ _SHORT = (300, 6)
 
 
 class TimelinePane(Pane):
-    """The list of events; Enter shows one in the pane that has it."""
+    """Operations and events; an operation unfolds, an event is shown in the pane that has it."""
 
     TITLE: ClassVar[str] = "Timeline"
     SHORT: ClassVar[str] = "Time"
     HELP: ClassVar[str] = """
-Everything that was recorded, in order: its number, its time (UTC), who brought it about and what it
-was. A dot before the words says that the event is marked as evidence. The line on top says what is
-shown: events of everybody or of one actor, of all kinds or of one, and how many of all there are.
-Pieces of texts under way are hidden: each stands again in the finished text.
+Everything that was recorded, in order: its number, its time (UTC), who did it and what it was.
+An operation (▸) is one line with its result; Enter or → unfolds the events inside it, ← folds them
+again. A dot marks evidence. The line on top names the filter: whose events, of which kind (*mine* are
+your marks, hypotheses, notes and questions), and how many lines and events that leaves. Pieces of
+growing texts are hidden, because each is part of the finished text.
 
-Enter shows what an event recorded, in the pane that has it. `/` searches in the lines that are
-shown; `#12` goes to event 12.
+Enter on an event shows it in the pane that has it. `/` searches the lines and the whole texts, also
+inside folded operations, for words or their beginnings; `#12` goes to event 12.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset(
-        {"search", "actor", "kind", "growth", "detail", "copy", "find", "reset"}
+        {"search", "actor", "kind", "growth", "detail", "copy", "find", "reset", "unfold", "fold"}
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", key_display="/", tooltip="Search, or go to #number"),
@@ -56,6 +64,10 @@ shown; `#12` goes to event 12.
         Binding("V", "actor(-1)", "Who, back", show=False),
         Binding("t", "kind(1)", "Kind", tooltip="Show all kinds of events, or one group"),
         Binding("T", "kind(-1)", "Kind, back", show=False),
+        Binding(
+            "right", "unfold", "Unfold", show=False, tooltip="Show the events inside the operation"
+        ),
+        Binding("left", "fold", "Fold", show=False, tooltip="Hide the events of the operation"),
         Binding("g", "growth", "Growth", show=False, tooltip="Show or hide pieces of growing text"),
         Binding("i,space", "detail", "Fields", tooltip="All fields of the event"),
         Binding("m", "mark", "Mark", tooltip="Mark the event as evidence"),
@@ -92,9 +104,13 @@ shown; `#12` goes to event 12.
         self._index = TimelineIndex()
         self._marked: set[int] = set()
         self._fields_of: int | None = None
+        # The operation that the search unfolded, to be folded when the search goes on.
+        self._peeked: int | None = None
+        # Up to which event the whole texts were searched.
+        self._searched = 0
 
     def compose(self) -> ComposeResult:
-        """What is shown, the events, and the fields of one."""
+        """The filter, the events, and the fields of one."""
         yield Static(id="shown")
         yield Rows(self._row)
         yield Input(placeholder="search, or #number", id="search", select_on_focus=True)
@@ -115,8 +131,14 @@ shown; `#12` goes to event 12.
         if state.evidence is not before.evidence:
             self._marked = {mark.body.of_seq for mark in state.evidence.values()}
             self._rows.refresh()
+        entry = self._entry_of(before)
+        at_end = self._rows.cursor >= self._rows.count - 1
         if self._index.take(state.timeline, state.session_id):
+            self._search_new_texts()
             self._rows.set_count(len(self._index), follow=True)
+            if entry is not None and not at_end and entry.seq <= len(state.timeline):
+                # Events of an unfolded operation may have come in above the cursor.
+                self._rows.cursor = self._index.row(entry.seq - 1)
         self._show_filter()
         self._show_fields()
 
@@ -126,9 +148,22 @@ shown; `#12` goes to event 12.
             return False
         entry = self.state.timeline[seq - 1]
         if not self._index.filter.admits(entry):
-            self._choose(Filter(growth=self._index.filter.growth or KINDS[entry.kind].is_piece))
-        self._rows.cursor = self._index.row(seq - 1)
+            head = self.state.timeline[self._index.head(seq - 1)]
+            growth = self._index.filter.growth or is_piece(entry)
+            if not self._index.filter.admits(head) or growth != self._index.filter.growth:
+                self._choose(Filter(growth=growth))
+        self._stand_on(seq - 1)
         return True
+
+    def _stand_on(self, place: int) -> int | None:
+        """Put the cursor on an event; the place of the operation that had to be unfolded for it."""
+        head = self._index.head(place)
+        folded = head != place and not self._index.is_unfolded(head)
+        if folded:
+            self._index.unfold(head)
+            self._rows.set_count(len(self._index))
+        self._rows.cursor = self._index.row(place)
+        return head if folded else None
 
     def on_resize(self, event: events.Resize) -> None:
         """The fields of an event stand below the list where there is room."""
@@ -140,8 +175,12 @@ shown; `#12` goes to event 12.
 
     def _entry(self) -> TimelineEntry | None:
         """The event under the cursor."""
+        return self._entry_of(self.state)
+
+    def _entry_of(self, state: SessionState) -> TimelineEntry | None:
         row = self._rows.cursor
-        return self.state.timeline[self._index.place(row)] if row < len(self._index) else None
+        place = self._index.place(row) if row < len(self._index) else len(state.timeline)
+        return state.timeline[place] if place < len(state.timeline) else None
 
     def _event(self, entry: TimelineEntry) -> Event | None:
         """The event whole, if it can be read."""
@@ -161,8 +200,8 @@ shown; `#12` goes to event 12.
             ("time", f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"),
             ("by", clean_line(f"{entry.actor.kind} {entry.actor.name}".strip())),
             ("kind", clean_line(entry.kind)),
-            ("said", clean_lines(entry.description)),
-            ("fields", "not at hand"),
+            ("text", clean_lines(entry.description)),
+            ("fields", "could not be read"),
         ]
 
     def _show_fields(self) -> None:
@@ -175,7 +214,7 @@ shown; `#12` goes to event 12.
         self._fields_of = seq
         strip = self.query_one("#fields", Static)
         if entry is None:
-            strip.update(Content.styled("no event is shown", "$foreground-muted"))
+            strip.update(Content.styled("no event passes the filter", "$foreground-muted"))
         else:
             # Number, time and actor stand in the row above; settings and hashes can wait.
             fields = self._all_fields(entry, *_SHORT)[3:]
@@ -196,22 +235,23 @@ shown; `#12` goes to event 12.
             parts.append(_choice("g", growth, on=chosen.growth))
         if index.query:
             query = clean_line(shorten(index.query, 12 if narrow else 30))
-            found = f"{query} {self._number_found()}/{len(index.found)}"
+            found = f"{query} {index.number_found(self._rows.cursor)}/{len(index.found)}"
             parts.append(_choice("/", found, on=True))
         line, strip = Content("  ").join(parts), self.query_one("#shown", Static)
-        count = f"{len(index):,} of {len(self.state.timeline):,}"
-        room = strip.size.width - line.cell_length - len(count)
+        events_shown = f"{index.n_events:,} events"
+        if index.n_events != len(self.state.timeline):
+            events_shown = f"{index.n_events:,} of {len(self.state.timeline):,} events"
+        counts = [f"{len(index):,} lines, {events_shown}", events_shown]
+        free = strip.size.width - line.cell_length
+        count = next((count for count in counts if len(count) < free - 1), "")
+        room = free - len(count) if count else 0
         if room > 1:
             line = Content.assemble(line, " " * room, (count, "$foreground-muted"))
         strip.update(line)
 
-    def _number_found(self) -> int:
-        """Which of the found events the cursor stands on, from 1; 0 if on none."""
-        row, found = self._rows.cursor, self._index.found
-        return found.index(row) + 1 if row in found else 0
-
     def _row(self, index: int, width: int) -> Text:
-        entry = self.state.timeline[self._index.place(index)]
+        place = self._index.place(index)
+        entry = self.state.timeline[place]
         row = Text()
         row.append(f"{entry.seq:>5} ", style="dim")
         cells = 5
@@ -220,8 +260,19 @@ shown; `#12` goes to event 12.
             cells = 8
         who = shorten(clean_line(entry.actor.name or _WHO[entry.actor.kind]), cells)
         row.append(who.ljust(cells), style="bold" if entry.actor.kind != "system" else "dim")
-        row.append("\u2022" if entry.seq in self._marked else " ", style="bold")
-        row.append(clean_line(entry.description))
+        inside = self._index.inside(place)
+        unfolded = self._index.is_unfolded(place)
+        marked = entry.seq in self._marked
+        if inside is not None and not unfolded:
+            marked = marked or any(inner + 1 in self._marked for inner in inside.places)
+        row.append("\u2022" if marked else " ", style="bold")
+        if inside is None:
+            row.append("    " if self._index.head(place) != place else "  ")
+            row.append(clean_line(entry.description))
+        else:
+            row.append("\u25be " if unfolded else "\u25b8 ", style="bold")
+            operation = self.state.operations.get(entry.operation_id or "")
+            row.append(clean_line(operation_line(operation, entry, inside, self.state.timeline)))
         if self._index.query:
             _underline(row, self._index.query)
         return row
@@ -238,6 +289,7 @@ shown; `#12` goes to event 12.
             "kinds": chosen.group,
             "growth": chosen.growth,
             "search": self._index.query,
+            "unfolded": [place + 1 for place in self._index.unfolded],
         }
 
     def restore(self, view: dict[str, Any]) -> None:
@@ -253,6 +305,11 @@ shown; `#12` goes to event 12.
         query = view.get("search")
         if isinstance(query, str) and query:
             self._search(query)
+        unfolded = view.get("unfolded")
+        for opened in unfolded if isinstance(unfolded, list) else ():
+            if isinstance(opened, int) and self._index.inside(opened - 1) is not None:
+                self._index.unfold(opened - 1)
+        self._rows.set_count(len(self._index), follow=True)
         seq = view.get("seq")
         if isinstance(seq, int) and 0 < seq <= len(self.state.timeline):
             self._rows.cursor = self._index.row(seq - 1)
@@ -267,9 +324,42 @@ shown; `#12` goes to event 12.
             self._show_filter()
 
     def on_rows_chosen(self, event: Rows.Chosen) -> None:
-        """Show the event where it belongs."""
+        """Unfold or fold an operation; show an event where it belongs."""
         event.stop()
-        self.post_message(self.Jump(self._index.place(event.index) + 1))
+        place = self._index.place(event.index)
+        inside = self._index.inside(place)
+        if inside is None:
+            self.post_message(self.Jump(place + 1))
+            return
+        findings = inside.findings(self.state.timeline)
+        if len(findings) == 1:
+            self.post_message(self.Jump(findings[0] + 1))
+        elif self._index.is_unfolded(place):
+            self.action_fold()
+        else:
+            self.action_unfold()
+
+    def action_unfold(self) -> None:
+        """Show the events inside the operation under the cursor; the next event if they are shown."""
+        if (entry := self._entry()) is None:
+            return
+        place = entry.seq - 1
+        if self._index.inside(place) is not None and not self._index.is_unfolded(place):
+            self._index.unfold(place)
+            self._rows.set_count(len(self._index))
+        elif self._index.inside(place) is not None:
+            self._rows.cursor += 1
+        self._show_filter()
+
+    def action_fold(self) -> None:
+        """Hide the events of the operation under the cursor, or of the one it is inside."""
+        if (entry := self._entry()) is None:
+            return
+        head = self._index.head(entry.seq - 1)
+        self._index.fold(head)
+        self._rows.set_count(len(self._index))
+        self._rows.cursor = self._index.row(head)
+        self._show_filter()
 
     def action_actor(self, step: int) -> None:
         """Show the events of the next actor, or of everybody."""
@@ -315,9 +405,34 @@ shown; `#12` goes to event 12.
         self.query_one("#search", Input).focus()
 
     def _search(self, query: str) -> None:
-        self._index.search(query)
+        self._fold_peeked()
+        self._searched = len(self.state.timeline)
+        self._index.search(query, self._found_in_texts(query, after=0))
         self._rows.refresh()
         self._show_filter()
+
+    def _search_new_texts(self) -> None:
+        """Search the texts that came since the last search, as their events are listed."""
+        if self._index.query:
+            self._index.find_also(self._found_in_texts(self._index.query, self._searched))
+        self._searched = len(self.state.timeline)
+
+    def _found_in_texts(self, query: str, after: int) -> list[int]:
+        """The places of events whose whole text has the words."""
+        if self.find_events is None or not query:
+            return []
+        try:
+            found = self.find_events(query, after)
+        except StoreError as exc:
+            self.notify(f"Whole texts were not searched: {exc}", severity="error", markup=False)
+            return []
+        return [seq - 1 for seq in found if seq <= len(self.state.timeline)]
+
+    def _fold_peeked(self) -> None:
+        peeked, self._peeked = self._peeked, None
+        if peeked is not None:
+            self._index.fold(peeked)
+            self._rows.set_count(len(self._index))
 
     @on(Input.Submitted, "#search")
     def _search_for(self, event: Input.Submitted) -> None:
@@ -330,8 +445,7 @@ shown; `#12` goes to event 12.
             return
         self._search(query)
         if query:
-            # The event under the cursor counts too: the search begins just before it.
-            self._find(self._rows.cursor - 1, 1)
+            self._find(1, here=True)
 
     def _leave_search(self) -> None:
         self._rows.focus()
@@ -340,17 +454,22 @@ shown; `#12` goes to event 12.
     def action_find(self, step: int) -> None:
         """Go to the next found event, or the one before."""
         if self._index.query:
-            self._find(self._rows.cursor, step)
+            self._find(step)
         else:
             self.action_search()
 
-    def _find(self, row: int, step: int) -> None:
-        found = self._index.next_found(row, step)
+    def _find(self, step: int, *, here: bool = False) -> None:
+        found = self._index.next_found(self._rows.cursor, step, here=here)
         if found is None:
-            said = f"No event that is shown has \u201c{clean_line(self._index.query)}\u201d in its line."
-            self.notify(said, severity="warning", markup=False)
+            nothing = (
+                f"No event that passes the filter has \u201c{clean_line(self._index.query)}\u201d."
+            )
+            self.notify(nothing, severity="warning", markup=False)
         else:
-            self._rows.cursor = found
+            if self._index.head(found) != self._peeked:
+                self._fold_peeked()
+            unfolded = self._stand_on(found)
+            self._peeked = self._peeked if unfolded is None else unfolded
         self._show_filter()
 
     def action_detail(self) -> None:
