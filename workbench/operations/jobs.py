@@ -3,19 +3,18 @@
 jobs.submit(operation, arguments, actor)  ->  Job, at once
     models   one at a time; what a person or an agent asked for before what was only prepared
     others   notes and hypotheses, never behind a model
-every change of a job is told to the listener, on the thread that brought it about
+jobs.move(id, step)                       ->  a waiting job earlier or later among those waiting
+the listener is called for every change of a job, on the thread that brought it about
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from queue import PriorityQueue
 from typing import Any, Literal, TypeVar
 
 from adl.errors import AdlError, Stopped
@@ -88,12 +87,11 @@ class Jobs:
         self._session = session
         self._listener = listener
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._tasks: dict[str, _Task] = {}
-        self._count = itertools.count()
         self._closed = False
-        self._queues: dict[bool, PriorityQueue[tuple[int, int, _Task | None]]] = {
-            uses_models: PriorityQueue() for uses_models in (True, False)
-        }
+        # The tasks that wait, in the order in which they will run, by whether they use the models.
+        self._queues: dict[bool, list[_Task]] = {True: [], False: []}
         self._threads = [
             # Daemons: a load that hangs in a library must not keep the process alive.
             threading.Thread(
@@ -117,15 +115,38 @@ class Jobs:
             if self._closed:
                 raise RuntimeError("the session is being closed")
             self._tasks[job.id] = task
-            place = next(self._count)
         self._tell(task)
-        self._queues[operation.uses_models].put((int(background), place, task))
+        with self._changed:
+            if not task.job.is_over and not self._closed:
+                queue = self._queues[operation.uses_models]
+                queue.insert(len(queue) if background else _end_of_foreground(queue), task)
+                self._changed.notify_all()
         return job
 
     def current(self) -> list[Job]:
-        """The jobs that are not over, in the order they were asked for."""
+        """The jobs that are not over: those that run, then those that wait, in their order."""
         with self._lock:
-            return [task.job for task in self._tasks.values() if not task.job.is_over]
+            waiting = [task for queue in self._queues.values() for task in queue]
+            begun = [task for task in self._tasks.values() if task not in waiting]
+            return [task.job for task in begun + waiting if not task.job.is_over]
+
+    def move(self, job_id: str, step: int) -> bool:
+        """Let a waiting job run earlier (-1) or later (1); False if there is no such place.
+
+        A job of the background that is moved keeps its place until others are moved: what is asked
+        for later goes behind whatever of the foreground waits.
+        """
+        with self._lock:
+            task = self._tasks.get(job_id)
+            queue = next((queue for queue in self._queues.values() if task in queue), None)
+            if task is None or queue is None:
+                return False
+            place = queue.index(task)
+            if not 0 <= place + step < len(queue):
+                return False
+            queue.insert(place + step, queue.pop(place))
+        self._tell(task)
+        return True
 
     def stop(self, job_id: str) -> None:
         """Ask a job to stop: within one batch or one token, or before it begins."""
@@ -135,6 +156,9 @@ class Jobs:
                 return
             task.stop.set()
             waiting = task.job.status == "waiting"
+            for queue in self._queues.values():
+                if task in queue:
+                    queue.remove(task)
             task.job = replace(task.job, status="stopped" if waiting else "stopping")
         self._tell(task)
         if waiting:
@@ -156,25 +180,29 @@ class Jobs:
 
         Called by a listener on one of these threads, it waits for the others alone.
         """
-        with self._lock:
+        with self._changed:
             self._closed = True
+            self._changed.notify_all()
         self.stop_all()
-        for queue in self._queues.values():
-            queue.put((2, next(self._count), None))
         until = time.monotonic() + timeout
         others = [thread for thread in self._threads if thread is not threading.current_thread()]
         for thread in others:
             thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in others)
 
-    def _work(self, queue: PriorityQueue[tuple[int, int, _Task | None]]) -> None:
-        while (task := queue.get()[2]) is not None:
-            with self._lock:
-                stopped_while_waiting = task.job.is_over
-                if not stopped_while_waiting:
-                    task.job = replace(task.job, status="running", began=time.monotonic())
-            if not stopped_while_waiting:
-                self._run(task)
+    def _work(self, queue: list[_Task]) -> None:
+        while (task := self._next(queue)) is not None:
+            self._run(task)
+
+    def _next(self, queue: list[_Task]) -> _Task | None:
+        """Wait for a task and begin it; None once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: queue or self._closed)
+            if self._closed:
+                return None
+            task = queue.pop(0)
+            task.job = replace(task.job, status="running", began=time.monotonic())
+            return task
 
     def _run(self, task: _Task) -> None:
         self._tell(task)
@@ -234,3 +262,9 @@ class Jobs:
             except Exception:
                 # The work goes on, whatever a screen makes of it.
                 _logger.exception("a listener failed at job %s", job.id)
+
+
+def _end_of_foreground(queue: list[_Task]) -> int:
+    """The place behind the last task that is not of the background."""
+    places = [place for place, task in enumerate(queue, start=1) if not task.job.background]
+    return places[-1] if places else 0

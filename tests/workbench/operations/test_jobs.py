@@ -135,6 +135,30 @@ def test_what_runs_in_the_background_lets_others_go_first(jobs, order):
     assert ran == ["f1", "f2", "b1", "b2"]
 
 
+def test_a_waiting_job_is_moved_among_those_that_wait(jobs, told, order):
+    ran, named = order
+    gate = Gate()
+    running = jobs.submit(gate.operation, Named(), HUMAN)
+    gate.wait_until_begun()
+    a, b = (jobs.submit(named, Named(name=name), HUMAN) for name in "ab")
+    c = jobs.submit(named, Named(name="c"), HUMAN, background=True)
+    assert jobs.move(c.id, -1)
+    assert jobs.move(a.id, 1)
+    assert [job.id for job in jobs.current()] == [running.id, c.id, a.id, b.id]
+    assert told.jobs[-1].id == a.id
+    # What is asked for after that goes behind what of the foreground waits, as before.
+    d = jobs.submit(named, Named(name="d"), HUMAN)
+    for job, step in ((c, -1), (d, 1), (running, 1)):
+        assert not jobs.move(job.id, step)
+    assert not jobs.move("nobody", 1)
+    jobs.stop(b.id)
+    assert [job.id for job in jobs.current()] == [running.id, c.id, a.id, d.id]
+    gate.opened.set()
+    assert jobs.wait(d.id, LONG)
+    assert ran == ["c", "a", "d"]
+    assert not jobs.move(a.id, 1)
+
+
 def test_notes_do_not_wait_for_the_models(jobs: Jobs, session: Session):
     gate = Gate()
     jobs.submit(gate.operation, Named(), HUMAN)
