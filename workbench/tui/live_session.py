@@ -229,8 +229,12 @@ class LiveSession:
         return self._working().submit(operation, arguments, actor, background=background)
 
     def jobs(self) -> list[Job]:
-        """The jobs that are not over."""
+        """The jobs that are not over: those that run, then those that wait, in their order."""
         return self._working().current()
+
+    def move(self, job_id: str, step: int) -> bool:
+        """Let a waiting job run earlier (-1) or later (1), see `Jobs.move`."""
+        return self._working().move(job_id, step)
 
     def stop(self, job_id: str) -> None:
         """Ask a job to stop."""

@@ -18,6 +18,7 @@ from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
 from workbench.store.errors import StoreError
 from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.queue import QueueDialog
 from workbench.tui.live_session import LiveSession
 from workbench.tui.measure_render import findings
 from workbench.tui.messages import AgentChanged, EventsRecorded, JobChanged
@@ -43,6 +44,9 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         Binding("x", "stop_job", "Stop", tooltip="Stop what is running"),
         Binding("f8", "stop_job", "Stop", show=False),
         Binding("a", "prepare", "Audit", tooltip="Measure the difference and read it"),
+        Binding(
+            "f7", "queue", "Queue", show=False, tooltip="Jobs that run and wait: reorder, remove"
+        ),
         Binding("n", "note", "Note", tooltip="Write a note into the session"),
         Binding(
             "f6", "measures", "Measures", show=False, tooltip="What was measured; measure more"
@@ -136,7 +140,9 @@ class AuditScreen(PanesScreen, MeasuringScreen):
 
     def _show_jobs(self) -> None:
         hide = self.opened.redactor.hide
-        jobs = [replace(job, stage=hide(job.stage)) for job in self._jobs.values()]
+        order = {job.id: place for place, job in enumerate(self.opened.jobs())}
+        in_order = sorted(self._jobs.values(), key=lambda job: order.get(job.id, -1))
+        jobs = [replace(job, stage=hide(job.stage)) for job in in_order]
         self.query_one(TopBar).show_jobs(jobs)
         for pane in self._panes:
             pane.show_jobs(jobs)
@@ -208,6 +214,10 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         jobs = sorted(self._jobs.values(), key=lambda job: job.status == "waiting")
         for job in jobs[:1]:
             self.opened.stop(job.id)
+
+    def action_queue(self) -> None:
+        """Show the jobs that run and wait, to be reordered and removed."""
+        self.app.push_screen(QueueDialog(self.opened, self.opened.redactor.hide))
 
     def action_prepare(self) -> None:
         """Measure the difference and read it every way, behind whatever is asked for meanwhile."""

@@ -75,7 +75,7 @@ class TopBar(Horizontal):
         """Say what is running and how far it is."""
         running = [job for job in jobs if job.status in {"running", "stopping"}]
         waiting = len(jobs) - len(running)
-        said = [_in_short(job) for job in running] + ([f"+{waiting}"] if waiting else [])
+        said = [_in_short(job) for job in running] + ([f"+{waiting} waiting"] if waiting else [])
         self.query_one("#running", Static).update(Content("  ".join(said)))
 
 
