@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import PromptError
 from adl.generation.asking import Question, question_ids
-from adl.pair.protocol import ModelPair, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Floats, Side
 
 #: Tokens after which a word or a continuation is cut, whatever it is.

@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 
+from adl.callbacks import ShouldStop, never_stop
 from adl.errors import PairError, PromptError
 from adl.generation.steering import require_few_texts, row_seed
-from adl.pair.protocol import ModelPair, ScoredBatch, ShouldStop, never_stop
+from adl.pair.protocol import ModelPair, ScoredBatch
 from adl.records import SIDES, Floats, GenerationRequest, Side
 
 StartName = Literal["begin_of_text", "user_turn", "assistant_turn"]

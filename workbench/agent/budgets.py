@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from workbench.store.agent_events import BudgetName
-from workbench.store.agents import AgentState
+from workbench.store.slices.agents import AgentState
 
 # An agent that asks so often in a row for interactions it does not have has nothing else to do.
 ASKED_IN_VAIN = 3

@@ -23,8 +23,8 @@ from typing import Literal
 
 from workbench.agent.quoting import BEGINS, cut
 from workbench.store.agent_events import AgentCompacted, AgentReplied, AgentTold, Usage
-from workbench.store.agents import AgentState
 from workbench.store.recorded import Recorded
+from workbench.store.slices.agents import AgentState
 
 CHARACTERS_PER_TOKEN = 4
 #: A shorter result stays: its stand-in would be no shorter.

@@ -25,7 +25,7 @@ from workbench.agent.quoting import cut
 from workbench.agent.tools import Tool
 from workbench.agent.written_calls import written_calls
 from workbench.store.agent_events import AgentReplied, AgentTold, ToolCall, ToolMode
-from workbench.store.agents import AgentState
+from workbench.store.slices.agents import AgentState
 
 Message = dict[str, Any]
 

@@ -17,8 +17,8 @@ from workbench.blinding.aliases import blinding_from
 from workbench.blinding.seal import unseal
 from workbench.operations.running import Arguments, Session
 from workbench.store.agent_events import GradeGiven
-from workbench.store.agents import AgentState, standing
 from workbench.store.events import SYSTEM, Actor
+from workbench.store.slices.agents import AgentState, standing
 
 NO_REPORT = "there is no report to grade"
 

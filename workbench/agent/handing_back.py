@@ -11,7 +11,7 @@ from typing import Any
 from workbench.operations.generation import ASK
 from workbench.operations.running import Session
 from workbench.store.agent_events import AgentControlled, AgentMode, AgentTold
-from workbench.store.agents import AgentState
+from workbench.store.slices.agents import AgentState
 from workbench.store.state import OperationState
 
 

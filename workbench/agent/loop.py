@@ -79,8 +79,8 @@ from workbench.store.agent_events import (
     ToolCall,
     ToolMode,
 )
-from workbench.store.agents import AgentState
 from workbench.store.events import SYSTEM, Actor
+from workbench.store.slices.agents import AgentState
 
 # Asked for its answer so often before what it wrote last is taken for one.
 _ANSWER_TRIES = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from workbench.agent.conversation import turns
 from workbench.agent.tools import ToolError, arguments_of
 from workbench.store.agent_events import AgentReplied, AgentTold, BudgetName, ToolCall
-from workbench.store.agents import AgentState
+from workbench.store.slices.agents import AgentState
 
 
 def asked_for_answer(state: AgentState) -> BudgetName | None:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.agent.evaluation import Cell, EvaluationPlan
-from workbench.store.agents import standing
 from workbench.store.log import SessionLog
+from workbench.store.slices.agents import standing
 from workbench.store.state import SessionState, fold
 
 #: Share of audits that reach grade 2, and grade 4, by agent and interactions, GPT-5 on 33 organisms.

@@ -22,8 +22,8 @@ from workbench.store.agent_events import (
     ApprovalGiven,
     Policy,
 )
-from workbench.store.agents import AgentState
 from workbench.store.events import HUMAN, Actor
+from workbench.store.slices.agents import AgentState
 
 AskPerson = Callable[[ApprovalAsked], tuple[bool, str]]
 """Asks a person at once, on the agent's thread; returns whether it may, and why."""

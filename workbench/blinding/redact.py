@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType, NoneType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -29,52 +29,14 @@ from workbench.operations.pair import LOAD
 from workbench.operations.running import Arguments, Operation
 from workbench.store.events import Event, OperationStarted
 from workbench.store.recorded import Prefix, Recorded
+from workbench.store.slices.slice import SLICE, Redaction
 from workbench.store.state import OperationState, SessionState, TimelineEntry
 
 Item = TypeVar("Item")
 Change = Callable[[str], str]
-Rule = Literal["plain", "text", "naming", "items", "list", "timeline"]
 
 _WORDS = re.compile(r"\w+")
 _PARTS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
-#: How each part of a state is hidden. What has no rule is hidden as if names stood by themselves.
-#:     plain     nothing in it is anybody's words
-#:     text      every text in it, kept as long as it is the same object
-#:     naming    the same, with names that are ordinary words
-#:     items     by ids that we made, each looked through once
-#:     list      only ever grows
-RULES: Mapping[str, Rule] = {
-    "seq": "plain",
-    "session_id": "plain",
-    "name": "naming",
-    "started_at": "plain",
-    "last_at": "plain",
-    "parent": "naming",
-    "environment": "naming",
-    "pair": "naming",
-    "outcome": "plain",
-    "closing_reason": "naming",
-    "operations": "items",
-    "differences": "items",
-    "readings": "items",
-    "failed_readings": "items",
-    "texts": "items",
-    "comparisons": "list",
-    "notes": "list",
-    "hypotheses": "items",
-    "ranking": "text",
-    "evidence": "items",
-    "agents": "items",
-    "seal": "naming",
-    "unblinded": "list",
-    "grades": "list",
-    "evaluation": "naming",
-    "cells": "naming",
-    "measures": "list",
-    "trainings": "list",
-    "view": "naming",
-    "timeline": "timeline",
-}
 # Lines of the timeline are looked through so many at a time.
 _AT_ONCE = 256
 # In the lines of these kinds a name stands by itself, and may be an ordinary word.
@@ -180,19 +142,19 @@ class StateRedactor:
         return any(all(part in low for part in parts) for parts in self._parts)
 
     def _changes(self, state: SessionState) -> dict[str, Any]:
+        rules = {field.name: redaction_of(field) for field in dataclasses.fields(state)}
         return {
-            one.name: self._hidden_part(one.name, state)
-            for one in dataclasses.fields(state)
-            if RULES.get(one.name) != "plain"
+            name: self._hidden_part(name, rule, state)
+            for name, rule in rules.items()
+            if rule != "plain"
         }
 
-    def _hidden_part(self, name: str, state: SessionState) -> Any:
-        rule = RULES.get(name, "naming")
+    def _hidden_part(self, name: str, rule: Redaction, state: SessionState) -> Any:
         if rule == "timeline":
             return self._hidden_timeline(state)
         part: Any = getattr(state, name)
         # A state of another version may lack it.
-        seen, shown = (getattr(one, name, None) for one in (self._seen, self._shown))
+        seen, shown = getattr(self._seen, name, None), getattr(self._shown, name, None)
         if rule == "list":
             same = len(part) == len(seen or ()) and state.session_id == self._seen.session_id
             return shown if same else self._hidden(part, self.hide)
@@ -287,6 +249,12 @@ class StateRedactor:
         if isinstance(value, Prefix):
             return Prefix(hidden, len(hidden))
         return tuple(hidden) if isinstance(value, tuple) else hidden
+
+
+def redaction_of(field: dataclasses.Field[Any]) -> Redaction:
+    """How a field of a state is redacted: as its slice has it, and closed without one."""
+    redaction: Redaction = field.metadata[SLICE].redaction if SLICE in field.metadata else "naming"
+    return redaction
 
 
 def _fields(value: BaseModel) -> Iterable[str]:

@@ -47,9 +47,9 @@ from workbench.store.agent_events import (
     GradeGiven,
     Policy,
 )
-from workbench.store.agents import AgentState, history, standing
 from workbench.store.events import Actor, Event
 from workbench.store.log import SessionLog
+from workbench.store.slices.agents import AgentState, history, standing
 from workbench.store.state import Recorded, SessionState, fold
 
 RELEVANCE_READINGS: tuple[ReadingName, ...] = ("consensus", "output_difference", "patchscope")

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from workbench.store.agent_events import GradeGiven
-from workbench.store.agents import standing
+from workbench.store.slices.agents import standing
 from workbench.store.state import HypothesisState, SessionState
 
 NONE = "none"

@@ -44,7 +44,6 @@ from workbench.store.agent_events import (
     AgentTold,
     ApprovalGiven,
 )
-from workbench.store.agents import AgentState
 from workbench.store.events import (
     Actor,
     Event,
@@ -55,6 +54,7 @@ from workbench.store.events import (
     array_refs,
 )
 from workbench.store.log import SessionLog
+from workbench.store.slices.agents import AgentState
 from workbench.store.state import SessionState, fold
 
 TAPING = Actor(kind="system", name="tape")

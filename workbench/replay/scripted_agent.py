@@ -30,10 +30,10 @@ from workbench.store.agent_events import (
     Purpose,
     ToolMode,
 )
-from workbench.store.agents import AgentState
 from workbench.store.events import Event
 from workbench.store.log import SessionLog
 from workbench.store.recorded import Recorded
+from workbench.store.slices.agents import AgentState
 
 _FENCE = re.compile(r"(audited text (?:begins|ends) )[0-9a-f]{16}\b")
 # Events of the endpoint itself depend on its speed, so later ones may have moved by some.

@@ -21,9 +21,9 @@ from workbench.replay.compare import SessionSummary, summarise
 from workbench.replay.coverage import Coverage, coverage
 from workbench.report.limits import Measured, limits
 from workbench.store.agent_events import GradeGiven
-from workbench.store.agents import history, standing
 from workbench.store.events import DifferenceMeasured, ReadingTaken
 from workbench.store.log import SessionLog
+from workbench.store.slices.agents import history, standing
 from workbench.store.state import Recorded, SessionState, TextState, fold
 from workbench.store.verify import VerifyReport
 

@@ -28,7 +28,6 @@ from workbench.store.agent_events import (
     AgentTold,
     GradeGiven,
 )
-from workbench.store.agents import AgentState, history, standing
 from workbench.store.events import (
     Event,
     OperationFailed,
@@ -42,6 +41,7 @@ from workbench.store.events import (
     canonical_json,
 )
 from workbench.store.log import SessionLog
+from workbench.store.slices.agents import AgentState, history, standing
 from workbench.store.state import OperationState, Recorded, SessionState, TextState, fold
 
 if TYPE_CHECKING:

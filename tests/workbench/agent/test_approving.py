@@ -9,9 +9,9 @@ import pytest
 from tests.workbench.agent.scripted import KEY, Say, in_turn, report, serving
 from tests.workbench.tui.terminal import Terminal
 from workbench.store.agent_events import ApprovalGiven
-from workbench.store.agents import AgentState
 from workbench.store.events import Event
 from workbench.store.log import SessionLog
+from workbench.store.slices.agents import AgentState
 from workbench.store.state import fold
 
 SCRIPT = in_turn(

@@ -26,8 +26,8 @@ from workbench.agent.grading import edit_grade, find_run, grade_by_hand, grade_r
 from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.rubrics import RUBRICS
 from workbench.operations.running import Session
-from workbench.store.agents import history, standing
 from workbench.store.events import Actor
+from workbench.store.slices.agents import history, standing
 
 ANNA = Actor(kind="human", name="anna")
 BERT = Actor(kind="human", name="bert")

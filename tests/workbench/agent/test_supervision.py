@@ -18,8 +18,8 @@ from workbench.agent.supervision import Supervision
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.notes import NOTE, NoteArguments
 from workbench.operations.running import Session, run
-from workbench.store.agents import AgentState
 from workbench.store.events import HUMAN, Event
+from workbench.store.slices.agents import AgentState
 
 ASK_CALL = ("ask", {"prompt": "Hello?", "max_new_tokens": 3})
 NOTE_CALL = ("note", {"text": "seen"})

@@ -10,9 +10,9 @@ from workbench.store.agent_events import (
     AgentReplyGrew,
     AgentTold,
 )
-from workbench.store.agents import AgentState, history, standing
 from workbench.store.events import NoteWritten, SessionClosed
 from workbench.store.log import SessionLog
+from workbench.store.slices.agents import AgentState, history, standing
 from workbench.store.state import Fold, SessionState, fold
 
 

@@ -30,8 +30,8 @@ from tests.workbench.tui.test_start_screen import shown
 from tests.workbench.tui.waiting import until
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.notes import NOTE, NoteArguments
-from workbench.store.agents import AgentState
 from workbench.store.log import SessionLog
+from workbench.store.slices.agents import AgentState
 from workbench.store.state import fold
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm

@@ -14,8 +14,8 @@ from textual.widgets import Static
 
 from workbench.display import clean_line, shorten
 from workbench.store.agent_events import GradeGiven
-from workbench.store.agents import history, standing
 from workbench.store.recorded import Recorded
+from workbench.store.slices.agents import history, standing
 from workbench.tui import text
 from workbench.tui.dialogs.grade_form import UNSCORED, grade_line
 from workbench.tui.text import actor_name

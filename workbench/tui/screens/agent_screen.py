@@ -9,9 +9,9 @@ from textual import on, work
 from textual.screen import Screen
 
 from adl.errors import AdlError
-from workbench.store.agents import history
 from workbench.store.errors import StoreError
 from workbench.store.events import Actor
+from workbench.store.slices.agents import history
 from workbench.tui import text
 from workbench.tui.agent_request import look_up_endpoint
 from workbench.tui.dialogs.ask_line import AskLine

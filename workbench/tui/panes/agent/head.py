@@ -8,7 +8,7 @@ from datetime import datetime
 from textual.content import Content
 
 from workbench.display import clean_line, shorten
-from workbench.store.agents import AgentState
+from workbench.store.slices.agents import AgentState
 from workbench.tui import text
 from workbench.tui.agent_request import MODES, EndpointFacts
 from workbench.tui.agent_runner import WorkStatus

@@ -18,8 +18,8 @@ from textual.widgets import Static
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
 from workbench.store.agent_events import GradeGiven
-from workbench.store.agents import AgentState, standing
 from workbench.store.errors import StoreError
+from workbench.store.slices.agents import AgentState, standing
 from workbench.store.state import SessionState
 from workbench.tui.agent_request import POLICIES, EndpointFacts, known_fields
 from workbench.tui.agent_runner import WorkStatus

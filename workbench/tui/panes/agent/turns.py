@@ -24,9 +24,9 @@ from workbench.store.agent_events import (
     GradeGiven,
     ToolCall,
 )
-from workbench.store.agents import AgentState
 from workbench.store.errors import StoreError
 from workbench.store.events import Actor, Event
+from workbench.store.slices.agents import AgentState
 from workbench.store.state import SessionState, TimelineEntry
 
 ReadEvent = Callable[[int], Event]

@@ -1,0 +1,1 @@
+"""The parts that a session's state is made of."""
