@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from workbench.bounds import refusal
-from workbench.cli.output import EXIT_USAGE, fail, report_bug, reported_errors
+from workbench.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, fail, report_bug, reported_errors
 from workbench.display import shorten
 
 
@@ -55,15 +55,16 @@ def ending_well() -> Iterator[None]:
         with reported_errors():
             try:
                 yield
-            except (KeyboardInterrupt, SystemExit, typer.Exit):
-                raise
             finally:
                 # Here, where a full disk or a reader that left can still be reported.
-                sys.stdout.flush()
+                if not isinstance(sys.exception(), KeyboardInterrupt):
+                    sys.stdout.flush()
     except typer.Exit as exc:
         _leave(exc.exit_code)
     except KeyboardInterrupt:
-        _leave(130)
+        # A reader that waits would keep us waiting once more: the rest is not written.
+        _discard(sys.stdout)
+        _leave(EXIT_INTERRUPTED)
     except Exception as exc:  # noqa: BLE001 - the last resort
         _leave(report_bug(exc))
 
@@ -72,11 +73,16 @@ def _leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyboardInterrupt):
             # What could not be written now can't be at the interpreter's own end either.
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            _discard(stream)
     sys.exit(code)
+
+
+def _discard(stream: Any) -> None:
+    """Send what the stream still holds, and all that follows, to /dev/null."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _take_missing_streams() -> None:

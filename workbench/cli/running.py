@@ -49,16 +49,23 @@ class StopFlag:
 
     @contextmanager
     def catching_signals(self) -> Iterator[StopFlag]:
-        """Listen for signals while inside; what was listening before does so again after."""
+        """Listen for signals while inside; what was listening before does so again after.
+
+        A signal that whoever started us has ignored stays so: `nohup` ignores SIGHUP, and a shell
+        the SIGINT of what a script runs in the background.
+        """
         watched = [signal.SIGINT, signal.SIGTERM]
         if hasattr(signal, "SIGHUP"):
             watched.append(signal.SIGHUP)
-        before = {number: signal.signal(number, self._on_signal) for number in watched}
+        before = {number: signal.getsignal(number) for number in watched}
+        heeded = [number for number in watched if before[number] is not signal.SIG_IGN]
+        for number in heeded:
+            signal.signal(number, self._on_signal)
         try:
             yield self
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in heeded:
+                signal.signal(number, before[number])
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.is_set:

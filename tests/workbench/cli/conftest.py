@@ -34,6 +34,8 @@ def environment(wanted: dict[str, Any] | None = None, **changed: str | None) -> 
     found: dict[str, str | None] = {
         **os.environ,
         "OPENBLAS_NUM_THREADS": "1",
+        # Output is buffered as it is for a person.
+        "PYTHONUNBUFFERED": None,
         "OPENAI_API_KEY": None,
         "OPENAI_BASE_URL": None,
         "PLANTED_CLI": json.dumps(wanted or {}),
