@@ -20,6 +20,8 @@ from workbench.locations import HOME_VARIABLE, find_locations
 if TYPE_CHECKING:
     from adl.pair.nnsight.pair import NnsightPair
 
+pytest_plugins = ["tests.processes"]
+
 # The user's, found before any test gets a home of its own: converting the model takes a while.
 MODELS = find_locations().models
 
