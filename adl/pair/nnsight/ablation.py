@@ -34,12 +34,18 @@ def token_log_probs(runs: SideRuns, texts: ScoredBatch) -> Floats:
     """Log p in nats of each scored token [texts, tokens]; 0 at every other token."""
     found = np.zeros(texts.ids.shape, dtype=np.float32)
     done = 0
+    # Before the first scored token the head is not needed: a chat's template is a third of its tokens.
+    first = int(texts.scored.any(axis=0).argmax()) - 1 if texts.scored.any() else 0
+    kept = torch.arange(max(first, 0), texts.ids.shape[1], device=runs.device)
     for part in _parts(runs, texts):
-        logits = runs.loaded.module(**_inputs(runs, part)).logits
+        keep = runs.structure.taken({"logits_to_keep": kept})
+        logits = runs.loaded.module(**_inputs(runs, part), **keep).logits
+        before = int(kept[0]) if logits.shape[1] == len(kept) else 0
         for row in range(len(part)):
             columns = part.scored[row].nonzero()[0]
+            places = torch.as_tensor(columns - 1 - before, device=logits.device)
             losses = torch.nn.functional.cross_entropy(
-                logits[row, torch.as_tensor(columns - 1, device=logits.device)].float(),
+                logits[row, places].float(),
                 torch.as_tensor(part.ids[row, columns], device=logits.device),
                 reduction="none",
             )
