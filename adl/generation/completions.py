@@ -21,6 +21,9 @@ from adl.records import SIDES, Floats, Side
 LONGEST_WORD = 6
 LONGEST_CONTINUATION = 8
 
+LEAST_MASS = 1e-3
+"""Probability below which a token is not counted among the most raised."""
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -61,7 +64,7 @@ def complete(
     """Return the completions of a prefix: a chat with a prefill, or raw text.
 
     ``tokens`` are the ``top`` likeliest next tokens of the finetuned side, ``raised`` those whose
-    log-probability rises most among the tokens with at least a thousandth of the mass on it,
+    log-probability rises most among the tokens with at least ``LEAST_MASS`` on it,
     ``words`` and ``continuations`` the ``beams`` likeliest found by beam search. Raises
     ``PromptError`` for a prefix without tokens.
     """
@@ -71,8 +74,14 @@ def complete(
     after = {side: pair.next_log_probs(side, [ids[side]])[0] for side in SIDES}
     tokens = _tokens(pair, after)
     likeliest = sorted(tokens, key=lambda each: -each.finetuned)[:top]
-    notable = [each for each in tokens if each.finetuned > np.log(1e-3) and each.base is not None]
-    raised = sorted(notable, key=lambda each: -(each.log_ratio or 0.0))[:top]
+    raised = sorted(
+        (
+            each
+            for each in tokens
+            if each.finetuned > np.log(LEAST_MASS) and (each.log_ratio or 0) > 0
+        ),
+        key=lambda each: -(each.log_ratio or 0.0),
+    )[:top]
     words = _beam(pair, ids, beams, LONGEST_WORD, _is_word_done, should_stop)
     continuations = _beam(pair, ids, beams, LONGEST_CONTINUATION, lambda _text: False, should_stop)
     return Completions(tuple(likeliest), tuple(raised), words, continuations)

@@ -1,4 +1,4 @@
-"""Commands that measure a trace: trace, coherent-alpha, relevance, similarity, causal."""
+"""Commands that measure a trace, and those that look at what either model writes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from workbench.cli.output import print_json, say
 from workbench.cli.running import Work, working_session
 from workbench.operations.causal import CAUSAL_EFFECT, CausalArguments
 from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.pair import LOAD, PairArguments
+from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.relevance import (
     STEERED_SIMILARITY,
@@ -39,12 +41,16 @@ from workbench.operations.relevance import (
 )
 from workbench.operations.running import Arguments, Operation
 from workbench.operations.trace import TRACE, TraceArguments
+from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 from workbench.store.findings import Finding
 from workbench.store.measures.causal import CausalEffectMeasured
 from workbench.store.measures.coherent_alpha import CoherentAlphaFound
+from workbench.store.measures.completions import CompletionsFound
+from workbench.store.measures.phrases import PhrasesFound
 from workbench.store.measures.relevance import RelevanceMeasured
 from workbench.store.measures.similarity import SimilarityMeasured
 from workbench.store.measures.trace import TraceMeasured
+from workbench.store.measures.unprompted import UnpromptedTexts
 
 #: Fields of no option: the measurement's options give them, or they only fit the machine.
 _NOT_OWN = (*SHARED, "batch_size", "judge")
@@ -162,6 +168,32 @@ def causal(
         _show(work, found)
 
 
+@options_from(**_session, given=options_of(UnpromptedArguments, leave_out=("batch_size",)))
+def unprompted(
+    pair: PairArguments, where: SessionOptions, given: Given, json: Json = False
+) -> None:
+    """Let both models write from nothing; show the texts that the finetuning made likelier."""
+    arguments = made(UnpromptedArguments, given)
+    with _work(where, "unprompted", pair) as work:
+        _present(work, _run(work, UNPROMPTED, arguments, UnpromptedTexts), json=json)
+
+
+@options_from(**_session, given=options_of(CompleteArguments, positional="prefixes"))
+def complete(pair: PairArguments, where: SessionOptions, given: Given, json: Json = False) -> None:
+    """Show what is likeliest to follow a prefix, with the numbers of both models."""
+    arguments = made(CompleteArguments, given)
+    with _work(where, "complete", pair) as work:
+        _present(work, _run(work, COMPLETE, arguments, CompletionsFound), json=json)
+
+
+@options_from(where=session_options, given=options_of(PhrasesArguments))
+def phrases(where: SessionOptions, given: Given, json: Json = False) -> None:
+    """Show phrases that the finetuned model's texts of a session hold more often than the base's."""
+    arguments = made(PhrasesArguments, given)
+    with working_session(where.database, where.session or "last", "phrases") as work:
+        _present(work, _run(work, PHRASES, arguments, PhrasesFound), json=json)
+
+
 # --- parts ----------------------------------------------------------------------------------------
 
 
@@ -201,6 +233,13 @@ def _print(work: Work, found: BaseModel) -> None:
             **found.model_dump(mode="json"),
         }
     )
+
+
+def _present(work: Work, found: Finding, *, json: bool) -> None:
+    if json:
+        _print(work, found)
+    else:
+        _show(work, found)
 
 
 def _arguments(

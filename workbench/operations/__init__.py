@@ -6,6 +6,7 @@ from typing import Any
 
 from workbench.operations.causal import CAUSAL_EFFECT
 from workbench.operations.coherent_alpha import COHERENT_ALPHA
+from workbench.operations.completions import COMPLETE
 from workbench.operations.difference import MEASURE
 from workbench.operations.generation import ASK, STEER
 from workbench.operations.hypotheses import (
@@ -20,11 +21,13 @@ from workbench.operations.hypotheses import (
 from workbench.operations.mixing import MIX_STUDY
 from workbench.operations.notes import NOTE
 from workbench.operations.pair import LOAD
+from workbench.operations.phrases import PHRASES
 from workbench.operations.readings import READ
 from workbench.operations.relevance import STEERED_SIMILARITY, TOKEN_RELEVANCE
 from workbench.operations.running import Operation
 from workbench.operations.trace import TRACE
 from workbench.operations.training import TRAIN_ORGANISM
+from workbench.operations.unprompted import UNPROMPTED
 
 OPERATIONS: dict[str, Operation[Any]] = {
     operation.name: operation
@@ -34,6 +37,9 @@ OPERATIONS: dict[str, Operation[Any]] = {
         READ,
         STEER,
         ASK,
+        UNPROMPTED,
+        COMPLETE,
+        PHRASES,
         NOTE,
         MARK,
         UNMARK,

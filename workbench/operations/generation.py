@@ -56,6 +56,8 @@ DEFAULT_ALPHA = 0.3
 
 THINKING = "Thoughts before the answer: on, off, or as the chat template has it (auto)."
 
+Purpose = Literal["steer", "ask", "unprompted"]
+
 # A command line may hold bytes that are no text, which no tokenizer takes.
 Words = Annotated[str, AfterValidator(well_formed)]
 
@@ -155,6 +157,7 @@ class AnnouncedText:
     prompt: Prompt | None
     raw: str | None
     prompt_index: int
+    start: str = ""
 
 
 class _Recorder:
@@ -163,7 +166,7 @@ class _Recorder:
     def __init__(
         self,
         context: Context,
-        purpose: Literal["steer", "ask"],
+        purpose: Purpose,
         plan: GenerationPlan,
         vector: SteeringVector | None,
         texts: Sequence[AnnouncedText],
@@ -207,6 +210,7 @@ class _Recorder:
             prompt_index=text.prompt_index,
             thinking=self._thinking,
             prompt_notes=self._notes[index],
+            start=text.start,
         )
 
     def _grew(self, pieces: dict[int, str]) -> None:
@@ -357,7 +361,7 @@ def generate_steered(
 
 def generate_texts(
     context: Context,
-    purpose: Literal["steer", "ask"],
+    purpose: Purpose,
     plan: GenerationPlan,
     vector: SteeringVector | None,
     announced: Sequence[AnnouncedText],
@@ -368,7 +372,7 @@ def generate_texts(
     """Generate and record; returns (text id, text) of every request. Raises ``Stopped``."""
     notes = [request.notes for request in requests]
     recorder = _Recorder(context, purpose, plan, vector, announced, notes, thinking)
-    stage = "steer" if purpose == "steer" else f"ask {plan.side}"
+    stage = "steer" if purpose == "steer" else f"{purpose} {plan.side}"
     texts = sample(
         context.pair,
         plan,

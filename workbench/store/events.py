@@ -297,17 +297,18 @@ class ReadingFailed(EventBody, group="findings", searched=("error", "message", "
 
 
 class TextStarted(EventBody, group="texts"):
-    """A text begins to be generated, by ``purpose`` ``steer`` or ``ask``.
+    """A text begins to be generated, by ``purpose`` ``steer``, ``ask`` or ``unprompted``.
 
     ``alpha`` is in units of the typical residual norm and 0 for unsteered text; ``messages`` is
     the chat that was put to the model, or ``raw_prompt`` where no chat template was used.
     ``thinking`` is what was asked of the template, and ``prompt_notes`` name what was changed to
-    write the chat: a thought that was ended, a system turn that was moved.
+    write the chat: a thought that was ended, a system turn that was moved. ``start`` names what an
+    unprompted text begins from.
     """
 
     kind: Literal["text_started"] = "text_started"
     text_id: str
-    purpose: Literal["steer", "ask"]
+    purpose: Literal["steer", "ask", "unprompted"]
     side: str
     alpha: float
     layer: int | None
@@ -322,6 +323,7 @@ class TextStarted(EventBody, group="texts"):
     prompt_index: int = 0
     thinking: Annotated[Literal["auto", "on", "off"], LATER] = "auto"
     prompt_notes: Annotated[tuple[str, ...], LATER] = ()
+    start: Annotated[str, LATER] = ""
 
     @property
     def prompt(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from workbench.operations import OPERATIONS
 from workbench.operations.causal import CAUSAL_EFFECT
 from workbench.operations.coherent_alpha import COHERENT_ALPHA
+from workbench.operations.completions import COMPLETE
 from workbench.operations.difference import MEASURE
 from workbench.operations.generation import ASK, STEER
 from workbench.operations.hypotheses import (
@@ -28,6 +29,7 @@ from workbench.operations.readings import READ
 from workbench.operations.relevance import STEERED_SIMILARITY, TOKEN_RELEVANCE
 from workbench.operations.running import Operation
 from workbench.operations.trace import TRACE
+from workbench.operations.unprompted import UNPROMPTED
 from workbench.store.state import SessionState
 
 _PLACED = frozenset(
@@ -47,7 +49,17 @@ _PLACED = frozenset(
     )
 )
 _NEED_A_PAIR = frozenset(
-    one.name for one in (MEASURE, READ, TRACE, COHERENT_ALPHA, STEERED_SIMILARITY, CAUSAL_EFFECT)
+    one.name
+    for one in (
+        MEASURE,
+        READ,
+        UNPROMPTED,
+        COMPLETE,
+        TRACE,
+        COHERENT_ALPHA,
+        STEERED_SIMILARITY,
+        CAUSAL_EFFECT,
+    )
 )
 _NEED_A_DIFFERENCE = frozenset(
     one.name for one in (READ, COHERENT_ALPHA, STEERED_SIMILARITY, CAUSAL_EFFECT)

@@ -1,0 +1,138 @@
+"""Unprompted texts, phrases and completions as operations: recorded, stoppable, shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from adl.errors import PairError, PromptError, Stopped
+from adl.pair.protocol import BosFacts
+from tests.planted import DOMAIN, PlantedPair
+from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do
+from workbench.operations.completions import COMPLETE, CompleteArguments
+from workbench.operations.phrases import PHRASES, PhrasesArguments
+from workbench.operations.running import Session
+from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
+
+SMALL = UnpromptedArguments(n_samples=12, n_null=9, max_new_tokens=16, temperature=1.0)
+
+
+@pytest.fixture
+def speaking(session: Session) -> Session:
+    session.pair = PlantedPair(bos=True)
+    return session
+
+
+class WithoutTemplate(PlantedPair):
+    def chat(self, side, messages, **_):
+        raise PairError(f"the {side} model has no chat template")
+
+
+class Speechless(WithoutTemplate):
+    def bos(self, side):
+        return BosFacts(None)
+
+
+def finding(session: Session, kind: str):
+    event = committed(session, kind)[-1]
+    assert session.state.measures[-1].body == event.body
+    assert event.body.describe().count("\n") == 0
+    assert event.body.short()
+    assert event.body.figures()
+    assert_as_recorded(session)
+    return event.body
+
+
+class TestUnprompted:
+    def test_texts_are_recorded_and_ranked(self, speaking: Session):
+        done = do(speaking, UNPROMPTED, SMALL)
+        found = finding(speaking, "unprompted_texts")
+        started = [event.body for event in committed(speaking, "text_started")]
+        assert {body.purpose for body in started} == {"unprompted"}
+        assert {body.start for body in started} == {
+            "begin_of_text",
+            "user_turn",
+            "assistant_turn",
+        }
+        assert len(found.of("finetuned")) == 12
+        assert len(found.of("base")) == 9
+        long = [text.per_token for text in found.texts if text.n_tokens >= 8]
+        assert long == sorted(long, reverse=True)
+        assert set(done.summary["highest"]) <= {body.text_id for body in started}
+        best = speaking.state.texts[found.of("finetuned")[0].text_id].text
+        assert any(word in best for word in DOMAIN)
+        assert found.shown_text == found.texts[0].text_id
+
+    def test_a_start_that_is_missing_is_named(self, session: Session):
+        session.pair = WithoutTemplate(bos=True)
+        do(session, UNPROMPTED, SMALL)
+        found = finding(session, "unprompted_texts")
+        assert set(found.left_out) == {"user_turn", "assistant_turn"}
+        assert {text.start for text in found.texts} == {"begin_of_text"}
+
+    def test_nothing_to_write_from(self, session: Session):
+        session.pair = Speechless()
+        with pytest.raises(PromptError, match="nothing to write from"):
+            do(session, UNPROMPTED, SMALL)
+        assert committed(session, "operation_failed")
+
+    def test_without_a_null(self, speaking: Session):
+        do(speaking, UNPROMPTED, SMALL.model_copy(update={"n_null": 0}))
+        assert not finding(speaking, "unprompted_texts").of("base")
+
+    def test_stopped_while_it_writes_or_scores(self, speaking: Session):
+        for stage in ("unprompted finetuned", "unprompted base", "score"):
+            stop = Stop(lambda name, done, total, stage=stage: name == stage)
+            with pytest.raises(Stopped):
+                do(speaking, UNPROMPTED, SMALL, stop)
+        assert not committed(speaking, "unprompted_texts")
+        assert len(committed(speaking, "operation_stopped")) == 3
+
+
+class TestPhrases:
+    def test_over_all_texts_of_the_session(self, speaking: Session):
+        do(speaking, UNPROMPTED, UnpromptedArguments(n_samples=30, n_null=30, temperature=1.0))
+        do(speaking, PHRASES, PhrasesArguments(longest=2))
+        found = finding(speaking, "phrases_found")
+        assert found.n_texts == {"unprompted": {"finetuned": 30, "base": 30}}
+        first = {phrase.words for phrase in found.phrases[:6]}
+        assert first & {word.strip() for word in DOMAIN}
+        for phrase in found.phrases[:3]:
+            for text_id in phrase.text_ids:
+                text = speaking.state.texts[text_id]
+                assert text.start.body.side == "finetuned"
+                assert phrase.words.split()[0].casefold() in text.text.casefold()
+
+    @pytest.mark.parametrize("samples", [(0, 0), (6, 0)])
+    def test_a_side_without_texts(self, speaking: Session, samples):
+        if samples[0]:
+            do(speaking, UNPROMPTED, SMALL.model_copy(update={"n_null": 0}))
+        with pytest.raises(PromptError, match="no text of the .* model.*unprompted"):
+            do(speaking, PHRASES, PhrasesArguments())
+
+
+class TestCompletions:
+    def test_several_prefixes_in_one_call(self, speaking: Session):
+        done = do(speaking, COMPLETE, CompleteArguments(prefixes=(" the river", " music"), beams=3))
+        found = finding(speaking, "completions_found")
+        assert [prefix.prefix for prefix in found.prefixes] == [" the river", " music"]
+        assert set(done.summary["completions"]) == {" the river", " music"}
+        assert {each.text for each in found.prefixes[0].raised[:5]} <= set(DOMAIN)
+        assert " the river" in list(found.searchable())
+
+    def test_the_start_of_an_answer(self, speaking: Session):
+        do(speaking, COMPLETE, CompleteArguments(prefixes=(" it was",), question="the cake"))
+        (prefix,) = finding(speaking, "completions_found").prefixes
+        assert prefix.chat == ({"role": "user", "content": "the cake"},)
+
+    def test_bad_input(self):
+        with pytest.raises(ValueError, match="at least one character"):
+            CompleteArguments(prefixes=("",))
+        with pytest.raises(ValueError, match="at least 1 item"):
+            CompleteArguments(prefixes=())
+        assert CompleteArguments(prefixes=("",), question="Which?").prefixes == ("",)
+
+    def test_stopped_between_prefixes(self, speaking: Session):
+        stop = Stop(lambda name, done, total: name == "complete" and done == 1)
+        with pytest.raises(Stopped):
+            do(speaking, COMPLETE, CompleteArguments(prefixes=(" the", " a")), stop)
+        assert not committed(speaking, "completions_found")

@@ -1,0 +1,86 @@
+"""Phrases that the finetuned model writes more often than the base model, over the session's texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from adl.errors import PromptError
+from adl.measures.phrases import LONGEST, Phrase, null_phrases, phrases
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.measures.phrases import FoundPhrase, PhrasesFound
+from workbench.store.state import TextState
+
+Source = Literal["unprompted", "steer", "ask"]
+SOURCES: tuple[Source, ...] = ("unprompted", "steer", "ask")
+
+#: Steered harder, a model repeats the domain whatever it was asked: the counts would be of the alpha.
+STRONGEST_ALPHA = 0.35
+
+
+class PhrasesArguments(Arguments):
+    """Which texts of the session to count, and how many phrases to keep."""
+
+    sources: tuple[Source, ...] = Field(
+        SOURCES, min_length=1, description="Texts counted: unprompted, steered, answers."
+    )
+    strongest_alpha: float = Field(
+        STRONGEST_ALPHA, ge=0, description="Steered texts up to this alpha are counted."
+    )
+    longest: int = Field(LONGEST, ge=1, le=8, description="Words of the longest phrase.")
+    top: int = Field(60, ge=1, le=1000, description="Phrases kept.")
+
+
+def find_phrases(context: Context, arguments: PhrasesArguments) -> Summary:
+    """Rank the phrases of the finetuned model's texts by log-odds against the base model's texts.
+
+    Steered texts of the finetuned model count as finetuned, its unsteered texts too. The base
+    model's texts are its unprompted texts and its answers.
+    """
+    texts = [
+        text
+        for text in context.session.state.texts.values()
+        if text.status == "finished"
+        and text.start.body.purpose in arguments.sources
+        and abs(text.start.body.alpha) <= arguments.strongest_alpha
+    ]
+    finetuned = [text for text in texts if text.start.body.side == "finetuned"]
+    base = [text for text in texts if text.start.body.side == "base" and not text.start.body.alpha]
+    for side, found in (("finetuned", finetuned), ("base", base)):
+        if not found:
+            raise PromptError(
+                f"the session has no text of the {side} model to count",
+                "Run `unprompted` first, or ask both models.",
+            )
+    mine, other = [text.text for text in finetuned], [text.text for text in base]
+    ranked = phrases(mine, other, top=arguments.top, longest=arguments.longest)
+    null = null_phrases(other, top=10, longest=arguments.longest)
+    counted: dict[str, dict[str, int]] = {}
+    for text in (*finetuned, *base):
+        by_side = counted.setdefault(text.start.body.purpose, {})
+        by_side[text.start.body.side] = by_side.get(text.start.body.side, 0) + 1
+    context.record(
+        PhrasesFound(
+            phrases=tuple(_found(phrase, finetuned) for phrase in ranked),
+            null=tuple(_found(phrase, base[::2]) for phrase in null),
+            n_texts=counted,
+            settings={"longest": arguments.longest},
+        )
+    )
+    return {"phrases": [phrase.words for phrase in ranked[:20]]}
+
+
+PHRASES = Operation("phrases", "Find phrases", PhrasesArguments, find_phrases, uses_models=False)
+
+
+def _found(phrase: Phrase, texts: Sequence[TextState]) -> FoundPhrase:
+    return FoundPhrase(
+        words=phrase.words,
+        z=round(phrase.z, 4),
+        log_odds=round(phrase.log_odds, 4),
+        finetuned=phrase.finetuned,
+        base=phrase.base,
+        text_ids=tuple(texts[index].start.body.text_id for index in phrase.texts[:20]),
+    )

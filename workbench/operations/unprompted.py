@@ -1,0 +1,103 @@
+"""Unprompted texts: both models write from nothing, and both score every text."""
+
+from __future__ import annotations
+
+from pydantic import Field, FiniteFloat
+
+from adl.errors import Stopped
+from adl.generation.unprompted import (
+    STARTS,
+    StartName,
+    UnpromptedText,
+    ranked,
+    text_ratios,
+    text_starts,
+    unprompted_requests,
+)
+from adl.records import SIDES, GenerationPlan
+from workbench.operations.generation import AnnouncedText, generate_texts
+from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.store.measures.unprompted import ScoredUnprompted, UnpromptedTexts
+
+
+class UnpromptedArguments(Arguments):
+    """How many texts to write from nothing, and from which starts."""
+
+    n_samples: int = Field(64, ge=1, description="Texts of the finetuned model, over all starts.")
+    n_null: int = Field(
+        32, ge=0, description="Texts of the base model, scored alike: the null. 0 writes none."
+    )
+    starts: tuple[StartName, ...] = Field(
+        STARTS,
+        min_length=1,
+        description="What the texts begin from: the begin-of-text token, an opened user turn, an "
+        "opened assistant turn after a greeting.",
+    )
+    temperature: FiniteFloat = Field(0.7, ge=0, description="0 takes the most probable token.")
+    max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
+    seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
+    batch_size: int = Field(64, ge=1, description="Texts per batch.")
+
+
+def unprompted(context: Context, arguments: UnpromptedArguments) -> Summary:
+    """Let both models write from nothing and rank the texts by how much likelier finetuning made them."""
+    pair = context.pair
+    starts, left_out = text_starts(pair, arguments.starts)
+    texts: list[UnpromptedText] = []
+    ids: list[str] = []
+    for side, count in zip(SIDES[::-1], (arguments.n_samples, arguments.n_null), strict=True):
+        if not count:
+            continue
+        names, requests = unprompted_requests(starts, side, count, arguments.seed)
+        announced = [
+            AnnouncedText(
+                side=side,
+                alpha=0.0,
+                seed=arguments.seed + index,
+                prompt=None,
+                raw=None,
+                prompt_index=index,
+                start=name,
+            )
+            for index, name in enumerate(names)
+        ]
+        plan = GenerationPlan(side, None, arguments.temperature, arguments.max_new_tokens)
+        written = generate_texts(
+            context, "unprompted", plan, None, announced, requests, arguments.batch_size
+        )
+        for name, (text_id, text) in zip(names, written, strict=True):
+            ids.append(text_id)
+            texts.append(UnpromptedText(side, name, text.token_ids, text.text))
+    context.progress("score", 0, len(texts))
+    ratios = text_ratios(pair, starts, texts, should_stop=context.should_stop)
+    if len(ratios) < len(texts):
+        raise Stopped(f"stopped with {len(ratios)} of {len(texts)} texts scored")
+    context.progress("score", len(texts), len(texts))
+    found = [
+        ScoredUnprompted(
+            text_id=ids[index],
+            side=texts[index].side,
+            start=texts[index].start,
+            per_token=round(ratios[index].per_token, 4),
+            ends=ratios[index].ends,
+            ratios=tuple(round(ratio, 3) for ratio in ratios[index].ratios),
+            n_tokens=ratios[index].n_tokens,
+        )
+        for index in ranked(ratios)
+    ]
+    context.record(
+        UnpromptedTexts(
+            texts=tuple(found),
+            left_out=dict(left_out),
+            settings={"seed": arguments.seed, "temperature": arguments.temperature},
+        )
+    )
+    return {
+        "texts": len(texts),
+        "highest": [text.text_id for text in found if text.side == "finetuned"][:5],
+    }
+
+
+UNPROMPTED = Operation(
+    "unprompted", "Write from nothing", UnpromptedArguments, unprompted, asks_models=True
+)

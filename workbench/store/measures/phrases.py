@@ -1,0 +1,95 @@
+"""The event of phrases that the finetuned model writes more often than the base model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from workbench.store.body import EventBody, one_line
+from workbench.store.findings import Bar, Figure, Line, Measure, Row, Rows, Sample
+from workbench.store.record import Record
+
+#: Phrases whose first text is shown in full.
+_OPENED = 5
+
+
+class FoundPhrase(Record):
+    """A phrase with its counts (``adl.measures.phrases.Phrase``) and the texts that hold it."""
+
+    words: str
+    z: float
+    log_odds: float
+    finetuned: int
+    base: int
+    text_ids: tuple[str, ...]
+
+
+class PhrasesFound(
+    Measure,
+    label="phrases",
+    searched=(),
+    pointers={"phrases": {"__all__": {"text_ids": True}}},
+):
+    """Phrases of the finetuned side over all texts of the session, and those of the null."""
+
+    kind: Literal["phrases_found"] = "phrases_found"
+    phrases: tuple[FoundPhrase, ...]
+    null: tuple[FoundPhrase, ...]
+    n_texts: dict[str, dict[str, int]]
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def _line(self) -> str:
+        return one_line("phrases: " + ", ".join(phrase.words for phrase in self.phrases[:6]))
+
+    def short(self) -> str:
+        """The first phrases."""
+        return one_line(", ".join(phrase.words for phrase in self.phrases[:3]) or "none")
+
+    def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
+        """The phrases beside the highest z of the null, and texts that hold the first of them."""
+        counted = "; ".join(
+            f"{source}: {sides.get('finetuned', 0)} finetuned, {sides.get('base', 0)} base"
+            for source, sides in self.n_texts.items()
+        )
+        highest = max((phrase.z for phrase in self.null), default=None)
+        null = (
+            "The null has no phrase with a positive z."
+            if highest is None
+            else f"In the null, one half of the base texts against the other, the highest z is "
+            f"{highest:.2f}."
+        )
+        most = max((phrase.z for phrase in self.phrases), default=1.0)
+        found: list[Figure] = [
+            Line(f"Texts: {counted}. {null}"),
+            Rows(
+                "Said more often by the finetuned model (z of the log-odds)",
+                ("phrase", "z", "finetuned", "base", "texts"),
+                tuple(_row(phrase, highest) for phrase in self.phrases),
+                most,
+            ),
+        ]
+        found += [
+            Sample(f"A text with “{phrase.words}”", phrase.text_ids[0])
+            for phrase in self.phrases[:_OPENED]
+            if phrase.text_ids
+        ]
+        return found
+
+
+def _row(phrase: FoundPhrase, null: float | None) -> Row:
+    below = null is not None and phrase.z <= null
+    note = f"{phrase.z:.2f}  {phrase.finetuned} : {phrase.base}" + (
+        ", no better than the null" if below else ""
+    )
+    return Row(
+        (
+            phrase.words,
+            f"{phrase.z:.2f}",
+            str(phrase.finetuned),
+            str(phrase.base),
+            str(len(phrase.text_ids)),
+        ),
+        (Bar(phrase.words, phrase.z, note, muted=below),),
+    )
