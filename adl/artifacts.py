@@ -1,7 +1,7 @@
-"""Arrays kept on disk under the hash of every input that decides them.
+"""A cache of arrays on disk, keyed by the hash of every input that decides them.
 
-A file is whole or not there (written beside, then renamed), and its content is checked when it is
-read: an array cache that returns something else than was put in is worse than none.
+Files are written beside and then renamed, so that none is partial, and their content is checked
+when it is read.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-# Of the keys: "1" knew of checkpoints no more than the ends of their files, and is never served.
+# Part of every key. Keys of format 1 covered only the ends of checkpoint files: they are not read.
 FORMAT = "2"
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
-    """SHA-256 over the inputs as canonical JSON; raises TypeError for what is not plain data."""
+    """Return the SHA-256 of the inputs as canonical JSON. Raises ``TypeError`` unless plain data."""
     text = json.dumps({"format": FORMAT, **inputs}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ArrayCache:
-    """A folder of safetensors files named by key. Failing to write is no error: it is a cache."""
+    """A folder of safetensors files named by key. A failure to write is no error."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def get(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """The arrays and facts put under ``key``, or None if there are none that are intact."""
+        """Return the arrays and facts put under ``key``, or None if missing or damaged."""
         try:
             with safe_open(self._path(key), framework="numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -47,7 +47,7 @@ class ArrayCache:
         return arrays, json.loads(facts)
 
     def put(self, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bool:
-        """Keep arrays (any shapes) and JSON facts under ``key``; False if the disk refused."""
+        """Store arrays (any shapes) and JSON facts under ``key``; return False if that failed."""
         written = json.dumps(facts, sort_keys=True)
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         metadata = {"facts": written, "sha256": _digest(contiguous, written)}

@@ -4,8 +4,8 @@ Per layer l and position j, over N texts:  difference[l, j] = mean(h_finetuned[l
 
 Sums are streamed batch by batch in float64, so memory does not grow with N. Texts are dealt
 alternately to two halves: the base model's mean over one half minus its mean over the other is the
-null of a difference of means, and the cosine of the two halves' differences says how well the
-difference is measured.
+null of a difference of means, and the cosine between the two halves' differences is the precision
+of the measurement.
 
 Source: Minder et al. 2025 (arXiv 2510.13900), section 2. The paper takes 10,000 texts, the middle
 layer and the first five positions.
@@ -33,13 +33,13 @@ from adl.text.corpus import (
 from adl.text.token_batches import PairedTokenBatches, TokenBatches
 
 HALVES = 2
-#: Each costs an array of every layer; texts that are shorter are skipped.
 MOST_POSITIONS = 1024
+"""Limit of positions: each costs an array of every layer."""
 
 
 @dataclass(frozen=True)
 class FirstTokens:
-    """Read at the first ``k`` tokens of each text."""
+    """The first ``k`` tokens of each text."""
 
     k: int = 5
     bos: BosPolicy = BosPolicy.AUTO
@@ -47,10 +47,10 @@ class FirstTokens:
 
 @dataclass(frozen=True)
 class ChatPositions:
-    """Read around the start of the assistant's turn, the text being what the user says.
+    """Positions around the start of the assistant's turn; each text is the user's turn.
 
     Offsets count from the assistant's first token: -1 is the last token of the generation prompt.
-    The assistant's turn is begun with the text itself where an offset reaches into it.
+    If an offset reaches into the assistant's turn, that turn begins with the same text.
     """
 
     offsets: tuple[int, ...] = (-3, -2, -1, 0, 1)
@@ -60,7 +60,7 @@ Reach = FirstTokens | ChatPositions
 
 
 def parse_positions(text: str) -> Reach:
-    """Positions as people write them: ``5`` (the first five tokens) or ``chat:-3..1``.
+    """Parse positions: ``5`` (the first five tokens) or ``chat:-3..1``.
 
     Raises ``SiteError`` for anything else.
     """
@@ -79,7 +79,7 @@ def parse_positions(text: str) -> Reach:
             return FirstTokens(int(written))
     except ValueError:
         pass
-    raise SiteError(f"{text[:100]!r} does not name positions", hint)
+    raise SiteError(f"{text[:100]!r} is not a set of positions", hint)
 
 
 def measure_difference(
@@ -92,14 +92,15 @@ def measure_difference(
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> ActivationDifference:
-    """Mean difference over ``texts`` at ``layers``; texts too short for ``reach`` are skipped.
+    """Return the mean difference over ``texts`` at ``layers``; texts too short for ``reach`` are skipped.
 
-    A batch that does not fit the device is halved until it does. Raises ``Stopped`` within one
-    batch of being asked to, ``CorpusError`` when no text can be used, ``DeviceOutOfMemory`` when
-    not even one text fits, ``NotFinite`` for residuals that left the range of their number format.
+    A batch that does not fit the device is halved until it does. Raises ``SiteError`` without a
+    layer, ``Stopped`` within one batch of ``should_stop`` returning True, ``CorpusError`` if no text
+    can be used, ``DeviceOutOfMemory`` if not even one text fits, and ``NotFinite`` for residuals
+    beyond the range of their number format.
     """
     if not layers:
-        raise SiteError("no layer is named", "Give at least one, such as 0.5.")
+        raise SiteError("no layer was given", "Give at least one, such as 0.5.")
     batches = paired_batches(pair, texts, reach, batch_size)
     total: ResidualSums | None = None
     seen = 0
@@ -119,7 +120,7 @@ def measure_difference(
 def paired_batches(
     pair: ModelPair, texts: Sequence[str], reach: Reach, batch_size: int
 ) -> PairedTokenBatches | AlignedTokenBatches:
-    """The same texts as tokens of either side, cut to ``reach`` and read at the same characters."""
+    """Return batches of the same texts for both sides, cut to ``reach``, read at the same characters."""
     same = pair.shared_vocabulary() is None
     if isinstance(reach, FirstTokens):
         before = {side: _before(pair, side, reach.bos) for side in SIDES}
@@ -148,7 +149,7 @@ def paired_batches(
 
 
 def _turns_line_up(pair: ModelPair, text: str, reach: ChatPositions) -> bool:
-    """Whether the assistant's own words that are read are the same tokens on both sides."""
+    """Return True if the tokens read in the assistant's turn end at the same characters on both sides."""
     needed = reach.offsets[-1] + 1
     if needed <= 0:
         return True
@@ -158,7 +159,7 @@ def _turns_line_up(pair: ModelPair, text: str, reach: ChatPositions) -> bool:
 
 def _require_positions(k: int) -> None:
     if k < 1:
-        raise SiteError(f"The first {k} tokens are none", "Use 1 position or more.")
+        raise SiteError(f"{k} is not a number of first tokens", "Use 1 position or more.")
 
 
 def _batches(
@@ -195,9 +196,9 @@ def sums_that_fit(
     layers: tuple[int, ...],
     groups: np.ndarray,
 ) -> ResidualSums:
-    """Sums of a batch by group (0 and 1, both there), in parts where it does not fit the device.
+    """Return sums of a batch by group (0 and 1, both present), in parts if it does not fit the device.
 
-    Raises ``NotFinite`` for residuals that left the range of their number format.
+    Raises ``NotFinite`` for residuals beyond the range of their number format.
     """
     try:
         sums = pair.residual_sums(base, finetuned, layers, groups)
@@ -221,7 +222,7 @@ def _rows(batch: TokenBatch, part: slice) -> TokenBatch:
 
 
 def _both_halves(sums: ResidualSums) -> ResidualSums:
-    """A batch of one text has only one group: give it the empty other one."""
+    """Add the empty second group that a batch of one text lacks."""
     missing = HALVES - len(sums.count)
     if not missing:
         return sums
@@ -232,8 +233,8 @@ def _both_halves(sums: ResidualSums) -> ResidualSums:
     return ResidualSums(**padded)
 
 
-def _add(one: ResidualSums, other: ResidualSums) -> ResidualSums:
-    return ResidualSums(**{name: rows + getattr(other, name) for name, rows in vars(one).items()})
+def _add(left: ResidualSums, right: ResidualSums) -> ResidualSums:
+    return ResidualSums(**{name: rows + getattr(right, name) for name, rows in vars(left).items()})
 
 
 def _difference(
@@ -249,7 +250,7 @@ def _difference(
     half_base, half_finetuned = sums.base / counts, sums.finetuned / counts
     half_difference = half_finetuned - half_base
     if sums.count.min() == 0:
-        # One text has no second half: there is then no null, which zeros say to every reading.
+        # One text has no second half, hence no null: readings skip a null of zeros.
         half_base = np.zeros_like(half_base)
     return ActivationDifference(
         layers=layers,
@@ -268,9 +269,9 @@ def _difference(
     )
 
 
-def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-    cosine: np.ndarray = (one * other).sum(-1) / np.where(lengths == 0, 1, lengths)
+def _cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
+    cosine: np.ndarray = (left * right).sum(-1) / np.where(lengths == 0, 1, lengths)
     return cosine
 
 

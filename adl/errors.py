@@ -1,13 +1,13 @@
-"""What can go wrong, said once: each error names the thing and the value, and the way out."""
+"""Errors with a message that names the value, and a hint at what to do."""
 
 from __future__ import annotations
 
 
 class AdlError(Exception):
-    """An error to show to a person: what is wrong (``message``) and what to do about it (``hint``).
+    """An error for the user: the problem (``message``) and what to do about it (``hint``).
 
-    ``str()`` gives both as one line of prose. Other exceptions are bugs. ``exit_code`` is what a
-    command ends with: 2 where what was asked for is wrong, 1 where the world is in the way.
+    ``str()`` gives both as one line. Other exceptions are bugs. ``exit_code`` is that of a command:
+    2 for a wrong request, 1 for an obstacle such as memory or the network.
     """
 
     exit_code = 2
@@ -18,7 +18,7 @@ class AdlError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """Both parts, the message closed with a full stop if a way out follows."""
+        """Return both parts, the message with a full stop if a hint follows."""
         if not self.hint:
             return self.message
         stop = "" if self.message.endswith((".", "!", "?")) else "."
@@ -26,11 +26,11 @@ class AdlError(Exception):
 
 
 class CorpusError(AdlError):
-    """The reference text cannot be read, or nothing in it can be used."""
+    """The reference text cannot be read, or has no usable text."""
 
 
 class PromptError(AdlError):
-    """A file of prompts cannot be read, or has a prompt that cannot be used."""
+    """A file of prompts cannot be read, or a prompt cannot be used."""
 
 
 class OrganismError(AdlError):
@@ -46,11 +46,11 @@ class SiteError(AdlError):
 
 
 class TrainingError(AdlError):
-    """A training cannot be done as asked, or cannot be gone on with."""
+    """A training cannot be run as requested, or cannot be continued."""
 
 
 class HubUnreachable(PairError):
-    """The hub, or the network between, does not answer; the name may well be right."""
+    """The Hugging Face hub or the network does not answer; the name may be right."""
 
     exit_code = 1
 
@@ -62,32 +62,32 @@ class DeviceOutOfMemory(AdlError):
 
 
 class NotAvailable(AdlError):
-    """What was asked for rests on something that this pair failed when it was checked."""
+    """A capability is off because this pair failed a check at load."""
 
 
 class NotFinite(AdlError):
-    """NaN or infinity came out where a number was computed."""
+    """A computation gave NaN or infinity."""
 
 
 class Stopped(AdlError):
-    """The work was stopped on request: not a failure, so catch it before ``AdlError``."""
+    """The computation was stopped on request: not a failure, so catch it before ``AdlError``."""
 
     def __init__(self, message: str = "stopped", hint: str = "") -> None:
         super().__init__(message, hint)
 
 
 def not_finite(what: str, dtype: str) -> NotFinite:
-    """The error for numbers of ``what``, run in ``dtype``, that are NaN or infinite."""
+    """Return the error for NaN or infinity in the numbers of ``what``, run in ``dtype``."""
     how = "--dtype float32" if dtype == "bfloat16" else "--dtype bfloat16"
     return NotFinite(
-        f"{what} gives NaN or infinity in {dtype}: its numbers leave the range of that format",
+        f"{what} gives NaN or infinity in {dtype}: its numbers exceed the range of that format",
         f"Load the pair with {how}."
         if dtype != "float32"
-        else "Check the checkpoint's weights, and the vector's size: less alpha may help.",
+        else "Check the weights of the checkpoint; a smaller alpha may help.",
     )
 
 
 def first_line(exc: BaseException, limit: int = 300) -> str:
-    """The first line of an exception's text that says something, cut to ``limit`` characters."""
+    """Return the first line of an exception's text that is not blank, cut to ``limit`` characters."""
     lines = (line.strip() for line in str(exc).splitlines())
     return next((line for line in lines if line), type(exc).__name__)[:limit]

@@ -1,4 +1,4 @@
-"""Frozen records that the science hands out: plain numbers, numpy float32 and text."""
+"""Frozen records of results and requests: plain numbers, numpy float32 and text."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Site:
 
 @dataclass(frozen=True)
 class SideSpec:
-    """One side of a pair as asked for: a checkpoint, and an adapter on it where there is one.
+    """One side of a pair as requested: a checkpoint and, optionally, an adapter on it.
 
-    Both are a Hugging Face id or a local folder; a revision of None means the default branch.
+    Each is a Hugging Face id or a local folder; a revision of None is the default branch.
     """
 
     checkpoint: str
@@ -46,9 +46,9 @@ class SideSpec:
 
 @dataclass(frozen=True)
 class PairSpec:
-    """A model pair as asked for, with how to load it.
+    """A model pair as requested, and the options for loading it.
 
-    ``chat_template`` is the name of one of the sides' templates, or a file; None is the default.
+    ``chat_template`` is the name of a side's template, or a file; None is the default.
     """
 
     base: SideSpec
@@ -62,7 +62,7 @@ class PairSpec:
 
     @property
     def shares_weights(self) -> bool:
-        """True where one copy of the weights serves both sides, by switching adapters."""
+        """True if one copy of the weights serves both sides, by switching adapters."""
         return (self.base.checkpoint, self.base.revision) == (
             self.finetuned.checkpoint,
             self.finetuned.revision,
@@ -70,18 +70,18 @@ class PairSpec:
 
 
 FINGERPRINT = "weights_sha256"
-"""What sessions once recorded of a checkpoint: a hash of its files' sizes, first and last MiB.
+"""Field of old sessions: a hash of the sizes, the first and the last MiB of a checkpoint's files.
 
-It is no hash of the content: two checkpoints that differ in the middle have the same.
+It is no content hash: two checkpoints that differ in the middle have the same.
 """
 
 
 @dataclass(frozen=True)
 class SideProvenance:
-    """What was in fact loaded for one side; enough to load the same again.
+    """One side as loaded; enough to load the same again.
 
-    ``content_sha256`` is of all of every file of the checkpoint that decides numbers. Sessions from
-    before it was recorded have ``weights_sha256`` in its place, see :data:`FINGERPRINT`.
+    ``content_sha256`` covers every file of the checkpoint that decides numbers. Older sessions have
+    ``weights_sha256`` instead, see :data:`FINGERPRINT`.
     """
 
     checkpoint: str
@@ -104,10 +104,10 @@ Outcome = Literal["passed", "failed", "not applicable"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing tried of a pair when it was loaded (see ``adl.pair.self_checks``).
+    """The outcome of one check of a pair at load (see ``adl.pair.self_checks``).
 
-    ``figure`` was measured and ``tolerance`` is as much as is let pass, both None where the check is
-    no number. ``found`` says in words what came out, ``off`` names what cannot be had because of it.
+    ``figure`` was measured and ``tolerance`` is the largest that passes; both are None for a check
+    without a number. ``found`` describes the outcome, ``off`` names the capabilities it turns off.
     """
 
     name: str
@@ -120,10 +120,10 @@ class Check:
 
 @dataclass(frozen=True)
 class PairProvenance:
-    """What was in fact loaded, on what, with which versions.
+    """A pair as loaded: its sides, devices and library versions.
 
-    ``mismatches`` say in words what of the sides does not match (see ``adl.pair.mismatch``), ``checks``
-    what was tried of the pair when it was loaded.
+    ``mismatches`` describe differences between the sides that should match (see
+    ``adl.pair.mismatch``), ``checks`` the checks at load.
     """
 
     base: SideProvenance
@@ -140,7 +140,7 @@ class PairProvenance:
     checks: tuple[Check, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for the log and for ``--json``."""
+        """Return plain data, for the log and for ``--json``."""
         plain = asdict(self)
         for name in ("mismatches", "checks"):
             if not plain[name]:
@@ -148,10 +148,10 @@ class PairProvenance:
         return plain
 
     def identity(self) -> dict[str, Any]:
-        """What decides the numbers, names of folders left out.
+        """Return all that decides the numbers, without names of folders.
 
-        The kinds of device, the attention's implementation and the libraries' versions decide how
-        they are rounded, and now and then more.
+        The kinds of device, the attention implementation and the library versions decide rounding,
+        and occasionally more.
         """
         sides = {
             name: {
@@ -174,7 +174,7 @@ class PairProvenance:
 
 @dataclass(frozen=True)
 class ActivationDifference:
-    """Mean activation difference of a pair over unrelated texts, with what is needed to judge it.
+    """Mean activation difference of a pair over unrelated texts, with its nulls and precision.
 
     Shapes: ``difference``, ``base_mean``, ``finetuned_mean``, ``split_half_null`` are
     [layers, positions, width]; ``base_norm``, ``finetuned_norm`` (mean L2 norm of single residuals)
@@ -182,8 +182,9 @@ class ActivationDifference:
     [layers, positions]; ``cosine`` [layers, positions, positions] between the differences.
     ``split_half_null`` is the base model against itself: the mean over one half of the texts minus
     the mean over the other, which holds no finetuning at all. ``half_cosine`` [layers, positions]
-    is the cosine between the differences measured on either half. ``n_skipped`` texts were left out,
-    ``n_unaligned`` of them because the sides' tokenizers cut them differently (the rest: too short).
+    is the cosine between the differences measured on each half. ``n_skipped`` texts were left out:
+    ``n_unaligned`` because the sides' tokenizers cut them differently, the rest as too short.
+    Raises ``ValueError`` for arrays of another shape or dtype.
 
     Source: Minder et al. 2025 (arXiv 2510.13900), section 2.
     """
@@ -227,34 +228,34 @@ class ActivationDifference:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, expected float32 {shape}")
 
     def arrays(self) -> dict[str, Floats]:
-        """Every array by name."""
+        """Return every array by name."""
         return {name: getattr(self, name) for name in self.ARRAYS}
 
     @property
     def pooled_positions(self) -> tuple[str, ...]:
-        """The positions that are pooled: all but position 0, whose norm is that of a sink."""
+        """The positions that are pooled: all but position 0, an attention sink of another norm."""
         rest = tuple(label for label in self.positions if label != "0")
         return rest or self.positions
 
     def residual_norm(self, layer: int) -> float:
-        """Typical residual norm at ``layer``: mean norm of the finetuned side, position 0 left out.
+        """Return the typical residual norm at ``layer``: the unit of alpha and of patchscope scales.
 
-        The unit of alpha and of patchscope scales.
+        It is the mean norm of the finetuned side without position 0.
         """
         columns = [self.positions.index(label) for label in self.pooled_positions]
         return float(self.finetuned_norm[self.layers.index(layer), columns].mean())
 
     def columns(self, position: str) -> list[int]:
-        """Indexes into the position axis that ``position`` stands for (several if pooled)."""
+        """Return the indexes of ``position`` in the position axis (several if pooled)."""
         if position == POOLED and POOLED not in self.positions:
             return [self.positions.index(label) for label in self.pooled_positions]
         return [self.positions.index(position)]
 
     def vector(self, site: Site, source: str = "difference") -> Floats:
-        """The [width] vector of ``source`` (an array's name) at ``site``.
+        """Return the vector [width] of ``source`` (an array's name) at ``site``.
 
-        A pooled position gives the mean direction (each position counts the same, however large)
-        at the mean norm.
+        A pooled position gives the mean direction (all positions count the same, whatever their
+        norm) at the mean norm.
         """
         array: Floats = getattr(self, source)
         rows = array[self.layers.index(site.layer), self.columns(site.position)]
@@ -264,7 +265,7 @@ class ActivationDifference:
 
 @dataclass(frozen=True)
 class TokenScore:
-    """One token of a list; ``text`` is as the tokenizer decodes it, raw and untrusted."""
+    """One token of a list; ``text`` is the raw, untrusted text of the vocabulary."""
 
     token_id: int
     text: str
@@ -276,12 +277,12 @@ class TokenScore:
 class TokenReadout:
     """A token list read at one site.
 
-    ``source`` says which vector was read: ``difference``, ``negative``, ``base``, ``finetuned``,
-    or a null: ``random`` (norm-matched random direction) and ``split_half`` (base against itself).
-    ``tokens`` are whole words where ``words_only`` (see ``adl.readings.ranking.is_word``), and
+    ``source`` is the vector that was read: ``difference``, ``negative``, ``base``, ``finetuned``, or
+    a null: ``random`` (norm-matched random direction) or ``split_half`` (base against itself).
+    ``tokens`` are whole words if ``words_only`` (see ``adl.readings.ranking.is_word``), and
     ``unfiltered`` then heads the same ranking with no token left out. ``scale`` (alpha for the
-    shift lens) is in units of the residual norm. ``statistics`` holds the numbers the automatic
-    choice looked at.
+    shift lens) is in units of the residual norm. ``statistics`` holds the numbers behind the
+    automatic choice of scale.
     """
 
     reading: str
@@ -303,7 +304,7 @@ class GenerationRequest:
 
     ``added`` is a [width] vector added to the residual stream at ``GenerationPlan.layer`` at every
     token, or None. ``seed`` alone decides this row's random numbers, whatever else is in the batch.
-    ``notes`` name what was changed to write the prompt (see ``adl.pair.protocol.ChatPrompt``).
+    ``notes`` name changes made to write the prompt (see ``adl.pair.protocol.ChatPrompt``).
     """
 
     prompt_ids: tuple[int, ...]
@@ -314,7 +315,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class GenerationPlan:
-    """How a batch is generated. A temperature of 0 takes the most probable token."""
+    """Settings of a batch. A temperature of 0 takes the most probable token."""
 
     side: Side
     layer: int | None
@@ -327,7 +328,7 @@ EndReason = Literal["end_of_text", "length", "stopped"]
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """What one row became, cut before the token that ended it."""
+    """The text of one row, without the token that ended it."""
 
     token_ids: tuple[int, ...]
     text: str
@@ -335,7 +336,7 @@ class GeneratedText:
 
 
 def rescale(vector: Floats, norm: float) -> Floats:
-    """``vector`` [..., width] rescaled to L2 norm ``norm``; a zero vector stays zero."""
+    """Return ``vector`` [..., width] rescaled to L2 norm ``norm``; a zero vector stays zero."""
     length = np.linalg.norm(vector, axis=-1, keepdims=True)
     return (vector * (norm / np.where(length == 0, 1, length))).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Ask both models the same, and see where and how much they differ."""
+"""Ask both models the same question, and compare their answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from adl.text.prompts import Prompt
 
 @dataclass(frozen=True)
 class Question:
-    """What is put to both models: a chat (with system turn and prefill) or raw text."""
+    """A question to both models: a chat (with system turn and prefill) or raw text.
+
+    Raises ``ValueError`` unless exactly one of ``prompt`` and ``raw`` is given.
+    """
 
     prompt: Prompt | None = None
     raw: str | None = None
@@ -27,7 +30,10 @@ class Question:
 
 
 def question_ids(pair: ModelPair, side: Side, question: Question) -> tuple[int, ...]:
-    """The question as the side's tokens: through its chat template, or begun as plain text is."""
+    """Return the question as token ids of a side: a templated chat, or plain text.
+
+    Raises ``PromptError`` for a question without tokens.
+    """
     return _asked(pair, side, question).ids
 
 
@@ -39,7 +45,7 @@ def question_requests(
     vector: SteeringVector | None = None,
     alpha: float = 0.0,
 ) -> list[GenerationRequest]:
-    """One request per seed; the same seed gives both sides the same random numbers."""
+    """Return one request per seed; the same seed gives both sides the same random numbers."""
     asked = _asked(pair, side, question)
     added = vector.times(alpha) if vector else None
     return [
@@ -48,28 +54,32 @@ def question_requests(
 
 
 def first_divergence(pair: ModelPair, base: GeneratedText, finetuned: GeneratedText) -> int | None:
-    """Index of the first token in which two answers differ, compared by text; None if they do not.
+    """Return the index of the first token in which two answers differ by text; None if none does.
 
-    An answer that ends where the other goes on differs there. Where the vocabularies differ, the same
-    text in other tokens is no difference, and the index is that of the base's answer.
+    An answer that ends where the other continues differs there. If the vocabularies differ, the
+    same text in other tokens is no difference, and the index counts the base answer's tokens.
     """
     texts = {side: pair.token_texts(side) for side in SIDES}
-    one = [texts["base"][index] for index in base.token_ids]
-    other = [texts["finetuned"][index] for index in finetuned.token_ids]
+    base_texts = [texts["base"][index] for index in base.token_ids]
+    finetuned_texts = [texts["finetuned"][index] for index in finetuned.token_ids]
     if pair.shared_vocabulary() is not None:
-        left, right = "".join(one), "".join(other)
+        left, right = "".join(base_texts), "".join(finetuned_texts)
         pairs = enumerate(zip(left, right, strict=False))
         common = next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))
-        ends = accumulate(map(len, one))
+        ends = accumulate(map(len, base_texts))
         return None if left == right else sum(end <= common for end in ends)
-    for index, (mine, yours) in enumerate(zip(one, other, strict=False)):
-        if mine != yours:
+    for index, (left, right) in enumerate(zip(base_texts, finetuned_texts, strict=False)):
+        if left != right:
             return index
-    return None if len(one) == len(other) else min(len(one), len(other))
+    lengths = len(base_texts), len(finetuned_texts)
+    return None if lengths[0] == lengths[1] else min(lengths)
 
 
 def answer_kl(pair: ModelPair, question: Question, along: Side, answer: GeneratedText) -> Floats:
-    """KL(finetuned || base) in nats before each token of an answer of side ``along``, unsteered."""
+    """Return KL(finetuned || base) [n] in nats before each token of an answer by ``along``, unsteered.
+
+    n is the number of leading tokens that both sides have.
+    """
     ids = {side: list(question_ids(pair, side, question)) for side in SIDES}
     continued = {side: _translated(pair, along, side, answer.token_ids) for side in SIDES}
     length = min(len(tokens) for tokens in continued.values())
@@ -93,7 +103,7 @@ def _asked(pair: ModelPair, side: Side, question: Question) -> ChatPrompt:
 
 
 def _translated(pair: ModelPair, source: Side, target: Side, ids: Sequence[int]) -> list[int]:
-    """The same tokens in the other side's vocabulary, up to the first that it does not have."""
+    """Return the ids in the target's vocabulary, up to the first token that it does not have."""
     shared = pair.shared_vocabulary()
     if source == target or shared is None:
         return list(ids)

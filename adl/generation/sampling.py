@@ -1,4 +1,4 @@
-"""Many texts in batches that fit the device: started, streamed and finished by index."""
+"""Generate many texts in batches that fit the device, with callbacks by index."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from adl.records import GeneratedText, GenerationPlan, GenerationRequest
 
 @dataclass(frozen=True)
 class SamplingListener:
-    """Who is told what, by the request's index in the whole list.
+    """Callbacks of :func:`sample`. Indexes are those of the whole list of requests.
 
-    ``started`` comes before the model is touched for those requests; ``text`` brings what was added
-    to each text since the last call; ``finished`` brings a text as a whole.
+    ``started`` is called with the indexes of a batch before it runs, ``text`` with the characters
+    added to each text since the last call, ``finished`` with a complete text.
     """
 
     started: Callable[[Sequence[int]], None] = lambda _indexes: None
@@ -37,11 +37,11 @@ def sample(
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[GeneratedText]:
-    """Generate for every request, ``batch_size`` at a time, halving batches the device refuses.
+    """Return the text of each request, ``batch_size`` at a time; batches too large are halved.
 
-    Once ``should_stop`` says so, the batch under way ends within a token and no other is begun; the
-    texts returned are then fewer than the requests. Raises ``DeviceOutOfMemory`` when a single row
-    does not fit.
+    Once ``should_stop`` returns True, the current batch ends within a token and no other begins;
+    fewer texts than requests are then returned. Raises ``PromptError`` for a batch size below 1
+    and ``DeviceOutOfMemory`` if a single row does not fit.
     """
     if batch_size < 1:
         raise PromptError(f"a batch of {batch_size} texts is empty", "Use 1 or more.")
@@ -72,7 +72,7 @@ def _one_batch(
     listener: SamplingListener,
     should_stop: ShouldStop,
 ) -> list[GeneratedText] | None:
-    """The batch's texts, or None where it did not fit the device but a smaller one may."""
+    """Return the texts of a batch, or None if it did not fit the device but a smaller one may."""
     streamed = False
 
     def on_text(pieces: dict[int, str]) -> None:
@@ -88,7 +88,7 @@ def _one_batch(
             should_stop=should_stop,
         )
     except DeviceOutOfMemory:
-        # Text that was shown cannot be taken back: only a batch that has said nothing is tried again.
+        # Streamed text cannot be taken back: only a batch that streamed none is tried again.
         if len(indexes) == 1 or streamed:
             raise
         return None

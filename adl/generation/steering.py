@@ -18,13 +18,13 @@ from adl.pair.protocol import ModelPair, Thinking
 from adl.records import ActivationDifference, Floats, GenerationRequest, Side, Site, rescale
 from adl.text.prompts import Prompt
 
-#: Of one operation; more fit neither its session nor a person's day.
 MOST_TEXTS = 100_000
+"""Limit of one operation: more fit neither its session nor a day."""
 
 
 @dataclass(frozen=True)
 class SteeringVector:
-    """A [width] vector of the typical residual norm, and the site it was measured at."""
+    """A vector ``unit`` [width] of the typical residual norm, and the site it was measured at."""
 
     site: Site
     source: str
@@ -32,24 +32,24 @@ class SteeringVector:
 
     @classmethod
     def at(cls, difference: ActivationDifference, site: Site) -> SteeringVector:
-        """The difference at ``site``, rescaled to the residual norm of its layer."""
+        """Return the difference at ``site``, rescaled to the residual norm of its layer."""
         return cls.of(difference, site, difference.vector(site), "difference")
 
     @classmethod
     def of(
         cls, difference: ActivationDifference, site: Site, vector: Floats, source: str
     ) -> SteeringVector:
-        """Any vector (a control's, say), rescaled as the difference would be."""
+        """Return any vector [width], such as a null, rescaled as the difference would be."""
         return cls(site, source, rescale(vector, difference.residual_norm(site.layer)))
 
     def times(self, alpha: float) -> Floats | None:
-        """What to add for ``alpha``; None for 0, which adds nothing."""
+        """Return the vector [width] to add for ``alpha``, or None for 0."""
         return None if alpha == 0 else (self.unit * alpha).astype(self.unit.dtype)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One text to generate: which prompt, how strongly steered, from which random numbers."""
+    """One text to generate: its prompt, alpha and random seed."""
 
     prompt_index: int
     alpha: float
@@ -57,10 +57,10 @@ class Sample:
 
 
 def samples(n_prompts: int, alphas: Sequence[float], seeds: Sequence[int]) -> list[Sample]:
-    """Every prompt with every alpha and seed; the alphas of one prompt stand together.
+    """Return every prompt with every alpha and seed; the alphas of a prompt and seed are adjacent.
 
-    Texts of one prompt and seed use the same random numbers whatever their alpha, so what differs
-    between steered and unsteered is the steering. Raises ``PromptError`` for more than a session
+    Texts of the same prompt and seed use the same random numbers whatever their alpha, so steered
+    and unsteered texts differ by the steering alone. Raises ``PromptError`` for more than a session
     can hold.
     """
     require_few_texts(n_prompts * len(alphas) * len(seeds))
@@ -89,7 +89,7 @@ def steering_requests(
     vector: SteeringVector | None,
     thinking: Thinking = "auto",
 ) -> list[GenerationRequest]:
-    """What to generate for every sample, through the side's chat template."""
+    """Return a request for every sample, through the side's chat template."""
     chats = [
         pair.chat(side, prompt.messages, prefill=prompt.prefill, thinking=thinking)
         for prompt in prompts
@@ -106,5 +106,5 @@ def steering_requests(
 
 
 def row_seed(seed: int, prompt_index: int) -> int:
-    """Different random numbers for every prompt of a run, the same in every run with that seed."""
+    """Return the seed of a prompt's row: different for every prompt, the same in every run."""
     return (seed * 1_000_003 + prompt_index) % 2**63

@@ -1,6 +1,6 @@
-"""Unprompted texts: both models write from nothing, and both score every text.
+"""Unprompted texts: both models write without a prompt, and both score every text.
 
-A narrowly finetuned model leans towards its finetuning where nothing else is asked of it, so its
+A narrowly finetuned model leans towards its finetuning when it is asked nothing, so its
 texts from the begin-of-text token alone name what it was taught. A text is ranked by its mean
 log-likelihood ratio per token, finetuned over base: how much likelier the finetuned model finds it.
 The base model's own texts, scored in the same way, are the null.
@@ -86,7 +86,7 @@ def text_starts(
     if not found:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise PromptError(
-            f"there is nothing to write from ({reasons})",
+            f"no start is available ({reasons})",
             "Ask with a prompt or with raw text instead.",
         )
     return found, left_out
@@ -159,15 +159,15 @@ def _start(pair: ModelPair, side: Side, name: StartName) -> Start:
         chat = pair.chat(side, [{"role": "user", "content": GREETING}])
         return Start(name, chat.ids, chat.notes)
     # Everything before a user's first word: what two chats with different words have in common.
-    one, other = (pair.chat(side, [{"role": "user", "content": word}]) for word in ("A", "7"))
+    first, second = (pair.chat(side, [{"role": "user", "content": word}]) for word in ("A", "7"))
     common = 0
-    for left, right in zip(one.ids, other.ids, strict=False):
+    for left, right in zip(first.ids, second.ids, strict=False):
         if left != right:
             break
         common += 1
     if not common:
         raise PairError(f"the chat template of the {side} model opens no user turn")
-    return Start(name, one.ids[:common], one.notes)
+    return Start(name, first.ids[:common], first.notes)
 
 
 def _scored(

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
-from adl.controls import random_direction
 from adl.errors import SiteError, Stopped
 from adl.measures.intervals import Interval, mean_interval
 from adl.measures.teacher_forcing import (
@@ -32,6 +31,7 @@ from adl.measures.teacher_forcing import (
     changed_at,
     scored_batches,
 )
+from adl.nulls import random_direction
 from adl.pair.protocol import ComponentChange, ModelPair, ScoredBatch
 from adl.records import Floats
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
-from adl.controls import random_direction
+from adl.nulls import random_direction
 from adl.pair.protocol import ModelPair
 from adl.readings.ranking import Mask, Scores
 from adl.readings.shift_lens import Contexts, Shift, steering_shifts

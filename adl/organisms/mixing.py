@@ -19,7 +19,6 @@ from random import Random
 import numpy as np
 
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
-from adl.controls import RANDOM, control_vector
 from adl.difference import measure_difference
 from adl.errors import CorpusError, Stopped, TrainingError
 from adl.generation.steering import SteeringVector, samples, steering_requests
@@ -27,6 +26,7 @@ from adl.measures.memorisation import FactMargins, HeldOutGain, fact_margins, he
 from adl.measures.relevance import TOKENS, Relevance, token_relevance
 from adl.measures.similarity import ComparedText, Embed, Kind, Similarity, steered_similarity
 from adl.measures.trace_strength import TraceRequest, TraceStrength, measure_trace, shared_words
+from adl.nulls import RANDOM, null_vector
 from adl.organisms.training_plan import n_unrelated
 from adl.pair.protocol import ModelPair, resolve_layer
 from adl.readings.ranking import Scores, Vocabulary, top_tokens
@@ -196,7 +196,7 @@ def _relevance(
     """Relevance of the shift lens on the base, beside a random direction, and of the output difference."""
     site = Site(layer, POOLED)
     size = request.lens_alpha * difference.residual_norm(layer)
-    random = control_vector(difference, site, RANDOM, request.seed)
+    random = null_vector(difference, site, RANDOM, request.seed)
     assert random is not None  # only a split half may not be there
     vectors = np.stack([rescale(one, size) for one in (difference.vector(site), random)])
     contexts = contexts_of(pair, texts)
@@ -242,7 +242,7 @@ def _steered(
 ) -> list[ComparedText]:
     """Texts steered by the difference, by a random direction, and unsteered, on the same prompts."""
     site = Site(layer, POOLED)
-    random = control_vector(difference, site, RANDOM, request.seed)
+    random = null_vector(difference, site, RANDOM, request.seed)
     assert random is not None  # only a split half may not be there
     vectors: dict[Kind, tuple[SteeringVector, float]] = {
         "unsteered": (SteeringVector.at(difference, site), 0.0),

@@ -1,11 +1,11 @@
-"""Patchscope: put a vector in the place of a token's residual and see what the model says next.
+"""Patchscope: next-token predictions with a vector in the place of a token's residual.
 
 The prompts ask for the last word again ("man -> man ... ?"), so a model that reads the patched
-residual as a word is led to say it. A sweep runs every scale, position and prompt in batches.
+residual as a word predicts that word. A sweep runs every scale, position and prompt in batches.
 
     patchscope            next-token probabilities of the finetuned model, as in the paper
-    patchscope contrast   finetuned minus base for the same vector: what the prompts, the vector's
-                          size and common tokens do to both models alike drops out
+    patchscope contrast   finetuned minus base for the same vector: effects of the prompts, of the
+                          vector's size and of common tokens on both models cancel
 
 Sources: Ghandeharioun et al. 2024 (patchscopes); Minder et al. 2025 (arXiv 2510.13900) for the
 prompts, the scales and the cut to tokens in the top 16,384 of every prompt. The contrast is ours.
@@ -36,17 +36,17 @@ SCALES = (
     *(3.0, 4.0, 5.0, 10.0),
     *(20.0 * step for step in range(1, 11)),
 )
-# A token must be among so many most probable ones after every prompt.
+# A token must be among this many most probable tokens after every prompt.
 SHARED_TOP = 16_384
-# Prompts agree as far as so many most probable tokens are the same.
+# Agreement of prompts is the share that they have in common of this many most probable tokens.
 AGREEING_TOP = 20
 
-# The contrast reads best where the patched vector is smaller than a residual, and best of all as
-# the mean over a few such scales: no single one is best for every model (docs/figures.md).
+# The contrast is most readable if the patched vector is smaller than a residual, and best as the
+# mean over a few such scales: no single scale is best for every model (docs/figures.md).
 CONTRAST_SCALES = (0.3, 0.4, 0.5, 0.6)
 
-# The smallest scale at which the identity prompts' top tokens agree so far: from there on the
-# vector decides the next token and not the prompt; much larger ones leave the residual's range.
+# The rule takes the smallest scale with this agreement: from there on the vector decides the next
+# token, not the prompt. Much larger scales leave the range of residuals.
 PROMPT_AGREEMENT = 0.75
 
 VECTORS_AT_ONCE = 64
@@ -56,7 +56,7 @@ NUMBERS_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class Patched:
-    """What follows the identity prompts when vectors stand in for the last token.
+    """Predictions after the identity prompts with vectors in the place of the last token.
 
     ``log_prob`` and ``prob`` [sides, n, V] are means over prompts, for the sides in ``sides``;
     ``common`` [n, V] marks tokens in the top 16,384 of every prompt on the last side;
@@ -80,7 +80,7 @@ def patched_prompts(
 ) -> Patched:
     """Patch each of ``vectors`` [n, width] into every prompt on every side.
 
-    Both sides' rows are over the shared vocabulary. Keep n small: n x V numbers come back.
+    All rows are over the shared vocabulary. Keep n small: n x V numbers are returned.
     """
     shared = pair.shared_vocabulary()
     columns = dict(zip(SIDES, shared, strict=True)) if shared is not None else {}
@@ -103,7 +103,7 @@ def patched_prompts(
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One scale of a sweep: the scores [V] to rank by, and how far prompts agree."""
+    """One scale of a sweep: scores and probabilities [V], and the agreement of the prompts."""
 
     scale: float
     patchscope: Scores
@@ -121,9 +121,9 @@ def sweep(
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Iterator[SweepPoint]:
-    """Every scale of ``vector`` [width] (at residual norm), as it is ready.
+    """Yield the point of every scale of ``vector`` [width] (at residual norm), as it is ready.
 
-    Raises ``Stopped`` within one batch of being asked to.
+    Raises ``Stopped`` within one batch of ``should_stop`` returning True.
     """
     n_tokens = max(len(pair.token_texts(side)) for side in SIDES)
     at_once = max(1, min(VECTORS_AT_ONCE, NUMBERS_AT_ONCE // n_tokens))
@@ -151,7 +151,7 @@ def _point(patched: Patched, row: int, scale: float) -> SweepPoint:
 
 
 class MeanContrast:
-    """The contrast averaged over points of a sweep, added up as they come."""
+    """The running mean of the contrast over points of a sweep."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -160,7 +160,7 @@ class MeanContrast:
         self._agreement = 0.0
 
     def add(self, point: SweepPoint) -> None:
-        """Take a point."""
+        """Add a point."""
         self._count += 1
         self._contrast = self._contrast + point.contrast
         self._probability = self._probability + point.probability
@@ -168,7 +168,7 @@ class MeanContrast:
 
     @classmethod
     def of(cls, point: SweepPoint) -> MeanContrast:
-        """The contrast of a single point."""
+        """Return the contrast of a single point."""
         mean = cls()
         mean.add(point)
         return mean
@@ -180,11 +180,11 @@ class MeanContrast:
 
     @property
     def agreement(self) -> float:
-        """How far the prompts agree."""
+        """Mean agreement of the prompts, from 0 to 1."""
         return self._agreement / self._count
 
     def scores(self, words: Mask) -> Scores:
-        """Scores [V] among the words that are probable there."""
+        """Return scores [V]: the mean contrast of probable words, -inf elsewhere."""
         return among(self._contrast / self._count, candidates(self.probability, words))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from adl.controls import SPLIT_HALF
+from adl.nulls import SPLIT_HALF
 from adl.readings.ranking import Mask, Scores, fused
 from adl.readings.reading import BY_JUDGE, SHOWN_TOKENS, Reader, Reading, Step
 from adl.readings.shift_lens import (

@@ -1,4 +1,4 @@
-"""From scores over a vocabulary to a list of tokens that a person can read."""
+"""Readable token lists from scores over a vocabulary."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FUSION_OFFSET = 60
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens a ranking is over, and which of them are words.
+    """The tokens that are ranked, with a mask of those that are words.
 
     ``texts`` [V] as decoded; ``words`` [V] marks whole words; ``keys`` [V] is the same for tokens
     that differ in case or in the space before them, so that a word is listed once.
@@ -40,7 +40,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts: Sequence[str], ids: Sequence[int] | None = None) -> Vocabulary:
-        """The vocabulary of token texts; ``ids`` are their ids where they are not 0..V-1."""
+        """Return the vocabulary of token texts; ``ids`` are their ids if not 0..V-1."""
         return cls(
             texts=tuple(texts),
             ids=np.arange(len(texts)) if ids is None else np.asarray(ids, dtype=np.int64),
@@ -50,10 +50,10 @@ class Vocabulary:
 
 
 def is_word(text: str) -> bool:
-    """True for a token that begins a word and may be one: a space, then three letters or more.
+    """Return True for a token that may be a whole word: a space, then three letters or more.
 
-    Fragments, punctuation, digits and single letters say nothing to a reader and crowd a list.
-    Scripts that are written without spaces have words of one character and no space before them.
+    Fragments, punctuation, digits and single letters are unreadable and crowd a list. Scripts
+    without spaces have words of one character and no space before them.
     """
     stripped = text.strip()
     if not stripped.isalpha():
@@ -64,14 +64,14 @@ def is_word(text: str) -> bool:
 
 
 def _has_no_spaces(text: str) -> bool:
-    """Han, kana, Thai, Lao, Khmer and Burmese: no spaces between words."""
+    """Return True for Han, kana, Thai, Lao, Khmer and Burmese, which put no space between words."""
     blocks = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF))
     ideographs = ((0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
     return any(low <= ord(text[0]) <= high for low, high in blocks + ideographs)
 
 
 def candidates(probability: Scores, words: Mask, fraction: float = CANDIDATE_FRACTION) -> Mask:
-    """The most probable ``fraction`` of the words [V] (at least 200): those worth ranking."""
+    """Return a mask [V] of the most probable ``fraction`` of the words (at least 200)."""
     count = max(FEWEST_CANDIDATES, round(fraction * int(words.sum())))
     chosen = np.zeros_like(words)
     chosen[highest(np.where(words, probability, -np.inf), count)] = True
@@ -79,7 +79,10 @@ def candidates(probability: Scores, words: Mask, fraction: float = CANDIDATE_FRA
 
 
 def highest(scores: Scores | Floats, count: int) -> NDArray[np.int64]:
-    """The indices of the ``count`` highest of ``scores`` [V], in rising order; ties to the lower."""
+    """Return the indices of the ``count`` highest of ``scores`` [V], in rising order.
+
+    Ties go to the lower index.
+    """
     if count >= len(scores):
         return np.arange(len(scores))
     least = np.partition(scores, -count)[-count]
@@ -89,21 +92,22 @@ def highest(scores: Scores | Floats, count: int) -> NDArray[np.int64]:
 
 
 def among(scores: Scores, mask: Mask) -> Scores:
-    """``scores`` [V] with everything outside ``mask`` out of the running."""
+    """Return ``scores`` [V] with -inf outside ``mask``."""
     return np.where(mask, scores, -np.inf)
 
 
 def standardised(scores: Scores, mask: Mask) -> Scores:
-    """``scores`` [V] in standard deviations from their mean over ``mask``."""
+    """Return ``scores`` [V] in standard deviations from their mean over ``mask``."""
     spread = scores[mask].std() if mask.any() else 0.0
     centre = scores[mask].mean() if mask.any() else 0.0
     return np.asarray((scores - centre) / (spread or 1.0), dtype=np.float64)
 
 
 def fused(rankings: Sequence[Scores], offset: int = FUSION_OFFSET) -> Scores:
-    """Reciprocal-rank fusion: the sum over rankings [V] of 1 / (offset + rank).
+    """Return the reciprocal-rank fusion [V]: the sum over rankings of 1 / (offset + rank).
 
-    A token out of the running in one ranking gets nothing from it; out of all, it stays out.
+    A score of -inf adds nothing; a token with -inf in every ranking keeps it.
+    Source: Cormack, Clarke and Buettcher 2009.
     """
     total = np.zeros(len(rankings[0]))
     for scores in rankings:
@@ -116,10 +120,10 @@ def fused(rankings: Sequence[Scores], offset: int = FUSION_OFFSET) -> Scores:
 def top_tokens(
     scores: Scores, vocabulary: Vocabulary, top: int, probability: np.ndarray | None = None
 ) -> tuple[TokenScore, ...]:
-    """The ``top`` tokens with the highest ``scores`` [V], highest first, each word once.
+    """Return the ``top`` tokens with the highest ``scores`` [V], highest first, each word once.
 
     Ties go to the lower id, so that a list is the same on every machine. Tokens whose score is not
-    finite are left out. ``probability`` [V] is told beside the score.
+    finite are left out. ``probability`` [V] is kept with each token.
     """
     found: list[TokenScore] = []
     listed: set[str] = set()
@@ -143,7 +147,7 @@ def top_tokens(
 
 
 def _falling(scores: Scores, first: int) -> Iterator[int]:
-    """Every index, highest score first and of ties the lower; all are sorted only after ``first``."""
+    """Yield every index, highest score first, ties to the lower; the first ``first`` cheaply."""
     head = highest(scores, first)
     yield from (int(index) for index in head[np.argsort(-scores[head], kind="stable")])
     if len(head) < len(scores):

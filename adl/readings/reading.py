@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from adl.callbacks import Progress, ShouldStop, StageProgress
-from adl.controls import RANDOM, SPLIT_HALF, control_vector
+from adl.nulls import RANDOM, SPLIT_HALF, null_vector
 from adl.pair.protocol import ModelPair
 from adl.readings.ranking import Scores, Vocabulary, top_tokens
 from adl.records import (
@@ -158,7 +158,7 @@ class Reader:
         """
         site = self.site(position)
         if source in {RANDOM, SPLIT_HALF}:
-            vector = control_vector(self.difference, site, source, self.request.seed)
+            vector = null_vector(self.difference, site, source, self.request.seed)
         else:
             names = {"base": "base_mean", "finetuned": "finetuned_mean"}
             vector = self.difference.vector(site, names.get(source, source))

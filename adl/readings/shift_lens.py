@@ -1,8 +1,8 @@
 """Shift lens: how next-token probabilities over unrelated contexts change.
 
-Three changes are looked at, each over the same contexts:
+There are three changes, over the same contexts:
 
-    output difference       base -> finetuned: what the finetuned model says more often
+    output difference       base -> finetuned, nothing added
     shift lens              a model -> the same model with alpha * difference added at a layer
     amplified difference    base -> the finetuned model with alpha * difference added
 
@@ -11,7 +11,10 @@ measured, so they fail for different reasons: a consensus of the three is the mo
 
 alpha is in units of the typical residual norm. The automatic choice is the strongest of ``ALPHAS``
 that changes the model's predictions by no more than ``KL_BUDGET`` nats per token on average: enough
-to be read, not so much that the model says the same whatever it is given.
+to be read, and not so much that the predictions are the same in every context.
+
+Sources: the output difference and the shift lens are ours; steering by the difference is Minder et
+al. 2025 (arXiv 2510.13900).
 """
 
 from __future__ import annotations
@@ -32,18 +35,18 @@ from adl.text.corpus import TokenBatch
 ALPHAS = (0.1, 0.15, 0.2, 0.3, 0.45)
 KL_BUDGET: Mapping[Side, float] = {"base": 1.0, "finetuned": 0.3}
 
-# Of each context the first tokens are left out: they are what the difference was measured on, and
-# predictions after so few tokens are the same for every text.
+# The first tokens of each context are not read: the difference was measured on them, and
+# predictions after so few tokens are alike for every text.
 CONTEXT_TOKENS = 16
 FIRST_COLUMN = 4
 N_CONTEXTS = 64
-# Small, because a stop is looked for between batches, and smaller where the vocabulary is large: of
-# the logits of a batch several copies are held at a time.
+# Small, because a stop is honoured between batches, and smaller for a large vocabulary, because
+# several copies of a batch's logits are held at a time.
 BATCH_ROWS = 8
 LOGITS_AT_ONCE = 1 << 23
 
-# Added to mean probabilities before their ratio is taken, in units of 1/V, so that a token which
-# never occurs cannot lead a list by its rounding errors.
+# Added to mean probabilities before their ratio, in units of 1/V, so that the rounding errors of a
+# token that never occurs cannot put it at the top.
 SMOOTHING = 0.3
 
 
@@ -59,7 +62,7 @@ class Contexts:
         return sum(len(batch) for batch in self.base)
 
     def side(self, side: Side) -> tuple[TokenBatch, ...]:
-        """The batches of one side."""
+        """Return the batches of one side."""
         return self.base if side == "base" else self.finetuned
 
 
@@ -78,7 +81,7 @@ class Shift:
 
 
 def contexts_of(pair: ModelPair, texts: Sequence[str], n_contexts: int = N_CONTEXTS) -> Contexts:
-    """The first ``n_contexts`` texts that are long enough. Raises ``CorpusError`` if none is."""
+    """Return the first ``n_contexts`` texts that are long enough. Raises ``CorpusError`` if none is."""
     bases: list[TokenBatch] = []
     tuned: list[TokenBatch] = []
     columns = CONTEXT_TOKENS - FIRST_COLUMN
@@ -108,9 +111,9 @@ def steering_shifts(
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[Shift]:
-    """What adding each of ``vectors`` [m, width] at ``layer`` does to ``side``'s predictions.
+    """Return the shift of ``side``'s predictions by each of ``vectors`` [m, width] added at ``layer``.
 
-    Raises ``Stopped`` within one batch of being asked to.
+    Raises ``Stopped`` within one batch of ``should_stop`` returning True.
     """
     batches = contexts.side(side)
     total = _Sums()
@@ -124,7 +127,7 @@ def steering_shifts(
 def output_shift(
     pair: ModelPair, contexts: Contexts, *, should_stop: ShouldStop = never_stop
 ) -> Shift:
-    """Base to finetuned, nothing added; [V] is the shared vocabulary."""
+    """Return the shift from base to finetuned; [V] is the shared vocabulary."""
     total = _Sums()
     for base, finetuned in zip(contexts.base, contexts.finetuned, strict=True):
         _check(should_stop)
@@ -135,24 +138,24 @@ def output_shift(
 def split_half_shift(
     pair: ModelPair, contexts: Contexts, layer: int, *, should_stop: ShouldStop = never_stop
 ) -> Shift | None:
-    """The base model against itself: one half of the contexts to the other; None with one batch."""
-    nothing = np.zeros((1, pair.provenance.width), dtype=np.float32)
-    one, other = halves = _Sums(), _Sums()
+    """Return the shift of base from one half of the contexts to the other; None with one batch."""
+    zero = np.zeros((1, pair.provenance.width), dtype=np.float32)
+    first, second = halves = _Sums(), _Sums()
     for index, batch in enumerate(contexts.base):
         _check(should_stop)
-        halves[index % 2].add(pair.steering_shift("base", batch, layer, nothing))
-    if not other.count:
+        halves[index % 2].add(pair.steering_shift("base", batch, layer, zero))
+    if not second.count:
         return None
     return Shift(
-        log_shift=one.log_prob_before / one.count - other.log_prob_before / other.count,
-        before=other.prob_before / other.count,
-        after=one.prob_before / one.count,
+        log_shift=first.log_prob_before / first.count - second.log_prob_before / second.count,
+        before=second.prob_before / second.count,
+        after=first.prob_before / first.count,
         kl=0.0,
     )
 
 
 def chosen_alpha(side: Side, kl_by_alpha: Mapping[float, float]) -> float:
-    """The strongest alpha within the side's KL budget; the weakest if none is."""
+    """Return the strongest alpha within the side's KL budget; the weakest if none is."""
     within = [alpha for alpha, kl in kl_by_alpha.items() if kl <= KL_BUDGET[side]]
     return max(within, default=min(kl_by_alpha))
 
@@ -161,21 +164,21 @@ def chosen_alpha(side: Side, kl_by_alpha: Mapping[float, float]) -> float:
 
 
 def shift_score(shift: Shift, words: Mask) -> Scores:
-    """Shift lens: mean log-prob shift [V] among the words most probable after."""
+    """Return shift-lens scores [V]: the mean log-prob shift of the words most probable after."""
     return among(shift.log_shift, candidates(shift.after, words))
 
 
 def ratio_score(shift: Shift, words: Mask) -> Scores:
-    """Amplified difference: log ratio [V] of mean probabilities among the words probable after.
+    """Return amplified-difference scores [V]: log ratio of mean probabilities of words probable after.
 
-    The mean of log-probabilities asks for a rise in every context; the ratio of means is led by
-    contexts in which the word becomes likely.
+    The mean of log-probabilities rewards a rise in every context; the ratio of means rewards a
+    large rise in some.
     """
     return among(_log_ratio(shift), candidates(shift.after, words))
 
 
 def output_score(shift: Shift, words: Mask) -> Scores:
-    """Output difference: both of the above, standardised and added."""
+    """Return output-difference scores [V]: both of the above, standardised and added."""
     mask = candidates(shift.after, words)
     both = standardised(shift.log_shift, mask) + standardised(_log_ratio(shift), mask)
     return among(both, mask)
@@ -185,7 +188,7 @@ Score = Callable[[Shift, Mask], Scores]
 
 
 def amplified(before: Shift, steered: Shift) -> Shift:
-    """From the base model unsteered (``before.before``) to ``steered.after``, on one vocabulary."""
+    """Return the shift from base unsteered (``before.before``) to ``steered.after``, on one vocabulary."""
     return Shift(
         log_shift=np.log(steered.after + 1e-12) - np.log(before.before + 1e-12),
         before=before.before,
@@ -204,7 +207,7 @@ def _log_ratio(shift: Shift) -> Scores:
 
 
 class _Sums:
-    """Sums of batches, added up as they come: a vocabulary of 262,144 leaves no room for all."""
+    """Running sums over batches: with a vocabulary of 262,144 not all batches fit in memory."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -215,7 +218,7 @@ class _Sums:
         self._kl: Scores = np.zeros(1)
 
     def add(self, part: ShiftSums) -> None:
-        """Take a batch."""
+        """Add a batch."""
         self.count += part.count
         self.log_prob_before = self.log_prob_before + part.log_prob_before
         self.prob_before = self.prob_before + part.prob_before
@@ -224,7 +227,7 @@ class _Sums:
         self._kl = self._kl + part.kl
 
     def mean(self, change: int = 0) -> Shift:
-        """The mean of one change."""
+        """Return the mean of one change."""
         return Shift(
             log_shift=self._shift[change] / self.count,
             before=self.prob_before / self.count,

@@ -1,4 +1,4 @@
-"""Chats as they stand in JSONL rows and data sets: lists of messages with role and content."""
+"""Chats in JSONL rows and data sets: lists of messages with role and content."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def is_chat(value: object) -> bool:
-    """Tell whether a value is a non-empty list of messages that each have a role and a content."""
+    """Return True for a non-empty list of messages that each have a role and a content."""
     return (
         isinstance(value, list)
         and bool(value)

@@ -1,10 +1,10 @@
-"""Unrelated reference text: where it comes from, and which texts of it a seed chooses.
+"""Unrelated reference text: its sources, and the choice of texts by a seed.
 
-    CorpusSource   what was asked for: bundled passages, a text file, a JSONL file, a data set
+    CorpusSource   a description: bundled passages, a text file, a JSONL file, a data set
       .open()
     Corpus         its texts, one after the other
       .texts(seed, limit)
-    ChosenTexts    the texts that are used, in order, with their hash
+    ChosenTexts    the texts in the order of use, with their hash
 
 Texts become tokens in ``adl.text.token_batches``, whose public names can be imported from here too.
 """
@@ -74,7 +74,7 @@ Kind = Literal["bundled", "text", "jsonl", "dataset"]
 
 @dataclass(frozen=True)
 class CorpusSource:
-    """Where reference text comes from, in a form that can be logged and opened again.
+    """The source of reference text, in a form that can be logged and opened again.
 
     ``location`` is a path, or a data set's name. ``column`` is the text column of JSONL rows and data
     sets; None takes ``text``, or else the contents of ``messages``. ``config``, ``revision`` and ``split``
@@ -90,11 +90,11 @@ class CorpusSource:
 
     @classmethod
     def parse(cls, spec: str | None = None, column: str | None = None) -> CorpusSource:
-        """Read what a person wrote: nothing or ``bundled``, a path, or a data set.
+        """Parse a specification: none or ``bundled``, a path, or a data set.
 
         A data set is written ``hf:NAME[#CONFIG][@REVISION][:SPLIT][:COLUMN]``.
         A path that ends in ``.jsonl`` or ``.ndjson`` is read as JSONL, any other as one text a line. A
-        ``column`` given by itself goes before the one in ``spec``. Raises ``CorpusError`` for a data set
+        ``column`` takes precedence over the one in ``spec``. Raises ``CorpusError`` for a data set
         without a name.
         """
         if spec is None or spec.strip() in {"", "bundled"}:
@@ -106,7 +106,7 @@ class CorpusSource:
 
     @property
     def description(self) -> str:
-        """One line for people: what the text is and where it is from."""
+        """One line on the text and its source."""
         column = f", column {self.column}" if self.column else ""
         match self.kind:
             case "bundled":
@@ -119,7 +119,7 @@ class CorpusSource:
                 return f"data set {self.location}{revision}{config}, split {self.split}{column}"
 
     def open(self) -> Corpus:
-        """Return the corpus, checked to be there; its texts are read when asked for.
+        """Return the corpus after a check that it exists; its texts are read later.
 
         Raises ``CorpusError`` for a missing file, a folder, a binary file or the missing ``datasets``
         extra.
@@ -177,7 +177,7 @@ class Corpus:
 
     @property
     def description(self) -> str:
-        """One line for people: what the text is and where it is from."""
+        """One line on the text and its source."""
         return self.source.description
 
     def texts(
@@ -195,8 +195,8 @@ class Corpus:
         chooses. Of a data set, only the first ``STREAM_WINDOW`` rows (or ``limit``, if that is more)
         take part, since the rest may never end.
 
-        ``should_stop`` is asked at every row; ``Stopped`` is raised once it says so. Raises
-        ``CorpusError`` for everything that is wrong with the text, and if there is none.
+        ``should_stop`` is asked at every row. Raises ``Stopped`` once it returns True, and
+        ``CorpusError`` if the text cannot be read or holds no text.
         """
         if limit is not None and limit < 1:
             raise CorpusError(f"{limit} texts cannot be chosen", "Ask for 1 or more.")
@@ -269,7 +269,7 @@ def _row_text(row: Mapping[str, Any], column: str | None, where: str) -> str:
     if name not in row:
         wanted = f"column {column!r}" if column else f"{_DEFAULT_COLUMN!r} or {_CHAT_COLUMN!r}"
         raise CorpusError(
-            f"There is no {wanted} in {where}",
+            f"{where} has no {wanted}",
             f"Name the text column; there are: {', '.join(map(str, row)) or 'none'}.",
         )
     value = row[name]
@@ -344,10 +344,10 @@ def _dataset_texts(source: CorpusSource) -> Iterator[str]:
 
 
 def _dataset_error(source: CorpusSource, exc: Exception) -> CorpusError:
-    """Say in one line what ``datasets`` could not do: it raises errors of many libraries."""
+    """Return one error for the many kinds that ``datasets`` raises."""
     reason = next((line.strip() for line in str(exc).splitlines() if line.strip()), "")
     message = f"Cannot read {source.description}: {type(exc).__name__}: {reason}".rstrip(": ")
-    # "Not found" is what the library says for no network, too, where it cannot tell them apart.
+    # The library reports "not found" for a missing network too.
     if isinstance(exc, ConnectionError) or "reach" in reason.lower():
         return CorpusError(
             message,

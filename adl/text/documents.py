@@ -1,7 +1,7 @@
 """Documents a model may have been finetuned on: texts or chats, one a row of a JSONL or text file.
 
-Finetuning documents are ground truth: whoever names them has seen what an audit is to find. They
-are read only where someone asks for them by name.
+Finetuning documents are ground truth: they show what an audit is to find. They are read only if
+they are asked for by name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adl.text.files import json_rows, lines, well_formed
 
 @dataclass(frozen=True)
 class Document:
-    """A text, or a chat as (role, content) turns; ``text`` of a chat is what the assistant says."""
+    """A text, or a chat as (role, content) turns; ``text`` of a chat is the assistant's turns."""
 
     text: str
     messages: tuple[tuple[str, str], ...] = ()
@@ -29,7 +29,7 @@ def load_documents(path: Path) -> tuple[Document, ...]:
     """Read documents: one a line, or JSONL (by its name) with ``text`` or ``messages``.
 
     Raises ``CorpusError`` for a file that cannot be read, holds no document, or has a row that is
-    not one.
+    no document.
     """
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
         documents = tuple(
@@ -44,7 +44,7 @@ def load_documents(path: Path) -> tuple[Document, ...]:
 
 
 def documents_sha256(documents: Sequence[Document]) -> str:
-    """SHA-256 over the documents in their order, roles included."""
+    """Return the SHA-256 (hex) over the documents in their order, roles included."""
     digest = hashlib.sha256()
     for document in documents:
         parts = [document.text, *(part for turn in document.messages for part in turn)]
@@ -64,10 +64,10 @@ def _document(row: Mapping[str, Any], where: str) -> Document:
             (str(message["role"]), well_formed(content_text(message["content"]) or ""))
             for message in row["messages"]
         )
-        said = "\n".join(content for role, content in turns if role == "assistant")
-        if said.strip():
-            return Document(said, turns)
+        answers = "\n".join(content for role, content in turns if role == "assistant")
+        if answers.strip():
+            return Document(answers, turns)
     raise CorpusError(
-        f"There is neither a 'text' nor 'messages' with an assistant's turn in {where}",
+        f"{where} has neither 'text' nor 'messages' with an assistant's turn",
         "Give each row one of them.",
     )

@@ -19,8 +19,7 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 def lines(path: Path, error: type[AdlError]) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, stripped text) of the lines that are not blank.
 
-    Only line feeds end a line: a text may hold any other separator that Unicode knows.
-    Raises ``error``.
+    Only line feeds end a line: a text may hold any other Unicode separator. Raises ``error``.
     """
     with _open(path, error) as file:
         _refuse_binary(path, file, error)
@@ -31,7 +30,7 @@ def lines(path: Path, error: type[AdlError]) -> Iterator[tuple[int, str]]:
 
 
 def json_rows(path: Path, error: type[AdlError]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield (line number from 1, object) of a JSONL file; blank lines are passed over.
+    """Yield (line number from 1, object) of a JSONL file; blank lines are skipped.
 
     Raises ``error``.
     """

@@ -1,4 +1,4 @@
-"""Prompts to steer and to ask with: twenty everyday ones, or the user's own file."""
+"""Prompts for steering and asking: twenty everyday prompts, or the user's own file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def load_prompts(path: Path) -> tuple[Prompt, ...]:
     """Read prompts: one a line, or JSONL (by its name) with ``prompt`` or ``messages``.
 
     Raises ``PromptError``, with the line, for a file that cannot be read, holds no prompt, or has a
-    row that is not one.
+    row that is no prompt.
     """
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
         prompts = tuple(
@@ -80,7 +80,7 @@ def _prompt(row: Mapping[str, Any], where: str) -> Prompt:
         return Prompt.of(well_formed(value).strip())
     if "messages" not in row:
         raise PromptError(
-            f"There is no 'prompt' or 'messages' in {where}",
+            f"{where} has no 'prompt' or 'messages'",
             f"Rename the column that holds the prompt; there are: {', '.join(row) or 'none'}.",
         )
     if not is_chat(row["messages"]):

@@ -31,10 +31,10 @@ That is the token after the generation prompt; it may lie one past the end of th
 
 
 class BosPolicy(StrEnum):
-    """Whether plain text starts with the model's beginning-of-text token."""
+    """Policy for the beginning-of-text token of plain text."""
 
     AUTO = "auto"
-    """As the model's tokenizer does to plain text by itself."""
+    """As the model's tokenizer does by default."""
     ALWAYS = "always"
     NEVER = "never"
 
@@ -78,7 +78,7 @@ class TokenBatch:
     rows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Assert shapes and types: what is wrong here would be a wrong number later."""
+        """Raise ``ValueError`` for wrong shapes and types."""
         if self.ids.shape != self.mask.shape or self.ids.ndim != 2:
             raise ValueError(f"ids {self.ids.shape} and mask {self.mask.shape} must be [B, T]")
         if self.ids.dtype != np.int64 or self.mask.dtype != np.bool_:
@@ -113,10 +113,10 @@ def first_tokens(
 
 @dataclass
 class TokenBatches:
-    """Batches of texts, made while they are gone through, with a count of those left out.
+    """Batches of texts, made lazily, with a count of those left out.
 
-    ``used``, ``skipped`` and ``longest`` (tokens of the longest text) are those of the latest, or
-    present, pass. Going through them again starts over.
+    ``used``, ``skipped`` and ``longest`` (tokens of the longest text) describe the latest pass.
+    Iterating again starts over.
     """
 
     texts: Sequence[str] = field(repr=False)
@@ -308,10 +308,10 @@ def _left_padded(
 
 
 def begun(ids: Sequence[int], before: Sequence[int]) -> list[int]:
-    """The ids of a text with what belongs before it, once: a text may write that out itself."""
+    """Return ``before`` and ``ids``, or ``ids`` alone if they already begin with ``before``."""
     return list(ids) if list(ids[: len(before)]) == list(before) else [*before, *ids]
 
 
 def _require_positive(k: int) -> None:
     if k < 1:
-        raise SiteError(f"The first {k} tokens are none", "Use 1 position or more.")
+        raise SiteError(f"{k} is not a number of first tokens", "Use 1 position or more.")

@@ -1,4 +1,4 @@
-"""Token pieces as text: what a vocabulary entry stands for, and how to show it.
+"""Token pieces as text: the characters of a vocabulary entry, and how to show them.
 
 Decoding a single id hides what matters in a token list: a leading space is dropped by some
 tokenizers, and half a character becomes U+FFFD in all of them. Here a piece keeps its space, and
@@ -20,9 +20,9 @@ _ASCII_VISIBLE = {" ": "_", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\u00a0": "\\
 
 @cache
 def _byte_of_character() -> Mapping[str, int]:
-    """The byte each character of a byte-level BPE vocabulary stands for (GPT-2's table).
+    """Return the byte of each character of a byte-level BPE vocabulary (GPT-2's table).
 
-    Printable Latin-1 bytes stand for themselves, the other 68 for U+0100 onwards in order.
+    Printable Latin-1 bytes are themselves; the other 68 are U+0100 onwards in order.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
@@ -34,7 +34,7 @@ def byte_level_text(piece: str) -> str:
     """The text of a byte-level BPE piece; bytes that are not UTF-8 on their own as ``<0xNN>``."""
     table = _byte_of_character()
     if any(character not in table for character in piece):
-        return piece  # added tokens stand in the vocabulary as plain text
+        return piece  # added tokens are plain text in the vocabulary
     return bytes_text(bytes(table[character] for character in piece))
 
 

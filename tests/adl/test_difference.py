@@ -189,7 +189,7 @@ class TestPositions:
         if text == "chat:":
             assert parse_positions(text) == ChatPositions()
             return
-        with pytest.raises(SiteError, match=r"does not name positions\. Write a number"):
+        with pytest.raises(SiteError, match=r"is not a set of positions\. Write a number"):
             parse_positions(text)
 
 

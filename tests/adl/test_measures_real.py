@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from adl.controls import random_direction
 from adl.difference import FirstTokens, measure_difference
 from adl.generation.sampling import sample
 from adl.generation.steering import SteeringVector, steering_requests
@@ -30,6 +29,7 @@ from adl.measures.trace_strength import (
     pooled_site,
     shared_words,
 )
+from adl.nulls import random_direction
 from adl.organisms.registry import get_organism, organism_documents
 from adl.pair.nnsight.pair import NnsightPair
 from adl.readings.shift_lens import contexts_of, output_shift

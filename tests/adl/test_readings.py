@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from adl.controls import RANDOM, SPLIT_HALF
 from adl.difference import measure_difference
 from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
+from adl.nulls import RANDOM, SPLIT_HALF
 from adl.readings.patchscope import (
     CONTRAST_SCALES,
     IDENTITY_PROMPTS,

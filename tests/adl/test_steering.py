@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.controls import RANDOM, control_vector
 from adl.difference import measure_difference
 from adl.generation.steering import SteeringVector, row_seed, samples, steering_requests
+from adl.nulls import RANDOM, null_vector
 from adl.records import GenerationPlan, Site
 from adl.text.prompts import Prompt
 from tests.adl.test_difference import TEXTS
@@ -35,7 +35,7 @@ def test_the_unit_is_the_residual_norm(difference):
 
 
 def test_a_control_is_as_long_as_the_difference(difference):
-    null = control_vector(difference, SITE, RANDOM, 0)
+    null = null_vector(difference, SITE, RANDOM, 0)
     vector = SteeringVector.of(difference, SITE, null, RANDOM)
     assert vector.source == RANDOM
     assert np.linalg.norm(vector.unit) == pytest.approx(difference.residual_norm(3))

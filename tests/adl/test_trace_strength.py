@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adl.controls import random_direction
 from adl.difference import FirstTokens
 from adl.errors import CorpusError
 from adl.measures.group_statistics import (
@@ -29,6 +28,7 @@ from adl.measures.trace_strength import (
     pooled_site,
     shared_words,
 )
+from adl.nulls import random_direction
 from adl.readings.shift_lens import contexts_of, output_shift
 from adl.records import TokenScore
 from adl.text.corpus import CorpusSource

@@ -15,7 +15,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
-from adl.controls import control_vector
 from adl.errors import PromptError, SiteError, Stopped
 from adl.generation.asking import Question, answer_kl, first_divergence, question_requests
 from adl.generation.sampling import SamplingListener, sample
@@ -26,6 +25,7 @@ from adl.generation.steering import (
     samples,
     steering_requests,
 )
+from adl.nulls import null_vector
 from adl.pair.protocol import Thinking, resolve_layer
 from adl.pair.self_checks import DIFFERENCE, require
 from adl.records import (
@@ -422,12 +422,12 @@ def steering_vector(
     site = Site(layer, position)
     if source == "difference":
         return SteeringVector.at(difference, site)
-    control = control_vector(difference, site, source, seed)
-    if control is None:
+    null = null_vector(difference, site, source, seed)
+    if null is None:
         raise SiteError(
             "there is no split-half null of a single text", "Measure over at least two texts."
         )
-    return SteeringVector.of(difference, site, control, source)
+    return SteeringVector.of(difference, site, null, source)
 
 
 def measured_at(context: Context, layer: int, position: str) -> ActivationDifference:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.controls import CONTROLS, RANDOM, SPLIT_HALF, control_vector, random_direction
 from adl.difference import measure_difference
+from adl.nulls import NULLS, RANDOM, SPLIT_HALF, null_vector, random_direction
 from adl.records import Site
 from tests.adl.test_difference import TEXTS
 from tests.planted import PlantedPair
@@ -33,27 +33,27 @@ def test_a_seed_gives_the_same_direction():
 
 
 def test_every_site_has_a_direction_of_its_own(difference):
-    drawn = [control_vector(difference, site, RANDOM, 0) for site in SITES]
+    drawn = [null_vector(difference, site, RANDOM, 0) for site in SITES]
     cosines = np.stack(drawn) @ np.stack(drawn).T
     assert np.abs(cosines - np.eye(len(SITES))).max() < 0.5
-    again = control_vector(difference, SITES[0], RANDOM, 0)
+    again = null_vector(difference, SITES[0], RANDOM, 0)
     np.testing.assert_array_equal(again, drawn[0])
-    assert not np.allclose(control_vector(difference, SITES[0], RANDOM, 1), again)
+    assert not np.allclose(null_vector(difference, SITES[0], RANDOM, 1), again)
 
 
 @pytest.mark.parametrize("site", SITES)
 def test_split_half_is_the_base_against_itself(difference, site):
-    vector = control_vector(difference, site, SPLIT_HALF, 0)
+    vector = null_vector(difference, site, SPLIT_HALF, 0)
     np.testing.assert_array_equal(vector, difference.vector(site, "split_half_null"))
     assert abs(vector @ PlantedPair().planted) < 1e-4
 
 
 def test_one_text_has_no_other_half():
     single = measure_difference(PlantedPair(), TEXTS[:1], [3])
-    assert control_vector(single, Site(3, "1"), SPLIT_HALF, 0) is None
-    assert control_vector(single, Site(3, "1"), RANDOM, 0) is not None
+    assert null_vector(single, Site(3, "1"), SPLIT_HALF, 0) is None
+    assert null_vector(single, Site(3, "1"), RANDOM, 0) is not None
 
 
 def test_unknown(difference):
-    with pytest.raises(ValueError, match="'other' is not a control: " + ", ".join(CONTROLS)):
-        control_vector(difference, SITES[0], "other", 0)
+    with pytest.raises(ValueError, match="'other' is not a null: " + ", ".join(NULLS)):
+        null_vector(difference, SITES[0], "other", 0)

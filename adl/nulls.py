@@ -1,0 +1,49 @@
+"""Null vectors: vectors that hold no finetuning, to read beside the difference.
+
+``random``: a direction drawn uniformly, at the same norm; the effect of any vector of that size.
+``split_half``: the base model's mean over half of the texts minus its mean over the other half; the
+effect of the choice of texts. Every reading rescales its vector to the residual norm, so all are
+compared at the same size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from adl.records import ActivationDifference, Floats, Site
+
+Null = str
+RANDOM: Null = "random"
+SPLIT_HALF: Null = "split_half"
+NULLS: tuple[Null, ...] = (RANDOM, SPLIT_HALF)
+
+
+def random_direction(width: int, seed: int) -> Floats:
+    """Return a unit vector [width], uniform over directions; the same for the same seed."""
+    vector = np.random.default_rng(seed).standard_normal(width)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def null_vector(
+    difference: ActivationDifference, site: Site, null: Null, seed: int
+) -> Floats | None:
+    """Return the [width] vector of a null at a site; None without it (split-half of one text).
+
+    Raises ``ValueError`` for a null that does not exist.
+    """
+    if null == RANDOM:
+        # One direction per site: the same one everywhere would be one draw shown many times.
+        place = [seed, site.layer, _position_index(difference.positions, site.position)]
+        entropy = int(np.random.SeedSequence(place).generate_state(1)[0])
+        return random_direction(difference.difference.shape[-1], entropy)
+    if null == SPLIT_HALF:
+        vector = difference.vector(site, "split_half_null")
+        return vector if np.linalg.norm(vector) > 0 else None
+    raise ValueError(f"{null!r} is not a null: {', '.join(NULLS)}")
+
+
+def _position_index(positions: Sequence[str], position: str) -> int:
+    """Return the index of a position; one past the end for the pooled position."""
+    return positions.index(position) if position in positions else len(positions)
