@@ -17,6 +17,7 @@ from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
 from workbench.store.errors import StoreError
+from workbench.tui.audit_plan import AuditPlan
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.queue import QueueDialog
 from workbench.tui.live_session import LiveSession
@@ -63,6 +64,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._prepare = prepare
         self._redraw: Timer | None = None
         self._jobs: dict[str, Job] = {}
+        self._plan: AuditPlan | None = None
         self._stoppable = False
         self._asking = False
 
@@ -128,6 +130,9 @@ class AuditScreen(PanesScreen, MeasuringScreen):
     def on_job_changed(self, message: JobChanged) -> None:
         """Show how a job goes, and say it where it went wrong."""
         job = message.job
+        if self._plan is not None:
+            self._plan.take(job)
+            self._plan = None if self._plan.is_over else self._plan
         if job.is_over:
             self._jobs.pop(job.id, None)
             if job.status == "failed":
@@ -143,7 +148,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         order = {job.id: place for place, job in enumerate(self.opened.jobs())}
         in_order = sorted(self._jobs.values(), key=lambda job: order.get(job.id, -1))
         jobs = [replace(job, stage=hide(job.stage)) for job in in_order]
-        self.query_one(TopBar).show_jobs(jobs)
+        self.query_one(TopBar).show_jobs(jobs, self._plan)
         for pane in self._panes:
             pane.show_jobs(jobs)
         self.tell_measures_of(jobs)
@@ -223,6 +228,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         """Measure the difference and read it every way, behind whatever is asked for meanwhile."""
         self.order(MEASURE, MeasureArguments(), background=True)
         self.order(READ, ReadArguments(), background=True)
+        self._plan = AuditPlan(job for job in self.opened.jobs() if job.operation.uses_models)
 
     @work
     async def action_note(self) -> None:

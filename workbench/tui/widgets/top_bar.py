@@ -13,6 +13,11 @@ from textual.message import Message
 from textual.widgets import Static
 
 from workbench.operations.jobs import Job
+from workbench.tui.audit_plan import AuditPlan
+from workbench.tui.widgets.bars import bar
+
+#: Cells of the bar of a whole audit.
+_BAR = 12
 
 
 class Tab(Static):
@@ -54,6 +59,8 @@ class TopBar(Horizontal):
 
     def __init__(self, titles: Sequence[str]) -> None:
         super().__init__()
+        self._jobs: Sequence[Job] = ()
+        self._plan: AuditPlan | None = None
         self._tabs = [Tab(index, title) for index, title in enumerate(titles)]
 
     def compose(self) -> ComposeResult:
@@ -71,12 +78,41 @@ class TopBar(Horizontal):
         """Say that something waits for the person, or nothing."""
         self.query_one("#alert", Static).update(Content(said))
 
-    def show_jobs(self, jobs: Sequence[Job]) -> None:
-        """Say what is running and how far it is."""
-        running = [job for job in jobs if job.status in {"running", "stopping"}]
-        waiting = len(jobs) - len(running)
-        said = [_in_short(job) for job in running] + ([f"+{waiting} waiting"] if waiting else [])
-        self.query_one("#running", Static).update(Content("  ".join(said)))
+    def show_jobs(self, jobs: Sequence[Job], plan: AuditPlan | None = None) -> None:
+        """Show what is running and how far it is; with ``plan``, how far the whole audit is."""
+        self._jobs, self._plan = jobs, plan
+        strip = self.query_one("#running", Static)
+        strip.update(_fitting(_progress(jobs, plan), strip.content_size.width))
+
+    def on_resize(self) -> None:
+        """Show as much of the progress as there is room for."""
+        self.call_after_refresh(lambda: self.show_jobs(self._jobs, self._plan))
+
+
+def _progress(jobs: Sequence[Job], plan: AuditPlan | None) -> list[Content]:
+    """What is running, from the longest form to the shortest."""
+    running = [job for job in jobs if job.status in {"running", "stopping"}]
+    waiting = len(jobs) - len(running)
+    parts = [_in_short(job) for job in running] + ([f"+{waiting} waiting"] if waiting else [])
+    names = Content("  ".join(parts))
+    if plan is None:
+        short = [*parts[:1], *([f"+{len(jobs) - 1}"] if len(jobs) > 1 else [])]
+        return [names, Content(" ".join(short))]
+    whole = Content.assemble(
+        "audit ", (bar(plan.share, _BAR), "$accent on $surface"), f" {plan.words}"
+    )
+    return [
+        Content.assemble(whole, "  ", names),
+        whole,
+        Content(f"audit {plan.words}"),
+        Content(plan.words.replace(", about", ",")),
+        Content(f"{plan.share:.0%}"),
+    ]
+
+
+def _fitting(forms: Sequence[Content], width: int) -> Content:
+    """The longest form that the width holds, or else the shortest."""
+    return next((form for form in forms if form.cell_length <= width), forms[-1])
 
 
 def _in_short(job: Job) -> str:
