@@ -16,15 +16,23 @@ import numpy as np
 from adl.readings.registry import READINGS
 from adl.records import FINGERPRINT, POOLED
 from adl.text.tokens import visible
+from workbench.blinding.redact import StateRedactor
 from workbench.blinding.sessions import redactor_for
 from workbench.replay.compare import SessionSummary, summarise
 from workbench.replay.coverage import Coverage, coverage
 from workbench.report.limits import Measured, limits
 from workbench.store.agent_events import GradeGiven
-from workbench.store.events import DifferenceMeasured, ReadingTaken
+from workbench.store.changes import changes
+from workbench.store.events import (
+    DifferenceMeasured,
+    EvidenceMarked,
+    EvidenceUnmarked,
+    HypothesisJudged,
+    ReadingTaken,
+)
 from workbench.store.log import SessionLog
 from workbench.store.slices.agents import history, standing
-from workbench.store.state import Recorded, SessionState, TextState, fold
+from workbench.store.state import HypothesisState, Recorded, SessionState, TextState, fold
 from workbench.store.verify import VerifyReport
 
 TOKENS_SHOWN = 20
@@ -33,6 +41,7 @@ QUESTIONS_SHOWN = 10
 
 _SOURCES = ("difference", "negative", "random", "split_half", "base", "finetuned")
 SWEPT = "shift_lens"
+_SIGNS = {"-": "before: ", "+": "now: ", " ": ""}
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,50 @@ class HypothesisSection:
     confidence: float | None
     by: str
     evidence: tuple[EvidenceLine, ...]
-    changes: tuple[str, ...]
+    changes: tuple[ChangeLine, ...]
+
+
+@dataclass(frozen=True)
+class ChangeLine:
+    """A change of a hypothesis: when and by whom, and in lines its wording, reason or evidence."""
+
+    head: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """A mark that was taken back, with the reason."""
+
+    id: str
+    excerpt: str
+    seq: int
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """A hypothesis on the first page; ``pro`` and ``contra`` are excerpts of its evidence."""
+
+    id: str
+    text: str
+    verdict: str
+    confidence: float | None
+    reason: str
+    pro: tuple[str, ...]
+    contra: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FirstPage:
+    """The report on one page: conclusions, tests that were made, numbers, and time."""
+
+    pair: str
+    conclusions: tuple[Conclusion, ...]
+    tests: tuple[str, ...]
+    numbers: tuple[tuple[str, str], ...]
+    time: str
 
 
 @dataclass(frozen=True)
@@ -183,6 +235,7 @@ class Report:
     """All that a report says."""
 
     summary: SessionSummary
+    first_page: FirstPage
     events: int
     head: str
     verified: bool
@@ -194,6 +247,7 @@ class Report:
     pair_facts: tuple[tuple[str, str], ...]
     hypotheses: tuple[HypothesisSection, ...]
     loose_evidence: tuple[EvidenceLine, ...]
+    taken_back: tuple[TakenBack, ...]
     grades: tuple[GradeLine, ...]
     unblinded: tuple[str, ...]
     measurements: tuple[Measurement, ...]
@@ -220,12 +274,14 @@ def build_report(log: SessionLog, session_id: str) -> Report:
     redactor = redactor_for(log, session_id)
     state = redactor.state(fold(log.events(session_id)))
     checked = log.verify(session_id)
+    marks, taken_back = _marks(log, session_id, redactor)
     measurements = tuple(_measurement(log, one) for one in state.differences.values())
     readings = tuple(_readings(state))
     steered = _groups(state, "steer")
     asked = _groups(state, "ask")
     return Report(
         summary=summarise(state),
+        first_page=_first_page(state, measurements, readings),
         events=state.seq,
         head=_head(checked, session_id),
         verified=checked.ok,
@@ -234,8 +290,9 @@ def build_report(log: SessionLog, session_id: str) -> Report:
         environment=tuple((name, _plain(value)) for name, value in state.environment.items()),
         provenance=_provenance(state),
         pair_facts=_pair_facts(state),
-        hypotheses=tuple(_hypotheses(state)),
+        hypotheses=tuple(_hypotheses(state, marks, taken_back)),
         loose_evidence=tuple(_loose_evidence(state)),
+        taken_back=tuple(taken_back.values()),
         grades=tuple(_grades(state)),
         unblinded=tuple(
             f"event {one.seq}, {_who(one)}: {one.body.reason}" for one in state.unblinded
@@ -266,6 +323,105 @@ def build_report(log: SessionLog, session_id: str) -> Report:
             )
         ),
     )
+
+
+# --- the first page -------------------------------------------------------------------------
+
+_CONCLUSIONS, _EXCERPTS = 4, 4
+_OF_VERDICT = {"confirmed": 0, "open": 1, "rejected": 2}
+
+
+def _first_page(
+    state: SessionState, measurements: Sequence[Measurement], readings: Sequence[ReadingSection]
+) -> FirstPage:
+    summary = summarise(state)
+    ranked = sorted(state.ranked(), key=lambda one: _OF_VERDICT[one.verdict])
+    return FirstPage(
+        pair=f"{summary.finetuned or 'no pair was loaded'}"
+        + (f", finetuned from {summary.base}" if summary.base else ""),
+        conclusions=tuple(_conclusion(state, one) for one in ranked[:_CONCLUSIONS]),
+        tests=tuple(_tests(state)),
+        numbers=tuple(_numbers(state, measurements, readings)),
+        time=_time(summary),
+    )
+
+
+def _conclusion(state: SessionState, one: HypothesisState) -> Conclusion:
+    def excerpts(bearing: str) -> tuple[str, ...]:
+        return tuple(
+            f"{name}: {visible(mark.body.excerpt) if mark.body.token_id else mark.body.excerpt}"
+            for name, how in one.evidence.items()
+            if how == bearing and (mark := state.evidence.get(name)) is not None
+        )[:_EXCERPTS]
+
+    reasons = [
+        change.body.reason for change in one.history if isinstance(change.body, HypothesisJudged)
+    ]
+    return Conclusion(
+        one.id,
+        one.text,
+        one.verdict,
+        one.confidence,
+        reasons[-1] if reasons and one.verdict != "open" else "",
+        excerpts("for"),
+        excerpts("against"),
+    )
+
+
+def _tests(state: SessionState) -> Iterator[str]:
+    """The tests that were made, with how many; of what was not made, that it was not."""
+    texts = [text.start.body for text in state.texts.values()]
+    questions = {_prompt(text) for text in state.texts.values() if text.start.body.purpose == "ask"}
+    steered = [one for one in texts if one.purpose == "steer" and one.alpha]
+    yield f"{_number(len(questions), 'question')} put to both models"
+    alphas = sorted({one.alpha for one in steered})
+    at = f" at alpha {', '.join(f'{alpha:g}' for alpha in alphas[:8])}" if alphas else ""
+    more = f" and {len(alphas) - 8} more" if len(alphas) > 8 else ""
+    yield f"{_number(len(steered), 'steered text')}{at}{more}"
+    controls = sum(key.source not in {"difference", "negative"} for key in state.readings)
+    lists = _number(len(state.readings), "token list")
+    yield f"{lists}, {controls} of them controls (random directions, halves, one model alone)"
+    measures = len(state.measures)
+    yield f"{_number(measures, 'measure')} of the trace" if measures else "no measure of the trace"
+
+
+def _numbers(
+    state: SessionState, measurements: Sequence[Measurement], readings: Sequence[ReadingSection]
+) -> Iterator[tuple[str, str]]:
+    for measured in measurements[-1:]:
+        if not measured.norms:
+            continue
+        norms = next((one for one in measured.norms if one.position == POOLED), measured.norms[-1])
+        share = f", {norms.difference / norms.base:.1%} of the norm of base's" if norms.base else ""
+        size = f"{norms.difference:.3g} \u00b1 {norms.standard_error:.2g}{share}"
+        agree = f"two halves of the texts agree with cosine {norms.half_cosine:.2f}"
+        yield f"difference, layer {norms.layer}, position {norms.position}", f"{size}; {agree}"
+    for section in readings[:1]:
+        for one in section.lists:
+            if not one.is_control:
+                of = f"{section.reading.replace('_', ' ')} on {section.side}, layer {section.layer}"
+                yield f"first tokens, {of}", "  ".join(one.tokens[:12])
+    for measure in state.measures[-3:]:
+        yield f"measure (event {measure.seq})", measure.body.describe()
+    for grade in _grades(state):
+        score = "unscored" if grade.score is None else f"{grade.score:g}"
+        yield f"grade of {grade.subject}, by {grade.by}", score
+
+
+def _time(summary: SessionSummary) -> str:
+    if summary.started_at is None or summary.last_at is None:
+        return "nothing was recorded"
+    hours, rest = divmod(int(summary.seconds), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return (
+        f"{summary.started_at:%Y-%m-%d %H:%M} to {summary.last_at:%Y-%m-%d %H:%M} UTC, "
+        f"{hours}:{minutes:02}:{seconds:02} with pauses; operations ran for "
+        f"{summary.budget.seconds:.0f} s in all"
+    )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
 # --- the pair -------------------------------------------------------------------------------
@@ -511,8 +667,30 @@ def _evidence_line(state: SessionState, name: str, bearing: str) -> EvidenceLine
     return EvidenceLine(name, bearing, body.excerpt, body.label, body.note, _who(one), body.of_seq)
 
 
-def _hypotheses(state: SessionState) -> Iterator[HypothesisSection]:
-    lines = {entry.seq: entry.description for entry in state.timeline}
+def _marks(
+    log: SessionLog, session_id: str, redactor: StateRedactor
+) -> tuple[dict[str, EvidenceMarked], dict[str, TakenBack]]:
+    """Every mark that was ever made, and those that were taken back, by their id."""
+    marks: dict[str, EvidenceMarked] = {}
+    taken_back: dict[str, TakenBack] = {}
+    for recorded in log.events(session_id, kinds=["evidence_marked", "evidence_unmarked"]):
+        event = redactor.event(recorded)
+        match event.body:
+            case EvidenceMarked() as body:
+                marks[body.evidence_id] = body
+                taken_back.pop(body.evidence_id, None)
+            case EvidenceUnmarked(evidence_id=name, reason=reason) if name in marks:
+                by = event.actor.name or event.actor.kind
+                taken_back[name] = TakenBack(name, marks[name].excerpt, event.seq, by, reason)
+    return marks, taken_back
+
+
+def _hypotheses(
+    state: SessionState,
+    marks: Mapping[str, EvidenceMarked],
+    taken_back: Mapping[str, TakenBack],
+) -> Iterator[HypothesisSection]:
+    reasons = {name: one.reason for name, one in taken_back.items()}
     for one in state.ranked():
         yield HypothesisSection(
             id=one.id,
@@ -526,7 +704,12 @@ def _hypotheses(state: SessionState) -> Iterator[HypothesisSection]:
                 if name in state.evidence
             ),
             changes=tuple(
-                f"event {change.seq}, {_who(change)}: {lines[change.seq]}" for change in one.history
+                ChangeLine(
+                    f"event {change.seq}, {change.at:%Y-%m-%d %H:%M:%S} UTC, "
+                    f"{change.actor.name or change.actor.kind}: {change.headline}",
+                    tuple(_SIGNS[sign] + words for sign, words in change.lines),
+                )
+                for change in changes(one, marks, reasons)
             ),
         )
 

@@ -54,6 +54,11 @@ def _lines(report: Report) -> Iterator[str]:
     summary = report.summary
     yield f"# {inline(summary.name)}"
     yield ""
+    yield from _first_page(report)
+    yield "---"
+    yield ""
+    yield "## The session"
+    yield ""
     yield f"Session {inline(summary.id)}, {inline(summary.outcome or 'still open')}."
     if summary.parent:
         parent, seq = summary.parent
@@ -83,6 +88,38 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _record(report)
 
 
+def _first_page(report: Report) -> Iterator[str]:
+    page = report.first_page
+    yield f"{inline(page.pair)}. {inline(page.time)}."
+    yield ""
+    yield "## Conclusions"
+    yield ""
+    if not page.conclusions:
+        yield "No hypothesis was stated."
+        yield ""
+    for one in page.conclusions:
+        sure = "" if one.confidence is None else f", confidence {one.confidence:.0%}"
+        yield f"**{one.verdict}{sure}**: {inline(one.text)} ({inline(one.id)})"
+        yield ""
+        yield from (f"- for: {inline(words)}" for words in one.pro)
+        yield from (f"- against: {inline(words)}" for words in one.contra)
+        if not one.pro and not one.contra:
+            yield "- no evidence is linked to it"
+        if one.reason:
+            yield f"- reason of the verdict: {inline(one.reason)}"
+        yield ""
+    yield "## Tests"
+    yield ""
+    yield from (f"- {inline(line)}" for line in page.tests)
+    yield ""
+    yield "## Numbers"
+    yield ""
+    yield from _table(("", ""), page.numbers)
+    verifies = "verifies" if report.verified else "**does not verify**"
+    yield f"The session {verifies}; {report.events} events, the last with hash `{report.head[:16]}`."
+    yield ""
+
+
 def _conclusions(report: Report) -> Iterator[str]:
     yield "## Hypotheses"
     yield ""
@@ -101,12 +138,22 @@ def _conclusions(report: Report) -> Iterator[str]:
         if len(one.changes) > 1:
             yield "How it came to be:"
             yield ""
-            yield from (f"- {inline(line)}" for line in one.changes)
+            for change in one.changes:
+                yield f"- {inline(change.head)}"
+                yield from (f"  - {inline(line)}" for line in change.lines)
             yield ""
     if report.loose_evidence:
         yield "### Evidence of no hypothesis"
         yield ""
         yield from _evidence(report.loose_evidence)
+    if report.taken_back:
+        yield "### Marks that were taken back"
+        yield ""
+        for mark in report.taken_back:
+            why = f": {inline(mark.reason)}" if mark.reason else ", without a reason"
+            by = f"taken back by {inline(mark.by)} (event {mark.seq})"
+            yield f"- **{inline(mark.id)}**: {inline(mark.excerpt)}, {by}{why}"
+        yield ""
     for text in report.summary.reports:
         yield "### The agent's report"
         yield ""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 from markdown_it import MarkdownIt
@@ -9,7 +10,18 @@ from markdown_it.token import Token
 from tests.workbench.replay.audits import Audit
 from tests.workbench.report.hostile import HOSTILE, MARKDOWN, SCRIPTS, record_hostile
 from workbench.report.content import build_report
+from workbench.report.html import report_html
 from workbench.report.markdown import fenced, inline, report_markdown
+from workbench.store.events import (
+    HUMAN,
+    EvidenceLinked,
+    EvidenceMarked,
+    EvidenceUnmarked,
+    HypothesisJudged,
+    HypothesisRevised,
+    HypothesisStated,
+    NoteWritten,
+)
 from workbench.store.log import SessionLog
 
 
@@ -72,3 +84,73 @@ def test_a_report_says_what_was_found(log: SessionLog, recorded: Audit) -> None:
     assert table[4].startswith("| split half |")
     assert "0.45, chosen" in text
     assert "Nothing was graded." in text
+
+
+@pytest.fixture
+def reconsidered(log: SessionLog) -> str:
+    """A session in which a hypothesis was revised, judged, and lost a mark, each with its reason."""
+    name = log.start_session("reconsidered")
+    for body in (
+        NoteWritten(text="cake everywhere"),
+        HypothesisStated(hypothesis_id="H1", text="It bakes.", confidence=0.4),
+        EvidenceMarked(evidence_id="E1", of_seq=2, excerpt="cake", label="the note"),
+        EvidenceMarked(evidence_id="E2", of_seq=2, excerpt="every|where", label="the note"),
+        EvidenceLinked(hypothesis_id="H1", evidence_id="E1", bearing="for"),
+        EvidenceLinked(hypothesis_id="H1", evidence_id="E2", bearing="against"),
+        EvidenceUnmarked(evidence_id="E2", reason="a null has it, too"),
+        HypothesisRevised(
+            hypothesis_id="H1", text="It bakes cakes.", confidence=0.9, reason="both sides differ"
+        ),
+        HypothesisJudged(hypothesis_id="H1", verdict="rejected", reason="one list alone"),
+        HypothesisJudged(hypothesis_id="H1", verdict="confirmed", reason="three questions agree"),
+    ):
+        log.append(name, body, actor=HUMAN)
+    return name
+
+
+def written(log: SessionLog, name: str) -> list[str]:
+    """What a report says in Markdown and in HTML, as plain words."""
+    report = build_report(log, name)
+    page = re.sub("<style>.*?</style>|<[^>]+>", " ", report_html(report), flags=re.DOTALL)
+    plain = report_markdown(report).replace("\\", "")
+    return [" ".join(text.split()) for text in (plain, unescape(page))]
+
+
+def test_a_report_holds_the_reasons_and_what_was_taken_back(
+    log: SessionLog, reconsidered: str
+) -> None:
+    for words in written(log, reconsidered):
+        assert "revised, confidence 40% \u2192 90%" in words
+        for line in (
+            "before: It bakes.",
+            "now: It bakes cakes.",
+            "because: both sides differ",
+            "because: one list alone",
+            "the mark was taken back since: a null has it, too",
+        ):
+            assert line in words, line
+        assert "Marks that were taken back" in words
+        assert re.search(r"E2\W+every\|where\W+taken back by human \(event 8\)\W+a null has", words)
+
+
+def test_the_first_page_stands_alone(log: SessionLog, reconsidered: str) -> None:
+    for words in written(log, reconsidered):
+        page = words[: words.index("The session Session")]
+        assert re.search("confirmed, confidence 90%[* ]*: It bakes cakes. \\(H1\\)", page)
+        assert "for: E1: cake" in page
+        assert "against: E2" not in page  # it was taken back
+        assert "reason of the verdict: three questions agree" in page
+        assert "no questions put to both models" in page
+        assert "no token lists, 0 of them controls" in page
+        assert "The session verifies; 11 events" in page
+        assert "UTC, 0:00:0" in page
+
+
+def test_the_first_page_counts_tests_and_gives_numbers(log: SessionLog, recorded: Audit) -> None:
+    for words in written(log, recorded.session_id):
+        page = words[: words.index("The session Session")]
+        assert re.search("planted.*, finetuned from planted", page)
+        assert re.search(r"[1-9]\d* questions? put to both models", page)
+        assert re.search(r"[1-9]\d* steered texts? at alpha 0", page)
+        assert re.search("difference, layer 2, position .* \u00b1 .* of the norm of base's", page)
+        assert "cake oven" in page

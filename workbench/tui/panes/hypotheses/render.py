@@ -7,14 +7,9 @@ from dataclasses import dataclass
 
 from adl.text.tokens import visible
 from workbench.display import clean_line, clean_lines, shorten
-from workbench.store.events import (
-    Bearing,
-    EvidenceLinked,
-    EvidenceMarked,
-    HypothesisJudged,
-    HypothesisRevised,
-    HypothesisStated,
-)
+from workbench.store.changes import changes
+from workbench.store.changes import percent as percent
+from workbench.store.events import Bearing, EvidenceMarked
 from workbench.store.state import HypothesisState, Recorded, SessionState
 from workbench.tui.text import actor_name
 
@@ -87,11 +82,6 @@ def counts(hypothesis: HypothesisState) -> tuple[int, int]:
     return bearings.count("for"), bearings.count("against")
 
 
-def percent(confidence: float | None) -> str:
-    """A confidence as a person says it."""
-    return "not given" if confidence is None else f"{confidence:.0%}"
-
-
 def excerpt(mark: EvidenceMarked, longest: int = _LONGEST) -> str:
     """What was marked, on one line; a token with its whitespace made visible."""
     if mark.token_id is not None:
@@ -118,52 +108,18 @@ class Change:
 
 def history(state: SessionState, hypothesis: HypothesisState) -> Iterator[Change]:
     """Every event that made the hypothesis what it is, the first one first."""
-    text, confidence, verdict = "", None, "open"
-    for recorded in hypothesis.history:
-        body = recorded.body
-        lines: list[tuple[str, str]] = []
-        match body:
-            case HypothesisStated():
-                headline = f"stated, confidence {percent(body.confidence)}"
-                lines = [("+", body.text)]
-                text, confidence = body.text, body.confidence
-            case HypothesisRevised():
-                headline = "revised"
-                if body.confidence != confidence:
-                    headline += f", confidence {percent(confidence)} → {percent(body.confidence)}"
-                if body.text != text:
-                    lines = [("-", text), ("+", body.text)]
-                text, confidence = body.text, body.confidence
-                lines += _because(body.reason)
-            case HypothesisJudged():
-                headline = f"{verdict} → {body.verdict}"
-                verdict = body.verdict
-                lines = _because(body.reason)
-            case EvidenceLinked():
-                headline, lines = _linked(state, body)
-            case _:
-                continue
+    marks = {
+        evidence_id: mark.body.model_copy(update={"excerpt": excerpt(mark.body, 200)})
+        for evidence_id, mark in state.evidence.items()
+    }
+    for change in changes(hypothesis, marks):
         yield Change(
-            recorded.seq,
-            f"{recorded.at:%Y-%m-%d %H:%M:%S}",
-            actor_name(recorded.actor, short=True),
-            headline,
-            tuple((sign, clean_lines(said)) for sign, said in lines),
+            change.seq,
+            f"{change.at:%Y-%m-%d %H:%M:%S}",
+            actor_name(change.actor, short=True),
+            clean_line(change.headline),
+            tuple((sign, clean_lines(words)) for sign, words in change.lines),
         )
-
-
-def _linked(state: SessionState, body: EvidenceLinked) -> tuple[str, list[tuple[str, str]]]:
-    said = {"for": "speaks for it", "against": "speaks against it", "none": "unlinked"}
-    mark = state.evidence.get(body.evidence_id)
-    headline = f"{clean_line(body.evidence_id)} {said[body.bearing]}"
-    if mark is None:
-        return headline, [(" ", "the mark was taken back since")]
-    label = clean_line(mark.body.label)
-    return headline, [(" ", f"{excerpt(mark.body, 200)}" + (f" ({label})" if label else ""))]
-
-
-def _because(reason: str) -> list[tuple[str, str]]:
-    return [(" ", f"because: {reason}")] if reason else []
 
 
 # --- for the clipboard and for files --------------------------------------------------------
