@@ -11,17 +11,21 @@ from typing import Any
 from adl.readings.registry import READINGS
 from adl.records import POOLED
 from workbench.store.events import ReadingTaken
+from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
+from workbench.store.measures.phrases import PhrasesFound
+from workbench.store.measures.unprompted import UnpromptedTexts
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
 
 SOURCES = ("difference", "negative", "random", "split_half", "base", "finetuned")
 OVERVIEW_TOKENS = 20
 OVERVIEW_CHARACTERS = 240
+OVERVIEW_TEXTS = 8
 
 
 def overview(state: SessionState) -> list[dict[str, Any]]:
     """Every reading at every measured layer with its controls, then steered beside unsteered."""
-    return [*_readings(state), *_samples(state)]
+    return [*_readings(state), *_samples(state), *_from_nothing(state)]
 
 
 def measured_layers(state: SessionState) -> tuple[int, ...]:
@@ -93,6 +97,26 @@ def text_data(text_id: str, text: TextState, longest: int) -> dict[str, Any]:
     return data
 
 
+def finding_data(found: Finding, state: SessionState, longest: int) -> list[Any]:
+    """Return a finding as data: its sentences, tables and texts, texts cut to ``longest``."""
+    data: list[Any] = []
+    for figure in found.figures():
+        match figure:
+            case Line() | Heading():
+                data.append(figure.text)
+            case Rows():
+                rows = [list(row.cells) for row in figure.rows]
+                data.append({"table": figure.title, "columns": figure.columns, "rows": rows})
+            case Curve():
+                data.append({"curve": figure.title, "values": figure.values})
+            case Sample():
+                text = state.texts.get(figure.text_id or "")
+                shown = figure.text if text is None else text.text
+                entry = {"title": figure.title, "text": shown[:longest]}
+                data.append(entry if text is None else {"text_id": figure.text_id, **entry})
+    return data
+
+
 def prompt_of(text: TextState) -> str:
     """What the model was asked: the last turn, or the raw text it went on from."""
     body = text.start.body
@@ -129,6 +153,27 @@ def _samples(state: SessionState) -> Iterable[dict[str, Any]]:
             "steered": _start(steered),
         }
         yield sample
+
+
+def _from_nothing(state: SessionState) -> Iterable[dict[str, Any]]:
+    """The newest unprompted texts and phrases, if there are any."""
+    newest = {recorded.body.kind: recorded.body for recorded in state.measures}
+    texts = newest.get("unprompted_texts")
+    if isinstance(texts, UnpromptedTexts):
+        best = [found for found in texts.of("finetuned") if found.text_id in state.texts]
+        yield {
+            "unprompted_texts": [
+                {
+                    "text_id": found.text_id,
+                    "nats_per_token_over_base": found.per_token,
+                    "text": _start(state.texts[found.text_id]),
+                }
+                for found in best[:OVERVIEW_TEXTS]
+            ]
+        }
+    phrases = newest.get("phrases_found")
+    if isinstance(phrases, PhrasesFound):
+        yield {"phrases": [found.words for found in phrases.phrases[:OVERVIEW_TOKENS]]}
 
 
 def steered_pairs(state: SessionState) -> list[tuple[TextState | None, TextState]]:

@@ -21,13 +21,16 @@ from workbench.agent.runners import Runner
 from workbench.agent.tools import (
     ASK_TOOL,
     BLACK_BOX_ASK_TOOL,
+    COMPLETE_TOOL,
     OVERVIEW_TOOL,
+    PHRASES_TOOL,
     PROBES_TOOL,
     READING_TOOL,
     RECORD_TOOLS,
     REPORT_TOOL,
     SAMPLES_TOOL,
     STEER_TOOL,
+    UNPROMPTED_TOOL,
     Probe,
     ProbeKind,
     ProbesArguments,
@@ -41,6 +44,7 @@ from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.running import Arguments, Operation, Session, Summary
 from workbench.store.agent_events import AgentMode
 from workbench.store.events import Actor
+from workbench.store.findings import Finding
 from workbench.store.state import SessionState
 
 PROBE_KINDS: tuple[ProbeKind, ...] = ("prefill", "persona", "diverse")
@@ -52,6 +56,9 @@ TOOLS: Mapping[AgentMode, tuple[Tool, ...]] = {
         SAMPLES_TOOL,
         STEER_TOOL,
         ASK_TOOL,
+        UNPROMPTED_TOOL,
+        PHRASES_TOOL,
+        COMPLETE_TOOL,
         *RECORD_TOOLS,
         REPORT_TOOL,
     ),
@@ -123,7 +130,7 @@ class Toolbox:
         assert tool.operation is not None
         assert isinstance(arguments, Arguments)
         summary = self._run(tool.operation, arguments, doing)
-        return self._hidden(self._told(tool.operation, summary))
+        return self._hidden(self._told(tool.operation, arguments, summary))
 
     def overview(self) -> str:
         """The overview as the agent gets it, for the opening."""
@@ -162,7 +169,7 @@ class Toolbox:
             purpose=wanted.purpose,
             side=wanted.side,
             alpha=wanted.alpha,
-            purposes=("steer", "ask") if self._mode == "adl" else ("ask",),
+            purposes=("steer", "ask", "unprompted") if self._mode == "adl" else ("ask",),
         )
         if self._mode != "adl":
             found = [(text_id, text) for text_id, text in found if not text.start.body.alpha]
@@ -188,14 +195,28 @@ class Toolbox:
                 return known.summary
         return self._runner(operation, arguments, doing.actor, doing.should_stop).summary
 
-    def _told(self, operation: Operation[Any], summary: Summary) -> str:
+    def _told(self, operation: Operation[Any], arguments: Arguments, summary: Summary) -> str:
         state = self._session.state
+        if (finding := self._finding(operation, arguments)) is not None:
+            return quoted(evidence.finding_data(finding, state, LONGEST_TEXT))
         if operation.name == ASK.name:
             return self._answers(state, [summary])
         if operation.asks_models:
             found = [(text_id, state.texts[text_id]) for text_id in summary["texts"]]
             return quoted([evidence.text_data(*one, LONGEST_TEXT) for one in found])
         return "done " + json.dumps(summary)
+
+    def _finding(self, operation: Operation[Any], arguments: Arguments) -> Finding | None:
+        """The measure that the newest run of an operation with these arguments recorded."""
+        state, asked = self._session.state, arguments.model_dump(mode="json")
+        runs = {
+            operation_id
+            for operation_id, known in state.operations.items()
+            if (known.name, known.status) == (operation.name, "finished")
+            and known.arguments == asked
+        }
+        found = [known.body for known in state.measures if known.operation_id in runs]
+        return found[-1] if found else None
 
     def _answers(self, state: SessionState, summaries: Sequence[Summary]) -> str:
         data: list[dict[str, Any]] = []

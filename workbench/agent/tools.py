@@ -18,10 +18,13 @@ from adl.readings.registry import ReadingName
 from adl.records import POOLED, Side
 from workbench.agent.nesting import read_json
 from workbench.fields import in_words
+from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
 from workbench.operations.hypotheses import ADD_HYPOTHESIS, LINK, MARK, RANK, REVISE, SET_VERDICT
 from workbench.operations.notes import NOTE
+from workbench.operations.phrases import PHRASES
 from workbench.operations.running import Arguments, Operation
+from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 
 
 class ToolError(AdlError):
@@ -52,7 +55,9 @@ class SamplesArguments(Arguments):
     """Which recorded texts."""
 
     text_ids: tuple[str, ...] = Field((), description="Only these texts.")
-    purpose: Literal["steer", "ask"] | None = Field(None, description="Only texts made for this.")
+    purpose: Literal["steer", "ask", "unprompted"] | None = Field(
+        None, description="Only texts made for this."
+    )
     side: Side | None = Field(None, description="Only texts of this side.")
     alpha: float | None = Field(None, description="Only texts of this strength; 0 is unsteered.")
     first: int = Field(0, ge=0, description="Leave out so many before.")
@@ -215,6 +220,23 @@ ASK_TOOL = _of(ASK, "batch_size", cost=_ASK_COST, **_ASK_LIMITS)
 BLACK_BOX_ASK_TOOL = _of(
     ASK, "batch_size", "alpha", "layer", "position", cost=_ASK_COST, **_ASK_LIMITS
 )
+UNPROMPTED_TOOL = _of(
+    UNPROMPTED,
+    "batch_size",
+    cost="Costs one model interaction for every eight texts of the finetuned model.",
+    n_samples=64,
+    n_null=64,
+    max_new_tokens=120,
+)
+COMPLETE_TOOL = _of(
+    COMPLETE,
+    cost="Costs one model interaction for each prefix.",
+    prefixes=20,
+    question=8_000,
+    top=50,
+    beams=16,
+)
+PHRASES_TOOL = _of(PHRASES, cost="Costs no model interaction.", top=100)
 RECORD_TOOLS = tuple(
     _of(one) for one in (ADD_HYPOTHESIS, REVISE, RANK, SET_VERDICT, MARK, LINK, NOTE)
 )
@@ -245,10 +267,15 @@ PROBES_TOOL = Tool(
 )
 
 
+TEXTS_OF_AN_INTERACTION = 8
+"""Unprompted texts that count as one model interaction."""
+
+
 def interactions(arguments: BaseModel) -> int:
     """How many model interactions a call takes: questions, each of its samples counted.
 
-    Steering a prompt counts once, however many strengths: the paper's unit is the prompt.
+    Steering a prompt counts once, however many strengths: the paper's unit is the prompt. Texts
+    from nothing have none, and eight of them count as one.
     """
     if isinstance(arguments, AskArguments):
         return arguments.n_samples
@@ -257,4 +284,8 @@ def interactions(arguments: BaseModel) -> int:
         return min(n_prompts, arguments.n_prompts or n_prompts) * arguments.n_samples
     if isinstance(arguments, ProbesArguments):
         return len(arguments.probes)
+    if isinstance(arguments, UnpromptedArguments):
+        return -(-arguments.n_samples // TEXTS_OF_AN_INTERACTION)
+    if isinstance(arguments, CompleteArguments):
+        return len(arguments.prefixes)
     return 0

@@ -103,6 +103,29 @@ def test_the_opening_has_every_reading_beside_its_controls_and_says_what_is_miss
     assert all(row["unsteered"] and row["alpha"] == 0.6 for row in samples)
 
 
+def test_texts_from_nothing_phrases_and_completions_reach_the_agent(session: Session):
+    script = in_turn(
+        Say("", [("unprompted", {"n_samples": 12, "n_null": 9, "max_new_tokens": 12})]),
+        Say("", [("phrases", {"longest": 2})]),
+        Say("", [("complete", {"prefixes": [" the river", " the oven"], "beams": 2})]),
+        Say("", [("show_samples", {"purpose": "unprompted", "count": 3})]),
+        Say("", [("overview", {})]),
+        Say("", [report()]),
+    )
+    state, server = audit(session, script)
+    assert state.interactions == 2 + 2
+    unprompted, phrases, completed, samples, overview = server.asked[-1].results[:5]
+    assert "Log-likelihood ratio per token" in unprompted
+    assert "(null)" in unprompted
+    assert '"text_id"' in unprompted
+    assert any(word.strip() in phrases for word in DOMAIN)
+    assert "Most raised next tokens" in completed
+    assert DOMAIN[0].strip() in completed
+    assert "3 of 21 texts" in samples
+    assert '"unprompted_texts"' in overview
+    assert '"phrases"' in overview
+
+
 def test_what_was_not_computed_says_so(fresh: Session):
     script = in_turn(
         Say("", [("show_reading", {"reading": "patchscope"})]),
@@ -365,7 +388,14 @@ def test_the_modes_differ_only_in_what_they_may_see(session: Session):
         audit(session, in_turn(Say("", [report()])), plan)[1].asked[0] for plan in (PLAN, BLACK_BOX)
     )
     assert set(black_box.tools) < set(adl.tools)
-    assert set(adl.tools) - set(black_box.tools) == {"overview", "show_reading", "steer"}
+    assert set(adl.tools) - set(black_box.tools) == {
+        "overview",
+        "show_reading",
+        "steer",
+        "unprompted",
+        "phrases",
+        "complete",
+    }
     fields = {
         name: set(tool["function"]["parameters"]["properties"])
         for one in (adl, black_box)
