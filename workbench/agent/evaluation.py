@@ -21,11 +21,10 @@ from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EvaluationError
 from workbench.agent.grading import grade_report
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
+from workbench.agent.shown_evidence import missing_evidence
 from workbench.blinding.seal import seal
-from workbench.operations.difference import MEASURE, MeasureArguments
-from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import LOAD, PairArguments
-from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.organisms import named_organism
 from workbench.store.agent_events import AgentMode, EvaluationCell, EvaluationStarted
@@ -233,21 +232,14 @@ class Evaluation:
         self._mark(key, session.id, "started")
         self._load(session, organism)
         self._say(f"computing the evidence of {organism}")
-        measured = run(
-            session,
-            MEASURE,
+        for operation, arguments in missing_evidence(
+            session.state,
+            session.require_pair().provenance.n_layers,
             MeasureArguments(n_texts=self.plan.n_texts),
-            actor=HUMAN,
-            should_stop=should_stop,
-        )
-        layer = str(measured.summary["layers"][0])
-        run(session, READ, ReadArguments(layer=layer), actor=HUMAN, should_stop=should_stop)
-        steer = SteerArguments(
-            layer=layer,
             n_prompts=self.plan.n_prompts,
             max_new_tokens=self.plan.max_new_tokens,
-        )
-        run(session, STEER, steer, actor=HUMAN, should_stop=should_stop)
+        ):
+            run(session, operation, arguments, actor=HUMAN, should_stop=should_stop)
         session.record(SessionClosed(outcome="completed"))
         self._mark(key, session.id, "done")
         return session

@@ -8,7 +8,7 @@ from pathlib import Path
 from adl.errors import OrganismError
 from adl.organisms.registry import GroundTruth, Organism
 from workbench.blinding.aliases import OPEN, Blinding, blinding_from, blinding_of
-from workbench.operations.pair import LOAD, PairArguments
+from workbench.operations.pair import PairArguments, asked_pairs, loaded_pair
 from workbench.operations.running import Session
 from workbench.organisms import known_organisms, named_organism
 from workbench.store.agent_events import AuditSealed, AuditUnblinded
@@ -19,17 +19,11 @@ from workbench.store.state import SessionState
 NAMES = "names revealed"
 
 
-def asked_pair(state: SessionState) -> PairArguments | None:
-    """The pair as it was asked for when it was loaded last; None if it never was."""
-    loads = [one for one in state.operations.values() if one.name == LOAD.name]
-    return PairArguments.model_validate(loads[-1].arguments) if loads else None
-
-
 def find_organism(state: SessionState, named: str | None = None) -> Organism | None:
     """The organism a session audits: the one named, asked for, or whose adapter was loaded."""
     if named is not None:
         return named_organism(named)
-    asked = asked_pair(state)
+    asked = loaded_pair(state.operations)
     if asked is not None and asked.organism is not None:
         return named_organism(asked.organism)
     finetuned = (state.pair or {}).get("finetuned", {})
@@ -89,8 +83,9 @@ def seal(
     blind = blind or bool(sealed and sealed.aliases)
     if sealed is not None and not blind:
         return OPEN
-    asked = asked or asked_pair(state)
-    named = organism or (asked.organism if asked else None)
+    # A pair that could not be loaded is named by what failed.
+    wanted = [*asked_pairs(state.operations), *([asked] if asked else [])]
+    named = organism or (wanted[-1].organism if wanted else None)
     found = find_organism(state, named or (sealed.organism if sealed else None))
     try:
         truth = None if found is None else found.ground_truth()
@@ -100,7 +95,10 @@ def seal(
     aliases: dict[str, str] = {}
     if blind:
         loaded = session.pair.provenance if session.pair is not None else state.pair
-        aliases = blinding_of(loaded, asked, found).aliases | (sealed.aliases if sealed else {})
+        aliases = dict(blinding_of(loaded, None, found).aliases)
+        for pair in wanted:
+            aliases = dict(blinding_of(loaded, pair, found).aliases) | aliases
+        aliases |= sealed.aliases if sealed else {}
     if sealed is None or aliases != sealed.aliases:
         known = sealed.ground_truth_sha256 if sealed else None
         session.record(

@@ -14,7 +14,6 @@ import typer
 
 from adl.artifacts import ArrayCache
 from adl.errors import Stopped
-from adl.pair.protocol import resolve_layer
 from adl.readings.registry import READINGS, ReadingName
 from workbench.agent.agreement import by_grader, krippendorff_alpha
 from workbench.agent.budgets import Budgets
@@ -24,9 +23,10 @@ from workbench.agent.graders import grade_coherence, grade_relevance
 from workbench.agent.grading import edit_grade, grade_report
 from workbench.agent.grading import grade_by_hand as record_by_hand
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
+from workbench.agent.shown_evidence import missing_evidence
 from workbench.agent.supervision import Supervision
 from workbench.blinding.aliases import Blinding
-from workbench.blinding.seal import asked_pair, blinding_for_people, reveal_names, seal
+from workbench.blinding.seal import blinding_for_people, reveal_names, seal
 from workbench.blinding.sessions import shown_state
 from workbench.cli import show
 from workbench.cli.options import SessionOptions
@@ -34,10 +34,8 @@ from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.redaction import looking_at
 from workbench.cli.running import StopFlag, Work, database_path, reading_log, working_session
 from workbench.locations import find_locations
-from workbench.operations.difference import MEASURE, MeasureArguments
-from workbench.operations.generation import STEER, SteerArguments
-from workbench.operations.pair import LOAD, PairArguments
-from workbench.operations.readings import READ, ReadArguments
+from workbench.operations.difference import MeasureArguments
+from workbench.operations.pair import LOAD, PairArguments, loaded_pair
 from workbench.operations.running import Session
 from workbench.settings import Settings, load_settings
 from workbench.store.agent_events import (
@@ -111,10 +109,16 @@ def run_agent(
     name = where.name or ("agent" if wanted.blind else f"agent {subject}".strip())
     hidden = pair if wanted.blind else None
     with working_session(where.database, where.session, name, hidden) as work:
-        given = pair if pair != PairArguments() else asked_pair(work.session.state) or pair
+        given = (
+            pair if pair != PairArguments() else loaded_pair(work.session.state.operations) or pair
+        )
         work.run(LOAD, given)
         if wanted.mode == "adl":
-            _compute(work, measure, wanted.n_prompts)
+            n_layers = work.session.require_pair().provenance.n_layers
+            for operation, arguments in missing_evidence(
+                work.session.state, n_layers, measure, n_prompts=wanted.n_prompts
+            ):
+                work.run(operation, arguments)
         blinding = seal(work.session, blind=wanted.blind)
         with _told(work.session, blinding), _closing(endpoint):
             state = start_audit(
@@ -144,7 +148,7 @@ def resume_agent(
     with reported_errors():
         endpoint = Endpoint(settings_of(endpoint_options))
     with working_session(database, session_id, "") as work:
-        asked = asked_pair(work.session.state)
+        asked = loaded_pair(work.session.state.operations)
         if asked is None:
             raise AgentError(
                 f"session {session_id} does not say which pair it audits", "Start a new audit."
@@ -295,30 +299,6 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
 
 
 # --- parts ----------------------------------------------------------------------------------------
-
-
-def _compute(work: Work, measure: MeasureArguments, n_prompts: int | None) -> None:
-    """Measure, read and steer, as far as the session does not have it."""
-    state = work.session.state
-    n_layers = work.session.require_pair().provenance.n_layers
-    layers = [resolve_layer(layer, n_layers) for layer in measure.layers]
-    measured = {layer for one in state.differences.values() for layer in one.body.layers}
-    if not set(layers) <= measured:
-        work.run(MEASURE, measure)
-    for layer in dict.fromkeys(layers):
-        if not any(key.layer == layer for key in state.readings):
-            arguments = ReadArguments(
-                layer=str(layer),
-                corpus=measure.corpus,
-                text_column=measure.text_column,
-                seed=measure.seed,
-            )
-            work.run(READ, arguments)
-    if not any(text.start.body.purpose == "steer" for text in state.texts.values()):
-        steer = SteerArguments(
-            layer=str(layers[0]), seed=measure.seed, n_prompts=n_prompts, max_new_tokens=40
-        )
-        work.run(STEER, steer)
 
 
 def _surroundings(work: Work, approval: Policy) -> Surroundings:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.errors import PairError, Stopped
@@ -23,6 +23,7 @@ from workbench.locations import find_locations
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
 from workbench.organisms import named_organism
 from workbench.store.events import PairLoaded
+from workbench.store.state import OperationState
 
 DEMO_ORGANISM = "cake_bake"
 #: What the extra `models` installs, by the names that are imported.
@@ -60,6 +61,36 @@ class PairArguments(Arguments):
     chat_template: str | None = Field(
         None, description="Name of one of the sides' chat templates, or a file with one."
     )
+
+
+def asked_pairs(operations: Mapping[str, OperationState]) -> list[PairArguments]:
+    """Every pair that a session was asked to load, in order.
+
+    One that was asked for with arguments that this version does not know is left out.
+    """
+    loads = [operation for operation in operations.values() if operation.name == LOAD.name]
+    found = [_arguments(operation) for operation in loads]
+    return [pair for pair in found if pair is not None]
+
+
+def loaded_pair(operations: Mapping[str, OperationState]) -> PairArguments | None:
+    """The pair that was loaded last in a session, as it was asked for.
+
+    None if no loading came to its end, or if this version does not know the arguments of the last.
+    """
+    loads = [
+        operation
+        for operation in operations.values()
+        if operation.name == LOAD.name and operation.status == "finished"
+    ]
+    return _arguments(loads[-1]) if loads else None
+
+
+def _arguments(load: OperationState) -> PairArguments | None:
+    try:
+        return PairArguments.model_validate(load.arguments)
+    except ValidationError:
+        return None
 
 
 def load(context: Context, arguments: PairArguments) -> Summary:

@@ -16,25 +16,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adl.callbacks import STOP_POLL_SECONDS, ShouldStop
 from adl.errors import AdlError, Stopped
+from workbench.agent.shown_evidence import missing_evidence
 from workbench.agent.supervision import Supervision
 from workbench.faults import REPORT_BUG
-from workbench.operations.difference import MEASURE, MeasureArguments
-from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.jobs import Jobs
 from workbench.operations.pair import LOAD
-from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation, Outcome, Session
 from workbench.store.events import HUMAN, Actor
-from workbench.store.state import SessionState
 from workbench.tui.agent_request import AuditRequest
 
 if TYPE_CHECKING:
     from workbench.agent.endpoint import Endpoint
     from workbench.agent.loop import Surroundings
     from workbench.settings import Settings
-
-#: Tokens of a steered text that an agent is shown.
-_STEERED_TOKENS = 40
 
 _logger = logging.getLogger(__name__)
 
@@ -176,7 +170,8 @@ class AgentWork:
 
     def _prepare(self) -> None:
         """Compute what the overview shows, as far as the session does not have it."""
-        for operation, arguments in missing(self._session.state):
+        n_layers = self._session.require_pair().provenance.n_layers
+        for operation, arguments in missing_evidence(self._session.state, n_layers):
             self._tell(WorkStatus("preparing", operation.title))
             self._runner(operation, arguments, HUMAN, self._stop.is_set)
         self._check_stop()
@@ -207,15 +202,3 @@ class AgentWork:
             if not (status.is_busy and self._stop.is_set()):
                 self.status = status
         self._changed()
-
-
-def missing(state: SessionState) -> list[tuple[Operation[Any], Arguments]]:
-    """What an ADL agent's overview would lack, as operations that compute it."""
-    wanted: list[tuple[Operation[Any], Arguments]] = []
-    if not state.differences:
-        wanted.append((MEASURE, MeasureArguments()))
-    if not state.readings:
-        wanted.append((READ, ReadArguments()))
-    if not any(text.start.body.purpose == "steer" for text in state.texts.values()):
-        wanted.append((STEER, SteerArguments(max_new_tokens=_STEERED_TOKENS)))
-    return wanted

@@ -24,7 +24,7 @@ from adl.paths import expanded
 from workbench.display import ascii_only, clean_line
 from workbench.faults import REPORT_BUG
 from workbench.locations import Locations, find_locations
-from workbench.operations.pair import PairArguments
+from workbench.operations.pair import PairArguments, loaded_pair
 from workbench.private_files import new_text
 from workbench.store.errors import OlderSchema
 from workbench.store.ids import proposed_stem
@@ -276,7 +276,7 @@ class WorkbenchApp(OneDialog):
         self._replay(ReplaySession(wanted.session, wanted.seq))
 
     def _resumed(self, opened: LiveSession, seq: int | None) -> None:
-        pair = last_pair(opened)
+        pair = loaded_pair(opened.state.operations)
         if pair is not None and pair.trust_remote_code:
             self._ask_to_trust(opened, pair, seq)
         else:
@@ -514,14 +514,6 @@ def default_name(pair: PairArguments | None) -> str:
     what = "blind audit" if pair is None else pair.organism or pair.adapter or pair.finetuned
     what = what or "session"
     return f"{what.rstrip('/').rpartition('/')[2]} {datetime.now(UTC):%Y-%m-%d %H:%M}"
-
-
-def last_pair(opened: LiveSession) -> PairArguments | None:
-    """The pair that was loaded last in the session, to be loaded again, if any was."""
-    for operation in reversed(list(opened.state.operations.values())):
-        if operation.name == "load_pair" and operation.status == "finished":
-            return PairArguments.model_validate(operation.arguments)
-    return None
 
 
 def speaks_utf8() -> bool:

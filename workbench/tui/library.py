@@ -12,13 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from adl.errors import AdlError
 from adl.organisms.registry import Organism
 from adl.paths import expanded
 from workbench.blinding.sessions import HiddenNames, shown_state
-from workbench.operations.pair import PairArguments
+from workbench.operations.pair import PairArguments, loaded_pair
 from workbench.organisms import known_organisms
 from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import (
@@ -27,14 +25,13 @@ from workbench.store.events import (
     HypothesisRevised,
     HypothesisStated,
     NoteWritten,
-    OperationFinished,
-    OperationStarted,
     SessionRenamed,
 )
 from workbench.store.lease import OpenElsewhere, is_open
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
+from workbench.store.slices.operations import Operations
 from workbench.store.state import SessionState
 
 #: Sessions that are looked through for recent pairs, and how many pairs are shown.
@@ -221,19 +218,11 @@ def recent_pairs(
 
 
 def _loaded_pair(log: SessionLog, session_id: str) -> PairArguments | None:
-    """The first pair that was loaded in a session: it is near the session's start."""
-    asked: dict[str | None, dict[str, object]] = {}
-    for event in log.events(session_id, kinds=("operation_started", "operation_finished")):
-        match event.body:
-            case OperationStarted(operation="load_pair") as body:
-                asked[event.operation_id] = body.arguments
-            case OperationFinished() if event.operation_id in asked:
-                try:
-                    return PairArguments.model_validate(asked[event.operation_id])
-                except ValidationError:
-                    # Recorded by a version that had other arguments.
-                    return None
-    return None
+    """The pair that was loaded last in a session, without folding all of it."""
+    operations = Operations()
+    for event in log.events(session_id, kinds=operations.kinds()):
+        operations.take(event)
+    return loaded_pair(operations.value())
 
 
 def pair_title(pair: PairArguments) -> str:

@@ -164,15 +164,11 @@ def test_a_slice_starts_empty_and_copies_go_their_own_way(log: SessionLog) -> No
     for name, empty in slices_of(Small).items():
         running = empty.copy()
         for event in events:
-            for kind, handle in running.handlers.items():
-                if isinstance(event.body, kind):
-                    handle(running, event)
+            running.take(event)
         assert empty.value() == getattr(Small(), name)
         twin = running.copy()
         before = running.value()
-        for kind, handle in twin.handlers.items():
-            if issubclass(NoteWritten, kind):
-                handle(twin, events[-1])
+        twin.take(events[-1])
         assert running.value() is before
         assert len(running.value()) == 1 if name == "notes" else running.value() == before
 

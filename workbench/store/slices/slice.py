@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
+from workbench.store.body import KINDS
 from workbench.store.events import Event
 from workbench.store.recorded import Prefix, Recorded
 
@@ -76,6 +77,16 @@ class Slice(ABC, Generic[Value_co]):
         self.redaction = redaction
         self.later = later
         self.handlers: Mapping[type, Handler] = self._marked
+
+    def kinds(self) -> list[str]:
+        """Names of the kinds of event that change it."""
+        return [name for name, kind in KINDS.items() if issubclass(kind, tuple(self.handlers))]
+
+    def take(self, event: Event) -> None:
+        """Apply an event, if it is of a kind that changes the slice."""
+        for kind, handle in self.handlers.items():
+            if isinstance(event.body, kind):
+                handle(self, event)
 
     @abstractmethod
     def value(self) -> Value_co:

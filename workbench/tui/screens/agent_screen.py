@@ -57,11 +57,12 @@ class AgentScreen(Screen[None]):
 
     @work
     async def _ask_and_start(self, draft: dict[str, str]) -> None:
-        from workbench.tui.agent_runner import missing
+        from workbench.agent.shown_evidence import missing_evidence
 
         facts = await asyncio.to_thread(look_up_endpoint)
         state = self.opened.state
-        titles = [operation.title.lower() for operation, _ in missing(state)]
+        n_layers = state.pair.get("n_layers") if state.pair else None
+        titles = [operation.title.lower() for operation, _ in missing_evidence(state, n_layers)]
         is_blind = bool(state.seal and state.seal.body.aliases)
         form = AgentForm(draft, facts, missing=titles, is_blind=is_blind)
         wish = await self.app.push_screen_wait(form)

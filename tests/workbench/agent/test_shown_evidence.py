@@ -1,0 +1,69 @@
+"""What an agent with the lens is shown is computed alike for screen, command line and evaluation."""
+
+from __future__ import annotations
+
+from tests.planted import N_LAYERS
+from workbench.agent.shown_evidence import STEERED_TOKENS, missing_evidence
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import STEER, SteerArguments
+from workbench.operations.readings import READ, ReadArguments
+from workbench.operations.running import Session, run
+from workbench.store.events import HUMAN
+from workbench.store.state import SessionState
+
+MIDDLE = str((N_LAYERS - 1) // 2)
+
+
+def names(session: Session, measure: MeasureArguments | None = None) -> list[tuple[str, str]]:
+    wanted = missing_evidence(session.state, N_LAYERS, measure)
+    return [
+        (operation.name, ",".join(getattr(asked, "layers", ())) or asked.model_dump()["layer"])
+        for operation, asked in wanted
+    ]
+
+
+def test_of_a_new_session_everything_is_missing(fresh: Session) -> None:
+    assert names(fresh) == [
+        ("measure_difference", "0.5"),
+        ("read_tokens", MIDDLE),
+        ("steer", MIDDLE),
+    ]
+    (_, measure), (_, read), (_, steer) = missing_evidence(
+        fresh.state,
+        N_LAYERS,
+        MeasureArguments(layers=("1",), corpus="own.txt", seed=7),
+        n_prompts=3,
+    )
+    assert measure == MeasureArguments(layers=("1",), corpus="own.txt", seed=7)
+    assert read == ReadArguments(layer="1", corpus="own.txt", seed=7)
+    assert steer == SteerArguments(layer="1", seed=7, n_prompts=3, max_new_tokens=STEERED_TOKENS)
+
+
+def test_of_a_computed_session_nothing_is_missing(session: Session) -> None:
+    assert names(session) == []
+    assert names(session, MeasureArguments(layers=("1",)))[:2] == [
+        ("measure_difference", "1"),
+        ("read_tokens", "1"),
+    ]
+
+
+def test_a_layer_measured_otherwise_is_read_and_steered_at(fresh: Session) -> None:
+    run(fresh, MEASURE, MeasureArguments(layers=("1",), n_texts=8), actor=HUMAN)
+    assert names(fresh) == [("read_tokens", "1"), ("steer", "1")]
+    run(
+        fresh,
+        READ,
+        ReadArguments(layer="1", n_texts=8, readings=("output_difference",)),
+        actor=HUMAN,
+    )
+    run(fresh, STEER, SteerArguments(layer="1", n_prompts=1, max_new_tokens=2), actor=HUMAN)
+    assert names(fresh) == []
+
+
+def test_before_a_pair_is_loaded_the_operations_are_known() -> None:
+    wanted = missing_evidence(SessionState(), None)
+    assert [operation.name for operation, _ in wanted] == [
+        "measure_difference",
+        "read_tokens",
+        "steer",
+    ]
