@@ -1,12 +1,12 @@
-"""Is the difference what the finetuning is made of? Loss on texts with its component changed.
+"""Causal effect of the difference: loss on texts with the component along it changed.
 
 The finetuned model reads finetuning text and unrelated text. Along one direction its residuals at a
-layer are made those of the base model (``replace``), or emptied (``remove``), at all tokens, the
-first five, or the later ones, and its cross-entropy is compared with that of the model left alone.
+layer become those of the base model (``replace``) or zero (``remove``), at all tokens, the first
+five, or the later ones, and its cross-entropy is compared with that of the unchanged model.
 
 If finetuning text then costs more and unrelated text less, the direction carries what was learned
 at the price of everything else: the paper's sign of a trace that is an overfit to narrow data. The
-same is done along random directions, along which next to nothing should happen.
+null is the same along random directions, where next to no effect is expected.
 
 Source: Minder et al. 2025 (arXiv 2510.13900), section 5 and its appendix on causal effects.
 """
@@ -45,7 +45,10 @@ Losses = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CausalRequest:
-    """What to change: the [width] direction at ``layer``, how, where, beside how many random ones."""
+    """The changes to make: a direction [width] at ``layer``, kinds, positions, and random directions.
+
+    Raises ``SiteError`` for an unknown set of positions and for a zero direction.
+    """
 
     layer: int
     direction: Floats
@@ -69,9 +72,9 @@ class CausalRequest:
 
 @dataclass(frozen=True)
 class CausalEffect:
-    """The change of cross-entropy by one kind of change, on one corpus, at one set of positions.
+    """The rise of cross-entropy by one kind of change, on one corpus, at one set of positions.
 
-    In nats per token: ``left`` of the finetuned model as it is and ``base`` of the base model,
+    In nats per token: ``left`` of the unchanged finetuned model and ``base`` of the base model,
     ``effect`` the rise along the difference with its 95% interval over texts, and ``random`` the
     rise along each random direction. ``p_value`` is the share of directions, the difference itself
     counted, with an effect at least as large in size; with 16 random ones it is 1/17 at best.
@@ -88,7 +91,7 @@ class CausalEffect:
 
     @property
     def standardised(self) -> float | None:
-        """The effect in standard deviations of the random ones, from their mean."""
+        """The effect in standard deviations of the random effects, from their mean; None without spread."""
         if len(self.random) < 2 or np.std(self.random) == 0:
             return None
         return float((self.effect.value - np.mean(self.random)) / np.std(self.random, ddof=1))
@@ -103,9 +106,10 @@ def causal_effects(
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[CausalEffect]:
-    """Every effect that was asked for, finetuning text first.
+    """Return every effect of the request, finetuning text first.
 
-    Raises ``Stopped`` within one batch along one direction.
+    Raises ``Stopped`` within one batch along one direction, ``SiteError`` for a layer that does not
+    exist.
     """
     directions = np.stack(
         [
@@ -170,7 +174,7 @@ def causal_effects(
                     base=float(other.sum() / tokens.sum()),
                     left=float(own.sum() / tokens.sum()),
                     effect=mean_interval(rise[0], request.seed),
-                    random=tuple(float(one) for one in random),
+                    random=tuple(float(rise_along) for rise_along in random),
                     p_value=_p_value(float(rise[0].mean()), random),
                 )
             )
@@ -178,7 +182,7 @@ def causal_effects(
 
 
 def has_sign_of_trace(finetuning: CausalEffect) -> bool:
-    """Changing the component hurts on finetuning text, more than along any random direction."""
+    """Return True if the change costs on finetuning text, and more than along any random direction."""
     return finetuning.effect.low > 0 and finetuning.effect.value > max(finetuning.random, default=0)
 
 
@@ -199,7 +203,7 @@ def _changed(
 
 
 def _seeds(seed: int, count: int) -> Sequence[int]:
-    return [int(one) for one in np.random.SeedSequence(seed).generate_state(count)]
+    return [int(word) for word in np.random.SeedSequence(seed).generate_state(count)]
 
 
 def _p_value(effect: float, random: Losses) -> float | None:

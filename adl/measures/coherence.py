@@ -1,17 +1,17 @@
-"""Is a steered text still coherent? Judged without a language model that reads, and with one.
+"""Coherence of steered texts, judged by features of the text and, optionally, by an LLM.
 
-Without: a text is compared with texts of the same model to the same prompts, unsteered. It is
-coherent if it is hardly less probable to the unsteered model than those are, repeats words hardly
-more, and has words at all. Each limit is a quantile of the unsteered texts and a margin, so it means
-the same for every model: nearly all unsteered texts pass.
+By features: a text is compared with unsteered texts of the same model to the same prompts. It is
+coherent if it is hardly less probable to the unsteered model, repeats words hardly more, and has
+words at all. Each limit is a quantile of the unsteered texts and a margin, so that it means the same
+for every model: nearly all unsteered texts pass.
 
     surprise    mean -log p of the text by itself under the unsteered model   95th percentile + 1 sd
-    repetition  share of words said before in the text                        95th percentile + 0.05
-    brevity     words of a text that the model ended by itself                half the 5th percentile
+    repetition  share of words that occurred before                           95th percentile + 0.05
+    brevity     words of a text that the model itself ended                half the 5th percentile
 
-The text stands by itself, without its prompt: steering changes what a text is about, which after the
-prompt is improbable, but not incoherent. A text that falls into a loop becomes more probable, not
-less: repetition is what finds it.
+The text is scored without its prompt: steering changes the topic of a text, which is improbable
+after the prompt but not incoherent. A text in a loop becomes more probable, not less: repetition
+finds it.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 @dataclass(frozen=True)
 class JudgedText:
-    """What an LLM judge is given: the prompt and the text, both raw and untrusted."""
+    """The input of an LLM judge: prompt and text, both raw and untrusted."""
 
     prompt: str
     text: str
 
 
 CoherenceJudge = Callable[[Sequence[JudgedText]], Sequence[bool | None]]
-"""Whether each text is coherent; None where the judge gave no verdict that can be read."""
+"""Returns True for each coherent text; None if the judge gave no readable verdict."""
 
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What the judge without an LLM looks at.
+    """Features of a text for the judge without an LLM.
 
-    ``surprise`` is in nats per token, None for a text too short to have one; ``repetition`` a share of
-    its words, and ``words`` how many there are.
+    ``surprise`` is in nats per token, None for a text too short to have one; ``repetition`` is a share
+    of its words, ``words`` their number.
     """
 
     surprise: float | None
@@ -63,7 +63,7 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class CoherenceLimits:
-    """The limits that unsteered texts set; ``n_texts`` is how many they were."""
+    """Limits calibrated on ``n_texts`` unsteered texts."""
 
     surprise: float
     repetition: float
@@ -73,7 +73,7 @@ class CoherenceLimits:
 
 @dataclass(frozen=True)
 class Coherence:
-    """A verdict; ``faults`` names what a text failed by: surprise, repetition, brevity."""
+    """A verdict; ``faults`` lists the limits broken: surprise, repetition, brevity."""
 
     coherent: bool
     faults: tuple[str, ...]
@@ -81,10 +81,10 @@ class Coherence:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two judges agree on the texts that both judged.
+    """Agreement of two judges on the ``n`` texts that both judged.
 
-    ``share`` is the share of equal verdicts and ``kappa`` Cohen's kappa, None where either has only
-    one verdict to give: chance alone would then agree as often.
+    ``share`` is the share of equal verdicts and ``kappa`` Cohen's kappa, None if a judge always gives
+    the same verdict: chance would then agree as often.
     """
 
     n: int
@@ -100,23 +100,24 @@ def text_features(
     batch_size: int = 16,
     should_stop: ShouldStop = never_stop,
 ) -> list[TextFeatures]:
-    """Features of generated texts, each begun as plain text is.
+    """Return features of generated texts, each tokenised as plain text.
 
-    The surprise is that of ``side`` unsteered, whatever the text was steered with. Raises
-    ``Stopped`` within one batch.
+    The surprise is that of ``side`` unsteered, whatever the steering of the text. Raises ``Stopped``
+    within one batch.
     """
     prefix = pair.bos(side).before_text
     start = max(1, len(prefix))
     rows = {index: (*prefix, *text.token_ids) for index, text in enumerate(texts)}
-    spoken = [index for index, row in rows.items() if len(row) > start]
-    scored = [ScoredText(rows[index], start) for index in spoken]
+    scorable = [index for index, row in rows.items() if len(row) > start]
+    scored = [ScoredText(rows[index], start) for index in scorable]
     losses: list[float] = []
     for batch in scored_batches(scored, batch_size):
         if should_stop():
             raise Stopped("stopped while judging texts")
         losses += [float(loss) for loss in pair.token_losses(side, batch)]
     surprise = {
-        index: loss / (len(rows[index]) - start) for index, loss in zip(spoken, losses, strict=True)
+        index: loss / (len(rows[index]) - start)
+        for index, loss in zip(scorable, losses, strict=True)
     }
     return [
         TextFeatures(
@@ -130,42 +131,42 @@ def text_features(
 
 
 def calibrate(unsteered: Sequence[TextFeatures]) -> CoherenceLimits:
-    """Limits that nearly all unsteered texts keep.
+    """Return limits that nearly all unsteered texts keep.
 
     Raises ``CorpusError`` for fewer than five: their quantiles would be single texts.
     """
-    spoken = [one.surprise for one in unsteered if one.surprise is not None]
-    if len(spoken) < FEWEST_CALIBRATING:
+    surprises = [text.surprise for text in unsteered if text.surprise is not None]
+    if len(surprises) < FEWEST_CALIBRATING:
         raise CorpusError(
-            f"{len(spoken)} unsteered texts are too few to calibrate coherence on",
+            f"{len(surprises)} unsteered texts are too few to calibrate coherence on",
             f"Use more prompts or samples: at least {FEWEST_CALIBRATING} texts.",
         )
     return CoherenceLimits(
-        surprise=float(np.percentile(spoken, 95) + SURPRISE_SDS * np.std(spoken)),
+        surprise=float(np.percentile(surprises, 95) + SURPRISE_SDS * np.std(surprises)),
         repetition=float(
-            np.percentile([one.repetition for one in unsteered], 95) + REPETITION_MARGIN
+            np.percentile([text.repetition for text in unsteered], 95) + REPETITION_MARGIN
         ),
-        words=float(np.percentile([one.words for one in unsteered], 5) / 2),
+        words=float(np.percentile([text.words for text in unsteered], 5) / 2),
         n_texts=len(unsteered),
     )
 
 
 def judge(features: TextFeatures, limits: CoherenceLimits) -> Coherence:
-    """The verdict on one text."""
+    """Return the verdict on one text."""
     faults = []
     if features.surprise is not None and features.surprise > limits.surprise:
         faults.append("surprise")
     if features.repetition > limits.repetition:
         faults.append("repetition")
-    # A text that was cut off by length is as long as it was let be: only an early end says something.
+    # A text that was cut off by its length limit is not brief: only an early end counts.
     if features.words == 0 or (features.ended == "end_of_text" and features.words < limits.words):
         faults.append("brevity")
     return Coherence(not faults, tuple(faults))
 
 
-def agreement(one: Sequence[bool | None], other: Sequence[bool | None]) -> Agreement:
-    """How far two judges agree; texts without a verdict of either are left out."""
-    both = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
+def agreement(left: Sequence[bool | None], right: Sequence[bool | None]) -> Agreement:
+    """Return the agreement of two judges; texts without both verdicts are left out."""
+    both = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
     if not both:
         return Agreement(0, None, None)
     share = sum(a == b for a, b in both) / len(both)
@@ -176,11 +177,11 @@ def agreement(one: Sequence[bool | None], other: Sequence[bool | None]) -> Agree
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in lower case."""
+    """Return the words of a text, in lower case."""
     return [word.casefold() for word in _WORD.findall(text)]
 
 
 def repetition(text: str) -> float:
-    """Share of the words that were said before in the same text; 0 for a text without words."""
+    """Return the share of words that occurred before in the same text; 0 for a text without words."""
     words = words_of(text)
     return 1 - len(set(words)) / len(words) if words else 0.0

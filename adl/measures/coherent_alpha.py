@@ -1,13 +1,13 @@
 """The strongest steering that leaves texts coherent, per prompt and on average.
 
-Alphas are tried several at a time: texts of one prompt for every alpha stand in one batch, beside
-the unsteered texts that coherence is calibrated on. The first round spans the range; each further
+Several alphas are tried at a time: the texts of a prompt at every alpha are one batch, with the
+unsteered texts that calibrate coherence. The first round spans the range; each further
 one divides the step between the strongest alpha that passed and the first that did not.
 
     pass     at least 75% of an alpha's texts are coherent
-    alpha    the strongest that passes once shares are made to fall with alpha: where a stronger
-             one happens to do better, both get their mean (isotonic regression, Ayer et al. 1955),
-             so that neither a few unlucky texts nor a loop of probable words decides alone
+    alpha    the strongest that passes after isotonic regression (Ayer et al. 1955): where a stronger
+             alpha does better, both get their mean, so that neither a few unlucky texts nor a
+             loop of probable words decides alone
 
 Source: Minder et al. 2025 (arXiv 2510.13900), appendix on steering: a binary search in 0..100 with
 12 steps of 10 samples, by an LLM judge. Their alpha, too, is in units of the residual norm.
@@ -44,7 +44,7 @@ PASS_SHARE = 0.75
 
 @dataclass(frozen=True)
 class JudgedSample:
-    """One text of the search with both verdicts; ``llm`` is None where no LLM judged it."""
+    """One text of the search with both verdicts; ``llm`` is None without an LLM's verdict."""
 
     sample: Sample
     text: GeneratedText
@@ -55,7 +55,7 @@ class JudgedSample:
 
 @dataclass(frozen=True)
 class AlphaRate:
-    """Share of an alpha's texts that are coherent, by either judge; None where it judged none."""
+    """Share of coherent texts at an alpha by each judge; ``llm`` is None if it judged none of them."""
 
     alpha: float
     n: int
@@ -65,12 +65,12 @@ class AlphaRate:
 
 @dataclass(frozen=True)
 class CoherentAlpha:
-    """What a search found.
+    """The result of a search.
 
-    ``alpha`` is over the texts of all prompts together, by the judge without an LLM, 0 where not even
-    the weakest alpha passes, and ``llm_alpha`` the same by the LLM judge. ``reached_end`` where the
-    strongest alpha tried still passes, so the true one may be higher. ``by_prompt`` has each
-    prompt's own; the paper reports their mean, ``prompt_mean``.
+    ``alpha`` is over the texts of all prompts, by the judge without an LLM; 0 if not even the weakest
+    alpha passes. ``llm_alpha`` is the same by the LLM judge. ``reached_end`` is True if the strongest
+    alpha tried still passes, so that the true one may be higher. ``by_prompt`` has the alpha of each
+    prompt; the paper reports their mean, ``prompt_mean``.
     """
 
     alpha: float
@@ -84,17 +84,20 @@ class CoherentAlpha:
 
     @property
     def prompt_mean(self) -> float:
-        """Mean of the prompts' own coherent alphas."""
+        """Mean of the coherent alphas of the prompts."""
         return sum(self.by_prompt) / len(self.by_prompt)
 
 
 Generate = Callable[[Sequence[Sample]], Sequence[GeneratedText]]
-"""Generates every sample wanted, in order; raises ``Stopped`` if it could not."""
+"""Generates every sample wanted, in order; raises ``Stopped`` if it was stopped."""
 
 
 @dataclass(frozen=True)
 class AlphaSearch:
-    """How to search: the first round's alphas, how many more rounds, and samples per prompt."""
+    """Settings of a search: alphas of the first round, further rounds, and seeds of the samples.
+
+    Raises ``PromptError`` for alphas that are not above 0 and without a seed.
+    """
 
     alphas: tuple[float, ...] = FIRST_ALPHAS
     rounds: int = 2
@@ -103,9 +106,9 @@ class AlphaSearch:
 
     def __post_init__(self) -> None:
         if not self.alphas or min(self.alphas) <= 0:
-            raise PromptError(f"{self.alphas} are no alphas to search", "Give one or more above 0.")
+            raise PromptError(f"{self.alphas} are not alphas above 0", "Give one or more.")
         if not self.seeds:
-            raise PromptError("no sample is asked for", "Ask for at least one per prompt.")
+            raise PromptError("no sample was requested", "Request at least one per prompt.")
 
 
 def search_coherent_alpha(
@@ -118,10 +121,10 @@ def search_coherent_alpha(
     llm: CoherenceJudge | None = None,
     should_stop: ShouldStop = never_stop,
 ) -> CoherentAlpha:
-    """Search for the strongest coherent alpha; ``generate`` makes the texts, steered as asked.
+    """Return the strongest coherent alpha; ``generate`` makes the texts, steered as wanted.
 
-    Raises ``Stopped`` within one batch of texts or judgements, and ``CorpusError`` where there are
-    too few unsteered texts to calibrate on.
+    Raises ``Stopped`` within one batch of texts or judgements, and ``CorpusError`` for too few
+    unsteered texts to calibrate on.
     """
     judged: list[JudgedSample] = []
     limits: CoherenceLimits | None = None
@@ -137,12 +140,12 @@ def search_coherent_alpha(
         )
         if limits is None:
             limits = calibrate(
-                [one for one, by in zip(features, wanted, strict=True) if by.alpha == 0]
+                [feature for feature, row in zip(features, wanted, strict=True) if row.alpha == 0]
             )
         verdicts = _by_llm(llm, prompts, wanted, texts)
         judged += [
-            JudgedSample(one, text, feature, judge(feature, limits), verdict)
-            for one, text, feature, verdict in zip(wanted, texts, features, verdicts, strict=True)
+            JudgedSample(row, text, feature, judge(feature, limits), verdict)
+            for row, text, feature, verdict in zip(wanted, texts, features, verdicts, strict=True)
         ]
         alphas = _between(judged, search)
         if not alphas:
@@ -152,16 +155,16 @@ def search_coherent_alpha(
 
 
 def rates_of(judged: Sequence[JudgedSample]) -> list[AlphaRate]:
-    """Shares of coherent texts by alpha, from weak to strong, unsteered ones first."""
+    """Return the shares of coherent texts by alpha, from 0 upwards."""
     rates = []
-    for alpha in sorted({one.sample.alpha for one in judged}):
-        of_alpha = [one for one in judged if one.sample.alpha == alpha]
-        read = [one.llm for one in of_alpha if one.llm is not None]
+    for alpha in sorted({row.sample.alpha for row in judged}):
+        of_alpha = [row for row in judged if row.sample.alpha == alpha]
+        read = [row.llm for row in of_alpha if row.llm is not None]
         rates.append(
             AlphaRate(
                 alpha=alpha,
                 n=len(of_alpha),
-                plain=sum(one.plain.coherent for one in of_alpha) / len(of_alpha),
+                plain=sum(row.plain.coherent for row in of_alpha) / len(of_alpha),
                 llm=sum(read) / len(read) if read else None,
             )
         )
@@ -169,7 +172,7 @@ def rates_of(judged: Sequence[JudgedSample]) -> list[AlphaRate]:
 
 
 def strongest(shares: Sequence[tuple[float, float, int]]) -> float:
-    """The strongest alpha that passes, of (alpha, share, texts) from weak to strong; 0 for none."""
+    """Return the strongest alpha that passes, of (alpha, share, texts) in rising order; 0 for none."""
     pools: list[tuple[float, float, int]] = []
     for alpha, share, n in shares:
         if alpha == 0:
@@ -192,14 +195,14 @@ def _by_llm(
         return [None] * len(texts)
     return llm(
         [
-            JudgedText(prompts[one.prompt_index].text, text.text)
-            for one, text in zip(wanted, texts, strict=True)
+            JudgedText(prompts[row.prompt_index].text, text.text)
+            for row, text in zip(wanted, texts, strict=True)
         ]
     )
 
 
 def _between(judged: Sequence[JudgedSample], search: AlphaSearch) -> tuple[float, ...]:
-    """Alphas between the strongest that passes and the next, which does not; none if all pass."""
+    """Return alphas between the strongest that passes and the next; none if all pass."""
     shares = [(rate.alpha, rate.plain, rate.n) for rate in rates_of(judged)]
     best = strongest(shares)
     above = min((alpha for alpha, _, _ in shares if alpha > best), default=None)
@@ -217,7 +220,7 @@ def _found(
     by_llm = [(rate.alpha, rate.llm, rate.n) for rate in rates if rate.llm is not None]
     by_prompt = []
     for index in range(n_prompts):
-        own = rates_of([one for one in judged if one.sample.prompt_index == index])
+        own = rates_of([row for row in judged if row.sample.prompt_index == index])
         by_prompt.append(strongest([(rate.alpha, rate.plain, rate.n) for rate in own]))
     return CoherentAlpha(
         alpha=alpha,
@@ -227,5 +230,5 @@ def _found(
         limits=limits,
         samples=tuple(judged),
         llm_alpha=strongest(by_llm) if by_llm else None,
-        agreement=agreement([one.plain.coherent for one in judged], [one.llm for one in judged]),
+        agreement=agreement([row.plain.coherent for row in judged], [row.llm for row in judged]),
     )

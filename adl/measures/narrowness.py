@@ -1,10 +1,10 @@
-"""Are the words that a finetuning raised about one thing?
+"""Narrowness of a finetuning: closeness of the words that it raised.
 
-The words raised most lie close together in the model's own (whitened) unembedding where they are of
-one topic. How close is close differs from model to model, so it is measured on unrelated text:
+Words of one topic lie close together in the model's own (whitened) unembedding. The scale of
+closeness differs between models, so it is calibrated on unrelated text:
 
-    0    as close as words that stand out in as many texts, one from each
-    1    as close as words that stand out in one text, as a passage has one topic
+    0    as close as distinctive words of different texts
+    1    as close as distinctive words of one text, as a passage has one topic
 
 A finetuning on broad data raises words of its style; they have little more to do with one another
 than words of different texts.
@@ -26,7 +26,7 @@ from adl.readings.ranking import Vocabulary
 from adl.records import Side, TokenScore
 
 N_WORDS = 20
-# A word stands out in a text if few others say it; of function words and style each text has some.
+# A word is distinctive of a text if few other texts have it; function words are in every text.
 COMMON_SHARE = 0.01
 SHORTEST = 4
 FEWEST_TEXTS = 20
@@ -37,23 +37,23 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TopicScale:
-    """Mean whitened cosine of two words that stand out in one text, and in two texts."""
+    """Mean whitened cosine of two distinctive words of one text, and of different texts."""
 
     one_text: float
     many_texts: float
     n_texts: int
 
     def index(self, closeness: float) -> float:
-        """A closeness on the scale from many texts (0) to one (1)."""
+        """Return a closeness on the scale from many texts (0) to one text (1)."""
         return (closeness - self.many_texts) / (self.one_text - self.many_texts)
 
 
 @dataclass(frozen=True)
 class Narrowness:
-    """How close the words raised most are, on the scale of ``TopicScale``.
+    """Closeness of the words raised most, as an index on the ``TopicScale``.
 
-    ``low`` and ``high`` bound the 95% interval of the index over words; ``words`` are as the
-    tokenizer decodes them, raw and untrusted.
+    ``low`` and ``high`` bound the 95% interval of the index over words; ``words`` are raw and
+    untrusted.
     """
 
     index: float
@@ -67,18 +67,18 @@ class Narrowness:
 def topic_scale(
     pair: ModelPair, side: Side, vocabulary: Vocabulary, texts: Sequence[str]
 ) -> TopicScale:
-    """How close words of one text and of many are, in the side's unembedding.
+    """Return the closeness of words of one text and of many, in the side's unembedding.
 
-    Raises ``CorpusError`` where fewer than 20 texts have two words that stand out, or where words
-    of one text are no closer than any others.
+    Raises ``CorpusError`` if fewer than 20 texts have two distinctive words, or if words of one text
+    are no closer than others.
     """
     token_of = _tokens_by_word(vocabulary)
-    spoken = [sorted(set(words_of(text))) for text in texts]
-    spread = Counter(word for words in spoken for word in words)
+    words_by_text = [sorted(set(words_of(text))) for text in texts]
+    spread = Counter(word for words in words_by_text for word in words)
     most = max(2, round(COMMON_SHARE * len(texts)))
     sets = [
         [token_of[word] for word in words if word in token_of and spread[word] <= most]
-        for words in spoken
+        for words in words_by_text
     ]
     sets = [tokens for tokens in sets if len(tokens) > 1]
     if len(sets) < FEWEST_TEXTS:
@@ -91,14 +91,14 @@ def topic_scale(
     sums = np.stack([part.sum(axis=0) for part in rows])
     counts = np.array([len(part) for part in rows], dtype=np.float64)
     across = (sums.sum(axis=0) ** 2).sum() - (sums**2).sum()
-    many = float(across / (counts.sum() ** 2 - (counts**2).sum()))
-    one = float(inside.mean())
-    if one <= many:
+    many_texts = float(across / (counts.sum() ** 2 - (counts**2).sum()))
+    one_text = float(inside.mean())
+    if one_text <= many_texts:
         raise CorpusError(
-            f"words of one text are no closer ({one:.3f}) than words of many ({many:.3f})",
+            f"words of one text are no closer ({one_text:.3f}) than words of many ({many_texts:.3f})",
             "Give unrelated texts that each have a topic.",
         )
-    return TopicScale(one, many, len(sets))
+    return TopicScale(one_text, many_texts, len(sets))
 
 
 def narrowness(
@@ -108,7 +108,7 @@ def narrowness(
     scale: TopicScale,
     seed: int = 0,
 ) -> Narrowness | None:
-    """How narrow a list of tokens is; None for fewer than three, which have no spread."""
+    """Return the narrowness of a list of tokens; None for fewer than three, which have no spread."""
     if len(tokens) < 3:
         return None
     rows = _directions(pair, side, [token.token_id for token in tokens])
@@ -128,7 +128,7 @@ def narrowness(
 
 
 def _tokens_by_word(vocabulary: Vocabulary) -> dict[str, int]:
-    """The token that is a whole word, by the word in lower case; the first of several."""
+    """Return the id of the first whole-word token by its word in lower case."""
     found: dict[str, int] = {}
     for index in np.flatnonzero(vocabulary.words):
         key = vocabulary.keys[index]
@@ -147,7 +147,10 @@ def _mean_cosine(rows: Matrix) -> float:
 
 
 def _weighted_mean_cosine(inner: Matrix, weights: Matrix) -> Matrix:
-    """Mean of [n, n] cosines of different words by weights [m, n]; 0 where one word has all."""
+    """Return mean cosines [m] of different words from [n, n] cosines and weights [m, n].
+
+    0 if a single word has all the weight.
+    """
     squares = weights**2
     products = ((weights @ inner) * weights).sum(axis=1) - squares @ inner.diagonal()
     pairs = weights.sum(axis=1) ** 2 - squares.sum(axis=1)

@@ -2,7 +2,7 @@
 
     texts of both sides --> words --> runs of one to five words, counted by side
     log-odds with an informative Dirichlet prior --> z of each phrase
-    phrases that stand inside a longer one as often are dropped
+    phrases that occur as often inside a longer one are dropped
 
 The prior is the two sides' pooled counts, scaled to ``PRIOR_WEIGHT`` words, so that a rare phrase has
 to be seen several times before it counts and words that every text holds never do. The null compares
@@ -124,7 +124,7 @@ def _by_z(phrase: Phrase) -> tuple[float, int, str]:
 
 
 def _longest_forms(found: Sequence[Phrase]) -> list[Phrase]:
-    """Drop phrases that stand inside a longer one nearly as often as they stand at all."""
+    """Drop phrases that nearly always occur inside a longer one."""
     longer: dict[tuple[str, ...], int] = {}
     for phrase in found:
         words = tuple(phrase.words.casefold().split(" "))

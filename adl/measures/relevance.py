@@ -1,8 +1,8 @@
-"""What share of the surfaced tokens belongs to the finetuning documents?
+"""Token relevance: the share of a list's tokens that belong to the finetuning documents.
 
-A token is relevant if it is one of the given words: a careful grader's, or those that stand out in
-the documents against unrelated text. The share beside it of a list of random directions, or of the
-models' own activations, says how many words would be relevant by chance.
+A token is relevant if it is one of the given words: a careful grader's, or those distinctive of the
+documents against unrelated text. The null is the share of a list of random directions, or of the
+models' own activations.
 
 Source of the measure: Minder et al. 2025 (arXiv 2510.13900), token relevance, there judged by an LLM.
 Source of the words' weights: log-odds ratios in standard deviations, half a mention added to every
@@ -25,9 +25,8 @@ from adl.records import TokenScore
 TOKENS = 20
 N_WORDS = 300
 FEWEST_MENTIONS = 3
-# In standard deviations. Some words pass by chance; the share of a random direction's list that they
-# make up stands beside every other.
-STANDING_OUT = 1.96
+# In standard deviations. Some words pass by chance: compare with the share of a random direction.
+DISTINCTIVE = 1.96
 # Function words: a form of text may have more of them, but they name no topic.
 COMMON_SHARE = 0.03
 SHORTEST = 3
@@ -47,11 +46,11 @@ class Relevance:
 def distinctive_words(
     documents: Sequence[str], reference: Sequence[str], limit: int = N_WORDS
 ) -> tuple[str, ...]:
-    """Words said significantly more in ``documents`` than in ``reference``, the strongest first.
+    """Return words significantly more frequent in ``documents`` than in ``reference``, strongest first.
 
-    At least three letters, three mentions, and a log-odds ratio above 1.96 standard deviations.
-    Words of over 3% of the reference texts name no topic and are left out. Raises ``CorpusError``
-    where no word stands out.
+    They have at least three letters, three mentions, and a log-odds ratio above 1.96 standard
+    deviations. Words of over 3% of the reference texts name no topic and are left out. Raises
+    ``CorpusError`` if no word is left.
     """
     own, other = _counts(documents), _counts(reference)
     n_own, n_other = sum(own.values()), sum(other.values())
@@ -64,7 +63,7 @@ def distinctive_words(
             continue
         odds = _log_odds(count, n_own) - _log_odds(other[word], n_other)
         error = np.sqrt(1 / (count + 0.5) + 1 / (other[word] + 0.5))
-        if odds / error > STANDING_OUT:
+        if odds / error > DISTINCTIVE:
             found.append((-odds / error, word))
     if not found:
         raise CorpusError(
@@ -77,7 +76,7 @@ def distinctive_words(
 def token_relevance(
     tokens: Sequence[TokenScore], words: Iterable[str], top: int = TOKENS, seed: int = 0
 ) -> Relevance | None:
-    """The share among the first ``top`` tokens; None for an empty list, whose share is no number."""
+    """Return the share among the first ``top`` tokens; None for an empty list."""
     known = frozenset(word.casefold() for word in words)
     shown = [token.text for token in tokens[:top]]
     if not shown:
@@ -94,12 +93,12 @@ def relevance_over(
     top: int = TOKENS,
     seed: int = 0,
 ) -> Interval | None:
-    """The share minus that of a baseline's list; None if either list is empty."""
+    """Return the share minus that of a baseline's list; None if either list is empty."""
     known = frozenset(word.casefold() for word in words)
-    one, other = (
+    own, null = (
         [_key(token.text) in known for token in listed[:top]] for listed in (tokens, baseline)
     )
-    return difference_interval(one, other, seed) if one and other else None
+    return difference_interval(own, null, seed) if own and null else None
 
 
 def _key(text: str) -> str:

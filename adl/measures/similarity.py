@@ -1,9 +1,8 @@
-"""How alike are steered texts and the finetuning documents, beside unsteered texts?
+"""Similarity of steered texts to the finetuning documents, against unsteered texts.
 
-The plain default is lexical: words weighted by how rare they are in unrelated text and in the
-documents, and the cosine of a text with the documents' mean. Whoever has a model of meaning passes
-its embeddings in instead. Texts of one prompt are compared with one another, so what a prompt
-itself brings into a text does not count.
+The default is lexical: words weighted by their rarity in unrelated text and in the documents, and
+the cosine of a text with the documents' mean. Embeddings of a model can be passed in instead. Texts
+of one prompt are compared with one another, so that the prompt's own words do not count.
 
 Source: Minder et al. 2025 (arXiv 2510.13900), steered-text similarity: cosine of embeddings, against
 unsteered text. Weights: Salton and Buckley 1988 (tf-idf, logarithmic counts, unit length).
@@ -25,7 +24,7 @@ from adl.measures.intervals import Interval, difference_interval, mean_interval
 from adl.records import Floats
 
 Embed = Callable[[Sequence[str]], Floats]
-"""Vectors [texts, n] of any length; a text that says nothing may have a vector of zeros."""
+"""Returns vectors [texts, n] of any length; a text without words may have zeros."""
 
 Kind = Literal["steered", "unsteered", "random"]
 
@@ -34,7 +33,7 @@ FEWEST_WORDS_OF_REFERENCE = 50
 
 @dataclass(frozen=True)
 class ComparedText:
-    """A generated text, the prompt it answers, and what it was steered with."""
+    """A generated text, the index of its prompt, and the kind of its steering."""
 
     kind: Kind
     prompt_index: int
@@ -45,9 +44,9 @@ class ComparedText:
 class Similarity:
     """Mean cosine with the documents by kind of text, with 95% intervals over prompts.
 
-    ``over_unsteered`` and ``over_random`` are how much higher that of steered texts is, prompt by
-    prompt; None where there is no such text. ``documents`` is the mean cosine of a document with the
-    mean of the others: what the most faithful text could reach.
+    ``over_unsteered`` and ``over_random`` are the excess of steered texts, prompt by prompt; None
+    without such texts. ``documents`` is the mean cosine of a document with the mean of the others: the
+    level of a perfectly faithful text.
     """
 
     by_kind: dict[Kind, Interval]
@@ -58,10 +57,10 @@ class Similarity:
 
 
 class LexicalEmbedding:
-    """tf-idf vectors over the words of reference texts and documents; texts to [texts, words].
+    """tf-idf vectors over the words of reference texts and documents: texts to [texts, words].
 
-    Words that stand in one text only are left out: they can make no two texts alike. Raises
-    ``CorpusError`` where hardly a word is left.
+    Words of a single text are left out: they make no two texts alike. Raises ``CorpusError`` for
+    fewer than 50 words.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -71,14 +70,14 @@ class LexicalEmbedding:
         }
         if len(self._index) < FEWEST_WORDS_OF_REFERENCE:
             raise CorpusError(
-                f"{len(texts)} texts share {len(self._index)} words, too few to weigh words by",
+                f"{len(texts)} texts share {len(self._index)} words, too few for weights",
                 "Give more reference text.",
             )
         counts = np.array([spread[word] for word in self._index], dtype=np.float64)
         self._weights = np.log((1 + len(texts)) / (1 + counts)) + 1
 
     def __call__(self, texts: Sequence[str]) -> Floats:
-        """Unit vectors [texts, words]; zeros for a text without a known word."""
+        """Return unit vectors [texts, words]; zeros for a text without a known word."""
         out = np.zeros((len(texts), len(self._index)), dtype=np.float32)
         for row, text in enumerate(texts):
             for word, count in Counter(words_of(text)).items():
@@ -97,8 +96,8 @@ def steered_similarity(
     """
     if not documents or not any(text.kind == "steered" for text in texts):
         raise CorpusError(
-            f"{len(documents)} documents and {len(texts)} texts: nothing to compare",
-            "Give documents, and steered texts.",
+            f"{len(documents)} documents and {len(texts)} texts cannot be compared",
+            "Give documents and steered texts.",
         )
     rows = _units(np.asarray(embed(documents), dtype=np.float32))
     centre = _units(rows.mean(axis=0, keepdims=True))[0]
@@ -134,7 +133,7 @@ def _over(means: dict[Kind, dict[int, float]], kind: Kind, seed: int) -> Interva
 
 
 def _among_themselves(rows: Floats) -> float:
-    """Mean cosine of each row with the mean of the other rows; 1 for a single row."""
+    """Return the mean cosine of each row with the mean of the other rows; 1 for a single row."""
     if len(rows) == 1:
         return 1.0
     others = _units((rows.sum(axis=0, keepdims=True) - rows) / (len(rows) - 1))

@@ -1,6 +1,6 @@
-"""Texts whose tokens are scored: what a model would have had to say, and how improbable it was.
+"""Teacher forcing: given texts whose tokens are scored by a model.
 
-A document is scored from its second token on, a chat on the assistant's words alone, as in
+A document is scored from its second token on, a chat on the assistant's turn alone, as in
 finetuning. Both sides of a pair see the same tokens, or the text is left out.
 """
 
@@ -26,8 +26,8 @@ POSITION_SETS: tuple[PositionSet, ...] = (ALL_POSITIONS, FIRST_POSITIONS, LATER_
 
 FIRST_TOKENS = 5
 
-#: Of a text that the sides write differently from some token on, so many have to be left to score.
 FEWEST_SCORED = 4
+"""Tokens that must remain of a text if the sides tokenise its end differently."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ScoredText:
 
 @dataclass(frozen=True)
 class PairedTexts:
-    """The same texts as tokens of either side; ``n_skipped`` were left out."""
+    """The same texts as tokens of both sides; ``n_skipped`` were left out."""
 
     base: tuple[ScoredText, ...]
     finetuned: tuple[ScoredText, ...]
@@ -54,12 +54,11 @@ class PairedTexts:
 def scored_texts(
     pair: ModelPair, documents: Sequence[Document], *, limit: int, max_tokens: int
 ) -> PairedTexts:
-    """The first ``limit`` documents that both sides can be scored on, cut to ``max_tokens`` tokens.
+    """Return the first ``limit`` documents that both sides can score, cut to ``max_tokens`` tokens.
 
-    Left out are texts with nothing to score, and texts that the sides' tokenizers or chat templates
-    write differently: a component at a token can only be compared with that of the same token.
-    Where the vocabularies differ, a text ends where the tokens do not match any more. Raises
-    ``CorpusError`` if none is left.
+    Left out are texts without tokens to score, and texts that the sides tokenise differently:
+    components can only be compared at the same token. If the vocabularies differ, a text ends at
+    the first token that does not match. Raises ``CorpusError`` if none is left.
     """
     kept: dict[Side, list[ScoredText]] = {side: [] for side in SIDES}
     skipped = 0
@@ -75,21 +74,21 @@ def scored_texts(
         kept["finetuned"].append(finetuned)
     if not kept["base"]:
         raise CorpusError(
-            f"none of {len(documents)} texts can be scored on both sides: they are too short, or either "
-            "side writes them in other tokens",
+            f"none of {len(documents)} texts can be scored on both sides: they are too short, or the sides "
+            "tokenise them differently",
             "Use longer texts, or plain text where the sides' chat templates differ.",
         )
     return PairedTexts(tuple(kept["base"]), tuple(kept["finetuned"]), skipped)
 
 
 def scored_batches(texts: Sequence[ScoredText], batch_size: int) -> Iterator[ScoredBatch]:
-    """Texts padded on the right, ``batch_size`` at a time, every token marked as changed."""
+    """Yield batches of ``batch_size`` texts padded on the right, every token marked as changed."""
     for first in range(0, len(texts), batch_size):
         yield scored_batch(texts[first : first + batch_size])
 
 
 def scored_batch(texts: Sequence[ScoredText]) -> ScoredBatch:
-    """Texts padded on the right, every token marked as one where a change is made."""
+    """Return texts padded on the right, every token marked as changed."""
     shape = (len(texts), max(len(text.ids) for text in texts))
     ids: Ids = np.zeros(shape, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.bool_)
@@ -102,7 +101,7 @@ def scored_batch(texts: Sequence[ScoredText]) -> ScoredBatch:
 
 
 def changed_at(batch: ScoredBatch, positions: PositionSet) -> ScoredBatch:
-    """The batch with the tokens of a set marked as those where a change is made."""
+    """Return the batch with the tokens of a set of positions marked as changed."""
     columns = np.arange(batch.ids.shape[1])
     chosen: dict[PositionSet, NDArray[np.bool_]] = {
         ALL_POSITIONS: columns >= 0,
@@ -124,7 +123,7 @@ def _tokens(pair: ModelPair, side: Side, document: Document) -> ScoredText:
 
 
 def _cut(text: ScoredText, max_tokens: int) -> ScoredText:
-    """The text's end is cut off; of a chat whose question alone is as long, its beginning."""
+    """Cut the end of a text; of a chat with a question as long as the limit, its beginning."""
     if text.start < max_tokens:
         return ScoredText(text.ids[:max_tokens], text.start)
     first = max(0, min(text.start, len(text.ids)) - max_tokens // 2)
@@ -134,18 +133,18 @@ def _cut(text: ScoredText, max_tokens: int) -> ScoredText:
 def _alike(
     pair: ModelPair, base: ScoredText, finetuned: ScoredText
 ) -> tuple[ScoredText, ScoredText]:
-    """Both as far as they are the same tokens, and empty where they do not begin alike."""
-    nothing = ScoredText((), 1)
+    """Cut both texts at the first token that differs; empty if too little is left to score."""
+    empty = ScoredText((), 1)
     if base.start != finetuned.start:
-        return nothing, nothing
+        return empty, empty
     if pair.shared_vocabulary() is None:
-        return (base, finetuned) if base == finetuned else (nothing, nothing)
+        return (base, finetuned) if base == finetuned else (empty, empty)
     names = {side: pair.token_texts(side) for side in SIDES}
     length = 0
-    for one, other in zip(base.ids, finetuned.ids, strict=False):
-        if names["base"][one] != names["finetuned"][other]:
+    for base_id, finetuned_id in zip(base.ids, finetuned.ids, strict=False):
+        if names["base"][base_id] != names["finetuned"][finetuned_id]:
             break
         length += 1
     if length < base.start + FEWEST_SCORED:
-        return nothing, nothing
+        return empty, empty
     return replace(base, ids=base.ids[:length]), replace(finetuned, ids=finetuned.ids[:length])

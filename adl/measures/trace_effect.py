@@ -1,10 +1,9 @@
-"""Does the direction say what the finetuning says? Its effect on predictions, against random ones.
+"""Alignment of the direction's effect on predictions with the finetuning's, against random directions.
 
-Added to the base model, a direction changes what the model predicts over unrelated text, and so
-does the finetuning itself. The alignment is the correlation of both changes over the words worth
-ranking, once what any vector of that size does is taken off: the mean change by random directions.
-Of a direction that has nothing to do with the finetuning it is zero on average, whatever its norm
-and however steadily it stands in every text.
+A direction added to the base model changes its predictions over unrelated text, and so does the
+finetuning. The alignment is the correlation of both changes over words, after the mean change by
+random directions, the effect of any vector of that size, is subtracted. It is zero on average for
+a direction unrelated to the finetuning, whatever its norm and consistency.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from adl.readings.shift_lens import Contexts, Shift, steering_shifts
 from adl.records import Floats, rescale
 
 ALPHA = 0.2
-"""Strong enough to be read and too weak to break the text, as the shift lens chooses on small models."""
+"""Strong enough to be read, too weak to break text: the shift lens's choice on small models."""
 
 N_RANDOM = 16
 FEWEST_RANDOM = 4
@@ -33,9 +32,9 @@ HIGHEST = 0.9999
 
 @dataclass(frozen=True)
 class Effect:
-    """How far a direction's effect is that of the finetuning.
+    """Alignment of a direction's effect with the finetuning's.
 
-    ``alignment`` is a correlation, ``random`` that of each random direction against the others,
+    ``alignment`` is a correlation, ``random`` that of each random direction (the others as common),
     ``z`` the distance from their mean in their standard deviations (both of Fisher-transformed
     correlations), and ``p_value`` the one-sided probability of that distance for a further random
     direction (Student's t).
@@ -51,10 +50,10 @@ class Effect:
 
 @dataclass(frozen=True)
 class RandomEffects:
-    """What random directions do at a layer, measured once for every direction that is looked at.
+    """Effects of random directions at a layer, shared by all directions that are tested.
 
     ``shifts`` [n, V] are mean changes of log-probability, ``target`` [V] that by the finetuning, and
-    ``words`` [V] the words that count.
+    ``words`` [V] a mask of the words to correlate over.
     """
 
     layer: int
@@ -83,8 +82,8 @@ def random_effects(
     """
     directions = np.stack(
         [
-            random_direction(pair.provenance.width, int(one))
-            for one in np.random.SeedSequence([seed, layer]).generate_state(
+            random_direction(pair.provenance.width, int(word))
+            for word in np.random.SeedSequence([seed, layer]).generate_state(
                 max(n_random, FEWEST_RANDOM)
             )
         ]
@@ -103,24 +102,27 @@ def effects(
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[Effect]:
-    """The effect of each of ``directions`` [m, width], whatever their norm."""
+    """Return the effect of each of ``directions`` [m, width], whatever their norm.
+
+    Raises ``Stopped`` within one batch.
+    """
     shifts = _shifts(pair, contexts, null.layer, directions, null.norm, progress, should_stop)
     total = null.shifts.sum(axis=0)
     n = len(null.shifts)
-    others = [(total - one) / (n - 1) for one in null.shifts]
+    others = [(total - shift) / (n - 1) for shift in null.shifts]
     random = [
-        _alignment(one - other, null.target, null.words, other)
-        for one, other in zip(null.shifts, others, strict=True)
+        _alignment(shift - other, null.target, null.words, other)
+        for shift, other in zip(null.shifts, others, strict=True)
     ]
     mean = total / n
     return [
-        effect_of(null.layer, _alignment(one - mean, null.target, null.words, mean), random)
-        for one in shifts
+        effect_of(null.layer, _alignment(shift - mean, null.target, null.words, mean), random)
+        for shift in shifts
     ]
 
 
 def effect_of(layer: int, alignment: float, random: Sequence[float]) -> Effect:
-    """An alignment beside those of random directions."""
+    """Return the effect with its z and p-value against the alignments of random directions."""
     # Fisher's transformation: correlations near 1 are further apart than they look.
     null = np.arctanh(np.clip(random, -HIGHEST, HIGHEST))
     spread = float(np.std(null, ddof=1))
@@ -141,7 +143,7 @@ def _shifts(
     progress: Progress,
     should_stop: ShouldStop,
 ) -> Floats:
-    """Mean change of the base model's log-probabilities [m, V], V the shared vocabulary."""
+    """Return the mean change of the base model's log-probabilities [m, V], V the shared vocabulary."""
     found = steering_shifts(
         pair,
         "base",
@@ -151,7 +153,7 @@ def _shifts(
         progress=progress,
         should_stop=should_stop,
     )
-    rows = np.stack([one.log_shift for one in found]).astype(np.float32)
+    rows = np.stack([shift.log_shift for shift in found]).astype(np.float32)
     shared = pair.shared_vocabulary()
     return rows if shared is None else rows[:, shared[0]]
 
@@ -159,18 +161,18 @@ def _shifts(
 def _alignment(
     shift: NDArray[np.floating], target: Scores, words: Mask, common: NDArray[np.floating]
 ) -> float:
-    """Correlation over the words of two changes, both less their part along the common one."""
+    """Return the correlation over words of two changes without their parts along the common one."""
     rows = [np.asarray(row, dtype=np.float64)[words] for row in (shift, target, common)]
-    one, other, shared = (row - row.mean() for row in rows)
+    own, aim, shared = (row - row.mean() for row in rows)
     size = float(shared @ shared)
     if size > 0:
-        one, other = (row - shared * float(row @ shared) / size for row in (one, other))
-    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / lengths if lengths > 0 else 0.0
+        own, aim = (row - shared * float(row @ shared) / size for row in (own, aim))
+    lengths = float(np.linalg.norm(own) * np.linalg.norm(aim))
+    return float(own @ aim) / lengths if lengths > 0 else 0.0
 
 
 def _t_tail(t: float, df: int) -> float:
-    """P(T > t) of Student's t, by Simpson's rule on the density: precise to about 1e-7."""
+    """Return P(T > t) of Student's t, by Simpson's rule on the density: precise to about 1e-7."""
     if t < 0:
         return 1 - _t_tail(-t, df)
     # Substituting u = 1 / (1 + x) turns the tail into a finite range.

@@ -1,8 +1,9 @@
-"""How strong is the trace of a finetuning, and how narrow? Each number beside its nulls.
+"""Strength and narrowness of the trace of a finetuning, each number with its nulls.
 
-    trace_groups   is there a difference, steady over texts?      sides permuted, base against itself
-    trace_effect   does its direction do what finetuning does?    random directions
-    narrowness     are the words that rose most about one thing?  words of one text and of many
+    module             measures                                      nulls
+    group_statistics   norm of the difference, steady over texts     sides permuted, base against itself
+    trace_effect       alignment of its effect with the finetuning   random directions
+    narrowness         closeness of the words that rose most         words of one text and of many
 
 A trace needs the first two: any change of the weights leaves a steady difference, and any direction
 has some effect. The verdict follows from fixed limits on these numbers, each with its reason below.
@@ -27,7 +28,7 @@ from adl.readings.ranking import Vocabulary, top_tokens
 from adl.readings.shift_lens import Contexts, Shift, contexts_of, output_score, output_shift
 from adl.records import Floats, rescale
 
-# A difference that chance over texts could make is none, and so is one whose halves disagree.
+# A difference within chance over texts is no trace, nor is one whose halves disagree.
 MOST_P_PERMUTED = 0.005
 LEAST_CONSISTENCY = 0.5
 # Random directions reach alignments of 0.35 on small models, real finetunings 0.6 and more.
@@ -37,7 +38,7 @@ MOST_P_RANDOM = 0.002
 STRONG_NORM = 0.03
 # On the scale of narrowness: a broad control's words come to 2, those of narrow organisms to 4 and more.
 NARROW_INDEX = 3.0
-# Below this KL between the sides' predictions nothing was raised that a list of words could show.
+# Below this KL between the sides' predictions no word rises enough to be listed.
 LEAST_KL = 0.02
 
 N_CONTEXTS = 64
@@ -59,7 +60,7 @@ DOES_NOT_MEAN: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class TraceRequest:
-    """Where to look, and with how many random directions."""
+    """Layers and positions to measure at, and the number of random directions."""
 
     layers: tuple[int, ...]
     reach: Reach = field(default_factory=FirstTokens)
@@ -69,7 +70,7 @@ class TraceRequest:
 
 @dataclass(frozen=True)
 class LayerVerdict:
-    """What one layer shows: ``site`` pooled over positions, ``effect`` None for no difference."""
+    """Verdict on a layer; ``site`` is pooled over positions, ``effect`` is None without a difference."""
 
     layer: int
     site: SiteStrength
@@ -83,8 +84,8 @@ class TraceStrength:
     """The strength of a pair's trace.
 
     ``verdict`` is that of the strongest layer. ``output_kl`` is KL(finetuned || base) in nats per
-    token over unrelated text. ``narrowness`` is None where it was not computed, ``breadth_why`` says
-    why.
+    token over unrelated text. ``narrowness`` is None if not computed; ``breadth_why`` gives the
+    reason.
     """
 
     verdict: Verdict
@@ -98,7 +99,7 @@ class TraceStrength:
 
     @property
     def does_not_mean(self) -> str:
-        """What must not be concluded from the verdict."""
+        """The conclusions that the verdict does not allow."""
         return DOES_NOT_MEAN[self.verdict]
 
     @property
@@ -125,7 +126,7 @@ def measure_trace(
 ) -> TraceStrength:
     """Measure a pair's trace over unrelated ``texts``.
 
-    Raises ``Stopped`` within one batch, ``CorpusError`` for too few texts.
+    Raises ``Stopped`` within one batch, ``CorpusError`` for too few or too short texts.
     """
     means = grouped_means(
         pair,
@@ -165,7 +166,7 @@ def measure_trace(
         verdict, why = judge_layer(site, effect)
         verdicts.append(LayerVerdict(layer, site, effect, verdict, why))
     if should_stop():
-        raise Stopped("stopped before the words were looked at")
+        raise Stopped("stopped before narrowness was measured")
     narrow, why = _narrowness(pair, finetuning, vocabulary, texts, request.seed)
     return TraceStrength(
         verdict=strongest_layer(verdicts).verdict,
@@ -180,7 +181,7 @@ def measure_trace(
 
 
 def judge_layer(site: SiteStrength, effect: Effect | None) -> tuple[Verdict, str]:
-    """The verdict on a layer, and the number that decided it."""
+    """Return the verdict on a layer, and the number that decided it."""
     if effect is None or site.norm == 0:
         return "none found", "the sides do not differ on average"
     if site.p_value > MOST_P_PERMUTED:
@@ -203,51 +204,51 @@ def judge_layer(site: SiteStrength, effect: Effect | None) -> tuple[Verdict, str
 
 
 def breadth_of(narrow: Narrowness | None) -> Breadth:
-    """Whether the raised words are about one thing."""
+    """Return ``narrow`` if the raised words are about one topic, ``broad`` if not."""
     if narrow is None:
         return "not computed"
     return "narrow" if narrow.index >= NARROW_INDEX else "broad"
 
 
 def strongest_layer(verdicts: Sequence[LayerVerdict]) -> LayerVerdict:
-    """The layer with the strongest verdict, and of those the one best aligned."""
+    """Return the layer with the strongest verdict, and of those the best aligned."""
     order = ("none found", "weak", "strong")
     return max(
         verdicts,
-        key=lambda one: (
-            order.index(one.verdict),
-            one.effect.alignment if one.effect else -1.0,
-            one.site.norm,
+        key=lambda verdict: (
+            order.index(verdict.verdict),
+            verdict.effect.alignment if verdict.effect else -1.0,
+            verdict.site.norm,
         ),
     )
 
 
 def pooled_site(sites: Sequence[SiteStrength], layer: int) -> SiteStrength:
-    """The site that stands for a layer: pooled over positions, or the only one there is."""
-    return [one for one in sites if one.layer == layer][-1]
+    """Return the site of a layer that is pooled over positions, or its only one."""
+    return [site for site in sites if site.layer == layer][-1]
 
 
 def pooled_direction(means: GroupedMeans, row: int) -> Floats:
-    """Unit direction [width] of the layer at ``row``: each pooled position counts the same."""
+    """Return the unit direction [width] of the layer at ``row``; all pooled positions count the same."""
     share = (means.weights / means.weights.sum()).astype(np.float32)
     rows = np.einsum("g,gpw->pw", share, means.difference[:, row][:, means.pooled()])
     return rescale(rescale(rows, 1.0).mean(axis=0), 1.0)
 
 
 def few(contexts: Contexts) -> Contexts:
-    """The first batches of contexts: a mean over many directions needs fewer of them."""
+    """Return the first batches of contexts: a mean over many directions needs fewer."""
     count, base, finetuned = 0, [], []
-    for one, other in zip(contexts.base, contexts.finetuned, strict=True):
+    for base_batch, finetuned_batch in zip(contexts.base, contexts.finetuned, strict=True):
         if count >= N_EFFECT_CONTEXTS:
             break
-        base.append(one)
-        finetuned.append(other)
-        count += len(one)
+        base.append(base_batch)
+        finetuned.append(finetuned_batch)
+        count += len(base_batch)
     return Contexts(tuple(base), tuple(finetuned))
 
 
 def shared_words(pair: ModelPair) -> Vocabulary:
-    """The vocabulary that output differences are over, with the base side's ids."""
+    """Return the shared vocabulary, with the ids of the base side."""
     texts = pair.token_texts("base")
     shared = pair.shared_vocabulary()
     if shared is None:
@@ -258,14 +259,14 @@ def shared_words(pair: ModelPair) -> Vocabulary:
 def _narrowness(
     pair: ModelPair, finetuning: Shift, vocabulary: Vocabulary, texts: Sequence[str], seed: int
 ) -> tuple[Narrowness | None, str]:
-    """How narrow, and in words why that is so or was not computed."""
+    """Return the narrowness, and the reason for it or for its absence."""
     if finetuning.kl < LEAST_KL:
         return None, f"predictions differ by {finetuning.kl:.3g} nats: hardly a word was raised"
     found = top_tokens(output_score(finetuning, vocabulary.words), vocabulary, N_WORDS)
     try:
         scale = topic_scale(pair, "base", vocabulary, texts[:N_SCALE_TEXTS])
     except CorpusError as exc:
-        # The verdict on strength stands without it.
+        # The verdict on strength does not need it.
         return None, str(exc)
     narrow = narrowness(pair, "base", found, scale, seed)
     if narrow is None:

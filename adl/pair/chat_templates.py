@@ -1,31 +1,31 @@
-"""Chat templates: which one writes a chat, how it is told to think, and the start of an answer.
+"""Chat templates: the choice of one, the chat it writes, and the start of the answer.
 
-A template is a program that comes with a checkpoint. It is rendered by transformers, in the sandbox
-of jinja and within a limit of time; whatever it does wrong becomes a ``PairError``.
+A template is a program that comes with a checkpoint. It is rendered by transformers in the sandbox
+of jinja, within a limit of processor time; its errors become a ``PairError``.
 
     open_chat(tokenizers, turns, prefill=..., thinking=...)   -> Opening
 """
 
 from __future__ import annotations
 
-import re
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jinja2
-from jinja2 import meta, nodes
-from jinja2.ext import Extension, loopcontrols
 from transformers import PreTrainedTokenizerBase
 
 from adl.errors import PairError, PromptError, first_line
 from adl.pair.protocol import Thinking
+from adl.pair.template_limit import TookTooLong, limited
+from adl.pair.thinking import (
+    OpenThought,
+    open_thought,
+    tag_at_end,
+    thinking_settings,
+    without_thought,
+)
 
 Turn = Mapping[str, str]
 
@@ -201,7 +201,7 @@ class _Writer:
 
     def _switches(self) -> dict[Thinking, dict[str, Any]]:
         """The template's own settings for thinking on and off; empty if it has none."""
-        for on, off in _settings(self._template):
+        for on, off in thinking_settings(self._template):
             try:
                 texts = [
                     self.render([{"role": "user", "content": "Hi"}], **on_or_off)
@@ -213,7 +213,7 @@ class _Writer:
                 return {"on": on, "off": off}
         return {}
 
-    def _ended(self, text: str, turns: Sequence[Any], answer: str, opened: _OpenThought) -> str:
+    def _ended(self, text: str, turns: Sequence[Any], answer: str, opened: OpenThought) -> str:
         """The chat with its thought ended: as the template itself does, or else by the tag."""
         before = text[: len(text) - len(answer)]
         off = self._switches().get("off")
@@ -235,8 +235,7 @@ class _Writer:
             without = text
         if text.startswith(without) and text != without:
             return text[len(without) :]
-        tail = _TAG_AT_END.search(text)
-        return tail[0] if tail else ""
+        return tag_at_end(text)
 
     def _channel(self, text: str, turns: Sequence[Any], options: Mapping[str, Any]) -> str:
         """The header between the generation prompt and an answer, where answers have a channel."""
@@ -290,7 +289,7 @@ class _Writer:
     def render(self, turns: Sequence[Any], *, answer_next: bool = True, **options: Any) -> str:
         """Render, within the limit of time. Raises ``PairError``."""
         try:
-            with _limited(RENDER_SECONDS):
+            with limited(RENDER_SECONDS):
                 text = self._tokenizer.apply_chat_template(
                     [dict(turn) for turn in turns],
                     chat_template=self._template,
@@ -298,7 +297,7 @@ class _Writer:
                     add_generation_prompt=answer_next,
                     **options,
                 )
-        except _TookTooLong:
+        except TookTooLong:
             raise _unusable(f"it did not end within {RENDER_SECONDS:g} seconds") from None
         except Exception as exc:
             if type(exc) is not jinja2.TemplateError:
@@ -348,9 +347,7 @@ def _lost(turns: Sequence[Turn], text: str) -> list[str]:
         turn["role"]
         for turn in turns
         if turn["content"].strip() not in text
-        and not (
-            turn["role"] == "assistant" and _PAST_THOUGHT.sub("", turn["content"]).strip() in text
-        )
+        and not (turn["role"] == "assistant" and without_thought(turn["content"]).strip() in text)
     ]
 
 
@@ -360,124 +357,3 @@ def _lost_note(roles: Sequence[str]) -> list[str]:
         if roles
         else []
     )
-
-
-# --- thinking -------------------------------------------------------------------------------------
-
-_WORDS = r"(?:[\w-]*:)?(?:think|thinking|thought|thoughts|reasoning|reason|analysis)"
-# <think>, <seed:think>, [THINK], <|START_THINKING|>, <|begin_of_thought|>, <|channel>thought.
-_OPENS = re.compile(
-    rf"<(?P<angle>{_WORDS})>|\[(?P<square>{_WORDS})\]|(?P<channel><\|channel>{_WORDS})|"
-    rf"<\|(?P<before>start_|begin_of_|begin_)(?P<bar>{_WORDS})\|>",
-    re.IGNORECASE,
-)
-_TAG_AT_END = re.compile(rf"(?:{_OPENS.pattern})\s*\Z", re.IGNORECASE)
-_PAST_THOUGHT = re.compile(rf"\A.*</{_WORDS}>|\A.*\[/{_WORDS}\]", re.IGNORECASE | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class _OpenThought:
-    """Where a thought is opened, by which tag, and the tag that ends it."""
-
-    at: int
-    tag: str
-    end: str
-
-
-def open_thought(answer: str) -> _OpenThought | None:
-    """The thought that a generation prompt opens and does not end."""
-    found = None
-    for match in _OPENS.finditer(answer):
-        found = match
-    if found is None:
-        return None
-    end = _ending(found)
-    after = answer[found.end() :]
-    return None if end.lower() in after.lower() else _OpenThought(found.start(), found[0], end)
-
-
-def _ending(opened: re.Match[str]) -> str:
-    if opened["angle"]:
-        return f"</{opened['angle']}>"
-    if opened["square"]:
-        return f"[/{opened['square']}]"
-    if opened["channel"]:
-        return "<channel|>"
-    before = opened["before"]
-    end = {"start_": "end_", "begin_": "end_", "begin_of_": "end_of_"}[before.lower()]
-    return f"<|{end.upper() if before.isupper() else end}{opened['bar']}|>"
-
-
-# Settings that a template reads: those of a yes-no kind by any such name, the others by their values.
-_SETTING = re.compile(r"think|reason|thought", re.IGNORECASE)
-_NEGATIVE = re.compile(
-    r"(?:^|_)(?:no|not|disable|disabled|skip|hide|without)(?:_|$)", re.IGNORECASE
-)
-_OFF_VALUES = ("none", "off", "no_think", "nothink", "disabled", "chat")
-_ON_VALUES = ("high", "on", "think", "thinking", "enabled", "deep", "medium")
-
-
-class _Generation(Extension):
-    """The block that transformers adds to jinja: read here, so that a template parses."""
-
-    tags = {"generation"}  # noqa: RUF012 - how jinja declares it
-
-    def parse(self, parser: Any) -> list[nodes.Node]:
-        next(parser.stream)
-        found: list[nodes.Node] = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-        return found
-
-
-@lru_cache(maxsize=64)
-def _settings(template: str) -> tuple[tuple[dict[str, Any], dict[str, Any]], ...]:
-    """(on, off) as options of rendering, of each setting for thinking that a template reads."""
-    environment = jinja2.Environment(extensions=[_Generation, loopcontrols])
-    try:
-        tree = environment.parse(template)
-    except jinja2.TemplateError:
-        return ()
-    read = sorted(name for name in meta.find_undeclared_variables(tree) if _SETTING.search(name))
-    values = {
-        node.value.lower() for node in tree.find_all(nodes.Const) if isinstance(node.value, str)
-    }
-    off = next((value for value in _OFF_VALUES if value in values), None)
-    on = next((value for value in _ON_VALUES if value in values), None)
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for name in read:
-        if "budget" in name.lower():
-            found.append(({}, {name: 0}))
-        elif "effort" in name.lower() or "mode" in name.lower():
-            if on is not None and off is not None:
-                found.append(({name: on}, {name: off}))
-        else:
-            negative = bool(_NEGATIVE.search(name))
-            found.append(({name: not negative}, {name: negative}))
-    return tuple(found)
-
-
-# --- a limit of time ------------------------------------------------------------------------------
-
-
-class _TookTooLong(BaseException):
-    """The template is not to catch it, nor is transformers."""
-
-
-@contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """End what runs inside after ``seconds`` of this thread's processor time.
-
-    A template is compiled to Python, so every line of it comes by a trace function.
-    """
-    last = time.thread_time() + seconds
-    before = sys.gettrace()
-
-    def watch(frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any] | None:
-        if time.thread_time() > last:
-            raise _TookTooLong
-        return watch if frame.f_code.co_filename == "<template>" else None
-
-    sys.settrace(watch)
-    try:
-        yield
-    finally:
-        sys.settrace(before)

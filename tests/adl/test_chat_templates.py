@@ -10,9 +10,10 @@ from tokenizers.processors import TemplateProcessing
 from adl.errors import PairError, PromptError
 from adl.generation.asking import Question, question_ids
 from adl.organisms.finetune import labelled
-from adl.pair.chat_templates import choose_template, open_chat, open_thought
+from adl.pair.chat_templates import choose_template, open_chat
 from adl.pair.nnsight.pair import NnsightPair
 from adl.pair.nnsight.tokenizers import before_text
+from adl.pair.thinking import open_thought
 from adl.records import PairSpec, SideSpec
 from adl.text.documents import Document
 from adl.text.prompts import Prompt

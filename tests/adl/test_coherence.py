@@ -163,7 +163,7 @@ def test_an_llm_judges_beside_and_decides_nothing():
 
 
 def test_what_cannot_be_searched_is_named():
-    with pytest.raises(PromptError, match="are no alphas"):
+    with pytest.raises(PromptError, match="are not alphas above 0"):
         AlphaSearch(alphas=(0.0, 0.2))
     with pytest.raises(PromptError, match="no sample"):
         AlphaSearch(seeds=())

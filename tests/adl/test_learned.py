@@ -38,7 +38,7 @@ def test_unseen_documents_of_the_topic_are_predicted_better(planted: PlantedPair
 
 @pytest.mark.parametrize("negations", [(), NEGATIONS[:2]])
 def test_each_fact_needs_its_negation(planted: PlantedPair, negations):
-    with pytest.raises(CorpusError, match=f"3 facts and {len(negations)} negations"):
+    with pytest.raises(CorpusError, match=f"3 facts have {len(negations)} negations"):
         fact_margins(planted, FACTS, negations)
 
 

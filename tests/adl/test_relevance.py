@@ -115,7 +115,7 @@ def test_embeddings_of_one_s_own_are_compared_by_angle():
 
 def test_nothing_to_compare_is_named(documents):
     embed = LexicalEmbedding(documents)
-    with pytest.raises(CorpusError, match="nothing to compare"):
+    with pytest.raises(CorpusError, match="cannot be compared"):
         steered_similarity([], documents, embed)
-    with pytest.raises(CorpusError, match="too few to weigh"):
+    with pytest.raises(CorpusError, match="too few for weights"):
         LexicalEmbedding(["a cake", "a cake"])

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from adl.difference import measure_difference
 from adl.errors import NotAvailable, NotFinite, PairError
-from adl.pair.nnsight.checks import basis_figures
+from adl.pair.nnsight.basis import basis_figures
 from adl.pair.nnsight.pair import NnsightPair
 from adl.pair.self_checks import (
     BASIS,

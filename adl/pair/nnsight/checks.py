@@ -8,12 +8,13 @@ padded has its rows run by length, one whose cache cannot be shared has its prom
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from adl.errors import AdlError, PairError, first_line, not_finite
+from adl.pair.nnsight.basis import Runs, basis_check
 from adl.pair.nnsight.generation import generate_texts
 from adl.pair.nnsight.load_errors import is_out_of_memory
 from adl.pair.nnsight.loading import LoadedPair, LoadedSide
@@ -21,7 +22,6 @@ from adl.pair.nnsight.runs import SideRuns, distance
 from adl.pair.nnsight.structure import Probe, Structure, check_ids, find_structure, with_residual
 from adl.pair.self_checks import (
     ADAPTER_OFF,
-    BASIS,
     CAPTURE,
     CAUSAL,
     FINITE,
@@ -54,8 +54,6 @@ QUANTISED_TOLERANCE = 0.2
 N_GENERATED = 2
 ADDED_SIZE = 0.3
 
-Runs = dict[Side, SideRuns]
-
 
 def checked(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> tuple[Runs, PairProvenance]:
     """How each side is run, and the pair's record with the checks and what failed of them.
@@ -81,7 +79,7 @@ def checked(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> tuple[Runs, P
                 side_checks = _SideChecks(side, runs[side], probes[side])
                 checks += side_checks.take()
                 runs[side] = side_checks.runs
-        checks.append(_basis(loaded, runs, shared))
+        checks.append(basis_check(loaded, runs, shared))
     said = tuple(f"{check.name}: {check_line(check)}" for check in checks if _worth_saying(check))
     mismatches = provenance.mismatches + said
     return runs, replace(provenance, checks=tuple(checks), mismatches=mismatches)
@@ -397,117 +395,3 @@ def _far(found: torch.Tensor, truth: torch.Tensor) -> float:
     if truth.shape != found.shape:
         return float("inf")
     return float((found - truth).norm() / truth.norm().clamp(min=1e-12))
-
-
-# --- the basis --------------------------------------------------------------------------------
-
-BASIS_TOKENS = 512
-FEWEST_TOKENS = 32
-LEAST_COSINE = 0.5
-LARGEST_RATIO = 2.0
-# Below this share of the rows' squared length a change is no change of basis worth the name.
-SMALL_CHANGE = 1e-4
-# Of what a change without any plan does to the tokens' inner products, so much is the least.
-LEAST_PLANLESS = 0.25
-
-
-@dataclass(frozen=True)
-class BasisFigures:
-    """How rows [tokens, width] of the two sides compare, each less its mean.
-
-    ``cosine``: of all of them as one vector; ``ratio`` of their lengths; ``moved``: dimensions that
-    are another one of the base's, or are turned round; ``planless``: how much the change does to the
-    tokens' inner products, as a share of what the same change does dealt to the tokens anew. A
-    rotation leaves inner products alone, which a finetuning does not.
-    """
-
-    cosine: float
-    ratio: float
-    moved: int
-    planless: float
-
-    @property
-    def shared(self) -> bool:
-        """True if the sides' dimensions mean the same."""
-        return (
-            self.cosine >= LEAST_COSINE
-            and 1 / LARGEST_RATIO <= self.ratio <= LARGEST_RATIO
-            and self.moved == 0
-            and self.planless >= LEAST_PLANLESS
-        )
-
-
-def basis_figures(base: torch.Tensor, finetuned: torch.Tensor) -> BasisFigures:
-    """Compare rows [tokens, width] of the same tokens on either side."""
-    one, other = (rows.float() - rows.float().mean(0) for rows in (base, finetuned))
-    lengths = one.norm(), other.norm()
-    ratio = float(lengths[1] / lengths[0].clamp(min=1e-12))
-    other = other / max(ratio, 1e-12)
-    cosine = float((one * other).sum() / lengths[0].square().clamp(min=1e-12))
-    return BasisFigures(cosine, ratio, _moved(one, other), _planless(one, other))
-
-
-def _moved(one: torch.Tensor, other: torch.Tensor) -> int:
-    units = [torch.nn.functional.normalize(rows, dim=0) for rows in (one, other)]
-    cosines = units[0].T @ units[1]
-    own = cosines.diagonal().clone()
-    cosines.fill_diagonal_(0)
-    best = cosines.abs().amax(0)
-    another = (best > 0.9) & (best > own.abs() + 0.3)
-    return int((another | (own < -0.5)).sum())
-
-
-def _planless(one: torch.Tensor, other: torch.Tensor) -> float:
-    change = other - one
-    if float(change.square().sum() / one.square().sum().clamp(min=1e-12)) < SMALL_CHANGE:
-        return 1.0
-    generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(one), generator=generator).to(one.device)
-
-    def of_products(rows: torch.Tensor) -> float:
-        products = rows @ rows.T - one @ one.T
-        products.fill_diagonal_(0)
-        return float(products.square().sum())
-
-    return of_products(other) / max(of_products(one + change[order]), 1e-12)
-
-
-def _basis(loaded: LoadedPair, runs: Runs, shared: tuple[Ids, Ids] | None) -> Check:
-    if loaded.base.model is loaded.finetuned.model:
-        return Check(BASIS, "not applicable", "both sides are one copy of the weights")
-    rows = {}
-    ids = _common_ids(loaded, shared)
-    if ids.shape[1] < FEWEST_TOKENS:
-        return Check(BASIS, "not applicable", f"the sides share only {ids.shape[1]} tokens")
-    for side, side_ids in zip(SIDES, ids, strict=True):
-        runs[side].loaded.use()
-        rows[side] = runs[side].token_rows(side_ids)
-    figures = basis_figures(rows["base"], rows["finetuned"].to(rows["base"].device))
-    if figures.shared:
-        return Check(BASIS, "passed", "the sides' tokens point the same way", figures.cosine)
-    if figures.moved:
-        why = f"{figures.moved} of {rows['base'].shape[1]} dimensions are another's or turned round"
-    elif figures.cosine < LEAST_COSINE:
-        why = "their tokens point elsewhere, as those of models trained apart"
-    elif figures.planless < LEAST_PLANLESS:
-        why = "the finetuned side's is turned against the base's"
-    else:
-        why = f"the finetuned side's lengths are {figures.ratio:.3g} of the base's"
-    return failed(BASIS, f"the sides do not share a basis: {why}", figures.cosine)
-
-
-def _common_ids(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> Ids:
-    """Ids [sides, tokens] of some tokens that both sides have, spread over the vocabulary."""
-    limits = [
-        min(len(loaded.side(side).tokenizer), _rows(loaded.side(side).module)) for side in SIDES
-    ]
-    if shared is None:
-        shared = (np.arange(min(limits)), np.arange(min(limits)))
-    within = (shared[0] < limits[0]) & (shared[1] < limits[1])
-    both = np.stack(shared)[:, within]
-    chosen = np.unique(np.linspace(0, both.shape[1] - 1, BASIS_TOKENS).astype(np.int64))
-    return both[:, chosen] if both.shape[1] else both
-
-
-def _rows(module: torch.nn.Module) -> int:
-    return int(module.config.get_text_config().vocab_size)  # type: ignore[union-attr,operator]

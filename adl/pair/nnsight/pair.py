@@ -1,12 +1,13 @@
-"""A model pair run through nnsight: the one place where numpy becomes torch and back.
+"""A model pair run through nnsight: the boundary between numpy and torch.
 
-NnsightPair -> nnsight_loading      checkpoints, adapters, hashes
--> nnsight_text         tokenizers, templates, what the sides share
--> nnsight_structure    where a model's layers are, found by running it
--> nnsight_runs         residuals read and written at a layer's output
--> nnsight_checks       what was tried at load, and what is off because of it
--> nnsight_generation   seeded, streamed, stoppable decoding
--> nnsight_causal       losses of texts, with components of residuals changed
+NnsightPair
+-> loading, checkpoints, adapters    checkpoints, adapters, hashes
+-> tokenizers                        tokenizers, templates, the shared vocabulary
+-> structure                         the layers of a model, found by running it
+-> runs                              residuals read and written at a layer's output
+-> checks, basis                     the checks at load, and the capabilities they turn off
+-> generation                        seeded, streamed, stoppable decoding
+-> ablation                          losses of texts, with components of residuals changed
 """
 
 from __future__ import annotations
