@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
@@ -418,6 +419,11 @@ class WorkbenchApp(OneDialog):
                 "Copy the session's id", "To the clipboard, also over SSH", self.action_copy_id
             )
             yield SystemCommand(
+                "Read the report",
+                "Of the session so far, before it is written",
+                self.action_read_report,
+            )
+            yield SystemCommand(
                 "Write a report", "Of the session so far, as Markdown and HTML", self.action_report
             )
             yield SystemCommand(
@@ -449,6 +455,15 @@ class WorkbenchApp(OneDialog):
 
         if self.opened is not None:
             self.push_screen(CoverageScreen(self.opened.shown))
+
+    def action_read_report(self) -> None:
+        """Show the report of the session so far."""
+        from workbench.tui.screens.report import ReportScreen
+
+        if (opened := self.opened) is not None:
+            library, session_id = self._library(), opened.session.id
+            build = partial(library.build_report, session_id)
+            self.push_screen(ReportScreen(build, proposed_stem(session_id)))
 
     @work
     async def action_report(self) -> None:

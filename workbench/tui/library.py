@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adl.errors import AdlError
 from adl.organisms.registry import Organism
@@ -33,6 +34,9 @@ from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
 from workbench.store.slices.operations import Operations
 from workbench.store.state import SessionState
+
+if TYPE_CHECKING:
+    from workbench.report.content import Report
 
 #: Sessions that are looked through for recent pairs, and how many pairs are shown.
 LOOKED_THROUGH, RECENT = 12, 4
@@ -159,12 +163,16 @@ class Library:
 
         Raises `ExportError` if either file is there already or cannot be written.
         """
-        from workbench.report.content import build_report
         from workbench.report.files import write_report
 
+        return write_report(self.build_report(session_id), expanded(target).absolute())
+
+    def build_report(self, session_id: str) -> Report:
+        """Check a session and gather its report, without the names that it hides."""
+        from workbench.report.content import build_report
+
         with self._reading() as log:
-            made = build_report(log, session_id)
-        return write_report(made, expanded(target).absolute())
+            return build_report(log, session_id)
 
     def rename(self, session_id: str, name: str) -> None:
         """Give a session another name."""

@@ -52,6 +52,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         Binding(
             "f6", "measures", "Measures", show=False, tooltip="What was measured; measure more"
         ),
+        Binding("f9", "app.read_report", "Report", show=False, tooltip="Read the session's report"),
         Binding("f2", "rename", "Rename", show=False, tooltip="Give the session another name"),
         HELP_KEY,
         Binding("ctrl+r", "sessions", "Sessions", show=False, tooltip="Leave for another session"),

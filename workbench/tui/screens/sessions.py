@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
@@ -45,7 +46,17 @@ ROOM = 120
 REST = 0.15
 #: What is done to the session under the cursor.
 _OF_ONE = frozenset(
-    {"rename", "export", "copy_id", "delete", "replay", "choose_session", "coverage", "report"}
+    {
+        "rename",
+        "export",
+        "copy_id",
+        "delete",
+        "replay",
+        "choose_session",
+        "coverage",
+        "report",
+        "read_report",
+    }
 )
 
 
@@ -108,7 +119,8 @@ one; "words in quotes" stand together. Enter goes on with the session under the 
 that was found, at that event. `p` replays instead of going on: nothing is loaded, nothing recorded.
 
 Space chooses sessions (`●`), and `C` sets them side by side: hypotheses, evidence, budget, time, and
-grades apart. `w` writes a report, as Markdown and as one HTML file in which nothing runs.
+grades apart. `f9` shows the session's report and `w` writes it, as Markdown and as one HTML file in
+which nothing runs.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", key_display="/", tooltip="Search names and texts"),
@@ -116,6 +128,7 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
         Binding("space", "choose_session", "Choose", tooltip="Choose it, or not, to compare"),
         Binding("C", "compare", "Compare", tooltip="Compare the chosen sessions"),
         Binding("v", "coverage", "Coverage", show=False, tooltip="What was not followed up"),
+        Binding("f9", "read_report", "Read report", show=False, tooltip="Read its report"),
         Binding("w", "report", "Report", show=False, tooltip="Write its report to files"),
         Binding("r,f2", "rename", "Rename", tooltip="Give the session another name"),
         Binding("e", "export", "Export", tooltip="Copy the session into a file of its own"),
@@ -405,6 +418,14 @@ grades apart. `w` writes a report, as Markdown and as one HTML file in which not
             self.app.push_screen(CompareScreen(compare(message.states)))
         else:
             self.app.push_screen(CoverageScreen(message.states[0]))
+
+    def action_read_report(self) -> None:
+        """Show the session's report."""
+        from workbench.tui.screens.report import ReportScreen
+
+        if (session := self._session()) is not None:
+            build = partial(self._library.build_report, session.id)
+            self.app.push_screen(ReportScreen(build, proposed_stem(session.id)))
 
     @work
     async def action_report(self) -> None:
