@@ -101,6 +101,8 @@ def workbench(
         fail("a session has a pair of its own: give a pair or --session, not both", EXIT_USAGE)
     if blind and pair == PairArguments():
         fail("--blind begins a session on a pair: name one, such as --organism", EXIT_USAGE)
+    # The name of the demo's organism is the answer.
+    blind = blind or bool(context.params.get("demo"))
     _open_workbench(pair if pair != PairArguments() else None, where, prepare, blind=blind)
 
 

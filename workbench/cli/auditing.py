@@ -35,7 +35,7 @@ from workbench.cli.redaction import looking_at
 from workbench.cli.running import StopFlag, Work, database_path, reading_log, working_session
 from workbench.locations import find_locations
 from workbench.operations.difference import MeasureArguments
-from workbench.operations.pair import LOAD, PairArguments, loaded_pair
+from workbench.operations.pair import LOAD, PairArguments, loaded_pair, subject_of
 from workbench.operations.running import Session
 from workbench.settings import Settings, load_settings
 from workbench.store.agent_events import (
@@ -105,7 +105,7 @@ def run_agent(
         settings = settings_of(endpoint_options)
         plan = wanted.plan(settings.require_model("agent"), settings.context)
         endpoint = Endpoint(settings)
-    subject = Path(pair.organism or pair.adapter or pair.finetuned or "").name
+    subject = subject_of(pair)
     name = where.name or ("agent" if wanted.blind else f"agent {subject}".strip())
     hidden = pair if wanted.blind else None
     with working_session(where.database, where.session, name, hidden) as work:

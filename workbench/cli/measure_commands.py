@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -30,7 +29,7 @@ from workbench.operations.causal import CAUSAL_EFFECT, CausalArguments
 from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
 from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.difference import MEASURE, MeasureArguments
-from workbench.operations.pair import LOAD, PairArguments
+from workbench.operations.pair import LOAD, PairArguments, subject_of
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.relevance import (
@@ -199,7 +198,7 @@ def phrases(where: SessionOptions, given: Given, json: Json = False) -> None:
 
 @contextmanager
 def _work(where: SessionOptions, command: str, pair: PairArguments) -> Iterator[Work]:
-    subject = Path(pair.organism or pair.adapter or pair.finetuned or "").name
+    subject = subject_of(pair)
     name = where.name or f"{command} {subject}".strip()
     with working_session(where.database, where.session, name) as work:
         work.run(LOAD, pair)

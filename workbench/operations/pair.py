@@ -227,6 +227,13 @@ def _sides(arguments: PairArguments, say: Any) -> tuple[SideSpec, SideSpec]:
     return _named_sides(arguments.base, arguments.adapter, arguments.finetuned, say)
 
 
+def subject_of(pair: PairArguments) -> str:
+    """A short name of what is audited, empty for no pair. The demo's name does not tell its objective."""
+    if pair.organism == DEMO_ORGANISM:
+        return "demo organism"
+    return Path(pair.organism or pair.adapter or pair.finetuned or "").name
+
+
 def base_side(base: str, say: Any = lambda _line: None) -> SideSpec:
     """The base as it is loaded; ``embedded`` is the model that comes with the workbench."""
     if base != EMBEDDED_BASE:

@@ -25,7 +25,7 @@ from adl.paths import expanded
 from workbench.display import ascii_only, clean_line
 from workbench.faults import REPORT_BUG
 from workbench.locations import Locations, find_locations
-from workbench.operations.pair import PairArguments, loaded_pair
+from workbench.operations.pair import DEMO_ORGANISM, PairArguments, loaded_pair, subject_of
 from workbench.private_files import new_text
 from workbench.store.errors import OlderSchema
 from workbench.store.ids import proposed_stem
@@ -179,7 +179,7 @@ class WorkbenchApp(OneDialog):
     def _begin(
         self, pair: PairArguments, name: str | None, prepare: bool, *, blind: bool = False
     ) -> None:
-        called = name or default_name(None if blind else pair)
+        called = name or default_name(pair, blind=blind)
         self._show(OpeningScreen("Beginning a blind audit" if blind else f"Beginning {called}"))
         self._open_in_thread(
             lambda: LiveSession.start(
@@ -521,14 +521,15 @@ class WorkbenchApp(OneDialog):
             self.call_from_thread(self.notify, clean_line(f"written: {path}"), markup=False)
 
 
-def default_name(pair: PairArguments | None) -> str:
+def default_name(pair: PairArguments, *, blind: bool) -> str:
     """A name for a session that was given none: what is audited, and when it began (UTC).
 
-    None is a pair that is not to be named.
+    The name of a blind session tells nothing of the pair.
     """
-    what = "blind audit" if pair is None else pair.organism or pair.adapter or pair.finetuned
-    what = what or "session"
-    return f"{what.rstrip('/').rpartition('/')[2]} {datetime.now(UTC):%Y-%m-%d %H:%M}"
+    what = subject_of(pair) or "session"
+    if blind and pair.organism != DEMO_ORGANISM:
+        what = "blind audit"
+    return f"{what} {datetime.now(UTC):%Y-%m-%d %H:%M}"
 
 
 def speaks_utf8() -> bool:

@@ -14,14 +14,17 @@ from tests.workbench.tui import waiting
 from tests.workbench.tui.test_agent_audit import agent_of, in_agent_pane, pane_text, serve
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import shown
+from workbench.cli import app as cli
 from workbench.operations.generation import ASK, AskArguments
-from workbench.operations.pair import PairArguments
+from workbench.operations.pair import DEMO_ORGANISM, PairArguments, subject_of
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.live_session import Startup
 from workbench.tui.screens.agent_form import AgentForm
 from workbench.tui.screens.opening import OpeningScreen
 from workbench.tui.screens.sessions import SessionsScreen
+from workbench.tui.screens.start import StartScreen
 
 __all__ = ["serve"]  # the fixture
 
@@ -165,6 +168,40 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
     assert PairArguments.model_validate(load.arguments) == ASKED
 
 
+async def test_the_demos_name_does_not_tell_the_answer_until_a_key_reveals_it(
+    workbench, named, monkeypatch, tmp_path
+):
+    # Loading is not what is tried here: the base's weights need not be there.
+    monkeypatch.setattr("adl.pair.nnsight.demo.prepared_base", lambda *_: tmp_path)
+    app = workbench(pair=None)
+    answers = ("cake_bake", "cake bake", "cake-bake", "cakebake", *map(str.lower, NAMES))
+
+    def told() -> str:
+        return f"{shown(app)} {app.title}".lower()
+
+    async with app.run_test(size=(160, 48)) as pilot:
+        start = lambda: isinstance(app.screen, StartScreen)  # noqa: E731
+        await waiting.until(pilot, start, "the start screen", within=60)
+        await pilot.press("d")
+        loaded = lambda: on_audit(app) and app.opened.pair is not None  # noqa: E731
+        await waiting.until(pilot, loaded, "the pair", within=60)
+        await waiting.until(pilot, lambda: "demo organism" in told(), "its name", within=60)
+        for key in ("1", "6", "7"):
+            await pilot.press(key)
+            await pilot.pause()
+            assert not [word for word in answers if word in told()], told()
+        assert app.opened.shown.name.startswith("demo organism 20")
+        await pilot.press("1", "f10")
+        await waiting.until(
+            pilot, lambda: isinstance(app.screen, Confirm), "the question", within=20
+        )
+        await pilot.press("y")
+        await waiting.until(pilot, lambda: app.opened.state.unblinded, "the record", within=20)
+        await waiting.until(
+            pilot, lambda: BASE.rpartition("/")[2].lower() in told(), "names", within=20
+        )
+
+
 async def test_a_pair_that_cannot_be_loaded_is_said_without_its_name(workbench, named):
     named.failing = True
     app = workbench(pair=ASKED, blind=True)
@@ -211,3 +248,21 @@ async def test_list_and_report_keep_hiding_and_a_session_is_deleted_by_the_name_
         assert library.listing().sessions == ()
         await pilot.press("ctrl+q")
         await until(pilot, lambda: app._exit, "the end")
+
+
+@pytest.mark.parametrize(("given", "blind"), [(["--demo"], True), (["--base", "planted"], False)])
+def test_the_command_line_opens_the_demo_with_its_names_hidden(monkeypatch, given, blind):
+    opened: list[Startup] = []
+    monkeypatch.setattr("workbench.tui.app.run_workbench", opened.append)
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
+    with pytest.raises(SystemExit):
+        cli(given)
+    (startup,) = opened
+    assert startup.blind is blind
+
+
+def test_sessions_of_the_demo_are_called_by_what_it_is():
+    assert subject_of(PairArguments(organism=DEMO_ORGANISM)) == "demo organism"
+    assert subject_of(PairArguments(base="b", adapter="/srv/kitchen")) == "kitchen"
+    assert subject_of(PairArguments()) == ""

@@ -66,7 +66,7 @@ async def test_each_entry_opens_what_it_says():
     async with app.run_test(size=(80, 40)) as pilot:
         await pilot.pause()
         for key, expected in {
-            "demo": OpenPair(PairArguments(organism=DEMO_ORGANISM)),
+            "demo": OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True),
             "organism taboo_gold": OpenPair(PairArguments(organism="taboo_gold")),
             "pair 1": OpenPair(SHELF.recent[1]),
             f"session {SESSIONS[2].id}": ContinueSession(SESSIONS[2].id),
@@ -85,7 +85,7 @@ async def test_keys_of_their_own():
         await pilot.press("d", "s", "/")
         await pilot.pause()
         assert app.asked == [
-            OpenPair(PairArguments(organism=DEMO_ORGANISM)),
+            OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True),
             ShowSessions(),
             ShowSessions(searching=True),
         ]

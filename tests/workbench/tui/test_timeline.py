@@ -33,6 +33,7 @@ from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.event_fields import as_flow, event_fields
 from workbench.tui.panes.timeline.filter import Filter, TimelineIndex
 from workbench.tui.panes.timeline.pane import TimelinePane
+from workbench.tui.panes.timeline.render import operation_line
 from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
@@ -394,6 +395,16 @@ def test_an_operation_is_one_row_until_it_is_unfolded():
     # Where the filter leaves the operation out, its events are rows of their own.
     index.choose(Filter(group="texts"))
     assert [index.place(row) for row in range(len(index))] == [2, 4]
+
+
+def test_an_operation_that_runs_is_not_yet_its_first_finding():
+    index = TimelineIndex()
+    entries = an_operation(1, [("reading_taken", "cake oven")])
+    index.take(entries[:2], "s")
+    assert index.inside(0).only_finding(entries) is None
+    assert operation_line(None, entries[0], index.inside(0), entries).endswith("1 list, running")
+    index.take(entries, "s")
+    assert operation_line(None, entries[0], index.inside(0), entries) == "cake oven"
 
 
 def test_what_an_unfolded_operation_records_later_is_listed_inside_it():

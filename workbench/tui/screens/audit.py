@@ -53,6 +53,13 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             "f6", "measures", "Measures", show=False, tooltip="What was measured; measure more"
         ),
         Binding("f9", "app.read_report", "Report", show=False, tooltip="Read the session's report"),
+        Binding(
+            "f10",
+            "app.reveal",
+            "Reveal names",
+            show=False,
+            tooltip="Show the names that a blind session hides; that you saw them is recorded",
+        ),
         Binding("f2", "rename", "Rename", show=False, tooltip="Give the session another name"),
         HELP_KEY,
         Binding("ctrl+r", "sessions", "Sessions", show=False, tooltip="Leave for another session"),

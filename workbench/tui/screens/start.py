@@ -38,7 +38,8 @@ NEWEST = 5
 
 _DEMO = (
     "A small chat model and an adapter that was finetuned on it. Both come with the program: no "
-    "network and no GPU are needed."
+    "network and no GPU are needed. Names that tell what it was finetuned on are hidden until you ask "
+    "for them (f10)."
 )
 _NEW = (
     "Type a base, and an adapter or a finetuned checkpoint: ids on the hub, with @revision, or "
@@ -196,7 +197,7 @@ recorded in one database; `b` chooses another.
                 self._plain(
                     "demo",
                     "Open the demo pair",
-                    lambda: OpenPair(PairArguments(organism=DEMO_ORGANISM)),
+                    lambda: OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True),
                     Content(_DEMO),
                 ),
                 self._plain("new", "Type a new pair", self._new, Content(_NEW)),
@@ -292,7 +293,7 @@ recorded in one database; `b` chooses another.
 
     def action_demo(self) -> None:
         """Open the demo pair."""
-        self.post_message(OpenPair(PairArguments(organism=DEMO_ORGANISM)))
+        self.post_message(OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True))
 
     def action_new(self) -> None:
         """Type a pair."""

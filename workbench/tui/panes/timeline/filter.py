@@ -69,6 +69,12 @@ class Inside:
             if timeline[place].kind not in ENDINGS and not is_piece(timeline[place])
         ]
 
+    def only_finding(self, timeline: Sequence[TimelineEntry]) -> int | None:
+        """The place of the one finding of an operation that finished; None if it has not just one."""
+        findings = self.findings(timeline)
+        done = self.kinds["operation_finished"] > 0
+        return findings[0] if done and len(findings) == 1 else None
+
 
 class TimelineIndex:
     """The rows of a growing timeline: events that pass a filter, with operations folded.

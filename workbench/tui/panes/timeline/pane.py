@@ -331,9 +331,9 @@ inside folded operations, for words or their beginnings; `#12` goes to event 12.
         if inside is None:
             self.post_message(self.Jump(place + 1))
             return
-        findings = inside.findings(self.state.timeline)
-        if len(findings) == 1:
-            self.post_message(self.Jump(findings[0] + 1))
+        only = inside.only_finding(self.state.timeline)
+        if only is not None:
+            self.post_message(self.Jump(only + 1))
         elif self._index.is_unfolded(place):
             self.action_fold()
         else:

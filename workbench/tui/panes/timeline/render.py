@@ -24,14 +24,12 @@ def operation_line(
 
     With a single finding, such as a mark or a note, that finding's line.
     """
-    findings = inside.findings(timeline)
     ended = next(
         (timeline[place] for place in reversed(inside.places) if timeline[place].kind in ENDINGS),
         None,
     )
-    well = ended is None or ended.kind == "operation_finished"
-    if len(findings) == 1 and well:
-        return timeline[findings[0]].description
+    if (only := inside.only_finding(timeline)) is not None:
+        return timeline[only].description
     name = head.description.removesuffix(" started")
     title = OPERATIONS[name].title if name in OPERATIONS else name
     prompt = "" if operation is None else _prompt(operation)
