@@ -6,6 +6,7 @@ second and a whole audit takes another, which makes it cheap to kill, stop and s
 ``PLANTED_CLI`` in the environment, JSON, asks for more:
 
     rows        the device has room for no more rows than this
+    fails       the pair cannot be loaded
     hostile     the finetuned model says and has tokens of what drives a terminal
     halt        [method, n]: before its n-th use, say so on ``announce`` and wait until ``resume``
                 can be read from
@@ -29,6 +30,7 @@ from types import ModuleType
 from typing import Any
 
 from adl.callbacks import ShouldStop, never_stop
+from adl.errors import PairError
 from adl.records import GeneratedText, GenerationPlan, GenerationRequest, PairSpec, Side
 from tests.planted import FILLER, PlantedPair, device_full_above
 
@@ -111,6 +113,8 @@ def stand_in_for_torch(wanted: dict[str, Any]) -> None:
             kind = HostilePair if wanted.get("hostile") else PlantedPair
             before_run = watched(wanted)
             before_run("load", 0)
+            if wanted.get("fails"):
+                raise PairError("the pair cannot be loaded")
             return kind(before_run=before_run)
 
     pair, demo = ModuleType("adl.pair.nnsight.pair"), ModuleType("adl.pair.nnsight.demo")

@@ -303,6 +303,21 @@ class ModelPair(Protocol):
         ...
 
 
+def check_layer(text: str) -> None:
+    """Refuse a text that names a layer of no model. Raises ``SiteError``."""
+    written = text.strip()
+    try:
+        share = "." in written or "e" in written.lower()
+        valid = 0.0 <= float(written) <= 1.0 if share else int(written) >= 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SiteError(
+            f"{text!r} does not name a layer",
+            "Give a whole number, 0 being the first layer, or a share of the depth from 0.0 to 1.0.",
+        )
+
+
 def resolve_layer(text: str | int | float, n_layers: int) -> int:
     """A layer as people name it: ``15`` is absolute, ``0.5`` a share of the depth.
 

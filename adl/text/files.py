@@ -51,6 +51,11 @@ def json_rows(path: Path, error: type[AdlError]) -> Iterator[tuple[int, Mapping[
         yield number, row
 
 
+def check_readable(path: Path, error: type[AdlError]) -> None:
+    """Raise ``error`` if a file is not there, is no file, or may not be read."""
+    _open(path, error).close()
+
+
 def json_kind(value: object) -> str:
     """Name a decoded JSON value's type in JSON's own words."""
     names: dict[type, str] = {

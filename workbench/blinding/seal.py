@@ -65,6 +65,28 @@ def reveal_names(session: Session, person: Actor) -> Mapping[str, str]:
     return aliases
 
 
+def first_seal(asked: PairArguments | None, *, blind: bool) -> AuditSealed:
+    """Return the seal of a session yet to begin, whose pair is asked for and not loaded.
+
+    Raises ``OrganismError``.
+    """
+    named = asked.organism if asked else None
+    found = named_organism(named) if named else None
+    return AuditSealed(
+        organism=found.id if found else None,
+        ground_truth_sha256=_truth_sha256(found),
+        aliases=blinding_of(None, asked, found).aliases if blind else {},
+    )
+
+
+def _truth_sha256(organism: Organism | None) -> str | None:
+    try:
+        return None if organism is None else organism.ground_truth().sha256
+    except OrganismError:
+        # There is none to seal; whoever wants to grade is told so then.
+        return None
+
+
 def seal(
     session: Session,
     *,
@@ -87,11 +109,7 @@ def seal(
     wanted = [*asked_pairs(state.operations), *([asked] if asked else [])]
     named = organism or (wanted[-1].organism if wanted else None)
     found = find_organism(state, named or (sealed.organism if sealed else None))
-    try:
-        truth = None if found is None else found.ground_truth()
-    except OrganismError:
-        # There is none to seal; whoever wants to grade is told so then.
-        truth = None
+    truth_sha256 = _truth_sha256(found)
     aliases: dict[str, str] = {}
     if blind:
         loaded = session.pair.provenance if session.pair is not None else state.pair
@@ -105,7 +123,7 @@ def seal(
             AuditSealed(
                 organism=found.id if found else None,
                 # What was sealed first counts: the file may have changed since.
-                ground_truth_sha256=known or (truth.sha256 if truth else None),
+                ground_truth_sha256=known or truth_sha256,
                 aliases=aliases,
             ),
             actor=SYSTEM,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from workbench.cli.derived import Given, made, options_of
 from workbench.cli.options import (
     Database,
     Json,
@@ -42,6 +43,9 @@ class Approval(StrEnum):
     SPENDING = "spending"
     ALWAYS = "always"
 
+
+#: An audit goes on with its own pair; only trust in its code is not taken over from the record.
+PAIR_FIELDS_OF_THE_AUDIT = set(PairArguments.model_fields) - {"trust_remote_code"}
 
 _ENDPOINT = "Endpoint"
 _BUDGET = "Budget"
@@ -150,7 +154,9 @@ def run_agent(
 
 
 @app.command("resume")
+@options_from(loading=options_of(PairArguments, leave_out=PAIR_FIELDS_OF_THE_AUDIT))
 def resume_agent(
+    loading: Given,
     session: Wanted = "last",
     run: RunId = None,
     model: Model = None,
@@ -164,7 +170,8 @@ def resume_agent(
     from workbench.cli import auditing
 
     endpoint = {"agent_model": model, "base_url": base_url, "stream": stream, "tools": tools}
-    auditing.resume_agent(session, run, model, endpoint, database, json)
+    pair = made(PairArguments, loading)
+    auditing.resume_agent(session, run, model, endpoint, pair, database, json)
 
 
 @app.command("reveal")

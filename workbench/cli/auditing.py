@@ -35,7 +35,7 @@ from workbench.cli.redaction import looking_at
 from workbench.cli.running import StopFlag, Work, database_path, reading_log, working_session
 from workbench.locations import find_locations
 from workbench.operations.difference import MeasureArguments
-from workbench.operations.pair import LOAD, PairArguments, loaded_pair, subject_of
+from workbench.operations.pair import PairArguments, subject_of
 from workbench.operations.running import Session
 from workbench.settings import Settings, load_settings
 from workbench.store.agent_events import (
@@ -106,13 +106,9 @@ def run_agent(
         plan = wanted.plan(settings.require_model("agent"), settings.context)
         endpoint = Endpoint(settings)
     subject = subject_of(pair)
-    name = where.name or ("agent" if wanted.blind else f"agent {subject}".strip())
-    hidden = pair if wanted.blind else None
-    with working_session(where.database, where.session, name, hidden) as work:
-        given = (
-            pair if pair != PairArguments() else loaded_pair(work.session.state.operations) or pair
-        )
-        work.run(LOAD, given)
+    name = "agent" if wanted.blind else f"agent {subject}".strip()
+    with working_session(where, name, blind=wanted.blind) as work:
+        work.load(pair, measure.layers)
         if wanted.mode == "adl":
             n_layers = work.session.require_pair().provenance.n_layers
             for operation, arguments in missing_evidence(
@@ -132,6 +128,7 @@ def resume_agent(
     run_id: str | None,
     model: str | None,
     endpoint_options: Mapping[str, Any],
+    loading: PairArguments,
     database: Path | None,
     json: bool,
 ) -> None:
@@ -147,13 +144,8 @@ def resume_agent(
             return
     with reported_errors():
         endpoint = Endpoint(settings_of(endpoint_options))
-    with working_session(database, session_id, "") as work:
-        asked = loaded_pair(work.session.state.operations)
-        if asked is None:
-            raise AgentError(
-                f"session {session_id} does not say which pair it audits", "Start a new audit."
-            )
-        work.run(LOAD, asked)
+    with working_session(SessionOptions(session_id, None, database), "") as work:
+        work.load(loading)
         blinding = blinding_for_people(work.session.state)
         with _told(work.session, blinding), _closing(endpoint):
             ended = resume_audit(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
-import typer
 from pydantic import BaseModel
 
 from workbench.cli import show
@@ -18,6 +18,7 @@ from workbench.cli.options import (
     Json,
     SessionOptions,
     measure_arguments,
+    one_layer,
     options_from,
     pair_arguments,
     session_options,
@@ -29,7 +30,8 @@ from workbench.operations.causal import CAUSAL_EFFECT, CausalArguments
 from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
 from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.difference import MEASURE, MeasureArguments
-from workbench.operations.pair import LOAD, PairArguments, subject_of
+from workbench.operations.inputs import check_inputs
+from workbench.operations.pair import PairArguments, subject_of
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.relevance import (
@@ -70,12 +72,9 @@ def trace(
 ) -> None:
     """Say how strong and how narrow the trace is, each number beside its nulls."""
     arguments = made(TraceArguments, given)
-    with _work(where, "trace", pair) as work:
-        found = _run(work, TRACE, arguments, TraceMeasured)
-        if json:
-            _print(work, found)
-            return
-        _show(work, found)
+    check_inputs(arguments)
+    with _work(where, "trace", pair, arguments.layers) as work:
+        _present(work, _run(work, TRACE, arguments, TraceMeasured), json=json)
 
 
 @options_from(**_measured, given=options_of(CoherentAlphaArguments, leave_out=_NOT_OWN))
@@ -88,15 +87,15 @@ def coherent_alpha(
     json: Json = False,
 ) -> None:
     """Search for the strongest steering that leaves texts coherent."""
-    with judge_at_hand(judge) as at_hand, _work(where, "coherent-alpha", pair) as work:
+    arguments = _arguments(CoherentAlphaArguments, given, measure)
+    with (
+        judge_at_hand(judge) as at_hand,
+        _work(where, "coherent-alpha", pair, measure.layers) as work,
+    ):
         at_hand.attend(work.session)
-        layer = _measure(work, measure)
-        arguments = _arguments(CoherentAlphaArguments, given, measure, layer, judge=at_hand.model)
-        found = _run(work, COHERENT_ALPHA, arguments, CoherentAlphaFound)
-        if json:
-            _print(work, found)
-            return
-        _show(work, found)
+        _measure(work, measure)
+        arguments = arguments.model_copy(update={"judge": at_hand.model})
+        _present(work, _run(work, COHERENT_ALPHA, arguments, CoherentAlphaFound), json=json)
 
 
 @options_from(**_measured, given=options_of(RelevanceArguments, leave_out=(*_NOT_OWN, "n_texts")))
@@ -108,23 +107,20 @@ def relevance(
     json: Json = False,
 ) -> None:
     """Read the difference, and say what share of the tokens the finetuning documents account for."""
-    arguments = made(RelevanceArguments, {**given, **shared_with(RelevanceArguments, measure)})
-    with _work(where, "relevance", pair) as work:
-        layer = _measure(work, measure)
+    arguments = _arguments(RelevanceArguments, given, measure)
+    layer = one_layer(measure)
+    with _work(where, "relevance", pair, measure.layers) as work:
+        _measure(work, measure)
         work.run(
             READ,
             ReadArguments(
-                layer=str(layer),
+                layer=layer,
                 corpus=measure.corpus,
                 text_column=measure.text_column,
                 seed=measure.seed,
             ),
         )
-        found = _run(work, TOKEN_RELEVANCE, arguments, RelevanceMeasured)
-        if json:
-            _print(work, found)
-            return
-        _show(work, found)
+        _present(work, _run(work, TOKEN_RELEVANCE, arguments, RelevanceMeasured), json=json)
 
 
 @options_from(**_measured, given=options_of(SimilarityArguments, leave_out=(*_NOT_OWN, "n_texts")))
@@ -136,14 +132,10 @@ def similarity(
     json: Json = False,
 ) -> None:
     """Steer, and say how much more the texts are like the finetuning documents than unsteered."""
-    with _work(where, "similarity", pair) as work:
-        layer = _measure(work, measure)
-        arguments = _arguments(SimilarityArguments, given, measure, layer)
-        found = _run(work, STEERED_SIMILARITY, arguments, SimilarityMeasured)
-        if json:
-            _print(work, found)
-            return
-        _show(work, found)
+    arguments = _arguments(SimilarityArguments, given, measure)
+    with _work(where, "similarity", pair, measure.layers) as work:
+        _measure(work, measure)
+        _present(work, _run(work, STEERED_SIMILARITY, arguments, SimilarityMeasured), json=json)
 
 
 @options_from(
@@ -157,14 +149,10 @@ def causal(
     json: Json = False,
 ) -> None:
     """Say what texts cost the finetuned model with the difference's component changed."""
-    with _work(where, "causal", pair) as work:
-        layer = _measure(work, measure)
-        arguments = _arguments(CausalArguments, given, measure, layer)
-        found = _run(work, CAUSAL_EFFECT, arguments, CausalEffectMeasured)
-        if json:
-            _print(work, found)
-            return
-        _show(work, found)
+    arguments = _arguments(CausalArguments, given, measure)
+    with _work(where, "causal", pair, measure.layers) as work:
+        _measure(work, measure)
+        _present(work, _run(work, CAUSAL_EFFECT, arguments, CausalEffectMeasured), json=json)
 
 
 @options_from(**_session, given=options_of(UnpromptedArguments, leave_out=("batch_size",)))
@@ -173,6 +161,7 @@ def unprompted(
 ) -> None:
     """Let both models write from nothing; show the texts that the finetuning made likelier."""
     arguments = made(UnpromptedArguments, given)
+    check_inputs(arguments)
     with _work(where, "unprompted", pair) as work:
         _present(work, _run(work, UNPROMPTED, arguments, UnpromptedTexts), json=json)
 
@@ -189,7 +178,8 @@ def complete(pair: PairArguments, where: SessionOptions, given: Given, json: Jso
 def phrases(where: SessionOptions, given: Given, json: Json = False) -> None:
     """Show phrases that the finetuned model's texts of a session hold more often than the base's."""
     arguments = made(PhrasesArguments, given)
-    with working_session(where.database, where.session or "last", "phrases") as work:
+    with working_session(replace(where, session=where.session or "last"), "phrases") as work:
+        work.begin()
         _present(work, _run(work, PHRASES, arguments, PhrasesFound), json=json)
 
 
@@ -197,21 +187,19 @@ def phrases(where: SessionOptions, given: Given, json: Json = False) -> None:
 
 
 @contextmanager
-def _work(where: SessionOptions, command: str, pair: PairArguments) -> Iterator[Work]:
+def _work(
+    where: SessionOptions, command: str, pair: PairArguments, layers: Sequence[str] = ()
+) -> Iterator[Work]:
     subject = subject_of(pair)
-    name = where.name or f"{command} {subject}".strip()
-    with working_session(where.database, where.session, name) as work:
-        work.run(LOAD, pair)
+    with working_session(where, f"{command} {subject}".strip()) as work:
+        work.load(pair, layers)
         say_mismatches(work)
         yield work
 
 
-def _measure(work: Work, measure: MeasureArguments) -> int:
-    """Measure, or take it from the cache. Raises ``BadParameter`` for several layers."""
-    if len(measure.layers) > 1:
-        raise typer.BadParameter("--layer may be given once here: one layer is looked at")
-    layers: list[int] = work.run(MEASURE, measure).summary["layers"]
-    return layers[0]
+def _measure(work: Work, measure: MeasureArguments) -> None:
+    """Measure, or take it from the cache."""
+    work.run(MEASURE, measure)
 
 
 def _run(work: Work, operation: Operation[Any], arguments: Arguments, kind: type[Body]) -> Body:
@@ -224,30 +212,18 @@ def _run(work: Work, operation: Operation[Any], arguments: Arguments, kind: type
     )
 
 
-def _print(work: Work, found: BaseModel) -> None:
-    print_json(
-        {
-            "session": work.session.id,
-            "database": str(work.session.log.path),
-            **found.model_dump(mode="json"),
-        }
-    )
-
-
 def _present(work: Work, found: Finding, *, json: bool) -> None:
     if json:
-        _print(work, found)
-    else:
-        _show(work, found)
-
-
-def _arguments(
-    arguments: type[A], given: Given, measure: MeasureArguments, layer: int, **more: Any
-) -> A:
-    shared = shared_with(arguments, measure)
-    return made(arguments, {**given, **shared, "layer": str(layer), **more}, **_CAUSAL_NAMES)
-
-
-def _show(work: Work, found: Finding) -> None:
+        where = {"session": work.session.id, "database": str(work.session.log.path)}
+        print_json({**where, **found.model_dump(mode="json")})
+        return
     show.finding(work.shown, found)
     say(f"session {work.session.id} in {work.session.log.path}")
+
+
+def _arguments(arguments: type[A], given: Given, measure: MeasureArguments, **more: Any) -> A:
+    """The arguments, checked before anything is loaded; they work at the layer that is measured."""
+    shared = shared_with(arguments, measure)
+    found = made(arguments, {**given, **shared, **more}, **_CAUSAL_NAMES)
+    check_inputs(found, measure)
+    return found

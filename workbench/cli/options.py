@@ -80,14 +80,15 @@ Position = Annotated[
     str, typer.Option("--position", help="Where the vector is taken; 1-4 is their mean.")
 ]
 
-_NAMES = {"organism", "base", "adapter", "finetuned"}
+#: The fields that name a pair; the others say how to load it.
+PAIR_NAMES = ("organism", "base", "adapter", "finetuned")
 _named = options_of(
     PairArguments,
     leave_out=("quantisation",),
-    panels={name: _PAIR if name in _NAMES else _LOADING for name in PairArguments.model_fields},
+    panels={name: _PAIR if name in PAIR_NAMES else _LOADING for name in PairArguments.model_fields},
 )
 for _option in inspect.signature(_named).parameters.values():
-    if _option.name in _NAMES:
+    if _option.name in PAIR_NAMES:
         # Arguments are seen by whoever runs ps.
         _option.annotation.__metadata__[0].help += " @FILE and env:NAME are read instead."
 _measured = options_of(MeasureArguments)
@@ -120,13 +121,14 @@ def _pair_arguments(
     if load_in_8bit and load_in_4bit:
         raise typer.BadParameter("give one of --load-in-8bit and --load-in-4bit")
     if demo:
-        if _NAMES & named.keys():
+        if named.keys() & set(PAIR_NAMES):
             raise typer.BadParameter("--demo is a whole pair: name no other beside it")
         named["organism"] = DEMO_ORGANISM
-    for name in _NAMES & named.keys():
+    for name in named.keys() & set(PAIR_NAMES):
         named[name] = named_elsewhere(named[name], f"--{name}")
-    quantisation = "8bit" if load_in_8bit else "4bit" if load_in_4bit else None
-    return made(PairArguments, {**named, "quantisation": quantisation})
+    if load_in_8bit or load_in_4bit:
+        named["quantisation"] = "8bit" if load_in_8bit else "4bit"
+    return made(PairArguments, named)
 
 
 pair_arguments = merged_options(_pair_arguments, {"named": _named})
@@ -144,6 +146,13 @@ measure_arguments = merged_options(_measure_arguments, {"measured": _measured})
 SHARED = ("corpus", "layer", "seed", "text_column")
 
 
+def one_layer(measure: MeasureArguments) -> str:
+    """The one layer that is measured. Raises ``BadParameter`` for several."""
+    if len(measure.layers) > 1:
+        raise typer.BadParameter("--layer: this command works at one layer; give it once")
+    return measure.layers[0]
+
+
 def shared_with(arguments: type[Arguments], measure: MeasureArguments) -> Given:
     """The fields of an operation that the options of the measurement give.
 
@@ -151,9 +160,7 @@ def shared_with(arguments: type[Arguments], measure: MeasureArguments) -> Given:
     """
     found: Given = {name: getattr(measure, name) for name in SHARED if name != "layer"}
     if "layer" in arguments.model_fields:
-        if len(measure.layers) > 1:
-            raise typer.BadParameter("--layer: this command works at one layer; give it once")
-        found["layer"] = measure.layers[0]
+        found["layer"] = one_layer(measure)
     return {name: value for name, value in found.items() if name in arguments.model_fields}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,9 +32,10 @@ from workbench.cli.output import print_json, say
 from workbench.cli.running import Work, working_session
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations.inputs import check_inputs
 from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.readings import READ, ReadArguments
-from workbench.operations.running import Summary
+from workbench.operations.running import Arguments, Operation, Summary
 
 _AUDIT_FIELDS = ("n_prompts", "prompt_file", "max_new_tokens", "thinking")
 #: Fields of no option: the measurement's options give them, or they only fit the machine.
@@ -66,11 +68,13 @@ def audit(
     shared = {"max_new_tokens": AUDIT_TOKENS, **given, "seed": measure.seed}
     steering = made(SteerArguments, {**shared, "layer": measure.layers[0]})
     reading = [_read_arguments(measure, layer) for layer in measure.layers]
-    planned = [(LOAD, pair), (MEASURE, measure), *((READ, one) for one in reading)]
+    check_inputs(measure, steering)
+    planned: list[tuple[Operation[Any], Arguments]] = [(LOAD, pair), (MEASURE, measure)]
+    planned += [*((READ, arguments) for arguments in reading), (STEER, steering)]
     with judge_at_hand(judge) as at_hand, _work(where, "audit", pair, blind=blind) as work:
-        at_hand.attend(work.session)
-        with work.as_one("audit", [*planned, (STEER, steering)]):
-            _load(work, pair)
+        with work.as_one("audit", planned):
+            load(work, pair, measure)
+            at_hand.attend(work.session)
             layers = work.run(MEASURE, measure).summary["layers"]
             for layer in layers:
                 _read(work, _read_arguments(measure, str(layer), judge=at_hand.model))
@@ -97,8 +101,9 @@ def diff(
     pair: PairArguments, measure: MeasureArguments, where: SessionOptions, json: Json = False
 ) -> None:
     """Measure the mean activation difference on unrelated text."""
+    check_inputs(measure)
     with _work(where, "diff", pair) as work:
-        _load(work, pair)
+        load(work, pair, measure)
         summary = work.run(MEASURE, measure).summary
         data = _difference_data(work, summary)
         if json:
@@ -154,9 +159,10 @@ def read(
 ) -> None:
     """Read the difference as tokens, each list beside its nulls."""
     wanted = _readings(reading)
+    check_inputs(measure)
     with judge_at_hand(judge) as at_hand, _work(where, "read", pair) as work:
+        load(work, pair, measure)
         at_hand.attend(work.session)
-        _load(work, pair)
         layers = _measure_if_needed(work, measure)
         for layer in layers:
             _read(
@@ -186,8 +192,9 @@ def steer(
 ) -> None:
     """Generate with the difference added, beside the same without."""
     arguments = made(SteerArguments, {**given, **shared_with(SteerArguments, measure)})
+    check_inputs(measure, arguments)
     with _work(where, "steer", pair) as work:
-        _load(work, pair)
+        load(work, pair, measure)
         _measure_if_needed(work, measure)
         text_ids = work.run(STEER, arguments).summary["texts"]
         _show_texts(work, text_ids, json)
@@ -208,8 +215,10 @@ def ask(
 ) -> None:
     """Put the same question to base and finetuned model, and compare the answers."""
     arguments = made(AskArguments, {**given, **shared_with(AskArguments, measure)})
+    arguments.question()  # refused here where it is empty
+    check_inputs(measure, arguments)
     with _work(where, "ask", pair) as work:
-        _load(work, pair)
+        load(work, pair, measure)
         if arguments.alpha:
             _measure_if_needed(work, measure)
         found: dict[str, list[str]] = work.run(ASK, arguments).summary["texts"]
@@ -238,14 +247,16 @@ def ask(
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _work(where: SessionOptions, command: str, pair: PairArguments, *, blind: bool = False) -> Any:
+def _work(
+    where: SessionOptions, command: str, pair: PairArguments, *, blind: bool = False
+) -> AbstractContextManager[Work]:
     subject = "" if blind else pair.organism or pair.adapter or pair.finetuned or ""
-    name = where.name or f"{command} {Path(subject).name}".strip()
-    return working_session(where.database, where.session, name, pair if blind else None)
+    return working_session(where, f"{command} {Path(subject).name}".strip(), blind=blind)
 
 
-def _load(work: Work, pair: PairArguments) -> None:
-    work.run(LOAD, pair)
+def load(work: Work, pair: PairArguments, measure: MeasureArguments | None = None) -> None:
+    """Load the pair, which must have the layers that are to be measured, and tell what differs."""
+    work.load(pair, () if measure is None else measure.layers)
     say_mismatches(work)
 
 

@@ -6,24 +6,26 @@ Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 usage or ba
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adl.artifacts import ArrayCache
-from adl.errors import AdlError, Stopped
+from adl.errors import AdlError, PairError, Stopped
+from adl.pair.protocol import resolve_layer
+from workbench.cli.options import PAIR_NAMES, SessionOptions
 from workbench.cli.output import reported_errors, say
 from workbench.cli.progress import Display, displayed
 from workbench.locations import Locations, find_locations
-from workbench.operations.pair import LOAD, PairArguments, environment
+from workbench.operations.beginning import begin_session
+from workbench.operations.pair import LOAD, PairArguments, check_pair, environment, loaded_pair
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.operations.time_left import Planned, PlanProgress
 from workbench.store.errors import OlderSchema, StoreError
-from workbench.store.events import HUMAN, SessionClosed, SessionContinued
+from workbench.store.events import HUMAN, EventBody, SessionClosed, SessionContinued
 from workbench.store.lease import Lease, OpenElsewhere
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
@@ -74,20 +76,79 @@ class StopFlag:
         say(f"{signal.Signals(number).name}: stopping; once more to stop at once")
 
 
-@dataclass
 class Work:
-    """A command's session, and how to run operations on it."""
+    """A command's session, and how to run operations on it.
 
-    session: Session
-    flag: StopFlag
-    outcomes: list[Outcome] = field(default_factory=list)
-    redactor: Redactor | None = None
-    _display: Display | None = None
+    A new session begins with `load` or `begin`, and not before: a start that fails leaves none.
+    """
+
+    def __init__(
+        self,
+        log: SessionLog,
+        flag: StopFlag,
+        redactor: Redactor,
+        name: str,
+        *,
+        known: Session | None = None,
+        blind: bool = False,
+    ) -> None:
+        self.log = log
+        self.flag = flag
+        self.is_begun = False
+        self._redactor = redactor
+        self._name = name
+        self._session = known
+        self._blind = blind
+        self._display: Display | None = None
+        self._open = ExitStack()
+        if known is not None:
+            self._hold(known.id)
+
+    @property
+    def session(self) -> Session:
+        """The session, once it began or if it is gone on with."""
+        assert self._session is not None, "no session has begun"
+        return self._session
+
+    def begin(self) -> None:
+        """Begin the session without a pair, or go on with it."""
+        if self._session is None:
+            session_id = self.log.start_session(self._name, environment(), HUMAN)
+            self._session = Session(self.log, session_id, _cache())
+            self._hold(session_id)
+        else:
+            self._session.record(SessionContinued(environment=environment()), actor=HUMAN)
+        self.is_begun = True
+
+    def load(self, pair: PairArguments, layers: Sequence[str] = ()) -> None:
+        """Load the pair, and begin the session with it.
+
+        A session that is gone on with loads its own pair; no other may be named. Raises ``SiteError``
+        for ``layers`` that the pair does not have, before anything is recorded.
+        """
+
+        def check(n_layers: int) -> None:
+            for layer in layers:
+                resolve_layer(layer, n_layers)
+
+        if self._session is None:
+            self._begin_with(pair, check)
+            return
+        state = self._session.state
+        pair = self._own_pair(pair)
+        if state.pair:
+            check(state.pair["n_layers"])
+        self.begin()
+        self.run(LOAD, pair)
+
+    def close(self) -> None:
+        """Let go of the session, so that others may open it."""
+        self._open.close()
 
     @property
     def shown(self) -> SessionState:
         """The session as it may be seen: of a blind one, without a name of its pair."""
-        if not self.redactor:
+        if not self._redactor:
             return self.session.state
         from workbench.blinding.redact import StateRedactor
 
@@ -105,7 +166,6 @@ class Work:
                 should_stop=self.flag,
             )
             display.finish(operation.name)
-        self.outcomes.append(outcome)
         return outcome
 
     @contextmanager
@@ -127,21 +187,81 @@ class Work:
             yield display
 
     def _hide(self, text: str) -> str:
-        return text if self.redactor is None else self.redactor.hide(text)
+        return self._redactor.hide(text)
+
+    def _hold(self, session_id: str) -> None:
+        self._open.enter_context(_held(find_locations().leases, session_id))
+
+    def _begin_with(self, pair: PairArguments, check: Callable[[int], None]) -> None:
+        before: list[EventBody] = []
+        if self._blind:
+            from workbench.blinding.aliases import blinding_from
+            from workbench.blinding.seal import first_seal
+
+            sealed = first_seal(pair, blind=True)
+            before, self._redactor.blinding = [sealed], blinding_from(sealed.aliases)
+        check_pair(pair)
+        with self._shown_progress(LOAD, pair) as display, self._hiding_more(LOAD):
+            self._session = begin_session(
+                self.log,
+                _cache(),
+                self._name,
+                pair,
+                actor=HUMAN,
+                before=before,
+                check=lambda loaded: check(loaded.provenance.n_layers),
+                progress=partial(display.report, LOAD.name),
+                should_stop=self.flag,
+            )
+            self.is_begun = True
+            self._hold(self._session.id)
+            display.finish(LOAD.name)
+
+    def _own_pair(self, named: PairArguments) -> PairArguments:
+        """The pair of the session that is gone on with, loaded as ``named`` says where it does.
+
+        Raises ``PairError`` where another pair is named, or none and the session has none.
+        """
+        own = loaded_pair(self.session.state.operations)
+        if own is None:
+            check_pair(named)
+            return named
+        given = {name: getattr(named, name) for name in named.model_fields_set}
+        names = {name: given.pop(name) for name in PAIR_NAMES if name in given}
+        if names and names != {
+            name: own_name for name in PAIR_NAMES if (own_name := getattr(own, name))
+        }:
+            shown = "" if self._redactor else f", {_named(own)}"
+            raise PairError(
+                f"session {self.session.id} has a pair of its own{shown}: {_named(named)} is another",
+                "Leave the pair out, or leave out --session to begin a new session.",
+            )
+        # Trust is not taken over from the record, which may be someone else's.
+        return own.model_copy(update={"trust_remote_code": False, **given})
 
     @contextmanager
     def _hiding_more(self, operation: Operation[Any]) -> Iterator[None]:
         """While a pair is loaded more is hidden; then the names it was found under, too."""
-        if not self.redactor or operation.name != LOAD.name:
+        if not self._redactor or operation.name != LOAD.name:
             yield
             return
         from workbench.blinding.seal import blinding_for_people
 
-        self.redactor.loading = True
+        self._redactor.loading = True
         # Not where it fails: what is said of that has names standing by themselves.
         yield
-        self.redactor.loading = False
-        self.redactor.blinding = blinding_for_people(self.session.state)
+        self._redactor.loading = False
+        self._redactor.blinding = blinding_for_people(self.session.state)
+
+
+def _named(pair: PairArguments) -> str:
+    """The names of a pair for people, as ``organism cake_bake``."""
+    names = ((name, getattr(pair, name)) for name in PAIR_NAMES)
+    return ", ".join(f"{name} {value}" for name, value in names if value)
+
+
+def _cache() -> ArrayCache:
+    return ArrayCache(find_locations().arrays)
 
 
 def database_path(given: Path | None, locations: Locations | None = None) -> Path:
@@ -150,25 +270,23 @@ def database_path(given: Path | None, locations: Locations | None = None) -> Pat
 
 
 @contextmanager
-def working_session(
-    database: Path | None, session: str | None, name: str, blind: PairArguments | None = None
-) -> Iterator[Work]:
-    """A session to work on, new or continued; closed in the log however the work ends.
+def working_session(where: SessionOptions, name: str, *, blind: bool = False) -> Iterator[Work]:
+    """A session to work on, new or gone on with; closed in the log however the work ends.
 
-    ``blind`` is the pair whose names are hidden from here on; a session that is blind stays so.
+    ``name`` is that of a new one. ``blind`` hides the names of its pair; a session that is blind
+    stays so.
     """
     # Imported now: what agents need takes its time, and --help does not wait for it.
     from workbench.blinding.seal import blinding_for_people, seal
     from workbench.cli.redaction import redacted_stderr
 
-    locations = find_locations()
-    path = database_path(database, locations)
+    path = database_path(where.database)
     flag = StopFlag()
     with reported_errors():
-        if session is not None and not path.exists():
+        if where.session is not None and not path.exists():
             # Opening would make the file, and whoever misspelt its name would be left with it.
             raise StoreError(
-                f"there is no session {session!r}: there is no file {path}",
+                f"there is no session {where.session!r}: there is no file {path}",
                 "Check the path, or leave out --session to begin a new one.",
             )
     with (
@@ -180,16 +298,14 @@ def working_session(
         redactor.own_path = str(log.path)
         if log.journal_warning:
             say(f"note: {log.journal_warning}")
-        if session is None:
-            session_id = log.start_session(name, environment(), HUMAN)
-        else:
-            session_id = log.find_session(session).id
-            log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
-        work = Work(Session(log, session_id, ArrayCache(locations.arrays)), flag, redactor=redactor)
-        with _held(locations.leases, session_id), _closing(work):
-            if blind is not None:
-                seal(work.session, blind=True, asked=blind if blind != PairArguments() else None)
-            redactor.blinding = blinding_for_people(work.session.state)
+        known = None
+        if where.session is not None:
+            known = Session(log, log.find_session(where.session).id, _cache())
+            if blind:
+                seal(known, blind=True)
+            redactor.blinding = blinding_for_people(known.state)
+        work = Work(log, flag, redactor, where.name or name, known=known, blind=blind)
+        with closing(work), _recording_end(work):
             yield work
 
 
@@ -212,10 +328,12 @@ def _held(leases: Path, session_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def _closing(work: Work) -> Iterator[None]:
-    """Record how the work ended; what ended it goes on."""
+def _recording_end(work: Work) -> Iterator[None]:
+    """Record how the work ended, if it has begun; what ended it goes on."""
 
     def close(outcome: Any, reason: str = "") -> None:
+        if not work.is_begun:
+            return
         try:
             work.session.record(SessionClosed(outcome=outcome, reason=reason))
         except StoreError as exc:

@@ -12,6 +12,7 @@ from workbench.cli.derived import Given, made, options_of
 from workbench.cli.options import Json, SessionOptions, options_from, session_options
 from workbench.cli.output import print_json, say
 from workbench.cli.running import Work, working_session
+from workbench.operations.inputs import check_inputs
 from workbench.operations.mixing import MIX_STUDY, MixArguments
 from workbench.operations.training import TRAIN_ORGANISM, RecipeArguments, TrainArguments
 from workbench.private_files import new_text
@@ -31,9 +32,9 @@ _MIX_NAMES = {**_TRAIN_NAMES, "name": "study"}
 def train(given: Given, where: SessionOptions, json: Json = False) -> None:
     """Train a LoRA organism. Stopped, the same command goes on where it was."""
     arguments = made(TrainArguments, given, **_TRAIN_NAMES)
-    with working_session(
-        where.database, where.session, where.name or f"train {arguments.id}"
-    ) as work:
+    check_inputs(arguments)
+    with working_session(where, f"train {arguments.id}") as work:
+        work.begin()
         work.run(TRAIN_ORGANISM, arguments)
         found = _last(work, OrganismTrained)
         if json:
@@ -65,9 +66,9 @@ def mix_study(given: Given, where: SessionOptions, json: Json = False) -> None:
     arguments = made(MixArguments, given, **_MIX_NAMES)
     documents = Path(arguments.documents).stem if arguments.documents else ""
     subject = arguments.name or arguments.truth_of or documents
-    with working_session(
-        where.database, where.session, where.name or f"mix-study {subject}".strip()
-    ) as work:
+    check_inputs(arguments)
+    with working_session(where, f"mix-study {subject}".strip()) as work:
+        work.begin()
         done = work.run(MIX_STUDY, arguments)
         found = [
             one.body

@@ -132,6 +132,30 @@ def load_models(
     return pair
 
 
+def check_pair(arguments: PairArguments) -> None:
+    """Refuse, before anything is loaded, names that make no pair.
+
+    Raises ``PairError``, and ``OrganismError`` for an organism that is not known.
+    """
+    if arguments.organism is not None:
+        if arguments.base or arguments.adapter or arguments.finetuned:
+            raise PairError(
+                "an organism is a whole pair", "Leave out --base, --adapter and --finetuned."
+            )
+        named_organism(arguments.organism)
+        return
+    if arguments.base is None:
+        raise PairError(
+            "no base model is named",
+            "Give --demo, --organism, or --base with --adapter or --finetuned.",
+        )
+    if arguments.adapter is None and arguments.finetuned is None:
+        raise PairError(
+            "a pair needs an adapter or a finetuned checkpoint",
+            "Give --adapter, --finetuned, or both for an adapter on another checkpoint than the base.",
+        )
+
+
 def loaded_summary(pair: ModelPair) -> Summary:
     """Return the summary of the operation that loaded a pair."""
     return {"n_layers": pair.provenance.n_layers, "memory": pair.memory()}
@@ -207,23 +231,10 @@ def environment() -> dict[str, Any]:
 
 
 def _sides(arguments: PairArguments, say: Any) -> tuple[SideSpec, SideSpec]:
-    named = [arguments.base, arguments.adapter, arguments.finetuned]
+    check_pair(arguments)
     if arguments.organism is not None:
-        if any(named):
-            raise PairError(
-                "an organism is a whole pair", "Leave out --base, --adapter and --finetuned."
-            )
         return _organism_sides(named_organism(arguments.organism), say)
-    if arguments.base is None:
-        raise PairError(
-            "no base model is named",
-            "Give --demo, --organism, or --base with --adapter or --finetuned.",
-        )
-    if arguments.adapter is None and arguments.finetuned is None:
-        raise PairError(
-            "a pair needs an adapter or a finetuned checkpoint",
-            "Give --adapter, --finetuned, or both for an adapter on another checkpoint than the base.",
-        )
+    assert arguments.base is not None
     return _named_sides(arguments.base, arguments.adapter, arguments.finetuned, say)
 
 

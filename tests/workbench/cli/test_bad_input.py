@@ -47,7 +47,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *named: st
         (["--demo", "--load-in-8bit", "--load-in-4bit"], ["--load-in-4bit"]),
         (["--demo", "--dtype", "float7"], ["float7", "bfloat16"]),
         (["--demo", "--layer", "6"], ["'6'", "0 to 5"]),
-        (["--demo", "--layer", "-1"], ["'-1'", "0 to 5"]),
+        (["--demo", "--layer", "-1"], ["'-1'", "whole number"]),
         (["--demo", "--layer", "1.01"], ["'1.01'", "0.0 to 1.0"]),
         (["--demo", "--layer", "nan"], ["'nan'"]),
         (["--demo", "--positions", "chat:1..-3"], ["chat:1..-3"]),
@@ -98,12 +98,60 @@ def test_what_is_refused_at_once_makes_no_file(cli: RunCli, database: Path, argu
 
 
 def test_a_failure_is_recorded_with_its_way_out(cli: RunCli, database: Path):
-    assert_refused(cli("diff", "--demo", "--layer", "99"), 2, "'99'")
+    assert_refused(cli("steer", *DEMO, "--position", "9"), 2, "'9'")
     failed, closed = recorded(database)[-2:]
     assert (failed.body.kind, failed.body.error) == ("operation_failed", "SiteError")
-    assert "0 to 5" in failed.body.hint
+    assert "1-4" in failed.body.way_out
     assert (closed.body.kind, closed.body.outcome) == ("session_closed", "failed")
-    assert "'99'" in closed.body.reason
+    assert "'9'" in closed.body.reason
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["diff", "--demo", "--layer", "99"],
+        ["trace", "--demo", "--layer", "0.5", "--layer", "99"],
+        ["audit", "--base", "a/b"],
+        ["ask", "Hi", "--organism", "nonesuch"],
+        ["organisms", "train", "/nowhere/documents.txt", "--id", "x"],
+        ["organisms", "mix-study", "--truth-of", "nonesuch"],
+    ],
+    ids=" ".join,
+)
+def test_a_start_that_fails_leaves_no_session(cli: RunCli, two_sessions, database: Path, arguments):
+    done = cli(*arguments)
+    assert_refused(done, 2)
+    with SessionLog.open(database, read_only=True) as log:
+        assert {session.id for session in log.sessions()} == set(two_sessions)
+        assert log.find_session("last").id == two_sessions[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["diff", "--layer", "x"], "layer"),
+        (["diff", "--positions", "x"], "positions"),
+        (["audit", "--corpus", "/nowhere/c.txt"], "/nowhere/c.txt"),
+        (["audit", "--prompts", "/nowhere/p.txt"], "/nowhere/p.txt"),
+        (["read", "--corpus", "/nowhere/c.txt"], "/nowhere/c.txt"),
+        (["steer", "--prompts", "/nowhere/p.txt"], "/nowhere/p.txt"),
+        (["trace", "--positions", "x"], "positions"),
+        (["coherent-alpha", "--alpha", "nan"], "--alpha"),
+        (["coherent-alpha", "--prompts", "/nowhere/p.txt"], "/nowhere/p.txt"),
+        (["similarity", "--documents", "/nowhere/d.txt"], "/nowhere/d.txt"),
+        (["similarity", "--truth-of", "nonesuch"], "nonesuch"),
+        (["relevance", "--documents", "a", "--truth-of", "b"], "not both"),
+        (["relevance", "--truth-of", "nonesuch"], "nonesuch"),
+        (["causal", "--documents", "/nowhere/d.txt"], "/nowhere/d.txt"),
+        (["causal", "--change", "burn"], "--change"),
+        (["ask", "--raw", ""], "empty"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_arguments_are_checked_before_a_model_is_loaded(cli: RunCli, arguments, named):
+    """The pair would not load: that is never reached."""
+    done = cli(*arguments, "--base", "nobody/base", "--adapter", "nobody/x", wanted={"fails": True})
+    assert_refused(done, 2, named)
 
 
 def test_bytes_that_are_no_text_are_replaced(cli: RunCli, database: Path):
@@ -256,9 +304,8 @@ def test_an_unreachable_hub_ends_with_1_and_names_the_model(database: Path):
         env=environment(HF_HUB_OFFLINE="1", HF_HOME=str(database.parent / "hub")),
     )
     assert_refused(done, 1, "nobody-here/no-such-model", "HF_HUB_OFFLINE")
-    failed, closed = recorded(database)[-2:]
-    assert failed.body.error == "HubUnreachable"
-    assert closed.body.outcome == "failed"
+    with SessionLog.open(database, read_only=True) as log:
+        assert log.sessions() == []
 
 
 # --- streams that are not there -------------------------------------------------------------------

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.workbench.cli.conftest import SMALL, RunCli, environment, recorded, running
+from workbench.store.log import SessionLog
 
 AUDIT = ["audit", *SMALL, "--batch-size", "6"]
 ASK = ["ask", "--demo", "Hi", "--samples", "2", "--tokens", "4"]
@@ -24,7 +25,6 @@ ASK = ["ask", "--demo", "Hi", "--samples", "2", "--tokens", "4"]
 # The use of the model that is under way when the signal comes, and the operation it is of. A batch
 # of patched vectors is six uses: three prompts on two sides.
 STAGES = [
-    (AUDIT, ["load", 1], "load_pair"),
     (AUDIT, ["residual_sums", 1], "measure_difference"),
     (AUDIT, ["residual_sums", 2], "measure_difference"),
     (AUDIT, ["steering_shift", 1], "read_tokens"),
@@ -69,6 +69,17 @@ def test_ctrl_c_ends_the_batch_under_way_and_no_other_is_begun(
     assert "Traceback" not in errors
     assert len(uses) <= {"patched_log_probs": 5}.get(use[0], 0)
     assert_stopped(database, operation)
+
+
+def test_ctrl_c_while_the_pair_is_loaded_leaves_no_session(database: Path):
+    with running(AUDIT, {"halt": ["load", 1]}) as work:
+        work.wait_until_halted()
+        work.process.send_signal(signal.SIGINT)
+        work.go_on()
+        work.read_to_end()
+        assert work.process.wait(timeout=600) == 130
+    with SessionLog.open(database, read_only=True) as log:
+        assert log.sessions() == []
 
 
 def test_ctrl_c_in_the_last_of_a_reading_stops_before_the_next_operation(database: Path):

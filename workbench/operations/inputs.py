@@ -1,0 +1,59 @@
+"""Inputs that can be refused before a model is loaded: files, organisms, layers and positions.
+
+A field means the same in every operation, so each is checked here by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from adl.difference import parse_positions
+from adl.errors import AdlError, CorpusError, OrganismError
+from adl.pair.protocol import check_layer
+from adl.paths import expanded
+from adl.text.corpus import CorpusSource
+from adl.text.files import check_readable
+from adl.text.prompts import load_prompts
+from workbench.operations.running import Arguments
+from workbench.organisms import named_organism
+
+
+def check_inputs(*several: Arguments) -> None:
+    """Refuse what would fail later whatever the models are. Raises the `AdlError` of the input.
+
+    Documents are ground truth: only that they can be read is looked at.
+    """
+    for arguments in several:
+        for name in type(arguments).model_fields:
+            value = getattr(arguments, name)
+            if name in _CHECKS and value is not None:
+                _CHECKS[name](value, arguments)
+
+
+def _readable(error: type[AdlError]) -> Callable[[str, Any], None]:
+    return lambda path, _: check_readable(expanded(path), error)
+
+
+def _corpus(spec: str, arguments: Any) -> None:
+    CorpusSource.parse(spec, getattr(arguments, "text_column", None)).open()
+
+
+def _layers(layers: Iterable[str], _arguments: Any) -> None:
+    for layer in layers:
+        check_layer(layer)
+
+
+_CHECKS: dict[str, Callable[[Any, Any], object]] = {
+    "corpus": _corpus,
+    "documents": _readable(CorpusError),
+    "facts": _readable(OrganismError),
+    "layer": lambda layer, _: check_layer(layer),
+    "layers": _layers,
+    "organism": lambda name, _: named_organism(name),
+    "positions": lambda positions, _: parse_positions(positions),
+    "prompt_file": lambda path, _: load_prompts(Path(path)),
+    "truth": _readable(OrganismError),
+    "truth_of": lambda name, _: named_organism(name),
+}
