@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,8 +15,9 @@ import numpy as np
 from adl.callbacks import ShouldStop, never_stop
 from adl.paths import expanded
 from workbench.private_files import make_folder
-from workbench.store import transfer, verify
+from workbench.store import following, search, transfer, verify
 from workbench.store.announce import Announcer, Subscriber
+from workbench.store.append import append_drafts, new_session_id, session_start
 from workbench.store.connection import (
     BUSY_TIMEOUT,
     Mode,
@@ -30,25 +27,12 @@ from workbench.store.connection import (
 )
 from workbench.store.delete import delete_session
 from workbench.store.errors import OlderSchema, StoreError, translated
-from workbench.store.events import (
-    SYSTEM,
-    Actor,
-    ArrayRef,
-    Event,
-    EventBody,
-    SessionStarted,
-    utc_text,
-)
+from workbench.store.events import SYSTEM, Actor, ArrayRef, Event, EventBody, SessionStarted
 from workbench.store.heads import Expected, Head, keep_heads
 from workbench.store.overview import SessionOverview, choose, read_overviews
-from workbench.store.rows import COLUMNS, Draft, Entry, actor_of, event_of
+from workbench.store.rows import COLUMNS, Draft, Entry, actor_of, event_of, read_array
 from workbench.store.schema import MIGRATIONS, check_ours, check_shape, migrate
-from workbench.store.search import MARK_END, MARK_START, SNIPPET, SearchHit, fts_query, unmark
-
-_CHUNK = 2_000
-_POLL_SECONDS = 0.1
-# Crockford's: no i, l, o, u, which are misread or spell words.
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+from workbench.store.search import SearchHit
 
 
 class SessionLog:
@@ -133,10 +117,10 @@ class SessionLog:
         ``parent`` is the (session id, seq) of the event from which this session branches, and
         ``then`` what is recorded in it in the same transaction.
         """
-        drafts = [Draft(Entry(_start(name, environment, parent), actor)), *map(Draft, then)]
+        drafts = [Draft(Entry(session_start(name, environment, parent), actor)), *map(Draft, then)]
         with self._transaction("starting a session") as (connection, done):
-            session_id = _new_id(connection)
-            _append(connection, self._path, session_id, Head(0, ""), drafts, done)
+            session_id = new_session_id(connection)
+            append_drafts(connection, self._path, session_id, Head(0, ""), drafts, done)
         return session_id
 
     def branch_session(
@@ -153,15 +137,15 @@ class SessionLog:
         but for the first, and get times and hashes of their own; ``then`` comes after them. The
         copies are not announced.
         """
-        first = Draft(Entry(_start(name, environment, parent), actor))
+        first = Draft(Entry(session_start(name, environment, parent), actor))
         drafts = [Draft(entry) for entry in then]
         with self._transaction("branching a session") as (connection, done):
             if self._head(connection, parent[0]) is None:
                 raise self._unknown(parent[0])
-            session_id = _new_id(connection)
-            head = _append(connection, self._path, session_id, Head(0, ""), [first], done)
+            session_id = new_session_id(connection)
+            head = append_drafts(connection, self._path, session_id, Head(0, ""), [first], done)
             head = transfer.copy_events(connection, parent, session_id, head)
-            head = _append(connection, self._path, session_id, head, drafts, done)
+            head = append_drafts(connection, self._path, session_id, head, drafts, done)
         return session_id
 
     def append(
@@ -192,7 +176,7 @@ class SessionLog:
             head = self._head(connection, session_id)
             if head is None:
                 raise self._unknown(session_id)
-            _append(connection, self._path, session_id, Head(*head), drafts, done)
+            append_drafts(connection, self._path, session_id, Head(*head), drafts, done)
         return done
 
     def delete_session(self, session_id: str, *, confirm: str) -> None:
@@ -334,26 +318,7 @@ class SessionLog:
         Raises `StoreError` if it is not in the file or was changed there.
         """
         with self._reading() as connection:
-            row = connection.execute(
-                "SELECT dtype, shape, data FROM arrays WHERE sha256 = ?", (ref.sha256,)
-            ).fetchone()
-        if row is None:
-            raise StoreError(
-                f"the array {ref.sha256[:12]}… is not in {self._path}",
-                "`adl-workbench sessions verify` lists everything that is wrong with the file.",
-            )
-        dtype, shape, data = row
-        try:
-            array: np.ndarray = np.frombuffer(data, np.dtype(dtype)).reshape(json.loads(shape))
-            matches = ArrayRef.of(array) == ref
-        except (ValueError, TypeError, StoreError):
-            matches = False
-        if not matches:
-            raise StoreError(
-                f"the array {ref.sha256[:12]}… in {self._path} is not what was recorded",
-                "`adl-workbench sessions verify` lists everything that is wrong with the file.",
-            )
-        return array
+            return read_array(connection, self._path, ref)
 
     def sessions(self) -> list[SessionOverview]:
         """Every session of the file, the one written to last first."""
@@ -375,44 +340,16 @@ class SessionLog:
         All words must be there, each may be the start of a longer one; "words in quotes" stand
         together. Anything may be typed: nothing in it is taken as query syntax.
         """
-        query = fts_query(words)
-        if not query:
-            return []
         with self._reading() as connection:
-            rows = connection.execute(
-                f"""
-                SELECT events.session_id, events.seq, events.at, events.kind,
-                    {SNIPPET.format(table="event_text_fts")}
-                FROM event_text_fts JOIN events ON events.id = event_text_fts.rowid
-                WHERE event_text_fts MATCH ? AND (? IS NULL OR events.session_id = ?)
-                ORDER BY event_text_fts.rank, events.id LIMIT ?
-                """,
-                (MARK_START, MARK_END, query, session_id, session_id, limit),
-            ).fetchall()
-        return [
-            SearchHit(row[0], row[1], datetime.fromisoformat(row[2]), row[3], *unmark(row[4]))
-            for row in rows
-        ]
+            return search.find_events(connection, words, limit, session_id)
 
     def matching(self, words: str, session_id: str, *, after: int = 0) -> list[int]:
         """Return the numbers of a session's events whose texts have the words, as `search` reads them.
 
         In order, and only those after event ``after``.
         """
-        query = fts_query(words)
-        if not query:
-            return []
         with self._reading() as connection:
-            rows = connection.execute(
-                """
-                SELECT events.seq
-                FROM event_text_fts JOIN events ON events.id = event_text_fts.rowid
-                WHERE event_text_fts MATCH ? AND events.session_id = ? AND events.seq > ?
-                ORDER BY events.seq
-                """,
-                (query, session_id, after),
-            ).fetchall()
-        return [row[0] for row in rows]
+            return search.matching_seqs(connection, words, session_id, after)
 
     def verify(
         self, session_id: str | None = None, expected: Iterable[Expected] = ()
@@ -581,30 +518,15 @@ class SessionLog:
         ).fetchone()
         return row
 
-    def _chunk(
-        self,
-        connection: sqlite3.Connection,
-        session_id: str,
-        after_seq: int,
-        kinds: tuple[str, ...] | None,
-    ) -> list[Any]:
-        # The + keeps SQLite on the index over seq, whatever the kinds.
-        wanted = "" if kinds is None else f"AND +kind IN ({', '.join('?' * len(kinds))})"
-        return connection.execute(
-            f"SELECT {COLUMNS} FROM events WHERE session_id = ? AND seq > ? {wanted} "
-            "ORDER BY seq LIMIT ?",
-            (session_id, after_seq, *(kinds or ()), _CHUNK),
-        ).fetchall()
-
     def _stream(
         self, session_id: str, after_seq: int, kinds: tuple[str, ...] | None
     ) -> Iterator[Event]:
         while True:
             with self._reading() as connection:
-                rows = self._chunk(connection, session_id, after_seq, kinds)
+                rows = following.read_chunk(connection, session_id, after_seq, kinds)
             for row in rows:
                 yield event_of(row, self._path)
-            if len(rows) < _CHUNK:
+            if len(rows) < following.CHUNK:
                 return
             after_seq = rows[-1][1]
 
@@ -616,71 +538,15 @@ class SessionLog:
         # A connection of its own: data_version tells of changes since the same one looked last.
         connection = self._connect("read-only" if self._read_only else "query")
         try:
-            seen: int | None = None
-            last_event = time.monotonic()
-            while not (self._closed or stop()):
-                woken.clear()
-                with translated(self._path, "following it"):
-                    version = connection.execute("PRAGMA data_version").fetchone()[0]
-                    rows = (
-                        []
-                        if version == seen
-                        else self._chunk(connection, session_id, after_seq, None)
-                    )
-                # A full chunk may not be all there is.
-                seen = None if len(rows) == _CHUNK else version
-                for row in rows:
-                    yield event_of(row, self._path)
-                    after_seq = row[1]
-                    if stop():
-                        return
-                if rows:
-                    last_event = time.monotonic()
-                    continue
-                idle = time.monotonic() - last_event
-                if timeout is not None and idle >= timeout:
-                    return
-                woken.wait(_POLL_SECONDS if timeout is None else min(_POLL_SECONDS, timeout - idle))
+            yield from following.follow_events(
+                connection,
+                self._path,
+                session_id,
+                after_seq,
+                stop=lambda: self._closed or stop(),
+                woken=woken,
+                timeout=timeout,
+            )
         finally:
             unsubscribe()
             connection.close()
-
-
-def _start(
-    name: str, environment: Mapping[str, Any] | None, parent: tuple[str, int] | None
-) -> SessionStarted:
-    return SessionStarted(
-        name=name,
-        environment=dict(environment or {}),
-        parent_session=parent[0] if parent else None,
-        parent_seq=parent[1] if parent else None,
-    )
-
-
-def _append(
-    connection: sqlite3.Connection,
-    path: Path,
-    session_id: str,
-    head: Head,
-    drafts: Sequence[Draft],
-    done: list[Event],
-) -> Head:
-    """Write events after ``head``, a session's first with the session itself; return the new head."""
-    for draft in drafts:
-        at = utc_text()
-        if head.seq == 0:
-            connection.execute("INSERT INTO sessions VALUES (?, ?)", (session_id, at))
-        event = draft.insert(connection, path, session_id, head.seq + 1, head.sha256, at)
-        head = Head(event.seq, event.sha256)
-        done.append(event)
-    return head
-
-
-def _new_id(connection: sqlite3.Connection) -> str:
-    """An id that sorts by day, can be typed, and is not taken."""
-    day = datetime.now(UTC).strftime("%Y%m%d")
-    while True:
-        session_id = f"{day}-{''.join(secrets.choice(_ALPHABET) for _ in range(6))}"
-        taken = connection.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,))
-        if taken.fetchone() is None:
-            return session_id

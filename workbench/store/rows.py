@@ -231,3 +231,27 @@ def _event(**fields: Any) -> Event:
 def actor_of(kind: str, name: str) -> Actor:
     """The actor of a row."""
     return Actor(kind=cast(Any, kind), name=name)
+
+
+def read_array(connection: sqlite3.Connection, path: Path, ref: ArrayRef) -> np.ndarray:
+    """Read an array and check it against its hash. Raises `StoreError`."""
+    row = connection.execute(
+        "SELECT dtype, shape, data FROM arrays WHERE sha256 = ?", (ref.sha256,)
+    ).fetchone()
+    if row is None:
+        raise StoreError(
+            f"the array {ref.sha256[:12]}\u2026 is not in {path}",
+            "`adl-workbench sessions verify` lists everything that is wrong with the file.",
+        )
+    dtype, shape, data = row
+    try:
+        array: np.ndarray = np.frombuffer(data, np.dtype(dtype)).reshape(json.loads(shape))
+        matches = ArrayRef.of(array) == ref
+    except (ValueError, TypeError, StoreError):
+        matches = False
+    if not matches:
+        raise StoreError(
+            f"the array {ref.sha256[:12]}\u2026 in {path} is not what was recorded",
+            "`adl-workbench sessions verify` lists everything that is wrong with the file.",
+        )
+    return array

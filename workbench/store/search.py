@@ -88,3 +88,48 @@ def unmark(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
         else:
             text += piece
     return text, tuple(marks)
+
+
+# --- queries --------------------------------------------------------------------------------
+
+
+def find_events(
+    connection: sqlite3.Connection, words: str, limit: int, session_id: str | None
+) -> list[SearchHit]:
+    """The best matches for the words, in all sessions or in one."""
+    query = fts_query(words)
+    if not query:
+        return []
+    rows = connection.execute(
+        f"""
+        SELECT events.session_id, events.seq, events.at, events.kind,
+            {SNIPPET.format(table="event_text_fts")}
+        FROM event_text_fts JOIN events ON events.id = event_text_fts.rowid
+        WHERE event_text_fts MATCH ? AND (? IS NULL OR events.session_id = ?)
+        ORDER BY event_text_fts.rank, events.id LIMIT ?
+        """,
+        (MARK_START, MARK_END, query, session_id, session_id, limit),
+    ).fetchall()
+    return [
+        SearchHit(row[0], row[1], datetime.fromisoformat(row[2]), row[3], *unmark(row[4]))
+        for row in rows
+    ]
+
+
+def matching_seqs(
+    connection: sqlite3.Connection, words: str, session_id: str, after: int
+) -> list[int]:
+    """Numbers of a session's events after ``after`` whose texts have the words, in order."""
+    query = fts_query(words)
+    if not query:
+        return []
+    rows = connection.execute(
+        """
+        SELECT events.seq
+        FROM event_text_fts JOIN events ON events.id = event_text_fts.rowid
+        WHERE event_text_fts MATCH ? AND events.session_id = ? AND events.seq > ?
+        ORDER BY events.seq
+        """,
+        (query, session_id, after),
+    ).fetchall()
+    return [row[0] for row in rows]

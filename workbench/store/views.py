@@ -149,6 +149,8 @@ PLAIN_INDEXES = (
     """,
 )
 
+_SAME_SESSION = "AND started.session_id = finished.session_id\n            "
+
 #: In place of those in `VIEWS`. What is legible of a packed list has the texts of its tokens if it
 #: was chosen; the words of every list stand in the text for the search.
 PLAIN_VIEWS = {
@@ -176,33 +178,10 @@ PLAIN_VIEWS = {
         FROM events LEFT JOIN event_text ON event_text.event_id = events.id
         WHERE kind = 'reading_taken'
     """,
-    "texts": """
-        SELECT
-            finished.id AS event_id,
-            finished.session_id,
-            finished.seq,
-            finished.at,
-            finished.operation_id,
-            json_extract(finished.body, '$.text_id') AS text_id,
-            json_extract(started.body, '$.purpose') AS purpose,
-            json_extract(started.body, '$.side') AS side,
-            json_extract(started.body, '$.alpha') AS alpha,
-            json_extract(started.body, '$.seed') AS seed,
-            coalesce(
-                json_extract(started.body, '$.raw_prompt'),
-                json_extract(started.body, '$.messages[#-1].content')
-            ) AS prompt,
-            json_extract(finished.body, '$.text') AS text,
-            json_extract(finished.body, '$.ended') AS ended
-        FROM events AS finished
-        LEFT JOIN events AS started ON
-            started.kind = 'text_started'
-            AND started.session_id = finished.session_id
-            AND started.operation_id IS finished.operation_id
-            AND json_extract(started.body, '$.text_id')
-                = json_extract(finished.body, '$.text_id')
-        WHERE finished.kind = 'text_finished'
-    """,
+    "texts": VIEWS["texts"].replace(
+        _SAME_SESSION,
+        f"{_SAME_SESSION}AND started.operation_id IS finished.operation_id\n            ",
+    ),
 }
 
 HYPOTHESIS_VIEWS = {

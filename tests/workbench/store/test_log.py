@@ -18,7 +18,7 @@ from tests.workbench.store.samples import (
     text_finished,
 )
 from workbench.store import connection as connection_module
-from workbench.store import log as log_module
+from workbench.store import following
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     HUMAN,
@@ -244,7 +244,7 @@ def test_events_form_a_chain_of_hashes(log: SessionLog) -> None:
 
 
 def test_events_can_be_read_in_part(log: SessionLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "_CHUNK", 2)
+    monkeypatch.setattr(following, "CHUNK", 2)
     session = record_audit(log)
     assert [event.seq for event in log.events(session)] == list(range(1, 25))
     assert [event.seq for event in log.events(session, after_seq=22)] == [23, 24]
@@ -467,7 +467,7 @@ def test_follow_waits_in_a_thread_until_stopped(log: SessionLog, session: str) -
 def test_follow_ends_by_timeout_or_close(
     log: SessionLog, session: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "_CHUNK", 1)
+    monkeypatch.setattr(following, "CHUNK", 1)
     log.append(session, NoteWritten(text="x"))
     assert [event.seq for event in log.follow(session, timeout=0)] == [1, 2]
     followed = log.follow(session)
