@@ -28,30 +28,23 @@ from workbench.agent.endpoint import Endpoint
 from workbench.agent.grading import grade_by_hand
 from workbench.agent.loop import AuditPlan, start_audit
 from workbench.blinding.seal import seal
-from workbench.operations import (
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
-    ASK,
     LINK,
     MARK,
-    MEASURE,
-    NOTE,
-    READ,
     REVISE,
     SET_VERDICT,
-    STEER,
-)
-from workbench.operations.difference import MeasureArguments
-from workbench.operations.generation import AskArguments, SteerArguments
-from workbench.operations.hypotheses import (
     AddHypothesisArguments,
     LinkArguments,
     MarkArguments,
     ReviseArguments,
     SetVerdictArguments,
 )
-from workbench.operations.notes import NoteArguments
+from workbench.operations.notes import NOTE, NoteArguments
 from workbench.operations.pair import DEMO_ORGANISM, LOAD, PairArguments, environment
-from workbench.operations.readings import ReadArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.report.jsonl import export_jsonl
 from workbench.store.events import HUMAN, Actor, ReadingTaken, SessionClosed

@@ -56,7 +56,6 @@ from workbench.agent.tools import (
     Tool,
     ToolError,
     arguments_of,
-    interactions,
 )
 from workbench.blinding.aliases import OPEN, Blinding
 from workbench.blinding.seal import blinding_in
@@ -459,7 +458,7 @@ class _Audit:
         except ToolError as exc:
             self._result(call, described(exc), ok=False)
             return
-        spends = interactions(arguments)
+        spends = tool.interactions(arguments)
         left = self._budgets.interactions_left(state)
         begun = next((one for one in state.calls if one.body.call_id == call.id), None)
         if begun is None and left is not None and spends > left:

@@ -19,18 +19,12 @@ from workbench.agent import evidence
 from workbench.agent.quoting import LONGEST_TEXT, quoted
 from workbench.agent.runners import Runner
 from workbench.agent.tools import (
-    ASK_TOOL,
     BLACK_BOX_ASK_TOOL,
-    COMPLETE_TOOL,
     OVERVIEW_TOOL,
-    PHRASES_TOOL,
     PROBES_TOOL,
     READING_TOOL,
-    RECORD_TOOLS,
     REPORT_TOOL,
     SAMPLES_TOOL,
-    STEER_TOOL,
-    UNPROMPTED_TOOL,
     Probe,
     ProbeKind,
     ProbesArguments,
@@ -38,6 +32,7 @@ from workbench.agent.tools import (
     SamplesArguments,
     Tool,
     ToolError,
+    operation_tools,
 )
 from workbench.blinding.aliases import Blinding
 from workbench.operations.generation import ASK, AskArguments
@@ -49,22 +44,14 @@ from workbench.store.state import SessionState
 
 PROBE_KINDS: tuple[ProbeKind, ...] = ("prefill", "persona", "diverse")
 
-TOOLS: Mapping[AgentMode, tuple[Tool, ...]] = {
-    "adl": (
-        OVERVIEW_TOOL,
-        READING_TOOL,
-        SAMPLES_TOOL,
-        STEER_TOOL,
-        ASK_TOOL,
-        UNPROMPTED_TOOL,
-        PHRASES_TOOL,
-        COMPLETE_TOOL,
-        *RECORD_TOOLS,
-        REPORT_TOOL,
-    ),
-    "black_box": (SAMPLES_TOOL, BLACK_BOX_ASK_TOOL, *RECORD_TOOLS, REPORT_TOOL),
-    "scaffolded": (PROBES_TOOL, SAMPLES_TOOL, BLACK_BOX_ASK_TOOL, *RECORD_TOOLS, REPORT_TOOL),
-}
+
+def tools_of(mode: AgentMode) -> tuple[Tool, ...]:
+    """Return the tools of an agent of this mode, the report last."""
+    if mode == "adl":
+        views: tuple[Tool, ...] = (OVERVIEW_TOOL, READING_TOOL, SAMPLES_TOOL)
+    else:
+        views = (PROBES_TOOL, SAMPLES_TOOL) if mode == "scaffolded" else (SAMPLES_TOOL,)
+    return (*views, *operation_tools(black_box=mode != "adl"), REPORT_TOOL)
 
 
 @dataclass(frozen=True)
@@ -86,7 +73,7 @@ class Toolbox:
     def __init__(
         self, session: Session, mode: AgentMode, blinding: Blinding, runner: Runner
     ) -> None:
-        self.tools = TOOLS[mode]
+        self.tools = tools_of(mode)
         self._session = session
         self._mode = mode
         self._blinding = blinding

@@ -7,7 +7,7 @@ docstring and its pydantic arguments, less the fields that reach beyond the mode
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,13 +18,9 @@ from adl.readings.registry import ReadingName
 from adl.records import POOLED, Side
 from workbench.agent.nesting import read_json
 from workbench.fields import in_words
-from workbench.operations.completions import COMPLETE, CompleteArguments
-from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
-from workbench.operations.hypotheses import ADD_HYPOTHESIS, LINK, MARK, RANK, REVISE, SET_VERDICT
-from workbench.operations.notes import NOTE
-from workbench.operations.phrases import PHRASES
+from workbench.operations import OPERATIONS
+from workbench.operations.generation import ASK
 from workbench.operations.running import Arguments, Operation
-from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 
 
 class ToolError(AdlError):
@@ -112,6 +108,7 @@ class Tool:
     operation: Operation[Any] | None = None
     hidden: frozenset[str] = frozenset()
     most: Mapping[str, int] = field(default_factory=dict)
+    interactions: Callable[[Any], int] = lambda _: 0
 
     def specification(self) -> dict[str, Any]:
         """The tool as the chat completions protocol names it."""
@@ -182,64 +179,38 @@ def _capped(schema: dict[str, Any], most: int | None) -> dict[str, Any]:
     return {**schema, limit: most}
 
 
-def _of(operation: Operation[Any], *hidden: str, cost: str = "", **most: int) -> Tool:
+def tool_of(operation: Operation[Any], *hidden: str) -> Tool:
+    """Return an operation as a tool, more fields ``hidden`` than it declares."""
+    use = operation.agent
+    assert use is not None, f"{operation.name} is not for agents"
     return Tool(
         operation.name,
-        " ".join(filter(None, (operation.description, cost))),
+        " ".join(filter(None, (operation.description, use.cost))),
         operation.arguments,
         operation,
-        frozenset(hidden),
-        most,
+        frozenset((*use.hidden, *hidden)),
+        use.most,
+        use.interactions,
     )
 
 
-# What reaches for files or the network is no agent's business, nor is what only fits the machine.
-STEER_TOOL = _of(
-    STEER,
-    "prompt_file",
-    "batch_size",
-    cost="Costs one model interaction for each prompt and sample.",
-    prompts=10,
-    n_prompts=20,
-    n_samples=5,
-    max_new_tokens=200,
-    alphas=4,
-)
-_ASK_LIMITS = {
-    "n_samples": 5,
-    "max_new_tokens": 300,
-    "prompt": 8_000,
-    "system": 8_000,
-    "prefill": 8_000,
-    "raw": 8_000,
-    "messages": 20,
-}
-_ASK_COST = "Costs one model interaction for each sample."
-ASK_TOOL = _of(ASK, "batch_size", cost=_ASK_COST, **_ASK_LIMITS)
-# The same question, without what only somebody who measured a difference could ask.
-BLACK_BOX_ASK_TOOL = _of(
-    ASK, "batch_size", "alpha", "layer", "position", cost=_ASK_COST, **_ASK_LIMITS
-)
-UNPROMPTED_TOOL = _of(
-    UNPROMPTED,
-    "batch_size",
-    cost="Costs one model interaction for every eight texts of the finetuned model.",
-    n_samples=64,
-    n_null=64,
-    max_new_tokens=120,
-)
-COMPLETE_TOOL = _of(
-    COMPLETE,
-    cost="Costs one model interaction for each prefix.",
-    prefixes=20,
-    question=8_000,
-    top=50,
-    beams=16,
-)
-PHRASES_TOOL = _of(PHRASES, cost="Costs no model interaction.", top=100)
-RECORD_TOOLS = tuple(
-    _of(one) for one in (ADD_HYPOTHESIS, REVISE, RANK, SET_VERDICT, MARK, LINK, NOTE)
-)
+# Asking without what only somebody who measured a difference could ask.
+BLACK_BOX_ASK_TOOL = tool_of(ASK, "alpha", "layer", "position")
+
+
+def operation_tools(*, black_box: bool = False) -> tuple[Tool, ...]:
+    """Return a tool for every operation that an agent may use.
+
+    A ``black_box`` agent has those alone that show nothing of the difference.
+    """
+    if not black_box:
+        return tuple(tool_of(one) for one in OPERATIONS.values() if one.agent is not None)
+    return tuple(
+        BLACK_BOX_ASK_TOOL if operation is ASK else tool_of(operation)
+        for operation in OPERATIONS.values()
+        if operation.agent is not None and operation.agent.black_box
+    )
+
 
 OVERVIEW_TOOL = Tool(
     "overview",
@@ -264,28 +235,5 @@ PROBES_TOOL = Tool(
     "Put a set of probes of every kind (prefill, persona, diverse) to both models. Each costs one "
     "model interaction.",
     ProbesArguments,
+    interactions=lambda arguments: len(arguments.probes),
 )
-
-
-TEXTS_OF_AN_INTERACTION = 8
-"""Unprompted texts that count as one model interaction."""
-
-
-def interactions(arguments: BaseModel) -> int:
-    """How many model interactions a call takes: questions, each of its samples counted.
-
-    Steering a prompt counts once, however many strengths: the paper's unit is the prompt. Texts
-    from nothing have none, and eight of them count as one.
-    """
-    if isinstance(arguments, AskArguments):
-        return arguments.n_samples
-    if isinstance(arguments, SteerArguments):
-        n_prompts = len(arguments.prompts) or 20
-        return min(n_prompts, arguments.n_prompts or n_prompts) * arguments.n_samples
-    if isinstance(arguments, ProbesArguments):
-        return len(arguments.probes)
-    if isinstance(arguments, UnpromptedArguments):
-        return -(-arguments.n_samples // TEXTS_OF_AN_INTERACTION)
-    if isinstance(arguments, CompleteArguments):
-        return len(arguments.prefixes)
-    return 0

@@ -22,7 +22,7 @@ from adl.text.corpus import CorpusSource
 from adl.text.documents import Document
 from workbench.operations.documents import DocumentArguments, named_documents
 from workbench.operations.generation import measured_at
-from workbench.operations.running import Context, Operation, Summary
+from workbench.operations.running import Command, Context, Operation, Summary
 from workbench.store.findings import Estimate
 from workbench.store.measures.causal import CausalChange, CausalEffectMeasured
 
@@ -52,7 +52,7 @@ class CausalArguments(DocumentArguments):
 
 
 def causal_effect(context: Context, arguments: CausalArguments) -> Summary:
-    """Cross-entropy of finetuning and unrelated text with the difference's component changed."""
+    """Measure what texts cost the finetuned model with the difference's component changed."""
     pair = context.pair
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
     difference = measured_at(context, layer, arguments.position)
@@ -105,7 +105,14 @@ def causal_effect(context: Context, arguments: CausalArguments) -> Summary:
 
 
 CAUSAL_EFFECT = Operation(
-    "causal_effect", "Measure the causal effect", CausalArguments, causal_effect
+    "causal_effect",
+    "Measure the causal effect",
+    CausalArguments,
+    causal_effect,
+    needs=("pair", "difference"),
+    finds=CausalEffectMeasured,
+    # The texts of the measurement have the option --texts.
+    command=Command("causal", options={"n_texts": "scored", "max_tokens": "tokens"}),
 )
 
 

@@ -25,7 +25,7 @@ from workbench.operations.generation import (
     steering_vector,
 )
 from workbench.operations.judges import TextJudge
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import Arguments, Command, Context, Operation, Summary
 from workbench.store.events import TextFinished
 from workbench.store.log import SessionLog
 from workbench.store.measures.coherent_alpha import (
@@ -63,7 +63,7 @@ class CoherentAlphaArguments(Arguments):
 
 
 def coherent_alpha(context: Context, arguments: CoherentAlphaArguments) -> Summary:
-    """Search for the highest alpha at which steered texts stay coherent."""
+    """Search for the strongest steering that leaves texts coherent."""
     pair = context.pair
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
     prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
@@ -122,6 +122,9 @@ COHERENT_ALPHA = Operation(
     "Find the strongest coherent alpha",
     CoherentAlphaArguments,
     coherent_alpha,
+    needs=("pair", "difference"),
+    finds=CoherentAlphaFound,
+    command=Command("coherent-alpha"),
     asks_models=True,
 )
 

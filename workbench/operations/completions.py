@@ -8,7 +8,7 @@ from adl.generation.asking import Question
 from adl.generation.completions import Completion, complete
 from adl.text.prompts import Prompt
 from workbench.operations.generation import Words
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
 from workbench.store.measures.completions import (
     CompletedPrefix,
     CompletionsFound,
@@ -70,7 +70,19 @@ def complete_prefixes(context: Context, arguments: CompleteArguments) -> Summary
 
 
 COMPLETE = Operation(
-    "complete", "Complete prefixes", CompleteArguments, complete_prefixes, asks_models=True
+    "complete",
+    "Complete prefixes",
+    CompleteArguments,
+    complete_prefixes,
+    needs=("pair",),
+    finds=CompletionsFound,
+    command=Command("complete", positional="prefixes"),
+    agent=AgentUse(
+        most={"prefixes": 20, "question": 8_000, "top": 50, "beams": 16},
+        interactions=lambda arguments: len(arguments.prefixes),
+        cost="Costs one model interaction for each prefix.",
+    ),
+    asks_models=True,
 )
 
 

@@ -102,6 +102,8 @@ MEASURE = Operation(
     "Measure the difference",
     MeasureArguments,
     measure,
+    needs=("pair",),
+    place="both",
     stages=lambda arguments: (Stage("difference", 0.016 * arguments.n_texts),),
 )
 

@@ -39,7 +39,7 @@ from adl.records import (
     Site,
 )
 from adl.text.prompts import Prompt, everyday_prompts, load_prompts
-from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
+from workbench.operations.running import AgentUse, Arguments, Context, Operation, Stage, Summary
 from workbench.store.events import (
     AnswersCompared,
     TextFinished,
@@ -304,15 +304,58 @@ def _steer_stages(arguments: SteerArguments) -> tuple[Stage, ...]:
     return (Stage("steer", 0.019 * texts * arguments.max_new_tokens),)
 
 
+def _steer_interactions(arguments: SteerArguments) -> int:
+    # A prompt counts once, however many strengths: the paper's unit is the prompt.
+    prompts = len(arguments.prompts) or 20
+    return min(prompts, arguments.n_prompts or prompts) * arguments.n_samples
+
+
 STEER = Operation(
     "steer",
     "Steer with the difference",
     SteerArguments,
     steer,
+    needs=("pair", "difference"),
+    place="pane",
+    agent=AgentUse(
+        hidden=("prompt_file", "batch_size"),
+        most={
+            "prompts": 10,
+            "n_prompts": 20,
+            "n_samples": 5,
+            "max_new_tokens": 200,
+            "alphas": 4,
+        },
+        interactions=_steer_interactions,
+        cost="Costs one model interaction for each prompt and sample.",
+    ),
     asks_models=True,
     stages=_steer_stages,
 )
-ASK = Operation("ask", "Ask both models", AskArguments, ask, asks_models=True)
+ASK = Operation(
+    "ask",
+    "Ask both models",
+    AskArguments,
+    ask,
+    needs=("pair",),
+    place="pane",
+    agent=AgentUse(
+        hidden=("batch_size",),
+        most={
+            "n_samples": 5,
+            "max_new_tokens": 300,
+            "prompt": 8_000,
+            "system": 8_000,
+            "prefill": 8_000,
+            "raw": 8_000,
+            "messages": 20,
+        },
+        black_box=True,
+        interactions=lambda arguments: arguments.n_samples,
+        cost="Costs one model interaction for each sample.",
+    ),
+    asks_models=True,
+)
 
 
 def _compare(

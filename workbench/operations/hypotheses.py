@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from adl.errors import AdlError
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import AgentUse, Arguments, Context, Operation, Summary
 from workbench.store.events import (
     Bearing,
     EventBody,
@@ -206,25 +206,68 @@ def link(context: Context, arguments: LinkArguments) -> Summary:
     return {}
 
 
-MARK = Operation("mark_evidence", "Mark evidence", MarkArguments, mark, uses_models=False)
-UNMARK = Operation(
-    "unmark_evidence", "Take a mark back", UnmarkArguments, unmark, uses_models=False
-)
 ADD_HYPOTHESIS = Operation(
-    "add_hypothesis", "Add a hypothesis", AddHypothesisArguments, add_hypothesis, uses_models=False
+    "add_hypothesis",
+    "Add a hypothesis",
+    AddHypothesisArguments,
+    add_hypothesis,
+    place="pane",
+    agent=AgentUse(black_box=True),
+    uses_models=False,
 )
 REVISE = Operation(
-    "revise_hypothesis", "Revise a hypothesis", ReviseArguments, revise, uses_models=False
+    "revise_hypothesis",
+    "Revise a hypothesis",
+    ReviseArguments,
+    revise,
+    place="pane",
+    agent=AgentUse(black_box=True),
+    uses_models=False,
 )
-RANK = Operation("rank_hypotheses", "Rank the hypotheses", RankArguments, rank, uses_models=False)
+RANK = Operation(
+    "rank_hypotheses",
+    "Rank the hypotheses",
+    RankArguments,
+    rank,
+    place="pane",
+    agent=AgentUse(black_box=True),
+    uses_models=False,
+)
 SET_VERDICT = Operation(
     "judge_hypothesis",
     "Confirm or reject a hypothesis",
     SetVerdictArguments,
     set_verdict,
+    place="pane",
+    agent=AgentUse(black_box=True),
     uses_models=False,
 )
-LINK = Operation("link_evidence", "Link evidence", LinkArguments, link, uses_models=False)
+MARK = Operation(
+    "mark_evidence",
+    "Mark evidence",
+    MarkArguments,
+    mark,
+    place="pane",
+    agent=AgentUse(black_box=True),
+    uses_models=False,
+)
+LINK = Operation(
+    "link_evidence",
+    "Link evidence",
+    LinkArguments,
+    link,
+    place="pane",
+    agent=AgentUse(black_box=True),
+    uses_models=False,
+)
+UNMARK = Operation(
+    "unmark_evidence",
+    "Take a mark back",
+    UnmarkArguments,
+    unmark,
+    place="pane",
+    uses_models=False,
+)
 
 
 def _next(letter: str, taken: Iterable[str]) -> str:

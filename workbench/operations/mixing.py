@@ -144,7 +144,12 @@ def mix_study(context: Context, arguments: MixArguments) -> Summary:
 
 
 MIX_STUDY = Operation(
-    "mix_study", "Study mixing in unrelated text", MixArguments, mix_study, examines=False
+    "mix_study",
+    "Study mixing in unrelated text",
+    MixArguments,
+    mix_study,
+    finds=MixingStudied,
+    examines=False,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import AgentUse, Arguments, Context, Operation, Summary
 from workbench.store.events import NoteWritten
 
 
@@ -20,4 +20,12 @@ def note(context: Context, arguments: NoteArguments) -> Summary:
     return {}
 
 
-NOTE = Operation("note", "Write a note", NoteArguments, note, uses_models=False)
+NOTE = Operation(
+    "note",
+    "Write a note",
+    NoteArguments,
+    note,
+    place="pane",
+    agent=AgentUse(black_box=True),
+    uses_models=False,
+)

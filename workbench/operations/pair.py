@@ -186,6 +186,7 @@ LOAD = Operation(
     "Load a model pair",
     PairArguments,
     load,
+    place="pane",
     stages=lambda _: (Stage("load", 3), Stage("hash the files", 5)),
 )
 

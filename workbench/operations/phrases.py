@@ -9,7 +9,7 @@ from pydantic import Field
 
 from adl.errors import PromptError
 from adl.measures.phrases import LONGEST, Phrase, null_phrases, phrases
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
 from workbench.store.measures.phrases import FoundPhrase, PhrasesFound
 from workbench.store.state import TextState
 
@@ -72,7 +72,17 @@ def find_phrases(context: Context, arguments: PhrasesArguments) -> Summary:
     return {"phrases": [phrase.words for phrase in ranked[:20]]}
 
 
-PHRASES = Operation("phrases", "Find phrases", PhrasesArguments, find_phrases, uses_models=False)
+PHRASES = Operation(
+    "phrases",
+    "Find phrases",
+    PhrasesArguments,
+    find_phrases,
+    needs=("texts",),
+    finds=PhrasesFound,
+    command=Command("phrases"),
+    agent=AgentUse(most={"top": 100}, cost="Costs no model interaction."),
+    uses_models=False,
+)
 
 
 def _found(phrase: Phrase, texts: Sequence[TextState]) -> FoundPhrase:

@@ -146,7 +146,13 @@ _STAGES = (
 )
 
 READ = Operation(
-    "read_tokens", "Read the difference", ReadArguments, read, stages=lambda _: _STAGES
+    "read_tokens",
+    "Read the difference",
+    ReadArguments,
+    read,
+    needs=("pair", "difference"),
+    place="both",
+    stages=lambda _: _STAGES,
 )
 
 

@@ -32,7 +32,7 @@ from workbench.operations.generation import (
     generate_texts,
     steering_vector,
 )
-from workbench.operations.running import Context, Operation, Summary
+from workbench.operations.running import Command, Context, Operation, Summary
 from workbench.store.events import ReadingTaken
 from workbench.store.findings import Estimate
 from workbench.store.measures.coherent_alpha import CoherentAlphaFound
@@ -59,7 +59,7 @@ class RelevanceArguments(DocumentArguments):
 
 
 def token_relevance_of_readings(context: Context, arguments: RelevanceArguments) -> Summary:
-    """Share of each list's first tokens that belong to the finetuning documents."""
+    """Measure what share of each token list the finetuning documents account for."""
     taken = [one for one in context.session.state.readings.values() if one.body.chosen]
     if not taken:
         raise CorpusError(
@@ -116,7 +116,7 @@ def steered_similarity_to_documents(
     embed: Embed | None = None,
     embedding: str = "",
 ) -> Summary:
-    """How much more steered texts are like the finetuning documents than unsteered ones."""
+    """Steer, and measure how much more the texts are like the finetuning documents than unsteered ones."""
     layer = resolve_layer(arguments.layer, context.pair.provenance.n_layers)
     alpha = arguments.alpha or _coherent_alpha(context, layer)
     # Looked up before anything is unblinded or generated: there may be no difference here.
@@ -163,6 +163,9 @@ TOKEN_RELEVANCE = Operation(
     "Measure token relevance",
     RelevanceArguments,
     token_relevance_of_readings,
+    needs=("readings",),
+    finds=RelevanceMeasured,
+    command=Command("relevance"),
     uses_models=False,
 )
 STEERED_SIMILARITY = Operation(
@@ -170,6 +173,9 @@ STEERED_SIMILARITY = Operation(
     "Compare steered texts with documents",
     SimilarityArguments,
     steered_similarity_to_documents,
+    needs=("pair", "difference"),
+    finds=SimilarityMeasured,
+    command=Command("similarity"),
     asks_models=True,
 )
 

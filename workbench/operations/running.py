@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from threading import Lock, RLock
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -38,6 +38,7 @@ from workbench.store.events import (
     OperationStarted,
     OperationStopped,
 )
+from workbench.store.findings import Finding
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 from workbench.store.state import Fold, SessionState
@@ -202,20 +203,65 @@ def no_stages(_arguments: Any) -> Sequence[Stage]:
     return ()
 
 
+Need = Literal["pair", "difference", "readings", "texts"]
+Place = Literal["form", "pane", "both"]
+
+
+@dataclass(frozen=True)
+class AgentUse(Generic[A]):
+    """How an agent may use an operation.
+
+    ``hidden`` are fields of the arguments that it neither sees nor sets: files, and what only fits
+    the machine. ``most`` caps numbers, and the length of texts and lists. ``interactions`` counts the
+    model interactions of one call, which its budget limits; ``cost`` tells it how they are counted.
+    ``black_box`` lets an agent have it that may not see the difference.
+    """
+
+    hidden: tuple[str, ...] = ()
+    most: Mapping[str, int] = field(default_factory=dict, hash=False)
+    interactions: Callable[[A], int] = lambda _: 0
+    cost: str = ""
+    black_box: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command of an operation on the command line.
+
+    Its options are made of the operation's arguments; ``options`` calls fields otherwise than all
+    commands do, and ``positional`` is a field given without an option.
+    """
+
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    positional: str | None = None
+
+
 @dataclass(frozen=True)
 class Operation(Generic[A]):
-    """A verb of the workbench: its name, what it takes, and what it does.
+    """A verb of the workbench: its name, its arguments, its work, and where it is offered.
 
-    ``uses_models`` marks operations that need the models, of which one runs at a time;
-    ``asks_models`` those that put prompts to them, which an agent's budget counts. ``examines`` is
-    False for those that make new models rather than look at the session's pair: an audit without
-    them lacks nothing. ``stages`` are those it reports, in order, with how long they take.
+    ``needs``         what a session must have before it can run
+    ``finds``         the event with its finding, shown on the screen of measures
+    ``place``         where a person asks for it on the screen: by a form, in a pane, or in both
+    ``command``       its command on the command line, None without one or with one written by hand
+    ``agent``         how an agent may use it, None if it may not
+    ``uses_models``   True if it needs the models, of which one operation runs at a time
+    ``asks_models``   True if it puts prompts to them
+    ``examines``      False if it makes new models rather than look at the session's pair: an audit
+                      without it lacks nothing
+    ``stages``        the stages that it reports, in order, with how long they take
     """
 
     name: str
     title: str
     arguments: type[A]
     work: Callable[[Context, A], Summary]
+    needs: tuple[Need, ...] = ()
+    finds: type[Finding] | None = None
+    place: Place = "form"
+    command: Command | None = None
+    agent: AgentUse[A] | None = None
     asks_models: bool = False
     uses_models: bool = True
     examines: bool = True
@@ -223,7 +269,7 @@ class Operation(Generic[A]):
 
     @property
     def description(self) -> str:
-        """What it does, from the docstring of its work."""
+        """The docstring of its work."""
         return (self.work.__doc__ or self.title).strip()
 
 

@@ -27,7 +27,7 @@ from adl.measures.trace_strength import (
 from adl.pair.protocol import resolve_layer
 from adl.pair.self_checks import DIFFERENCE, require
 from adl.text.corpus import BosPolicy, CorpusSource
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import Arguments, Command, Context, Operation, Summary
 from workbench.store.measures.trace import (
     TraceEffect,
     TraceLayer,
@@ -55,7 +55,7 @@ class TraceArguments(Arguments):
 
 
 def trace_strength(context: Context, arguments: TraceArguments) -> Summary:
-    """How strong and how narrow the trace is: norm, consistency, effect and words, against nulls."""
+    """Measure how strong and how narrow the trace is, each number beside its nulls."""
     pair = context.pair
     require(pair.provenance, DIFFERENCE)
     layers = tuple(
@@ -93,7 +93,15 @@ def trace_strength(context: Context, arguments: TraceArguments) -> Summary:
     return {"verdict": found.verdict, "breadth": found.breadth, "summary": found.summary}
 
 
-TRACE = Operation("trace_strength", "Measure the trace's strength", TraceArguments, trace_strength)
+TRACE = Operation(
+    "trace_strength",
+    "Measure the trace's strength",
+    TraceArguments,
+    trace_strength,
+    needs=("pair",),
+    finds=TraceMeasured,
+    command=Command("trace"),
+)
 
 
 def trace_event(found: TraceStrength, settings: dict[str, object]) -> TraceMeasured:

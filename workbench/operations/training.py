@@ -138,7 +138,12 @@ def train_organism(context: Context, arguments: TrainArguments) -> Summary:
 
 
 TRAIN_ORGANISM = Operation(
-    "train_organism", "Train an organism", TrainArguments, train_organism, examines=False
+    "train_organism",
+    "Train an organism",
+    TrainArguments,
+    train_organism,
+    finds=OrganismTrained,
+    examines=False,
 )
 
 

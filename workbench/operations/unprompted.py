@@ -16,7 +16,7 @@ from adl.generation.unprompted import (
 )
 from adl.records import SIDES, GenerationPlan
 from workbench.operations.generation import AnnouncedText, generate_texts
-from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
 from workbench.store.measures.unprompted import ScoredUnprompted, UnpromptedTexts
 
 
@@ -98,6 +98,22 @@ def unprompted(context: Context, arguments: UnpromptedArguments) -> Summary:
     }
 
 
+TEXTS_OF_AN_INTERACTION = 8
+"""Unprompted texts that count as one model interaction of an agent."""
+
 UNPROMPTED = Operation(
-    "unprompted", "Write from nothing", UnpromptedArguments, unprompted, asks_models=True
+    "unprompted",
+    "Write from nothing",
+    UnpromptedArguments,
+    unprompted,
+    needs=("pair",),
+    finds=UnpromptedTexts,
+    command=Command("unprompted"),
+    agent=AgentUse(
+        hidden=("batch_size",),
+        most={"n_samples": 64, "n_null": 64, "max_new_tokens": 120},
+        interactions=lambda arguments: -(-arguments.n_samples // TEXTS_OF_AN_INTERACTION),
+        cost="Costs one model interaction for every eight texts of the finetuned model.",
+    ),
+    asks_models=True,
 )

@@ -23,10 +23,8 @@ from adl.callbacks import ShouldStop
 from adl.errors import AdlError, Stopped
 from workbench.agent.runners import Runner
 from workbench.operations import OPERATIONS
-from workbench.operations.difference import MEASURE
-from workbench.operations.generation import ASK, STEER
+from workbench.operations.generation import STEER
 from workbench.operations.hypotheses import MARK
-from workbench.operations.pair import LOAD
 from workbench.operations.running import (
     Arguments,
     Context,
@@ -240,10 +238,13 @@ def _checked(operation: Operation[Any], arguments: Mapping[str, Any]) -> dict[st
 def _inputs(state: SessionState, name: str, arguments: Mapping[str, Any]) -> str:
     """What of the session decides what an operation finds, beside its arguments."""
     inputs: list[Any] = []
-    if name != LOAD.name:
+    known = OPERATIONS.get(name)
+    # Of one that this program does not know, all may count.
+    needs = ("pair", "difference") if known is None else known.needs
+    if "pair" in needs:
         inputs.append(state.pair)
-    unsteered = name == ASK.name and not arguments.get("alpha")
-    if name not in {LOAD.name, MEASURE.name} and not unsteered:
+    # A question needs a difference only where it is steered.
+    if "difference" in needs or arguments.get("alpha"):
         inputs.append(list(state.differences))
     if name == STEER.name and not arguments.get("alphas"):
         inputs.append(

@@ -6,21 +6,19 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import pytest
 import typer
+from pydantic import Field
 from typer.testing import CliRunner
 
 from tests.planted import DOMAIN, FILLER, PlantedPair
 from workbench.cli import measure_commands as measures
+from workbench.operations import OPERATIONS
+from workbench.operations.running import Arguments, Command, Operation
+from workbench.store.findings import Line, Measure
 
-COMMANDS = {
-    "trace": measures.trace,
-    "coherent-alpha": measures.coherent_alpha,
-    "relevance": measures.relevance,
-    "similarity": measures.similarity,
-    "causal": measures.causal,
-}
 SMALL = ("--demo", "--texts", "48", "--layer", "3")
 SHORT = ("--n-prompts", "6", "--tokens", "4")
 
@@ -38,11 +36,10 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "adl.pair.nnsight.pair", pair)
     monkeypatch.setitem(sys.modules, "adl.pair.nnsight.demo", demo)
     monkeypatch.setenv("COLUMNS", "160")
-    app = typer.Typer()
-    for name, command in COMMANDS.items():
-        app.command(name)(command)
 
     def run(*arguments: str):
+        app = typer.Typer()
+        measures.add_commands(app)
         return CliRunner().invoke(app, [*arguments, "--database", str(tmp_path / "sessions.db")])
 
     return run
@@ -103,6 +100,53 @@ def test_people_get_tables(cli, arguments, said):
     done = cli(*arguments)
     assert done.exit_code == 0, done.output
     assert said in " ".join(done.output.split())
+
+
+def test_a_measure_that_somebody_adds_has_a_command(cli, monkeypatch, forget_kinds):
+    class DepthMeasured(Measure, label="depth", searched=()):
+        """A measure that nothing else knows."""
+
+        kind: Literal["depth_measured"] = "depth_measured"
+        layer: str
+        shares: tuple[float, ...]
+
+        def _line(self):
+            return f"depth at {self.layer}"
+
+        def short(self):
+            return self.layer
+
+        def figures(self, others=()):
+            return [Line(f"{len(self.shares)} shares.")]
+
+    class DepthArguments(Arguments):
+        layer: str = Field("0.5", description="Layer of the difference.")
+        shares: tuple[float, ...] = Field((0.5,), description="Shares to look at.")
+        n_texts: int = Field(4, description="Taken from the measurement, or left out.")
+
+    def depth(context, arguments):
+        """Measure the depth of the difference."""
+        assert context.session.state.differences
+        context.record(DepthMeasured(layer=arguments.layer, shares=arguments.shares))
+        return {}
+
+    operation = Operation(
+        "depth",
+        "Measure the depth",
+        DepthArguments,
+        depth,
+        needs=("pair", "difference"),
+        finds=DepthMeasured,
+        command=Command("depth", options={"shares": "share"}),
+    )
+    monkeypatch.setitem(OPERATIONS, operation.name, operation)
+    shares = ("--share", "0.1", "--share", "0.2")
+    found = data(cli("depth", *SMALL, *shares, "--json"))
+    assert (found["layer"], found["shares"]) == ("3", [0.1, 0.2])
+    assert "2 shares." in cli("depth", *SMALL, *shares).output
+    refused = cli("depth", *SMALL, "--share", "many")
+    assert refused.exit_code == 2
+    assert "--share" in refused.output
 
 
 def test_documents_that_are_not_named_or_not_there(cli, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,16 +17,6 @@ from workbench.store.log import SessionLog
 from workbench.store.state import fold
 from workbench.tui.measure_render import findings, look
 from workbench.tui.panes.timeline.filter import ALL, Filter
-
-
-@pytest.fixture
-def kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kinds defined in a test are forgotten after it."""
-    before = dict(KINDS)
-    yield
-    KINDS.clear()
-    KINDS.update(before)
-    monkeypatch.setattr("workbench.store.body._reader", None)
 
 
 def throwaway() -> type[Measure]:
@@ -52,7 +41,9 @@ def throwaway() -> type[Measure]:
     return SparsityMeasured
 
 
-def test_a_new_measure_is_seen_with_no_other_file_touched(kinds: None, tmp_path: Path) -> None:
+def test_a_new_measure_is_seen_with_no_other_file_touched(
+    forget_kinds: None, tmp_path: Path
+) -> None:
     made = throwaway()(against="zebras", share=0.25)
     with SessionLog.open(tmp_path / "sessions.db") as log:
         session_id = log.start_session("new", actor=HUMAN)
@@ -83,7 +74,7 @@ def test_a_new_measure_is_seen_with_no_other_file_touched(kinds: None, tmp_path:
 
 
 def test_a_command_prints_a_measure_it_does_not_know(
-    kinds: None, capsys: pytest.CaptureFixture[str]
+    forget_kinds: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from workbench.cli import show
     from workbench.store.state import SessionState
@@ -112,7 +103,7 @@ def line(_self: EventBody) -> str:
     ],
 )
 def test_a_kind_that_does_not_describe_itself_is_refused(
-    kinds: None, arguments: dict[str, Any], methods: dict[str, Any], missing: str
+    forget_kinds: None, arguments: dict[str, Any], methods: dict[str, Any], missing: str
 ) -> None:
     fields = {"__annotations__": {"kind": Literal["silent"]}, "kind": "silent"}
     with pytest.raises(TypeError, match=missing):
@@ -125,14 +116,14 @@ def test_a_kind_that_does_not_describe_itself_is_refused(
     [({}, "needs a label"), ({"label": "silence"}, r"needs short\(\) and figures\(\)")],
 )
 def test_a_finding_without_a_place_on_the_screen_is_refused(
-    kinds: None, arguments: dict[str, Any], missing: str
+    forget_kinds: None, arguments: dict[str, Any], missing: str
 ) -> None:
     fields = {"__annotations__": {"kind": Literal["silent"]}, "kind": "silent", "_line": line}
     with pytest.raises(TypeError, match=missing):
         type(Finding)("Silent", (Finding,), fields, searched=(), **arguments)
 
 
-def test_a_name_is_taken_once(kinds: None) -> None:
+def test_a_name_is_taken_once(forget_kinds: None) -> None:
     throwaway()
     with pytest.raises(TypeError, match="sparsity_measured is defined twice"):
         throwaway()

@@ -14,12 +14,16 @@ import numpy as np
 
 from adl.artifacts import ArrayCache
 from tests.planted import PlantedPair
-from workbench.operations import ADD_HYPOTHESIS, ASK, MARK, MEASURE, NOTE, READ, STEER
-from workbench.operations.difference import MeasureArguments
-from workbench.operations.generation import AskArguments, SteerArguments
-from workbench.operations.hypotheses import AddHypothesisArguments, MarkArguments
-from workbench.operations.notes import NoteArguments
-from workbench.operations.readings import ReadArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
+    MARK,
+    AddHypothesisArguments,
+    MarkArguments,
+)
+from workbench.operations.notes import NOTE, NoteArguments
+from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.store.errors import StoreError
 from workbench.store.events import HUMAN, ArrayRef, Event, PairLoaded

@@ -19,11 +19,11 @@ from tests.workbench.tui.chat_sample import Probes
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.measures_sample import DOCUMENTS, PROMPTS
 from workbench.blinding.redact import StateRedactor
-from workbench.operations import ASK, COHERENT_ALPHA, MARK, MEASURE, OPERATIONS, STEER
-from workbench.operations.coherent_alpha import CoherentAlphaArguments
-from workbench.operations.difference import MeasureArguments
-from workbench.operations.generation import AskArguments, SteerArguments
-from workbench.operations.hypotheses import MarkArguments
+from workbench.operations import OPERATIONS
+from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.relevance import STEERED_SIMILARITY, SimilarityArguments
 from workbench.operations.running import Session, run
 from workbench.store.events import HUMAN, Event, PairLoaded, TextGrew, body_json

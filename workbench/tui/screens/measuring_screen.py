@@ -12,7 +12,6 @@ from textual import work
 from workbench.operations import OPERATIONS
 from workbench.operations.difference import MEASURE
 from workbench.operations.jobs import Job
-from workbench.operations.readings import READ
 from workbench.operations.running import Arguments, Operation
 from workbench.store.state import SessionState
 from workbench.tui import text
@@ -117,9 +116,7 @@ class MeasuringScreen(AgentScreen):
 
     def say_found(self, job: Job) -> None:
         """Say what an operation found that no pane shows, unless it is being looked at."""
-        if job.operation.name in {MEASURE.name, READ.name} or self._open_measures():
-            return
-        if job.operation.name not in {one.name for one in offered()}:
+        if job.operation.place != "form" or self._open_measures():
             return
         found = [one.body for one in findings(self.opened.shown) if one.operation_id == job.id]
         said = f"{found[-1].label}: {found[-1].short()}" if found else "done"
