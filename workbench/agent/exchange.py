@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from adl.callbacks import STOP_POLL_SECONDS, ShouldStop, never_stop
 from adl.errors import Stopped
-from workbench.agent.endpoint import Answer, AttemptFailed, Endpoint, Notice, Request
+from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import ContextTooLong, EndpointError, OutOfTime
+from workbench.agent.request import Answer, AttemptFailed, Notice, Request
 from workbench.operations.running import Session
 from workbench.store.agent_events import (
     AgentNoticed,

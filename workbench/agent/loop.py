@@ -42,9 +42,10 @@ from workbench.agent.conversation import (
     turns,
     unanswered,
 )
-from workbench.agent.endpoint import Endpoint, Request
+from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import AgentError, ContextTooLong, OutOfTime
 from workbench.agent.exchange import Subject, exchange
+from workbench.agent.request import Request
 from workbench.agent.runners import Runner, direct
 from workbench.agent.supervision import Supervision, Supervisor
 from workbench.agent.toolbox import Doing, Toolbox, described

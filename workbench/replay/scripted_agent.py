@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from adl.callbacks import ShouldStop, never_stop
-from workbench.agent.endpoint import Answer, Endpoint, OnText, Request
+from workbench.agent.endpoint import Endpoint
+from workbench.agent.request import Answer, OnText, Request
 from workbench.operations.running import Session
 from workbench.replay.cassette import Cassette
 from workbench.settings import Settings

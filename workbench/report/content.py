@@ -1,14 +1,8 @@
-"""What a report says of a session, as plain records; how it looks is another matter.
-
-Everything that may be text of a model, a data set, a person or an agent is kept raw here, and is
-cleaned and escaped where it is written: see `html` and `markdown`.
-"""
+"""Gather what a session holds for a report, as the plain records of `workbench.report.records`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -19,8 +13,26 @@ from adl.text.tokens import visible
 from workbench.blinding.redact import StateRedactor
 from workbench.blinding.sessions import redactor_for
 from workbench.replay.compare import SessionSummary, summarise
-from workbench.replay.coverage import Coverage, coverage
+from workbench.replay.coverage import coverage
 from workbench.report.limits import Measured, limits
+from workbench.report.records import (
+    ChangeLine,
+    Conclusion,
+    EvidenceLine,
+    FirstPage,
+    GradeLine,
+    HypothesisSection,
+    Measurement,
+    Norms,
+    OperationLine,
+    ReadingSection,
+    Report,
+    Sweep,
+    SweepPoint,
+    TakenBack,
+    TokenList,
+)
+from workbench.report.samples import first_marked, prompt_of, sample_groups
 from workbench.store.agent_events import GradeGiven
 from workbench.store.changes import changes
 from workbench.store.events import (
@@ -32,7 +44,7 @@ from workbench.store.events import (
 )
 from workbench.store.log import SessionLog
 from workbench.store.slices.agents import history, standing
-from workbench.store.state import HypothesisState, Recorded, SessionState, TextState, fold
+from workbench.store.state import HypothesisState, Recorded, SessionState, fold
 from workbench.store.verify import VerifyReport
 
 TOKENS_SHOWN = 20
@@ -42,227 +54,6 @@ QUESTIONS_SHOWN = 10
 _SOURCES = ("difference", "negative", "random", "split_half", "base", "finetuned")
 SWEPT = "shift_lens"
 _SIGNS = {"-": "before: ", "+": "now: ", " ": ""}
-
-
-@dataclass(frozen=True)
-class Norms:
-    """Norms at one site of a measured difference, in the units of the residual stream."""
-
-    layer: int
-    position: str
-    difference: float
-    standard_error: float
-    base: float
-    finetuned: float
-    half_cosine: float
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A measured difference: on what, and how large it is."""
-
-    seq: int
-    facts: tuple[tuple[str, str], ...]
-    norms: tuple[Norms, ...]
-    layers: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class TokenList:
-    """One token list; ``is_control`` for all but that of the difference itself."""
-
-    source: str
-    scale: float | None
-    chosen_by: str
-    tokens: tuple[str, ...]
-    seq: int
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it stands there to be compared with."""
-        return self.source != "difference"
-
-
-@dataclass(frozen=True)
-class ReadingSection:
-    """A reading of one side at one layer, the difference first and its controls after it."""
-
-    reading: str
-    side: str
-    layer: int
-    position: str
-    lists: tuple[TokenList, ...]
-
-
-@dataclass(frozen=True)
-class SweepPoint:
-    """A reading at one alpha; ``kl`` in nats per token, None where it was not recorded."""
-
-    alpha: float
-    kl: float | None
-    chosen: bool
-    tokens: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The shift lens over its alphas on one side; ``null_kl`` by null at the alpha chosen."""
-
-    side: str
-    layer: int
-    points: tuple[SweepPoint, ...]
-    null_kl: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One generated text; ``marks`` are the ids of evidence in it."""
-
-    label: str
-    text: str
-    ended: str
-    seed: int
-    seq: int
-    marks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SampleGroup:
-    """Texts of one prompt, to be read side by side; ``note`` says how answers compare."""
-
-    prompt: str
-    samples: tuple[Sample, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class EvidenceLine:
-    """A piece of evidence as it is shown under a hypothesis or by itself."""
-
-    id: str
-    bearing: str
-    excerpt: str
-    label: str
-    note: str
-    by: str
-    seq: int
-
-
-@dataclass(frozen=True)
-class HypothesisSection:
-    """A hypothesis as it stands, with its evidence and how it came to be."""
-
-    id: str
-    text: str
-    verdict: str
-    confidence: float | None
-    by: str
-    evidence: tuple[EvidenceLine, ...]
-    changes: tuple[ChangeLine, ...]
-
-
-@dataclass(frozen=True)
-class ChangeLine:
-    """A change of a hypothesis: when and by whom, and in lines its wording, reason or evidence."""
-
-    head: str
-    lines: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TakenBack:
-    """A mark that was taken back, with the reason."""
-
-    id: str
-    excerpt: str
-    seq: int
-    by: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Conclusion:
-    """A hypothesis on the first page; ``pro`` and ``contra`` are excerpts of its evidence."""
-
-    id: str
-    text: str
-    verdict: str
-    confidence: float | None
-    reason: str
-    pro: tuple[str, ...]
-    contra: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FirstPage:
-    """The report on one page: conclusions, tests that were made, numbers, and time."""
-
-    pair: str
-    conclusions: tuple[Conclusion, ...]
-    tests: tuple[str, ...]
-    numbers: tuple[tuple[str, str], ...]
-    time: str
-
-
-@dataclass(frozen=True)
-class GradeLine:
-    """A grade; ``score`` is None where it is unscored. ``edits`` are those it replaced, in words."""
-
-    id: str
-    grader: str
-    subject: str
-    score: float | None
-    reason: str
-    by: str
-    rubric: str
-    edits: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class OperationLine:
-    """An operation in one line of the record."""
-
-    seq: int
-    name: str
-    by: str
-    status: str
-    seconds: float | None
-    problem: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that a report says."""
-
-    summary: SessionSummary
-    first_page: FirstPage
-    events: int
-    head: str
-    verified: bool
-    vouched: str
-    "How far that goes: whether the head is known from elsewhere."
-    problems: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...]
-    provenance: tuple[tuple[str, str, str], ...]
-    pair_facts: tuple[tuple[str, str], ...]
-    hypotheses: tuple[HypothesisSection, ...]
-    loose_evidence: tuple[EvidenceLine, ...]
-    taken_back: tuple[TakenBack, ...]
-    grades: tuple[GradeLine, ...]
-    unblinded: tuple[str, ...]
-    measurements: tuple[Measurement, ...]
-    measures: tuple[tuple[str, str, str], ...]
-    "Of each measure of the trace: its event, by whom, and what was found."
-    readings: tuple[ReadingSection, ...]
-    sweeps: tuple[Sweep, ...]
-    steered: tuple[SampleGroup, ...]
-    steered_prompts: int
-    asked: tuple[SampleGroup, ...]
-    asked_questions: int
-    notes: tuple[tuple[str, datetime, str], ...]
-    operations: tuple[OperationLine, ...]
-    coverage: Coverage
-    limits: tuple[str, ...]
 
 
 def build_report(log: SessionLog, session_id: str) -> Report:
@@ -277,8 +68,8 @@ def build_report(log: SessionLog, session_id: str) -> Report:
     marks, taken_back = _marks(log, session_id, redactor)
     measurements = tuple(_measurement(log, one) for one in state.differences.values())
     readings = tuple(_readings(state))
-    steered = _groups(state, "steer")
-    asked = _groups(state, "ask")
+    steered = sample_groups(state, "steer")
+    asked = sample_groups(state, "ask")
     return Report(
         summary=summarise(state),
         first_page=_first_page(state, measurements, readings),
@@ -301,9 +92,9 @@ def build_report(log: SessionLog, session_id: str) -> Report:
         measures=tuple((str(one.seq), _who(one), one.body.describe()) for one in state.measures),
         readings=readings,
         sweeps=tuple(_sweeps(state)),
-        steered=_first_marked(steered)[:PROMPTS_SHOWN],
+        steered=first_marked(steered)[:PROMPTS_SHOWN],
         steered_prompts=len(steered),
-        asked=_first_marked(asked)[:QUESTIONS_SHOWN],
+        asked=first_marked(asked)[:QUESTIONS_SHOWN],
         asked_questions=len(asked),
         notes=tuple((_who(one), one.at, one.body.text) for one in state.notes),
         operations=tuple(_operations(state)),
@@ -371,7 +162,9 @@ def _conclusion(state: SessionState, one: HypothesisState) -> Conclusion:
 def _tests(state: SessionState) -> Iterator[str]:
     """The tests that were made, with how many; of what was not made, that it was not."""
     texts = [text.start.body for text in state.texts.values()]
-    questions = {_prompt(text) for text in state.texts.values() if text.start.body.purpose == "ask"}
+    questions = {
+        prompt_of(text) for text in state.texts.values() if text.start.body.purpose == "ask"
+    }
     steered = [one for one in texts if one.purpose == "steer" and one.alpha]
     yield f"{_number(len(questions), 'question')} put to both models"
     alphas = sorted({one.alpha for one in steered})
@@ -581,77 +374,6 @@ def _sweeps(state: SessionState) -> Iterator[Sweep]:
         )
         if len(swept) > 1:
             yield Sweep(*place, swept, tuple(nulls.get(place, {}).items()))
-
-
-# --- texts ----------------------------------------------------------------------------------
-
-
-def _groups(state: SessionState, purpose: str) -> list[SampleGroup]:
-    """Texts of one operation and prompt together, in the order they were begun."""
-    marks: dict[str, list[str]] = {}
-    for name, marked in state.evidence.items():
-        if marked.body.text_id is not None:
-            marks.setdefault(marked.body.text_id, []).append(name)
-    notes = _comparison_notes(state)
-    grouped: dict[tuple[str, str], list[TextState]] = {}
-    for text in state.texts.values():
-        if text.start.body.purpose == purpose:
-            place = (text.start.operation_id or "", _prompt(text))
-            grouped.setdefault(place, []).append(text)
-    return [
-        SampleGroup(
-            prompt,
-            tuple(_sample(text, marks.get(text.start.body.text_id, [])) for text in texts),
-            "; ".join(
-                note for text in texts if (note := notes.get(text.start.body.text_id)) is not None
-            ),
-        )
-        for (_, prompt), texts in grouped.items()
-    ]
-
-
-def _first_marked(groups: Sequence[SampleGroup]) -> tuple[SampleGroup, ...]:
-    """Those with evidence first: what the hypotheses rest on must be there to read."""
-    return tuple(sorted(groups, key=lambda group: not any(one.marks for one in group.samples)))
-
-
-def _sample(text: TextState, marks: Sequence[str]) -> Sample:
-    start = text.start.body
-    steered = "unsteered"
-    if start.alpha:
-        of = (start.source or "difference").replace("_", " ")
-        steered = f"alpha {start.alpha:g}, {of} of layer {start.layer}, position {start.position}"
-    ended = text.ended or text.status.replace("_", " ")
-    return Sample(
-        label=f"{start.side}, {steered}",
-        text=start.prefill + text.text,
-        ended=ended.replace("_", " "),
-        seed=start.seed,
-        seq=text.start.seq,
-        marks=tuple(marks),
-    )
-
-
-def _prompt(text: TextState) -> str:
-    start = text.start.body
-    if start.raw_prompt is not None:
-        return start.raw_prompt
-    return "\n".join(f"{turn.get('role')}: {turn.get('content', '')}" for turn in start.messages)
-
-
-def _comparison_notes(state: SessionState) -> dict[str, str]:
-    """How two answers compare, by the id of the finetuned one."""
-    notes = {}
-    for one in state.comparisons:
-        body = one.body
-        where = (
-            "do not part"
-            if body.first_divergence is None
-            else f"part at token {body.first_divergence}"
-        )
-        kl = f"{sum(body.kl) / len(body.kl):.3f} nats" if body.kl else "not computed"
-        notes[body.finetuned_text] = f"answers {where}; mean KL(finetuned || base) {kl}"
-    return notes
 
 
 # --- what was made of it --------------------------------------------------------------------

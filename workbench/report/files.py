@@ -10,7 +10,7 @@ from workbench.report.errors import ExportError
 from workbench.store import whole_file
 
 if TYPE_CHECKING:
-    from workbench.report.content import Report
+    from workbench.report.records import Report
 
 
 def new_file(target: Path, *, replace: bool = False) -> AbstractContextManager[Path]:

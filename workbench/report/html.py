@@ -15,8 +15,8 @@ from typing import Any
 from markupsafe import Markup
 
 from workbench.display import clean_lines
-from workbench.report.content import Measurement, Report, Sweep
 from workbench.report.plots import Series, line_plot
+from workbench.report.records import Measurement, Report, Sweep
 
 _HERE = files("workbench.report")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.display import clean_line, clean_lines
 from workbench.replay.coverage import ACTIVITY_COLUMNS
-from workbench.report.content import EvidenceLine, Report, SampleGroup
+from workbench.report.records import EvidenceLine, Report, SampleGroup
 
 _NOT_COMPUTED = "Not computed."
 UNSEEN_SHOWN = 30

@@ -36,7 +36,7 @@ from workbench.store.slices.operations import Operations
 from workbench.store.state import SessionState
 
 if TYPE_CHECKING:
-    from workbench.report.content import Report
+    from workbench.report.records import Report
 
 #: Sessions that are looked through for recent pairs, and how many pairs are shown.
 LOOKED_THROUGH, RECENT = 12, 4

@@ -30,9 +30,10 @@ from tests.workbench.agent.scripted import (
     serving,
 )
 from workbench.agent.budgets import Budgets
-from workbench.agent.endpoint import Endpoint, Request
+from workbench.agent.endpoint import Endpoint
 from workbench.agent.exchange import Subject, exchange
 from workbench.agent.loop import AuditPlan, resume_audit, start_audit
+from workbench.agent.request import Request
 from workbench.operations.running import Session
 from workbench.store.log import SessionLog
 from workbench.store.state import fold

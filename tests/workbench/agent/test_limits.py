@@ -20,11 +20,12 @@ from tests.workbench.agent.scripted import Asked, Raw, Refuse, Say, in_turn, rep
 from workbench.agent import budgets, transport
 from workbench.agent.budgets import Budgets
 from workbench.agent.conversation import json_call
-from workbench.agent.endpoint import LONGEST_ID, LONGEST_REPLY, MOST_CALLS, Endpoint, Request
+from workbench.agent.endpoint import LONGEST_ID, LONGEST_REPLY, MOST_CALLS, Endpoint
 from workbench.agent.errors import EndpointError, OutOfTime
 from workbench.agent.exchange import Subject, exchange
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
 from workbench.agent.nesting import DEEPEST, check_depth, read_json
+from workbench.agent.request import Request
 from workbench.agent.transport import LONGEST_BODY, LONGEST_STREAM
 from workbench.operations.running import Session
 

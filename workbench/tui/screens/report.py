@@ -21,7 +21,7 @@ from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.widgets.dialog import Dialog
 
 if TYPE_CHECKING:
-    from workbench.report.content import Report
+    from workbench.report.records import Report
 
 _WRITTEN = "Two files: NAME.md, and NAME.html in which nothing runs"
 

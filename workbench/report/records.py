@@ -1,0 +1,234 @@
+"""The records that a report is made of; how they look is another matter.
+
+Everything that may be text of a model, a data set, a person or an agent is kept raw here, and is
+cleaned and escaped where it is written: see `html` and `markdown`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from workbench.replay.compare import SessionSummary
+from workbench.replay.coverage import Coverage
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Norms at one site of a measured difference, in the units of the residual stream."""
+
+    layer: int
+    position: str
+    difference: float
+    standard_error: float
+    base: float
+    finetuned: float
+    half_cosine: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured difference: on what, and how large it is."""
+
+    seq: int
+    facts: tuple[tuple[str, str], ...]
+    norms: tuple[Norms, ...]
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TokenList:
+    """One token list; ``is_control`` for all but that of the difference itself."""
+
+    source: str
+    scale: float | None
+    chosen_by: str
+    tokens: tuple[str, ...]
+    seq: int
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it stands there to be compared with."""
+        return self.source != "difference"
+
+
+@dataclass(frozen=True)
+class ReadingSection:
+    """A reading of one side at one layer, the difference first and its controls after it."""
+
+    reading: str
+    side: str
+    layer: int
+    position: str
+    lists: tuple[TokenList, ...]
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A reading at one alpha; ``kl`` in nats per token, None where it was not recorded."""
+
+    alpha: float
+    kl: float | None
+    chosen: bool
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The shift lens over its alphas on one side; ``null_kl`` by null at the alpha chosen."""
+
+    side: str
+    layer: int
+    points: tuple[SweepPoint, ...]
+    null_kl: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated text; ``marks`` are the ids of evidence in it."""
+
+    label: str
+    text: str
+    ended: str
+    seed: int
+    seq: int
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SampleGroup:
+    """Texts of one prompt, to be read side by side; ``note`` says how answers compare."""
+
+    prompt: str
+    samples: tuple[Sample, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class EvidenceLine:
+    """A piece of evidence as it is shown under a hypothesis or by itself."""
+
+    id: str
+    bearing: str
+    excerpt: str
+    label: str
+    note: str
+    by: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class HypothesisSection:
+    """A hypothesis as it stands, with its evidence and how it came to be."""
+
+    id: str
+    text: str
+    verdict: str
+    confidence: float | None
+    by: str
+    evidence: tuple[EvidenceLine, ...]
+    changes: tuple[ChangeLine, ...]
+
+
+@dataclass(frozen=True)
+class ChangeLine:
+    """A change of a hypothesis: when and by whom, and in lines its wording, reason or evidence."""
+
+    head: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """A mark that was taken back, with the reason."""
+
+    id: str
+    excerpt: str
+    seq: int
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """A hypothesis on the first page; ``pro`` and ``contra`` are excerpts of its evidence."""
+
+    id: str
+    text: str
+    verdict: str
+    confidence: float | None
+    reason: str
+    pro: tuple[str, ...]
+    contra: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FirstPage:
+    """The report on one page: conclusions, tests that were made, numbers, and time."""
+
+    pair: str
+    conclusions: tuple[Conclusion, ...]
+    tests: tuple[str, ...]
+    numbers: tuple[tuple[str, str], ...]
+    time: str
+
+
+@dataclass(frozen=True)
+class GradeLine:
+    """A grade; ``score`` is None where it is unscored. ``edits`` are those it replaced, in words."""
+
+    id: str
+    grader: str
+    subject: str
+    score: float | None
+    reason: str
+    by: str
+    rubric: str
+    edits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OperationLine:
+    """An operation in one line of the record."""
+
+    seq: int
+    name: str
+    by: str
+    status: str
+    seconds: float | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says."""
+
+    summary: SessionSummary
+    first_page: FirstPage
+    events: int
+    head: str
+    verified: bool
+    vouched: str
+    "How far that goes: whether the head is known from elsewhere."
+    problems: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    provenance: tuple[tuple[str, str, str], ...]
+    pair_facts: tuple[tuple[str, str], ...]
+    hypotheses: tuple[HypothesisSection, ...]
+    loose_evidence: tuple[EvidenceLine, ...]
+    taken_back: tuple[TakenBack, ...]
+    grades: tuple[GradeLine, ...]
+    unblinded: tuple[str, ...]
+    measurements: tuple[Measurement, ...]
+    measures: tuple[tuple[str, str, str], ...]
+    "Of each measure of the trace: its event, by whom, and what was found."
+    readings: tuple[ReadingSection, ...]
+    sweeps: tuple[Sweep, ...]
+    steered: tuple[SampleGroup, ...]
+    steered_prompts: int
+    asked: tuple[SampleGroup, ...]
+    asked_questions: int
+    notes: tuple[tuple[str, datetime, str], ...]
+    operations: tuple[OperationLine, ...]
+    coverage: Coverage
+    limits: tuple[str, ...]

@@ -1,0 +1,77 @@
+"""Generated texts in a report, grouped by operation and prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from workbench.report.records import Sample, SampleGroup
+from workbench.store.state import NOT_COMPUTED, SessionState, TextState
+
+
+def sample_groups(state: SessionState, purpose: str) -> list[SampleGroup]:
+    """Texts of one operation and prompt together, in the order they were begun."""
+    marks: dict[str, list[str]] = {}
+    for name, marked in state.evidence.items():
+        if marked.body.text_id is not None:
+            marks.setdefault(marked.body.text_id, []).append(name)
+    notes = _comparison_notes(state)
+    grouped: dict[tuple[str, str], list[TextState]] = {}
+    for text in state.texts.values():
+        if text.start.body.purpose == purpose:
+            place = (text.start.operation_id or "", prompt_of(text))
+            grouped.setdefault(place, []).append(text)
+    return [
+        SampleGroup(
+            prompt,
+            tuple(_sample(text, marks.get(text.start.body.text_id, [])) for text in texts),
+            "; ".join(
+                note for text in texts if (note := notes.get(text.start.body.text_id)) is not None
+            ),
+        )
+        for (_, prompt), texts in grouped.items()
+    ]
+
+
+def first_marked(groups: Sequence[SampleGroup]) -> tuple[SampleGroup, ...]:
+    """Those with evidence first: what the hypotheses rest on must be there to read."""
+    return tuple(sorted(groups, key=lambda group: not any(one.marks for one in group.samples)))
+
+
+def _sample(text: TextState, marks: Sequence[str]) -> Sample:
+    start = text.start.body
+    steered = "unsteered"
+    if start.alpha:
+        of = (start.source or "difference").replace("_", " ")
+        steered = f"alpha {start.alpha:g}, {of} of layer {start.layer}, position {start.position}"
+    ended = text.ended or text.status.replace("_", " ")
+    return Sample(
+        label=f"{start.side}, {steered}",
+        text=start.prefill + text.text,
+        ended=ended.replace("_", " "),
+        seed=start.seed,
+        seq=text.start.seq,
+        marks=tuple(marks),
+    )
+
+
+def prompt_of(text: TextState) -> str:
+    """The prompt of a text: raw, or every turn after its role."""
+    start = text.start.body
+    if start.raw_prompt is not None:
+        return start.raw_prompt
+    return "\n".join(f"{turn.get('role')}: {turn.get('content', '')}" for turn in start.messages)
+
+
+def _comparison_notes(state: SessionState) -> dict[str, str]:
+    """How two answers compare, by the id of the finetuned one."""
+    notes = {}
+    for one in state.comparisons:
+        body = one.body
+        where = (
+            "do not part"
+            if body.first_divergence is None
+            else f"part at token {body.first_divergence}"
+        )
+        kl = f"{sum(body.kl) / len(body.kl):.3f} nats" if body.kl else NOT_COMPUTED
+        notes[body.finetuned_text] = f"answers {where}; mean KL(finetuned || base) {kl}"
+    return notes
