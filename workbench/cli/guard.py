@@ -61,6 +61,8 @@ def ending_well() -> Iterator[None]:
                     sys.stdout.flush()
     except typer.Exit as exc:
         _leave(exc.exit_code)
+    except SystemExit as exc:
+        _leave(exc.code)
     except KeyboardInterrupt:
         # A reader that waits would keep us waiting once more: the rest is not written.
         _discard(sys.stdout)
@@ -69,8 +71,8 @@ def ending_well() -> Iterator[None]:
         _leave(report_bug(exc))
 
 
-def _leave(code: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
+def _leave(code: int | str | None) -> None:
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except (OSError, ValueError, KeyboardInterrupt):
