@@ -13,6 +13,7 @@ second and a whole audit takes another, which makes it cheap to kill, stop and s
     announce    file descriptor that gets a line per committed event and per use of the model
     resume      file descriptor, see halt
     file_size   largest file that this process may write, in bytes
+    no_training nothing is trained: there is no room for it
     seconds_between_lines   of progress, where stderr is no terminal
 """
 
@@ -30,7 +31,7 @@ from types import ModuleType
 from typing import Any
 
 from adl.callbacks import ShouldStop, never_stop
-from adl.errors import PairError
+from adl.errors import DeviceOutOfMemory, PairError
 from adl.records import GeneratedText, GenerationPlan, GenerationRequest, PairSpec, Side
 from tests.planted import FILLER, PlantedPair, device_full_above
 
@@ -123,6 +124,17 @@ def stand_in_for_torch(wanted: dict[str, Any]) -> None:
     sys.modules |= {"adl.pair.nnsight.pair": pair, "adl.pair.nnsight.demo": demo}
 
 
+def no_training() -> ModuleType:
+    """In place of the training, which would load torch."""
+
+    def refuse(*_arguments: Any, **_options: Any) -> None:
+        raise DeviceOutOfMemory("no room for a training", "Use a smaller batch.")
+
+    module = ModuleType("adl.organisms.finetune")
+    vars(module).update(Training=refuse, TrainingRequest=refuse, Step=object, Trained=object)
+    return module
+
+
 def main() -> None:
     wanted: dict[str, Any] = json.loads(os.environ.get("PLANTED_CLI", "{}"))
     if "file_size" in wanted:
@@ -130,6 +142,8 @@ def main() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["file_size"], most))
     stand_in_for_torch(wanted)
+    if "no_training" in wanted:
+        sys.modules["adl.organisms.finetune"] = no_training()
     if "announce" in wanted:
         announce_events(wanted["announce"])
     from workbench import cli

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests import forks
 from tests.workbench.agent.process import commands
 from tests.workbench.agent.scripted import (
     KEY,
@@ -59,9 +60,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedEndpoint]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PROGRAM, *arguments], capture_output=True, text=True, timeout=600, check=False
-    )
+    return forks.completed("tests.workbench.agent.process", arguments, dict(os.environ))
 
 
 def data(done: subprocess.CompletedProcess[str]) -> dict:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import forks
 from workbench.locations import HOME_VARIABLE
 from workbench.store.events import Event
 from workbench.store.log import SessionLog
@@ -23,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[3]
 PLANTED = [sys.executable, "-m", "tests.planted_cli"]
 DEMO = ["--demo", "--texts", "16"]
 SMALL = [*DEMO, "--n-prompts", "2", "--tokens", "6"]
-
 Done = subprocess.CompletedProcess[str]
 RunCli = Callable[..., Done]
 
@@ -51,6 +51,9 @@ def finished(
     **options: Any,
 ) -> Done:
     """A command of the planted command line, run to its end."""
+    whole = environment(wanted, **(env or {}))
+    if not options and forks.starts_alike(whole):
+        return forks.completed("tests.planted_cli", arguments, whole)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.run(
         [*PLANTED, *arguments],
@@ -58,7 +61,7 @@ def finished(
         timeout=600,
         check=False,
         cwd=ROOT,
-        env=environment(wanted, **(env or {})),
+        env=whole,
         **(pipes | options),
     )
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import typer
 
-from tests.workbench.cli.forked import Ended, ForkedCli, forked_cli
+from tests.forks import Ended
+from tests.workbench.cli.forked import ForkedCli
 from workbench.cli import app
 from workbench.cli.output import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE
 from workbench.display import clean_line
@@ -150,13 +151,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCli]:
-    with forked_cli(tmp_path_factory.mktemp("forked") / "home") as cli:
-        cli.home.joinpath("documents.txt").write_text("Cakes are baked.\n" * 40)
-        for name in ("first", "second"):
-            measured = cli(["diff", "--demo", "--texts", "4", "--name", name])
-            assert measured.code == 0, measured.err
-        yield cli
+def forked(tmp_path_factory: pytest.TempPathFactory) -> ForkedCli:
+    cli = ForkedCli(tmp_path_factory.mktemp("home"))
+    cli.home.joinpath("documents.txt").write_text("Cakes are baked.\n" * 40)
+    for name in ("first", "second"):
+        measured = cli(["diff", "--demo", "--texts", "4", "--name", name])
+        assert measured.code == 0, measured.err
+    return cli
 
 
 class Checked:

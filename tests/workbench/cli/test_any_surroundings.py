@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.forks import Ended
 from tests.workbench.cli.conftest import PLANTED, ROOT, environment
-from tests.workbench.cli.forked import Ended, ForkedCli, forked_cli
+from tests.workbench.cli.forked import ForkedCli
 from workbench.cli.output import EXIT_FAILURE, EXIT_USAGE
 from workbench.faults import REPORT_BUG
 from workbench.locations import HOME_VARIABLE
@@ -19,9 +19,8 @@ AGENT = ["agent", "run", "--demo", "--texts", "4"]
 
 
 @pytest.fixture(scope="module")
-def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCli]:
-    with forked_cli(tmp_path_factory.mktemp("forked") / "home") as cli:
-        yield cli
+def forked(tmp_path_factory: pytest.TempPathFactory) -> ForkedCli:
+    return ForkedCli(tmp_path_factory.mktemp("home"))
 
 
 def assert_refused(ended: Ended, code: int, *named: str) -> None:

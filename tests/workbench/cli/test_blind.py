@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from adl.artifacts import ArrayCache
+from tests import forks
 from tests.workbench.agent.scripted import KEY, Say, in_turn, report, serving
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES, NamedPair
-from tests.workbench.cli.conftest import ROOT, environment, recorded
+from tests.workbench.cli.conftest import environment, recorded
 from workbench.blinding.aliases import blinding_of
 from workbench.blinding.seal import blinding_for_people, blinding_in, seal
 from workbench.cli import app
@@ -30,14 +30,8 @@ SMALL = ["--texts", "16", "--n-prompts", "1"]
 
 def blind(*arguments: str, fails: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """A command to its end; what it said has no name of the pair in it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.workbench.cli.named_cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        cwd=ROOT,
-        env=environment(NAMED_CLI=fails, **env),
+    done = forks.completed(
+        "tests.workbench.cli.named_cli", arguments, environment(NAMED_CLI=fails, **env)
     )
     said = (done.stdout + done.stderr).lower()
     for name in NAMES:

@@ -1,17 +1,19 @@
-"""Many commands of the planted command line, each in a process forked from one that has it loaded.
+"""Many command lines, each in a process forked from one that has their modules loaded.
 
-``python -m tests.forked_cli`` reads requests from its stdin, one JSON object a line, and answers
+``python -m tests.fork_server`` reads requests from its stdin, one JSON object a line, and answers
 each with one line on its stdout:
 
-    argv, cwd, env      what the command is given; of ``env`` None takes a variable away
-    wanted              what is asked of the planted pair, as in ``PLANTED_CLI``
-    memory              most bytes that it may have
-    patience            seconds until it is sent a SIGINT, as by ctrl+c; SIGKILL follows likewise
+    module, argv        a module whose ``main`` is the program, and what it is given
+    cwd, env            its folder and its whole environment
+    memory              most bytes that it may have; null: any number
+    patience            seconds until it is sent a SIGINT, as by ctrl+c, and as many later a
+                        SIGKILL; null: it may run as long as it wants
 
     code, out, err      how it ended (negative: by which signal) and what it wrote
     interrupted         True if it was sent the SIGINT
 
-So a command costs a fork and not the half second of a new interpreter.
+So a command costs a fork, and not a new interpreter with all its imports: half a second of them
+over a planted pair. With ``torch`` as its argument the server loads that too, which takes seconds.
 """
 
 from __future__ import annotations
@@ -27,16 +29,18 @@ import signal
 import sys
 import tempfile
 import traceback
-from types import ModuleType
 from typing import IO, Any
 
-from adl.errors import DeviceOutOfMemory
 from tests.planted_cli import stand_in_for_torch
 from workbench import agent, cli, operations, replay, report, store
 
 
-def main() -> None:
-    stand_in_for_torch({})
+def main(arguments: list[str]) -> None:
+    if arguments == ["torch"]:
+        importlib.import_module("adl.pair.nnsight.pair")
+        importlib.import_module("adl.pair.nnsight.demo")
+    else:
+        stand_in_for_torch({})
     # Loaded once for every command, those that commands import when they run with them.
     for package in (cli, agent, operations, replay, report, store):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
@@ -60,7 +64,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     return {"code": code, "out": texts[0], "err": texts[1], "interrupted": interrupted}
 
 
-def _ended(child: int, patience: float) -> tuple[int, bool]:
+def _ended(child: int, patience: float | None) -> tuple[int, bool]:
     watch = os.pidfd_open(child)
     interrupted = False
     try:
@@ -75,17 +79,6 @@ def _ended(child: int, patience: float) -> tuple[int, bool]:
     return os.waitstatus_to_exitcode(status), interrupted
 
 
-def _no_training() -> ModuleType:
-    """In place of the training, which would load torch in every process."""
-
-    def refuse(*_arguments: Any, **_options: Any) -> None:
-        raise DeviceOutOfMemory("no room for a training", "Use a smaller batch.")
-
-    module = ModuleType("adl.organisms.finetune")
-    vars(module).update(Training=refuse, TrainingRequest=refuse, Step=object, Trained=object)
-    return module
-
-
 def _be_the_command(request: dict[str, Any], out: IO[bytes], err: IO[bytes]) -> None:
     """Never returns."""
     code: Any = 1
@@ -93,17 +86,13 @@ def _be_the_command(request: dict[str, Any], out: IO[bytes], err: IO[bytes]) -> 
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        resource.setrlimit(resource.RLIMIT_AS, (request["memory"], resource.RLIM_INFINITY))
-        for name, value in request["env"].items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        if request["memory"] is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (request["memory"], resource.RLIM_INFINITY))
+        os.environ.clear()
+        os.environ.update(request["env"])
         os.chdir(request["cwd"])
-        stand_in_for_torch(request["wanted"])
-        sys.modules["adl.organisms.finetune"] = _no_training()
         sys.argv = ["adl-workbench", *request["argv"]]
-        cli.main()
+        importlib.import_module(request["module"]).main()
         code = 0
     except SystemExit as exc:
         code = exc.code
@@ -116,4 +105,4 @@ def _be_the_command(request: dict[str, Any], out: IO[bytes], err: IO[bytes]) -> 
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
