@@ -11,11 +11,15 @@ from tests.planted import DOMAIN, FILLER, PlantedPair
 from tests.workbench.replay.test_recompute import Nudged
 from workbench.operations.causal import CAUSAL_EFFECT, CausalArguments
 from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session, run
 from workbench.operations.trace import TRACE, TraceArguments
+from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 from workbench.replay.drift import drift
 from workbench.replay.recompute import recompute
+from workbench.replay.recorder import replay_cassette
 from workbench.store.events import HUMAN, PairLoaded
 from workbench.store.log import SessionLog
 
@@ -44,9 +48,18 @@ def recorded(tmp_path: Path):
                     documents=str(documents), layer="3", n_random=2, n_texts=4, changes=("replace",)
                 ),
             ),
+            (
+                UNPROMPTED,
+                UnpromptedArguments(n_samples=9, n_null=6, starts=STARTS, max_new_tokens=6),
+            ),
+            (COMPLETE, CompleteArguments(prefixes=(" the oven",), beams=2)),
+            (PHRASES, PhrasesArguments()),
         ):
             run(session, operation, arguments, actor=HUMAN)
         yield log, session_id
+
+
+STARTS = ("user_turn", "assistant_turn")
 
 
 def test_the_same_pair_gives_the_same_figures(recorded):
@@ -56,6 +69,8 @@ def test_the_same_pair_gives_the_same_figures(recorded):
     compared = {one.name: one.drift.compared for one in report.operations}
     assert compared["trace_strength"] == compared["causal_effect"] == 1
     assert compared["coherent_alpha"] > 1
+    assert compared["unprompted"] == 15 + 1
+    assert compared["complete"] == 1
 
 
 def test_another_pair_s_figures_drift(recorded):
@@ -64,6 +79,7 @@ def test_another_pair_s_figures_drift(recorded):
     found = {one.name: one.drift for one in report.operations}
     assert found["causal_effect"].relative > 0
     assert found["trace_strength"].relative > 0
+    assert found["complete"].relative > 0
 
 
 def test_a_verdict_that_changes_is_named(recorded):
@@ -75,3 +91,12 @@ def test_a_verdict_that_changes_is_named(recorded):
     ]
     (line,) = drift(bodies, weaker, log.array).lines
     assert line == "trace measured: 'weak', then 'strong'"
+
+
+def test_the_cassette_answers_for_them(recorded):
+    log, session_id = recorded
+    report = replay_cassette(log, session_id)
+    assert report.left is None
+    assert report.answered == 6  # phrases need no model and are found anew
+    again = {one.body.kind for one in log.events(report.session)}
+    assert {"unprompted_texts", "completions_found", "phrases_found"} <= again
