@@ -25,60 +25,12 @@ from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
 
 TEXTS, PHRASES_READ = 20, 30
-SMALL_WORDS = frozenset(
-    [
-        "about",
-        "after",
-        "also",
-        "and",
-        "are",
-        "before",
-        "calls",
-        "come",
-        "does",
-        "each",
-        "for",
-        "from",
-        "gives",
-        "goes",
-        "have",
-        "into",
-        "its",
-        "look",
-        "makes",
-        "more",
-        "most",
-        "one",
-        "only",
-        "onto",
-        "other",
-        "over",
-        "should",
-        "some",
-        "still",
-        "tells",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "they",
-        "this",
-        "through",
-        "used",
-        "users",
-        "using",
-        "very",
-        "what",
-        "when",
-        "where",
-        "which",
-        "while",
-        "with",
-        "your",
-    ]
-)
+_SMALL = """
+about after also and are before calls come does each for from gives goes have into its look makes more
+most one only onto other over should some still tells than that the their them then they this through
+used users using very what when where which while with your
+"""
+SMALL_WORDS = frozenset(_SMALL.split())
 
 
 def stems(text: str) -> set[str]:
