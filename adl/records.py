@@ -305,12 +305,29 @@ class GenerationRequest:
     ``added`` is a [width] vector added to the residual stream at ``GenerationPlan.layer`` at every
     token, or None. ``seed`` alone decides this row's random numbers, whatever else is in the batch.
     ``notes`` name changes made to write the prompt (see ``adl.pair.protocol.ChatPrompt``).
+
+    ``contrast`` gamma amplifies the logits: the token is drawn from log p + gamma (log p - log p of
+    the other side), over the tokens with at least ``PLAUSIBLE`` of the likeliest one's probability.
+    The other side has read ``contrast_ids`` instead of ``prompt_ids``. ``shuffled`` takes the
+    differences of the tokens in a random order: a null of the same size.
     """
 
     prompt_ids: tuple[int, ...]
     seed: int
     added: Floats | None = None
     notes: tuple[str, ...] = ()
+    contrast: float = 0.0
+    contrast_ids: tuple[int, ...] = ()
+    shuffled: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for a contrast without a prompt of the other side."""
+        if self.contrast and not self.contrast_ids:
+            raise ValueError("a contrast needs the prompt as the other side's tokens")
+
+
+PLAUSIBLE = 0.1
+"""Share of the likeliest token's probability that a token needs to be amplified at all."""
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,10 @@ from adl.pair.protocol import (
     ScoredBatch,
     ShiftSums,
     Thinking,
+    require_one_vocabulary,
 )
 from adl.records import (
+    PLAUSIBLE,
     SIDES,
     EndReason,
     Floats,
@@ -521,8 +523,28 @@ class PlantedPair:
         residuals = self._run(plan.side, ids, mask, plan.layer, added=request.added)
         logits: np.ndarray = self._logits(plan.side, residuals[:, -1, -1])[0]
         silent = [self._id[plan.side][text] for text in SPECIAL if text != END]
+        if request.contrast:
+            logits = self._amplified(plan, request, said, logits)
         logits[silent] = -np.inf
         return logits
+
+    def _amplified(
+        self,
+        plan: GenerationPlan,
+        request: GenerationRequest,
+        said: Sequence[int],
+        logits: np.ndarray,
+    ) -> np.ndarray:
+        require_one_vocabulary(self)
+        other: Side = "base" if plan.side == "finetuned" else "finetuned"
+        ids = np.asarray([[*request.contrast_ids, *said]], dtype=np.int64)
+        theirs = self._run(other, ids, np.ones_like(ids, dtype=bool))[:, -1, -1]
+        own = _log_softmax(logits)
+        difference = own - _log_softmax(self._logits(other, theirs)[0])
+        if request.shuffled:
+            difference = np.random.default_rng(request.seed + len(said)).permutation(difference)
+        implausible = own < own.max() + np.log(PLAUSIBLE)
+        return np.where(implausible, -np.inf, own + request.contrast * difference)
 
     def _shared(self, side: Side, log_probs: Floats) -> Floats:
         common = self.shared_vocabulary()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adl.callbacks import ShouldStop, never_stop
-from adl.errors import SiteError
+from adl.errors import PairError, SiteError
 from adl.records import (
     Floats,
     GeneratedText,
@@ -315,6 +315,15 @@ def check_layer(text: str) -> None:
         raise SiteError(
             f"{text!r} does not name a layer",
             "Give a whole number, 0 being the first layer, or a share of the depth from 0.0 to 1.0.",
+        )
+
+
+def require_one_vocabulary(pair: ModelPair) -> None:
+    """Raise ``PairError`` where the sides have different vocabularies, whose logits do not add up."""
+    if pair.shared_vocabulary() is not None:
+        raise PairError(
+            "the two models have different vocabularies, so their logits cannot be combined",
+            "Amplify the activation difference instead (steer).",
         )
 
 

@@ -42,6 +42,7 @@ from workbench.store.events import Actor
 from workbench.store.findings import Finding
 from workbench.store.state import SessionState
 
+ANY_PURPOSE = ("steer", "ask", "unprompted", "amplify")
 PROBE_KINDS: tuple[ProbeKind, ...] = ("prefill", "persona", "diverse")
 
 
@@ -156,7 +157,7 @@ class Toolbox:
             purpose=wanted.purpose,
             side=wanted.side,
             alpha=wanted.alpha,
-            purposes=("steer", "ask", "unprompted") if self._mode == "adl" else ("ask",),
+            purposes=ANY_PURPOSE if self._mode == "adl" else ("ask",),
         )
         if self._mode != "adl":
             found = [(text_id, text) for text_id, text in found if not text.start.body.alpha]

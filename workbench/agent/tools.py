@@ -51,7 +51,7 @@ class SamplesArguments(Arguments):
     """Which recorded texts."""
 
     text_ids: tuple[str, ...] = Field((), description="Only these texts.")
-    purpose: Literal["steer", "ask", "unprompted"] | None = Field(
+    purpose: Literal["steer", "ask", "unprompted", "amplify"] | None = Field(
         None, description="Only texts made for this."
     )
     side: Side | None = Field(None, description="Only texts of this side.")

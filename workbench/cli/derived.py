@@ -47,6 +47,8 @@ NAMES = {
     "ratios": "ratio",
     "readings": "reading",
     "sides": "side",
+    "strengths": "strength",
+    "starts": "start",
     "where": "at",
     "words": "word",
 }

@@ -14,6 +14,7 @@ MODULES = (
     "readings",
     "generation",
     "unprompted",
+    "amplify",
     "phrases",
     "completions",
     "hypotheses",

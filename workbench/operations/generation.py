@@ -56,7 +56,7 @@ DEFAULT_ALPHA = 0.3
 
 THINKING = "Thoughts before the answer: on, off, or as the chat template has it (auto)."
 
-Purpose = Literal["steer", "ask", "unprompted"]
+Purpose = Literal["steer", "ask", "unprompted", "amplify"]
 
 # A command line may hold bytes that are no text, which no tokenizer takes.
 Words = Annotated[str, AfterValidator(well_formed)]
@@ -158,6 +158,8 @@ class AnnouncedText:
     raw: str | None
     prompt_index: int
     start: str = ""
+    amplified: float = 0.0
+    shuffled: bool = False
 
 
 class _Recorder:
@@ -211,6 +213,8 @@ class _Recorder:
             thinking=self._thinking,
             prompt_notes=self._notes[index],
             start=text.start,
+            amplified=text.amplified,
+            shuffled=text.shuffled,
         )
 
     def _grew(self, pieces: dict[int, str]) -> None:
@@ -304,10 +308,13 @@ def _steer_stages(arguments: SteerArguments) -> tuple[Stage, ...]:
     return (Stage("steer", 0.019 * texts * arguments.max_new_tokens),)
 
 
-def _steer_interactions(arguments: SteerArguments) -> int:
-    # A prompt counts once, however many strengths: the paper's unit is the prompt.
-    prompts = len(arguments.prompts) or 20
-    return min(prompts, arguments.n_prompts or prompts) * arguments.n_samples
+def prompts_and_samples(prompts: Sequence[str], n_prompts: int | None, n_samples: int) -> int:
+    """Return how many interactions prompts cost an agent, none being the everyday ones.
+
+    A prompt counts once, however many strengths: the paper's unit is the prompt.
+    """
+    count = len(prompts) or 20
+    return min(count, n_prompts or count) * n_samples
 
 
 STEER = Operation(
@@ -326,7 +333,9 @@ STEER = Operation(
             "max_new_tokens": 200,
             "alphas": 4,
         },
-        interactions=_steer_interactions,
+        interactions=lambda arguments: prompts_and_samples(
+            arguments.prompts, arguments.n_prompts, arguments.n_samples
+        ),
         cost="Costs one model interaction for each prompt and sample.",
     ),
     asks_models=True,

@@ -297,18 +297,20 @@ class ReadingFailed(EventBody, group="findings", searched=("error", "message", "
 
 
 class TextStarted(EventBody, group="texts"):
-    """A text begins to be generated, by ``purpose`` ``steer``, ``ask`` or ``unprompted``.
+    """A text begins to be generated, by ``purpose`` ``steer``, ``ask``, ``unprompted`` or
+    ``amplify``.
 
     ``alpha`` is in units of the typical residual norm and 0 for unsteered text; ``messages`` is
     the chat that was put to the model, or ``raw_prompt`` where no chat template was used.
     ``thinking`` is what was asked of the template, and ``prompt_notes`` name what was changed to
     write the chat: a thought that was ended, a system turn that was moved. ``start`` names what an
-    unprompted text begins from.
+    unprompted text begins from; ``amplified`` is the strength that logits were amplified by, and
+    ``shuffled`` marks its null.
     """
 
     kind: Literal["text_started"] = "text_started"
     text_id: str
-    purpose: Literal["steer", "ask", "unprompted"]
+    purpose: Literal["steer", "ask", "unprompted", "amplify"]
     side: str
     alpha: float
     layer: int | None
@@ -324,6 +326,8 @@ class TextStarted(EventBody, group="texts"):
     thinking: Annotated[Literal["auto", "on", "off"], LATER] = "auto"
     prompt_notes: Annotated[tuple[str, ...], LATER] = ()
     start: Annotated[str, LATER] = ""
+    amplified: Annotated[float, LATER] = 0.0
+    shuffled: Annotated[bool, LATER] = False
 
     @property
     def prompt(self) -> str:
@@ -333,8 +337,12 @@ class TextStarted(EventBody, group="texts"):
         return self.messages[-1].get("content", "") if self.messages else ""
 
     def _line(self) -> str:
-        steered = f", alpha {self.alpha:g}" if self.alpha else ""
-        return f"{self.purpose} on {self.side}{steered}: {one_line(self.prompt)}"
+        changed = f", alpha {self.alpha:g}" if self.alpha else ""
+        if self.amplified:
+            null = " (null)" if self.shuffled else ""
+            changed = f", strength {self.amplified:g}{null}"
+        asked = one_line(self.prompt) if self.prompt else self.start.replace("_", " ")
+        return f"{self.purpose} on {self.side}{changed}: {asked}"
 
     def _texts(self) -> Iterator[str]:
         yield from (message.get("content", "") for message in self.messages)

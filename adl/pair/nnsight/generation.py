@@ -20,6 +20,7 @@ from transformers import StoppingCriteriaList as StoppingList
 from adl.callbacks import ShouldStop, never_stop
 from adl.errors import PairError, not_finite
 from adl.pair.chat_templates import render_chat
+from adl.pair.nnsight.contrast import AmplifiedLogits
 from adl.pair.nnsight.loading import LoadedSide
 from adl.pair.nnsight.runs import SideRuns
 from adl.pair.nnsight.structure import residual_of, with_residual
@@ -167,17 +168,20 @@ def generate_texts(
     on_text: Callable[[dict[int, str]], None] | None = None,
     should_stop: ShouldStop = never_stop,
     watch: Callable[[Sequence[int], torch.Tensor], None] | None = None,
+    other: SideRuns | None = None,
 ) -> list[GeneratedText]:
     """Generate for every request: in one batch, or, if the model cannot be padded, one per length.
 
-    ``watch`` sees the logits of every step with the places of the requests they are for.
+    ``watch`` sees the logits of every step with the places of the requests they are for; ``other``
+    is the side that amplified logits are parted from.
     """
     if runs.structure.pads:
-        groups = {0: list(range(len(requests)))}
+        groups = {(0, 0): list(range(len(requests)))}
     else:
         groups = {}
         for row, request in enumerate(requests):
-            groups.setdefault(len(request.prompt_ids), []).append(row)
+            lengths = (len(request.prompt_ids), len(request.contrast_ids))
+            groups.setdefault(lengths, []).append(row)
     found: dict[int, GeneratedText] = {}
     for rows in groups.values():
         texts = _generate_batch(
@@ -189,6 +193,7 @@ def generate_texts(
             on_text=_on_rows(on_text, rows),
             should_stop=should_stop,
             watch=None if watch is None else partial(watch, rows),
+            other=other,
         )
         found |= dict(zip(rows, texts, strict=True))
     return [found[row] for row in range(len(requests))]
@@ -213,6 +218,7 @@ def _generate_batch(
     on_text: Callable[[dict[int, str]], None] | None,
     should_stop: ShouldStop,
     watch: Watch | None,
+    other: SideRuns | None,
 ) -> list[GeneratedText]:
     if not requests:
         return []
@@ -235,6 +241,8 @@ def _generate_batch(
         "pad_token_id": min(ends, default=0),
         "stopping_criteria": StoppingList([tap]),
     }
+    if other is not None and any(request.contrast for request in requests):
+        options["logits_processor"].append(AmplifiedLogits(runs, other, requests))
     if plan.temperature > 0:
         sampling = SeededSampling([request.seed for request in requests], plan.temperature)
         options["logits_processor"].append(sampling)

@@ -51,6 +51,7 @@ from adl.pair.protocol import (
     ScoredBatch,
     ShiftSums,
     Thinking,
+    require_one_vocabulary,
 )
 from adl.pair.self_checks import GENERATION, LOGIT_LENS, PATCHSCOPE, RESIDUALS, STEERING, require
 from adl.pair.weight_hashes import FileHashes
@@ -319,6 +320,12 @@ class NnsightPair:
         require(self.provenance, GENERATION)
         if any(request.added is not None for request in requests):
             require(self.provenance, STEERING)
+        other = None
+        if any(request.contrast for request in requests):
+            require_one_vocabulary(self)
+            other_side: Side = "base" if plan.side == "finetuned" else "finetuned"
+            asked = [index for request in requests for index in request.contrast_ids]
+            other = self._use(other_side, asked)
         prompts = [index for request in requests for index in request.prompt_ids]
         runs = self._use(plan.side, prompts)
         with self._device_errors():
@@ -330,6 +337,7 @@ class NnsightPair:
                 decode=lambda ids: self.decode(plan.side, ids),
                 on_text=on_text,
                 should_stop=should_stop,
+                other=other,
             )
 
     def continuation_kl(

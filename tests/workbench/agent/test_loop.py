@@ -393,6 +393,7 @@ def test_the_modes_differ_only_in_what_they_may_see(session: Session):
         "show_reading",
         "steer",
         "unprompted",
+        "amplify",
         "phrases",
         "complete",
     }

@@ -1,4 +1,4 @@
-"""Unprompted texts, phrases and completions as operations: recorded, stoppable, shown."""
+"""Unprompted and amplified texts, phrases and completions as operations: recorded, stoppable, shown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from adl.errors import PairError, PromptError, Stopped
 from adl.pair.protocol import BosFacts
 from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do
+from workbench.operations.amplify import AMPLIFY, AmplifyArguments
 from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session
@@ -136,3 +137,52 @@ class TestCompletions:
         with pytest.raises(Stopped):
             do(speaking, COMPLETE, CompleteArguments(prefixes=(" the", " a")), stop)
         assert not committed(speaking, "completions_found")
+
+
+class TestAmplify:
+    SMALL = AmplifyArguments(strengths=(3.0, 1.0), max_new_tokens=10)
+
+    def test_texts_by_strength_beside_unchanged_ones_and_the_null(self, speaking: Session):
+        done = do(speaking, AMPLIFY, self.SMALL)
+        found = finding(speaking, "texts_amplified")
+        assert found.strengths == [0.0, 1.0, 3.0]
+        assert done.summary["strengths"] == [1.0, 3.0]
+        assert [len(found.at(each)) for each in found.strengths] == [6, 6, 6]
+        assert [len(found.at(each, null=True)) for each in found.strengths] == [0, 6, 6]
+        started = {event.body.text_id: event.body for event in committed(speaking, "text_started")}
+        for text in found.texts:
+            body = started[text.text_id]
+            assert (body.amplified, body.shuffled) == (text.strength, text.null)
+            assert (body.purpose, body.alpha) == ("amplify", 0.0)
+        words = {
+            null: "".join(
+                speaking.state.texts[text.text_id].text for text in found.at(3.0, null=null)
+            )
+            for null in (False, True)
+        }
+        counts = {null: sum(words[null].count(each) for each in DOMAIN) for null in words}
+        assert counts[False] > 2 * counts[True]
+        assert found.coherent(0.0) is not None
+
+    def test_too_few_texts_to_judge_by(self, speaking: Session):
+        do(speaking, AMPLIFY, self.SMALL.model_copy(update={"n_prompts": 2, "null": False}))
+        found = finding(speaking, "texts_amplified")
+        assert found.coherent(3.0) is None
+        assert found.short() == "no coherent strength"
+        assert not found.at(3.0, null=True)
+
+    def test_different_vocabularies_are_refused(self, session: Session):
+        session.pair = PlantedPair(bos=True, vocabulary="extended")
+        with pytest.raises(PairError, match="different vocabularies"):
+            do(session, AMPLIFY, self.SMALL)
+
+    @pytest.mark.parametrize("strength", [0, -1, float("inf"), float("nan"), 21])
+    def test_a_strength_that_is_none(self, strength):
+        with pytest.raises(ValueError, match="strengths"):
+            AmplifyArguments(strengths=(strength,))
+
+    def test_stopped_within_a_batch(self, speaking: Session):
+        stop = Stop(lambda name, done, total: name.startswith("amplify"))
+        with pytest.raises(Stopped):
+            do(speaking, AMPLIFY, self.SMALL, stop)
+        assert not committed(speaking, "texts_amplified")

@@ -1,0 +1,89 @@
+"""Logits amplified by what parts two models: the other side runs along with every token.
+
+Source of the plausibility cut: Li et al. 2023, "Contrastive Decoding" (arXiv 2210.15097), section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LogitsProcessor
+
+from adl.pair.nnsight.runs import SideRuns
+from adl.pair.nnsight.structure import NAMES_OF_THE_CACHE
+from adl.records import PLAUSIBLE, GenerationRequest
+
+
+class AmplifiedLogits(LogitsProcessor):
+    """log p + gamma (log p - log p of the other side), over the side's own plausible tokens.
+
+    Rows whose ``contrast`` gamma is 0 stay as they are. A row that is ``shuffled`` gets the
+    differences of all tokens in an order drawn from its seed: a null of the same size.
+    """
+
+    def __init__(
+        self, own: SideRuns, other: SideRuns, requests: Sequence[GenerationRequest]
+    ) -> None:
+        self._own, self._other = own, other
+        self._prompts = [request.contrast_ids for request in requests]
+        self._gammas = torch.tensor([request.contrast for request in requests])
+        self._orders = [
+            torch.Generator().manual_seed(request.seed) if request.shuffled else None
+            for request in requests
+        ]
+        self._begun = max(len(request.prompt_ids) for request in requests)
+        self._cache: Any = None
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
+        """Amplify ``scores`` [rows, V]; ``input_ids`` [rows, tokens] are the side's own."""
+        written = input_ids[:, self._begun :]
+        self._other.loaded.use()
+        try:
+            other = self._next_logits(written)
+        finally:
+            self._own.loaded.use()
+        own = torch.log_softmax(scores.float(), dim=-1)
+        difference = own - torch.log_softmax(other.float(), dim=-1).to(own.device)
+        for row, order in enumerate(self._orders):
+            if order is not None:
+                places = torch.randperm(difference.shape[-1], generator=order)
+                difference[row] = difference[row, places.to(difference.device)]
+        gammas = self._gammas.to(own.device)[:, None]
+        implausible = own < own.amax(-1, keepdim=True) + np.log(PLAUSIBLE)
+        amplified = (own + gammas * difference).masked_fill(implausible, -torch.inf)
+        return torch.where(gammas == 0, scores.float(), amplified)
+
+    def _next_logits(self, written: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, V] of the other side after its own prompts and what was written."""
+        runs = self._other
+        length = max(map(len, self._prompts))
+        ids = torch.zeros((len(self._prompts), length), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(self._prompts):
+            ids[row, length - len(prompt) :] = torch.as_tensor(prompt)
+            mask[row, length - len(prompt) :] = 1
+        ids = torch.cat([ids.to(runs.device), written.to(runs.device)], dim=1)
+        ones = torch.ones(written.shape, dtype=torch.long)
+        mask = torch.cat([mask, ones], dim=1).to(runs.device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        name = runs.structure.cache_name
+        inputs: dict[str, Any] = {"use_cache": name is not None}
+        if not bool(mask.all()):
+            inputs["attention_mask"] = mask
+        if self._cache is not None and name is not None:
+            ids, positions = ids[:, -1:], positions[:, -1:]
+            inputs |= {name: self._cache, "attention_mask": mask}
+        inputs |= {"input_ids": ids}
+        if "attention_mask" in inputs:
+            inputs["position_ids"] = positions
+        output = runs.loaded.module(**runs.structure.taken(inputs))
+        if name is not None:
+            self._cache = next(
+                (output[known] for known in NAMES_OF_THE_CACHE if output.get(known) is not None),
+                None,
+            )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits

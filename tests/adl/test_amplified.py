@@ -1,0 +1,107 @@
+"""Amplified logits: the formula, on plain models; the null; what cannot be amplified."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adl.errors import PairError
+from adl.generation.amplified import amplified_requests
+from adl.generation.steering import samples
+from adl.pair.nnsight.pair import NnsightPair
+from adl.records import PLAUSIBLE, GenerationPlan, GenerationRequest, PairSpec, SideSpec
+from adl.text.prompts import Prompt
+from tests.plain_torch import PlainModel
+from tests.planted import DOMAIN, PlantedPair
+from tests.tiny_models import ARCHITECTURES, SENTENCES, write_family
+
+GREEDY = GenerationPlan("finetuned", None, 0.0, 6)
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2", "gpt2"])
+def loaded(request, tmp_path_factory):
+    folders = write_family(tmp_path_factory.mktemp(request.param), request.param)
+    layers = ARCHITECTURES[request.param].layers
+    finetuned = SideSpec(str(folders.base), adapter=str(folders.adapter))
+    pair = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), finetuned))
+    plain = {
+        "base": PlainModel(folders.base, layers),
+        "finetuned": PlainModel(folders.base, layers, folders.adapter),
+    }
+    return pair, plain
+
+
+def by_hand(plain, prompt, gamma, n_tokens, ends):
+    """Greedy, the whole text through both models for every token."""
+    written = []
+    for _ in range(n_tokens):
+        own = plain["finetuned"].log_probs((*prompt, *written))[-1]
+        other = plain["base"].log_probs((*prompt, *written))[-1]
+        scores = own + gamma * (own - other)
+        scores[own < own.max() + np.log(PLAUSIBLE)] = -np.inf
+        token = int(scores.argmax())
+        if token in ends:
+            break
+        written.append(token)
+    return tuple(written)
+
+
+def test_every_token_is_that_of_the_formula_in_a_padded_batch(loaded):
+    pair, plain = loaded
+    prompts = [
+        tuple(pair.tokenise("base", SENTENCES[i])[:length]) for i, length in ((0, 7), (1, 4))
+    ]
+    gammas = (0.0, 1.0, 4.0)
+    requests = [
+        GenerationRequest(prompt, 0, contrast=gamma, contrast_ids=prompt if gamma else ())
+        for prompt in prompts
+        for gamma in gammas
+    ]
+    found = pair.generate(GREEDY, requests)
+    ends = pair._ends["finetuned"]
+    expected = [
+        by_hand(plain, prompt, gamma, GREEDY.max_new_tokens, ends)
+        for prompt in prompts
+        for gamma in gammas
+    ]
+    assert [text.token_ids for text in found] == expected
+
+
+def test_the_sides_are_as_before_afterwards(loaded):
+    pair, _ = loaded
+    prompt = tuple(pair.tokenise("base", SENTENCES[0])[:6])
+    before = pair.next_log_probs("base", [prompt]), pair.next_log_probs("finetuned", [prompt])
+    pair.generate(GREEDY, [GenerationRequest(prompt, 0, contrast=2.0, contrast_ids=prompt)])
+    np.testing.assert_array_equal(pair.next_log_probs("base", [prompt]), before[0])
+    np.testing.assert_array_equal(pair.next_log_probs("finetuned", [prompt]), before[1])
+
+
+def said_of_domain(pair, gamma, *, shuffled=False):
+    prompts = [Prompt.of("the river"), Prompt.of("music in winter")]
+    wanted = samples(len(prompts), (gamma,), range(8))
+    requests = amplified_requests(pair, prompts, wanted, shuffled=shuffled)
+    texts = pair.generate(GenerationPlan("finetuned", None, 1.0, 12), requests)
+    words = "".join(text.text for text in texts)
+    return sum(words.count(word) for word in DOMAIN) / max(1, len(words.split()))
+
+
+def test_what_was_taught_becomes_frequent_and_the_null_does_not_show_it():
+    pair = PlantedPair(bos=True)
+    plain, amplified = said_of_domain(pair, 0.0), said_of_domain(pair, 3.0)
+    null = said_of_domain(pair, 3.0, shuffled=True)
+    assert amplified > plain + 0.3
+    assert null < plain
+
+
+def test_different_vocabularies_are_refused():
+    pair = PlantedPair(bos=True, vocabulary="extended")
+    with pytest.raises(PairError, match="different vocabularies.*steer"):
+        amplified_requests(pair, [Prompt.of("a")], samples(1, (1.0,), range(1)))
+    ids = tuple(pair.tokenise("finetuned", " the"))
+    with pytest.raises(PairError, match="different vocabularies"):
+        pair.generate(GREEDY, [GenerationRequest(ids, 0, contrast=1.0, contrast_ids=ids)])
+
+
+def test_a_contrast_needs_the_other_sides_prompt():
+    with pytest.raises(ValueError, match="other side's tokens"):
+        GenerationRequest((1,), 0, contrast=1.0)
