@@ -72,7 +72,7 @@ class TestUnprompted:
 
     def test_nothing_to_write_from(self, session: Session):
         session.pair = Speechless()
-        with pytest.raises(PromptError, match="nothing to write from"):
+        with pytest.raises(PromptError, match="no start is available"):
             do(session, UNPROMPTED, SMALL)
         assert committed(session, "operation_failed")
 
