@@ -92,6 +92,10 @@ class Settings(BaseSettings):
         default_factory=dict, description="Prices by model, to compute costs with."
     )
 
+    keys: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of the screen by id; docs/keys.md lists the ids."
+    )
+
     private_files: bool = Field(
         True, description="New files are for you alone; if false, as the umask has it."
     )
@@ -190,6 +194,17 @@ def load_settings(**given: Any) -> Settings:
         raise SettingsError(
             f"an environment variable is not JSON: {first_line(exc)}", "Correct the variable."
         ) from None
+
+
+def configured_keys(config_file: Path) -> dict[str, Any]:
+    """Keys of the screen that the file gives, by id. Raises ``SettingsError``."""
+    given = _parsed(config_file).get("keys", {})
+    if not isinstance(given, dict):
+        raise SettingsError(
+            f"{config_file}: keys = {shorten(repr(given), 60)} is not a table of keys",
+            'Write a section: [keys], and below it lines such as layer = "y".',
+        )
+    return given
 
 
 def _is_url(text: str) -> bool:

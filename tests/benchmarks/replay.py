@@ -70,14 +70,14 @@ def on_screen(path: Path, session: str, draw: random.Random) -> None:
         terminal.shows("before the first event")
         print(f"| screen: from the process's start | {ms(began)} | <= 1000 |", flush=True)
         began = time.perf_counter()
-        terminal.press(")")
+        terminal.press("$")
         terminal.shows("at end", within=600)
         print(f"| screen: reading all of it, behind the screen | {ms(began)} | |", flush=True)
         terminal.settle()
         times = []
         for _ in range(SCREEN_SEEKS):
             place = draw.randint(1, EVENTS)
-            terminal.press("e")
+            terminal.press(":")
             terminal.shows("Go to event")
             terminal.settle(0.2)
             # What stands in the field is selected, so that typing replaces it.

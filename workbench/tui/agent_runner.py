@@ -23,6 +23,7 @@ from workbench.operations.jobs import Jobs
 from workbench.operations.pair import LOAD
 from workbench.operations.running import Arguments, Operation, Outcome, Session
 from workbench.store.events import HUMAN, Actor
+from workbench.tui import keys
 from workbench.tui.agent_request import AuditRequest
 
 if TYPE_CHECKING:
@@ -150,7 +151,10 @@ class AgentWork:
             audit(endpoint, surroundings)
         except Stopped as exc:
             if not self._stop.is_set():
-                problem = AdlError(f"the agent did not begin: {exc.message}", "s starts it again.")
+                problem = AdlError(
+                    f"the agent did not begin: {exc.message}",
+                    f"{keys.shown('new')} starts it again.",
+                )
         except AdlError as exc:
             problem = exc
         except Exception as exc:

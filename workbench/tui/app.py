@@ -27,11 +27,12 @@ from workbench.faults import REPORT_BUG
 from workbench.locations import Locations, find_locations
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments, loaded_pair, subject_of
 from workbench.private_files import new_text
+from workbench.settings import configured_keys
 from workbench.store.errors import OlderSchema
 from workbench.store.ids import proposed_stem
 from workbench.store.lease import OpenElsewhere
 from workbench.store.log import SessionLog
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.commands import WorkbenchCommands
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
@@ -83,6 +84,7 @@ class WorkbenchApp(OneDialog):
         self.leaving = Shutdown(
             view=self.current_view, commit=self._commit_ending, leave=self._exit_from_thread
         )
+        self.set_keymap(keys.choose(configured_keys(self.locations.config_file)))
         self._filters.append(ControlFilter())
         if not speaks_utf8():
             self._filters.append(AsciiFilter())

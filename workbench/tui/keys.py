@@ -1,25 +1,676 @@
-"""Which keys are our own: what a text field of the library does with its keys need not be said."""
+"""Every key of the panes and screens, by what it is for: one table from which their bindings derive.
+
+A key stands for one idea on all panes, and an idea has the same keys wherever it applies. Help, the
+command palette, the bottom line and docs/keys.md are made from the table; ``[keys]`` of ``config.toml``
+gives an idea other keys by its id. Fields, forms and dialogs, in which letters are text or answers,
+declare what they need beside Enter, Escape and the arrows where they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
+from textual.keys import _character_to_key, format_key
+
+from workbench.display import shorten
+from workbench.settings import SettingsError
 
 OURS = "workbench."
 
+#: Panes in the order of their digits; then all places whose keys can meet.
+_NUMBERED: Final = {
+    "pair": "Pair",
+    "readings": "Readings",
+    "steering": "Steering",
+    "chat": "Chat",
+    "hypotheses": "Hypotheses",
+    "timeline": "Timeline",
+    "agent": "Agent",
+}
+PANES: Final = {
+    "audit": "Anywhere on the audit screen",
+    **_NUMBERED,
+    "list": "In lists",
+    "rows": "In lists whose rows open",
+    "table": "In tables",
+    "replay": "In a replay",
+}
+_LISTS: Final = ("list", "rows", "table")
+#: Screens that have no panes; their keys cannot meet those of panes.
+SCREENS: Final = {"start": "Start screen", "sessions": "Sessions", "measures": "Measures"}
+PLACES: Final = PANES | SCREENS
+#: Places in which one key may not stand for two ideas.
+SURFACES: Final = (frozenset(PANES), frozenset({*SCREENS, *_LISTS}))
+
+
+@dataclass(frozen=True)
+class Use:
+    """An idea in one place: the action, its title, and what it does there in a sentence."""
+
+    place: str
+    action: str
+    title: str
+    tooltip: str = ""
+    show: bool = False
+    "The bottom line has it, if there is room."
+    priority: bool = False
+    "It goes before the keys of whatever has the focus."
+
+
+@dataclass(frozen=True)
+class Key:
+    """An idea: the id that ``config.toml`` knows it by, its keys as Textual names them, its uses."""
+
+    id: str
+    keys: str
+    uses: tuple[Use, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its keys, one by one."""
+        return tuple(self.keys.split(","))
+
+
+TABLE: Final[tuple[Key, ...]] = (
+    # --- what one comes to a pane for: first in the bottom line -------------------------------
+    Key("play", "space", (
+        Use("replay", "play", "Play", "Play, or pause", show=True, priority=True),
+        Use("agent", "hand('pause')", "Pause", "Finish the current step, then wait", show=True),
+        Use("agent", "hand('go_on')", "Go on", "End the pause", show=True),
+        Use("agent", "resume", "Resume", "Go on with the interrupted audit", show=True),
+    )),
+    Key("step", "greater_than_sign", (
+        Use("replay", "step(1)", "Step", "Go on by one event", show=True, priority=True),
+    )),
+    Key("step_back", "less_than_sign", (
+        Use("replay", "step(-1)", "Back", "Go back by one event", show=True, priority=True),
+    )),
+    Key("accept", "y", (
+        Use("hypotheses", "judge('confirmed')", "Confirm", "Confirm the hypothesis", show=True),
+        Use("agent", "approve", "Approve", "Approve the call the agent asks about", show=True),
+    )),
+    Key("decline", "d", (
+        Use("hypotheses", "judge('rejected')", "Reject", "Reject it, with a reason", show=True),
+        Use("agent", "refuse", "Refuse", "Refuse the call, with a reason for the agent", show=True),
+    )),
+    Key("steer", "s", (
+        Use("steering", "steer", "Steer", "Write steered and unsteered texts", show=True),
+        Use("chat", "steer", "Steer", "Steer the next answers, or stop steering them"),
+    )),
+    Key("sweep", "S", (
+        Use("steering", "sweep", "Sweep", "Write short texts at each alpha of the sweep", show=True),
+    )),
+    Key("reading", "r", (
+        Use("readings", "reading(1)", "Reading", "Next reading", show=True),
+    )),
+    Key("reading_back", "R", (
+        Use("readings", "reading(-1)", "Previous reading", "Previous reading"),
+    )),
+    Key("new", "o", (
+        Use("steering", "edit('prompt')", "Own prompt", "Write a prompt of your own"),
+        Use("chat", "new", "New", "Write a question that starts a new conversation"),
+        Use("hypotheses", "add", "Add", "Add a hypothesis", show=True),
+        Use("agent", "begin", "Start", "Start an agent", show=True),
+        Use("start", "new", "New pair", "Type the names of a pair", show=True),
+    )),
+    Key("open", "enter", (
+        Use("steering", "steer", "Steer", "Write steered and unsteered texts"),
+        Use("chat", "write", "Ask", "Go to the field, to write a question", show=True),
+        Use("agent", "detail", "In full", "Show the whole turn"),
+        Use("rows", "choose", "Open", "Open the row under the cursor"),
+    )),
+    Key("follow_up", "F", (
+        Use("chat", "follow", "Follow up", "Follow up the answer marked with ●", show=True),
+    )),
+    Key("edit", "e", (
+        Use("chat", "edit", "Edit", "Edit this question and send it again", show=True),
+        Use("hypotheses", "revise", "Revise",
+            "Change the wording or the confidence, with a reason", show=True),
+        Use("start", "edit", "Edit", "Change the pair under the cursor before opening it", show=True),
+    )),
+    Key("again", "exclamation_mark", (
+        Use("chat", "again", "Again", "Ask this again with the next seeds"),
+    )),
+    Key("write_to", "W", (
+        Use("agent", "tell", "Write to it", "Write to the agent", show=True),
+    )),
+    Key("hand_over", "h", (
+        Use("agent", "hand('take_over')", "Take over", "Work in the agent's place", show=True),
+        Use("agent", "hand_back", "Hand back",
+            "Let the agent go on; it gets a list of what you did", show=True),
+    )),
+    # --- where, with which vector, on which side, how strongly ---------------------------------
+    Key("side", "b", (
+        Use("readings", "side", "Side", "Read on the other model, base or finetuned", show=True),
+        Use("steering", "edit('side')", "Side", "Steer the other model, base or finetuned"),
+        Use("chat", "side", "Side", "Continue with the other model's answer", show=True),
+    )),
+    Key("vector", "v", (
+        Use("readings", "source(1)", "Vector",
+            "Next vector: the difference, its nulls, the means", show=True),
+        Use("steering", "edit('source')", "Vector",
+            "Next vector: the difference, or a null of the same length"),
+    )),
+    Key("vector_back", "V", (
+        Use("readings", "source(-1)", "Previous vector", "Previous vector"),
+    )),
+    Key("layer", "l", (
+        Use("readings", "layer(1)", "Layer", "Next layer that was measured or read", show=True),
+        Use("steering", "edit('layer')", "Layer", "Type the layer of the difference"),
+        Use("chat", "settings('layer')", "Layer", "Set the layer that answers are steered at"),
+    )),
+    Key("layer_back", "L", (
+        Use("readings", "layer(-1)", "Previous layer", "Previous layer"),
+    )),
+    Key("position", "p", (
+        Use("steering", "edit('position')", "Position", "Next measured position"),
+        Use("chat", "settings('position')", "Position", "Set the position of the difference"),
+    )),
+    Key("alpha", "equals_sign", (
+        Use("steering", "edit('alpha')", "Alpha", "Type alpha"),
+        Use("chat", "settings('alpha')", "Alpha", "Set the alpha that answers are steered with"),
+    )),
+    Key("alpha_up", "full_stop,shift+right", (
+        Use("readings", "scale(1)", "Larger alpha", "Next larger alpha or scale"),
+        Use("steering", "nudge(0.1)", "Much stronger", "Raise alpha by 0.1"),
+    )),
+    Key("alpha_down", "comma,shift+left", (
+        Use("readings", "scale(-1)", "Smaller alpha", "Next smaller alpha or scale"),
+        Use("steering", "nudge(-0.1)", "Much weaker", "Lower alpha by 0.1"),
+    )),
+    Key("alpha_chosen", "asterisk", (
+        Use("readings", "chosen", "Chosen alpha", "The alpha or scale that the rule chose"),
+        Use("steering", "suggestion", "Suggested alpha", "Next alpha that the shift lens chose"),
+    )),
+    Key("temperature", "t", (
+        Use("steering", "edit('temperature')", "Temperature", "Type the temperature; 0 is greedy"),
+        Use("chat", "settings('temperature')", "Temperature", "Set the temperature; 0 is greedy"),
+    )),
+    Key("seed", "D", (
+        Use("steering", "edit('seed')", "Seed", "Type the first seed; each sample takes the next"),
+        Use("chat", "settings('seed')", "Seed", "Set the first seed; each sample takes the next"),
+    )),
+    Key("tokens", "X", (
+        Use("steering", "edit('tokens')", "Tokens", "Type the most tokens of a text"),
+        Use("chat", "settings('max_new_tokens')", "Tokens", "Set the most tokens of an answer"),
+    )),
+    Key("samples", "number_sign", (
+        Use("steering", "edit('samples')", "Samples", "Type the number of samples per prompt"),
+        Use("chat", "settings('n_samples')", "Samples", "Set the number of answers per question"),
+    )),
+    Key("thinking", "I", (
+        Use("steering", "edit('thinking')", "Thinking", "Thoughts before the answer: auto, on, off"),
+        Use("chat", "settings('thinking')", "Thinking", "Thoughts before the answer: auto, on, off"),
+    )),
+    Key("everyday", "Y", (
+        Use("steering", "edit('everyday')", "Everyday prompts", "How many bundled prompts to take"),
+    )),
+    Key("sweep_alphas", "A", (
+        Use("steering", "edit('sweep')", "Sweep alphas", "Type the alphas of a sweep"),
+    )),
+    Key("prefill", "quotation_mark", (
+        Use("chat", "prefill", "Prefill", "Write the words that the answers begin with"),
+    )),
+    Key("settings", "f3,g", (
+        Use("steering", "settings", "Settings", "Go to the settings, to change them with the arrows"),
+        Use("chat", "settings", "Settings", "System turn, samples, seed, steering and more", show=True),
+        Use("agent", "policy", "Asks", "When it asks: never, before spending, always", show=True),
+    )),
+    Key("next_draft", "f4", (
+        Use("chat", "next_draft", "New or follow-up",
+            "What the question follows: nothing, base's answer, finetuned's answer"),
+    )),
+    Key("measure", "M", (
+        Use("readings", "read", "Measure", "Measure and read at this layer or another", show=True),
+        Use("steering", "measure", "Measure", "Measure the difference at the chosen layer", show=True),
+    )),
+    # --- what is shown ------------------------------------------------------------------------
+    Key("null", "0", (
+        Use("readings", "beside", "Null", "Show the nulls beside the list, or hide them", show=True),
+    )),
+    Key("filter", "f", (
+        Use("readings", "unfiltered", "All", "All tokens, or whole words only", show=True),
+        Use("timeline", "kind(1)", "Kind", "Next kind of events, or all", show=True),
+    )),
+    Key("who", "H", (
+        Use("timeline", "actor(1)", "Who", "Events of everyone, or of one actor", show=True),
+    )),
+    Key("plot", "P", (
+        Use("readings", "plot", "Plot", "Plot the norms: positions, layers, off", show=True),
+    )),
+    Key("growth", "Z", (
+        Use("timeline", "growth", "Growth", "Show or hide the pieces of texts as they grew"),
+    )),
+    Key("compare", "C", (
+        Use("steering", "compare", "Compare", "Two kept samples side by side, and back", show=True),
+        Use("sessions", "compare", "Compare", "Compare the chosen sessions", show=True),
+    )),
+    Key("older", "left_square_bracket", (
+        Use("steering", "browse(-1)", "Older",
+            "Older steering; when comparing, the sample on the left", show=True),
+        Use("agent", "run(-1)", "Older agent", "The agent before this one"),
+    )),
+    Key("newer", "right_square_bracket", (
+        Use("steering", "browse(1)", "Newer",
+            "Newer steering; when comparing, the sample on the left", show=True),
+        Use("agent", "run(1)", "Newer agent", "The agent after this one"),
+    )),
+    # --- evidence and verdicts ----------------------------------------------------------------
+    Key("mark", "m", (
+        Use("readings", "mark", "Mark", "Mark the token as evidence, or take it back", show=True),
+        Use("steering", "keep(True)", "Mark", "Mark the steered text, or take it back", show=True),
+        Use("chat", "mark", "Mark", "Mark the answer with ● as evidence", show=True),
+        Use("hypotheses", "unmark", "Unmark", "Take the selected mark back, with a reason"),
+        Use("timeline", "mark", "Mark", "Mark the event as evidence", show=True),
+        Use("agent", "mark", "Mark", "Mark the turn as evidence"),
+    )),
+    Key("mark_unsteered", "U", (
+        Use("steering", "keep(False)", "Mark unsteered", "Mark the unsteered text, or take it back"),
+    )),
+    Key("for", "plus", (
+        Use("readings", "mark_for", "Mark for", "Mark the token as evidence for the top ranked hypothesis"),
+        Use("hypotheses", "link('for')", "For",
+            "Link the selected evidence: it speaks for the hypothesis", show=True),
+    )),
+    Key("against", "minus", (
+        Use("hypotheses", "link('against')", "Against",
+            "Link the selected evidence: it speaks against the hypothesis", show=True),
+    )),
+    Key("remove", "delete,backspace", (
+        Use("hypotheses", "link('none')", "Unlink", "Unlink the selected evidence"),
+        Use("sessions", "delete", "Delete", "Delete the session; asks for its name", show=True),
+    )),
+    Key("open_again", "O", (
+        Use("hypotheses", "judge('open')", "Open again", "Take the verdict back"),
+    )),
+    Key("rank_up", "K,shift+up", (
+        Use("hypotheses", "rank(-1)", "Rank up", "Rank it higher"),
+    )),
+    Key("rank_down", "J,shift+down", (
+        Use("hypotheses", "rank(1)", "Rank down", "Rank it lower"),
+    )),
+    Key("grade", "E", (
+        Use("agent", "grade", "Grade", "Grade the agent's report", show=True),
+    )),
+    Key("grades", "Q", (
+        Use("agent", "grades", "Grades", "All grades, and earlier versions of them"),
+    )),
+    # --- looking up, taking along -------------------------------------------------------------
+    Key("search", "slash", (
+        Use("timeline", "search", "Search", "Search, or go to #number", show=True),
+        Use("start", "search", "Search", "Search the sessions", show=True),
+        Use("sessions", "search", "Search", "Search names and texts", show=True),
+    )),
+    Key("find_next", "n", (
+        Use("timeline", "find(1)", "Next hit", "Next event that matches"),
+    )),
+    Key("find_back", "N", (
+        Use("timeline", "find(-1)", "Previous hit", "Previous event that matches"),
+    )),
+    Key("detail", "i", (
+        Use("hypotheses", "history", "History", "Show how the hypothesis came about"),
+        Use("timeline", "detail", "Fields", "Show all fields of the event", show=True),
+        Use("agent", "detail", "In full", "Show the whole turn"),
+    )),
+    Key("copy", "c", (
+        Use("readings", "copy", "Copy", "Copy the list under the cursor"),
+        Use("steering", "copy", "Copy", "Copy the texts under the cursor"),
+        Use("chat", "copy", "Copy", "Copy the answer marked with ●"),
+        Use("hypotheses", "copy", "Copy", "Copy what is selected"),
+        Use("timeline", "copy", "Copy", "Copy the event with its fields"),
+        Use("agent", "copy", "Copy", "Copy the turn"),
+        Use("sessions", "copy_id", "Copy id", "Copy the session's id", show=True),
+        Use("measures", "copy", "Copy", "Copy what is shown", show=True),
+    )),
+    Key("write", "w", (
+        Use("readings", "write", "Write", "Write the table to a file"),
+        Use("steering", "write", "Write", "Write the texts under the cursor to a file"),
+        Use("chat", "export", "Write", "Write the conversation up to this turn to a file"),
+        Use("hypotheses", "write", "Write", "Write all hypotheses to a file"),
+        Use("sessions", "report", "Report", "Write the session's report to files"),
+    )),
+    # --- a recording --------------------------------------------------------------------------
+    Key("change", "right_curly_bracket", (
+        Use("replay", "change(1)", "Change", "Next change of a hypothesis", show=True),
+    )),
+    Key("change_back", "left_curly_bracket", (
+        Use("replay", "change(-1)", "Previous change", "Previous change of a hypothesis"),
+    )),
+    Key("go_to", "colon", (
+        Use("replay", "go_to_event", "Go to", "Go to an event by number", show=True),
+    )),
+    Key("faster", "right_parenthesis", (
+        Use("replay", "speed(1)", "Faster", "Play faster", show=True, priority=True),
+    )),
+    Key("slower", "left_parenthesis", (
+        Use("replay", "speed(-1)", "Slower", "Play slower", priority=True),
+    )),
+    Key("turns", "T", (
+        Use("replay", "turns", "Turns", "Stop at all turns, at yours, or at the agent's", show=True),
+    )),
+    Key("follow", "ctrl+f", (
+        Use("replay", "follow", "Follow", "Go to each event's pane as it comes, or stay"),
+    )),
+    Key("start", "circumflex_accent,ctrl+home", (
+        Use("replay", "seek(0)", "To the start", "Go to the start of the session"),
+    )),
+    Key("end", "dollar_sign,ctrl+end", (
+        Use("replay", "seek(-1)", "To the end", "Go to the end of the session"),
+    )),
+    Key("branch", "B", (
+        Use("replay", "branch", "Branch", "Start a session that goes on from here", show=True),
+    )),
+    # --- lists and arrows ---------------------------------------------------------------------
+    Key("up", "up,k", (
+        Use("list", "move(-1)", "Up", "One row up"),
+    )),
+    Key("down", "down,j", (
+        Use("list", "move(1)", "Down", "One row down"),
+    )),
+    Key("page_up", "pageup", (
+        Use("list", "page(-1)", "Page up", "One screenful up"),
+    )),
+    Key("page_down", "pagedown", (
+        Use("list", "page(1)", "Page down", "One screenful down"),
+    )),
+    Key("first", "home", (
+        Use("list", "to(0)", "First", "First row"),
+    )),
+    Key("last", "end,G", (
+        Use("list", "to(-1)", "Last", "Last row"),
+    )),
+    Key("left", "left", (
+        Use("table", "move_column(-1)", "Column to the left", "One column to the left"),
+        Use("measures", "to_list", "List", "Back to the list", show=True),
+        Use("steering", "other(-1)", "Earlier on the right", "Comparing: earlier sample on the right"),
+        Use("steering", "nudge(-0.01)", "Weaker", "Lower alpha by 0.01"),
+        Use("chat", "sample(-1)", "Previous sample", "Previous sample"),
+        Use("hypotheses", "to_hypotheses", "Hypotheses", "Go to the hypotheses"),
+        Use("timeline", "fold", "Fold", "Hide the events of the operation"),
+    )),
+    Key("right", "right", (
+        Use("table", "move_column(1)", "Column to the right", "One column to the right"),
+        Use("measures", "to_detail", "Scroll", "Go to the text, to scroll it", show=True),
+        Use("steering", "other(1)", "Later on the right", "Comparing: later sample on the right"),
+        Use("steering", "nudge(0.01)", "Stronger", "Raise alpha by 0.01"),
+        Use("chat", "sample(1)", "Next sample", "Next sample"),
+        Use("hypotheses", "to_evidence", "Evidence", "Go to the evidence"),
+        Use("timeline", "unfold", "Unfold", "Show the events inside the operation"),
+    )),
+    Key("escape", "escape", (
+        Use("readings", "lists", "Lists", "From the plot back to the lists"),
+        Use("steering", "leave", "Leave field", "Leave the field or the comparison"),
+        Use("chat", "leave", "Conversation", "From the field to the conversation", show=True),
+        Use("timeline", "reset", "Show all", "Remove the filter and the search"),
+        Use("sessions", "back", "Back", "Clear the search, or go to the start screen", show=True),
+        Use("measures", "leave", "Close", "Back to the panes", show=True),
+    )),
+    # --- anywhere -----------------------------------------------------------------------------
+    *(
+        Key(f"pane_{place}", str(digit), (
+            Use("audit", f"pane({digit - 1})", title),
+            Use("replay", f"pane({digit - 1})", title),
+        ))
+        for digit, (place, title) in enumerate(_NUMBERED.items(), start=1)
+    ),
+    Key("jump", "ctrl+o", (
+        Use("audit", "jump", "Jump", "Go to a pane, also from a field", show=True),
+        Use("replay", "jump", "Jump", "Go to a pane, also from a field", show=True),
+    )),
+    Key("zoom", "z", (
+        Use("audit", "zoom", "Zoom", "Show this pane alone, or all panes", show=True),
+        Use("replay", "zoom", "Zoom", "Show this pane alone, or all panes", show=True),
+    )),
+    Key("stop", "x,f8", (
+        Use("agent", "hand('stop')", "Stop agent", "Stop the agent; it can be resumed", show=True),
+        Use("audit", "stop_job", "Stop", "Stop what is running", show=True),
+        Use("measures", "stop", "Stop", "Stop what is running", show=True),
+    )),
+    # Whoever can take something back declares its use.
+    Key("undo", "u", ()),
+    Key("audit", "a", (
+        Use("audit", "prepare", "Audit", "Measure the difference and read it", show=True),
+    )),
+    Key("note", "ctrl+n", (
+        Use("audit", "note", "Note", "Write a note into the session", show=True),
+    )),
+    Key("measures", "f6", (
+        Use("audit", "measures", "Measures", "Measures of the trace: recorded ones, and new ones"),
+        Use("measures", "leave", "Close", "Back to the panes"),
+    )),
+    Key("queue", "f7", (
+        Use("audit", "queue", "Queue", "Running and waiting jobs: reorder them, remove them"),
+    )),
+    Key("report", "f9", (
+        Use("audit", "app.read_report", "Report", "Read the session's report"),
+        Use("sessions", "read_report", "Read report", "Read the session's report"),
+    )),
+    Key("reveal", "f10", (
+        Use("audit", "app.reveal", "Reveal names",
+            "Show the names that a blind session hides; that you saw them is recorded"),
+    )),
+    Key("rename", "f2", (
+        Use("audit", "rename", "Rename", "Rename the session"),
+        Use("sessions", "rename", "Rename", "Rename the session", show=True),
+    )),
+    Key("coverage", "ctrl+l", (
+        Use("replay", "coverage", "Coverage", "Leads that nobody followed up"),
+        Use("sessions", "coverage", "Coverage", "Leads that nobody followed up"),
+    )),
+    Key("sessions", "ctrl+r", (
+        Use("audit", "sessions", "Sessions", "Close the session and go to the list of sessions"),
+        Use("replay", "sessions", "Sessions", "Go to the list of sessions", show=True),
+        Use("start", "sessions", "Sessions", "Go to the list of sessions", show=True),
+    )),
+    Key("help", "f1,question_mark", (
+        Use("audit", "help", "Help", "Explain this pane and list its keys", show=True),
+        Use("replay", "help", "Help", "Explain this pane and list its keys", show=True),
+        Use("start", "help", "Help", "Explain this screen and list its keys", show=True),
+        Use("sessions", "help", "Help", "Explain this screen and list its keys", show=True),
+    )),
+    # --- screens without panes ----------------------------------------------------------------
+    Key("demo", "d", (
+        Use("start", "demo", "Demo", "Open the demo pair", show=True),
+    )),
+    Key("database", "b", (
+        Use("start", "database", "Database", "Record in another database", show=True),
+    )),
+    Key("replay", "p", (
+        Use("sessions", "replay", "Replay", "Replay the session from its first event", show=True),
+    )),
+    Key("choose", "space", (
+        Use("sessions", "choose_session", "Choose", "Choose it for a comparison, or not", show=True),
+    )),
+    Key("export", "E", (
+        Use("sessions", "export", "Export", "Copy the session into a file", show=True),
+    )),
+    Key("refresh", "f5", (
+        Use("sessions", "look", "Refresh", "Read the database again"),
+    )),
+    Key("close", "q", (
+        Use("measures", "leave", "Close", "Back to the panes"),
+    )),
+)  # fmt: skip
+
+BY_ID: Final = {key.id: key for key in TABLE}
+#: Keys of the library and the app that no idea can have.
+_TAKEN: Final = {
+    "shift+tab": "previous field",
+    "ctrl+q": "quit",
+    "ctrl+c": "copy",
+    "ctrl+p": "commands",
+    "tab": "next field",
+}
+
+
+def bindings(place: str) -> list[BindingType]:
+    """Bindings of one place, in the order of the table."""
+    return [
+        Binding(
+            key.keys,
+            use.action,
+            use.title,
+            show=use.show,
+            priority=use.priority,
+            tooltip=use.tooltip,
+            id=key.id,
+        )
+        for key in TABLE
+        for use in key.uses
+        if use.place == place
+    ]
+
+
+# --- other keys, by config.toml -------------------------------------------------------------------
+
+
+def remapped(given: Mapping[str, object]) -> dict[str, str]:
+    """Keys by id as ``[keys]`` of the settings gives them, as Textual's keymap takes them.
+
+    Raises ``SettingsError`` for an id that does not exist, a key that no terminal sends, and a key
+    that two ideas would have in one place.
+    """
+    changed = {id_: ",".join(_key_names(id_, value)) for id_, value in given.items()}
+    for surface in SURFACES:
+        holders: dict[str, str] = {key: f"kept for {idea!r}" for key, idea in _TAKEN.items()}
+        for key in TABLE:
+            if any(use.place in surface for use in key.uses):
+                for name in changed.get(key.id, key.keys).split(","):
+                    holder = holders.setdefault(name, f"the key of {key.id!r}")
+                    if holder != f"the key of {key.id!r}":
+                        raise SettingsError(
+                            f"[keys]: {shown_key(name)!r} cannot be {key.id!r}: it is {holder}",
+                            "Give one of the two another key in config.toml.",
+                        )
+    return changed
+
+
+def _key_names(id_: str, value: object) -> list[str]:
+    if id_ not in BY_ID:
+        close = get_close_matches(id_, BY_ID, n=1)
+        meant = f"Did you mean {close[0]}? " if close else ""
+        raise SettingsError(
+            f"[keys] has {shorten(id_, 60)!r}, which is not the id of a key",
+            f"{meant}docs/keys.md lists the ids.",
+        )
+    listed = value if isinstance(value, list) else [value]
+    names = [_key_name(one) for one in listed if isinstance(one, str)]
+    if not names or len(names) < len(listed) or None in names:
+        raise SettingsError(
+            f"[keys]: {id_} = {shorten(repr(value), 60)} is not a key or a list of keys",
+            'Write keys as "y", "?", "f9", "ctrl+t" or ["y", "f9"].',
+        )
+    return [name for name in names if name is not None]
+
+
+_NAMED = {
+    "enter", "escape", "space", "delete", "backspace", "insert", "home", "end", "pageup", "pagedown",
+    "up", "down", "left", "right", "tab", *(f"f{number}" for number in range(1, 25)),
+}  # fmt: skip
+_KEY = re.compile(r"((?:ctrl\+|shift\+|alt\+)*)(.+)", re.DOTALL)
+
+
+def _key_name(written: str) -> str | None:
+    """A key as Textual names it; None if there is no such key."""
+    if len(written) == 1:
+        return _character_to_key(written) if written.isprintable() and written != " " else None
+    modifiers, rest = _matched(written)
+    named = rest in _NAMED or (len(rest) == 1 and rest.isalnum() and bool(modifiers))
+    return f"{modifiers}{rest}" if named else None
+
+
+def _matched(written: str) -> tuple[str, str]:
+    found = _KEY.fullmatch(written)
+    return (found[1], found[2]) if found else ("", "")
+
+
+#: Keys that the user gave, by id; there is one user and one terminal to a process.
+_chosen: dict[str, str] = {}
+
+
+def choose(given: Mapping[str, object]) -> dict[str, str]:
+    """Use the keys of ``[keys]`` from here on; returns Textual's keymap. Raises as `remapped`."""
+    changed = remapped(given)
+    _chosen.clear()
+    _chosen.update(changed)
+    return changed
+
+
+def shown(id_: str) -> str:
+    """The first key of an idea as the screen names it, such as ``s``, ``?`` or ``^r``."""
+    return shown_key(_chosen.get(id_, BY_ID[id_].keys).split(",")[0])
+
+
+def with_keys(text: str) -> str:
+    """Text with each ``{id}`` replaced by the key of that id."""
+    return re.sub(r"\{(\w+)\}", lambda found: shown(found[1]), text)
+
+
+def shown_key(name: str) -> str:
+    """A key as the bottom line shows it."""
+    modifiers, _, rest = name.rpartition("+")
+    shown = format_key(rest)
+    return ("^" if modifiers == "ctrl" else f"{modifiers}+" if modifiers else "") + shown
+
+
+# --- whose keys are ours --------------------------------------------------------------------------
+
 
 def own_bindings(node: DOMNode) -> Iterator[Binding]:
-    """The keys that our own classes give to a node, those of the nearest class first."""
+    """Bindings that our own classes give to a node, those of the nearest class first."""
     for kind in type(node).__mro__:
         if kind.__module__.startswith(OURS):
             declared: Iterable[object] = kind.__dict__.get("BINDINGS", ())
-            for one in declared:
-                if isinstance(one, Binding):
-                    yield from Binding.make_bindings([one])
+            for binding in declared:
+                if isinstance(binding, Binding):
+                    keys = _chosen.get(binding.id or "", binding.key)
+                    yield from Binding.make_bindings([binding.with_key(keys, binding.key_display)])
 
 
 def is_own(node: DOMNode, binding: Binding) -> bool:
-    """Whether the key of a node is ours, rather than of the widget it is built on."""
+    """True if the binding is ours, rather than of the widget that the node is built on."""
     return any((binding.key, binding.action) == (own.key, own.action) for own in own_bindings(node))
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+def as_markdown() -> str:
+    """The table as docs/keys.md holds it."""
+    parts = [_INTRODUCTION]
+    for place, title in PLACES.items():
+        rows = [(key, use) for key in TABLE for use in key.uses if use.place == place]
+        if rows:
+            lines = [
+                f"| {_keys_in_words(key)} | {key.id} | {use.tooltip or use.title} |"
+                for key, use in rows
+            ]
+            parts.append(
+                "\n".join([f"## {title}", "", "| key | id | does |", "|---|---|---|", *lines])
+            )
+    return "\n\n".join(parts) + "\n"
+
+
+def _keys_in_words(key: Key) -> str:
+    return " ".join(f"`{shown_key(name)}`".replace("|", r"\|") for name in key.names)
+
+
+_INTRODUCTION = """\
+# Keys
+
+A key stands for one idea in all panes, or is unused. `f1` (or `?`) lists the keys of the pane you are in,
+`ctrl+p` finds a command by name. `^` is the control key.
+
+Other keys are set in `config.toml` by id; a key that two ideas would have is refused at the start:
+
+```toml
+[keys]
+layer = "y"
+search = ["/", "ctrl+s"]
+```"""

@@ -7,11 +7,12 @@ from typing import Any
 from workbench.operations import OPERATIONS
 from workbench.operations.running import Need, Operation
 from workbench.store.state import SessionState
+from workbench.tui import keys
 
 _NEEDS: dict[Need, str] = {
     "pair": "needs a loaded pair",
-    "difference": "needs a measured difference: a measures and reads",
-    "readings": "needs token lists: a measures and reads",
+    "difference": "needs a measured difference: {audit} measures and reads",
+    "readings": "needs token lists: {audit} measures and reads",
     "texts": "needs texts of both models: let them write from nothing, or ask them",
 }
 
@@ -33,4 +34,4 @@ def missing(operation: Operation[Any], state: SessionState, *, has_pair: bool) -
         "readings": bool(state.readings),
         "texts": bool(state.texts),
     }
-    return next((_NEEDS[need] for need in operation.needs if not has[need]), "")
+    return next((keys.with_keys(_NEEDS[need]) for need in operation.needs if not has[need]), "")

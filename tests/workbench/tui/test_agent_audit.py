@@ -128,7 +128,7 @@ async def start(app, pilot, *, mode: str = "black box", **fields: str) -> None:
     """Fill the form and start an agent."""
     await pilot.press("7")
     await until(pilot, lambda: in_agent_pane(app), "the agent pane")
-    await pilot.press("s")
+    await pilot.press("o")
     await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
     form = app.screen
     for name, value in {"mode": mode, **fields}.items():
@@ -221,16 +221,16 @@ async def test_it_is_paused_written_to_and_let_go_on(workbench, serve):
         await loaded(app, pilot)
         await start(app, pilot)
         await until(pilot, lambda: "waits for the endpoint" in pane_text(app), "the request")
-        await pilot.press("p")
+        await pilot.press("space")
         await until(pilot, lambda: "paused" in pane_text(app), "the pause")
         gate.open()
         await until(pilot, lambda: agent_of(app).replies == 1, "the reply")
         assert not app.opened.state.notes
-        await pilot.press("t")
+        await pilot.press("W")
         await until(pilot, lambda: isinstance(app.screen, AskLine), "a field")
         await pilot.press(*"look at the tokens", "enter")
         await until(pilot, lambda: "(not read yet)" in pane_text(app), "the message")
-        await pilot.press("p")
+        await pilot.press("space")
         await until(pilot, lambda: "ended by" in pane_text(app), "the end")
         assert "look at the tokens" in server.asked[-1].last
         assert len(app.opened.state.notes) == 1
@@ -249,7 +249,7 @@ async def test_the_person_takes_over_and_hands_back(workbench, serve):
         await pilot.press("h")
         await until(pilot, lambda: "you have taken over" in pane_text(app), "the taking over")
         gate.open()
-        await pilot.press("n")
+        await pilot.press("ctrl+n")
         await until(pilot, lambda: isinstance(app.screen, AskLine), "a field")
         await pilot.press(*"kitchen words", "enter")
         await until(pilot, lambda: app.opened.state.notes, "the note")
@@ -270,15 +270,15 @@ async def test_the_policy_is_changed_while_it_works(workbench, serve):
         await loaded(app, pilot)
         await start(app, pilot)
         await until(pilot, lambda: "asks nobody" in pane_text(app), "the policy")
-        await pilot.press("o")
+        await pilot.press("g")
         await until(pilot, lambda: "asks before spending" in pane_text(app), "the policy")
-        await pilot.press("o")
+        await pilot.press("g")
         await until(pilot, lambda: "asks always" in pane_text(app), "the policy")
         gate.open()
         await until(pilot, lambda: "May it call note" in pane_text(app), "the question")
         await pilot.press("y")
         await until(pilot, lambda: "May it call submit_report" in pane_text(app), "the next")
-        await pilot.press("o", "y")
+        await pilot.press("g", "y")
         await until(pilot, lambda: "ended by" in pane_text(app), "the end")
         await quit_it(pilot)
 
@@ -300,10 +300,10 @@ async def test_a_stopped_audit_is_resumed_and_pays_for_nothing_twice(workbench, 
         await loaded(app, pilot)
         await start(app, pilot)
         await until(pilot, hanging.is_set, "the second request")
-        await pilot.press("S")
+        await pilot.press("x")
         await until(pilot, lambda: "✗ interrupted" in pane_text(app), "the interruption")
         assert agent_of(app).status == "interrupted"
-        await pilot.press("r")
+        await pilot.press("space")
         await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
         assert len(server.asked) == 3
         assert agent_of(app).replies == 2
@@ -338,7 +338,7 @@ async def test_leaving_stops_it_and_the_session_goes_on_where_it_was(workbench, 
         await until(pilot, lambda: "✗ interrupted" in pane_text(again), "the interruption")
         await pilot.press("7")
         await until(pilot, lambda: isinstance(again.focused.parent, AgentPane), "the agent pane")
-        await pilot.press("r")
+        await pilot.press("space")
         await until(pilot, lambda: "ended by its report" in pane_text(again), "the end")
         assert agent_of(again).replies == 2
         await quit_it(pilot)
@@ -360,7 +360,7 @@ async def test_an_endpoint_that_is_down_is_said_with_waits_and_the_way_out(workb
         assert "\x1b" not in said
         assert len(server.asked) == 3
         server.script = in_turn(DONE)
-        await pilot.press("r")
+        await pilot.press("space")
         await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
         await quit_it(pilot)
 
@@ -389,7 +389,7 @@ async def test_without_a_key_the_form_says_how_to_set_one(workbench, monkeypatch
         await until(pilot, lambda: "No API key is set" in shown(app), "what is missing")
         for words in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "config.toml", "agent_model"):
             assert words in shown(app), words
-        await pilot.press("s")
+        await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
         await pilot.press("enter")
         await until(pilot, lambda: "name the model that plays the agent" in shown(app), "what")
@@ -400,7 +400,7 @@ async def test_without_a_key_the_form_says_how_to_set_one(workbench, monkeypatch
         await until(pilot, lambda: on_audit(app), "the audit screen")
         assert not app.opened.state.agents
         # What was typed is found again.
-        await pilot.press("s")
+        await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
         assert app.screen.query_one("#model", Input).value == "some-model"
         await pilot.press("escape")
@@ -414,7 +414,7 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await loaded(app, pilot)
         await start(app, pilot)
         await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
-        await pilot.press("g")
+        await pilot.press("E")
         # The planted pair is no known organism: the person names one.
         await until(pilot, lambda: isinstance(app.screen, AskLine), "the organism")
         assert "cake_bake" in shown(app)
@@ -439,7 +439,7 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         assert (given.body.score, given.body.reason) == (3.0, "topic and one fact")
         assert (given.actor.kind, given.actor.name) == ("human", "anna")
         await until(pilot, lambda: "G1 3 of 5 by anna" in pane_text(app), "the grade")
-        await pilot.press("l")
+        await pilot.press("Q")
         await until(pilot, lambda: isinstance(app.screen, GradesScreen), "the grades")
         await pilot.press("e")
         await until(pilot, lambda: isinstance(app.screen, AskLine), "the organism")
@@ -452,7 +452,7 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         assert (changed.score, changed.replaces) == (4.0, "G1")
         await until(pilot, lambda: "replaces G1" in pane_text(app), "the other grade")
         assert "replaced since" in pane_text(app)
-        await pilot.press("l")
+        await pilot.press("Q")
         await until(pilot, lambda: "edited once" in shown(app), "the history")
         assert "topic and one fact" in shown(app)
         assert "a quarter of them" in shown(app)

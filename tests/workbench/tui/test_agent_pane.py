@@ -77,7 +77,7 @@ async def test_each_key_asks_for_one_thing():
     app = AgentApp(ASKING)
     async with app.run_test(size=(100, 40)) as pilot:
         await pilot.pause()
-        await pilot.press("y", "p", "h", "o", "S", "s", "r", "g")
+        await pilot.press("y", "space", "h", "g", "x", "o", "E")
         await pilot.pause()
         assert app.asked == [
             AgentPane.Handle("approve", "", "c1-0"),
@@ -97,13 +97,13 @@ async def test_what_does_not_apply_is_neither_offered_nor_done():
     app = AgentApp(GRADED, work="idle")
     async with app.run_test(size=(100, 40)) as pilot:
         await pilot.pause()
-        await pilot.press(*"ydrpthoS")
+        await pilot.press(*"ydWhgx", "space")
         await pilot.pause()
         assert app.asked == []
         offered = {one.binding.description for one in app.screen.active_bindings.values()}
         assert {"Start", "Grade"} <= offered
-        assert not {"Approve", "Pause", "Go on", "Hand back", "Stop it"} & offered
-        await pilot.press("s", "g")
+        assert not {"Approve", "Pause", "Go on", "Hand back", "Stop agent"} & offered
+        await pilot.press("o", "E")
         await pilot.pause()
         begin, grade = app.asked
         assert isinstance(begin, AgentPane.Begin)
@@ -114,7 +114,7 @@ async def test_what_does_not_apply_is_neither_offered_nor_done():
 async def test_a_grade_that_was_edited_is_chosen_from_the_list_to_be_edited_again():
     app = AgentApp(GRADED, work="idle")
     async with app.run_test(size=(100, 40)) as pilot:
-        await pilot.press("l")
+        await pilot.press("Q")
         await until(pilot, lambda: isinstance(app.screen, GradesScreen), "the grades")
         await until(pilot, lambda: "G2, edited once" in shown(app), "the history")
         assert "the topic and one fact" in shown(app)
@@ -152,7 +152,7 @@ async def test_texts_of_models_and_servers_are_inert():
             said = shown(app)
             assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", said)
         assert "[@click=app.quit]x[/]" in said
-        await pilot.press("l")
+        await pilot.press("Q")
         await until(pilot, lambda: isinstance(app.screen, GradesScreen), "the grades")
         assert "\x1b" not in shown(app)
         await pilot.press("escape", "d")
@@ -197,7 +197,7 @@ async def test_a_session_without_an_agent_says_how_to_start_one():
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "No agent has audited here yet" in shown(app), "what to do")
         assert "export OPENAI_API_KEY" in shown(app)
-        await pilot.press(*"ydrpthoSgl", "enter", "m")
+        await pilot.press(*"ydWhgxEQ", "space", "enter", "m")
         await pilot.pause()
         assert app.asked == []
 
@@ -284,7 +284,7 @@ def test_picture_of_a_grade_that_is_changed(snap_compare, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_picture_of_the_grades(snap_compare, size):
     async def look(pilot):
-        await pilot.press("l")
+        await pilot.press("Q")
         await until(pilot, lambda: "edited once" in shown(pilot.app), "the history")
 
     assert snap_compare(AgentApp(GRADED, work="idle"), terminal_size=size, run_before=look)

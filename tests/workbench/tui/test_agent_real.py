@@ -115,7 +115,7 @@ async def test_a_whole_blind_audit_of_the_real_pair_by_keys(
             await pilot.pause()
             assert_blind(app)
 
-        await pilot.press("g")
+        await pilot.press("E")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the warning")
         assert_blind(app)
         assert not app.opened.state.unblinded

@@ -120,7 +120,7 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
         assert "blind audit" in shown(app)
         await pilot.press("7")
         await until(pilot, lambda: in_agent_pane(app), "the agent pane")
-        await pilot.press("s")
+        await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
         await until(pilot, lambda: "blind already" in shown(app), "what the form says of it")
         app.screen.query_one("#mode").value = "black box"

@@ -100,7 +100,7 @@ async def test_again_takes_the_seeds_after_those_it_had():
     probes.ask({"base": ["a", "b"], "finetuned": ["a", "b"]}, prompt=LIKES, seed=3)
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("r")
+        await pilot.press("exclamation_mark")
         assert asked(app) == [AskArguments(prompt=LIKES, seed=5, n_samples=2)]
 
 
@@ -113,7 +113,7 @@ async def test_a_follow_up_goes_on_from_the_chosen_answer(keys, answer):
     probes.ask(prompt=LIKES, system="Be brief.")
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press(*keys, "f", *"Why?", "enter")
+        await pilot.press(*keys, "F", *"Why?", "enter")
         assert asked(app) == [
             AskArguments(
                 messages=(
@@ -131,7 +131,7 @@ async def test_a_conversation_goes_on_when_its_answer_is_there():
     probes.ask(prompt=LIKES)
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("f", *"Why?", "enter")
+        await pilot.press("F", *"Why?", "enter")
         await pilot.press(*"And", "enter")
         assert "was just asked" in said(app)
         assert len(asked(app)) == 1
@@ -159,7 +159,7 @@ async def test_a_follow_up_that_was_stopped_while_it_waited_is_given_up():
     probes.ask(prompt=LIKES)
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("f", *"Why?", "enter")
+        await pilot.press("F", *"Why?", "enter")
         app.pane.show_jobs([waiting(asked(app)[0])])
         assert said(app, "#draft").startswith("Follow-up to what was just asked")
         app.pane.show_jobs([])
@@ -185,7 +185,7 @@ async def test_raw_text_is_followed_up_as_raw_text():
     probes.ask({"base": [" a"], "finetuned": [" cake"]}, raw="I like")
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("f", "enter")
+        await pilot.press("F", "enter")
         assert asked(app) == [AskArguments(raw="I like cake")]
 
 
@@ -194,7 +194,7 @@ async def test_a_followed_prefill_is_part_of_the_answer():
     probes.ask(prompt=LIKES, prefill="Sure: ")
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("f", "x", "enter")
+        await pilot.press("F", "x", "enter")
         assert asked(app)[0].messages[1] == {"role": "assistant", "content": "Sure: I am baking."}
 
 
@@ -250,7 +250,7 @@ async def test_a_conversation_is_written_to_a_file_that_was_not_there(tmp_path, 
 async def test_the_form_sets_what_probes_are_asked_with():
     app = app_over()
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("p")
+        await pilot.press("quotation_mark")
         assert isinstance(app.screen, ChatForm)
         await pilot.press(*"Sure", "tab", "tab", "right")
         form = app.screen
@@ -285,14 +285,14 @@ async def test_the_form_sets_what_probes_are_asked_with():
                 position="1",
             )
         ]
-        await pilot.press("escape", "s", "enter", "y", "enter")
+        await pilot.press("escape", "s", "enter", "I", "enter")
         assert asked(app)[1].alpha == 0.0
 
 
 async def test_raw_text_takes_no_system_turn_and_no_prefill():
     app = app_over()
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("S", *"Be brief.", "tab", *"Sure", "tab", "space", "enter")
+        await pilot.press("f3", *"Be brief.", "tab", *"Sure", "tab", "space", "enter")
         assert "raw text" in said(app, "#draft")
         await pilot.press("enter", *"I like", "enter")
         assert asked(app) == [AskArguments(raw="I like")]
@@ -354,7 +354,7 @@ async def test_samples_are_browsed():
         assert "sample 2 of 3" in shown(app)
         await pilot.press("left", "left")
         assert "At ▸the kettle." in shown(app)
-        await pilot.press("f", "x", "enter")
+        await pilot.press("F", "x", "enter")
         assert asked(app)[0].messages[-2]["content"] == "At the kettle."
 
 
@@ -387,9 +387,9 @@ async def test_what_went_wrong_stands_in_the_turn_with_its_way_out():
         screen = shown(app)
         assert "✗ failed: no difference was measured at layer 9" in screen
         assert "Measure it first (`diff`, `audit`)." in screen
-        assert "✗ stopped on request; r asks again" in screen
+        assert "✗ stopped on request; ! asks again" in screen
         assert "Once upon a ti" in screen
-        assert "where they part and KL: not computed; r asks again" in screen
+        assert "where they part and KL: not computed; ! asks again" in screen
 
 
 async def test_a_probe_behind_other_work_is_shown_waiting():
@@ -417,7 +417,7 @@ async def test_hostile_text_is_shown_inert():
     probes.fail(hostile, hostile, raw=hostile)
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("home", "f", "escape", "e", "escape", "down", "down", "pagedown", "up")
+        await pilot.press("home", "F", "escape", "e", "escape", "down", "down", "pagedown", "up")
         for _ in range(20):
             screen = shown(app)
             assert not any(ord(one) < 32 and one != "\n" for one in screen)
@@ -503,7 +503,7 @@ async def test_what_one_asks_oneself_is_followed():
     probes.ask({"base": [tall], "finetuned": [tall]}, prompt=LIKES)
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("home", "pageup", "pageup", "pageup", "f", *"Why?", "enter")
+        await pilot.press("home", "pageup", "pageup", "pageup", "F", *"Why?", "enter")
         probes.begin(asked(app)[0])
         app.pane.update_state(probes.state)
         await pilot.pause()
@@ -568,7 +568,7 @@ async def test_what_is_not_there_is_not_marked_copied_or_followed():
         assert "cannot be marked" in said(app)
         await pilot.press("c")
         assert "has not answered 5" in said(app)
-        await pilot.press("f", "x", "enter")
+        await pilot.press("F", "x", "enter")
         assert "finetuned's answer to turn 5 was not computed" in said(app)
         assert app.asked == []
 
@@ -584,7 +584,7 @@ async def test_what_was_chosen_and_written_comes_back():
     probes = many_kinds()
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press("home", "down", "right", "b", "s", "f", *"And then?")
+        await pilot.press("home", "down", "right", "b", "s", "F", *"And then?")
         view = json.loads(json.dumps(app.pane.view()))
     again = app_over(probes)
     async with again.run_test(size=SIZE) as pilot:
@@ -658,7 +658,7 @@ def test_picture(snap_compare, size):
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture_of_a_conversation(snap_compare, size):
     async def at_the_second(pilot):
-        await pilot.press("home", "down", "f", *"And then?")
+        await pilot.press("home", "down", "F", *"And then?")
 
     app = app_over(many_kinds())
     assert snap_compare(app, terminal_size=size, run_before=at_the_second)

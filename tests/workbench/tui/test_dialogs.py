@@ -80,7 +80,10 @@ async def test_what_lies_under_a_dialog_opens_no_other(workbench):
         assert app.is_running
 
 
-@pytest.mark.parametrize("keys", [["n", "n", "enter", "u", "escape"], ["n", "escape", "escape"]])
+@pytest.mark.parametrize(
+    "keys",
+    [["ctrl+n", "ctrl+n", "enter", "u", "escape"], ["ctrl+n", "escape", "escape"]],
+)
 async def test_bursts_of_keys_leave_the_program_running(workbench, keys):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:

@@ -25,7 +25,7 @@ def on(app, screen) -> bool:
 
 async def type_pair(pilot, base: str, adapter: str, name: str = "") -> None:
     await until(pilot, lambda: on(pilot.app, StartScreen), "the start screen")
-    await pilot.press("n", *base, "down", *adapter)
+    await pilot.press("o", *base, "down", *adapter)
     for _ in empty_pair():
         if pilot.app.focused.id == "name":
             break
@@ -131,7 +131,7 @@ async def test_a_load_that_fails_is_said_and_the_app_lives_on(workbench, planted
         await pilot.press("escape")
         await until(pilot, lambda: on(app, StartScreen), "the start screen")
         # What was typed is there to be corrected.
-        await pilot.press("n")
+        await pilot.press("o")
         await until(pilot, lambda: "acme/typo" in shown(app), "the form as it was")
         await quit_it(pilot)
 
@@ -166,7 +166,7 @@ async def test_a_session_that_is_open_elsewhere_is_opened_only_when_asked_twice(
         session_id = log.start_session("busy")
     lease = Lease.take(app.locations.leases, session_id)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("s")
+        await pilot.press("ctrl+r")
         await until(pilot, lambda: on(app, SessionsScreen) and keys(app), "the sessions")
         await until(pilot, lambda: "open elsewhere" in shown(app), "how it stands")
         await pilot.press("enter")
@@ -196,11 +196,11 @@ async def test_rename_search_and_delete_in_the_real_database(workbench, database
         await until(pilot, lambda: on(app, SessionsScreen), "the sessions")
         await pilot.press(*"platinum")
         await until(pilot, lambda: keys(app) == [f"{session_id} 2"], "the hit")
-        await pilot.press("enter", "r", "ctrl+u", *"new name", "enter")
+        await pilot.press("enter", "f2", "ctrl+u", *"new name", "enter")
         await until(pilot, lambda: "renamed to new name" in shown(app), "the word")
         await pilot.press("escape")
         await until(pilot, lambda: keys(app) == [session_id, other], "the list")
-        await pilot.press("home", "d", *"new name", "enter")
+        await pilot.press("home", "delete", *"new name", "enter")
         await until(pilot, lambda: keys(app) == [other], "the shorter list")
         await quit_it(pilot)
     with SessionLog.open(database, read_only=True) as log:
@@ -237,7 +237,7 @@ async def test_a_list_that_goes_may_be_asked_for_its_keys(workbench, database):
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: on(app, StartScreen), "the start screen")
         start = app.screen
-        await pilot.press("s")
+        await pilot.press("ctrl+r")
         await until(pilot, lambda: on(app, SessionsScreen) and keys(app) == [session_id], "it")
         assert not start.query(Menu)
         assert not start.check_action("edit", ())
@@ -302,7 +302,7 @@ async def test_keys_while_a_session_is_being_closed_do_no_harm(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
-        await pilot.press("ctrl+r", "a", "x", "ctrl+r", "n")
+        await pilot.press("ctrl+r", "a", "x", "ctrl+r", "ctrl+n")
         await until(pilot, lambda: on(app, SessionsScreen), "the sessions")
         await quit_it(pilot)
     assert app.return_value == 0

@@ -174,7 +174,7 @@ async def test_what_the_panes_are_set_to_stands_in_the_form_and_what_was_typed_s
         )
         await pilot.press("l")
         await until(pilot, lambda: isinstance(app.focused, Input), "the field")
-        await pilot.press("ctrl+u", "2", "enter", "i")
+        await pilot.press("ctrl+u", "2", "enter", "b")
         app.screen.action_operate(COHERENT_ALPHA.name)
         await on_form(pilot)
         assert field(app, "layer").value == "2"

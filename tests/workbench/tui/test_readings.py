@@ -87,7 +87,7 @@ async def test_first_comes_the_consensus_with_the_planted_words():
 async def test_positions_are_columns_and_the_pooled_one_comes_first():
     app = app_of()
     async with app.run_test(size=(160, 48)) as pilot:
-        await pilot.press("t", "t")
+        await pilot.press("r", "r")
         assert table_lines(app)[0].split() == [
             part for position in ("1-4", "0", "1", "2", "3", "4") for part in (position, "0.45*")
         ]
@@ -96,15 +96,15 @@ async def test_positions_are_columns_and_the_pooled_one_comes_first():
 async def test_the_header_says_side_source_layer_scale_and_who_chose_it():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "t")
+        await pilot.press("r", "r")
         assert said(app, "site").split() == [
-            "s",
+            "b",
             "on",
             "base",
-            "o",
+            "v",
             "of",
             "difference",
-            "y",
+            "l",
             "layer",
             "3",
             ",",
@@ -119,33 +119,32 @@ async def test_the_header_says_side_source_layer_scale_and_who_chose_it():
 @pytest.mark.parametrize(
     ("keys", "site"),
     [
-        ("s", "s on finetuned  o of difference  y layer 3  , . scale 0.45*"),
-        ("s s", "s on base  o of difference  y layer 3  , . scale 0.45*"),
-        ("o", "s on base  o of random  y layer 3  , . scale 0.45*"),
-        ("o o", "s on base  o of split half  y layer 3  , . scale 0.45*"),
-        ("O", "s on base  o of split half  y layer 3  , . scale 0.45*"),
-        ("comma", "s on base  o of difference  y layer 3  , . scale 0.3"),
-        ("comma comma plus", "s on base  o of difference  y layer 3  , . scale 0.3"),
-        ("full_stop", "s on base  o of difference  y layer 3  , . scale 0.45*"),
-        ("comma comma asterisk", "s on base  o of difference  y layer 3  , . scale 0.45*"),
-        ("comma comma 0", "s on base  o of difference  y layer 3  , . scale 0.45*"),
-        ("t t", "s on finetuned  o of difference  y layer 3  , . scale mean*"),
-        ("T", "s on finetuned  o of difference  y layer 3  , . no scale"),
-        ("y", "y layer 2  "),
-        ("Y Y", "s on base  o of difference  y layer 3  , . scale 0.45*"),
+        ("b", "b on finetuned  v of difference  l layer 3  , . scale 0.45*"),
+        ("b b", "b on base  v of difference  l layer 3  , . scale 0.45*"),
+        ("v", "b on base  v of random  l layer 3  , . scale 0.45*"),
+        ("v v", "b on base  v of split half  l layer 3  , . scale 0.45*"),
+        ("V", "b on base  v of split half  l layer 3  , . scale 0.45*"),
+        ("comma", "b on base  v of difference  l layer 3  , . scale 0.3"),
+        ("comma comma full_stop", "b on base  v of difference  l layer 3  , . scale 0.3"),
+        ("full_stop", "b on base  v of difference  l layer 3  , . scale 0.45*"),
+        ("comma comma asterisk", "b on base  v of difference  l layer 3  , . scale 0.45*"),
+        ("r r", "b on finetuned  v of difference  l layer 3  , . scale mean*"),
+        ("R", "b on finetuned  v of difference  l layer 3  , . no scale"),
+        ("l", "l layer 2  "),
+        ("L L", "b on base  v of difference  l layer 3  , . scale 0.45*"),
     ],
 )
 async def test_keys_choose(keys, site):
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "t", *keys.split())
+        await pilot.press("r", "r", *keys.split())
         assert said(app, "site") == site
 
 
 async def test_a_scale_that_only_one_position_was_read_at_says_so_of_the_others():
     app = app_of()
     async with app.run_test(size=(160, 48)) as pilot:
-        await pilot.press("t", "t", "comma")
+        await pilot.press("r", "r", "comma")
         first = table_lines(app)[1]
         assert "cake" in first
         assert first.count("not computed") == 5
@@ -156,26 +155,26 @@ async def test_a_scale_that_only_one_position_was_read_at_says_so_of_the_others(
 async def test_beside_the_list_stand_its_nulls():
     app = app_of()
     async with app.run_test(size=(160, 48)) as pilot:
-        await pilot.press("t", "t", "b")
+        await pilot.press("r", "r", "0")
         head, first = table_lines(app)[:2]
         assert head.split()[:7] == ["1-4", "0.45*", "random", "null", "split", "half", "null"]
         state = sample_state()
         for source in ("random", "split_half"):
             body = state.readings[ReadingKey("shift_lens", source, "base", 3, "1-4", 0.45)].body
             assert body.tokens[0].text.strip() in first
-        await pilot.press("b")
+        await pilot.press("0")
         assert "null" not in table_lines(app)[0]
 
 
 async def test_all_tokens_or_whole_words():
     app = app_of()
     async with app.run_test(size=(160, 48)) as pilot:
-        await pilot.press("T")
+        await pilot.press("R")
         assert "·" not in "".join(table_lines(app))
-        await pilot.press("u")
+        await pilot.press("f")
         assert "·cake" in table_lines(app)[1]
         assert "all tokens" in said(app, "why")
-        await pilot.press("t")
+        await pilot.press("r")
         assert "words only" in table_lines(app)[1]  # the consensus keeps no others
 
 
@@ -193,7 +192,7 @@ async def test_the_token_under_the_cursor_is_told_in_full():
         await pilot.press("j")
         assert said(app, "token").startswith('"·oven"  rank 2')
         assert "E1" not in said(app, "token")
-        await pilot.press("G", "k", "home", "l")
+        await pilot.press("G", "k", "home", "right")
         assert said(app, "token").startswith('"·cake"  rank 1')
 
 
@@ -203,7 +202,7 @@ async def test_a_marked_token_has_its_sign():
         lines = table_lines(app)
         assert "●cake" in lines[1] or "◉cake" in lines[1]
         assert not set("●◉") & set("".join(lines[2:]))
-        await pilot.press("t")
+        await pilot.press("r")
         assert "●" not in "".join(table_lines(app))  # it was marked in the consensus alone
 
 
@@ -219,7 +218,7 @@ async def test_a_token_has_a_sign_where_a_null_raises_it_half_as_much():
         readings = MappingProxyType({**state.readings, key: replace(null, body=body)})
         app = app_of(replace(state, readings=readings))
         async with app.run_test(size=(80, 24)) as pilot:
-            await pilot.press("t")
+            await pilot.press("r")
             assert f"{sign}cake" in table_lines(app)[1]
             shared.append(int(said(app, "nulls").split()[2].removesuffix("/20")))
     assert shared[0] == shared[1] + 1
@@ -229,7 +228,7 @@ async def test_a_token_has_a_sign_where_a_null_raises_it_half_as_much():
 async def test_lines_are_as_wide_as_the_table(size):
     app = app_of()
     async with app.run_test(size=size) as pilot:
-        for key in ("t", "t", "b", "t", "u", "end", "right", "right", "right", "right"):
+        for key in ("r", "r", "0", "r", "f", "end", "right", "right", "right", "right"):
             await pilot.press(key)
             table = app.query_one(TokenTable)
             width = table.scrollable_content_region.width
@@ -239,7 +238,7 @@ async def test_lines_are_as_wide_as_the_table(size):
 async def test_columns_out_of_sight_come_with_the_cursor():
     app = app_of()
     async with app.run_test(size=(60, 24)) as pilot:
-        await pilot.press("t", "t")
+        await pilot.press("r", "r")
         assert table_lines(app)[0].split()[0] == "1-4"
         assert table_lines(app)[0].rstrip().endswith("›")
         await pilot.press("right", "right", "right", "right", "right", "right")
@@ -254,7 +253,7 @@ async def test_columns_out_of_sight_come_with_the_cursor():
 async def test_m_marks_the_token():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "j", "m")
+        await pilot.press("r", "j", "m")
         assert submitted(app) == [
             (
                 MARK,
@@ -272,7 +271,7 @@ async def test_capital_m_marks_it_for_the_top_ranked_hypothesis():
     state = replace(sample_state(), ranking=("H2", "H1"))
     app = app_of(state)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "M")
+        await pilot.press("r", "plus")
         ((operation, arguments),) = submitted(app)
         assert operation is MARK
         assert arguments.hypothesis == "H2"
@@ -281,7 +280,7 @@ async def test_capital_m_marks_it_for_the_top_ranked_hypothesis():
 async def test_capital_m_marks_without_a_link_where_nothing_is_supposed():
     app = app_of(replace(sample_state(), hypotheses=MappingProxyType({})))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "M")
+        await pilot.press("r", "plus")
         ((_, arguments),) = submitted(app)
         assert arguments.hypothesis is None
 
@@ -289,7 +288,7 @@ async def test_capital_m_marks_without_a_link_where_nothing_is_supposed():
 async def test_a_mark_is_taken_back_or_linked():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("m", "M")
+        await pilot.press("m", "plus")
         assert submitted(app) == [
             (UNMARK, UnmarkArguments(evidence="E1")),
             (LINK, LinkArguments(hypothesis="H1", evidence="E1")),
@@ -299,7 +298,7 @@ async def test_a_mark_is_taken_back_or_linked():
 async def test_a_token_without_text_cannot_be_marked_and_says_why():
     app = app_of(with_token(""))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "m")
+        await pilot.press("r", "m")
         assert app.asked == []
         assert "excerpt" in said(app, "token")
         await pilot.press("j")
@@ -312,7 +311,7 @@ async def test_a_token_without_text_cannot_be_marked_and_says_why():
 async def test_r_reads_the_layer_again_on_the_same_texts():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("r")
+        await pilot.press("M")
         await wait_for(pilot, ReadForm)
         assert "again" in str(app.screen.query_one("#what", Static).content)
         await pilot.press("enter")
@@ -323,7 +322,7 @@ async def test_r_reads_the_layer_again_on_the_same_texts():
 async def test_r_measures_a_layer_that_was_not():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("r")
+        await pilot.press("M")
         await wait_for(pilot, ReadForm)
         app.screen.query_one(Input).value = "0.25"
         await pilot.press("enter")
@@ -337,7 +336,7 @@ async def test_r_measures_a_layer_that_was_not():
 async def test_r_reads_one_way_only():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("T", "y", "r")
+        await pilot.press("R", "l", "M")
         await wait_for(pilot, ReadForm)
         await pilot.press("tab", "space", "enter")
         await pilot.pause()
@@ -350,7 +349,7 @@ async def test_r_reads_one_way_only():
 async def test_a_layer_that_is_not_there_is_refused_in_place(typed):
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("r")
+        await pilot.press("M")
         await wait_for(pilot, ReadForm)
         app.screen.query_one(Input).value = typed
         await pilot.press("enter")
@@ -366,8 +365,8 @@ async def test_nothing_yet_says_not_computed_and_which_key_computes():
     app = app_of(SessionState(pair=sample_state().pair))
     async with app.run_test(size=(80, 24)) as pilot:
         assert "not computed" in table_lines(app)[0]
-        assert "Press r" in "".join(table_lines(app))
-        for key in "tTsoOyYbumMcwp*0,.":
+        assert "Press M" in "".join(table_lines(app))
+        for key in "rRbvVlL0fm+McwP*,.":
             await pilot.press(key)
         await pilot.press("escape", "up", "down", "left", "right", "end")
         assert app.asked == []
@@ -376,7 +375,7 @@ async def test_nothing_yet_says_not_computed_and_which_key_computes():
 async def test_without_a_pair_nothing_can_be_read():
     app = app_of(SessionState())
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("r")
+        await pilot.press("M")
         await pilot.pause()
         assert not isinstance(app.screen, ReadForm)
         assert "loaded pair" in "".join(table_lines(app))
@@ -385,7 +384,7 @@ async def test_without_a_pair_nothing_can_be_read():
 async def test_a_layer_measured_but_not_read_says_so():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("y")
+        await pilot.press("l")
         assert "layer 2, measured but not read: not computed." in table_lines(app)[0]
 
 
@@ -394,7 +393,7 @@ async def test_a_reading_that_was_not_taken_says_so():
     kept = {key: one for key, one in state.readings.items() if key.reading != "patchscope"}
     app = app_of(replace(state, readings=MappingProxyType(kept)))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("T", "T")
+        await pilot.press("R", "R")
         assert "patchscope at layer 3: not computed." in table_lines(app)[0]
 
 
@@ -404,7 +403,7 @@ async def test_a_reading_that_was_not_taken_says_so():
 async def test_what_was_chosen_is_there_again():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "t", "s", "comma", "u", "b", "j", "j", "l")
+        await pilot.press("r", "r", "b", "comma", "f", "0", "j", "j", "right")
         view = app.pane.view()
         before = (said(app, "site"), table_lines(app), said(app, "token"))
     again = app_of()
@@ -429,7 +428,7 @@ async def test_any_view_can_be_restored(view):
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
         app.pane.restore(view)
-        await pilot.press("t", "b", "down")
+        await pilot.press("r", "0", "down")
         assert app.is_running
 
 
@@ -457,7 +456,7 @@ async def test_an_event_is_shown_where_it_stands(key, strip, where):
 async def test_the_event_of_a_mark_shows_the_marked_token():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "j", "j")
+        await pilot.press("r", "j", "j")
         (evidence,) = sample_state().evidence.values()
         assert app.pane.reveal(evidence.body.of_seq)
         await pilot.pause()
@@ -494,7 +493,7 @@ async def test_another_layer_that_was_read_meanwhile_does_not_take_its_place():
         readings = MappingProxyType({**state.readings, **moved})
         app.pane.update_state(replace(state, readings=readings))
         assert "layer 3" in said(app, "site")
-        await pilot.press("y")
+        await pilot.press("l")
         assert "layer 2" in said(app, "site")
         assert "cake" in table_lines(app)[1]
 
@@ -506,17 +505,17 @@ async def test_p_plots_norms_over_positions_then_layers_then_shows_the_lists():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
         table = app.query_one(TokenTable)
-        await pilot.press("p")
+        await pilot.press("P")
         await pilot.pause()
         assert not table.display
         assert "by&#160;position" in app.export_screenshot()
         sentence = str(app.query_one(NormPlot).query_one(Static).content)
         assert "cosine between halves of the 64 texts" in sentence
         assert sentence.endswith(": well measured.")
-        await pilot.press("p")
+        await pilot.press("P")
         await pilot.pause()
         assert "by&#160;layer" in app.export_screenshot()
-        await pilot.press("p")
+        await pilot.press("P")
         await pilot.pause()
         assert table.display
         assert table.has_focus
@@ -534,7 +533,7 @@ async def test_the_event_of_a_difference_shows_its_norms():
 async def test_norms_of_nothing_are_not_computed():
     app = app_of(SessionState())
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("p")
+        await pilot.press("P")
         await pilot.pause()
         assert "not&#160;computed" in app.export_screenshot()
 
@@ -545,7 +544,7 @@ async def test_norms_of_nothing_are_not_computed():
 async def test_c_copies_the_list_under_the_cursor():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "t", "c")
+        await pilot.press("r", "r", "c")
         lines = app.clipboard.splitlines()
         assert lines[0] == "shift lens of difference on base, layer 3, position 1-4, scale 0.45"
         assert lines[1].startswith("1\t cake\t1.")
@@ -621,7 +620,7 @@ def with_token(text: str) -> SessionState:
 async def test_hostile_tokens_are_inert(tmp_path: Path):
     app = app_of(with_token(HOSTILE))
     async with app.run_test(size=(160, 48)) as pilot:
-        for key in ("t", "t", "b", "u", "comma", "p", "p", "p", "c", "m"):
+        for key in ("r", "r", "0", "f", "comma", "P", "P", "P", "c", "m"):
             await pilot.press(key)
             await pilot.pause()
             shown = "".join((*table_lines(app), *(said(app, one) for one in PARTS)))

@@ -56,9 +56,9 @@ async def test_steps_and_both_ends():
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("greater_than_sign", "greater_than_sign", "less_than_sign")
         assert app.standing.position == 6
-        await pilot.press("right_parenthesis")
+        await pilot.press("dollar_sign")
         assert (app.standing.position, app.standing.at_end) == (LENGTH, True)
-        await pilot.press("left_parenthesis")
+        await pilot.press("circumflex_accent")
         assert (app.standing.position, app.standing.current) == (0, None)
         await pilot.press("less_than_sign")
         assert app.standing.position == 0
@@ -70,14 +70,14 @@ async def test_from_change_to_change():
     async with app.run_test(size=(80, 24)) as pilot:
         found = []
         for _ in changes:
-            await pilot.press("n")
+            await pilot.press("right_curly_bracket")
             await until(pilot, lambda: not app.standing.waits, "the change")
             found.append(app.standing.position)
             assert current(app) is HypothesesPane
         assert found == changes
-        await pilot.press("n")
+        await pilot.press("right_curly_bracket")
         await until(pilot, lambda: app.said, "that there is no more")
-        await pilot.press("N")
+        await pilot.press("left_curly_bracket")
         assert app.standing.position == changes[-2]
 
 
@@ -102,21 +102,21 @@ async def test_the_pane_that_has_the_event_comes_to_the_front():
                 ),
                 "the focus",
             )
-        await pilot.press("f")
+        await pilot.press("ctrl+f")
         app.replay._seek(places[1][0])
         assert current(app) is HypothesesPane
-        await pilot.press("f")
+        await pilot.press("ctrl+f")
         assert current(app) is ReadingsPane
 
 
 async def test_an_event_is_gone_to_by_its_number():
     app = ReplayApp(seq=0)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("e")
+        await pilot.press("colon")
         await until(pilot, lambda: isinstance(app.screen, AskLine), "the question")
         await pilot.press("ctrl+u", *"#634", "enter")
         await until(pilot, lambda: app.standing.position == 634, "the event")
-        await pilot.press("e")
+        await pilot.press("colon")
         await until(pilot, lambda: isinstance(app.screen, AskLine), "the question")
         await pilot.press("ctrl+u", *"655", "enter")
         await until(pilot, lambda: app.said, "the refusal")
@@ -127,11 +127,11 @@ async def test_an_event_is_gone_to_by_its_number():
 async def test_playing_goes_to_the_end_and_from_there_begins_again():
     app = ReplayApp(seq=LENGTH - 6)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press(*["plus"] * 7, "space")
+        await pilot.press(*["right_parenthesis"] * 7, "space")
         assert app.standing.speed == 64
         await until(pilot, lambda: app.standing.at_end and not app.standing.playing, "the end")
         assert app.standing.position == LENGTH
-        await pilot.press(*["minus"] * 9, "space")
+        await pilot.press(*["left_parenthesis"] * 9, "space")
         assert (app.standing.speed, app.standing.playing) == (0.25, True)
         assert app.standing.position < LENGTH
         await pilot.press("space")
@@ -148,15 +148,15 @@ async def test_without_a_place_to_stand_it_begins_to_play():
 async def test_only_the_turns_of_one():
     app = ReplayApp(seq=0)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("a")
+        await pilot.press("T")
         await until(pilot, lambda: app.standing.turns == "human", "the human's turns")
-        await pilot.press("a")
+        await pilot.press("T")
         await until(pilot, lambda: app.standing.turns == "agent", "the agent's turns")
         await pilot.press("greater_than_sign")
         await until(pilot, lambda: not app.standing.waits, "that it looked")
         # The sample has no agent.
         assert app.standing.position == 0
-        await pilot.press("a")
+        await pilot.press("T")
         assert app.standing.turns == "all"
 
 
@@ -174,7 +174,7 @@ async def test_nothing_that_records_or_runs_a_model_is_offered(pane: int):
         }
         assert offered <= held.LOOKS
         before = app.standing
-        for key in ("m", "s", "S", "o", "d", "y", "r", "M", "t", "enter", "escape"):
+        for key in ("m", "s", "S", "o", "d", "y", "M", "t", "e", "enter", "escape"):
             await pilot.press(key)
         await pilot.pause()
         # That is what an operation that was asked for after all is answered with.
@@ -225,14 +225,14 @@ async def test_a_branch_begins_at_the_event_shown():
         await until(pilot, lambda: app.asked, "the branch")
         assert app.asked == [BranchSession("20260314-planted", 640, "better")]
         await until(pilot, lambda: app.screen is app.replay, "the replay")
-        await pilot.press("left_parenthesis", "B")
+        await pilot.press("circumflex_accent", "B")
         assert app.screen is app.replay
 
 
 async def test_coverage_of_the_moment_and_the_way_out():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("f4")
+        await pilot.press("f9")
         await until(pilot, lambda: isinstance(app.screen, CoverageScreen), "the coverage")
         await pilot.press("escape", "ctrl+r")
         await until(pilot, lambda: app.asked, "the way out")
@@ -295,7 +295,7 @@ before = sorted(heavy & sys.modules.keys())
 async def main():
     app = ReplayApp(seq=0)
     async with app.run_test(size=(160, 48)) as pilot:
-        for key in ("n", "right_parenthesis", "1", "2", "3", "4", "5", "6", "7", "f4", "escape"):
+        for key in ("right_curly_bracket", "dollar_sign", *"1234567", "ctrl+l", "escape"):
             await pilot.press(key)
         assert app.standing.at_end
 asyncio.run(main())

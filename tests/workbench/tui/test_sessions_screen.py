@@ -76,7 +76,7 @@ async def test_escape_clears_the_search_then_leads_back():
 async def test_a_session_is_renamed():
     app = sessions()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("down", "r", "ctrl+u", *"better", "enter")
+        await pilot.press("down", "f2", "ctrl+u", *"better", "enter")
         await until(pilot, lambda: app.library.done, "the renaming")
         assert app.library.done == [("rename", SESSIONS[1].id, "better")]
         await until(pilot, lambda: "renamed to better" in shown(app), "the word")
@@ -85,7 +85,7 @@ async def test_a_session_is_renamed():
 async def test_deleting_takes_the_exact_name():
     app = sessions()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("end", "d", *"taboo", "enter")
+        await pilot.press("end", "delete", *"taboo", "enter")
         await until(pilot, lambda: "nothing was deleted" in shown(app), "the refusal")
         assert not app.library.done
         await pilot.press("ctrl+u", *"taboo word", "enter")
@@ -96,7 +96,7 @@ async def test_deleting_takes_the_exact_name():
 async def test_escape_and_an_empty_name_delete_nothing():
     app = sessions(FixedLibrary(replace(SHELF, sessions=(replace(SESSIONS[0], name=""),))))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("d", "enter")
+        await pilot.press("delete", "enter")
         await until(pilot, lambda: "nothing was deleted" in shown(app), "the refusal")
         await pilot.press("escape")
         await pilot.pause()
@@ -107,14 +107,14 @@ async def test_a_name_that_cannot_be_typed_is_confirmed_by_the_id():
     session = replace(SESSIONS[0], name="\x1b[2J\u202eevil")
     app = sessions(FixedLibrary(replace(SHELF, sessions=(session,))))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("d", *session.id, "enter")
+        await pilot.press("delete", *session.id, "enter")
         await until(pilot, lambda: app.library.done, "the deletion")
 
 
 async def test_a_session_is_exported():
     app = sessions()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("e", "ctrl+u", *"/tmp/out.db", "enter")
+        await pilot.press("E", "ctrl+u", *"/tmp/out.db", "enter")
         await until(pilot, lambda: app.library.done, "the export")
         assert app.library.done == [("export", SESSIONS[0].id, "/tmp/out.db")]
         await until(pilot, lambda: "written: /tmp/out.db" in shown(app), "where it is")
@@ -130,7 +130,7 @@ async def test_the_id_is_copied():
 async def test_a_refusal_is_said_in_place():
     app = sessions(FixedLibrary(refusal=StoreError("the disk is full", "Make room.")))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("r", "ctrl+u", "x", "enter")
+        await pilot.press("f2", "ctrl+u", "x", "enter")
         await until(pilot, lambda: "! the disk is full. Make room." in shown(app), "the refusal")
 
 
@@ -169,7 +169,7 @@ async def test_chosen_sessions_are_compared_in_their_order():
 async def test_coverage_of_a_session():
     app = sessions()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("v")
+        await pilot.press("f9")
         await until(pilot, lambda: isinstance(app.screen, CoverageScreen), "the coverage")
         assert "| token | best rank |" in app.screen.as_markdown()
 
@@ -199,7 +199,9 @@ async def test_a_report_is_written_and_said_where():
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
-@pytest.mark.parametrize("keys_", [("space", "down", "space", "C"), ("v",)], ids=["two", "one"])
+@pytest.mark.parametrize(
+    "keys_", [("space", "down", "space", "C"), ("ctrl+l",)], ids=["two", "one"]
+)
 def test_picture_of_tables(snap_compare, size, keys_):
     async def look(pilot):
         await pilot.press(*keys_)
@@ -212,7 +214,7 @@ async def test_no_sessions():
     app = sessions(FixedLibrary(DatabaseListing()))
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "No sessions yet" in shown(app), "the word")
-        await pilot.press("enter", "r", "d", "e", "c", "slash", "x")
+        await pilot.press("enter", "f2", "delete", "E", "c", "slash", "x")
         await pilot.pause()
         assert not app.asked
         assert app.screen.check_action("delete", ()) is False
@@ -253,7 +255,7 @@ def test_picture_of_a_search(snap_compare, size):
 
 def test_picture_of_a_deletion(snap_compare):
     async def look(pilot):
-        await pilot.press("d", *"kitchen", "enter")
+        await pilot.press("delete", *"kitchen", "enter")
         await until(pilot, lambda: "nothing was deleted" in shown(pilot.app), "the refusal")
         await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
 

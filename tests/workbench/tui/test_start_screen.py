@@ -82,7 +82,7 @@ async def test_each_entry_opens_what_it_says():
 async def test_keys_of_their_own():
     app = start()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("d", "s", "/")
+        await pilot.press("d", "ctrl+r", "/")
         await pilot.pause()
         assert app.asked == [
             OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True),
@@ -200,7 +200,7 @@ def test_picture_of_trouble(snap_compare):
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture_of_the_form(snap_compare, size):
     async def type_it(pilot):
-        await pilot.press("n")
+        await pilot.press("o")
         await pilot.press(*"acme/base", "down", *"/nowhere/at all", "enter")
 
     assert snap_compare(start(), terminal_size=size, run_before=type_it)

@@ -13,7 +13,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widgets import Static
 
-from workbench.tui.keys import own_bindings
+from workbench.tui.keys import own_bindings, with_keys
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.pane import Pane
 
@@ -55,7 +55,7 @@ class KeyHelp(Dialog[None]):
         with VerticalScroll() as scroll:
             scroll.border_title = self._title
             scroll.border_subtitle = "Escape closes"
-            yield Markdown(self._said.strip())
+            yield Markdown(with_keys(self._said.strip()))
             yield Static(self._keys())
 
     def _keys(self) -> Content:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual import on, work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.timer import Timer
 
 from adl.errors import AdlError
@@ -17,6 +17,7 @@ from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
 from workbench.store.errors import StoreError
+from workbench.tui import keys
 from workbench.tui.audit_plan import AuditPlan
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.queue import QueueDialog
@@ -27,7 +28,7 @@ from workbench.tui.panes.agent.pane import AgentPane
 from workbench.tui.panes.readings.pane import ReadingsPane
 from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.screens.measuring_screen import MeasuringScreen
-from workbench.tui.screens.panes import HELP_KEY, PANE_KEYS, PANES, PanesScreen
+from workbench.tui.screens.panes import PANES, PanesScreen
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.top_bar import TopBar
 
@@ -40,30 +41,7 @@ TICK = 1.0
 class AuditScreen(PanesScreen, MeasuringScreen):
     """One session: its pair, readings, steered texts, chat, hypotheses, timeline and agent."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *PANE_KEYS,
-        Binding("x", "stop_job", "Stop", tooltip="Stop what is running"),
-        Binding("f8", "stop_job", "Stop", show=False),
-        Binding("a", "prepare", "Audit", tooltip="Measure the difference and read it"),
-        Binding(
-            "f7", "queue", "Queue", show=False, tooltip="Jobs that run and wait: reorder, remove"
-        ),
-        Binding("n", "note", "Note", tooltip="Write a note into the session"),
-        Binding(
-            "f6", "measures", "Measures", show=False, tooltip="What was measured; measure more"
-        ),
-        Binding("f9", "app.read_report", "Report", show=False, tooltip="Read the session's report"),
-        Binding(
-            "f10",
-            "app.reveal",
-            "Reveal names",
-            show=False,
-            tooltip="Show the names that a blind session hides; that you saw them is recorded",
-        ),
-        Binding("f2", "rename", "Rename", show=False, tooltip="Give the session another name"),
-        HELP_KEY,
-        Binding("ctrl+r", "sessions", "Sessions", show=False, tooltip="Leave for another session"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("audit")
 
     def __init__(self, opened: LiveSession, *, load: PairArguments | None, prepare: bool) -> None:
         super().__init__(opened.log.array, opened.event, opened.find_events)

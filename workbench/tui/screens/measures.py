@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
@@ -19,7 +19,7 @@ from workbench.operations.running import Operation
 from workbench.store.findings import Finding
 from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.measure_render import findings, look
 from workbench.tui.offered import missing, offered
 from workbench.tui.widgets.bars import bar
@@ -38,13 +38,7 @@ class MeasuresScreen(Dialog[str | None]):
     measure if there is none such.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,f6", "leave", "Close", tooltip="Back to the panes"),
-        Binding("x,f8", "stop", "Stop", tooltip="Stop what is running"),
-        Binding("c", "copy", "Copy", tooltip="Copy what is shown"),
-        Binding("right,l,tab", "to_detail", "Scroll", tooltip="To what is shown, to scroll it"),
-        Binding("left,h,shift+tab", "to_list", "List", tooltip="Back to the list"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("measures")
     DEFAULT_CSS = """
     MeasuresScreen > Container { width: 100%; height: 100%; padding: 0 1;
         border: round $accent; background: $surface; border-subtitle-color: $foreground-muted; }

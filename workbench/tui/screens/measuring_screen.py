@@ -14,7 +14,7 @@ from workbench.operations.difference import MEASURE
 from workbench.operations.jobs import Job
 from workbench.operations.running import Arguments, Operation
 from workbench.store.state import SessionState
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.measure_render import findings
 from workbench.tui.offered import missing, offered
@@ -120,7 +120,8 @@ class MeasuringScreen(AgentScreen):
             return
         found = [one.body for one in findings(self.opened.shown) if one.operation_id == job.id]
         said = f"{found[-1].label}: {found[-1].short()}" if found else "done"
-        title = f"{job.operation.title}: f6 shows it" if found else job.operation.title
+        shows = f": {keys.shown('measures')} shows it" if found else ""
+        title = f"{job.operation.title}{shows}"
         self.notify(text.line(said).plain, title=title, timeout=10, markup=False)
 
     def _open_measures(self) -> list[MeasuresScreen]:

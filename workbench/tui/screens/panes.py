@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 
@@ -36,18 +35,6 @@ PANES: tuple[type[Pane], ...] = (
     TimelinePane,
     AgentPane,
 )
-
-
-#: Keys that every screen of panes has; each lists them where they belong among its own.
-PANE_KEYS: tuple[BindingType, ...] = (
-    *(
-        Binding(str(index + 1), f"pane({index})", pane.TITLE, show=False)
-        for index, pane in enumerate(PANES)
-    ),
-    Binding("ctrl+o", "jump", "Jump", tooltip="Go to a pane, from anywhere"),
-    Binding("z", "zoom", "Zoom", tooltip="Show this pane alone, or all"),
-)
-HELP_KEY = Binding("f1,question_mark", "help", "Help", tooltip="What this pane is and its keys")
 
 
 class PanesScreen(Screen[None]):

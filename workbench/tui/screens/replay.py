@@ -8,16 +8,17 @@ from typing import ClassVar
 
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, Binding, BindingType
+from textual.binding import ActiveBinding, BindingType
 from textual.widgets import Input, TextArea
 
 from workbench.replay.player import Turns
+from workbench.tui import keys
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.keys import own_bindings
 from workbench.tui.messages import BranchSession, ShowSessions
 from workbench.tui.panes.agent.pane import AgentPane
 from workbench.tui.replay_session import ReplayedSession
-from workbench.tui.screens.panes import HELP_KEY, PANE_KEYS, PanesScreen
+from workbench.tui.screens.panes import PanesScreen
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.top_bar import TopBar
 from workbench.tui.widgets.transport import Standing, Transport
@@ -28,37 +29,13 @@ TICK, SLICE = 0.05, 0.02
 LOOK_BACK = 40
 WHOSE: tuple[Turns, ...] = ("all", "human", "agent")
 RECORDED = "this is a replay: nothing is recorded and no model is run."
-WAY_OUT = "B branches from here into a session of its own, where it can be done."
+WAY_OUT = "{branch} branches from here into a session of its own, where it can be done."
 
 
 class ReplayScreen(PanesScreen):
     """A session from event to event. Needs no model, no network and no key."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "play", "Play", priority=True, tooltip="Play, or pause"),
-        Binding("greater_than_sign", "step(1)", "Step", key_display=">", priority=True,
-                tooltip="Go on by one event"),
-        Binding("less_than_sign", "step(-1)", "Back", key_display="<", priority=True,
-                tooltip="Go back by one event"),
-        Binding("n", "change(1)", "Change", tooltip="To the next change of a hypothesis"),
-        Binding("N", "change(-1)", "Change before", show=False, tooltip="To the change before"),
-        Binding("e", "go_to_event", "Go to", tooltip="Go to an event by its number"),
-        Binding("plus", "speed(1)", "Faster", key_display="+", priority=True,
-                tooltip="Play faster"),
-        Binding("minus", "speed(-1)", "Slower", show=False, key_display="-", priority=True,
-                tooltip="Play slower"),
-        Binding("a", "turns", "Turns", tooltip="Stop at all turns, the human's, or the agent's"),
-        Binding("f", "follow", "Follow", show=False, tooltip="Bring the event's pane up, or not"),
-        Binding("left_parenthesis,ctrl+home", "seek(0)", "Start", show=False, key_display="(",
-                tooltip="To the start of the session"),
-        Binding("right_parenthesis,ctrl+end", "seek(-1)", "End", show=False, key_display=")",
-                tooltip="To the end of the session"),
-        Binding("B", "branch", "Branch", tooltip="Begin a session that goes on from here"),
-        Binding("f4", "coverage", "Coverage", show=False, tooltip="What was not followed up"),
-        *PANE_KEYS,
-        HELP_KEY,
-        Binding("ctrl+r", "sessions", "Sessions", tooltip="Leave for the list of sessions"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("replay")
 
     def __init__(
         self, opened: ReplayedSession, *, seq: int | None = None, lasting: bool = True
@@ -204,7 +181,9 @@ class ReplayScreen(PanesScreen):
                 return
 
     def _say_not_offered(self, what: str) -> None:
-        self.notify(f"{what}: {RECORDED} {WAY_OUT}", title="Not offered", markup=False)
+        self.notify(
+            f"{what}: {RECORDED} {keys.with_keys(WAY_OUT)}", title="Not offered", markup=False
+        )
 
     # --- keys -------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from workbench.store.ids import proposed_stem
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
 from workbench.store.state import SessionState
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import ConfirmByName
 from workbench.tui.dialogs.pane_help import KeyHelp
@@ -116,30 +116,13 @@ All sessions of the database, the one written to last first. What is typed into 
 looked for in names, ids and pairs at once, and then in everything that was recorded: notes, texts,
 tokens, prompts, hypotheses and errors. All words must be there, each may be the start of a longer
 one; "words in quotes" stand together. Enter goes on with the session under the cursor; for an event
-that was found, at that event. `p` replays instead of going on: nothing is loaded, nothing recorded.
+that was found, at that event. `{replay}` replays instead of going on: nothing is loaded, nothing recorded.
 
-Space chooses sessions (`●`), and `C` sets them side by side: hypotheses, evidence, budget, time, and
-grades apart. `f9` shows the session's report and `w` writes it, as Markdown and as one HTML file in
-which nothing runs.
+Space chooses sessions (`●`), and `{compare}` sets them side by side: hypotheses, evidence, budget,
+time, and grades apart. `{report}` shows the session's report and `{write}` writes it, as Markdown and as
+one HTML file in which nothing runs.
 """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "search", "Search", key_display="/", tooltip="Search names and texts"),
-        Binding("p", "replay", "Replay", tooltip="Replay the session from its first event"),
-        Binding("space", "choose_session", "Choose", tooltip="Choose it, or not, to compare"),
-        Binding("C", "compare", "Compare", tooltip="Compare the chosen sessions"),
-        Binding("v", "coverage", "Coverage", show=False, tooltip="What was not followed up"),
-        Binding("f9", "read_report", "Read report", show=False, tooltip="Read its report"),
-        Binding("w", "report", "Report", show=False, tooltip="Write its report to files"),
-        Binding("r,f2", "rename", "Rename", tooltip="Give the session another name"),
-        Binding("e", "export", "Export", tooltip="Copy the session into a file of its own"),
-        Binding("c", "copy_id", "Copy id", tooltip="Copy the session's id"),
-        Binding(
-            "d,delete", "delete", "Delete", tooltip="Delete it for good, once its name is typed"
-        ),
-        Binding("f5", "look", "Refresh", show=False, tooltip="Read the database again"),
-        Binding("f1,question_mark", "help", "Help", tooltip="What this is, and its keys"),
-        Binding("escape", "back", "Back", tooltip="Clear the search, or go to the start screen"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("sessions")
     DEFAULT_CSS = """
     SessionsScreen #search-row { height: 1; margin: 1 2 0 2; }
     SessionsScreen #search-row Static { width: auto; color: $text-muted; padding-right: 1; }

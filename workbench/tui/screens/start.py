@@ -9,7 +9,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
@@ -19,7 +19,7 @@ from adl.errors import AdlError
 from workbench.display import clean_line
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments
 from workbench.store.overview import SessionOverview
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.library import DatabaseListing, Library, pair_title
@@ -81,17 +81,9 @@ class StartScreen(WorkerScreen):
 
     HELP = """
 Opens a pair of models in a new session, or goes on with a session that was left. Everything is
-recorded in one database; `b` chooses another.
+recorded in one database; `{database}` chooses another.
 """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d", "demo", "Demo", tooltip="Open the demo pair"),
-        Binding("n", "new", "New pair", tooltip="Type a pair"),
-        Binding("e", "edit", "Edit", tooltip="Change the pair under the cursor before opening it"),
-        Binding("s", "sessions", "Sessions", tooltip="All sessions: open, rename, export, delete"),
-        Binding("slash", "search", "Search", key_display="/", tooltip="Search the sessions"),
-        Binding("b", "database", "Database", tooltip="Record in another database"),
-        Binding("f1,question_mark", "help", "Help", tooltip="What this is, and its keys"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("start")
     AUTO_FOCUS = "Menu"
     DEFAULT_CSS = """
     StartScreen #head { height: auto; padding: 1 2 0 2; }

@@ -18,8 +18,8 @@ class Choice(Widget, can_focus=True):
     """Values side by side; the chosen one stands in brackets, so that it is seen without colours."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,space,l", "step(1)", "Next", tooltip="Choose the next value", show=False),
-        Binding("left,h", "step(-1)", "Previous", tooltip="Choose the value before", show=False),
+        Binding("right,space", "step(1)", "Next", tooltip="Choose the next value", show=False),
+        Binding("left", "step(-1)", "Previous", tooltip="Choose the value before", show=False),
     ]
     DEFAULT_CSS = """
     Choice { height: 1; }

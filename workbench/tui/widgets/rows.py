@@ -8,12 +8,14 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+
+from workbench.tui import keys
 
 RowMaker = Callable[[int, int], Text]
 
@@ -21,15 +23,7 @@ RowMaker = Callable[[int, int], Text]
 class Rows(ScrollView, can_focus=True):
     """Rows by number, with a cursor. ``make_row(index, width)`` gives one as clean text."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "to(0)", "First", show=False),
-        Binding("end,G", "to(-1)", "Last", show=False),
-        Binding("enter", "choose", "Open", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("list"), *keys.bindings("rows")]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"rows--cursor", "rows--row"}
     DEFAULT_CSS = """
     Rows { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }

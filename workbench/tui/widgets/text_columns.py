@@ -12,7 +12,7 @@ from typing import ClassVar
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.segment import Segment
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -20,6 +20,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from workbench.display import clean_line, clean_lines, shorten
+from workbench.tui import keys
 
 #: Narrower than this the texts of a pair stand one below the other.
 SIDE_BY_SIDE = 70
@@ -68,14 +69,7 @@ class _Block:
 class SampleList(ScrollView, can_focus=True):
     """Samples one below the other, with a cursor; what is longer than the screen scrolls."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Sample before", show=False, tooltip="Go to the sample before"),
-        Binding("down,j", "move(1)", "Next sample", show=False, tooltip="Go to the next sample"),
-        Binding("pageup", "page(-1)", "Page up", show=False, tooltip="Go up by a screenful"),
-        Binding("pagedown", "page(1)", "Page down", show=False, tooltip="Go down by a screenful"),
-        Binding("home", "to(0)", "First sample", show=False, tooltip="Go to the first sample"),
-        Binding("end,G", "to(-1)", "Last sample", show=False, tooltip="Go to the last sample"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("list")
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "samples--title",
         "samples--head",
@@ -301,7 +295,7 @@ def _column(column: Column, width: int) -> list[Pieces]:
         return lines
     text, more = column.text.lstrip(), ""
     if len(text) > MOST_SHOWN:
-        more = f"{len(text) - MOST_SHOWN:,} more characters; w writes all of them to a file"
+        more = f"{len(text) - MOST_SHOWN:,} more characters; {keys.shown('write')} writes all"
         text = text[:MOST_SHOWN]
     shown = wrapped(clean_lines(text), width) if text else ()
     lines += [((set_cell_size(line, width), ""),) for line in shown]

@@ -10,12 +10,14 @@ from rich.cells import set_cell_size
 from rich.style import Style
 from rich.text import Text
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+
+from workbench.tui import keys
 
 CellMaker = Callable[[int, int, int], Text]
 """Called with (row, column, width); row -1 is the head."""
@@ -29,16 +31,7 @@ _HEAD = -1
 class TokenTable(ScrollView, can_focus=True):
     """Cells by number, made only when they are looked at. ``make_cell`` gives clean text."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1, 0)", "Up", show=False),
-        Binding("down,j", "move(1, 0)", "Down", show=False),
-        Binding("left,h", "move(0, -1)", "Column to the left", show=False),
-        Binding("right,l", "move(0, 1)", "Column to the right", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "to_row(0)", "First rank", show=False),
-        Binding("end,G", "to_row(-1)", "Last rank", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("list"), *keys.bindings("table")]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "token-table--cursor",
         "token-table--head",
@@ -188,15 +181,19 @@ class TokenTable(ScrollView, can_focus=True):
 
     # --- keys -------------------------------------------------------------------------------
 
-    def action_move(self, rows: int, columns: int) -> None:
-        """Move the cursor by so many cells."""
-        self.move_to(self.row + rows, self.column + columns)
+    def action_move(self, step: int) -> None:
+        """Move the cursor by so many rows."""
+        self.move_to(self.row + step, self.column)
+
+    def action_move_column(self, step: int) -> None:
+        """Move the cursor by so many columns."""
+        self.move_to(self.row, self.column + step)
 
     def action_page(self, step: int) -> None:
         """Move the cursor by a screenful."""
         self.move_to(self.row + step * max(1, self.size.height - 2), self.column)
 
-    def action_to_row(self, row: int) -> None:
+    def action_to(self, row: int) -> None:
         """Move the cursor to a rank; -1 is the last."""
         self.move_to(self._rows - 1 if row < 0 else row, self.column)
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
@@ -22,6 +22,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.visual import Visual
+
+from workbench.tui import keys
 
 #: What an item that nobody has looked at yet is taken to be, in lines.
 GUESS = 8
@@ -56,14 +58,7 @@ class _Laid:
 class Flow(ScrollView, can_focus=True, inherit_bindings=False):
     """Items one below the other, with a cursor that stands on one of them."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False, tooltip="The turn before"),
-        Binding("down,j", "move(1)", "Down", show=False, tooltip="The next turn"),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "to(0)", "First", show=False, tooltip="The first turn"),
-        Binding("end,G", "to(-1)", "Last", show=False, tooltip="The newest turn"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("list")
     COMPONENT_CLASSES: ClassVar[set[str]] = {"flow--cursor", "flow--rule"}
     DEFAULT_CSS = """
     Flow { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; overflow-x: hidden; }

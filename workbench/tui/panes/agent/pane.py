@@ -21,6 +21,7 @@ from workbench.store.agent_events import GradeGiven
 from workbench.store.errors import StoreError
 from workbench.store.slices.agents import AgentState, standing
 from workbench.store.state import SessionState
+from workbench.tui import keys
 from workbench.tui.agent_request import POLICIES, EndpointFacts, known_fields
 from workbench.tui.agent_runner import WorkStatus
 from workbench.tui.dialogs.ask_line import AskLine
@@ -48,7 +49,7 @@ class AgentPane(Pane):
     SHORT: ClassVar[str] = "Agent"
     HELP: ClassVar[str] = agent_keys.HELP
     LOOKS: ClassVar[frozenset[str]] = agent_keys.LOOKS
-    BINDINGS: ClassVar[list[BindingType]] = agent_keys.BINDINGS
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("agent")
     DEFAULT_CSS = """
     AgentPane #who { height: 1; }
     AgentPane #standing { height: 1; }

@@ -9,6 +9,7 @@ from typing import Any, cast
 from adl.errors import AdlError
 from adl.records import SIDES, Side
 from workbench.operations.generation import AskArguments
+from workbench.tui import keys
 from workbench.tui.panes.chat.settings import ProbeSettings
 from workbench.tui.panes.chat.turns import AnswerRef, Turn, Turns, whole_answer
 
@@ -78,7 +79,10 @@ class Draft:
     ) -> AskArguments:
         turn = turns.find(followed.probe)
         if turn is None:
-            raise DraftError("the turn that this follows is not there", "Press F4 to begin anew.")
+            raise DraftError(
+                "the turn that this follows is not there",
+                f"Press {keys.shown('next_draft')} to begin anew.",
+            )
         answer = _finished_answer(turn, followed)
         if turn.raw is not None:
             return AskArguments(raw=turn.raw + answer + written, **settings.generation(raw=True))
@@ -102,4 +106,7 @@ def _finished_answer(turn: Turn, followed: AnswerRef) -> str:
     said = f"{followed.side}'s answer to turn {turn.number}"
     if not turn.is_over:
         raise DraftError(f"{said} is not finished", "Send again when it is.")
-    raise DraftError(f"{said} was not computed", "Press r on it to ask again, or F4 to change.")
+    raise DraftError(
+        f"{said} was not computed",
+        f"Press {keys.shown('again')} on it to ask again, or {keys.shown('next_draft')} to change.",
+    )

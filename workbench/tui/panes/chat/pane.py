@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 from pydantic import ValidationError
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static, TextArea
 
@@ -24,7 +24,7 @@ from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
 from workbench.operations.pair import LOAD
 from workbench.store.state import SessionState
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.panes.chat.draft import Draft
 from workbench.tui.panes.chat.export import write_conversation
@@ -63,34 +63,14 @@ far apart the two models' predictions are, both unsteered: 0 is agreement, above
 words. The bars follow the answer; a full bar is its greatest KL, or 1 nat if that is more.
 
 A **follow-up** sends the conversation so far to both models. It goes on from one answer, that of the
-side marked `●`: `b` changes the side, `Left` and `Right` the sample. An **edit** asks an earlier probe
+side marked `●`: `{side}` changes the side, `Left` and `Right` the sample. An **edit** asks an earlier probe
 anew, with the settings it had. **Raw text** is continued with no chat template. **Steering** adds the
 measured difference, alpha times the residual norm, to both models.
 
 Copies and files have visible marks in place of control characters. The session keeps the text as it was.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset({"side", "sample", "copy", "export"})
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,i", "write", "Ask", tooltip="To the field, to write or to go on writing"),
-        Binding("o", "new", "New", show=False, tooltip="Write a probe that follows nothing"),
-        Binding("f", "follow", "Follow up", tooltip="Follow up the answer marked with ●"),
-        Binding("e", "edit", "Edit", tooltip="Edit this probe and send it again"),
-        Binding("r", "again", "Again", show=False, tooltip="Ask this again with the next seeds"),
-        Binding("b", "side", "Side", tooltip="Go on with the other model's answer"),
-        Binding("left", "sample(-1)", "Sample before", show=False, tooltip="The sample before"),
-        Binding("right", "sample(1)", "Next sample", show=False, tooltip="The next sample"),
-        Binding("m", "mark", "Mark", tooltip="Mark the answer with ● as evidence"),
-        Binding("s", "steer", "Steer", show=False, tooltip="Steer the next answers, or not"),
-        Binding("p", "prefill", "Prefill", show=False, tooltip="Words the answers begin with"),
-        Binding("S,y,f3", "settings", "Settings", key_display="F3", tooltip="System turn, samples"
-                ", seed, temperature, steering and the rest"),
-        Binding("f4", "next_draft", "New or follow-up", show=False, tooltip="What the probe goes on"
-                " from: nothing, base's answer, finetuned's answer"),
-        Binding("c", "copy", "Copy", show=False, tooltip="Copy the answer marked with ●"),
-        Binding("w", "export", "Write", show=False, tooltip="Write the conversation up to this turn"
-                " to a file"),
-        Binding("escape", "leave", "Conversation", tooltip="From the field to the conversation"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("chat")
     DEFAULT_CSS = """
     ChatPane #said { height: auto; max-height: 4; }
     ChatPane #draft { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -458,15 +438,18 @@ Copies and files have visible marks in place of control characters. The session 
         self._settings = replace(self._settings, steering=not self._settings.steering)
         self._show_draft()
         if self._settings.steering and not self.state.differences:
-            self._say("no difference is measured yet to steer with: a measures it", problem=True)
+            self._say(
+                f"no difference is measured yet to steer with: {keys.shown('audit')} measures it",
+                problem=True,
+            )
 
     def action_prefill(self) -> None:
         """Say what the answers are to begin with."""
         self._open_form("prefill")
 
-    def action_settings(self) -> None:
-        """Choose what probes are asked with."""
-        self._open_form("system")
+    def action_settings(self, first: str = "system") -> None:
+        """Choose what questions are asked with, beginning with a field."""
+        self._open_form(first)
 
     @work
     async def _open_form(self, begin: str) -> None:
@@ -568,7 +551,9 @@ def _measured(state: SessionState) -> dict[str, str]:
     """Where the difference was measured, which is where one can steer, by setting."""
     layers = sorted({layer for one in state.differences.values() for layer in one.body.layers})
     if not layers:
-        return dict.fromkeys(("layer", "position"), "not measured; a measures it")
+        return dict.fromkeys(
+            ("layer", "position"), f"not measured; {keys.shown('audit')} measures it"
+        )
     newest = next(reversed(list(state.differences.values())))
     return {
         "layer": f"measured: {', '.join(map(str, layers))}; 0.5 is half the depth",
@@ -582,5 +567,7 @@ def _nothing(state: SessionState, *, loading: bool) -> Content:
         lines.append("No model pair is loaded; load one first.")
     else:
         lines.append("Enter goes to the field below; Enter there asks both models at once.")
-        lines.append("F3 has the settings: system turn, prefill, samples, seed, steering.")
+        lines.append(
+            f"{keys.shown('settings')} has the settings: system turn, prefill, samples, seed, steering."
+        )
     return Content.styled("\n".join(lines), "$foreground-muted")

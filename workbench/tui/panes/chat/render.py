@@ -13,7 +13,7 @@ from workbench.display import clean_line, shorten
 from workbench.store.events import AnswersCompared
 from workbench.store.recorded import Recorded
 from workbench.store.state import TextState
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.panes.chat.turns import AnswerRef, Messages, Turn
 from workbench.tui.text import actor_name
 from workbench.tui.widgets.virtual_list import Block, Columns
@@ -202,7 +202,7 @@ def _column(
 
 def _not_yet(turn: Turn, side: Side) -> str:
     if turn.is_over:
-        return "not computed; r asks again"
+        return f"not computed; {keys.shown('again')} asks again"
     return "waits for the other side" if side == "finetuned" else "begins"
 
 
@@ -240,7 +240,7 @@ def _cut(said: str, most: int, style: str = "") -> Content:
     shown = text.block(said[:most], style)
     if len(said) <= most:
         return shown
-    more = f" … {len(said) - most:,} more characters: w writes all to a file"
+    more = f" … {len(said) - most:,} more characters: {keys.shown('write')} writes all to a file"
     return Content.assemble(shown, (more, _MUTED))
 
 
@@ -261,11 +261,15 @@ def _compared(turn: Turn, look: Look) -> list[Block]:
         if len(turn.sides) < 2:
             return [
                 Content.styled(
-                    f"KL: not computed, only {turn.sides[0]} was asked; e asks again, F3 both",
+                    f"KL: not computed, only {turn.sides[0]} was asked; {keys.shown('settings')} asks both",
                     _MUTED,
                 )
             ]
-        return [Content.styled("where they part and KL: not computed; r asks again", _MUTED)]
+        return [
+            Content.styled(
+                f"where they part and KL: not computed; {keys.shown('again')} asks again", _MUTED
+            )
+        ]
     lines: list[Block] = [_comparison(compared, look.width)]
     if turn.n_samples > 1 and len(turn.comparisons) > 1:
         lines.append(_over_samples(turn))
@@ -303,7 +307,11 @@ def _over_samples(turn: Turn) -> Content:
 def _how_it_stands(turn: Turn, look: Look) -> list[Block]:
     operation = turn.operation
     if operation is None:
-        return [Content.styled("waits behind other work; x stops what is running", _MUTED)]
+        return [
+            Content.styled(
+                f"waits behind other work; {keys.shown('stop')} stops what is running", _MUTED
+            )
+        ]
     match operation.status:
         case "running":
             return [text.line(look.stage or "under way", "$accent", look.width)]
@@ -314,8 +322,16 @@ def _how_it_stands(turn: Turn, look: Look) -> list[Block]:
                 lines.append(text.block(operation.way_out[:MOST_OF_PROBE]))
             return lines
         case "stopped":
-            return [text.line(f"✗ {operation.reason or 'stopped'}; r asks again", "bold")]
+            return [
+                text.line(
+                    f"✗ {operation.reason or 'stopped'}; {keys.shown('again')} asks again", "bold"
+                )
+            ]
         case "abandoned":
-            return [Content.styled("✗ the program ended before this did; r asks again", "bold")]
+            return [
+                Content.styled(
+                    f"✗ the program ended before this did; {keys.shown('again')} asks again", "bold"
+                )
+            ]
         case _:
             return []

@@ -23,7 +23,7 @@ class HypothesisHistory(Dialog[None]):
     """Every event of a hypothesis, the first one first; the newest is in view."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,h,q,enter", "dismiss", "Close"),
+        Binding("escape,i,q,enter", "dismiss", "Close"),
         Binding("c", "copy", "Copy", tooltip="Copy the history"),
     ]
     DEFAULT_CSS = """

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -16,6 +16,7 @@ from textual.strip import Strip
 
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.store.state import HypothesisState
+from workbench.tui import keys
 from workbench.tui.panes.hypotheses.render import VERDICTS, counts, percent
 from workbench.tui.text import actor_name
 from workbench.tui.widgets.bars import bar
@@ -30,15 +31,7 @@ _BAR_CELLS = 24
 class HypothesisList(ScrollView, can_focus=True):
     """Hypotheses with a cursor. A hypothesis has two lines, the one under the cursor all it needs."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "move(-5)", "Page up", show=False),
-        Binding("pagedown", "move(5)", "Page down", show=False),
-        Binding("home", "to(0)", "First", show=False),
-        Binding("end,G", "to(-1)", "Last", show=False),
-        Binding("enter", "choose", "History", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("list"), *keys.bindings("rows")]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "hypothesis--cursor",
         "hypothesis--bar",
@@ -140,14 +133,14 @@ class HypothesisList(ScrollView, can_focus=True):
 
     def _empty(self, y: int) -> Text:
         if y == 0:
-            return Text("No hypothesis yet. o adds one.", style="dim")
+            return Text(f"No hypothesis yet. {keys.shown('new')} adds one.", style="dim")
         return self._draft_line() if y == 1 else Text()
 
     def _draft_line(self) -> Text:
         if not self._draft:
             return Text()
         words = " ".join(clean_line(self._draft[:_LONGEST]).split())
-        return Text(f"  draft, o goes on with it: {words}", style="dim")
+        return Text(f"  draft, {keys.shown('new')} goes on with it: {words}", style="dim")
 
     def _head(self, one: HypothesisState, width: int, before: str) -> Text:
         """Id, verdict, confidence and the number of pieces of evidence on one line."""
@@ -177,7 +170,7 @@ class HypothesisList(ScrollView, can_focus=True):
         cursor = self._style("cursor")
         words = Text(clean_lines(one.text[:_LONGEST]).strip())
         if len(one.text) > _LONGEST:
-            words.append(" … h shows all of it", style="dim")
+            words.append(f" … {keys.shown('detail')} shows all of it", style="dim")
         wrapped = words.wrap(self.app.console, max(1, width - 2), overflow="fold")
         lines = [self._head(one, width, "▌ "), *(Text.assemble("▌ ", line) for line in wrapped)]
         if width < _ROOM_FOR_WHO:
@@ -197,6 +190,10 @@ class HypothesisList(ScrollView, can_focus=True):
     def action_move(self, step: int) -> None:
         """Move the cursor by so many hypotheses."""
         self._go(self._cursor + step)
+
+    def action_page(self, step: int) -> None:
+        """Move the cursor by a few hypotheses."""
+        self._go(self._cursor + 5 * step)
 
     def action_to(self, at: int) -> None:
         """Move the cursor to one; -1 is the last."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.widgets import Static
@@ -31,6 +31,7 @@ from workbench.operations.hypotheses import (
 from workbench.private_files import new_text
 from workbench.store.events import Bearing, EvidenceMarked, Verdict
 from workbench.store.state import HypothesisState, SessionState
+from workbench.tui import keys
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.reason import AskReason
 from workbench.tui.panes.hypotheses.evidence import EvidenceList
@@ -67,30 +68,13 @@ What the finetuning may have been for, the likeliest first. The sign says the ve
 was measured; `+` and `−` count the pieces of evidence that speak for and against it.
 
 Below stands the evidence of the selected hypothesis, then what was marked and is not linked to it.
-Evidence is marked where it stands: `m` on a token, a text or an event. Enter on evidence goes back
-there. Nothing is ever lost: every change is kept with its author and reason, and `h` shows them.
+Evidence is marked where it stands: `{mark}` on a token, a text or an event. Enter on evidence goes back
+there. Nothing is ever lost: every change is kept with its author and reason, and `{detail}` shows them.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset(
         {"history", "copy", "write", "to_hypotheses", "to_evidence"}
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("o,insert,plus", "add", "Add", tooltip="Add a hypothesis"),
-        Binding("e", "revise", "Revise", tooltip="Change its wording or confidence, with a reason"),
-        Binding("y", "judge('confirmed')", "Confirm", tooltip="Confirm the hypothesis"),
-        Binding("d,N", "judge('rejected')", "Reject", tooltip="Reject it, with a reason"),
-        Binding("u", "judge('open')", "Open again", show=False, tooltip="Take the verdict back"),
-        Binding("K,shift+up", "rank(-1)", "Rank up", show=False, tooltip="Rank it higher"),
-        Binding("J,shift+down", "rank(1)", "Rank down", show=False, tooltip="Rank it lower"),
-        Binding("f", "link('for')", "For", tooltip="The selected evidence speaks for it"),
-        Binding("g", "link('against')", "Against", tooltip="The selected evidence speaks against"),
-        Binding("r", "link('none')", "Unlink", show=False, tooltip="Take the link back"),
-        Binding("M", "unmark", "Unmark", show=False, tooltip="Take the mark back, with a reason"),
-        Binding("h", "history", "History", show=False, tooltip="How the hypothesis came to be"),
-        Binding("c", "copy", "Copy", show=False, tooltip="Copy what is selected"),
-        Binding("w", "write", "Write", show=False, tooltip="Write all hypotheses to a file"),
-        Binding("left", "to_hypotheses", "Hypotheses", show=False, tooltip="To the hypotheses"),
-        Binding("right", "to_evidence", "Evidence", show=False, tooltip="To the evidence"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("hypotheses")
     DEFAULT_CSS = """
     HypothesesPane #split { layout: vertical; height: 1fr; }
     HypothesesPane HypothesisList { height: 1fr; width: 1fr; }
@@ -173,7 +157,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         if line is None:
             said = "nothing is marked yet"
             if not self.recorded:
-                said += ": m marks a token, a text or an event as evidence"
+                said += f": {keys.shown('mark')} marks a token, a text or an event as evidence"
             strip.update(Content.styled(said, "$foreground-muted"))
         else:
             strip.update(_mark_in_full(line.mark.body, actor_name(line.mark.actor, short=True)))

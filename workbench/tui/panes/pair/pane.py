@@ -28,7 +28,7 @@ class PairPane(Pane):
     SHORT: ClassVar[str] = "Pair"
     HELP: ClassVar[str] = """
 The loaded models with revision, adapter, layers, number format and device; the memory the program
-uses; the session's name; and what is running and waiting. `x` stops what is running.
+uses; the session's name; and what is running and waiting. `{stop}` stops what is running.
 """
     DEFAULT_CSS = """
     PairPane VerticalScroll { scrollbar-size-vertical: 1; }

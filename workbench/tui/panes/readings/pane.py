@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
@@ -30,7 +30,7 @@ from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
 from workbench.store.events import ReadToken
 from workbench.store.state import SessionState
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.panes.readings import export as reading_text
 from workbench.tui.panes.readings import render as reading_words
@@ -101,37 +101,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
             "write",
         }
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("t", "reading(1)", "Reading", tooltip="Next reading"),
-        Binding("T", "reading(-1)", "Reading before", show=False, tooltip="Previous reading"),
-        Binding("s", "side", "Side", tooltip="Read on the other side, base or finetuned"),
-        Binding(
-            "o", "source(1)", "Of", tooltip="Another vector: the difference, its nulls, the means"
-        ),
-        Binding("O", "source(-1)", "Vector before", show=False, tooltip="Previous vector"),
-        Binding("y", "layer(1)", "Layer", tooltip="Next layer that was measured or read"),
-        Binding("Y", "layer(-1)", "Layer before", show=False, tooltip="Previous layer"),
-        Binding("full_stop,plus", "scale(1)", "Scale", show=False, tooltip="Next larger scale"),
-        Binding(
-            "comma,minus", "scale(-1)", "Scale before", show=False, tooltip="Next smaller scale"
-        ),
-        Binding("asterisk,0", "chosen", "Chosen scale", show=False, tooltip="The chosen scale"),
-        Binding("b", "beside", "Null", tooltip="Set the nulls beside the list, column by column"),
-        Binding("u", "unfiltered", "All", tooltip="All tokens, or whole words only"),
-        Binding("m", "mark", "Mark", tooltip="Mark the token as evidence, or take the mark back"),
-        Binding(
-            "M",
-            "mark_for",
-            "Mark for",
-            show=False,
-            tooltip="Mark the token as evidence for the top ranked hypothesis",
-        ),
-        Binding("p", "plot", "Plot", tooltip="Plot the norms over positions, over layers, or not"),
-        Binding("escape", "lists", "Lists", show=False, tooltip="From the plot back to the lists"),
-        Binding("r", "read", "Read", tooltip="Measure and read at this layer or another"),
-        Binding("c", "copy", "Copy", show=False, tooltip="Copy the list under the cursor"),
-        Binding("w", "write", "Write", show=False, tooltip="Write the table to a file"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("readings")
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -239,12 +209,12 @@ A difference of a few standard errors, or smaller than its null, needs more text
                 return say(f"{what}: not computed.", failed.body.reason + " r reads it again.")
             if not self._index.readings(group.layer):
                 what = f"layer {group.layer}, measured but not read"
-            return say(f"{what}: not computed.", "Press r to read it.")
+            return say(f"{what}: not computed.", f"Press {keys.shown('measure')} to read it.")
         if self.state.pair is None:
             return say("Readings: not computed.", "They need a loaded pair.")
         return say(
             "Readings: not computed.",
-            "Press r to measure the difference at a layer and read it,\n"
+            f"Press {keys.shown('measure')} to measure the difference at a layer and read it,\n"
             "or a to do so at the middle layer.",
         )
 
@@ -292,7 +262,10 @@ A difference of a few standard errors, or smaller than its null, needs more text
                 if layer is None
                 else norms_over(self._index, layer, self._plot, self.read_array)
             )
-            plot.draw(norms, "Norms: not computed. Press r to measure the difference.")
+            plot.draw(
+                norms,
+                f"Norms: not computed. Press {keys.shown('measure')} to measure the difference.",
+            )
         shown = table if self._plot is None else plot
         if held and not shown.has_focus:
             # Only then: the focus is given a moment later, and may be on its way elsewhere.

@@ -11,7 +11,7 @@ from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from workbench.display import clean_line, shorten
 from workbench.store.events import ReadToken
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.panes.readings.columns import FUSED, Column, Table
 from workbench.tui.panes.readings.index import CHOSEN, NULLS, TOP, Group, Index
 
@@ -94,15 +94,23 @@ def site(table: Table | None, group: Group, width: int) -> Content:
     roomy = width >= ROOMY
     parts: list[tuple[str, str] | str] = []
     if table is not None and group.side:
-        parts += [("s ", "bold $accent"), f"{'on ' if roomy else ''}{plain(group.side)}  "]
-        parts += [("o ", "bold $accent"), f"{'of ' if roomy else ''}{plain(group.source)}  "]
-    parts += [("y ", "bold $accent"), f"layer {group.layer}  "]
+        parts += [_key("side"), f"{'on ' if roomy else ''}{plain(group.side)}  "]
+        parts += [_key("vector"), f"{'of ' if roomy else ''}{plain(group.source)}  "]
+    parts += [_key("layer"), f"layer {group.layer}  "]
     first = table.columns[0] if table is not None and table.columns else None
     if first is not None:
         shown = scale_name(first.scale, group.reading)
         star = "*" if first.starred else ""
-        parts += [(", . ", "bold $accent"), f"scale {shown}{star}" if shown else "no scale"]
+        parts += [
+            _key("alpha_down"),
+            _key("alpha_up"),
+            f"scale {shown}{star}" if shown else "no scale",
+        ]
     return Content.assemble(*parts)
+
+
+def _key(id_: str) -> tuple[str, str]:
+    return f"{keys.shown(id_)} ", "bold $accent"
 
 
 def why(index: Index, table: Table, *, unfiltered: bool) -> Content:

@@ -145,6 +145,10 @@ class SteeringConsole(Vertical):
         else:
             self._step(name, 1)
 
+    def focus_settings(self) -> None:
+        """Put the focus on the settings."""
+        self.query_one(SettingsForm).focus()
+
     def leave(self) -> bool:
         """Close the line, the setting staying as it was; whether it was open."""
         was_open = self._editing is not None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from adl.records import POOLED
 from workbench.store.events import DifferenceMeasured
 from workbench.store.state import SessionState
+from workbench.tui import keys
 from workbench.tui.panes.steering.settings import SteeringSettings, layer_index
 
 
@@ -88,7 +89,7 @@ class SteeringFacts:
         if settings.position not in there:
             return (
                 f"position {settings.position} was not measured at layer {self.layer(settings)}:"
-                f" o takes one of {', '.join(there)}"
+                f" {keys.shown('position')} takes one of {', '.join(there)}"
             )
         return ""
 

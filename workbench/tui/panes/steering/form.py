@@ -16,6 +16,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from workbench.display import clean_line, shorten
+from workbench.tui import keys
 from workbench.tui.panes.steering.settings import SteeringSettings
 
 _GAP = "   "
@@ -24,13 +25,18 @@ _LONGEST = 40
 
 @dataclass(frozen=True)
 class Field:
-    """A setting on the form: its key, its name, and what it is now. ``idle``: it has no say now."""
+    """A setting on the form: the id of its key, its name, its value. ``idle``: without effect now."""
 
-    key: str
+    key_id: str
     name: str
     label: str
     value: str
     idle: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its key as it is shown."""
+        return keys.shown(self.key_id)
 
 
 class SettingsForm(Widget, can_focus=True):
@@ -149,17 +155,18 @@ def fields_of(settings: SteeringSettings, layer: int | None) -> list[Field]:
     """The fields of the form; ``layer`` is which one the setting means, if that is known."""
     relative = layer is not None and settings.layer != str(layer)
     where = f"{settings.layer} → {layer}" if relative else settings.layer
+    everyday, prompt = settings.text("everyday"), settings.prompt or "none"
     return [
-        Field("l", "layer", "layer", where),
-        Field("o", "position", "position", settings.position),
-        Field("i", "side", "side", settings.side),
-        Field("v", "source", "vector", settings.source.replace("_", " ")),
-        Field("d", "seed", "seed", settings.text("seed")),
-        Field("t", "temperature", "temp", settings.text("temperature")),
-        Field("g", "tokens", "tokens", settings.text("tokens")),
-        Field("r", "samples", "samples", settings.text("samples")),
-        Field("k", "thinking", "thinking", settings.thinking),
-        Field("e", "everyday", "everyday prompts", settings.text("everyday"), idle=settings.own),
-        Field("p", "prompt", "own prompt", settings.prompt or "none", idle=not settings.own),
-        Field("A", "sweep", "sweep", settings.text("sweep")),
+        Field("layer", "layer", "layer", where),
+        Field("position", "position", "position", settings.position),
+        Field("side", "side", "side", settings.side),
+        Field("vector", "source", "vector", settings.source.replace("_", " ")),
+        Field("seed", "seed", "seed", settings.text("seed")),
+        Field("temperature", "temperature", "temp", settings.text("temperature")),
+        Field("tokens", "tokens", "tokens", settings.text("tokens")),
+        Field("samples", "samples", "samples", settings.text("samples")),
+        Field("thinking", "thinking", "thinking", settings.thinking),
+        Field("everyday", "everyday", "everyday prompts", everyday, idle=settings.own),
+        Field("new", "prompt", "own prompt", prompt, idle=not settings.own),
+        Field("sweep_alphas", "sweep", "sweep", settings.text("sweep")),
     ]

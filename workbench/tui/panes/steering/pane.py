@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widget import Widget
 
 from adl.paths import expanded
@@ -23,6 +23,7 @@ from workbench.operations.hypotheses import MARK, UNMARK, MarkArguments, UnmarkA
 from workbench.operations.jobs import Job
 from workbench.private_files import new_text
 from workbench.store.state import SessionState
+from workbench.tui import keys
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.panes.steering.console import SteeringConsole, focus_first
 from workbench.tui.panes.steering.facts import SteeringFacts
@@ -31,13 +32,6 @@ from workbench.tui.panes.steering.settings import layer_index
 from workbench.tui.panes.steering.texts import as_text, evidence_label, excerpt_of
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.text_columns import SampleList
-
-FINE, COARSE = 0.01, 0.1
-
-
-def _key(key: str, action: str, said: str, tooltip: str) -> Binding:
-    """A key that help and palette name and the footer, which is short, leaves out."""
-    return Binding(key, action, said, show=False, tooltip=tooltip)
 
 
 class SteeringPane(Pane):
@@ -66,39 +60,7 @@ the settings, where the arrows choose.
     LOOKS: ClassVar[frozenset[str]] = frozenset(
         {"browse", "other", "compare", "copy", "write", "leave"}
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s,enter", "steer", "Steer", tooltip="Write steered and unsteered texts"),
-        Binding("S", "sweep", "Sweep", tooltip="Write short texts at every alpha of the sweep"),
-        Binding("M", "measure", "Measure", tooltip="Measure the difference at the chosen layer"),
-        Binding("m", "keep(True)", "Keep", tooltip="Keep the steered sample as evidence, or undo"),
-        _key("u", "keep(False)", "Keep unsteered", "Keep the unsteered sample, or undo"),
-        Binding("C", "compare", "Compare", tooltip="Two kept samples beside each other, and back"),
-        Binding("[", "browse(-1)", "Older", tooltip="Older steering; comparing: left sample"),
-        Binding("]", "browse(1)", "Newer", tooltip="Newer steering; comparing: left sample"),
-        _key("{", "other(-1)", "Sample before on the right", "Comparing: right sample"),
-        _key("}", "other(1)", "Next sample on the right", "Comparing: right sample"),
-        _key("left", f"nudge(-{FINE})", "Weaker", "Alpha down by 0.01"),
-        _key("right", f"nudge({FINE})", "Stronger", "Alpha up by 0.01"),
-        _key("shift+left,<", f"nudge(-{COARSE})", "Much weaker", "Alpha down by 0.1"),
-        _key("shift+right,>", f"nudge({COARSE})", "Much stronger", "Alpha up by 0.1"),
-        _key("=", "edit('alpha')", "Type alpha", "Type alpha exactly"),
-        _key(".", "suggestion", "Suggested alpha", "Take the next alpha that the shift lens chose"),
-        _key("l", "edit('layer')", "Layer", "Layer of the difference"),
-        _key("o", "edit('position')", "Position", "Take the next measured position"),
-        _key("i", "edit('side')", "Side", "Which model writes: finetuned or base"),
-        _key("v", "edit('source')", "Vector", "Add the difference, or a null of the same length"),
-        _key("d", "edit('seed')", "Seed", "First seed; further samples take the ones after it"),
-        _key("t", "edit('temperature')", "Temperature", "0 takes the most probable token"),
-        _key("g", "edit('tokens')", "Tokens", "Longest text, in tokens"),
-        _key("r", "edit('samples')", "Samples", "Samples per prompt"),
-        _key("k", "edit('thinking')", "Thinking", "Thoughts before the answer: auto, on or off"),
-        _key("e", "edit('everyday')", "Everyday prompts", "Take so many of the bundled prompts"),
-        _key("p", "edit('prompt')", "Own prompt", "Write a prompt of your own"),
-        _key("A", "edit('sweep')", "Sweep alphas", "Which alphas a sweep goes through"),
-        _key("c", "copy", "Copy", "Copy the samples under the cursor"),
-        _key("w", "write", "Write to file", "Write the samples under the cursor to a file"),
-        _key("escape", "leave", "Leave field", "Leave the field, or the comparison"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("steering")
 
     def __init__(self, *children: Widget, **settings: Any) -> None:
         super().__init__(*children, **settings)
@@ -208,6 +170,10 @@ the settings, where the arrows choose.
         """Change a setting."""
         self.console.edit(name)
 
+    def action_settings(self) -> None:
+        """Go to the settings."""
+        self.console.focus_settings()
+
     def action_leave(self) -> None:
         """Leave the field, or else the comparison, or else whatever has the focus."""
         if self.console.leave():
@@ -224,8 +190,9 @@ the settings, where the arrows choose.
             return False
         if action == "measure":
             return self._facts.is_missing(self.console.settings) and not self._being_measured()
-        if action == "other":
-            return self.results.comparing
+        if action in {"other", "nudge"}:
+            # They share the arrows.
+            return self.results.comparing == (action == "other")
         return True
 
     def action_steer(self) -> None:
@@ -284,7 +251,10 @@ the settings, where the arrows choose.
         """Show two kept samples beside each other, or go back."""
         compared = self.results.compare()
         self.console.say(
-            "" if compared else "keep two samples to compare: m the steered one, u the unsteered"
+            ""
+            if compared
+            else f"mark two samples to compare: {keys.shown('mark')} the steered one,"
+            f" {keys.shown('mark_unsteered')} the unsteered"
         )
         self.refresh_bindings()
 
@@ -347,7 +317,7 @@ the settings, where the arrows choose.
             with new_text(path) as file:
                 file.write(text)
         except FileExistsError:
-            self.console.say(f"{name} exists already: w asks for another name")
+            self.console.say(f"{name} exists already: {keys.shown('write')} asks for another name")
         except (OSError, RuntimeError, ValueError) as exc:
             self.console.say(f"{name} cannot be written: {getattr(exc, 'strerror', None) or exc}")
         else:

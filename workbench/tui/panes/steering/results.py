@@ -18,7 +18,7 @@ from workbench.display import clean_line, shorten
 from workbench.operations.generation import STEER
 from workbench.operations.jobs import Job
 from workbench.store.state import OperationState, SessionState, TextState
-from workbench.tui import text
+from workbench.tui import keys, text
 from workbench.tui.panes.steering.settings import layer_index
 from workbench.tui.panes.steering.sweep import SweepLine, sweep_lines
 from workbench.tui.panes.steering.texts import (
@@ -297,7 +297,11 @@ class SteeringResults(Vertical):
     def _draw_operation(self) -> None:
         widget = self.query_one("#operation", Static)
         if self._comparing:
-            said = "kept samples: [ ] change the left, { } the right, C goes back"
+            said = (
+                f"marked samples: {keys.shown('older')} {keys.shown('newer')} change the left,"
+                f" {keys.shown('left')} {keys.shown('right')} the right,"
+                f" {keys.shown('compare')} goes back"
+            )
             widget.update(Content.styled(said, "bold"))
             return
         operation = self._operation()

@@ -198,7 +198,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "side": _one_of("side", SIDES),
     "source": _one_of("vector", SOURCES),
     "own": lambda typed: typed == "yes",
-    "prompt": _written("prompt", "write one, or press Escape and e for the everyday prompts"),
+    "prompt": _written("prompt", "write one, or press Escape and take everyday prompts"),
     "everyday": _everyday,
     "seed": _whole("seed", 0),
     "temperature": _number("temperature", "give 0 or more; 0 takes the likeliest token", 0),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
 
@@ -17,6 +17,7 @@ from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.store.errors import StoreError
 from workbench.store.events import Event
 from workbench.store.state import SessionState, TimelineEntry
+from workbench.tui import keys
 from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.event_fields import as_flow, as_text, event_fields
 from workbench.tui.panes.timeline.filter import (
@@ -52,44 +53,13 @@ again. A dot marks evidence. The line on top names the filter: whose events, of 
 your marks, hypotheses, notes and questions), and how many lines and events that leaves. Pieces of
 growing texts are hidden, because each is part of the finished text.
 
-Enter on an event shows it in the pane that has it. `/` searches the lines and the whole texts, also
-inside folded operations, for words or their beginnings; `#12` goes to event 12.
+Enter on an event shows it in the pane that has it. `{search}` searches the lines and the whole texts,
+also inside folded operations, for words or their beginnings; `#12` goes to event 12.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset(
         {"search", "actor", "kind", "growth", "detail", "copy", "find", "reset", "unfold", "fold"}
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "search", "Search", key_display="/", tooltip="Search, or go to #number"),
-        Binding("v", "actor(1)", "Who", tooltip="Show everybody's events, or one actor's"),
-        Binding("V", "actor(-1)", "Who, back", show=False),
-        Binding("t", "kind(1)", "Kind", tooltip="Show all kinds of events, or one group"),
-        Binding("T", "kind(-1)", "Kind, back", show=False),
-        Binding(
-            "right", "unfold", "Unfold", show=False, tooltip="Show the events inside the operation"
-        ),
-        Binding("left", "fold", "Fold", show=False, tooltip="Hide the events of the operation"),
-        Binding("g", "growth", "Growth", show=False, tooltip="Show or hide pieces of growing text"),
-        Binding("i,space", "detail", "Fields", tooltip="All fields of the event"),
-        Binding("m", "mark", "Mark", tooltip="Mark the event as evidence"),
-        Binding("c", "copy", "Copy", show=False, tooltip="Copy the event with its fields"),
-        Binding(
-            "greater_than_sign,f3",
-            "find(1)",
-            "Next found",
-            show=False,
-            key_display=">",
-            tooltip="Go to the next event that the search finds",
-        ),
-        Binding(
-            "less_than_sign,shift+f3",
-            "find(-1)",
-            "Previous found",
-            show=False,
-            key_display="<",
-            tooltip="Go to the one before",
-        ),
-        Binding("escape", "reset", "Show all", show=False, tooltip="Take filter and search back"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("timeline")
     DEFAULT_CSS = """
     TimelinePane #shown { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     TimelinePane #search { display: none; border: none; height: 1; padding: 0;

@@ -1,0 +1,163 @@
+"""One table of keys: a key is one idea everywhere, docs hold the table, and config.toml changes it."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from textual.binding import Binding
+
+import workbench
+from tests.workbench.tui.test_app import on_audit
+from tests.workbench.tui.test_flows import quit_it
+from tests.workbench.tui.waiting import until
+from workbench.settings import SettingsError, configured_keys, load_settings
+from workbench.tui import keys
+from workbench.tui.dialogs.pane_help import PaneHelp
+from workbench.tui.screens.audit import AuditScreen
+from workbench.tui.screens.panes import PANES
+from workbench.tui.screens.replay import ReplayScreen
+from workbench.tui.screens.sessions import SessionsScreen
+from workbench.tui.screens.start import StartScreen
+from workbench.tui.widgets.rows import Rows
+
+DOCS = Path(__file__).parents[3] / "docs" / "keys.md"
+
+
+@pytest.mark.parametrize("surface", keys.SURFACES, ids=["panes", "screens"])
+def test_a_key_is_one_idea_in_every_place(surface):
+    ideas = defaultdict(set)
+    for key in keys.TABLE:
+        for _use in (use for use in key.uses if use.place in surface):
+            for name in key.names:
+                ideas[name].add(key.id)
+    assert {name: found for name, found in ideas.items() if len(found) > 1} == {}
+
+
+def test_bindings_of_panes_and_screens_are_the_tables():
+    """Read off the classes, so that a key declared elsewhere fails here."""
+    holders = [*PANES, AuditScreen, ReplayScreen, StartScreen, SessionsScreen, Rows]
+    ideas = defaultdict(set)
+    for holder in holders:
+        for binding in Binding.make_bindings(holder.__dict__.get("BINDINGS", ())):
+            assert binding.id in keys.BY_ID, (holder, binding)
+            assert binding.key in keys.BY_ID[binding.id].names, (holder, binding)
+            if holder not in {StartScreen, SessionsScreen}:
+                ideas[binding.key].add(binding.id)
+    assert all(len(found) == 1 for found in ideas.values()), ideas
+
+
+def test_every_action_of_the_table_exists():
+    places = {pane.__name__.removesuffix("Pane").lower(): pane for pane in PANES}
+    places |= {"audit": AuditScreen, "replay": ReplayScreen, "start": StartScreen}
+    places |= {"sessions": SessionsScreen, "rows": Rows}
+    missing = [
+        (use.place, use.action)
+        for key in keys.TABLE
+        for use in key.uses
+        if use.place in places
+        and not use.action.startswith("app.")
+        and not hasattr(places[use.place], f"action_{use.action.partition('(')[0]}")
+    ]
+    assert missing == []
+
+
+def test_no_pane_or_screen_declares_a_letter_of_its_own():
+    found = []
+    for folder in ("panes", "screens", "widgets"):
+        for path in (Path(workbench.__file__).parent / "tui" / folder).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Binding":
+                    letters = [
+                        name for name in ast.literal_eval(call.args[0]).split(",") if len(name) == 1
+                    ]
+                    found += [(path.name, letters)] if letters and path.name != "history.py" else []
+    assert found == []
+
+
+def test_docs_hold_the_table():
+    assert DOCS.read_text(encoding="utf-8") == keys.as_markdown(), (
+        "write it anew: python -c 'from workbench.tui import keys; print(keys.as_markdown(), end=\"\")'"
+    )
+
+
+def test_help_names_only_keys_that_there_are():
+    for holder in (*PANES, StartScreen, SessionsScreen):
+        keys.with_keys(holder.HELP)  # KeyError for an id that there is not
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"layr": "y"}, ("layr", "Did you mean layer?", "docs/keys.md")),
+        ({"layer": "v"}, ("'v'", "'layer'", "'vector'")),
+        ({"layer": "f1"}, ("'f1'", "'help'")),
+        ({"layer": "ctrl+q"}, ("^q", "quit")),
+        ({"layer": "nokey"}, ("nokey", '"ctrl+t"')),
+        ({"layer": 3}, ("layer = 3",)),
+        ({"layer": []}, ("layer = []",)),
+        ({"layer": ["9", 3]}, ("layer",)),
+        ({"layer": "9", "vector": "9"}, ("'9'", "'layer'", "'vector'")),
+        ({"search": "enter"}, ("enter", "'open'")),
+    ],
+)
+def test_keys_that_cannot_be_are_refused_in_words(given, words):
+    with pytest.raises(SettingsError) as refused:
+        keys.remapped(given)
+    assert all(word in str(refused.value).replace("⏎", "enter") for word in words), refused.value
+
+
+def test_two_ideas_can_change_places():
+    assert keys.remapped({"layer": "v", "vector": "l"}) == {"layer": "v", "vector": "l"}
+    assert keys.remapped({"search": ["?", "/"], "help": "f1"})["search"] == "question_mark,slash"
+
+
+def test_a_file_whose_keys_are_no_table_is_refused(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("keys = 3\n")
+    with pytest.raises(SettingsError, match="not a table"):
+        configured_keys(file)
+
+
+def test_a_section_of_keys_is_a_setting(monkeypatch, tmp_path):
+    monkeypatch.setenv("ADL_WORKBENCH_HOME", str(tmp_path))
+    (tmp_path / "config.toml").write_text('[keys]\nlayer = "9"\n')
+    assert load_settings().keys == {"layer": "9"}
+
+
+async def test_a_given_key_works_and_is_what_help_and_hints_name(workbench, tmp_path):
+    from workbench.locations import find_locations
+
+    file = find_locations().config_file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('[keys]\nzoom = ["9", "f11"]\nmeasure = "ctrl+t"\n')
+    app = workbench()
+    async with app.run_test(size=(120, 60)) as pilot:
+        await until(pilot, lambda: on_audit(app), "the audit screen")
+        await pilot.press("z")
+        assert not app.screen.has_class("-zoomed")
+        for key in ("9", "f11"):
+            before = app.screen.has_class("-zoomed")
+            await pilot.press(key)
+            await until(pilot, lambda was=before: app.screen.has_class("-zoomed") != was, key)
+        assert keys.shown("measure") == "^t"
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, PaneHelp), "the help")
+        said = app.screen._keys().plain
+        assert "9 f11  Show this pane alone" in said
+        await pilot.press("escape")
+        await until(pilot, lambda: on_audit(app), "the audit screen")
+        await quit_it(pilot)
+
+
+async def test_question_mark_opens_help(workbench):
+    app = workbench()
+    async with app.run_test(size=(120, 60)) as pilot:
+        await until(pilot, lambda: on_audit(app), "the audit screen")
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, PaneHelp), "the help")
+        await pilot.press("escape")
+        await until(pilot, lambda: on_audit(app), "the audit screen")
+        await quit_it(pilot)
