@@ -169,7 +169,7 @@ async def test_chosen_sessions_are_compared_in_their_order():
 async def test_coverage_of_a_session():
     app = sessions()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("f9")
+        await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, CoverageScreen), "the coverage")
         assert "| token | best rank |" in app.screen.as_markdown()
 
