@@ -242,7 +242,7 @@ class Assembly:
         return None if name and self._begins_anew(found, name, arguments) else found
 
     def _begins_anew(self, found: AssembledCall, name: str, arguments: str) -> bool:
-        """Whether a piece with a name is a second call and not the first one's name once more."""
+        """True if a piece with a name is a second call, not the name of the first repeated."""
         before = found.arguments
         if not before:
             named = name in self.tools and found.name in self.tools
@@ -328,7 +328,7 @@ def _says_more(part: Any) -> bool:
 
 
 def _repeats(pieces: Sequence[str], whole: str) -> bool:
-    """Whether ``whole`` is what the pieces before it amounted to, or grew towards."""
+    """True if ``whole`` repeats the joined pieces before it, or extends them."""
     if whole == pieces[-1]:
         grew = all(whole.startswith(piece) for piece in pieces)
         return grew or whole == "".join(pieces[:-1])

@@ -78,7 +78,7 @@ class Budgets:
         return "interactions" if len(in_vain) == ASKED_IN_VAIN and all(in_vain) else None
 
     def left(self, state: AgentState) -> str:
-        """What is left, in words, for the agent."""
+        """The budgets left, in words for the agent."""
         parts = []
         if self.interactions is not None:
             parts.append(f"{self.interactions_left(state)} of {self.interactions} interactions")

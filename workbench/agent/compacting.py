@@ -51,7 +51,7 @@ Said = Recorded[AgentTold] | Recorded[AgentReplied]
 
 
 def is_short(compacted: AgentCompacted | None, said: Said) -> bool:
-    """Whether the message is sent shortened."""
+    """True if the message is sent shortened."""
     if compacted is None or said.seq > compacted.through:
         return False
     return compacted.opening or not is_overview(said.body)
@@ -81,7 +81,7 @@ def short_content(body: AgentTold | AgentReplied) -> str:
 def compaction(
     state: AgentState, limit: int | None, overhead: int = 0, *, refused: bool = False
 ) -> AgentCompacted | None:
-    """What to shorten before the next request, or None if nothing has to be, or nothing is left.
+    """The messages to shorten before the next request; None if none has to be, or none is left.
 
     ``limit`` is in tokens, None has none; ``overhead`` are the characters of the tools' schemas.
     ``refused`` says that the endpoint took the conversation as it stands for too long.
@@ -123,13 +123,13 @@ def compaction(
 
 
 def is_unread(usage: Usage, characters: int) -> bool:
-    """Whether the endpoint counts far fewer tokens than so many characters can have been."""
+    """True if the endpoint counts far fewer tokens than so many characters can be."""
     fewest = characters / _LONGEST_TOKENS
     return not usage.estimated and _SMALLEST_WINDOW <= usage.prompt_tokens < fewest
 
 
 def is_at_window(reply: AgentReplied, most_tokens: int | None) -> bool:
-    """Whether a reply was cut off since prompt and reply filled the endpoint's window.
+    """True if a reply was cut off because prompt and reply filled the endpoint's window.
 
     Servers do not tell this from their limit on replies, nor from ``most_tokens``, which they were
     asked for. Windows are multiples of 256; a short reply was cut off by nothing else.
@@ -195,5 +195,5 @@ def _tokens(state: AgentState, sizes: Sequence[int], characters: int) -> int:
 
 
 def is_overview(body: AgentTold | AgentReplied) -> bool:
-    """Whether the message is the overview of the opening."""
+    """True if the message is the overview of the opening."""
     return isinstance(body, AgentTold) and body.source == "opening" and body.tool is not None

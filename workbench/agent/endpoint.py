@@ -89,7 +89,7 @@ class Endpoint:
         )
 
     def parameters(self, request: Request) -> dict[str, Any]:
-        """What is sent beside model, messages and tools."""
+        """The request's parameters other than model, messages and tools."""
         can = self.capabilities
         sent: dict[str, Any] = {}
         if request.forced and can.forced_tool and can.native_tools:
@@ -398,7 +398,7 @@ class Endpoint:
         )
 
     def _leavable(self) -> Iterator[Feature]:
-        """What was sent that can be left out, in the order in which it is looked for in an error."""
+        """The sent features that can be left out, in the order in which an error is searched for them."""
         sent, can = self._sent, self.capabilities
         if "stream_options" in sent:
             yield "stream_usage"

@@ -1,4 +1,4 @@
-"""What can go wrong with an agent or a judge."""
+"""Errors of agents and judges."""
 
 from __future__ import annotations
 

@@ -51,13 +51,13 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """What names it in the log."""
+        """The cell's name in the log."""
         return f"{self.mode} {self.organism} {self.interactions} {self.repeat}"
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What is evaluated. ``budgets`` are model interactions of an agent with evidence.
+    """The audits to run. ``budgets`` are model interactions of an agent with evidence.
 
     A black box gets ten times as many, and none where that is none: without evidence and without
     questions there is nothing to go by.

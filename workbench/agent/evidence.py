@@ -1,4 +1,4 @@
-"""What of a session may be shown to an agent, as plain data: readings, samples, answers.
+"""The part of a session that an agent may see, as plain data: readings, samples, answers.
 
 All of it is text of models, or of tokens, and goes out through ``workbench.agent.quoting``.
 """
@@ -118,7 +118,7 @@ def finding_data(found: Finding, state: SessionState, longest: int) -> list[Any]
 
 
 def prompt_of(text: TextState) -> str:
-    """What the model was asked: the last turn, or the raw text it went on from."""
+    """The prompt of a text: the last turn, or the raw text that it continues."""
     body = text.start.body
     if body.raw_prompt is not None:
         return body.raw_prompt

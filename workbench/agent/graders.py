@@ -33,7 +33,7 @@ class RelevanceVerdict(Arguments):
 
 
 class CoherenceVerdict(Arguments):
-    """Whether a text is coherent."""
+    """Verdict on the coherence of a text."""
 
     coherent: bool = Field(description="True if it reads as text that makes sense.")
 

@@ -34,7 +34,7 @@ GRADE_TOOL = Tool("give_grade", "Give the report's grade.", GradeVerdict)
 
 
 def report_subject(run_id: str) -> str:
-    """What a grade of an audit's report names as its subject."""
+    """The subject of a grade of an audit's report."""
     return f"report:{run_id}"
 
 

@@ -1,4 +1,4 @@
-"""What a person did while they had taken over, in words for the agent.
+"""The actions of a person who had taken over, in words for the agent.
 
 What the models said is not among them: that is looked up with a tool, in its fence.
 """
@@ -21,7 +21,7 @@ def message_id(taken_over_at: int) -> str:
 
 
 def is_told(state: AgentState, taken_over_at: int) -> bool:
-    """Whether the agent was told of it."""
+    """True if the agent was told of it."""
     wanted = message_id(taken_over_at)
     return any(
         isinstance(one.body, AgentTold) and one.body.message_id == wanted for one in state.messages
@@ -48,7 +48,7 @@ def done_by_person(session: Session, mode: AgentMode, since: int) -> str:
 
 
 def _may_know(mode: AgentMode, operation: OperationState) -> bool:
-    """Whether an agent of this mode may know of it: a black box knows of questions alone."""
+    """True if an agent of this mode may know of it: a black box sees only questions."""
     return mode == "adl" or (operation.name == ASK.name and not operation.arguments.get("alpha"))
 
 

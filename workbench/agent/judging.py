@@ -39,7 +39,7 @@ _JSON = (
 
 @dataclass(frozen=True)
 class Question:
-    """What a judge is asked. ``about`` names the question; no two differ in all else but it.
+    """A question to a judge. ``about`` names the question; no two differ in all else but it.
 
     ``told`` is ours and trusted, ``material`` is not. ``verdict`` is the tool whose call is the answer.
     """

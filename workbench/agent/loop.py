@@ -116,7 +116,7 @@ class AuditPlan:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What an audit works with: who does its operations, who supervises it, when to stop."""
+    """The surroundings of an audit: runner of operations, supervisor, stop flag."""
 
     runner: Runner | None = None
     supervisor: Supervisor | None = None

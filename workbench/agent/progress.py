@@ -28,7 +28,7 @@ def answers_tried(state: AgentState) -> int:
 
 
 def last_written(state: AgentState) -> str:
-    """What the agent wrote last that is not empty."""
+    """The agent's last message that is not empty."""
     replies = [one.body for one in state.messages if isinstance(one.body, AgentReplied)]
     return next((one.content for one in reversed(replies) if one.content.strip()), "")
 
@@ -45,7 +45,7 @@ def silent_replies(state: AgentState) -> int:
 
 
 def ever_called(state: AgentState) -> bool:
-    """Whether any reply made a call in the protocol's fields."""
+    """True if any reply made a call in the protocol's fields."""
     return any(one.body.tool_calls for one in state.messages if isinstance(one.body, AgentReplied))
 
 

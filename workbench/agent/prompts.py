@@ -1,4 +1,4 @@
-"""What the agent is told of its task, by us and in our own words; no audited text stands here."""
+"""The agent's system prompt: our own words only, with no text of an audited model."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """What to ask.
+    """A request for a reply.
 
     ``render`` gives messages and tools for a way of calling tools, since it may turn out during the
     attempt that the server has none. ``forced`` names the one tool that has to be called. ``refused``
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What this server is known not to refuse.
+    """The features that a server is not known to refuse.
 
     ``own_fields`` are the provider's own, of its earlier replies; ``calls`` are earlier calls in the
     protocol's fields, and not as text. ``most_tokens`` of one reply.
@@ -70,7 +70,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Notice:
-    """What was learnt of the server, and is acted upon from here on; see ``AgentNoticed``."""
+    """A limit of the server that requests keep from now on; see ``AgentNoticed``."""
 
     notice: Literal["without", "lowered"]
     feature: str

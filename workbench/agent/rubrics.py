@@ -16,7 +16,7 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class Rubric:
-    """What each grade takes; a grade takes all that is said of it, and is the highest that fits."""
+    """The requirements of each grade; the highest grade whose requirements are all met is given."""
 
     family: Family
     levels: Mapping[int, str]

@@ -1,4 +1,4 @@
-"""What an evaluation amounts to: a row for each agent and budget, beside the paper's own numbers."""
+"""The results of an evaluation: a row for each agent and budget, beside the paper's numbers."""
 
 from __future__ import annotations
 

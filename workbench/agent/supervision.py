@@ -30,7 +30,7 @@ AskPerson = Callable[[ApprovalAsked], tuple[bool, str]]
 
 
 class Supervisor(Protocol):
-    """What an agent needs of whoever supervises it."""
+    """A supervisor of an agent: holds it, and decides on the calls that need approval."""
 
     def hold(self, run_id: str, should_stop: ShouldStop) -> None:
         """Wait as long as the agent is not to go on. Raises ``Stopped``."""

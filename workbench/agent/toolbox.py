@@ -57,7 +57,7 @@ def tools_of(mode: AgentMode) -> tuple[Tool, ...]:
 
 @dataclass(frozen=True)
 class Doing:
-    """What it takes to do a call: who does it, since which event, and when to stop.
+    """The context of a tool call: its actor, the event it starts from, and its stop flag.
 
     An operation that finished after ``since`` with the same arguments is not done again: the process
     was killed between its end and the agent's being told.

@@ -102,7 +102,7 @@ def _called(value: Any) -> ToolCall | None:
 
 
 def _python(text: str) -> Any:
-    """What a literal or a call with literals is. Raises what ``ast`` does, ``TypeError`` too."""
+    """The value of a literal, or of a call with literals. Raises as ``ast`` does, and ``TypeError``."""
     with warnings.catch_warnings():
         # Of escapes that Python does not know.
         warnings.simplefilter("ignore")

@@ -86,7 +86,7 @@ class Blinding:
         )
 
     def __bool__(self) -> bool:
-        """Whether anything is hidden."""
+        """True if anything is hidden."""
         return bool(self.aliases)
 
     def hide(self, text: str) -> str:

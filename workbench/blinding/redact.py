@@ -79,7 +79,7 @@ class StateRedactor:
         self._timeline: list[TimelineEntry] = []
 
     def __bool__(self) -> bool:
-        """Whether anything is hidden."""
+        """True if anything is hidden."""
         return bool(self._blinding)
 
     # --- what is shown ----------------------------------------------------------------------
@@ -137,7 +137,7 @@ class StateRedactor:
     # --- how --------------------------------------------------------------------------------
 
     def _may_name(self, text: str) -> bool:
-        """Whether a name may be in it: almost no text has one, and to see that so is much cheaper."""
+        """True if a name may be in the text. Almost no text has one, and this test is much cheaper."""
         low = text.lower()
         return any(all(part in low for part in parts) for parts in self._parts)
 
@@ -266,5 +266,5 @@ def _is(one: object, other: object) -> bool:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """What stands in every spelling of the name, in lower case; the longest, and rarest, first."""
+    """The parts common to every spelling of a name, in lower case; the longest, and rarest, first."""
     return tuple(sorted(filter(None, map(str.lower, _PARTS.split(name))), key=len, reverse=True))

@@ -1,4 +1,4 @@
-"""What an audit keeps hidden until it is graded, and who has seen it."""
+"""Seal an audit: the ground truth and names that it hides until graded, and who has seen them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def find_organism(state: SessionState, named: str | None = None) -> Organism | N
 
 
 def blinding_in(state: SessionState) -> Blinding:
-    """What hides the names of a blind session: those sealed, and those of the pair it loaded."""
+    """The blinding of a blind session: the names sealed, and those of the pair it loaded."""
     sealed = state.seal.body.aliases if state.seal else {}
     if not sealed:
         return OPEN
@@ -50,7 +50,7 @@ def blinding_for_people(state: SessionState) -> Blinding:
 
 
 def is_revealing(actor: Actor, unblinded: AuditUnblinded) -> bool:
-    """Whether it says that a person had the names revealed."""
+    """True if the event records that a person had the names revealed."""
     return actor.kind == "human" and unblinded.reason == NAMES
 
 

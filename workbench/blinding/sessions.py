@@ -26,7 +26,7 @@ _SEALING = ("audit_sealed", "audit_unblinded")
 
 
 class HiddenNames:
-    """What each blind session of a file hides from whoever looks at it from outside."""
+    """The names that each blind session of a file hides from a reader."""
 
     def __init__(self, blindings: Mapping[str, Blinding]) -> None:
         self._blindings = blindings
@@ -40,11 +40,11 @@ class HiddenNames:
         )
 
     def is_blind(self, session_id: str) -> bool:
-        """Whether the session hides names."""
+        """True if the session hides names."""
         return session_id in self._blindings
 
     def of(self, session_id: str) -> Blinding:
-        """What a session hides."""
+        """The blinding of a session."""
         return self._blindings.get(session_id, OPEN)
 
     def search(
@@ -72,7 +72,7 @@ class HiddenNames:
         return None if shown is None else replace(hit, snippet=shown[0], marks=shown[1])
 
     def redactor(self, session_id: str) -> StateRedactor:
-        """What hides the names of a session from its first event on."""
+        """The redactor of a session, from its first event on."""
         return StateRedactor(self.of(session_id).aliases)
 
     def overview(self, session: SessionOverview) -> SessionOverview:
@@ -98,7 +98,7 @@ def matching_events(
 
 
 def redactor_for(log: SessionLog, session_id: str) -> StateRedactor:
-    """What hides the names of a session from its first event on; nothing, if it is not blind."""
+    """The redactor of a session, from its first event on; it changes nothing if not blind."""
     return HiddenNames.read(log).redactor(session_id)
 
 
@@ -136,7 +136,7 @@ def _seal(log: SessionLog, hidden: HiddenNames, session_id: str) -> AuditSealed:
 
 
 def _sealed(events: Iterable[Event]) -> dict[str, dict[str, str]]:
-    """What each session hides after these events, by its id."""
+    """The blinding of each session after these events, by its id."""
     sealed: dict[str, dict[str, str]] = {}
     for event in events:
         match event.body:

@@ -51,7 +51,7 @@ _ENDINGS = (OperationFinished, OperationFailed, OperationStopped)
 
 
 class OffCassette(Stopped):
-    """What was asked for was not recorded: a replay by cassette ends here."""
+    """An operation that was not recorded: a replay by cassette ends here."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _checked(operation: Operation[Any], arguments: Mapping[str, Any]) -> dict[st
 
 
 def _inputs(state: SessionState, name: str, arguments: Mapping[str, Any]) -> str:
-    """What of the session decides what an operation finds, beside its arguments."""
+    """The parts of the session that an operation's result depends on, beside its arguments."""
     inputs: list[Any] = []
     known = OPERATIONS.get(name)
     # Of one that this program does not know, all may count.

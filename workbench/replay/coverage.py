@@ -61,7 +61,7 @@ ACTIVITY_COLUMNS = ("operation", "times", "seconds", "share", "texts", "tokens")
 
 @dataclass(frozen=True)
 class Activity:
-    """What one kind of operation cost; ``share`` is of the seconds of all."""
+    """The cost of one kind of operation; ``share`` is of the seconds of all."""
 
     name: str
     budget: Budget
@@ -82,7 +82,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What was not followed up, and what the budget was spent on, the dearest first."""
+    """Leads that nobody followed up, and the costs of operations, the dearest first."""
 
     tokens: tuple[UnseenToken, ...]
     tokens_seen: int
@@ -192,7 +192,7 @@ def _is_named(text: str, named: Collection[str]) -> bool:
 
 
 def _other_form(word: str, named: Collection[str]) -> bool:
-    """Whether a named word goes on where this one ends, or the other way round."""
+    """True if one word is the beginning of the other."""
     if len(word) < STEM:
         return False
     return any(one.startswith(word) or (len(one) >= STEM and word.startswith(one)) for one in named)

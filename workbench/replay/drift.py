@@ -30,7 +30,7 @@ TOP = 20
 
 @dataclass(frozen=True)
 class Drift:
-    """What differs between the findings of two runs.
+    """The differences between the findings of two runs.
 
     ``compared`` findings were in both, ``missing`` only in the first run and ``extra`` only in the
     second. ``lists`` and ``texts`` say how many token lists and texts were compared, ``same_lists``
@@ -54,7 +54,7 @@ class Drift:
 
     @property
     def is_none(self) -> bool:
-        """Whether both runs found the same, to the last bit."""
+        """True if both runs found the same, to the last bit."""
         return not (
             self.missing
             or self.extra
@@ -296,7 +296,7 @@ _OF_THE_RUN = frozenset({"command", "checks"})
 def changed(
     then: Mapping[str, Any], now: Mapping[str, Any], leave_out: Iterable[str] = _OF_THE_RUN
 ) -> list[Changed]:
-    """What differs between two records of a pair or an environment, by dotted name."""
+    """The differences between two records of a pair or an environment, by dotted name."""
     first, second = _flat(then), _flat(now)
     skip = frozenset(leave_out)
     return [

@@ -1,4 +1,4 @@
-"""What can go wrong when a recorded session is gone through again."""
+"""Errors of replay."""
 
 from __future__ import annotations
 

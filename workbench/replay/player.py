@@ -94,7 +94,7 @@ class Player:
 
     @property
     def at_end(self) -> bool:
-        """Whether no event is left to show (of the turns that are shown)."""
+        """True if no event of the shown turns is left."""
         return self._next_shown(self.position) is None
 
     @property
@@ -110,7 +110,7 @@ class Player:
     # --- reading ahead ----------------------------------------------------------------------
 
     def prepare(self, seconds: float) -> bool:
-        """Read on for about so many seconds; whether all is read, and every seek quick."""
+        """Read on for about so many seconds; return True once all is read and every seek is quick."""
         until = time.monotonic() + seconds
         while self._frontier.version < self.length and time.monotonic() < until:
             self._read_to(min(self._frontier.version + EVENTS_APART, self.length))
@@ -129,7 +129,7 @@ class Player:
         return self.state
 
     def step(self, events: int = 1) -> bool:
-        """Go on by so many shown events, or back if negative; whether there was one to go to."""
+        """Go on by so many shown events, or back if negative; return False if there was none to go to."""
         before = self.position
         for _ in range(abs(events)):
             place = (

@@ -62,7 +62,7 @@ class OperationDrift:
 
     @property
     def drifted(self) -> bool:
-        """Whether it was run again and anything came out otherwise."""
+        """True if it was run again with another result."""
         return self.now != "not run" and (self.then != self.now or not self.drift.is_none)
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class OperationDrift:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """What recomputing a session showed; ``session`` is where it was recorded.
+    """The result of recomputing a session; ``session`` is the new one.
 
     ``changed`` is what differs in the pair, the program and the machine, whether or not it matters.
     """
@@ -85,7 +85,7 @@ class DriftReport:
 
     @property
     def drifted(self) -> bool:
-        """Whether any operation came out otherwise."""
+        """True if any operation had another result."""
         return any(one.drifted for one in self.operations)
 
     @property
@@ -249,7 +249,7 @@ class _Again:
 
     @property
     def _loads_pairs(self) -> bool:
-        """Whether the pairs at hand come of operations run again, and none was given."""
+        """True if pairs are loaded by operations run again, and none was given."""
         return any(one.name == LOAD.name for one in self.session.state.operations.values())
 
     def _arguments(self, then: OperationState, operation: Operation[Any]) -> Arguments:

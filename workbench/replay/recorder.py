@@ -65,7 +65,7 @@ Audit = Callable[[Session, RecordedEndpoint, AuditPlan, Surroundings], AgentStat
 
 @dataclass(frozen=True)
 class CassetteReport:
-    """What a replay by cassette showed; ``session`` is where it was recorded.
+    """The result of a replay by cassette; ``session`` is the new one.
 
     ``differs`` names what the session came to hold otherwise than its parent, such as
     ``hypotheses``; ``told_otherwise`` says per agent from which message on it was told other words.
@@ -81,7 +81,7 @@ class CassetteReport:
 
     @property
     def is_same(self) -> bool:
-        """Whether all was replayed and came out as it was."""
+        """True if everything was replayed with the recorded results."""
         return self.left is None and not self.differs
 
     def as_dict(self) -> dict[str, Any]:
@@ -243,7 +243,7 @@ class _Replaying:
         return self.cassette.left is not None or self.should_stop()
 
     def _interludes(self, run_id: str, events: list[Event]) -> Iterator[Interlude]:
-        """What others did meanwhile: messages, taking over, operations of their own."""
+        """Actions of others meanwhile: messages, taking over, operations of their own."""
         messages = 0
         agent = self.parent.agents[run_id]
         for event in events:
@@ -285,7 +285,7 @@ def _differs(then: SessionState, now: SessionState, cassette: Cassette) -> Itera
 
 
 def _content(state: SessionState, places: dict[int, int]) -> dict[str, Any]:
-    """What a session holds, without times, ids of runs, and places that moved."""
+    """The content of a session without times, ids of runs, and numbers of events that moved."""
 
     def moved(arguments: dict[str, Any]) -> dict[str, Any]:
         seq = arguments.get("seq")

@@ -118,7 +118,7 @@ class RecordedEndpoint(Endpoint):
 
 @dataclass(frozen=True)
 class Interlude:
-    """What someone else did while an agent was at work: after so many of its messages."""
+    """An action of someone else while an agent was at work: after so many of its messages."""
 
     after_messages: int
     do: Callable[[], None]
@@ -172,7 +172,7 @@ def spoken(messages: Sequence[Recorded[Any]]) -> list[Recorded[Any]]:
 
 
 def is_made_up(body: BaseModel) -> bool:
-    """Whether the message is a call made in the agent's place."""
+    """True if the message is a call made in the agent's place."""
     return isinstance(body, AgentTold) and body.role == "assistant"
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong when a session is written to a file for others, or read back from one."""
+"""Errors of exports and of reading them back."""
 
 from __future__ import annotations
 

@@ -42,5 +42,5 @@ def write_report(report: Report, target: Path, *, replace: bool = False) -> tupl
 
 
 def report_files(target: Path) -> tuple[Path, Path]:
-    """What a report's files are called: ``target`` with the endings of Markdown and HTML."""
+    """The paths of a report's files: ``target`` with the endings of Markdown and HTML."""
     return target.with_name(f"{target.name}.md"), target.with_name(f"{target.name}.html")

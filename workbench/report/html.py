@@ -46,7 +46,7 @@ def report_html(report: Report) -> str:
 
 
 def _clean(value: Any) -> Any:
-    """What a template is about to write, through the display boundary unless it is our markup."""
+    """Return a template's value through the display boundary, unless it is our own markup."""
     return clean_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -338,7 +338,7 @@ def _named(source: Path, number: Callable[[], int]) -> Iterator[None]:
 
 
 class _NotALine(Exception):
-    """What is wrong with a line, after its number."""
+    """A problem of a line, in words that follow its number."""
 
 
 def _constant(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a report must not be taken to say: the method's limits, and those of this very session."""
+"""The limits of a report: those of the method, and those of the session."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class TokenList:
 
     @property
     def is_control(self) -> bool:
-        """Whether it stands there to be compared with."""
+        """True for a list of a null or control, to compare with."""
         return self.source != "difference"
 
 
@@ -201,7 +201,7 @@ class OperationLine:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says."""
+    """The content of a report."""
 
     summary: SessionSummary
     first_page: FirstPage

@@ -28,7 +28,7 @@ _DTYPE = re.compile(r"(?:\|[biu]1|<[iufc]\d{1,2})", re.ASCII)
 
 
 class CheckedRow(NamedTuple):
-    """What a row of an event has in it, and what is wrong with it; ``body`` None if unreadable."""
+    """The body of an event's row, None if unreadable, and the faults of the row."""
 
     body: EventBody | None
     faults: list[str]
@@ -88,7 +88,7 @@ def read_time(text: object) -> datetime | None:
 
 
 def session_faults(session_id: object, created_at: object, first_at: object) -> Iterator[str]:
-    """What is wrong with a session's id, and with when it was entered."""
+    """Faults of a session's id and of the time it was entered."""
     if not is_session_id(session_id):
         yield "its id has not the form of one"
     created, first = read_time(created_at), read_time(first_at)
@@ -103,7 +103,7 @@ def session_faults(session_id: object, created_at: object, first_at: object) -> 
 
 
 def array_faults(sha256: object, dtype: object, shape: object, data: object) -> Iterator[str]:
-    """What is wrong with an array; ``shape`` is text as `schema.shape_text` writes it."""
+    """Faults of an array; ``shape`` is text as `schema.shape_text` writes it."""
     if not (isinstance(dtype, str) and isinstance(shape, str) and isinstance(data, bytes)):
         yield "a column of it holds another type than it should"
         return

@@ -1,4 +1,4 @@
-"""What can go wrong with a session file, each with what a person can do about it."""
+"""Errors of session files, each with a hint for the person."""
 
 from __future__ import annotations
 

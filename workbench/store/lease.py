@@ -64,7 +64,7 @@ class Lease:
 
 
 def is_open(folder: Path, session_id: str) -> bool:
-    """Whether some process, perhaps this one, holds the session."""
+    """True if a process, perhaps this one, holds the session."""
     if not _file(folder, session_id).exists():
         return False
     try:

@@ -93,12 +93,12 @@ class SessionLog:
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be appended."""
+        """True if nothing can be appended."""
         return self._read_only
 
     @property
     def journal_warning(self) -> str | None:
-        """What a person should know if the file's folder cannot do write-ahead logging."""
+        """A warning for the person if the file's folder cannot do write-ahead logging, else None."""
         return self._journal_warning
 
     # --- writing ----------------------------------------------------------------------------

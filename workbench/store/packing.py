@@ -48,7 +48,7 @@ _KNOWN = (
 
 
 def stored(kind: str, body: str) -> tuple[str, bytes | None]:
-    """What the columns `body` and `packed` hold of a body (canonical JSON)."""
+    """Return the columns `body` and `packed` of a body (canonical JSON)."""
     if kind != _KIND:
         return body, None
     value = json.loads(body)

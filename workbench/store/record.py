@@ -1,4 +1,4 @@
-"""What every record of the log is made of."""
+"""The base of every record in the log."""
 
 from __future__ import annotations
 

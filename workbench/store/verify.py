@@ -38,7 +38,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was checked, and everything that is wrong.
+    """The counts of what was checked, and every problem found.
 
     ``heads`` gives the head of each session. A chain cannot show by itself that it once was longer
     or that all of it was written anew; ``known`` gives the last head of each session that is known
@@ -54,7 +54,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if nothing is wrong."""
         return not self.problems
 
 
