@@ -168,7 +168,7 @@ class TestAmplify:
         do(speaking, AMPLIFY, self.SMALL.model_copy(update={"n_prompts": 2, "null": False}))
         found = finding(speaking, "texts_amplified")
         assert found.coherent(3.0) is None
-        assert found.short() == "no coherent strength"
+        assert found.short() == "up to strength 3, coherence not computed"
         assert not found.at(3.0, null=True)
 
     def test_different_vocabularies_are_refused(self, session: Session):

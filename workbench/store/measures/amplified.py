@@ -75,9 +75,13 @@ class TextsAmplified(
         return one_line(f"amplified logits on {len(self.prompts)} prompts at {strengths}")
 
     def short(self) -> str:
-        """The strongest coherent strength."""
+        """The strongest coherent strength, or the strongest where none was judged."""
         found = self.strongest_coherent
-        return "no coherent strength" if found is None else f"coherent up to {found:g}"
+        if found is not None:
+            return f"coherent up to {found:g}"
+        if any(text.faults is not None for text in self.texts):
+            return "no coherent strength"
+        return f"up to strength {max(self.strengths, default=0.0):g}, coherence {NOT_COMPUTED}"
 
     def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
         """Coherence by strength, then texts of the strongest coherent one beside their null."""
