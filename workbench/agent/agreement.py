@@ -1,9 +1,10 @@
-"""How far graders agree: Krippendorff's alpha, through nltk."""
+"""How far graders agree: Krippendorff's alpha."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from workbench.store.agent_events import GradeGiven
 from workbench.store.events import Actor
@@ -12,8 +13,8 @@ from workbench.store.events import Actor
 def krippendorff_alpha(grades: Mapping[str, Mapping[str, float]]) -> float | None:
     """Krippendorff's alpha on an ordinal scale of ``{grader: {subject: grade}}``.
 
-    1 is full agreement, 0 that of chance. None where it says nothing: fewer than two subjects that were
-    graded twice, or all grades alike.
+    1 is full agreement, 0 that of chance. None where it is not defined: fewer than two subjects that
+    were graded twice, or all grades alike.
 
     Source: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability".
     """
@@ -21,31 +22,25 @@ def krippendorff_alpha(grades: Mapping[str, Mapping[str, float]]) -> float | Non
     for graded in grades.values():
         for subject, grade in graded.items():
             by_subject.setdefault(subject, []).append(grade)
-    # Only what was graded twice says anything of agreement.
-    pairable = {subject for subject, found in by_subject.items() if len(found) > 1}
-    values = [value for subject in pairable for value in by_subject[subject]]
-    if len(pairable) < 2 or len(set(values)) < 2:
+    # A subject graded once has nothing to agree with.
+    subjects = [found for found in by_subject.values() if len(found) > 1]
+    values = sorted({value for found in subjects for value in found})
+    if len(subjects) < 2 or len(values) < 2:
         return None
-    counts = {value: values.count(value) for value in set(values)}
-
-    def ordinal(one: float, other: float) -> float:
-        """Krippendorff's ordinal metric: the grades lying between, those at the ends by half."""
-        low, high = min(one, other), max(one, other)
-        between = sum(count for value, count in counts.items() if low <= value <= high)
-        return float((between - (counts[low] + counts[high]) / 2) ** 2)
-
-    # Its import is the slowest of all, and alpha is seldom asked for.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from nltk.metrics.agreement import AnnotationTask
-
-    triples = [
-        (grader, subject, grade)
-        for grader, graded in grades.items()
-        for subject, grade in graded.items()
-        if subject in pairable
-    ]
-    return float(AnnotationTask(data=triples, distance=ordinal).alpha())
+    # How often each subject was given each value, (subjects, values).
+    counts = np.array([[found.count(value) for value in values] for found in subjects], dtype=float)
+    # Coincidences, (values, values): ordered pairs of grades of one subject, each subject's
+    # weighted so that they add up to the number of its grades.
+    weighted = counts / (counts.sum(axis=1, keepdims=True) - 1)
+    coincidences = weighted.T @ counts - np.diag(weighted.sum(axis=0))
+    totals = counts.sum(axis=0)
+    # Ordinal distances, (values, values): the grades that lie from one value to the other, those
+    # at the two ends counted by half; squared. `middles` are the grades up to half of each value's.
+    middles = np.cumsum(totals) - totals / 2
+    distances = np.subtract.outer(middles, middles) ** 2
+    observed = np.sum(coincidences * distances) / totals.sum()
+    by_chance = totals @ distances @ totals / (totals.sum() * (totals.sum() - 1))
+    return float(1 - observed / by_chance)
 
 
 def by_grader(

@@ -273,6 +273,18 @@ def test_alpha_of_a_published_example():
     assert krippendorff_alpha(grades) == pytest.approx(0.815, abs=5e-4)
 
 
+def test_alpha_of_a_worked_example():
+    """By hand, from the definition: alpha = 1 - observed / expected disagreement.
+
+    Subjects graded (1, 1), (1, 2), (2, 4): n = 6 grades, three 1s, two 2s and one 4. Ordinal
+    distances: 1 to 2 is (3/2 + 2/2)^2 = 6.25, 2 to 4 is (2/2 + 1/2)^2 = 2.25, and 1 to 4 is
+    (3/2 + 2 + 1/2)^2 = 16. Observed: 2 (6.25 + 2.25) / 6. Expected: 2 (3 * 2 * 6.25 + 2 * 1 * 2.25
+    + 3 * 1 * 16) / (6 * 5) = 6. The subject that b alone graded counts for nothing.
+    """
+    grades = {"a": {"1": 1.0, "2": 1.0, "3": 2.0}, "b": {"1": 1.0, "2": 2.0, "3": 4.0, "4": 5.0}}
+    assert krippendorff_alpha(grades) == pytest.approx(1 - (17 / 6) / 6)
+
+
 def test_alpha_at_its_ends():
     same = {"1": 1.0, "2": 5.0}
     assert krippendorff_alpha({"a": same, "b": same}) == pytest.approx(1.0)
