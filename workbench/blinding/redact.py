@@ -27,6 +27,7 @@ from workbench.blinding.aliases import OPEN, Blinding, blinding_from
 from workbench.blinding.seal import blinding_for_people
 from workbench.operations.pair import LOAD
 from workbench.operations.running import Arguments, Operation
+from workbench.store.body import KINDS
 from workbench.store.events import Event, OperationStarted
 from workbench.store.recorded import Prefix, Recorded
 from workbench.store.slices.slice import SLICE, Redaction
@@ -39,18 +40,6 @@ _WORDS = re.compile(r"\w+")
 _PARTS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 # Lines of the timeline are looked through so many at a time.
 _AT_ONCE = 256
-# In the lines of these kinds a name stands by itself, and may be an ordinary word.
-NAMING = frozenset(
-    {
-        "session_started",
-        "session_renamed",
-        "session_closed",
-        "audit_sealed",
-        "pair_loaded",
-        "evaluation_started",
-        "evaluation_cell",
-    }
-)
 _PLAIN = (bool, int, float, datetime, NoneType, bytes)
 
 
@@ -105,7 +94,7 @@ class StateRedactor:
             return event
         body = event.body
         asked = isinstance(body, OperationStarted) and body.operation == LOAD.name
-        change = self._hide_words if asked or body.kind in NAMING else self.hide
+        change = self._hide_words if asked or body.is_naming else self.hide
         changes = {
             "body": self._hidden(body, change),
             "actor": self._hidden(event.actor, self.hide),
@@ -186,7 +175,7 @@ class StateRedactor:
         said = entry.description
         if "\u2026" in said or self._may_name(said):
             said = self._blinding.hide_cut(said)
-        if entry.kind in NAMING:
+        if KINDS[entry.kind].is_naming:
             said = self._hide_words(said)
         actor = self._hidden(entry.actor, self.hide)
         if said == entry.description and actor is entry.actor:

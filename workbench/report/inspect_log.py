@@ -24,7 +24,6 @@ from workbench.report.errors import ExportError
 from workbench.report.files import new_file
 from workbench.store.agent_events import (
     AgentReplied,
-    AgentReplyGrew,
     AgentTold,
     GradeGiven,
 )
@@ -36,7 +35,6 @@ from workbench.store.events import (
     OperationStopped,
     ReadingTaken,
     TextFinished,
-    TextGrew,
     TextStarted,
     canonical_json,
 )
@@ -275,7 +273,9 @@ def _events(state: SessionState, events: Sequence[Event]) -> Iterator[InspectEve
             "metadata": {"seq": event.seq, "actor": event.actor.model_dump()},
         }
         match body:
-            case TextGrew() | AgentReplyGrew() | TextStarted():
+            case _ if body.is_piece:
+                continue
+            case TextStarted():
                 continue
             case ReadingTaken() if not body.chosen:
                 continue

@@ -391,7 +391,7 @@ class AgentEnded(EventBody, group="agent", searched=()):
         return f"agent ended by {self.stopped_by}{because(self.reason)}"
 
 
-class AuditSealed(EventBody, group="agent", searched=()):
+class AuditSealed(EventBody, group="agent", searched=(), is_naming=True):
     """What is hidden in this session: the truth, by the hash of its file, and names, by alias.
 
     ``aliases`` is from real name to alias, empty where the audit is not blind.
@@ -464,7 +464,7 @@ class ScaleJudged(EventBody, group="agent", searched=()):
         return f"judge {chose} for {self.reading}{because(self.why)}"
 
 
-class EvaluationStarted(EventBody, group="agent", searched=()):
+class EvaluationStarted(EventBody, group="agent", searched=(), is_naming=True):
     """Many audits are about to be done and graded: every agent, organism, budget and repeat."""
 
     kind: Literal["evaluation_started"] = "evaluation_started"
@@ -474,7 +474,7 @@ class EvaluationStarted(EventBody, group="agent", searched=()):
         return "evaluation started"
 
 
-class EvaluationCell(EventBody, group="agent", searched=()):
+class EvaluationCell(EventBody, group="agent", searched=(), is_naming=True):
     """How far one audit of an evaluation has come; ``session`` is where it is."""
 
     kind: Literal["evaluation_cell"] = "evaluation_cell"

@@ -38,6 +38,8 @@ class EventBody(Record):
     ``searched``   fields whose texts a search looks through, empty for none; a class may override
                    `_texts` instead
     ``is_piece``   True for a piece of a text that a later event holds whole
+    ``is_naming``  True if a name of a model may stand in its fields by itself, such as a session's
+                   name: a blind session hides it there even where it is an ordinary word
 
     Raises `TypeError` for a kind without a group, a `_line` or a search rule.
     """
@@ -47,6 +49,7 @@ class EventBody(Record):
     group: ClassVar[Group]
     searched: ClassVar[tuple[str, ...]]
     is_piece: ClassVar[bool] = False
+    is_naming: ClassVar[bool] = False
 
     def __init_subclass__(
         cls,
@@ -54,6 +57,7 @@ class EventBody(Record):
         group: Group | None = None,
         searched: tuple[str, ...] | None = None,
         is_piece: bool = False,
+        is_naming: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -61,8 +65,8 @@ class EventBody(Record):
             cls.group = group
         if searched is not None:
             cls.searched = searched
-        if is_piece:
-            cls.is_piece = True
+        cls.is_piece = is_piece
+        cls.is_naming = is_naming
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -84,7 +84,7 @@ def canonical_array(array: np.ndarray) -> np.ndarray:
 # --- the session itself ---------------------------------------------------------------------
 
 
-class SessionStarted(EventBody, group="session", searched=("name",)):
+class SessionStarted(EventBody, group="session", searched=("name",), is_naming=True):
     """A session begins. ``environment`` holds versions, platform and the command line."""
 
     kind: Literal["session_started"] = "session_started"
@@ -97,7 +97,7 @@ class SessionStarted(EventBody, group="session", searched=("name",)):
         return f"session started: {one_line(self.name)}"
 
 
-class SessionRenamed(EventBody, group="session", searched=("name",)):
+class SessionRenamed(EventBody, group="session", searched=("name",), is_naming=True):
     """The session's name from here on."""
 
     kind: Literal["session_renamed"] = "session_renamed"
@@ -117,7 +117,7 @@ class SessionContinued(EventBody, group="session", searched=()):
         return "session continued"
 
 
-class SessionClosed(EventBody, group="session", searched=("reason",)):
+class SessionClosed(EventBody, group="session", searched=("reason",), is_naming=True):
     """A process ended its work on the session in an orderly way."""
 
     kind: Literal["session_closed"] = "session_closed"
@@ -128,7 +128,7 @@ class SessionClosed(EventBody, group="session", searched=("reason",)):
         return f"session closed, {self.outcome}{because(self.reason)}"
 
 
-class PairLoaded(EventBody, group="session", searched=("pair",)):
+class PairLoaded(EventBody, group="session", searched=("pair",), is_naming=True):
     """A model pair is at hand. ``pair`` is ``adl.records.PairProvenance`` as plain data."""
 
     kind: Literal["pair_loaded"] = "pair_loaded"
