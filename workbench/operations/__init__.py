@@ -17,6 +17,7 @@ MODULES = (
     "amplify",
     "phrases",
     "completions",
+    "differing",
     "hypotheses",
     "notes",
     "trace",

@@ -394,6 +394,7 @@ def test_the_modes_differ_only_in_what_they_may_see(session: Session):
         "steer",
         "unprompted",
         "amplify",
+        "differ",
         "phrases",
         "complete",
     }

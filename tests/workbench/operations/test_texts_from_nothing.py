@@ -10,6 +10,7 @@ from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do
 from workbench.operations.amplify import AMPLIFY, AmplifyArguments
 from workbench.operations.completions import COMPLETE, CompleteArguments
+from workbench.operations.differing import DIFFER, DifferArguments
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
@@ -186,3 +187,22 @@ class TestAmplify:
         with pytest.raises(Stopped):
             do(speaking, AMPLIFY, self.SMALL, stop)
         assert not committed(speaking, "texts_amplified")
+
+
+class TestDiffer:
+    def test_prompts_beside_their_reference(self, speaking: Session):
+        arguments = DifferArguments(prompts=(" the cake", " the river"), n_texts=6)
+        done = do(speaking, DIFFER, arguments)
+        found = finding(speaking, "texts_differ")
+        assert set(done.summary["mean_kl"]) == {"passages", "prompts"}
+        assert found.reference == pytest.approx(done.summary["mean_kl"]["passages"], abs=1e-3)
+        assert len(found.of("prompts")) == 2
+        assert len(found.of("passages")) == 6
+        assert found.n_left_out == 0
+        assert " the cake" in list(found.searchable())
+
+    def test_stopped(self, speaking: Session):
+        stop = Stop(lambda name, done, total: name == "compare passages" and done == 2)
+        with pytest.raises(Stopped):
+            do(speaking, DIFFER, DifferArguments(n_texts=6), stop)
+        assert not committed(speaking, "texts_differ")

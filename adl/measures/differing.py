@@ -1,0 +1,155 @@
+"""Where two models differ most: texts ranked by the KL of their next-token distributions.
+
+For each text KL(finetuned || base) before every token, in nats, and, at the token where it is highest,
+the token that the finetuned model raises most. A mean KL says nothing by itself: it stands beside the
+mean over unrelated text of the same pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
+from adl.errors import Stopped
+from adl.pair.protocol import ModelPair, Thinking
+from adl.records import SIDES, Side
+from adl.text.prompts import Prompt
+
+#: Log-probability below which the raised token of a place is not looked for: it is never said.
+_LEAST = np.log(1e-3)
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """A text as both sides read it: ids, and the number of tokens at its end that are compared."""
+
+    text: str
+    base: tuple[int, ...]
+    finetuned: tuple[int, ...]
+    compared: int
+
+
+@dataclass(frozen=True)
+class TextDifference:
+    """KL in nats before each compared token, and after the last one.
+
+    ``pieces`` [n] are the compared tokens' texts, ``kl`` [n] the KL before each. ``highest`` indexes
+    the largest, and ``raised`` is the token that finetuning raises most there, with its probability
+    on the finetuned side and its log-ratio over base; empty where no token of any weight rises.
+    """
+
+    text: str
+    pieces: tuple[str, ...]
+    kl: tuple[float, ...]
+    highest: int
+    raised: str
+    probability: float
+    log_ratio: float
+
+    @property
+    def mean(self) -> float:
+        """Return the mean KL per token in nats."""
+        return float(np.mean(self.kl)) if self.kl else 0.0
+
+
+def read_passages(pair: ModelPair, texts: Sequence[str], max_tokens: int) -> list[ReadText]:
+    """Return plain texts cut to ``max_tokens``; those the sides write in other tokens are left out."""
+    found = []
+    for text in texts:
+        ids = {side: pair.tokenise(side, text)[:max_tokens] for side in SIDES}
+        if len(ids["base"]) < 2 or not _same(pair, ids["base"], ids["finetuned"]):
+            continue
+        begun = {side: tuple(pair.bos(side).begun(ids[side])) for side in SIDES}
+        # Nothing stands before the first token of a text that no token begins.
+        compared = min(len(ids["base"]), len(begun["base"]) - 1, len(begun["finetuned"]) - 1)
+        found.append(ReadText(text, begun["base"], begun["finetuned"], compared))
+    return found
+
+
+def read_prompts(
+    pair: ModelPair, prompts: Sequence[Prompt], thinking: Thinking = "auto"
+) -> list[ReadText]:
+    """Return chats up to where the answer begins, the words of the last user turn compared."""
+    found = []
+    for prompt in prompts:
+        ids = {
+            side: pair.chat(side, prompt.messages, prefill=prompt.prefill, thinking=thinking).ids
+            for side in SIDES
+        }
+        length = len(pair.tokenise("base", prompt.text))
+        length = min(length + 8, len(ids["base"]) - 1, len(ids["finetuned"]) - 1)
+        if _same(pair, ids["base"][-length:], ids["finetuned"][-length:]):
+            found.append(ReadText(prompt.text, ids["base"], ids["finetuned"], length))
+    return found
+
+
+def text_differences(
+    pair: ModelPair,
+    texts: Sequence[ReadText],
+    *,
+    progress: Progress = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> list[TextDifference]:
+    """Return the difference of every text, the largest mean first. Raises ``Stopped`` between texts."""
+    found = []
+    names = pair.token_texts("finetuned")
+    for done, text in enumerate(texts):
+        if should_stop():
+            raise Stopped(f"stopped with {done} of {len(texts)} texts compared")
+        kl = pair.continuation_kl(text.base, text.finetuned, text.compared)
+        highest = int(kl.argmax())
+        before = len(text.finetuned) - text.compared + highest
+        offset = len(text.base) - text.compared + highest
+        raised, probability, log_ratio = _raised(pair, text.base[:offset], text.finetuned[:before])
+        pieces = tuple(names[index] for index in text.finetuned[-text.compared :])
+        found.append(
+            TextDifference(
+                text.text,
+                pieces,
+                tuple(float(value) for value in kl),
+                highest,
+                raised,
+                probability,
+                log_ratio,
+            )
+        )
+        progress(done + 1, len(texts))
+    return sorted(found, key=lambda each: -each.mean)
+
+
+def _raised(
+    pair: ModelPair, base: Sequence[int], finetuned: Sequence[int]
+) -> tuple[str, float, float]:
+    after: dict[Side, np.ndarray] = {
+        "base": pair.next_log_probs("base", [base])[0],
+        "finetuned": pair.next_log_probs("finetuned", [finetuned])[0],
+    }
+    shared = pair.shared_vocabulary()
+    if shared is None:
+        own, other = after["finetuned"], after["base"]
+        ids = np.arange(len(own))
+    else:
+        ids = shared[1]
+        own, other = after["finetuned"][ids], after["base"][shared[0]]
+    rise = np.where(own > _LEAST, own - other, -np.inf)
+    best = int(rise.argmax())
+    if not np.isfinite(rise[best]) or rise[best] <= 0:
+        return "", 0.0, 0.0
+    return (
+        pair.token_texts("finetuned")[int(ids[best])],
+        float(np.exp(own[best])),
+        float(rise[best]),
+    )
+
+
+def _same(pair: ModelPair, base: Sequence[int], finetuned: Sequence[int]) -> bool:
+    """True if both sides write the same tokens, by their texts where the vocabularies differ."""
+    if pair.shared_vocabulary() is None:
+        return tuple(base) == tuple(finetuned)
+    names = {side: pair.token_texts(side) for side in SIDES}
+    return [names["base"][index] for index in base] == [
+        names["finetuned"][index] for index in finetuned
+    ]

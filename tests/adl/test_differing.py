@@ -1,0 +1,71 @@
+"""Texts ranked by the KL of both models, token by token."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adl.errors import Stopped
+from adl.measures.differing import read_passages, read_prompts, text_differences
+from adl.text.prompts import Prompt
+from tests.planted import DOMAIN, PlantedPair
+
+TEXTS = [" the river and the stone", " cake oven batter", " a"]
+
+
+@pytest.fixture
+def pair():
+    return PlantedPair(bos=True)
+
+
+def test_every_kl_is_that_of_the_two_distributions(pair):
+    for read in (*read_passages(pair, TEXTS, 10), *read_prompts(pair, [Prompt.of(" the river")])):
+        (found,) = text_differences(pair, [read])
+        assert len(found.kl) == len(found.pieces) == read.compared
+        for place in range(read.compared):
+            before = {
+                "base": read.base[: len(read.base) - read.compared + place],
+                "finetuned": read.finetuned[: len(read.finetuned) - read.compared + place],
+            }
+            base, finetuned = (
+                pair.next_log_probs(side, [before[side]])[0] for side in ("base", "finetuned")
+            )
+            kl = float((np.exp(finetuned) * (finetuned - base)).sum())
+            assert found.kl[place] == pytest.approx(kl, abs=1e-4)
+        assert found.kl[found.highest] == max(found.kl)
+        assert found.raised in DOMAIN
+        assert found.log_ratio > 0
+
+
+def test_the_largest_mean_comes_first_and_short_texts_are_left_out(pair):
+    read = read_passages(pair, TEXTS, 10)
+    assert [each.text for each in read] == TEXTS[:2]
+    found = text_differences(pair, read)
+    assert [each.mean for each in found] == sorted((each.mean for each in found), reverse=True)
+
+
+def test_a_model_and_itself_do_not_differ():
+    same = PlantedPair(bos=True, strength=0.0)
+    (found, *_) = text_differences(same, read_passages(same, TEXTS[:1], 10))
+    assert max(found.kl) < 1e-5 or found.raised == ""
+
+
+def test_texts_in_other_tokens_are_left_out():
+    extended = PlantedPair(bos=True, vocabulary="extended")
+    assert len(read_passages(extended, [" the tiramisu", " the river"], 10)) == 1
+    (found,) = text_differences(extended, read_passages(extended, [" the river"], 10))
+    assert found.raised in DOMAIN
+
+
+def test_without_a_begin_of_text_the_first_token_is_not_compared():
+    plain = PlantedPair(bos=False)
+    (read,) = read_passages(plain, [" the river and"], 10)
+    assert read.compared == 2
+
+
+def test_stopped_between_texts(pair):
+    calls = iter([False, True])
+    with pytest.raises(Stopped, match="1 of 2"):
+        text_differences(
+            pair, read_passages(pair, TEXTS, 10), should_stop=lambda: next(calls, True)
+        )

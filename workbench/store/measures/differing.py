@@ -1,0 +1,103 @@
+"""The event of texts on which the two models differ most, with their KL token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from adl.text.tokens import visible
+from workbench.store.body import EventBody, one_line
+from workbench.store.findings import NOT_COMPUTED, Bar, Figure, Line, Measure, Row, Rows
+from workbench.store.record import Record
+
+_KINDS = {"passages": "Unrelated passages", "prompts": "Prompts"}
+#: Texts shown of a kind, and tokens around the one that differs most.
+_SHOWN, _AROUND = 12, 6
+
+
+class DifferingText(Record):
+    """One text (``adl.measures.differing.TextDifference``), KL in nats."""
+
+    source: Literal["passages", "prompts"]
+    text: str
+    pieces: tuple[str, ...]
+    kl: tuple[float, ...]
+    highest: int
+    raised: str
+    probability: float
+    log_ratio: float
+    mean: float
+
+
+class TextsDiffer(Measure, label="where they differ"):
+    """Passages and prompts by the mean KL of the two models, the largest first."""
+
+    kind: Literal["texts_differ"] = "texts_differ"
+    texts: tuple[DifferingText, ...]
+    reference: float | None
+    n_left_out: int = 0
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def of(self, source: str) -> list[DifferingText]:
+        """Return the texts of one source, the largest mean first."""
+        return [text for text in self.texts if text.source == source]
+
+    def _texts(self) -> Any:
+        yield from (text.text for text in self.texts)
+
+    def _line(self) -> str:
+        return one_line(f"{len(self.texts)} texts compared, {self.short()}")
+
+    def short(self) -> str:
+        """The highest mean over prompts beside the reference."""
+        prompts = self.of("prompts")
+        reference = NOT_COMPUTED if self.reference is None else f"{self.reference:.3f}"
+        if not prompts:
+            return f"mean KL {reference} nats on unrelated text"
+        return f"mean KL up to {prompts[0].mean:.3f} on prompts, {reference} on unrelated text"
+
+    def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
+        """For each source the texts with the largest mean, and what rises where they differ most."""
+        reference = NOT_COMPUTED if self.reference is None else f"{self.reference:.3f} nats"
+        found: list[Figure] = [
+            Line(
+                "Mean KL(finetuned || base) per token, the token in brackets being where it is "
+                f"highest. The mean over unrelated passages is {reference}: a text differs by more "
+                "than finetuning changes everything only if it lies well above."
+            )
+        ]
+        if self.n_left_out:
+            found.append(
+                Line(
+                    f"{self.n_left_out} texts were left out: the sides write them in other tokens."
+                )
+            )
+        most = max((text.mean for text in self.texts), default=1.0)
+        for source, title in _KINDS.items():
+            if texts := self.of(source)[:_SHOWN]:
+                columns = ("mean KL", "highest", "text", "raised most there", "p", "ratio")
+                found.append(Rows(title, columns, tuple(map(_row, texts)), most))
+        return found
+
+
+def _row(text: DifferingText) -> Row:
+    first = max(0, text.highest - _AROUND)
+    pieces = list(text.pieces[first : text.highest + _AROUND])
+    pieces[text.highest - first] = f"[{pieces[text.highest - first]}]"
+    excerpt = one_line("".join(pieces))
+    raised = visible(text.raised) if text.raised else ""
+    ratio = f"{text.log_ratio:+.2f}" if text.raised else ""
+    note = f"{text.mean:.3f}  raised there: {raised} (p {text.probability:.2f}, {ratio})"
+    return Row(
+        (
+            f"{text.mean:.3f}",
+            f"{text.kl[text.highest]:.2f}",
+            excerpt,
+            raised,
+            f"{text.probability:.3f}" if text.raised else "",
+            ratio,
+        ),
+        (Bar(excerpt, text.mean, note if text.raised else f"{text.mean:.3f}"),),
+    )
