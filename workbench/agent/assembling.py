@@ -234,7 +234,7 @@ class Assembly:
             if at_index and (not call_id or not part.id or part.id == call_id):
                 found = part
                 break
-        if found is None or (name and any(found is one for one in beside)):
+        if found is None or (name and any(found is piece for piece in beside)):
             return None
         if call_id and not found.id and found.name:
             # An id that comes late brings no name.

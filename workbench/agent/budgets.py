@@ -72,9 +72,9 @@ class Budgets:
             return "tokens"
         if self.seconds is not None and state.seconds >= self.seconds:
             return "time"
-        results = [one.body for one in state.messages[-3 * ASKED_IN_VAIN :]]
-        last = [one for one in results if one.kind == "agent_told" and one.source == "result"]
-        in_vain = [one.budget == "interactions" for one in last[-ASKED_IN_VAIN:]]
+        results = [message.body for message in state.messages[-3 * ASKED_IN_VAIN :]]
+        last = [body for body in results if body.kind == "agent_told" and body.source == "result"]
+        in_vain = [body.budget == "interactions" for body in last[-ASKED_IN_VAIN:]]
         return "interactions" if len(in_vain) == ASKED_IN_VAIN and all(in_vain) else None
 
     def left(self, state: AgentState) -> str:

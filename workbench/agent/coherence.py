@@ -38,11 +38,11 @@ def coherence_judge(
             made.append(endpoint())
         hide = blinding_in(session.state).hide
         verdicts: list[bool | None] = []
-        for one in texts:
+        for text in texts:
             question = Question(
-                about=f"coherence of text {text_digest(one)[:16]} {VERSION}",
+                about=f"coherence of text {text_digest(text)[:16]} {VERSION}",
                 told=COHERENCE_TOLD,
-                material=[{"prompt": hide(one.prompt), "text": hide(one.text)}],
+                material=[{"prompt": hide(text.prompt), "text": hide(text.text)}],
                 verdict=COHERENCE_TOOL,
                 seed=0,
             )
@@ -53,6 +53,6 @@ def coherence_judge(
     return judge
 
 
-def text_digest(one: JudgedText) -> str:
+def text_digest(text: JudgedText) -> str:
     """The hash of a prompt and what was written to it, in hex."""
-    return hashlib.sha256(f"{one.prompt}\0{one.text}".encode()).hexdigest()
+    return hashlib.sha256(f"{text.prompt}\0{text.text}".encode()).hexdigest()

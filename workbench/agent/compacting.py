@@ -145,9 +145,9 @@ def is_at_window(reply: AgentReplied, most_tokens: int | None) -> bool:
 def _steps(state: AgentState, refused: bool) -> Sequence[tuple[int, bool]]:
     """How far to go, step by step: to which message, and whether the overview goes, too."""
     messages, before = state.messages, state.compacted
-    replies = [one.seq for one in messages if isinstance(one.body, AgentReplied)]
+    replies = [message.seq for message in messages if isinstance(message.body, AgentReplied)]
     newest = replies[-1] if replies else 0
-    seqs = [one.seq for one in messages if one.seq < newest]
+    seqs = [message.seq for message in messages if message.seq < newest]
     start = before.through if before else 0
     last = max([start, *seqs])
     opening = bool(before and before.opening)
@@ -161,7 +161,7 @@ def _steps(state: AgentState, refused: bool) -> Sequence[tuple[int, bool]]:
 
 def _sizes(state: AgentState, compacted: AgentCompacted | None) -> list[int]:
     """Characters of each message as it is sent."""
-    return [_size(one, is_short(compacted, one)) for one in state.messages]
+    return [_size(message, is_short(compacted, message)) for message in state.messages]
 
 
 def _size(said: Said, short: bool) -> int:
@@ -184,11 +184,11 @@ def _own_size(body: AgentReplied, most: int | None) -> int:
 def _tokens(state: AgentState, sizes: Sequence[int], characters: int) -> int:
     """Tokens of the conversation as it would be sent now."""
     since = 0
-    for one, size in zip(reversed(state.messages), reversed(sizes), strict=True):
+    for message, size in zip(reversed(state.messages), reversed(sizes), strict=True):
         since += size
-        body = one.body
+        body = message.body
         if isinstance(body, AgentReplied):
-            if not body.usage.estimated and one.seq > state.compacted_at:
+            if not body.usage.estimated and message.seq > state.compacted_at:
                 return body.usage.prompt_tokens + math.ceil(since / CHARACTERS_PER_TOKEN)
             break
     return math.ceil(characters / CHARACTERS_PER_TOKEN)

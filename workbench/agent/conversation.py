@@ -105,7 +105,7 @@ def calls_in(reply: AgentReplied) -> tuple[ToolCall, ...]:
     if not text.strip():
         # A server may take all of a reply for its reasoning; only a call and nothing else is one.
         reasoning = (reply.provider_fields.get(name) for name in ("reasoning_content", "reasoning"))
-        text = next((one for one in reasoning if isinstance(one, str)), "")
+        text = next((words for words in reasoning if isinstance(words, str)), "")
     return written_calls(text)
 
 
@@ -138,7 +138,9 @@ def rendered(
         form = _native if sending.calls else partial(_as_text, tools="")
         return _merged(form(turn, sending=sending) for turn in turns(state))
     specifications = [tool.specification()["function"] for tool in tools]
-    listed = "\n".join(json.dumps(one, ensure_ascii=False) for one in specifications)
+    listed = "\n".join(
+        json.dumps(specification, ensure_ascii=False) for specification in specifications
+    )
     return _merged(
         _as_text(turn, tools="\n\n" + JSON_TOOLS + listed, sending=sending) for turn in turns(state)
     )
@@ -196,7 +198,7 @@ def _as_text(turn: Turn, *, tools: str, sending: Sending) -> Message:
             }
             for call in turn.calls
         ]
-        message["content"] = "\n".join(json.dumps(one, ensure_ascii=False) for one in written)
+        message["content"] = "\n".join(json.dumps(call, ensure_ascii=False) for call in written)
     own = _own_fields(turn, sending)
     own.pop("content", None)
     return message | own

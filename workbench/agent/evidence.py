@@ -30,7 +30,7 @@ def overview(state: SessionState) -> list[dict[str, Any]]:
 
 def measured_layers(state: SessionState) -> tuple[int, ...]:
     """The layers at which a difference was measured, or read, in order."""
-    layers = {layer for one in state.differences.values() for layer in one.body.layers}
+    layers = {layer for measured in state.differences.values() for layer in measured.body.layers}
     return tuple(sorted(layers | {key.layer for key in state.readings}))
 
 
@@ -53,7 +53,11 @@ def reading_lists(
             newest[same] = recorded
     return sorted(
         newest.values(),
-        key=lambda one: (one.body.side, SOURCES.index(one.body.source), one.body.scale or 0.0),
+        key=lambda found: (
+            found.body.side,
+            SOURCES.index(found.body.source),
+            found.body.scale or 0.0,
+        ),
     )
 
 

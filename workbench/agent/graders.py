@@ -65,11 +65,11 @@ def grade_relevance(
     _, truth = unseal(session, judge, "grading tokens", organism)
     state = session.state
     lists = [
-        one
+        token_list
         for layer in measured_layers(state)
         for reading in readings
-        for one in reading_lists(state, reading, layer, POOLED)
-        if one.body.source in sources and one.body.tokens
+        for token_list in reading_lists(state, reading, layer, POOLED)
+        if token_list.body.source in sources and token_list.body.tokens
     ]
     told = "\n".join(
         (
@@ -83,9 +83,9 @@ def grade_relevance(
         )
     )
     return [
-        known_grade(session, _tokens_about(one), model)
-        or _grade_list(session, endpoint, judge, one, told, should_stop)
-        for one in lists
+        known_grade(session, _tokens_about(reading), model)
+        or _grade_list(session, endpoint, judge, reading, told, should_stop)
+        for reading in lists
     ]
 
 

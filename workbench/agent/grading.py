@@ -114,7 +114,7 @@ def edit_grade(
     if not reason.strip():
         raise GradeError("an edit needs a reason", "Say why the grade is changed.")
     with session.deciding:
-        current = {one.body.grade_id: one.body for one in standing(session.state.grades)}
+        current = {grade.body.grade_id: grade.body for grade in standing(session.state.grades)}
         before = current.get(grade_id)
         if before is None:
             there = ", ".join(current) or "none"
@@ -204,9 +204,9 @@ def _record(
 
 
 def _known(session: Session, about: str, model: str) -> GradeGiven | None:
-    for one in session.state.grades:
-        if one.body.about == about and one.body.model == model:
-            return one.body
+    for grade in session.state.grades:
+        if grade.body.about == about and grade.body.model == model:
+            return grade.body
     return None
 
 

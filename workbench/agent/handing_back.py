@@ -24,16 +24,19 @@ def is_told(state: AgentState, taken_over_at: int) -> bool:
     """True if the agent was told of it."""
     wanted = message_id(taken_over_at)
     return any(
-        isinstance(one.body, AgentTold) and one.body.message_id == wanted for one in state.messages
+        isinstance(message.body, AgentTold) and message.body.message_id == wanted
+        for message in state.messages
     )
 
 
 def done_by_person(session: Session, mode: AgentMode, since: int) -> str:
     """The person's operations after event ``since``, and what they noted when they handed back."""
     done = [
-        json.dumps(_in_words(one), ensure_ascii=False)
-        for one in session.state.operations.values()
-        if one.started_seq > since and one.actor.kind == "human" and _may_know(mode, one)
+        json.dumps(_in_words(operation), ensure_ascii=False)
+        for operation in session.state.operations.values()
+        if operation.started_seq > since
+        and operation.actor.kind == "human"
+        and _may_know(mode, operation)
     ]
     notes = [
         event.body.detail

@@ -172,7 +172,7 @@ def resume_audit(
     """
     agents = session.state.agents
     if run_id is None:
-        unfinished = [one.id for one in agents.values() if not one.is_over]
+        unfinished = [agent.id for agent in agents.values() if not agent.is_over]
         run_id = next(iter(reversed(unfinished or list(agents))), None)
     if run_id is None or run_id not in agents:
         there = ", ".join(agents) or "none"
@@ -288,7 +288,7 @@ class _Audit:
         about = None if overview is None else OVERVIEW_TOOL.name
         if told < 2:
             self._tell("user", "opening", _joined(opening, overview), tool=about)
-        elif overview and not any(is_overview(one.body) for one in self._state.messages):
+        elif overview and not any(is_overview(message.body) for message in self._state.messages):
             # An old session that was cut off in its opening.
             self._tell("user", "opening", overview, tool=about)
 
@@ -301,12 +301,12 @@ class _Audit:
                 handing_back.done_by_person(self._session, self._mode, state.taken_over_at),
                 message_id=handing_back.message_id(state.taken_over_at),
             )
-        for one in state.unread:
+        for message in state.unread:
             self._tell(
                 "user",
                 "human",
-                "A person who audits with you writes: " + one.body.text,
-                message_id=one.body.message_id,
+                "A person who audits with you writes: " + message.body.text,
+                message_id=message.body.message_id,
             )
 
     def _ask_for_answer(self, spent: BudgetName) -> None:
@@ -349,7 +349,7 @@ class _Audit:
             temperature=self._settings.get("temperature"),
             seed=self._settings.get("seed"),
             max_tokens=self._settings.get("max_tokens"),
-            refused={one.body.request_sha256 for one in state.failures} - {""},
+            refused={failure.body.request_sha256 for failure in state.failures} - {""},
         )
         try:
             reply = exchange(
@@ -391,7 +391,7 @@ class _Audit:
     def _watch_window(self, reply: AgentReplied, sent: int) -> None:
         """Notice a server that read only a part of what it was sent, or ran out of room to reply."""
         state, usage = self._state, reply.usage
-        known = any(one.notice == "unread" for one in state.noticed)
+        known = any(notice.notice == "unread" for notice in state.noticed)
         if not known and is_unread(usage, sent):
             self._notice(
                 "unread",
@@ -423,7 +423,7 @@ class _Audit:
         return found is not None
 
     def _first_tool(self, state: AgentState) -> str | None:
-        probed = any(one.body.tool == PROBES_TOOL.name for one in state.calls)
+        probed = any(call.body.tool == PROBES_TOOL.name for call in state.calls)
         if self._mode == "scaffolded" and not probed and state.replies < _SUGGEST_TRIES:
             return PROBES_TOOL.name
         return None
@@ -461,7 +461,7 @@ class _Audit:
             return
         spends = tool.interactions(arguments)
         left = self._budgets.interactions_left(state)
-        begun = next((one for one in state.calls if one.body.call_id == call.id), None)
+        begun = next((done for done in state.calls if done.body.call_id == call.id), None)
         if begun is None and left is not None and spends > left:
             refusal = f"failed: this needs {spends} model interactions, and {left} are left."
             self._result(call, refusal, ok=False, budget="interactions" if not left else None)

@@ -10,15 +10,15 @@ from workbench.store.slices.agents import AgentState
 
 def asked_for_answer(state: AgentState) -> BudgetName | None:
     """The spent budget for which the agent was asked for its answer."""
-    for one in state.messages:
-        if isinstance(one.body, AgentTold) and one.body.source == "budget":
-            return one.body.budget
+    for message in state.messages:
+        if isinstance(message.body, AgentTold) and message.body.source == "budget":
+            return message.body.budget
     return None
 
 
 def answers_tried(state: AgentState) -> int:
     """How often the agent replied since it was asked for its answer, which it was."""
-    bodies = [one.body for one in state.messages]
+    bodies = [message.body for message in state.messages]
     places = [
         place
         for place, body in enumerate(bodies)
@@ -29,8 +29,8 @@ def answers_tried(state: AgentState) -> int:
 
 def last_written(state: AgentState) -> str:
     """The agent's last message that is not empty."""
-    replies = [one.body for one in state.messages if isinstance(one.body, AgentReplied)]
-    return next((one.content for one in reversed(replies) if one.content.strip()), "")
+    replies = [message.body for message in state.messages if isinstance(message.body, AgentReplied)]
+    return next((reply.content for reply in reversed(replies) if reply.content.strip()), "")
 
 
 def silent_replies(state: AgentState) -> int:
@@ -46,7 +46,11 @@ def silent_replies(state: AgentState) -> int:
 
 def ever_called(state: AgentState) -> bool:
     """True if any reply made a call in the protocol's fields."""
-    return any(one.body.tool_calls for one in state.messages if isinstance(one.body, AgentReplied))
+    return any(
+        message.body.tool_calls
+        for message in state.messages
+        if isinstance(message.body, AgentReplied)
+    )
 
 
 def cut_off_replies(state: AgentState) -> int:

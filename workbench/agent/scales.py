@@ -59,7 +59,10 @@ def scale_judge(
         hide = blinding_in(session.state).hide
         scales = sorted(lists)
         material = [
-            {"list": number, "tokens": [cut(hide(one), _LONGEST_TOKEN) for one in lists[scale]]}
+            {
+                "list": number,
+                "tokens": [cut(hide(token), _LONGEST_TOKEN) for token in lists[scale]],
+            }
             for number, scale in enumerate(scales, start=1)
         ]
         question = Question(

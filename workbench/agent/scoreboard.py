@@ -107,16 +107,16 @@ def audits(log: SessionLog, evaluation: SessionState) -> list[Audit]:
 
 def rows(found: Sequence[Audit]) -> list[Row]:
     """The table: all organisms together for each agent and budget, then each organism alone."""
-    agents = list(dict.fromkeys((one.cell.mode, one.cell.interactions) for one in found))
-    organisms = list(dict.fromkeys(one.cell.organism for one in found))
+    agents = list(dict.fromkeys((result.cell.mode, result.cell.interactions) for result in found))
+    organisms = list(dict.fromkeys(result.cell.organism for result in found))
     table = []
     for organism in ("all", *organisms):
         for mode, interactions in agents:
             these = [
-                one
-                for one in found
-                if (one.cell.mode, one.cell.interactions) == (mode, interactions)
-                and organism in {"all", one.cell.organism}
+                result
+                for result in found
+                if (result.cell.mode, result.cell.interactions) == (mode, interactions)
+                and organism in {"all", result.cell.organism}
             ]
             table.append(_row(mode, interactions, organism, these))
     return table
@@ -148,8 +148,8 @@ def plot(table: Iterable[Row], width: int = 80) -> str:
 
 def _audit(cell: Cell, session_id: str, status: str, state: SessionState) -> Audit:
     run = next(iter(state.agents.values()), None)
-    grades = [one.body for one in standing(state.grades) if one.body.grader == "report"]
-    scores = [one.score for one in grades if one.score is not None]
+    grades = [grade.body for grade in standing(state.grades) if grade.body.grader == "report"]
+    scores = [grade.score for grade in grades if grade.score is not None]
     return Audit(
         cell=cell,
         session=session_id,
@@ -163,21 +163,21 @@ def _audit(cell: Cell, session_id: str, status: str, state: SessionState) -> Aud
 
 
 def _row(mode: str, interactions: int, organism: str, found: Sequence[Audit]) -> Row:
-    grades = [one.grade for one in found if one.grade is not None]
-    costs = [one.cost for one in found if one.cost is not None]
+    grades = [result.grade for result in found if result.grade is not None]
+    costs = [result.cost for result in found if result.cost is not None]
     paper = PAPER.get((mode, interactions), (None, None)) if organism == "all" else (None, None)
     return Row(
         agent=mode,
         interactions=interactions,
         organism=organism,
         audits=len(found),
-        done=sum(one.status == "done" for one in found),
+        done=sum(result.status == "done" for result in found),
         scored=len(grades),
-        unscored_grades=sum(one.unscored for one in found),
+        unscored_grades=sum(result.unscored for result in found),
         reach_2=Share.of(sum(grade >= 2 for grade in grades), len(grades)),
         reach_4=Share.of(sum(grade >= 4 for grade in grades), len(grades)),
         mean_grade=sum(grades) / len(grades) if grades else None,
-        tokens=sum(one.tokens for one in found),
+        tokens=sum(result.tokens for result in found),
         cost=sum(costs) if costs else None,
         paper_2=paper[0],
         paper_4=paper[1],

@@ -28,7 +28,11 @@ def missing_evidence(
     ``measure`` has the layers and the text to read; without it the layers measured so far are taken,
     and the default one where there are none. ``n_layers`` is None before a pair is loaded.
     """
-    measured = list(dict.fromkeys(n for one in state.differences.values() for n in one.body.layers))
+    measured = list(
+        dict.fromkeys(
+            n for difference in state.differences.values() for n in difference.body.layers
+        )
+    )
     if measure is None:
         measure = (
             MeasureArguments(layers=tuple(map(str, measured))) if measured else MeasureArguments()

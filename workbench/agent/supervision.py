@@ -61,7 +61,7 @@ class Supervision:
     @property
     def agent(self) -> AgentState | None:
         """The agent at work here, if there is one: the one started last that is not over."""
-        agents = [one for one in self._session.state.agents.values() if not one.is_over]
+        agents = [agent for agent in self._session.state.agents.values() if not agent.is_over]
         return agents[-1] if agents else None
 
     def pause(self, reason: str = "") -> None:

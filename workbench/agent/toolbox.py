@@ -139,16 +139,17 @@ class Toolbox:
             there = ", ".join(map(str, layers)) or "none"
             return f"layer {layer}: {evidence.NOT_COMPUTED}. Measured layers: {there}."
         lists = [
-            one
-            for one in evidence.reading_lists(
+            token_list
+            for token_list in evidence.reading_lists(
                 state, wanted.reading, layer, wanted.position, every_scale=wanted.scales
             )
-            if wanted.source in {None, one.body.source} and wanted.side in {None, one.body.side}
+            if wanted.source in {None, token_list.body.source}
+            and wanted.side in {None, token_list.body.side}
         ]
         if not lists:
             missing = state.not_computed(wanted.reading, layer)
             return f"{wanted.reading} at layer {layer}, position {wanted.position}: {self._hidden(missing)}."
-        return quoted([evidence.list_data(one, wanted.top) for one in lists])
+        return quoted([evidence.list_data(reading, wanted.top) for reading in lists])
 
     def _samples(self, wanted: SamplesArguments) -> str:
         found = evidence.find_texts(
@@ -191,7 +192,7 @@ class Toolbox:
             return self._answers(state, [summary])
         if operation.asks_models:
             found = [(text_id, state.texts[text_id]) for text_id in summary["texts"]]
-            return quoted([evidence.text_data(*one, LONGEST_TEXT) for one in found])
+            return quoted([evidence.text_data(*result, LONGEST_TEXT) for result in found])
         return "done " + json.dumps(summary)
 
     def _finding(self, operation: Operation[Any], arguments: Arguments) -> Finding | None:
@@ -210,18 +211,20 @@ class Toolbox:
         data: list[dict[str, Any]] = []
         for summary in summaries:
             ids = [text_id for side in summary["texts"].values() for text_id in side]
-            data += [evidence.text_data(one, state.texts[one], LONGEST_TEXT) for one in ids]
+            data += [
+                evidence.text_data(text_id, state.texts[text_id], LONGEST_TEXT) for text_id in ids
+            ]
             if self._mode == "adl":
                 data += [
                     {
-                        "compared": [one.body.base_text, one.body.finetuned_text],
-                        "part_at_token": one.body.first_divergence,
-                        "mean_kl": round(sum(one.body.kl) / len(one.body.kl), 3)
-                        if one.body.kl
+                        "compared": [comparison.body.base_text, comparison.body.finetuned_text],
+                        "part_at_token": comparison.body.first_divergence,
+                        "mean_kl": round(sum(comparison.body.kl) / len(comparison.body.kl), 3)
+                        if comparison.body.kl
                         else evidence.NOT_COMPUTED,
                     }
-                    for one in state.comparisons
-                    if one.body.finetuned_text in ids
+                    for comparison in state.comparisons
+                    if comparison.body.finetuned_text in ids
                 ]
         return quoted(data)
 

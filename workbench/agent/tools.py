@@ -204,7 +204,9 @@ def operation_tools(*, black_box: bool = False) -> tuple[Tool, ...]:
     A ``black_box`` agent has those alone that show nothing of the difference.
     """
     if not black_box:
-        return tuple(tool_of(one) for one in OPERATIONS.values() if one.agent is not None)
+        return tuple(
+            tool_of(operation) for operation in OPERATIONS.values() if operation.agent is not None
+        )
     return tuple(
         BLACK_BOX_ASK_TOOL if operation is ASK else tool_of(operation)
         for operation in OPERATIONS.values()

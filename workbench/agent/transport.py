@@ -73,7 +73,7 @@ def _same_place(request: httpx2.Request, following: httpx2.Request) -> bool:
 def _limited(response: httpx2.Response, request: httpx2.Request) -> httpx2.Response:
     """The response with its body decoded and limited."""
     named = response.headers.get("Content-Encoding", "")
-    unasked = {one.strip().lower() for one in named.split(",")} - _ENCODINGS
+    unasked = {encoding.strip().lower() for encoding in named.split(",")} - _ENCODINGS
     if unasked:
         raise ReplyRefused(
             f"the reply is encoded as {min(unasked)[:40]!r}, and only gzip and deflate were asked for",

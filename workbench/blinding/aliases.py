@@ -73,7 +73,7 @@ class Blinding:
         self._real = {alias: real for real, alias in reversed(list(aliases.items()))}
         patterns = [_pattern(name) for name in self._names]
         self._hide = (
-            re.compile("|".join(f"({one})" for one in patterns), re.IGNORECASE)
+            re.compile("|".join(f"({pattern})" for pattern in patterns), re.IGNORECASE)
             if patterns
             else None
         )
@@ -185,8 +185,8 @@ def blinding_of(
     aliases: dict[str, str] = {}
     for alias, names in sides.items():
         for name in names:
-            for one in _forms(name):
-                aliases.setdefault(one, alias)
+            for form in _forms(name):
+                aliases.setdefault(form, alias)
     revisions = {
         "REVISION-A": [base.get("revision"), base.get("resolved_revision")],
         "REVISION-B": [
@@ -226,7 +226,7 @@ def _forms(name: str | None) -> Iterable[str]:
         if len(plain) >= _SHORTEST and not generic and ":" not in plain:
             yield plain
             if "/" in plain:
-                yield from (one for one in plain.split("/") if len(one) >= _SHORTEST)
+                yield from (item for item in plain.split("/") if len(item) >= _SHORTEST)
 
 
 def _pattern(name: str) -> str:

@@ -204,7 +204,7 @@ class StateRedactor:
             )
             return value.model_copy(update=changes) if changes else value
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            names = [one.name for one in dataclasses.fields(value)]
+            names = [field.name for field in dataclasses.fields(value)]
             changes = self._changed(((name, getattr(value, name)) for name in names), change)
             return replace(value, **changes) if changes else value
         if isinstance(value, Mapping):
@@ -250,8 +250,8 @@ def _fields(value: BaseModel) -> Iterable[str]:
     return type(value).model_fields
 
 
-def _is(one: object, other: object) -> bool:
-    return one is other
+def _is(first: object, other: object) -> bool:
+    return first is other
 
 
 def _parts(name: str) -> tuple[str, ...]:

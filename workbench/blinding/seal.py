@@ -30,7 +30,7 @@ def find_organism(state: SessionState, named: str | None = None) -> Organism | N
     loaded = finetuned.get("adapter") or finetuned.get("checkpoint")
     if not loaded:
         return None
-    known = {one.adapter or one.finetuned: one for one in known_organisms()}
+    known = {organism.adapter or organism.finetuned: organism for organism in known_organisms()}
     return known.get(loaded) or known.get(str(Path(loaded).resolve()))
 
 
@@ -44,7 +44,7 @@ def blinding_in(state: SessionState) -> Blinding:
 
 def blinding_for_people(state: SessionState) -> Blinding:
     """The same, for whoever looks at the session: nothing, once a person had the names revealed."""
-    if any(is_revealing(one.actor, one.body) for one in state.unblinded):
+    if any(is_revealing(unblinding.actor, unblinding.body) for unblinding in state.unblinded):
         return OPEN
     return blinding_in(state)
 
@@ -153,6 +153,9 @@ def unseal(
             f"({truth.sha256[:12]} instead of {str(sealed.ground_truth_sha256)[:12]})",
             "Restore the organism's file: what is graded against must not change after the audit.",
         )
-    if not any(one.actor == actor and one.body.reason == reason for one in state.unblinded):
+    if not any(
+        unblinding.actor == actor and unblinding.body.reason == reason
+        for unblinding in state.unblinded
+    ):
         session.record(AuditUnblinded(reason=reason), actor=actor)
     return found, truth

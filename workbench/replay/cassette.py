@@ -199,12 +199,12 @@ class Cassette:
     ) -> _Recording:
         plain = arguments.model_dump(mode="json")
         wanted, inputs = canonical_json(plain), _inputs(state, operation.name, plain)
-        named = [one for one in self._recordings if one.name == operation.name]
-        same = [one for one in named if one.arguments == wanted]
-        unused = [one for one in same if not one.used]
-        for one in unused:
-            if one.inputs == inputs:
-                return one
+        named = [known for known in self._recordings if known.name == operation.name]
+        same = [word for word in named if word.arguments == wanted]
+        unused = [known for known in same if not known.used]
+        for recording in unused:
+            if recording.inputs == inputs:
+                return recording
         if not named:
             reason = "there is no such operation in the record"
         elif not same:
@@ -250,8 +250,10 @@ def _inputs(state: SessionState, name: str, arguments: Mapping[str, Any]) -> str
         inputs.append(
             sorted(
                 [key.side, key.layer, key.scale]
-                for key, one in state.readings.items()
-                if key.reading == "shift_lens" and key.source == "difference" and one.body.chosen
+                for key, reading in state.readings.items()
+                if key.reading == "shift_lens"
+                and key.source == "difference"
+                and reading.body.chosen
             )
         )
     return canonical_json(inputs)

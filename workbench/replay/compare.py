@@ -117,7 +117,7 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
-            "sessions": [one.as_dict() for one in self.sessions],
+            "sessions": [session.as_dict() for session in self.sessions],
             "shared_evidence": list(self.shared_evidence),
         }
 
@@ -126,7 +126,7 @@ def compare(states: Sequence[SessionState]) -> Comparison:
     """Put sessions side by side, in the order given."""
     summaries = tuple(summarise(state) for state in states)
     marked = Counter(
-        excerpt for one in summaries for excerpt in {_plain(text) for text in one.evidence}
+        excerpt for session in summaries for excerpt in {_plain(text) for text in session.evidence}
     )
     shared = tuple(sorted(excerpt for excerpt, count in marked.items() if count > 1 and excerpt))
     return Comparison(summaries, shared)
@@ -134,7 +134,7 @@ def compare(states: Sequence[SessionState]) -> Comparison:
 
 def summarise(state: SessionState) -> SessionSummary:
     """One session as it stood at its last event."""
-    used = {one for hypothesis in state.hypotheses.values() for one in hypothesis.evidence}
+    used = {mark for hypothesis in state.hypotheses.values() for mark in hypothesis.evidence}
     base, finetuned = _sides(state)
     return SessionSummary(
         id=state.session_id,
@@ -150,18 +150,18 @@ def summarise(state: SessionState) -> SessionSummary:
         started_at=state.started_at,
         last_at=state.last_at,
         outcome=state.outcome,
-        operations=dict(Counter(one.name for one in state.operations.values())),
-        failed=sum(one.status == "failed" for one in state.operations.values()),
+        operations=dict(Counter(operation.name for operation in state.operations.values())),
+        failed=sum(operation.status == "failed" for operation in state.operations.values()),
         budget=budget(state),
-        hypotheses=tuple(_claim(state, one) for one in state.ranked()),
-        evidence=tuple(one.body.excerpt for one in state.evidence.values()),
-        evidence_unused=sum(one not in used for one in state.evidence),
+        hypotheses=tuple(_claim(state, hypothesis) for hypothesis in state.ranked()),
+        evidence=tuple(mark.body.excerpt for mark in state.evidence.values()),
+        evidence_unused=sum(mark not in used for mark in state.evidence),
         reports=tuple(
             agent.report.body.description or agent.report.body.summary
             for agent in state.agents.values()
             if agent.report is not None
         ),
-        grades=tuple(_grade(one.body) for one in standing(state.grades)),
+        grades=tuple(_grade(grade.body) for grade in standing(state.grades)),
     )
 
 
@@ -175,7 +175,7 @@ def budget(state: SessionState) -> Budget:
         asked=sum(text.start.body.purpose == "ask" for text in texts),
         steered=sum(text.start.body.alpha != 0 for text in texts),
         tokens=sum(len(text.token_ids) for text in texts),
-        seconds=round(sum(one.seconds or 0.0 for one in state.operations.values()), 3),
+        seconds=round(sum(operation.seconds or 0.0 for operation in state.operations.values()), 3),
         agent_replies=sum(agent.replies for agent in state.agents.values()),
         agent_tokens=sum(agent.tokens for agent in state.agents.values()),
         cost=sum(costs) if costs else None,
@@ -190,32 +190,35 @@ def rows(comparison: Comparison) -> list[tuple[str, ...]]:
     def row(measure: str, *values: str) -> None:
         table.append((measure, *values))
 
-    row("session", *(one.id for one in sessions))
-    row("base", *(one.base or NONE for one in sessions))
-    row("finetuned", *(one.finetuned or NONE for one in sessions))
-    row("who", *(", ".join(one.actors) or NONE for one in sessions))
-    row("agents", *("; ".join(one.agents) or NONE for one in sessions))
-    row("outcome", *(one.outcome or "open" for one in sessions))
-    row("began", *(_moment(one.started_at) for one in sessions))
-    row("time, first event to last", *(_duration(one.seconds) for one in sessions))
-    row("time in operations", *(_duration(one.budget.seconds) for one in sessions))
-    row("operations", *(_counted(one.operations) for one in sessions))
-    row("operations failed", *(str(one.failed) for one in sessions))
-    row("texts generated", *(str(one.budget.texts) for one in sessions))
-    row("... as answers", *(str(one.budget.asked) for one in sessions))
-    row("... steered", *(str(one.budget.steered) for one in sessions))
-    row("tokens generated", *(str(one.budget.tokens) for one in sessions))
-    row("agent's replies", *(str(one.budget.agent_replies) for one in sessions))
-    row("agent's tokens", *(str(one.budget.agent_tokens) for one in sessions))
-    row("agent's cost, US dollars", *(_cost(one.budget.cost) for one in sessions))
-    row("evidence marked", *(str(len(one.evidence)) for one in sessions))
-    row("... of no hypothesis", *(str(one.evidence_unused) for one in sessions))
-    for place in range(max((len(one.hypotheses) for one in sessions), default=0)):
-        row(f"hypothesis, rank {place + 1}", *(_placed(one, place) for one in sessions))
-    for place in range(max((len(one.reports) for one in sessions), default=0)):
+    row("session", *(session.id for session in sessions))
+    row("base", *(session.base or NONE for session in sessions))
+    row("finetuned", *(session.finetuned or NONE for session in sessions))
+    row("who", *(", ".join(session.actors) or NONE for session in sessions))
+    row("agents", *("; ".join(session.agents) or NONE for session in sessions))
+    row("outcome", *(session.outcome or "open" for session in sessions))
+    row("began", *(_moment(session.started_at) for session in sessions))
+    row("time, first event to last", *(_duration(session.seconds) for session in sessions))
+    row("time in operations", *(_duration(session.budget.seconds) for session in sessions))
+    row("operations", *(_counted(session.operations) for session in sessions))
+    row("operations failed", *(str(session.failed) for session in sessions))
+    row("texts generated", *(str(session.budget.texts) for session in sessions))
+    row("... as answers", *(str(session.budget.asked) for session in sessions))
+    row("... steered", *(str(session.budget.steered) for session in sessions))
+    row("tokens generated", *(str(session.budget.tokens) for session in sessions))
+    row("agent's replies", *(str(session.budget.agent_replies) for session in sessions))
+    row("agent's tokens", *(str(session.budget.agent_tokens) for session in sessions))
+    row("agent's cost, US dollars", *(_cost(session.budget.cost) for session in sessions))
+    row("evidence marked", *(str(len(session.evidence)) for session in sessions))
+    row("... of no hypothesis", *(str(session.evidence_unused) for session in sessions))
+    for place in range(max((len(session.hypotheses) for session in sessions), default=0)):
+        row(f"hypothesis, rank {place + 1}", *(_placed(session, place) for session in sessions))
+    for place in range(max((len(session.reports) for session in sessions), default=0)):
         row(
             "agent's report",
-            *(one.reports[place] if place < len(one.reports) else "" for one in sessions),
+            *(
+                session.reports[place] if place < len(session.reports) else ""
+                for session in sessions
+            ),
         )
     return table
 
@@ -224,11 +227,14 @@ def grade_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """A row for each subject and grader with each session's score; empty without grades."""
     wanted = dict.fromkeys(
         (grade.grader, grade.subject.partition(":")[0])
-        for one in comparison.sessions
-        for grade in one.grades
+        for session in comparison.sessions
+        for grade in session.grades
     )
     return [
-        (f"{grader} of {subject}", *(_scores(one, grader, subject) for one in comparison.sessions))
+        (
+            f"{grader} of {subject}",
+            *(_scores(session, grader, subject) for session in comparison.sessions),
+        )
         for grader, subject in wanted
     ]
 
@@ -245,9 +251,9 @@ def _scores(summary: SessionSummary, grader: str, subject: str) -> str:
 def _claim(state: SessionState, hypothesis: HypothesisState) -> Claim:
     def excerpts(bearing: str) -> tuple[str, ...]:
         return tuple(
-            state.evidence[one].body.excerpt
-            for one, which in hypothesis.evidence.items()
-            if which == bearing and one in state.evidence
+            state.evidence[mark].body.excerpt
+            for mark, which in hypothesis.evidence.items()
+            if which == bearing and mark in state.evidence
         )
 
     return Claim(

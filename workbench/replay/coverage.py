@@ -104,24 +104,26 @@ def coverage(state: SessionState) -> Coverage:
     named = _named_words(state)
     heads = list(_heads(state))
     unseen = [token for token in heads if not _is_named(token.text, named)]
-    used = {one.name for one in state.operations.values()}
-    linked = {one for hypothesis in state.hypotheses.values() for one in hypothesis.evidence}
+    used = {operation.name for operation in state.operations.values()}
+    linked = {mark for hypothesis in state.hypotheses.values() for mark in hypothesis.evidence}
     taken = {key.reading for key in state.readings}
     failed = {reading for reading, _ in state.failed_readings}
     return Coverage(
         tokens=tuple(unseen),
         tokens_seen=len(heads) - len(unseen),
         operations_unused=tuple(
-            name for name, one in OPERATIONS.items() if one.examines and name not in used
+            name
+            for name, operation in OPERATIONS.items()
+            if operation.examines and name not in used
         ),
         readings_unused=tuple(name for name in READINGS if name not in taken | failed),
         readings_failed=tuple(
-            f"{reading} at layer {layer}: {one.body.reason}"
-            for (reading, layer), one in state.failed_readings.items()
+            f"{reading} at layer {layer}: {failed.body.reason}"
+            for (reading, layer), failed in state.failed_readings.items()
         ),
         dropped=tuple(_dropped(state)),
         evidence_unused=tuple(
-            one.body.excerpt for name, one in state.evidence.items() if name not in linked
+            mark.body.excerpt for name, mark in state.evidence.items() if name not in linked
         ),
         activities=_activities(state),
         turns=_turns(state),
@@ -132,27 +134,30 @@ def _heads(state: SessionState) -> list[UnseenToken]:
     """Every token at the top of a chosen reading of the difference, the most often found first."""
     null = {
         _key(token.text)
-        for key, one in state.readings.items()
-        if key.source in {"random", "split_half"} and one.body.chosen
-        for token in one.body.tokens[:TOP]
+        for key, token_list in state.readings.items()
+        if key.source in {"random", "split_half"} and token_list.body.chosen
+        for token in token_list.body.tokens[:TOP]
     }
     found: dict[str, UnseenToken] = {}
-    for key, one in state.readings.items():
-        if key.source != "difference" or not one.body.chosen:
+    for key, reading in state.readings.items():
+        if key.source != "difference" or not reading.body.chosen:
             continue
-        for rank, token in enumerate(one.body.tokens[:TOP], start=1):
+        for rank, token in enumerate(reading.body.tokens[:TOP], start=1):
             name = _key(token.text)
             if not name:
                 continue
             known = found.get(name)
             if known is None:
-                known = UnseenToken(token.text, rank, 0, (), one.seq, name in null)
+                known = UnseenToken(token.text, rank, 0, (), reading.seq, name in null)
             readings = tuple(dict.fromkeys((*known.readings, key.reading)))
             known = replace(known, lists=known.lists + 1, readings=readings)
             if rank < known.best_rank:
-                known = replace(known, best_rank=rank, seq=one.seq)
+                known = replace(known, best_rank=rank, seq=reading.seq)
             found[name] = known
-    return sorted(found.values(), key=lambda one: (one.in_controls, -one.lists, one.best_rank))
+    return sorted(
+        found.values(),
+        key=lambda token_list: (token_list.in_controls, -token_list.lists, token_list.best_rank),
+    )
 
 
 def _key(text: str) -> str:
@@ -182,7 +187,7 @@ def _named_texts(state: SessionState) -> Iterator[str]:
         start = text.start.body
         said = [turn.get("content", "") for turn in start.messages]
         yield from (
-            one for one in (*said, start.prefill, start.raw_prompt or "") if one not in ours
+            words for words in (*said, start.prefill, start.raw_prompt or "") if words not in ours
         )
 
 
@@ -195,11 +200,14 @@ def _other_form(word: str, named: Collection[str]) -> bool:
     """True if one word is the beginning of the other."""
     if len(word) < STEM:
         return False
-    return any(one.startswith(word) or (len(one) >= STEM and word.startswith(one)) for one in named)
+    return any(
+        recording.startswith(word) or (len(recording) >= STEM and word.startswith(recording))
+        for recording in named
+    )
 
 
 def _dropped(state: SessionState) -> Iterator[Dropped]:
-    best = next((one.id for one in state.ranked()), None)
+    best = next((claim.id for claim in state.ranked()), None)
     for hypothesis in state.hypotheses.values():
         if hypothesis.verdict == "confirmed" or _was_tested(state, hypothesis):
             continue
@@ -216,7 +224,8 @@ def _was_tested(state: SessionState, hypothesis: HypothesisState) -> bool:
     )
     stated = hypothesis.history[0].seq
     return linked or any(
-        _asks_models(one) and one.started_seq > stated for one in state.operations.values()
+        _asks_models(operation) and operation.started_seq > stated
+        for operation in state.operations.values()
     )
 
 
@@ -226,7 +235,7 @@ def _asks_models(operation: OperationState) -> bool:
 
 
 def _activities(state: SessionState) -> tuple[Activity, ...]:
-    total = sum(one.seconds or 0.0 for one in state.operations.values())
+    total = sum(ran.seconds or 0.0 for ran in state.operations.values())
     spent: dict[str, Budget] = {}
     for operation in state.operations.values():
         so_far = spent.get(operation.name, Budget())
@@ -251,7 +260,7 @@ def _activities(state: SessionState) -> tuple[Activity, ...]:
         Activity(name, budget, budget.seconds / total if total else 0.0)
         for name, budget in spent.items()
     ]
-    return tuple(sorted(activities, key=lambda one: -one.budget.seconds))
+    return tuple(sorted(activities, key=lambda activity: -activity.budget.seconds))
 
 
 def _turns(state: SessionState) -> dict[str, int]:

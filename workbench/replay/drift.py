@@ -73,10 +73,10 @@ def drift(then: Iterable[EventBody], now: Iterable[EventBody], array: ReadArray)
     """Compare the findings of two runs; ``array`` reads what their measurements name."""
     first, second = _found(then), _found(now)
     measure = _Measure(array)
-    for place, one in first.items():
+    for place, finding in first.items():
         other = second.get(place)
         if other is not None:
-            measure.compare(place, one, other)
+            measure.compare(place, finding, other)
     missing = [place for place in first if place not in second]
     extra = [place for place in second if place not in first]
     measure.lines += [f"{_said(place)}: not found again" for place in missing]
@@ -111,7 +111,7 @@ _Place = tuple[Hashable, ...]
 def _found(bodies: Iterable[EventBody]) -> dict[_Place, _Finding]:
     """The findings by what they are findings of; of equals, by which of them it is."""
     bodies = list(bodies)
-    finished = {one.text_id: one for one in bodies if isinstance(one, TextFinished)}
+    finished = {text.text_id: text for text in bodies if isinstance(text, TextFinished)}
     found: dict[_Place, _Finding] = {}
     seen: Counter[_Place] = Counter()
 
@@ -187,22 +187,26 @@ class _Measure:
 
     def _readings(self, where: str, then: ReadingTaken, now: ReadingTaken) -> None:
         self.lists += 1
-        ids = [[token.id for token in one.tokens] for one in (then, now)]
+        ids = [[token.id for token in run.tokens] for run in (then, now)]
         if ids[0] == ids[1]:
             self.same_lists += 1
         else:
-            top = [set(one[:TOP]) for one in ids]
+            top = [set(text_id[:TOP]) for text_id in ids]
             shared = len(top[0] & top[1]) / max(len(top[0]), len(top[1]), 1)
             self.overlap = min(self.overlap, shared)
             self.lines.append(f"{where}: other tokens, {shared:.0%} of the top {TOP} in common")
         if then.chosen != now.chosen:
             self.lines.append(f"{where}: {'' if now.chosen else 'not '}chosen, then the reverse")
-        scores = [{token.id: token.score for token in one.tokens} for one in (then, now)]
+        scores = [{token.id: token.score for token in run.tokens} for run in (then, now)]
         common = [token for token in scores[0] if token in scores[1]]
-        self._numbers(where, [scores[0][one] for one in common], [scores[1][one] for one in common])
+        self._numbers(
+            where, [scores[0][token] for token in common], [scores[1][token] for token in common]
+        )
         names = sorted(then.statistics.keys() & now.statistics.keys())
         self._numbers(
-            where, [then.statistics[one] for one in names], [now.statistics[one] for one in names]
+            where,
+            [then.statistics[form] for form in names],
+            [now.statistics[form] for form in names],
         )
 
     def _texts(self, where: str, then: _Text, now: _Text) -> None:
@@ -215,9 +219,9 @@ class _Measure:
             self.lines.append(f"{where}: another prompt")
         ends = [
             ((), None, None)
-            if one.finished is None
-            else (one.finished.token_ids, one.finished.text, one.finished.ended)
-            for one in (then, now)
+            if run.finished is None
+            else (run.finished.token_ids, run.finished.text, run.finished.ended)
+            for run in (then, now)
         ]
         if ends[0] == ends[1]:
             self.same_texts += 1
@@ -226,28 +230,30 @@ class _Measure:
 
     def _figures(self, where: str, then: Measure, now: Measure) -> None:
         """A measure's numbers, and its verdicts in words; where it stands in the log is neither."""
-        (one, verdicts), (other, again) = (_parts(body.compared()) for body in (then, now))
+        (before, verdicts), (after, again) = (_parts(body.compared()) for body in (then, now))
         if verdicts != again:
             pairs = zip(verdicts, again, strict=False)
             first = next(((a, b) for a, b in pairs if a != b), ("fewer findings", "more findings"))
             self.lines.append(f"{where}: {first[1]!r}, then {first[0]!r}")
-        self._numbers(where, one, other)
+        self._numbers(where, before, after)
 
     def _numbers(
         self, where: str, then: np.ndarray | Sequence[float], now: np.ndarray | Sequence[float]
     ) -> None:
-        one, other = np.asarray(then, dtype=np.float64), np.asarray(now, dtype=np.float64)
-        if one.shape != other.shape:
-            self.lines.append(f"{where}: shape {list(other.shape)}, then {list(one.shape)}")
+        before, after = np.asarray(then, dtype=np.float64), np.asarray(now, dtype=np.float64)
+        if before.shape != after.shape:
+            self.lines.append(f"{where}: shape {list(after.shape)}, then {list(before.shape)}")
             return
         # Equal infinities and missing values are no difference.
-        same = (one == other) | (np.isnan(one) & np.isnan(other))
-        apart = np.where(same, 0.0, np.abs(other - one))
+        same = (before == after) | (np.isnan(before) & np.isnan(after))
+        apart = np.where(same, 0.0, np.abs(after - before))
         if not apart.any():
             return
         largest = float(np.nanmax(apart)) if not np.isnan(apart).all() else math.inf
         size = float(
-            np.sqrt(np.nanmean(np.square(one, where=np.isfinite(one), out=np.zeros_like(one))))
+            np.sqrt(
+                np.nanmean(np.square(before, where=np.isfinite(before), out=np.zeros_like(before)))
+            )
         )
         self.largest = max(self.largest, largest)
         self.relative = max(self.relative, largest / size if size else math.inf)

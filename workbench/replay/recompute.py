@@ -86,15 +86,15 @@ class DriftReport:
     @property
     def drifted(self) -> bool:
         """True if any operation had another result."""
-        return any(one.drifted for one in self.operations)
+        return any(operation.drifted for operation in self.operations)
 
     @property
     def verdict(self) -> str:
         """The report in one sentence, without text of a model."""
-        ran = [one for one in self.operations if one.now != "not run"]
+        ran = [operation for operation in self.operations if operation.now != "not run"]
         left = len(self.operations) - len(ran)
         left_out = f", {left} not run again" if left else ""
-        otherwise = sum(one.drifted for one in ran)
+        otherwise = sum(operation.drifted for operation in ran)
         if not otherwise:
             return f"no drift in {len(ran)} operations{left_out}"
         return f"{otherwise} of {len(ran)} operations drifted{left_out}"
@@ -107,8 +107,8 @@ class DriftReport:
             "session": self.session,
             "drifted": self.drifted,
             "verdict": self.verdict,
-            "changed": [vars(one) for one in self.changed],
-            "operations": [one.as_dict() for one in self.operations],
+            "changed": [vars(change) for change in self.changed],
+            "operations": [operation.as_dict() for operation in self.operations],
         }
 
 
@@ -136,7 +136,7 @@ def recompute(
             f"session {parent.session_id} has no operation that needs the models",
             "Name a session in which something was measured, read or generated.",
         )
-    if pair is None and not any(one.name == LOAD.name for one in wanted):
+    if pair is None and not any(operation.name == LOAD.name for operation in wanted):
         raise ReplayError(
             f"session {parent.session_id} does not say how its pair was loaded",
             "Name the pair: --demo, --organism, or --base with --adapter or --finetuned.",
@@ -157,7 +157,7 @@ def recompute(
         session.record(PairLoaded(pair=pair.provenance.as_dict()), actor=RECOMPUTING)
     again = _Again(log, parent, session, loading or {}, progress, should_stop)
     try:
-        operations = tuple(again.run(one) for one in wanted)
+        operations = tuple(again.run(operation) for operation in wanted)
     except BaseException as error:
         stopped = isinstance(error, (Stopped, KeyboardInterrupt))
         reason = str(error) or type(error).__name__
@@ -230,7 +230,7 @@ class _Again:
             raise
         except AdlError as error:
             ended, why = "failed", str(error)
-        (now,) = [one for one in self.session.state.operations.values() if one.started_seq > before]
+        (now,) = [ran for ran in self.session.state.operations.values() if ran.started_seq > before]
         new = [event.body for event in self._events_after(before)]
         found = drift(self.findings.get(then.id, []), new, self.log.array)
         return _drift_of(then, now, ended, why, found)
@@ -250,7 +250,9 @@ class _Again:
     @property
     def _loads_pairs(self) -> bool:
         """True if pairs are loaded by operations run again, and none was given."""
-        return any(one.name == LOAD.name for one in self.session.state.operations.values())
+        return any(
+            operation.name == LOAD.name for operation in self.session.state.operations.values()
+        )
 
     def _arguments(self, then: OperationState, operation: Operation[Any]) -> Arguments:
         arguments = dict(then.arguments)
@@ -291,9 +293,9 @@ def _drift_of(
 def _model_operations(state: SessionState) -> list[OperationState]:
     """Those that need the models, and those this program does not know: they may."""
     return [
-        one
-        for one in state.operations.values()
-        if (known := OPERATIONS.get(one.name)) is None or known.uses_models
+        operation
+        for operation in state.operations.values()
+        if (known := OPERATIONS.get(operation.name)) is None or known.uses_models
     ]
 
 

@@ -161,7 +161,9 @@ class _Replaying:
                 continue
             if isinstance(event.body, AgentStarted):
                 skip_to = ends[event.body.run_id]
-                self._agent(event.body, [one for one in events if event.seq < one.seq <= skip_to])
+                self._agent(
+                    event.body, [item for item in events if event.seq < item.seq <= skip_to]
+                )
             else:
                 self._again(event)
 
@@ -294,30 +296,46 @@ def _content(state: SessionState, places: dict[int, int]) -> dict[str, Any]:
     return {
         "pair": state.pair,
         "operations": [
-            (one.name, moved(one.arguments), one.actor, one.status, one.summary, one.message)
-            for one in state.operations.values()
+            (
+                operation.name,
+                moved(operation.arguments),
+                operation.actor,
+                operation.status,
+                operation.summary,
+                operation.message,
+            )
+            for operation in state.operations.values()
         ],
-        "differences": {key: one.body for key, one in state.differences.items()},
-        "readings": {key: one.body for key, one in state.readings.items()},
-        "texts": {key: (one.start.body, one.status, one.text) for key, one in state.texts.items()},
-        "comparisons": [one.body for one in state.comparisons],
-        "notes": [(one.actor, one.body) for one in state.notes],
+        "differences": {key: measured.body for key, measured in state.differences.items()},
+        "readings": {key: reading.body for key, reading in state.readings.items()},
+        "texts": {
+            key: (text.start.body, text.status, text.text) for key, text in state.texts.items()
+        },
+        "comparisons": [comparison.body for comparison in state.comparisons],
+        "notes": [(note.actor, note.body) for note in state.notes],
         "hypotheses": [
-            (one.id, one.text, one.confidence, one.verdict, dict(one.evidence), one.actor)
-            for one in state.hypotheses.values()
+            (
+                hypothesis.id,
+                hypothesis.text,
+                hypothesis.confidence,
+                hypothesis.verdict,
+                dict(hypothesis.evidence),
+                hypothesis.actor,
+            )
+            for hypothesis in state.hypotheses.values()
         ],
         "ranking": state.ranking,
         "evidence": [
-            one.body.model_copy(update={"of_seq": places.get(one.body.of_seq, one.body.of_seq)})
-            for one in state.evidence.values()
+            mark.body.model_copy(update={"of_seq": places.get(mark.body.of_seq, mark.body.of_seq)})
+            for mark in state.evidence.values()
         ],
-        "agents": [_agent_content(one) for one in state.agents.values()],
-        "grades": [one.body for one in state.grades],
+        "agents": [_agent_content(agent) for agent in state.agents.values()],
+        "grades": [grade.body for grade in state.grades],
     }
 
 
 def _agent_content(agent: AgentState) -> tuple[Any, ...]:
-    calls = {one.body.call_id: (one.body.tool, one.body.arguments) for one in agent.calls}
+    calls = {call.body.call_id: (call.body.tool, call.body.arguments) for call in agent.calls}
     report = None
     if agent.report is not None:
         report = agent.report.body.model_dump(exclude={"run_id"})

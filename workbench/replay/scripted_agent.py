@@ -168,7 +168,7 @@ class RecordedSupervisor:
 
 def spoken(messages: Sequence[Recorded[Any]]) -> list[Recorded[Any]]:
     """The messages without the call that old sessions made in the agent's place."""
-    return [one for one in messages if not is_made_up(one.body)]
+    return [message for message in messages if not is_made_up(message.body)]
 
 
 def is_made_up(body: BaseModel) -> bool:
@@ -179,10 +179,10 @@ def is_made_up(body: BaseModel) -> bool:
 def told_otherwise(then: AgentState, now: AgentState) -> int | None:
     """The place, from 1, of the first message that the agent was told in other words; or None."""
     pairs = zip(spoken(then.messages), spoken(now.messages), strict=False)
-    for place, (one, other) in enumerate(pairs, start=1):
-        if isinstance(one.body, AgentTold) != isinstance(other.body, AgentTold):
+    for place, (message, other) in enumerate(pairs, start=1):
+        if isinstance(message.body, AgentTold) != isinstance(other.body, AgentTold):
             return place
-        if _normal(one.body.content) != _normal(other.body.content):
+        if _normal(message.body.content) != _normal(other.body.content):
             return place
     return None
 

@@ -66,7 +66,7 @@ def build_report(log: SessionLog, session_id: str) -> Report:
     state = redactor.state(fold(log.events(session_id)))
     checked = log.verify(session_id)
     marks, taken_back = _marks(log, session_id, redactor)
-    measurements = tuple(_measurement(log, one) for one in state.differences.values())
+    measurements = tuple(_measurement(log, measured) for measured in state.differences.values())
     readings = tuple(_readings(state))
     steered = sample_groups(state, "steer")
     asked = sample_groups(state, "ask")
@@ -86,25 +86,28 @@ def build_report(log: SessionLog, session_id: str) -> Report:
         taken_back=tuple(taken_back.values()),
         grades=tuple(_grades(state)),
         unblinded=tuple(
-            f"event {one.seq}, {_who(one)}: {one.body.reason}" for one in state.unblinded
+            f"event {unblinding.seq}, {_who(unblinding)}: {unblinding.body.reason}"
+            for unblinding in state.unblinded
         ),
         measurements=measurements,
-        measures=tuple((str(one.seq), _who(one), one.body.describe()) for one in state.measures),
+        measures=tuple(
+            (str(measure.seq), _who(measure), measure.body.describe()) for measure in state.measures
+        ),
         readings=readings,
         sweeps=tuple(_sweeps(state)),
         steered=first_marked(steered)[:PROMPTS_SHOWN],
         steered_prompts=len(steered),
         asked=first_marked(asked)[:QUESTIONS_SHOWN],
         asked_questions=len(asked),
-        notes=tuple((_who(one), one.at, one.body.text) for one in state.notes),
+        notes=tuple((_who(note), note.at, note.body.text) for note in state.notes),
         operations=tuple(_operations(state)),
         coverage=coverage(state),
         limits=tuple(
             limits(
                 state,
                 [
-                    Measured(norms.layer, norms.position, one.n_texts, *_shares(norms))
-                    for one, made in zip(_bodies(state), measurements, strict=True)
+                    Measured(norms.layer, norms.position, body.n_texts, *_shares(norms))
+                    for body, made in zip(_bodies(state), measurements, strict=True)
                     for norms in made.norms
                 ],
                 has_controls=any(
@@ -126,34 +129,36 @@ def _first_page(
     state: SessionState, measurements: Sequence[Measurement], readings: Sequence[ReadingSection]
 ) -> FirstPage:
     summary = summarise(state)
-    ranked = sorted(state.ranked(), key=lambda one: _OF_VERDICT[one.verdict])
+    ranked = sorted(state.ranked(), key=lambda hypothesis: _OF_VERDICT[hypothesis.verdict])
     return FirstPage(
         pair=f"{summary.finetuned or 'no pair was loaded'}"
         + (f", finetuned from {summary.base}" if summary.base else ""),
-        conclusions=tuple(_conclusion(state, one) for one in ranked[:_CONCLUSIONS]),
+        conclusions=tuple(_conclusion(state, hypothesis) for hypothesis in ranked[:_CONCLUSIONS]),
         tests=tuple(_tests(state)),
         numbers=tuple(_numbers(state, measurements, readings)),
         time=_time(summary),
     )
 
 
-def _conclusion(state: SessionState, one: HypothesisState) -> Conclusion:
+def _conclusion(state: SessionState, hypothesis: HypothesisState) -> Conclusion:
     def excerpts(bearing: str) -> tuple[str, ...]:
         return tuple(
             f"{name}: {visible(mark.body.excerpt) if mark.body.token_id else mark.body.excerpt}"
-            for name, how in one.evidence.items()
+            for name, how in hypothesis.evidence.items()
             if how == bearing and (mark := state.evidence.get(name)) is not None
         )[:_EXCERPTS]
 
     reasons = [
-        change.body.reason for change in one.history if isinstance(change.body, HypothesisJudged)
+        change.body.reason
+        for change in hypothesis.history
+        if isinstance(change.body, HypothesisJudged)
     ]
     return Conclusion(
-        one.id,
-        one.text,
-        one.verdict,
-        one.confidence,
-        reasons[-1] if reasons and one.verdict != "open" else "",
+        hypothesis.id,
+        hypothesis.text,
+        hypothesis.verdict,
+        hypothesis.confidence,
+        reasons[-1] if reasons and hypothesis.verdict != "open" else "",
         excerpts("for"),
         excerpts("against"),
     )
@@ -165,9 +170,9 @@ def _tests(state: SessionState) -> Iterator[str]:
     questions = {
         prompt_of(text) for text in state.texts.values() if text.start.body.purpose == "ask"
     }
-    steered = [one for one in texts if one.purpose == "steer" and one.alpha]
+    steered = [text for text in texts if text.purpose == "steer" and text.alpha]
     yield f"{_number(len(questions), 'question')} put to both models"
-    alphas = sorted({one.alpha for one in steered})
+    alphas = sorted({text.alpha for text in steered})
     at = f" at alpha {', '.join(f'{alpha:g}' for alpha in alphas[:8])}" if alphas else ""
     more = f" and {len(alphas) - 8} more" if len(alphas) > 8 else ""
     yield f"{_number(len(steered), 'steered text')}{at}{more}"
@@ -184,16 +189,18 @@ def _numbers(
     for measured in measurements[-1:]:
         if not measured.norms:
             continue
-        norms = next((one for one in measured.norms if one.position == POOLED), measured.norms[-1])
+        norms = next(
+            (site for site in measured.norms if site.position == POOLED), measured.norms[-1]
+        )
         share = f", {norms.difference / norms.base:.1%} of the norm of base's" if norms.base else ""
         size = f"{norms.difference:.3g} \u00b1 {norms.standard_error:.2g}{share}"
         agree = f"two halves of the texts agree with cosine {norms.half_cosine:.2f}"
         yield f"difference, layer {norms.layer}, position {norms.position}", f"{size}; {agree}"
     for section in readings[:1]:
-        for one in section.lists:
-            if not one.is_control:
+        for reading in section.lists:
+            if not reading.is_control:
                 of = f"{section.reading.replace('_', ' ')} on {section.side}, layer {section.layer}"
-                yield f"first tokens, {of}", "  ".join(one.tokens[:12])
+                yield f"first tokens, {of}", "  ".join(reading.tokens[:12])
     for measure in state.measures[-3:]:
         yield f"measure (event {measure.seq})", measure.body.describe()
     for grade in _grades(state):
@@ -277,7 +284,7 @@ def _plain(value: Any) -> str:
 
 
 def _bodies(state: SessionState) -> Iterator[DifferenceMeasured]:
-    return (one.body for one in state.differences.values())
+    return (measured.body for measured in state.differences.values())
 
 
 def left_out(body: DifferenceMeasured) -> str:
@@ -326,12 +333,12 @@ def _shares(norms: Norms) -> tuple[float | None, float]:
 def _readings(state: SessionState) -> Iterator[ReadingSection]:
     """The newest chosen list of each source, for every reading, side and layer, pooled."""
     newest: dict[tuple[str, str, int], dict[str, Recorded[ReadingTaken]]] = {}
-    for key, one in state.readings.items():
-        if key.position != POOLED or not one.body.chosen:
+    for key, token_list in state.readings.items():
+        if key.position != POOLED or not token_list.body.chosen:
             continue
         lists = newest.setdefault((key.reading, key.side, key.layer), {})
-        if key.source not in lists or lists[key.source].seq < one.seq:
-            lists[key.source] = one
+        if key.source not in lists or lists[key.source].seq < token_list.seq:
+            lists[key.source] = token_list
     for reading, side, layer in sorted(newest, key=_place):
         lists = newest[reading, side, layer]
         order = [*(name for name in _SOURCES if name in lists), *(lists.keys() - set(_SOURCES))]
@@ -347,9 +354,9 @@ def _place(section: tuple[str, str, int]) -> tuple[int, int]:
     return layer, order.index(reading) if reading in order else len(order)
 
 
-def _token_list(one: Recorded[ReadingTaken]) -> TokenList:
-    body = one.body
-    return TokenList(body.source, body.scale, body.chosen_by, _tokens(body), one.seq)
+def _token_list(recorded: Recorded[ReadingTaken]) -> TokenList:
+    body = recorded.body
+    return TokenList(body.source, body.scale, body.chosen_by, _tokens(body), recorded.seq)
 
 
 def _tokens(body: ReadingTaken, count: int = TOKENS_SHOWN) -> tuple[str, ...]:
@@ -359,18 +366,20 @@ def _tokens(body: ReadingTaken, count: int = TOKENS_SHOWN) -> tuple[str, ...]:
 def _sweeps(state: SessionState) -> Iterator[Sweep]:
     points: dict[tuple[str, int], dict[float, Recorded[ReadingTaken]]] = {}
     nulls: dict[tuple[str, int], dict[str, float]] = {}
-    for key, one in state.readings.items():
+    for key, reading in state.readings.items():
         if key.reading != SWEPT or key.position != POOLED or key.scale is None:
             continue
         place = (key.side, key.layer)
         if key.source == "difference":
-            points.setdefault(place, {})[key.scale] = one
-        elif "kl" in one.body.statistics:
-            nulls.setdefault(place, {})[key.source] = one.body.statistics["kl"]
+            points.setdefault(place, {})[key.scale] = reading
+        elif "kl" in reading.body.statistics:
+            nulls.setdefault(place, {})[key.source] = reading.body.statistics["kl"]
     for place, found in points.items():
         swept = tuple(
-            SweepPoint(alpha, one.body.statistics.get("kl"), one.body.chosen, _tokens(one.body, 8))
-            for alpha, one in sorted(found.items())
+            SweepPoint(
+                alpha, result.body.statistics.get("kl"), result.body.chosen, _tokens(result.body, 8)
+            )
+            for alpha, result in sorted(found.items())
         )
         if len(swept) > 1:
             yield Sweep(*place, swept, tuple(nulls.get(place, {}).items()))
@@ -379,8 +388,8 @@ def _sweeps(state: SessionState) -> Iterator[Sweep]:
 # --- what was made of it --------------------------------------------------------------------
 
 
-def _who(one: Recorded[Any]) -> str:
-    return one.actor.name or one.actor.kind
+def _who(recorded: Recorded[Any]) -> str:
+    return recorded.actor.name or recorded.actor.kind
 
 
 def _evidence_line(state: SessionState, name: str, bearing: str) -> EvidenceLine:
@@ -412,17 +421,17 @@ def _hypotheses(
     marks: Mapping[str, EvidenceMarked],
     taken_back: Mapping[str, TakenBack],
 ) -> Iterator[HypothesisSection]:
-    reasons = {name: one.reason for name, one in taken_back.items()}
-    for one in state.ranked():
+    reasons = {name: item.reason for name, item in taken_back.items()}
+    for hypothesis in state.ranked():
         yield HypothesisSection(
-            id=one.id,
-            text=one.text,
-            verdict=one.verdict,
-            confidence=one.confidence,
-            by=one.actor.name or one.actor.kind,
+            id=hypothesis.id,
+            text=hypothesis.text,
+            verdict=hypothesis.verdict,
+            confidence=hypothesis.confidence,
+            by=hypothesis.actor.name or hypothesis.actor.kind,
             evidence=tuple(
                 _evidence_line(state, name, bearing)
-                for name, bearing in one.evidence.items()
+                for name, bearing in hypothesis.evidence.items()
                 if name in state.evidence
             ),
             changes=tuple(
@@ -431,21 +440,21 @@ def _hypotheses(
                     f"{change.actor.name or change.actor.kind}: {change.headline}",
                     tuple(_SIGNS[sign] + words for sign, words in change.lines),
                 )
-                for change in changes(one, marks, reasons)
+                for change in changes(hypothesis, marks, reasons)
             ),
         )
 
 
 def _loose_evidence(state: SessionState) -> Iterator[EvidenceLine]:
-    linked = {name for one in state.hypotheses.values() for name in one.evidence}
+    linked = {name for hypothesis in state.hypotheses.values() for name in hypothesis.evidence}
     for name in state.evidence:
         if name not in linked:
             yield _evidence_line(state, name, "none")
 
 
 def _grades(state: SessionState) -> Iterator[GradeLine]:
-    for one in standing(state.grades):
-        body = one.body
+    for grade in standing(state.grades):
+        body = grade.body
         *replaced, _ = history(state.grades, body.grade_id)
         yield GradeLine(
             id=body.grade_id,
@@ -453,7 +462,7 @@ def _grades(state: SessionState) -> Iterator[GradeLine]:
             subject=body.subject,
             score=body.score,
             reason=body.reason,
-            by=body.model or _who(one),
+            by=body.model or _who(grade),
             rubric=f"{body.rubric} {body.rubric_version}",
             edits=tuple(
                 f"{_score(old.body)} by {_who(old)}: {old.body.reason}" for old in replaced
@@ -466,14 +475,14 @@ def _score(body: GradeGiven) -> str:
 
 
 def _operations(state: SessionState) -> Iterator[OperationLine]:
-    for one in state.operations.values():
+    for operation in state.operations.values():
         yield OperationLine(
-            seq=one.started_seq,
-            name=one.name,
-            by=one.actor.name or one.actor.kind,
-            status=one.status,
-            seconds=one.seconds,
-            problem=one.message or one.error or one.reason,
+            seq=operation.started_seq,
+            name=operation.name,
+            by=operation.actor.name or operation.actor.kind,
+            status=operation.status,
+            seconds=operation.seconds,
+            problem=operation.message or operation.error or operation.reason,
         )
 
 

@@ -58,19 +58,19 @@ def _policy(style: str) -> str:
 def _norm_plots(measured: Measurement) -> list[Markup]:
     plots = []
     for layer in measured.layers:
-        norms = [one for one in measured.norms if one.layer == layer]
+        norms = [site for site in measured.norms if site.layer == layer]
         series = [
-            Series("finetuned", tuple(one.finetuned for one in norms)),
-            Series("base", tuple(one.base for one in norms)),
-            Series("difference", tuple(one.difference for one in norms)),
-            Series("standard error", tuple(one.standard_error for one in norms)),
+            Series("finetuned", tuple(site.finetuned for site in norms)),
+            Series("base", tuple(site.base for site in norms)),
+            Series("difference", tuple(site.difference for site in norms)),
+            Series("standard error", tuple(site.standard_error for site in norms)),
         ]
         plots.append(
             line_plot(
                 f"Norms at layer {layer}",
                 "position",
                 "L2 norm",
-                [one.position for one in norms],
+                [site.position for site in norms],
                 series,
             )
         )

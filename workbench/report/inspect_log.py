@@ -139,7 +139,8 @@ def _sample(state: SessionState, events: Sequence[Event]) -> EvalSample:
         target="",
         messages=messages,
         output=_output(summary.agents[0] if summary.agents else "human", _answer(state)),
-        scores={one.body.grade_id: _score(state, one) for one in standing(state.grades)} or None,
+        scores={grade.body.grade_id: _score(state, grade) for grade in standing(state.grades)}
+        or None,
         metadata={"hypotheses": [claim.text for claim in summary.hypotheses]},
         events=list(_events(state, events)),
         started_at=_iso(state.started_at),
@@ -241,15 +242,15 @@ def _score(state: SessionState, grade: Recorded[GradeGiven]) -> Score:
     if len(versions) > 1:
         score.history = [
             ScoreEdit(
-                value=float("nan") if one.body.score is None else one.body.score,
-                explanation=one.body.reason,
+                value=float("nan") if edit.body.score is None else edit.body.score,
+                explanation=edit.body.reason,
                 provenance=ProvenanceData(
-                    timestamp=one.at,
-                    author=one.actor.name or one.actor.kind,
-                    reason=one.body.reason,
+                    timestamp=edit.at,
+                    author=edit.actor.name or edit.actor.kind,
+                    reason=edit.body.reason,
                 ),
             )
-            for one in versions
+            for edit in versions
         ]
     return score
 

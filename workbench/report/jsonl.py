@@ -390,9 +390,13 @@ def _check_names(text: bytes) -> None:
 def _depth(value: Any) -> int:
     """How deep lists and objects stand in each other."""
     depth, level = 0, [value]
-    while level := [one for one in level if isinstance(one, (dict, list))]:
+    while level := [item for item in level if isinstance(item, (dict, list))]:
         depth += 1
-        level = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+        level = [
+            item
+            for entry in level
+            for item in (entry.values() if isinstance(entry, dict) else entry)
+        ]
     return depth
 
 

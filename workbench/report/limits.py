@@ -61,18 +61,24 @@ def limits(
         )
     if not measured:
         yield "No difference was measured in this session."
-    elif (fewest := min(one.n_texts for one in measured)) < FEW_TEXTS:
+    elif (fewest := min(site.n_texts for site in measured)) < FEW_TEXTS:
         yield f"The difference was measured over no more than {fewest} texts."
-    yield from sorted({one.body.doubt for one in state.differences.values() if one.body.doubt})
+    yield from sorted(
+        {
+            difference.body.doubt
+            for difference in state.differences.values()
+            if difference.body.doubt
+        }
+    )
     # The attention sink at position 0 is left out of what is read.
-    read = [one for one in measured if one.position != "0"]
-    loud = [one for one in read if one.error_share is None or one.error_share > LARGE_ERROR]
+    read = [site for site in measured if site.position != "0"]
+    loud = [site for site in read if site.error_share is None or site.error_share > LARGE_ERROR]
     if loud:
         yield (
             f"At {len(loud)} of {len(read)} sites the standard error is more than "
             f"{LARGE_ERROR:.0%} of the difference's norm: there it is mostly noise."
         )
-    unlike = [one for one in read if one.half_cosine < LOW_COSINE]
+    unlike = [site for site in read if site.half_cosine < LOW_COSINE]
     if unlike:
         yield (
             f"At {len(unlike)} of {len(read)} sites the differences of the two halves of the texts "
@@ -84,10 +90,10 @@ def limits(
         yield "No text was generated: what the models say was not looked at."
     if state.operations and not state.hypotheses and not state.agents:
         yield "No hypothesis was stated."
-    untested = [one for one in state.hypotheses.values() if not one.evidence]
+    untested = [hypothesis for hypothesis in state.hypotheses.values() if not hypothesis.evidence]
     if untested:
         yield f"{len(untested)} of {len(state.hypotheses)} hypotheses have no evidence linked."
-    if any(one.body.score is None for one in state.grades):
+    if any(grade.body.score is None for grade in state.grades):
         yield "A grade is unscored: it counts neither as a low one nor as none."
     if state.unblinded:
         yield "Someone had seen the real names or the ground truth before the session ended."

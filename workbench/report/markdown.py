@@ -65,7 +65,9 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"It branches from event {seq} of session {inline(parent)}."
     who = ", ".join(inline(actor) for actor in summary.actors) or "nobody"
     agents = (
-        f"; agents: {', '.join(inline(one) for one in summary.agents)}" if summary.agents else ""
+        f"; agents: {', '.join(inline(agent) for agent in summary.agents)}"
+        if summary.agents
+        else ""
     )
     yield f"By {who}{agents}."
     yield ""
@@ -75,7 +77,7 @@ def _lines(report: Report) -> Iterator[str]:
     else:
         yield "**The session does not verify:**"
         yield ""
-        yield from (f"- {inline(one)}" for one in report.problems)
+        yield from (f"- {inline(problem)}" for problem in report.problems)
     yield ""
     yield from _conclusions(report)
     yield "## Limits"
@@ -97,16 +99,16 @@ def _first_page(report: Report) -> Iterator[str]:
     if not page.conclusions:
         yield "No hypothesis was stated."
         yield ""
-    for one in page.conclusions:
-        sure = "" if one.confidence is None else f", confidence {one.confidence:.0%}"
-        yield f"**{one.verdict}{sure}**: {inline(one.text)} ({inline(one.id)})"
+    for hypothesis in page.conclusions:
+        sure = "" if hypothesis.confidence is None else f", confidence {hypothesis.confidence:.0%}"
+        yield f"**{hypothesis.verdict}{sure}**: {inline(hypothesis.text)} ({inline(hypothesis.id)})"
         yield ""
-        yield from (f"- for: {inline(words)}" for words in one.pro)
-        yield from (f"- against: {inline(words)}" for words in one.contra)
-        if not one.pro and not one.contra:
+        yield from (f"- for: {inline(words)}" for words in hypothesis.pro)
+        yield from (f"- against: {inline(words)}" for words in hypothesis.contra)
+        if not hypothesis.pro and not hypothesis.contra:
             yield "- no evidence is linked to it"
-        if one.reason:
-            yield f"- reason of the verdict: {inline(one.reason)}"
+        if hypothesis.reason:
+            yield f"- reason of the verdict: {inline(hypothesis.reason)}"
         yield ""
     yield "## Tests"
     yield ""
@@ -126,19 +128,25 @@ def _conclusions(report: Report) -> Iterator[str]:
     if not report.hypotheses:
         yield "None was stated."
         yield ""
-    for one in report.hypotheses:
-        yield f"### {inline(one.id)}: {inline(one.text)}"
+    for hypothesis in report.hypotheses:
+        yield f"### {inline(hypothesis.id)}: {inline(hypothesis.text)}"
         yield ""
         sure = (
-            "no confidence given" if one.confidence is None else f"confidence {one.confidence:.0%}"
+            "no confidence given"
+            if hypothesis.confidence is None
+            else f"confidence {hypothesis.confidence:.0%}"
         )
-        yield f"**{one.verdict}**, {sure}, stated by {inline(one.by)}"
+        yield f"**{hypothesis.verdict}**, {sure}, stated by {inline(hypothesis.by)}"
         yield ""
-        yield from _evidence(one.evidence) if one.evidence else ("No evidence is linked to it.", "")
-        if len(one.changes) > 1:
+        yield from (
+            _evidence(hypothesis.evidence)
+            if hypothesis.evidence
+            else ("No evidence is linked to it.", "")
+        )
+        if len(hypothesis.changes) > 1:
             yield "How it came to be:"
             yield ""
-            for change in one.changes:
+            for change in hypothesis.changes:
                 yield f"- {inline(change.head)}"
                 yield from (f"  - {inline(line)}" for line in change.lines)
             yield ""
@@ -165,14 +173,14 @@ def _conclusions(report: Report) -> Iterator[str]:
             ("grade", "of", "score", "why", "by", "rubric"),
             [
                 (
-                    f"{one.id}, {one.grader}",
-                    one.subject,
-                    "unscored" if one.score is None else f"{one.score:g}",
-                    "; before: ".join((one.reason, *one.edits)),
-                    one.by,
-                    one.rubric,
+                    f"{grade.id}, {grade.grader}",
+                    grade.subject,
+                    "unscored" if grade.score is None else f"{grade.score:g}",
+                    "; before: ".join((grade.reason, *grade.edits)),
+                    grade.by,
+                    grade.rubric,
                 )
-                for one in report.grades
+                for grade in report.grades
             ],
         )
     else:
@@ -184,11 +192,11 @@ def _conclusions(report: Report) -> Iterator[str]:
 
 
 def _evidence(lines: Sequence[EvidenceLine]) -> Iterator[str]:
-    for one in lines:
-        bearing = "" if one.bearing == "none" else f" {one.bearing}"
-        note = f": {inline(one.note)}" if one.note else ""
-        where = f"{inline(one.label)} (event {one.seq}, marked by {inline(one.by)}){note}"
-        yield f"- **{inline(one.id)}**{bearing}: {inline(one.excerpt)}, {where}"
+    for line in lines:
+        bearing = "" if line.bearing == "none" else f" {line.bearing}"
+        note = f": {inline(line.note)}" if line.note else ""
+        where = f"{inline(line.label)} (event {line.seq}, marked by {inline(line.by)}){note}"
+        yield f"- **{inline(line.id)}**{bearing}: {inline(line.excerpt)}, {where}"
     yield ""
 
 
@@ -227,15 +235,15 @@ def _findings(report: Report) -> Iterator[str]:
             ),
             [
                 (
-                    one.layer,
-                    one.position,
-                    f"{one.difference:.4g}",
-                    f"{one.standard_error:.3g}",
-                    f"{one.base:.4g}",
-                    f"{one.finetuned:.4g}",
-                    f"{one.half_cosine:.3f}",
+                    site.layer,
+                    site.position,
+                    f"{site.difference:.4g}",
+                    f"{site.standard_error:.3g}",
+                    f"{site.base:.4g}",
+                    f"{site.finetuned:.4g}",
+                    f"{site.half_cosine:.3f}",
                 )
-                for one in measured.norms
+                for site in measured.norms
             ],
         )
     if report.measures:
@@ -255,14 +263,14 @@ def _findings(report: Report) -> Iterator[str]:
             ("of", "scale", "tokens, highest first"),
             [
                 (
-                    one.source.replace("_", " "),
-                    "" if one.scale is None else f"{one.scale:g}",
-                    "  ".join(one.tokens) or "no token",
+                    token_list.source.replace("_", " "),
+                    "" if token_list.scale is None else f"{token_list.scale:g}",
+                    "  ".join(token_list.tokens) or "no token",
                 )
-                for one in section.lists
+                for token_list in section.lists
             ],
         )
-        if not any(one.is_control for one in section.lists):
+        if not any(token_list.is_control for token_list in section.lists):
             yield "Its controls were not computed."
             yield ""
     for why in report.coverage.readings_failed:
@@ -312,12 +320,12 @@ def _groups(groups: Sequence[SampleGroup], total: int, what: str, none: str) -> 
         yield "Prompt:"
         yield ""
         yield from fenced(group.prompt)
-        for one in group.samples:
-            marks = "".join(f", evidence {inline(mark)}" for mark in one.marks)
-            made = f"seed {one.seed}, event {one.seq}, ended: {inline(one.ended)}{marks}"
-            yield f"{inline(one.label)}, {made}"
+        for sample in group.samples:
+            marks = "".join(f", evidence {inline(mark)}" for mark in sample.marks)
+            made = f"seed {sample.seed}, event {sample.seq}, ended: {inline(sample.ended)}{marks}"
+            yield f"{inline(sample.label)}, {made}"
             yield ""
-            yield from fenced(one.text)
+            yield from fenced(sample.text)
         if group.note:
             yield inline(group.note)
             yield ""
@@ -342,14 +350,14 @@ def _record(report: Report) -> Iterator[str]:
             ("evidence of no hypothesis", len(left.evidence_unused)),
         ],
     )
-    for one in left.dropped:
-        yield f"- {inline(one.id)} was {one.how} without a test: {inline(one.text)}"
+    for activity in left.dropped:
+        yield f"- {inline(activity.id)} was {activity.how} without a test: {inline(activity.text)}"
     yield ""
     yield "## Budget"
     yield ""
     yield from _table(
         ACTIVITY_COLUMNS,
-        [one.row() for one in left.activities],
+        [lead.row() for lead in left.activities],
     )
     yield "## Operations"
     yield ""
@@ -357,12 +365,14 @@ def _record(report: Report) -> Iterator[str]:
         ("event", "operation", "by", "status", "seconds"),
         [
             (
-                one.seq,
-                one.name,
-                one.by,
-                f"{one.status}: {one.problem}" if one.problem else one.status,
-                "" if one.seconds is None else f"{one.seconds:.1f}",
+                operation.seq,
+                operation.name,
+                operation.by,
+                f"{operation.status}: {operation.problem}"
+                if operation.problem
+                else operation.status,
+                "" if operation.seconds is None else f"{operation.seconds:.1f}",
             )
-            for one in report.operations
+            for operation in report.operations
         ],
     )

@@ -25,7 +25,7 @@ class _Panel:
 
 def mixing_plot(found: Sequence[MixtureMeasured]) -> Markup:
     """One small plot for each measure by ratio, with 95% intervals where there are any."""
-    ordered = sorted(found, key=lambda one: one.ratio)
+    ordered = sorted(found, key=lambda mixture: mixture.ratio)
     name = ordered[0].name if ordered else ""
     parts = [
         Markup('<rect width="{}" height="{}" fill="#fff"/>').format(WIDTH, HEIGHT),
@@ -48,8 +48,8 @@ def mixing_plot(found: Sequence[MixtureMeasured]) -> Markup:
 def _panel(panel: _Panel, place: int, found: Sequence[MixtureMeasured]) -> Markup:
     left = _LEFT + (place % 3) * _ACROSS
     top = _TOP + (place // 3) * _DOWN
-    values = [panel.value(one) for one in found]
-    others = [panel.other(one) for one in found]
+    values = [panel.value(result) for result in found]
+    others = [panel.other(result) for result in found]
     known = [number for three in values if three is not None for number in three]
     known += [number for number in others if number is not None]
     parts = [
@@ -76,12 +76,12 @@ def _panel(panel: _Panel, place: int, found: Sequence[MixtureMeasured]) -> Marku
     parts += [_rule(left, y(value), value) for value in sorted({low, 0.0, high})]
     parts += [
         Markup('<text x="{:.1f}" y="{}" text-anchor="middle" font-size="11">1:{}</text>').format(
-            x(index), top + _PLOT_HEIGHT + 16, f"{one.ratio:g}"
+            x(index), top + _PLOT_HEIGHT + 16, f"{result.ratio:g}"
         )
-        for index, one in enumerate(found)
+        for index, result in enumerate(found)
     ]
     middle = [(x(index), y(three[0])) for index, three in enumerate(values) if three is not None]
-    dashed = [(x(index), y(one)) for index, one in enumerate(others) if one is not None]
+    dashed = [(x(index), y(item)) for index, item in enumerate(others) if item is not None]
     for index, three in enumerate(values):
         if three is not None and three[1] < three[2]:
             parts.append(
@@ -118,18 +118,18 @@ def _three(found: Estimate | None) -> tuple[float, float, float] | None:
     return (found.value, found.low, found.high) if found else None
 
 
-def _norm(one: MixtureMeasured) -> tuple[float, float, float]:
-    site = one.trace.sites[-1]
+def _norm(mixture: MixtureMeasured) -> tuple[float, float, float]:
+    site = mixture.trace.sites[-1]
     return site.norm, site.low, site.high
 
 
-def _alignment(one: MixtureMeasured) -> tuple[float, float, float] | None:
-    effect = one.trace.layers[0].effect
+def _alignment(mixture: MixtureMeasured) -> tuple[float, float, float] | None:
+    effect = mixture.trace.layers[0].effect
     return (effect.alignment,) * 3 if effect else None
 
 
-def _best_random(one: MixtureMeasured) -> float | None:
-    effect = one.trace.layers[0].effect
+def _best_random(mixture: MixtureMeasured) -> float | None:
+    effect = mixture.trace.layers[0].effect
     return max(effect.random) if effect else None
 
 
@@ -138,18 +138,18 @@ _PANELS = (
     _Panel("alignment with finetuning", _alignment, other=_best_random),
     _Panel(
         "relevant share of tokens",
-        lambda one: _three(one.relevance[0].share) if one.relevance else None,
-        other=lambda one: one.relevance[0].random if one.relevance else None,
+        lambda mixture: _three(mixture.relevance[0].share) if mixture.relevance else None,
+        other=lambda mixture: mixture.relevance[0].random if mixture.relevance else None,
     ),
     _Panel(
         "similarity of steered texts",
-        lambda one: _three(one.similarity["steered"]),
-        other=lambda one: one.similarity["unsteered"].value,
+        lambda mixture: _three(mixture.similarity["steered"]),
+        other=lambda mixture: mixture.similarity["unsteered"].value,
     ),
     _Panel(
         "facts over negations, nats",
-        lambda one: _three(one.facts.finetuned) if one.facts else None,
-        other=lambda one: one.facts.base.value if one.facts else None,
+        lambda mixture: _three(mixture.facts.finetuned) if mixture.facts else None,
+        other=lambda mixture: mixture.facts.base.value if mixture.facts else None,
     ),
-    _Panel("held-out gain, nats", lambda one: _three(one.held_out.gain)),
+    _Panel("held-out gain, nats", lambda mixture: _three(mixture.held_out.gain)),
 )

@@ -39,7 +39,7 @@ def line_plot(
 
     Values that are not above 0 have no place on it and are left out. Empty if no value is left.
     """
-    values = [value for one in series for value in one.values if value is not None and value > 0]
+    values = [value for item in series for value in item.values if value is not None and value > 0]
     if not values:
         return Markup("")
     low = math.floor(math.log10(min(values)))
@@ -60,15 +60,15 @@ def line_plot(
         )
         for place, label in enumerate(labels)
     ]
-    for number, one in enumerate(series):
+    for number, line in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
         points = [
             (x(place), y(value))
-            for place, value in enumerate(one.values)
+            for place, value in enumerate(line.values)
             if value is not None and value > 0
         ]
         parts.append(_line(colour, points))
-        parts.append(_key(number, colour, one.name))
+        parts.append(_key(number, colour, line.name))
     return Markup(
         '<svg viewBox="0 0 {} {}" width="{}" height="{}" fill="currentColor" role="img" '
         'aria-label="{}">{}</svg>'

@@ -34,7 +34,9 @@ def sample_groups(state: SessionState, purpose: str) -> list[SampleGroup]:
 
 def first_marked(groups: Sequence[SampleGroup]) -> tuple[SampleGroup, ...]:
     """Those with evidence first: what the hypotheses rest on must be there to read."""
-    return tuple(sorted(groups, key=lambda group: not any(one.marks for one in group.samples)))
+    return tuple(
+        sorted(groups, key=lambda group: not any(sample.marks for sample in group.samples))
+    )
 
 
 def _sample(text: TextState, marks: Sequence[str]) -> Sample:
@@ -65,8 +67,8 @@ def prompt_of(text: TextState) -> str:
 def _comparison_notes(state: SessionState) -> dict[str, str]:
     """How two answers compare, by the id of the finetuned one."""
     notes = {}
-    for one in state.comparisons:
-        body = one.body
+    for comparison in state.comparisons:
+        body = comparison.body
         where = (
             "do not part"
             if body.first_divergence is None

@@ -51,9 +51,9 @@ def check_signature(
     ``allowed_signers`` is a file as ssh-keygen(1) describes it. Raises `ExportError` for a
     signature that is not of this file, or of nobody allowed (or not of ``signer``).
     """
-    for one in (file, signature, allowed_signers):
-        if not one.is_file():
-            raise ExportError(f"there is no file {one}", "Check the path.")
+    for path in (file, signature, allowed_signers):
+        if not path.is_file():
+            raise ExportError(f"there is no file {path}", "Check the path.")
     if signer is None:
         found = _run(
             "-Y", "find-principals", "-s", _named(signature), "-f", _named(allowed_signers)

@@ -41,7 +41,9 @@ class Announcer:
         self._subscribers = [*self._subscribers, call]
 
         def unsubscribe() -> None:
-            self._subscribers = [one for one in self._subscribers if one is not call]
+            self._subscribers = [
+                subscriber for subscriber in self._subscribers if subscriber is not call
+            ]
 
         return unsubscribe
 

@@ -121,7 +121,7 @@ def _fits(dtype: str, shape: str, size: int) -> bool:
         item = np.dtype(dtype).itemsize
     except TypeError:
         return False
-    return math.prod(int(one) for one in (lengths[1] or "1").split(", ")) * item == size
+    return math.prod(int(part) for part in (lengths[1] or "1").split(", ")) * item == size
 
 
 def unsound(session_id: str, source: object, what: str) -> StoreError:

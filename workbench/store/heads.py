@@ -84,7 +84,7 @@ def keep_heads(database: Path, heads: Mapping[str, Head]) -> None:
         try:
             # A line that a killed process left half written ends here.
             broken = "\n" if _ends_within_a_line(file) else ""
-            os.write(descriptor, (broken + "".join(f"{one}\n" for one in lines)).encode())
+            os.write(descriptor, (broken + "".join(f"{line}\n" for line in lines)).encode())
         finally:
             os.close(descriptor)
 

@@ -209,7 +209,7 @@ class SessionLog:
 
     def _size(self) -> int:
         beside = self._path.with_name(f"{self._path.name}-wal")
-        return sum(one.stat().st_size for one in (self._path, beside) if one.exists())
+        return sum(file.stat().st_size for file in (self._path, beside) if file.exists())
 
     def import_session(self, from_path: Path | str, session: str | None = None) -> str:
         """Copy a session of another file into this one, events and hashes as they are.

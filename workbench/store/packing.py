@@ -98,10 +98,10 @@ def _by_column(value: dict[str, Any]) -> bytes:
             raise ValueError("a token of another make")
         likely = [token["probability"] for token in tokens]
         numbers += [token["score"] for token in tokens]
-        numbers += [one for one in likely if one is not None]
+        numbers += [item for item in likely if item is not None]
         value[name] = [
             [token["id"] for token in tokens],
-            [index for index, one in enumerate(likely) if one is not None]
+            [index for index, item in enumerate(likely) if item is not None]
             if None in likely
             else [],
             [token["text"] for token in tokens],

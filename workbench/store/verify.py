@@ -119,33 +119,35 @@ class _Check:
         deleted = {
             row[0] for row in self.connection.execute("SELECT session_id FROM deleted_sessions")
         }
-        for one in expected:
-            if session_id not in {None, one.session_id}:
+        for head in expected:
+            if session_id not in {None, head.session_id}:
                 continue
-            now = self.heads.get(one.session_id)
+            now = self.heads.get(head.session_id)
             if now is None:
-                if one.session_id not in deleted:
+                if head.session_id not in deleted:
                     self._add(
-                        one.session_id, None, f"it is gone: {one.source} knows it with {one.head}"
+                        head.session_id,
+                        None,
+                        f"it is gone: {head.source} knows it with {head.head}",
                     )
-            elif now.seq < one.head.seq:
+            elif now.seq < head.head.seq:
                 self._add(
-                    one.session_id,
+                    head.session_id,
                     None,
-                    f"its tail was cut: it ends with event {now.seq}, and {one.source} knows it "
-                    f"with {one.head}",
+                    f"its tail was cut: it ends with event {now.seq}, and {head.source} knows it "
+                    f"with {head.head}",
                 )
-            elif self._hash_of(one.session_id, one.head.seq) != one.head.sha256:
+            elif self._hash_of(head.session_id, head.head.seq) != head.head.sha256:
                 self._add(
-                    one.session_id,
-                    one.head.seq,
-                    f"it is not the event that {one.source} knows, {one.head}",
+                    head.session_id,
+                    head.head.seq,
+                    f"it is not the event that {head.source} knows, {head.head}",
                 )
             elif (
-                one.session_id not in self.known
-                or self.known[one.session_id].head.seq <= one.head.seq
+                head.session_id not in self.known
+                or self.known[head.session_id].head.seq <= head.head.seq
             ):
-                self.known[one.session_id] = one
+                self.known[head.session_id] = head
 
     def _hash_of(self, session_id: str, seq: int) -> object:
         row = self.connection.execute(

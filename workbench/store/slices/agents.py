@@ -261,15 +261,15 @@ class Agents(Items[str, AgentState]):
 
 def standing(grades: Sequence[Recorded[GradeGiven]]) -> list[Recorded[GradeGiven]]:
     """The grades that no later one replaces."""
-    replaced = {one.body.replaces for one in grades}
-    return [one for one in grades if one.body.grade_id not in replaced]
+    replaced = {grade.body.replaces for grade in grades}
+    return [grade for grade in grades if grade.body.grade_id not in replaced]
 
 
 def history(
     grades: Sequence[Recorded[GradeGiven]], grade_id: str
 ) -> tuple[Recorded[GradeGiven], ...]:
     """A grade and those it replaced, the first first."""
-    by_id = {one.body.grade_id: one for one in grades}
+    by_id = {grade.body.grade_id: grade for grade in grades}
     found: list[Recorded[GradeGiven]] = []
     wanted: str | None = grade_id
     while wanted is not None and wanted in by_id:
