@@ -34,6 +34,7 @@ from workbench.report.records import (
 )
 from workbench.report.samples import first_marked, prompt_of, sample_groups
 from workbench.store.agent_events import GradeGiven
+from workbench.store.body import number_of
 from workbench.store.changes import changes
 from workbench.store.events import (
     DifferenceMeasured,
@@ -171,16 +172,16 @@ def _tests(state: SessionState) -> Iterator[str]:
         prompt_of(text) for text in state.texts.values() if text.start.body.purpose == "ask"
     }
     steered = [text for text in texts if text.purpose == "steer" and text.alpha]
-    yield f"{_number(len(questions), 'question')} put to both models"
+    yield f"{_count(len(questions), 'question')} put to both models"
     alphas = sorted({text.alpha for text in steered})
     at = f" at alpha {', '.join(f'{alpha:g}' for alpha in alphas[:8])}" if alphas else ""
     more = f" and {len(alphas) - 8} more" if len(alphas) > 8 else ""
-    yield f"{_number(len(steered), 'steered text')}{at}{more}"
+    yield f"{_count(len(steered), 'steered text')}{at}{more}"
     controls = sum(key.source not in {"difference", "negative"} for key in state.readings)
-    lists = _number(len(state.readings), "token list")
+    lists = _count(len(state.readings), "token list")
     yield f"{lists}, {controls} of them controls (random directions, halves, one model alone)"
     measures = len(state.measures)
-    yield f"{_number(measures, 'measure')} of the trace" if measures else "no measure of the trace"
+    yield f"{_count(measures, 'measure')} of the trace" if measures else "no measure of the trace"
 
 
 def _numbers(
@@ -220,8 +221,8 @@ def _time(summary: SessionSummary) -> str:
     )
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
+def _count(count: int, what: str) -> str:
+    return number_of(count, what) if count else f"no {what}s"
 
 
 # --- the pair -------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from workbench.report.records import Sample, SampleGroup
+from workbench.store.body import number_of
 from workbench.store.state import NOT_COMPUTED, SessionState, TextState
 
 
@@ -67,6 +68,11 @@ def prompt_of(text: TextState) -> str:
 def _comparison_notes(state: SessionState) -> dict[str, str]:
     """How two answers compare, by the id of the finetuned one."""
     notes = {}
+    means = {
+        comparison.body.finetuned_text: sum(comparison.body.kl) / len(comparison.body.kl)
+        for comparison in state.comparisons
+        if comparison.body.kl
+    }
     for comparison in state.comparisons:
         body = comparison.body
         where = (
@@ -74,6 +80,18 @@ def _comparison_notes(state: SessionState) -> dict[str, str]:
             if body.first_divergence is None
             else f"part at token {body.first_divergence}"
         )
-        kl = f"{sum(body.kl) / len(body.kl):.3f} nats" if body.kl else NOT_COMPUTED
-        notes[body.finetuned_text] = f"answers {where}; mean KL(finetuned || base) {kl}"
+        notes[body.finetuned_text] = f"answers {where}; {_kl(body.finetuned_text, means)}"
     return notes
+
+
+def _kl(text_id: str, means: Mapping[str, float]) -> str:
+    """The mean KL of an answer beside those of the other answers: alone it says nothing."""
+    if text_id not in means:
+        return f"KL(finetuned || base) {NOT_COMPUTED}"
+    mean = f"mean KL(finetuned || base) {means[text_id]:.3f} nats per token"
+    others = sorted(mean for other, mean in means.items() if other != text_id)
+    if not others:
+        return f"{mean}, with no other question to compare it with"
+    return (
+        f"{mean}; {others[0]:.3f} to {others[-1]:.3f} for {number_of(len(others), 'other answer')}"
+    )

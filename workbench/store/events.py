@@ -25,7 +25,7 @@ from pydantic import Field
 from workbench.store import agent_events as agent_events
 from workbench.store import measures as measures
 from workbench.store import training_events as training_events
-from workbench.store.body import AnyBody, because, body_reader, one_line
+from workbench.store.body import AnyBody, because, body_reader, number_of, one_line
 from workbench.store.body import EventBody as EventBody
 from workbench.store.errors import StoreError
 from workbench.store.record import LATER
@@ -226,8 +226,9 @@ class DifferenceMeasured(EventBody, group="findings", searched=()):
         cached = " (from the cache)" if self.from_cache else ""
         cached = " (from an old cache: may be another checkpoint's)" if self.doubt else cached
         return (
-            f"difference measured over {self.n_texts} texts at {len(self.layers)} layers and "
-            f"{len(self.positions)} positions{cached}"
+            f"difference measured over {number_of(self.n_texts, 'text')} at "
+            f"{number_of(len(self.layers), 'layer')} and "
+            f"{number_of(len(self.positions), 'position')}{cached}"
         )
 
 

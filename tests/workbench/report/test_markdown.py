@@ -14,6 +14,7 @@ from workbench.report.html import report_html
 from workbench.report.markdown import fenced, inline, report_markdown
 from workbench.store.events import (
     HUMAN,
+    AnswersCompared,
     EvidenceLinked,
     EvidenceMarked,
     EvidenceUnmarked,
@@ -21,6 +22,7 @@ from workbench.store.events import (
     HypothesisRevised,
     HypothesisStated,
     NoteWritten,
+    TextStarted,
 )
 from workbench.store.log import SessionLog
 
@@ -154,3 +156,37 @@ def test_the_first_page_counts_tests_and_gives_numbers(log: SessionLog, recorded
         assert re.search(r"[1-9]\d* steered texts? at alpha 0", page)
         assert re.search("difference, layer 2, position .* \u00b1 .* of the norm of base's", page)
         assert "cake oven" in page
+
+
+def compared(log: SessionLog, *means: float) -> str:
+    """A session with answers compared, and the notes its report has on them."""
+    name = log.start_session("compared")
+    for place, mean in enumerate(means):
+        started = {
+            "purpose": "ask", "alpha": 0.0, "layer": None, "position": None, "source": None,
+            "seed": 0, "temperature": 1.0, "max_new_tokens": 2, "raw_prompt": f"question {place}",
+        }  # fmt: skip
+        for side in ("base", "finetuned"):
+            log.append(
+                name, TextStarted(text_id=f"{side}{place}", side=side, **started), actor=HUMAN
+            )
+        log.append(
+            name,
+            AnswersCompared(
+                base_text=f"base{place}",
+                finetuned_text=f"finetuned{place}",
+                first_divergence=1,
+                along="finetuned",
+                kl=(mean - 0.5, mean + 0.5),
+            ),
+            actor=HUMAN,
+        )
+    return " ".join(group.note for group in build_report(log, name).asked)
+
+
+def test_a_mean_kl_stands_beside_those_of_other_answers(log: SessionLog) -> None:
+    assert "1.050 nats per token, with no other question to compare it with" in compared(log, 1.05)
+    notes = compared(log, 1.05, 2.0, 3.5)
+    assert "1.050 nats per token; 2.000 to 3.500 for 2 other answers" in notes
+    assert "3.500 nats per token; 1.050 to 2.000 for 2 other answers" in notes
+    assert "0.700 nats per token; 0.900 to 0.900 for 1 other answer" in compared(log, 0.7, 0.9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ from workbench.store.events import HUMAN, SYSTEM, NoteWritten
 from workbench.store.log import SessionLog
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.pane_help import PaneHelp
+from workbench.tui.keys import own_bindings
 from workbench.tui.messages import BranchSession, ShowSessions
 from workbench.tui.panes.hypotheses.pane import HypothesesPane
 from workbench.tui.panes.pair.pane import PairPane
@@ -180,6 +182,36 @@ async def test_nothing_that_records_or_runs_a_model_is_offered(pane: int):
         # That is what an operation that was asked for after all is answered with.
         assert not [one for one in app.said if one.startswith("that:")]
         assert app.standing.position == before.position
+
+
+#: What a key is said to do, where a screen tells of it: "o adds one", "s steers with the settings".
+DOES = (
+    "adds|asks|begins|chooses|confirms|edits|goes on|hands|links|marks|measures|opens|reads|rejects|"
+    "reads|sends|shows|starts|steers|stops|sweeps|types|writes"
+)
+
+
+@pytest.mark.parametrize("seq", [0, 1, 2, 5, LENGTH])
+@pytest.mark.parametrize("size", [(160, 48), (80, 24)])
+async def test_no_pane_tells_of_a_key_that_a_replay_has_not(seq: int, size: tuple[int, int]):
+    app = ReplayApp(seq=seq)
+    async with app.run_test(size=size) as pilot:
+        for place, pane in enumerate(app.replay.panes):
+            await pilot.press(str(place + 1))
+            await until(pilot, lambda pane=pane: current(app) is type(pane), "the pane")
+            await pilot.pause()
+            words = " ".join(shown_in(app).split())
+            for binding in own_bindings(pane):
+                name = binding.action.partition("(")[0]
+                key = binding.key_display or binding.key
+                if not pane.offers(name) and len(key) == 1:
+                    told = re.search(rf"(?<![\w-]){re.escape(key)} ({DOES})\b", words)
+                    assert told is None, (type(pane).__name__, told)
+
+
+def shown_in(app) -> str:
+    """The text of the screen."""
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
 async def test_a_key_that_is_not_offered_says_why():

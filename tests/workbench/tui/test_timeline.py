@@ -523,6 +523,19 @@ async def test_a_word_that_is_deep_in_a_text_is_found_in_the_recorded_session(wo
         assert "marzi" not in pane._entry().description
 
 
+@pytest.mark.parametrize(
+    ("layers", "texts", "line"),
+    [
+        ((4,), 1, "difference measured over 1 text at 1 layer and 1 position"),
+        ((4, 5), 1200, "difference measured over 1,200 texts at 2 layers and 1 position"),
+    ],
+)
+def test_one_of_a_thing_is_one(layers, texts, line):
+    (measured,) = [e.body for e in gone_on() if e.body.kind == "difference_measured"]
+    changes = {"layers": layers, "n_texts": texts, "positions": ("0",), "from_cache": False}
+    assert measured.model_copy(update=changes).describe() == line
+
+
 # --- hostile text, fields -------------------------------------------------------------------
 
 

@@ -59,8 +59,9 @@ class HypothesisList(ScrollView, can_focus=True):
     class Chosen(Message):
         """The hypothesis under the cursor was opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, recorded: bool = False) -> None:
         super().__init__()
+        self.recorded = recorded
         self._items: Sequence[HypothesisState] = ()
         self._cursor = 0
         self._draft = ""
@@ -133,11 +134,12 @@ class HypothesisList(ScrollView, can_focus=True):
 
     def _empty(self, y: int) -> Text:
         if y == 0:
-            return Text(f"No hypothesis yet. {keys.shown('new')} adds one.", style="dim")
+            nothing = f"No hypothesis yet. {keys.shown('new')} adds one."
+            return Text("No hypothesis up to here." if self.recorded else nothing, style="dim")
         return self._draft_line() if y == 1 else Text()
 
     def _draft_line(self) -> Text:
-        if not self._draft:
+        if not self._draft or self.recorded:
             return Text()
         words = " ".join(clean_line(self._draft[:_LONGEST]).split())
         return Text(f"  draft, {keys.shown('new')} goes on with it: {words}", style="dim")

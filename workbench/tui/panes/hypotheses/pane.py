@@ -100,7 +100,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
     def compose(self) -> ComposeResult:
         """Hypotheses, and evidence below or beside them."""
         with Container(id="split"):
-            yield HypothesisList()
+            yield HypothesisList(recorded=self.recorded)
             with Vertical(id="evidence"):
                 yield EvidenceList()
                 yield Static(id="mark")
@@ -155,9 +155,10 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             self._evidence = line.id
         strip = self.query_one("#mark", Static)
         if line is None:
-            said = "nothing is marked yet"
+            said = "nothing is marked up to here"
             if not self.recorded:
-                said += f": {keys.shown('mark')} marks a token, a text or an event as evidence"
+                key = keys.shown("mark")
+                said = f"nothing is marked yet: {key} marks a token, a text or an event as evidence"
             strip.update(Content.styled(said, "$foreground-muted"))
         else:
             strip.update(_mark_in_full(line.mark.body, actor_name(line.mark.actor, short=True)))

@@ -178,7 +178,11 @@ A difference of a few standard errors, or smaller than its null, needs more text
         nulls = self.query_one("#nulls", Static)
         nulls.display = table is not None and self._plot is None
         if table is not None:
-            nulls.update(reading_words.null_lines(table, width, unfiltered=unfiltered))
+            nulls.update(
+                reading_words.null_lines(
+                    table, width, unfiltered=unfiltered, recorded=self.recorded
+                )
+            )
         self.query_one(TokenTable).set_table(
             table.rows if table else 0, len(table.columns) if table else 0, self._instead()
         )
@@ -206,10 +210,12 @@ A difference of a few standard errors, or smaller than its null, needs more text
             what = f"{reading_words.plain(group.reading)} at layer {group.layer}"
             failed = self.state.failed_readings.get((group.reading, group.layer))
             if failed is not None:
-                return say(f"{what}: not computed.", failed.body.reason + " r reads it again.")
+                again = "" if self.recorded else f" {keys.shown('measure')} reads it again."
+                return say(f"{what}: not computed.", failed.body.reason + again)
             if not self._index.readings(group.layer):
                 what = f"layer {group.layer}, measured but not read"
-            return say(f"{what}: not computed.", f"Press {keys.shown('measure')} to read it.")
+            read = "" if self.recorded else f"Press {keys.shown('measure')} to read it."
+            return say(f"{what}: not computed.", read)
         if self.state.pair is None:
             return say("Readings: not computed.", "They need a loaded pair.")
         return say(

@@ -140,11 +140,12 @@ def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
     return Content.styled(" \u00b7 ".join(filter(None, parts)), "$foreground-muted")
 
 
-def null_lines(table: Table, width: int, *, unfiltered: bool) -> Content:
+def null_lines(table: Table, width: int, *, unfiltered: bool, recorded: bool = False) -> Content:
     """Of each null the top tokens, and how many the list shares with them."""
     first = table.columns[0] if table.columns else None
     if not table.nulls:
-        return Content.styled(f"null {NOT_COMPUTED}: r reads it again with nulls", "$text-warning")
+        again = "" if recorded else f": {keys.shown('measure')} reads it again with nulls"
+        return Content.styled(f"null {NOT_COMPUTED}{again}", "$text-warning")
     return Content("\n").join(
         _null_line(table, null, first, width, unfiltered=unfiltered) for null in table.nulls
     )

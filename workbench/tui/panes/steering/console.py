@@ -64,6 +64,7 @@ class SteeringConsole(Vertical):
         super().__init__(id=id)
         self.settings = SteeringSettings()
         self._facts = SteeringFacts()
+        self.recorded = False
         self._being_measured = False
         self._editing: str | None = None
         self._said = self._Said("", is_problem=False)
@@ -269,7 +270,9 @@ class SteeringConsole(Vertical):
                 "the difference at this layer is being measured", "$foreground-muted"
             )
         elif self._facts.is_missing(settings):
-            shown = text.line(self._facts.missing(settings), "$text-warning")
+            shown = text.line(
+                self._facts.missing(settings, recorded=self.recorded), "$text-warning"
+            )
         widget = self.query_one("#said", Static)
         widget.update(shown)
         widget.set_class(bool(shown.plain), "-any")

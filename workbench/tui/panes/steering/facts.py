@@ -93,6 +93,7 @@ class SteeringFacts:
             )
         return ""
 
-    def missing(self, settings: SteeringSettings) -> str:
-        """That the difference was not computed, and what computes it."""
-        return f"not computed: the difference at layer {self.layer(settings)}. M measures it."
+    def missing(self, settings: SteeringSettings, *, recorded: bool = False) -> str:
+        """That the difference was not computed, and what computes it; nothing does in a replay."""
+        missing = f"not computed: the difference at layer {self.layer(settings)}."
+        return missing if recorded else f"{missing} {keys.shown('measure')} measures it."

@@ -87,6 +87,7 @@ the settings, where the arrows choose.
         """What was steered with stands at the texts; settings are for what is asked for."""
         for part in ("#alpha", "#settings"):
             self.query_one(part).display = not self.recorded
+        self.console.recorded = self.recorded
         self.results.say_when_empty("Nothing was steered up to here." if self.recorded else "")
 
     def focus_pane(self) -> None:
