@@ -166,6 +166,7 @@ async def test_only_the_turns_of_one():
 async def test_nothing_that_records_or_runs_a_model_is_offered(pane: int):
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.standing.position == LENGTH, "the end")
         await pilot.press(str(pane + 1))
         await until(pilot, lambda: current(app) is PANES[pane], "the pane")
         held = app.replay.panes[pane]
@@ -196,6 +197,8 @@ DOES = (
 async def test_no_pane_tells_of_a_key_that_a_replay_has_not(seq: int, size: tuple[int, int]):
     app = ReplayApp(seq=seq)
     async with app.run_test(size=size) as pilot:
+        # It goes there once it has read so far, and brings up the pane of the event.
+        await until(pilot, lambda: app.standing.position == seq, "the event")
         for place, pane in enumerate(app.replay.panes):
             await pilot.press(str(place + 1))
             await until(pilot, lambda pane=pane: current(app) is type(pane), "the pane")
