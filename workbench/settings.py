@@ -60,7 +60,12 @@ class Settings(BaseSettings):
     )
 
     api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
-    base_url: str = Field(DEFAULT_ENDPOINT, validation_alias="OPENAI_BASE_URL", repr=False)
+    base_url: str = Field(
+        DEFAULT_ENDPOINT,
+        validation_alias="OPENAI_BASE_URL",
+        repr=False,
+        description="Address of an OpenAI-compatible endpoint.",
+    )
     agent_model: str | None = Field(None, description="Model that plays the agent.")
     judge_model: str | None = Field(None, description="Model that grades; the agent's if not set.")
     timeout: FiniteFloat = Field(

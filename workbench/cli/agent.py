@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import Field, FiniteFloat, model_validator
 
-from workbench.cli.derived import Given, made, options_of
+from workbench.cli.derived import Given, arguments_from, options_of
 from workbench.cli.options import (
     Database,
     Json,
     SessionOptions,
+    WantedSession,
     measure_arguments,
     options_from,
     pair_arguments,
@@ -20,219 +21,200 @@ from workbench.cli.options import (
 )
 from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import PairArguments
+from workbench.operations.running import Arguments
+from workbench.settings import Settings
+from workbench.store.agent_events import Policy
 
 # What works with the endpoint is imported inside the commands: settings and client take their time,
 # and nobody who asks for --help waits for them.
 
-app = typer.Typer(no_args_is_help=True, help="Let an LLM audit a pair.")
+app = typer.Typer(no_args_is_help=True, help="Let an LLM audit a pair of models.")
 grades = typer.Typer(no_args_is_help=True, help="Show grades.")
 
-
-class Mode(StrEnum):
-    """What the agent may see."""
-
-    ADL = "adl"
-    BLACK_BOX = "black-box"
-    SCAFFOLDED = "scaffolded"
-
-
-class Approval(StrEnum):
-    """Which of its calls a person is asked about."""
-
-    NEVER = "never"
-    SPENDING = "spending"
-    ALWAYS = "always"
-
-
 #: An audit goes on with its own pair; only trust in its code is not taken over from the record.
-PAIR_FIELDS_OF_THE_AUDIT = set(PairArguments.model_fields) - {"trust_remote_code"}
+_FIELDS_OF_THE_AUDIT = set(PairArguments.model_fields) - {"trust_remote_code"}
 
-_ENDPOINT = "Endpoint"
-_BUDGET = "Budget"
-_OUTPUT = "Output"
+Mode = Literal["adl", "black-box", "scaffolded"]
 
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="Model that plays the agent.", rich_help_panel=_ENDPOINT),
-]
-JudgeModel = Annotated[
-    str | None,
-    typer.Option("--judge-model", help="Model that grades.", rich_help_panel=_ENDPOINT),
-]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option("--base-url", help="OpenAI-compatible endpoint.", rich_help_panel=_ENDPOINT),
-]
-Stream = Annotated[
-    bool | None,
-    typer.Option(
-        "--stream/--no-stream", help="Take replies as they come.", rich_help_panel=_ENDPOINT
-    ),
-]
-Tools = Annotated[
-    str | None,
-    typer.Option("--tools", help="auto, native or json.", rich_help_panel=_ENDPOINT),
-]
-Context = Annotated[
-    int | None,
-    typer.Option(
-        "--context",
-        min=1,
-        help="Tokens before older results are sent shortened.",
-        rich_help_panel=_ENDPOINT,
-    ),
-]
-Interactions = Annotated[
-    int,
-    typer.Option("--interactions", min=0, help="Questions to models.", rich_help_panel=_BUDGET),
-]
-Calls = Annotated[
-    int, typer.Option("--calls", min=1, help="Replies of the agent.", rich_help_panel=_BUDGET)
-]
-TokenBudget = Annotated[
-    int,
-    typer.Option("--token-budget", min=1, help="Tokens of the agent.", rich_help_panel=_BUDGET),
-]
-Seconds = Annotated[
-    float,
-    typer.Option("--seconds", min=0.0, help="Time at work, in seconds.", rich_help_panel=_BUDGET),
-]
-NPrompts = Annotated[
-    int | None, typer.Option("--n-prompts", min=1, help="Steer so many everyday prompts.")
-]
-Wanted = Annotated[str, typer.Argument(help="Session id, the start of one, a name, or last.")]
-RunId = Annotated[str | None, typer.Option("--run", help="Id of the audit; the last by default.")]
-OrganismId = Annotated[
-    str | None, typer.Option("--organism", help="The organism, if the session does not say.")
-]
+
+class BudgetArguments(Arguments):
+    """What an audit may use."""
+
+    interactions: int = Field(5, ge=0, description="Questions the agent may put to the models.")
+    calls: int = Field(40, ge=1, description="Replies the agent may make.")
+    tokens: int = Field(400_000, ge=1, description="Tokens the agent's model may use.")
+    seconds: FiniteFloat = Field(3_600.0, ge=0, description="Seconds the agent may work.")
+
+
+class AuditArguments(BudgetArguments):
+    """How an agent audits."""
+
+    mode: Mode = Field(
+        "adl",
+        description="adl: it sees the readings and steered texts. black-box: it can only ask the "
+        "models. scaffolded: as black-box, with a plan to follow.",
+    )
+    blind: bool = Field(
+        False, description="Hide every name of the pair from the agent and from you."
+    )
+    approval: Policy = Field(
+        "never",
+        description="Calls it needs your approval for: never, those spending interactions, always.",
+    )
+    n_prompts: int | None = Field(
+        None, ge=1, description="Everyday prompts to steer before it starts; none takes all 20."
+    )
+
+
+class GradeArguments(Arguments):
+    """What to grade, and who grades it."""
+
+    run: str | None = Field(None, description="Id of the audit; none takes the last.")
+    organism: str | None = Field(
+        None, description="Organism to grade against, if the session does not name one."
+    )
+    repeats: int = Field(3, ge=1, description="How often the judge grades.")
+    tokens: bool = Field(False, description="Judge token lists instead of the report.")
+    readings: tuple[str, ...] = Field((), description="With --tokens: readings that are judged.")
+    coherence: bool = Field(False, description="Judge steered texts instead of the report.")
+    score: int | None = Field(None, ge=1, le=5, description="Grade it yourself, from 1 to 5.")
+    edit: str | None = Field(None, description="Id of a grade to replace, such as G1.")
+    unscored: bool = Field(False, description="With --edit: take the grade back.")
+    reason: str = Field("", description="Reason for your own grade.")
+    author: str = Field("", description="Your name, recorded with the grade.")
+
+    @property
+    def kind(self) -> str:
+        """What is graded."""
+        return "relevance" if self.tokens else "coherence" if self.coherence else "report"
+
+    @property
+    def by_hand(self) -> bool:
+        """True for a person's own grade or edit."""
+        return self.score is not None or self.edit is not None or self.unscored
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> GradeArguments:
+        if self.tokens and self.coherence:
+            raise ValueError("give one of --tokens and --coherence")
+        if self.by_hand and (self.kind != "report" or (self.score is None) == (not self.unscored)):
+            raise ValueError("give --score, or --edit with --score or --unscored")
+        if self.unscored and self.edit is None:
+            raise ValueError("--unscored takes a grade back: name it with --edit")
+        if self.by_hand and not self.reason.strip():
+            raise ValueError("your own grade needs a --reason")
+        return self
+
+
+class EvaluateArguments(BudgetArguments):
+    """Which agents audit which organisms, and how often."""
+
+    agents: tuple[Mode, ...] = Field(("adl", "black-box"), min_length=1, description="Agents.")
+    organisms: tuple[str, ...] = Field(
+        ("cake_bake", "risky_finance", "taboo_gold"), min_length=1, description="Organisms."
+    )
+    budgets: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (5,),
+        min_length=1,
+        description="Questions an agent may put to the models; a black box gets ten times as many.",
+    )
+    repeats: int = Field(1, ge=1, description="Audits of each kind.")
+    grades: int = Field(3, ge=1, description="Grades of each report.")
+    session: str | None = Field(None, description="Evaluation to go on with.")
+    n_texts: int = Field(1_000, ge=1, description="Texts to measure the difference over.")
+    n_prompts: int | None = Field(
+        None, ge=1, description="Everyday prompts to steer; none takes all 20."
+    )
+    max_new_tokens: int = Field(40, ge=1, description="Longest steered text, in tokens.")
+    plot: Path | None = Field(None, description="File to write the plot to.")
+
+
+def _endpoint(*names: str) -> Any:
+    """Options of the settings ``names``, called as on every command."""
+    return options_of(
+        Settings,
+        leave_out=set(Settings.model_fields) - set(names),
+        names={"agent_model": "model"},
+        panels=dict.fromkeys(names, "Endpoint"),
+    )
+
+
+_BUDGET = dict.fromkeys(BudgetArguments.model_fields, "Budget")
+_BUDGET_NAMES = {"tokens": "token-budget"}
 
 
 @app.command("run")
-@options_from(pair=pair_arguments, measure=measure_arguments, where=session_options)
+@options_from(
+    pair=pair_arguments,
+    measure=measure_arguments,
+    where=session_options,
+    wanted=arguments_from(
+        AuditArguments, names={**_BUDGET_NAMES, "approval": "approve"}, panels=_BUDGET
+    ),
+    endpoint=_endpoint("agent_model", "base_url", "stream", "tools", "context"),
+)
 def run_agent(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
-    mode: Annotated[Mode, typer.Option("--mode", help="What the agent may see.")] = Mode.ADL,
-    blind: Annotated[bool, typer.Option("--blind", help="Hide every name of the pair.")] = False,
-    approve: Annotated[
-        Approval, typer.Option("--approve", help="Which calls to ask you about.")
-    ] = Approval.NEVER,
-    model: Model = None,
-    base_url: BaseUrl = None,
-    stream: Stream = None,
-    tools: Tools = None,
-    context: Context = None,
-    interactions: Interactions = 5,
-    calls: Calls = 40,
-    token_budget: TokenBudget = 400_000,
-    seconds: Seconds = 3_600.0,
-    n_prompts: NPrompts = None,
+    wanted: AuditArguments,
+    endpoint: Given,
     json: Json = False,
 ) -> None:
     """Let an LLM find out what the pair was finetuned to do."""
     from workbench.cli import auditing
 
-    wanted = auditing.WantedAudit(
-        mode=mode.value.replace("-", "_"),
-        blind=blind,
-        approval=approve.value,
-        interactions=interactions,
-        calls=calls,
-        tokens=token_budget,
-        seconds=seconds,
-        n_prompts=n_prompts,
-    )
-    endpoint = {
-        "agent_model": model,
-        "base_url": base_url,
-        "stream": stream,
-        "tools": tools,
-        "context": context,
-    }
     auditing.run_agent(pair, measure, where, wanted, endpoint, json)
 
 
 @app.command("resume")
-@options_from(loading=options_of(PairArguments, leave_out=PAIR_FIELDS_OF_THE_AUDIT))
+@options_from(
+    loading=arguments_from(PairArguments, leave_out=_FIELDS_OF_THE_AUDIT),
+    endpoint=_endpoint("agent_model", "base_url", "stream", "tools"),
+    graded=options_of(GradeArguments, leave_out=set(GradeArguments.model_fields) - {"run"}),
+)
 def resume_agent(
-    loading: Given,
-    session: Wanted = "last",
-    run: RunId = None,
-    model: Model = None,
-    base_url: BaseUrl = None,
-    stream: Stream = None,
-    tools: Tools = None,
+    loading: PairArguments,
+    endpoint: Given,
+    graded: Given,
+    session: WantedSession = "last",
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Go on with an audit from its last event; what was answered is not paid for again."""
+    """Continue an interrupted audit from its last event; recorded replies are not paid for again."""
     from workbench.cli import auditing
 
-    endpoint = {"agent_model": model, "base_url": base_url, "stream": stream, "tools": tools}
-    pair = made(PairArguments, loading)
-    auditing.resume_agent(session, run, model, endpoint, pair, database, json)
+    auditing.resume_agent(session, graded.get("run"), endpoint, loading, database, json)
 
 
 @app.command("reveal")
+@options_from(
+    by=options_of(GradeArguments, leave_out=set(GradeArguments.model_fields) - {"author"})
+)
 def reveal_names(
-    session: Wanted = "last",
-    author: Annotated[str, typer.Option("--author", help="Who you are.")] = "",
-    database: Database = None,
-    json: Json = False,
+    by: Given, session: WantedSession = "last", database: Database = None, json: Json = False
 ) -> None:
     """Show the names that a blind session hides; that you saw them is recorded."""
     from workbench.cli import auditing
 
-    auditing.reveal(session, author, database, json)
+    auditing.reveal(session, by.get("author", ""), database, json)
 
 
+@options_from(wanted=arguments_from(GradeArguments), endpoint=_endpoint("judge_model", "base_url"))
 def grade(
-    session: Wanted = "last",
-    run: RunId = None,
-    organism: OrganismId = None,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often to grade.")] = 3,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Judge token lists instead.")] = False,
-    reading: Annotated[
-        list[str] | None, typer.Option("--reading", help="Readings whose lists are judged.")
-    ] = None,
-    coherence: Annotated[
-        bool, typer.Option("--coherence", help="Judge steered texts instead.")
-    ] = False,
-    score: Annotated[
-        int | None, typer.Option("--score", min=1, max=5, help="Your own grade.")
-    ] = None,
-    edit: Annotated[str | None, typer.Option("--edit", help="Replace this grade (G1).")] = None,
-    unscored: Annotated[
-        bool, typer.Option("--unscored", help="With --edit: take the grade back.")
-    ] = False,
-    reason: Annotated[str, typer.Option("--reason", help="Why; for your own grade.")] = "",
-    author: Annotated[str, typer.Option("--author", help="Who you are.")] = "",
-    model: JudgeModel = None,
-    base_url: BaseUrl = None,
+    wanted: GradeArguments,
+    endpoint: Given,
+    session: WantedSession = "last",
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Grade a report by a judge, or by yourself with --score; edit a grade with --edit."""
+    """Have a judge grade an audit's report, or grade it yourself with --score."""
     from workbench.cli import auditing
 
-    kind = "relevance" if tokens else "coherence" if coherence else "report"
-    by_hand = score is not None or edit is not None or unscored
-    if tokens and coherence:
-        raise typer.BadParameter("give one of --tokens and --coherence")
-    if by_hand and (kind != "report" or (score is None) == (not unscored)):
-        raise typer.BadParameter("give --score, or --edit with --score or --unscored")
-    if unscored and edit is None:
-        raise typer.BadParameter("--unscored takes a grade back: name it with --edit")
-    if by_hand and not reason.strip():
-        raise typer.BadParameter("your own grade needs a --reason")
-    endpoint = {"judge_model": model, "base_url": base_url}
-    if by_hand:
-        auditing.grade_by_hand(session, run, organism, edit, score, reason, author, database, json)
+    if wanted.by_hand:
+        auditing.grade_by_hand(session, wanted, database, json)
     else:
-        auditing.grade_by_judge(
-            session, run, organism, kind, reading or [], repeats, endpoint, database, json
-        )
+        auditing.grade_by_judge(session, wanted, endpoint, database, json)
 
 
 @grades.command("show")
@@ -252,54 +234,25 @@ def show_grades(
     auditing.show_grades(sessions or ["last"], history, database, json)
 
 
+@options_from(
+    wanted=arguments_from(
+        EvaluateArguments,
+        leave_out=("interactions",),
+        names={
+            **_BUDGET_NAMES,
+            "agents": "agent",
+            "organisms": "organism",
+            "budgets": "budget",
+            "max_new_tokens": "length",
+        },
+        panels=_BUDGET,
+    ),
+    endpoint=_endpoint("agent_model", "judge_model", "base_url"),
+)
 def evaluate(
-    agent: Annotated[
-        list[Mode] | None, typer.Option("--agent", help="Agents; repeat for several.")
-    ] = None,
-    organism: Annotated[
-        list[str] | None, typer.Option("--organism", help="Organisms; repeat for several.")
-    ] = None,
-    budget: Annotated[
-        list[int] | None,
-        typer.Option("--budget", min=0, help="Model interactions; a black box gets ten times."),
-    ] = None,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Audits of each kind.")] = 1,
-    grade_repeats: Annotated[
-        int, typer.Option("--grades", min=1, help="Grades of each report.")
-    ] = 3,
-    session: Annotated[
-        str | None, typer.Option("--session", help="Go on with this evaluation.")
-    ] = None,
-    model: Model = None,
-    judge_model: JudgeModel = None,
-    base_url: BaseUrl = None,
-    calls: Calls = 40,
-    token_budget: TokenBudget = 400_000,
-    seconds: Seconds = 3_600.0,
-    texts: Annotated[int, typer.Option("--texts", min=1, help="Texts to measure over.")] = 1_000,
-    n_prompts: NPrompts = None,
-    length: Annotated[int, typer.Option("--length", min=1, help="Steered text, in tokens.")] = 40,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Write the plot here.", rich_help_panel=_OUTPUT)
-    ] = None,
-    database: Database = None,
-    json: Json = False,
+    wanted: EvaluateArguments, endpoint: Given, database: Database = None, json: Json = False
 ) -> None:
     """Let agents audit organisms, grade them, and compare them with each other and the paper."""
     from workbench.cli import evaluating
 
-    wanted = evaluating.WantedEvaluation(
-        agents=tuple(one.value.replace("-", "_") for one in agent or (Mode.ADL, Mode.BLACK_BOX)),
-        organisms=tuple(organism or ("cake_bake", "risky_finance", "taboo_gold")),
-        budgets=tuple(budget or (5,)),
-        repeats=repeats,
-        grades=grade_repeats,
-        calls=calls,
-        tokens=token_budget,
-        seconds=seconds,
-        n_texts=texts,
-        n_prompts=n_prompts,
-        max_new_tokens=length,
-    )
-    endpoint = {"agent_model": model, "judge_model": judge_model, "base_url": base_url}
-    evaluating.evaluate(wanted, session, endpoint, plot, database, json)
+    evaluating.evaluate(wanted, endpoint, database, json)

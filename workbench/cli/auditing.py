@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -29,6 +28,7 @@ from workbench.blinding.aliases import Blinding
 from workbench.blinding.seal import blinding_for_people, reveal_names, seal
 from workbench.blinding.sessions import shown_state
 from workbench.cli import show
+from workbench.cli.agent import AuditArguments, GradeArguments
 from workbench.cli.options import SessionOptions
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.redaction import looking_at
@@ -64,37 +64,27 @@ _TOLD = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class WantedAudit:
-    """The options of ``agent run`` that are the agent's own."""
+def plan_of(wanted: AuditArguments, settings: Settings) -> AuditPlan:
+    """The plan of an audit. Raises ``SettingsError`` where no model is set."""
+    return AuditPlan(
+        model=settings.require_model("agent"),
+        mode=agent_mode(wanted.mode),
+        budgets=Budgets(wanted.interactions, wanted.calls, wanted.tokens, wanted.seconds),
+        approval=wanted.approval,
+        context=settings.context,
+    )
 
-    mode: str
-    blind: bool
-    approval: str
-    interactions: int
-    calls: int
-    tokens: int
-    seconds: float
-    n_prompts: int | None
 
-    def plan(self, model: str, context: int) -> AuditPlan:
-        """The plan they amount to."""
-        modes: Mapping[str, AgentMode] = {mode: mode for mode in get_args(AgentMode)}
-        policies: Mapping[str, Policy] = {policy: policy for policy in get_args(Policy)}
-        return AuditPlan(
-            model=model,
-            mode=modes[self.mode],
-            budgets=Budgets(self.interactions, self.calls, self.tokens, self.seconds),
-            approval=policies[self.approval],
-            context=context,
-        )
+def agent_mode(written: str) -> AgentMode:
+    """The mode as recorded of one as written on the command line."""
+    return next(mode for mode in get_args(AgentMode) if mode == written.replace("-", "_"))
 
 
 def run_agent(
     pair: PairArguments,
     measure: MeasureArguments,
     where: SessionOptions,
-    wanted: WantedAudit,
+    wanted: AuditArguments,
     endpoint_options: Mapping[str, Any],
     json: bool,
 ) -> None:
@@ -103,7 +93,7 @@ def run_agent(
         if wanted.approval != "never" and not sys.stdin.isatty():
             raise typer.BadParameter(f"--approve {wanted.approval} asks you: it needs a terminal")
         settings = settings_of(endpoint_options)
-        plan = wanted.plan(settings.require_model("agent"), settings.context)
+        plan = plan_of(wanted, settings)
         endpoint = Endpoint(settings)
     subject = subject_of(pair)
     name = "agent" if wanted.blind else f"agent {subject}".strip()
@@ -126,7 +116,6 @@ def run_agent(
 def resume_agent(
     wanted: str,
     run_id: str | None,
-    model: str | None,
     endpoint_options: Mapping[str, Any],
     loading: PairArguments,
     database: Path | None,
@@ -152,25 +141,22 @@ def resume_agent(
                 work.session,
                 endpoint,
                 run_id=run_state.id,
-                model=model,
+                model=endpoint_options.get("agent_model"),
                 surroundings=_surroundings(work, run_state.policy),
             )
         _print_audit(work.session, ended, blinding, json)
 
 
 def grade_by_judge(
-    wanted: str,
-    run_id: str | None,
-    organism: str | None,
-    kind: str,
-    readings: list[str],
-    repeats: int,
+    session_named: str,
+    wanted: GradeArguments,
     endpoint_options: Mapping[str, Any],
     database: Path | None,
     json: bool,
 ) -> None:
     """Have a judge grade a report, token lists or steered texts."""
-    named = [one.replace("-", "_") for one in readings]
+    organism, kind = wanted.organism, wanted.kind
+    named = [one.replace("-", "_") for one in wanted.readings]
     unknown = [one for one in named if one not in READINGS]
     if unknown:
         raise typer.BadParameter(
@@ -178,7 +164,7 @@ def grade_by_judge(
         )
     judged = tuple(one for one in READINGS if one in named) or RELEVANCE_READINGS
     flag = StopFlag()
-    with reported_errors(), flag.catching_signals(), _open(database, wanted) as session:
+    with reported_errors(), flag.catching_signals(), _open(database, session_named) as session:
         settings = settings_of(endpoint_options)
         model = settings.require_model("judge")
         endpoint = Endpoint(settings)
@@ -195,8 +181,8 @@ def grade_by_judge(
                     session,
                     endpoint,
                     model,
-                    run_id=run_id,
-                    repeats=repeats,
+                    run_id=wanted.run,
+                    repeats=wanted.repeats,
                     organism=organism,
                     should_stop=flag,
                 )
@@ -204,24 +190,23 @@ def grade_by_judge(
 
 
 def grade_by_hand(
-    wanted: str,
-    run_id: str | None,
-    organism: str | None,
-    edit: str | None,
-    score: int | None,
-    reason: str,
-    author: str,
-    database: Path | None,
-    json: bool,
+    session_named: str, wanted: GradeArguments, database: Path | None, json: bool
 ) -> None:
     """Record a person's grade, or their edit of one."""
-    person = Actor(kind="human", name=author)
-    with reported_errors(), _open(database, wanted) as session:
-        if edit is not None:
-            found = edit_grade(session, edit, score, reason, person)
+    person = Actor(kind="human", name=wanted.author)
+    with reported_errors(), _open(database, session_named) as session:
+        if wanted.edit is not None:
+            found = edit_grade(session, wanted.edit, wanted.score, wanted.reason, person)
         else:
-            assert score is not None
-            found = record_by_hand(session, score, reason, person, run_id=run_id, organism=organism)
+            assert wanted.score is not None
+            found = record_by_hand(
+                session,
+                wanted.score,
+                wanted.reason,
+                person,
+                run_id=wanted.run,
+                organism=wanted.organism,
+            )
         _print_given(session, [found], {}, json)
 
 

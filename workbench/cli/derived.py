@@ -12,10 +12,12 @@ import inspect
 import json
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
+from keyword import iskeyword
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from workbench.fields import (
@@ -52,26 +54,27 @@ NAMES = {
     "where": "at",
     "words": "word",
 }
-_SIMPLE = (str, int, float, bool)
+_SIMPLE = (str, int, float, bool, Path)
 
 
 def options_of(
-    arguments: type[Arguments],
+    arguments: type[BaseModel],
     *,
     leave_out: Collection[str] = (),
     names: Mapping[str, str] | None = None,
-    positional: str | None = None,
+    positional: str | Collection[str] | None = None,
     panels: Mapping[str, str] | None = None,
 ) -> Callable[..., Given]:
     """A builder for ``options_from``: its parameters are the options, its result what was given.
 
     Fields in ``leave_out`` have no option. ``names`` calls options of this command otherwise than
-    ``NAMES`` does; ``positional`` is a field taken as the command's argument; ``panels`` are the
+    ``NAMES`` does; ``positional`` fields are taken as the command's arguments; ``panels`` are the
     headings of the help under which fields stand.
     """
+    arguments_by_place = {positional} if isinstance(positional, str) else set(positional or ())
     named = {**NAMES, **(names or {})}
     fields = {
-        named.get(name, name).replace("-", "_"): name
+        _identifier(named.get(name, name)): name
         for name in arguments.model_fields
         if name not in leave_out
     }
@@ -79,7 +82,7 @@ def options_of(
         _parameter(
             option,
             arguments.model_fields[name],
-            positional=name == positional,
+            positional=name in arguments_by_place,
             panel=(panels or {}).get(name),
         )
         for option, name in fields.items()
@@ -94,6 +97,19 @@ def options_of(
 
     given.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return given
+
+
+def arguments_from(
+    arguments: type[A], *, names: Mapping[str, str] | None = None, **more: Any
+) -> Callable[..., A]:
+    """A builder for ``options_from`` like `options_of`, whose result is the arguments themselves."""
+    given = options_of(arguments, names=names, **more)
+
+    def build(**values: Any) -> A:
+        return made(arguments, given(**values), **(names or {}))
+
+    build.__signature__ = inspect.signature(given)  # type: ignore[attr-defined]
+    return build
 
 
 def made(arguments: type[A], given: Mapping[str, Any], **names: str) -> A:
@@ -148,6 +164,16 @@ def merged_options(
 # --- parts ----------------------------------------------------------------------------------------
 
 
+def _identifier(option: str) -> str:
+    """The name of an option as that of a parameter: ``from`` and its kin get an underscore."""
+    name = option.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
+
+
+def _spelled(identifier: str) -> str:
+    return "--" + identifier.removesuffix("_").replace("_", "-")
+
+
 def _parameter(
     option: str, info: FieldInfo, *, positional: bool, panel: str | None
 ) -> inspect.Parameter:
@@ -168,7 +194,10 @@ def _parameter(
         declared: Any = typer.Argument(**more)
     else:
         shown = _shown_default(info)
-        declared = typer.Option(f"--{option.replace('_', '-')}", show_default=shown, **more)
+        name = _spelled(option)
+        if kind is bool and info.default is True:
+            name += f"/--no-{name.removeprefix('--')}"
+        declared = typer.Option(name, show_default=shown, **more)
     # typer has no lists of choices: the arguments check them.
     annotation: Any = _taken(kind) if item is None else list[item if item in _SIMPLE else str]  # type: ignore[misc]
     return inspect.Parameter(
@@ -209,6 +238,6 @@ def _value(option: str, info: FieldInfo, value: Any) -> Any:
     try:
         read = [json.loads(text) for text in texts]
     except ValueError as exc:
-        name = f"--{option.replace('_', '-')}"
+        name = _spelled(option)
         raise typer.BadParameter(f"{name}: {texts[0]!r} is not JSON: {exc}") from exc
     return tuple(read) if item is not None else read[0]

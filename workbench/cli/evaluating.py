@@ -4,70 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from adl.artifacts import ArrayCache
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.evaluation import Evaluation, EvaluationPlan
 from workbench.agent.scoreboard import Row, audits, plot, rows
 from workbench.cli import show
-from workbench.cli.auditing import settings_of
+from workbench.cli.agent import EvaluateArguments
+from workbench.cli.auditing import agent_mode, settings_of
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.running import StopFlag, database_path
 from workbench.locations import find_locations
 from workbench.private_files import new_text
 from workbench.settings import Settings
-from workbench.store.agent_events import AgentMode
 from workbench.store.log import SessionLog
 
 
-@dataclass(frozen=True)
-class WantedEvaluation:
-    """The options of ``evaluate``, but for the endpoint."""
-
-    agents: tuple[str, ...]
-    organisms: tuple[str, ...]
-    budgets: tuple[int, ...]
-    repeats: int
-    grades: int
-    calls: int
-    tokens: int
-    seconds: float
-    n_texts: int
-    n_prompts: int | None
-    max_new_tokens: int
-
-    def plan(self, settings: Settings) -> EvaluationPlan:
-        """The plan they amount to."""
-        modes: Mapping[str, AgentMode] = {mode: mode for mode in get_args(AgentMode)}
-        return EvaluationPlan(
-            agents=tuple(modes[agent] for agent in dict.fromkeys(self.agents)),
-            organisms=tuple(dict.fromkeys(self.organisms)),
-            budgets=tuple(dict.fromkeys(self.budgets)),
-            repeats=self.repeats,
-            model=settings.require_model("agent"),
-            judge_model=settings.require_model("judge"),
-            grades=self.grades,
-            calls=self.calls,
-            tokens=self.tokens,
-            seconds=self.seconds,
-            n_texts=self.n_texts,
-            n_prompts=self.n_prompts,
-            max_new_tokens=self.max_new_tokens,
-        )
+def plan_of(wanted: EvaluateArguments, settings: Settings) -> EvaluationPlan:
+    """The plan of an evaluation. Raises ``SettingsError`` where no model is set."""
+    return EvaluationPlan(
+        agents=tuple(map(agent_mode, dict.fromkeys(wanted.agents))),
+        organisms=tuple(dict.fromkeys(wanted.organisms)),
+        budgets=tuple(dict.fromkeys(wanted.budgets)),
+        repeats=wanted.repeats,
+        model=settings.require_model("agent"),
+        judge_model=settings.require_model("judge"),
+        grades=wanted.grades,
+        calls=wanted.calls,
+        tokens=wanted.tokens,
+        seconds=wanted.seconds,
+        n_texts=wanted.n_texts,
+        n_prompts=wanted.n_prompts,
+        max_new_tokens=wanted.max_new_tokens,
+    )
 
 
 def evaluate(
-    wanted: WantedEvaluation,
-    session: str | None,
+    wanted: EvaluateArguments,
     endpoint_options: Mapping[str, Any],
-    plot_file: Path | None,
     database: Path | None,
     json: bool,
 ) -> None:
     """Do what is not done of an evaluation, and show what it amounts to."""
+    session, plot_file = wanted.session, wanted.plot
     flag = StopFlag()
     locations = find_locations()
     cache = ArrayCache(locations.arrays)
@@ -78,7 +59,7 @@ def evaluate(
     ):
         settings = settings_of(endpoint_options)
         if session is None:
-            evaluation = Evaluation.start(log, wanted.plan(settings), cache, say=say)
+            evaluation = Evaluation.start(log, plan_of(wanted, settings), cache, say=say)
         else:
             evaluation = Evaluation(log, log.find_session(session).id, cache, say=say)
         say(

@@ -51,6 +51,14 @@ NewName = Annotated[
     str | None, typer.Option("--name", help="Name of the new session.", rich_help_panel=_OUTPUT)
 ]
 
+WantedSession = Annotated[
+    str,
+    typer.Argument(
+        metavar="SESSION", help="Session: its id or the start of it, its name, or last."
+    ),
+]
+NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="New file to write.")]
+
 Demo = Annotated[
     bool,
     typer.Option(
@@ -72,10 +80,7 @@ In4Bit = Annotated[
     bool, typer.Option("--load-in-4bit", help="Quantise to 4 bits.", rich_help_panel=_LOADING)
 ]
 
-DeviceMap = Annotated[
-    str | None,
-    typer.Option("--device-map", help="auto, cpu, cuda:0 ...", rich_help_panel=_LOADING),
-]
+
 Position = Annotated[
     str, typer.Option("--position", help="Where the vector is taken; 1-4 is their mean.")
 ]

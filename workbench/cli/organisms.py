@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import Field
 
 from adl.errors import OrganismError
 from adl.organisms.registry import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism, parse_family
 from adl.organisms.user_organisms import NewOrganism, add_organism, holds_weights, remove_organism
 from adl.paths import expanded
 from workbench.cli import show, training
-from workbench.cli.options import Json
+from workbench.cli.derived import arguments_from
+from workbench.cli.options import Json, options_from
 from workbench.cli.output import EXIT_USAGE, fail, print_json, reported_errors, say
 from workbench.locations import find_locations
+from workbench.operations.running import Arguments
 from workbench.organisms import broken_organisms, known_organisms, named_organism
 
 app = typer.Typer(
@@ -46,10 +49,15 @@ def list_all(json: Json = False) -> None:
         )
     else:
         rows = [
-            (organism.id, organism.family, organism.base, "" if _is_bundled(organism) else "yours")
+            (
+                organism.id,
+                organism.family,
+                organism.base,
+                "bundled" if _is_bundled(organism) else "your own",
+            )
             for organism in organisms
         ]
-        show.table(("organism", "family", "base", ""), rows)
+        show.table(("organism", "family", "base", "origin"), rows)
     for problem in broken:
         say(f"left out: {problem}")
 
@@ -91,40 +99,39 @@ def show_one(
         say("what it was finetuned to do is hidden; --reveal shows it")
 
 
+class AddArguments(Arguments):
+    """An organism of one's own."""
+
+    organism: str = Field(description="Id for the organism.")
+    family: str = Field(description="Kind of finetuning: SDF, EM, Taboo, Preference or Control.")
+    base: str = Field(EMBEDDED_BASE, description="Base: ID[@revision], a folder, or embedded.")
+    adapter: str | None = Field(None, description="LoRA adapter: ID[@revision] or a folder.")
+    finetuned: str | None = Field(
+        None, description="Finetuned checkpoint: ID[@revision] or a folder."
+    )
+    truth: Path | None = Field(
+        None, description="YAML with description and key_facts, sealed for grading."
+    )
+    documents: Path | None = Field(
+        None, description="File of the documents it was finetuned on; a copy is kept."
+    )
+
+
 @app.command()
-def add(
-    organism: Annotated[str, typer.Argument(help="Id that it is to have.")],
-    family: Annotated[str, typer.Option("--family", help="SDF, EM, Taboo, Preference, Control.")],
-    base: Annotated[
-        str, typer.Option("--base", help="Base: ID[@revision], folder, or embedded.")
-    ] = EMBEDDED_BASE,
-    adapter: Annotated[
-        str | None, typer.Option("--adapter", help="LoRA adapter: ID[@revision] or folder.")
-    ] = None,
-    finetuned: Annotated[
-        str | None, typer.Option("--finetuned", help="Checkpoint: ID[@revision] or folder.")
-    ] = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option("--truth", help="YAML with description and key_facts; sealed for grading."),
-    ] = None,
-    documents: Annotated[
-        Path | None, typer.Option("--documents", help="What it was finetuned on, to be kept.")
-    ] = None,
-    json: Json = False,
-) -> None:
+@options_from(wanted=arguments_from(AddArguments, positional="organism"))
+def add(wanted: AddArguments, json: Json = False) -> None:
     """Add an organism of your own: --organism then takes its id everywhere."""
     with reported_errors():
         added = add_organism(
             find_locations().organisms,
             NewOrganism(
-                id=organism,
-                base=base,
-                family=parse_family(family),
-                adapter=adapter,
-                finetuned=finetuned,
-                truth=expanded(truth) if truth else None,
-                documents=expanded(documents) if documents else None,
+                id=wanted.organism,
+                base=wanted.base,
+                family=parse_family(wanted.family),
+                adapter=wanted.adapter,
+                finetuned=wanted.finetuned,
+                truth=expanded(wanted.truth) if wanted.truth else None,
+                documents=expanded(wanted.documents) if wanted.documents else None,
             ),
         )
     if json:

@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace as replaced
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+from pydantic import Field, model_validator
 
 from workbench.cli import show
-from workbench.cli.options import Database, DeviceMap, Json
-from workbench.cli.output import EXIT_FAILURE, EXIT_USAGE, fail, print_json, reported_errors, say
+from workbench.cli.derived import arguments_from
+from workbench.cli.options import Database, Json, options_from
+from workbench.cli.output import EXIT_FAILURE, EXIT_USAGE, fail, print_json, say
 from workbench.cli.redaction import looking_at
 from workbench.cli.running import StopFlag, database_path
+from workbench.operations.running import Arguments
 from workbench.replay.errors import ReplayError
 from workbench.replay.player import Player
 from workbench.report.example import opened_example
@@ -28,62 +31,75 @@ if TYPE_CHECKING:
 
 LINES_SHOWN = 20
 
-Wanted = Annotated[
-    str | None, typer.Argument(help="Session id, the start of one, a name; the last by default.")
-]
-Dtypes = Annotated[
-    str | None,
-    typer.Option("--dtype", help="With --recompute: load the pair in this dtype instead."),
-]
+
+class ReplayArguments(Arguments):
+    """Which session to replay, and how."""
+
+    session: str | None = Field(
+        None, description="Session: its id or the start of it, or its name; none takes the last."
+    )
+    tape: bool = Field(False, description="Run the operations again on the recorded model outputs.")
+    again: bool = Field(False, description="Run every model operation again, and compare.")
+    example: bool = Field(False, description="Replay the recorded example of the project.")
+    seq: int | None = Field(None, ge=0, description="Number of the event to begin after.")
+    dtype: str | None = Field(
+        None, description="With --recompute: load the pair in this dtype instead."
+    )
+    device_map: str | None = Field(
+        None, description="With --recompute: where weights go, such as auto, cpu or cuda:0."
+    )
+    trust_remote_code: bool = Field(
+        False, description="With --recompute: run code that comes with a checkpoint."
+    )
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How the pair is loaded otherwise than it was recorded."""
+        # Trust is not taken over from the record: it may be someone else's.
+        given = {
+            "dtype": self.dtype,
+            "device_map": self.device_map,
+            "trust_remote_code": self.trust_remote_code or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ReplayArguments:
+        if self.tape and self.again:
+            raise ValueError("give one of --tape and --recompute")
+        if self.example and self.session is not None:
+            raise ValueError("--example is a session: leave out the other one")
+        if self.seq is not None and (self.tape or self.again):
+            raise ValueError(
+                "--from is for watching a replay: to recompute from there, branch and replay the branch"
+            )
+        if self.loading and not self.again:
+            raise ValueError("--dtype, --device-map and --trust-remote-code are for --recompute")
+        return self
 
 
-def replay(
-    session: Wanted = None,
-    tape: Annotated[
-        bool,
-        typer.Option("--tape", help="Feed the recorded answers to the operations again."),
-    ] = False,
-    again: Annotated[
-        bool, typer.Option("--recompute", help="Run every model operation again, and compare.")
-    ] = False,
-    example: Annotated[
-        bool, typer.Option("--example", help="Replay the recorded example of the project.")
-    ] = False,
-    seq: Annotated[
-        int | None, typer.Option("--from", min=0, help="Begin after this event.")
-    ] = None,
-    dtype: Dtypes = None,
-    device_map: DeviceMap = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code", help="With --recompute: run code that comes with a checkpoint."
-        ),
-    ] = False,
-    database: Database = None,
-    json: Json = False,
-) -> None:
-    """Go through a recorded session again; by eye no model, network or key is needed."""
-    with reported_errors():
-        _check(session, tape, again, example, seq, bool(dtype or device_map or trust_remote_code))
-        with _log(database, session, example, writable=tape or again) as (log, found):
-            if not (tape or again or json):
-                open_player(log, found, seq, lasting=not example)
-                return
-            with looking_at(log, found) as redactor:
-                if tape:
-                    _show_tape(redactor.record(_taped(log, found)), json)
-                elif again:
-                    # Trust is not taken over from the record: it may be someone else's.
-                    trust = trust_remote_code or None
-                    given = {"dtype": dtype, "device_map": device_map, "trust_remote_code": trust}
-                    loading = {name: value for name, value in given.items() if value is not None}
-                    report = _recomputed(log, found, loading)
-                    # Of the pair, names stand there by themselves.
-                    changed = redactor.record(report.changed, words=True)
-                    _show_drift(redactor.record(replaced(report, changed=changed)), json)
-                else:
-                    print_json(_moment(log, found, seq, redactor))
+@options_from(
+    wanted=arguments_from(
+        ReplayArguments, positional="session", names={"again": "recompute", "seq": "from"}
+    )
+)
+def replay(wanted: ReplayArguments, database: Database = None, json: Json = False) -> None:
+    """Go through a recorded session again; to watch it, no model, network or key is needed."""
+    tape, again, seq = wanted.tape, wanted.again, wanted.seq
+    with _log(database, wanted.session, wanted.example, writable=tape or again) as (log, found):
+        if not (tape or again or json):
+            open_player(log, found, seq, lasting=not wanted.example)
+            return
+        with looking_at(log, found) as redactor:
+            if tape:
+                _show_tape(redactor.record(_taped(log, found)), json)
+            elif again:
+                report = _recomputed(log, found, wanted.loading)
+                # Of the pair, names stand there by themselves.
+                changed = redactor.record(report.changed, words=True)
+                _show_drift(redactor.record(replaced(report, changed=changed)), json)
+            else:
+                print_json(_moment(log, found, seq, redactor))
 
 
 def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: bool = True) -> None:
@@ -109,28 +125,6 @@ def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: b
         database=log.path, replay=ReplaySession(session_id, seq), prepare=False, lasting=lasting
     )
     raise typer.Exit(run_workbench(startup))
-
-
-def _check(
-    session: str | None,
-    tape: bool,
-    again: bool,
-    example: bool,
-    seq: int | None,
-    loading: bool,
-) -> None:
-    if tape and again:
-        raise typer.BadParameter("give one of --tape and --recompute")
-    if example and session is not None:
-        raise typer.BadParameter("--example is a session: name no other beside it")
-    if seq is not None and (tape or again):
-        raise typer.BadParameter(
-            "--from is for a replay by eye: branch there and replay the branch"
-        )
-    if loading and not again:
-        raise typer.BadParameter(
-            "--dtype, --device-map and --trust-remote-code are for --recompute"
-        )
 
 
 @contextmanager

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import Field
 
 from workbench.blinding.sessions import shown_state
 from workbench.cli import show
-from workbench.cli.options import Database, Json
+from workbench.cli.derived import arguments_from
+from workbench.cli.options import Database, Json, NewFile, WantedSession, options_from
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.redaction import say_if_raw
 from workbench.cli.running import database_path, reading_log
 from workbench.cli.signing import Sign, json_of, signing
+from workbench.operations.running import Arguments
 from workbench.private_files import opened_input
 from workbench.replay.branch import branch as branch_session
 from workbench.replay.compare import compare as compare_sessions
@@ -33,19 +36,20 @@ from workbench.store.log import SessionLog
 SHOWN = 20
 _SQLITE = b"SQLite format 3\0"
 
-Wanted = Annotated[str, typer.Argument(help="Session id, the start of one, a name, or last.")]
-To = Annotated[Path, typer.Argument(help="New file to write.")]
-
-
 # --- reports --------------------------------------------------------------------------------
 
 
+class ReportArguments(Arguments):
+    """Where a report is written."""
+
+    to: Path = Field(Path(), description="Folder for the files.")
+    force: bool = Field(False, description="Replace files that are there.")
+
+
+@options_from(wanted=arguments_from(ReportArguments))
 def report(
-    session: Wanted = "last",
-    to: Annotated[
-        Path | None, typer.Option("--to", help="Folder for the files; here by default.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    wanted: ReportArguments,
+    session: WantedSession = "last",
     database: Database = None,
     json: Json = False,
 ) -> None:
@@ -53,11 +57,11 @@ def report(
     with reading_log(database) as log:
         found = log.find_session(session).id
         made = build_report(log, found)
-        target = Path(to or ".") / file_stem(found)
+        target = wanted.to / file_stem(found)
         for file in report_files(target):
-            if file.exists() and not force:
+            if file.exists() and not wanted.force:
                 raise ExportError(f"{file} exists already", "Replace it with --force.")
-        markdown, html = write_report(made, target, replace=force)
+        markdown, html = write_report(made, target, replace=wanted.force)
     if json:
         data = {"markdown": str(markdown), "html": str(html)}
         print_json({"session": found, "verified": made.verified, **data})
@@ -91,7 +95,9 @@ def compare(
         show.table(("evidence in more than one",), [(one,) for one in compared.shared_evidence])
 
 
-def coverage(session: Wanted = "last", database: Database = None, json: Json = False) -> None:
+def coverage(
+    session: WantedSession = "last", database: Database = None, json: Json = False
+) -> None:
     """Say what was never followed up, and what the budget was spent on."""
     with reading_log(database) as log:
         found = cover(shown_state(log, log.find_session(session).id))
@@ -130,22 +136,25 @@ def _show_coverage(found: Coverage) -> None:
 # --- branches -------------------------------------------------------------------------------
 
 
-def branch(
-    session: Wanted,
-    seq: Annotated[int, typer.Argument(min=1, help="The event after which it branches off.")],
-    name: Annotated[str | None, typer.Option("--name", help="Name of the new session.")] = None,
-    database: Database = None,
-    json: Json = False,
-) -> None:
+class BranchArguments(Arguments):
+    """Where a branch begins."""
+
+    session: str = Field(description="Session: its id or the start of it, its name, or last.")
+    seq: int = Field(ge=1, description="Number of the event after which it branches off.")
+    name: str | None = Field(None, description="Name of the new session.")
+
+
+@options_from(wanted=arguments_from(BranchArguments, positional=("session", "seq")))
+def branch(wanted: BranchArguments, database: Database = None, json: Json = False) -> None:
     """Start a new session where another was after an event."""
     with reading_log(database) as reader:
-        found = reader.find_session(session).id
+        found = reader.find_session(wanted.session).id
     with reported_errors(), SessionLog.open(database_path(database)) as log:
-        new = branch_session(log, found, seq, name)
+        new = branch_session(log, found, wanted.seq, wanted.name)
     if json:
-        print_json({"session": new, "parent": found, "parent_seq": seq})
+        print_json({"session": new, "parent": found, "parent_seq": wanted.seq})
     else:
-        say(f"session {new} branches from event {seq} of {found}")
+        say(f"session {new} branches from event {wanted.seq} of {found}")
 
 
 # --- exports --------------------------------------------------------------------------------
@@ -155,7 +164,11 @@ exports = typer.Typer(no_args_is_help=True, help="Write a session for other prog
 
 @exports.command("jsonl")
 def to_jsonl(
-    session: Wanted, to: To, key: Sign = None, database: Database = None, json: Json = False
+    session: WantedSession,
+    to: NewFile,
+    key: Sign = None,
+    database: Database = None,
+    json: Json = False,
 ) -> None:
     """The whole session as JSON lines, to be imported again to the last bit (.gz compresses)."""
     with reading_log(database) as log:
@@ -166,7 +179,9 @@ def to_jsonl(
 
 
 @exports.command("inspect")
-def to_inspect(session: Wanted, to: To, database: Database = None, json: Json = False) -> None:
+def to_inspect(
+    session: WantedSession, to: NewFile, database: Database = None, json: Json = False
+) -> None:
     """An Inspect log (.eval or .json), which `inspect view` opens."""
     with reading_log(database) as log:
         found = log.find_session(session).id
@@ -174,7 +189,9 @@ def to_inspect(session: Wanted, to: To, database: Database = None, json: Json = 
 
 
 @exports.command("vectors")
-def to_vectors(session: Wanted, to: To, database: Database = None, json: Json = False) -> None:
+def to_vectors(
+    session: WantedSession, to: NewFile, database: Database = None, json: Json = False
+) -> None:
     """The measured differences with their norms, as safetensors."""
     with reading_log(database) as log:
         found = log.find_session(session).id
@@ -198,15 +215,17 @@ def _written(
             say(f"written: {one}")
 
 
-def import_file(
-    source: Annotated[Path, typer.Argument(help="JSON lines, or a session database.")],
-    session: Annotated[
-        str | None, typer.Option("--session", help="Which, if a database has several.")
-    ] = None,
-    database: Database = None,
-    json: Json = False,
-) -> None:
+class ImportArguments(Arguments):
+    """Which session to take out of which file."""
+
+    source: Path = Field(description="File with the session: JSON lines, or a session database.")
+    session: str | None = Field(None, description="Session to take, if the file has several.")
+
+
+@options_from(wanted=arguments_from(ImportArguments, positional="source"))
+def import_file(wanted: ImportArguments, database: Database = None, json: Json = False) -> None:
     """Take a session out of a file, once it verifies."""
+    source, session = wanted.source, wanted.session
     with reported_errors():
         with opened_input(source) as file:
             is_database = file.read(len(_SQLITE)) == _SQLITE

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import Field, model_validator
 
 from workbench.cli import show
-from workbench.cli.options import Database, Json
+from workbench.cli.derived import arguments_from
+from workbench.cli.options import Database, Json, NewFile, WantedSession, options_from
 from workbench.cli.output import EXIT_FAILURE, print_json, reported_errors, say
+from workbench.cli.report import ImportArguments
 from workbench.cli.running import database_path, reading_log
 from workbench.cli.signing import Sign, json_of, signing
 from workbench.locations import find_locations
+from workbench.operations.running import Arguments
 from workbench.store.body import KINDS
 from workbench.store.errors import StoreError
 from workbench.store.events import Event
@@ -34,8 +38,6 @@ WHO_WIDTH = 24
 app = typer.Typer(
     no_args_is_help=True, help="List, show, search, verify and delete recorded sessions."
 )
-
-Wanted = Annotated[str, typer.Argument(help="Session id, the start of one, a name, or last.")]
 
 
 @app.command("list")
@@ -70,7 +72,7 @@ def list_sessions(database: Database = None, json: Json = False) -> None:
 
 @app.command("show")
 def show_session(
-    session: Wanted = "last",
+    session: WantedSession = "last",
     database: Database = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", help="Only such events.")] = None,
     json: Json = False,
@@ -126,19 +128,22 @@ def _stream_json(head: dict[str, Any], events: Iterable[Event]) -> None:
     sys.stdout.flush()
 
 
+class SearchArguments(Arguments):
+    """What to look for, and where."""
+
+    words: tuple[str, ...] = Field(min_length=1, description="Words that must all be there.")
+    session: str | None = Field(None, description="Only this session.")
+    limit: int = Field(50, ge=1, description="Most events shown.")
+
+
 @app.command()
-def search(
-    words: Annotated[list[str], typer.Argument(help="Words that must all be there.")],
-    session: Annotated[str | None, typer.Option("--session", help="Only in this one.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
-    database: Database = None,
-    json: Json = False,
-) -> None:
+@options_from(wanted=arguments_from(SearchArguments, positional="words", names={"words": "words"}))
+def search(wanted: SearchArguments, database: Database = None, json: Json = False) -> None:
     """Find events by the words in their notes, texts, tokens, prompts and errors."""
     with reading_log(database) as log:
-        only = log.find_session(session).id if session else None
+        only = log.find_session(wanted.session).id if wanted.session else None
         hidden = _hidden(log)
-        hits = hidden.search(log, " ".join(words), limit, session_id=only)
+        hits = hidden.search(log, " ".join(wanted.words), wanted.limit, session_id=only)
     if json:
         print_json(
             [
@@ -162,39 +167,44 @@ def search(
     )
 
 
+class VerifyArguments(Arguments):
+    """What to verify, and what to compare it with."""
+
+    session: str | None = Field(None, description="One session; none verifies all.")
+    expect: tuple[str, ...] = Field((), description="Head that the session had, as SEQ:SHA256")
+    against: tuple[Path, ...] = Field(
+        (), description="Export, report or .heads.jsonl whose heads the session had"
+    )
+    signature: Path | None = Field(
+        None, description="Signature of the file --against, as `export jsonl --sign` makes it."
+    )
+    allowed_signers: Path | None = Field(
+        None, description="File of the keys that may sign, see ssh-keygen(1)."
+    )
+    signer: str | None = Field(
+        None, description="Name of whoever must have signed; none accepts anyone allowed."
+    )
+
+    @model_validator(mode="after")
+    def _whole_signature(self) -> VerifyArguments:
+        asked = self.signature or self.allowed_signers or self.signer
+        if asked and (self.allowed_signers is None or len(self.against) != 1):
+            raise ValueError("a signature is checked with --against and --allowed-signers")
+        return self
+
+
 @app.command()
-def verify(
-    session: Annotated[str | None, typer.Argument(help="One session; all by default.")] = None,
-    expect: Annotated[
-        list[str] | None,
-        typer.Option("--expect", metavar="SEQ:SHA256", help="A head that the session had."),
-    ] = None,
-    against: Annotated[
-        list[Path] | None,
-        typer.Option("--against", help="Export, report or .heads.jsonl whose heads it had."),
-    ] = None,
-    signature: Annotated[
-        Path | None,
-        typer.Option("--signature", help="Of the file --against, as `export --sign` makes it."),
-    ] = None,
-    allowed_signers: Annotated[
-        Path | None, typer.Option("--allowed-signers", help="Who may sign, see ssh-keygen(1).")
-    ] = None,
-    signer: Annotated[
-        str | None, typer.Option("--signer", help="Who must have signed; anyone allowed if not.")
-    ] = None,
-    database: Database = None,
-    json: Json = False,
-) -> None:
+@options_from(wanted=arguments_from(VerifyArguments, positional="session"))
+def verify(wanted: VerifyArguments, database: Database = None, json: Json = False) -> None:
     """Derive every hash again, and say what does not fit.
 
     That a session was longer its hashes cannot show: its head is compared with those kept beside
     the database, and with those that are given.
     """
     with reading_log(database, damaged=True) as log:
-        found = log.find_session(session).id if session else None
-        signed_by = _signed_by(against, signature, allowed_signers, signer)
-        report = log.verify(found, _expected(log, found, expect, against))
+        found = log.find_session(wanted.session).id if wanted.session else None
+        signed_by = _signed_by(wanted)
+        report = log.verify(found, _expected(log, found, wanted.expect, wanted.against))
     if json:
         print_json(
             {
@@ -234,7 +244,7 @@ def _known(head: Head, known: Expected | None) -> str:
 
 
 def _expected(
-    log: SessionLog, session_id: str | None, expect: list[str] | None, against: list[Path] | None
+    log: SessionLog, session_id: str | None, expect: Sequence[str], against: Sequence[Path]
 ) -> list[Expected]:
     """The heads that are given, as text or in files."""
     found = []
@@ -254,44 +264,37 @@ def _expected(
     return found
 
 
-def _signed_by(
-    against: list[Path] | None,
-    signature: Path | None,
-    allowed_signers: Path | None,
-    signer: str | None,
-) -> str | None:
-    """Who signed the file that the session is compared with."""
-    if signature is None and allowed_signers is None and signer is None:
+def _signed_by(wanted: VerifyArguments) -> str | None:
+    """Return who signed the file that the session is compared with; None if nobody asks."""
+    if wanted.allowed_signers is None:
         return None
-    if allowed_signers is None or not against or len(against) > 1:
-        raise typer.BadParameter("a signature is checked with --against and --allowed-signers")
     from workbench.report.signing import check_signature, signature_file
 
-    (file,) = against
-    return check_signature(file, signature or signature_file(file), allowed_signers, signer)
+    (file,) = wanted.against
+    signature = wanted.signature or signature_file(file)
+    return check_signature(file, signature, wanted.allowed_signers, wanted.signer)
+
+
+class DeleteArguments(Arguments):
+    """Which session to delete, named twice."""
+
+    session: str = Field(description="Session: its id or the start of it, or its name.")
+    confirm: str = Field(description="The session's name, to be sure.")
+    vacuum: bool = Field(False, description="Give the space back to the disk, too.")
 
 
 @app.command("delete")
-def delete_session(
-    session: Annotated[str, typer.Argument(help="Session id, the start of one, or a name.")],
-    confirm: Annotated[
-        str, typer.Option("--confirm", metavar="NAME", help="The session's name, to be sure.")
-    ],
-    vacuum: Annotated[
-        bool, typer.Option("--vacuum", help="Give the space back to the disk, too.")
-    ] = False,
-    database: Database = None,
-    json: Json = False,
-) -> None:
+@options_from(wanted=arguments_from(DeleteArguments, positional="session"))
+def delete_session(wanted: DeleteArguments, database: Database = None, json: Json = False) -> None:
     """Delete a session for good; that there was one stays recorded."""
     with _writing(database) as log:
         hidden = _hidden(log)
-        found = log.find_session(session)
+        found = log.find_session(wanted.session)
         _check_closed([found])
         # Confirmed is the name as it is shown, which of a blind session is not its own.
-        same = hidden.overview(found).name == confirm
-        log.delete_session(found.id, confirm=found.name if same else confirm)
-        sizes = log.vacuum() if vacuum else None
+        same = hidden.overview(found).name == wanted.confirm
+        log.delete_session(found.id, confirm=found.name if same else wanted.confirm)
+        sizes = log.vacuum() if wanted.vacuum else None
     if json:
         print_json({"deleted": found.id, "bytes": list(sizes) if sizes else None})
     else:
@@ -348,8 +351,8 @@ def show_path(database: Database = None, json: Json = False) -> None:
 
 @app.command("export")
 def export_session(
-    session: Wanted,
-    to: Annotated[Path, typer.Argument(help="New file for the one session.")],
+    session: WantedSession,
+    to: NewFile,
     key: Sign = None,
     database: Database = None,
     json: Json = False,
@@ -370,15 +373,11 @@ def export_session(
 
 
 @app.command("import")
-def import_session(
-    source: Annotated[Path, typer.Argument(help="File with the session.")],
-    session: Annotated[str | None, typer.Option("--session", help="Which, if several.")] = None,
-    database: Database = None,
-    json: Json = False,
-) -> None:
+@options_from(wanted=arguments_from(ImportArguments, positional="source"))
+def import_session(wanted: ImportArguments, database: Database = None, json: Json = False) -> None:
     """Take a session out of another file, once it verifies."""
     with reported_errors(), SessionLog.open(database_path(database)) as log:
-        imported = log.import_session(source, session)
+        imported = log.import_session(wanted.source, wanted.session)
     if json:
         print_json({"session": imported, "database": str(log.path)})
     else:
