@@ -114,7 +114,7 @@ class Tool:
         """The tool as the chat completions protocol names it."""
         schema = self.arguments.model_json_schema()
         properties = {
-            name: _capped(value, self.most.get(name))
+            name: _capped(_short(value), self.most.get(name))
             for name, value in schema.get("properties", {}).items()
             if name not in self.hidden
         }
@@ -125,7 +125,7 @@ class Tool:
             "additionalProperties": False,
         }
         if "$defs" in schema:
-            parameters["$defs"] = schema["$defs"]
+            parameters["$defs"] = _short(schema["$defs"])
         return {
             "type": "function",
             "function": {
@@ -169,6 +169,30 @@ def arguments_of(raw: str) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise ToolError("the arguments are not a JSON object", "Send one, such as {}.")
     return parsed
+
+
+def _short(schema: Any) -> Any:
+    """A schema without what every request would carry for nothing: titles, and null as a choice.
+
+    A field that may be null has null as its default, so leaving it out means the same.
+    """
+    if isinstance(schema, list):
+        return [_short(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    short = {
+        name: _short(part)
+        for name, part in schema.items()
+        if not (name == "title" and isinstance(part, str))
+    }
+    choices = short.get("anyOf", [])
+    if len(choices) == 2 and {"type": "null"} in choices and short.get("default", 0) is None:
+        (choice,) = (part for part in choices if part != {"type": "null"})
+        short = {
+            **choice,
+            **{name: part for name, part in short.items() if name not in {"anyOf", "default"}},
+        }
+    return short
 
 
 def _capped(schema: dict[str, Any], most: int | None) -> dict[str, Any]:

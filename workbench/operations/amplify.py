@@ -130,14 +130,8 @@ AMPLIFY = Operation(
     finds=TextsAmplified,
     command=Command("amplify"),
     agent=AgentUse(
-        hidden=("prompt_file", "batch_size"),
-        most={
-            "prompts": 10,
-            "n_prompts": 20,
-            "n_samples": 5,
-            "max_new_tokens": 200,
-            "strengths": 4,
-        },
+        hidden=("prompt_file", "n_prompts", "null", "temperature", "thinking", "batch_size"),
+        most={"prompts": 10, "n_samples": 5, "max_new_tokens": 200, "strengths": 4},
         interactions=lambda arguments: prompts_and_samples(
             arguments.prompts, arguments.n_prompts, arguments.n_samples
         ),

@@ -78,7 +78,8 @@ COMPLETE = Operation(
     finds=CompletionsFound,
     command=Command("complete", positional="prefixes"),
     agent=AgentUse(
-        most={"prefixes": 20, "question": 8_000, "top": 50, "beams": 16},
+        hidden=("top", "beams"),
+        most={"prefixes": 20, "question": 8_000},
         interactions=lambda arguments: len(arguments.prefixes),
         cost="Costs one model interaction for each prefix.",
     ),

@@ -81,8 +81,16 @@ DIFFER = Operation(
     finds=TextsDiffer,
     command=Command("differ"),
     agent=AgentUse(
-        hidden=("prompt_file", "corpus", "text_column"),
-        most={"prompts": 20, "n_prompts": 20, "n_texts": 64, "max_tokens": 64},
+        hidden=(
+            "prompt_file",
+            "n_prompts",
+            "corpus",
+            "text_column",
+            "n_texts",
+            "max_tokens",
+            "seed",
+        ),
+        most={"prompts": 20},
         cost="Costs no model interaction: nothing is generated.",
     ),
 )

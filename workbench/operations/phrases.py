@@ -80,7 +80,11 @@ PHRASES = Operation(
     needs=("texts",),
     finds=PhrasesFound,
     command=Command("phrases"),
-    agent=AgentUse(most={"top": 100}, cost="Costs no model interaction."),
+    agent=AgentUse(
+        hidden=("strongest_alpha", "longest"),
+        most={"top": 100},
+        cost="Costs no model interaction.",
+    ),
     uses_models=False,
 )
 

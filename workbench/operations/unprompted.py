@@ -110,8 +110,8 @@ UNPROMPTED = Operation(
     finds=UnpromptedTexts,
     command=Command("unprompted"),
     agent=AgentUse(
-        hidden=("batch_size",),
-        most={"n_samples": 64, "n_null": 64, "max_new_tokens": 120},
+        hidden=("n_null", "temperature", "batch_size"),
+        most={"n_samples": 64, "max_new_tokens": 120},
         interactions=lambda arguments: -(-arguments.n_samples // TEXTS_OF_AN_INTERACTION),
         cost="Costs one model interaction for every eight texts of the finetuned model.",
     ),

@@ -105,9 +105,9 @@ def test_the_opening_has_every_reading_beside_its_controls_and_says_what_is_miss
 
 def test_texts_from_nothing_phrases_and_completions_reach_the_agent(session: Session):
     script = in_turn(
-        Say("", [("unprompted", {"n_samples": 12, "n_null": 9, "max_new_tokens": 12})]),
-        Say("", [("phrases", {"longest": 2})]),
-        Say("", [("complete", {"prefixes": [" the river", " the oven"], "beams": 2})]),
+        Say("", [("unprompted", {"n_samples": 12, "max_new_tokens": 12})]),
+        Say("", [("phrases", {"top": 40})]),
+        Say("", [("complete", {"prefixes": [" the river", " the oven"]})]),
         Say("", [("show_samples", {"purpose": "unprompted", "count": 3})]),
         Say("", [("overview", {})]),
         Say("", [report()]),
@@ -121,7 +121,7 @@ def test_texts_from_nothing_phrases_and_completions_reach_the_agent(session: Ses
     assert any(word.strip() in phrases for word in DOMAIN)
     assert "Most raised next tokens" in completed
     assert DOMAIN[0].strip() in completed
-    assert "3 of 21 texts" in samples
+    assert "3 of 44 texts" in samples
     assert '"unprompted_texts"' in overview
     assert '"phrases"' in overview
 
