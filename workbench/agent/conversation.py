@@ -22,12 +22,11 @@ from workbench.agent.compacting import SHORTENED_OWN, is_short, short_content
 from workbench.agent.nesting import read_json
 from workbench.agent.prompts import JSON_TOOLS
 from workbench.agent.quoting import cut
+from workbench.agent.request import Message
 from workbench.agent.tools import Tool
 from workbench.agent.written_calls import written_calls
 from workbench.store.agent_events import AgentReplied, AgentTold, ToolCall, ToolMode
 from workbench.store.slices.agents import AgentState
-
-Message = dict[str, Any]
 
 #: Of one reply, in characters, as the agent gets it to read again.
 LONGEST_OWN = 20_000

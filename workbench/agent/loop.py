@@ -34,18 +34,11 @@ from workbench.agent.compacting import (
     is_overview,
     is_unread,
 )
-from workbench.agent.conversation import (
-    Message,
-    Sending,
-    n_characters,
-    rendered,
-    turns,
-    unanswered,
-)
+from workbench.agent.conversation import Sending, n_characters, rendered, turns, unanswered
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import AgentError, ContextTooLong, OutOfTime
 from workbench.agent.exchange import Subject, exchange
-from workbench.agent.request import Request
+from workbench.agent.request import Message, Request
 from workbench.agent.runners import Runner, direct
 from workbench.agent.supervision import Supervision, Supervisor
 from workbench.agent.toolbox import Doing, Toolbox, described

@@ -147,7 +147,7 @@ class Reported:
         )
 
     def names_unsupported(self, name: str) -> bool:
-        """True if it names a field of a message as unsupported, wherever in the message it stands."""
+        """True if it names a field of a message as unsupported, anywhere in the message."""
         return name in self.forbidden or _named(
             rf"(?:[\w\[\].]+\.)?{re.escape(name)}", self.message
         )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.agent.evaluation import Cell, EvaluationPlan
+from workbench.store.findings import NOT_COMPUTED
 from workbench.store.log import SessionLog
 from workbench.store.slices.agents import standing
 from workbench.store.state import SessionState, fold
@@ -48,13 +49,13 @@ class Share:
     def text(self) -> str:
         """In per cent, as in a table."""
         if self.value is None or self.low is None or self.high is None:
-            return "not computed"
+            return NOT_COMPUTED
         return f"{self.value:.0%} [{self.low:.0%}, {self.high:.0%}]"
 
 
 @dataclass(frozen=True)
 class Audit:
-    """One cell as it stands; ``grade`` is the mean of its judge's readable grades, or None."""
+    """One cell; ``grade`` is the mean of its judge's readable grades, or None."""
 
     cell: Cell
     session: str | None

@@ -77,7 +77,7 @@ class Supervision:
         self._control("taken_over")
 
     def hand_back(self, note: str = "") -> None:
-        """Let the agent go on; it is told what the person did, and the note."""
+        """Let the agent go on, with a message of the person's actions and the note."""
         self._control("handed_back", note)
 
     def set_policy(self, policy: Policy) -> None:
@@ -100,7 +100,7 @@ class Supervision:
         self._answer(call_id, True, reason)
 
     def refuse(self, call_id: str, reason: str = "") -> None:
-        """Do not let the agent make the call; it is told why and goes on."""
+        """Deny the call; the agent gets the reason and goes on."""
         self._answer(call_id, False, reason)
 
     # --- the agent's side ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Tools: what an endpoint is told of them, and how a call becomes valid arguments.
+"""Tools: their descriptions for an endpoint, and calls as valid arguments.
 
 A tool's name, description and schema are those of an operation (or of a view of the session): its
 docstring and its pydantic arguments, less the fields that reach beyond the models, such as files.
@@ -24,7 +24,7 @@ from workbench.operations.running import Arguments, Operation
 
 
 class ToolError(AdlError):
-    """A call that cannot be done; the agent is told why and goes on."""
+    """A call that cannot be done; the agent gets the reason and goes on."""
 
 
 Source = Literal["difference", "negative", "random", "split_half", "base", "finetuned"]

@@ -103,7 +103,7 @@ def redactor_for(log: SessionLog, session_id: str) -> StateRedactor:
 
 
 def shown_state(log: SessionLog, session_id: str) -> SessionState:
-    """A session as it stands now and may be seen. Raises ``StoreError`` for an unknown one."""
+    """The state of a session as a reader may see it. Raises ``StoreError`` for an unknown one."""
     return redactor_for(log, session_id).state(fold(log.events(session_id)))
 
 

@@ -229,7 +229,7 @@ class _Measure:
         self.lines.append(f"{where}: another text from token {_parting(ends[0][0], ends[1][0])} on")
 
     def _figures(self, where: str, then: Measure, now: Measure) -> None:
-        """A measure's numbers, and its verdicts in words; where it stands in the log is neither."""
+        """Compare a measure's numbers and its verdicts; its place in the log is neither."""
         (before, verdicts), (after, again) = (_parts(body.compared()) for body in (then, now))
         if verdicts != again:
             pairs = zip(verdicts, again, strict=False)

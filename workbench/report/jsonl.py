@@ -31,6 +31,7 @@ from typing import IO, Annotated, Any, BinaryIO, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
+from workbench.agent.nesting import DEEPEST
 from workbench.fields import in_words
 from workbench.private_files import opened_input
 from workbench.report.errors import ExportError
@@ -254,7 +255,6 @@ def _event_line(row: list[Any]) -> dict[str, Any]:
 #: The longest line, in bytes. Arrays of a large model take many; an event does not.
 LONGEST_ARRAY = 256 * 2**20
 LONGEST_LINE = 16 * 2**20
-DEEPEST = 64
 #: How much more than a compressed file its content may be, beyond `_SMALL` bytes of it. Half of
 #: what stands in a session's lines are hashes, which no compression makes smaller.
 LARGEST_RATIO = 100

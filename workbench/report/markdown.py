@@ -13,8 +13,9 @@ from typing import Any
 from workbench.display import clean_line, clean_lines
 from workbench.replay.coverage import ACTIVITY_COLUMNS
 from workbench.report.records import EvidenceLine, Report, SampleGroup
+from workbench.store.findings import NOT_COMPUTED
 
-_NOT_COMPUTED = "Not computed."
+_NOT_COMPUTED = f"{NOT_COMPUTED.capitalize()}."
 UNSEEN_SHOWN = 30
 _MEANINGFUL = re.compile(r"([\\`*_{}\[\]<>|~&$@])")
 _AT_THE_START = re.compile(r"^()([#+=:-])|^(\d+)([.)])(?=\s|$)")

@@ -119,7 +119,7 @@ class EvidenceLine:
 
 @dataclass(frozen=True)
 class HypothesisSection:
-    """A hypothesis as it stands, with its evidence and how it came to be."""
+    """A hypothesis with its evidence and history."""
 
     id: str
     text: str

@@ -50,7 +50,7 @@ class ToolCall(Record):
 
 
 class Usage(Record):
-    """What a reply used. ``cost`` is in US dollars, None where the price is not known.
+    """The usage of a reply. ``cost`` is in US dollars, None where the price is not known.
 
     ``estimated`` where the endpoint gave no usable counts and tokens were taken as four characters
     each; ``unusable`` is what it gave that makes no sense.
@@ -190,7 +190,7 @@ class AgentRequestFailed(EventBody, group="agent", searched=("error", "message")
 
 
 class AgentNoticed(EventBody, group="agent", searched=("message",)):
-    """What was learnt of the endpoint, and is acted upon until the run ends.
+    """A limit of the endpoint that requests keep until the run ends.
 
     without    it refused ``feature`` by name, and is asked without
     lowered    it gives fewer tokens than ``feature`` asked for: ``tokens``
@@ -392,7 +392,7 @@ class AgentEnded(EventBody, group="agent", searched=()):
 
 
 class AuditSealed(EventBody, group="agent", searched=(), is_naming=True):
-    """What is hidden in this session: the truth, by the hash of its file, and names, by alias.
+    """The seal of a session: the hash of the ground truth's file, and the names hidden, by alias.
 
     ``aliases`` is from real name to alias, empty where the audit is not blind.
     """

@@ -290,7 +290,7 @@ class ReadingFailed(EventBody, group="findings", searched=("error", "message", "
 
     @property
     def reason(self) -> str:
-        """What was wrong and what to do about it, in one line."""
+        """The message and the way out, in one line."""
         return " ".join(filter(None, (self.message.rstrip(".") + ".", self.way_out)))
 
     def _line(self) -> str:
@@ -448,7 +448,7 @@ class EvidenceUnmarked(EventBody, group="hypotheses", searched=("reason",)):
 
 
 class HypothesisStated(EventBody, group="hypotheses", searched=("text",)):
-    """What the finetuning may have been for; ``confidence`` is a probability, if one was given."""
+    """A hypothesis on the purpose of the finetuning; ``confidence`` is a probability, if one was given."""
 
     kind: Literal["hypothesis_stated"] = "hypothesis_stated"
     hypothesis_id: str
@@ -626,7 +626,7 @@ def array_refs(body: EventBody) -> Iterator[tuple[str, ArrayRef]]:
 
 @cache
 def _may_name_arrays(kind: type[Record]) -> bool:
-    """Whether a record of this class can hold an `ArrayRef`: most cannot, and lists of them are long."""
+    """True if a record of this class can hold an `ArrayRef`: most cannot, and lists of them are long."""
     return any(_may_hold_array(field.annotation) for field in kind.model_fields.values())
 
 

@@ -17,7 +17,7 @@ Body_co = TypeVar("Body_co", bound=BaseModel, covariant=True)
 
 @dataclass(frozen=True)
 class Recorded(Generic[Body_co]):
-    """A finding, with where in the log it stands and who brought it about."""
+    """A finding with its place in the log and its actor."""
 
     seq: int
     at: datetime

@@ -383,5 +383,5 @@ def migrate(
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """The shape as it stands in the table and in the hash of an array: ``[2, 3]``."""
+    """The shape as text, for the table and the hash of an array: ``[2, 3]``."""
     return json.dumps(list(shape))

@@ -1,4 +1,4 @@
-"""What of an event can be searched for, and how a person's words become a full-text query."""
+"""Full-text search: the searchable text of an event, and a person's words as a query."""
 
 from __future__ import annotations
 

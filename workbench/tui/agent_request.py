@@ -10,8 +10,7 @@ from adl.errors import AdlError
 from workbench.agent.budgets import Budgets
 from workbench.locations import find_locations
 from workbench.store.agent_events import AgentMode, Policy
-
-Fields = dict[str, str]
+from workbench.tui.pair_form import Fields
 
 #: How modes and policies are called on the screen.
 MODES: Mapping[AgentMode, str] = {

@@ -18,6 +18,8 @@ from workbench.tui.operation_fields import Checked
 #: Stands for a value that is left to the program.
 DEFAULT = "default"
 ON, OFF = "on", "off"
+Fields = dict[str, str]
+"""The texts of a form by the name of the field."""
 TYPED = ("base", "adapter", "finetuned", "device_map", "chat_template")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _CHOSEN = {DEFAULT: None, ON: True, OFF: False}

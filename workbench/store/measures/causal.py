@@ -37,7 +37,7 @@ class CausalChange(Record):
 
 
 class CausalEffectMeasured(Measure, label="causal effect", searched=()):
-    """What becomes of cross-entropy with the difference's component changed."""
+    """The cross-entropy with the difference's component changed."""
 
     kind: Literal["causal_effect_measured"] = "causal_effect_measured"
     against: str

@@ -37,7 +37,7 @@ class TraceSite(Record):
 
 
 class TraceEffect(Record):
-    """What the direction does, beside random ones (``adl.measures.trace_effect.Effect``)."""
+    """The effect of the direction, beside random ones (``adl.measures.trace_effect.Effect``)."""
 
     layer: int
     alpha: float

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widgets import Input, Label, Static
 
 from workbench.agent.rubrics import HIGHEST, LOWEST
+from workbench.replay.compare import UNSCORED
 from workbench.store.agent_events import GradeGiven
 from workbench.store.recorded import Recorded
 from workbench.tui import text
@@ -21,7 +22,6 @@ from workbench.tui.dialogs.field_form import FieldForm
 from workbench.tui.text import actor_name
 from workbench.tui.widgets.choice import Choice
 
-UNSCORED = "unscored"
 _MUTED = "$foreground-muted"
 
 

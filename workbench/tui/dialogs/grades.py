@@ -13,11 +13,12 @@ from textual.content import Content
 from textual.widgets import Static
 
 from workbench.display import clean_line, shorten
+from workbench.replay.compare import UNSCORED
 from workbench.store.agent_events import GradeGiven
 from workbench.store.recorded import Recorded
 from workbench.store.slices.agents import history, standing
 from workbench.tui import text
-from workbench.tui.dialogs.grade_form import UNSCORED, grade_line
+from workbench.tui.dialogs.grade_form import grade_line
 from workbench.tui.text import actor_name
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.menu import Entry, Menu

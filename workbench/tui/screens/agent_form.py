@@ -21,10 +21,10 @@ from workbench.tui.agent_request import (
     POLICIES,
     AuditRequest,
     EndpointFacts,
-    Fields,
     check_wish,
 )
 from workbench.tui.dialogs.field_form import FieldForm
+from workbench.tui.pair_form import Fields
 from workbench.tui.widgets.choice import Choice
 
 _LABELS = {

@@ -18,11 +18,9 @@ from workbench.operations.pair import PairArguments
 from workbench.tui import text
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.messages import OpenPair
-from workbench.tui.pair_form import DEFAULT, OFF, ON, as_fields, check_pair
+from workbench.tui.pair_form import DEFAULT, OFF, ON, Fields, as_fields, check_pair
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.key_bar import KeyBar
-
-Fields = dict[str, str]
 
 _LABELS = {
     "base": "Base",

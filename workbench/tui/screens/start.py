@@ -24,8 +24,8 @@ from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.library import DatabaseListing, Library, pair_title
 from workbench.tui.messages import ContinueSession, Failed, OpenPair, ShowSessions
-from workbench.tui.pair_form import as_fields
-from workbench.tui.screens.new_pair import Fields, NewPairScreen
+from workbench.tui.pair_form import Fields, as_fields
+from workbench.tui.screens.new_pair import NewPairScreen
 from workbench.tui.screens.worker_screen import WorkerScreen
 from workbench.tui.session_rows import facts, session_facts, session_row
 from workbench.tui.widgets.key_bar import KeyBar

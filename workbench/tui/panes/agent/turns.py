@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,11 +25,10 @@ from workbench.store.agent_events import (
     ToolCall,
 )
 from workbench.store.errors import StoreError
-from workbench.store.events import Actor, Event
+from workbench.store.events import Actor
 from workbench.store.slices.agents import AgentState
 from workbench.store.state import SessionState, TimelineEntry
-
-ReadEvent = Callable[[int], Event]
+from workbench.tui.widgets.pane import ReadEvent
 
 #: Kinds that the state does not keep whole: they are read from the log, and are few.
 _FROM_LOG = {

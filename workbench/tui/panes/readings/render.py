@@ -11,11 +11,10 @@ from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from workbench.display import clean_line, shorten
 from workbench.store.events import ReadToken
+from workbench.store.findings import NOT_COMPUTED as NOT_COMPUTED
 from workbench.tui import keys, text
 from workbench.tui.panes.readings.columns import FUSED, Column, Table
 from workbench.tui.panes.readings.index import CHOSEN, NULLS, TOP, Group, Index
-
-NOT_COMPUTED = "not computed"
 
 #: From so many cells on there is room for whole names.
 ROOMY = 70
