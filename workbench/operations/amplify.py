@@ -20,7 +20,15 @@ from workbench.operations.generation import (
     generate_texts,
     prompts_and_samples,
 )
-from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
+from workbench.operations.running import (
+    AgentUse,
+    Arguments,
+    Command,
+    Context,
+    Operation,
+    Stage,
+    Summary,
+)
 from workbench.store.measures.amplified import AmplifiedText, TextsAmplified
 
 #: Beyond it every token but the one that finetuning raised most is as good as impossible.
@@ -121,6 +129,14 @@ def amplify(context: Context, arguments: AmplifyArguments) -> Summary:
     return {"texts": ids, "strengths": list(strengths)}
 
 
+def _stages(arguments: AmplifyArguments) -> tuple[Stage, ...]:
+    """The batch of amplified and unchanged texts, then that of the null."""
+    prompts = len(arguments.prompts) or arguments.n_prompts or 20
+    texts = prompts * (len(arguments.strengths) + 1) * arguments.n_samples
+    stage = Stage("amplify finetuned", 0.02 * texts * arguments.max_new_tokens)
+    return (stage, stage) if arguments.null else (stage,)
+
+
 AMPLIFY = Operation(
     "amplify",
     "Amplify the logits",
@@ -138,6 +154,7 @@ AMPLIFY = Operation(
         cost="Costs one model interaction for each prompt and sample, however many strengths.",
     ),
     asks_models=True,
+    stages=_stages,
 )
 
 

@@ -8,7 +8,15 @@ from adl.generation.asking import Question
 from adl.generation.completions import Completion, complete
 from adl.text.prompts import Prompt
 from workbench.operations.generation import Words
-from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
+from workbench.operations.running import (
+    AgentUse,
+    Arguments,
+    Command,
+    Context,
+    Operation,
+    Stage,
+    Summary,
+)
 from workbench.store.measures.completions import (
     CompletedPrefix,
     CompletionsFound,
@@ -63,6 +71,7 @@ def complete_prefixes(context: Context, arguments: CompleteArguments) -> Summary
                 continuations=tuple(map(_found, completions.continuations)),
             )
         )
+    context.progress("complete", len(arguments.prefixes), len(arguments.prefixes))
     context.record(CompletionsFound(prefixes=tuple(found)))
     return {
         "completions": {prefix.prefix: [word.text for word in prefix.words[:3]] for prefix in found}
@@ -84,6 +93,7 @@ COMPLETE = Operation(
         cost="Costs one model interaction for each prefix.",
     ),
     asks_models=True,
+    stages=lambda arguments: (Stage("complete", 4.0 * len(arguments.prefixes)),),
 )
 
 

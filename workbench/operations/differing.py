@@ -14,6 +14,7 @@ from workbench.operations.running import (
     Command,
     Context,
     Operation,
+    Stage,
     Summary,
 )
 from workbench.store.measures.differing import DifferingText, TextsDiffer
@@ -92,6 +93,10 @@ DIFFER = Operation(
         ),
         most={"prompts": 20},
         cost="Costs no model interaction: nothing is generated.",
+    ),
+    stages=lambda arguments: (
+        Stage("compare passages", 0.2 * arguments.n_texts),
+        Stage("compare prompts", 0.2 * (len(arguments.prompts) or arguments.n_prompts or 20)),
     ),
 )
 

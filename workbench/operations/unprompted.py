@@ -16,7 +16,15 @@ from adl.generation.unprompted import (
 )
 from adl.records import SIDES, GenerationPlan
 from workbench.operations.generation import AnnouncedText, generate_texts
-from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
+from workbench.operations.running import (
+    AgentUse,
+    Arguments,
+    Command,
+    Context,
+    Operation,
+    Stage,
+    Summary,
+)
 from workbench.store.measures.unprompted import ScoredUnprompted, UnpromptedTexts
 
 
@@ -116,4 +124,9 @@ UNPROMPTED = Operation(
         cost="Costs one model interaction for every eight texts of the finetuned model.",
     ),
     asks_models=True,
+    stages=lambda arguments: (
+        Stage("unprompted finetuned", 0.01 * arguments.n_samples * arguments.max_new_tokens),
+        Stage("unprompted base", 0.01 * arguments.n_null * arguments.max_new_tokens),
+        Stage("score", 0.01 * (arguments.n_samples + arguments.n_null) * arguments.max_new_tokens),
+    ),
 )
