@@ -37,6 +37,7 @@ from workbench.tui.commands import WorkbenchCommands
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.filters import AsciiFilter, ControlFilter
+from workbench.tui.key_order import KeysInOrder
 from workbench.tui.library import DatabaseListing, Library
 from workbench.tui.live_session import LiveSession, Startup
 from workbench.tui.messages import (
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from workbench.tui.screens.audit import AuditScreen
 
 
-class WorkbenchApp(OneDialog):
+class WorkbenchApp(KeysInOrder, OneDialog):
     """The workbench. Its return value is the exit code."""
 
     TITLE = "adl-workbench"

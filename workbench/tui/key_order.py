@@ -1,0 +1,98 @@
+"""Keys act one after another: the next is taken once the screen shows what the last one did.
+
+Textual sends each key to the widget that has the focus when the key is read. What opens a field
+gives it the focus some messages later, so keys that arrive in one read would pass the field by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from textual import events
+from textual.app import App
+from textual.message_pump import MessagePump
+from textual.widget import Widget
+from textual.widgets import Input, TextArea
+
+#: Events after which the focus, the screen or a field may be another.
+_ACTS = (events.Key, events.Paste, events.MouseDown, events.MouseUp)
+#: Turns of the event loop without a message after which none is on its way: an answer of a dialog
+#: passes a future, a shield and a worker before the next dialog is asked for.
+_QUIET_TURNS = 4
+#: A widget that hangs must not keep ctrl+q from acting; in seconds.
+_PATIENCE = 5.0
+
+
+class KeysInOrder(App[Any]):
+    """An app that handles keys, pastes and clicks strictly one after another."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._unread: deque[events.Event] = deque()
+        self._settling: asyncio.Task[None] | None = None
+
+    async def on_event(self, event: events.Event) -> None:
+        """Handle an event; input waits for the input before it."""
+        if not isinstance(event, events.InputEvent | events.Paste) or event.is_forwarded:
+            await super().on_event(event)
+        elif self._settling is not None:
+            self._unread.append(event)
+        else:
+            await self._take(event)
+
+    async def _take(self, event: events.Event) -> None:
+        if isinstance(event, _ACTS):
+            self._settling = asyncio.create_task(self._settle(event))
+        await super().on_event(event)
+
+    async def _settle(self, event: events.Event) -> None:
+        field = self.focused if isinstance(self.focused, Input | TextArea) else None
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._quiet()
+                is_typed = isinstance(event, events.Key) and event.is_printable
+                # Text that is typed into a field need not be drawn letter by letter.
+                if not (is_typed and field is not None and field is self.focused):
+                    await self._drawn()
+                    await self._quiet()
+        except TimeoutError:
+            pass
+        # As a message, so that an action that is still being awaited ends before the next begins.
+        self.call_later(self._take_next)
+
+    async def _take_next(self) -> None:
+        self._settling = None
+        while self._unread and self._settling is None:
+            await self._take(self._unread.popleft())
+
+    async def _quiet(self) -> None:
+        """Wait until no widget has a message to handle."""
+        turns = 0
+        while turns < _QUIET_TURNS:
+            handled = asyncio.Event()
+            busy = next(filter(_is_busy, self._pumps()), None)
+            # One that closes takes no more messages.
+            if busy is not None and busy.call_later(handled.set):
+                turns = 0
+                await handled.wait()
+            else:
+                turns += 1
+                await asyncio.sleep(0)
+
+    async def _drawn(self) -> None:
+        """Wait until the screen is drawn: a pane that was hidden can take the focus only then."""
+        drawn = asyncio.Event()
+        if self.screen_stack and self.screen.call_after_refresh(drawn.set):
+            await drawn.wait()
+
+    def _pumps(self) -> Iterator[MessagePump]:
+        yield self
+        for screen in self.screen_stack:
+            yield from screen.walk_children(with_self=True)
+
+
+def _is_busy(pump: MessagePump) -> bool:
+    return bool(pump.message_queue_size) or (isinstance(pump, Widget) and not pump.is_mounted)
