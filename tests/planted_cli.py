@@ -12,6 +12,7 @@ second and a whole audit takes another, which makes it cheap to kill, stop and s
                 can be read from
     announce    file descriptor that gets a line per committed event and per use of the model
     resume      file descriptor, see halt
+    broken      methods that raise, as "module:Class.method"
     file_size   largest file that this process may write, in bytes
     no_training nothing is trained: there is no room for it
     seconds_between_lines   of progress, where stderr is no terminal
@@ -19,6 +20,7 @@ second and a whole audit takes another, which makes it cheap to kill, stop and s
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -135,6 +137,17 @@ def no_training() -> ModuleType:
     return module
 
 
+def break_method(name: str) -> None:
+    """Have a method raise what nobody expects of it."""
+    module, _, path = name.partition(":")
+    kind, _, method = path.partition(".")
+
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError(f"{path} is broken")
+
+    setattr(getattr(importlib.import_module(module), kind), method, broken)
+
+
 def main() -> None:
     wanted: dict[str, Any] = json.loads(os.environ.get("PLANTED_CLI", "{}"))
     if "file_size" in wanted:
@@ -146,6 +159,8 @@ def main() -> None:
         sys.modules["adl.organisms.finetune"] = no_training()
     if "announce" in wanted:
         announce_events(wanted["announce"])
+    for name in wanted.get("broken", []):
+        break_method(name)
     from workbench import cli
     from workbench.cli import progress
 

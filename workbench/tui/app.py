@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +29,8 @@ from workbench.locations import Locations, find_locations
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments, loaded_pair, subject_of
 from workbench.private_files import new_text
 from workbench.settings import configured_keys
-from workbench.store.errors import OlderSchema
+from workbench.store.errors import OlderSchema, StoreError
+from workbench.store.events import SYSTEM, NoteWritten
 from workbench.store.ids import proposed_stem
 from workbench.store.lease import OpenElsewhere
 from workbench.store.log import SessionLog
@@ -53,13 +55,14 @@ from workbench.tui.screens.new_pair import empty_pair
 from workbench.tui.screens.opening import OpeningScreen
 from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
 from workbench.tui.shutdown import Ending, Shutdown, View
+from workbench.tui.survival import Survivor, handle_messages_safely
 from workbench.tui.widgets.dialog import OneDialog
 
 if TYPE_CHECKING:
     from workbench.tui.screens.audit import AuditScreen
 
 
-class WorkbenchApp(KeysInOrder, OneDialog):
+class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
     """The workbench. Its return value is the exit code."""
 
     TITLE = "adl-workbench"
@@ -358,6 +361,21 @@ class WorkbenchApp(KeysInOrder, OneDialog):
         """How the audit screen is, if there is one."""
         return self._audit.view() if self._audit is not None else {}
 
+    def hidden(self, text: str) -> str:
+        """Return the text without the names of a blind session's pair."""
+        return self.opened.redactor.hide(text) if self.opened is not None else text
+
+    def record_fault(self, text: str) -> None:
+        """Note a fault of the program in the session, for whoever reads its log."""
+        if self.opened is not None:
+            # A full disk may be the very fault.
+            with suppress(StoreError):
+                self.opened.session.record(NoteWritten(text=text), actor=SYSTEM)
+
+    def give_up(self) -> None:
+        """End the program: the session is closed with its view, as by ctrl+q."""
+        self.leaving.begin(1, self.crash, "failed")
+
     def _commit_ending(self, view: View, outcome: Ending, reason: str) -> None:
         if self.opened is not None:
             self.opened.close(view, outcome, reason)
@@ -548,6 +566,7 @@ def speaks_utf8() -> bool:
 def run_workbench(startup: Startup) -> int:
     """Run the workbench in this terminal until it is left; returns the exit code."""
     guard_pastes()
+    handle_messages_safely()
     app = WorkbenchApp(startup)
     with app.leaving.ending_the_process():
         try:
@@ -555,9 +574,8 @@ def run_workbench(startup: Startup) -> int:
         finally:
             if app.opened is not None:
                 # Still there only if a fault of the program took the screen down.
-                app.opened.close({}, "failed", "the screen failed")
-    if app.trouble is not None:
-        # On the screen it is gone with the screen.
-        said = ascii_only(clean_line(str(app.trouble)))
-        sys.stderr.write(f"error: {said}\n")
+                app.opened.close(app.current_view(), "failed", "the screen failed")
+    # On the screen it is gone with the screen.
+    if problem := app.crash or (str(app.trouble) if app.trouble is not None else ""):
+        sys.stderr.write(f"error: {ascii_only(clean_line(problem))}\n")
     return (app.return_code or 1) if code is None else code

@@ -22,8 +22,8 @@ _ACTS = (events.Key, events.Paste, events.MouseDown, events.MouseUp)
 #: Turns of the event loop without a message after which none is on its way: an answer of a dialog
 #: passes a future, a shield and a worker before the next dialog is asked for.
 _QUIET_TURNS = 4
-#: A widget that hangs must not keep ctrl+q from acting; in seconds.
-_PATIENCE = 5.0
+#: A widget that hangs must not keep ctrl+q from acting: seconds for one message, and for all.
+_PATIENCE, _PATIENCE_IN_ALL = 5.0, 30.0
 
 
 class KeysInOrder(App[Any]):
@@ -51,7 +51,7 @@ class KeysInOrder(App[Any]):
     async def _settle(self, event: events.Event) -> None:
         field = self.focused if isinstance(self.focused, Input | TextArea) else None
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_PATIENCE_IN_ALL):
                 await self._quiet()
                 is_typed = isinstance(event, events.Key) and event.is_printable
                 # Text that is typed into a field need not be drawn letter by letter.
@@ -77,7 +77,7 @@ class KeysInOrder(App[Any]):
             # One that closes takes no more messages.
             if busy is not None and busy.call_later(handled.set):
                 turns = 0
-                await handled.wait()
+                await asyncio.wait_for(handled.wait(), _PATIENCE)
             else:
                 turns += 1
                 await asyncio.sleep(0)
@@ -86,7 +86,7 @@ class KeysInOrder(App[Any]):
         """Wait until the screen is drawn: a pane that was hidden can take the focus only then."""
         drawn = asyncio.Event()
         if self.screen_stack and self.screen.call_after_refresh(drawn.set):
-            await drawn.wait()
+            await asyncio.wait_for(drawn.wait(), _PATIENCE)
 
     def _pumps(self) -> Iterator[MessagePump]:
         yield self

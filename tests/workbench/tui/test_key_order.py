@@ -14,7 +14,6 @@ from tests.workbench.tui.waiting import until
 from workbench.tui.keys import is_own
 from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.screens.panes import PANES
-from workbench.tui.widgets.dialog import Dialog
 
 #: None of its letters may be a key of what lies below, or the test would pass for that.
 TYPED = "wxyzzy 0.4"
@@ -72,7 +71,7 @@ def opened(tmp_path):
     ("burst", "shown"),
     [
         ("3=0.4", "alpha, in residual norms: 0.4"),
-        ("3g12\r", "g tokens 12"),
+        ("3X12\r", "tokens 12"),
         ("3=\x150.25\r", "\u03b1 0.25"),
         (f"n{TYPED}", TYPED),
         (f"5o{TYPED}", TYPED),

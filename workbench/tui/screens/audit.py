@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -80,7 +81,12 @@ class AuditScreen(PanesScreen, MeasuringScreen):
 
     def view(self) -> dict[str, Any]:
         """How the screen is, for the session to be opened again just so."""
-        return {"current": self._current} | {str(pane.id): pane.view() for pane in self._panes}
+        view: dict[str, Any] = {"current": self._current}
+        for pane in self._panes:
+            # What one pane fails at must not lose what is typed in another.
+            with suppress(Exception):
+                view[str(pane.id)] = pane.view()
+        return view
 
     # --- what the threads say ---------------------------------------------------------------
 

@@ -1,0 +1,78 @@
+"""A fault of a handler is shown and recorded, and ends neither the program nor the widget."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.workbench.tui.terminal import Terminal
+from tests.workbench.tui.waiting import until
+from workbench.store.log import SessionLog
+from workbench.store.state import SessionState, fold
+from workbench.tui.screens.audit import AuditScreen
+
+BROKEN = {
+    "an action": ("workbench.tui.panes.steering.pane:SteeringPane.action_compare", "3", "C"),
+    "a handler": (
+        "workbench.tui.panes.steering.console:SteeringConsole.on_input_submitted",
+        "3=",
+        "\r",
+    ),
+    "a worker": ("workbench.tui.screens.audit:AuditScreen.action_note", "3", "n"),
+    "a dialog": ("workbench.tui.dialogs.ask_line:AskLine.on_input_submitted", "n", "\r"),
+}
+
+
+def recorded(home: Path) -> SessionState:
+    with SessionLog.open(home / "sessions.db", read_only=True) as log:
+        (overview,) = log.sessions()
+        assert log.verify().ok
+        return fold(log.events(overview.id))
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_fault_is_shown_and_recorded_and_the_program_goes_on(tmp_path: Path, what: str):
+    method, before, key = BROKEN[what]
+    with Terminal(
+        ["--demo", "--no-prepare"], home=tmp_path, planted={"broken": [method]}
+    ) as terminal:
+        terminal.shows("pair loaded")
+        terminal.press(before)
+        terminal.settle()
+        terminal.press(key)
+        terminal.shows("A bug in adl-workbench", within=30)
+        terminal.press(key)
+        terminal.press("\x1b")
+        terminal.settle()
+        terminal.press("3=")
+        terminal.shows("alpha, in residual norms", within=30)
+        assert b"Traceback" not in terminal.written
+        terminal.press("ctrl+q")
+        assert terminal.ends() == 0
+    notes = [note.body.text for note in recorded(tmp_path).notes]
+    assert notes
+    assert all("ZeroDivisionError" in note for note in notes)
+    traces = list((tmp_path / "cache" / "crashes").iterdir())
+    assert traces
+    assert all("Traceback" in trace.read_text() for trace in traces)
+
+
+async def test_faults_that_go_on_end_the_program_with_what_was_set(workbench):
+    app = workbench()
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the app raises at its end
+        async with app.run_test(size=(120, 40)) as pilot:
+            await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+            await pilot.press("3", *"=0.77", "enter")
+            ended = asyncio.Event()
+            leave = app.exit
+            app.exit = lambda *given, **named: (ended.set(), leave(*given, **named))
+            # As drawing does, which comes back at each frame.
+            for _ in range(10):
+                app._handle_exception(ZeroDivisionError("cannot be drawn"))
+            await asyncio.wait_for(ended.wait(), 60)
+    assert "cannot be drawn" in app.crash
+    state = recorded(app.startup.database.parent)
+    assert state.outcome == "failed"
+    assert state.view["steering"]["settings"]["alpha"] == "0.77"
