@@ -11,7 +11,7 @@ from textual.widgets import Input, TextArea
 
 from tests.workbench.tui.terminal import KEYS, Terminal
 from tests.workbench.tui.waiting import until
-from workbench.tui.keys import is_own
+from workbench.tui.keys import BY_ID, is_own
 from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.screens.panes import PANES
 
@@ -24,6 +24,14 @@ def as_bytes(key: str) -> str:
     if key.startswith("ctrl+"):
         return chr(ord(key[-1]) & 31)
     return KEYS.get(key) or key_to_character(key) or key
+
+
+def key_of(idea: str) -> str:
+    """Return the bytes of the key that stands for an idea."""
+    return as_bytes(BY_ID[idea].names[0])
+
+
+NOTE, NEW = key_of("note"), key_of("new")
 
 
 def is_typed_in(app) -> bool:
@@ -73,12 +81,12 @@ def opened(tmp_path):
         ("3=0.4", "alpha, in residual norms: 0.4"),
         ("3X12\r", "tokens 12"),
         ("3=\x150.25\r", "\u03b1 0.25"),
-        (f"n{TYPED}", TYPED),
+        (f"{NOTE}{TYPED}", TYPED),
         (f"5o{TYPED}", TYPED),
         (f"4\r{TYPED}", TYPED),
         (f"6/{TYPED}", TYPED),
         (f"\x0f5o{TYPED}\tzebra", "zebra"),
-        (f"nfirst\rn{TYPED}", TYPED),
+        (f"{NOTE}first\r{NOTE}{TYPED}", TYPED),
     ],
 )
 def test_keys_of_one_read_go_where_the_ones_before_lead(opened: Terminal, burst: str, shown: str):
@@ -89,7 +97,7 @@ def test_keys_of_one_read_go_where_the_ones_before_lead(opened: Terminal, burst:
 def test_fields_of_a_form_are_gone_through_within_one_read(tmp_path):
     with Terminal([], home=tmp_path) as terminal:
         terminal.shows("Type a new pair")
-        terminal.press(f"nbase-model{KEYS['down']}an/adapter{KEYS['down']}a/checkpoint")
+        terminal.press(f"{NEW}base-model{KEYS['down']}an/adapter{KEYS['down']}a/checkpoint")
         terminal.shows("a/checkpoint", within=20)
         rows = [line.split() for line in terminal.text.splitlines()]
         assert ["Base", "base-model"] in rows
@@ -131,7 +139,7 @@ async def test_what_is_typed_after_any_key_that_opens_a_field_goes_into_it(workb
         await pilot.press("2", "m", "5", "o", *"a guess", "ctrl+j")
         await until(pilot, lambda: app.opened.state.hypotheses, "the hypothesis")
         elsewhere = {"ctrl+q", "ctrl+c", "ctrl+r", "ctrl+o", *"1234567"}
-        anywhere = {"n", "f2"}
+        anywhere = {"ctrl+n", "f2"}
         for index in range(len(PANES)):
             await leave(app, pilot, AuditScreen)
             await pilot.press(str(index + 1))

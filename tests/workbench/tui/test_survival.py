@@ -20,8 +20,8 @@ BROKEN = {
         "3=",
         "\r",
     ),
-    "a worker": ("workbench.tui.screens.audit:AuditScreen.action_note", "3", "n"),
-    "a dialog": ("workbench.tui.dialogs.ask_line:AskLine.on_input_submitted", "n", "\r"),
+    "a worker": ("workbench.tui.screens.audit:AuditScreen.action_note", "3", "\x0e"),
+    "a dialog": ("workbench.tui.dialogs.ask_line:AskLine.on_input_submitted", "\x0e", "\r"),
 }
 
 
