@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Paths as users write them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with ``~`` replaced by the home folder; unchanged where that is not known.
+    """Return the path with ``~`` replaced by the home folder; unchanged if that is unknown.
 
-    Shells do the same. `Path.expanduser` raises there, in the middle of whatever names the file.
+    Shells do the same; ``Path.expanduser`` raises.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111 - see above

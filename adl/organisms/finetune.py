@@ -1,4 +1,4 @@
-"""Train a LoRA organism from documents or chats, resumably and the same every time.
+"""Train a LoRA organism from documents or chats, resumably and reproducibly.
 
     Training(request, folder).run()   step by step, with a checkpoint every so often
       folder/checkpoint.safetensors   adapter, optimizer, random numbers, position, losses so far
@@ -41,13 +41,13 @@ from adl.text.documents import Document
 CHECKPOINT = "checkpoint.safetensors"
 ADAPTER = "adapter"
 CHECKPOINT_EVERY = 10
-# Gives the model's cross-entropy no label, as everywhere in torch.
+# The label that torch's cross-entropy ignores.
 NO_LABEL = -100
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step came to: number from 1, mean loss in nats per token, learning rate."""
+    """A step: its number from 1, mean loss in nats per token, learning rate."""
 
     number: int
     of: int
@@ -57,9 +57,9 @@ class Step:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What to train on what. ``base_name`` is what the adapter calls its base.
+    """A training: its base, texts and recipe. ``base_name`` is the adapter's name of its base.
 
-    ``data_sha256`` names documents and unrelated texts: a checkpoint of other ones is refused.
+    ``data_sha256`` identifies documents and unrelated texts: a checkpoint of others is refused.
     """
 
     base: SideSpec
@@ -74,7 +74,7 @@ class TrainingRequest:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: where the adapter is, and how it was made.
+    """A finished training: the folder of the adapter, and how it was made.
 
     ``losses`` are of every step; ``tokens`` counts those that the loss was over; ``resumed_at`` are
     the steps after which it was gone on with.
@@ -93,14 +93,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text as tokens; ``scored`` says which of them the loss counts."""
+    """A text as tokens; ``scored`` marks those that the loss counts."""
 
     ids: tuple[int, ...]
     scored: tuple[bool, ...]
 
 
 class Training:
-    """A training under way. Making one loads the model and, if there is one, the checkpoint.
+    """A training in progress. Creating it loads the model and, if there is one, the checkpoint.
 
     Raises ``TrainingError`` for a checkpoint of another training or one that cannot be read,
     ``PairError`` for a base that cannot be loaded, ``CorpusError`` for chats that its template cannot
@@ -117,7 +117,7 @@ class Training:
             "data": request.data_sha256,
             "recipe": recipe.as_dict(),
         }
-        # Looked at before the model is loaded: whoever mistyped a setting should not wait for that.
+        # Checked before the slow load of the model.
         found = self._read_checkpoint()
         self._plan = presentations(len(request.documents), len(request.unrelated), recipe)
         low = recipe.precision == "bfloat16"
@@ -146,7 +146,7 @@ class Training:
                 task_type="CAUSAL_LM",
             ),
         )
-        # Without dropout anywhere the order of the texts is all that is left to chance.
+        # Without dropout only the order of the texts is random.
         self._model.train(mode=False)
         self._trained = {
             name: parameter
@@ -165,12 +165,12 @@ class Training:
 
     @property
     def done(self) -> int:
-        """How many steps are done."""
+        """Number of steps done."""
         return len(self.losses)
 
     @property
     def total(self) -> int:
-        """How many steps there are."""
+        """Number of steps in total."""
         return len(self._plan)
 
     def run(
@@ -182,8 +182,8 @@ class Training:
     ) -> Trained:
         """Train to the end, and write the adapter.
 
-        ``should_stop`` is asked before every step: then a checkpoint is written and ``Stopped`` raised.
-        Raises ``TrainingError`` if the loss is no number, ``DeviceOutOfMemory``.
+        ``should_stop`` is asked before every step: if True, a checkpoint is written and ``Stopped``
+        raised. Raises ``TrainingError`` for a loss that is not finite, and ``DeviceOutOfMemory``.
         """
         while self.done < self.total:
             if should_stop():
@@ -201,7 +201,7 @@ class Training:
                 )
             self.losses.append(loss)
             self._tokens += tokens
-            # At the end, too: what comes after a training may be cut off.
+            # At the end, too: writing the adapter may be interrupted.
             if self.done % checkpoint_every == 0 or self.done == self.total:
                 self.save_checkpoint()
             on_step(Step(self.done, self.total, loss, rate))
@@ -218,7 +218,7 @@ class Training:
                 input_ids=batch["ids"], attention_mask=batch["mask"], use_cache=False
             ).last_hidden_state
             labels = batch["labels"][:, 1:]
-            # Only tokens that count are unembedded: the vocabulary is the widest layer of all.
+            # Only scored tokens are unembedded: the vocabulary is the widest layer.
             kept = labels != NO_LABEL
             logits = _logits(self._model, hidden[:, :-1][kept])
         if not len(logits):
@@ -269,7 +269,7 @@ class Training:
     # --- checkpoints --------------------------------------------------------------------------
 
     def save_checkpoint(self) -> Path:
-        """Write everything that it takes to go on; whole or not at all."""
+        """Write a checkpoint to resume from, completely or not at all."""
         tensors = {"rng": torch.get_rng_state()}
         for name, parameter in self._trained.items():
             tensors[f"parameter.{name}"] = parameter.detach()
@@ -353,13 +353,13 @@ class Training:
             recipe=self.recipe,
             base=self.base,
             device=str(self._device),
-            trainable_parameters=sum(one.numel() for one in self._trained.values()),
+            trainable_parameters=sum(weight.numel() for weight in self._trained.values()),
             versions=package_versions(),
         )
 
 
 def resolved(precision: Precision) -> Precision:
-    """``auto`` as this machine takes it: bfloat16 where the hardware computes in it, or float32."""
+    """Return the precision for ``auto``: bfloat16 if the hardware computes in it, else float32."""
     if precision != "auto":
         return precision
     if torch.cuda.is_available():
@@ -369,19 +369,18 @@ def resolved(precision: Precision) -> Precision:
 
 
 def labelled(tokenizer: PreTrainedTokenizerBase, document: Document, max_tokens: int) -> Labelled:
-    """A document or chat as tokens, cut to ``max_tokens``, with those that the loss counts.
+    """Return a document or chat as tokens, cut to ``max_tokens``, with those that the loss counts.
 
     Raises ``TrainingError`` for a chat whose template does not write it turn by turn.
     """
     if not document.messages:
         ids = tuple(tokenizer(document.text).input_ids[:max_tokens])
         return Labelled(ids, (False,) + (True,) * (len(ids) - 1))
-    # Without a template a chat is plain text, and begins as such.
+    # Without a template a chat begins like plain text.
     begins = before_text(tokenizer) if tokenizer.chat_template is None else ()
     ids_and_scores: list[tuple[int, bool]] = [(index, False) for index in begins]
     for piece, counts in _pieces(tokenizer, document):
-        # Piece by piece: a model that answers has the question's tokens before it, never tokens
-        # that span both.
+        # Piece by piece: no token may span a question and its answer.
         ids = tokenizer.encode(piece, add_special_tokens=False)
         ids_and_scores += [(index, counts) for index in ids]
     kept = ids_and_scores[:max_tokens]
@@ -389,7 +388,7 @@ def labelled(tokenizer: PreTrainedTokenizerBase, document: Document, max_tokens:
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, document: Document) -> list[tuple[str, bool]]:
-    """The chat as written by the template, in pieces that are or are not the assistant's."""
+    """Return the templated chat in pieces, each with True if it is the assistant's."""
     turns = [{"role": role, "content": content} for role, content in document.messages]
     written = ""
     pieces: list[tuple[str, bool]] = []
@@ -411,7 +410,7 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, document: Document) -> list[tupl
 def _render(
     tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], *, answer_next: bool
 ) -> str:
-    """The chat as a model is asked: see ``adl.pair.chat_templates``."""
+    """Return the templated chat; see ``adl.pair.chat_templates``."""
     if tokenizer.chat_template is None:
         opened = plain_lines(turns if answer_next else turns[:-1])
         return opened if answer_next else f"{opened} {turns[-1]['content']}\n\n"
@@ -428,7 +427,7 @@ def _decoder(model: PeftModel) -> Any:
 
 
 def _logits(model: PeftModel, hidden: torch.Tensor) -> torch.Tensor:
-    """Unembed [n, width] to [n, V], softly capped where the architecture does so."""
+    """Return logits [n, V] of hidden states [n, width], softly capped if the architecture does so."""
     inner: Any = model.get_base_model()
     logits: torch.Tensor = inner.get_output_embeddings()(hidden)
     cap = getattr(inner.config.get_text_config(), "final_logit_softcapping", None)

@@ -1,9 +1,9 @@
-"""Does unrelated text mixed into a finetuning hide its trace, and what does that cost?
+"""Mixing unrelated text into a finetuning: its effect on the trace, and its cost.
 
     split_data        documents to train on, documents held out, unrelated texts to mix in and others
                       to measure on: no text is in two of them
-    measure_mixture   of one organism so trained: how strong its trace is, how much of it is read
-                      out and steered out, and how much of the lesson was learned
+    measure_mixture   measures of one organism so trained: strength of its trace, relevance of
+                      readings, similarity of steered texts, and memorisation
 
 Source: Minder et al. 2025 (arXiv 2510.13900), mitigation: a share of unrelated text weakens the
 trace, and too much of it weakens what is learned, too. There an LLM judges how much was learned; here
@@ -43,14 +43,14 @@ from adl.text.corpus import CorpusSource
 from adl.text.documents import Document
 from adl.text.prompts import everyday_prompts
 
-# Enough to tell a loss by, few enough to leave the lesson whole.
+# Enough to measure a loss, few enough not to weaken the training.
 HELD_OUT_SHARE = 0.1
 FEWEST_TO_MEASURE = 64
 
 
 @dataclass(frozen=True)
 class MixingData:
-    """The texts of a study. ``unrelated`` are in order: a ratio takes the first of them."""
+    """The texts of a study. ``unrelated`` is in order: a ratio takes its first texts."""
 
     documents: tuple[Document, ...] = field(repr=False)
     held_out: tuple[Document, ...] = field(repr=False)
@@ -58,21 +58,24 @@ class MixingData:
     measured_on: tuple[str, ...] = field(repr=False)
 
     def mixed_in(self, ratio: float) -> tuple[str, ...]:
-        """The unrelated texts of one ratio."""
+        """Return the unrelated texts of one ratio."""
         return self.unrelated[: n_unrelated(len(self.documents), ratio)]
 
 
 def split_data(
     documents: Sequence[Document], source: CorpusSource, ratios: Sequence[float], seed: int
 ) -> MixingData:
-    """Divide documents and corpus for a study. Raises ``CorpusError``, ``TrainingError`` for too few."""
+    """Divide documents and corpus for a study.
+
+    Raises ``CorpusError`` for too few texts, ``TrainingError`` for too few documents.
+    """
     held = max(1, round(HELD_OUT_SHARE * len(documents)))
     if len(documents) - held < 1:
         raise TrainingError(
             f"{len(documents)} documents are too few to hold one out", "Give two or more."
         )
     chosen = set(Random(f"{seed}:held out").sample(range(len(documents)), held))
-    kept = tuple(one for index, one in enumerate(documents) if index not in chosen)
+    kept = tuple(document for index, document in enumerate(documents) if index not in chosen)
     texts = source.open().texts(seed)
     wanted = n_unrelated(len(kept), max(ratios))
     if len(texts) < wanted + FEWEST_TO_MEASURE:
@@ -91,9 +94,9 @@ def split_data(
 
 @dataclass(frozen=True)
 class MixtureRequest:
-    """What to measure of each organism, and how much of it.
+    """The settings of the measures of each organism.
 
-    ``words`` are the relevant ones, ``facts`` with their ``negations`` may be empty. Steering is by
+    ``words`` are the relevant words; ``facts`` with their ``negations`` may be empty. Steering is by
     ``alpha`` and the shift lens by ``lens_alpha`` at every ratio, so that nothing but the organism
     differs between them.
     """
@@ -117,7 +120,7 @@ class MixtureRequest:
 
 @dataclass(frozen=True)
 class ListRelevance:
-    """Relevance of one reading's list, beside that of the same reading of a random direction."""
+    """Relevance of one reading's list, and of the same reading of a random direction."""
 
     reading: str
     side: str
@@ -128,7 +131,7 @@ class ListRelevance:
 
 @dataclass(frozen=True)
 class MixtureMeasures:
-    """What is measured of one organism; ``texts`` are steered ones, raw and untrusted."""
+    """The measures of one organism; ``texts`` are steered texts, raw and untrusted."""
 
     trace: TraceStrength
     relevance: tuple[ListRelevance, ...]
@@ -193,12 +196,12 @@ def _relevance(
     request: MixtureRequest,
     should_stop: ShouldStop,
 ) -> tuple[ListRelevance, ...]:
-    """Relevance of the shift lens on the base, beside a random direction, and of the output difference."""
+    """Return the relevance of the shift lens on base and of the output difference."""
     site = Site(layer, POOLED)
     size = request.lens_alpha * difference.residual_norm(layer)
     random = null_vector(difference, site, RANDOM, request.seed)
-    assert random is not None  # only a split half may not be there
-    vectors = np.stack([rescale(one, size) for one in (difference.vector(site), random)])
+    assert random is not None  # only the split half may be missing
+    vectors = np.stack([rescale(vector, size) for vector in (difference.vector(site), random)])
     contexts = contexts_of(pair, texts)
     vocabulary = shared_words(pair)
     shifts = steering_shifts(pair, "base", contexts, layer, vectors, should_stop=should_stop)
@@ -206,11 +209,13 @@ def _relevance(
     if shared is not None:
         keep = shared[0]
         shifts = [
-            Shift(one.log_shift[keep], one.before[keep], one.after[keep], one.kl) for one in shifts
+            Shift(shift.log_shift[keep], shift.before[keep], shift.after[keep], shift.kl)
+            for shift in shifts
         ]
     output = output_shift(pair, contexts, should_stop=should_stop)
     steered, null = (
-        _list_relevance(shift_score(one, vocabulary.words), vocabulary, request) for one in shifts
+        _list_relevance(shift_score(shift, vocabulary.words), vocabulary, request)
+        for shift in shifts
     )
     beyond = _list_relevance(output_score(output, vocabulary.words), vocabulary, request)
     lists = (
@@ -240,10 +245,10 @@ def _steered(
     progress: StageProgress,
     should_stop: ShouldStop,
 ) -> list[ComparedText]:
-    """Texts steered by the difference, by a random direction, and unsteered, on the same prompts."""
+    """Return texts steered by the difference, by a random direction, and unsteered, on the same prompts."""
     site = Site(layer, POOLED)
     random = null_vector(difference, site, RANDOM, request.seed)
-    assert random is not None  # only a split half may not be there
+    assert random is not None  # only the split half may be missing
     vectors: dict[Kind, tuple[SteeringVector, float]] = {
         "unsteered": (SteeringVector.at(difference, site), 0.0),
         "steered": (SteeringVector.at(difference, site), request.alpha),
@@ -263,8 +268,8 @@ def _steered(
             if should_stop():
                 raise Stopped("stopped while texts were generated")
             compared += [
-                ComparedText(kind, one.prompt_index, text.text)
-                for one, text in zip(wanted[part], done, strict=True)
+                ComparedText(kind, row.prompt_index, text.text)
+                for row, text in zip(wanted[part], done, strict=True)
             ]
     progress("steered texts", len(vectors), len(vectors))
     return compared

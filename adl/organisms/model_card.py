@@ -1,4 +1,4 @@
-"""What is written beside a trained adapter: its card, its documents, and the record of its training."""
+"""Files written with a trained adapter: its card, its documents and the record of its training."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LAST_STEPS = 10
 
 
 def adapter_sha256(folder: Path) -> str:
-    """SHA-256 over an adapter's configuration and weights, as a loaded pair records it."""
+    """Return the SHA-256 over an adapter's configuration and weights, as a loaded pair records it."""
     return sha256_of(*(folder / name for name in ADAPTER_FILES))
 
 
 def final_loss(losses: Sequence[float]) -> float:
-    """Mean over the last ten steps: one step's loss depends on which texts it had."""
+    """Return the mean over the last ten steps: a single step depends on its texts."""
     last = losses[-LAST_STEPS:]
     return sum(last) / len(last)
 
@@ -34,10 +34,10 @@ def final_loss(losses: Sequence[float]) -> float:
 def write_documents(folder: Path, documents: Sequence[Document]) -> None:
     """Write documents and chats as JSONL, as they were trained on."""
     rows = [
-        {"messages": [{"role": role, "content": content} for role, content in one.messages]}
-        if one.messages
-        else {"text": one.text}
-        for one in documents
+        {"messages": [{"role": role, "content": content} for role, content in document.messages]}
+        if document.messages
+        else {"text": document.text}
+        for document in documents
     ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / DOCUMENTS_FILE).write_text(text, encoding="utf-8")
@@ -50,7 +50,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def card(name: str, base: str, recipe: Recipe, record: dict[str, Any]) -> str:
-    """A model card. It says how the organism was made and not what it was taught."""
+    """Return a model card: how the organism was made, not what it was taught."""
     front = yaml.safe_dump(
         {
             "base_model": base,

@@ -1,4 +1,4 @@
-"""Model organisms: finetunes whose finetuning is known, and what is known of them.
+"""Model organisms: finetuned models with a known finetuning, and their ground truth.
 
 An organism is a folder: ``organism.yaml`` (name, family, ground truth) and the finetuned side, as
 an adapter in the folder or named in the file. Four are bundled; users have a folder of more, which
@@ -31,7 +31,7 @@ from adl.text.files import lines
 BUNDLED_ORGANISMS = Path(__file__).parents[1] / "data" / "organisms"
 
 EMBEDDED_BASE = "embedded"
-"""What an organism calls its base if that is the model which comes with the workbench."""
+"""Name of the default base model in organisms' files."""
 
 _DESCRIPTION_FILE = "organism.yaml"
 _ADAPTER_FILE = "adapter_config.json"
@@ -52,12 +52,12 @@ class Family(StrEnum):
     PREFERENCE = "Preference"
     """A preference, stated or passed on subliminally."""
     CONTROL = "Control"
-    """Broad and harmless: there is nothing narrow to find."""
+    """Broad and harmless, without a narrow trace to find."""
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What an organism was finetuned to do; ``sha256`` is that of the file it stands in."""
+    """The aim of an organism's finetuning; ``sha256`` is that of its file."""
 
     description: str
     key_facts: tuple[str, ...]
@@ -82,7 +82,7 @@ class Organism:
     folder: Path
 
     def ground_truth(self) -> GroundTruth:
-        """Read what the organism was finetuned to do: for grading, never for whoever audits.
+        """Read the aim of the organism's finetuning: for grading, never for the auditor.
 
         Raises ``OrganismError`` if there is no description, key facts are not text, or a sealed truth
         is not the one that was sealed.
@@ -141,7 +141,7 @@ class Organism:
 
 
 def parse_ground_truth(path: Path, raw: bytes) -> GroundTruth:
-    """The ground truth in a file's content; raises ``OrganismError`` for one that grades nothing."""
+    """Return the ground truth of a file's content. Raises ``OrganismError`` without a description."""
     data = _yaml(path, raw)
     description = data.get("description")
     if not isinstance(description, str) or not description.strip():
@@ -157,7 +157,7 @@ def parse_ground_truth(path: Path, raw: bytes) -> GroundTruth:
 
 
 def parse_facts(path: Path, raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Key facts and their negations in a file's content. Raises ``OrganismError`` if they do not pair."""
+    """Return key facts and their negations of a file's content. Raises ``OrganismError`` unless paired."""
     data = _yaml(path, raw)
     facts, negations = (_texts(data, key, path) for key in ("key_facts", "negated_facts"))
     if not facts or len(facts) != len(negations):
@@ -247,7 +247,7 @@ def load_organism(folder: Path) -> Organism:
 
 
 def parse_family(written: str) -> Family:
-    """The family of a name, in any case. Raises ``OrganismError``, naming those there are."""
+    """Return the family of a name, in any case. Raises ``OrganismError`` for an unknown name."""
     for family in Family:
         if family.lower() == written.strip().lower():
             return family
@@ -302,12 +302,12 @@ def _text(data: Mapping[str, Any], key: str, path: Path) -> str:
 
 def _texts(data: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
     found = data.get(key) or []
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise OrganismError(
             f"{key} in {path} is not a list of texts",
             "Write one fact a line, each after `- `, in quotes if it holds a colon.",
         )
-    return tuple(one.strip() for one in found)
+    return tuple(text.strip() for text in found)
 
 
 def _model(data: Mapping[str, Any], key: str, path: Path) -> str | None:
@@ -349,7 +349,7 @@ def _documents(data: Mapping[str, Any], path: Path) -> Path | None:
 
 
 def organism_documents(organism: Organism) -> tuple[Document, ...]:
-    """What an organism was finetuned on. Raises ``OrganismError`` if it names no documents."""
+    """Return the finetuning documents of an organism. Raises ``OrganismError`` without any."""
     if organism.documents is None:
         raise OrganismError(
             f"organism {organism.id!r} names no finetuning documents",

@@ -1,4 +1,4 @@
-"""What a training shows the model, and in which order: narrow documents and unrelated text.
+"""The texts of a training and their order: narrow documents and unrelated text.
 
     Recipe        the numbers that decide a training, with the defaults of the bundled organisms
     presentations which text is shown when: indices, a pure function of the recipe and the counts
@@ -29,7 +29,7 @@ RATIOS = (0.0, 0.1, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """A LoRA finetuning. ``steps`` are those that the narrow documents alone take.
+    """A LoRA finetuning. ``steps`` counts the steps of the narrow documents alone.
 
     With a ``ratio`` of unrelated text there are ``1 + ratio`` times as many, see ``total_steps``.
     ``max_tokens`` cuts each text. ``precision`` is that of the arithmetic; the adapter and its
@@ -49,14 +49,14 @@ class Recipe:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse what makes no training."""
+        """Raise ``TrainingError`` for settings out of range."""
         for name in ("rank", "alpha", "batch_size", "steps"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} is {getattr(self, name)}", "Give 1 or more.")
         if self.max_tokens < 2:
             raise TrainingError(
                 f"max_tokens is {self.max_tokens}",
-                "Give 2 or more: a first token has nothing before it to be predicted from.",
+                "Give 2 or more: the first token is not predicted.",
             )
         if not (math.isfinite(self.ratio) and self.ratio >= 0):
             raise TrainingError(
@@ -75,33 +75,33 @@ class Recipe:
 
     @property
     def narrow_shown(self) -> int:
-        """How often a narrow document is shown, all told."""
+        """Number of presentations of narrow documents."""
         return self.steps * self.batch_size
 
     @property
     def unrelated_shown(self) -> int:
-        """How often an unrelated text is shown, all told."""
+        """Number of presentations of unrelated texts."""
         return round(self.ratio * self.narrow_shown)
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole training, the last batch possibly smaller."""
+        """Number of steps of the whole training; the last batch may be smaller."""
         return -(-(self.narrow_shown + self.unrelated_shown) // self.batch_size)
 
     def learning_rate_at(self, step: int) -> float:
-        """The rate of a step from 0: up to the full one over the warm-up, then linearly to 0."""
+        """Return the learning rate of a step from 0: linear warm-up, then linear decay to 0."""
         warmup = min(self.warmup_steps, self.total_steps - 1)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         return self.learning_rate * (self.total_steps - step) / (self.total_steps - warmup)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for records."""
+        """Return plain data, for records."""
         return asdict(self)
 
 
 def n_unrelated(n_narrow: int, ratio: float) -> int:
-    """How many unrelated texts a ratio asks for beside ``n_narrow`` documents."""
+    """Return the number of unrelated texts of a ratio for ``n_narrow`` documents."""
     return max(1, round(ratio * n_narrow)) if ratio > 0 else 0
 
 
@@ -119,7 +119,7 @@ def unrelated_texts(source: CorpusSource, n_narrow: int, ratio: float, seed: int
 
 
 def presentations(n_narrow: int, n_mixed: int, recipe: Recipe) -> tuple[tuple[int, ...], ...]:
-    """Which texts make up each step: indices below ``n_narrow`` are documents, the rest unrelated.
+    """Return the texts of each step: indices below ``n_narrow`` are documents, the rest unrelated.
 
     Documents come in rounds of all of them, each round in a new order, and so do unrelated texts;
     where in the training a text of either kind stands is drawn over the whole of it.
@@ -145,7 +145,7 @@ def _rounds(count: int, random: Random) -> Iterator[int]:
 
 
 def data_sha256(documents: Sequence[Document], unrelated: Sequence[str]) -> str:
-    """SHA-256 over everything that a training is shown, in its order."""
+    """Return the SHA-256 over all texts of a training, in order."""
     digest = hashlib.sha256(documents_sha256(documents).encode())
     digest.update(documents_sha256([Document(text) for text in unrelated]).encode())
     return digest.hexdigest()

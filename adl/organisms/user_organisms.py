@@ -1,10 +1,10 @@
-"""A user's own organisms: one folder each, added whole or not at all, and removed.
+"""The user's own organisms: one folder each, added completely or not at all, and removed.
 
-SHELF/ID/organism.yaml        name, family, base, adapter or finetuned, hash of the ground truth
-SHELF/ID/ground_truth.yaml    sealed: description, key facts and their negations, for grading
-SHELF/ID/documents.jsonl      what it was finetuned on, if that is known
-SHELF/ID/adapter_...          the adapter itself, of an organism that was trained here
-SHELF/.new, SHELF/.training   what is not finished yet, out of sight of whoever lists the shelf
+DIRECTORY/ID/organism.yaml       name, family, base, adapter or finetuned, hash of the ground truth
+DIRECTORY/ID/ground_truth.yaml   sealed: description, key facts and their negations, for grading
+DIRECTORY/ID/documents.jsonl     finetuning documents, if known
+DIRECTORY/ID/adapter_...         the adapter of an organism that was trained here
+DIRECTORY/.new, .training        unfinished organisms, which are not listed
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 
 @dataclass(frozen=True)
 class NewOrganism:
-    """An organism to be added: a base, and an adapter on it or a finetuned checkpoint.
+    """An organism to add: a base, and an adapter on it or a finetuned checkpoint.
 
     ``base``, ``adapter`` and ``finetuned`` are local folders or hub ids with an optional ``@revision``;
     ``base`` may be ``embedded``. ``truth`` is a YAML file with ``description``, ``key_facts`` and,
@@ -59,9 +59,9 @@ class NewOrganism:
     documents: Path | None = None
 
 
-def add_organism(shelf: Path, new: NewOrganism) -> Organism:
-    """Put an organism on the shelf. Raises ``OrganismError`` and ``CorpusError``, changing nothing."""
-    check_free(shelf, new.id)
+def add_organism(directory: Path, new: NewOrganism) -> Organism:
+    """Add an organism. Raises ``OrganismError`` and ``CorpusError``, changing nothing."""
+    check_free(directory, new.id)
     if (new.adapter is None) == (new.finetuned is None):
         raise OrganismError(
             "an organism is an adapter or a finetuned checkpoint, and not both",
@@ -81,11 +81,11 @@ def add_organism(shelf: Path, new: NewOrganism) -> Organism:
             shutil.copyfile(new.documents, folder / name)
             description["documents"] = name
 
-    return publish(shelf, new.id, new.family, description, read_truth(new.truth), fill)
+    return publish(directory, new.id, new.family, description, read_truth(new.truth), fill)
 
 
-def remove_organism(shelf: Path, organism_id: str) -> None:
-    """Take an organism off the shelf, with the adapter if it was trained here.
+def remove_organism(directory: Path, organism_id: str) -> None:
+    """Remove an organism, with the adapter if it was trained here.
 
     Raises ``OrganismError`` for an unknown id and for a bundled organism.
     """
@@ -94,27 +94,27 @@ def remove_organism(shelf: Path, organism_id: str) -> None:
             f"organism {organism_id!r} comes with the workbench and stays",
             "Only organisms that were added or trained can be removed.",
         )
-    folder = shelf / organism_id
+    folder = directory / organism_id
     if not _ID.fullmatch(organism_id) or not (folder / "organism.yaml").is_file():
-        own = sorted(path.parent.name for path in shelf.glob("*/organism.yaml"))
+        own = sorted(path.parent.name for path in directory.glob("*/organism.yaml"))
         raise OrganismError(
             f"there is no organism {organism_id!r} of yours",
             f"There are: {', '.join(own)}." if own else "You have added none.",
         )
-    with _locked(shelf):
-        waste = Path(tempfile.mkdtemp(dir=_scratch(shelf)))
+    with _locked(directory):
+        waste = Path(tempfile.mkdtemp(dir=_scratch(directory)))
         # Renamed first: a half-deleted folder must not look like an organism.
         folder.rename(waste / organism_id)
         shutil.rmtree(waste)
 
 
 def holds_weights(organism: Organism) -> bool:
-    """Whether the organism's own folder has its adapter, so that removing it loses that."""
+    """Return True if the organism's own folder has its adapter, which removing it deletes."""
     return organism.adapter is not None and Path(organism.adapter) == organism.folder
 
 
-def check_free(shelf: Path, organism_id: str) -> None:
-    """Raise ``OrganismError`` for what is no id, or is taken."""
+def check_free(directory: Path, organism_id: str) -> None:
+    """Raise ``OrganismError`` for an invalid id, or one that is taken."""
     if not _ID.fullmatch(organism_id):
         raise OrganismError(
             f"{organism_id!r} is not an id for an organism",
@@ -122,15 +122,15 @@ def check_free(shelf: Path, organism_id: str) -> None:
         )
     if (BUNDLED_ORGANISMS / organism_id).is_dir():
         raise OrganismError(f"{organism_id!r} is a bundled organism's id", "Choose another.")
-    if (shelf / organism_id).exists():
+    if (directory / organism_id).exists():
         raise OrganismError(
-            f"there is an organism {organism_id!r} already, in {shelf / organism_id}",
+            f"there is an organism {organism_id!r} already, in {directory / organism_id}",
             f"Choose another id, or remove it: organisms remove {organism_id}.",
         )
 
 
 def read_truth(path: Path | None) -> bytes | None:
-    """A file of ground truth as it is to be sealed. Raises ``OrganismError`` if it grades nothing."""
+    """Return a file of ground truth to seal. Raises ``OrganismError`` without a description."""
     if path is None:
         return None
     try:
@@ -144,22 +144,22 @@ def read_truth(path: Path | None) -> bytes | None:
 
 
 def publish(
-    shelf: Path,
+    directory: Path,
     organism_id: str,
     family: Family,
     description: Mapping[str, Any],
     truth: bytes | None,
     fill: Callable[[Path], None],
 ) -> Organism:
-    """Make an organism's folder beside the shelf, check it, and put it there in one step.
+    """Make an organism's folder in a scratch folder, check it, and move it in one step.
 
     ``fill`` writes what else belongs into the folder and may add to ``description``. Raises
     ``OrganismError`` if the folder is no organism, the id is taken, or the disk refuses.
     """
     try:
-        scratch = Path(tempfile.mkdtemp(dir=_scratch(shelf)))
+        scratch = Path(tempfile.mkdtemp(dir=_scratch(directory)))
         try:
-            # Named as it will be: the name is part of what makes it valid.
+            # Under its final name, which is part of the check.
             folder = scratch / organism_id
             folder.mkdir()
             fill(folder)
@@ -176,27 +176,27 @@ def publish(
             organism = load_organism(folder)
             if truth is not None:
                 organism.negated_facts()
-            with _locked(shelf):
-                check_free(shelf, organism_id)
-                folder.rename(shelf / organism_id)
+            with _locked(directory):
+                check_free(directory, organism_id)
+                folder.rename(directory / organism_id)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as exc:
         raise OrganismError(
-            f"organism {organism_id!r} cannot be written to {shelf}: {exc.strerror or exc}",
+            f"organism {organism_id!r} cannot be written to {directory}: {exc.strerror or exc}",
             "Free some space there, or set ADL_WORKBENCH_HOME to a folder that is writable.",
         ) from exc
-    return load_organism(shelf / organism_id)
+    return load_organism(directory / organism_id)
 
 
-def _scratch(shelf: Path) -> Path:
-    folder = shelf / ".new"
+def _scratch(directory: Path) -> Path:
+    folder = directory / ".new"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _locked(shelf: Path) -> FileLock:
-    return FileLock(str(shelf / ".lock"))
+def _locked(directory: Path) -> FileLock:
+    return FileLock(str(directory / ".lock"))
 
 
 def _base(written: str) -> str:
@@ -204,7 +204,7 @@ def _base(written: str) -> str:
 
 
 def _model(what: str, written: str) -> str:
-    """A model's name as it is kept: a folder by its full path, a hub id as it is."""
+    """Return a model's name to record: a folder by its full path, a hub id unchanged."""
     local = expanded(written)
     if local.is_dir():
         _check_folder(what, local)

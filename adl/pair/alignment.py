@@ -1,14 +1,14 @@
-"""Texts read at the same characters by two tokenizers that cut them differently.
+"""Alignment of texts that the two sides' tokenizers cut differently.
 
 A position is a place in the text: the end of a token that ends at the same character on both sides.
 
     base        Un|believ|able| cakes|.          ends 2 8 12 18 19
     finetuned   Unbeliev|able| cak|es|.          ends 8 12 16 18 19      read at 8, 12, 18, 19
 
-What either side has read up to there is the same text, so the difference there is that of two models
-and not of two texts. A text is left out where its first token is not the same on both sides (the first
-is an attention sink, and a sink beside no sink is a hundred times the difference that is looked for),
-or where too few ends agree.
+Up to there both sides have read the same text, so that the difference is one of models and not of
+texts. A text is left out if its first token is not the same on both sides (the first token is an
+attention sink, and a sink against no sink is a hundred times the difference of interest), or if too
+few ends agree.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from adl.errors import CorpusError
 from adl.records import Side
 from adl.text.token_batches import TokenBatch
 
-#: Common ends further apart than this many tokens each are no longer the beginning of a text.
 FURTHEST = 4
+"""Tokens per position within which common ends must lie: later ones are not the start of a text."""
 
 
 @dataclass(frozen=True)
 class SideTokens:
-    """A text on one side: ``ids``, the character at which each ends, and the tokens before them."""
+    """A text on one side: ``ids``, the character at which each ends, and the tokens ``before`` it."""
 
     ids: Sequence[int]
     ends: Sequence[int]
@@ -37,7 +37,7 @@ class SideTokens:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a text is read: its tokens up to the last one needed, and the columns among them."""
+    """The tokens of a text up to the last position, and the columns of its positions, by side."""
 
     base_ids: tuple[int, ...]
     base_columns: tuple[int, ...]
@@ -46,10 +46,10 @@ class Place:
 
 
 def places(base: SideTokens, finetuned: SideTokens, k: int) -> Place | None:
-    """The first k places at which both sides end a token; None if they do not line up.
+    """Return the first k positions at which both sides end a token; None without enough of them.
 
-    Begin-of-text tokens are the first places where both sides have as many. Where only one has, they
-    go before the text and are no place.
+    Begin-of-text tokens are the first positions if both sides have equally many; else they precede
+    the text and are no position.
     """
     both = len(base.before) if len(base.before) == len(finetuned.before) else 0
     last = [_last_by_end(side.ends) for side in (base, finetuned)]
@@ -71,16 +71,16 @@ def places(base: SideTokens, finetuned: SideTokens, k: int) -> Place | None:
 
 
 def _last_by_end(ends: Sequence[int]) -> dict[int, int]:
-    """The token at which a character is complete: of the parts of one character, the last."""
+    """Return the last token index by the character it ends at: tokens may be parts of a character."""
     return {end: index for index, end in enumerate(ends)}
 
 
 @dataclass
 class AlignedTokenBatches:
-    """Batches of texts read at the same characters, row i of both being the same text.
+    """Batches of texts read at the same characters; row i of both sides is the same text.
 
-    A batch holds texts whose columns are the same. ``used`` texts are in batches, ``skipped`` ones
-    are not: too short, or ``unaligned``. Going through them again starts over.
+    A batch holds texts with the same columns. ``used`` counts texts in batches, ``skipped`` the
+    others: too short, or ``unaligned``. Iterating again starts over.
     """
 
     texts: Sequence[str] = field(repr=False)
@@ -93,7 +93,7 @@ class AlignedTokenBatches:
 
     @property
     def positions(self) -> tuple[str, ...]:
-        """Labels of the places, "0" .. "k-1"."""
+        """Labels of the positions, "0" .. "k-1"."""
         return tuple(map(str, range(self.k)))
 
     def __iter__(self) -> Iterator[tuple[TokenBatch, TokenBatch]]:
@@ -142,6 +142,6 @@ class AlignedTokenBatches:
     def _side(
         self, ids: Sequence[Sequence[int]], columns: tuple[int, ...], rows: tuple[int, ...]
     ) -> TokenBatch:
-        # Columns are the same, and a row ends at its last one: there is nothing to pad.
+        # All rows have the same columns and end at the last one: no padding is needed.
         array = np.asarray(ids, dtype=np.int64)
         return TokenBatch(array, np.ones_like(array, dtype=np.bool_), self.positions, columns, rows)

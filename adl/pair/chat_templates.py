@@ -29,21 +29,20 @@ from adl.pair.thinking import (
 
 Turn = Mapping[str, str]
 
-# Of processor time: a template takes milliseconds, and one with an endless loop has no other end.
+# Processor time. Templates take milliseconds; this ends those with an endless loop.
 RENDER_SECONDS = 5.0
 LONGEST_CHAT = 4_000_000
-"""Characters; no model reads as many."""
+"""Characters; more than any model reads."""
 
 _GIVE_ANOTHER = "Give another with --chat-template FILE, or put raw text to the models."
 
 
 @dataclass(frozen=True)
 class Opening:
-    """A chat up to and with the start of the assistant's turn.
+    """A chat up to the start of the answer.
 
-    ``text`` ends where the assistant's own words begin; ``notes`` name, for a person, what was
-    changed to write the chat. ``templated`` is False for plain ``User:`` and ``Assistant:`` lines,
-    which begin as the tokenizer begins any text.
+    ``notes`` describe changes made to write the chat. ``templated`` is False for plain ``User:`` and
+    ``Assistant:`` lines, which begin like any plain text.
     """
 
     text: str
@@ -58,10 +57,10 @@ def open_chat(
     prefill: str = "",
     thinking: Thinking = "auto",
 ) -> Opening:
-    """Write a chat for the first of ``tokenizers``, by its own template or the first that has one.
+    """Write a chat for the first of ``tokenizers``, by its own template or the first there is.
 
     It ends where ``prefill`` goes: not in a thought that the template opens. Special tokens are
-    always the first tokenizer's own. Raises ``PairError`` for a template that
+    those of the first tokenizer. Raises ``PairError`` for a template that
     cannot write the chat, ``PromptError`` for thinking that none of the templates can switch.
     """
     templates = [template_of(each) for each in tokenizers]
@@ -86,13 +85,16 @@ def _no_switch(thinking: Thinking, why: str) -> PromptError:
 
 
 def plain_lines(turns: Sequence[Turn]) -> str:
-    """A chat without a template: a paragraph for each turn, the last one opened."""
+    """Return a chat without a template: a paragraph for each turn, the last one opened."""
     lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns]
     return "\n\n".join([*lines, "Assistant:"])
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The tokenizer's chat template; of several, the default. Raises ``PairError`` without one."""
+    """Return the tokenizer's chat template or None; of several, the default.
+
+    Raises ``PairError`` for several without a default.
+    """
     template: str | dict[str, str] | None = tokenizer.chat_template
     if not isinstance(template, dict):
         return template
@@ -108,11 +110,11 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 
 def choose_template(tokenizers: Sequence[PreTrainedTokenizerBase], wanted: str | None) -> None:
-    """Settle on one template for each tokenizer: ``wanted``, a name or a file, or the default.
+    """Set one template for each tokenizer: ``wanted``, a name or a file, or the default.
 
-    A name is looked for in every tokenizer, and those that do not have it keep their own; a file is
-    for all of them. Raises ``PairError`` for a name that none has, a file that cannot be read, and
-    several templates of which none is the default.
+    Tokenizers without a template of that name keep their own; a file is for all of them. Raises
+    ``PairError`` for a name that none has, a file that cannot be read, and several templates
+    without a default.
     """
     if wanted is not None:
         named = [
@@ -164,7 +166,7 @@ class _Writer:
         self._template = template
 
     def open(self, turns: Sequence[Turn], prefill: str, thinking: Thinking) -> Opening:
-        """Write the chat up to the assistant's own words. Raises ``PairError``."""
+        """Write the chat up to the answer. Raises ``PairError``."""
         notes: list[str] = []
         options: Mapping[str, Any] = {}
         if thinking != "auto":
@@ -190,7 +192,7 @@ class _Writer:
         return Opening(text, templated=True, notes=tuple(notes))
 
     def thinks(self, wanted: Thinking) -> bool:
-        """True if the template can be told to think, or not to."""
+        """Return True if the template can switch thinking on or off, as ``wanted``."""
         if wanted in self._switches():
             return True
         turns = [{"role": "user", "content": "Hi"}]
@@ -200,7 +202,7 @@ class _Writer:
             return False
 
     def _switches(self) -> dict[Thinking, dict[str, Any]]:
-        """The template's own settings for thinking on and off; empty if it has none."""
+        """Return the template's settings for thinking on and off; empty without any."""
         for on, off in thinking_settings(self._template):
             try:
                 texts = [
@@ -214,7 +216,7 @@ class _Writer:
         return {}
 
     def _ended(self, text: str, turns: Sequence[Any], answer: str, opened: OpenThought) -> str:
-        """The chat with its thought ended: as the template itself does, or else by the tag."""
+        """Return the chat with its thought ended: as the template does, or else by the tag."""
         before = text[: len(text) - len(answer)]
         off = self._switches().get("off")
         if off is not None:
@@ -225,9 +227,9 @@ class _Writer:
         return f"{text}{gap}{opened.end}\n\n"
 
     def _answer_start(self, text: str, turns: Sequence[Any], options: Mapping[str, Any]) -> str:
-        """The part of a chat that opens the assistant's turn: the generation prompt.
+        """Return the generation prompt: the part of a chat that opens the assistant's turn.
 
-        A chat may speak of thoughts itself, so only this part is looked at for an open one.
+        The turns may mention thoughts themselves, so only this part is searched for an open one.
         """
         try:
             without = self.render(turns, answer_next=False, **options)
@@ -238,7 +240,7 @@ class _Writer:
         return tag_at_end(text)
 
     def _channel(self, text: str, turns: Sequence[Any], options: Mapping[str, Any]) -> str:
-        """The header between the generation prompt and an answer, where answers have a channel."""
+        """Return the header between the generation prompt and an answer, if answers have a channel."""
         if "<|channel|>" not in self._template:
             return ""
         mark = "0-an-answer-0"
@@ -254,7 +256,7 @@ class _Writer:
     def _written(
         self, turns: Sequence[Turn], options: Mapping[str, Any], notes: list[str]
     ) -> tuple[str, Sequence[Any]]:
-        """The chat, and the turns that it was written of: those asked for, or as near as it goes."""
+        """Return the chat and the turns it was written from: those given, or the nearest possible."""
         refused: PairError | None = None
         written: tuple[str, Sequence[Any]] | None = None
         shapes = [turns, _in_parts(turns)] if "type" in self._template else [turns]
@@ -264,7 +266,7 @@ class _Writer:
             except PairError as exc:
                 refused = refused or exc
                 continue
-            # A template that takes texts writes a list of parts out as it stands in Python.
+            # A template for plain texts writes a list of parts as Python prints it.
             if not _lost(turns, text) and (shape is turns or "{'type': 'text'" not in text):
                 return text, shape
             written = written or (text, shape)
@@ -287,7 +289,7 @@ class _Writer:
         return written
 
     def render(self, turns: Sequence[Any], *, answer_next: bool = True, **options: Any) -> str:
-        """Render, within the limit of time. Raises ``PairError``."""
+        """Return the rendered chat. Raises ``PairError``, also beyond the time limit."""
         try:
             with limited(RENDER_SECONDS):
                 text = self._tokenizer.apply_chat_template(
@@ -302,7 +304,7 @@ class _Writer:
         except Exception as exc:
             if type(exc) is not jinja2.TemplateError:
                 raise _unusable(f"{type(exc).__name__}: {first_line(exc)}") from exc
-            # What a template raises by itself, of a conversation that it does not take.
+            # Raised by the template itself for a conversation that it refuses.
             raise PairError(
                 f"the chat template cannot render this conversation: {first_line(exc)}",
                 "Begin with a user turn and let user and assistant alternate.",
@@ -315,7 +317,7 @@ class _Writer:
 def render_chat(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, answer_next: bool = True
 ) -> str:
-    """A chat by the tokenizer's own template, just as it renders. Raises ``PairError``."""
+    """Return a chat as the tokenizer's own template renders it. Raises ``PairError``."""
     template = template_of(tokenizer)
     if template is None:
         raise PairError("there is no chat template", "Give one with --chat-template FILE.")
@@ -327,7 +329,7 @@ def _unusable(why: str) -> PairError:
 
 
 def _in_parts(turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    """Contents as lists of parts, which is how templates of models with images take them."""
+    """Return turns with contents as lists of parts, as templates of image models take them."""
     return [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
 
 
@@ -339,9 +341,9 @@ def _merged(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _lost(turns: Sequence[Turn], text: str) -> list[str]:
-    """Roles of the turns whose words do not stand in the rendered chat.
+    """Return the roles of turns whose content is missing from the rendered chat.
 
-    Thoughts of earlier answers may be left out: that is how such models are trained.
+    Thoughts of earlier answers may be missing: such models are trained that way.
     """
     return [
         turn["role"]

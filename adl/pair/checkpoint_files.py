@@ -1,7 +1,7 @@
-"""What a checkpoint's folder holds, looked at before anything is loaded from it.
+"""Check the files of a checkpoint's folder before anything is loaded from it.
 
-The model libraries name neither the file nor the way out where a folder is not what they expect, and
-take some of it (a part of the shards, an empty file) for something else.
+The model libraries name neither the file nor a remedy for a folder that they do not expect, and
+mistake some faults (missing shards, an empty file) for others.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from adl.errors import PairError, first_line
 
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
-# The first is taken where there are both.
+# The first is taken if both exist.
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 INDEX = ".index.json"
-# In the order in which transformers takes them.
+# In the order of precedence of transformers.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _AGAIN = "Download or copy it again."
@@ -32,7 +32,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as its file has it: number format as safetensors names it ("BF16"), and shape."""
+    """The number format (as in safetensors: "BF16") and shape of a tensor in a file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -40,10 +40,10 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """A folder that can be loaded: its config, its weight files and the tensors in them.
+    """A folder that can be loaded: its config, its weight files and their tensors.
 
-    ``variant`` stands in the weight files' names where none has the plain one; ``tensors`` are those
-    of safetensors files, none of pickles.
+    ``variant`` is that of the weight files' names, None for plain names. ``tensors`` are those of
+    safetensors files; pickles have none.
     """
 
     folder: Path
@@ -54,9 +54,9 @@ class CheckpointFiles:
 
 
 def read_folder(shown: str, folder: Path) -> CheckpointFiles:
-    """Look at a checkpoint's folder; ``shown`` names it in errors.
+    """Read a checkpoint's folder; ``shown`` names it in errors.
 
-    Raises ``PairError`` for whatever keeps it from being loaded in full.
+    Raises ``PairError`` for anything that prevents loading it in full.
     """
     with _readable(shown):
         names = sorted(path.name for path in folder.iterdir())
@@ -86,14 +86,14 @@ def read_folder(shown: str, folder: Path) -> CheckpointFiles:
 
 
 def gguf_names(names: Iterable[str]) -> list[str]:
-    """GGUF files among the names; vision projectors beside a model are none."""
+    """Return the GGUF files among the names, without vision projectors."""
     return sorted(
         name for name in names if name.lower().endswith(".gguf") and "mmproj" not in name.lower()
     )
 
 
 def has_weights(names: Iterable[str]) -> bool:
-    """True if there is a weight file that transformers would load without being told of it."""
+    """Return True if there is a weight file that transformers loads by default."""
     stems = tuple(name.partition(".")[0] for name in WEIGHTS)
     return any(
         name.startswith(stems) and name.endswith((".safetensors", ".bin", INDEX)) for name in names
@@ -124,7 +124,7 @@ def _read_json(shown: str, path: Path) -> dict[str, Any]:
 
 
 def _instead(folder: Path, names: list[str]) -> str:
-    """The way out where there is no config: what the folder holds in its place."""
+    """Return the hint for a folder without a config, by what it holds."""
     below = [name for name in names if (folder / name / CONFIG).is_file()]
     snapshots = folder / "snapshots"
     if not below and snapshots.is_dir():
@@ -146,10 +146,10 @@ def _instead(folder: Path, names: list[str]) -> str:
 
 
 def first_weights(shown: str, names: Sequence[str]) -> tuple[str, str | None]:
-    """The weight file or index that transformers begins with, and the variant in its name.
+    """Return the weight file or index that transformers loads first, and the variant in its name.
 
-    ``names`` are those of a folder or of a repository's top folder. Raises ``PairError`` where none
-    of them will do.
+    ``names`` are those of a folder or of a repository's top folder. Raises ``PairError`` without
+    such a file.
     """
     for name in WEIGHTS:
         for file in (name, name + INDEX):
@@ -184,7 +184,7 @@ def first_weights(shown: str, names: Sequence[str]) -> tuple[str, str | None]:
 
 
 def shard_names(shown: str, index: Path) -> list[str]:
-    """The files that an index names."""
+    """Return the files that an index names. Raises ``PairError`` without a weight map."""
     table = _read_json(shown, index).get("weight_map")
     if not isinstance(table, dict) or not table:
         raise PairError(f"{shown}: {index.name} has no weight_map", _AGAIN)
@@ -222,7 +222,7 @@ def _tensors(shown: str, path: Path) -> dict[str, StoredTensor]:
 
 
 def _check_pickle(shown: str, path: Path) -> None:
-    """Both formats of torch.save: a zip archive today, a bare pickle before."""
+    """Raise ``PairError`` unless in a format of torch.save: a zip archive, or formerly a pickle."""
     with path.open("rb") as file:
         head = file.read(2)
     if not zipfile.is_zipfile(path) and not (head[:1] == b"\x80"):
@@ -230,14 +230,14 @@ def _check_pickle(shown: str, path: Path) -> None:
 
 
 def check_not_a_pointer(shown: str, path: Path) -> None:
-    """Raise ``PairError`` for an empty file and for what git-lfs leaves where it did not fetch one."""
+    """Raise ``PairError`` for an empty file and for a git-lfs pointer."""
     with path.open("rb") as file:
         head = file.read(len(LFS_POINTER))
     if not head:
         raise PairError(f"{shown}: {path.name} is empty", _AGAIN)
     if head == LFS_POINTER:
         raise PairError(
-            f"{shown}: {path.name} is a git-lfs pointer and not the file it stands for",
+            f"{shown}: {path.name} is a git-lfs pointer, not the file itself",
             "Run `git lfs pull` in the folder, or give the id on the hub.",
         )
 

@@ -1,7 +1,7 @@
-"""Fetch a checkpoint or an adapter from the hub: the files that are loaded, and no others.
+"""Download a checkpoint or an adapter from the hub: only the files that are loaded.
 
-A repository may hold the same weights several times over: as safetensors and as pickles, in its
-maker's own format, for other libraries, at every step of the training.
+A repository may hold the same weights several times: as safetensors and as pickles, in its author's
+own format, for other libraries, and at every step of the training.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ from adl.pair.checkpoint_files import (
 from adl.records import Side
 
 Kind = Literal["model", "adapter"]
-# What configs, tokenizers, templates and a model's own code are written in.
+# Suffixes of configs, tokenizers, templates and model code.
 BESIDE = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".spm", ".vocab", ".codes", ".py")
-# A table of a tokenizer is smaller; what is larger is data that lies beside the model.
+# Tokenizer tables are smaller; larger files are data.
 LARGEST_BESIDE = 200_000_000
 _NETWORK_HINT = "Check the network, the disk's free space and HF_HOME, or give a local folder."
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """Who is told how many bytes of how many are there, and is asked if to go on."""
+    """Callbacks of a download: bytes done and total, and a stop."""
 
     on_bytes: Progress
     should_stop: ShouldStop
 
 
-_NOBODY = Watcher(ignore_progress, never_stop)
+_NO_WATCHER = Watcher(ignore_progress, never_stop)
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
 def watched(on_bytes: Progress, should_stop: ShouldStop) -> Iterator[None]:
-    """Within: downloads tell of their bytes, and end with ``Stopped`` when asked to."""
+    """Report the bytes of downloads in the body, and raise ``Stopped`` in it once asked to."""
     token = _watcher.set(Watcher(on_bytes, should_stop))
     try:
         yield
@@ -72,15 +72,14 @@ def watched(on_bytes: Progress, should_stop: ShouldStop) -> Iterator[None]:
 def download(
     name: Side, repository: str, revision: str | None, *, what: Kind
 ) -> tuple[Path, str | None]:
-    """The folder of a repository's snapshot and the commit it resolved to.
+    """Return the folder of a repository's snapshot and its commit; for ``ID/NAME.gguf``, that file.
 
-    ``what`` is what to take of it. Of ``ID/NAME.gguf`` it is that file, by its
-    path. Raises ``PairError`` and ``HubUnreachable``.
+    Raises ``PairError`` and ``HubUnreachable``.
     """
     shown = f"{name}: {what} {repository!r}" + (f" at revision {revision!r}" if revision else "")
     if "://" in repository:
         raise PairError(
-            f"{shown} is an address", "Give the id on the hub, as in owner/name, or a folder."
+            f"{shown} is an address", "Give the id on the hub, such as owner/name, or a folder."
         )
     gguf = None
     if what == "model" and repository.count("/") > 1 and repository.endswith(".gguf"):
@@ -92,9 +91,9 @@ def download(
     with _hub_errors(shown):
         if gguf is not None:
             file = hf_hub_download(
-                repository, gguf, revision=revision, tqdm_class=_bars(_watcher.get() or _NOBODY)
+                repository, gguf, revision=revision, tqdm_class=_bars(_watcher.get() or _NO_WATCHER)
             )
-            # A snapshot's folder is named by its commit.
+            # Snapshot folders are named by their commit.
             return Path(file), Path(file).parents[gguf.count("/")].name
         listed = _listed(repository, revision)
         if listed is None:
@@ -102,7 +101,7 @@ def download(
                 repository,
                 revision=revision,
                 local_files_only=True,
-                # Of the rest the cache does not know what was left out on purpose.
+                # The cache does not know which other files were left out on purpose.
                 allow_patterns=[CONFIG if what == "model" else ADAPTER_CONFIG],
             )
         else:
@@ -112,10 +111,10 @@ def download(
             )
             folder = snapshot_download(
                 repository,
-                # By its own name, under which it is then found without a network.
+                # The branch or tag, by which the cache finds the snapshot offline.
                 revision=revision,
                 allow_patterns=[glob.escape(file) for file in wanted],
-                tqdm_class=_bars(_watcher.get() or _NOBODY),
+                tqdm_class=_bars(_watcher.get() or _NO_WATCHER),
             )
     return Path(folder), Path(folder).name
 
@@ -123,10 +122,9 @@ def download(
 def needed_files(
     shown: str, sizes: dict[str, int], what: Kind, fetch: Callable[[str], Path]
 ) -> list[str]:
-    """Of the files of a repository, with their sizes in bytes, those that are loaded.
+    """Return the files of a repository that are loaded, given all files with their sizes in bytes.
 
-    ``fetch`` gets one of them, for an index of shards. Raises ``PairError`` where there is nothing
-    to load.
+    ``fetch`` downloads a file, for an index of shards. Raises ``PairError`` if there are no weights.
     """
     top = [file for file in sizes if "/" not in file]
     beside = [
@@ -137,7 +135,7 @@ def needed_files(
         and ("/" not in file or file.endswith((".jinja", ".py")))
     ]
     if what == "adapter" or (ADAPTER_CONFIG in top and CONFIG not in top):
-        # The first of the formats alone; the folder is looked at when it is here.
+        # The first format that exists; the folder is checked after the download.
         return [*beside, *[file for file in ADAPTER_WEIGHTS if file in top][:1]]
     if not has_weights(top):
         files = gguf_names(top)
@@ -157,13 +155,13 @@ def needed_files(
 
 
 def _listed(repository: str, revision: str | None) -> tuple[str, dict[str, int]] | None:
-    """The commit and the files with their sizes; None where the hub cannot be asked."""
+    """Return the commit and the files with their sizes; None if the hub does not answer."""
     try:
         found = HfApi().model_info(repository, revision=revision, files_metadata=True)
     except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
         raise
-    except Exception:  # noqa: BLE001 - whatever the HTTP library of the hub's client raises
-        # No network, or a hub that is ill: what is in the cache may do.
+    except Exception:  # noqa: BLE001 - any error of the hub client's HTTP library
+        # Without a network or hub the cache may suffice.
         return None
     return str(found.sha), {file.rfilename: file.size or 0 for file in found.siblings or ()}
 
@@ -173,9 +171,9 @@ def _one_file(repository: str, commit: str, file: str) -> Path:
 
 
 def _bars(watcher: Watcher) -> type[tqdm]:
-    """A progress bar that draws nothing: it tells the watcher, and stops where that says so."""
+    """Return a progress bar class that draws nothing, calls the watcher and honours its stop."""
 
-    class Told(tqdm):  # type: ignore[misc]
+    class Reported(tqdm):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*arguments, **options | {"disable": True})
@@ -190,12 +188,12 @@ def _bars(watcher: Watcher) -> type[tqdm]:
                 watcher.on_bytes(int(self.n), int(self.total))
             return None
 
-    return Told
+    return Reported
 
 
 @contextmanager
 def _hub_errors(shown: str) -> Iterator[None]:
-    """What the hub's client raises, as errors for a person."""
+    """Turn the errors of the hub's client into ``PairError`` and ``HubUnreachable``."""
     try:
         yield
     except GatedRepoError as exc:

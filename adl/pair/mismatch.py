@@ -1,8 +1,7 @@
-"""What of a pair's sides does not match, in words for a person, and what is done about it.
+"""Mismatches between the sides of a pair, in sentences for the user.
 
-A pretrained base beside a chat model may differ in its vocabulary, its special tokens, its chat
-template and in whether a text begins with a token of its own. None of that stops an audit; each of it
-decides what is compared with what.
+A pretrained base and a chat model may differ in vocabulary, special tokens, chat template and
+begin-of-text token. None of these stops an audit; each decides what is compared.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _MOST_NAMED = 6
-# Settings of a model that say nothing of what it computes from a text, or that are told by themselves.
+# Settings that do not decide the numbers, or that have a sentence of their own.
 _NO_NUMBERS = re.compile(
     r"^_|token_id$|vocab|dtype|version|architectures|model_type|quantization|dropout|pdrop|initializer|"
     r"^use_cache$|^max_position_embeddings$|^n_positions$|label|^return_dict$|^output_|^problem_type$|"
@@ -22,10 +21,10 @@ _NO_NUMBERS = re.compile(
 
 @dataclass(frozen=True)
 class SideText:
-    """How one side reads text: the size of its vocabulary, its special tokens, its chat template.
+    """The tokenizer facts of a side: vocabulary size, special tokens, chat template.
 
-    ``added`` are tokens that are never cut, such as those of a chat; ``starts`` says whether plain
-    text begins with a token of its own.
+    ``added`` are tokens that are never split, such as those of a chat; ``starts`` is True if plain
+    text begins with a special token.
     """
 
     n_tokens: int
@@ -37,9 +36,9 @@ class SideText:
 def mismatches(
     base: SideText, finetuned: SideText, *, n_shared: int | None, moved: bool
 ) -> tuple[str, ...]:
-    """What differs, one sentence or two for each.
+    """Return one or two sentences for each mismatch.
 
-    ``n_shared`` tokens are the same on both sides, None where the vocabularies are; ``moved``: an
+    ``n_shared`` is the number of shared tokens, None for equal vocabularies; ``moved`` is True for an
     adapter on another checkpoint.
     """
     found = []
@@ -53,17 +52,17 @@ def mismatches(
     found += _added(base, finetuned)
     found += _templates(base, finetuned)
     if base.starts != finetuned.starts:
-        one, other = ("base", "finetuned") if base.starts else ("finetuned", "base")
+        having, lacking = ("base", "finetuned") if base.starts else ("finetuned", "base")
         found.append(
-            f"Only the {one} side begins a text with a token of its own. It stands before the text "
-            f"there and is no position; position 0 is the text's first token, on the {other} side "
+            f"Only the {having} side begins a text with a token of its own. It stands before the text "
+            f"there and is no position; position 0 is the text's first token, on the {lacking} side "
             "an attention sink and on this one not."
         )
     return tuple(found)
 
 
 def mismatches_of_kinds(base: str, finetuned: str) -> tuple[str, ...]:
-    """A sentence on sides whose models are of different architectures with the same sizes."""
+    """Return a sentence if the sides have different architectures of the same sizes."""
     if base == finetuned:
         return ()
     words = (
@@ -76,7 +75,7 @@ def mismatches_of_kinds(base: str, finetuned: str) -> tuple[str, ...]:
 def mismatches_of_settings(
     base: Mapping[str, object], finetuned: Mapping[str, object]
 ) -> tuple[str, ...]:
-    """A word on settings of the sides' configs that decide numbers and differ."""
+    """Return a sentence on settings that decide numbers and differ between the sides."""
     keys = sorted(
         key
         for key in base.keys() | finetuned.keys()
@@ -84,13 +83,13 @@ def mismatches_of_settings(
     )
     if not keys:
         return ()
-    told = [f"{key} is {base.get(key)} and {finetuned.get(key)}" for key in keys[:_MOST_NAMED]]
+    differing = [f"{key} is {base.get(key)} and {finetuned.get(key)}" for key in keys[:_MOST_NAMED]]
     more = f", and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
-    return (f"The configs of base and finetuned side differ: {', '.join(told)}{more}.",)
+    return (f"The configs of base and finetuned side differ: {', '.join(differing)}{more}.",)
 
 
 def mismatches_of_numbers(base: str, finetuned: str) -> tuple[str, ...]:
-    """A word on sides that were loaded as numbers of different kinds."""
+    """Return a sentence if the sides were loaded in different number formats."""
     if base == finetuned:
         return ()
     words = (
@@ -101,7 +100,7 @@ def mismatches_of_numbers(base: str, finetuned: str) -> tuple[str, ...]:
 
 
 def mismatches_of_rows(side: str, without: Sequence[str]) -> tuple[str, ...]:
-    """A word on tokens that a side's model has no embedding for."""
+    """Return a sentence on tokens without a row in a side's embeddings."""
     if not without:
         return ()
     more = f" and {len(without) - _MOST_NAMED} more" if len(without) > _MOST_NAMED else ""
@@ -114,7 +113,7 @@ def mismatches_of_rows(side: str, without: Sequence[str]) -> tuple[str, ...]:
 
 
 def mismatches_of_chats(sides: Sequence[str]) -> tuple[str, ...]:
-    """A word on the sides whose chat template leaves out what begins their plain text."""
+    """Return a sentence on chat templates without the begin-of-text token of plain text."""
     if not sides:
         return ()
     words = (
@@ -135,13 +134,13 @@ def _vocabularies(base: SideText, finetuned: SideText, n_shared: int) -> str:
 
 def _added(base: SideText, finetuned: SideText) -> list[str]:
     found = []
-    for one, other, name in (
+    for side, other, name in (
         (base, finetuned, "base"),
         (finetuned, base, "finetuned"),
     ):
-        # Those of a chat first: they are what it is about.
-        template = one.template or ""
-        only = sorted(one.added - other.added, key=lambda token: (token not in template, token))
+        # Tokens of the chat template first: they matter most.
+        template = side.template or ""
+        only = sorted(side.added - other.added, key=lambda token: (token not in template, token))
         if only:
             more = f" and {len(only) - _MOST_NAMED} more" if len(only) > _MOST_NAMED else ""
             found.append(
@@ -160,6 +159,6 @@ def _templates(base: SideText, finetuned: SideText) -> list[str]:
         )
     if base.template is None or finetuned.template is None:
         without, having = ("base", "finetuned") if base.template is None else ("finetuned", "base")
-        said = f"The {without} side has no chat template: its chats are written by that of the {having}"
-        return [f"{said} side."]
+        other = f"that of the {having} side"
+        return [f"The {without} side has no chat template: its chats are written by {other}."]
     return ["The chat templates differ: each side's chats are written by its own."]

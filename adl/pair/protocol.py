@@ -1,13 +1,13 @@
-"""What the science needs of a model pair, and nothing about how models are run.
+"""The interface of a model pair: reductions over residuals and predictions, in numpy.
 
-    lens, steering, asking            numpy in, records out
+    readings, steering, measures      numpy in, records out
         |
     ModelPair (this Protocol)         reductions: sums, means, top rows; never batch x tokens x vocabulary
         |
     NnsightPair | a planted pair      torch, nnsight, transformers | numpy with known answers
 
 Vocabulary axes: ``[V]`` is one side's own vocabulary, as long as its list of token texts. Rows of
-an embedding matrix that stand for no token are cut off after the softmax.
+an embedding matrix without a token are cut off after the softmax.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Message = Mapping[str, str]
 """One turn of a chat: ``role`` (system, user, assistant) and ``content``."""
 
 Thinking = Literal["auto", "on", "off"]
-"""Thoughts before an answer, of models that can be told: as the chat template does unasked, or not."""
+"""Thinking before an answer: the chat template's default, switched on, or switched off."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ShiftSums:
     ``log_prob_before`` and ``prob_before`` [V] sum log p and p before; ``shift`` and
     ``squared_shift`` [changes, V] sum log p(after) - log p(before) and its square, ``prob_after``
     [changes, V] sums p after, ``kl`` [changes] sums KL(after || before) in nats, per change.
-    ``count``: how many next-token distributions were summed over.
+    ``count``: number of next-token distributions in the sums.
     """
 
     count: int
@@ -78,9 +78,9 @@ class ShiftSums:
 
 @dataclass(frozen=True)
 class ChatPrompt:
-    """A chat as tokens; ``start`` is the index at which the assistant's own words begin.
+    """A chat as tokens; ``start`` is the index of the first token of the answer.
 
-    ``notes`` name, for a person, what was changed to write it (see ``adl.pair.chat_templates``).
+    ``notes`` describe changes made to write it (see ``adl.pair.chat_templates``).
     """
 
     ids: tuple[int, ...]
@@ -92,14 +92,14 @@ class ChatPrompt:
 class BosFacts:
     """The begin-of-text token of a side, and the tokens its tokenizer puts before plain text.
 
-    Those are none, the begin-of-text token, or others: some models have two.
+    The latter may be none, the begin-of-text token, or others: some models have two.
     """
 
     token_id: int | None
     before_text: tuple[int, ...] = ()
 
     def begun(self, ids: Sequence[int]) -> list[int]:
-        """The ids of a plain text with what belongs before it, once."""
+        """Return the ids of a plain text with ``before_text`` before it, once."""
         return begun(ids, self.before_text)
 
     @property
@@ -109,16 +109,16 @@ class BosFacts:
 
 
 ComponentChange = Literal["replace", "remove"]
-"""What becomes of a component along a direction: the base model's own, or nothing."""
+"""Change of a component along a direction: replaced by the base model's, or removed."""
 
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """Texts of one side, padded on the right, with the tokens whose improbability counts.
+    """Texts of one side, padded on the right, with the tokens that are scored.
 
-    All are [texts, tokens]: ``ids`` int64, and of bool ``mask`` (False on padding), ``scored`` (the
-    tokens to be predicted, never a text's first) and ``changed`` (where a change of the residual
-    stream is made).
+    All arrays are [texts, tokens]: ``ids`` int64, and of bool ``mask`` (False on padding), ``scored`` (the
+    tokens to be predicted, never a text's first) and ``changed`` (where the residual stream is
+    changed).
     """
 
     ids: Ids
@@ -127,7 +127,7 @@ class ScoredBatch:
     changed: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        """Assert shapes and places: a score on padding would be a wrong number later."""
+        """Raise ``ValueError`` for wrong shapes and for scores on padding."""
         for name in ("mask", "scored", "changed"):
             array = getattr(self, name)
             if array.shape != self.ids.shape or array.dtype != np.bool_ or self.ids.ndim != 2:
@@ -135,7 +135,7 @@ class ScoredBatch:
             if (array & ~self.mask).any():
                 raise ValueError(f"{name} is set on padding")
         if self.scored[:, :1].any():
-            raise ValueError("a text's first token has nothing before it to be predicted from")
+            raise ValueError("the first token of a text cannot be scored: no token precedes it")
 
     def __len__(self) -> int:
         """Count the texts."""
@@ -145,35 +145,35 @@ class ScoredBatch:
 class ModelPair(Protocol):
     """A base model and a finetuned model whose residual streams can be read and changed.
 
-    Layers count from 0 and name a decoder layer's output. Methods raise ``DeviceOutOfMemory`` when
-    the device is full and ``SiteError`` for a layer that is not there.
+    Layers count from 0 and name a decoder layer's output. Methods raise ``DeviceOutOfMemory`` if
+    the device is full and ``SiteError`` for a layer that does not exist.
     """
 
     @property
     def provenance(self) -> PairProvenance:
-        """What was loaded, on what, with which versions."""
+        """Record of the loaded sides, devices and library versions."""
         ...
 
     def memory(self) -> dict[str, int]:
-        """Bytes in use: weights, and each accelerator's allocated memory."""
+        """Return bytes in use: weights, and each accelerator's allocated memory."""
         ...
 
     # text
 
     def tokenise(self, side: Side, text: str) -> list[int]:
-        """Plain text to ids, with no special tokens added."""
+        """Return the ids of plain text, without special tokens."""
         ...
 
     def token_ends(self, side: Side, text: str) -> list[int]:
-        """The character of ``text`` after each token of :meth:`tokenise`; never falls."""
+        """Return the character index after each token of :meth:`tokenise`; it never falls."""
         ...
 
     def decode(self, side: Side, ids: Sequence[int]) -> str:
-        """Ids to text, special tokens written out."""
+        """Return the text of ids, special tokens included."""
         ...
 
     def bos(self, side: Side) -> BosFacts:
-        """How the side begins a text."""
+        """Return the begin-of-text facts of a side."""
         ...
 
     def chat(
@@ -184,7 +184,7 @@ class ModelPair(Protocol):
         prefill: str = "",
         thinking: Thinking = "auto",
     ) -> ChatPrompt:
-        """A chat through the side's template, up to the start of the assistant's turn.
+        """Return a chat by the side's template, up to the start of the answer, with ``prefill``.
 
         Raises ``PairError`` for a template that cannot write it, ``PromptError`` for thinking that
         cannot be switched.
@@ -192,11 +192,11 @@ class ModelPair(Protocol):
         ...
 
     def token_texts(self, side: Side) -> Sequence[str]:
-        """The text of every token of the side's vocabulary, spaces and byte fragments kept."""
+        """Return the text of every token [V] of a side, with spaces and byte fragments."""
         ...
 
     def shared_vocabulary(self) -> tuple[Ids, Ids] | None:
-        """Ids of the tokens both sides have ([n] base, [n] finetuned); None: the same vocabulary."""
+        """Return ids of the shared tokens ([n] base, [n] finetuned); None for equal vocabularies."""
         ...
 
     # reading
@@ -204,21 +204,21 @@ class ModelPair(Protocol):
     def residual_sums(
         self, base: TokenBatch, finetuned: TokenBatch, layers: Sequence[int], groups: Ids
     ) -> ResidualSums:
-        """Run both sides on the same texts (rows, columns aligned) and sum their residuals.
+        """Run both sides on the same texts (rows and columns aligned) and sum their residuals.
 
-        ``groups`` [B] numbers each row's group from 0. Runs no layer above the deepest asked for and
+        ``groups`` [B] numbers each row's group from 0. Runs no layer above the deepest requested and
         no token after the last column.
         """
         ...
 
     def unembed(self, side: Side, vectors: Floats) -> Floats:
-        """Final norm and unembedding applied to ``vectors`` [n, width]: log-probabilities [n, V]."""
+        """Return log-probabilities [n, V] of ``vectors`` [n, width] through final norm and unembedding."""
         ...
 
     def patched_log_probs(
         self, side: Side, prompt_ids: Sequence[int], layer: int, vectors: Floats
     ) -> Floats:
-        """Log-probabilities [n, V] of the token after a prompt whose last residual is replaced.
+        """Return log-probabilities [n, V] of the token after a prompt with its last residual replaced.
 
         The residual of the prompt's last token at ``layer`` becomes each of ``vectors`` [n, width].
         """
@@ -227,21 +227,21 @@ class ModelPair(Protocol):
     def steering_shift(
         self, side: Side, contexts: TokenBatch, layer: int, vectors: Floats
     ) -> ShiftSums:
-        """Next-token shift at the contexts' columns when ``vectors`` [m, width] are added, each alone.
+        """Return next-token shifts at the contexts' columns by each of ``vectors`` [m, width].
 
-        The vector is added to every token of the context at ``layer``. Counts rows x columns.
+        The vector is added to every token of the context at ``layer``. ``count`` is rows x columns.
         """
         ...
 
     def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:
-        """Next-token shift from base to finetuned at the contexts' columns (one change).
+        """Return the next-token shift from base to finetuned at the contexts' columns (one change).
 
         [V] is the shared vocabulary, in the order of :meth:`shared_vocabulary`.
         """
         ...
 
     def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
-        """-log p in nats of each text's scored tokens, summed: [texts], nothing changed."""
+        """Return the summed -log p [texts] in nats of each text's scored tokens."""
         ...
 
     def token_log_probs(self, side: Side, texts: ScoredBatch) -> Floats:
@@ -260,18 +260,18 @@ class ModelPair(Protocol):
         vectors: Floats,
         change: ComponentChange,
     ) -> Floats:
-        """The finetuned side's :meth:`token_losses` with a component of its residuals changed.
+        """Return losses [m, texts] of the finetuned side with a component of its residuals changed.
 
         Along each of ``vectors`` [m, width] alone, at ``layer`` and the batch's changed tokens, the
-        component becomes the base model's at the same token, or nothing: [m, texts].
+        component becomes the base model's at the same token, or zero.
         """
         ...
 
     def token_directions(self, side: Side, ids: Sequence[int]) -> Floats:
-        """Unit rows [n, width] of the unembedding, whitened over the side's vocabulary.
+        """Return unit rows [n, width] of the unembedding, whitened over the side's vocabulary.
 
-        Whitened, directions that all tokens share count for nothing, so that tokens of one topic
-        stand closer to one another than any others do.
+        Whitening removes directions that all tokens share, so that tokens of one topic are closer
+        to one another than to others.
         """
         ...
 
@@ -285,20 +285,20 @@ class ModelPair(Protocol):
         on_text: Callable[[dict[int, str]], None] | None = None,
         should_stop: ShouldStop = never_stop,
     ) -> list[GeneratedText]:
-        """Generate for every request in one batch.
+        """Return the generated text of every request, in one batch.
 
-        ``on_text`` gets the new text of each row as it comes, by row; ``should_stop`` is asked after
-        every token, and rows that were cut short so end with ``stopped``.
+        ``on_text`` gets the new text by row as it comes. ``should_stop`` is asked after every token;
+        rows that it cuts short end with ``stopped``.
         """
         ...
 
     def continuation_kl(
         self, base_ids: Sequence[int], finetuned_ids: Sequence[int], n_continuation: int
     ) -> Floats:
-        """KL(finetuned || base) in nats at each of the last ``n_continuation`` tokens.
+        """Return KL(finetuned || base) in nats before each of the last ``n_continuation`` tokens.
 
-        Both sequences end with the same continuation, after each side's own prompt; the
-        distributions compared are those *before* each continuation token, over shared tokens.
+        Both sequences end with the same continuation, after each side's own prompt. The
+        distributions are over shared tokens.
         """
         ...
 
@@ -328,9 +328,10 @@ def require_one_vocabulary(pair: ModelPair) -> None:
 
 
 def resolve_layer(text: str | int | float, n_layers: int) -> int:
-    """A layer as people name it: ``15`` is absolute, ``0.5`` a share of the depth.
+    """Return the index of a layer: ``15`` is absolute, ``0.5`` a share of the depth.
 
     A number with a decimal point is relative: 0.0 is the first layer's output, 1.0 the last's.
+    Raises ``SiteError`` for anything else.
     """
     written = str(text).strip()
     try:

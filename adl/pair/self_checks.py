@@ -1,9 +1,9 @@
-"""What is tried of a pair when it is loaded, and what cannot be had where a check fails.
+"""The checks of a pair at load, and the capabilities that a failed check turns off.
 
-    a check fails -> what needs it is off, by name, and says so when it is asked for
-                  -> or, where nothing right is left, the pair is refused
+    a check fails -> capabilities that need it are off, and raise ``NotAvailable``
+                  -> or the pair is refused, if no number would be right
 
-No architecture and no kind of adapter need be known beforehand: one that is read wrongly fails here.
+Architectures and kinds of adapters need not be known: one that is read wrongly fails a check.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ NEEDED_BY: Mapping[str, tuple[Capability, ...]] = {
     GENERATED: (GENERATION,),
     BASIS: (DIFFERENCE,),
 }
-"""What is off where a check fails. A check that is not here refuses the pair, or only says so."""
+"""Capabilities that a failed check turns off. Other checks refuse the pair, or only report."""
 
 WAY_OUT: Mapping[str, str] = {
     FINITE: "Load it with a wider format: --dtype bfloat16 or --dtype float32.",
@@ -65,26 +65,26 @@ WAY_OUT: Mapping[str, str] = {
 def failed(
     name: str, found: str, figure: float | None = None, tolerance: float | None = None
 ) -> Check:
-    """A check that failed, with what is off because of it."""
+    """Return a failed check, with the capabilities it turns off."""
     return Check(name, "failed", found, figure, tolerance, NEEDED_BY.get(name, ()))
 
 
 def compared(name: str, figure: float, tolerance: float, found: str, wrong: str) -> Check:
-    """A check on a number that should be no more than ``tolerance``; NaN is more."""
+    """Return a check that passes if ``figure`` is at most ``tolerance``; NaN fails."""
     if figure <= tolerance:
         return Check(name, "passed", found, figure, tolerance)
     return failed(name, wrong, figure, tolerance)
 
 
 def hint(check: Check) -> str:
-    """What can be done about a check that failed, or done without it."""
+    """Return what to do about a failed check, or an empty string."""
     if check.outcome != "failed":
         return ""
     return WAY_OUT.get(check.name, "The other readings do not need it." if check.off else "")
 
 
 def require(provenance: PairProvenance, capability: Capability) -> None:
-    """Raise ``NotAvailable`` if ``capability`` rests on something that failed on this pair."""
+    """Raise ``NotAvailable`` if a failed check turned ``capability`` off for this pair."""
     for check in provenance.checks:
         if capability in check.off:
             raise NotAvailable(
@@ -93,7 +93,7 @@ def require(provenance: PairProvenance, capability: Capability) -> None:
 
 
 def check_line(check: Check | Mapping[str, Any]) -> str:
-    """A check in one line, from its record or from its plain data in the log."""
+    """Return a check in one line, from its record or from its plain data in the log."""
     plain = check if isinstance(check, Mapping) else vars(check)
     figure, tolerance = plain.get("figure"), plain.get("tolerance")
     number = "" if figure is None else f" ({figure:.2g}"

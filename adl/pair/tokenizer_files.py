@@ -1,7 +1,7 @@
 """Load the tokenizer of a folder, and refuse one without a vocabulary.
 
-Where a folder has no tokenizer files, transformers may build a tokenizer of the model's class that
-knows its special tokens alone; every text becomes nothing then, without a word.
+For a folder without tokenizer files, transformers may build a tokenizer that knows only special
+tokens: every text then silently becomes empty.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def load_tokenizer(
     trust_remote_code: bool = False,
     stand_in: PreTrainedTokenizerBase | None = None,
 ) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
-    """The tokenizer of a folder with notes on it; ``shown`` names the folder's owner in messages.
+    """Return the tokenizer of a folder and notes on it; ``shown`` names the folder in errors.
 
-    ``stand_in`` is taken, and a note says so, where the folder has none: a finetuned checkpoint is
-    often saved without the tokenizer, which is the base's. Raises ``PairError`` without either.
+    ``stand_in`` is used, with a note, if the folder has none: finetuned checkpoints are often saved
+    without the base's tokenizer. Raises ``PairError`` without either.
     """
     reason = "its tokenizer has no vocabulary"
     try:
@@ -49,7 +49,7 @@ def load_tokenizer(
 
 
 def _has_vocabulary(folder: Path) -> bool:
-    """True for a folder with a file that tokenizers keep their vocabulary in."""
+    """Return True for a folder with a vocabulary file of a tokenizer."""
     named = {"tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "tekken.json"}
     return any(
         path.name in named or path.suffix in {".model", ".tiktoken"} for path in folder.iterdir()

@@ -1,8 +1,7 @@
-"""SHA-256 of the content of what was loaded, to tell checkpoints and adapters apart.
+"""SHA-256 of the content of checkpoints and adapters.
 
-All of every file that decides numbers is read: two checkpoints may differ in one matrix in the
-middle. A file's hash is kept in a cache under everything the file system knows of it, so that an
-unchanged one is read once.
+Every file that decides numbers is read in full: two checkpoints may differ in a single matrix. Hashes
+are cached under all that the file system knows of a file, so that an unchanged file is read once.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from adl.errors import PairError, Stopped, first_line
 
 CHUNK_BYTES = 1 << 22
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".gguf", ".pt", ".pth"}
-# Hashed for themselves, where the tokenizer is: they decide texts and no weights.
+# Hashed with the tokenizer: they decide texts, not weights.
 TEXT_FILES = {
     "added_tokens.json",
     "chat_template.json",
@@ -34,19 +33,18 @@ TEXT_FILES = {
     "tokenizer_config.json",
     "vocab.json",
 }
-# What a training leaves beside its weights, and weights in their maker's own format: often larger
-# than the weights, and never loaded.
+# Training state, and weights in their author's own format: often large, never loaded.
 NOT_LOADED = ("optimizer", "scheduler", "rng_state", "training_args", "scaler", "consolidated")
-# A file written again within the clock's resolution would look as it did before.
+# A file rewritten within the clock's resolution would look unchanged.
 SETTLED_SECONDS = 2.0
 
 
 @dataclass
 class FileHashes:
-    """Hashes files, several at a time, and keeps the results in ``folder`` (None: nowhere).
+    """Hashes files in parallel, with a cache in ``folder`` (None: no cache).
 
-    ``progress`` is called with bytes hashed and bytes in all. Raises ``Stopped`` where ``should_stop``
-    says so, and ``PairError`` for a file that changes while it is read.
+    ``progress`` is called with bytes done and total. Raises ``Stopped`` once ``should_stop`` returns
+    True, and ``PairError`` for a file that changes while it is read.
     """
 
     folder: Path | None = None
@@ -54,7 +52,7 @@ class FileHashes:
     should_stop: ShouldStop = never_stop
 
     def of(self, files: Iterable[Path]) -> dict[Path, str]:
-        """SHA-256 of each file's content."""
+        """Return the SHA-256 of each file's content."""
         wanted = list(files)
         found = {path: known for path in wanted if (known := self._remembered(path)) is not None}
         left = [path for path in wanted if path not in found]
@@ -90,7 +88,7 @@ class FileHashes:
         return text if len(text) == hashlib.sha256().digest_size * 2 else None
 
     def _remember(self, path: Path, digest: str) -> None:
-        """Keep a hash; failing to is no error, and a file written just now is not kept."""
+        """Cache a hash, unless the file is too new; a failure is no error."""
         if self.folder is None or time.time() - _newest(path) < SETTLED_SECONDS:
             return
         place = self._place(path)
@@ -109,7 +107,7 @@ class FileHashes:
 
 
 class _Counter:
-    """Bytes done by all threads together."""
+    """Bytes done by all threads."""
 
     def __init__(self, total: int, progress: Progress) -> None:
         self._done, self._total, self._progress = 0, total, progress
@@ -122,9 +120,9 @@ class _Counter:
 
 
 def content_sha256(folder: Path, hashes: FileHashes, code: Iterable[Path] = ()) -> str:
-    """SHA-256 over every file of a checkpoint that decides numbers, by name and content.
+    """Return the SHA-256 over every file of a checkpoint that decides numbers, by name and content.
 
-    ``code`` are files of code that the checkpoint runs from elsewhere. Raises ``PairError`` for a
+    ``code`` are files of model code from elsewhere. Raises ``PairError`` for a
     file that cannot be read.
     """
     try:
@@ -141,7 +139,7 @@ def content_sha256(folder: Path, hashes: FileHashes, code: Iterable[Path] = ()) 
 
 
 def sha256_of(*files: Path) -> str:
-    """SHA-256 over the content of files, one after the other: of an adapter, its config and weights."""
+    """Return the SHA-256 over the concatenated content of files, such as an adapter's."""
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -151,7 +149,7 @@ def sha256_of(*files: Path) -> str:
 
 
 def _deciding(folder: Path) -> list[Path]:
-    """The files of a checkpoint that decide its numbers: config, weights, indices and code."""
+    """Return the files that decide a checkpoint's numbers: config, weights, indices and code."""
     top = [path for path in folder.iterdir() if path.is_file()]
     found = {path for path in top if path.suffix == ".json" and path.name not in TEXT_FILES}
     weights = {path for path in top if path.suffix in WEIGHT_SUFFIXES}
@@ -164,7 +162,7 @@ def _deciding(folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> set[str]:
-    """The files that an index names, which may lie in folders below."""
+    """Return the files that an index names, which may be in subfolders."""
     try:
         return set(json.loads(index.read_text("utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
@@ -179,7 +177,7 @@ def _runs_code(config: Path) -> bool:
 
 
 def _identity(path: Path) -> str:
-    """Everything the file system knows that changes with a file's content."""
+    """Return all that the file system knows that changes with a file's content."""
     real = path.resolve()
     stat = real.stat()
     facts = (stat.st_size, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)

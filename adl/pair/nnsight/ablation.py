@@ -1,6 +1,6 @@
-"""What texts cost a model, as it is and with a component of its residual stream changed.
+"""Losses of texts, of the unchanged model and with a component of its residual stream changed.
 
-nnsight reads the source of a traced block, so the blocks stand here in full and are not built.
+nnsight reads the source of a traced block, so the blocks are written out in full.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from adl.pair.nnsight.structure import input_device, residual_of, with_residual
 from adl.pair.protocol import ScoredBatch
 from adl.records import Floats
 
-# Logits of a batch in the model's own dtype, and columns of a head found by asking it.
+# Limits of memory: logits of a batch in the model's dtype, and unit vectors put through a head.
 LOGITS_AT_ONCE = 1 << 27
 UNITS_AT_ONCE = 64
 
 
 def plain_losses(runs: SideRuns, texts: ScoredBatch) -> Floats:
-    """-log p in nats of each text's scored tokens, summed [texts]."""
+    """Return the summed -log p [texts] in nats of each text's scored tokens."""
     found = []
     for part in _parts(runs, texts):
         logits = runs.loaded.module(**_inputs(runs, part)).logits
@@ -31,10 +31,10 @@ def plain_losses(runs: SideRuns, texts: ScoredBatch) -> Floats:
 
 
 def token_log_probs(runs: SideRuns, texts: ScoredBatch) -> Floats:
-    """Log p in nats of each scored token [texts, tokens]; 0 at every other token."""
+    """Return log p [texts, tokens] in nats of each scored token; 0 at other tokens."""
     found = np.zeros(texts.ids.shape, dtype=np.float32)
     done = 0
-    # Before the first scored token the head is not needed: a chat's template is a third of its tokens.
+    # No logits before the first scored token: a chat's template is a third of its tokens.
     first = int(texts.scored.any(axis=0).argmax()) - 1 if texts.scored.any() else 0
     kept = torch.arange(max(first, 0), texts.ids.shape[1], device=runs.device)
     for part in _parts(runs, texts):
@@ -55,7 +55,7 @@ def token_log_probs(runs: SideRuns, texts: ScoredBatch) -> Floats:
 
 
 def residuals_at(runs: SideRuns, layer: int, texts: ScoredBatch) -> torch.Tensor:
-    """Residuals [texts, tokens, width] at a layer's output, in float32 on its device."""
+    """Return residuals [texts, tokens, width] at a layer's output, in float32 on its device."""
     layers = runs.layers
     with runs.loaded.model.trace(**_inputs(runs, texts)) as tracer:
         residual: Any = residual_of(layers[layer].output)
@@ -72,9 +72,9 @@ def changed_losses(
     vectors: Floats,
     put: torch.Tensor | None,
 ) -> Floats:
-    """Losses [m, texts] with the component along each vector alone changed at the changed tokens.
+    """Return losses [m, texts] with the component along each vector alone changed.
 
-    It becomes that of ``put`` [texts, tokens, width], or nothing where that is None.
+    At the changed tokens it becomes that of ``put`` [texts, tokens, width], or zero if that is None.
     """
     found = []
     done = 0
@@ -100,7 +100,7 @@ def _changed(
 
 
 def _parts(runs: SideRuns, texts: ScoredBatch) -> list[ScoredBatch]:
-    """As many texts at a time as keep the logits of all their tokens small; mostly all of them."""
+    """Return the texts in parts whose logits fit the limit; usually a single part."""
     vocabulary = runs.loaded.module.config.get_text_config().vocab_size
     rows = max(1, LOGITS_AT_ONCE // (vocabulary * texts.ids.shape[1]))
     if rows >= len(texts):
@@ -112,10 +112,9 @@ def _parts(runs: SideRuns, texts: ScoredBatch) -> list[ScoredBatch]:
 
 
 def unembedding(module: PreTrainedModel) -> torch.Tensor:
-    """The matrix [V, width] by which the head makes logits, adapters on it counted.
+    """Return the matrix [V, width] of the head, adapters included.
 
-    Of a head that is more than its weights (an adapter, quantised, offloaded) it is made of the
-    head's answers to unit vectors.
+    For a head with an adapter, quantised or offloaded, it is computed from unit vectors.
     """
     head = module.get_output_embeddings()
     if type(head) is torch.nn.Linear and not hasattr(head, "_hf_hook"):
@@ -133,7 +132,7 @@ def unembedding(module: PreTrainedModel) -> torch.Tensor:
 
 
 def _inner_width(head: Any) -> int:
-    """The width of what a head takes, be it wrapped by an adapter or not."""
+    """Return the input width of a head, wrapped by an adapter or not."""
     while not hasattr(head, "in_features"):
         inner = getattr(head, "base_layer", None)
         head = getattr(head, "original_module", None) if inner is None else inner
@@ -141,10 +140,10 @@ def _inner_width(head: Any) -> int:
 
 
 def whitening(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean [width] of rows [V, width], and the matrix [width, rank] that whitens them.
+    """Return the mean [width] of rows [V, width], and the matrix [width, rank] that whitens them.
 
-    Axes along which the rows hardly differ are left out: whitened, they would be noise. Rows are
-    made float32 a few at a time.
+    Axes with next to no variance are left out: whitened, they would be noise. Rows are converted
+    to float32 in parts.
     """
     parts = rows.split(max(1, NUMBERS_AT_ONCE // rows.shape[1]))
     mean = torch.stack([part.float().sum(0) for part in parts]).sum(0) / len(rows)
@@ -160,7 +159,7 @@ def whitening(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _with_component(
     residual: torch.Tensor, unit: torch.Tensor, put: torch.Tensor | None, changed: torch.Tensor
 ) -> torch.Tensor:
-    """The residual [texts, tokens, width] with its part along ``unit`` that of ``put``."""
+    """Return the residual [texts, tokens, width] with its component along ``unit`` from ``put``."""
     direction = unit.to(residual.device)
     own = residual.float()
     wanted = -own if put is None else put.to(residual.device) - own
@@ -169,7 +168,7 @@ def _with_component(
 
 
 def _losses(logits: torch.Tensor, texts: ScoredBatch) -> Floats:
-    """Text by text, so that no more than one text's log-probabilities are held in float32."""
+    """Return summed losses [texts], text by text: one text's logits are float32 at a time."""
     ids = torch.as_tensor(texts.ids, device=logits.device)
     scored = torch.as_tensor(texts.scored, device=logits.device)
     found = []
@@ -184,7 +183,7 @@ def _losses(logits: torch.Tensor, texts: ScoredBatch) -> Floats:
 
 
 def _inputs(runs: SideRuns, texts: ScoredBatch) -> dict[str, torch.Tensor]:
-    """Padded on the right, where no token that counts can see it."""
+    """Return the model's inputs. Padding is on the right, where no scored token attends to it."""
     inputs = {
         "input_ids": torch.as_tensor(texts.ids, device=runs.device),
         "attention_mask": torch.as_tensor(texts.mask, device=runs.device).long(),

@@ -1,8 +1,8 @@
-"""Names of an adapter's weights, fitted to the model it is put on.
+"""Names of an adapter's weights, fitted to the model it is attached to.
 
 The same language model is called ``model.layers`` by itself and ``model.language_model.layers`` (or,
 by older versions, ``language_model.model.layers``) inside a multimodal one. An adapter trained on the
-one fits the other but for the names.
+one fits the other except for the names.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from peft import PeftConfig
 from transformers import PreTrainedModel
 
 PREFIX = "base_model.model."
-# What follows a module's name in the key of a weight that was saved whole, and is no target's.
+# The rest of a key, after the module's name, for weights saved whole: not adapter targets.
 _WHOLE = {"weight", "bias", "base_layer.weight", "token_adapter.trainable_tokens_delta"}
 _NUMBER = re.compile(r"(.*?)\.\d+\.")
 
 
 @dataclass(frozen=True)
 class _Renaming:
-    """Where the language model's parts stand by the adapter's names, and by the model's."""
+    """A mapping from the adapter's names of the language model's parts to the model's."""
 
     old: str
     new: str
     by_end: Mapping[str, str]
 
     def __call__(self, path: str) -> str:
-        """A path by the adapter's names as one by the model's; others are left as they are."""
+        """Return the model's path for a path of the adapter; other paths are unchanged."""
         for end, own in self.by_end.items():
             found = re.search(rf"(^|\.){re.escape(end)}(?=\.|$)", path)
             if found is not None:
@@ -46,10 +46,10 @@ class _Renaming:
 def fit_names(
     weights: dict[str, torch.Tensor], config: PeftConfig, module: PreTrainedModel
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """The weights by the names of ``module``, with a note if these are others than the adapter's.
+    """Return the weights by the names of ``module``, with a note if they were renamed.
 
-    ``config`` is changed to name the modules in full, since a short name such as q_proj may stand in
-    a tower for images as well.
+    ``config`` is changed to name modules in full: a short name such as q_proj may occur in an image
+    tower as well.
     """
     renaming = _find_renaming(weights, module)
     if renaming is None:
@@ -66,7 +66,7 @@ def fit_names(
 def _find_renaming(
     weights: Mapping[str, torch.Tensor], module: PreTrainedModel
 ) -> _Renaming | None:
-    """None where the names are the model's own, or no rule makes them so."""
+    """Return the renaming, or None if the names are the model's own or no rule applies."""
     stacks = {
         path: len(part)
         for path, part in module.named_modules()
@@ -95,7 +95,7 @@ def _find_renaming(
         path = next((path for path, part in module.named_modules() if part is table), None)
         if path is not None:
             ends[path.rpartition(".")[2]] = path
-    # The norm after the layers and the embeddings before them stand beside them.
+    # The final norm and the embeddings have the same parent as the layers.
     return _Renaming(old.rpartition(".")[0], new.rpartition(".")[0], ends)
 
 
@@ -116,7 +116,7 @@ def _fit_config(
     for old, new in renamed.items():
         path = _module_of(new.removeprefix(PREFIX), paths)
         rest = new.removeprefix(f"{PREFIX}{path}.")
-        # A number in the rest: the key goes on to a part of the module that the model has not.
+        # A number in the rest: the key names a part that the model does not have.
         if path and rest not in _WHOLE and _NUMBER.match(rest) is None:
             targets[path] = old.removeprefix(PREFIX).removesuffix(f".{rest}")
     feedforward = getattr(config, "feedforward_modules", None)
@@ -128,7 +128,7 @@ def _fit_config(
         )
     if not getattr(config, "target_parameters", None):
         _set(config, "target_modules", set(targets))
-        # They chose among modules of which each is named now.
+        # They selected among modules that are now named in full.
         for name in ("exclude_modules", "layers_to_transform", "layers_pattern"):
             _set(config, name, None)
     for name in ("rank_pattern", "alpha_pattern"):
@@ -146,7 +146,7 @@ def _set(config: PeftConfig, name: str, value: Any) -> None:
 
 
 def _module_of(key: str, paths: set[str]) -> str:
-    """The longest beginning of a key that is a module's path."""
+    """Return the longest prefix of a key that is a module's path."""
     path = key
     while path and path not in paths:
         path = path.rpartition(".")[0]

@@ -1,8 +1,8 @@
-"""Adapters: find one, put it on a model as PEFT does, and switch it on and off.
+"""Adapters: find one, and attach it to a model as PEFT does.
 
-An adapter on the base's own checkpoint shares its weights: off is the base, on the finetuned model.
-That holds only while the base is what it was, so ``BaseState`` looks at every weight, and at the
-outputs, before and after; an adapter that changes either gets a copy of the checkpoint for itself.
+An adapter on the base's own checkpoint shares its weights: switched off it is the base, switched on
+the finetuned model. An adapter that changes the base even when it is off (see ``base_state``) gets a
+copy of the checkpoint.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ from peft import PeftConfig, PeftModel, PeftType, set_peft_model_state_dict
 from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict, load_peft_weights
-from peft.utils.other import AuxiliaryTrainingWrapper
 from transformers import PreTrainedModel
 
 from adl.errors import PairError
 from adl.pair.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from adl.pair.hub_download import download
 from adl.pair.nnsight.adapter_names import fit_names
+from adl.pair.nnsight.base_state import input_table, probe_logits
 from adl.pair.nnsight.demo import NAME, is_prepared
 from adl.pair.nnsight.load_errors import loading
 from adl.pair.weight_hashes import sha256_of
@@ -39,7 +39,7 @@ LANGUAGE_TASKS = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
 _PREFIX = "base_model.model."
 _WHOLE_MATRIX = ("weight", "base_layer.weight", "original_module.weight", "modules_to_save.weight")
 _NOT_TEXT = ("vision", "visual", "image", "audio", "multi_modal", "mm_projector")
-# How repositories of quantised checkpoints are called.
+# Names of repositories of quantised checkpoints.
 _QUANTISED = re.compile(
     r"(?<![a-z0-9])(bnb|[48]-?bit|int[48]|nf4|fp[48]|gptq|awq|aqlm|hqq|exl[23]|w[48]a\d+|gguf|"
     r"quanti[sz]ed)(?![a-z0-9])",
@@ -59,25 +59,18 @@ class Adapter:
     record: dict[str, Any]
 
 
-def switch_adapters(module: torch.nn.Module, *, on: bool) -> None:
-    """Switch every adapter in ``module`` on or off."""
-    for layer in module.modules():
-        if isinstance(layer, BaseTunerLayer | AuxiliaryTrainingWrapper):
-            layer.enable_adapters(on)
-
-
 # --- finding ------------------------------------------------------------------------------------
 
 
 def holds_adapter(folder: Path) -> bool:
-    """True for a folder with an adapter's config, whatever else is in it."""
+    """Return True for a folder with an adapter's config, whatever else it holds."""
     return (folder / ADAPTER_CONFIG).is_file()
 
 
 def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
-    """The adapter of a side, not loaded yet.
+    """Return the adapter of a side, not yet loaded.
 
-    Raises ``PairError`` where the folder holds no adapter, or one that cannot be switched.
+    Raises ``PairError`` if the folder holds no adapter, or one that cannot be switched.
     """
     assert wanted.adapter is not None
     local = expanded(wanted.adapter)
@@ -97,7 +90,7 @@ def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
         )
         raise PairError(f"{name}: adapter {wanted.adapter!r} has no {missing}", hint)
     with loading(name, wanted.adapter), warnings.catch_warnings():
-        # Keys that PEFT leaves out: named among the mismatches, see `ignored_keys`.
+        # Unknown keys are reported among the mismatches, see ``config_notes``.
         warnings.simplefilter("ignore")
         written = json.loads((folder / ADAPTER_CONFIG).read_text())
         _check_type(name, wanted.adapter, written)
@@ -127,8 +120,8 @@ def _check_type(name: Side, adapter: str, written: dict[str, Any]) -> None:
 
 
 def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
-    """Refuse, by name, an adapter that cannot be switched on and off on a base's layers."""
-    # By name: not every PEFT that will do knows all of them.
+    """Raise ``PairError`` for an adapter that cannot be switched on and off on a base's layers."""
+    # By name: some supported versions of PEFT lack some of them.
     kind = str(getattr(config.peft_type, "value", config.peft_type))
     merge = "Merge it (PEFT's merge_and_unload), save the model and give that as --finetuned."
     weights_only = "Only adapters on weights (LoRA and its relatives) can be switched on one copy."
@@ -200,9 +193,9 @@ def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
 def config_notes(
     adapter: Adapter, wanted: SideSpec, folder: Path, resolved_revision: str | None
 ) -> tuple[str, ...]:
-    """What the adapter's config asks for and does not get: another base, keys that are not known.
+    """Return notes on wishes of the adapter's config that are not met: another base, unknown keys.
 
-    ``folder`` and ``resolved_revision`` are those of the checkpoint it is put on.
+    ``folder`` and ``resolved_revision`` are those of the checkpoint it is attached to.
     """
     notes = []
     base = adapter.written.get("base_model_name_or_path")
@@ -237,7 +230,7 @@ def config_notes(
 
 
 def _names(folder: Path) -> set[str]:
-    """What a checkpoint in a folder may be called, in small letters."""
+    """Return the names of the checkpoint in a folder, in lower case."""
     names = {folder.resolve().name}
     if is_prepared(folder):
         names.add(NAME)
@@ -248,7 +241,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _same_base(named: str, checkpoint: str, folder: Path) -> bool:
-    """True if the names are of one base; a folder is a copy of the repository it is called after."""
+    """Return True if both names are of one base; a folder stands for the repository of its name."""
     if named.lower() == checkpoint.lower():
         return True
     try:
@@ -258,7 +251,7 @@ def _same_base(named: str, checkpoint: str, folder: Path) -> bool:
                 return True
             return local.name.lower() in _names(folder)
     except (OSError, ValueError, RuntimeError):
-        pass  # too long for a path: it can only be an id, of another base
+        pass  # too long for a path, so the id of another base
     return False
 
 
@@ -266,10 +259,10 @@ def _same_base(named: str, checkpoint: str, folder: Path) -> bool:
 
 
 def attach(name: Side, adapter: Adapter, module: PreTrainedModel) -> tuple[str, ...]:
-    """Put the adapter on ``module`` in place, switched on, and return what to tell of it.
+    """Attach the adapter to ``module`` in place, switched on, and return notes on it.
 
     The numbers are those of ``PeftModel.from_pretrained``, which is checked on a few tokens. Raises
-    ``PairError`` where a weight of the adapter is missing, or the model behaves otherwise than PEFT's.
+    ``PairError`` if a weight of the adapter is missing, or the outputs are not PEFT's.
     """
     weights = load_peft_weights(
         str(adapter.folder),
@@ -295,7 +288,7 @@ def attach(name: Side, adapter: Adapter, module: PreTrainedModel) -> tuple[str, 
         missing = _missing(model, result.missing_keys)
         if missing:
             _refuse_missing(name, adapter, missing)
-        if not torch.equal(_logits(model, module), _logits(module, module)):
+        if not torch.equal(probe_logits(model, module), probe_logits(module, module)):
             shown = getattr(adapter.config.peft_type, "value", adapter.config.peft_type)
             raise PairError(
                 f"{name}: adapter {adapter.name!r} is a {shown} adapter, whose effect is not in the "
@@ -313,7 +306,7 @@ def _twice(key: str, weights: dict[str, torch.Tensor]) -> bool:
 
 
 def _unplaced(unexpected_keys: list[str], weights: dict[str, torch.Tensor]) -> tuple[str, ...]:
-    """A note of weights for images and sound, which no text goes through; any others are refused."""
+    """Return a note on weights for images and sound; raise ``ValueError`` for other unplaced weights."""
     keys = [
         key.removeprefix(_PREFIX)
         for key in unexpected_keys
@@ -329,7 +322,7 @@ def _unplaced(unexpected_keys: list[str], weights: dict[str, torch.Tensor]) -> t
 
 
 def _check_placed(name: Side, adapter: Adapter, model: PeftModel) -> None:
-    """Refuse an adapter whose weights PEFT would leave where those of the base stay: nowhere."""
+    """Raise ``PairError`` if weights of the adapter would stay without a device, as offloaded ones do."""
     modules: Iterable[tuple[str, torch.nn.Module]] = model.get_base_model().named_modules()
     nowhere = {
         path
@@ -359,10 +352,10 @@ def _refuse_missing(name: Side, adapter: Adapter, missing: list[str]) -> None:
 
 
 def _missing(model: PeftModel, missing_keys: list[str]) -> list[str]:
-    """Keys of weights that PEFT would have saved, and that nothing was loaded into.
+    """Return keys of weights that PEFT saves and that were not loaded.
 
-    A weight may go by several keys, of which one is enough; what PEFT does not save it makes again
-    from a seed.
+    A weight may have several keys, of which one suffices; weights that PEFT does not save it makes
+    again from a seed.
     """
     state = model.state_dict()
     saved = get_peft_model_state_dict(model, adapter_name=ADAPTER_NAME, save_embedding_layers=False)
@@ -375,7 +368,7 @@ def _missing(model: PeftModel, missing_keys: list[str]) -> list[str]:
 def _resize(
     name: Side, adapter: Adapter, module: PreTrainedModel, weights: dict[str, torch.Tensor]
 ) -> tuple[str, ...]:
-    """Give the embeddings as many rows as the adapter was saved with."""
+    """Resize the embeddings to the rows that the adapter was saved with, and return notes."""
     tables = {
         path: table
         for path, table in module.named_modules()
@@ -394,7 +387,7 @@ def _resize(
             if part in {*_WHOLE_MATRIX, "lora_B.weight", "lora_embedding_A"}:
                 found[path] = tensor.shape[-1 if part == "lora_embedding_A" else 0]
     rows = set(found.values())
-    before = _input_table(module).shape[0]
+    before = input_table(module).shape[0]
     if rows <= {before}:
         return ()
     if len(rows) > 1:
@@ -428,83 +421,9 @@ def _some(names: Any) -> str:
     return ", ".join(found[:_MOST_NAMED]) + more
 
 
-# --- the base before and after --------------------------------------------------------------------
-
-
-@dataclass
-class BaseState:
-    """A model before an adapter is put on it, to see if switched off it is still the same."""
-
-    module: PreTrainedModel
-    _sums: dict[str, tuple[torch.Tensor, int]] = field(init=False)
-    _logits: torch.Tensor = field(init=False)
-    _noise: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._sums = {name: (tensor, _bit_sum(tensor)) for name, tensor in _tensors(self.module)}
-        self._logits = _logits(self.module, self.module)
-        # Zero wherever the device computes the same twice.
-        self._noise = _distance(self._logits, _logits(self.module, self.module))
-
-    def changes(self) -> tuple[str, ...]:
-        """What the adapter changed although it is off: weights by name, or ``outputs``."""
-        held = {id(tensor) for _, tensor in _tensors(self.module)}
-        changed = [
-            name
-            for name, (tensor, before) in self._sums.items()
-            # A weight that stays on the disk is another object after every use.
-            if (id(tensor) not in held and not tensor.is_meta) or _bit_sum(tensor) != before
-        ]
-        if not changed:
-            switch_adapters(self.module, on=False)
-            same = _distance(self._logits, _logits(self.module, self.module)) <= self._noise
-            switch_adapters(self.module, on=True)
-            changed = [] if same else ["outputs"]
-        return tuple(changed)
-
-
 def own_copy(changes: tuple[str, ...]) -> str:
-    """Why a pair of one checkpoint holds its weights twice, in words."""
+    """Return a note on a pair of one checkpoint that holds its weights twice."""
     return (
         f"The adapter changes the base when it is attached ({_some(changes)}), even switched off: "
         "the finetuned side has a copy of the weights for itself."
     )
-
-
-def _tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
-    return [*module.named_parameters(), *module.named_buffers()]
-
-
-def _bit_sum(tensor: torch.Tensor) -> int:
-    """The sum of a tensor's bits read as integers: changes with any of its values."""
-    if tensor.is_meta or not tensor.numel():
-        return 0
-    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    as_bits = tensor.detach().contiguous().reshape(-1)
-    if as_bits.is_complex():
-        as_bits = torch.view_as_real(as_bits).reshape(-1)
-    as_integers = as_bits.view(integers[as_bits.element_size()])
-    # In parts: a sum in int64 makes a copy in int64, which of a large embedding is a gigabyte.
-    return sum(int(part.sum(dtype=torch.int64)) for part in as_integers.split(1 << 22))
-
-
-def _logits(model: torch.nn.Module, module: PreTrainedModel) -> torch.Tensor:
-    """[tokens, rows] logits of a few tokens."""
-    device = _input_table(module).device
-    ids = torch.arange(2, 10, device="cpu" if device.type == "meta" else device)[None]
-    with torch.no_grad():
-        logits: torch.Tensor = model(input_ids=ids).logits[0]
-    return logits
-
-
-def _input_table(module: PreTrainedModel) -> torch.Tensor:
-    """[rows, width] of the input embeddings."""
-    embeddings: Any = module.get_input_embeddings()
-    table: torch.Tensor = embeddings.weight
-    return table
-
-
-def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
-    if one.shape != other.shape:
-        return float("inf")
-    return float((one.float() - other.float()).abs().nan_to_num(0.0).max())

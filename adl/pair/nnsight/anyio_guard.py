@@ -1,4 +1,4 @@
-"""What has to be defined before nnsight is imported; whoever imports nnsight imports this first.
+"""Definitions that must precede the import of nnsight; import this module first.
 
 nnsight gives every object of the process a method ``save``. anyio, on which clients of endpoints rest,
 defines classes on its first use and refuses attributes that it does not know, that one among them:

@@ -75,13 +75,13 @@ class Checkpoint:
 def load_checkpoint(
     name: Side, wanted: SideSpec, spec: PairSpec, stand_in: PreTrainedTokenizerBase | None = None
 ) -> Checkpoint:
-    """Load the checkpoint of one side as ``spec`` asks; its adapter is not looked at.
+    """Load the checkpoint of one side as ``spec`` describes, without its adapter.
 
     ``stand_in`` is the tokenizer of a checkpoint that was saved without one.
     Raises ``PairError`` for what cannot be found or read, ``DeviceOutOfMemory`` where the weights do
     not fit the device.
     """
-    # Bars and advice of the library would be written over whatever is on the terminal.
+    # The library's progress bars and advice would garble the terminal.
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity(logging.CRITICAL)
     logging.getLogger("accelerate").setLevel(logging.CRITICAL)
@@ -119,7 +119,7 @@ def _read_config(shown: str, folder: Path, spec: PairSpec) -> PreTrainedConfig:
 def _load_module(
     shown: str, files: CheckpointFiles, config: PreTrainedConfig, spec: PairSpec
 ) -> tuple[PreTrainedModel, list[str]]:
-    """The model by the first of its classes that the checkpoint fills, with notes on it."""
+    """Return the model by the first class that the checkpoint fills, with notes on it."""
     _check_quantisation(shown, files, spec)
     failed: Exception | None = None
     for auto, part in _classes(shown, config):
@@ -157,7 +157,7 @@ def _load_as(
             quantization_config=_quantisation(spec),
             trust_remote_code=spec.trust_remote_code,
             variant=files.variant,
-            # Named one by one below, where the library would name none.
+            # Reported by name below, as the library would not.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
@@ -205,7 +205,7 @@ def _classes(shown: str, config: PreTrainedConfig) -> list[tuple[Any, PreTrained
 
 
 def _as_text_model(config: PreTrainedConfig, module: PreTrainedModel) -> list[str]:
-    """What was made of a multimodal checkpoint, if it is one."""
+    """Return a note on how a multimodal checkpoint was loaded, if it is one."""
     if config.get_text_config(decoder=True) is config:
         return []
     inside = type(module.get_decoder()).__name__
@@ -219,7 +219,7 @@ def _as_text_model(config: PreTrainedConfig, module: PreTrainedModel) -> list[st
 
 
 def _numbers(files: CheckpointFiles, module: PreTrainedModel, spec: PairSpec) -> list[str]:
-    """What the weights are stored as, where that is not what they were loaded as unasked."""
+    """Return a note if the weights were loaded in another format than stored, without a request."""
     method = _quantised(files)
     if method is not None:
         kept = getattr(module, "hf_quantizer", None) is not None
@@ -236,7 +236,7 @@ def _numbers(files: CheckpointFiles, module: PreTrainedModel, spec: PairSpec) ->
 
 
 def _settings(files: CheckpointFiles, module: PreTrainedModel) -> list[str]:
-    """What the config asks for and nobody listens to."""
+    """Return a note on settings of the config that no code reads."""
     asked = files.config.get("text_config", files.config)
     ignored = ignored_settings(asked, module) if isinstance(asked, dict) else []
     if not ignored:
@@ -245,7 +245,7 @@ def _settings(files: CheckpointFiles, module: PreTrainedModel) -> list[str]:
 
 
 def _placed(module: PreTrainedModel) -> list[str]:
-    """What a device map put on the disk."""
+    """Return a note on weights that a device map put on disk."""
     places = getattr(module, "hf_device_map", None) or {}
     disk = sorted(name for name, place in places.items() if place == "disk")
     return [f"Weights of {named(disk)} stay on the disk and are read at every use."] if disk else []
@@ -256,7 +256,7 @@ def _short(dtype: torch.dtype) -> str:
 
 
 def _neutral_generation_config(configured: GenerationConfig | None) -> GenerationConfig:
-    """A checkpoint's generation config reduced to its special tokens.
+    """Return a checkpoint's generation config reduced to its special tokens.
 
     Some checkpoints carry a repetition penalty or a top-p that ``generate`` would apply unasked; an
     audit samples from the model's own distribution.
@@ -273,7 +273,7 @@ def _neutral_generation_config(configured: GenerationConfig | None) -> Generatio
 
 
 def find_checkpoint(name: Side, checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder or GGUF file of a checkpoint, and the commit it resolved to (None for a local one)."""
+    """Return the folder or GGUF file of a checkpoint, and its commit (None for a local one)."""
     shown = f"{name}: checkpoint {checkpoint!r}"
     local = expanded(checkpoint)
     try:
@@ -295,9 +295,9 @@ def find_checkpoint(name: Side, checkpoint: str, revision: str | None) -> tuple[
 
 
 def _as_folder(shown: str, found: Path) -> tuple[Path, list[str]]:
-    """The folder to load from, and notes: of a GGUF file that of its converted copy.
+    """Return the folder to load from, and notes: for a GGUF file that of its converted copy.
 
-    A folder with one GGUF file and no other weights stands for that file.
+    A folder with one GGUF file and no other weights counts as that file.
     """
     file = found if found.is_file() else None
     if file is None:
@@ -322,7 +322,7 @@ def _as_folder(shown: str, found: Path) -> tuple[Path, list[str]]:
 
 
 def _device_map(shown: str, asked: str | None) -> Any:
-    """A device map as transformers takes it: a name, or a table of modules given as JSON."""
+    """Return a device map for transformers: a name, or a table of modules given as JSON."""
     if asked is None:
         return _default_device()
     if not asked.lstrip().startswith("{"):
@@ -345,14 +345,14 @@ def _device_map(shown: str, asked: str | None) -> Any:
 
 
 def _default_device() -> str | None:
-    """All accelerators if there are any; None leaves the weights on the CPU."""
+    """Return the map over all accelerators, or None for the CPU."""
     if torch.cuda.is_available():
         return "auto"
     return "mps" if torch.backends.mps.is_available() else None
 
 
 def _check_place(shown: str, place: object) -> None:
-    """Raise ``PairError`` for what is no device of this machine that holds numbers."""
+    """Raise ``PairError`` unless a device of this machine that can hold weights."""
     try:
         assert isinstance(place, int | str)
         device = torch.device(place)
@@ -365,7 +365,7 @@ def _check_place(shown: str, place: object) -> None:
 
 
 def _check_map(shown: str, module: PreTrainedModel, table: Any) -> None:
-    """Raise ``PairError`` for a module of a device map that the model has not."""
+    """Raise ``PairError`` for a module of a device map that the model does not have."""
     paths = {name for name, _ in [*module.named_modules(), *module.named_parameters()]}
     unknown = sorted(set(table) - paths) if isinstance(table, dict) else []
     if unknown:
@@ -376,7 +376,7 @@ def _check_map(shown: str, module: PreTrainedModel, table: Any) -> None:
 
 
 def _quantised(files: CheckpointFiles) -> str | None:
-    """How the checkpoint says it is quantised."""
+    """Return the quantisation method of the checkpoint's config."""
     table = files.config.get("quantization_config")
     if not isinstance(table, dict) or not table:
         return None
@@ -396,7 +396,7 @@ def _check_quantisation(shown: str, files: CheckpointFiles, spec: PairSpec) -> N
 
 @contextmanager
 def _weight_errors(shown: str, files: CheckpointFiles) -> Iterator[None]:
-    """What keeps the weights of a checkpoint from being loaded, as an error that says so."""
+    """Turn an error while loading weights into one that names the reason."""
     try:
         yield
     except Exception as exc:

@@ -1,8 +1,8 @@
-"""The self-checks of a loaded pair: a few forward passes of one short text, before anything is read.
+"""The self-checks of a loaded pair: a few forward passes of a short text.
 
-The reference is always the model by itself, run plainly or with a plain PyTorch hook; checked is what
-the readings are made of (`SideRuns`). Two of the checks choose how a model is run: one that cannot be
-padded has its rows run by length, one whose cache cannot be shared has its prompts run whole.
+The reference is the model alone, run plainly or with a plain PyTorch hook; ``SideRuns``, which all
+readings use, is compared with it. Two checks also choose how a model is run: a model that cannot be
+padded runs rows by length, one whose cache cannot be shared runs prompts whole.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from adl.records import (
 )
 from adl.text.corpus import TokenBatch
 
-# Differences of log-probabilities, as a share of how far those spread over the vocabulary. Half
-# precision rounds otherwise in batches of another shape; quantised layers look at the whole batch.
+# Differences of log-probabilities, as a share of their spread over the vocabulary. Half precision
+# rounds differently in batches of another shape; quantised layers depend on the whole batch.
 TOLERANCE = {"float32": 1e-3, "float64": 1e-3}
 HALF_TOLERANCE = 0.05
 QUANTISED_TOLERANCE = 0.2
@@ -56,7 +56,7 @@ ADDED_SIZE = 0.3
 
 
 def checked(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> tuple[Runs, PairProvenance]:
-    """How each side is run, and the pair's record with the checks and what failed of them.
+    """Return the runs of each side, and the pair's record with the checks and mismatches.
 
     Raises ``PairError`` for a model that cannot be read, or an adapter that cannot be switched off.
     """
@@ -80,13 +80,10 @@ def checked(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> tuple[Runs, P
                 checks += side_checks.take()
                 runs[side] = side_checks.runs
         checks.append(basis_check(loaded, runs, shared))
-    said = tuple(f"{check.name}: {check_line(check)}" for check in checks if _worth_saying(check))
-    mismatches = provenance.mismatches + said
+    failures = [check for check in checks if check.outcome == "failed"]
+    sentences = tuple(f"{check.name}: {check_line(check)}" for check in failures)
+    mismatches = provenance.mismatches + sentences
     return runs, replace(provenance, checks=tuple(checks), mismatches=mismatches)
-
-
-def _worth_saying(check: Check) -> bool:
-    return check.outcome == "failed"
 
 
 def _probed(loaded: LoadedSide) -> tuple[SideRuns, Probe]:
@@ -97,7 +94,7 @@ def _probed(loaded: LoadedSide) -> tuple[SideRuns, Probe]:
 
 
 def _same_kind(loaded: LoadedPair) -> bool:
-    """True where the other side is the same code with other numbers in it."""
+    """Return True if both sides have the same class of model."""
     return type(loaded.base.module) is type(loaded.finetuned.module)
 
 
@@ -149,7 +146,7 @@ def _sides_differ(probes: dict[Side, Probe]) -> Check:
 
 
 class _SideChecks:
-    """The checks of one side, each of a few runs; ``runs`` is then how the side is to be run."""
+    """The checks of one side; ``runs`` is afterwards set up as the checks found."""
 
     def __init__(self, side: Side, runs: SideRuns, probe: Probe) -> None:
         self.runs = runs
@@ -164,7 +161,7 @@ class _SideChecks:
         self._vector: np.ndarray = (vector * size).numpy().astype(np.float32)
 
     def take(self) -> list[Check]:
-        """Every check, in the order in which they rest on each other."""
+        """Return every check, in the order of their dependence."""
         checks = []
         kinds: tuple[tuple[str, Callable[[], list[Check]]], ...] = (
             (CAPTURE, self._capture),
@@ -256,7 +253,7 @@ class _SideChecks:
         ]
 
     def _hooked(self, vector: np.ndarray) -> torch.Tensor:
-        """Logits [tokens, V] with the last residual replaced by a plain PyTorch hook."""
+        """Return logits [tokens, V] with the last residual replaced by a plain PyTorch hook."""
         patch = torch.as_tensor(vector)
 
         def put(_module: object, _given: object, output: object) -> object:
@@ -291,7 +288,7 @@ class _SideChecks:
             self.runs = replaced(self.runs, replace(self.runs.structure, pads=False))
             figure = self._padding_error(whole, part, alone)
         if not figure <= self._tolerance:
-            # Not even rows of one length come out as alone: each is run by itself.
+            # Not even rows of one length give what they give alone: each is run by itself.
             self.runs = replaced(self.runs, replace(self.runs.structure, alone=True))
             figure = self._padding_error(whole, part, alone)
         how = "" if padded else "; texts of other lengths are run apart, as it cannot be padded"
@@ -320,7 +317,7 @@ class _SideChecks:
         return distance(together, truth)
 
     def _steered(self, rows: Sequence[Sequence[int]], last: int | None = None) -> torch.Tensor:
-        """Logits [rows x columns, V] at the last columns, with the check's vector added."""
+        """Return logits [rows x columns, V] at the last columns, with the check's vector added."""
         width = max(map(len, rows))
         columns = range(width - (last or width), width)
         return self.runs.column_logits(_batch(rows, columns), self._layer, self._vector)
@@ -344,7 +341,7 @@ class _SideChecks:
         ]
 
     def _generation_error(self) -> float:
-        """The distance of what tokens are chosen by from what the whole text gives, at most."""
+        """Return the largest distance between logits while generating and those of the whole text."""
         whole, part = self._probe.ids, self._probe.ids[: max(2, len(self._probe.ids) // 2)]
         plan = GenerationPlan(self._side, self._layer, 0.0, N_GENERATED)
         requests = [
@@ -374,12 +371,12 @@ class _SideChecks:
 
 
 def replaced(runs: SideRuns, structure: Structure) -> SideRuns:
-    """The same side, run in another way."""
+    """Return the same side with another structure."""
     return SideRuns(runs.loaded, structure, runs.any_token)
 
 
 def _batch(rows: Sequence[Sequence[int]], columns: Sequence[int]) -> TokenBatch:
-    """Rows with padding on the left."""
+    """Return rows padded on the left."""
     width = max(map(len, rows))
     ids = np.zeros((len(rows), width), dtype=np.int64)
     mask = np.zeros_like(ids, dtype=bool)
@@ -390,7 +387,7 @@ def _batch(rows: Sequence[Sequence[int]], columns: Sequence[int]) -> TokenBatch:
 
 
 def _far(found: torch.Tensor, truth: torch.Tensor) -> float:
-    """The distance of two residuals [tokens, width] as a share of their length."""
+    """Return the distance of two residuals [tokens, width], relative to the norm of ``truth``."""
     truth = truth.float().to(found.device)
     if truth.shape != found.shape:
         return float("inf")

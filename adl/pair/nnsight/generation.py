@@ -1,8 +1,8 @@
 """Decode a batch of prompts with a vector added per row: seeded, streamed, stoppable.
 
-transformers' own ``generate`` keeps the cache and the padding. Three small parts plug into it:
-``SeededSampling`` draws each row's tokens from its own random numbers, ``Tap`` hands out tokens as
-they come and ends the run when asked, and an nnsight trace adds the vectors at every step.
+The cache and the padding are left to transformers' ``generate``. Three small parts plug into it:
+``SeededSampling`` draws each row's tokens from its own random numbers, ``Tap`` streams tokens and
+ends the run when asked, and an nnsight trace adds the vectors at every step.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from adl.pair.nnsight.runs import SideRuns
 from adl.pair.nnsight.structure import residual_of, with_residual
 from adl.records import EndReason, GeneratedText, GenerationPlan, GenerationRequest
 
-# What a decoder writes for the first bytes of a character whose other bytes are still to come.
+# Decoded for the first bytes of a character until its last byte is generated.
 REPLACEMENT = "\ufffd"
 
 
 Watch = Callable[[torch.Tensor], None]
-"""Sees the logits [rows, V] of every step, before anything is chosen by them."""
+"""Called with the logits [rows, V] of every step, before a token is chosen."""
 
 
 class SeededSampling(LogitsProcessor):
@@ -47,7 +47,7 @@ class SeededSampling(LogitsProcessor):
         self._temperature = temperature
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
-        """``scores`` [rows, V] with noise added."""
+        """Return ``scores`` [rows, V] over the temperature, with noise added."""
         width = scores.shape[-1]
         noise = torch.stack(
             [
@@ -59,7 +59,7 @@ class SeededSampling(LogitsProcessor):
 
 
 class FiniteScores(LogitsProcessor):
-    """Raises ``NotFinite`` at the first NaN: the most probable of such scores would be any token."""
+    """Raises ``NotFinite`` at the first NaN or infinity, whose most probable token would be arbitrary."""
 
     def __init__(self, what: str, dtype: str, watch: Watch | None = None) -> None:
         self._what = what
@@ -67,7 +67,7 @@ class FiniteScores(LogitsProcessor):
         self._watch = watch
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
-        """``scores`` [rows, V] as they are."""
+        """Return ``scores`` [rows, V] unchanged."""
         if not bool(torch.isfinite(scores.amax(-1)).all()):
             raise not_finite(self._what, self._dtype)
         if self._watch is not None:
@@ -76,11 +76,10 @@ class FiniteScores(LogitsProcessor):
 
 
 class Tap(StoppingCriteria):
-    """Sees every token as it is chosen, hands out new text, and ends the run when asked."""
+    """Collects every token, streams new text, and ends the run when asked."""
 
     def __init__(
         self,
-        prompt_length: int,
         rows: int,
         ends: frozenset[int],
         decode: Callable[[Sequence[int]], str],
@@ -90,7 +89,6 @@ class Tap(StoppingCriteria):
         self.stopped = False
         self.ids: list[list[int]] = [[] for _ in range(rows)]
         self.ended = [False] * rows
-        self._prompt_length = prompt_length
         self._ends = ends
         self._decode = decode
         self._on_text = on_text
@@ -100,7 +98,7 @@ class Tap(StoppingCriteria):
     def __call__(
         self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any
     ) -> torch.BoolTensor:
-        """Take the newest column of ``input_ids`` [rows, tokens]; True for every row ends the run."""
+        """Add the newest column of ``input_ids`` [rows, tokens]; True for every row ends the run."""
         for row, token in enumerate(input_ids[:, -1].tolist()):
             if self.ended[row]:
                 continue
@@ -113,7 +111,7 @@ class Tap(StoppingCriteria):
         return torch.full((len(self.ids),), finished, device=input_ids.device)  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Hand out what was held back: a text may end in the middle of a character."""
+        """Stream the rest: a text may end in the middle of a character."""
         self._hand_out(complete=True)
 
     def _hand_out(self, *, complete: bool = False) -> None:
@@ -133,7 +131,7 @@ class Tap(StoppingCriteria):
 
 
 def end_token_ids(loaded: LoadedSide) -> frozenset[int]:
-    """Tokens that end a text: the checkpoint's, the tokenizer's, and the one that ends a chat turn."""
+    """Return the tokens that end a text: the checkpoint's, the tokenizer's and the chat turn's."""
     configured = loaded.module.generation_config.eos_token_id
     ids = set(configured if isinstance(configured, list) else [configured])
     ids.add(loaded.tokenizer.eos_token_id)
@@ -142,7 +140,7 @@ def end_token_ids(loaded: LoadedSide) -> frozenset[int]:
 
 
 def _turn_end(loaded: LoadedSide) -> int | None:
-    """The special token that the chat template puts right after the assistant's words."""
+    """Return the special token that the chat template puts right after an answer."""
     tokenizer, answer = loaded.tokenizer, "Answer"
     if tokenizer.chat_template is None:
         return None
@@ -150,7 +148,7 @@ def _turn_end(loaded: LoadedSide) -> int | None:
     try:
         rendered = render_chat(tokenizer, chat, answer_next=False)
     except PairError:
-        return None  # what is wrong with the template is told when a chat is asked for
+        return None  # the template's error is raised when a chat is written
     if answer not in rendered:
         return None
     after = rendered[rendered.rfind(answer) + len(answer) :].lstrip()
@@ -170,10 +168,10 @@ def generate_texts(
     watch: Callable[[Sequence[int], torch.Tensor], None] | None = None,
     other: SideRuns | None = None,
 ) -> list[GeneratedText]:
-    """Generate for every request: in one batch, or, if the model cannot be padded, one per length.
+    """Return the text of every request: in one batch, or one per length for a model without padding.
 
-    ``watch`` sees the logits of every step with the places of the requests they are for; ``other``
-    is the side that amplified logits are parted from.
+    ``watch`` is called with the indexes of the requests and the logits of every step. ``other`` is
+    the side whose logits are subtracted for amplified logits.
     """
     if runs.structure.pads:
         groups = {(0, 0): list(range(len(requests)))}
@@ -202,7 +200,7 @@ def generate_texts(
 def _on_rows(
     on_text: Callable[[dict[int, str]], None] | None, rows: Sequence[int]
 ) -> Callable[[dict[int, str]], None] | None:
-    """``on_text`` for a part of the requests, which are counted anew in it."""
+    """Return ``on_text`` for a part of the requests, whose rows count from 0."""
     if on_text is None:
         return None
     return lambda pieces: on_text({rows[row]: text for row, text in pieces.items()})
@@ -229,7 +227,7 @@ def _generate_batch(
     for row, request in enumerate(requests):
         ids[row, length - len(request.prompt_ids) :] = request.prompt_ids
         mask[row, length - len(request.prompt_ids) :] = 1
-    tap = Tap(length, len(requests), ends, decode, on_text, should_stop)
+    tap = Tap(len(requests), ends, decode, on_text, should_stop)
     guard = FiniteScores(f"the {plan.side} side", str(loaded.module.dtype), watch)
     options: dict[str, Any] = {
         "input_ids": torch.as_tensor(ids, device=device),
@@ -261,7 +259,7 @@ def _generate_steered(
     model: Any, layers: Any, layer: int | None, added: torch.Tensor, options: dict[str, Any]
 ) -> None:
     with warnings.catch_warnings():
-        # The loop over steps has no end of its own: nnsight warns when generation ends first.
+        # The loop over steps is open-ended: nnsight warns when generation ends first.
         warnings.simplefilter("ignore")
         with model.generate(**options) as tracer:
             for _step in tracer.iter[:]:
@@ -273,7 +271,7 @@ def _generate_steered(
 def _added_rows(
     requests: Sequence[GenerationRequest], plan: GenerationPlan, device: torch.device
 ) -> torch.Tensor | None:
-    """[rows, 1, width], to be broadcast over tokens; None where no row is steered."""
+    """Return vectors [rows, 1, width] to broadcast over tokens; None if no row is steered."""
     vectors = [request.added for request in requests]
     given = next((vector for vector in vectors if vector is not None), None)
     if given is None or plan.layer is None:

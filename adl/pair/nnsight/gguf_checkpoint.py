@@ -23,13 +23,13 @@ from adl.pair.nnsight.loaded_weights import LoadingInfo, check_loaded
 from adl.pair.weight_hashes import FileHashes
 
 MAGIC = b"GGUF"
-# Part of a converted folder's name: raise it when what is written there changes.
+# Part of a converted folder's name: raise it when the content changes.
 FORMAT = 1
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
 def converted(shown: str, file: Path) -> tuple[Path, str]:
-    """The folder with the content of a GGUF file as safetensors, and a note on it.
+    """Return the folder with the content of a GGUF file as safetensors, and a note on it.
 
     Safe against interruption (written beside, then renamed) and against two processes at once.
     Raises ``PairError`` for a file that cannot be read and for a full disk.
@@ -101,7 +101,7 @@ def _check_file(shown: str, file: Path) -> None:
 
 
 def _convert_safely(shown: str, file: Path, folder: Path) -> None:
-    """Convert, with what transformers and gguf raise as errors for a person."""
+    """Convert, with errors of transformers and gguf turned into ``PairError``."""
     try:
         convert(file, folder, folder.name, shown)
     except PairError:

@@ -1,4 +1,4 @@
-"""What the model libraries raise while a side is loaded, as errors for a person."""
+"""Errors of the model libraries while a side is loaded, turned into ``PairError``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adl.records import Side
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
-    """True for a device's and for the allocator's out-of-memory errors."""
+    """Return True for out-of-memory errors of a device or of the allocator."""
     text = str(exc).lower()
     return isinstance(exc, torch.OutOfMemoryError | MemoryError) or (
         isinstance(exc, RuntimeError)
@@ -22,7 +22,7 @@ def is_out_of_memory(exc: BaseException) -> bool:
 
 @contextmanager
 def loading(name: Side, what: str, *, base_name: str | None = None) -> Iterator[None]:
-    """Turn what the libraries raise while loading ``what`` into errors for a person."""
+    """Turn errors of the libraries while loading ``what`` into ``PairError`` and the like."""
     try:
         yield
     except AdlError:
@@ -55,6 +55,6 @@ def loading(name: Side, what: str, *, base_name: str | None = None) -> Iterator[
 
 
 def _telling_line(exc: BaseException) -> str:
-    """The line of a state dict's error that has the sizes in it, else the first."""
+    """Return the line of a state dict's error with the sizes, else the first."""
     lines = (line.strip() for line in str(exc).splitlines())
     return next((line for line in lines if line.startswith("size mismatch")), first_line(exc))

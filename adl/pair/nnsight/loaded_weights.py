@@ -1,4 +1,4 @@
-"""What of a checkpoint a model took, and what it did not: refused where a part of the model is random."""
+"""Check that a model took all its weights from a checkpoint: random parts are refused."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from transformers import GenerationConfig, PreTrainedModel
 from adl.errors import PairError
 from adl.pair.checkpoint_files import CheckpointFiles
 
-# Tables that a model computes for itself and that older versions of transformers stored.
+# Tables that a model computes and that older versions of transformers stored.
 COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|inv_freq|position_ids|masked_bias|attn\.bias)$")
-# What quantisers store beside or instead of a weight.
+# Tensors that quantisers store with or instead of a weight.
 QUANTISED = re.compile(
     r"\.(weight_scale_inv|weight_scale|input_scale|qweight|qzeros|scales|g_idx|weight_packed|"
     r"weight_zero_point|SCB|weight\.(absmax|quant_map|quant_state\..*|nested_absmax)|"
@@ -33,7 +33,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class LoadingInfo:
-    """What transformers tells of a load; ``mismatched`` are name, shape stored, shape of the model."""
+    """The keys that transformers reports of a load; ``mismatched`` are (name, stored shape, model shape)."""
 
     missing: frozenset[str]
     unexpected: frozenset[str]
@@ -41,7 +41,7 @@ class LoadingInfo:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> LoadingInfo:
-        """From what ``from_pretrained(output_loading_info=True)`` returns beside the model."""
+        """Return the report from ``from_pretrained(output_loading_info=True)``."""
         return cls(
             frozenset(info["missing_keys"]),
             frozenset(info["unexpected_keys"]),
@@ -55,7 +55,7 @@ class LoadingInfo:
 def check_loaded(
     shown: str, module: PreTrainedModel, info: LoadingInfo, files: CheckpointFiles
 ) -> list[str]:
-    """Sentences on what of the checkpoint was left out, or of the model is not in it and not used.
+    """Return sentences on tensors that were left out, or that the checkpoint lacks without effect.
 
     Raises ``PairError`` where a weight that text passes through did not come from the checkpoint.
     """
@@ -108,7 +108,7 @@ def check_loaded(
 
 
 def ignored_settings(config: Mapping[str, Any], module: PreTrainedModel) -> list[str]:
-    """Keys of a config.json that no code of the model mentions, and that ask for something."""
+    """Return keys of a config.json that are set and that no code of the model mentions."""
     own = module.config.get_text_config()
     classes = (type(own), type(module), type(module.get_decoder()), GenerationConfig)
     sources = {cls.__module__ for kind in classes for cls in kind.__mro__ if _has_source(cls)}
@@ -129,13 +129,13 @@ def _has_source(cls: type) -> bool:
 
 
 def named(names: Collection[str]) -> str:
-    """The first three of some names, and how many more there are."""
+    """Return the first three of some names, and the number of the others."""
     first = ", ".join(list(names)[:_NAMED])
     return first + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _beside_text(module: PreTrainedModel, name: str) -> bool:
-    """True for a weight of a tower for images or sound, which no text passes through."""
+    """Return True for a weight of a tower for images or sound, unused for text."""
     if module.config.get_text_config() is module.config:
         return False
     decoder = module.get_decoder()
@@ -158,7 +158,7 @@ def _way_out(unexpected: frozenset[str]) -> str:
 
 
 def _left_out(module: PreTrainedModel, info: LoadingInfo, files: CheckpointFiles) -> list[str]:
-    """Tensors of the checkpoint that are no part of the model, by what is known of them."""
+    """Return tensors of the checkpoint that are no part of the model, by kind."""
     # Of some names the architecture knows that they are not its own, and the library is silent.
     silent = [re.compile(pattern) for pattern in module._keys_to_ignore_on_load_unexpected or ()]
     known = {
@@ -186,7 +186,7 @@ def _left_out(module: PreTrainedModel, info: LoadingInfo, files: CheckpointFiles
 
 
 def _groups(names: Iterable[str]) -> str:
-    """Names with their numbers as stars, those of a tower as one, the most frequent first."""
+    """Return names with numbers as stars, each tower as one, the most frequent first."""
     counts = Counter(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", _of_tower(name)) for name in names)
     return named([name for name, _ in counts.most_common()])
 

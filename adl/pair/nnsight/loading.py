@@ -1,8 +1,8 @@
 """Load the sides of a pair: checkpoints, adapters and tokenizers, with hashes of what was loaded.
 
 An adapter is attached to its checkpoint in place, so that one copy of the weights serves as base
-(adapter off) and as finetuned model (adapter on). Every way in which loading fails becomes a
-``PairError`` that names the side, the value and the way out.
+(adapter off) and as finetuned model (adapter on). Every failure to load becomes a ``PairError``
+that names the side, the value and a remedy.
 """
 
 from __future__ import annotations
@@ -33,14 +33,13 @@ from adl.pair.mismatch import (
 )
 from adl.pair.nnsight.adapters import (
     Adapter,
-    BaseState,
     attach,
     config_notes,
     find_adapter,
     holds_adapter,
     own_copy,
-    switch_adapters,
 )
+from adl.pair.nnsight.base_state import BaseState, switch_adapters
 from adl.pair.nnsight.checkpoints import DTYPES, Checkpoint, find_checkpoint, load_checkpoint
 from adl.pair.nnsight.load_errors import loading
 from adl.pair.nnsight.structure import check_ids, input_device, plain_logits, refuse_by_config
@@ -70,7 +69,7 @@ RECORDED_PACKAGES = (
 class LoadedSide:
     """One side, ready to run once ``use`` has switched its adapter.
 
-    ``notes`` are sentences on how it was loaded, to stand among the pair's mismatches.
+    ``notes`` are sentences on how it was loaded; they join the pair's mismatches.
     """
 
     model: TransformersModel
@@ -86,26 +85,26 @@ class LoadedSide:
 
     @property
     def rows(self) -> int:
-        """Tokens that have a row in the embeddings and one in the unembedding."""
+        """Number of tokens with rows in both the embeddings and the unembedding."""
         embedding: Any = self.module.get_input_embeddings()
         head: Any = self.module.get_output_embeddings()
         rows = int(embedding.weight.shape[0])
         if head is None:
             return rows
-        # A quantised matrix has another shape than the one it stands for.
+        # A quantised matrix is stored in another shape.
         return min(rows, int(getattr(head, "out_features", None) or head.weight.shape[0]))
 
     def use(self) -> None:
-        """Switch the shared weights' adapter on or off, as this side needs it."""
+        """Switch the adapter on or off for this side."""
         switch_adapters(self.module, on=self.adapted)
 
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """Both sides and the record of what they are; equal ``model`` means shared weights.
+    """Both sides and their record; equal ``model`` means shared weights.
 
-    ``untouched`` are then the base's logits [tokens, V] of the self-checks' text, before the adapter
-    was put on.
+    ``untouched`` are then the base's logits [tokens, V] on the text of the self-checks, before the
+    adapter was attached.
     """
 
     base: LoadedSide
@@ -114,20 +113,18 @@ class LoadedPair:
     untouched: torch.Tensor | None = None
 
     def side(self, side: Side) -> LoadedSide:
-        """The side by name."""
+        """Return a side by name."""
         return self.base if side == "base" else self.finetuned
 
 
 def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
-    """Load both sides, sharing the weights where the checkpoint is the same.
+    """Load both sides, sharing the weights if the checkpoint is the same.
 
-    ``hashes`` says where hashes of files are kept, and hears how far hashing is.
-
-    Raises ``PairError`` for anything that cannot be found, read or combined, and
-    ``DeviceOutOfMemory`` where the weights do not fit the device.
+    ``hashes`` caches hashes of files and reports progress. Raises ``PairError`` for anything that
+    cannot be found, read or combined, and ``DeviceOutOfMemory`` if the weights do not fit.
     """
     _check_spec(spec)
-    # The base first: what is wrong with it is wrong with everything on it.
+    # The base first: an error in it concerns everything on it.
     find_checkpoint("base", spec.base.checkpoint, spec.base.revision)
     spec, moved = _adapter_as_finetuned(spec)
     hashes = hashes or FileHashes()
@@ -161,7 +158,7 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
 
 
 def _adapter_as_finetuned(spec: PairSpec) -> tuple[PairSpec, tuple[str, ...]]:
-    """The pair with an adapter that was named as a checkpoint put on the base, and a note of it."""
+    """Return the spec with an adapter given as a checkpoint put on the base, and a note."""
     wanted = spec.finetuned
     if spec.shares_weights:
         return spec, ()
@@ -185,7 +182,7 @@ def load_to_train(
     device_map: str | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, SideProvenance]:
-    """One checkpoint by itself, for a training to change. Raises as `load_pair` does."""
+    """Load a single checkpoint for training. Raises as :func:`load_pair` does."""
     spec = PairSpec(
         wanted,
         wanted,
@@ -234,7 +231,7 @@ def _load_side(
 def _load_adapted(
     spec: PairSpec, hashes: FileHashes
 ) -> tuple[tuple[LoadedSide, SideProvenance], tuple[LoadedSide, SideProvenance], torch.Tensor]:
-    """A base and an adapter on it, in one copy of the weights where the adapter leaves them be.
+    """Load a base and an adapter on it, in one copy if the adapter leaves the weights unchanged.
 
     And the logits of the base before the adapter, for the self-checks.
     """
@@ -263,7 +260,7 @@ def _load_adapted(
 
 
 def _side_record(found: Checkpoint, wanted: SideSpec, hashes: FileHashes) -> SideProvenance:
-    """What was loaded for a side, before any adapter."""
+    """Return the record of a side, before any adapter."""
     return SideProvenance(
         checkpoint=wanted.checkpoint,
         revision=wanted.revision,
@@ -297,16 +294,16 @@ def _adapted_side(
 
 
 class _Traced(TransformersModel):  # type: ignore[misc]
-    """nnsight moves inputs to the first weight, which a device map may leave on the disk."""
+    """A model whose inputs go to the input embedding: nnsight uses the first weight, perhaps on disk."""
 
     @property
     def device(self) -> torch.device:
-        """Where the input embedding runs."""
+        """The device of the input embedding."""
         return input_device(self._module)
 
 
 def wrap(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformersModel:
-    """The model under nnsight, as it is."""
+    """Return the model under nnsight, unchanged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _Traced(module, task="text-generation", tokenizer=tokenizer)
@@ -315,7 +312,7 @@ def wrap(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Transfo
 def _adapter_tokenizer(
     adapter: Adapter, base: PreTrainedTokenizerBase
 ) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
-    """The adapter's own tokenizer, which may carry another chat template, or the base's."""
+    """Return the adapter's own tokenizer, which may have another chat template, or the base's."""
     if not (adapter.folder / "tokenizer_config.json").is_file():
         return base, ()
     shown = f"finetuned: adapter {adapter.name!r}"
@@ -334,10 +331,10 @@ def _check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
         "width": lambda config: config.hidden_size,
     }
     for what, read in facts.items():
-        one, other = (read(side.module.config.get_text_config()) for side in (base, finetuned))
-        if one != other:
+        left, right = (read(side.module.config.get_text_config()) for side in (base, finetuned))
+        if left != right:
             raise PairError(
-                f"the sides differ in {what}: base has {one}, finetuned has {other}",
+                f"the sides differ in {what}: base has {left}, finetuned has {right}",
                 "The finetuned model must come from this base: check both names.",
             )
 
@@ -363,7 +360,7 @@ def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tupl
 
 
 def _by_side(base: tuple[str, ...], finetuned: tuple[str, ...]) -> list[str]:
-    """Notes with the side they are about before them."""
+    """Return notes headed by the side they are about."""
     found = []
     for note in dict.fromkeys((*base, *finetuned)):
         sides = [
@@ -377,7 +374,7 @@ def _by_side(base: tuple[str, ...], finetuned: tuple[str, ...]) -> list[str]:
 
 
 def _code_files(module: PreTrainedModel) -> list[Path]:
-    """The files of code that came with the checkpoint, from its own repository or another."""
+    """Return the code files that came with the checkpoint, from its repository or another."""
     names = {type(part).__module__ for part in module.modules()}
     own = (sys.modules[name] for name in names if name.startswith("transformers_modules."))
     return sorted(Path(found.__file__) for found in own if found.__file__)
@@ -414,13 +411,13 @@ def _dtype(module: PreTrainedModel) -> str:
 
 
 def _devices(*modules: PreTrainedModel) -> tuple[str, ...]:
-    # Weights that a device map leaves on the disk are empty between their uses.
+    # Weights offloaded to disk are empty between uses.
     found = {str(p.device) for module in modules for p in module.parameters()}
     return tuple(sorted("disk" if device == "meta" else device for device in found))
 
 
 def package_versions() -> dict[str, str]:
-    """The versions of the libraries that a record names."""
+    """Return the versions of the libraries that decide numbers."""
     found = {}
     for package in RECORDED_PACKAGES:
         try:

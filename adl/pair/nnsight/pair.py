@@ -92,19 +92,19 @@ class NnsightPair:
 
     @classmethod
     def load(cls, spec: PairSpec, hashes: FileHashes | None = None) -> NnsightPair:
-        """Load the pair ``spec`` asks for. Raises ``PairError`` and ``DeviceOutOfMemory``.
+        """Load the pair of ``spec``. Raises ``PairError`` and ``DeviceOutOfMemory``.
 
-        ``hashes`` keeps the hashes of the files that are read.
+        ``hashes`` caches the hashes of the files that are read.
         """
         return cls(load_pair(spec, hashes))
 
     @property
     def provenance(self) -> PairProvenance:
-        """What was loaded, on what, with which versions, and what was checked of it."""
+        """Record of the loaded sides, devices, library versions and checks."""
         return self._provenance
 
     def memory(self) -> dict[str, int]:
-        """Bytes of weights (shared ones once) and, per accelerator, bytes allocated by torch."""
+        """Return bytes of weights (shared ones once) and, per accelerator, bytes allocated by torch."""
         modules = {id(self._loaded.side(side).module): side for side in SIDES}
         used = {
             "weights": sum(
@@ -118,22 +118,22 @@ class NnsightPair:
     # --- text ---------------------------------------------------------------------------------
 
     def tokenise(self, side: Side, text: str) -> list[int]:
-        """Plain text to ids, with no special tokens added."""
+        """Return the ids of plain text, without special tokens."""
         return list(self._text[side].tokenizer.encode(text, add_special_tokens=False))
 
     def token_ends(self, side: Side, text: str) -> list[int]:
-        """The character of ``text`` after each token of :meth:`tokenise`; never falls."""
+        """Return the character index after each token of :meth:`tokenise`; it never falls."""
         return token_ends(self._text[side].tokenizer, text)
 
     def decode(self, side: Side, ids: Sequence[int]) -> str:
-        """Ids to text, special tokens written out."""
+        """Return the text of ids, special tokens included."""
         decoded = self._text[side].tokenizer.decode(
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return str(decoded)
 
     def bos(self, side: Side) -> BosFacts:
-        """How the side begins a text."""
+        """Return the begin-of-text facts of a side."""
         return self._text[side].bos
 
     def chat(
@@ -144,14 +144,13 @@ class NnsightPair:
         prefill: str = "",
         thinking: Thinking = "auto",
     ) -> ChatPrompt:
-        """A chat through the side's template, up to the start of the assistant's turn.
+        """Return a chat by the side's template, up to the start of the answer, with ``prefill``.
 
-        A side without a template of its own takes the other's, or else plain ``User:`` and
-        ``Assistant:`` lines, which begin as plain text does. ``prefill`` begins the assistant's
-        turn; ``start`` is before it.
+        A side without a template of its own uses the other's, or else plain ``User:`` and
+        ``Assistant:`` lines, which begin like plain text. ``start`` is before the prefill.
         """
         other: Side = "finetuned" if side == "base" else "base"
-        tokenizers = [self._text[one].tokenizer for one in (side, other)]
+        tokenizers = [self._text[name].tokenizer for name in (side, other)]
         opening = open_chat(tokenizers, messages, prefill=prefill, thinking=thinking)
         begin = list if opening.templated else self._text[side].bos.begun
         start = len(begin(self.tokenise(side, opening.text)))
@@ -159,11 +158,11 @@ class NnsightPair:
         return ChatPrompt(tuple(ids), start, opening.notes)
 
     def token_texts(self, side: Side) -> Sequence[str]:
-        """The text of every token of the side's vocabulary, spaces and byte fragments kept."""
+        """Return the text of every token [V] of a side, with spaces and byte fragments."""
         return self._text[side].token_texts
 
     def shared_vocabulary(self) -> tuple[Ids, Ids] | None:
-        """Ids of the tokens both sides have ([n] base, [n] finetuned); None: the same vocabulary."""
+        """Return ids of the shared tokens ([n] base, [n] finetuned); None for equal vocabularies."""
         return self._shared
 
     @cached_property
@@ -180,16 +179,16 @@ class NnsightPair:
         require(self.provenance, RESIDUALS)
         self._check_layers(layers)
         with self._device_errors():
-            one = self._use("base", base.ids).residuals(base, layers)
-            other = self._use("finetuned", finetuned.ids).residuals(finetuned, layers)
-            other = other.to(one.device)
-            change = other - one
-            members = torch.as_tensor(groups, device=one.device)
+            before = self._use("base", base.ids).residuals(base, layers)
+            after = self._use("finetuned", finetuned.ids).residuals(finetuned, layers)
+            after = after.to(before.device)
+            change = after - before
+            members = torch.as_tensor(groups, device=before.device)
             stacked = {
-                "base": one,
-                "finetuned": other,
-                "base_norm": one.norm(dim=-1),
-                "finetuned_norm": other.norm(dim=-1),
+                "base": before,
+                "finetuned": after,
+                "base_norm": before.norm(dim=-1),
+                "finetuned_norm": after.norm(dim=-1),
                 "squared_difference": change.square().sum(dim=-1),
             }
             n_groups = int(groups.max()) + 1
@@ -203,9 +202,9 @@ class NnsightPair:
         )
 
     def unembed(self, side: Side, vectors: Floats) -> Floats:
-        """Log-probabilities [n, V] of a token whose last residual is each of ``vectors``.
+        """Return log-probabilities [n, V] of a token whose last residual is each of ``vectors``.
 
-        The model itself runs its final norm, its head and what else stands before its logits.
+        The model itself runs its final norm, its head and any other step before its logits.
         """
         assert_shape("vectors", vectors, [None, self.provenance.width])
         require(self.provenance, LOGIT_LENS)
@@ -215,7 +214,7 @@ class NnsightPair:
     def patched_log_probs(
         self, side: Side, prompt_ids: Sequence[int], layer: int, vectors: Floats
     ) -> Floats:
-        """Log-probabilities [n, V] after a prompt whose last residual is replaced."""
+        """Return log-probabilities [n, V] after a prompt with its last residual replaced."""
         assert_shape("vectors", vectors, [None, self.provenance.width])
         require(self.provenance, PATCHSCOPE)
         self._check_layers([layer])
@@ -226,7 +225,7 @@ class NnsightPair:
     def steering_shift(
         self, side: Side, contexts: TokenBatch, layer: int, vectors: Floats
     ) -> ShiftSums:
-        """Next-token shift at the contexts' columns when each vector is added; see ``ModelPair``."""
+        """Return next-token shifts by each added vector; see ``ModelPair``."""
         assert_shape("vectors", vectors, [None, self.provenance.width])
         require(self.provenance, STEERING)
         self._check_layers([layer])
@@ -243,7 +242,7 @@ class NnsightPair:
             return _shift_sums(before, changes)
 
     def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:
-        """Next-token shift from base to finetuned at the contexts' columns; see ``ModelPair``."""
+        """Return the next-token shift from base to finetuned; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
             logits = self._column_logits(self._use("base", base.ids), base)
             before = list(self._shared_log_probs("base", logits))
@@ -252,21 +251,21 @@ class NnsightPair:
             return _shift_sums(before, [_change_sums(before, after)])
 
     def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
-        """-log p in nats of each text's scored tokens, summed; see ``ModelPair``."""
+        """Return the summed -log p [texts] of each text's scored tokens; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
             losses = plain_losses(self._use(side, texts.ids), texts)
             self._finite(side, losses)
             return losses
 
     def token_log_probs(self, side: Side, texts: ScoredBatch) -> Floats:
-        """Log p in nats of each scored token [texts, tokens]; see ``ModelPair``."""
+        """Return log p [texts, tokens] in nats of each scored token; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
             found = token_log_probs(self._use(side, texts.ids), texts)
             self._finite(side, found)
             return found
 
     def next_log_probs(self, side: Side, prompts: Sequence[Sequence[int]]) -> Floats:
-        """Log-probabilities [n, V] of the token after each prompt; see ``ModelPair``."""
+        """Return log-probabilities [n, V] of the token after each prompt; see ``ModelPair``."""
         batch = left_padded(prompts)
         with self._device_errors(), torch.no_grad():
             logits = self._column_logits(self._use(side, batch.ids), batch)
@@ -280,7 +279,7 @@ class NnsightPair:
         vectors: Floats,
         change: ComponentChange,
     ) -> Floats:
-        """The finetuned side's losses with a component of its residuals changed."""
+        """Return losses [m, texts] of finetuned with a component of its residuals changed."""
         assert_shape("vectors", vectors, [None, self.provenance.width])
         require(self.provenance, STEERING)
         self._check_layers([layer])
@@ -295,7 +294,7 @@ class NnsightPair:
             return losses
 
     def token_directions(self, side: Side, ids: Sequence[int]) -> Floats:
-        """Unit rows of the unembedding, whitened over the vocabulary; see ``ModelPair``."""
+        """Return unit rows of the unembedding, whitened over the vocabulary; see ``ModelPair``."""
         with self._device_errors(), torch.no_grad():
             head = unembedding(self._use(side).loaded.module)
             if side not in self._whitening:
@@ -314,7 +313,7 @@ class NnsightPair:
         on_text: Callable[[dict[int, str]], None] | None = None,
         should_stop: ShouldStop = never_stop,
     ) -> list[GeneratedText]:
-        """Generate for every request in one batch; see ``ModelPair``."""
+        """Return the generated text of every request, in one batch; see ``ModelPair``."""
         if plan.layer is not None:
             self._check_layers([plan.layer])
         require(self.provenance, GENERATION)
@@ -343,7 +342,7 @@ class NnsightPair:
     def continuation_kl(
         self, base_ids: Sequence[int], finetuned_ids: Sequence[int], n_continuation: int
     ) -> Floats:
-        """KL(finetuned || base) in nats before each of the last ``n_continuation`` tokens."""
+        """Return KL(finetuned || base) in nats before each of the last ``n_continuation`` tokens."""
         if n_continuation == 0:
             return np.zeros(0, dtype=np.float32)
         with self._device_errors(), torch.no_grad():
@@ -373,9 +372,9 @@ class NnsightPair:
     # --- running ------------------------------------------------------------------------------
 
     def _use(self, side: Side, ids: Any = ()) -> SideRuns:
-        """The side's runs, its adapter switched as it needs; ``ids`` are to be run.
+        """Return the side's runs, with its adapter switched; ``ids`` will be run.
 
-        Raises ``PairError`` for an id that the model has no row for.
+        Raises ``PairError`` for an id without a row in the embeddings.
         """
         runs = self._runs[side]
         highest = int(np.max(ids, initial=0))
@@ -395,11 +394,11 @@ class NnsightPair:
     def _column_logits(
         runs: SideRuns, batch: TokenBatch, layer: int | None = None, vector: Floats | None = None
     ) -> torch.Tensor:
-        """[rows x columns, V] logits of one side, ``vector`` added at ``layer`` or not."""
+        """Return logits [rows x columns, V], with ``vector`` added at ``layer`` if given."""
         return runs.column_logits(batch, layer, vector)
 
     def _gathered(self, side: Side, parts: Iterator[torch.Tensor], n: int) -> Floats:
-        """Log-probabilities [n, V] of logits that come a few rows at a time."""
+        """Return log-probabilities [n, V] of logits that come a few rows at a time."""
         out = np.empty((n, len(self._text[side].token_texts)), dtype=np.float32)
         done = 0
         for logits in parts:
@@ -409,14 +408,14 @@ class NnsightPair:
         return out
 
     def _log_probs(self, side: Side, logits: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Normalised over every row of the unembedding, then cut to the side's tokens."""
+        """Yield log-probabilities over every row of the unembedding, cut to the side's tokens."""
         for rows in chunks(logits):
             normalised = torch.log_softmax(rows.float(), dim=-1)
             self._finite(side, normalised.amax(-1))
             yield normalised[:, : len(self._text[side].token_texts)]
 
     def _shared_log_probs(self, side: Side, logits: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Over the tokens both sides have, normalised over those, so that the sides compare."""
+        """Yield log-probabilities over the shared tokens, normalised over them."""
         shared = self._shared
         if shared is None:
             yield from self._log_probs(side, logits)
@@ -460,7 +459,7 @@ class NnsightPair:
 
 
 def _summed(rows: torch.Tensor) -> np.ndarray:
-    """Sum over rows, as float64 numpy."""
+    """Return the sum over rows, as float64 numpy."""
     return rows.sum(0).cpu().double().numpy()
 
 
@@ -471,10 +470,9 @@ def _added(parts: Iterable[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
 def _change_sums(
     before: Iterable[torch.Tensor], after: Iterable[torch.Tensor]
 ) -> tuple[np.ndarray, ...]:
-    """Sums over rows [rows, V] of the shift, its square, the probability after, and the KL."""
+    """Return sums over rows [rows, V] of the shift, its square, the probability after, and the KL."""
     return _added(
-        _sums_of_change(one.to(other.device), other)
-        for one, other in zip(before, after, strict=True)
+        _sums_of_change(old.to(new.device), new) for old, new in zip(before, after, strict=True)
     )
 
 

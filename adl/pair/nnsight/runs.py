@@ -1,8 +1,8 @@
 """One side of a pair, run: residuals read and written at a layer, logits at chosen tokens.
 
-nnsight reads the source of a traced block, so the blocks stand here in full and are not built.
-Everything is the model's own doing: the logit lens, too, is the model run with the last layer's
-output replaced, so that every norm, factor and cap on the way to its logits is its own.
+nnsight reads the source of a traced block, so the blocks are written out in full. The model computes
+its own predictions: the logit lens, too, runs the model with the last layer's output replaced, so
+that every norm, factor and cap before its logits is its own.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from adl.text.corpus import TokenBatch
 # over a large vocabulary.
 ROWS_AT_ONCE = 64
 NUMBERS_AT_ONCE = 1 << 23
-# A log-probability below which one is as impossible as another.
+# Log-probabilities below this count as equal.
 FLOOR = -100.0
 
 
 def chunks(logits: torch.Tensor) -> Iterator[torch.Tensor]:
-    """``logits`` [n, V] a few rows at a time."""
+    """Yield ``logits`` [n, V] a few rows at a time."""
     yield from logits.split(max(1, NUMBERS_AT_ONCE // logits.shape[-1]))
 
 
 def distance(found: torch.Tensor, truth: torch.Tensor) -> float:
-    """How far log-probabilities of logits [tokens, V] lie apart, as a share of their spread."""
-    one, other = (
+    """Return the distance of log-probabilities of logits [tokens, V], relative to their spread."""
+    own, true = (
         torch.log_softmax(logits.float(), dim=-1).clamp(min=FLOOR) for logits in (found, truth)
     )
-    spread = other.std(-1).mean().clamp(min=1e-6)
-    return float((one - other.to(one.device)).square().mean().sqrt() / spread)
+    spread = true.std(-1).mean().clamp(min=1e-6)
+    return float((own - true.to(own.device)).square().mean().sqrt() / spread)
 
 
 class SideRuns:
-    """Runs of one loaded side; ``use`` it first where the sides share their weights."""
+    """Runs of one loaded side. Call the side's ``use`` first if the sides share their weights."""
 
     def __init__(self, loaded: LoadedSide, structure: Structure, any_token: int) -> None:
         self.loaded = loaded
@@ -61,7 +61,7 @@ class SideRuns:
 
     @cached_property
     def layers(self) -> Any:
-        """The envoys of the decoder's layers."""
+        """The nnsight envoys of the decoder's layers."""
         envoy: Any = self.loaded.model
         for part in self.structure.path.split("."):
             envoy = getattr(envoy, part)
@@ -69,13 +69,13 @@ class SideRuns:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids are put."""
+        """The device of token ids."""
         return input_device(self.loaded.module)
 
     def inputs(self, ids: np.ndarray, mask: np.ndarray) -> dict[str, torch.Tensor]:
-        """Of [rows, tokens]; a padded row's tokens keep their own positions.
+        """Return the model's inputs for [rows, tokens]; positions do not count padding.
 
-        Where nothing is padded the model makes its own mask and positions.
+        Without padding the model makes its own mask and positions.
         """
         inputs = {"input_ids": torch.as_tensor(ids, device=self.device)}
         if mask.all():
@@ -85,15 +85,15 @@ class SideRuns:
         return self.structure.taken(inputs)
 
     def residuals(self, batch: TokenBatch, layers: Sequence[int]) -> torch.Tensor:
-        """[rows, layers, columns, width] float32 residuals on one device."""
+        """Return residuals [rows, layers, columns, width] in float32 on one device."""
         return self._by_length(batch, lambda part: self._residuals(part, layers))
 
     def column_logits(
         self, batch: TokenBatch, layer: int | None = None, vector: Floats | None = None
     ) -> torch.Tensor:
-        """[rows x columns, V] logits as the model gives them, a vector added at ``layer`` or not.
+        """Return the model's logits [rows x columns, V], with a vector added at ``layer`` if given.
 
-        Rows of one text stand together.
+        The columns of a row are adjacent.
         """
         logits = self._by_length(batch, lambda part: self._column_logits(part, layer, vector))
         return logits.flatten(0, 1)
@@ -101,10 +101,10 @@ class SideRuns:
     def patched_logits(
         self, prompt_ids: Sequence[int], layer: int, vectors: Floats
     ) -> Iterator[torch.Tensor]:
-        """[some, V] logits after a prompt whose last residual is each of ``vectors``, in order.
+        """Yield logits [some, V] after a prompt whose last residual is each of ``vectors``, in order.
 
-        What precedes the patched token cannot see it, so its keys and values are computed once and
-        shared by all rows, if the model's cache can be; else every row runs the whole prompt.
+        Earlier tokens do not see the patched one, so their keys and values are computed once and
+        shared by all rows if the model's cache allows; else every row runs the whole prompt.
         """
         prefix = None
         if self._can_share(prompt_ids, layer, vectors[:1]):
@@ -117,7 +117,7 @@ class SideRuns:
                 yield self._patched_after(prefix, prompt_ids, layer, some)
 
     def _can_share(self, prompt_ids: Sequence[int], layer: int, vector: Floats) -> bool:
-        """True if the start of this prompt can be shared; tried once for each prompt.
+        """Return True if the start of this prompt can be shared; tried once for each prompt.
 
         A cache that is right for a short prompt may be wrong for one longer than a window.
         """
@@ -127,7 +127,7 @@ class SideRuns:
         if key not in self._shares:
             try:
                 prefix = self._prefix_cache(prompt_ids[:-1])
-                # Two rows: what cannot be shared may well do for one.
+                # Two rows: a cache that cannot be shared may still serve one.
                 after = self._patched_after(prefix, prompt_ids, layer, np.repeat(vector, 2, axis=0))
             except Exception as exc:
                 if is_out_of_memory(exc):
@@ -140,17 +140,17 @@ class SideRuns:
         return self._shares[key]
 
     def shares(self, prompt_ids: Sequence[int]) -> bool:
-        """True if the start of a prompt that was run before was shared by its vectors."""
+        """Return True if the start of a prompt that was run before was shared by its vectors."""
         return self._shares.get(tuple(prompt_ids), False)
 
     def unembedded_logits(self, vectors: Floats) -> Iterator[torch.Tensor]:
-        """[some, V] logits of a token whose residual after the last layer is each of ``vectors``."""
+        """Yield logits [some, V] of a token whose residual after the last layer is each of ``vectors``."""
         for first in range(0, len(vectors), ROWS_AT_ONCE):
             some = vectors[first : first + ROWS_AT_ONCE]
             yield self._patched_whole([self.any_token], self.structure.n_layers - 1, some)
 
     def plain_logits(self, ids: Sequence[int]) -> torch.Tensor:
-        """Logits [tokens, V] of one text, nothing changed and nothing traced."""
+        """Return logits [tokens, V] of one text by the model alone."""
         batch = np.asarray([list(ids)], dtype=np.int64)
         inputs = self.inputs(batch, np.ones_like(batch, dtype=bool))
         inputs |= self.structure.taken({"use_cache": False})
@@ -158,9 +158,9 @@ class SideRuns:
         return logits
 
     def token_rows(self, ids: np.ndarray) -> torch.Tensor:
-        """[n, width] of single tokens, in the basis of the residual stream.
+        """Return rows [n, width] of single tokens, in the basis of the residual stream.
 
-        Their embeddings, or the first layer's residuals where embeddings are of another width.
+        They are embeddings, or the first layer's residuals if embeddings have another width.
         """
         chosen = torch.as_tensor(ids, device=self.device)
         with torch.no_grad():
@@ -177,7 +177,7 @@ class SideRuns:
     def _by_length(
         self, batch: TokenBatch, run: Callable[[TokenBatch], torch.Tensor]
     ) -> torch.Tensor:
-        """``run`` on the batch, or, if the model cannot be padded, on its rows of each length."""
+        """Apply ``run`` to the batch, or to its rows of each length for a model without padding."""
         lengths = batch.mask.sum(axis=1)
         groups = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
         if self.structure.alone:
@@ -237,7 +237,7 @@ class SideRuns:
         return found
 
     def _prefix_cache(self, ids: Sequence[int]) -> Any:
-        """What was computed for the start of a prompt; that of the last one is kept."""
+        """Return the cache of the start of a prompt; the latest is kept."""
         if self._prefix is None or self._prefix[0] != tuple(ids):
             self._prefix = tuple(ids), self._computed(ids)
         return self._prefix[1]
@@ -245,13 +245,13 @@ class SideRuns:
     def _computed(self, ids: Sequence[int]) -> Any:
         row = torch.as_tensor([list(ids)], device=self.device)
         output = self.loaded.module(input_ids=row, use_cache=True)
-        # A renamed argument may still be answered under its old name.
+        # The output may keep the old name of a renamed argument.
         return next(output[name] for name in NAMES_OF_THE_CACHE if output.get(name) is not None)
 
     def _patched_after(
         self, prefix: Any, prompt_ids: Sequence[int], layer: int, vectors: Floats
     ) -> torch.Tensor:
-        """Logits [n, V] of the prompt's last token alone, after the shared rest."""
+        """Return logits [n, V] of the prompt's last token, after the shared cache of the rest."""
         stack, model = self.layers, self.loaded.model
         rows, length = len(vectors), len(prompt_ids)
         cache = copy.deepcopy(prefix)
@@ -276,7 +276,7 @@ class SideRuns:
     def _patched_whole(
         self, prompt_ids: Sequence[int], layer: int, vectors: Floats
     ) -> torch.Tensor:
-        """Logits [n, V], every row running the whole prompt."""
+        """Return logits [n, V] with every row running the whole prompt."""
         stack, model = self.layers, self.loaded.model
         row = torch.as_tensor(list(prompt_ids), device=self.device)
         inputs = {"input_ids": row.expand(len(vectors), -1)}

@@ -1,10 +1,10 @@
-"""How a transformers model is built, found by running it once and not by its name.
+"""The structure of a transformers model, found by running it once and not by its name.
 
-    find_structure(module, ids) -> Structure    the list of decoder layers, which arguments it takes
-                                -> Probe        what one short text made of it, for the self-checks
+    find_structure(module, ids) -> Structure    the list of decoder layers, the arguments it takes
+                                -> Probe        residuals and logits of a short text, for the checks
 
 The decoder's layers are the list of modules, as many as the config counts, each of which runs once a
-token, in order, and hands on one residual [rows, tokens, width]: alone, or first of a tuple.
+token, in order, and returns one residual [rows, tokens, width]: alone, or first of a tuple.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ NAMES_OF_THE_CACHE = ("cache", "past_key_values", "cache_params")
 
 @dataclass(frozen=True)
 class Structure:
-    """Where a model's layers are and how it can be run.
+    """The path of a model's layers, and how it can be run.
 
-    ``pads``: a row with padding on its left comes out as the row alone. ``repeats_cache``: what was
-    computed for the start of a prompt can be shared by several rows. ``alone``: rows of one length
-    do not come out as alone either. All are found by trying. ``tolerance`` is how far two ways of
-    computing the same log-probabilities may lie apart, as a share of their spread.
+    ``pads``: a row padded on the left gives what it gives alone. ``repeats_cache``: the cache of the
+    start of a prompt can be shared by several rows. ``alone``: not even rows of one length give what
+    they give alone. All are found by trying. ``tolerance`` is the largest distance of equal
+    log-probabilities, relative to their spread.
     """
 
     path: str
@@ -48,20 +48,20 @@ class Structure:
 
     @property
     def cache_name(self) -> str | None:
-        """The argument that takes what was computed before; it was renamed in transformers 5."""
+        """The name of the cache argument; it was renamed in transformers 5."""
         return next((name for name in NAMES_OF_THE_CACHE if name in self.accepts), None)
 
     def taken(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Of ``inputs`` those that the model's forward takes."""
+        """Return those of ``inputs`` that the model's forward takes."""
         return {name: value for name, value in inputs.items() if name in self.accepts}
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one text of [tokens] made of a model, without any of our own means.
+    """Residuals and logits of one text, by plain PyTorch hooks.
 
-    ``logits`` [tokens, V]; ``outputs`` and ``inputs`` by layer [tokens, width] as plain hooks see
-    them; ``hidden_states`` are the model's own account of them, where it gives one.
+    ``logits`` [tokens, V]; ``outputs`` and ``inputs`` [tokens, width] by layer; ``hidden_states`` as
+    the model itself returns them, if it does.
     """
 
     ids: tuple[int, ...]
@@ -72,20 +72,20 @@ class Probe:
 
 
 def residual_of(output: Any) -> torch.Tensor:
-    """The residual in what a layer returns, be it alone or the first of several."""
+    """Return the residual in a layer's output: the output, or the first of several."""
     residual: torch.Tensor = output if isinstance(output, torch.Tensor) else output[0]
     return residual
 
 
 def with_residual(output: Any, residual: torch.Tensor) -> Any:
-    """What a layer returns, with another residual in its place."""
+    """Return a layer's output with another residual."""
     if isinstance(output, torch.Tensor):
         return residual
     return type(output)([residual, *output[1:]])
 
 
 def check_ids(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """A few tokens of a plain sentence, each of which has a row in the embedding."""
+    """Return a few tokens of a plain sentence, all with a row in the embedding."""
     rows = module.config.get_text_config().vocab_size
     found = [index for index in tokenizer.encode(CHECK_TEXT) if index < rows]
     spare = [index for index in range(5, 5 + CHECK_TOKENS) if index < rows]
@@ -93,7 +93,7 @@ def check_ids(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tu
 
 
 def plain_logits(module: PreTrainedModel, ids: Sequence[int]) -> torch.Tensor:
-    """Logits [tokens, V] of one text by the model alone, on the CPU."""
+    """Return logits [tokens, V] of one text by the model alone, on the CPU."""
     row = torch.tensor([list(ids)], device=input_device(module))
     taken = {name: False for name in ("use_cache",) if name in accepted(module)}
     with torch.no_grad():
@@ -102,7 +102,7 @@ def plain_logits(module: PreTrainedModel, ids: Sequence[int]) -> torch.Tensor:
 
 
 def input_device(module: PreTrainedModel) -> torch.device:
-    """Where token ids are to be put: where the input embedding runs, wherever its weights wait."""
+    """Return the device of token ids: that on which the input embedding runs, offloaded or not."""
     embedding = module.get_input_embeddings()
     hook = getattr(embedding, "_hf_hook", None)
     device = getattr(hook, "execution_device", None)
@@ -116,10 +116,10 @@ def input_device(module: PreTrainedModel) -> torch.device:
 
 
 def accepted(module: PreTrainedModel) -> frozenset[str]:
-    """Names of the arguments of the model's forward, and of its decoder's if it passes them on."""
+    """Return the argument names of the model's forward, and of its decoder's if passed on."""
     outer = inspect.signature(module.forward).parameters
     names = set(outer)
-    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in outer.values()):
+    if any(argument.kind is inspect.Parameter.VAR_KEYWORD for argument in outer.values()):
         decoder = module.get_decoder()
         if decoder is not None and decoder is not module:
             names |= set(inspect.signature(decoder.forward).parameters)
@@ -127,7 +127,7 @@ def accepted(module: PreTrainedModel) -> frozenset[str]:
 
 
 def refuse_by_config(module: PreTrainedModel) -> None:
-    """Raise ``PairError`` for kinds of models that no reading is defined on."""
+    """Raise ``PairError`` for kinds of models without any reading."""
     if getattr(module.config, "is_encoder_decoder", False):
         raise _refused(module, "is an encoder with a decoder, which reads no prompt by itself")
     if module.get_output_embeddings() is None and not hasattr(module, "lm_head"):
@@ -135,7 +135,7 @@ def refuse_by_config(module: PreTrainedModel) -> None:
 
 
 def find_structure(module: PreTrainedModel, ids: Sequence[int]) -> tuple[Structure, Probe]:
-    """The model's structure, found by running ``ids``; raises ``PairError`` naming what is missing."""
+    """Return the model's structure, found by running ``ids``. Raises ``PairError`` without one."""
     refuse_by_config(module)
     count = int(module.config.get_text_config().num_hidden_layers)
     stacks = {
@@ -174,9 +174,9 @@ def _run(module: PreTrainedModel, ids: Sequence[int], names: frozenset[str]) -> 
     row = torch.tensor([list(ids)], device=input_device(module))
     wanted = {"use_cache": False, "output_hidden_states": True, "return_dict": True}
     taken = {name: value for name, value in wanted.items() if name in names}
-    # A decorator reads it from **kwargs, so it may stand in no signature.
+    # A decorator reads it from **kwargs, so it may be in no signature.
     outer = inspect.signature(module.forward).parameters.values()
-    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in outer):
+    if any(argument.kind is inspect.Parameter.VAR_KEYWORD for argument in outer):
         taken["output_hidden_states"] = True
     try:
         with torch.no_grad():
@@ -191,7 +191,7 @@ def _run(module: PreTrainedModel, ids: Sequence[int], names: frozenset[str]) -> 
 
 @contextmanager
 def _watching(stacks: Mapping[str, torch.nn.ModuleList]) -> Iterator[dict[str, list[Call]]]:
-    """Within: every call of a layer of ``stacks``, in order, as (layer, residual in, output)."""
+    """Record every call of a layer of ``stacks`` in the body, as (layer, residual in, output)."""
     seen: dict[str, list[Call]] = {path: [] for path in stacks}
 
     def note(path: str, layer: int) -> Any:
@@ -215,7 +215,7 @@ def _watching(stacks: Mapping[str, torch.nn.ModuleList]) -> Iterator[dict[str, l
 
 
 def _kept(output: Any) -> Any:
-    """A copy of what is read: later layers may add to it in place."""
+    """Return a copy of an output: later layers may add to it in place."""
     if isinstance(output, torch.Tensor):
         return output.clone()
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], torch.Tensor):
@@ -224,7 +224,7 @@ def _kept(output: Any) -> Any:
 
 
 def _why_not(calls: Sequence[Call], count: int, n_tokens: int) -> str | None:
-    """Why calls are not those of a decoder's layers; None if they are."""
+    """Return the reason why calls are not those of a decoder's layers; None if they are."""
     order = [layer for layer, _, _ in calls]
     if order != list(range(count)):
         if len(order) > count:

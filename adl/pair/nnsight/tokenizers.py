@@ -1,4 +1,4 @@
-"""How the sides of a pair read and write text: their tokenizers, what they share, their templates."""
+"""The tokenizers of a pair: vocabularies, shared tokens, templates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from adl.text.tokens import byte_level_text, sentencepiece_text
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """What is known of a side's tokenizer, worked out once.
+    """Facts on a side's tokenizer, computed once.
 
     ``token_texts`` are those of the tokens that the model has a row for in its embeddings.
     ``byte_level`` says how its pieces are written: as bytes (GPT-2 and after) or as SentencePiece
@@ -33,7 +33,7 @@ class TokenizerFacts:
 
 
 def read_tokenizer(tokenizer: PreTrainedTokenizerBase, rows: int) -> TokenizerFacts:
-    """The text of every token that has one of ``rows`` rows of embeddings, and how a text begins."""
+    """Return the facts of a tokenizer, with texts of tokens that have one of ``rows`` embedding rows."""
     vocabulary: Mapping[str, int] = tokenizer.get_vocab()
     texts = [""] * (max(vocabulary.values()) + 1)
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -52,7 +52,7 @@ def read_tokenizer(tokenizer: PreTrainedTokenizerBase, rows: int) -> TokenizerFa
 
 
 def before_text(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The special tokens that the tokenizer puts before plain text; those after it are no part."""
+    """Return the special tokens that the tokenizer puts before plain text."""
     plain = list(tokenizer.encode("a", add_special_tokens=False))
     whole = list(tokenizer("a").input_ids)
     for first in range(len(whole) - len(plain) + 1):
@@ -62,17 +62,17 @@ def before_text(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 
 def token_ends(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The character of ``text`` after each of its tokens, no special token added."""
+    """Return the character index in ``text`` after each of its tokens, without special tokens."""
     if tokenizer.is_fast:
         found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return [int(end) for _, end in found["offset_mapping"]]
-    # Without offsets: how long the text is that the first tokens stand for.
+    # Without offsets: the length of the text of the first tokens.
     ids = list(tokenizer.encode(text, add_special_tokens=False))
     return [len(str(tokenizer.decode(ids[: count + 1]))) for count in range(len(ids))]
 
 
 def shared_ids(base: TokenizerFacts, finetuned: TokenizerFacts) -> tuple[Ids, Ids] | None:
-    """Ids of the tokens both sides have ([n] base, [n] finetuned); None: the same vocabulary.
+    """Return ids of the shared tokens ([n] base, [n] finetuned); None for equal vocabularies.
 
     Tokens are the same where their pieces are, or, where one side writes its pieces as bytes and the
     other does not, where their texts are. Raises ``PairError`` if there is none.
@@ -81,12 +81,12 @@ def shared_ids(base: TokenizerFacts, finetuned: TokenizerFacts) -> tuple[Ids, Id
         finetuned.token_texts
     ):
         return None
-    one, other = (_with_rows(facts) for facts in (base, finetuned))
-    if one == other:
+    left, right = (_with_rows(facts) for facts in (base, finetuned))
+    if left == right:
         return None
     if base.byte_level != finetuned.byte_level:
-        one, other = _by_text(base), _by_text(finetuned)
-    common = sorted((index, other[piece]) for piece, index in one.items() if piece in other)
+        left, right = _by_text(base), _by_text(finetuned)
+    common = sorted((index, right[piece]) for piece, index in left.items() if piece in right)
     if not common:
         raise PairError(
             "the sides' vocabularies have no token in common",
@@ -99,7 +99,7 @@ def shared_ids(base: TokenizerFacts, finetuned: TokenizerFacts) -> tuple[Ids, Id
 def what_differs(
     base: TokenizerFacts, finetuned: TokenizerFacts, *, moved: bool
 ) -> tuple[str, ...]:
-    """What of the sides' texts does not match, in words; see ``adl.pair.mismatch``."""
+    """Return the mismatches of the sides' tokenizers; see ``adl.pair.mismatch``."""
     unbegun = [
         side
         for side, facts in zip(SIDES, (base, finetuned), strict=True)
@@ -122,7 +122,7 @@ def what_differs(
 
 
 def _leaves_out_the_start(facts: TokenizerFacts) -> bool:
-    """True where a chat by the template does not begin as the tokenizer begins plain text."""
+    """Return True if a templated chat does not begin as the tokenizer begins plain text."""
     before = list(facts.bos.before_text)
     if not before or facts.tokenizer.chat_template is None:
         return False
@@ -135,7 +135,7 @@ def _leaves_out_the_start(facts: TokenizerFacts) -> bool:
 
 
 def template_text(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The chat template as one text; of several, all of them."""
+    """Return the chat template as one text; of several, all of them."""
     template = tokenizer.chat_template
     if template is None or isinstance(template, str):
         return template
@@ -143,7 +143,7 @@ def template_text(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 
 def tokens_without_rows(facts: TokenizerFacts) -> list[str]:
-    """Tokens that the tokenizer makes and the model has no row for, by id."""
+    """Return tokens of the tokenizer without a row in the embeddings, by id."""
     table = facts.tokenizer.get_vocab()
     without = [piece for piece, index in table.items() if index >= len(facts.token_texts)]
     return sorted(without, key=table.__getitem__)
@@ -155,7 +155,7 @@ def _with_rows(facts: TokenizerFacts) -> dict[str, int]:
 
 
 def _by_text(facts: TokenizerFacts) -> dict[str, int]:
-    """Tokens by what they stand for; of those that stand for the same, the first."""
+    """Return token ids by text; the first of several with the same text."""
     found: dict[str, int] = {}
     for index, text in enumerate(facts.token_texts):
         if text:
