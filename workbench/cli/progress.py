@@ -92,9 +92,8 @@ class Lines:
         """How far the work is: ``audit: 42%, about 6 min left (patchscope 12 of 40)``."""
         with self._lock:
             stage = f"{self._stage}{self._counted}"
-            return f"{self._title or 'progress'}: {self._plan.words}" + (
-                f" ({stage})" if stage else ""
-            )
+            share = self._plan.words or "under way"
+            return f"{self._title or 'progress'}: {share}" + (f" ({stage})" if stage else "")
 
     @contextmanager
     def beating(self, seconds: float) -> Iterator[None]:

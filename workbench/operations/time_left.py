@@ -34,11 +34,12 @@ class PlanProgress:
     """How far operations are that run in the order given. Not safe to change from two threads."""
 
     def __init__(self, planned: Planned, clock: Clock = time.monotonic) -> None:
+        stages = [(operation.name, operation.stages(arguments)) for operation, arguments in planned]
         self._stages: list[tuple[str, Stage]] = [
-            (operation.name, stage)
-            for operation, arguments in planned
-            for stage in (operation.stages(arguments) or _UNKNOWN)
+            (name, stage) for name, known in stages for stage in (known or _UNKNOWN)
         ]
+        self.is_known = all(known for _, known in stages)
+        "True if every operation says how long its stages take."
         self._total = sum(stage.seconds for _, stage in self._stages) or 1.0
         self._clock = clock
         self._place = 0
@@ -91,7 +92,9 @@ class PlanProgress:
 
     @property
     def words(self) -> str:
-        """Both for people, as ``42%, about 6 min left``."""
+        """Both for people, as ``42%, about 6 min left``; empty where an operation gives no stages."""
+        if not self.is_known:
+            return ""
         left = self.seconds_left
         return f"{self.share:.0%}" + ("" if left is None else f", about {in_words(left)} left")
 

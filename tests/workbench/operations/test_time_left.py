@@ -88,14 +88,16 @@ def test_a_stage_may_come_again_and_an_unknown_one_changes_nothing():
     assert shares == pytest.approx([0.125, 0.375, 0.5, 0.5, 0.75, 0.75])
 
 
-def test_an_operation_that_does_not_say_how_long_it_takes_goes_by_its_reports():
+def test_an_operation_that_does_not_say_how_long_it_takes_has_no_time_left():
     clock = Clock()
     silent: Operation[Nothing] = Operation("silent", "silent", Nothing, lambda *_: {})
     plan = PlanProgress([(silent, Nothing())], clock)
     plan.report("silent", "anything", 0, 10)
     clock.now += 20
     plan.report("silent", "anything", 2, 10)
-    assert plan.words == "20%, about 80 s left"
+    assert not plan.is_known
+    # Its report is of one stage, and nobody knows how many there are.
+    assert plan.words == ""
 
 
 @pytest.mark.parametrize(
