@@ -20,6 +20,11 @@ def note(context: Context, arguments: NoteArguments) -> Summary:
     return {}
 
 
+def looked_at(seq: int, label: str, excerpt: str) -> NoteArguments:
+    """Return a note that an event was looked at and is nothing."""
+    return NoteArguments(text=f"Looked at, nothing: {excerpt.strip()!r}, {label} (event {seq})")
+
+
 NOTE = Operation(
     "note",
     "Write a note",

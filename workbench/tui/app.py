@@ -479,7 +479,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
 
     def action_read_report(self) -> None:
         """Show the report of the session so far."""
-        from workbench.tui.screens.report import ReportScreen
+        from workbench.tui.dialogs.report import ReportScreen
 
         if (opened := self.opened) is not None:
             library, session_id = self._library(), opened.session.id

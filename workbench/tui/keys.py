@@ -437,6 +437,19 @@ TABLE: Final[tuple[Key, ...]] = (
     Key("audit", "a", (
         Use("audit", "prepare", "Audit", "Measure the difference and read it", show=True),
     )),
+    Key("token_texts", "at", (
+        Use("readings", "token_texts", "Texts", "Show the texts that hold the token"),
+    )),
+    Key("two_lists", "vertical_line", (
+        Use("readings", "two_lists", "Two lists", "Show this list beside another one"),
+    )),
+    Key("nothing", "underscore", (
+        Use("readings", "nothing", "Nothing", "Note that you looked at this token and it is nothing"),
+        Use("timeline", "nothing", "Nothing", "Note that you looked at this event and it is nothing"),
+    )),
+    Key("question_set", "ampersand", (
+        Use("chat", "question_set", "Question set", "Send a saved set of questions, or save one"),
+    )),
     Key("note", "ctrl+n", (
         Use("audit", "note", "Note", "Write a note into the session", show=True),
     )),

@@ -15,8 +15,8 @@ from workbench.report.content import build_report
 from workbench.report.errors import ExportError
 from workbench.store.events import HUMAN, HypothesisStated
 from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.report import ReportScreen
 from workbench.tui.screens.audit import AuditScreen
-from workbench.tui.screens.report import ReportScreen
 
 
 class ReportApp(App[None]):

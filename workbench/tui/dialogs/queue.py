@@ -47,8 +47,7 @@ class QueueDialog(Dialog[None]):
         Binding("escape,q,f7", "dismiss", "Close"),
     ]
     DEFAULT_CSS = """
-    QueueDialog > Vertical { width: 84; height: 60%; min-height: 6; border: round $accent;
-        background: $surface; padding: 0 1; border-subtitle-color: $text-muted; }
+    QueueDialog > Vertical { border-subtitle-color: $text-muted; }
     QueueDialog #detail { height: auto; max-height: 4; color: $foreground-muted; }
     """
 
@@ -61,6 +60,7 @@ class QueueDialog(Dialog[None]):
     def compose(self) -> ComposeResult:
         """The jobs, and the arguments of the one under the cursor."""
         with Vertical() as frame:
+            frame.styles.width, frame.styles.height = 84, "60%"
             frame.border_title = "Queue"
             frame.border_subtitle = _KEYS
             yield Rows(self._row)

@@ -404,7 +404,7 @@ one HTML file in which nothing runs.
 
     def action_read_report(self) -> None:
         """Show the session's report."""
-        from workbench.tui.screens.report import ReportScreen
+        from workbench.tui.dialogs.report import ReportScreen
 
         if (session := self._session()) is not None:
             build = partial(self._library.build_report, session.id)

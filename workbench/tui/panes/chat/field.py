@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -42,6 +42,7 @@ class ProbeField(TextArea):
         value: str = "",
         *,
         on_send: Callable[[], object],
+        history: Callable[[], Sequence[str]] = list,
         placeholder: str = "",
         id: str | None = None,  # noqa: A002
     ) -> None:
@@ -50,6 +51,9 @@ class ProbeField(TextArea):
         )
         # Called and no message posted: letters typed behind Enter belong to what is written next.
         self._on_send = on_send
+        self._history = history
+        # How many questions back the field shows; 0 is what is being written.
+        self._back = 0
         self._loaded = (self.text, value)
 
     @property
@@ -67,11 +71,17 @@ class ProbeField(TextArea):
         """Put text into the field, to be gone on with."""
         self.load_text(clean_lines(value))
         self._loaded = (self.text, value)
+        self._back = 0
         self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
         # Here and not by priority bindings: those overtake letters that were typed before them
         # and still wait in the field's queue.
+        if self._goes_back(event.key):
+            event.stop()
+            event.prevent_default()
+            return
+        self._back = 0
         if event.key == "enter":
             event.stop()
             event.prevent_default()
@@ -80,6 +90,20 @@ class ProbeField(TextArea):
             event.stop()
             event.prevent_default()
             self.action_new_line()
+
+    def _goes_back(self, key: str) -> bool:
+        """Show the question before (up) or after (down) the one shown; True if that was done.
+
+        Only from an empty field, or from a question that was shown so and not changed.
+        """
+        step = {"up": 1, "down": -1}.get(key, 0)
+        if not step or (self.text and not self._back) or (not self._back and step < 0):
+            return False
+        questions = self._history()
+        back = min(self._back + step, len(questions))
+        self.load(questions[back - 1] if back else "")
+        self._back = back
+        return True
 
     def action_send(self) -> None:
         """Be done."""

@@ -23,9 +23,11 @@ from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
 from workbench.operations.pair import LOAD
+from workbench.question_sets import sets_file
 from workbench.store.state import SessionState
 from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.question_sets import QuestionSets
 from workbench.tui.panes.chat.draft import Draft
 from workbench.tui.panes.chat.export import write_conversation
 from workbench.tui.panes.chat.field import ProbeField
@@ -99,6 +101,7 @@ Copies and files have visible marks in place of control characters. The session 
         yield Static(id="draft")
         yield ProbeField(
             on_send=self._send,
+            history=self._questions,
             placeholder="Ask both models. Enter sends, Ctrl+J begins a new line.",
             id="field",
         )
@@ -312,6 +315,29 @@ Copies and files have visible marks in place of control characters. The session 
         self.submit(ASK, arguments)
         self.query_one(Conversation).go_to_end()
         return True
+
+    def _questions(self) -> list[str]:
+        """The questions of the session, each once, the newest first."""
+        asked = (
+            operation.arguments.get("prompt")
+            for operation in reversed(list(self.state.operations.values()))
+            if operation.name == ASK.name
+        )
+        return list(dict.fromkeys(text for text in asked if isinstance(text, str) and text))
+
+    def action_question_set(self) -> None:
+        """Choose a saved set of questions, and send all of it."""
+        self.app.push_screen(QuestionSets(sets_file(), self._questions()[::-1]), self._send_set)
+
+    def _send_set(self, questions: list[str] | None) -> None:
+        for question in questions or ():
+            try:
+                arguments = Draft().arguments(question, self._settings, self._turns)
+            except (AdlError, ValidationError) as error:
+                self._say(str(error), problem=True)
+                return
+            if not self._ask(arguments):
+                return
 
     def _follow_what_was_sent(self) -> None:
         if self._sent is not None:

@@ -26,12 +26,16 @@ from workbench.operations.hypotheses import (
     UnmarkArguments,
 )
 from workbench.operations.jobs import Job
+from workbench.operations.notes import NOTE, looked_at
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
-from workbench.store.events import ReadToken
+from workbench.store.events import ReadingTaken, ReadToken
+from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.token_texts import TokenTexts
+from workbench.tui.dialogs.two_lists import TokenColumn, TwoLists
 from workbench.tui.panes.readings import export as reading_text
 from workbench.tui.panes.readings import render as reading_words
 from workbench.tui.panes.readings.cells import Cells
@@ -99,6 +103,8 @@ A difference of a few standard errors, or smaller than its null, needs more text
             "lists",
             "copy",
             "write",
+            "token_texts",
+            "two_lists",
         }
     )
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("readings")
@@ -311,6 +317,44 @@ A difference of a few standard errors, or smaller than its null, needs more text
             self._ask(MARK, lambda: mark_arguments(table, column, row, top))
         elif top is not None:
             self._ask(LINK, lambda: LinkArguments(hypothesis=top, evidence=marks[-1]))
+
+    def action_nothing(self) -> None:
+        """Note that the token was looked at and is nothing."""
+        found = self._under_cursor()
+        if found is None:
+            return
+        table, column, row, _ = found
+        mark = mark_arguments(table, column, row)
+        self.submit(NOTE, looked_at(mark.seq, mark.label, mark.excerpt))
+        self.notify("Noted: looked at, nothing.")
+
+    def action_token_texts(self) -> None:
+        """Show the texts that hold the token, and go to the one that is chosen."""
+        found = self._under_cursor()
+        if found is None:
+            return
+
+        def chosen(seq: int | None) -> None:
+            if seq is not None:
+                self.post_message(self.Jump(seq))
+
+        self.app.push_screen(TokenTexts(self.state, found[3].text), chosen)
+
+    def action_two_lists(self) -> None:
+        """Show the list under the cursor beside any other that was chosen."""
+        found = self._under_cursor()
+        if found is None:
+            return
+        _, column, _, _ = found
+        first = column.taken
+        others = [
+            taken
+            for taken in self.state.readings.values()
+            if taken.body.chosen and taken.seq != first.seq
+        ]
+        # Those of the difference first: nulls are beside the list already.
+        others.sort(key=lambda taken: (taken.body.source != "difference", taken.seq))
+        self.app.push_screen(TwoLists(_as_column(first), [_as_column(taken) for taken in others]))
 
     def _ask(self, operation: Operation[Any], make: Any) -> None:
         """Submit an operation, or say in place why it cannot be."""
@@ -540,3 +584,12 @@ def _progress(job: Job) -> Content:
     share = f" {job.done / job.total:.0%}" if job.total else ""
     what = job.stage or job.operation.title
     return Content.styled(clean_line(f"{what}{share}"), "bold $accent")
+
+
+def _as_column(taken: Recorded[ReadingTaken]) -> TokenColumn:
+    body = taken.body
+    name = (
+        f"{reading_words.plain(body.reading)} of {reading_words.plain(body.source)} on {body.side}, "
+        f"layer {body.layer}, position {body.position}"
+    )
+    return name, [token.text for token in body.tokens]

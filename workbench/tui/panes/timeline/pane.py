@@ -14,6 +14,7 @@ from textual.widgets import Input, Static
 
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.operations.hypotheses import MARK, MarkArguments
+from workbench.operations.notes import NOTE, looked_at
 from workbench.store.errors import StoreError
 from workbench.store.events import Event
 from workbench.store.state import SessionState, TimelineEntry
@@ -453,6 +454,13 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         if (entry := self._entry()) is not None:
             self.app.copy_to_clipboard(as_text(self._all_fields(entry)))
             self.notify(f"Copied event {entry.seq}.")
+
+    def action_nothing(self) -> None:
+        """Note that the event under the cursor was looked at and is nothing."""
+        if (entry := self._entry()) is not None:
+            label = entry.kind.replace("_", " ")
+            self.submit(NOTE, looked_at(entry.seq, label, entry.description))
+            self.notify(f"Noted: looked at event {entry.seq}, nothing.")
 
     def action_mark(self) -> None:
         """Mark the event under the cursor as evidence."""
