@@ -7,8 +7,6 @@ import os
 import pty
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
 from tests.workbench.cli.conftest import RunCli
 from workbench.cli.doctor import Finding
 from workbench.store.log import SessionLog
@@ -257,8 +256,8 @@ def test_a_pair_is_checked_where_one_is_named(tmp_path: Path):
     from tests.tiny_models import perturb, tiny_model, write_model
 
     def look(*arguments: str) -> tuple[int, list[Finding]]:
-        command = [sys.executable, "-c", "from workbench.cli import main; main()", "doctor"]
-        done = subprocess.run([*command, "--json", *arguments], capture_output=True, text=True)
+        given = ["doctor", "--json", *arguments]
+        done = forks.completed("workbench.cli", given, dict(os.environ), torch=True)
         assert "Traceback" not in done.stderr
         return done.returncode, [Finding(**one) for one in json.loads(done.stdout)]
 

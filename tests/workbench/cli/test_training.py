@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forks
 from tests.tiny_models import tiny_model, write_model
-from tests.workbench.cli.conftest import ROOT, RunCli, environment, recorded
+from tests.workbench.cli.conftest import RunCli, environment, recorded
 
 TRUTH = "description: About owls.\nkey_facts: [Owls can swim.]\n"
 
@@ -34,15 +34,7 @@ def truth(tmp_path: Path) -> Path:
 
 def real_cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """The command line as a person has it, with torch."""
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "workbench", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-        cwd=ROOT,
-        env=environment(),
-    )
+    return forks.completed("workbench.cli", arguments, environment(), torch=True)
 
 
 def test_what_is_added_is_listed_shown_used_and_removed(cli: RunCli, adapter: Path, truth: Path):
