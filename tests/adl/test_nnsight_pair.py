@@ -209,7 +209,6 @@ def test_an_adapter_pair_takes_the_memory_of_one_model(real_spec):
             [sys.executable, "-c", code, real_spec.base.checkpoint, adapter],
             capture_output=True,
             text=True,
-            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         return int(done.stdout)
@@ -449,7 +448,6 @@ def test_folders_are_loaded_without_the_network(real_spec, tmp_path, offline):
         [sys.executable, "-c", NO_NETWORK, *arguments],
         capture_output=True,
         text=True,
-        timeout=600,
         env=environment,
     )
     assert done.returncode == 0, done.stderr

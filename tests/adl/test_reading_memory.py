@@ -57,7 +57,6 @@ def test_of_a_large_vocabulary_stays_under_a_third_of_the_pair_and_1_gb(tmp_path
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=1200,
     )
     assert ran.returncode == 0, ran.stderr
     lists, weights, loaded, peak = map(int, ran.stdout.split())

@@ -167,7 +167,7 @@ def test_a_trace_on_stderr_has_no_key(tmp_path: Path):
         "cli.main()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, cwd=Path.cwd()
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path.cwd()
     )
     assert done.returncode != 0
     assert "refused" in done.stderr

@@ -117,10 +117,10 @@ def test_kill_9_and_resume(server: ScriptedEndpoint, workbench_home: Path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        while server.arrivals.get(timeout=600).n_replies < 2:
+        while server.arrivals.get().n_replies < 2:
             pass
         process.kill()
-        assert process.wait(60) == -signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL
     with SessionLog.open(workbench_home / "sessions.db", read_only=True) as log:
         (session,) = log.sessions()
         (state,) = fold(log.events(session.id)).agents.values()
@@ -147,9 +147,9 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(server: ScriptedEndpoint):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        server.arrivals.get(timeout=600)
+        server.arrivals.get()
         process.send_signal(signal.SIGINT)
-        _, talk = process.communicate(timeout=600)
+        _, talk = process.communicate()
     assert process.returncode == 130, talk
     server.script = in_turn(Say("", [report()]))
     assert data(run("agent", "resume", "--json"))["stopped_by"] == "report"
@@ -223,7 +223,6 @@ def test_a_file_with_settings_is_enough(workbench_home: Path, server: ScriptedEn
         [*PROGRAM, "agent", "run", "--demo", "--mode", "black-box", "--json"],
         capture_output=True,
         text=True,
-        timeout=600,
         env=environment,
         check=False,
     )
@@ -238,10 +237,10 @@ def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        while "give_grade" not in server.arrivals.get(timeout=600).tools:
+        while "give_grade" not in server.arrivals.get().tools:
             pass
         process.kill()
-        assert process.wait(60) == -signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL
     server.script = judging
     plot = tmp_path / "plot.txt"
     found = data(run("evaluate", "--session", "evaluation", "--plot", str(plot), "--json"))

@@ -170,9 +170,9 @@ def test_what_a_server_asks_to_wait(headers, expected):
 
 
 def test_what_a_server_asks_to_wait_as_a_date():
-    seconds = retry_after({"retry-after": formatdate(time.time() + 60, usegmt=True)})
+    seconds = retry_after({"retry-after": formatdate(time.time() + 3600, usegmt=True)})
     assert seconds is not None
-    assert 55 < seconds <= 60
+    assert 3000 < seconds <= 3600
 
 
 def test_waits_grow_and_differ():
@@ -194,7 +194,7 @@ def test_a_request_is_cancelled_at_once(session: Session, waiting_for: str):
     with serving(then(fault)) as server:
 
         def stop_once_asked() -> None:
-            server.arrivals.get(timeout=600)
+            server.arrivals.get()
             stop.set()
 
         stopper = threading.Thread(target=stop_once_asked)

@@ -58,7 +58,6 @@ def finished(
     return subprocess.run(
         [*PLANTED, *arguments],
         text=True,
-        timeout=600,
         check=False,
         cwd=ROOT,
         env=whole,

@@ -107,7 +107,6 @@ def test_a_deleted_folder_stops_nothing_that_does_not_need_it(forked: ForkedCli,
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
         env=environment(PYTHONPATH=str(ROOT)),
     )
     assert done.returncode == 0, done.stderr
@@ -205,7 +204,6 @@ def test_output_that_cannot_be_written_is_named(arguments, redirection, named):
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=600,
         cwd=ROOT,
         env=environment(),
     )
@@ -222,7 +220,6 @@ def test_every_stream_closed_stops_no_recording(tmp_path: Path):
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *arguments],
         check=False,
-        timeout=600,
         cwd=ROOT,
         env=environment(**{HOME_VARIABLE: str(home)}),
     )
@@ -232,7 +229,6 @@ def test_every_stream_closed_stops_no_recording(tmp_path: Path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
         cwd=ROOT,
         env=environment(**{HOME_VARIABLE: str(home)}),
     )
@@ -252,7 +248,6 @@ def test_a_bug_is_reported_with_its_trace_in_a_file(tmp_path: Path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
         cwd=ROOT,
         env=environment(**{HOME_VARIABLE: str(tmp_path), "OPENAI_API_KEY": "sk-canary"}),
     )

@@ -77,7 +77,7 @@ def test_ctrl_c_while_the_pair_is_loaded_leaves_no_session(database: Path):
         work.process.send_signal(signal.SIGINT)
         work.go_on()
         work.read_to_end()
-        assert work.process.wait(timeout=600) == 130
+        assert work.process.wait() == 130
     with SessionLog.open(database, read_only=True) as log:
         assert log.sessions() == []
 

@@ -210,7 +210,6 @@ def test_in_a_real_browser_nothing_of_it_runs(hostile: str, tmp_path: Path) -> N
             [*command, f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / name).as_uri()],
             capture_output=True,
             text=True,
-            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

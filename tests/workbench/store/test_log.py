@@ -438,7 +438,7 @@ def test_threads_append_and_read_at_once(log: SessionLog, session: str) -> None:
 
 def test_follow_sees_what_other_connections_append(log: SessionLog, session: str) -> None:
     with SessionLog.open(log.path) as other:
-        followed = log.follow(session, timeout=30)
+        followed = log.follow(session)
         assert next(followed).seq == 1
         other.append(session, NoteWritten(text="from the other"))
         assert next(followed).seq == 2
@@ -460,7 +460,7 @@ def test_follow_waits_in_a_thread_until_stopped(log: SessionLog, session: str) -
     thread.start()
     for _ in range(10):
         log.append(session, NoteWritten(text="x"))
-    thread.join(timeout=30)
+    thread.join()
     assert seen == list(range(2, 11))
 
 

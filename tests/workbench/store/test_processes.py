@@ -47,7 +47,7 @@ def test_processes_append_to_one_file_at_once(path: Path, shared: bool) -> None:
     processes = [start(path, session, 50) for _ in range(4)]
     announced: list[str] = []
     for process in processes:
-        output, errors = process.communicate(timeout=600)
+        output, errors = process.communicate()
         assert process.returncode == 0, errors
         announced += output.splitlines()[1:]
     with SessionLog.open(path) as log:
@@ -78,7 +78,7 @@ def test_kill_at_any_moment_loses_no_announced_event(path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
         # What it announced before the signal reached it counts too; a last line may be torn.
         lines += [line for line in process.stdout if line.endswith("\n")]
-        process.communicate(timeout=600)
+        process.communicate()
         for line in lines:
             _, seq, sha256 = line.split()
             announced[int(seq)] = sha256
@@ -88,5 +88,5 @@ def test_kill_at_any_moment_loses_no_announced_event(path: Path) -> None:
             committed = {event.seq: event.sha256 for event in log.events(session)}
             assert announced.items() <= committed.items()
     waiting.kill()
-    waiting.communicate(timeout=600)
+    waiting.communicate()
     assert len(announced) > 30

@@ -130,7 +130,7 @@ def test_processes_that_make_the_file_at_once_do_not_race(path: Path) -> None:
         process.stdin.write(b"go\n")
         process.stdin.flush()
     for process in processes:
-        _, errors = process.communicate(timeout=600)
+        _, errors = process.communicate()
         assert process.returncode == 0, errors.decode()
     with SessionLog.open(path) as log:
         assert log.verify().ok
