@@ -58,7 +58,8 @@ class _Talk(io.TextIOBase):
     @property
     def _stream(self) -> Any:
         # While progress bars are drawn, rich stands in for sys.stderr and would write to us.
-        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+        stream = getattr(sys, "stderr", None)  # there is no sys at the interpreter's own end
+        return getattr(stream, "rich_proxied_file", stream)
 
 
 stderr = Console(file=cast("IO[str]", _Talk()), highlight=False, soft_wrap=True)
