@@ -53,7 +53,7 @@ DEV_STAMP := $(STAMPS)/dev-$(PROJECT_KEY)
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(RUN_STAMP) $(MODEL_STAMP) ## Install what is needed to use the workbench
@@ -76,6 +76,10 @@ test: install-dev ## Run the tests (PYTEST_ARGS='...' for pytest)
 test-slow: install-dev gemma ## Run the slow tests
 	@# pytest exits with 5 where it finds no test: no slow test is no failure.
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile || [ $$? -eq 5 ]
+
+.PHONY: test-anywhere
+test-anywhere: install-dev ## Run the tests with other instructions of the processor, and while it is busy
+	$(BIN)/python -m tests.anywhere $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: install-dev ## Run the benchmarks (BENCH_ARGS='NAME ...' for some)

@@ -106,14 +106,13 @@ def test_from_change_to_change_of_a_hypothesis(log: SessionLog, recorded: Audit)
 
 def spaced(log: SessionLog, monkeypatch: pytest.MonkeyPatch, gaps: list[float]) -> str:
     """A session whose events came so many seconds after one another."""
-    from workbench.store import log as log_module
-    from workbench.store import rows
+    from workbench.store import append, rows
 
     moments = [0.0]
     for gap in gaps:
         moments.append(moments[-1] + gap)
     times = iter([f"2026-01-01T00:{int(m) // 60:02}:{m % 60:09.6f}Z" for m in moments])
-    for module in (rows, log_module):
+    for module in (rows, append):
         monkeypatch.setattr(module, "utc_text", lambda: next(times))
     session = log.start_session("timed")
     for index in range(len(gaps)):
