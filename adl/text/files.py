@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +15,9 @@ from adl.errors import AdlError
 
 _PROBE_BYTES = 8192
 _UTF8_BOM = b"\xef\xbb\xbf"
+_STDIN = Path("/dev/stdin")
+_DESCRIPTORS = (Path("/dev/fd"), Path("/proc/self/fd"))
+_piped: dict[tuple[int, int], bytes] = {}
 
 
 def lines(path: Path, error: type[AdlError]) -> Iterator[tuple[int, str]]:
@@ -56,6 +60,23 @@ def check_readable(path: Path, error: type[AdlError]) -> None:
     _open(path, error).close()
 
 
+def is_handed_over(path: Path) -> bool:
+    """True for a pipe that this process was given open, as ``<(...)`` of a shell and ``/dev/stdin``."""
+    try:
+        return path.is_fifo() and (path == _STDIN or path.parent in _DESCRIPTORS)
+    except OSError:
+        return False
+
+
+def _read_once(path: Path) -> bytes:
+    """All of a pipe, which can be read once and is asked for more often."""
+    status = path.stat()
+    key = (status.st_dev, status.st_ino)
+    if key not in _piped:
+        _piped[key] = path.read_bytes()
+    return _piped[key]
+
+
 def json_kind(value: object) -> str:
     """Name a decoded JSON value's type in JSON's own words."""
     names: dict[type, str] = {
@@ -85,6 +106,8 @@ def well_formed(text: str) -> str:
 
 def _open(path: Path, error: type[AdlError]) -> BinaryIO:
     try:
+        if is_handed_over(path):
+            return BytesIO(_read_once(path))
         # Else opening a pipe would wait for whoever may write to it.
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise error(f"{path} is a pipe or a device", "Name a file on disk.")

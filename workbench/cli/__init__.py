@@ -12,7 +12,7 @@ from workbench.cli import agent, organisms, replay, report, sessions
 from workbench.cli import measure_commands as measures
 from workbench.cli import pair_commands as measuring
 from workbench.cli.doctor import doctor
-from workbench.cli.guard import ending_well, guarded
+from workbench.cli.guard import ending_well, guarded, quieten_libraries
 from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
 from workbench.cli.output import EXIT_USAGE, fail
 from workbench.cli.running import database_path
@@ -121,5 +121,6 @@ def main() -> None:
     """Run the command line; no key reaches stderr, not even in the trace of an unforeseen error."""
     if sys.stderr is not None:  # it is None where whoever started us closed it
         sys.stderr = ChangedStream(sys.stderr, scrub)
+    quieten_libraries()
     with ending_well():
         guarded(typer.main.get_command(app))()

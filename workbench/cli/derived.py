@@ -20,6 +20,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from workbench.cli.stdin import with_stdin
 from workbench.fields import (
     LISTS,
     bounds,
@@ -89,11 +90,13 @@ def options_of(
     ]
 
     def given(**values: Any) -> Given:
-        return {
-            fields[option]: _value(option, arguments.model_fields[fields[option]], value)
-            for option, value in values.items()
-            if value is not None
-        }
+        return with_stdin(
+            {
+                fields[option]: _value(option, arguments.model_fields[fields[option]], value)
+                for option, value in values.items()
+                if value is not None
+            }
+        )
 
     given.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return given

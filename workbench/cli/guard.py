@@ -7,8 +7,10 @@ kinds as one line and an exit code, anything else as a bug with its trace in a f
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -45,6 +47,27 @@ def _checked(callback: Callable[..., Any], params: Any) -> Callable[..., Any]:
 
 def _spelled(param: Any) -> str:
     return str(param.opts[0] if param.param_type_name == "option" else param.name.upper())
+
+
+#: Libraries whose remarks are for their own users, and which this program reports the errors of.
+_LIBRARIES = (
+    *("accelerate", "bitsandbytes", "datasets", "huggingface_hub", "nnsight", "peft"),
+    *("torch", "transformers"),
+)
+
+
+def quieten_libraries() -> None:
+    """Keep progress bars, warnings and log lines of the model libraries off stderr.
+
+    Called before any is imported. Variables that are set already stay as they are.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", module=rf"({'|'.join(_LIBRARIES)})(\.|$)")
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager

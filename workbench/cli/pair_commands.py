@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
@@ -238,7 +238,7 @@ def ask(
                 )
             )
             return
-        show.texts(work.shown, text_ids)
+        _print_texts(work, text_ids)
         for comparison in compared:
             show.comparison(comparison)
         _say_where(work)
@@ -329,8 +329,16 @@ def _show_texts(work: Work, text_ids: list[str], json: bool) -> None:
     if json:
         print_json(_data(work, texts=show.text_data(state, text_ids)))
         return
-    show.texts(state, text_ids)
+    _print_texts(work, text_ids)
     _say_where(work)
+
+
+def _print_texts(work: Work, text_ids: Sequence[str]) -> None:
+    """Print texts under their prompts; a single one is printed by itself, for a script to take."""
+    if len(text_ids) == 1:
+        show.paragraph(work.shown.texts[text_ids[0]].text)
+    else:
+        show.texts(work.shown, text_ids)
 
 
 def _say_where(work: Work) -> None:

@@ -73,7 +73,8 @@ class StopFlag:
         if self.is_set:
             raise KeyboardInterrupt
         self.is_set = True
-        say(f"{signal.Signals(number).name}: stopping; once more to stop at once")
+        again = "press Ctrl-C" if number == signal.SIGINT else f"send {signal.Signals(number).name}"
+        say(f"Stopping ... {again} again to quit now")
 
 
 class Work:

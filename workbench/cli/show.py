@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from textwrap import wrap
 from typing import Any
 
@@ -54,6 +55,9 @@ def table(
 
     Cells of the columns ``whole`` are never broken over lines, so that they can be copied.
     """
+    if not stdout.is_terminal:
+        _write_rows(columns, rows, title)
+        return
     shown = Table(title=_line(title) if title else None, title_justify="left")
     for column in columns:
         shown.add_column(_line(column), overflow="fold", no_wrap=column in whole)
@@ -68,6 +72,9 @@ def stream(columns: Sequence[str], widths: Sequence[int], rows: Iterable[Sequenc
     The last column takes the rest of a line, at least `LEAST_WIDTH`, and goes on below itself. Cells
     are cleaned here, those of other columns are never broken.
     """
+    if not stdout.is_terminal:
+        _write_rows(columns, rows)
+        return
     encoding, write = stdout.encoding, stdout.file.write
     bar = "\u2502" if encoding.lower().startswith("utf") else "|"
 
@@ -89,6 +96,20 @@ def stream(columns: Sequence[str], widths: Sequence[int], rows: Iterable[Sequenc
     stdout.file.flush()
 
 
+def _write_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+    """Write rows for a program: a line each, cells parted by tabs, below a line of the columns."""
+    if title:
+        _write(f"# {_clean(title)}")
+    for row in chain([columns], rows):
+        # A tab within a cell is made visible, as every control is.
+        _write("\t".join(_clean("" if cell is None else str(cell)) for cell in row))
+    stdout.file.flush()
+
+
+def _write(text: str) -> None:
+    stdout.file.write(f"{text}\n")
+
+
 def _padded(text: str, width: int) -> str:
     cells = len(text) if text.isascii() else cell_len(text)
     return text + " " * max(width - cells, 0)
@@ -96,12 +117,20 @@ def _padded(text: str, width: int) -> str:
 
 def paragraph(text: str) -> None:
     """Print text of a model, its line feeds kept."""
-    stdout.print(Text(sayable(clean_lines(text), stdout.encoding)))
+    shown = sayable(clean_lines(text), stdout.encoding)
+    if stdout.is_terminal:
+        stdout.print(Text(shown))
+    else:  # whoever reads it there wants the lines of the text, not of a screen
+        _write(shown)
+        stdout.file.flush()
 
 
 def heading(text: str) -> None:
     """Print a line that stands out."""
-    stdout.print(_line(text, style="bold"))
+    if stdout.is_terminal:
+        stdout.print(_line(text, style="bold"))
+    else:
+        _write(_clean(text))
 
 
 def gap() -> None:
@@ -110,7 +139,11 @@ def gap() -> None:
 
 
 def _line(text: str, style: str = "") -> Text:
-    return Text(sayable(clean_line(text), stdout.encoding), style=style)
+    return Text(_clean(text), style=style)
+
+
+def _clean(text: str) -> str:
+    return sayable(clean_line(text), stdout.encoding)
 
 
 def readings(

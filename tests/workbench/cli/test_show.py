@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 
 from tests.planted_cli import HOSTILE
 from tests.workbench.cli.conftest import DEMO, RunCli
@@ -93,9 +94,9 @@ def test_layers_are_read_once_and_shown_apart(cli: RunCli):
     layers = ["--layer", "1", "--layer", "0.5", "--layer", "2"]
     human = cli("read", "logit_lens", *DEMO, *layers)
     assert human.returncode == 0, human.stderr
-    assert [line.strip() for line in human.stdout.splitlines() if line.startswith("layer ")] == [
-        "layer 1, position 1-4",
-        "layer 2, position 1-4",
+    assert [line for line in human.stdout.splitlines() if line.startswith("# ")] == [
+        "# layer 1, position 1-4",
+        "# layer 2, position 1-4",
     ]
     data = json.loads(cli("read", "logit-lens", *DEMO, *layers, "--json").stdout)
     assert [one["layer"] for one in data["readings"] if one["source"] == "difference"] == [1, 2]
@@ -122,7 +123,12 @@ def test_a_difference_is_shown_by_site(cli: RunCli, side):
     assert data["sites"][0][f"{side}_norm"] > 10 * data["sites"][1][f"{side}_norm"]
 
 
-def test_rows_are_printed_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_are_printed_as_they_come(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Console(highlight=False, force_terminal=True, color_system=None, width=80)
+    monkeypatch.setattr(show, "stdout", terminal)
+
     def rows():
         for number in range(5):
             yield (

@@ -65,7 +65,7 @@ def test_ctrl_c_ends_the_batch_under_way_and_no_other_is_begun(
         output, errors = work.process.communicate()
     assert work.process.returncode == 130
     assert output == ""
-    assert "SIGINT: stopping" in errors
+    assert "Stopping ... press Ctrl-C again to quit now" in errors
     assert "Traceback" not in errors
     assert len(uses) <= {"patched_log_probs": 5}.get(use[0], 0)
     assert_stopped(database, operation)
@@ -102,7 +102,7 @@ def test_being_told_to_end_is_a_stop_too(database: Path, number):
         work.read_to_end()
         _, errors = work.process.communicate()
     assert work.process.returncode == 130
-    assert f"{number.name}: stopping" in errors
+    assert f"Stopping ... send {number.name} again to quit now" in errors
     assert_stopped(database, "measure_difference")
 
 
@@ -112,7 +112,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_batch(database: Path):
         work.process.send_signal(signal.SIGINT)
         assert work.process.stderr is not None
         for line in work.process.stderr:
-            if "SIGINT: stopping" in line:
+            if "Stopping ... press Ctrl-C again to quit now" in line:
                 break
         work.process.send_signal(signal.SIGINT)
         # It is never told to go on.
@@ -164,7 +164,7 @@ def test_progress_and_signals_are_shown_on_a_terminal(database: Path):
             said += os.read(main, 65536)
     os.close(main)
     assert b"shift lens, base" in said
-    assert b"SIGINT: stopping" in said
+    assert b"Stopping ... press Ctrl-C again to quit now" in said
     assert_stopped(database, "read_tokens")
 
 

@@ -16,9 +16,9 @@ from workbench.cli import show
 from workbench.store.events import HUMAN, NoteWritten, OperationFailed, SessionRenamed
 from workbench.store.log import SessionLog
 
-# C0 but the line feed, DEL, C1, bidi and other invisible characters.
+# C0 but the line feed and the tab (which parts columns), DEL, C1, bidi and invisible characters.
 DRIVES = re.compile(
-    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
 )
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 HOSTILE_MODEL = {"hostile": True}
