@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from adl.readings.registry import READINGS
+from adl.records import POOLED
 from workbench.store.agent_events import GradeGiven
 from workbench.store.slices.agents import standing
 from workbench.store.state import HypothesisState, SessionState
@@ -90,6 +92,8 @@ class SessionSummary:
     evidence_unused: int
     reports: tuple[str, ...]
     grades: tuple[Grade, ...]
+    tokens: tuple[str, ...] = ()
+    "The first tokens of the reading to look at first, of those taken."
 
     @property
     def seconds(self) -> float:
@@ -132,6 +136,19 @@ def compare(states: Sequence[SessionState]) -> Comparison:
     return Comparison(summaries, shared)
 
 
+def first_tokens(state: SessionState, count: int = 20) -> tuple[str, ...]:
+    """The first tokens of the chosen list of the difference, of the first reading that was taken."""
+    order = list(READINGS)
+    lists = [
+        taken
+        for key, taken in state.readings.items()
+        if taken.body.chosen and key.source == "difference" and key.position == POOLED
+    ]
+    place = {name: at for at, name in enumerate(order)}
+    lists.sort(key=lambda taken: (place.get(taken.body.reading, len(order)), -taken.seq))
+    return tuple(token.text.strip() for token in lists[0].body.tokens[:count]) if lists else ()
+
+
 def summarise(state: SessionState) -> SessionSummary:
     """One session as it stood at its last event."""
     used = {mark for hypothesis in state.hypotheses.values() for mark in hypothesis.evidence}
@@ -162,6 +179,7 @@ def summarise(state: SessionState) -> SessionSummary:
             if agent.report is not None
         ),
         grades=tuple(_grade(grade.body) for grade in standing(state.grades)),
+        tokens=first_tokens(state),
     )
 
 
@@ -210,6 +228,7 @@ def rows(comparison: Comparison) -> list[tuple[str, ...]]:
     row("agent's cost, US dollars", *(_cost(session.budget.cost) for session in sessions))
     row("evidence marked", *(str(len(session.evidence)) for session in sessions))
     row("... of no hypothesis", *(str(session.evidence_unused) for session in sessions))
+    row("first tokens", *(" ".join(session.tokens) or NONE for session in sessions))
     for place in range(max((len(session.hypotheses) for session in sessions), default=0)):
         row(f"hypothesis, rank {place + 1}", *(_placed(session, place) for session in sessions))
     for place in range(max((len(session.reports) for session in sessions), default=0)):

@@ -407,6 +407,15 @@ def test_an_operation_that_runs_is_not_yet_its_first_finding():
     assert operation_line(None, entries[0], index.inside(0), entries) == "cake oven"
 
 
+def test_a_mark_that_was_linked_at_once_is_the_mark_and_one_more():
+    index = TimelineIndex()
+    said = [("evidence_marked", "E1 marked: cake"), ("evidence_linked", "E1 speaks for H1")]
+    entries = an_operation(1, said)
+    index.take(entries, "s")
+    line = operation_line(None, entries[0], index.inside(0), entries)
+    assert line == "E1 marked: cake (and 1 more event)"
+
+
 def test_what_an_unfolded_operation_records_later_is_listed_inside_it():
     one = an_operation(1, [("text_started", "a"), ("text_finished", "b")])
     two = an_operation(3, [("note_written", "n")], "other")

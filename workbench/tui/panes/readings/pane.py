@@ -343,10 +343,9 @@ A difference of a few standard errors, or smaller than its null, needs more text
     def action_two_lists(self) -> None:
         """Show the list under the cursor beside any other that was chosen."""
         found = self._under_cursor()
-        if found is None:
+        first = None if found is None else found[1].taken
+        if first is None:
             return
-        _, column, _, _ = found
-        first = column.taken
         others = [
             taken
             for taken in self.state.readings.values()

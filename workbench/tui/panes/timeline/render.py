@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.operations import OPERATIONS
-from workbench.store.body import KINDS
+from workbench.store.body import number_of
 from workbench.store.state import OperationState, TimelineEntry
 from workbench.tui.panes.timeline.filter import ENDINGS, Inside
 
@@ -22,7 +22,7 @@ def operation_line(
 ) -> str:
     """Return the operation with what it came to; may hold text of a model.
 
-    With a single finding, such as a mark or a note, that finding's line.
+    With a single finding, such as a mark or a note, that finding's line; with a few, the first one's.
     """
     ended = next(
         (timeline[place] for place in reversed(inside.places) if timeline[place].kind in ENDINGS),
@@ -30,6 +30,10 @@ def operation_line(
     )
     if (only := inside.only_finding(timeline)) is not None:
         return timeline[only].description
+    findings = inside.findings(timeline)
+    if findings and inside.kinds["operation_finished"] and not _counts(inside):
+        more = f" (and {number_of(len(findings) - 1, 'more event')})"
+        return timeline[findings[0]].description + more
     name = head.description.removesuffix(" started")
     title = OPERATIONS[name].title if name in OPERATIONS else name
     prompt = "" if operation is None else _prompt(operation)
@@ -54,9 +58,4 @@ def _counts(inside: Inside) -> str:
         for kind, (singular, plural) in _COUNTED.items()
         if (n := inside.kinds[kind])
     ]
-    if counted:
-        return ", ".join(counted)
-    others = sum(
-        n for kind, n in inside.kinds.items() if kind not in ENDINGS and not KINDS[kind].is_piece
-    )
-    return f"{others:,} events" if others > 1 else ""
+    return ", ".join(counted)
