@@ -28,7 +28,7 @@ from workbench.blinding.aliases import Blinding
 from workbench.blinding.seal import blinding_for_people, reveal_names, seal
 from workbench.blinding.sessions import shown_state
 from workbench.cli import show
-from workbench.cli.agent import AuditArguments, GradeArguments
+from workbench.cli.agent_arguments import AuditArguments, GradeArguments
 from workbench.cli.options import SessionOptions
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.redaction import looking_at

@@ -12,7 +12,7 @@ from workbench.agent.endpoint import Endpoint
 from workbench.agent.evaluation import Evaluation, EvaluationPlan
 from workbench.agent.scoreboard import Row, audits, plot, rows
 from workbench.cli import show
-from workbench.cli.agent import EvaluateArguments
+from workbench.cli.agent_arguments import EvaluateArguments
 from workbench.cli.auditing import agent_mode, settings_of
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.running import StopFlag, database_path
