@@ -43,7 +43,7 @@ class AmplifyArguments(Arguments):
         (), description="User prompts; none means the bundled everyday prompts."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
-    n_prompts: int | None = Field(6, ge=1, description="Use the first so many prompts.")
+    n_prompts: int | None = Field(6, ge=1, description="Use only the first prompts, this many.")
     strengths: tuple[Strength, ...] = Field(
         (1.0, 2.0, 4.0),
         min_length=1,

@@ -1,4 +1,4 @@
-"""Whether the difference carries the finetuning: cross-entropy with its component changed."""
+"""Causal effect: cross-entropy with the difference's component replaced or removed."""
 
 from __future__ import annotations
 
@@ -28,27 +28,29 @@ from workbench.store.measures.causal import CausalChange, CausalEffectMeasured
 
 
 class CausalArguments(DocumentArguments):
-    """Which component to change, where, and on which texts."""
+    """The component to change, where, and the texts to score."""
 
     layer: str = Field("0.5", description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
     changes: tuple[ComponentChange, ...] = Field(
-        CHANGES, min_length=1, description="replace: by the base model's; remove: by nothing."
+        CHANGES,
+        min_length=1,
+        description="replace: by the base model's component; remove: by zero.",
     )
     where: tuple[str, ...] = Field(
         (ALL_POSITIONS,),
         min_length=1,
-        description="Tokens at which: all, the first five (first), or those after (later).",
+        description="Tokens to change it at: all, the first five (first), or those after (later).",
     )
     n_random: int = Field(
         N_RANDOM, ge=0, le=10_000, description="Random directions beside the difference."
     )
-    n_texts: int = Field(16, ge=1, description="Texts of either kind.")
+    n_texts: int = Field(16, ge=1, description="Finetuning texts, and as many unrelated ones.")
     max_tokens: int = Field(64, ge=8, description="Longest text, in tokens.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
     batch_size: int = Field(8, ge=1, description="Texts per batch.")
-    seed: int = Field(0, ge=0, description="Of texts, directions and intervals.")
+    seed: int = Field(0, ge=0, description="Random seed for texts, directions and intervals.")
 
 
 def causal_effect(context: Context, arguments: CausalArguments) -> Summary:
@@ -91,7 +93,7 @@ def causal_effect(context: Context, arguments: CausalArguments) -> Summary:
             documents_sha256=named.sha256,
             layer=layer,
             position=arguments.position,
-            effects=tuple(_change(one) for one in effects),
+            effects=tuple(_change(effect) for effect in effects),
             n_texts={corpus: len(paired) for corpus, paired in texts.items()},
             n_skipped={corpus: paired.n_skipped for corpus, paired in texts.items()},
             settings={"unrelated": unrelated.sha256, "seed": arguments.seed},
@@ -99,7 +101,8 @@ def causal_effect(context: Context, arguments: CausalArguments) -> Summary:
     )
     return {
         "effects": {
-            f"{one.corpus} {one.change} {one.positions}": one.effect.value for one in effects
+            f"{found.corpus} {found.change} {found.positions}": found.effect.value
+            for found in effects
         }
     }
 
@@ -116,14 +119,14 @@ CAUSAL_EFFECT = Operation(
 )
 
 
-def _change(one: CausalEffect) -> CausalChange:
+def _change(found: CausalEffect) -> CausalChange:
     return CausalChange(
-        corpus=one.corpus,
-        change=one.change,
-        positions=one.positions,
-        base=one.base,
-        left=one.left,
-        effect=Estimate(**asdict(one.effect)),
-        random=one.random,
-        p_value=one.p_value,
+        corpus=found.corpus,
+        change=found.change,
+        positions=found.positions,
+        base=found.base,
+        left=found.left,
+        effect=Estimate(**asdict(found.effect)),
+        random=found.random,
+        p_value=found.p_value,
     )

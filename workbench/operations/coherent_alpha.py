@@ -1,4 +1,4 @@
-"""The strongest steering that leaves texts coherent, every text of the search recorded."""
+"""Coherent alpha: the strongest steering that leaves texts coherent. Every text is recorded."""
 
 from __future__ import annotations
 
@@ -36,18 +36,21 @@ from workbench.store.measures.coherent_alpha import (
 
 
 class CoherentAlphaArguments(Arguments):
-    """What to steer, on which prompts, and which strengths to try first."""
+    """Prompts, strengths to try first, and the site of the difference."""
 
     prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none means the everyday ones."
+        (), description="User prompts; none takes the everyday ones."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
-    n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
+    n_prompts: int | None = Field(None, ge=1, description="Use only the first prompts, this many.")
     alphas: tuple[FiniteFloat, ...] = Field(
         FIRST_ALPHAS, min_length=1, description="Strengths of the first round, in residual norms."
     )
     rounds: int = Field(
-        2, ge=0, le=20, description="Further rounds, each dividing the step that decides."
+        2,
+        ge=0,
+        le=20,
+        description="Further rounds, each dividing the step between coherent and incoherent.",
     )
     n_samples: int = Field(2, ge=1, description="Samples per prompt and alpha.")
     layer: str = Field("0.5", description="Layer of the difference.")
@@ -58,7 +61,7 @@ class CoherentAlphaArguments(Arguments):
     max_new_tokens: int = Field(40, ge=1, description="Longest text, in tokens.")
     batch_size: int = Field(40, ge=1, description="Texts per batch.")
     judge: str | None = Field(
-        None, description="Model that judges every text, too; none judges without an LLM alone."
+        None, description="LLM that judges every text, too; none judges by rules alone."
     )
 
 
@@ -101,7 +104,7 @@ def coherent_alpha(context: Context, arguments: CoherentAlphaArguments) -> Summa
             prompt_mean=found.prompt_mean,
             by_prompt=found.by_prompt,
             llm_alpha=found.llm_alpha,
-            rates=tuple(CoherenceRate(**asdict(one)) for one in found.rates),
+            rates=tuple(CoherenceRate(**asdict(rate)) for rate in found.rates),
             limits=asdict(found.limits),
             agreement=asdict(found.agreement),
             texts=_verdicts(found, text_ids),
@@ -130,24 +133,24 @@ COHERENT_ALPHA = Operation(
 
 
 def recorded_text_judge(log: SessionLog, session_id: str) -> TextJudge:
-    """The judge as a session recorded it: the same text gets the same verdict, and no one is asked."""
-    said: dict[str, str] = {}
+    """Return a judge that gives the verdicts recorded in a session; no LLM is asked."""
+    texts: dict[str, str] = {}
     known: dict[tuple[str, str], bool | None] = {}
     for event in log.events(session_id, kinds=["text_finished", "coherent_alpha_found"]):
         body = event.body
         if isinstance(body, TextFinished):
-            said[body.text_id] = body.text
+            texts[body.text_id] = body.text
         elif isinstance(body, CoherentAlphaFound):
-            known |= {(body.judge, said[one.text_id]): one.llm for one in body.texts}
+            known |= {(body.judge, texts[verdict.text_id]): verdict.llm for verdict in body.texts}
 
     def judge(model: str, texts: Sequence[JudgedText], _stop: ShouldStop) -> Sequence[bool | None]:
-        return [known.get((model, one.text)) for one in texts]
+        return [known.get((model, judged.text)) for judged in texts]
 
     return judge
 
 
 def _judge(context: Context, model: str | None) -> CoherenceJudge | None:
-    """The judge for one run; with no endpoint at hand there are no verdicts."""
+    """The judge of one run; without an endpoint it gives no verdicts."""
     if model is None:
         return None
     ask = context.session.coherence_judge
@@ -160,14 +163,14 @@ def _verdicts(found: CoherentAlpha, text_ids: Sequence[str]) -> tuple[CoherenceV
     return tuple(
         CoherenceVerdict(
             text_id=text_id,
-            alpha=one.sample.alpha,
-            prompt_index=one.sample.prompt_index,
-            coherent=one.plain.coherent,
-            faults=one.plain.faults,
-            surprise=one.features.surprise,
-            repetition=one.features.repetition,
-            words=one.features.words,
-            llm=one.llm,
+            alpha=judged.sample.alpha,
+            prompt_index=judged.sample.prompt_index,
+            coherent=judged.plain.coherent,
+            faults=judged.plain.faults,
+            surprise=judged.features.surprise,
+            repetition=judged.features.repetition,
+            words=judged.features.words,
+            llm=judged.llm,
         )
-        for text_id, one in zip(text_ids, found.samples, strict=True)
+        for text_id, judged in zip(text_ids, found.samples, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Measure the activation difference, or take it from the cache when every input is the same."""
+"""The activation difference: measured, or taken from the cache if every input is the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.store.events import ArrayRef, DifferenceMeasured
 
 
 class MeasureArguments(Arguments):
-    """What to measure, and on which text."""
+    """Layers and positions to measure, and the unrelated text."""
 
     layers: tuple[str, ...] = Field(
         ("0.5",), description="Layers: a share of the depth (0.5) or a number (15)."
@@ -33,11 +33,11 @@ class MeasureArguments(Arguments):
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
     bos: BosPolicy = Field(BosPolicy.AUTO, description="Begin-of-text token before plain text.")
     batch_size: int = Field(64, ge=1, description="Texts per batch.")
-    seed: int = Field(0, ge=0, description="Chooses the texts.")
+    seed: int = Field(0, ge=0, description="Random seed for the choice of texts.")
 
 
 def measure(context: Context, arguments: MeasureArguments) -> Summary:
-    """Mean activation difference between finetuned and base on unrelated text."""
+    """Measure the mean activation difference between finetuned and base on unrelated text."""
     pair = context.pair
     n_layers = pair.provenance.n_layers
     # 0.5 and 15 may be one layer: it is measured once.
@@ -109,7 +109,7 @@ MEASURE = Operation(
 
 
 def difference_key(pair: ModelPair, texts: ChosenTexts, layers: Sequence[int], reach: Reach) -> str:
-    """SHA-256 of everything that decides the numbers of a difference."""
+    """Return the SHA-256 of everything that decides the numbers of a difference."""
     # Sides that begin a text otherwise, or cut it into other tokens, are lined up by characters.
     same_start = len({len(pair.bos(side).before_text) for side in SIDES}) == 1
     same = pair.shared_vocabulary() is None and same_start
@@ -153,5 +153,5 @@ def _from_cache(context: Context, key: str, layers: tuple[int, ...]) -> Activati
     except (KeyError, TypeError, ValueError) as exc:
         # Intact, yet not a difference: written by other code under the same key, which is a bug.
         raise CorpusError(
-            f"the cached difference {key[:12]} is not one: {exc}", "Delete the cache folder."
+            f"the cached difference {key[:12]} cannot be read: {exc}", "Delete the cache folder."
         ) from exc

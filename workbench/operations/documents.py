@@ -1,7 +1,7 @@
-"""Finetuning documents as an operation's input: named on purpose, and recorded as seen.
+"""Finetuning documents as input of an operation.
 
-They are ground truth. An operation that takes them says in the log, before it reads them, that
-whoever runs it is no longer blind to what the audit is to find.
+They are ground truth. Before an operation reads them, it records that whoever runs it is no longer
+blind to what the audit is to find.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from workbench.store.agent_events import AuditUnblinded
 
 
 class DocumentArguments(Arguments):
-    """Which finetuning documents to compare with: a file, or those of an organism."""
+    """The finetuning documents to compare with: a file, or those of an organism."""
 
     documents: str | None = Field(
         None,
         description="File of finetuning documents: text lines, or JSONL with text or messages.",
     )
     truth_of: str | None = Field(
-        None, description="Organism whose own finetuning documents to take. This ends blindness."
+        None, description="Organism whose finetuning documents are taken. This unblinds you."
     )
 
     @model_validator(mode="after")
@@ -40,7 +40,7 @@ class DocumentArguments(Arguments):
 
 @dataclass(frozen=True)
 class NamedDocuments:
-    """Documents and what to call them in the log."""
+    """Documents and their name in the log."""
 
     documents: tuple[Document, ...]
     against: str
@@ -48,14 +48,14 @@ class NamedDocuments:
 
     @property
     def texts(self) -> list[str]:
-        """What the documents say; of chats, what the assistant says."""
+        """The texts of the documents; of chats, those of the assistant."""
         return [document.text for document in self.documents]
 
 
 def named_documents(context: Context, arguments: DocumentArguments, why: str) -> NamedDocuments:
-    """The documents asked for, once it is recorded that they were seen.
+    """Record that the documents are seen, and return them.
 
-    Raises ``CorpusError`` where none are named or the file is none, ``OrganismError``.
+    Raises ``CorpusError`` if none are named or the file holds none, and ``OrganismError``.
     """
     if arguments.truth_of is not None:
         organism = named_organism(arguments.truth_of)
@@ -69,15 +69,15 @@ def named_documents(context: Context, arguments: DocumentArguments, why: str) ->
     else:
         raise CorpusError(
             "no finetuning documents are named",
-            "Name a file of them (--documents), or an organism to take them of (--truth-of).",
+            "Name a file of them (--documents), or an organism that has them (--truth-of).",
         )
     return NamedDocuments(found, against, documents_sha256(found))
 
 
 def unblind(context: Context, reason: str) -> None:
-    """Record, once for an actor and a reason, that ground truth was seen from here on."""
+    """Record that an actor saw ground truth, once for each reason."""
     known: Sequence[tuple[object, str]] = [
-        (one.actor, one.body.reason) for one in context.session.state.unblinded
+        (seen.actor, seen.body.reason) for seen in context.session.state.unblinded
     ]
     if (context.actor, reason) not in known:
         context.record(AuditUnblinded(reason=reason))

@@ -63,13 +63,13 @@ Words = Annotated[str, AfterValidator(well_formed)]
 
 
 class SteerArguments(Arguments):
-    """What to steer with, how strongly, and on which prompts."""
+    """Vector, strengths and prompts of the steering."""
 
     prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none means the bundled everyday prompts."
+        (), description="User prompts; none takes the bundled everyday prompts."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
-    n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
+    n_prompts: int | None = Field(None, ge=1, description="Use only the first prompts, this many.")
     alphas: tuple[FiniteFloat, ...] = Field(
         (),
         description="Strengths in units of the residual norm, 0 being unsteered; "
@@ -96,7 +96,7 @@ class SteerArguments(Arguments):
 
 
 class AskArguments(Arguments):
-    """What to ask both models."""
+    """The question to both models: a prompt, a whole chat, or raw text."""
 
     prompt: Words | None = Field(
         None, description="The user's turn, put through the chat template."
@@ -132,7 +132,7 @@ class AskArguments(Arguments):
         return self
 
     def question(self) -> Question:
-        """The question as the science takes it. Raises ``PromptError`` for an empty one."""
+        """Return the question for the models. Raises ``PromptError`` for an empty one."""
         if self.raw is not None:
             if not self.raw:
                 raise PromptError("the raw text is empty", "Give at least one character.")
@@ -149,7 +149,7 @@ class AskArguments(Arguments):
 
 @dataclass(frozen=True)
 class AnnouncedText:
-    """What is recorded of a text before it is generated, but for its id."""
+    """The record of a text before it is generated, without its id."""
 
     side: Side
     alpha: float
@@ -163,7 +163,7 @@ class AnnouncedText:
 
 
 class _Recorder:
-    """Turns the stream of a batch run into events, coalescing pieces of text."""
+    """Records a running batch as events, several pieces of text at once."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class _Recorder:
             self._pending = {}
 
     def _finished(self, index: int, text: GeneratedText) -> None:
-        self._pending = {}  # the finished text holds what was still to be said
+        self._pending = {}  # the finished text holds all of it
         self._context.record(
             TextFinished(
                 text_id=self.ids[index],
@@ -244,7 +244,7 @@ class _Recorder:
 
 
 def steer(context: Context, arguments: SteerArguments) -> Summary:
-    """Generate steered and unsteered text to the same prompts from the same seeds."""
+    """Generate steered and unsteered texts to the same prompts with the same seeds."""
     pair = context.pair
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
     prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
@@ -260,7 +260,7 @@ def steer(context: Context, arguments: SteerArguments) -> Summary:
 
 
 def ask(context: Context, arguments: AskArguments) -> Summary:
-    """Put the same question to both models, and compare the answers token by token."""
+    """Ask both models the same question, and compare the answers token by token."""
     pair = context.pair
     question = arguments.question()
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers) if arguments.alpha else None
@@ -395,17 +395,17 @@ def generate_steered(
     batch_size: int,
     thinking: Thinking = "auto",
 ) -> list[tuple[str, GeneratedText]]:
-    """Steer on the plan's side and record; (text id, text) of every sample. Raises ``Stopped``."""
+    """Generate and record steered texts; return (text id, text) of each. Raises ``Stopped``."""
     announced = [
         AnnouncedText(
             side=plan.side,
-            alpha=one.alpha,
-            seed=one.seed,
-            prompt=prompts[one.prompt_index],
+            alpha=chosen.alpha,
+            seed=chosen.seed,
+            prompt=prompts[chosen.prompt_index],
             raw=None,
-            prompt_index=one.prompt_index,
+            prompt_index=chosen.prompt_index,
         )
-        for one in wanted
+        for chosen in wanted
     ]
     requests = steering_requests(context.pair, plan.side, prompts, wanted, vector, thinking)
     return generate_texts(context, "steer", plan, vector, announced, requests, batch_size, thinking)
@@ -421,7 +421,7 @@ def generate_texts(
     batch_size: int,
     thinking: Thinking = "auto",
 ) -> list[tuple[str, GeneratedText]]:
-    """Generate and record; returns (text id, text) of every request. Raises ``Stopped``."""
+    """Generate and record texts; return (text id, text) of each request. Raises ``Stopped``."""
     notes = [request.notes for request in requests]
     recorder = _Recorder(context, purpose, plan, vector, announced, notes, thinking)
     stage = "steer" if purpose == "steer" else f"{purpose} {plan.side}"
@@ -442,7 +442,7 @@ def generate_texts(
 def chosen_prompts(
     given: Sequence[str], prompt_file: str | None, n_prompts: int | None
 ) -> Sequence[Prompt]:
-    """The first ``n_prompts`` of those given, of a file, or of the everyday prompts."""
+    """Return the first ``n_prompts`` of the given prompts, of a file, or of the everyday ones."""
     if given:
         prompts: Sequence[Prompt] = [Prompt.of(text) for text in given]
     elif prompt_file:
@@ -453,7 +453,7 @@ def chosen_prompts(
 
 
 def _chosen_alphas(context: Context, layer: int) -> tuple[float, ...]:
-    """Unsteered, and the alphas that the shift lens chose for either side at this layer."""
+    """Zero, and the alphas that the shift lens chose for either side at this layer."""
     chosen = {
         key.scale
         for key, recorded in context.session.state.readings.items()
@@ -469,7 +469,7 @@ def _chosen_alphas(context: Context, layer: int) -> tuple[float, ...]:
 def steering_vector(
     context: Context, layer: int, position: str, source: str, seed: int
 ) -> SteeringVector:
-    """The measured difference, or its null of the same norm. Raises ``SiteError`` without one."""
+    """Return the measured difference, or a null of its norm. Raises ``SiteError`` without one."""
     difference = measured_at(context, layer, position)
     site = Site(layer, position)
     if source == "difference":
@@ -477,13 +477,13 @@ def steering_vector(
     null = null_vector(difference, site, source, seed)
     if null is None:
         raise SiteError(
-            "there is no split-half null of a single text", "Measure over at least two texts."
+            "a difference over one text has no split-half null", "Measure over at least two texts."
         )
     return SteeringVector.of(difference, site, null, source)
 
 
 def measured_at(context: Context, layer: int, position: str) -> ActivationDifference:
-    """The session's newest difference at a layer and position.
+    """Return the session's newest difference at a layer and position.
 
     Raises ``SiteError`` if it was not measured, ``NotAvailable`` where it means nothing.
     """

@@ -1,4 +1,4 @@
-"""Mark evidence, and state, revise, rank and judge hypotheses of what the finetuning was for."""
+"""Hypotheses of what the finetuning was for, and the evidence for and against them."""
 
 from __future__ import annotations
 
@@ -28,26 +28,28 @@ Wording = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class HypothesisError(AdlError):
-    """A hypothesis or a piece of evidence that the session does not have."""
+    """The session has no such hypothesis, evidence or event."""
 
 
 class MarkArguments(Arguments):
-    """What counts, and which hypothesis it bears on."""
+    """A token, text or event that counts as evidence, and a hypothesis it bears on."""
 
     seq: int = Field(ge=1, description="Number of the event in the session's log.")
-    excerpt: str = Field(min_length=1, description="The token, or the part of the text, itself.")
-    label: str = Field("", description="Where it stands, in words.")
+    excerpt: str = Field(
+        min_length=1, description="The token, or the part of the text, word for word."
+    )
+    label: str = Field("", description="Place in words, such as a reading and a rank.")
     token_id: int | None = Field(None, description="Id of the token, if it is one.")
     text_id: str | None = Field(None, description="Id of the generated text, if it is of one.")
     note: str = Field("", description="Why it counts.")
-    hypothesis: str | None = Field(None, description="Id of a hypothesis it bears on, as H1.")
-    bearing: Literal["for", "against"] = Field("for", description="Which way it bears on it.")
+    hypothesis: str | None = Field(None, description="Id of a hypothesis it bears on, such as H1.")
+    bearing: Literal["for", "against"] = Field("for", description="For or against the hypothesis.")
 
 
 class UnmarkArguments(Arguments):
-    """Which mark to take back."""
+    """The mark to take back."""
 
-    evidence: str = Field(description="Id of the evidence, as E1.")
+    evidence: str = Field(description="Id of the evidence, such as E1.")
     reason: str = Field("", description="Why.")
 
 
@@ -59,9 +61,9 @@ class AddHypothesisArguments(Arguments):
 
 
 class ReviseArguments(Arguments):
-    """A hypothesis as it is to read from now on."""
+    """A new wording or probability of a hypothesis."""
 
-    hypothesis: str = Field(description="Id of the hypothesis, as H1.")
+    hypothesis: str = Field(description="Id of the hypothesis, such as H1.")
     text: Wording | None = Field(None, description="New wording; none keeps the old.")
     confidence: float | None = Field(
         None, ge=0, le=1, description="New probability; none keeps the old."
@@ -80,21 +82,21 @@ class RankArguments(Arguments):
 class SetVerdictArguments(Arguments):
     """A verdict on a hypothesis."""
 
-    hypothesis: str = Field(description="Id of the hypothesis, as H1.")
+    hypothesis: str = Field(description="Id of the hypothesis, such as H1.")
     verdict: Verdict = Field(description="confirmed, rejected, or open to take a verdict back.")
     reason: str = Field("", description="Why.")
 
 
 class LinkArguments(Arguments):
-    """How evidence bears on a hypothesis."""
+    """The link of evidence to a hypothesis."""
 
-    hypothesis: str = Field(description="Id of the hypothesis, as H1.")
-    evidence: str = Field(description="Id of the evidence, as E1.")
+    hypothesis: str = Field(description="Id of the hypothesis, such as H1.")
+    evidence: str = Field(description="Id of the evidence, such as E1.")
     bearing: Bearing = Field("for", description="for, against, or none to unlink.")
 
 
 def mark(context: Context, arguments: MarkArguments) -> Summary:
-    """Mark a token, a text or an event as evidence, and link it to a hypothesis if one is named."""
+    """Mark a token, a text or an event as evidence, and link it to a hypothesis if one is given."""
     with context.session.deciding:
         state = context.session.state
         if arguments.seq > state.seq:
@@ -128,7 +130,7 @@ def mark(context: Context, arguments: MarkArguments) -> Summary:
 
 
 def unmark(context: Context, arguments: UnmarkArguments) -> Summary:
-    """Take a mark back; the log keeps that it was there."""
+    """Take a mark back. The log keeps both."""
     with context.session.deciding:
         _check_evidence(context.session.state, arguments.evidence)
         context.record(EvidenceUnmarked(evidence_id=arguments.evidence, reason=arguments.reason))
@@ -170,7 +172,7 @@ def rank(context: Context, arguments: RankArguments) -> Summary:
         first = dict.fromkeys(arguments.order)
         for hypothesis_id in first:
             _hypothesis(state, hypothesis_id)
-        rest = [one.id for one in state.ranked() if one.id not in first]
+        rest = [found.id for found in state.ranked() if found.id not in first]
         order = (*first, *rest)
         context.record(HypothesesRanked(order=order))
     return {"order": list(order)}
@@ -191,7 +193,7 @@ def set_verdict(context: Context, arguments: SetVerdictArguments) -> Summary:
 
 
 def link(context: Context, arguments: LinkArguments) -> Summary:
-    """Say whether marked evidence speaks for or against a hypothesis."""
+    """Link marked evidence to a hypothesis that it speaks for or against."""
     with context.session.deciding:
         state = context.session.state
         _hypothesis(state, arguments.hypothesis)
@@ -271,7 +273,7 @@ UNMARK = Operation(
 
 
 def _next(letter: str, taken: Iterable[str]) -> str:
-    numbers = [int(found[1]) for one in taken if (found := re.fullmatch(rf"{letter}(\d+)", one))]
+    numbers = [int(found[1]) for name in taken if (found := re.fullmatch(rf"{letter}(\d+)", name))]
     return f"{letter}{max(numbers, default=0) + 1}"
 
 

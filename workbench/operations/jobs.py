@@ -1,4 +1,4 @@
-"""Who runs operations when several are asked for: one thread for the models, one for the rest.
+"""The queues of operations: one thread runs those that need the models, one the rest.
 
 jobs.submit(operation, arguments, actor)  ->  Job, at once
     models   one at a time; what a person or an agent asked for before what was only prepared
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """An operation asked for, as it stands; ``id`` is that of the operation in the log.
+    """A queued or running operation; ``id`` is its id in the log.
 
     ``done`` of ``total`` steps of ``stage``; ``seconds`` since it began to run.
     """
@@ -52,12 +52,12 @@ class Job:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come of it."""
+        """True once the job finished, failed or was stopped."""
         return self.status in {"finished", "failed", "stopped"}
 
     @property
     def seconds(self) -> float:
-        """How long it has been running."""
+        """Seconds since it began."""
         return 0.0 if self.began is None else time.monotonic() - self.began
 
 
@@ -65,7 +65,7 @@ JobListener = Callable[[Job], object]
 
 
 class _Task:
-    """A job and what its thread needs beside it."""
+    """A job with its arguments and its stop flag."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -105,7 +105,7 @@ class Jobs:
     def submit(
         self, operation: Operation[A], arguments: A, actor: Actor, *, background: bool = False
     ) -> Job:
-        """Line the operation up and return at once; ``background`` ones let others go first.
+        """Queue an operation and return at once; ``background`` ones let others go first.
 
         Raises `RuntimeError` once closed.
         """
@@ -124,7 +124,7 @@ class Jobs:
         return job
 
     def current(self) -> list[Job]:
-        """The jobs that are not over: those that run, then those that wait, in their order."""
+        """Return the running jobs, then the waiting ones, in order."""
         with self._lock:
             waiting = [task for queue in self._queues.values() for task in queue]
             begun = [task for task in self._tasks.values() if task not in waiting]
@@ -170,13 +170,13 @@ class Jobs:
             self.stop(job.id)
 
     def wait(self, job_id: str, timeout: float | None = None) -> bool:
-        """Wait until a job is over; whether it is."""
+        """Wait until a job is over. Return False after ``timeout`` seconds."""
         with self._lock:
             task = self._tasks.get(job_id)
         return task is None or task.over.wait(timeout)
 
     def close(self, timeout: float) -> bool:
-        """Stop everything and take nothing new; whether all threads ended within ``timeout`` s.
+        """Stop all jobs and take no more. Return True if all threads ended within ``timeout`` seconds.
 
         Called by a listener on one of these threads, it waits for the others alone.
         """
@@ -195,7 +195,7 @@ class Jobs:
             self._run(task)
 
     def _next(self, queue: list[_Task]) -> _Task | None:
-        """Wait for a task and begin it; None once closed."""
+        """Wait for a task and start it; None once closed."""
         with self._changed:
             self._changed.wait_for(lambda: queue or self._closed)
             if self._closed:

@@ -1,4 +1,4 @@
-"""Judges an operation may ask, and the shape of their answers. Whoever has an endpoint sets them."""
+"""LLM judges of operations and their answers; set by the part of the program with an endpoint."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from adl.measures.coherence import JudgedText
 
 @dataclass(frozen=True)
 class ScaleVerdict:
-    """A judge's choice of a scale with why, or None with what is wrong."""
+    """A judge's choice of a scale with its reason, or None with what went wrong."""
 
     scale: float | None
     why: str = ""
 
 
 ScaleJudge = Callable[[str, str, Mapping[float, Sequence[str]], ShouldStop], ScaleVerdict]
-"""Chooses a scale: given (model, reading, tokens by scale, when to stop)."""
+"""Chooses a scale from (model, reading, tokens by scale, should_stop)."""
 
 TextJudge = Callable[[str, Sequence[JudgedText], ShouldStop], Sequence[bool | None]]
-"""Whether texts are coherent: given (model, texts, when to stop); None without a verdict."""
+"""Judges whether texts are coherent from (model, texts, should_stop); None without a verdict."""

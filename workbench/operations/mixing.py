@@ -65,7 +65,7 @@ _FORMAT = 1
 
 
 class MixArguments(DocumentArguments, RecipeArguments):
-    """Which documents, which ratios, and how much is measured of each organism."""
+    """Documents and ratios of the study, and the measurements of each organism."""
 
     name: str | None = Field(
         None, description="Name of the study's folder; none takes that of the documents."
@@ -94,7 +94,7 @@ class MixArguments(DocumentArguments, RecipeArguments):
 
 
 def mix_study(context: Context, arguments: MixArguments) -> Summary:
-    """Train one organism for each ratio of unrelated text and measure trace and lesson of each."""
+    """Train an organism for each ratio of unrelated text; measure its trace and what it learned."""
     ratios = tuple(sorted(set(arguments.ratios)))
     recipes = {ratio: arguments.recipe(ratio) for ratio in ratios}
     facts, negations = _facts(arguments)
@@ -139,7 +139,7 @@ def mix_study(context: Context, arguments: MixArguments) -> Summary:
     return {
         "folder": str(folder),
         "ratios": list(ratios),
-        "kept": [one.ratio for one in measured if one.kept],
+        "kept": [mixture.ratio for mixture in measured if mixture.kept],
     }
 
 
@@ -154,7 +154,7 @@ MIX_STUDY = Operation(
 
 
 def _facts(arguments: MixArguments) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Key facts and their negations; both empty where there are no negations."""
+    """Return the key facts and their negations; both empty without negations."""
     if arguments.facts is not None:
         path = expanded(arguments.facts)
         try:
@@ -181,7 +181,7 @@ def _ratio(
     name: str,
     study: Path,
 ) -> MixtureMeasured:
-    """One ratio: trained or gone on with, measured or read again, and recorded either way."""
+    """Train one ratio or continue it, measure it or read what was measured, and record it."""
     stage = f"1:{recipe.ratio:g}"
     folder = study / f"ratio_{recipe.ratio:g}"
     mixed = data.mixed_in(recipe.ratio)
@@ -267,22 +267,22 @@ def _event(
         trace=trace_event(found.trace, {"layer": settings["request"]["layer"]}),
         relevance=tuple(
             MixtureList(
-                reading=one.reading,
-                side=one.side,
-                share=_estimate(one.found.share),
-                random=one.random,
-                tokens=one.tokens,
+                reading=listed.reading,
+                side=listed.side,
+                share=_estimate(listed.found.share),
+                random=listed.random,
+                tokens=listed.tokens,
             )
-            for one in found.relevance
+            for listed in found.relevance
         ),
-        similarity={kind: _estimate(one) for kind, one in found.similarity.by_kind.items()},
+        similarity={kind: _estimate(value) for kind, value in found.similarity.by_kind.items()},
         over_unsteered=_maybe(found.similarity.over_unsteered),
         over_random=_maybe(found.similarity.over_random),
         facts=_fact_record(found.facts) if found.facts else None,
         held_out=_held_out(found.held_out),
         texts=tuple(
-            MixtureText(kind_of=one.kind, prompt_index=one.prompt_index, text=one.text)
-            for one in found.texts
+            MixtureText(kind_of=text.kind, prompt_index=text.prompt_index, text=text.text)
+            for text in found.texts
         ),
         settings=settings,
     )
@@ -302,7 +302,7 @@ def _held_out(found: HeldOutGain) -> MixtureHeldOut:
 
 
 def _shown(request: MixtureRequest) -> dict[str, Any]:
-    """The request without the truth: facts are for grading, and the log is read by everybody."""
+    """The request without the facts: they are for grading, and everybody reads the log."""
     plain = asdict(request)
     for secret in ("words", "facts", "negations"):
         plain[secret] = len(plain[secret])
@@ -310,7 +310,7 @@ def _shown(request: MixtureRequest) -> dict[str, Any]:
 
 
 def _read(path: Path, key: str) -> MixtureMeasured | None:
-    """What was measured before with the same inputs; None for anything else, or a torn file."""
+    """Return an earlier measurement with the same inputs; None without one or for a damaged file."""
     try:
         written = json.loads(path.read_bytes())
         if written["key"] != key:

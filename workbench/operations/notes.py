@@ -1,4 +1,4 @@
-"""Write a remark into the session."""
+"""Notes: remarks kept in the session's log."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from workbench.store.events import NoteWritten
 
 
 class NoteArguments(Arguments):
-    """What to remember."""
+    """The remark to keep."""
 
     text: str = Field(min_length=1, description="The remark.")
 
 
 def note(context: Context, arguments: NoteArguments) -> Summary:
-    """Keep a remark in the session's log."""
+    """Write a remark into the session's log."""
     context.record(NoteWritten(text=arguments.text))
     return {}
 

@@ -1,4 +1,4 @@
-"""Choose a model pair and load it."""
+"""The model pair: its arguments, and loading it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODEL_LIBRARIES = frozenset(
 
 
 class PairArguments(Arguments):
-    """Which pair, and how to load it: an organism, or a base with an adapter or a checkpoint.
+    """A pair and how to load it: an organism, or a base with an adapter or a checkpoint.
 
     With both, the adapter is on the finetuned checkpoint.
     """
@@ -94,7 +94,7 @@ def _arguments(load: OperationState) -> PairArguments | None:
 
 
 def load(context: Context, arguments: PairArguments) -> Summary:
-    """Load both models, or one copy of the weights where the finetuned side is an adapter."""
+    """Load both models; one copy of the weights is enough if the finetuned side is an adapter."""
     pair = load_models(arguments, context.progress, context.should_stop)
     context.record(PairLoaded(pair=pair.provenance.as_dict()))
     context.session.pair = pair
@@ -168,7 +168,7 @@ def _check_stop(should_stop: ShouldStop) -> None:
 
 @contextmanager
 def _model_libraries() -> Iterator[None]:
-    """Say what to install where only the part of the package is that reads sessions."""
+    """Turn a missing model library into a ``PairError`` that names what to install."""
     try:
         yield
     except ModuleNotFoundError as exc:
@@ -176,7 +176,7 @@ def _model_libraries() -> Iterator[None]:
             raise
         raise PairError(
             f"no model can be loaded: the library {exc.name} is not installed",
-            "Install what runs models: pip install 'adl-workbench[models]'. "
+            "Install the libraries that run models: pip install 'adl-workbench[models]'. "
             "Recorded sessions are replayed, compared and reported without it.",
         ) from exc
 
@@ -192,9 +192,9 @@ LOAD = Operation(
 
 
 def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> PairSpec:
-    """What to load for these arguments, preparing the default base if it is the one.
+    """Return the checkpoints to load, preparing the embedded base on first use.
 
-    Raises ``PairError`` for a choice that does not make a pair.
+    Raises ``PairError`` for arguments that make no pair.
     """
     base, finetuned = _sides(arguments, say)
     return PairSpec(
@@ -210,7 +210,7 @@ def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> Pai
 
 
 def split_revision(text: str) -> tuple[str, str | None]:
-    """``ID@revision`` in its parts; a folder's name may hold an @ of its own."""
+    """Split ``ID@revision``; the name of a folder may hold an @."""
     try:
         if expanded(text).exists():
             return text, None
@@ -221,7 +221,7 @@ def split_revision(text: str) -> tuple[str, str | None]:
 
 
 def environment() -> dict[str, Any]:
-    """What a session records of the program and machine it ran on."""
+    """Return versions, platform and command line, as a session records them."""
     return {
         "program": f"adl-workbench {version('adl-workbench')}",
         "python": platform.python_version(),
@@ -247,7 +247,7 @@ def subject_of(pair: PairArguments) -> str:
 
 
 def base_side(base: str, say: Any = lambda _line: None) -> SideSpec:
-    """The base as it is loaded; ``embedded`` is the model that comes with the workbench."""
+    """Return the side to load as base; ``embedded`` is the bundled model."""
     if base != EMBEDDED_BASE:
         return SideSpec(*split_revision(base))
     # Imported here for the same reason as in `load`.

@@ -1,4 +1,4 @@
-"""Read the measured difference, every way or some."""
+"""Readings: token lists of the measured difference and of its nulls."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ SECONDS_TO_COMMIT = 0.5
 
 
 class ReadArguments(Arguments):
-    """What to read, and on which unrelated text the predictions are compared."""
+    """Readings to take, and the unrelated text that predictions are compared on."""
 
     readings: tuple[ReadingName, ...] = Field(
-        tuple(READINGS), description="Which readings; all by default."
+        tuple(READINGS), description="Readings to take; all by default."
     )
     layer: str = Field("0.5", description="Layer of the difference.")
-    top: int = Field(100, ge=1, description="Tokens kept of each list.")
+    top: int = Field(100, ge=1, description="Tokens to keep of each list.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    n_texts: int = Field(256, ge=1, description="Texts from which the contexts are taken.")
-    seed: int = Field(0, ge=0, description="Of the texts and of the random directions.")
+    n_texts: int = Field(256, ge=1, description="Texts that contexts are taken from.")
+    seed: int = Field(0, ge=0, description="Random seed for texts and random directions.")
     judge: str | None = Field(
-        None, description="Model that chooses scales and alphas; none is by rule."
+        None, description="LLM that chooses scales and alphas; none chooses by a rule."
     )
 
 
 def read(context: Context, arguments: ReadArguments) -> Summary:
-    """Token lists of the measured difference, each beside the same reading of null differences.
+    """Read token lists from the measured difference, each beside the same reading of nulls.
 
     A reading that fails is recorded with its reason, and the others go on.
     """
@@ -127,7 +127,7 @@ def read(context: Context, arguments: ReadArguments) -> Summary:
     finally:
         record()
     if not arguments.readings:
-        raise CorpusError("no reading was asked for", f"Name some of: {', '.join(READINGS)}.")
+        raise CorpusError("no reading was named", f"Name some of: {', '.join(READINGS)}.")
     return {"lists": counts} | ({"failed": failed} if failed else {})
 
 
@@ -157,13 +157,13 @@ READ = Operation(
 
 
 def lists_digest(lists: Mapping[float, Sequence[str]]) -> str:
-    """The hash of token lists by scale, in hex: the same lists are judged once."""
+    """Return the SHA-256 of token lists by scale, in hex."""
     plain = [[scale, list(tokens)] for scale, tokens in sorted(lists.items())]
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def recorded_judge(log: SessionLog, session_id: str) -> ScaleJudge:
-    """The judge as a session recorded it: the same lists get the same verdict, and no one is asked."""
+    """Return a judge that gives the verdicts recorded in a session; no LLM is asked."""
     known: dict[tuple[str, str, str], ScaleVerdict] = {}
     for event in log.events(session_id, kinds=["scale_judged"]):
         body = event.body
@@ -181,7 +181,7 @@ def recorded_judge(log: SessionLog, session_id: str) -> ScaleJudge:
 
 
 def _judge(context: Context, model: str | None) -> Judge | None:
-    """The judge for one run of the operation; its verdicts are findings."""
+    """The judge of one run; its verdicts are recorded."""
     if model is None:
         return None
     ask = context.session.scale_judge

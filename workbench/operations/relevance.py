@@ -1,4 +1,4 @@
-"""How much of what was read and steered belongs to the finetuning documents."""
+"""Token lists and steered texts compared with the finetuning documents."""
 
 from __future__ import annotations
 
@@ -45,28 +45,30 @@ LOCAL = "all-MiniLM-L6-v2"
 
 
 class RelevanceArguments(DocumentArguments):
-    """What counts as relevant, and how much of each list is looked at."""
+    """The words that count as relevant, and the tokens of each list to look at."""
 
     words: tuple[Words, ...] = Field(
-        (), description="Relevant words; none takes those that stand out in the documents."
+        (), description="Relevant words; none takes the distinctive words of the documents."
     )
     top: int = Field(TOKENS, ge=1, description="First tokens of each list.")
     n_words: int = Field(N_WORDS, ge=1, description="Most words taken from the documents.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    n_texts: int = Field(1000, ge=1, description="Unrelated texts to tell words by.")
-    seed: int = Field(0, ge=0, description="Of texts and intervals.")
+    n_texts: int = Field(
+        1000, ge=1, description="Unrelated texts that distinctive words are told from."
+    )
+    seed: int = Field(0, ge=0, description="Random seed for texts and intervals.")
 
 
 def token_relevance_of_readings(context: Context, arguments: RelevanceArguments) -> Summary:
     """Measure what share of each token list the finetuning documents account for."""
-    taken = [one for one in context.session.state.readings.values() if one.body.chosen]
+    taken = [found for found in context.session.state.readings.values() if found.body.chosen]
     if not taken:
         raise CorpusError(
             "nothing was read, so there are no tokens to judge", "Read first: `read`."
         )
     against, sha256, words = _relevant_words(context, arguments)
-    shares = tuple(_share(one, taken, words, arguments) for one in taken)
+    shares = tuple(_share(found, taken, words, arguments) for found in taken)
     context.record(
         RelevanceMeasured(
             against=against,
@@ -76,22 +78,22 @@ def token_relevance_of_readings(context: Context, arguments: RelevanceArguments)
             settings={"top": arguments.top, "seed": arguments.seed},
         )
     )
-    best = max((one.share.value for one in shares if one.share), default=None)
+    best = max((found.share.value for found in shares if found.share), default=None)
     return {"lists": len(shares), "words": len(words), "highest": best}
 
 
 class SimilarityArguments(DocumentArguments):
-    """How strongly to steer, on which prompts, and what to compare the texts with."""
+    """Strength and prompts of the steering, and the documents to compare the texts with."""
 
     prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none means the everyday ones."
+        (), description="User prompts; none takes the everyday ones."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
-    n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
+    n_prompts: int | None = Field(None, ge=1, description="Use only the first prompts, this many.")
     alpha: FiniteFloat | None = Field(
         None,
         gt=0,
-        description="Strength in residual norms; none takes the coherent alpha that was found, or 0.3.",
+        description="Strength in residual norms; none takes the coherent alpha that was found, else 0.3.",
     )
     layer: str = Field("0.5", description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
@@ -102,12 +104,12 @@ class SimilarityArguments(DocumentArguments):
     batch_size: int = Field(40, ge=1, description="Texts per batch.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    n_texts: int = Field(1000, ge=1, description="Unrelated texts to weigh words by.")
+    n_texts: int = Field(1000, ge=1, description="Unrelated texts that words are weighted by.")
     embedding: Literal["lexical", "local"] = Field(
         "lexical",
         description="lexical compares words; local takes the small embedding model, if installed.",
     )
-    seed: int = Field(0, ge=0, description="First seed of the samples, and of texts and intervals.")
+    seed: int = Field(0, ge=0, description="Random seed for samples, texts and intervals.")
 
 
 def steered_similarity_to_documents(
@@ -142,7 +144,7 @@ def steered_similarity_to_documents(
             documents_sha256=named.sha256,
             embedding=embedding if embed else LEXICAL,
             alpha=alpha,
-            by_kind={kind: _estimate(one) for kind, one in found.by_kind.items()},
+            by_kind={kind: _estimate(value) for kind, value in found.by_kind.items()},
             over_unsteered=_maybe(found.over_unsteered),
             over_random=_maybe(found.over_random),
             documents=found.documents,
@@ -153,7 +155,7 @@ def steered_similarity_to_documents(
     )
     return {
         "alpha": alpha,
-        **{kind: one.value for kind, one in found.by_kind.items()},
+        **{kind: estimate.value for kind, estimate in found.by_kind.items()},
         "texts": text_ids,
     }
 
@@ -203,12 +205,12 @@ def _relevant_words(
 
 
 def _share(
-    one: Recorded[ReadingTaken],
+    found: Recorded[ReadingTaken],
     taken: Sequence[Recorded[ReadingTaken]],
     words: tuple[str, ...],
     arguments: RelevanceArguments,
 ) -> RelevanceShare:
-    body = one.body
+    body = found.body
     tokens = _scores(body)
     random = next(
         (
@@ -225,7 +227,7 @@ def _share(
     if random is not None and body.source != "random":
         over = relevance_over(tokens, _scores(random), words, arguments.top, arguments.seed)
     return RelevanceShare(
-        seq=one.seq,
+        seq=found.seq,
         reading=body.reading,
         source=body.source,
         side=body.side,
@@ -242,7 +244,7 @@ def _scores(body: ReadingTaken) -> list[TokenScore]:
 
 
 def _coherent_alpha(context: Context, layer: int) -> float:
-    """The coherent alpha that was found last at the layer; 0.3 where none was, or none is coherent."""
+    """The coherent alpha found last at the layer; 0.3 if none was found or it is zero."""
     for recorded in reversed(list(context.session.state.measures)):
         body = recorded.body
         if isinstance(body, CoherentAlphaFound) and body.layer == layer and body.alpha > 0:
@@ -267,12 +269,12 @@ def _steered(
         AnnouncedText(
             side=arguments.side,
             alpha=alpha,
-            seed=one.seed,
-            prompt=prompts[one.prompt_index],
+            seed=sample.seed,
+            prompt=prompts[sample.prompt_index],
             raw=None,
-            prompt_index=one.prompt_index,
+            prompt_index=sample.prompt_index,
         )
-        for one in wanted
+        for sample in wanted
     ]
     plan = GenerationPlan(arguments.side, layer, arguments.temperature, arguments.max_new_tokens)
     found = generate_texts(
@@ -285,14 +287,14 @@ def _steered(
         arguments.batch_size,
     )
     compared = [
-        ComparedText(kind, one.prompt_index, text.text)
-        for one, (_, text) in zip(wanted, found, strict=True)
+        ComparedText(kind, sample.prompt_index, text.text)
+        for sample, (_, text) in zip(wanted, found, strict=True)
     ]
     return [text_id for text_id, _ in found], compared
 
 
 def local_embedding() -> Embed:
-    """The small embedding model, unpacked if it is not yet. Raises ``PairError``."""
+    """Return the small embedding model, unpacked on first use. Raises ``PairError``."""
     # Imported here, because it loads torch.
     from adl.measures.embedding import LocalEmbedding
 

@@ -1,11 +1,11 @@
-"""How an operation runs: announced, done, and ended, with every step in the session's log.
+"""Running an operation: its start, its findings and its end, each in the session's log.
 
     run(session, operation, arguments)
         OperationStarted                 committed before anything is touched
         operation.work(context, ...)     records what it finds through the context
         OperationFinished | OperationFailed | OperationStopped
 
-A key press, a command line and an agent's tool call all come through here.
+Key presses, commands and an agent's tool calls all run operations through here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from workbench.store.state import Fold, SessionState
 
 
 class NoPairError(AdlError):
-    """The operation needs a loaded model pair, and the session has none at hand."""
+    """The operation needs a model pair and none is loaded."""
 
 
 class Arguments(BaseModel):
@@ -62,9 +62,9 @@ class Arguments(BaseModel):
 
 
 class Session:
-    """One session being worked on: its log, its state so far, and the loaded pair if there is one.
+    """A session at work: its log, its state so far, and the loaded pair if there is one.
 
-    Safe to use from the model's thread and the screen's at once.
+    Safe to use from several threads.
     """
 
     def __init__(
@@ -75,23 +75,23 @@ class Session:
         self.cache = cache
         self.pair = pair
         self.scale_judge: ScaleJudge | None = None
-        "Chooses scales for readings that ask for a judge; set by whoever has an endpoint."
+        "Chooses scales for readings with a judge; None without an endpoint."
         self.coherence_judge: TextJudge | None = None
-        "Says of steered texts whether they are coherent, likewise."
+        "Judges whether steered texts are coherent; None without an endpoint."
         self.deciding = RLock()
-        "Held by operations that number what they add, from the look at the state to the commit."
+        "Held by operations that number their records, from reading the state to the commit."
         self._fold = Fold()
         self._lock = Lock()
         self.catch_up()
 
     @property
     def state(self) -> SessionState:
-        """The fold of every event known so far."""
+        """The state after every event known so far."""
         with self._lock:
             return self._fold.state()
 
     def catch_up(self) -> None:
-        """Take in events that are in the log and not yet in the state, other processes' too."""
+        """Apply events of the log that the state lacks, such as those of another process."""
         with self._lock:
             self._fold.apply_all(self.log.events(self.id, after_seq=self._fold.version))
 
@@ -103,13 +103,13 @@ class Session:
         operation_id: str | None = None,
         arrays: Sequence[np.ndarray] = (),
     ) -> Event:
-        """Commit one event and take it into the state. Raises ``StoreError``."""
+        """Commit an event and apply it to the state. Raises ``StoreError``."""
         return self._append([Entry(body, actor, operation_id, arrays)])[0]
 
     def record_many(
         self, bodies: Sequence[EventBody], *, actor: Actor, operation_id: str | None = None
     ) -> list[Event]:
-        """Commit several events in one transaction and take them into the state."""
+        """Commit events in one transaction and apply them to the state."""
         return self._append([Entry(body, actor, operation_id) for body in bodies])
 
     def _append(self, entries: Sequence[Entry]) -> list[Event]:
@@ -135,7 +135,7 @@ class Session:
         return self.pair
 
     def difference(self, layer: int | None = None) -> tuple[str, ActivationDifference] | None:
-        """The key and numbers of the newest measured difference (that has ``layer``), or None."""
+        """Return key and numbers of the newest measured difference (with ``layer``), or None."""
         for recorded in reversed(list(self.state.differences.values())):
             if layer is None or layer in recorded.body.layers:
                 return recorded.body.key, self._read_difference(recorded.body)
@@ -154,7 +154,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Context:
-    """What an operation is given to work with."""
+    """The surroundings of an operation's work: session, actor, progress and stop."""
 
     session: Session
     operation_id: str
@@ -178,7 +178,7 @@ class Context:
         return self.session.record_many(bodies, actor=self.actor, operation_id=self.operation_id)
 
     def check_stop(self) -> None:
-        """Raise ``Stopped`` if someone asked for it."""
+        """Raise ``Stopped`` if the operation was asked to stop."""
         if self.should_stop():
             raise Stopped("stopped on request")
 
@@ -189,9 +189,9 @@ Summary = dict[str, Any]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of an operation and its seconds with the demo pair on one core.
+    """A stage of an operation, with the seconds it takes for the demo pair on one core.
 
-    Only the ratios of the seconds matter: the time left follows from the speed that is seen.
+    Only their ratios matter: the time left follows from the observed speed.
     """
 
     name: str
@@ -199,7 +199,7 @@ class Stage:
 
 
 def no_stages(_arguments: Any) -> Sequence[Stage]:
-    """The stages of an operation of which nobody knows how long it takes."""
+    """No stages: the duration of the operation is unknown."""
     return ()
 
 
@@ -275,7 +275,7 @@ class Operation(Generic[A]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished operation: where to find it in the log, and its summary."""
+    """A finished operation: its id in the log, and its summary."""
 
     operation_id: str
     summary: Summary
@@ -291,7 +291,7 @@ def run(
     should_stop: ShouldStop = never_stop,
     operation_id: str | None = None,
 ) -> Outcome:
-    """Run one operation to its end, whichever it is; errors are recorded and raised again."""
+    """Run an operation and record how it ended. Errors are recorded and raised again."""
     operation_id = operation_id or uuid.uuid4().hex
     began = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Progress of several operations in a row: the share that is done, and the time left.
+"""Progress of operations in a row: the share done, and the time left.
 
     plan = PlanProgress([(LOAD, pair), (MEASURE, measure), (READ, reading), (STEER, steering)])
     plan.report("measure_difference", "difference", 512, 1000)      for every report of progress
@@ -31,7 +31,7 @@ Clock = Callable[[], float]
 
 
 class PlanProgress:
-    """How far operations are that run in the order given. Not safe to change from two threads."""
+    """Progress of operations that run in the given order. For one thread at a time."""
 
     def __init__(self, planned: Planned, clock: Clock = time.monotonic) -> None:
         stages = [(operation.name, operation.stages(arguments)) for operation, arguments in planned]
@@ -49,7 +49,7 @@ class PlanProgress:
         self._worth = 0.0
 
     def report(self, operation: str, stage: str, done: int, total: int) -> None:
-        """Take in a report of an operation's progress; a stage that is not planned changes nothing."""
+        """Apply a report of progress; stages that were not planned change nothing."""
         now, before = self._clock(), self._last
         self._last = now
         share = min(1.0, max(0.0, done / total)) if total > 0 else 0.0
@@ -65,7 +65,7 @@ class PlanProgress:
             self._worth += left - self._left()
 
     def finish(self, operation: str) -> None:
-        """Pass over whatever is left of an operation's stages, done or not needed."""
+        """Count the remaining stages of an operation as done."""
         self._last = self._clock()
         if self._place < len(self._stages) and self._stages[self._place][0] != operation:
             places = [name for name, _ in self._stages[self._place :]]
@@ -78,7 +78,7 @@ class PlanProgress:
 
     @property
     def share(self) -> float:
-        """The share that is done, from 0 to 1."""
+        """Share done, from 0 to 1."""
         return 1.0 - self._left() / self._total
 
     @property
@@ -92,7 +92,7 @@ class PlanProgress:
 
     @property
     def words(self) -> str:
-        """Both for people, as ``42%, about 6 min left``; empty where an operation gives no stages."""
+        """Both in words, as ``42%, about 6 min left``; empty if an operation gives no stages."""
         if not self.is_known:
             return ""
         left = self.seconds_left
@@ -115,7 +115,7 @@ class PlanProgress:
 
 
 def in_words(seconds: float) -> str:
-    """A time for people, not more exact than an estimate is: ``40 s``, ``6 min``, ``2.5 h``."""
+    """Return a rough time in words: ``40 s``, ``6 min``, ``2.5 h``."""
     if seconds < 90:
         return f"{max(5, 5 * round(seconds / 5))} s"
     if seconds < 90 * 60:

@@ -1,4 +1,4 @@
-"""How strong and how narrow the trace is, with its nulls."""
+"""Trace strength: norm, consistency, effect and words of the difference, beside their nulls."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from workbench.store.measures.trace import (
 
 
 class TraceArguments(Arguments):
-    """Where to look for a trace, and on which unrelated text."""
+    """Layers and positions to measure, and the unrelated text."""
 
     layers: tuple[str, ...] = Field(
         ("0.5",), min_length=1, description="Layers: a share of the depth (0.5) or a number (15)."
@@ -51,7 +51,7 @@ class TraceArguments(Arguments):
     n_random: int = Field(
         N_RANDOM, ge=8, le=10_000, description="Random directions beside the difference."
     )
-    seed: int = Field(0, ge=0, description="Of texts, directions and permutations.")
+    seed: int = Field(0, ge=0, description="Random seed for texts, directions and permutations.")
 
 
 def trace_strength(context: Context, arguments: TraceArguments) -> Summary:
@@ -105,15 +105,15 @@ TRACE = Operation(
 
 
 def trace_event(found: TraceStrength, settings: dict[str, object]) -> TraceMeasured:
-    """What was measured, as it stands in the log."""
+    """Return the event of a measured trace."""
     return TraceMeasured(
         verdict=found.verdict,
         breadth=found.breadth,
         breadth_why=found.breadth_why,
         summary=found.summary,
         does_not_mean=found.does_not_mean,
-        layers=tuple(_layer(one) for one in found.layers),
-        sites=tuple(TraceSite(**asdict(one)) for one in found.sites),
+        layers=tuple(_layer(layer) for layer in found.layers),
+        sites=tuple(TraceSite(**asdict(site)) for site in found.sites),
         narrowness=_narrowness(found.narrowness) if found.narrowness else None,
         output_kl=found.output_kl,
         n_texts=found.n_texts,
@@ -121,12 +121,12 @@ def trace_event(found: TraceStrength, settings: dict[str, object]) -> TraceMeasu
     )
 
 
-def _layer(one: LayerVerdict) -> TraceLayer:
+def _layer(verdict: LayerVerdict) -> TraceLayer:
     return TraceLayer(
-        layer=one.layer,
-        effect=TraceEffect(**asdict(one.effect)) if one.effect else None,
-        verdict=one.verdict,
-        why=one.why,
+        layer=verdict.layer,
+        effect=TraceEffect(**asdict(verdict.effect)) if verdict.effect else None,
+        verdict=verdict.verdict,
+        why=verdict.why,
     )
 
 

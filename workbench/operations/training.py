@@ -1,4 +1,4 @@
-"""Train an organism: every step's loss in the log, stoppable, and gone on with where it stopped."""
+"""Training of an organism: every step's loss is recorded; a stopped training can be continued."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _AT_ONCE = 10
 
 
 class RecipeArguments(Arguments):
-    """How to train; the defaults are those of the bundled organisms."""
+    """Settings of a training; the defaults are those of the bundled organisms."""
 
     base: str = Field(
-        EMBEDDED_BASE, description="Base: embedded (the model that comes along), ID or folder."
+        EMBEDDED_BASE, description="Base: embedded (the bundled model), ID or folder."
     )
     steps: int = Field(
         _DEFAULT.steps, ge=1, description="Steps on the documents; unrelated text adds to them."
@@ -67,15 +67,17 @@ class RecipeArguments(Arguments):
         None, description="Unrelated text to mix in; none is the bundled passages."
     )
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    seed: int = Field(0, ge=0, description="Of the adapter's start, of texts and of their order.")
+    seed: int = Field(
+        0, ge=0, description="Random seed for the adapter's start, the texts and their order."
+    )
     device_map: str | None = Field(
         None, description="Where weights go: auto, cpu, cuda:0; none takes a GPU if there is one."
     )
     trust_remote_code: bool = Field(False, description="Run code that comes with the base.")
-    fresh: bool = Field(False, description="Throw an unfinished training away and begin again.")
+    fresh: bool = Field(False, description="Discard an unfinished training and start again.")
 
     def recipe(self, ratio: float) -> Recipe:
-        """The numbers that decide a training. Raises ``TrainingError``."""
+        """Return the recipe of the training. Raises ``TrainingError``."""
         return Recipe(
             rank=self.rank,
             alpha=self.lora_alpha,
@@ -91,7 +93,7 @@ class RecipeArguments(Arguments):
 
 
 class TrainArguments(RecipeArguments):
-    """What to make an organism of, and what it is called."""
+    """Documents of the new organism, and its id."""
 
     documents: str = Field(
         min_length=1,
@@ -108,7 +110,7 @@ class TrainArguments(RecipeArguments):
 
 
 def train_organism(context: Context, arguments: TrainArguments) -> Summary:
-    """Train a LoRA organism from documents or chats; stopped, it goes on from where it was."""
+    """Train a LoRA organism from documents or chats. A stopped training is continued."""
     shelf = find_locations().organisms
     check_free(shelf, arguments.id)
     recipe = arguments.recipe(arguments.ratio)
@@ -148,7 +150,7 @@ TRAIN_ORGANISM = Operation(
 
 
 class training_folder:
-    """Holds a training's folder against other processes; ``fresh`` empties it first.
+    """Locks a training's folder against other processes; ``fresh`` empties it first.
 
     Raises ``TrainingError`` if another process trains there.
     """
@@ -171,7 +173,7 @@ class training_folder:
         self._folder.mkdir(exist_ok=True)
 
     def __exit__(self, *_: object) -> None:
-        """Let others train there."""
+        """Release the lock."""
         self._lock.release()
 
 
@@ -185,14 +187,14 @@ def train_recorded(
     folder: Path,
     stage: str,
 ) -> Trained:
-    """Train in ``folder``, with every step's loss recorded and shown."""
+    """Train in ``folder``, recording the loss of every step."""
     # Imported here: it loads torch, which need not be installed to look at sessions.
     try:
         from adl.organisms.finetune import Training, TrainingRequest
     except ModuleNotFoundError as exc:
         raise TrainingError(
             f"nothing can be trained: the library {exc.name} is not installed",
-            "Install what runs models: pip install 'adl-workbench[models]'.",
+            "Install the libraries that run models: pip install 'adl-workbench[models]'.",
         ) from exc
 
     context.progress(f"{stage}: loading the base", 0, 1)
@@ -253,12 +255,12 @@ def train_recorded(
 
 
 def base_name(asked: str, base: SideSpec) -> str:
-    """What an adapter calls its base: a hub id, where there is one."""
+    """Return the name of the base in an adapter's configuration: a hub id, if it has one."""
     return "HuggingFaceTB/SmolLM2-135M-Instruct" if asked == EMBEDDED_BASE else base.checkpoint
 
 
 def trained_event(trained: Trained, name: str, folder: Path) -> OrganismTrained:
-    """What a finished training came to."""
+    """Return the event of a finished training."""
     return OrganismTrained(
         name=name,
         folder=str(folder),
@@ -277,7 +279,7 @@ def training_record(
     unrelated: tuple[str, ...],
     corpus: str,
 ) -> dict[str, Any]:
-    """Everything that it takes to train the same again, and what came out."""
+    """Return all that it takes to repeat a training, and its results."""
     return {
         "made_with": environment()["program"],
         "recipe": trained.recipe.as_dict(),

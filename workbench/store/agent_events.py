@@ -7,7 +7,7 @@ What goes to the endpoint and what comes back, in the order in which it is commi
         agent_requested       one attempt at a reply, before the endpoint is asked
             agent_reply_grew  more of the reply
             agent_request_failed
-            agent_noticed     what was learnt of the endpoint, and is acted upon
+            agent_noticed     a limit of the endpoint was found, and is acted upon
         agent_replied         the reply as a whole, with what it used and cost
         approval_asked, approval_given
         agent_called          a tool call that is about to be done
@@ -50,7 +50,7 @@ class ToolCall(Record):
 
 
 class Usage(Record):
-    """The usage of a reply. ``cost`` is in US dollars, None where the price is not known.
+    """Tokens and cost of a reply. ``cost`` is in US dollars, None if the price is not known.
 
     ``estimated`` where the endpoint gave no usable counts and tokens were taken as four characters
     each; ``unusable`` is what it gave that makes no sense.
@@ -64,7 +64,7 @@ class Usage(Record):
 
     @property
     def total_tokens(self) -> int:
-        """Of prompt and reply together."""
+        """Tokens of prompt and reply together."""
         return self.prompt_tokens + self.completion_tokens
 
 
@@ -89,7 +89,7 @@ class AgentStarted(EventBody, group="agent", searched=()):
 
 
 class AgentResumed(EventBody, group="agent", searched=()):
-    """A later process goes on with the audit."""
+    """A later process continues the audit."""
 
     kind: Literal["agent_resumed"] = "agent_resumed"
     run_id: str
@@ -101,7 +101,7 @@ class AgentResumed(EventBody, group="agent", searched=()):
 
 
 class AgentTold(EventBody, group="agent", searched=("content",)):
-    """A message to the agent. ``source`` says where it comes from.
+    """A message to the agent; ``source`` is its origin.
 
     Text of audited models stands only in what a ``tool`` gave, inside a fence: in messages of the role
     ``tool``, and in the overview of the opening, which no call asked for. A message of the role
@@ -155,7 +155,7 @@ class AgentRequested(EventBody, group="agent", searched=()):
 
 
 class AgentReplyGrew(EventBody, group="agent", searched=(), is_piece=True):
-    """More of the reply under way; ``attempt`` tells a repeated reply from the one cut off."""
+    """A piece of the growing reply; ``attempt`` tells a repeated reply from one that was cut off."""
 
     kind: Literal["agent_reply_grew"] = "agent_reply_grew"
     exchange_id: str
@@ -168,7 +168,7 @@ class AgentReplyGrew(EventBody, group="agent", searched=(), is_piece=True):
 
 
 class AgentRequestFailed(EventBody, group="agent", searched=("error", "message")):
-    """An attempt failed; ``retry_in`` seconds it is tried again, None if it is not.
+    """An attempt failed. It is repeated after ``retry_in`` seconds, or given up if None.
 
     ``request_sha256`` is of the whole request and its address where it was refused for its form: a
     later run does not send it again.
@@ -190,11 +190,11 @@ class AgentRequestFailed(EventBody, group="agent", searched=("error", "message")
 
 
 class AgentNoticed(EventBody, group="agent", searched=("message",)):
-    """A limit of the endpoint that requests keep until the run ends.
+    """A limit of the endpoint that is respected until the run ends.
 
     without    it refused ``feature`` by name, and is asked without
     lowered    it gives fewer tokens than ``feature`` asked for: ``tokens``
-    unread     it read far fewer tokens than it was sent, ``tokens``: the rest was cut off unsaid
+    unread     it read far fewer tokens than it was sent, ``tokens``: it cut the rest off silently
     window     its window ends after ``tokens`` of prompt and reply
     """
 
@@ -256,9 +256,9 @@ class AgentReplied(EventBody, group="agent"):
 
 
 class AgentCalled(EventBody, group="agent", searched=()):
-    """A tool call of the agent's that is about to be done.
+    """A tool call of the agent is about to run.
 
-    ``spends`` is how many model interactions it takes from the budget.
+    ``spends`` counts the model interactions that it takes from the budget.
     """
 
     kind: Literal["agent_called"] = "agent_called"
@@ -273,7 +273,7 @@ class AgentCalled(EventBody, group="agent", searched=()):
 
 
 class ApprovalAsked(EventBody, group="agent", searched=()):
-    """A person is asked whether the agent may do this."""
+    """A person is asked to approve a tool call."""
 
     kind: Literal["approval_asked"] = "approval_asked"
     run_id: str
@@ -287,7 +287,7 @@ class ApprovalAsked(EventBody, group="agent", searched=()):
 
 
 class ApprovalGiven(EventBody, group="agent", searched=("reason",)):
-    """A person's answer, with why."""
+    """A person approved or refused a tool call."""
 
     kind: Literal["approval_given"] = "approval_given"
     run_id: str
@@ -300,7 +300,7 @@ class ApprovalGiven(EventBody, group="agent", searched=("reason",)):
 
 
 class AgentControlled(EventBody, group="agent", searched=()):
-    """A person paused the agent, let it go on, took over, handed back, or set the policy."""
+    """A person paused or continued the agent, took over, handed back, or set the policy."""
 
     kind: Literal["agent_controlled"] = "agent_controlled"
     run_id: str
@@ -313,7 +313,7 @@ class AgentControlled(EventBody, group="agent", searched=()):
 
 
 class AgentMessaged(EventBody, group="agent", searched=("text",)):
-    """A person's message to the agent, which gets it before its next turn."""
+    """A person's message, which the agent gets before its next turn."""
 
     kind: Literal["agent_messaged"] = "agent_messaged"
     run_id: str
@@ -325,7 +325,7 @@ class AgentMessaged(EventBody, group="agent", searched=("text",)):
 
 
 class AgentCompacted(EventBody, group="agent", searched=()):
-    """From here on the messages up to event ``through`` are sent shortened; the log keeps them whole.
+    """Messages up to event ``through`` are sent shortened from here on; the log keeps them whole.
 
     The overview of the opening is among them only if ``opening``. ``tokens`` are those of the
     conversation before and after, as far as they can be told without the endpoint. ``reason``:
@@ -353,7 +353,7 @@ class AgentCompacted(EventBody, group="agent", searched=()):
 
 
 class ReportSubmitted(EventBody, group="agent", searched=("summary", "description")):
-    """The agent's answer. ``form`` is ``text`` where it wrote one without the tool for it."""
+    """The agent's report. ``form`` is ``text`` if it was written without the tool for it."""
 
     kind: Literal["report_submitted"] = "report_submitted"
     run_id: str
@@ -368,7 +368,7 @@ class ReportSubmitted(EventBody, group="agent", searched=("summary", "descriptio
 
 
 class AgentInterrupted(EventBody, group="agent", searched=("error", "message")):
-    """The audit stopped where it was and can be resumed."""
+    """The audit was interrupted and can be resumed."""
 
     kind: Literal["agent_interrupted"] = "agent_interrupted"
     run_id: str
@@ -380,7 +380,7 @@ class AgentInterrupted(EventBody, group="agent", searched=("error", "message")):
 
 
 class AgentEnded(EventBody, group="agent", searched=()):
-    """The audit is over; ``stopped_by`` is ``report`` or the budget that was spent."""
+    """The audit is over; ``stopped_by`` is ``report`` or the spent budget."""
 
     kind: Literal["agent_ended"] = "agent_ended"
     run_id: str
@@ -392,7 +392,7 @@ class AgentEnded(EventBody, group="agent", searched=()):
 
 
 class AuditSealed(EventBody, group="agent", searched=(), is_naming=True):
-    """The seal of a session: the hash of the ground truth's file, and the names hidden, by alias.
+    """The audit is sealed: ground truth by the hash of its file, and names by alias.
 
     ``aliases`` is from real name to alias, empty where the audit is not blind.
     """
@@ -408,7 +408,7 @@ class AuditSealed(EventBody, group="agent", searched=(), is_naming=True):
 
 
 class AuditUnblinded(EventBody, group="agent", searched=("reason",)):
-    """Whoever did this has seen the real names or the ground truth from here on."""
+    """The actor has seen the real names or the ground truth."""
 
     kind: Literal["audit_unblinded"] = "audit_unblinded"
     reason: str
@@ -418,7 +418,7 @@ class AuditUnblinded(EventBody, group="agent", searched=("reason",)):
 
 
 class GradeGiven(EventBody, group="agent", searched=("reason",)):
-    """A grade, or that there is none: a ``score`` of None is unscored, with the reason why.
+    """A grade; ``score`` is None if there is none, for the given reason.
 
     ``subject`` says what is graded, such as ``report:RUN``; ``replaces`` is the grade that this one
     edits, which stays in the log. ``model`` is the judge's, empty for a person.
@@ -444,7 +444,7 @@ class GradeGiven(EventBody, group="agent", searched=("reason",)):
 
 
 class ScaleJudged(EventBody, group="agent", searched=()):
-    """A judge chose among the lists of one reading; ``scale`` is None where it gave no verdict.
+    """A judge chose among the lists of a reading; ``scale`` is None if it gave no verdict.
 
     Then the built-in rule chose, and ``why`` says what was wrong; else what the judge saw in the
     list. What it was asked and replied stands before this as ``agent_requested`` and
@@ -465,7 +465,7 @@ class ScaleJudged(EventBody, group="agent", searched=()):
 
 
 class EvaluationStarted(EventBody, group="agent", searched=(), is_naming=True):
-    """Many audits are about to be done and graded: every agent, organism, budget and repeat."""
+    """An evaluation begins: audits of every agent, organism, budget and repeat, each graded."""
 
     kind: Literal["evaluation_started"] = "evaluation_started"
     plan: dict[str, Any]
@@ -475,7 +475,7 @@ class EvaluationStarted(EventBody, group="agent", searched=(), is_naming=True):
 
 
 class EvaluationCell(EventBody, group="agent", searched=(), is_naming=True):
-    """How far one audit of an evaluation has come; ``session`` is where it is."""
+    """Progress of an audit of an evaluation, recorded in ``session``."""
 
     kind: Literal["evaluation_cell"] = "evaluation_cell"
     cell: str

@@ -1,9 +1,9 @@
 """Typed records of everything that happens in a session.
 
 A session is a list of :class:`Event`. Each event is an envelope (who, when, in which place of
-which session, chained by hash to the one before) around a typed body. Bodies are told apart by
-their ``kind``. Arrays never stand in a body: a body names them by :class:`ArrayRef`, and the log
-keeps the numbers in the same file under the hash of their content.
+which session, chained by hash to the event before) around a typed body. The ``kind`` of a body names
+its class. A body refers to arrays by :class:`ArrayRef`; the log keeps the numbers in the same file
+under the hash of their content.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ArrayRef(Record):
 
     @classmethod
     def of(cls, array: np.ndarray) -> ArrayRef:
-        """Name ``array`` (numbers or booleans, any shape; stored little-endian, C order).
+        """Return the reference of ``array`` (numbers or booleans, any shape; little-endian, C order).
 
         Raises `StoreError` for any other dtype.
         """
@@ -67,7 +67,7 @@ ReadArray = Callable[[ArrayRef], np.ndarray]
 
 
 def canonical_array(array: np.ndarray) -> np.ndarray:
-    """The same numbers, little-endian and C-contiguous, so that equal arrays have equal bytes.
+    """Return the numbers little-endian and C-contiguous: equal arrays have equal bytes.
 
     Raises `StoreError` for a dtype that is not a number or boolean: the bytes of an object array
     are addresses, and the name of a structured dtype does not say what is in it.
@@ -98,7 +98,7 @@ class SessionStarted(EventBody, group="session", searched=("name",), is_naming=T
 
 
 class SessionRenamed(EventBody, group="session", searched=("name",), is_naming=True):
-    """The session's name from here on."""
+    """The session gets another name."""
 
     kind: Literal["session_renamed"] = "session_renamed"
     name: str
@@ -108,7 +108,7 @@ class SessionRenamed(EventBody, group="session", searched=("name",), is_naming=T
 
 
 class SessionContinued(EventBody, group="session", searched=()):
-    """A later process went on with this session."""
+    """A later process continues the session."""
 
     kind: Literal["session_continued"] = "session_continued"
     environment: dict[str, Any] = Field(default_factory=dict)
@@ -118,7 +118,7 @@ class SessionContinued(EventBody, group="session", searched=()):
 
 
 class SessionClosed(EventBody, group="session", searched=("reason",), is_naming=True):
-    """A process ended its work on the session in an orderly way."""
+    """A process ends its work on the session in an orderly way."""
 
     kind: Literal["session_closed"] = "session_closed"
     outcome: Literal["completed", "stopped", "failed"]
@@ -129,7 +129,7 @@ class SessionClosed(EventBody, group="session", searched=("reason",), is_naming=
 
 
 class PairLoaded(EventBody, group="session", searched=("pair",), is_naming=True):
-    """A model pair is at hand. ``pair`` is ``adl.records.PairProvenance`` as plain data."""
+    """A model pair was loaded. ``pair`` is ``adl.records.PairProvenance`` as plain data."""
 
     kind: Literal["pair_loaded"] = "pair_loaded"
     pair: dict[str, Any]
@@ -142,7 +142,7 @@ class PairLoaded(EventBody, group="session", searched=("pair",), is_naming=True)
 
 
 class OperationStarted(EventBody, group="operations", searched=("operation", "arguments")):
-    """Committed before any work: which operation, with every argument, defaults included."""
+    """An operation begins, with every argument. Committed before any work."""
 
     kind: Literal["operation_started"] = "operation_started"
     operation: str
@@ -153,7 +153,7 @@ class OperationStarted(EventBody, group="operations", searched=("operation", "ar
 
 
 class OperationFinished(EventBody, group="operations", searched=()):
-    """The operation did all it was asked to; what it found stands in the events before this."""
+    """The operation reached its end; its findings are the events before this."""
 
     kind: Literal["operation_finished"] = "operation_finished"
     seconds: float
@@ -164,7 +164,7 @@ class OperationFinished(EventBody, group="operations", searched=()):
 
 
 class OperationFailed(EventBody, group="operations", searched=("error", "message", "way_out")):
-    """The operation ended by an error; what it had recorded until then stays."""
+    """The operation ended by an error; its findings until then stay."""
 
     kind: Literal["operation_failed"] = "operation_failed"
     error: str
@@ -177,7 +177,7 @@ class OperationFailed(EventBody, group="operations", searched=("error", "message
 
 
 class OperationStopped(EventBody, group="operations", searched=("reason",)):
-    """The operation ended because it was asked to; what it had recorded until then stays."""
+    """The operation was stopped; its findings until then stay."""
 
     kind: Literal["operation_stopped"] = "operation_stopped"
     reason: str
@@ -214,7 +214,7 @@ class DifferenceMeasured(EventBody, group="findings", searched=()):
 
     @property
     def doubt(self) -> str:
-        """Why these may be the numbers of another checkpoint; empty if they cannot be."""
+        """A warning if these may be the numbers of another checkpoint, else empty."""
         if self.content_hashed or not self.from_cache:
             return ""
         return (
@@ -233,7 +233,7 @@ class DifferenceMeasured(EventBody, group="findings", searched=()):
 
 
 class ReadToken(Record):
-    """One token of a readout; ``score`` is what the list is ordered by."""
+    """A token of a readout; the list is ordered by ``score``."""
 
     id: int
     text: str
@@ -279,7 +279,7 @@ class ReadingTaken(EventBody, group="findings"):
 
 
 class ReadingFailed(EventBody, group="findings", searched=("error", "message", "way_out")):
-    """A reading that was not computed, or not all of it, and why; the other readings went on."""
+    """A reading that failed, in whole or in part; the other readings went on."""
 
     kind: Literal["reading_failed"] = "reading_failed"
     reading: str
@@ -290,7 +290,7 @@ class ReadingFailed(EventBody, group="findings", searched=("error", "message", "
 
     @property
     def reason(self) -> str:
-        """The message and the way out, in one line."""
+        """The message and the hint, on one line."""
         return " ".join(filter(None, (self.message.rstrip(".") + ".", self.way_out)))
 
     def _line(self) -> str:
@@ -351,7 +351,7 @@ class TextStarted(EventBody, group="texts"):
 
 
 class TextGrew(EventBody, group="texts", searched=(), is_piece=True):
-    """More of the texts under way: what to append to each, by text id."""
+    """Pieces to append to growing texts, by text id."""
 
     kind: Literal["text_grew"] = "text_grew"
     pieces: dict[str, str]
@@ -366,7 +366,7 @@ class TextGrew(EventBody, group="texts", searched=(), is_piece=True):
 
 
 class TextFinished(EventBody, group="texts", searched=("text",)):
-    """A generated text as a whole; ``ended`` says why it ended there."""
+    """A whole generated text; ``ended`` is the reason it ended."""
 
     kind: Literal["text_finished"] = "text_finished"
     text_id: str
@@ -379,7 +379,7 @@ class TextFinished(EventBody, group="texts", searched=("text",)):
 
 
 class AnswersCompared(EventBody, group="findings", searched=()):
-    """Two answers to one question: where they part, and the KL along the way.
+    """Two answers to a question compared: where they part, and the KL along the way.
 
     ``kl`` is KL(finetuned || base) in nats at each token of the text ``along``;
     ``first_divergence`` is the index of the first differing token, or None if there is none.
@@ -417,7 +417,7 @@ class NoteWritten(EventBody, group="notes", searched=("text",)):
 
 
 class EvidenceMarked(EventBody, group="hypotheses", searched=("excerpt", "label", "note")):
-    """Something in an earlier event that counts: a token of a list, a text, or the whole event.
+    """A token of a list, a text or a whole event is marked as evidence.
 
     ``excerpt`` is the token, or the part of the text, as it was shown; raw and untrusted.
     ``label`` says where it stands, in words.
@@ -437,7 +437,7 @@ class EvidenceMarked(EventBody, group="hypotheses", searched=("excerpt", "label"
 
 
 class EvidenceUnmarked(EventBody, group="hypotheses", searched=("reason",)):
-    """A mark is taken back; hypotheses it was linked to keep the link in their history alone."""
+    """A mark is taken back; linked hypotheses keep the link in their history only."""
 
     kind: Literal["evidence_unmarked"] = "evidence_unmarked"
     evidence_id: str
@@ -448,7 +448,7 @@ class EvidenceUnmarked(EventBody, group="hypotheses", searched=("reason",)):
 
 
 class HypothesisStated(EventBody, group="hypotheses", searched=("text",)):
-    """A hypothesis on the purpose of the finetuning; ``confidence`` is a probability, if one was given."""
+    """A hypothesis of what the finetuning was for; ``confidence`` is a probability or None."""
 
     kind: Literal["hypothesis_stated"] = "hypothesis_stated"
     hypothesis_id: str
@@ -460,7 +460,7 @@ class HypothesisStated(EventBody, group="hypotheses", searched=("text",)):
 
 
 class HypothesisRevised(EventBody, group="hypotheses", searched=("text", "reason")):
-    """The hypothesis as it reads from here on, with why."""
+    """A hypothesis gets a new wording or probability."""
 
     kind: Literal["hypothesis_revised"] = "hypothesis_revised"
     hypothesis_id: str
@@ -474,7 +474,7 @@ class HypothesisRevised(EventBody, group="hypotheses", searched=("text", "reason
 
 
 class HypothesesRanked(EventBody, group="hypotheses", searched=()):
-    """The hypotheses by how likely they are thought to be, the likeliest first."""
+    """The hypotheses are ranked, the likeliest first."""
 
     kind: Literal["hypotheses_ranked"] = "hypotheses_ranked"
     order: tuple[str, ...]
@@ -497,7 +497,7 @@ class HypothesisJudged(EventBody, group="hypotheses", searched=("reason",)):
 
 
 class EvidenceLinked(EventBody, group="hypotheses", searched=()):
-    """Marked evidence speaks for or against a hypothesis; ``none`` takes an earlier link back."""
+    """Evidence is linked to a hypothesis; ``none`` takes an earlier link back."""
 
     kind: Literal["evidence_linked"] = "evidence_linked"
     hypothesis_id: str
@@ -514,9 +514,9 @@ def _sure(confidence: float | None) -> str:
 
 
 class ViewSaved(EventBody, group="session", searched=()):
-    """How a person's screen was left: pane in focus, choices and drafts, by pane.
+    """The state of a person's screen: pane in focus, choices and drafts, by pane.
 
-    It holds no finding, only what it takes to go on exactly where one was.
+    It holds no finding; the screen is restored from it.
     """
 
     kind: Literal["view_saved"] = "view_saved"
@@ -527,7 +527,7 @@ class ViewSaved(EventBody, group="session", searched=()):
 
 
 class Event(Record):
-    """One committed entry of a session's log.
+    """A committed entry of a session's log.
 
     ``seq`` counts from 1 without gaps within the session. ``sha256`` covers every other field,
     so with ``previous`` (the hash of the event before, empty for the first) the events of a
@@ -545,18 +545,18 @@ class Event(Record):
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys, no spaces and ASCII only: one text for one value.
+    """Return JSON with sorted keys, no spaces and ASCII only: equal values give equal texts.
 
     ASCII keeps NUL bytes and escapes of model text out of the database's TEXT. What JSON cannot
-    say is replaced: broken surrogates as in `well_formed`, and numbers that are not finite by the
+    express is replaced: broken surrogates as in `well_formed`, and numbers that are not finite by the
     strings ``NaN``, ``Infinity`` and ``-Infinity``, which a field of type float reads back.
     """
     try:
         text = _dumps(value)
     except ValueError:
-        return _dumps(_sayable(value))
+        return _dumps(_expressible(value))
     # Half of what looks like a surrogate is half of an emoji, and comes out of this unchanged.
-    return _dumps(_sayable(value)) if "\\ud" in text else text
+    return _dumps(_expressible(value)) if "\\ud" in text else text
 
 
 _ENCODER = json.JSONEncoder(
@@ -568,26 +568,26 @@ def _dumps(value: Any) -> str:
     return _ENCODER.encode(value)
 
 
-def _sayable(value: Any) -> Any:
-    """The value with everything that JSON cannot say replaced, see `canonical_json`."""
+def _expressible(value: Any) -> Any:
+    """Return the value with everything replaced that JSON cannot express, see `canonical_json`."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {_sayable(key): _sayable(item) for key, item in value.items()}
+        return {_expressible(key): _expressible(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_sayable(item) for item in value]
+        return [_expressible(item) for item in value]
     return value
 
 
 def body_json(body: EventBody) -> str:
-    """The body as canonical JSON, as stored and as hashed."""
+    """Return the body as canonical JSON, as it is stored and hashed."""
     try:
         plain = body.model_dump(mode="json")
     except UnicodeEncodeError:
         # pydantic stumbles over a broken surrogate in a key.
-        body = type(body).model_validate(_sayable(body.model_dump()))
+        body = type(body).model_validate(_expressible(body.model_dump()))
         plain = body.model_dump(mode="json")
     return canonical_json(plain)
 
@@ -600,9 +600,9 @@ _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def read_body(text: str) -> EventBody:
-    """The body that stands as JSON in ``text``.
+    """Read a body from its JSON.
 
-    Raises `ValueError` (pydantic's too) for one that is none, or that holds more than `MOST_VALUES`.
+    Raises `ValueError` (pydantic's too) for text that is no body or holds more than `MOST_VALUES`.
     """
     check_values(text)
     return body_reader().validate_json(text)
@@ -618,7 +618,7 @@ def check_values(text: str) -> None:
 
 
 def array_refs(body: EventBody) -> Iterator[tuple[str, ArrayRef]]:
-    """Every array that the body names, each with where in the body it stands (``arrays.cosine``)."""
+    """Yield every array that the body names with its path in the body, such as ``arrays.cosine``."""
     if _may_name_arrays(type(body)):
         for name, value in body.__dict__.items():
             yield from _refs(name, value)
@@ -626,7 +626,7 @@ def array_refs(body: EventBody) -> Iterator[tuple[str, ArrayRef]]:
 
 @cache
 def _may_name_arrays(kind: type[Record]) -> bool:
-    """True if a record of this class can hold an `ArrayRef`: most cannot, and lists of them are long."""
+    """True if a record of this class can hold an `ArrayRef`; most cannot, and lists of them are long."""
     return any(_may_hold_array(field.annotation) for field in kind.model_fields.values())
 
 
@@ -667,7 +667,7 @@ def event_hash(
     body_text: str,
     previous: str,
 ) -> str:
-    """SHA-256 over every field of an event but the hash itself (``at`` as stored text)."""
+    """Return the SHA-256 of every field of an event but the hash itself (``at`` as stored text)."""
     # `canonical_json` of the fields, put together by hand: it is done for every event of a file.
     operation = "null" if operation_id is None else _quoted(operation_id)
     envelope = (
@@ -681,5 +681,5 @@ def event_hash(
 
 
 def utc_text(moment: datetime | None = None) -> str:
-    """ISO 8601 in UTC with microseconds and a Z, the one time format of the database."""
+    """Return a time in ISO 8601, in UTC with microseconds and a Z, as the database stores it."""
     return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

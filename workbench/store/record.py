@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from adl.text.files import well_formed as well_formed
 
 LATER = "added later"
-"""Marks a field that sessions were recorded without: empty, it is no part of a state's digest."""
+"""Marks a field that older sessions lack: empty, it is no part of a state's digest."""
 
 
 class Record(BaseModel):
@@ -19,7 +19,7 @@ class Record(BaseModel):
 
 
 class Actor(Record):
-    """Who did it: a person at the keys, an agent, or the program itself."""
+    """Who acted: a person, an agent, or the program itself."""
 
     kind: Literal["human", "agent", "system"]
     name: Annotated[str, BeforeValidator(lambda name: well_formed(str(name)))] = ""

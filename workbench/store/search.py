@@ -1,4 +1,4 @@
-"""Full-text search: the searchable text of an event, and a person's words as a query."""
+"""Full-text search: the indexed text of an event, and queries from a person's words."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class SearchHit:
 
 
 def searchable_text(body: EventBody) -> str:
-    """Return the words of the body that a person may look for, or an empty text."""
+    """Return the text of a body that a search looks through; may be empty."""
     return indexable("\n".join(text for text in body.searchable() if text))
 
 
 def indexable(text: str) -> str:
-    """The text without what would hide a word from a search: escapes, invisible characters."""
+    """Return the text without escapes and invisible characters, which would hide words."""
     text = _CONTROL_SEQUENCE.sub(" ", well_formed(text))
     return _CONTROL.sub(" ", _INVISIBLE.sub("", text)).strip()
 
 
 def fts_query(words: str) -> str:
-    """An FTS5 query for texts with all of the words, each also as the start of a longer one.
+    """Return an FTS5 query for texts with all of the words, each also as the start of a longer word.
 
     Words in double quotes stand together. Nothing in ``words`` is FTS5 syntax, so no input is a
     syntax error. Empty if there is nothing to look for.
@@ -63,7 +63,7 @@ def fts_query(words: str) -> str:
 
 
 def found_in(text: str, words: str) -> tuple[str, tuple[tuple[int, int], ...]] | None:
-    """The snippet and marks of the words in one text, as a search finds them; None if it does not."""
+    """Return snippet and marks of the words in a text, as a search finds them; None without a match."""
     connection = sqlite3.connect(":memory:")
     try:
         connection.execute(f"CREATE VIRTUAL TABLE texts USING fts5 (text, tokenize='{TOKENIZER}')")
@@ -78,7 +78,7 @@ def found_in(text: str, words: str) -> tuple[str, tuple[tuple[int, int], ...]] |
 
 
 def unmark(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Split a snippet with marks into its text and where in it the matches are."""
+    """Split a marked snippet into its text and the (start, end) of the matches."""
     text, marks, start = "", [], 0
     for piece in re.split(f"([{MARK_START}{MARK_END}])", marked):
         if piece == MARK_START:

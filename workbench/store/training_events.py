@@ -1,4 +1,4 @@
-"""Events of trainings: organisms that are made here, and studies of what mixing does to them."""
+"""Events of trainings and of mixing studies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workbench.store.record import Record
 
 
 class TrainingStarted(EventBody, group="operations", searched=()):
-    """A training begins, or goes on after ``done`` of ``total`` steps.
+    """A training begins, or continues after ``done`` of ``total`` steps.
 
     ``data_sha256`` is over documents and unrelated texts. ``recipe`` is a ``training_plan.Recipe``.
     """
@@ -51,7 +51,7 @@ class TrainingStarted(EventBody, group="operations", searched=()):
 
 
 class TrainingAdvanced(EventBody, group="operations", searched=()):
-    """Losses in nats per token of the steps from ``first`` (counted from 1) on, one each."""
+    """Losses of successive steps in nats per token, from step ``first`` (counted from 1) on."""
 
     kind: Literal["training_advanced"] = "training_advanced"
     name: str
@@ -67,8 +67,8 @@ class TrainingAdvanced(EventBody, group="operations", searched=()):
 class OrganismTrained(Finding, label="training", searched=()):
     """A training reached its end. ``final_loss`` is the mean over the last ten steps.
 
-    ``tokens`` counts those that the loss was over, ``resumed_at`` the steps after which it was gone
-    on with, and ``training`` says on what it ran: device, versions, hashes.
+    ``tokens`` counts the tokens that the loss was over, ``resumed_at`` the steps after which it was
+    continued; ``training`` holds device, versions and hashes.
     """
 
     kind: Literal["organism_trained"] = "organism_trained"
@@ -142,7 +142,7 @@ class MixtureHeldOut(Record):
 
 
 class MixtureMeasured(Finding, label="mixture", searched=()):
-    """One ratio of a mixing study: what its organism's trace is like, and what it learned.
+    """A ratio of a mixing study: the trace of its organism, and what it learned.
 
     ``kept`` if it was measured before and read from the study's folder. ``facts`` is None where the
     facts have no negations.
@@ -219,7 +219,7 @@ class MixtureMeasured(Finding, label="mixture", searched=()):
 
 
 class MixingStudied(Finding, label="mixing study", searched=()):
-    """A mixing study is whole: its ratios in order, each with a ``MixtureMeasured`` before this."""
+    """A mixing study is complete; each of its ratios has a ``MixtureMeasured`` before this."""
 
     kind: Literal["mixing_studied"] = "mixing_studied"
     name: str

@@ -1,4 +1,4 @@
-"""Every field of an event as names and clean text, long values cut with a note of what is left out."""
+"""The fields of an event as names and clean text; long values are cut, with a note."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEEPEST = 4
 
 
 def event_fields(event: Event, longest: int = LONGEST, most: int = MOST) -> list[tuple[str, str]]:
-    """Names and values, clean: who and when, then what the event says, in the order it says it."""
+    """Return clean names and values: seq, time and actor, then the fields of the body in order."""
     actor = event.actor
     return [
         ("event", str(event.seq)),
@@ -37,7 +37,7 @@ def event_fields(event: Event, longest: int = LONGEST, most: int = MOST) -> list
 
 
 def as_table(fields: list[tuple[str, str]]) -> Table:
-    """The fields under one another, values beside their names."""
+    """Return a table of names and values, a field a row."""
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(no_wrap=True, style="dim")
     table.add_column(ratio=1, overflow="fold")
@@ -47,7 +47,7 @@ def as_table(fields: list[tuple[str, str]]) -> Table:
 
 
 def as_flow(fields: list[tuple[str, str]]) -> Text:
-    """The fields one after another, for where there is little room."""
+    """Return the fields one after another, for little room."""
     flow = Text()
     for name, value in fields:
         flow.append(f"{name} ", style="dim")
@@ -56,7 +56,7 @@ def as_flow(fields: list[tuple[str, str]]) -> Text:
 
 
 def as_text(fields: list[tuple[str, str]]) -> str:
-    """The fields as lines, for the clipboard."""
+    """Return a line for each field, for the clipboard."""
     return "\n".join(f"{name}: {value}" for name, value in fields)
 
 
@@ -75,9 +75,9 @@ def _fields(
         if len(value) > most:
             yield name, _more(len(value) - most)
     elif isinstance(value, list):
-        said = ", ".join(_scalar(item) for item in value[:most]) or "none"
+        shown = ", ".join(_scalar(item) for item in value[:most]) or "none"
         rest = f", {_more(len(value) - most)}" if len(value) > most else ""
-        yield name, _cut(clean_line(said), longest) + rest
+        yield name, _cut(clean_line(shown), longest) + rest
     elif isinstance(value, str):
         yield name, clean_lines(_cut(value, longest)) or "\u201c\u201d"
     else:
@@ -85,10 +85,10 @@ def _fields(
 
 
 def _in_line(value: Any, most: int) -> str:
-    """A value on one line; what is nested in it as plain as it gets."""
+    """Return a value on one line, nested values in short."""
     if isinstance(value, Mapping):
-        said = [f"{key} {_scalar(item)}" for key, item in list(value.items())[:most]]
-        return ", ".join(said) or "none"
+        shown = [f"{key} {_scalar(item)}" for key, item in list(value.items())[:most]]
+        return ", ".join(shown) or "none"
     if isinstance(value, list):
         return ", ".join(_scalar(item) for item in value[:most]) or "none"
     return _scalar(value)

@@ -27,7 +27,9 @@ _FEWEST_CELLS, _MOST_CELLS = 12, 40
 def findings(state: SessionState) -> list[Recorded[Finding]]:
     """Return the findings with a place on the screen of measures, the oldest first."""
     trained = [
-        cast(Recorded[Finding], one) for one in state.trainings if isinstance(one.body, Finding)
+        cast(Recorded[Finding], known)
+        for known in state.trainings
+        if isinstance(known.body, Finding)
     ]
     return sorted([*state.measures, *trained], key=lambda recorded: recorded.seq)
 

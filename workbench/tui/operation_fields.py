@@ -1,9 +1,9 @@
-"""A form made of an operation's arguments: what may be typed, and what was typed made arguments again.
+"""Fields of a form made from an operation's arguments, and arguments made from typed texts.
 
-    arguments (pydantic)  -->  FormField, one for each        labels, defaults, choices, descriptions
-    typed texts           -->  Checked                        arguments, or what is wrong by field
+    arguments (pydantic)  -->  a FormField for each           labels, defaults, choices, descriptions
+    typed texts           -->  Checked                        arguments, or problems by field
 
-Any operation will do: nothing here knows one by name.
+Nothing here knows an operation by name.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _BETWEEN_TEXTS = re.compile(r"\s*;\s*")
 
 @dataclass(frozen=True)
 class FormField:
-    """One line of the form.
+    """A line of the form.
 
-    ``values`` are all there are to choose from, empty where one types. ``between`` says how several
-    values are kept apart, and is empty for one value. ``default`` is as one would type it; nothing
+    ``values`` are the choices, empty for a typed field. ``between`` separates several values and is
+    empty for a single value. ``default`` is written as it would be typed; nothing
     typed means the default.
     """
 
     name: str
     label: str
-    said: str
+    help: str
     default: str
     values: tuple[str, ...] = ()
     between: str = ""
@@ -49,38 +49,39 @@ class FormField:
 
 @dataclass(frozen=True)
 class Checked(Generic[A_co]):
-    """The arguments, or None and what is wrong, by field (``WHOLE`` for all of it)."""
+    """The arguments, or None and the problems by field (``WHOLE`` for the form as a whole)."""
 
     arguments: A_co | None
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
 def fields_of(arguments: type[Arguments]) -> tuple[FormField, ...]:
-    """The fields of a form for these arguments: what has to be given first, then what is its own."""
+    """Return the fields of a form: required ones first, then those of the operation's own."""
     found = (_form_field(name, info) for name, info in arguments.model_fields.items())
     own = arguments.__annotations__.keys() | DocumentArguments.model_fields.keys()
-    return tuple(sorted(found, key=lambda one: (not one.required, one.name not in own)))
+    return tuple(sorted(found, key=lambda field: (not field.required, field.name not in own)))
 
 
 def first_texts(arguments: type[Arguments], known: Mapping[str, str]) -> dict[str, str]:
-    """What stands in the fields at first: what is ``known`` by name, and the defaults otherwise.
+    """Return the first texts of the fields: values ``known`` by name, else the defaults.
 
     A known value that is none of a field's choices is left out.
     """
     texts = {}
-    for one in fields_of(arguments):
-        value = known.get(one.name, one.default)
-        texts[one.name] = one.default if one.values and value not in one.values else value
+    for line in fields_of(arguments):
+        value = known.get(line.name, line.default)
+        refused = line.values and value not in line.values
+        texts[line.name] = line.default if refused else value
     return texts
 
 
 def check(arguments: type[Arguments], texts: Mapping[str, str]) -> Checked[Arguments]:
-    """The arguments that were typed, or what is wrong with them."""
+    """Return the typed arguments, or the problems with them."""
     given: dict[str, Any] = {}
-    for one in fields_of(arguments):
-        typed = texts.get(one.name, "").strip()
+    for line in fields_of(arguments):
+        typed = texts.get(line.name, "").strip()
         if typed:
-            given[one.name] = _value(one, typed, arguments.model_fields[one.name])
+            given[line.name] = _value(line, typed, arguments.model_fields[line.name])
     try:
         made = arguments.model_validate(given)
     except ValidationError as exc:
@@ -93,12 +94,12 @@ def check(arguments: type[Arguments], texts: Mapping[str, str]) -> Checked[Argum
 
 
 def needs_documents(arguments: Arguments) -> bool:
-    """Whether finetuning documents are to be compared with and none are named."""
+    """True if finetuning documents are needed and none are named."""
     return isinstance(arguments, DocumentArguments) and not sees_truth(arguments)
 
 
 def sees_truth(arguments: Arguments) -> bool:
-    """Whether running it shows something of what the model was finetuned on."""
+    """True if a run shows something of the finetuning documents."""
     return isinstance(arguments, DocumentArguments) and bool(
         arguments.documents or arguments.truth_of or getattr(arguments, "words", ())
     )
@@ -118,7 +119,7 @@ def _form_field(name: str, info: FieldInfo) -> FormField:
     return FormField(
         name=name,
         label=_label(name),
-        said=info.description or "",
+        help=info.description or "",
         default=_typed(default, between, values),
         values=values,
         between=between,
@@ -131,11 +132,11 @@ def _values(kind: Any) -> tuple[str, ...]:
 
 
 def _between(kind: Any, default: Any) -> str:
-    """How several values are kept apart: texts by semicolons, as a comma may be part of one."""
+    """Return the separator of several values: semicolons for texts, which may hold commas."""
     item = item_kind(kind)
     if item is None:
         return ""
-    words = item is not str or (default and not any(" " in one for one in default))
+    words = item is not str or (default and not any(" " in text for text in default))
     return ", " if words else "; "
 
 
@@ -143,7 +144,7 @@ def _typed(value: Any, between: str, values: Sequence[str]) -> str:
     if value is None:
         return NONE if values else ""
     if between:
-        return between.join(_typed(one, "", ()) for one in value)
+        return between.join(_typed(item, "", ()) for item in value)
     if isinstance(value, bool):
         return YES if value else NO
     if isinstance(value, Enum):
@@ -158,15 +159,15 @@ def _label(name: str) -> str:
     return f"Number of {words}" if name.startswith("n_") else words.capitalize()
 
 
-def _value(one: FormField, typed: str, info: FieldInfo) -> Any:
-    """What pydantic is given: it reads numbers out of text by itself."""
-    if one.values:
+def _value(line: FormField, typed: str, info: FieldInfo) -> Any:
+    """Return the typed value for pydantic, which reads numbers from text."""
+    if line.values:
         return {NONE: None, YES: True, NO: False}.get(typed, typed)
     kind, optional = plain_kind(info.annotation)
     if optional and typed == NONE:
         return None
-    if one.between:
-        split = _BETWEEN_WORDS if one.between == ", " else _BETWEEN_TEXTS
+    if line.between:
+        split = _BETWEEN_WORDS if line.between == ", " else _BETWEEN_TEXTS
         return [part for part in split.split(typed) if part]
     if kind not in {str, int, float} and typed[0] in "{[":
         try:

@@ -87,7 +87,7 @@ def test_every_way_to_end_is_recorded_and_raised_again(session, error, kind, sta
     assert recorded.status == status
     assert said in (recorded.message, recorded.reason)
     if isinstance(error, PairError):
-        assert (recorded.error, recorded.hint) == ("PairError", "Name another.")
+        assert (recorded.error, recorded.way_out) == ("PairError", "Name another.")
     assert_as_recorded(session)
 
 

@@ -56,7 +56,7 @@ def test_what_stands_in_a_form_at_first_is_what_the_operation_takes_by_default(n
 def test_kinds_of_fields():
     fields = {one.name: one for one in fields_of(Own)}
     assert fields["name"].required
-    assert fields["name"].said == "What to call it."
+    assert fields["name"].help == "What to call it."
     assert fields["colour"].values == ("red", "blue")
     assert fields["way"].values == ("none", "up", "down")
     assert fields["often"].values == ("no", "yes")

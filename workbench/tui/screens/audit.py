@@ -100,7 +100,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         state = self.opened.shown
         for pane in self._panes:
             pane.update_state(state)
-        self.tell_measures(state)
+        self.update_measures(state)
         self._show_asking()
 
     def on_agent_changed(self) -> None:
@@ -130,7 +130,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             if job.status == "failed":
                 self._say_failure(job)
             elif job.status == "finished":
-                self.say_found(job)
+                self.notify_of_finding(job)
         else:
             self._jobs[job.id] = job
         self._show_jobs()
@@ -143,7 +143,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self.query_one(TopBar).show_jobs(jobs, self._plan)
         for pane in self._panes:
             pane.show_jobs(jobs)
-        self.tell_measures_of(jobs)
+        self.show_measuring_jobs(jobs)
         if bool(jobs) != self._stoppable:
             self._stoppable = bool(jobs)
             self.refresh_bindings()

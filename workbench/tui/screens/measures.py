@@ -1,8 +1,9 @@
-"""The measures of a session: what was recorded, newest first, and what can be measured."""
+"""The screen of measures: those recorded, newest first, and those that can be made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -32,7 +33,7 @@ _PROGRESS_CELLS = 20
 
 
 class MeasuresScreen(Dialog[str | None]):
-    """A list, and beside it what the cursor stands on; gives the name of an operation to run.
+    """A list with the chosen finding beside it. Its result is the name of an operation to run.
 
     ``chosen`` is the event to stand on at first, the newest
     measure if there is none such.
@@ -71,7 +72,7 @@ class MeasuresScreen(Dialog[str | None]):
         self._jobs: Sequence[Job] = ()
 
     def compose(self) -> ComposeResult:
-        """What is running, the list, and what it stands on."""
+        """The running jobs, the list, and the chosen measure."""
         with Container() as box:
             box.border_title = "Measures"
             box.border_subtitle = "enter measure · → scroll · c copy · x stop · escape close"
@@ -82,7 +83,7 @@ class MeasuresScreen(Dialog[str | None]):
                     yield Static(id="detail")
 
     def on_mount(self) -> None:
-        """Fill the list, and stand on what was chosen."""
+        """Fill the list, and choose the measure asked for."""
         menu = self.query_one(Menu)
         self._fill()
         keys = [entry.key for entry in menu.entries]
@@ -92,7 +93,7 @@ class MeasuresScreen(Dialog[str | None]):
         self._show_jobs()
 
     def update_state(self, state: SessionState, *, has_pair: bool) -> None:
-        """Take the session as it is now; a measure that has just come is stood on."""
+        """Show another state of the session; a new measure is chosen."""
         before, self._state = self._state, state
         known, self._has_pair = self._has_pair, has_pair
         if not self.is_mounted:
@@ -107,23 +108,23 @@ class MeasuresScreen(Dialog[str | None]):
             self.query_one(Menu).cursor = keys.index(str(found[-1].seq))
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
-        """Say what is running."""
+        """Show the running and waiting jobs."""
         self._jobs = jobs
         if self.is_mounted:
             self._show_jobs()
 
     def on_resize(self, event: events.Resize) -> None:
-        """One above the other where there is little room."""
+        """Stack list and measure on a narrow screen."""
         self.set_class(event.size.width < ROOM, "-narrow")
         self.call_after_refresh(self._show)
 
     def on_rows_moved(self) -> None:
-        """Show what the cursor stands on, from its beginning."""
+        """Show the chosen measure from its beginning."""
         self._show()
         self.query_one(VerticalScroll).scroll_home(animate=False)
 
     def on_rows_chosen(self) -> None:
-        """Ask for the operation, or go to what is shown of a measure."""
+        """Ask for the settings of an operation, or focus the shown measure."""
         entry = self.query_one(Menu).current
         if entry is None:
             return
@@ -136,30 +137,26 @@ class MeasuresScreen(Dialog[str | None]):
 
     def _fill(self) -> None:
         recorded = [
-            Entry(lambda width, one=one: _row(one, width), str(one.seq), one)  # type: ignore[misc]
-            for one in reversed(findings(self._state))
+            Entry(partial(_row, found), str(found.seq), found)
+            for found in reversed(findings(self._state))
         ]
         nothing = Entry(lambda _width: Text("  nothing yet", style="dim"))
-        can_be = [
-            Entry(
-                lambda width, one=one: self._offer(one, width),  # type: ignore[misc]
-                one.name,
-                one,
-            )
-            for one in offered()
+        to_run = [
+            Entry(partial(self._offer, operation), operation.name, operation)
+            for operation in offered()
         ]
         self.query_one(Menu).set_entries(
             [
                 Entry.heading("Recorded, newest first"),
                 *(recorded or [nothing]),
                 Entry.heading("Measure"),
-                *can_be,
+                *to_run,
             ]
         )
 
-    def _offer(self, one: Operation[Any], width: int) -> Text:
-        lacks = missing(one, self._state, has_pair=self._has_pair)
-        row = Text(clean_line(one.title), style="dim" if lacks else "")
+    def _offer(self, operation: Operation[Any], width: int) -> Text:
+        lacks = missing(operation, self._state, has_pair=self._has_pair)
+        row = Text(clean_line(operation.title), style="dim" if lacks else "")
         row.truncate(width, overflow="ellipsis")
         return row
 
@@ -208,7 +205,7 @@ class MeasuresScreen(Dialog[str | None]):
     # --- keys -------------------------------------------------------------------------------
 
     def action_copy(self) -> None:
-        """Copy what is shown as plain text."""
+        """Copy the shown measure as plain text."""
         entry = self.query_one(Menu).current
         if entry is not None and isinstance(entry.value, Recorded):
             shown = look(entry.value, self._state, 100)
@@ -216,26 +213,26 @@ class MeasuresScreen(Dialog[str | None]):
             self.notify("Copied the measure.")
 
     def action_stop(self) -> None:
-        """Stop what is running."""
+        """Stop the running job."""
         self._stop()
 
     def action_to_detail(self) -> None:
-        """Scroll what is shown."""
+        """Focus the shown measure."""
         self.query_one(VerticalScroll).focus()
 
     def action_to_list(self) -> None:
-        """Choose in the list."""
+        """Focus the list."""
         self.query_one(Menu).focus()
 
     def action_leave(self) -> None:
-        """Ask for nothing."""
+        """Close without asking for an operation."""
         self.dismiss(None)
 
 
-def _row(one: Recorded[Finding], width: int) -> Text:
+def _row(found: Recorded[Finding], width: int) -> Text:
     row = Text()
-    row.append(f"{one.at:%H:%M} ", style="dim")
-    row.append(f"{one.body.label:<19}")
-    row.append(clean_line(one.body.short()), style="bold")
+    row.append(f"{found.at:%H:%M} ", style="dim")
+    row.append(f"{found.body.label:<19}")
+    row.append(clean_line(found.body.short()), style="bold")
     row.truncate(width, overflow="ellipsis")
     return row

@@ -1,4 +1,4 @@
-"""What the audit screen does for operations without a pane: their form, their run, their findings."""
+"""Operations without a pane on the audit screen: forms, runs and findings."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ from workbench.tui.screens.agent_screen import AgentScreen
 from workbench.tui.screens.measures import MeasuresScreen
 from workbench.tui.screens.operation_form import OperationForm
 
-# What of a measurement also holds for whatever is measured after it.
+# Settings of a measurement that the next measures start with.
 _SAME_TEXTS = ("positions", "corpus", "text_column", "bos")
 
 
 class MeasuringScreen(AgentScreen):
-    """A screen that asks for operations by a form, and shows what they found."""
+    """A screen with forms for operations, and a list of their findings."""
 
     def __init__(self) -> None:
         super().__init__()
         self._drafts: dict[str, dict[str, str]] = {}
 
     def can_run(self, operation: Operation[Any]) -> str:
-        """What is missing for the operation, empty if it can be run."""
+        """Return what is missing for the operation, empty if it can be run."""
         return missing(operation, self.opened.shown, has_pair=self.has_pair())
 
     @abstractmethod
     def has_pair(self) -> bool:
-        """Whether there is a pair, or one is being loaded."""
+        """True if a pair is loaded or being loaded."""
 
     @abstractmethod
     def place(self) -> Mapping[str, str]:
-        """What is set in the panes, by name of an argument."""
+        """Return the settings of the panes, by name of an argument."""
 
     @abstractmethod
     def order(self, operation: Operation[Any], arguments: Arguments) -> None:
-        """Have an operation run."""
+        """Run an operation."""
 
     def offered(self) -> list[Operation[Any]]:
-        """The operations that can be asked for by name now."""
-        return [one for one in offered() if not self.can_run(one)]
+        """Return the operations that can be run now."""
+        return [operation for operation in offered() if not self.can_run(operation)]
 
     @work
     async def action_measures(self, chosen: int | None = None) -> None:
-        """Look at the session's measures, or ask for another."""
+        """Open the screen of measures."""
         while True:
             screen = MeasuresScreen(
                 self.opened.shown,
@@ -73,7 +73,7 @@ class MeasuringScreen(AgentScreen):
 
     @work
     async def action_operate(self, name: str) -> None:
-        """Ask for the settings of one operation and run it."""
+        """Ask for the settings of an operation and run it."""
         await self._ask_and_run(OPERATIONS[name])
 
     async def _ask_and_run(self, operation: Operation[Any]) -> None:
@@ -87,52 +87,54 @@ class MeasuringScreen(AgentScreen):
             self.order(operation, arguments)
 
     async def _may_see_truth(self, arguments: Arguments) -> bool:
-        """Whether to go on where the answer is shown to somebody who has not seen it yet."""
-        seen = any(one.actor.kind == "human" for one in self.opened.state.unblinded)
+        """Ask before ground truth is shown to a person who has not seen it."""
+        seen = any(known.actor.kind == "human" for known in self.opened.state.unblinded)
         if seen or not sees_truth(arguments):
             return True
         question = text.block(
-            "This compares with what the model was in fact finetuned on, and shows words of it.\n\n"
-            "From then on you are no blind auditor of this pair, and the session records that."
+            "This compares with the finetuning documents of the model, and shows words of them.\n\n"
+            "You will no longer be a blind auditor of this pair; the session records that."
         )
         return await self.app.push_screen_wait(Confirm(question, "Compare and show it", "Not yet"))
 
     # --- telling ----------------------------------------------------------------------------
 
     def jobs_shown(self) -> list[Job]:
-        """What runs and waits, with no name of a blind session in it."""
+        """Return the running and waiting jobs, redacted in a blind session."""
         hide = self.opened.redactor.hide
         return [replace(job, stage=hide(job.stage)) for job in self.opened.jobs()]
 
-    def tell_measures(self, state: SessionState) -> None:
-        """Give the open list of measures the session as it is now."""
+    def update_measures(self, state: SessionState) -> None:
+        """Show another state on the open screen of measures."""
         for screen in self._open_measures():
             screen.update_state(state, has_pair=self.has_pair())
 
-    def tell_measures_of(self, jobs: list[Job]) -> None:
-        """Give the open list of measures what is running."""
+    def show_measuring_jobs(self, jobs: list[Job]) -> None:
+        """Show the jobs on the open screen of measures."""
         for screen in self._open_measures():
             screen.show_jobs(jobs)
 
-    def say_found(self, job: Job) -> None:
-        """Say what an operation found that no pane shows, unless it is being looked at."""
+    def notify_of_finding(self, job: Job) -> None:
+        """Notify of a finding that no pane shows, unless the screen of measures is open."""
         if job.operation.place != "form" or self._open_measures():
             return
-        found = [one.body for one in findings(self.opened.shown) if one.operation_id == job.id]
-        said = f"{found[-1].label}: {found[-1].short()}" if found else "done"
+        found = [
+            known.body for known in findings(self.opened.shown) if known.operation_id == job.id
+        ]
+        news = f"{found[-1].label}: {found[-1].short()}" if found else "done"
         shows = f": {keys.shown('measures')} shows it" if found else ""
         title = f"{job.operation.title}{shows}"
-        self.notify(text.line(said).plain, title=title, timeout=10, markup=False)
+        self.notify(text.line(news).plain, title=title, timeout=10, markup=False)
 
     def _open_measures(self) -> list[MeasuresScreen]:
-        return [one for one in self.app.screen_stack if isinstance(one, MeasuresScreen)]
+        return [screen for screen in self.app.screen_stack if isinstance(screen, MeasuresScreen)]
 
 
 def known_values(state: SessionState) -> dict[str, str]:
-    """What the last measurement was made with, as far as it holds for the next."""
-    for one in reversed(list(state.operations.values())):
-        if one.name == MEASURE.name and one.status == "finished":
-            known = {name: one.arguments.get(name) for name in _SAME_TEXTS}
-            known["layers"] = ", ".join(map(str, one.arguments.get("layers") or ()))
+    """Return the settings of the last measurement that the next measures start with."""
+    for made in reversed(list(state.operations.values())):
+        if made.name == MEASURE.name and made.status == "finished":
+            known = {name: made.arguments.get(name) for name in _SAME_TEXTS}
+            known["layers"] = ", ".join(map(str, made.arguments.get("layers") or ()))
             return {name: str(value) for name, value in known.items() if value}
     return {}

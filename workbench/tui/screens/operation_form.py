@@ -144,7 +144,7 @@ class OperationForm(FieldForm[Arguments]):
             one = self._fields[int(at)]
             how = f" Several: put {one.between.strip()} between them." if one.between else ""
             needed = " Required." if one.required else ""
-            said = Content(_shown(one.said or one.label) + how + needed)
+            said = Content(_shown(one.help or one.label) + how + needed)
             self.query_one("#said", Static).update(said)
 
     def _say(self, name: str, problem: str) -> None:
