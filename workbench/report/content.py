@@ -12,6 +12,7 @@ from adl.records import FINGERPRINT, POOLED
 from adl.text.tokens import visible
 from workbench.blinding.redact import StateRedactor
 from workbench.blinding.sessions import redactor_for
+from workbench.display import shorten
 from workbench.replay.compare import SessionSummary, summarise
 from workbench.replay.coverage import coverage
 from workbench.report.limits import Measured, limits
@@ -123,6 +124,8 @@ def build_report(log: SessionLog, session_id: str) -> Report:
 # --- the first page -------------------------------------------------------------------------
 
 _CONCLUSIONS, _EXCERPTS = 4, 4
+#: Characters of an excerpt.
+_EXCERPT = 200
 _OF_VERDICT = {"confirmed": 0, "open": 1, "rejected": 2}
 
 
@@ -144,7 +147,7 @@ def _first_page(
 def _conclusion(state: SessionState, hypothesis: HypothesisState) -> Conclusion:
     def excerpts(bearing: str) -> tuple[str, ...]:
         return tuple(
-            f"{name}: {visible(mark.body.excerpt) if mark.body.token_id else mark.body.excerpt}"
+            f"{name}: {_in_short(mark.body)}"
             for name, how in hypothesis.evidence.items()
             if how == bearing and (mark := state.evidence.get(name)) is not None
         )[:_EXCERPTS]
@@ -163,6 +166,11 @@ def _conclusion(state: SessionState, hypothesis: HypothesisState) -> Conclusion:
         excerpts("for"),
         excerpts("against"),
     )
+
+
+def _in_short(mark: EvidenceMarked) -> str:
+    words = mark.excerpt if mark.token_id is None else visible(mark.excerpt)
+    return shorten(words, _EXCERPT)
 
 
 def _tests(state: SessionState) -> Iterator[str]:
@@ -206,7 +214,7 @@ def _numbers(
         yield f"measure (event {measure.seq})", measure.body.describe()
     for grade in _grades(state):
         score = "unscored" if grade.score is None else f"{grade.score:g}"
-        yield f"grade of {grade.subject}, by {grade.by}", score
+        yield f"grade of {grade.subject}, by {grade.by}", f"{score}, rubric {grade.rubric}"
 
 
 def _time(summary: SessionSummary) -> str:

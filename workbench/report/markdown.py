@@ -106,6 +106,8 @@ def _first_page(report: Report) -> Iterator[str]:
         yield ""
         yield from (f"- for: {inline(words)}" for words in hypothesis.pro)
         yield from (f"- against: {inline(words)}" for words in hypothesis.contra)
+        if hypothesis.pro and not hypothesis.contra:
+            yield "- against: nothing was linked"
         if not hypothesis.pro and not hypothesis.contra:
             yield "- no evidence is linked to it"
         if hypothesis.reason:
