@@ -1,9 +1,9 @@
 """The processes that tests start: they hear signals, and end when a test's time is up.
 
-There is one limit on how long a test may take, pytest-timeout's, and no wait in a test has one of
-its own. When it is reached, the processes that the test started are killed first, with the groups
-that they lead: a test that waits for one of them, or for the end of its output, would go on waiting
-while it is left.
+There is one limit on how long a test may take, pytest-timeout's, and hardly a wait in a test has
+one of its own. When it is reached, the processes that the test started are killed first, with the
+groups that they lead: a test that waits for one of them, or for the end of its output, would go on
+waiting while it is left.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from typing import Any
 
 import psutil
 import pytest
+
+#: Seconds that a wait for an event may last where it has to name a number: less than the limit on a
+#: test, so that what never came is named.
+HANGS = 500.0
 
 #: The processes that were there before the phase of a test under way.
 _before = pytest.StashKey[set[int]]()

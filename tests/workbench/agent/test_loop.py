@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from tests.planted import DOMAIN
+from tests.processes import HANGS
 from tests.workbench.agent.scripted import (
     KEY,
     Asked,
@@ -473,7 +474,7 @@ def test_operations_may_go_through_the_jobs_of_a_screen(session: Session):
         )
         state, server = audit(session, script, surroundings=surroundings)
     finally:
-        assert jobs.close(10)
+        assert jobs.close(HANGS)
     assert state.stopped_by == "report"
     asked, failed, noted = server.asked[-1].results
     assert '"side": "base"' in asked
@@ -497,7 +498,7 @@ def test_an_operation_that_a_person_stops_is_a_result(session: Session):
         script = in_turn(Say("", [long]), Say("", [report()]))
         state, server = audit(session, script, surroundings=surroundings)
     finally:
-        assert jobs.close(10)
+        assert jobs.close(HANGS)
     assert "stopped by a person" in server.asked[-1].results[-1]
     assert state.stopped_by == "report"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from adl.errors import Stopped
+from tests.processes import HANGS
 from tests.workbench.agent.scripted import Asked, Reaction, Say, ScriptedEndpoint, in_turn, report
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import AgentError
@@ -39,7 +40,7 @@ class Stage:
 
     def when(self, kind: str) -> None:
         """Wait until an event of this kind is committed."""
-        assert self.waiting.setdefault(kind, threading.Event()).wait(60), kind
+        assert self.waiting.setdefault(kind, threading.Event()).wait(HANGS), kind
 
     def start(self, work: Callable[[], AgentState]) -> None:
         def body() -> None:
@@ -89,7 +90,7 @@ def test_spending_calls_wait_for_approval_and_others_do_not(stage):
     assert len(on.session.state.notes) == 1
     assert not any(one.start.body.purpose == "ask" for one in on.session.state.texts.values())
     on.person.approve(asked.call_id, "go ahead")
-    state = on.ending.result(60)
+    state = on.ending.result(HANGS)
     assert (state.stopped_by, state.interactions) == ("report", 1)
     assert state.answers[asked.call_id].reason == "go ahead"
     given = [e for e in on.session.log.events(on.session.id) if e.body.kind == "approval_given"]
@@ -100,7 +101,7 @@ def test_what_a_person_refuses_is_not_done_and_costs_nothing(stage):
     on = stage(in_turn(Say("", [ASK_CALL]), DONE), "spending")
     on.when("approval_asked")
     on.person.refuse(on.person.agent.asked.body.call_id, "too dear")
-    state = on.ending.result(60)
+    state = on.ending.result(HANGS)
     assert (state.stopped_by, state.interactions) == ("report", 0)
     assert "refused by a person: too dear" in on.server.asked[-1].last
     assert not any(one.start.body.purpose == "ask" for one in on.session.state.texts.values())
@@ -111,7 +112,7 @@ def test_always_asks_about_every_call(stage):
     on.when("approval_asked")
     on.person.set_policy("never")
     on.person.approve(on.person.agent.asked.body.call_id)
-    state = on.ending.result(60)
+    state = on.ending.result(HANGS)
     assert (state.stopped_by, state.policy) == ("report", "never")
 
 
@@ -121,7 +122,7 @@ def test_an_answer_to_what_was_not_asked_is_refused(stage):
     with pytest.raises(AgentError, match="does not ask about"):
         on.person.approve("another")
     on.person.approve(on.person.agent.asked.body.call_id)
-    assert on.ending.result(60).is_over
+    assert on.ending.result(HANGS).is_over
     assert on.person.agent is None
     with pytest.raises(AgentError, match="no agent is at work"):
         on.person.pause()
@@ -134,7 +135,7 @@ def paused_at_first(on: list[Stage], script) -> Callable[[Asked], Reaction | Non
     def paused(asked: Asked) -> Reaction | None:
         if asked.n_replies == 0 and not ready.is_set():
             ready.set()
-            assert on_stage.wait(60)
+            assert on_stage.wait(HANGS)
             on[0].person.pause("let me think")
         return script(asked)
 
@@ -155,7 +156,7 @@ def test_a_pause_lets_the_reply_come_in_and_waits_before_its_calls(stage):
     on[0].person.message("look at the tokens")
     assert [one.body.text for one in on[0].person.agent.unread] == ["look at the tokens"]
     on[0].person.go_on()
-    ended = on[0].ending.result(60)
+    ended = on[0].ending.result(HANGS)
     assert ended.stopped_by == "report"
     assert len(on[0].session.state.notes) == 1
     last = on[0].server.asked[-1]
@@ -178,7 +179,7 @@ def test_the_agent_is_told_what_a_person_did_in_its_place(stage):
     texts = run(here.session, ASK, asked, actor=HUMAN).summary["texts"]
     run(here.session, NOTE, NoteArguments(text="mine"), actor=HUMAN)
     here.person.hand_back("I asked them what is best")
-    assert here.ending.result(60).stopped_by == "report"
+    assert here.ending.result(HANGS).stopped_by == "report"
     told = here.server.asked[-1].last
     assert "I asked them what is best" in told
     assert "What is best?" in told
@@ -203,7 +204,7 @@ def test_a_black_box_hears_of_questions_alone(stage):
     run(here.session, ASK, steered, actor=HUMAN)
     run(here.session, NOTE, NoteArguments(text="the tokens say cake"), actor=HUMAN)
     here.person.hand_back()
-    assert here.ending.result(60).is_over
+    assert here.ending.result(HANGS).is_over
     sent = here.server.sent.decode()
     assert "plain" in here.server.asked[-1].last
     assert '\\"prompt\\": \\"steered' not in sent
@@ -219,7 +220,7 @@ def test_a_pause_can_be_stopped_and_the_audit_resumed(stage):
     here.when("agent_replied")
     here.stop.set()
     with pytest.raises(Stopped):
-        here.ending.result(60)
+        here.ending.result(HANGS)
     assert here.person.agent.status == "interrupted"
     endpoint = Endpoint(here.server.settings())
     state = resume_audit(here.session, endpoint)

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from tests.processes import HANGS
 from tests.workbench.cli.conftest import PLANTED, ROOT, SMALL, environment, running
 from workbench.cli import progress
 from workbench.cli.progress import Lines
@@ -61,7 +62,7 @@ def test_lines_are_written_again_and_again_though_nothing_is_reported(monkeypatc
     monkeypatch.setattr(progress, "say", say)
     lines = Lines(PlanProgress([(MEASURE, MeasureArguments())]), "audit", str)
     with lines.beating(0.001):
-        assert twice.wait(60)
+        assert twice.wait(HANGS)
     assert set(written) == {"audit: 0%"}
 
 

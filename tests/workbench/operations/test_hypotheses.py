@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
+from tests.processes import HANGS
 from tests.workbench.operations.conftest import assert_as_recorded, committed, do, kinds
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
@@ -206,7 +207,7 @@ def test_threads_never_give_one_number_twice(session: Session):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(HANGS)
     assert sorted(session.state.hypotheses) == sorted(f"H{n}" for n in range(1, 22))
     assert sorted(session.state.evidence) == sorted(f"E{n}" for n in range(1, 21))
     assert_as_recorded(session)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from adl.errors import PairError, Stopped
+from tests.processes import HANGS
 from tests.workbench.operations.conftest import assert_as_recorded, committed
 from workbench.operations.jobs import Job, Jobs
 from workbench.operations.notes import NOTE, NoteArguments
@@ -16,7 +17,7 @@ from workbench.operations.running import Arguments, Context, Operation, Session,
 from workbench.store.events import HUMAN, Actor, NoteWritten
 
 AGENT = Actor(kind="agent", name="a model")
-LONG = 20.0
+LONG = HANGS
 
 
 class Named(Arguments):

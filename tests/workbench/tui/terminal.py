@@ -20,6 +20,8 @@ from typing import Any, Self
 
 import pyte
 
+from tests.processes import HANGS
+
 ROOT = Path(__file__).parents[3]
 KEYS = {
     "up": "\x1b[A",
@@ -108,11 +110,11 @@ class Terminal:
             said = chr(ord(key[-1]) & 31) if key.startswith("ctrl+") else KEYS.get(key, key)
             os.write(self._master, said.encode())
 
-    def shows(self, wanted: str, *, within: float = 600) -> None:
+    def shows(self, wanted: str, *, within: float = HANGS) -> None:
         """Wait until the screen shows the text."""
         self.wait(lambda: wanted in self.text, f"the screen never showed {wanted!r}", within)
 
-    def wait(self, condition: Callable[[], bool], otherwise: str, within: float = 600) -> None:
+    def wait(self, condition: Callable[[], bool], otherwise: str, within: float = HANGS) -> None:
         """Take in what is written until the condition holds."""
         until = time.monotonic() + within
         while not condition():
@@ -139,7 +141,7 @@ class Terminal:
         self._stream.feed(data)
         return bool(data)
 
-    def ends(self, within: float = 600) -> int:
+    def ends(self, within: float = HANGS) -> int:
         """Wait for the process to end; returns its exit code."""
         until = time.monotonic() + within
         while self.process.poll() is None and time.monotonic() < until:

@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from adl.errors import AdlError
 from adl.organisms.registry import get_organism
+from tests.processes import HANGS
 from tests.workbench.agent.scripted import (
     KEY,
     Asked,
@@ -81,7 +82,7 @@ class Gate:
         self._open.set()
 
     def __call__(self, asked: Asked) -> Reaction | None:
-        assert self._open.wait(60)
+        assert self._open.wait(HANGS)
         return self._script(asked)
 
 

@@ -111,7 +111,7 @@ async def test_a_whole_audit_is_one_bar_and_its_lists_come_while_it_reads(workbe
 
     async with app.run_test(size=(160, 48)) as pilot:
         done = lambda: shares and app.screen._plan is None  # noqa: E731
-        await until(pilot, done, "the end of the audit", within=200, at_each_look=look)
+        await until(pilot, done, "the end of the audit", at_each_look=look)
         assert shares == sorted(shares)
         assert len(set(shares)) > 3
         # Lists stood in the pane before all were made.

@@ -181,25 +181,21 @@ async def test_the_demos_name_does_not_tell_the_answer_until_a_key_reveals_it(
 
     async with app.run_test(size=(160, 48)) as pilot:
         start = lambda: isinstance(app.screen, StartScreen)  # noqa: E731
-        await waiting.until(pilot, start, "the start screen", within=60)
+        await waiting.until(pilot, start, "the start screen")
         await pilot.press("d")
         loaded = lambda: on_audit(app) and app.opened.pair is not None  # noqa: E731
-        await waiting.until(pilot, loaded, "the pair", within=60)
-        await waiting.until(pilot, lambda: "demo organism" in told(), "its name", within=60)
+        await waiting.until(pilot, loaded, "the pair")
+        await waiting.until(pilot, lambda: "demo organism" in told(), "its name")
         for key in ("1", "6", "7"):
             await pilot.press(key)
             await pilot.pause()
             assert not [word for word in answers if word in told()], told()
         assert app.opened.shown.name.startswith("demo organism 20")
         await pilot.press("1", "f10")
-        await waiting.until(
-            pilot, lambda: isinstance(app.screen, Confirm), "the question", within=20
-        )
+        await waiting.until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await pilot.press("y")
-        await waiting.until(pilot, lambda: app.opened.state.unblinded, "the record", within=20)
-        await waiting.until(
-            pilot, lambda: BASE.rpartition("/")[2].lower() in told(), "names", within=20
-        )
+        await waiting.until(pilot, lambda: app.opened.state.unblinded, "the record")
+        await waiting.until(pilot, lambda: BASE.rpartition("/")[2].lower() in told(), "names")
 
 
 async def test_a_pair_that_cannot_be_loaded_is_said_without_its_name(workbench, named):

@@ -60,7 +60,7 @@ async def test_a_token_leads_to_a_text_that_holds_it():
         assert isinstance(app.screen, TokenTexts)
         token = app.screen._token
         held = f"\u201c{token.strip()}\u201d is in"
-        await until(pilot, lambda: held in shown(app), "the texts", within=20)
+        await until(pilot, lambda: held in shown(app), "the texts")
         (first, *_) = texts_with(app.first, token)
         await pilot.press("enter")
         await pilot.pause()
@@ -77,7 +77,7 @@ async def test_two_lists_stand_side_by_side_with_ranks_in_each_other():
         assert isinstance(app.screen, TwoLists)
         screen = app.screen
         first = "left:  consensus of difference on base, layer 3, position 1-4"
-        await until(pilot, lambda: first in shown(app), "the lists", within=20)
+        await until(pilot, lambda: first in shown(app), "the lists")
         seen = set()
         for _ in screen._others:
             name, tokens = screen._others[screen._at]
@@ -86,7 +86,7 @@ async def test_two_lists_stand_side_by_side_with_ranks_in_each_other():
             row = screen._row(0, 90).plain.split()
             assert row[-1] == (str(mine.index(tokens[0]) + 1) if tokens[0] in mine else "-")
             right = f"right: {name} (list {screen._at + 1} of"
-            await until(pilot, lambda right=right: right in shown(app), "the list", within=20)
+            await until(pilot, lambda right=right: right in shown(app), "the list")
             shared = len(set(mine[:20]) & set(tokens[:20]))
             assert f"{shared} of the first 20 tokens are in both" in shown(app)
             await pilot.press("right")
@@ -191,7 +191,7 @@ async def test_a_set_is_kept_and_sent_as_a_whole(tmp_path, monkeypatch):
         await pilot.press("&")
         assert isinstance(app.screen, QuestionSets)
         offer = "w keeps the 1 question of this session"
-        await until(pilot, lambda: offer in shown(app), "the offer", within=20)
+        await until(pilot, lambda: offer in shown(app), "the offer")
         await pilot.press("w", *"mine", "enter")
         await pilot.pause()
         assert app.screen.query_one(Rows).count == 1

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from textual.app import App
 
+from tests.processes import HANGS
 from tests.workbench.tui.conftest import PaneApp
 from workbench.operations.jobs import Jobs
 from workbench.operations.running import Arguments, Operation
@@ -15,7 +16,7 @@ from workbench.store.events import HUMAN, Actor
 from workbench.tui.dialogs.queue import QueueDialog
 from workbench.tui.widgets.rows import Rows
 
-LONG = 20.0
+LONG = HANGS
 AGENT = Actor(kind="agent", name="a model")
 
 
@@ -133,6 +134,6 @@ async def test_f7_opens_the_queue_of_the_session(workbench):
     app = workbench()
     async with app.run_test(size=(80, 24)) as pilot:
         loaded = lambda: isinstance(app.screen, AuditScreen) and app.opened.pair is not None  # noqa: E731
-        await until(pilot, loaded, "the pair", within=60)
+        await until(pilot, loaded, "the pair")
         await pilot.press("f7")
         assert isinstance(app.screen, QueueDialog)

@@ -40,20 +40,20 @@ async def test_the_first_page_is_what_is_seen_first_and_files_are_written(log, t
     log.append(name, stated, actor=HUMAN)
     app = ReportApp(lambda: build_report(log, name))
     async with app.run_test(size=(80, 40)) as pilot:
-        await until(pilot, lambda: "Conclusions" in shown(app), "the report", within=60)
+        await until(pilot, lambda: "Conclusions" in shown(app), "the report")
         assert "open, confidence 40%: It bakes [/b] `cakes`." in shown(app)
         await pilot.press("c")
         assert app.clipboard.startswith("# a look")
         await pilot.press("w")
-        await until(pilot, lambda: isinstance(app.screen, AskLine), "the question", within=20)
+        await until(pilot, lambda: isinstance(app.screen, AskLine), "the question")
         await pilot.press("ctrl+u", *str(tmp_path / "r"), "enter")
-        await until(pilot, (tmp_path / "r.html").exists, "the files", within=20)
+        await until(pilot, (tmp_path / "r.html").exists, "the files")
         assert (tmp_path / "r.md").read_text(encoding="utf-8") == app.clipboard
         await pilot.press("w")
-        await until(pilot, lambda: isinstance(app.screen, AskLine), "the question", within=20)
+        await until(pilot, lambda: isinstance(app.screen, AskLine), "the question")
         await pilot.press("ctrl+u", *str(tmp_path / "r"), "enter")
         refused = lambda: any("exists already" in one.message for one in app._notifications)  # noqa: E731
-        await until(pilot, refused, "why", within=20)
+        await until(pilot, refused, "why")
         await pilot.press("escape")
         assert not isinstance(app.screen, ReportScreen)
 
@@ -62,7 +62,7 @@ async def test_hostile_text_is_inert_in_it(log):
     name = record_hostile(log)
     app = ReportApp(lambda: build_report(log, name))
     async with app.run_test(size=(120, 400)) as pilot:
-        await until(pilot, lambda: "Conclusions" in shown(app), "the report", within=60)
+        await until(pilot, lambda: "Conclusions" in shown(app), "the report")
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown(app))
         assert app.is_running
 
@@ -73,7 +73,7 @@ async def test_why_there_is_none_is_shown(tmp_path: Path):
 
     app = ReportApp(fail)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: "the disk is gone" in shown(app), "why", within=20)
+        await until(pilot, lambda: "the disk is gone" in shown(app), "why")
         await pilot.press("c", "w", "escape")
         assert not isinstance(app.screen, ReportScreen)
 
@@ -82,7 +82,7 @@ async def test_f9_shows_the_report_of_the_open_session(workbench):
     app = workbench(name="now")
     async with app.run_test(size=(80, 24)) as pilot:
         loaded = lambda: isinstance(app.screen, AuditScreen) and app.opened.pair is not None  # noqa: E731
-        await until(pilot, loaded, "the pair", within=60)
+        await until(pilot, loaded, "the pair")
         await pilot.press("f9")
-        await until(pilot, lambda: "Conclusions" in shown(app), "the report", within=60)
+        await until(pilot, lambda: "Conclusions" in shown(app), "the report")
         assert "now" in shown(app)

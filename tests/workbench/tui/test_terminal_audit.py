@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import HANGS
 from tests.workbench.tui.terminal import Terminal
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
@@ -24,7 +25,7 @@ def finished(home: Path, operation: str, times: int) -> bool:
     return len([one for one in done if one.status == "finished"]) >= times
 
 
-def audit(terminal: Terminal, home: Path, *, within: float) -> None:
+def audit(terminal: Terminal, home: Path, *, within: float = HANGS) -> None:
     """Read, steer at two alphas, ask, and form a hypothesis with evidence."""
 
     def until_finished(operation: str, times: int = 1) -> None:
@@ -111,9 +112,9 @@ def check_reopened(home: Path, arguments: list[str], module: str, within: float)
 @pytest.mark.parametrize("size", [(80, 24), pytest.param((160, 48), marks=pytest.mark.slow)])
 def test_an_audit_by_keys(tmp_path, size):
     with Terminal(["--demo", "--no-prepare"], home=tmp_path, size=size) as terminal:
-        audit(terminal, tmp_path, within=600)
+        audit(terminal, tmp_path)
     check(recorded(tmp_path))
-    check_reopened(tmp_path, [], "tests.planted_cli", 240)
+    check_reopened(tmp_path, [], "tests.planted_cli", HANGS)
 
 
 @pytest.mark.slow

@@ -518,14 +518,12 @@ async def test_a_word_that_is_deep_in_a_text_is_found_in_the_recorded_session(wo
     app = workbench()
     async with app.run_test(size=SIZE) as pilot:
         loaded = lambda: isinstance(app.screen, AuditScreen) and app.opened.pair is not None  # noqa: E731
-        await until(pilot, loaded, "the pair", within=60)
+        await until(pilot, loaded, "the pair")
         app.screen.order(NOTE, NoteArguments(text="word " * 60 + "marzipan"))
         pane = app.screen.query_one(TimelinePane)
-        await until(pilot, lambda: app.screen.opened.state.notes, "the note", within=20)
+        await until(pilot, lambda: app.screen.opened.state.notes, "the note")
         await pilot.press("6")
-        await until(
-            pilot, lambda: pane.state.notes and pane._rows.has_focus, "the timeline", within=20
-        )
+        await until(pilot, lambda: pane.state.notes and pane._rows.has_focus, "the timeline")
         await pilot.press("slash", *"marzi", "enter")
         assert pane._entry().operation_id == app.opened.state.notes[0].operation_id
         assert "marzi" not in pane._entry().description

@@ -8,6 +8,8 @@ from typing import Any
 
 from textual.pilot import Pilot
 
+from tests.processes import HANGS
+
 # The work is done on threads, which tell the app when they are through and nobody else: what is
 # waited for is looked at this often.
 LOOK_EVERY = 0.05
@@ -18,7 +20,7 @@ async def until(
     condition: Callable[[], object],
     what: str,
     *,
-    within: float = 600.0,
+    within: float = HANGS,
     at_each_look: Callable[[], object] = lambda: None,
 ) -> None:
     """Let the app go on until the condition holds, and no longer; fails after ``within`` seconds.
