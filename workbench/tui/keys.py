@@ -432,8 +432,9 @@ TABLE: Final[tuple[Key, ...]] = (
         Use("audit", "stop_job", "Stop", "Stop what is running", show=True),
         Use("measures", "stop", "Stop", "Stop what is running", show=True),
     )),
-    # Whoever can take something back declares its use.
-    Key("undo", "u", ()),
+    Key("undo", "u", (
+        Use("audit", "undo", "Undo", "Take back your last mark, link, verdict, revision or note"),
+    )),
     Key("audit", "a", (
         Use("audit", "prepare", "Audit", "Measure the difference and read it", show=True),
     )),

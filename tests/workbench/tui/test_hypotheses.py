@@ -308,11 +308,28 @@ async def test_confirm_and_open_again_are_one_key():
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("y")  # it is confirmed already
         assert submitted(app) == []
-        await pilot.press("O", "down", "y")
+        await pilot.press("O", "down", "y", "enter")
         assert submitted(app) == [
             (SET_VERDICT, SetVerdictArguments(hypothesis="H1", verdict="open")),
             (SET_VERDICT, SetVerdictArguments(hypothesis="H3", verdict="confirmed")),
         ]
+
+
+async def test_confirming_asks_why_and_warns_when_nothing_speaks_for_it():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ranked = app.first.ranked()
+        bare = next(each for each in ranked if "for" not in each.evidence.values())
+        await pilot.press(*["down"] * ranked.index(bare), "y")
+        assert "No marked evidence speaks for it" in "".join(
+            str(widget.render()) for widget in app.screen.query(Static)
+        )
+        assert submitted(app) == []
+        await pilot.press(*"seen", "enter")
+        ((operation, arguments),) = submitted(app)
+        assert operation is SET_VERDICT
+        assert arguments.verdict == "confirmed"
+        assert arguments.reason == "seen"
 
 
 async def test_rejecting_asks_why():

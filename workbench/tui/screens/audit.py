@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 from textual import on, work
 from textual.binding import BindingType
+from textual.content import Content
 from textual.timer import Timer
 
 from adl.errors import AdlError
+from workbench.display import clean_line
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.jobs import Job
 from workbench.operations.notes import NOTE, NoteArguments
@@ -21,6 +23,7 @@ from workbench.store.errors import StoreError
 from workbench.tui import keys
 from workbench.tui.audit_plan import AuditPlan
 from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.queue import QueueDialog
 from workbench.tui.live_session import LiveSession
 from workbench.tui.measure_render import findings
@@ -30,6 +33,7 @@ from workbench.tui.panes.readings.pane import ReadingsPane
 from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.screens.measuring_screen import MeasuringScreen
 from workbench.tui.screens.panes import PANES, PanesScreen
+from workbench.tui.undo import KINDS, undoing
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.top_bar import TopBar
 
@@ -53,6 +57,8 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._jobs: dict[str, Job] = {}
         self._plan: AuditPlan | None = None
         self._stoppable = False
+        self._undone: set[int] = set()
+        self._undoings: set[str] = set()
         self._asking = False
 
     # --- what is on it ----------------------------------------------------------------------
@@ -77,7 +83,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         if self._load is not None:
             self.order(LOAD, self._load)
             if self._prepare:
-                self.action_prepare()
+                self.prepare()
 
     def view(self) -> dict[str, Any]:
         """How the screen is, for the session to be opened again just so."""
@@ -108,16 +114,18 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._update()
         status = self.opened.agent.status.hidden(self.opened.redactor.hide)
         self.query_one(AgentPane).show_work(status)
+        self._offer_stop()
         self._show_asking()
 
     def _show_asking(self) -> None:
-        """Say it in the top bar, and once aloud, when an agent waits for the person."""
+        """Show in the top bar that an agent is at work, or waits for the person; then ring once."""
         asks = self.query_one(AgentPane).asks
-        if asks != self._asking:
-            self._asking = asks
-            self.query_one(TopBar).show_alert(" ? asks you " if asks else "")
-            if asks:
-                self.app.bell()
+        status = self.opened.agent.status
+        alert = " ? asks you " if asks else f" agent {status.phase} " if status.is_busy else ""
+        self.query_one(TopBar).show_alert(alert)
+        if asks and not self._asking:
+            self.app.bell()
+        self._asking = asks
 
     def on_job_changed(self, message: JobChanged) -> None:
         """Show how a job goes, and say it where it went wrong."""
@@ -144,8 +152,12 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         for pane in self._panes:
             pane.show_jobs(jobs)
         self.show_measuring_jobs(jobs)
-        if bool(jobs) != self._stoppable:
-            self._stoppable = bool(jobs)
+        self._offer_stop()
+
+    def _offer_stop(self) -> None:
+        stoppable = bool(self._jobs) or self.opened.agent.status.is_busy
+        if stoppable != self._stoppable:
+            self._stoppable = stoppable
             self.refresh_bindings()
 
     def _say_failure(self, job: Job) -> None:
@@ -206,8 +218,30 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             return self.has_pair()
         return True
 
+    def action_undo(self) -> None:
+        """Take back the person's last decision by its opposite, and tell which."""
+        opened = self.opened
+        events = list(opened.log.events(opened.session.id, kinds=KINDS))
+        found = undoing(events, self._undone, self._undoings, opened.state.evidence)
+        if found is None:
+            self.notify("There is nothing to undo.", markup=False)
+            return
+        try:
+            job = opened.submit(found.operation, found.arguments)
+        except RuntimeError as exc:
+            self.notify(f"Undo: {exc}", severity="warning", markup=False)
+            return
+        self._undone.add(found.seq)
+        self._undoings.add(job.id)
+        words = opened.redactor.hide(clean_line(found.words))
+        self.notify(f"Undone: {words}.", markup=False)
+
     def action_stop_job(self) -> None:
-        """Stop what is running, or else what waits."""
+        """Stop the agent if one is at work, and what is running, or else what waits."""
+        agent = self.opened.agent
+        if agent.status.is_busy:
+            agent.stop()
+            self.notify("stopping the agent", markup=False)
         jobs = sorted(self._jobs.values(), key=lambda job: job.status == "waiting")
         for job in jobs[:1]:
             self.opened.stop(job.id)
@@ -216,7 +250,21 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         """Show the jobs that run and wait, to be reordered and removed."""
         self.app.push_screen(QueueDialog(self.opened, self.opened.redactor.hide))
 
-    def action_prepare(self) -> None:
+    @work
+    async def action_prepare(self) -> None:
+        """Measure the difference and read it, once the person agrees if there are results."""
+        if self.opened.state.readings:
+            question = Content(
+                "The difference is measured and read already. Doing both again takes as long as "
+                "before; what is there stays in the log."
+            )
+            if not await self.app.push_screen_wait(
+                Confirm(question, "Measure and read again", "Keep what is there")
+            ):
+                return
+        self.prepare()
+
+    def prepare(self) -> None:
         """Measure the difference and read it every way, behind whatever is asked for meanwhile."""
         self.order(MEASURE, MeasureArguments(), background=True)
         self.order(READ, ReadArguments(), background=True)

@@ -365,14 +365,18 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             return
         if one.verdict == verdict:
             self.notify(f"{clean_line(one.id)} is {verdict} already.", markup=False)
-        elif verdict == "rejected":
+        elif verdict != "open":
 
             def done(reason: str | None) -> None:
                 if reason is not None:
                     self._judge(one.id, verdict, reason)
 
             about = Content.styled(shorten(clean_lines(one.text[:_MARK_SHOWN]), 400))
-            self.app.push_screen(AskReason(f"Reject {clean_line(one.id)}", about), done)
+            if verdict == "confirmed" and "for" not in one.evidence.values():
+                warning = "\n! No marked evidence speaks for it yet."
+                about = Content.assemble(about, (warning, "bold $text-warning"))
+            asked = "Reject" if verdict == "rejected" else "Confirm"
+            self.app.push_screen(AskReason(f"{asked} {clean_line(one.id)}", about), done)
         else:
             self._judge(one.id, verdict, "")
 

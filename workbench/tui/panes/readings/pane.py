@@ -34,6 +34,7 @@ from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.token_texts import TokenTexts
 from workbench.tui.dialogs.two_lists import TokenColumn, TwoLists
 from workbench.tui.panes.readings import export as reading_text
@@ -41,7 +42,7 @@ from workbench.tui.panes.readings import render as reading_words
 from workbench.tui.panes.readings.cells import Cells
 from workbench.tui.panes.readings.columns import Column, Table, scale_after, step, table_of
 from workbench.tui.panes.readings.form import ReadForm, ReadRequest
-from workbench.tui.panes.readings.index import CHOSEN, Choice, Group, Index
+from workbench.tui.panes.readings.index import CHOSEN, NULLS, Choice, Group, Index
 from workbench.tui.panes.readings.marks import Marks, mark_arguments
 from workbench.tui.panes.readings.norms import Over, norms_over
 from workbench.tui.panes.readings.plot import NormPlot
@@ -300,9 +301,39 @@ A difference of a few standard errors, or smaller than its null, needs more text
         table, column, row, token = found
         marks = self._marks.of(column, token)
         if marks:
-            self._ask(UNMARK, lambda: UnmarkArguments(evidence=marks[-1]))
+            self._take_back(marks[-1])
         else:
             self._ask(MARK, lambda: mark_arguments(table, column, row))
+            self._warn_of_null(column)
+
+    def _take_back(self, evidence: str) -> None:
+        """Take a mark back; one that bears on a hypothesis only once the person agrees."""
+        linked = [
+            f"{hypothesis.id} ({hypothesis.evidence[evidence]}; {hypothesis.verdict})"
+            for hypothesis in self.state.hypotheses.values()
+            if evidence in hypothesis.evidence
+        ]
+
+        def take_back(agreed: bool | None) -> None:
+            if agreed:
+                self._ask(UNMARK, lambda: UnmarkArguments(evidence=evidence))
+                self.notify(f"{clean_line(evidence)} is taken back. u undoes it.", markup=False)
+
+        if not linked:
+            take_back(True)
+            return
+        question = Content(clean_line(f"{evidence} bears on {', '.join(linked)}."))
+        self.app.push_screen(Confirm(question, "Take the mark back", "Keep it"), take_back)
+
+    def _warn_of_null(self, column: Column) -> None:
+        if column.source in NULLS:
+            name = column.source.replace("_", " ")
+            self.notify(
+                f"This token is of a null ({name}), a vector without finetuning.",
+                title="Marked",
+                severity="warning",
+                markup=False,
+            )
 
     def action_mark_for(self) -> None:
         """Mark the token for the top ranked hypothesis; without one, just mark it."""
@@ -315,6 +346,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         marks = self._marks.of(column, token)
         if not marks:
             self._ask(MARK, lambda: mark_arguments(table, column, row, top))
+            self._warn_of_null(column)
         elif top is not None:
             self._ask(LINK, lambda: LinkArguments(hypothesis=top, evidence=marks[-1]))
 

@@ -1,0 +1,115 @@
+"""One key takes back the last decision by its opposite; the log keeps both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.widgets import Static
+
+from tests.workbench.tui.waiting import until
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
+    LINK,
+    MARK,
+    RANK,
+    REVISE,
+    SET_VERDICT,
+    UNMARK,
+    AddHypothesisArguments,
+    LinkArguments,
+    MarkArguments,
+    RankArguments,
+    ReviseArguments,
+    SetVerdictArguments,
+    UnmarkArguments,
+)
+from workbench.operations.notes import NOTE, NoteArguments
+from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.screens.audit import AuditScreen
+
+DECISIONS: dict[str, tuple[Any, Any]] = {
+    "mark": (MARK, MarkArguments(seq=1, excerpt="other")),
+    "link": (LINK, LinkArguments(hypothesis="H1", evidence="E1", bearing="against")),
+    "verdict": (SET_VERDICT, SetVerdictArguments(hypothesis="H1", verdict="confirmed")),
+    "revise": (REVISE, ReviseArguments(hypothesis="H1", text="another wording")),
+    "rank": (RANK, RankArguments(order=("H2", "H1"))),
+    # The last: what is marked again has another id.
+    "unmark": (UNMARK, UnmarkArguments(evidence="E1")),
+}
+
+
+def decided(state) -> tuple[object, ...]:
+    hypotheses = [
+        (each.id, each.text, each.verdict, sorted(each.evidence.values()))
+        for each in state.ranked()
+    ]
+    return hypotheses, sorted(mark.body.excerpt for mark in state.evidence.values())
+
+
+async def run(app, pilot, operation, arguments) -> None:
+    job = app.opened.submit(operation, arguments)
+    await until(pilot, lambda: job.id in app.opened.state.operations, "the operation")
+    await until(pilot, lambda: not app.opened.jobs(), "its end")
+
+
+@pytest.fixture
+def set_up():
+    async def make(app, pilot) -> None:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(pilot, lambda: app.opened.pair and not app.opened.jobs(), "the pair")
+        for text in ("one", "two"):
+            await run(app, pilot, ADD_HYPOTHESIS, AddHypothesisArguments(text=text))
+        await run(app, pilot, MARK, MarkArguments(seq=1, excerpt="cake", hypothesis="H1"))
+
+    return make
+
+
+async def test_each_decision_is_taken_back_by_its_opposite(workbench, set_up):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await set_up(app, pilot)
+        before, length = decided(app.opened.state), app.opened.state.seq
+        for operation, arguments in DECISIONS.values():
+            await run(app, pilot, operation, arguments)
+            assert decided(app.opened.state) != before, operation.name
+            await pilot.press("u")
+            await until(pilot, lambda: decided(app.opened.state) == before, operation.name)
+        assert app.opened.state.seq > length
+
+
+async def test_undoing_again_takes_back_the_decision_before(workbench, set_up):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await set_up(app, pilot)
+        for excerpt in ("first", "second"):
+            await run(app, pilot, MARK, MarkArguments(seq=1, excerpt=excerpt))
+        for left in (["cake", "first"], ["cake"]):
+            await pilot.press("u")
+            await until(pilot, lambda: decided(app.opened.state)[1] == left, "the undo")  # noqa: B023
+        assert all(each.status == "finished" for each in app.opened.state.operations.values())
+
+
+async def test_undo_of_a_note_is_a_note(workbench, set_up):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await set_up(app, pilot)
+        await run(app, pilot, NOTE, NoteArguments(text="a slip"))
+        (note,) = app.opened.state.notes
+        await pilot.press("u")
+        await until(pilot, lambda: len(app.opened.state.notes) == 2, "the second note")
+        assert f"#{note.seq}" in app.opened.state.notes[-1].body.text
+
+
+async def test_an_audit_is_not_begun_again_without_being_asked(workbench):
+    app = workbench(prepare=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(pilot, lambda: app.opened.state.readings, "the readings")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the reading")
+        begun = len(app.opened.state.operations)
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question", within=30)
+        assert "already" in str(app.screen.query_one("#question", Static).render())
+        await pilot.press("n")
+        assert len(app.opened.state.operations) == begun
