@@ -267,15 +267,15 @@ class TestStreaming:
 
     @pytest.mark.parametrize("after", [1, 3])
     def test_a_stop_is_honoured_within_a_token(self, real_pair, after):
-        asked = []
-
-        def should_stop():
-            asked.append(None)
-            return len(asked) == after
-
+        seen = []
         plan = GenerationPlan("finetuned", 14, 1.0, 50)
         requests = self.requests(real_pair)[2:]
-        found = real_pair.generate(plan, requests * 2, should_stop=should_stop)
+        found = real_pair.generate(
+            plan,
+            requests * 2,
+            on_text=seen.append,
+            should_stop=lambda: len(seen) >= after,
+        )
         assert [len(text.token_ids) for text in found] == [after, after]
         assert [text.ended for text in found] == ["stopped", "stopped"]
         assert found[0] == found[1]

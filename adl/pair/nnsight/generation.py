@@ -8,7 +8,8 @@ ends the run when asked, and an nnsight trace adds the vectors at every step.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 from transformers import StoppingCriteriaList as StoppingList
 
 from adl.callbacks import ShouldStop, never_stop
-from adl.errors import PairError, not_finite
+from adl.errors import PairError, Stopped, not_finite
 from adl.pair.chat_templates import render_chat
 from adl.pair.nnsight.contrast import AmplifiedLogits
 from adl.pair.nnsight.loading import LoadedSide
@@ -245,7 +246,7 @@ def _generate_batch(
         sampling = SeededSampling([request.seed for request in requests], plan.temperature)
         options["logits_processor"].append(sampling)
     added = _added_rows(requests, plan, device)
-    with torch.no_grad():
+    with torch.no_grad(), _stops_between_layers(runs, tap, should_stop):
         if added is None:
             model: Any = loaded.module
             model.generate(**options)
@@ -253,6 +254,31 @@ def _generate_batch(
             _generate_steered(loaded.model, runs.layers, plan.layer, added, options)
     tap.close()
     return [_finished(tap, row, decode) for row in range(len(requests))]
+
+
+@contextmanager
+def _stops_between_layers(runs: SideRuns, tap: Tap, should_stop: ShouldStop) -> Iterator[None]:
+    """While inside, a stop ends the run at the next layer: a long prompt is one step of minutes."""
+    if should_stop is never_stop:
+        yield
+        return
+
+    def check(_layer: object, _given: object) -> None:
+        if should_stop():
+            tap.stopped = True
+            raise Stopped("stopped on request")
+
+    stack: Any = runs.loaded.module.get_submodule(runs.structure.path)
+    hooks = [layer.register_forward_pre_hook(check) for layer in stack]
+    try:
+        yield
+    except Exception:
+        # A trace raises what happens in it as an exception of its own.
+        if not tap.stopped:
+            raise
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _generate_steered(

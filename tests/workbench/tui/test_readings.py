@@ -288,7 +288,10 @@ async def test_capital_m_marks_without_a_link_where_nothing_is_supposed():
 async def test_a_mark_is_taken_back_or_linked():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("m", "plus")
+        await pilot.press("m")
+        assert submitted(app) == []
+        assert "E1 bears on H1" in str(app.screen.query_one("#question").render())
+        await pilot.press("y", "plus")
         assert submitted(app) == [
             (UNMARK, UnmarkArguments(evidence="E1")),
             (LINK, LinkArguments(hypothesis="H1", evidence="E1")),
