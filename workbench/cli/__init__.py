@@ -61,14 +61,18 @@ def workbench(
     where: SessionOptions,
     prepare: Annotated[
         bool,
-        typer.Option("--prepare/--no-prepare", help="Measure and read as soon as it is loaded."),
+        typer.Option(
+            "--prepare/--no-prepare", help="Measure and read the pair as soon as it is loaded."
+        ),
     ] = True,
     blind: Annotated[
-        bool, typer.Option("--blind", help="Hide every name of the pair, from its loading on.")
+        bool, typer.Option("--blind", help="Hide every name of the pair from now on.")
     ] = False,
     show_version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Find out what a finetuned language model was finetuned to do.
@@ -80,8 +84,7 @@ def workbench(
     if context.invoked_subcommand is not None:
         if named:
             fail(
-                f"options before the command {context.invoked_subcommand!r} are the workbench's: "
-                "give them after it",
+                f"give options after the command {context.invoked_subcommand!r}, not before it",
                 EXIT_USAGE,
             )
         return
@@ -91,9 +94,9 @@ def workbench(
             EXIT_USAGE,
         )
     if pair != PairArguments() and where.session is not None:
-        fail("a session has a pair of its own: give a pair or --session, not both", EXIT_USAGE)
+        fail("a session has its own pair: give a pair or --session, not both", EXIT_USAGE)
     if blind and pair == PairArguments():
-        fail("--blind begins a session on a pair: name one, such as --organism", EXIT_USAGE)
+        fail("--blind starts a new session: name a pair, for example with --organism", EXIT_USAGE)
     # The name of the demo's organism is the answer.
     blind = blind or bool(context.params.get("demo"))
     _open_workbench(pair if pair != PairArguments() else None, where, prepare, blind=blind)

@@ -31,7 +31,7 @@ from workbench.settings import Settings
 # and nobody who asks for --help waits for them.
 
 app = typer.Typer(no_args_is_help=True, help="Let an LLM audit a pair of models.")
-grades = typer.Typer(no_args_is_help=True, help="Show grades.")
+grades = typer.Typer(no_args_is_help=True, help="Show recorded grades.")
 
 #: An audit goes on with its own pair; only trust in its code is not taken over from the record.
 _FIELDS_OF_THE_AUDIT = set(PairArguments.model_fields) - {"trust_remote_code"}
@@ -102,7 +102,7 @@ def resume_agent(
 def reveal_names(
     by: Given, session: WantedSession = "last", database: Database = None, json: Json = False
 ) -> None:
-    """Show the names that a blind session hides; that you saw them is recorded."""
+    """Show the names that a blind session hides, and record that you saw them."""
     from workbench.cli import auditing
 
     auditing.reveal(session, by.get("author", ""), database, json)
@@ -131,7 +131,7 @@ def show_grades(
         list[str] | None, typer.Argument(help="Sessions; the last by default.")
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Show what edited grades were before, too.")
+        bool, typer.Option("--history", help="Also show earlier versions of edited grades.")
     ] = False,
     database: Database = None,
     json: Json = False,

@@ -1,4 +1,4 @@
-"""What the commands of agent and graders do, once their options are read."""
+"""The work of the commands of agents and graders, once their options are read."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def plan_of(wanted: AuditArguments, settings: Settings) -> AuditPlan:
 
 
 def agent_mode(written: str) -> AgentMode:
-    """The mode as recorded of one as written on the command line."""
+    """Return the recorded name of a mode as written on the command line."""
     return next(mode for mode in get_args(AgentMode) if mode == written.replace("-", "_"))
 
 
@@ -299,7 +299,7 @@ def _ask_on_terminal(asked: ApprovalAsked) -> tuple[bool, str]:
 
 @contextmanager
 def _told(session: Session, blinding: Blinding) -> Iterator[None]:
-    """Say on stderr what the agent does, as it does it."""
+    """Report on stderr each step of the agent as it happens."""
 
     def tell(event: Event) -> None:
         if event.session_id == session.id and event.body.kind in _TOLD:

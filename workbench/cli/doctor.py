@@ -66,7 +66,7 @@ def doctor(
 ) -> None:
     """Check versions, devices, model cache, database, endpoint and terminal.
 
-    And a model pair, where one is named or --pair is given (the embedded one then).
+    Also checks a model pair, if one is named; --pair alone checks the demo pair.
     """
     checks: tuple[Callable[[], Finding], ...] = (
         _python,
@@ -88,7 +88,7 @@ def doctor(
         print_json([vars(finding) for finding in findings])
     else:
         rows = [(f.what, f.state, f.found, f.hint) for f in findings]
-        show.table(("what", "state", "found", "way out"), rows)
+        show.table(("what", "state", "found", "hint"), rows)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(EXIT_FAILURE)
 

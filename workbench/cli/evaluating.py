@@ -1,4 +1,4 @@
-"""What the command ``evaluate`` does, once its options are read."""
+"""The work of the command ``evaluate``, once its options are read."""
 
 from __future__ import annotations
 

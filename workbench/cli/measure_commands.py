@@ -122,7 +122,7 @@ def _perform(
 
 
 def _readings(operation: Operation[Any], measure: MeasureArguments | None) -> ReadArguments | None:
-    """What to read first, for an operation that needs token lists."""
+    """Return the reading to take first, for an operation that needs token lists."""
     if measure is None or "readings" not in operation.needs:
         return None
     return ReadArguments(

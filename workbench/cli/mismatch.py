@@ -1,4 +1,4 @@
-"""What of a loaded pair's sides does not match, said before anything is measured."""
+"""Differences between a loaded pair's sides, reported before anything is measured."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from workbench.cli.running import Work
 
 
 def say_mismatches(work: Work) -> None:
-    """Say on stderr what does not match, and what is done about it."""
+    """Report on stderr what does not match, and what is done about it."""
     for line in (work.shown.pair or {}).get("mismatches", ()):
         say(f"note: {line}")

@@ -34,17 +34,24 @@ _PAIR = "Pair"
 _LOADING = "Loading"
 _OUTPUT = "Output"
 
-Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.", rich_help_panel=_OUTPUT)]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_OUTPUT)
+]
 Database = Annotated[
     Path | None,
     typer.Option(
-        "--database", help="Session database.", rich_help_panel=_OUTPUT, show_default=False
+        "--database",
+        help="Session database, if not your own.",
+        rich_help_panel=_OUTPUT,
+        show_default=False,
     ),
 ]
 SessionName = Annotated[
     str | None,
     typer.Option(
-        "--session", help="Go on with this session (id, name or last).", rich_help_panel=_OUTPUT
+        "--session",
+        help="Continue this session (id, name or last) with its own pair.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 NewName = Annotated[
@@ -63,26 +70,31 @@ Demo = Annotated[
     bool,
     typer.Option(
         "--demo",
-        help="The embedded pair: a small model and an organism on it.",
+        help="Use the demo pair: a small model that comes along, and a finetune of it.",
         rich_help_panel=_PAIR,
     ),
 ]
 CheckPair = Annotated[
     bool,
     typer.Option(
-        "--pair", help="Load the pair and run its self-checks, too.", rich_help_panel=_PAIR
+        "--pair", help="Also load the pair and run its self-checks.", rich_help_panel=_PAIR
     ),
 ]
 In8Bit = Annotated[
-    bool, typer.Option("--load-in-8bit", help="Quantise to 8 bits.", rich_help_panel=_LOADING)
+    bool,
+    typer.Option("--load-in-8bit", help="Load the weights in 8 bits.", rich_help_panel=_LOADING),
 ]
 In4Bit = Annotated[
-    bool, typer.Option("--load-in-4bit", help="Quantise to 4 bits.", rich_help_panel=_LOADING)
+    bool,
+    typer.Option("--load-in-4bit", help="Load the weights in 4 bits.", rich_help_panel=_LOADING),
 ]
 
 
 Position = Annotated[
-    str, typer.Option("--position", help="Where the vector is taken; 1-4 is their mean.")
+    str,
+    typer.Option(
+        "--position", help="Position whose lists are shown; 1-4 is the mean of those positions."
+    ),
 ]
 
 #: The fields that name a pair; the others say how to load it.
@@ -95,7 +107,9 @@ _named = options_of(
 for _option in inspect.signature(_named).parameters.values():
     if _option.name in PAIR_NAMES:
         # Arguments are seen by whoever runs ps.
-        _option.annotation.__metadata__[0].help += " @FILE and env:NAME are read instead."
+        _option.annotation.__metadata__[
+            0
+        ].help += " @FILE takes the value from a file, env:NAME from a variable."
 _measured = options_of(MeasureArguments)
 
 
@@ -116,7 +130,7 @@ def named_elsewhere(given: str, option: str) -> str:
     else:
         return given
     if not found or "\n" in found:
-        raise typer.BadParameter(f"{option}: {given} has to hold one name")
+        raise typer.BadParameter(f"{option}: {given} must hold one name")
     return found
 
 
@@ -124,10 +138,12 @@ def _pair_arguments(
     *, named: Given, demo: Demo = False, load_in_8bit: In8Bit = False, load_in_4bit: In4Bit = False
 ) -> PairArguments:
     if load_in_8bit and load_in_4bit:
-        raise typer.BadParameter("give one of --load-in-8bit and --load-in-4bit")
+        raise typer.BadParameter("give --load-in-8bit or --load-in-4bit, not both")
     if demo:
         if named.keys() & set(PAIR_NAMES):
-            raise typer.BadParameter("--demo is a whole pair: name no other beside it")
+            raise typer.BadParameter(
+                "--demo is a whole pair: leave out --organism, --base, --adapter and --finetuned"
+            )
         named["organism"] = DEMO_ORGANISM
     for name in named.keys() & set(PAIR_NAMES):
         named[name] = named_elsewhere(named[name], f"--{name}")

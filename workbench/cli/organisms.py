@@ -59,14 +59,17 @@ def list_all(json: Json = False) -> None:
         ]
         show.table(("organism", "family", "base", "origin"), rows)
     for problem in broken:
-        say(f"left out: {problem}")
+        say(f"not listed: {problem}")
 
 
 @app.command("show")
 def show_one(
     organism: OrganismId,
     reveal: Annotated[
-        bool, typer.Option("--reveal", help="Show what it was finetuned to do, too.")
+        bool,
+        typer.Option(
+            "--reveal", help="Also show what it was finetuned to do. This ends a blind audit."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -96,11 +99,11 @@ def show_one(
     if truth is None:
         say(f"there is no ground truth to grade against: {why}")
     elif not reveal:
-        say("what it was finetuned to do is hidden; --reveal shows it")
+        say("its finetuning is hidden; add --reveal to show it")
 
 
 class AddArguments(Arguments):
-    """An organism of one's own."""
+    """A new organism of the user."""
 
     organism: str = Field(description="Id for the organism.")
     family: str = Field(description="Kind of finetuning: SDF, EM, Taboo, Preference or Control.")
@@ -120,7 +123,7 @@ class AddArguments(Arguments):
 @app.command()
 @options_from(wanted=arguments_from(AddArguments, positional="organism"))
 def add(wanted: AddArguments, json: Json = False) -> None:
-    """Add an organism of your own: --organism then takes its id everywhere."""
+    """Add an organism of your own; every command then takes its id with --organism."""
     with reported_errors():
         added = add_organism(
             find_locations().organisms,
@@ -144,10 +147,11 @@ def add(wanted: AddArguments, json: Json = False) -> None:
 def remove(
     organism: OrganismId,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Also one whose adapter would be lost with it.")
+        bool,
+        typer.Option("--yes", help="Remove it even if that deletes the only copy of its adapter."),
     ] = False,
 ) -> None:
-    """Remove an organism of your own. Models that it only names are not touched."""
+    """Remove an organism of your own. Models that it only refers to stay where they are."""
     with reported_errors():
         shelf = find_locations().organisms
         try:

@@ -28,7 +28,7 @@ EXIT_INTERRUPTED = 130
 
 
 class _Talk(io.TextIOBase):
-    """stderr, for talk: what cannot be said there is not said, and never ends the work.
+    """stderr for messages: one that cannot be written is dropped, and never ends the work.
 
     A terminal that hung up refuses every write, and a signal's handler may want to write while the
     program is in the middle of a write: neither may turn a stop into a failure.
@@ -66,7 +66,7 @@ stderr = Console(file=cast("IO[str]", _Talk()), highlight=False, soft_wrap=True)
 
 
 def say(line: str) -> None:
-    """Talk to the person: one line on stderr, untrusted parts made visible."""
+    """Write one line to stderr, untrusted parts made visible."""
     stderr.print(Text(sayable(clean_line(line), stderr.encoding)))
 
 
@@ -105,11 +105,11 @@ def report_bug(exc: Exception, hide: Callable[[str], str] = str) -> int:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say what is wrong and end with ``code``."""
+    """Report an error and exit with ``code``."""
     _print_error(message)
     raise typer.Exit(code)
 
 
 def _print_error(message: str) -> None:
-    said = sayable(clean_line(message), stderr.encoding)
-    stderr.print(Text.assemble(("error: ", "bold red"), said))
+    shown = sayable(clean_line(message), stderr.encoding)
+    stderr.print(Text.assemble(("error: ", "bold red"), shown))

@@ -41,9 +41,9 @@ _AUDIT_FIELDS = ("n_prompts", "prompt_file", "max_new_tokens", "thinking")
 #: Fields of no option: the measurement's options give them, or they only fit the machine.
 _NOT_OWN = (*SHARED, "batch_size")
 
-Blind = Annotated[bool, typer.Option("--blind", help="Hide every name of the pair.")]
+Blind = Annotated[bool, typer.Option("--blind", help="Hide every name of the pair from you.")]
 
-#: A text of an audit's steering: shorter than one that is steered by itself, as there are many.
+#: Tokens of an audit's steered texts: fewer than of `steer`, as there are many texts.
 AUDIT_TOKENS = 40
 
 common: dict[str, Any] = {
@@ -293,7 +293,7 @@ def _readings(names: list[str] | None) -> tuple[ReadingName, ...]:
 
 
 def _data(work: Work, **found: Any) -> dict[str, Any]:
-    """What every ``--json`` answer has, and what this one found."""
+    """Return a ``--json`` answer: the session, its database and ``found``."""
     return {"session": work.session.id, "database": str(work.session.log.path), **found}
 
 
@@ -320,8 +320,8 @@ def _difference_data(work: Work, summary: Summary) -> dict[str, Any]:
 
 def _left_out(data: Mapping[str, Any]) -> str:
     unaligned = data.get("n_unaligned", 0)
-    said = f"{data['n_skipped'] - unaligned} too short"
-    return f"{said}, {unaligned} cut otherwise by either side" if unaligned else said
+    short = f"{data['n_skipped'] - unaligned} too short"
+    return f"{short}, {unaligned} tokenised differently by the two sides" if unaligned else short
 
 
 def _show_texts(work: Work, text_ids: list[str], json: bool) -> None:

@@ -1,7 +1,7 @@
-"""What a command says of a blind session: no name of its pair, whoever says it.
+"""The output of a command on a blind session, free of every name of its pair.
 
-    working_session(..., blind=pair)   sealed before anything is loaded
-        stderr                         our talk, and what libraries write there, line by line
+    working_session(..., blind=True)   sealed before anything is loaded
+        stderr                         our messages and those of libraries, line by line
         work.shown                     the session as it may be seen, for what goes to stdout
     looking_at(log, session)           a recorded session: stderr as above, and what hides its names
     say_if_raw                         that a file holds them, where it is the record itself
@@ -34,12 +34,12 @@ class Redactor:
     def __init__(self) -> None:
         self.blinding: Blinding = OPEN
         self.loading = False
-        "Whether names stand by themselves now."
+        "True while names stand by themselves."
         self.own_path = ""
         "Where the session is: whoever named it knows it, and with an alias in it it leads nowhere."
 
     def __bool__(self) -> bool:
-        """Whether anything is hidden."""
+        """True if anything is hidden."""
         return bool(self.blinding)
 
     def hide(self, text: str) -> str:
@@ -55,7 +55,7 @@ def redacted_stderr() -> Iterator[Redactor]:
     """Whatever is written to stderr meanwhile goes through the redactor; so does an unforeseen error.
 
     An error that nobody foresaw would be shown with its trace, and that has paths in it: of a blind
-    session only its own words are said, redacted_stderr.
+    session only its message is shown, redacted.
     """
     redactor, before = Redactor(), sys.stderr
     if before is not None:  # it is None where whoever started us closed it
@@ -79,7 +79,7 @@ def redacted_stderr() -> Iterator[Redactor]:
 def looking_at(log: SessionLog, session_id: str) -> Iterator[StateRedactor]:
     """Talk of a recorded session, and its errors, without the names it hides; and what hides them.
 
-    Names stand by themselves in what is said while its pair is loaded again.
+    Names stand by themselves in messages while its pair is loaded again.
     """
     from workbench.cli.output import reported_errors
 
@@ -90,7 +90,7 @@ def looking_at(log: SessionLog, session_id: str) -> Iterator[StateRedactor]:
 
 
 def say_if_raw(log: SessionLog, session_id: str) -> None:
-    """Say that what was written of a blind session is the record itself, names and all."""
+    """Warn that a file written of a blind session holds its real names."""
     from workbench.cli.output import say
 
     if HiddenNames.read(log).is_blind(session_id):

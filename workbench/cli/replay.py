@@ -66,7 +66,7 @@ class ReplayArguments(Arguments):
     @model_validator(mode="after")
     def _one_way(self) -> ReplayArguments:
         if self.tape and self.again:
-            raise ValueError("give one of --tape and --recompute")
+            raise ValueError("give --tape or --recompute, not both")
         if self.example and self.session is not None:
             raise ValueError("--example is a session: leave out the other one")
         if self.seq is not None and (self.tape or self.again):
@@ -84,7 +84,7 @@ class ReplayArguments(Arguments):
     )
 )
 def replay(wanted: ReplayArguments, database: Database = None, json: Json = False) -> None:
-    """Go through a recorded session again; to watch it, no model, network or key is needed."""
+    """Replay a recorded session. Watching it needs no model, network or key."""
     tape, again, seq = wanted.tape, wanted.again, wanted.seq
     with _log(database, wanted.session, wanted.example, writable=tape or again) as (log, found):
         if not (tape or again or json):
@@ -109,8 +109,8 @@ def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: b
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         fail(
-            "a replay by eye needs a terminal. Run it in one, or have a moment as data: "
-            "--json, with --from",
+            "watching a replay needs a terminal. Use one, or print the state at an event with "
+            "--json --from EVENT",
             EXIT_USAGE,
         )
     length = log.find_session(session_id).events

@@ -77,7 +77,7 @@ def compare(
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Put sessions side by side: hypotheses, evidence, budget, time, and grades apart."""
+    """Compare sessions side by side: hypotheses, evidence, budget, time and grades."""
     if len(sessions) < 2:
         raise typer.BadParameter("name two sessions or more")
     with reading_log(database) as log:
@@ -98,7 +98,7 @@ def compare(
 def coverage(
     session: WantedSession = "last", database: Database = None, json: Json = False
 ) -> None:
-    """Say what was never followed up, and what the budget was spent on."""
+    """Show leads that were never followed up, and how the budget was spent."""
     with reading_log(database) as log:
         found = cover(shown_state(log, log.find_session(session).id))
     if json:
@@ -146,7 +146,7 @@ class BranchArguments(Arguments):
 
 @options_from(wanted=arguments_from(BranchArguments, positional=("session", "seq")))
 def branch(wanted: BranchArguments, database: Database = None, json: Json = False) -> None:
-    """Start a new session where another was after an event."""
+    """Start a new session from another session's state after an event."""
     with reading_log(database) as reader:
         found = reader.find_session(wanted.session).id
     with reported_errors(), SessionLog.open(database_path(database)) as log:
@@ -224,7 +224,7 @@ class ImportArguments(Arguments):
 
 @options_from(wanted=arguments_from(ImportArguments, positional="source"))
 def import_file(wanted: ImportArguments, database: Database = None, json: Json = False) -> None:
-    """Take a session out of a file, once it verifies."""
+    """Import a session from a file, if it verifies."""
     source, session = wanted.source, wanted.session
     with reported_errors():
         with opened_input(source) as file:

@@ -1,6 +1,6 @@
-"""What every command shares: the log, a session, progress, signals, and errors with exit codes.
+"""Shared by all commands: the log, a session, progress, signals, and errors with exit codes.
 
-Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 usage or bad input, 130 Ctrl-C.
+Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 failed, 2 usage or bad input, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StopFlag:
         self.is_set = False
 
     def __call__(self) -> bool:
-        """Whether someone asked to stop."""
+        """True once someone asked to stop."""
         return self.is_set
 
     @contextmanager
@@ -249,7 +249,7 @@ class Work:
         from workbench.blinding.seal import blinding_for_people
 
         self._redactor.loading = True
-        # Not where it fails: what is said of that has names standing by themselves.
+        # Not where it fails: messages of that have names standing by themselves.
         yield
         self._redactor.loading = False
         self._redactor.blinding = blinding_for_people(self.session.state)
@@ -312,7 +312,7 @@ def working_session(where: SessionOptions, name: str, *, blind: bool = False) ->
 
 @contextmanager
 def _held(leases: Path, session_id: str) -> Iterator[None]:
-    """The session is marked as open here; where it is open elsewhere too, that is said.
+    """Mark the session as open here; warn if it is open elsewhere, too.
 
     The log takes events of several processes, so a second one is a surprise, not a danger.
     """

@@ -42,7 +42,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_sessions(database: Database = None, json: Json = False) -> None:
-    """List the sessions, the one written to last first."""
+    """List the sessions, the most recent first."""
     path = database_path(database)
     # Before the first audit there is no file yet, which is an empty list and no error.
     sessions = _overviews(path) if database or path.exists() else []
@@ -93,7 +93,6 @@ def show_session(
         if json:
             _stream_json(_overview(found), events)
             return
-        show.heading(f"{found.name}  ({found.id}, {found.outcome or 'open'})")
         who = [actor.name or actor.kind for actor in log.actors(found.id)]
         show.stream(
             ("seq", "time", "who", "kind", "what"),
@@ -113,6 +112,7 @@ def show_session(
                 )
                 for event in events
             ),
+            title=f"{found.name}  ({found.id}, {found.outcome or 'open'})",
         )
 
 
@@ -129,7 +129,7 @@ def _stream_json(head: dict[str, Any], events: Iterable[Event]) -> None:
 
 
 class SearchArguments(Arguments):
-    """What to look for, and where."""
+    """The words to look for, and the sessions to look in."""
 
     words: tuple[str, ...] = Field(min_length=1, description="Words that must all be there.")
     session: str | None = Field(None, description="Only this session.")
@@ -168,7 +168,7 @@ def search(wanted: SearchArguments, database: Database = None, json: Json = Fals
 
 
 class VerifyArguments(Arguments):
-    """What to verify, and what to compare it with."""
+    """The sessions to verify, and the heads to compare them with."""
 
     session: str | None = Field(None, description="One session; none verifies all.")
     expect: tuple[str, ...] = Field((), description="Head that the session had, as SEQ:SHA256")
@@ -196,10 +196,10 @@ class VerifyArguments(Arguments):
 @app.command()
 @options_from(wanted=arguments_from(VerifyArguments, positional="session"))
 def verify(wanted: VerifyArguments, database: Database = None, json: Json = False) -> None:
-    """Derive every hash again, and say what does not fit.
+    """Recompute every hash, and show what does not match.
 
-    That a session was longer its hashes cannot show: its head is compared with those kept beside
-    the database, and with those that are given.
+    Hashes cannot show that events were cut off the end: the last one is compared with the record
+    kept beside the database, and with the heads you give.
     """
     with reading_log(database, damaged=True) as log:
         found = log.find_session(wanted.session).id if wanted.session else None
@@ -237,7 +237,7 @@ def verify(wanted: VerifyArguments, database: Database = None, json: Json = Fals
 
 def _known(head: Head, known: Expected | None) -> str:
     if known is None:
-        return "which nothing outside the session knows: what was cut off after it leaves no trace"
+        return "which nothing outside the session confirms: events cut off after it would leave no trace"
     if known.head == head:
         return f"as {known.source} knows it"
     return f"and up to event {known.head.seq} as {known.source} knows it"
@@ -251,7 +251,7 @@ def _expected(
     if expect:
         sessions = [session_id] if session_id else [one.id for one in log.sessions()]
         if len(sessions) != 1:
-            raise typer.BadParameter("--expect is of one session: name it")
+            raise typer.BadParameter("--expect belongs to one session: name the session, too")
         found = [Expected(sessions[0], Head.read(one), "--expect") for one in expect]
     if against:
         from workbench.report.known_heads import heads_in
@@ -280,13 +280,13 @@ class DeleteArguments(Arguments):
 
     session: str = Field(description="Session: its id or the start of it, or its name.")
     confirm: str = Field(description="The session's name, to be sure.")
-    vacuum: bool = Field(False, description="Give the space back to the disk, too.")
+    vacuum: bool = Field(False, description="Also return the space to the disk.")
 
 
 @app.command("delete")
 @options_from(wanted=arguments_from(DeleteArguments, positional="session"))
 def delete_session(wanted: DeleteArguments, database: Database = None, json: Json = False) -> None:
-    """Delete a session for good; that there was one stays recorded."""
+    """Delete a session for good; the log keeps a note that it existed."""
     with _writing(database) as log:
         hidden = _hidden(log)
         found = log.find_session(wanted.session)
@@ -304,7 +304,7 @@ def delete_session(wanted: DeleteArguments, database: Database = None, json: Jso
 
 @app.command("vacuum")
 def vacuum_database(database: Database = None, json: Json = False) -> None:
-    """Give the space of deleted sessions back to the disk."""
+    """Return the space of deleted sessions to the disk."""
     with _writing(database) as log:
         _check_closed(log.sessions())
         before, after = log.vacuum()
@@ -341,7 +341,7 @@ def _writing(database: Path | None) -> Iterator[SessionLog]:
 
 @app.command("path")
 def show_path(database: Database = None, json: Json = False) -> None:
-    """Say where the session database is."""
+    """Print the path of the session database."""
     path = database_path(database)
     if json:
         print_json({"database": str(path), "exists": path.exists()})
@@ -357,7 +357,7 @@ def export_session(
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Copy one session, arrays and all, into a file of its own that can be mailed."""
+    """Copy one session with its arrays into a new database file, to pass on."""
     from workbench.cli.redaction import say_if_raw
 
     with reading_log(database) as log:
@@ -375,7 +375,7 @@ def export_session(
 @app.command("import")
 @options_from(wanted=arguments_from(ImportArguments, positional="source"))
 def import_session(wanted: ImportArguments, database: Database = None, json: Json = False) -> None:
-    """Take a session out of another file, once it verifies."""
+    """Import a session from another database, if it verifies."""
     with reported_errors(), SessionLog.open(database_path(database)) as log:
         imported = log.import_session(wanted.source, wanted.session)
     if json:
@@ -390,7 +390,7 @@ def _overviews(path: Path) -> list[SessionOverview]:
 
 
 def _hidden(log: SessionLog) -> HiddenNames:
-    """What blind sessions hide from whoever looks at them."""
+    """Return the names that blind sessions hide."""
     # Imported now: --help does not wait for it.
     from workbench.blinding.sessions import HiddenNames
 

@@ -66,15 +66,23 @@ def table(
     stdout.print(shown)
 
 
-def stream(columns: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str]]) -> None:
+def stream(
+    columns: Sequence[str],
+    widths: Sequence[int],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str = "",
+) -> None:
     """Print rows as they come, however many: their columns are of given widths, in cells.
 
     The last column takes the rest of a line, at least `LEAST_WIDTH`, and goes on below itself. Cells
     are cleaned here, those of other columns are never broken.
     """
     if not stdout.is_terminal:
-        _write_rows(columns, rows)
+        _write_rows(columns, rows, title)
         return
+    if title:
+        heading(title)
     encoding, write = stdout.encoding, stdout.file.write
     bar = "\u2502" if encoding.lower().startswith("utf") else "|"
 

@@ -178,7 +178,7 @@ def test_tables_are_tab_separated_where_stdout_is_no_terminal(cli: RunCli, two_s
     listed = rows(cli("sessions", "list").stdout)
     assert listed[0] == ["session", "name", "pair", "events", "last event", "outcome"]
     assert [row[0] for row in listed[1:]] == list(reversed(two_sessions))
-    shown = rows(cli("sessions", "show", "second").stdout)[1:]
+    shown = rows(cli("sessions", "show", "second").stdout)
     assert {len(row) for row in shown} == {5}
     assert shown[0] == ["seq", "time", "who", "kind", "what"]
     measured = cli("diff", *DEMO).stdout

@@ -83,7 +83,7 @@ def test_the_events_are_shown_one_by_one(cli: RunCli, two_sessions, database: Pa
     human = cli("sessions", "show", first)
     assert human.stderr == ""
     for event in recorded(database, first):
-        assert f"│ {event.seq} " in human.stdout
+        assert f"\n{event.seq}\t" in human.stdout
         assert event.body.kind in human.stdout
     only = cli("sessions", "show", first, "--kind", "text_finished", "--json")
     kinds = [event["body"]["kind"] for event in json.loads(only.stdout)["event_list"]]

@@ -144,9 +144,9 @@ def test_replay_by_recomputation(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--tape", "--recompute"], "one of --tape and --recompute"),
-        (["last", "--example"], "name no other"),
-        (["--tape", "--from", "3"], "branch there"),
+        (["--tape", "--recompute"], "--tape or --recompute, not both"),
+        (["last", "--example"], "leave out the other one"),
+        (["--tape", "--from", "3"], "replay the branch"),
         (["--dtype", "float16"], "are for --recompute"),
         (["--json", "--from", "5000"], "has no event 5000"),
         (["nonesuch"], "nonesuch"),
