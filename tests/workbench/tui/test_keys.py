@@ -161,3 +161,42 @@ async def test_question_mark_opens_help(workbench):
         await pilot.press("escape")
         await until(pilot, lambda: on_audit(app), "the audit screen")
         await quit_it(pilot)
+
+
+async def test_keys_told_in_panes_are_those_of_the_table():
+    from tests.workbench.tui.conftest import PaneApp
+    from workbench.tui.panes.readings.pane import ReadingsPane
+    from workbench.tui.panes.timeline.pane import TimelinePane
+
+    for pane, strip, told in (
+        (TimelinePane, "#shown", ("who", "filter", "growth")),
+        (ReadingsPane, "#strip", ("reading",)),
+        (ReadingsPane, "#site", ("side", "vector", "layer")),
+    ):
+        app = PaneApp(pane)
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.pause()
+            words = str(app.pane.query_one(strip).render()).split()
+            assert [word for word in words if word in {keys.shown(one) for one in told}] == [
+                keys.shown(one) for one in told
+            ]
+
+
+def test_an_agents_banner_tells_the_keys_of_the_table():
+    from workbench.tui.panes.agent import head
+
+    source = ast.parse(Path(head.__file__).read_text(encoding="utf-8"))
+    calls = [
+        call
+        for call in ast.walk(source)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "keys"
+    ]
+    told = [
+        ast.literal_eval(pair.elts[0])
+        for call in calls
+        for pair in call.args
+        if isinstance(pair, ast.Tuple)
+    ]
+    uses = {key.id for key in keys.TABLE for use in key.uses if use.place == "agent"}
+    assert len(told) > 7
+    assert set(told) <= uses

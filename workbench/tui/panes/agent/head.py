@@ -12,6 +12,7 @@ from workbench.store.slices.agents import AgentState
 from workbench.tui import text
 from workbench.tui.agent_request import MODES, EndpointFacts
 from workbench.tui.agent_runner import WorkStatus
+from workbench.tui.keys import shown
 from workbench.tui.panes.agent.render import call_words
 from workbench.tui.panes.agent.turns import under_way
 from workbench.tui.widgets.bars import bar
@@ -158,7 +159,7 @@ def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
         return Content.assemble(
             text.block(why, "$text-error"),
             "\n",
-            *keys(("r", "goes on from here: nothing that was answered is asked again")),
+            *keys(("play", "goes on from here: nothing that was answered is asked again")),
         )
     if agent.asked is not None and work.is_busy:
         asked = agent.asked.body
@@ -172,23 +173,29 @@ def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
             call_words(asked.tool, asked.arguments).truncate(max(20, 3 * width), ellipsis=True),
             (spends, "bold"),
             "\n",
-            *keys(("y", "approve"), ("d", "refuse"), ("o", "ask me less or more")),
+            *keys(
+                ("accept", "approve"), ("decline", "refuse"), ("settings", "ask me less or more")
+            ),
         )
     if agent.status == "taken_over":
         return Content.assemble(
             "You work in its place, in any pane. ",
-            *keys(("h", "hands back, and it is told what you did")),
+            *keys(("hand_over", "hands back, and it is told what you did")),
         )
     if agent.status == "paused":
-        return Content.assemble(*keys(("p", "goes on"), ("t", "writes to it"), ("h", "takes over")))
+        return Content.assemble(
+            *keys(("play", "goes on"), ("write_to", "writes to it"), ("hand_over", "takes over"))
+        )
     if work.problem is not None and not work.is_busy:
         return text.block(str(work.problem), "$text-error")
     return None
 
 
 def keys(*pairs: tuple[str, str]) -> list[Content]:
-    """Keys with what they do."""
-    return [Content.assemble((f" {key} ", "bold reverse"), f" {said}   ") for key, said in pairs]
+    """Keys, by their ids in the table of keys, with what they do."""
+    return [
+        Content.assemble((f" {shown(key)} ", "bold reverse"), f" {does}   ") for key, does in pairs
+    ]
 
 
 def no_agent(work: WorkStatus, facts: EndpointFacts | None) -> Content:
@@ -205,7 +212,7 @@ def no_agent(work: WorkStatus, facts: EndpointFacts | None) -> Content:
         parts.append(
             Content.assemble(
                 "No agent has audited here yet. ",
-                *keys(("s", "starts one")),
+                *keys(("new", "starts one")),
                 "\nIt works with the operations you have, and everything it is told, says and does "
                 "stands here and in the timeline.\n\n",
             )

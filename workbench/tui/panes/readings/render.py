@@ -75,7 +75,7 @@ def strip(index: Index, group: Group | None, width: int) -> Content:
     """All readings, the one that is shown in brackets, those that were not taken dimmed."""
     taken = index.readings(None if group is None else group.layer)
     roomy = width >= ROOMY
-    parts: list[tuple[str, str] | str] = [("t ", "bold $accent")]
+    parts: list[tuple[str, str] | str] = [_key("reading")]
     current = None if group is None else group.reading
     apart = False
     for name in offered(taken):

@@ -198,16 +198,16 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         who = ALL if narrow and chosen.actor == ALL else _ACTOR_WORDS[chosen.actor]
         kinds = "all kinds" if chosen.group == ALL and not narrow else chosen.group
         parts = [
-            _choice("v", who, on=chosen.actor != ALL),
-            _choice("t", kinds, on=chosen.group != ALL),
+            _choice("who", who, on=chosen.actor != ALL),
+            _choice("filter", kinds, on=chosen.group != ALL),
         ]
         if chosen.growth or not narrow:
             growth = "growth shown" if chosen.growth else "growth hidden"
-            parts.append(_choice("g", growth, on=chosen.growth))
+            parts.append(_choice("growth", growth, on=chosen.growth))
         if index.query:
             query = clean_line(shorten(index.query, 12 if narrow else 30))
             found = f"{query} {index.number_found(self._rows.cursor)}/{len(index.found)}"
-            parts.append(_choice("/", found, on=True))
+            parts.append(_choice("search", found, on=True))
         line, strip = Content("  ").join(parts), self.query_one("#shown", Static)
         events_shown = f"{index.n_events:,} events"
         if index.n_events != len(self.state.timeline):
@@ -488,10 +488,10 @@ def _next(choices: tuple[str, ...], chosen: str, step: int) -> str:
     return choices[(choices.index(chosen) + step) % len(choices)]
 
 
-def _choice(key: str, said: str, *, on: bool) -> Content:
-    return Content.assemble(
-        (key, "bold $accent"), " ", (said, "bold" if on else "$foreground-muted")
-    )
+def _choice(key: str, chosen: str, *, on: bool) -> Content:
+    """A choice behind the key that changes it, by its id in the table of keys."""
+    style = "bold" if on else "$foreground-muted"
+    return Content.assemble((keys.shown(key), "bold $accent"), " ", (chosen, style))
 
 
 def _underline(row: Text, query: str) -> None:
