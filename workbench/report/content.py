@@ -297,7 +297,7 @@ def _bodies(state: SessionState) -> Iterator[DifferenceMeasured]:
 
 
 def left_out(body: DifferenceMeasured) -> str:
-    """How many texts were left out, and why."""
+    """Return the numbers of texts that were left out, with the reasons."""
     unaligned = int(body.corpus.get("unaligned", 0))
     said = f"{body.n_skipped - unaligned} too short"
     return f"{said}, {unaligned} cut into other tokens by either side" if unaligned else said

@@ -40,7 +40,7 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Measured:
-    """How well one site was measured: standard error over norm, and the halves' cosine."""
+    """The precision of one site: standard error over norm, and the halves' cosine."""
 
     layer: int
     position: str

@@ -66,7 +66,7 @@ def prompt_of(text: TextState) -> str:
 
 
 def _comparison_notes(state: SessionState) -> dict[str, str]:
-    """How two answers compare, by the id of the finetuned one."""
+    """Return comparisons of two answers in words, by the id of the finetuned one."""
     notes = {}
     means = {
         comparison.body.finetuned_text: sum(comparison.body.kl) / len(comparison.body.kl)

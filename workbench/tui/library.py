@@ -1,4 +1,4 @@
-"""What the start and the session screen show of a database, and do to it.
+"""Reading and changing a database for the start screen and the session screen.
 
 Everything here waits for the disk, so screens call it on threads, which only post what came of it.
 """
@@ -71,7 +71,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a session came to: its hypotheses, and the last note written in it."""
+    """The results of a session: its hypotheses, and the last note written in it."""
 
     hypotheses: tuple[Finding, ...] = ()
     last_note: str = ""
@@ -127,7 +127,7 @@ class Library:
             return HiddenNames.read(log).search(log, words, HITS)
 
     def findings(self, session_id: str) -> Findings:
-        """What was thought and noted in a session."""
+        """Return the hypotheses and the last note of a session."""
         hypotheses: dict[str, Finding] = {}
         note = ""
         kinds = ("hypothesis_stated", "hypothesis_revised", "hypothesis_judged", "note_written")
@@ -253,7 +253,7 @@ def short_name(name: str) -> str:
 
 
 def matches(session: SessionOverview, words: str) -> bool:
-    """Whether every word is in the session's name, id or pair."""
+    """True if every word is in the session's name, id or pair."""
     hay = f"{session.name} {session.id} {session_pair(session)}".casefold()
     return all(word in hay for word in words.casefold().split())
 

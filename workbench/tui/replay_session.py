@@ -18,7 +18,7 @@ from workbench.store.state import SessionState, TimelineEntry
 
 
 class ReplayedSession:
-    """What a replay screen needs of a session, none of which changes it. For the screen's thread.
+    """A session for a replay screen, read only. For the screen's thread.
 
     Names that the session hides from a blind auditor at its end are hidden from its first event on.
     """
@@ -48,7 +48,7 @@ class ReplayedSession:
 
     @property
     def name(self) -> str:
-        """What the session is called by now, as it may be seen."""
+        """The session's current name, as it may be seen."""
         named = SessionState(name=self._session.name)
         return self.redactor.state(named).name
 

@@ -1,4 +1,4 @@
-"""How a session, and what is found in it, looks in a list and beside it."""
+"""Rows of sessions and search results, and the facts beside them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def when(at: datetime) -> str:
 
 
 def session_outcome(session: SessionOverview, *, elsewhere: bool) -> str:
-    """How the session stands, in a word or two; nothing for one that was closed in order."""
+    """Return the session's status in a word or two, nothing for one that was closed in order."""
     if elsewhere:
         return "open elsewhere"
     if session.outcome is None:
@@ -48,7 +48,7 @@ def session_row(
 
 
 def session_facts(session: SessionOverview, *, elsewhere: bool) -> list[tuple[str, str]]:
-    """What the database says of a session at a glance."""
+    """Return the facts that the database has of a session."""
     outcome = session_outcome(session, elsewhere=elsewhere) or "closed in order"
     if session.base is None:
         pair = [("pair", "none was loaded")]

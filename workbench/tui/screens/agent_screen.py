@@ -1,4 +1,4 @@
-"""What the audit screen does for its agent pane: forms, the person's hand on the agent, and grades."""
+"""The audit screen's part for its agent pane: forms, control of the agent, and grades."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class AgentScreen(Screen[None]):
         )
 
     async def _may_unblind(self) -> bool:
-        """Whether the person goes on, who has not seen the truth yet; their yes is recorded."""
+        """Ask a person who has not seen the ground truth whether to go on; a yes is recorded."""
         from workbench.blinding.seal import is_revealing
 
         state = self.opened.state
@@ -187,7 +187,7 @@ class AgentScreen(Screen[None]):
 def _sheet(
     session: Session, run_id: str, edits: str | None, organism: str, author: str
 ) -> GradeSheet:
-    """What a grade is given beside; that the truth was seen is recorded. Raises ``AdlError``."""
+    """Return the material of a grade; that the truth was seen is recorded. Raises ``AdlError``."""
     from workbench.agent.grading import find_run
     from workbench.agent.rubrics import RUBRICS
     from workbench.blinding.seal import unseal

@@ -86,7 +86,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
                 self.prepare()
 
     def view(self) -> dict[str, Any]:
-        """How the screen is, for the session to be opened again just so."""
+        """Return the state of the screen, with which the session is opened again."""
         view: dict[str, Any] = {"current": self._current}
         for pane in self._panes:
             # What one pane fails at must not lose what is typed in another.
@@ -190,7 +190,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         return super().place_of(seq, but_timeline=but_timeline)
 
     def has_pair(self) -> bool:
-        """Whether there is a pair, or something is under way that may be its loading."""
+        """True if there is a pair, or a job that may be its loading."""
         return self.opened.pair is not None or bool(self._jobs)
 
     def place(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a session brought up and nobody followed, and what its budget was spent on."""
+"""Leads of a session that nobody followed, and the use of its budget."""
 
 from __future__ import annotations
 

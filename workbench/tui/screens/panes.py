@@ -80,7 +80,7 @@ class PanesScreen(Screen[None]):
         yield KeyBar()
 
     def compose_below(self) -> ComposeResult:
-        """What stands between the panes and the footer."""
+        """The widgets between the panes and the footer."""
         yield from ()
 
     # --- what the panes ask for -------------------------------------------------------------

@@ -52,7 +52,7 @@ class ReplayScreen(PanesScreen):
             pane.recorded = True
 
     def compose_below(self) -> ComposeResult:
-        """How it plays, and where it stands."""
+        """The line with speed and position."""
         yield Transport()
 
     def on_mount(self) -> None:
@@ -74,7 +74,7 @@ class ReplayScreen(PanesScreen):
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
-        """What plays comes first in the footer: there may be no room for more."""
+        """Keys of playing come first in the footer: there may be no room for more."""
         found = super().active_bindings
         ours = {key: one for key, one in found.items() if one.node is self}
         return ours | found

@@ -62,7 +62,7 @@ _OF_ONE = frozenset(
 
 @dataclass(frozen=True)
 class Listed:
-    """What an entry stands for: a session, or an event found in one."""
+    """The target of an entry: a session, or an event found in one."""
 
     session_id: str
     session: SessionOverview | None = None
@@ -101,7 +101,7 @@ class Changed(Message):
 
 
 class SearchField(Input):
-    """What is looked for; down and Enter lead to what was found."""
+    """The search field; down and Enter lead to the results."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,ctrl+j", "screen.list", "To the list", show=False, tooltip="Go to the list"),

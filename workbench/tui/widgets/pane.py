@@ -1,4 +1,4 @@
-"""What the panes of the audit screen have in common.
+"""The base of the panes of the audit screen.
 
 screen -> pane   show(state, before)   redraw what changed; a pane holds no truth of its own
                  show_jobs(jobs)       what is running and waiting
@@ -81,7 +81,7 @@ class Pane(Vertical):
         yield from ()
 
     def offers(self, action: str) -> bool:
-        """Whether the action can be had here at all."""
+        """True if the action is available here."""
         return not self.recorded or action in self.LOOKS
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

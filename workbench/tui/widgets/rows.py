@@ -65,7 +65,7 @@ class Rows(ScrollView, can_focus=True):
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return self._count
 
     def set_count(self, count: int, *, follow: bool = False) -> None:

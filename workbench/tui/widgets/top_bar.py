@@ -90,7 +90,7 @@ class TopBar(Horizontal):
 
 
 def _progress(jobs: Sequence[Job], plan: AuditPlan | None) -> list[Content]:
-    """What is running, from the longest form to the shortest."""
+    """Return the running jobs in words, from the longest form to the shortest."""
     running = [job for job in jobs if job.status in {"running", "stopping"}]
     waiting = len(jobs) - len(running)
     parts = [_in_short(job) for job in running] + ([f"+{waiting} waiting"] if waiting else [])

@@ -1,4 +1,4 @@
-"""What stands above the turns of an agent: who it is, how it stands, its budgets, and what it needs."""
+"""The lines above an agent's turns: its name, its status, its budgets, and requests to the person."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ONE_LINE = 104
 
 @dataclass(frozen=True)
 class Place:
-    """Which run is shown: the ``number``-th of so many."""
+    """The place of the run that is shown among all runs, from 1."""
 
     number: int
     count: int
@@ -47,7 +47,7 @@ def title(agent: AgentState, place: Place, blind: bool, width: int) -> Content:
 
 
 def standing(agent: AgentState, work: WorkStatus, now: datetime) -> Content:
-    """How the run stands, by sign and word."""
+    """Return the run's status as a sign and a word."""
     sign, style, said = _standing(agent, work, now)
     asks = {"never": "asks nobody", "spending": "asks before spending", "always": "asks always"}
     policy = "" if agent.is_over else f"  ·  {asks[agent.policy]}"
@@ -76,7 +76,7 @@ def _standing(agent: AgentState, work: WorkStatus, now: datetime) -> tuple[str, 
 
 
 def doing(agent: AgentState, now: datetime) -> str:
-    """What a running agent is at."""
+    """Return the current activity of a running agent."""
     if agent.growing:
         return "writes"
     last = agent.messages[-1] if agent.messages else None
@@ -92,7 +92,7 @@ def doing(agent: AgentState, now: datetime) -> str:
 
 
 def budgets(agent: AgentState, seconds: float, width: int) -> Content:
-    """What was spent of each budget as a bar, with the numbers, and what it cost."""
+    """Return a bar and numbers for each budget, and the cost."""
     given = agent.start.body.budgets
     spent = [
         _spent("interactions", agent.interactions, given.get("interactions")),
@@ -146,7 +146,7 @@ def _clock(seconds: float) -> str:
 
 
 def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
-    """What a person can do about how it stands; None if nothing is needed."""
+    """Return what a person can do about the status, None if nothing is needed."""
     if work.phase == "preparing":
         said = Content.assemble(
             ("● ", "bold $accent"), text.line(f"Preparing: {work.doing}.", "bold")
@@ -199,7 +199,7 @@ def keys(*pairs: tuple[str, str]) -> list[Content]:
 
 
 def no_agent(work: WorkStatus, facts: EndpointFacts | None) -> Content:
-    """What stands there before there is an agent: how to start one, and what is missing for it."""
+    """Return the text before there is an agent: how to start one, and what is missing for it."""
     parts: list[Content] = []
     if work.phase == "preparing":
         said = f"Preparing: {work.doing}. The agent begins when that is done.\n\n"
@@ -222,7 +222,7 @@ def no_agent(work: WorkStatus, facts: EndpointFacts | None) -> Content:
 
 
 def setup(facts: EndpointFacts | None) -> Content:
-    """Which endpoint it would talk to, and how to set what is not set. No key is ever shown."""
+    """Return the endpoint's settings and how to set the missing ones. No API key is ever shown."""
     if facts is None:
         return Content.styled("looking at the settings", _MUTED)
     if facts.trouble:

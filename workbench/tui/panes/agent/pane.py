@@ -142,7 +142,7 @@ class AgentPane(Pane):
 
     @property
     def asks(self) -> bool:
-        """Whether an agent waits for a person's answer."""
+        """True if an agent waits for a person's answer."""
         agent = self.at_work
         return self._is_live(agent) and agent is not None and agent.asked is not None
 
@@ -169,7 +169,7 @@ class AgentPane(Pane):
         self._redraw()
 
     def _same_agents(self, state: SessionState, before: SessionState) -> bool:
-        """Whether the mappings differ in nothing but that they are others."""
+        """True if the mappings are different objects with equal content."""
         return (
             before.session_id == state.session_id != ""
             and state.agents.keys() == before.agents.keys()
@@ -247,7 +247,7 @@ class AgentPane(Pane):
         return next(reversed(list(self.state.agents.values())), None)
 
     def _is_live(self, agent: AgentState | None) -> bool:
-        """Whether it is this run that the agent's thread is at."""
+        """True if the agent's thread works on this run."""
         return agent is not None and agent is self.at_work and self._work.phase in _AT_AUDIT
 
     def _work_of(self, agent: AgentState) -> WorkStatus:

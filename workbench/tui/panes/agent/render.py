@@ -1,4 +1,4 @@
-"""How the turns of an agent look: what it was told, what it said, what it called, what came of it."""
+"""Drawing of an agent's turns: messages to it, its replies, its calls and their results."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _CONTROLS = {
 
 @dataclass(frozen=True)
 class Look:
-    """What decides how an item is drawn, beside the item: the width, and whether it was delivered."""
+    """Settings for drawing an item: the width, and whether it was delivered."""
 
     width: int
     unread: bool = False

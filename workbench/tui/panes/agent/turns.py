@@ -1,4 +1,4 @@
-"""What happened between an agent, its endpoint and the person, in order: what the agent pane lists."""
+"""The items that the agent pane lists: exchanges of agent, endpoint and person, in order."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def under_way(agent: AgentState) -> ToolCall | None:
 
 
 def _is_shown(body: BaseModel) -> bool:
-    """Whether it says something that no other item does."""
+    """True if no other item shows the same."""
     if isinstance(body, AgentTold):
         # Our own first call says nothing, and a person's message stands there as it was written.
         return body.role != "assistant" and body.source != "human"

@@ -21,7 +21,7 @@ from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.dialog import Dialog
 
 Draft = Mapping[str, str]
-"""What stands in the fields: ``text``, ``confidence`` and ``reason``."""
+"""The texts of the fields: ``text``, ``confidence`` and ``reason``."""
 
 _BAR_CELLS = 10
 

@@ -1,4 +1,4 @@
-"""How a hypothesis came to be what it is."""
+"""The history of a hypothesis as a dialog."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class HypothesisList(ScrollView, can_focus=True):
         return self._draft_line() if line == 0 and at == len(self._items) else Text()
 
     def _at(self, y: int) -> tuple[int, int]:
-        """Which hypothesis stands at line ``y``, and which of its lines that is."""
+        """Return the place of the hypothesis at line ``y``, and the number of its line there."""
         first, height = 2 * self._cursor, len(self._lines)
         if first <= y < first + height:
             return self._cursor, y - first

@@ -1,4 +1,4 @@
-"""What the finetuning may have been for, and what speaks for and against it."""
+"""Hypotheses of what the finetuning was for, with the evidence for and against each."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
     # --- kept when the session is left --------------------------------------------------------
 
     def view(self) -> dict[str, Any]:
-        """What is selected, and what was written and not saved."""
+        """The selection, and drafts that were not saved."""
         return {
             "selected": self._selected,
             "evidence": self._evidence,
@@ -230,7 +230,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         return None if line is None else line.mark.body
 
     def _bearing(self) -> Bearing | None:
-        """How the selected evidence bears on the selected hypothesis."""
+        """The bearing of the selected evidence on the selected hypothesis, None without a link."""
         one, mark = self._hypothesis(), self._mark()
         return None if one is None or mark is None else one.evidence.get(mark.evidence_id)
 
@@ -333,7 +333,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         self.app.push_screen(form, done)
 
     def _keeper(self, key: str, unchanged: Draft) -> Callable[[Draft], None]:
-        """What keeps a draft while it is written; one that says nothing new is not kept."""
+        """Return a function that keeps a draft while it is written, unless it changes nothing."""
 
         def keep(draft: Draft) -> None:
             if any(draft[name].strip() != unchanged.get(name, "").strip() for name in draft):

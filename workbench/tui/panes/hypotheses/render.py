@@ -1,4 +1,4 @@
-"""What is said of hypotheses and evidence, in words: for rows, for the clipboard and for files."""
+"""Hypotheses and evidence in words: for rows, for the clipboard and for files."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def evidence_lines(
 
 
 def counts(hypothesis: HypothesisState) -> tuple[int, int]:
-    """How many pieces of evidence speak for it, and against."""
+    """Return the numbers of pieces of evidence for it and against it."""
     bearings = list(hypothesis.evidence.values())
     return bearings.count("for"), bearings.count("against")
 
 
 def excerpt(mark: EvidenceMarked, longest: int = _LONGEST) -> str:
-    """What was marked, on one line; a token with its whitespace made visible."""
+    """Return the marked text on one line; a token with its whitespace made visible."""
     if mark.token_id is not None:
         return shorten(clean_line(visible(mark.excerpt)).removeprefix("\u00b7"), longest)
     return shorten(clean_line(mark.excerpt[:_LONGEST]).strip(), longest)
