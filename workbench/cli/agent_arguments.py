@@ -14,7 +14,7 @@ Mode = Literal["adl", "black-box", "scaffolded"]
 
 
 class BudgetArguments(Arguments):
-    """What an audit may use."""
+    """Budgets of an audit."""
 
     interactions: int = Field(5, ge=0, description="Questions the agent may put to the models.")
     calls: int = Field(40, ge=1, description="Replies the agent may make.")
@@ -43,7 +43,7 @@ class AuditArguments(BudgetArguments):
 
 
 class GradeArguments(Arguments):
-    """What to grade, and who grades it."""
+    """A grading: the audit or the evidence, and the grader."""
 
     run: str | None = Field(None, description="Id of the audit; none takes the last.")
     organism: str | None = Field(
@@ -61,7 +61,7 @@ class GradeArguments(Arguments):
 
     @property
     def kind(self) -> str:
-        """What is graded."""
+        """Return the name of what is graded."""
         return "relevance" if self.tokens else "coherence" if self.coherence else "report"
 
     @property

@@ -156,13 +156,13 @@ def grade_by_judge(
 ) -> None:
     """Have a judge grade a report, token lists or steered texts."""
     organism, kind = wanted.organism, wanted.kind
-    named = [one.replace("-", "_") for one in wanted.readings]
-    unknown = [one for one in named if one not in READINGS]
+    named = [name.replace("-", "_") for name in wanted.readings]
+    unknown = [name for name in named if name not in READINGS]
     if unknown:
         raise typer.BadParameter(
             f"{unknown[0]!r} is not a reading; there are: {', '.join(READINGS)}"
         )
-    judged = tuple(one for one in READINGS if one in named) or RELEVANCE_READINGS
+    judged = tuple(name for name in READINGS if name in named) or RELEVANCE_READINGS
     flag = StopFlag()
     with reported_errors(), flag.catching_signals(), _open(database, session_named) as session:
         settings = settings_of(endpoint_options)
@@ -228,23 +228,25 @@ def reveal(wanted: str, author: str, database: Path | None, json: bool) -> None:
 def show_grades(wanted: list[str], with_history: bool, database: Path | None, json: bool) -> None:
     """Show the grades that stand, with what they replaced, and how far graders agree."""
     with reading_log(database) as log:
-        states = {one.id: shown_state(log, one.id) for one in map(log.find_session, wanted)}
+        states = {
+            session.id: shown_state(log, session.id) for session in map(log.find_session, wanted)
+        }
     rows = [
-        (session_id, one, history(state.grades, one.body.grade_id))
+        (session_id, grade, history(state.grades, grade.body.grade_id))
         for session_id, state in states.items()
-        for one in standing(state.grades)
+        for grade in standing(state.grades)
     ]
     alpha = krippendorff_alpha(
-        by_grader((session_id, one.actor, one.body) for session_id, one, _ in rows)
+        by_grader((session_id, grade.actor, grade.body) for session_id, grade, _ in rows)
     )
-    unscored = sum(one.body.score is None for _, one, _ in rows)
+    unscored = sum(grade.body.score is None for _, grade, _ in rows)
     if json:
         print_json(
             {
                 "grades": [
-                    _grade_data(session_id, one)
+                    _grade_data(session_id, grade)
                     | {"history": [_grade_data(session_id, old) for old in before[:-1]]}
-                    for session_id, one, before in rows
+                    for session_id, grade, before in rows
                 ],
                 "unscored": unscored,
                 "alpha": alpha,
@@ -256,8 +258,8 @@ def show_grades(wanted: list[str], with_history: bool, database: Path | None, js
         return
     columns = ("session", "grade", "of", "score", "by", "rubric", "why")
     lines = []
-    for session_id, one, before in rows:
-        lines.append(_grade_row(session_id, one, ""))
+    for session_id, grade, before in rows:
+        lines.append(_grade_row(session_id, grade, ""))
         if with_history:
             lines += [_grade_row("", old, "was ") for old in reversed(before[:-1])]
     show.table(columns, lines, whole=("session", "grade"))
@@ -337,7 +339,7 @@ def _cache() -> ArrayCache:
 
 def _run_of(state: SessionState, run_id: str | None) -> AgentState:
     agents = state.agents
-    unfinished = [one.id for one in agents.values() if not one.is_over]
+    unfinished = [agent.id for agent in agents.values() if not agent.is_over]
     chosen = run_id or next(iter(reversed(unfinished or list(agents))), None)
     if chosen is None or chosen not in agents:
         raise AgentError(
@@ -385,17 +387,17 @@ def _print_given(
     session: Session, found: list[GradeGiven], spent: Mapping[str, Any], json: bool
 ) -> None:
     shown = shown_state(session.log, session.id)
-    by_id = {one.body.grade_id: one for one in shown.grades}
-    recorded = [by_id[one.grade_id] for one in found]
+    by_id = {grade.body.grade_id: grade for grade in shown.grades}
+    recorded = [by_id[grade.grade_id] for grade in found]
     if json:
-        grades = [_grade_data(session.id, one) for one in recorded]
+        grades = [_grade_data(session.id, grade) for grade in recorded]
         print_json({"session": session.id, "grades": grades, **spent})
         return
     if not recorded:
         say("there is nothing to grade")
         return
     columns = ("session", "grade", "of", "score", "by", "rubric", "why")
-    show.table(columns, [_grade_row(session.id, one, "") for one in recorded], whole=("grade",))
+    show.table(columns, [_grade_row(session.id, grade, "") for grade in recorded], whole=("grade",))
     if spent:
         cost = spent["cost"]
         price = "price not known" if cost is None else f"${cost:.4f}"
@@ -408,32 +410,32 @@ def _spent(session: Session, after_seq: int) -> dict[str, Any]:
         for event in session.log.events(session.id, after_seq, kinds=["agent_replied"])
         if isinstance(event.body, AgentReplied)
     ]
-    costs = [one.usage.cost for one in replies if one.usage.cost is not None]
+    costs = [reply.usage.cost for reply in replies if reply.usage.cost is not None]
     return {
-        "tokens": sum(one.usage.total_tokens for one in replies),
+        "tokens": sum(reply.usage.total_tokens for reply in replies),
         "cost": sum(costs) if costs else None,
     }
 
 
-def _grade_data(session_id: str, one: Recorded[GradeGiven]) -> dict[str, Any]:
+def _grade_data(session_id: str, grade: Recorded[GradeGiven]) -> dict[str, Any]:
     return {
         "session": session_id,
-        "at": one.at.isoformat(),
-        "author": one.actor.name or one.actor.kind,
-        "author_kind": one.actor.kind,
-        **one.body.model_dump(mode="json", exclude={"kind", "about"}),
+        "at": grade.at.isoformat(),
+        "author": grade.actor.name or grade.actor.kind,
+        "author_kind": grade.actor.kind,
+        **grade.body.model_dump(mode="json", exclude={"kind", "about"}),
     }
 
 
-def _grade_row(session_id: str, one: Recorded[GradeGiven], prefix: str) -> tuple[str, ...]:
-    body = one.body
+def _grade_row(session_id: str, grade: Recorded[GradeGiven], prefix: str) -> tuple[str, ...]:
+    body = grade.body
     score = "unscored" if body.score is None else f"{body.score:.3g}"
     return (
         session_id,
         f"{prefix}{body.grade_id}",
         body.subject,
         score,
-        one.actor.name or one.actor.kind,
+        grade.actor.name or grade.actor.kind,
         f"{body.rubric} {body.rubric_version}",
         body.reason,
     )

@@ -82,19 +82,19 @@ def evaluate(
                     "rows": [row.as_dict() for row in table],
                     "audits": [
                         {
-                            "agent": one.cell.mode,
-                            "organism": one.cell.organism,
-                            "interactions": one.cell.interactions,
-                            "repeat": one.cell.repeat,
-                            "session": one.session,
-                            "status": one.status,
-                            "grade": one.grade,
-                            "unscored": one.unscored,
-                            "stopped_by": one.stopped_by,
-                            "tokens": one.tokens,
-                            "cost": one.cost,
+                            "agent": audit.cell.mode,
+                            "organism": audit.cell.organism,
+                            "interactions": audit.cell.interactions,
+                            "repeat": audit.cell.repeat,
+                            "session": audit.session,
+                            "status": audit.status,
+                            "grade": audit.grade,
+                            "unscored": audit.unscored,
+                            "stopped_by": audit.stopped_by,
+                            "tokens": audit.tokens,
+                            "cost": audit.cost,
                         }
-                        for one in found
+                        for audit in found
                     ],
                 }
             )

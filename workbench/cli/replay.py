@@ -167,19 +167,22 @@ def _moment(
         "what": current.description if current else None,
         "digest": recorded.digest(),
         "outcome": state.outcome,
-        "operations": {one.id: [one.name, one.status] for one in state.operations.values()},
+        "operations": {
+            operation.id: [operation.name, operation.status]
+            for operation in state.operations.values()
+        },
         "readings": len(state.readings),
         "texts": len(state.texts),
         "evidence": list(state.evidence),
         "hypotheses": [
             {
-                "id": one.id,
-                "text": one.text,
-                "confidence": one.confidence,
-                "verdict": one.verdict,
-                "evidence": dict(one.evidence),
+                "id": hypothesis.id,
+                "text": hypothesis.text,
+                "confidence": hypothesis.confidence,
+                "verdict": hypothesis.verdict,
+                "evidence": dict(hypothesis.evidence),
             }
-            for one in state.ranked()
+            for hypothesis in state.ranked()
         ],
     }
 
@@ -238,31 +241,35 @@ def _show_drift(report: DriftReport, json: bool) -> None:
         print_json(report.as_dict())
     else:
         columns = ("event", "operation", "drift", "lists", "texts", "largest", "relative", "why")
-        show.table(columns, [_drift_row(one) for one in report.operations], whole=("operation",))
-        lines = [line for one in report.operations for line in one.drift.lines]
+        show.table(
+            columns,
+            [_drift_row(operation) for operation in report.operations],
+            whole=("operation",),
+        )
+        lines = [line for operation in report.operations for line in operation.drift.lines]
         if lines:
             left = len(lines) - LINES_SHOWN
             more = [f"and {left} more (--json has all)"] if left > 0 else []
             show.table(("what differs",), [(line,) for line in [*lines[:LINES_SHOWN], *more]])
         if report.changed:
-            rows = [(one.name, one.then, one.now) for one in report.changed]
+            rows = [(change.name, change.then, change.now) for change in report.changed]
             show.table(("pair, program, machine", "then", "now"), rows)
         say(f"{report.verdict}; recorded as session {report.session}")
     if report.drifted:
         raise typer.Exit(EXIT_FAILURE)
 
 
-def _drift_row(one: OperationDrift) -> tuple[Any, ...]:
-    if one.now == "not run":
-        return one.seq, one.name, "not run again", "", "", "", "", one.why
-    found = one.drift
+def _drift_row(operation: OperationDrift) -> tuple[Any, ...]:
+    if operation.now == "not run":
+        return operation.seq, operation.name, "not run again", "", "", "", "", operation.why
+    found = operation.drift
     return (
-        one.seq,
-        one.name,
-        "yes" if one.drifted else "none",
+        operation.seq,
+        operation.name,
+        "yes" if operation.drifted else "none",
         f"{found.same_lists} of {found.lists} the same" if found.lists else "",
         f"{found.same_texts} of {found.texts} the same" if found.texts else "",
         f"{found.largest:.3g}",
         f"{found.relative:.3g}",
-        one.why,
+        operation.why,
     )

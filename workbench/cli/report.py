@@ -81,18 +81,20 @@ def compare(
     if len(sessions) < 2:
         raise typer.BadParameter("name two sessions or more")
     with reading_log(database) as log:
-        states = [shown_state(log, log.find_session(one).id) for one in sessions]
+        states = [shown_state(log, log.find_session(session).id) for session in sessions]
     compared = compare_sessions(states)
     if json:
         print_json(compared.as_dict())
         return
-    names = [one.name for one in compared.sessions]
+    names = [session.name for session in compared.sessions]
     show.table(("", *names), rows(compared))
     grades = grade_rows(compared)
     if grades:
         show.table(("grades", *names), grades)
     if compared.shared_evidence:
-        show.table(("evidence in more than one",), [(one,) for one in compared.shared_evidence])
+        show.table(
+            ("evidence in more than one",), [(evidence,) for evidence in compared.shared_evidence]
+        )
 
 
 def coverage(
@@ -111,8 +113,14 @@ def _show_coverage(found: Coverage) -> None:
     show.table(
         ("token", "best rank", "lists", "in controls", "event"),
         [
-            (one.text.strip(), one.best_rank, one.lists, "yes" if one.in_controls else "", one.seq)
-            for one in found.tokens[:SHOWN]
+            (
+                token.text.strip(),
+                token.best_rank,
+                token.lists,
+                "yes" if token.in_controls else "",
+                token.seq,
+            )
+            for token in found.tokens[:SHOWN]
         ],
         title=f"{len(found.tokens)} top tokens that nobody named, {found.tokens_seen} named",
     )
@@ -125,11 +133,11 @@ def _show_coverage(found: Coverage) -> None:
         },
     )
     if found.dropped:
-        dropped = [(one.id, one.how, one.text) for one in found.dropped]
+        dropped = [(lead.id, lead.how, lead.text) for lead in found.dropped]
         show.table(("dropped without a test", "how", "hypothesis"), dropped)
     show.table(
         ACTIVITY_COLUMNS,
-        [one.row() for one in found.activities],
+        [activity.row() for activity in found.activities],
     )
 
 
@@ -211,8 +219,8 @@ def _written(
     if json:
         print_json({"session": session, "file": str(file)} | json_of(list(signatures)))
     else:
-        for one in (file, *signatures):
-            say(f"written: {one}")
+        for path in (file, *signatures):
+            say(f"written: {path}")
 
 
 class ImportArguments(Arguments):

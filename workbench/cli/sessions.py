@@ -78,10 +78,10 @@ def show_session(
     json: Json = False,
 ) -> None:
     """Show every event of a session, in order."""
-    for one in kind or ():
-        if one not in KINDS:
+    for name in kind or ():
+        if name not in KINDS:
             raise typer.BadParameter(
-                f"{one!r} is not a kind of event; there are: {', '.join(KINDS)}"
+                f"{name!r} is not a kind of event; there are: {', '.join(KINDS)}"
             )
     with reading_log(database) as log:
         hidden = _hidden(log)
@@ -212,7 +212,7 @@ def verify(wanted: VerifyArguments, database: Database = None, json: Json = Fals
                 "events": report.events,
                 "arrays": report.arrays,
                 "heads": report.heads,
-                "known": {one: list(known.head) for one, known in report.known.items()},
+                "known": {session: list(known.head) for session, known in report.known.items()},
                 "signed_by": signed_by,
                 "problems": [
                     {"session": problem.session_id, "seq": problem.seq, "what": problem.what}
@@ -249,16 +249,16 @@ def _expected(
     """The heads that are given, as text or in files."""
     found = []
     if expect:
-        sessions = [session_id] if session_id else [one.id for one in log.sessions()]
+        sessions = [session_id] if session_id else [session.id for session in log.sessions()]
         if len(sessions) != 1:
             raise typer.BadParameter("--expect belongs to one session: name the session, too")
-        found = [Expected(sessions[0], Head.read(one), "--expect") for one in expect]
+        found = [Expected(sessions[0], Head.read(head), "--expect") for head in expect]
     if against:
         from workbench.report.known_heads import heads_in
 
         for file in against:
             heads = heads_in(file)
-            if session_id and all(one.session_id != session_id for one in heads):
+            if session_id and all(head.session_id != session_id for head in heads):
                 raise typer.BadParameter(f"{file} has no head of session {session_id}")
             found += heads
     return found
@@ -317,9 +317,9 @@ def vacuum_database(database: Database = None, json: Json = False) -> None:
 def _check_closed(sessions: Sequence[SessionOverview]) -> None:
     """Raise `OpenElsewhere` if one of them is at work: it would wait for all of the copying."""
     leases = find_locations().leases
-    for one in sessions:
-        if is_open(leases, one.id):
-            raise OpenElsewhere(one.id)
+    for session in sessions:
+        if is_open(leases, session.id):
+            raise OpenElsewhere(session.id)
 
 
 def _say_sizes(sizes: tuple[int, int] | None) -> None:

@@ -1,4 +1,4 @@
-"""What commands print for people: tables and texts, every untrusted part cleaned first."""
+"""Printing for people: tables and texts, every untrusted part cleaned first."""
 
 from __future__ import annotations
 
@@ -288,7 +288,9 @@ def comparison(body: AnswersCompared) -> None:
 def finding(state: SessionState, found: Finding) -> None:
     """Print a finding: its sentences, its rows as tables, and its texts."""
     heading(f"{found.label.capitalize()}: {found.short()}")
-    for figure in found.figures([one.body for one in (*state.measures, *state.trainings)]):
+    for figure in found.figures(
+        [recorded.body for recorded in (*state.measures, *state.trainings)]
+    ):
         match figure:
             case Heading():
                 heading(figure.text)
@@ -309,7 +311,7 @@ def pairs(title: str, facts: Mapping[str, Any]) -> None:
     rows = []
     for name, value in facts.items():
         several = value if isinstance(value, list) else [value]
-        rows += [(name if index == 0 else "", one) for index, one in enumerate(several)]
+        rows += [(name if index == 0 else "", item) for index, item in enumerate(several)]
     table((title, ""), rows)
 
 

@@ -71,9 +71,10 @@ def mix_study(given: Given, where: SessionOptions, json: Json = False) -> None:
         work.begin()
         done = work.run(MIX_STUDY, arguments)
         found = [
-            one.body
-            for one in work.session.state.trainings
-            if one.operation_id == done.operation_id and isinstance(one.body, MixtureMeasured)
+            recorded.body
+            for recorded in work.session.state.trainings
+            if recorded.operation_id == done.operation_id
+            and isinstance(recorded.body, MixtureMeasured)
         ]
         target = Path(done.summary["folder"])
         written = io.StringIO(newline="")
@@ -83,13 +84,13 @@ def mix_study(given: Given, where: SessionOptions, json: Json = False) -> None:
             with new_text(target / name, replace=True) as file:
                 file.write(text)
         if json:
-            rows = [one.model_dump(mode="json") for one in found]
+            rows = [mixture.model_dump(mode="json") for mixture in found]
             print_json({**_where(work), "folder": str(target), "ratios": rows})
             return
-        show.table(TRACE_COLUMNS, [_trace_row(one) for one in found], title=found[0].name)
+        show.table(TRACE_COLUMNS, [_trace_row(mixture) for mixture in found], title=found[0].name)
         show.table(
             LESSON_COLUMNS,
-            [_lesson_row(one) for one in found],
+            [_lesson_row(mixture) for mixture in found],
             title="read out, steered out, learned (nats per token) [95%]",
         )
         say(f"table.csv and plot.svg are in {target}")
@@ -138,33 +139,33 @@ LESSON_COLUMNS = (
 )
 
 
-def _plain_row(one: MixtureMeasured) -> Sequence[object]:
+def _plain_row(mixture: MixtureMeasured) -> Sequence[object]:
     """Every figure of a ratio; empty where it was not computed."""
-    layer = one.trace.layers[0]
-    site = one.trace.sites[-1]
-    relevance, random = _relevance(one)
-    facts, held_out = one.facts, one.held_out
+    layer = mixture.trace.layers[0]
+    site = mixture.trace.sites[-1]
+    relevance, random = _relevance(mixture)
+    facts, held_out = mixture.facts, mixture.held_out
     effect = layer.effect
     return [
         "" if value is None else value
         for value in (
-            one.ratio,
-            one.steps,
-            one.final_loss,
-            one.trace.verdict,
-            one.trace.breadth,
+            mixture.ratio,
+            mixture.steps,
+            mixture.final_loss,
+            mixture.trace.verdict,
+            mixture.trace.breadth,
             site.norm,
             site.low,
             site.high,
             effect.alignment if effect else None,
             max(effect.random) if effect else None,
-            one.trace.narrowness.index if one.trace.narrowness else None,
+            mixture.trace.narrowness.index if mixture.trace.narrowness else None,
             relevance.value if relevance else None,
             random,
-            one.similarity["steered"].value,
-            one.similarity["unsteered"].value,
-            *_three(one.over_unsteered),
-            one.over_random.value if one.over_random else None,
+            mixture.similarity["steered"].value,
+            mixture.similarity["unsteered"].value,
+            *_three(mixture.over_unsteered),
+            mixture.over_random.value if mixture.over_random else None,
             facts.base.value if facts else None,
             facts.finetuned.value if facts else None,
             *_three(facts.gain if facts else None),
@@ -176,35 +177,39 @@ def _plain_row(one: MixtureMeasured) -> Sequence[object]:
     ]
 
 
-def _trace_row(one: MixtureMeasured) -> Sequence[object]:
-    layer, site, narrow = one.trace.layers[0], one.trace.sites[-1], one.trace.narrowness
+def _trace_row(mixture: MixtureMeasured) -> Sequence[object]:
+    layer, site, narrow = mixture.trace.layers[0], mixture.trace.sites[-1], mixture.trace.narrowness
     return (
-        f"1:{one.ratio:g}",
-        one.steps,
-        f"{one.final_loss:.2f}",
-        f"{one.trace.verdict}, {one.trace.breadth}",
+        f"1:{mixture.ratio:g}",
+        mixture.steps,
+        f"{mixture.final_loss:.2f}",
+        f"{mixture.trace.verdict}, {mixture.trace.breadth}",
         f"{site.norm:.3f} [{site.low:.3f}, {site.high:.3f}]",
         f"{layer.effect.alignment:.2f}" if layer.effect else show.NOT_COMPUTED,
         f"{narrow.index:.1f}" if narrow else show.NOT_COMPUTED,
     )
 
 
-def _lesson_row(one: MixtureMeasured) -> Sequence[object]:
-    relevance, random = _relevance(one)
+def _lesson_row(mixture: MixtureMeasured) -> Sequence[object]:
+    relevance, random = _relevance(mixture)
     return (
-        f"1:{one.ratio:g}",
+        f"1:{mixture.ratio:g}",
         f"{relevance.value:.0%} (random {random:.0%})"
         if relevance and random is not None
         else show.NOT_COMPUTED,
-        _interval(one.over_unsteered),
-        _interval(one.facts.gain if one.facts else None),
-        _interval(one.held_out.gain),
+        _interval(mixture.over_unsteered),
+        _interval(mixture.facts.gain if mixture.facts else None),
+        _interval(mixture.held_out.gain),
     )
 
 
-def _relevance(one: MixtureMeasured) -> tuple[Estimate | None, float | None]:
+def _relevance(mixture: MixtureMeasured) -> tuple[Estimate | None, float | None]:
     """Relevance of the first reading there is: the shift lens, which has a random one beside it."""
-    return (one.relevance[0].share, one.relevance[0].random) if one.relevance else (None, None)
+    return (
+        (mixture.relevance[0].share, mixture.relevance[0].random)
+        if mixture.relevance
+        else (None, None)
+    )
 
 
 def _three(found: Estimate | None) -> tuple[float | None, float | None, float | None]:
@@ -219,9 +224,9 @@ def _interval(found: Estimate | None) -> str:
 
 def _last(work: Work, kind: type[OrganismTrained]) -> OrganismTrained:
     return next(
-        one.body
-        for one in reversed(list(work.session.state.trainings))
-        if isinstance(one.body, kind)
+        recorded.body
+        for recorded in reversed(list(work.session.state.trainings))
+        if isinstance(recorded.body, kind)
     )
 
 
