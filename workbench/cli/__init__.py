@@ -14,7 +14,7 @@ from workbench.cli import pair_commands as measuring
 from workbench.cli.doctor import doctor
 from workbench.cli.guard import ending_well, guarded, quieten_libraries
 from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
-from workbench.cli.output import EXIT_USAGE, fail
+from workbench.cli.output import EXIT_USAGE, fail, require_screen
 from workbench.cli.running import database_path
 from workbench.cli.streams import ChangedStream
 from workbench.operations.pair import PairArguments
@@ -88,11 +88,7 @@ def workbench(
                 EXIT_USAGE,
             )
         return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        fail(
-            "the workbench needs a terminal. Run it in one, or use a command: `adl-workbench audit`",
-            EXIT_USAGE,
-        )
+    require_screen("use a command: `adl-workbench audit`")
     if pair != PairArguments() and where.session is not None:
         fail("a session has its own pair: give a pair or --session, not both", EXIT_USAGE)
     if blind and pair == PairArguments():

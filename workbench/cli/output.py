@@ -110,6 +110,19 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def require_screen(otherwise: str) -> None:
+    """Fail unless there is a terminal that can show a screen; ``otherwise`` names another way."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        fail(f"this needs a terminal. Run it in one, or {otherwise}", EXIT_USAGE)
+    if os.environ.get("TERM", "dumb") in {"dumb", "unknown", ""}:
+        fail(
+            f"the terminal ({os.environ.get('TERM') or 'TERM is not set'}) shows no screens: it takes "
+            f"no cursor movements. Set TERM to what your terminal is, such as xterm-256color, or "
+            f"{otherwise}",
+            EXIT_USAGE,
+        )
+
+
 def _print_error(message: str) -> None:
     shown = sayable(clean_line(message), stderr.encoding)
     stderr.print(Text.assemble(("error: ", "bold red"), shown))

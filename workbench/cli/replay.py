@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace as replaced
@@ -15,7 +14,12 @@ from pydantic import Field, model_validator
 from workbench.cli import show
 from workbench.cli.derived import arguments_from
 from workbench.cli.options import Database, Json, options_from
-from workbench.cli.output import EXIT_FAILURE, EXIT_USAGE, fail, print_json, say
+from workbench.cli.output import (
+    EXIT_FAILURE,
+    print_json,
+    require_screen,
+    say,
+)
 from workbench.cli.redaction import looking_at
 from workbench.cli.running import StopFlag, database_path
 from workbench.operations.running import Arguments
@@ -107,12 +111,7 @@ def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: b
 
     What is begun from it is recorded in the log's file, which is not ``lasting`` for the example.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        fail(
-            "watching a replay needs a terminal. Use one, or print the state at an event with "
-            "--json --from EVENT",
-            EXIT_USAGE,
-        )
+    require_screen("print the state at an event with --json --from EVENT")
     length = log.find_session(session_id).events
     if seq is not None and seq > length:
         raise ReplayError(f"session {session_id} has no event {seq}", f"Give 0 to {length}.")

@@ -91,14 +91,6 @@ TABLE: Final[tuple[Key, ...]] = (
     Key("step_back", "less_than_sign", (
         Use("replay", "step(-1)", "Back", "Go back by one event", show=True, priority=True),
     )),
-    Key("accept", "y", (
-        Use("hypotheses", "judge('confirmed')", "Confirm", "Confirm the hypothesis", show=True),
-        Use("agent", "approve", "Approve", "Approve the call the agent asks about", show=True),
-    )),
-    Key("decline", "d", (
-        Use("hypotheses", "judge('rejected')", "Reject", "Reject it, with a reason", show=True),
-        Use("agent", "refuse", "Refuse", "Refuse the call, with a reason for the agent", show=True),
-    )),
     Key("steer", "s", (
         Use("steering", "steer", "Steer", "Write steered and unsteered texts", show=True),
         Use("chat", "steer", "Steer", "Steer the next answers, or stop steering them"),
@@ -133,6 +125,14 @@ TABLE: Final[tuple[Key, ...]] = (
         Use("hypotheses", "revise", "Revise",
             "Change the wording or the confidence, with a reason", show=True),
         Use("start", "edit", "Edit", "Change the pair under the cursor before opening it", show=True),
+    )),
+    Key("accept", "y", (
+        Use("hypotheses", "judge('confirmed')", "Confirm", "Confirm the hypothesis", show=True),
+        Use("agent", "approve", "Approve", "Approve the call the agent asks about", show=True),
+    )),
+    Key("decline", "d", (
+        Use("hypotheses", "judge('rejected')", "Reject", "Reject it, with a reason", show=True),
+        Use("agent", "refuse", "Refuse", "Refuse the call, with a reason for the agent", show=True),
     )),
     Key("again", "exclamation_mark", (
         Use("chat", "again", "Again", "Ask this again with the next seeds"),

@@ -682,3 +682,12 @@ async def test_keys_are_taken_in_the_order_they_were_typed():
         await pilot.pause()
         assert asked(app) == [AskArguments(prompt="a\nb")]
         assert field(app).text == "c"
+
+
+async def test_down_leaves_the_fields_last_line():
+    app = app_over()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("enter", "a", "ctrl+j", "b", "up", "down")
+        assert field(app).has_focus
+        await pilot.press("down")
+        assert not field(app).has_focus

@@ -56,6 +56,7 @@ async def test_the_screen_shows_the_session_as_it_stood_after_every_kind_of_even
 async def test_steps_and_both_ends():
     app = ReplayApp(seq=5)
     async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.standing.position == 5, "the event")
         await pilot.press("greater_than_sign", "greater_than_sign", "less_than_sign")
         assert app.standing.position == 6
         await pilot.press("dollar_sign")
@@ -167,6 +168,7 @@ async def test_nothing_that_records_or_runs_a_model_is_offered(pane: int):
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.standing.position == LENGTH, "the end")
+        await pilot.pause()
         await pilot.press(str(pane + 1))
         await until(pilot, lambda: current(app) is PANES[pane], "the pane")
         held = app.replay.panes[pane]
@@ -220,6 +222,8 @@ def shown_in(app) -> str:
 async def test_a_key_that_is_not_offered_says_why():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.standing.position == LENGTH, "the event")
+        await pilot.pause()
         await pilot.press("2")
         await until(pilot, lambda: current(app) is ReadingsPane, "the pane")
         await pilot.press("m")

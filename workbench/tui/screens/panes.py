@@ -40,6 +40,10 @@ PANES: tuple[type[Pane], ...] = (
 class PanesScreen(Screen[None]):
     """The panes in their places; which of them is current; keys that go from one to another."""
 
+    # The panes say what takes the keys. The library's choice, the first widget there is, may come late
+    # and would bring another pane up.
+    AUTO_FOCUS = ""
+
     def __init__(
         self, read_array: ReadArray, read_event: ReadEvent, find_events: FindEvents
     ) -> None:

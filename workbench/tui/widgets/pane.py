@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
@@ -27,6 +28,10 @@ from workbench.store.state import SessionState
 ReadEvent = Callable[[int], Event]
 FindEvents = Callable[[str, int], Sequence[int]]
 """(words, after) -> the numbers of the events after ``after`` whose whole texts have the words."""
+
+
+#: Rows below which a pane does without its head lines, and without all but its list.
+SHORT_OF_ROWS, TINY = 14, 8
 
 
 class Pane(Vertical):
@@ -79,6 +84,11 @@ class Pane(Vertical):
     def compose(self) -> ComposeResult:
         """The widgets of the pane."""
         yield from ()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Head lines go before the rows of a list do."""
+        self.set_class(event.size.height < SHORT_OF_ROWS, "-short")
+        self.set_class(event.size.height < TINY, "-tiny")
 
     def offers(self, action: str) -> bool:
         """True if the action is available here."""

@@ -81,7 +81,7 @@ class SampleList(ScrollView, can_focus=True):
         "samples--empty",
     }
     DEFAULT_CSS = """
-    SampleList { height: 1fr; min-height: 3; scrollbar-size-vertical: 1; overflow-x: hidden;
+    SampleList { height: 1fr; min-height: 1; scrollbar-size-vertical: 1; overflow-x: hidden;
         scrollbar-gutter: stable; }
     SampleList > .samples--title { text-style: bold; }
     SampleList > .samples--head { color: $text-accent; text-style: bold; }

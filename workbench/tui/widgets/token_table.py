@@ -102,6 +102,11 @@ class TokenTable(ScrollView, can_focus=True):
         return style.without_color + Style(color=style.color)
 
     @property
+    def _head_lines(self) -> int:
+        """1 for the head; where there is room for one line alone, that is a row's."""
+        return int(self.size.height > 1)
+
+    @property
     def _room(self) -> int:
         return max(0, self.scrollable_content_region.width - _RANK)
 
@@ -114,14 +119,16 @@ class TokenTable(ScrollView, can_focus=True):
         return min(_WIDEST, self._room // self._shown_columns)
 
     def _resize(self) -> None:
-        self.virtual_size = Size(self.size.width, self._rows + 1 if self._columns else 0)
+        self.virtual_size = Size(
+            self.size.width, self._rows + self._head_lines if self._columns else 0
+        )
 
     def _keep_in_sight(self) -> None:
         last = self._columns - self._shown_columns
         nearest = max(self.column - self._shown_columns + 1, min(self._first_column, self.column))
         self._first_column = max(0, min(nearest, last))
         # The head takes the first line of the view, whatever is scrolled to.
-        body = max(1, self.size.height - 1)
+        body = max(1, self.size.height - self._head_lines)
         top = round(self.scroll_y)
         wanted = max(self.row - body + 1, min(top, self.row))
         if wanted != top:
@@ -142,7 +149,9 @@ class TokenTable(ScrollView, can_focus=True):
             return Strip.blank(0, base)
         if not self._columns:
             return self._instead_line(y, width)
-        row = _HEAD if y == 0 else round(self.scroll_y) + y - 1
+        row = round(self.scroll_y) + y - self._head_lines
+        if y < self._head_lines:
+            row = _HEAD
         if row >= self._rows:
             return Strip.blank(width, base)
         line = self._line(row)
@@ -191,7 +200,7 @@ class TokenTable(ScrollView, can_focus=True):
 
     def action_page(self, step: int) -> None:
         """Move the cursor by a screenful."""
-        self.move_to(self.row + step * max(1, self.size.height - 2), self.column)
+        self.move_to(self.row + step * max(1, self.size.height - 1 - self._head_lines), self.column)
 
     def action_to(self, row: int) -> None:
         """Move the cursor to a rank; -1 is the last."""
@@ -202,5 +211,6 @@ class TokenTable(ScrollView, can_focus=True):
         if not self._columns:
             return
         column = self._first_column + max(0, event.x - _RANK) // max(1, self._column_width)
-        row = self.row if event.y == 0 else round(self.scroll_y) + event.y - 1
+        on_head = event.y < self._head_lines
+        row = self.row if on_head else round(self.scroll_y) + event.y - self._head_lines
         self.move_to(row, column)

@@ -90,6 +90,10 @@ class ProbeField(TextArea):
             event.stop()
             event.prevent_default()
             self.action_new_line()
+        elif event.key == "down" and self.cursor_at_last_line:
+            event.stop()
+            event.prevent_default()
+            self.screen.focus_next()
 
     def _goes_back(self, key: str) -> bool:
         """Show the question before (up) or after (down) the one shown; True if that was done.

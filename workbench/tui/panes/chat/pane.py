@@ -75,6 +75,9 @@ Copies and files have visible marks in place of control characters. The session 
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("chat")
     DEFAULT_CSS = """
     ChatPane #said { height: auto; max-height: 4; }
+    ChatPane.-short #said { max-height: 1; }
+    ChatPane.-tiny #draft { display: none; }
+    ChatPane.-tiny ProbeField { max-height: 1; }
     ChatPane #draft { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 

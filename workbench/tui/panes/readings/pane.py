@@ -89,6 +89,9 @@ A difference of a few standard errors, or smaller than its null, needs more text
     ReadingsPane #nulls { height: auto; max-height: 2; text-wrap: nowrap; text-overflow: ellipsis; }
     ReadingsPane #token { height: 3; }
     ReadingsPane.-slim #token { height: 4; }
+    ReadingsPane.-short #nulls, ReadingsPane.-short #why { display: none; }
+    ReadingsPane.-short #token { height: 1; }
+    ReadingsPane.-tiny #token, ReadingsPane.-tiny #site { display: none; }
     """
     LOOKS: ClassVar[frozenset[str]] = frozenset(
         {

@@ -61,6 +61,18 @@ the settings, where the arrows choose.
         {"browse", "other", "compare", "copy", "write", "leave"}
     )
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("steering")
+    DEFAULT_CSS = """
+    SteeringPane.-short #settings { max-height: 3; }
+    SteeringPane.-short #said { max-height: 2; }
+    SteeringPane.-short #operation { max-height: 1; }
+    SteeringPane.-short #strip { max-height: 3; }
+    SteeringPane.-short #samples { margin-top: 0; }
+    SteeringPane.-tiny #settings, SteeringPane.-tiny #operation { display: none; }
+    SteeringPane.-tiny SteeringResults #strip, SteeringPane.-tiny SteeringResults #strip-head {
+        display: none; }
+    SteeringPane.-tiny #alpha { height: 1; }
+    SteeringPane.-tiny #said { max-height: 1; }
+    """
 
     def __init__(self, *children: Widget, **settings: Any) -> None:
         super().__init__(*children, **settings)
