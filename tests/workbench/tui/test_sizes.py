@@ -79,7 +79,7 @@ async def test_the_main_key_help_and_quit_are_always_there(workbench):
 
         await until(pilot, lambda: on_audit(app), "the audit screen")
         for index, main in enumerate(
-            ("", "r Reading", "s Steer", "", "o Add", "f Kind", "o Start")
+            ("^o Jump", "r Reading", "s Steer", "⏎ Ask", "o Add", "f Kind", "o Start")
         ):
             app.screen.action_pane(index)
             await until(

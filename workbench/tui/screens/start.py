@@ -100,6 +100,8 @@ recorded in one database; `{database}` chooses another.
         border-left: none; border-top: solid $panel-lighten-2; }
     StartScreen.-narrow #head { padding: 0 1; }
     StartScreen.-narrow #trouble { margin: 1 1 0 1; }
+    StartScreen.-short #head, StartScreen.-short #aside { display: none; }
+    StartScreen.-short #body { padding: 0 1; }
     """
 
     def __init__(
@@ -260,6 +262,7 @@ recorded in one database; `{database}` chooses another.
     def on_resize(self, event: events.Resize) -> None:
         """Details stand below the list where there is no room beside it."""
         self.set_class(event.size.width < ROOM, "-narrow")
+        self.set_class(event.size.height < 10, "-short")
 
     # --- keys -------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 from rich.text import Text
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
@@ -165,7 +165,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         """Say from the start that there is nothing yet."""
         self._redraw()
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         """Words fit the width."""
         self.set_class(self.content_size.width < reading_words.ROOMY, "-slim")
         self._redraw()
