@@ -60,6 +60,7 @@ class Terminal:
         environment: Mapping[str, str] | None = None,
         module: str = "tests.planted_cli",
         program: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         columns, lines = size
         self.screen = pyte.Screen(columns, lines)
@@ -74,7 +75,7 @@ class Terminal:
             stdout=self._slave,
             stderr=self._slave,
             # An installed program must find nothing of the checkout.
-            cwd=ROOT if program is None else home,
+            cwd=folder or (ROOT if program is None else home),
             env={
                 # A size in the environment would hide that of the terminal.
                 **{key: os.environ[key] for key in os.environ if key not in {"COLUMNS", "LINES"}},
@@ -124,9 +125,13 @@ class Terminal:
                     return
                 raise AssertionError(f"{otherwise}; it shows:\n{self.text}")
 
-    def settle(self, quiet: float = 0.3) -> None:
-        """Take in what is written until nothing is for so many seconds."""
-        while self.take_in(quiet):
+    def settle(self, quiet: float = 0.3, most: float = 600) -> None:
+        """Take in what is written until nothing is for so many seconds, but ``most`` at the most.
+
+        A cursor that blinks is written twice a second.
+        """
+        until = time.monotonic() + most
+        while time.monotonic() < until and self.take_in(quiet):
             pass
 
     def take_in(self, within: float) -> bool:

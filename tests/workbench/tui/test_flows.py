@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 
+from adl.errors import AdlError
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import keys, shown
 from tests.workbench.tui.waiting import until
@@ -306,3 +308,24 @@ async def test_keys_while_a_session_is_being_closed_do_no_harm(workbench):
         await until(pilot, lambda: on(app, SessionsScreen), "the sessions")
         await quit_it(pilot)
     assert app.return_value == 0
+
+
+async def test_what_needs_the_pair_does_not_start_when_it_cannot_be_loaded(workbench, monkeypatch):
+    def load(*_given: object, **_settings: object) -> None:
+        raise AdlError("the adapter is of another model", "Name its base.")
+
+    monkeypatch.setattr(sys.modules["adl.pair.nnsight.pair"].NnsightPair, "load", load)
+    app = workbench(prepare=True)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: on_audit(app), "the audit screen")
+        await until(
+            pilot,
+            lambda: [each.status for each in app.opened.state.operations.values()] == ["failed"],
+            "the failure",
+        )
+        await until(pilot, lambda: not app.opened.jobs(), "the end")
+        await pilot.pause(0.2)
+        assert [each.name for each in app.opened.state.operations.values()] == ["load_pair"]
+        (toast,) = app._notifications
+        assert "of another model" in toast.message
+        await quit_it(pilot)
