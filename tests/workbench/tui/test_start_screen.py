@@ -204,3 +204,16 @@ def test_picture_of_the_form(snap_compare, size):
         await pilot.press(*"acme/base", "down", *"/nowhere/at all", "enter")
 
     assert snap_compare(start(), terminal_size=size, run_before=type_it)
+
+
+async def test_the_cursor_stands_on_the_last_session():
+    app = start()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        screen = app.screen
+        last = screen._listing.sessions[0]
+        assert screen.query_one(Menu).current.key.endswith(last.id)
+        await pilot.press("home")
+        moved = screen.query_one(Menu).current.key
+        screen._fill()
+        assert screen.query_one(Menu).current.key == moved

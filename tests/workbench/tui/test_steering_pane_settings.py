@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from textual.widgets import Static
 
+from tests.workbench.tui.conftest import PaneApp
 from workbench.operations.generation import SteerArguments
+from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.panes.steering.settings import SteeringSettings, layer_index
+from workbench.tui.widgets.slider import Slider
 
 
 @pytest.mark.parametrize(
@@ -119,3 +123,18 @@ def test_a_layer_is_a_number_or_a_share():
     assert layer_index("3", 6) == 3
     assert layer_index("6", 6) is None
     assert layer_index("3", None) is None
+
+
+@pytest.mark.parametrize("typed", ["1e9", "1000000", "-1e300", "123456789.123"])
+@pytest.mark.parametrize("width", [40, 80, 120])
+async def test_an_alpha_of_any_size_gets_a_remark_and_keeps_the_gauge_in_its_lines(typed, width):
+    app = PaneApp(SteeringPane)
+    async with app.run_test(size=(width, 24)) as pilot:
+        await pilot.press("=", "ctrl+u", *typed, "enter")
+        assert "mostly noise" in str(app.query_one("#said", Static).render())
+        slider = app.query_one(Slider)
+        assert slider.size.height == 2
+        first = slider.render_line(0).text
+        assert "\u251c" in first or "\u2026" in first or "\u25c2" in first
+        # The second line is the note, and not the rest of the first.
+        assert "\u2524" not in slider.render_line(1).text

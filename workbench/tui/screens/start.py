@@ -117,6 +117,7 @@ recorded in one database; `{database}` chooses another.
         self._listing = listing
         self._draft = draft
         self._trouble = trouble
+        self._placed = False
 
     def compose(self) -> ComposeResult:
         """What this is, what is wrong if anything is, and the list with details."""
@@ -162,13 +163,27 @@ recorded in one database; `{database}` chooses another.
     # --- drawing ----------------------------------------------------------------------------
 
     def _fill(self) -> None:
-        self.query_one(Menu).set_entries(list(self._entries()))
+        self._fill_menu(list(self._entries()))
         said = [trouble for trouble in (self._trouble, self._listing.trouble) if trouble]
         if len(said) > 1 and str(said[0]) == str(said[1]):
             del said[1]
         place = self.query_one("#trouble", Static)
         place.set_class(bool(said), "-said")
         place.update(Content("\n").join(map(_trouble_text, said)))
+
+    def _fill_menu(self, entries: list[Entry]) -> None:
+        """Fill the list; once the sessions are known the cursor goes to the last one."""
+        menu = self.query_one(Menu)
+        first = next((entry for entry in menu.entries if entry.key is not None), None)
+        untouched = menu.current is None or (first is not None and menu.current.key == first.key)
+        menu.set_entries(entries)
+        if self._listing.sessions and not self._placed:
+            self._placed = True
+            last = self._listing.sessions[0].id
+            if untouched:
+                menu.cursor = next(
+                    place for place, entry in enumerate(entries) if (entry.key or "").endswith(last)
+                )
 
     def _entries(self) -> list[Entry]:
         listing = self._listing

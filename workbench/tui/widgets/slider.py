@@ -23,7 +23,7 @@ class Slider(Widget):
     keys: they are its owner's, so that they work wherever the focus is. A click sets the number.
     """
 
-    DEFAULT_CSS = "Slider { height: 2; }"
+    DEFAULT_CSS = "Slider { height: 2; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     @dataclass
     class Set(Message):

@@ -34,6 +34,8 @@ _TYPED = {
 }
 _COUNTED = {"everyday", "seed", "tokens", "samples"}
 _TEMPERATURE_STEP = 0.1
+#: An alpha from which on even small models write noise.
+_NOISE = 2.0
 
 
 class SteeringConsole(Vertical):
@@ -265,6 +267,12 @@ class SteeringConsole(Vertical):
             shown = Content.assemble(("! ", "bold $text-error"), text.line(said.text))
         elif said.text:
             shown = text.line(said.text, "$text-success")
+        elif abs(settings.alpha) > _NOISE:
+            shown = text.line(
+                f"alpha {settings.alpha:g} adds a vector {abs(settings.alpha):g} times as long as a "
+                f"residual: beyond {_NOISE:g} texts are mostly noise",
+                "$text-warning",
+            )
         elif self._being_measured:
             shown = Content.styled(
                 "the difference at this layer is being measured", "$foreground-muted"
