@@ -1,0 +1,115 @@
+"""A monkey at the keys: thousands of keys and pastes, and the session is still one that verifies."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.workbench.tui.terminal import KEYS, ROOT, Terminal
+from workbench.store.log import SessionLog
+from workbench.store.state import SessionState, fold
+
+SIZES = [(80, 24), (120, 36), (160, 48)]
+START, END = "\x1b[200~", "\x1b[201~"
+#: Every printable key, and those of `KEYS`; a few more often, as they open and close things.
+LETTERS = [chr(code) for code in range(32, 127)]
+#: Escape is sent alone: with a letter behind it in one read it is that letter with alt.
+NAMED = [value for name, value in KEYS.items() if name != "escape"]
+CONTROLS = ["\x0f", "\x15", "\x17", "\x0e", "\x01", "\x05", "\x0a"]
+PASTED = [
+    "a note",
+    "\x1b[31mRED\x1b[0m",
+    "yes\nno",
+    "\x11",
+    "amudy5",
+    "\x1b",
+    "=0.4",
+    "caf\u00e9",
+    "",
+]
+#: What a paste must never begin: each needs a key of its own.
+OF_KEYS = {"judge_hypothesis", "steer", "ask", "measure_difference", "read_tokens", "mark_evidence"}
+
+
+def recorded(home: Path) -> SessionState:
+    with SessionLog.open(home / "sessions.db", read_only=True) as log:
+        (overview,) = log.sessions()
+        assert log.verify().ok
+        return fold(log.events(overview.id))
+
+
+def burst(chance: random.Random, length: int) -> str:
+    """Keys of one read."""
+    return "".join(
+        chance.choice(chance.choices([LETTERS, NAMED, CONTROLS], [5, 4, 1])[0])
+        for _ in range(length)
+    )
+
+
+def escape(terminal: Terminal) -> None:
+    """Leave whatever is open."""
+    for _ in range(3):
+        terminal.press("escape")
+        terminal.settle(0.15, most=1.0)
+
+
+def check_pastes(terminal: Terminal, home: Path, chance: random.Random) -> None:
+    """Nothing but keys begins an operation."""
+    escape(terminal)
+    before = len(recorded(home).operations)
+    for _ in range(10):
+        terminal.press(f"{START}{chance.choice(PASTED)}{END}")
+    terminal.settle(0.15, most=1.0)
+    begun = list(recorded(home).operations.values())[before:]
+    assert not OF_KEYS & {operation.name for operation in begun if operation.actor.kind == "human"}
+
+
+def play(home: Path, seed: int, n_keys: int) -> None:
+    """Press so many keys at each of the sizes, with pastes between them."""
+    chance = random.Random(seed)
+    folder = home / "work"
+    folder.mkdir()
+    for size in SIZES:
+        arguments = ["--session", "last"] if size != SIZES[0] else ["--demo", "--no-prepare"]
+        # It may write files, by whatever name it has typed.
+        with Terminal(
+            arguments,
+            home=home,
+            size=size,
+            folder=folder,
+            environment={"PYTHONPATH": str(ROOT)},
+        ) as terminal:
+            terminal.shows("1 Pair")
+            left = n_keys // len(SIZES)
+            while left > 0 and terminal.process.poll() is None:
+                length = min(left, chance.randrange(1, 25))
+                left -= length
+                terminal.press(burst(chance, length))
+                terminal.settle(0.02, most=0.5)
+                if chance.random() < 0.3:
+                    terminal.press("escape")
+                    terminal.settle(0.15, most=0.5)
+            if terminal.process.poll() is None:
+                check_pastes(terminal, home, chance)
+                terminal.press("ctrl+q")
+            assert terminal.ends(within=120) == 0
+            assert b"Traceback" not in terminal.written
+            assert b"A bug in adl-workbench" not in terminal.written
+    assert not list((home / "cache" / "crashes").glob("*"))
+    state = recorded(home)
+    assert state.outcome == "completed"
+
+
+@pytest.mark.timeout(240)
+def test_a_short_monkey(tmp_path: Path):
+    play(tmp_path, seed=int(os.environ.get("MONKEY_SEED", "0")), n_keys=150)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", range(20))
+def test_a_monkey(tmp_path: Path, seed: int):
+    play(tmp_path, seed, n_keys=2000)
