@@ -112,11 +112,6 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         """Cells that an item has."""
         return max(0, self.scrollable_content_region.width - _GUTTER)
 
-    @property
-    def in_view(self) -> range:
-        """The items that are seen, in whole or in part."""
-        return self._in_view
-
     def set_count(self, count: int, *, follow: bool = False) -> None:
         """Say that there are so many items, or that some changed.
 
