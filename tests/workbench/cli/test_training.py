@@ -91,7 +91,7 @@ def test_a_broken_organism_hides_no_other(cli: RunCli, workbench_home: Path):
     (folder / "organism.yaml").write_text("name: [\x1b[2J")
     listed = cli("organisms", "list", "--json")
     assert len(json.loads(listed.stdout)) == 4
-    assert "left out" in listed.stderr
+    assert "not listed" in listed.stderr
     assert "\x1b" not in listed.stderr
 
 
