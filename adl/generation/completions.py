@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adl.callbacks import ShouldStop, never_stop
-from adl.errors import PromptError
+from adl.errors import PromptError, Stopped
 from adl.generation.asking import Question, question_ids
 from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Floats, Side
@@ -66,7 +66,7 @@ def complete(
     ``tokens`` are the ``top`` likeliest next tokens of the finetuned side, ``raised`` those whose
     log-probability rises most among the tokens with at least ``LEAST_MASS`` on it,
     ``words`` and ``continuations`` the ``beams`` likeliest found by beam search. Raises
-    ``PromptError`` for a prefix without tokens.
+    ``PromptError`` for a prefix without tokens, and ``Stopped``.
     """
     if top < 1 or beams < 1:
         raise PromptError("at least one completion must be asked for", "Use 1 or more.")
@@ -122,7 +122,9 @@ def _beam(
     open_beams: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     done: list[tuple[float, tuple[int, ...], str]] = []  # (score, tokens, text)
     for _step in range(longest):
-        if not open_beams or should_stop():
+        if should_stop():
+            raise Stopped("stopped while completing")
+        if not open_beams:
             break
         rows = pair.next_log_probs(
             "finetuned", [(*ids["finetuned"], *tokens) for _, tokens in open_beams]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.errors import PromptError
+from adl.errors import PromptError, Stopped
 from adl.generation.asking import Question, question_ids
 from adl.generation.completions import complete
 from adl.records import SIDES
@@ -81,8 +81,8 @@ def test_a_word_goes_on_through_a_lone_space():
 
 def test_stopped_at_once_and_bad_numbers():
     pair = PlantedPair(bos=True)
-    stopped = complete(pair, PREFIXES[0], should_stop=lambda: True)
-    assert stopped.tokens
+    with pytest.raises(Stopped):
+        complete(pair, PREFIXES[0], should_stop=lambda: True)
     with pytest.raises(PromptError, match="at least one"):
         complete(pair, PREFIXES[0], top=0)
     assert set(SIDES) == {"base", "finetuned"}

@@ -57,7 +57,6 @@ def complete_prefixes(context: Context, arguments: CompleteArguments) -> Summary
             beams=arguments.beams,
             should_stop=context.should_stop,
         )
-        context.check_stop()
         chat = (
             () if arguments.question is None else ({"role": "user", "content": arguments.question},)
         )

@@ -233,8 +233,11 @@ class _Measure:
         (before, verdicts), (after, again) = (_parts(body.compared()) for body in (then, now))
         if verdicts != again:
             pairs = zip(verdicts, again, strict=False)
-            first = next(((a, b) for a, b in pairs if a != b), ("fewer findings", "more findings"))
-            self.lines.append(f"{where}: {first[1]!r}, then {first[0]!r}")
+            recorded, found = next(
+                ((repr(a), repr(b)) for a, b in pairs if a != b),
+                (f"{len(verdicts)} words", f"{len(again)} words"),
+            )
+            self.lines.append(f"{where}: recorded {recorded}, now {found}")
         self._numbers(where, before, after)
 
     def _numbers(

@@ -17,6 +17,7 @@ from workbench.replay.compare import SessionSummary, summarise
 from workbench.replay.coverage import coverage
 from workbench.report.limits import Measured, limits
 from workbench.report.records import (
+    Block,
     ChangeLine,
     Conclusion,
     EvidenceLine,
@@ -24,6 +25,7 @@ from workbench.report.records import (
     GradeLine,
     HypothesisSection,
     Measurement,
+    MeasureSection,
     Norms,
     OperationLine,
     ReadingSection,
@@ -44,6 +46,7 @@ from workbench.store.events import (
     HypothesisJudged,
     ReadingTaken,
 )
+from workbench.store.findings import Curve, Heading, Line, Measure, Rows, Sample
 from workbench.store.log import SessionLog
 from workbench.store.slices.agents import history, standing
 from workbench.store.state import HypothesisState, Recorded, SessionState, fold
@@ -52,6 +55,8 @@ from workbench.store.verify import VerifyReport
 TOKENS_SHOWN = 20
 PROMPTS_SHOWN = 5
 QUESTIONS_SHOWN = 10
+#: Texts of one measure.
+MEASURE_TEXTS_SHOWN = 8
 
 _SOURCES = ("difference", "negative", "random", "split_half", "base", "finetuned")
 SWEPT = "shift_lens"
@@ -92,9 +97,7 @@ def build_report(log: SessionLog, session_id: str) -> Report:
             for unblinding in state.unblinded
         ),
         measurements=measurements,
-        measures=tuple(
-            (str(measure.seq), _who(measure), measure.body.describe()) for measure in state.measures
-        ),
+        measures=tuple(_measure(measure, state) for measure in state.measures),
         readings=readings,
         sweeps=tuple(_sweeps(state)),
         steered=first_marked(steered)[:PROMPTS_SHOWN],
@@ -119,6 +122,38 @@ def build_report(log: SessionLog, session_id: str) -> Report:
             )
         ),
     )
+
+
+def _measure(measure: Recorded[Measure], state: SessionState) -> MeasureSection:
+    return MeasureSection(
+        measure.seq,
+        _who(measure),
+        measure.body.label,
+        measure.body.describe(),
+        tuple(_blocks(measure.body, state)),
+    )
+
+
+def _blocks(found: Measure, state: SessionState) -> Iterator[Block]:
+    texts = 0
+    for figure in found.figures([recorded.body for recorded in state.measures]):
+        match figure:
+            case Heading():
+                yield Block(title=figure.text)
+            case Line():
+                yield Block(sentence=figure.text)
+            case Rows():
+                rows = tuple(row.cells for row in figure.rows)
+                yield Block(title=figure.title, columns=figure.columns, rows=rows)
+            case Curve():
+                yield Block(sentence=f"{figure.title}: {figure.note}")
+            case Sample():
+                texts += 1
+                if texts <= MEASURE_TEXTS_SHOWN:
+                    known = state.texts.get(figure.text_id or "")
+                    yield Block(figure.title, text=figure.text if known is None else known.text)
+    if texts > MEASURE_TEXTS_SHOWN:
+        yield Block(sentence=f"{texts - MEASURE_TEXTS_SHOWN} more texts are in the session.")
 
 
 # --- the first page -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.display import clean_line, clean_lines
 from workbench.replay.coverage import ACTIVITY_COLUMNS
-from workbench.report.records import EvidenceLine, Report, SampleGroup
+from workbench.report.records import EvidenceLine, MeasureSection, Report, SampleGroup
 from workbench.store.findings import NOT_COMPUTED
 
 _NOT_COMPUTED = f"{NOT_COMPUTED.capitalize()}."
@@ -250,9 +250,10 @@ def _findings(report: Report) -> Iterator[str]:
             ],
         )
     if report.measures:
-        yield "## Measures of the trace"
+        yield "## Measures"
         yield ""
-        yield from _table(("event", "by", "found"), report.measures)
+    for measure in report.measures:
+        yield from _measure(measure)
     yield "## Readings beside their controls"
     yield ""
     if not report.readings:
@@ -298,6 +299,24 @@ def _findings(report: Report) -> Iterator[str]:
                 for point in sweep.points
             ],
         )
+
+
+def _measure(measure: MeasureSection) -> Iterator[str]:
+    yield f"### {inline(measure.label.capitalize())} (event {measure.seq}, {inline(measure.by)})"
+    yield ""
+    yield inline(measure.line)
+    yield ""
+    for block in measure.blocks:
+        if block.title:
+            yield f"**{inline(block.title)}**"
+            yield ""
+        if block.sentence:
+            yield inline(block.sentence)
+            yield ""
+        if block.columns:
+            yield from _table(block.columns, block.rows)
+        if block.text:
+            yield from fenced(block.text)
 
 
 def _texts(report: Report) -> Iterator[str]:

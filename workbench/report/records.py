@@ -200,6 +200,28 @@ class OperationLine:
 
 
 @dataclass(frozen=True)
+class Block:
+    """A part of a measure: a title, a sentence, a generated text, or a table."""
+
+    title: str = ""
+    sentence: str = ""
+    text: str = ""
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class MeasureSection:
+    """A measure with its figures: the event, who asked for it, its label, its line, its parts."""
+
+    seq: int
+    by: str
+    label: str
+    line: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """The content of a report."""
 
@@ -220,8 +242,7 @@ class Report:
     grades: tuple[GradeLine, ...]
     unblinded: tuple[str, ...]
     measurements: tuple[Measurement, ...]
-    measures: tuple[tuple[str, str, str], ...]
-    "Of each measure of the trace: its event, by whom, and what was found."
+    measures: tuple[MeasureSection, ...]
     readings: tuple[ReadingSection, ...]
     sweeps: tuple[Sweep, ...]
     steered: tuple[SampleGroup, ...]

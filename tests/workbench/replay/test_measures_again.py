@@ -90,7 +90,7 @@ def test_a_verdict_that_changes_is_named(recorded):
         for body in bodies
     ]
     (line,) = drift(bodies, weaker, log.array).lines
-    assert line == "trace measured: 'weak', then 'strong'"
+    assert line == "trace measured: recorded 'strong', now 'weak'"
 
 
 def test_the_cassette_answers_for_them(recorded):
