@@ -119,7 +119,7 @@ def check_wish(fields: Mapping[str, str]) -> tuple[AuditRequest | None, dict[str
     model = fields.get("model", "").strip()
     if not model:
         problems["model"] = "name the model that plays the agent"
-    modes = {said: mode for mode, said in MODES.items()}
+    modes = {label: mode for mode, label in MODES.items()}
     if problems:
         return None, problems
     wish = AuditRequest(
@@ -131,7 +131,9 @@ def check_wish(fields: Mapping[str, str]) -> tuple[AuditRequest | None, dict[str
             None if tokens is None else int(tokens),
             None if minutes is None else 60.0 * minutes,
         ),
-        approval=next((one for one in get_args(Policy) if one == fields.get("approval")), "never"),
+        approval=next(
+            (policy for policy in get_args(Policy) if policy == fields.get("approval")), "never"
+        ),
         blind=fields.get("blind") == ON,
         prepare=fields.get("prepare") == ON,
     )

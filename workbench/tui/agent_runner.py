@@ -51,8 +51,8 @@ class WorkStatus:
         """The same with its problem as it may be seen: endpoints and loaders repeat names."""
         if self.problem is None or hide(str(self.problem)) == str(self.problem):
             return self
-        said = AdlError(hide(self.problem.message), hide(self.problem.hint))
-        return replace(self, problem=said)
+        problem = AdlError(hide(self.problem.message), hide(self.problem.hint))
+        return replace(self, problem=problem)
 
 
 class AgentWork:

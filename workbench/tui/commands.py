@@ -28,17 +28,20 @@ class WorkbenchCommands(Provider):
     async def search(self, query: str) -> Hits:
         """Commands whose words match."""
         matcher = self.matcher(query)
-        for title, said, node, action in self._commands():
+        for title, help_text, node, action in self._commands():
             score = matcher.match(title)
             if score > 0:
                 yield Hit(
-                    score, matcher.highlight(title), partial(self._run, node, action), help=said
+                    score,
+                    matcher.highlight(title),
+                    partial(self._run, node, action),
+                    help=help_text,
                 )
 
     async def discover(self) -> AsyncIterator[DiscoveryHit]:
         """All commands, for an empty query."""
-        for title, said, node, action in self._commands():
-            yield DiscoveryHit(title, partial(self._run, node, action), help=said)
+        for title, help_text, node, action in self._commands():
+            yield DiscoveryHit(title, partial(self._run, node, action), help=help_text)
 
     def _commands(self) -> Iterator[tuple[str, str, DOMNode, str]]:
         seen: set[str] = set()
@@ -59,8 +62,8 @@ class WorkbenchCommands(Provider):
         screen = self.screen
         if isinstance(screen, RunsOperations):
             for offer in screen.offered():
-                said = " ".join(offer.description.split()).replace("[", r"\[")
-                yield f"{offer.title} \u2026", said, screen, f"operate('{offer.name}')"
+                description = " ".join(offer.description.split()).replace("[", r"\[")
+                yield f"{offer.title} \u2026", description, screen, f"operate('{offer.name}')"
 
     def _bindings(self) -> Iterator[tuple[DOMNode, Binding]]:
         for active in self.screen.active_bindings.values():

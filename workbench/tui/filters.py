@@ -77,10 +77,10 @@ class AsciiFilter(LineFilter):
 
 def in_ascii(text: str) -> str:
     """``text`` in ASCII in as many cells: frames and marks by look-alikes, the rest as ``?``."""
-    said = "".join(map(_ascii_cell, text.translate(_TABLE)))
+    shown = "".join(map(_ascii_cell, text.translate(_TABLE)))
     # Characters that are joined into one are narrower, or wider, than they are by themselves.
     width = cell_len(text)
-    return said[:width].ljust(width, "?")
+    return shown[:width].ljust(width, "?")
 
 
 def _ascii_cell(character: str) -> str:

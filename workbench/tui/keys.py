@@ -574,7 +574,7 @@ def _key_names(id_: str, value: object) -> list[str]:
             f"{meant}docs/keys.md lists the ids.",
         )
     listed = value if isinstance(value, list) else [value]
-    names = [_key_name(one) for one in listed if isinstance(one, str)]
+    names = [_key_name(key) for key in listed if isinstance(key, str)]
     if not names or len(names) < len(listed) or None in names:
         raise SettingsError(
             f"[keys]: {id_} = {shorten(repr(value), 60)} is not a key or a list of keys",

@@ -102,7 +102,7 @@ class Library:
                     hidden = HiddenNames.read(log)
                     found = tuple(log.sessions())
                     # A pair whose names are hidden is nothing to begin with again.
-                    known = tuple(one for one in found if not hidden.is_blind(one.id))
+                    known = tuple(session for session in found if not hidden.is_blind(session.id))
                     recent = tuple(recent_pairs(log, known))
                     sessions = tuple(map(hidden.overview, found))
                 trouble = None if self.opened() else cannot_be_written(self.path)
@@ -115,7 +115,9 @@ class Library:
             trouble = trouble or exc
         # A session that was closed is open nowhere, and most are closed.
         elsewhere = frozenset(
-            one.id for one in sessions if one.outcome is None and is_open(self.leases, one.id)
+            session.id
+            for session in sessions
+            if session.outcome is None and is_open(self.leases, session.id)
         )
         return DatabaseListing(sessions, elsewhere, recent, organisms, trouble)
 
@@ -141,20 +143,18 @@ class Library:
                             body.text, verdict, body.confidence
                         )
                     case HypothesisJudged() as body if body.hypothesis_id in hypotheses:
-                        stood = hypotheses[body.hypothesis_id]
-                        hypotheses[body.hypothesis_id] = Finding(
-                            stood.text, body.verdict, stood.confidence
-                        )
+                        finding = hypotheses[body.hypothesis_id]
+                        hypotheses[body.hypothesis_id] = replace(finding, verdict=body.verdict)
                     case NoteWritten() as body:
                         note = body.text
             hide = HiddenNames.read(log).of(session_id).hide
-        told = (replace(one, text=hide(one.text)) for one in hypotheses.values())
-        return Findings(tuple(told), hide(note))
+        hidden = (replace(finding, text=hide(finding.text)) for finding in hypotheses.values())
+        return Findings(tuple(hidden), hide(note))
 
     def states(self, session_ids: Sequence[str]) -> list[SessionState]:
         """Sessions as they stood at their last events, names of blind ones hidden."""
         with self._reading() as log:
-            return [shown_state(log, one) for one in session_ids]
+            return [shown_state(log, session_id) for session_id in session_ids]
 
     def report(self, session_id: str, target: str) -> tuple[Path, Path]:
         """Write a session's report as Markdown and HTML; ``target`` names both but for the ending.
@@ -184,7 +184,7 @@ class Library:
             raise OpenElsewhere(session.id)
         log = self.open_log()
         hidden = HiddenNames.read(log)
-        now = next((one for one in log.sessions() if one.id == session.id), session)
+        now = next((found for found in log.sessions() if found.id == session.id), session)
         # Confirmed is the name as it was seen, which of a blind session is not its own.
         same = hidden.overview(now).name == session.name
         log.delete_session(session.id, confirm=now.name if same else session.name)
@@ -260,7 +260,7 @@ def matches(session: SessionOverview, words: str) -> bool:
 
 def cannot_be_made(path: Path) -> StoreError | None:
     """Why a database cannot come to be at ``path``, as far as can be seen without trying."""
-    above = next((one for one in path.absolute().parents if one.exists()), None)
+    above = next((parent for parent in path.absolute().parents if parent.exists()), None)
     if above is None or (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
         return None
     why = "is not writable" if above.is_dir() else "is a file, not a folder"

@@ -85,9 +85,11 @@ def facts(rows: list[tuple[str, str]]) -> Content:
 def findings_lines(findings: Findings) -> Content:
     """The hypotheses of a session, and its last note."""
     lines: list[Content] = []
-    for one in findings.hypotheses:
-        confidence = "" if one.confidence is None else f" {one.confidence:.0%}"
-        lines.append(Content.assemble((f"{one.verdict}{confidence} ", "bold"), text.line(one.text)))
+    for finding in findings.hypotheses:
+        confidence = "" if finding.confidence is None else f" {finding.confidence:.0%}"
+        lines.append(
+            Content.assemble((f"{finding.verdict}{confidence} ", "bold"), text.line(finding.text))
+        )
     if findings.last_note:
         lines.append(
             Content.assemble(("note ", "$foreground-muted"), text.line(findings.last_note))
@@ -108,8 +110,8 @@ def hit_row(hit: SearchHit, session_name: str, width: int) -> Text:
     return row.append(clean_line(hit.snippet[at:]), style="dim")
 
 
-def fit(said: str, width: int) -> str:
+def fit(text: str, width: int) -> str:
     """Clean text in exactly ``width`` cells, an ellipsis standing for what does not fit."""
-    if cell_len(said) > width:
-        said = set_cell_size(said, max(0, width - 1)) + "…"
-    return set_cell_size(said, max(0, width))
+    if cell_len(text) > width:
+        text = set_cell_size(text, max(0, width - 1)) + "…"
+    return set_cell_size(text, max(0, width))

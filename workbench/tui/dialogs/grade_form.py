@@ -127,8 +127,8 @@ class GradeForm(FieldForm[GivenGrade]):
         parts += [Content(), Content.styled("The truth", "bold"), *truth]
         parts += [Content(), Content.styled(f"The rubric ({sheet.family})", "bold")]
         parts += [
-            Content.assemble((f"{grade} ", "bold"), text.line(said))
-            for grade, said in sorted(sheet.levels.items())
+            Content.assemble((f"{grade} ", "bold"), text.line(meaning))
+            for grade, meaning in sorted(sheet.levels.items())
         ]
         if sheet.before:
             parts += [Content(), Content.styled("So far", "bold"), *map(grade_line, sheet.before)]
@@ -137,10 +137,10 @@ class GradeForm(FieldForm[GivenGrade]):
     @on(Choice.Changed)
     def _explain(self) -> None:
         value = self.query_one("#score", Choice).value
-        said = self._sheet.levels.get(int(value), "") if value.isdigit() else ""
+        meaning = self._sheet.levels.get(int(value), "") if value.isdigit() else ""
         if value == UNSCORED:
-            said = "the grade is taken back, and counted as unscored"
-        self.query_one("#level", Static).update(Content(said or "choose a grade"))
+            meaning = "the grade is taken back, and counted as unscored"
+        self.query_one("#level", Static).update(Content(meaning or "choose a grade"))
         self.query_one("#wrong", Static).update("")
 
     @on(Input.Changed)
@@ -177,16 +177,16 @@ class GradeForm(FieldForm[GivenGrade]):
         self.dismiss(GivenGrade(None if value == UNSCORED else int(value), reason, author))
 
 
-def grade_line(one: Recorded[GradeGiven]) -> Content:
+def grade_line(grade: Recorded[GradeGiven]) -> Content:
     """A grade in one line: what, by whom, when and why."""
-    body = one.body
+    body = grade.body
     score = UNSCORED if body.score is None else f"{body.score:.3g}"
     rubric = f"{body.rubric} {body.rubric_version}".strip()
     return Content.assemble(
         text.line(f"{body.grade_id:<4}", "bold"),
         (f"{score:<9}", "bold"),
-        text.line(actor_name(one.actor), "", 24),
-        (f" {one.at:%Y-%m-%d %H:%M} ", _MUTED),
+        text.line(actor_name(grade.actor), "", 24),
+        (f" {grade.at:%Y-%m-%d %H:%M} ", _MUTED),
         text.line(f"{rubric}: ", _MUTED),
         text.line(body.reason),
     )

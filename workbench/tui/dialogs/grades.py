@@ -49,7 +49,7 @@ class GradesScreen(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         """The grades that stand, and the history of one."""
         with Container() as box:
-            unscored = sum(one.body.score is None for one in self._standing)
+            unscored = sum(grade.body.score is None for grade in self._standing)
             box.border_title = f"Grades: {len(self._standing)}, {unscored} unscored"
             box.border_subtitle = "e change · escape close"
             yield Menu()
@@ -61,12 +61,12 @@ class GradesScreen(Dialog[str | None]):
         menu = self.query_one(Menu)
         menu.set_entries(
             [
-                Entry(lambda width, one=one: _row(one, width), one.body.grade_id, one)  # type: ignore[misc]
-                for one in self._standing
+                Entry(lambda width, grade=grade: _row(grade, width), grade.body.grade_id, grade)  # type: ignore[misc]
+                for grade in self._standing
             ]
             or [Entry(lambda _width: Text("no grades yet: g grades the report", style="dim"))]
         )
-        keys = [one.body.grade_id for one in self._standing]
+        keys = [grade.body.grade_id for grade in self._standing]
         if self._chosen in keys:
             menu.cursor = keys.index(self._chosen)
         menu.focus()
@@ -102,13 +102,13 @@ class GradesScreen(Dialog[str | None]):
         self.dismiss(None)
 
 
-def _row(one: Recorded[GradeGiven], width: int) -> Text:
-    body = one.body
+def _row(grade: Recorded[GradeGiven], width: int) -> Text:
+    body = grade.body
     score = UNSCORED if body.score is None else f"{body.score:.3g}"
     row = Text()
     row.append(f"{clean_line(body.grade_id):<5}", style="bold")
     row.append(f"{score:<9}", style="bold")
-    row.append(f"{shorten(actor_name(one.actor), 20):<21}")
+    row.append(f"{shorten(actor_name(grade.actor), 20):<21}")
     row.append(f"{clean_line(body.subject)[:20]:<21}", style="dim")
     row.append(clean_line(body.reason))
     row.truncate(width, overflow="ellipsis")

@@ -33,10 +33,10 @@ class KeyHelp(Dialog[None]):
     KeyHelp Markdown { margin: 0; padding: 0; background: $surface; }
     """
 
-    def __init__(self, title: str, said: str, groups: Sequence[KeyGroup]) -> None:
+    def __init__(self, title: str, purpose: str, groups: Sequence[KeyGroup]) -> None:
         super().__init__(classes="dialog")
         self._title = title
-        self._said = said
+        self._purpose = purpose
         self._groups = groups
         # Keys that go first wherever the focus is, such as those that drive a replay.
         self._taken = {
@@ -55,7 +55,7 @@ class KeyHelp(Dialog[None]):
         with VerticalScroll() as scroll:
             scroll.border_title = self._title
             scroll.border_subtitle = "Escape closes"
-            yield Markdown(with_keys(self._said.strip()))
+            yield Markdown(with_keys(self._purpose.strip()))
             yield Static(self._keys())
 
     def _keys(self) -> Content:
@@ -77,14 +77,14 @@ class KeyHelp(Dialog[None]):
             if isinstance(holder, Pane) and not holder.offers(binding.action.partition("(")[0]):
                 continue
             seen.add(binding.key)
-            said = binding.tooltip or binding.description
+            purpose = binding.tooltip or binding.description
             shown = binding.key_display or self.app.get_key_display(binding)
-            keys, _ = together.setdefault(binding.action, ([], said))
+            keys, _ = together.setdefault(binding.action, ([], purpose))
             if shown not in keys:
                 keys.append(shown)
         return [
-            Content.assemble((f"{' '.join(keys):>14}  ", "bold $accent"), said)
-            for keys, said in together.values()
+            Content.assemble((f"{' '.join(keys):>14}  ", "bold $accent"), purpose)
+            for keys, purpose in together.values()
         ]
 
 

@@ -68,16 +68,16 @@ class TablesScreen(Dialog[None]):
         with ScrollableContainer() as scroll:
             scroll.border_title = Content(clean_line(self._title))
             scroll.border_subtitle = "c copy \u00b7 w write \u00b7 escape close"
-            for place, one in enumerate(self._tables):
-                heading = Static(Content(clean_line(one.title)), classes="heading")
+            for place, shown in enumerate(self._tables):
+                heading = Static(Content(clean_line(shown.title)), classes="heading")
                 heading.set_class(place == 0, "-first")
                 yield heading
-                if one.rows:
-                    table = Static(_drawn(one))
-                    table.styles.min_width = _LEAST_COLUMN * len(one.columns)
+                if shown.rows:
+                    table = Static(_drawn(shown))
+                    table.styles.min_width = _LEAST_COLUMN * len(shown.columns)
                     yield table
                 else:
-                    yield Static(Content.styled(one.empty, "$foreground-muted"))
+                    yield Static(Content.styled(shown.empty, "$foreground-muted"))
 
     def on_mount(self) -> None:
         """The keys scroll."""
@@ -118,26 +118,26 @@ class TablesScreen(Dialog[None]):
         return "\n".join([f"# {clean_line(self._title)}", "", *self._markdown_lines()])
 
     def _markdown_lines(self) -> Iterator[str]:
-        for one in self._tables:
-            yield f"## {clean_line(one.title)}"
+        for shown in self._tables:
+            yield f"## {clean_line(shown.title)}"
             yield ""
-            if one.rows:
-                yield _markdown_row(one.columns)
-                yield _markdown_row(["---"] * len(one.columns))
-                yield from map(_markdown_row, one.rows)
+            if shown.rows:
+                yield _markdown_row(shown.columns)
+                yield _markdown_row(["---"] * len(shown.columns))
+                yield from map(_markdown_row, shown.rows)
             else:
-                yield one.empty
+                yield shown.empty
             yield ""
 
 
-def _drawn(one: Shown) -> Table:
+def _drawn(shown: Shown) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
-    for place, column in enumerate(one.columns):
-        is_name = place == 0 and not one.wide
+    for place, column in enumerate(shown.columns):
+        is_name = place == 0 and not shown.wide
         table.add_column(
             Text(clean_line(column)), overflow="fold", no_wrap=is_name, ratio=None if is_name else 1
         )
-    for row in one.rows:
+    for row in shown.rows:
         table.add_row(*(Text(clean_line(_plain(cell))) for cell in row))
     return table
 

@@ -207,13 +207,13 @@ class AgentForm(FieldForm[AuditRequest]):
             blind = "this session is blind already, and stays so"
         elif fields["blind"] == OFF:
             blind = "it sees the names of models and adapters"
-        for name, said in {
+        for name, meaning in {
             "mode": _MODE_SAID.get(fields["mode"], ""),
             "approval": _APPROVAL_SAID.get(fields["approval"], ""),
             "blind": blind,
             "prepare": prepare if adl else "a black box is shown nothing",
         }.items():
-            self.query_one(f"#{name}-said", Static).update(Content(said))
+            self.query_one(f"#{name}-said", Static).update(Content(meaning))
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
@@ -229,8 +229,8 @@ class AgentForm(FieldForm[AuditRequest]):
         if wrong is not None:
             self.query_one(f"#{wrong}").focus()
         elif not self._facts.is_ready:
-            said = "It cannot start without a key: see above." if not self._facts.trouble else ""
-            self.query_one("#wrong", Static).update(Content(said))
+            message = "It cannot start without a key: see above." if not self._facts.trouble else ""
+            self.query_one("#wrong", Static).update(Content(message))
         else:
             self.dismiss(wish)
 

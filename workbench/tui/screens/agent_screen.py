@@ -159,7 +159,7 @@ class AgentScreen(Screen[None]):
         found = await asyncio.to_thread(find_organism, session.state, sealed)
         if found is not None:
             return found.id
-        known = ", ".join(one.id for one in await asyncio.to_thread(known_organisms))
+        known = ", ".join(organism.id for organism in await asyncio.to_thread(known_organisms))
         return await self.app.push_screen_wait(
             AskLine("Whose truth is the report graded against?", hint=f"Organisms: {known}")
         )
@@ -170,8 +170,12 @@ class AgentScreen(Screen[None]):
 
         state = self.opened.state
         # Who has seen the names has not seen the truth.
-        seen = (one for one in state.unblinded if not is_revealing(one.actor, one.body))
-        if any(one.actor.kind == "human" for one in seen):
+        seen = (
+            recorded
+            for recorded in state.unblinded
+            if not is_revealing(recorded.actor, recorded.body)
+        )
+        if any(recorded.actor.kind == "human" for recorded in seen):
             return True
         question = text.block(
             "Grading shows what the model was in fact finetuned to do.\n\n"
@@ -180,7 +184,9 @@ class AgentScreen(Screen[None]):
         return await self.app.push_screen_wait(Confirm(question, "Show it and grade", "Not yet"))
 
     def _last_author(self) -> str:
-        people = [one.actor.name for one in self.opened.state.grades if one.actor.kind == "human"]
+        people = [
+            grade.actor.name for grade in self.opened.state.grades if grade.actor.kind == "human"
+        ]
         return people[-1] if people else ""
 
 
@@ -198,9 +204,11 @@ def _sheet(
     if before:
         run_id = before[-1].body.subject.partition(":")[2]
     report = find_run(session, run_id).report
-    said = "" if report is None else f"{report.body.summary}\n{report.body.description}".strip()
+    report_text = (
+        "" if report is None else f"{report.body.summary}\n{report.body.description}".strip()
+    )
     return GradeSheet(
-        report=said,
+        report=report_text,
         family=str(found.family),
         levels=RUBRICS[found.family].levels,
         truth=truth.description,

@@ -186,7 +186,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
 
     def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
         """Have a pane stand on what the event recorded; a measure has a screen of its own."""
-        if any(one.seq == seq for one in findings(self.opened.shown)):
+        if any(finding.seq == seq for finding in findings(self.opened.shown)):
             self.action_measures(seq)
             return None
         return super().place_of(seq, but_timeline=but_timeline)

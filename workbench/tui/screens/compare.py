@@ -31,7 +31,7 @@ def token_rows(compared: Comparison) -> Iterator[tuple[str, ...]]:
 
 def comparison_tables(compared: Comparison) -> list[Shown]:
     """A comparison as tables, a session a column."""
-    names = tuple(one.name or "(no name)" for one in compared.sessions)
+    names = tuple(session.name or "(no name)" for session in compared.sessions)
     return [
         Shown("What was done, and what came of it", ("", *names), rows(compared)),
         Shown(
@@ -44,7 +44,7 @@ def comparison_tables(compared: Comparison) -> list[Shown]:
         Shown(
             "Evidence that more than one of them marked",
             ("excerpt",),
-            [(one,) for one in compared.shared_evidence],
+            [(excerpt,) for excerpt in compared.shared_evidence],
             wide=True,
         ),
     ]

@@ -30,13 +30,13 @@ def coverage_tables(found: Coverage) -> list[Shown]:
             ("token", "best rank", "lists", "also in a null", "event"),
             [
                 (
-                    text.token(one.text).plain,
-                    one.best_rank,
-                    one.lists,
-                    "yes" if one.in_controls else "",
-                    f"#{one.seq}",
+                    text.token(token.text).plain,
+                    token.best_rank,
+                    token.lists,
+                    "yes" if token.in_controls else "",
+                    f"#{token.seq}",
                 )
-                for one in found.tokens[:_TOKENS]
+                for token in found.tokens[:_TOKENS]
             ],
         ),
         Shown(
@@ -51,18 +51,18 @@ def coverage_tables(found: Coverage) -> list[Shown]:
         Shown(
             "Hypotheses dropped without a test",
             ("hypothesis", "how", "text"),
-            [(one.id, one.how, one.text) for one in found.dropped],
+            [(hypothesis.id, hypothesis.how, hypothesis.text) for hypothesis in found.dropped],
         ),
         Shown(
             "Evidence linked to no hypothesis",
             ("excerpt",),
-            [(one,) for one in found.evidence_unused],
+            [(excerpt,) for excerpt in found.evidence_unused],
             wide=True,
         ),
         Shown(
             "What the budget went to",
             ACTIVITY_COLUMNS,
-            [one.row() for one in found.activities],
+            [activity.row() for activity in found.activities],
         ),
         Shown("Operations by who asked", ("who", "operations"), list(found.turns.items())),
     ]

@@ -171,13 +171,13 @@ class MeasuresScreen(Dialog[str | None]):
         else:
             detail.update(look(entry.value, self._state, width))
 
-    def _about(self, one: Operation[Any]) -> Content:
-        lacks = missing(one, self._state, has_pair=self._has_pair)
-        said = " ".join(one.description.split())
+    def _about(self, measure: Operation[Any]) -> Content:
+        lacks = missing(measure, self._state, has_pair=self._has_pair)
+        description = " ".join(measure.description.split())
         return Content("\n").join(
             [
-                text.line(one.title, "bold"),
-                text.line(said),
+                text.line(measure.title, "bold"),
+                text.line(description),
                 Content(),
                 text.line(lacks, "$text-warning")
                 if lacks
@@ -187,7 +187,7 @@ class MeasuresScreen(Dialog[str | None]):
 
     def _show_jobs(self) -> None:
         lines = []
-        for job in sorted(self._jobs, key=lambda one: one.status == "waiting"):
+        for job in sorted(self._jobs, key=lambda job: job.status == "waiting"):
             share = job.done / job.total if job.total else 0.0
             state = "waiting" if job.status == "waiting" else f"{job.done}/{job.total or '?'}"
             lines.append(

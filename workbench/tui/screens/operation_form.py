@@ -73,22 +73,22 @@ class OperationForm(FieldForm[Arguments]):
             box.border_title = self._operation.title
             yield Static(_sentence(self._operation.description), id="about", markup=False)
             with VerticalScroll(can_focus=False):
-                for at, one in enumerate(self._fields):
+                for at, field in enumerate(self._fields):
                     with Horizontal(classes="row"):
-                        yield Label(_shown(one.label), markup=False)
-                        yield self._widget(at, one)
-                    yield Static(id=f"problem-{one.name}", classes="problem")
+                        yield Label(_shown(field.label), markup=False)
+                        yield self._widget(at, field)
+                    yield Static(id=f"problem-{field.name}", classes="problem")
             yield Static(id=f"problem-{WHOLE}", classes="problem")
             yield Static(id="said")
             yield Static("Enter start · ↑ ↓ field · ← → choose · Escape leave, kept", id="keys")
 
-    def _widget(self, at: int, one: FormField) -> Widget:
-        value = self._first[one.name]
+    def _widget(self, at: int, field: FormField) -> Widget:
+        value = self._first[field.name]
         place = f"{_BEFORE}{at}"
-        if one.values:
-            return Choice(one.values, value, id=place)
+        if field.values:
+            return Choice(field.values, value, id=place)
         shown = "".join(filter(str.isprintable, value))
-        return Input(shown, _hint(one), id=place, compact=True, select_on_focus=False)
+        return Input(shown, _hint(field), id=place, compact=True, select_on_focus=False)
 
     def on_mount(self) -> None:
         """Say what the first field means."""
@@ -105,10 +105,10 @@ class OperationForm(FieldForm[Arguments]):
     def typed(self) -> dict[str, str]:
         """What is typed and chosen, by field."""
         found = {}
-        for at, one in enumerate(self._fields):
+        for at, field in enumerate(self._fields):
             widget = self.query_one(f"#{_BEFORE}{at}")
             assert isinstance(widget, Input | Choice)
-            found[one.name] = widget.value
+            found[field.name] = widget.value
         return found
 
     @on(Input.Changed)
@@ -130,9 +130,9 @@ class OperationForm(FieldForm[Arguments]):
     def action_start(self) -> None:
         """Give the arguments back, or say what is wrong and go there."""
         found = check(self._operation.arguments, self.typed())
-        for name in (*(one.name for one in self._fields), WHOLE):
+        for name in (*(field.name for field in self._fields), WHOLE):
             self._say(name, found.problems.get(name, ""))
-        wrong = [at for at, one in enumerate(self._fields) if one.name in found.problems]
+        wrong = [at for at, field in enumerate(self._fields) if field.name in found.problems]
         if wrong:
             self.query_one(f"#{_BEFORE}{wrong[0]}").focus()
         if found.arguments is not None:
@@ -141,11 +141,11 @@ class OperationForm(FieldForm[Arguments]):
     def _explain(self, widget: Widget | None = None) -> None:
         at = str((widget or self.focused or self).id or "").removeprefix(_BEFORE)
         if at.isdigit() and self.query("#said"):
-            one = self._fields[int(at)]
-            how = f" Several: put {one.between.strip()} between them." if one.between else ""
-            needed = " Required." if one.required else ""
-            said = Content(_shown(one.help or one.label) + how + needed)
-            self.query_one("#said", Static).update(said)
+            field = self._fields[int(at)]
+            how = f" Several: put {field.between.strip()} between them." if field.between else ""
+            needed = " Required." if field.required else ""
+            explanation = Content(_shown(field.help or field.label) + how + needed)
+            self.query_one("#said", Static).update(explanation)
 
     def _say(self, name: str, problem: str) -> None:
         place = self.query_one(f"#problem-{name}", Static)
@@ -153,16 +153,16 @@ class OperationForm(FieldForm[Arguments]):
         place.update(Content.assemble("! ", text.line(problem)) if problem else "")
 
 
-def _hint(one: FormField) -> str:
-    if one.required:
+def _hint(field: FormField) -> str:
+    if field.required:
         return "required"
-    return f"{one.default} if left empty" if one.default else "may be left empty"
+    return f"{field.default} if left empty" if field.default else "may be left empty"
 
 
-def _sentence(said: str) -> str:
+def _sentence(words: str) -> str:
     """The first paragraph on one line."""
-    return _shown(" ".join(said.partition("\n\n")[0].split()))
+    return _shown(" ".join(words.partition("\n\n")[0].split()))
 
 
-def _shown(said: str) -> str:
-    return text.line(said).plain
+def _shown(words: str) -> str:
+    return text.line(words).plain

@@ -99,7 +99,9 @@ class PanesScreen(Screen[None]):
     def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
         """Have a pane stand on what event ``seq`` recorded; which pane that is, if there is one."""
         # The timeline has every event: it is where one goes that has no pane of its own.
-        panes = sorted(enumerate(self._panes), key=lambda one: isinstance(one[1], TimelinePane))
+        panes = sorted(
+            enumerate(self._panes), key=lambda placed: isinstance(placed[1], TimelinePane)
+        )
         for index, pane in panes[: -1 if but_timeline else None]:
             if pane.reveal(seq):
                 return index

@@ -76,7 +76,7 @@ class ReplayScreen(PanesScreen):
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """Keys of playing come first in the footer: there may be no room for more."""
         found = super().active_bindings
-        ours = {key: one for key, one in found.items() if one.node is self}
+        ours = {key: active for key, active in found.items() if active.node is self}
         return ours | found
 
     # --- the clock --------------------------------------------------------------------------
@@ -288,8 +288,8 @@ class ReplayScreen(PanesScreen):
         if plain.isdecimal() and int(plain) <= player.length:
             self._seek(int(plain))
         else:
-            said = f"{written[:40]!r} is no event of this session: give 0 to {player.length}."
-            self.notify(said, severity="error", markup=False)
+            message = f"{written[:40]!r} is no event of this session: give 0 to {player.length}."
+            self.notify(message, severity="error", markup=False)
 
     @work
     async def action_branch(self) -> None:

@@ -97,7 +97,7 @@ class StatesRead(Message):
 class Changed(Message):
     """Something was done; what, in words."""
 
-    said: Content
+    message: Content
 
 
 class SearchField(Input):
@@ -205,7 +205,7 @@ one HTML file in which nothing runs.
 
     @on(Changed)
     def _changed(self, message: Changed) -> None:
-        self._say(message.said)
+        self._say(message.message)
         self.action_look()
 
     # --- drawing ----------------------------------------------------------------------------
@@ -216,14 +216,14 @@ one HTML file in which nothing runs.
 
     def _fill(self) -> None:
         words = self._words
-        shown = [one for one in self._listing.sessions if matches(one, words)]
-        entries = [self._session_entry(one) for one in shown]
+        shown = [session for session in self._listing.sessions if matches(session, words)]
+        entries = [self._session_entry(session) for session in shown]
         if words:
             entries[:0] = [Entry.heading(f"By name ({len(shown)})")] if shown else []
             entries.extend(self._hit_entries(words))
         elif not entries:
-            said = "No sessions yet: Escape leads back to open a pair." if self._read_once else ""
-            entries = [_said(said)]
+            hint = "No sessions yet: Escape leads back to open a pair." if self._read_once else ""
+            entries = [_said(hint)]
         self.query_one(Menu).set_entries(entries)
 
     def _session_entry(self, session: SessionOverview) -> Entry:
@@ -241,7 +241,7 @@ one HTML file in which nothing runs.
             return [Entry.blank(), _said("Searching the texts ...")]
         if not self._hits:
             return [Entry.blank(), _said("In no text.")]
-        sessions = {one.id: one for one in self._listing.sessions}
+        sessions = {session.id: session for session in self._listing.sessions}
         return [
             Entry.blank(),
             Entry.heading(f"In the texts ({len(self._hits)})"),
@@ -297,14 +297,14 @@ one HTML file in which nothing runs.
             parts.append(findings_lines(findings))
         place.update(Content("\n").join(parts))
 
-    def _say(self, said: Content) -> None:
+    def _say(self, message: Content) -> None:
         place = self.query_one("#said", Static)
-        place.set_class(bool(said), "-said")
-        place.update(said)
+        place.set_class(bool(message), "-said")
+        place.update(message)
 
     def _say_trouble(self, error: Exception) -> None:
-        said = str(error) if isinstance(error, AdlError) else f"{type(error).__name__}: {error}"
-        self._say(Content.assemble(("! ", "bold $text-error"), text.line(said)))
+        message = str(error) if isinstance(error, AdlError) else f"{type(error).__name__}: {error}"
+        self._say(Content.assemble(("! ", "bold $text-error"), text.line(message)))
 
     def on_resize(self, event: events.Resize) -> None:
         """Details stand below the list where there is no room beside it."""
@@ -379,8 +379,8 @@ one HTML file in which nothing runs.
 
     def action_compare(self) -> None:
         """Set the chosen sessions side by side."""
-        there = {one.id for one in self._listing.sessions}
-        ids = [one for one in self._picked if one in there]
+        there = {session.id for session in self._listing.sessions}
+        ids = [session_id for session_id in self._picked if session_id in there]
         self.send(lambda: StatesRead(self._library.states(ids), comparing=True))
 
     def action_coverage(self) -> None:
@@ -424,8 +424,8 @@ one HTML file in which nothing runs.
 
             def report() -> Changed:
                 files = library.report(session_id, target)
-                said = " and ".join(map(str, files))
-                return Changed(Content.assemble("written: ", text.line(said, "bold")))
+                paths = " and ".join(map(str, files))
+                return Changed(Content.assemble("written: ", text.line(paths, "bold")))
 
             self.send(report)
 
@@ -530,5 +530,5 @@ one HTML file in which nothing runs.
         return listed.session if listed is not None else None
 
 
-def _said(said: str) -> Entry:
-    return Entry(lambda _width: Text().append(said, style="dim"))
+def _said(words: str) -> Entry:
+    return Entry(lambda _width: Text().append(words, style="dim"))

@@ -35,13 +35,13 @@ class Slider(Widget):
         super().__init__(id=id)
         self._title = title
         self._value = 0.0
-        self._said = ""
+        self._measured = ""
         self._note = ""
         self._marks: Mapping[float, str] = {}
 
-    def draw(self, value: float, said: str, note: str, marks: Mapping[float, str]) -> None:
+    def draw(self, value: float, measured: str, note: str, marks: Mapping[float, str]) -> None:
         """Show ``value``, what it amounts to, and labelled marks along the track."""
-        self._value, self._said, self._note, self._marks = value, said, note, dict(marks)
+        self._value, self._measured, self._note, self._marks = value, measured, note, dict(marks)
         self.refresh()
 
     def ends(self) -> tuple[float, float]:
@@ -84,7 +84,7 @@ class Slider(Widget):
         return Content.assemble(
             (f"{self._title} ", "bold"),
             (number, "bold $accent"),
-            (f" {self._said} ", "$foreground-muted"),
+            (f" {self._measured} ", "$foreground-muted"),
         )
 
     def _track(self, head: Content, width: int) -> tuple[int, int]:
@@ -100,7 +100,7 @@ class Slider(Widget):
 
     def _below(self, start: int, cells: int, width: int) -> Content:
         low, high = self.ends()
-        inside = {value: said for value, said in self._marks.items() if low <= value <= high}
+        inside = {value: label for value, label in self._marks.items() if low <= value <= high}
         room = [" "] * width
         for value in inside:
             place = start + 1 + self._cell(value, cells)

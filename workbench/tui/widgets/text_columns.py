@@ -145,8 +145,8 @@ class SampleList(ScrollView, can_focus=True):
         if not self._samples and self._empty and width > 0:
             lines = wrapped(clean_line(self._empty), width)
             style = self.get_component_rich_style("samples--empty")
-            said = set_cell_size(lines[y] if y < len(lines) else "", width)
-            return Strip([Segment(said, style)], width).apply_style(base)
+            empty = set_cell_size(lines[y] if y < len(lines) else "", width)
+            return Strip([Segment(empty, style)], width).apply_style(base)
         if line >= self._tops[-1] or width <= _GUTTER:
             return Strip.blank(max(0, width), base)
         index = bisect_right(self._tops, line) - 1
@@ -265,9 +265,9 @@ def _layout(sample: Sample, width: int) -> list[Pieces]:
         left, right = (_column(column, half) for column in columns)
         blank: Pieces = ((" " * half, ""),)
         for index in range(max(len(left), len(right))):
-            one = left[index] if index < len(left) else blank
-            other = right[index] if index < len(right) else ()
-            lines.append((*one, (_BETWEEN, "rule"), *other))
+            first = left[index] if index < len(left) else blank
+            second = right[index] if index < len(right) else ()
+            lines.append((*first, (_BETWEEN, "rule"), *second))
     else:
         for column in columns:
             lines += _column(column, width)
@@ -289,8 +289,8 @@ def _column(column: Column, width: int) -> list[Pieces]:
         )
     ]
     for note in column.notes:
-        said = wrapped(clean_line(shorten(note, 3 * width)), width)[:3]
-        lines += [((set_cell_size(line, width), "state"),) for line in said]
+        shown_note = wrapped(clean_line(shorten(note, 3 * width)), width)[:3]
+        lines += [((set_cell_size(line, width), "state"),) for line in shown_note]
     if column.text is None:
         return lines
     text, more = column.text.lstrip(), ""
@@ -308,8 +308,8 @@ def _column(column: Column, width: int) -> list[Pieces]:
     return lines
 
 
-def _with_caret(line: Pieces, said: str, width: int) -> Pieces:
+def _with_caret(line: Pieces, last: str, width: int) -> Pieces:
     """The line with a mark where the text goes on."""
-    if not said or cell_len(said) >= width:
+    if not last or cell_len(last) >= width:
         return line
-    return ((said, ""), ("▌", "growing"), (" " * (width - cell_len(said) - 1), ""))
+    return ((last, ""), ("▌", "growing"), (" " * (width - cell_len(last) - 1), ""))

@@ -74,9 +74,9 @@ class TopBar(Horizontal):
         for place, tab in enumerate(self._tabs):
             tab.draw(current=place == index)
 
-    def show_alert(self, said: str) -> None:
+    def show_alert(self, message: str) -> None:
         """Say that something waits for the person, or nothing."""
-        self.query_one("#alert", Static).update(Content(said))
+        self.query_one("#alert", Static).update(Content(message))
 
     def show_jobs(self, jobs: Sequence[Job], plan: AuditPlan | None = None) -> None:
         """Show what is running and how far it is; with ``plan``, how far the whole audit is."""

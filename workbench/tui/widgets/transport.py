@@ -60,20 +60,21 @@ class Transport(Widget):
         return Content("\n").join([self._bar(self.size.width), self._event(self.size.width)])
 
     def _bar(self, width: int) -> Content:
-        one = self._standing
-        if one.waits:
-            how = Content.styled(f"reading {one.read:.0%}", "bold $text-warning")
-        elif one.playing:
+        standing = self._standing
+        if standing.waits:
+            how = Content.styled(f"reading {standing.read:.0%}", "bold $text-warning")
+        elif standing.playing:
             how = Content.styled("\u25b6 playing", "bold $text-success")
         else:
-            how = Content.styled("\u25a0 at end" if one.at_end else "\u2016 paused", "bold")
-        settings = f"  {one.speed:g}\u00d7  {_TURNS[one.turns]}"
-        if not one.follows:
+            how = Content.styled("\u25a0 at end" if standing.at_end else "\u2016 paused", "bold")
+        settings = f"  {standing.speed:g}\u00d7  {_TURNS[standing.turns]}"
+        if not standing.follows:
             settings += "  not following"
         left = Content.assemble(how, (settings, _MUTED), "  ")
-        count = f"  {one.position:,}/{one.length:,}  {clock(one.elapsed)} of {clock(one.total)}"
+        times = f"{clock(standing.elapsed)} of {clock(standing.total)}"
+        count = f"  {standing.position:,}/{standing.length:,}  {times}"
         room = width - left.cell_length - len(count)
-        share = one.position / one.length if one.length else 1.0
+        share = standing.position / standing.length if standing.length else 1.0
         track = Content()
         if room >= 4:
             track = Content.styled(bar(share, room), "$accent on $surface")

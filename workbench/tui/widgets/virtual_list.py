@@ -95,9 +95,9 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         self._width = 0
         self._empty = Content()
 
-    def say_when_empty(self, said: Content) -> None:
+    def say_when_empty(self, message: Content) -> None:
         """What stands there as long as there is no item."""
-        self._empty = said
+        self._empty = message
         self.refresh()
 
     # --- what there is ----------------------------------------------------------------------
@@ -254,8 +254,8 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         width = self.scrollable_content_region.width
         base = self.rich_style
         if not self.count:
-            said = self._wrapped(self._empty, self.width)
-            strip = Strip.join([Strip([Segment("  ", base)]), _line(said, y, self.width)])
+            empty = self._wrapped(self._empty, self.width)
+            strip = Strip.join([Strip([Segment("  ", base)]), _line(empty, y, self.width)])
             return strip.adjust_cell_length(width, base).apply_style(base)
         index = bisect_right(self._tops, line) - 1
         laid = self._laid.get(index)

@@ -48,11 +48,11 @@ def title(agent: AgentState, place: Place, blind: bool, width: int) -> Content:
 
 def standing(agent: AgentState, work: WorkStatus, now: datetime) -> Content:
     """Return the run's status as a sign and a word."""
-    sign, style, said = _standing(agent, work, now)
+    sign, style, status = _standing(agent, work, now)
     asks = {"never": "asks nobody", "spending": "asks before spending", "always": "asks always"}
     policy = "" if agent.is_over else f"  ·  {asks[agent.policy]}"
     return Content.assemble(
-        (f"{sign} ", f"bold {style}"), text.line(said, f"bold {style}"), (policy, _MUTED)
+        (f"{sign} ", f"bold {style}"), text.line(status, f"bold {style}"), (policy, _MUTED)
     )
 
 
@@ -104,7 +104,7 @@ def budgets(agent: AgentState, seconds: float, width: int) -> Content:
     last = Content.styled(cost, _MUTED if agent.cost is None else "")
     if width >= _ONE_LINE:
         return Content("  ").join([*spent, last])
-    left = max(one.cell_length for one in (spent[0], spent[2]))
+    left = max(label.cell_length for label in (spent[0], spent[2]))
     rows = [
         Content.assemble(one, " " * (left - one.cell_length + 2), other)
         for one, other in ((spent[0], spent[1]), (spent[2], spent[3]))
@@ -113,20 +113,20 @@ def budgets(agent: AgentState, seconds: float, width: int) -> Content:
 
 
 def _spent(name: str, value: float, most: float | None) -> Content:
-    said = f"{_short(value)}/{'no limit' if most is None else _short(most)}"
-    return _budget(name, value, most, said)
+    amounts = f"{_short(value)}/{'no limit' if most is None else _short(most)}"
+    return _budget(name, value, most, amounts)
 
 
 def _time(seconds: float, most: float | None) -> Content:
-    said = f"{_clock(seconds)}/{'no limit' if most is None else _clock(most)}"
-    return _budget("time", seconds, most, said)
+    amounts = f"{_clock(seconds)}/{'no limit' if most is None else _clock(most)}"
+    return _budget("time", seconds, most, amounts)
 
 
-def _budget(name: str, value: float, most: float | None, said: str) -> Content:
+def _budget(name: str, value: float, most: float | None, amounts: str) -> Content:
     share = 0.0 if most is None else 1.0 if most <= 0 else value / most
     style = "$text-warning" if most is not None and share >= 1 and most > 0 else "$accent"
     return Content.assemble(
-        (f"{name} ", _MUTED), (bar(share, _BAR), f"{style} on $panel"), f" {said}"
+        (f"{name} ", _MUTED), (bar(share, _BAR), f"{style} on $panel"), f" {amounts}"
     )
 
 
@@ -148,10 +148,10 @@ def _clock(seconds: float) -> str:
 def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
     """Return what a person can do about the status, None if nothing is needed."""
     if work.phase == "preparing":
-        said = Content.assemble(
+        preparing = Content.assemble(
             ("● ", "bold $accent"), text.line(f"Preparing: {work.doing}.", "bold")
         )
-        return Content.assemble(said, " The agent begins when that is done.")
+        return Content.assemble(preparing, " The agent begins when that is done.")
     if agent.status == "interrupted":
         why = agent.problem or "its process ended before it did"
         if work.problem is not None:
@@ -202,9 +202,9 @@ def no_agent(work: WorkStatus, facts: EndpointFacts | None) -> Content:
     """Return the text before there is an agent: how to start one, and what is missing for it."""
     parts: list[Content] = []
     if work.phase == "preparing":
-        said = f"Preparing: {work.doing}. The agent begins when that is done.\n\n"
+        preparing = f"Preparing: {work.doing}. The agent begins when that is done.\n\n"
         parts.append(
-            Content.assemble(("● ", "bold $accent"), text.line(said.strip(), "bold"), "\n\n")
+            Content.assemble(("● ", "bold $accent"), text.line(preparing.strip(), "bold"), "\n\n")
         )
     if work.problem is not None:
         parts.append(Content.assemble(text.block(str(work.problem), "$text-error"), "\n\n"))

@@ -137,7 +137,7 @@ class AgentPane(Pane):
     @property
     def at_work(self) -> AgentState | None:
         """The run that the keys act on: the newest that is not over."""
-        unfinished = [one for one in self.state.agents.values() if not one.is_over]
+        unfinished = [agent for agent in self.state.agents.values() if not agent.is_over]
         return unfinished[-1] if unfinished else None
 
     @property
@@ -163,7 +163,7 @@ class AgentPane(Pane):
             # Whoever starts an agent wants to see it.
             self._chosen = None
         self._replaced = frozenset(
-            one.body.replaces for one in state.grades if one.body.replaces is not None
+            grade.body.replaces for grade in state.grades if grade.body.replaces is not None
         )
         self._turns.take(state, self.read_event)
         self._redraw()
@@ -209,10 +209,10 @@ class AgentPane(Pane):
             self._flow.set_count(0)
         self._draw_head()
         if agent is None:
-            said = Content("No agent has audited up to here.")
+            empty = Content("No agent has audited up to here.")
             if not self.recorded:
-                said = head.no_agent(self._work, self._facts)
-            self._flow.say_when_empty(said)
+                empty = head.no_agent(self._work, self._facts)
+            self._flow.say_when_empty(empty)
             self._flow.set_count(0)
         else:
             self._flow.set_count(len(self._turns) + bool(agent.growing))
@@ -224,7 +224,7 @@ class AgentPane(Pane):
     def _draw_head(self) -> None:
         agent, width = self.agent, self.size.width
         self.set_class(agent is None, "-none")
-        said = None
+        banner = None
         if agent is not None:
             ids = list(self.state.agents)
             place = head.Place(ids.index(agent.id) + 1, len(ids))
@@ -238,10 +238,10 @@ class AgentPane(Pane):
                 head.budgets(agent, self._seconds(agent, now), width)
             )
             if not self.recorded:
-                said = head.banner(agent, self._work if agent is self._newest() else work, width)
-        self.set_class(said is not None, "-needs")
-        if said is not None:
-            self.query_one("#banner", Static).update(said)
+                banner = head.banner(agent, self._work if agent is self._newest() else work, width)
+        self.set_class(banner is not None, "-needs")
+        if banner is not None:
+            self.query_one("#banner", Static).update(banner)
 
     def _newest(self) -> AgentState | None:
         return next(reversed(list(self.state.agents.values())), None)
@@ -262,9 +262,9 @@ class AgentPane(Pane):
         """One item; the same object as long as it looks the same."""
         if index >= len(self._turns):
             agent = self.agent
-            said = agent.growing if agent is not None else ""
-            if self._growing[0] != said:
-                self._growing = (said, growing_blocks(said))
+            growing = agent.growing if agent is not None else ""
+            if self._growing[0] != growing:
+                self._growing = (growing, growing_blocks(growing))
             return self._growing[1]
         item = self._turns[index]
         look = self._look(item, width)
@@ -277,7 +277,7 @@ class AgentPane(Pane):
 
     def _look(self, item: AgentItem, width: int) -> Look:
         agent = self.agent
-        unread = agent is not None and any(one.seq == item.seq for one in agent.unread)
+        unread = agent is not None and any(message.seq == item.seq for message in agent.unread)
         replaced = isinstance(item.body, GradeGiven) and item.body.grade_id in self._replaced
         return Look(width, unread, replaced)
 
@@ -431,7 +431,7 @@ class AgentPane(Pane):
 
         item = self._item()
         chosen = item.body.grade_id if item and isinstance(item.body, GradeGiven) else ""
-        current = {one.body.grade_id for one in standing(self.state.grades)}
+        current = {grade.body.grade_id for grade in standing(self.state.grades)}
         self.app.push_screen(
             GradesScreen(self.state.grades, chosen if chosen in current else ""), done
         )
@@ -472,8 +472,8 @@ class AgentPane(Pane):
         if item is None:
             return
         body: Any = item.body
-        said = getattr(body, "content", "") or getattr(body, "description", "") or item.said
-        excerpt = str(said)[:_MARKED].strip() or body.describe()
+        words = getattr(body, "content", "") or getattr(body, "description", "") or item.line
+        excerpt = str(words)[:_MARKED].strip() or body.describe()
         label = f"event {item.seq}, {str(getattr(body, 'kind', 'agent')).replace('_', ' ')}"
         self.submit(MARK, MarkArguments(seq=item.seq, excerpt=excerpt, label=label))
 

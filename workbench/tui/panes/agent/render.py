@@ -75,7 +75,7 @@ def item_blocks(item: AgentItem, look: Look) -> list[Content]:
         case AgentTold() if body.tool is not None:
             return _result(body, width)
         case AgentTold():
-            return [_told(body, width)]
+            return [_message(body, width)]
         case AgentReplied():
             return _reply(item, body, width)
         case AgentRequestFailed():
@@ -91,15 +91,15 @@ def item_blocks(item: AgentItem, look: Look) -> list[Content]:
             answer = ("approved", "$text-success") if body.approved else ("refused", "$text-error")
             return [Content.assemble(_by(item), " ", answer, _because(body.reason))]
         case AgentControlled():
-            said = _CONTROLS[body.control]
+            action = _CONTROLS[body.control]
             detail = f" {body.detail}" if body.control == "policy" else ""
             why = "" if body.control == "policy" else body.detail
-            return [Content.assemble(_by(item), f" {said}", text.line(detail), _because(why))]
+            return [Content.assemble(_by(item), f" {action}", text.line(detail), _because(why))]
         case AgentResumed():
             return [_rule(f"resumed with {clean_line(body.model)}", item, width)]
         case AgentInterrupted():
-            said = body.message or body.error
-            return [Content.assemble(("✗ interrupted: ", "bold $text-error"), text.block(said))]
+            error = body.message or body.error
+            return [Content.assemble(("✗ interrupted: ", "bold $text-error"), text.block(error))]
         case AgentEnded():
             why = f": {body.reason}" if body.reason else ""
             by = (
@@ -109,12 +109,12 @@ def item_blocks(item: AgentItem, look: Look) -> list[Content]:
             )
             return [_rule(clean_line(f"ended by {by}{why}"), item, width)]
         case _:
-            return [text.line(item.said, _MUTED)]
+            return [text.line(item.line, _MUTED)]
 
 
-def growing_blocks(said: str) -> list[Content]:
+def growing_blocks(reply: str) -> list[Content]:
     """The reply under way, its end in view."""
-    cut = said[-MOST_SAID:]
+    cut = reply[-MOST_SAID:]
     return [Content.assemble(("writes ", "bold $accent"), text.block(cut), ("▌", "$accent"))]
 
 
@@ -125,10 +125,10 @@ def call_words(tool: str, arguments: Mapping[str, Any]) -> Content:
         value = arguments[name]
         if value in (None, "", [], {}, ()):
             continue
-        said = f"“{value}”" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        shown = f"“{value}”" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         parts += [
             text.line(f"  {name} ", _MUTED, 40),
-            text.line(" ".join(said.split()), "", MOST_OF_ARGUMENT),
+            text.line(" ".join(shown.split()), "", MOST_OF_ARGUMENT),
         ]
     return Content.assemble(*parts)
 
@@ -147,14 +147,14 @@ def written_call(call: ToolCall) -> Content:
 # --- the kinds of items ---------------------------------------------------------------------
 
 
-def _told(body: AgentTold, width: int) -> Content:
+def _message(body: AgentTold, width: int) -> Content:
     what = "instructions" if body.role == "system" else _SOURCES.get(body.source, body.source)
-    said = " ".join(body.content[: 2 * MOST_TOLD].split())
+    content = " ".join(body.content[: 2 * MOST_TOLD].split())
     whole = len(body.content) <= MOST_TOLD
     size = "" if whole else f"  ({len(body.content):,} characters)"
     room = MOST_TOLD if whole else max(20, width - len(what) - len(size) - 2)
     return Content.assemble(
-        (f"{what}: ", f"bold {_MUTED}"), text.line(said, _MUTED, room), (size, _MUTED)
+        (f"{what}: ", f"bold {_MUTED}"), text.line(content, _MUTED, room), (size, _MUTED)
     )
 
 
@@ -162,10 +162,10 @@ def _reply(item: AgentItem, body: AgentReplied, width: int) -> list[Content]:
     blocks = [_rule(_used(body), item, width)]
     calls = calls_in(body)
     # A reply that is one call as JSON says nothing beside it but its thought.
-    said = body.content if body.tool_calls or not calls else _thought(body.content)
-    if said.strip():
-        more = f"\n… {len(said):,} characters in all" if len(said) > MOST_SAID else ""
-        blocks.append(Content.assemble(text.block(said[:MOST_SAID].strip()), (more, _MUTED)))
+    reply = body.content if body.tool_calls or not calls else _thought(body.content)
+    if reply.strip():
+        more = f"\n… {len(reply):,} characters in all" if len(reply) > MOST_SAID else ""
+        blocks.append(Content.assemble(text.block(reply[:MOST_SAID].strip()), (more, _MUTED)))
     blocks += [Content.assemble(("→ ", "bold $accent"), written_call(call)) for call in calls]
     if not blocks[1:]:
         blocks.append(Content.styled("(said nothing)", _MUTED))
@@ -214,10 +214,10 @@ def _result_lines(content: str) -> Iterator[str]:
 
 def _datum(data: Mapping[str, Any]) -> str:
     """A line of data in words: whose text, or the parts one after another."""
-    said = data.get("text")
-    if isinstance(said, str):
+    written = data.get("text")
+    if isinstance(written, str):
         alpha = f" α {data['alpha']}" if data.get("alpha") else ""
-        return f"{data.get('side', '')}{alpha}: {' '.join(said[:500].split())}"
+        return f"{data.get('side', '')}{alpha}: {' '.join(written[:500].split())}"
     parts = []
     for name, value in data.items():
         listed = isinstance(value, list)
@@ -269,11 +269,11 @@ def _grade(item: AgentItem, body: GradeGiven, look: Look) -> list[Content]:
 # --- parts ----------------------------------------------------------------------------------
 
 
-def _rule(said: str, item: AgentItem, width: int) -> Content:
+def _rule(label: str, item: AgentItem, width: int) -> Content:
     left = Content.assemble(
         (shorten(actor_name(item.actor), 30), "bold $accent"), (f" {item.at:%H:%M:%S} ", _MUTED)
     )
-    right = Content.styled(f" {shorten(said, max(0, width - left.cell_length - 4))}", _MUTED)
+    right = Content.styled(f" {shorten(label, max(0, width - left.cell_length - 4))}", _MUTED)
     rule = "─" * max(1, width - left.cell_length - right.cell_length)
     return Content.assemble(left, (rule, _MUTED), right).truncate(width)
 

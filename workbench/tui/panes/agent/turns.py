@@ -50,13 +50,13 @@ _BEFORE = frozenset({"agent_requested", "agent_reply_grew", "agent_called", "app
 
 @dataclass(frozen=True)
 class AgentItem:
-    """One thing that happened; ``body`` is None where only its line is at hand, in ``said``."""
+    """One thing that happened; ``body`` is None where only its line is at hand, in ``line``."""
 
     seq: int
     at: datetime
     actor: Actor
     body: BaseModel | None
-    said: str = ""
+    line: str = ""
 
 
 class AgentTurns(Sequence[AgentItem]):
@@ -123,15 +123,15 @@ class AgentTurns(Sequence[AgentItem]):
         for run_id, agent in state.agents.items():
             for name in ("messages", "failures"):
                 listed = getattr(agent, name)
-                for one in listed[self._counts.get((run_id, name), 0) :]:
-                    self._found[one.seq] = (run_id, one)
+                for recorded in listed[self._counts.get((run_id, name), 0) :]:
+                    self._found[recorded.seq] = (run_id, recorded)
                 self._counts[run_id, name] = len(listed)
             if agent.report is not None:
                 self._found[agent.report.seq] = (run_id, agent.report)
-        for one in state.grades[self._counts.get(("", "grades"), 0) :]:
-            run = graded_run(one.body)
+        for grade in state.grades[self._counts.get(("", "grades"), 0) :]:
+            run = graded_run(grade.body)
             if run is not None:
-                self._found[one.seq] = (run, one)
+                self._found[grade.seq] = (run, grade)
         self._counts["", "grades"] = len(state.grades)
 
     def _take_known(self, entry: TimelineEntry) -> None:

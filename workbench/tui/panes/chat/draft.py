@@ -103,10 +103,10 @@ def _finished_answer(turn: Turn, followed: AnswerRef) -> str:
     answer = turn.answer(followed.side, followed.sample)
     if answer is not None and answer.status != "growing":
         return whole_answer(answer)
-    said = f"{followed.side}'s answer to turn {turn.number}"
+    name = f"{followed.side}'s answer to turn {turn.number}"
     if not turn.is_over:
-        raise DraftError(f"{said} is not finished", "Send again when it is.")
+        raise DraftError(f"{name} is not finished", "Send again when it is.")
     raise DraftError(
-        f"{said} was not computed",
+        f"{name} was not computed",
         f"Press {keys.shown('again')} on it to ask again, or {keys.shown('next_draft')} to change.",
     )

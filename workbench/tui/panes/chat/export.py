@@ -66,8 +66,8 @@ def _turn(turn: Turn) -> list[str]:
         for sample, text in enumerate(turn.answers.get(side, ())):
             of = f", sample {sample + 1}" if turn.n_samples > 1 else ""
             parts += [f"### {side}{of} ({_ending(text)})", "", _quoted(text.text), ""]
-    for one in turn.comparisons:
-        body = one.body
+    for comparison in turn.comparisons:
+        body = comparison.body
         where = "the same" if body.first_divergence is None else body.first_divergence
         kl = f"{sum(body.kl) / len(body.kl):.4f}" if body.kl else "not computed"
         parts.append(f"- first diverging token: {where}; mean KL in nats: {kl}")
@@ -75,8 +75,8 @@ def _turn(turn: Turn) -> list[str]:
         parts.append("- first diverging token and KL: not computed")
     operation = turn.operation
     if operation is not None and operation.status != "finished":
-        said = operation.message or operation.reason or operation.error
-        parts.append(f"- {operation.status}{': ' if said else ''}{clean_line(said)}")
+        reason = operation.message or operation.reason or operation.error
+        parts.append(f"- {operation.status}{': ' if reason else ''}{clean_line(reason)}")
     return [*parts, ""]
 
 

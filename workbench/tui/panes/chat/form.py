@@ -188,10 +188,10 @@ class ChatForm(Dialog[ProbeSettings | None]):
         return self.query_one(f"#{name}", Choice).chosen == _SWITCH[1]
 
     def _say(self, problem: str) -> None:
-        said = self.query_one("#problem", Static)
-        said.update(text.line(f"! {problem}"))
-        said.display = True
-        said.scroll_visible(animate=False)
+        line = self.query_one("#problem", Static)
+        line.update(text.line(f"! {problem}"))
+        line.display = True
+        line.scroll_visible(animate=False)
 
     def action_cancel(self) -> None:
         """Leave the settings as they were."""

@@ -168,7 +168,9 @@ Copies and files have visible marks in place of control characters. The session 
             width=width,
             side=self._side,
             sample=self._sample(turn),
-            marked=tuple((one, self._evidence[one]) for one in ids if one in self._evidence),
+            marked=tuple(
+                (text_id, self._evidence[text_id]) for text_id in ids if text_id in self._evidence
+            ),
             follows=None if parent is None or before is None else (before.number, parent),
             stage=self._stages.get(turn.id, ""),
         )
@@ -209,11 +211,11 @@ Copies and files have visible marks in place of control characters. The session 
             )
         )
 
-    def _say(self, said: str, *, problem: bool = False) -> None:
+    def _say(self, message: str, *, problem: bool = False) -> None:
         line = self.query_one("#said", Static)
-        line.display = bool(said)
-        if said:
-            shown = text.line(f"! {said}" if problem else said, width=600)
+        line.display = bool(message)
+        if message:
+            shown = text.line(f"! {message}" if problem else message, width=600)
             line.update(shown.stylize("bold $text-error" if problem else "$text-success"))
 
     # --- where one is -----------------------------------------------------------------------
@@ -263,7 +265,9 @@ Copies and files have visible marks in place of control characters. The session 
             self._side = cast("Side", view["side"])
         if isinstance(samples, dict):
             self._samples = {
-                str(one): sample for one, sample in samples.items() if isinstance(sample, int)
+                str(turn_id): sample
+                for turn_id, sample in samples.items()
+                if isinstance(sample, int)
             }
         self._writing = view.get("writing") is True
         self._redraw()
@@ -496,13 +500,13 @@ Copies and files have visible marks in place of control characters. The session 
             return
         chosen = self._answer(turn)
         answer = turn.answer(chosen.side, chosen.sample)
-        said = f"{chosen.side}'s answer to {turn.number}"
+        answer_name = f"{chosen.side}'s answer to {turn.number}"
         if answer is None or answer.status == "growing" or not answer.text:
-            self._say(f"{said} cannot be marked: there is no finished text", problem=True)
+            self._say(f"{answer_name} cannot be marked: there is no finished text", problem=True)
             return
         text_id = answer.start.body.text_id
         if text_id in self._evidence:
-            self._say(f"{said} is marked already: {self._evidence[text_id]}")
+            self._say(f"{answer_name} is marked already: {self._evidence[text_id]}")
             return
         sample = f", sample {chosen.sample + 1}" if turn.n_samples > 1 else ""
         steered = f", alpha {answer.start.body.alpha:g}" if answer.start.body.alpha else ""
@@ -515,10 +519,10 @@ Copies and files have visible marks in place of control characters. The session 
                 label=f"{chosen.side}'s answer{sample}{steered}: {probe}",
             )
         except ValidationError as error:
-            self._say(f"{said} cannot be marked: {in_words(error)}", problem=True)
+            self._say(f"{answer_name} cannot be marked: {in_words(error)}", problem=True)
             return
         self.submit(MARK, arguments)
-        self._say(f"{said} is marked as evidence.")
+        self._say(f"{answer_name} is marked as evidence.")
 
     def action_copy(self) -> None:
         """Copy an answer to the clipboard of the terminal."""
@@ -569,8 +573,8 @@ Copies and files have visible marks in place of control characters. The session 
 def _evidence_of_texts(state: SessionState) -> dict[str, str]:
     """The ids of the evidence that texts are, by the id of the text."""
     found: dict[str, str] = {}
-    for evidence_id, one in state.evidence.items():
-        text_id = one.body.text_id
+    for evidence_id, mark in state.evidence.items():
+        text_id = mark.body.text_id
         if text_id is not None:
             found[text_id] = f"{found[text_id]} {evidence_id}" if text_id in found else evidence_id
     return found
@@ -578,7 +582,9 @@ def _evidence_of_texts(state: SessionState) -> dict[str, str]:
 
 def _measured(state: SessionState) -> dict[str, str]:
     """Where the difference was measured, which is where one can steer, by setting."""
-    layers = sorted({layer for one in state.differences.values() for layer in one.body.layers})
+    layers = sorted(
+        {layer for difference in state.differences.values() for layer in difference.body.layers}
+    )
     if not layers:
         return dict.fromkeys(
             ("layer", "position"), f"not measured; {keys.shown('audit')} measures it"

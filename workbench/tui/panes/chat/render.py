@@ -78,7 +78,7 @@ def parting(base: str, finetuned: str, *, both_done: bool) -> int | None:
     at = next((index for index, (one, other) in pairs if one != other), shorter)
     if at == shorter and (not both_done or len(base) == len(finetuned)):
         return None
-    if not any(said[at : at + 1].isalnum() for said in (base, finetuned)):
+    if not any(answer[at : at + 1].isalnum() for answer in (base, finetuned)):
         return at
     start = at
     while start > 0 and at - start < 15 and finetuned[start - 1].isalnum():
@@ -113,8 +113,8 @@ def _header(turn: Turn, width: int) -> Content:
         (asked, _MUTED),
         " ",
     )
-    said = shorten(clean_line(_how(turn)), max(0, width - left.cell_length - 4))
-    right = Content.styled(f" {said}", _MUTED)
+    settings = shorten(clean_line(_how(turn)), max(0, width - left.cell_length - 4))
+    right = Content.styled(f" {settings}", _MUTED)
     rule = "─" * max(1, width - left.cell_length - right.cell_length)
     return Content.assemble(left, (rule, _MUTED), right).truncate(width)
 
@@ -136,12 +136,12 @@ def _context(turn: Turn, look: Look) -> list[Block]:
     """What stood before the probe, a line each."""
     lines: list[Block] = []
 
-    def line(name: str, said: str) -> None:
+    def line(name: str, value: str) -> None:
         label = f"{name}: "
         lines.append(
             Content.assemble(
                 (label, f"{_MUTED} bold"),
-                text.line(said[: 4 * look.width], _MUTED, max(1, look.width - len(label))),
+                text.line(value[: 4 * look.width], _MUTED, max(1, look.width - len(label))),
             ).truncate(look.width)
         )
 
@@ -208,22 +208,24 @@ def _not_yet(turn: Turn, side: Side) -> str:
 
 def _answer(answer: TextState, part: int | None) -> Content:
     """An answer with its prefill; what both have in common is muted, the rest begins at a mark."""
-    said = answer.text
+    written = answer.text
     prefill = answer.start.body.prefill
     begun = [_cut(prefill, MOST_OF_PROBE, "italic $foreground-muted")] if prefill else []
-    if not said and answer.status != "growing":
+    if not written and answer.status != "growing":
         return Content.assemble(*begun, ("(empty)", f"{_MUTED} italic"))
     if part is None or part > MOST_SHOWN:
-        return Content.assemble(*begun, _cut(said, MOST_SHOWN))
+        return Content.assemble(*begun, _cut(written, MOST_SHOWN))
     word = part
-    while word < len(said) and word - part < 24 and (word == part or not said[word].isspace()):
+    while (
+        word < len(written) and word - part < 24 and (word == part or not written[word].isspace())
+    ):
         word += 1
     return Content.assemble(
         *begun,
-        text.block(said[:part], _MUTED),
+        text.block(written[:part], _MUTED),
         (_PART, "bold $accent"),
-        text.block(said[part:word], "bold underline"),
-        _cut(said[word:], MOST_SHOWN),
+        text.block(written[part:word], "bold underline"),
+        _cut(written[word:], MOST_SHOWN),
     )
 
 
@@ -236,11 +238,11 @@ def _ending(answer: TextState) -> str:
     return f"{count} token{'' if count == 1 else 's'}, {_ENDINGS.get(answer.ended or '', '')}"
 
 
-def _cut(said: str, most: int, style: str = "") -> Content:
-    shown = text.block(said[:most], style)
-    if len(said) <= most:
+def _cut(raw: str, most: int, style: str = "") -> Content:
+    shown = text.block(raw[:most], style)
+    if len(raw) <= most:
         return shown
-    more = f" … {len(said) - most:,} more characters: {keys.shown('write')} writes all to a file"
+    more = f" … {len(raw) - most:,} more characters: {keys.shown('write')} writes all to a file"
     return Content.assemble(shown, (more, _MUTED))
 
 
@@ -296,12 +298,13 @@ def _comparison(compared: Recorded[AnswersCompared], width: int) -> Content:
 
 
 def _over_samples(turn: Turn) -> Content:
-    means = [sum(one.body.kl) / len(one.body.kl) for one in turn.comparisons if one.body.kl]
-    same = sum(one.body.first_divergence is None for one in turn.comparisons)
-    said = f"over {len(turn.comparisons)} samples: {same} the same"
+    bodies = [comparison.body for comparison in turn.comparisons]
+    means = [sum(body.kl) / len(body.kl) for body in bodies if body.kl]
+    same = sum(body.first_divergence is None for body in bodies)
+    summary = f"over {len(turn.comparisons)} samples: {same} the same"
     if means:
-        said += f", KL mean {sum(means) / len(means):.2f} ({min(means):.2f} to {max(means):.2f})"
-    return Content.styled(said, _MUTED)
+        summary += f", KL mean {sum(means) / len(means):.2f} ({min(means):.2f} to {max(means):.2f})"
+    return Content.styled(summary, _MUTED)
 
 
 def _how_it_stands(turn: Turn, look: Look) -> list[Block]:
@@ -316,8 +319,8 @@ def _how_it_stands(turn: Turn, look: Look) -> list[Block]:
         case "running":
             return [text.line(look.stage or "under way", "$accent", look.width)]
         case "failed":
-            said = f"✗ failed: {operation.message or operation.error}"
-            lines: list[Block] = [text.block(said[:MOST_OF_PROBE], "bold $text-error")]
+            failure = f"✗ failed: {operation.message or operation.error}"
+            lines: list[Block] = [text.block(failure[:MOST_OF_PROBE], "bold $text-error")]
             if operation.way_out:
                 lines.append(text.block(operation.way_out[:MOST_OF_PROBE]))
             return lines

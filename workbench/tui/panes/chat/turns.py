@@ -102,14 +102,14 @@ class Turn:
     @property
     def history(self) -> Messages:
         """What stood before the probe, without the system turn."""
-        return tuple(one for one in self.messages[:-1] if one.get("role") != "system")
+        return tuple(message for message in self.messages[:-1] if message.get("role") != "system")
 
     @property
     def system(self) -> str | None:
         """The system turn, if there was one."""
-        for one in self.messages[:1]:
-            if one.get("role") == "system":
-                return one.get("content", "")
+        for message in self.messages[:1]:
+            if message.get("role") == "system":
+                return message.get("content", "")
         return None
 
     def answer(self, side: Side, sample: int) -> TextState | None:
@@ -121,9 +121,9 @@ class Turn:
         """How the two answers of a sample differ, if that was computed."""
         finetuned = self.answer("finetuned", sample)
         if finetuned is not None:
-            for one in self.comparisons:
-                if one.body.finetuned_text == finetuned.start.body.text_id:
-                    return one
+            for comparison in self.comparisons:
+                if comparison.body.finetuned_text == finetuned.start.body.text_id:
+                    return comparison
         return None
 
     def is_as(self, other: Turn) -> bool:
@@ -188,8 +188,8 @@ class Turns(Sequence[Turn]):
         for text in _last(state.texts, counts[1] - texts):
             if text.start.body.purpose == "ask" and text.start.operation_id in self._texts:
                 self._texts[text.start.operation_id].append(text.start.body.text_id)
-        for one in state.comparisons[comparisons:]:
-            self._comparisons.setdefault(one.operation_id or "", []).append(one)
+        for comparison in state.comparisons[comparisons:]:
+            self._comparisons.setdefault(comparison.operation_id or "", []).append(comparison)
         self._counts = counts
         self._state = state
         self._waiting = tuple(turn for turn in self._waiting if turn.id not in self._places)
@@ -309,7 +309,7 @@ def whole_answer(text: TextState) -> str:
 
 
 def _chat(turn: Turn) -> Messages:
-    return tuple(one for one in turn.messages if one.get("role") != "system")
+    return tuple(message for message in turn.messages if message.get("role") != "system")
 
 
 def _last(items: Mapping[str, Any], count: int) -> list[Any]:

@@ -74,9 +74,9 @@ class EvidenceList(Rows):
     def _draw(self, index: int, width: int) -> Text:
         line = self._lines[index]
         if isinstance(line, Heading):
-            said = Text(f"── {line.text} ", style="dim")
-            said.append("─" * max(0, width - said.cell_len))
-            return said
+            heading = Text(f"── {line.text} ", style="dim")
+            heading.append("─" * max(0, width - heading.cell_len))
+            return heading
         here = "▌" if index == self.cursor else " "
         row = Text(here)
         sign = BEARINGS.get(line.bearing or "", "·")

@@ -156,16 +156,16 @@ class HypothesisForm(Dialog[Arguments | None]):
         try:
             confidence = parse_confidence(self.query_one("#confidence", Input).value)
         except ValueError:
-            said = Content.styled("? give 0 to 100 percent", "$text-error")
+            shown = Content.styled("? give 0 to 100 percent", "$text-error")
         else:
-            said = (
+            shown = (
                 Content.styled("not given", "$foreground-muted")
                 if confidence is None
                 else Content.assemble(
                     (bar(confidence, _BAR_CELLS), "$accent on $panel"), f" {confidence:.0%}"
                 )
             )
-        self.query_one("#sure", Static).update(said)
+        self.query_one("#sure", Static).update(shown)
 
 
 def parse_confidence(written: str) -> float | None:

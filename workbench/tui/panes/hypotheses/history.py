@@ -60,13 +60,13 @@ def _parts(change: Change) -> list[RenderableType]:
     head.append(f"{change.by} ", style="bold")
     head.append(change.headline)
     lines: list[RenderableType] = [head]
-    for sign, said in change.lines:
+    for sign, words in change.lines:
         line = Text(f"{sign} " if sign.strip() else "", style=_STYLES[sign])
-        line.append(said)
+        line.append(words)
         lines.append(Padding(line, (0, 0, 0, 6)))
     return lines
 
 
 def _plain(change: Change) -> str:
     head = f"{change.seq} {change.at} UTC {change.by}: {change.headline}"
-    return "\n".join([head, *(f"    {sign} {said}" for sign, said in change.lines)])
+    return "\n".join([head, *(f"    {sign} {words}" for sign, words in change.lines)])

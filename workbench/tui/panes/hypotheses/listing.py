@@ -76,7 +76,9 @@ class HypothesisList(ScrollView, can_focus=True):
         """Show these, with the cursor on ``selected``; ``draft`` is one that was not added yet."""
         self._items = items
         self._draft = draft
-        self._cursor = next((at for at, one in enumerate(items) if one.id == selected), 0)
+        self._cursor = next(
+            (at for at, hypothesis in enumerate(items) if hypothesis.id == selected), 0
+        )
         self._lay_out()
 
     @property
@@ -90,14 +92,18 @@ class HypothesisList(ScrollView, can_focus=True):
 
     def _lay_out(self) -> None:
         width = self.scrollable_content_region.width
-        one = self.selected
-        if one is None:
+        hypothesis = self.selected
+        if hypothesis is None:
             self._selected, self._lines = None, []
-        elif self._selected is None or self._selected[0] is not one or self._selected[1] != width:
-            self._selected, self._lines = (one, width), self._in_full(one, width)
-        height = 2 * len(self._items) - (2 if one else 0) + len(self._lines)
+        elif (
+            self._selected is None
+            or self._selected[0] is not hypothesis
+            or self._selected[1] != width
+        ):
+            self._selected, self._lines = (hypothesis, width), self._in_full(hypothesis, width)
+        height = 2 * len(self._items) - (2 if hypothesis else 0) + len(self._lines)
         self.virtual_size = Size(self.size.width, height + (1 if self._draft else 0))
-        if one is not None:
+        if hypothesis is not None:
             region = Region(0, 2 * self._cursor, 1, len(self._lines))
             self.scroll_to_region(region, animate=False, force=True, immediate=True)
         self.refresh()
@@ -121,8 +127,10 @@ class HypothesisList(ScrollView, can_focus=True):
         if at == self._cursor:
             return self._lines[line].copy()
         if at < len(self._items):
-            one = self._items[at]
-            return self._head(one, width, "  ") if line == 0 else self._words(one, width)
+            hypothesis = self._items[at]
+            return (
+                self._head(hypothesis, width, "  ") if line == 0 else self._words(hypothesis, width)
+            )
         return self._draft_line() if line == 0 and at == len(self._items) else Text()
 
     def _at(self, y: int) -> tuple[int, int]:
@@ -144,40 +152,45 @@ class HypothesisList(ScrollView, can_focus=True):
         words = " ".join(clean_line(self._draft[:_LONGEST]).split())
         return Text(f"  draft, {keys.shown('new')} goes on with it: {words}", style="dim")
 
-    def _head(self, one: HypothesisState, width: int, before: str) -> Text:
+    def _head(self, hypothesis: HypothesisState, width: int, before: str) -> Text:
         """Id, verdict, confidence and the number of pieces of evidence on one line."""
-        sign, word = VERDICTS[one.verdict]
-        pro, contra = counts(one)
+        sign, word = VERDICTS[hypothesis.verdict]
+        pro, contra = counts(hypothesis)
         right = f"{f'+{pro}':>4}{f'−{contra}':>4}"
         if width >= _ROOM_FOR_WHO:
-            right += f" {shorten(actor_name(one.actor, short=True), 8):<8}"
+            right += f" {shorten(actor_name(hypothesis.actor, short=True), 8):<8}"
         head = Text(before)
-        head.append(f"{clean_line(one.id):<3} ", style="bold")
-        head.append(f"{sign} {word:<10}", style=self._style(one.verdict))
+        head.append(f"{clean_line(hypothesis.id):<3} ", style="bold")
+        head.append(f"{sign} {word:<10}", style=self._style(hypothesis.verdict))
         cells = max(1, min(width - head.cell_len - len(right) - 5, _BAR_CELLS))
-        if one.confidence is None:
+        if hypothesis.confidence is None:
             head.append(percent(None).ljust(cells + 5), style="dim")
         else:
-            head.append(bar(one.confidence, cells), style=self._style("bar"))
-            head.append(f"{percent(one.confidence):>5}")
+            head.append(bar(hypothesis.confidence, cells), style=self._style("bar"))
+            head.append(f"{percent(hypothesis.confidence):>5}")
         head.append(right)
         return head
 
-    def _words(self, one: HypothesisState, width: int) -> Text:
-        words = " ".join(clean_line(one.text[: 4 * width]).split())
+    def _words(self, hypothesis: HypothesisState, width: int) -> Text:
+        words = " ".join(clean_line(hypothesis.text[: 4 * width]).split())
         return Text(f"  {words}", style="dim")
 
-    def _in_full(self, one: HypothesisState, width: int) -> list[Text]:
+    def _in_full(self, hypothesis: HypothesisState, width: int) -> list[Text]:
         """The lines of the selected hypothesis: the head, all its words, and who stated it."""
         cursor = self._style("cursor")
-        words = Text(clean_lines(one.text[:_LONGEST]).strip())
-        if len(one.text) > _LONGEST:
+        words = Text(clean_lines(hypothesis.text[:_LONGEST]).strip())
+        if len(hypothesis.text) > _LONGEST:
             words.append(f" … {keys.shown('detail')} shows all of it", style="dim")
         wrapped = words.wrap(self.app.console, max(1, width - 2), overflow="fold")
-        lines = [self._head(one, width, "▌ "), *(Text.assemble("▌ ", line) for line in wrapped)]
+        lines = [
+            self._head(hypothesis, width, "▌ "),
+            *(Text.assemble("▌ ", line) for line in wrapped),
+        ]
         if width < _ROOM_FOR_WHO:
             lines.append(
-                Text.assemble("▌ ", (f"stated by {actor_name(one.actor, short=True)}", "dim"))
+                Text.assemble(
+                    "▌ ", (f"stated by {actor_name(hypothesis.actor, short=True)}", "dim")
+                )
             )
         for line in lines:
             line.stylize(cursor, 0, 1)

@@ -129,9 +129,9 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         """Stand on a hypothesis that was just added by the keys."""
         if not self._awaits_new:
             return
-        for one in reversed(list(state.hypotheses.values())):
-            if one.id not in before.hypotheses and one.actor.kind == "human":
-                self._selected = one.id
+        for hypothesis in reversed(list(state.hypotheses.values())):
+            if hypothesis.id not in before.hypotheses and hypothesis.actor.kind == "human":
+                self._selected = hypothesis.id
                 self._awaits_new = False
                 return
 
@@ -155,11 +155,11 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             self._evidence = line.id
         strip = self.query_one("#mark", Static)
         if line is None:
-            said = "nothing is marked up to here"
+            hint = "nothing is marked up to here"
             if not self.recorded:
                 key = keys.shown("mark")
-                said = f"nothing is marked yet: {key} marks a token, a text or an event as evidence"
-            strip.update(Content.styled(said, "$foreground-muted"))
+                hint = f"nothing is marked yet: {key} marks a token, a text or an event as evidence"
+            strip.update(Content.styled(hint, "$foreground-muted"))
         else:
             strip.update(_mark_in_full(line.mark.body, actor_name(line.mark.actor, short=True)))
         available = (self._hypothesis() is not None, line is not None, self._bearing() is not None)
@@ -178,10 +178,10 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             if mark.seq == seq:
                 self._show_evidence(evidence_id)
                 return True
-        for one in self.state.hypotheses.values():
-            for recorded in one.history:
+        for hypothesis in self.state.hypotheses.values():
+            for recorded in hypothesis.history:
                 if recorded.seq == seq:
-                    self._selected = one.id
+                    self._selected = hypothesis.id
                     self._draw()
                     return True
         if 0 < seq <= len(self.state.timeline):
@@ -189,7 +189,11 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         return False
 
     def _show_evidence(self, evidence_id: str) -> None:
-        linked = [one.id for one in self.state.ranked() if evidence_id in one.evidence]
+        linked = [
+            hypothesis.id
+            for hypothesis in self.state.ranked()
+            if evidence_id in hypothesis.evidence
+        ]
         if linked and self._selected not in linked:
             self._selected = linked[0]
         self._evidence = evidence_id
@@ -231,8 +235,12 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
 
     def _bearing(self) -> Bearing | None:
         """The bearing of the selected evidence on the selected hypothesis, None without a link."""
-        one, mark = self._hypothesis(), self._mark()
-        return None if one is None or mark is None else one.evidence.get(mark.evidence_id)
+        hypothesis, mark = self._hypothesis(), self._mark()
+        return (
+            None
+            if hypothesis is None or mark is None
+            else hypothesis.evidence.get(mark.evidence_id)
+        )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey out what needs a selection that there is not."""
@@ -306,28 +314,30 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
 
     def action_revise(self) -> None:
         """Ask for the selected hypothesis as it is to read from now on."""
-        one = self._hypothesis()
-        if one is None:
+        hypothesis = self._hypothesis()
+        if hypothesis is None:
             return
-        stands = {
-            "text": one.text,
-            "confidence": "" if one.confidence is None else f"{100 * one.confidence:g}%",
+        current = {
+            "text": hypothesis.text,
+            "confidence": ""
+            if hypothesis.confidence is None
+            else f"{100 * hypothesis.confidence:g}%",
             "reason": "",
         }
 
         def make(draft: Draft) -> ReviseArguments:
-            return _revised(one, draft)
+            return _revised(hypothesis, draft)
 
         def done(arguments: Any) -> None:
             if arguments is not None:
                 self.submit(REVISE, arguments)
-                self._drafts.pop(one.id, None)
+                self._drafts.pop(hypothesis.id, None)
 
         form = HypothesisForm(
-            f"Revise {clean_line(one.id)}",
-            stands | self._drafts.get(one.id, {}),
+            f"Revise {clean_line(hypothesis.id)}",
+            current | self._drafts.get(hypothesis.id, {}),
             make,
-            self._keeper(one.id, stands),
+            self._keeper(hypothesis.id, current),
             asks_why=True,
         )
         self.app.push_screen(form, done)
@@ -345,12 +355,12 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
 
     def action_rank(self, step: int) -> None:
         """Move the selected hypothesis up or down by one."""
-        one = self._hypothesis()
-        if one is None:
+        hypothesis = self._hypothesis()
+        if hypothesis is None:
             return
         order = list(self._orders[-1]) if self._orders else [it.id for it in self.state.ranked()]
         order += [it.id for it in self.state.ranked() if it.id not in order]
-        at = order.index(one.id)
+        at = order.index(hypothesis.id)
         to = at + step
         if not 0 <= to < len(order):
             return
@@ -360,25 +370,25 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
 
     def action_judge(self, verdict: Verdict) -> None:
         """Confirm the selected hypothesis, reject it or open it again."""
-        one = self._hypothesis()
-        if one is None:
+        hypothesis = self._hypothesis()
+        if hypothesis is None:
             return
-        if one.verdict == verdict:
-            self.notify(f"{clean_line(one.id)} is {verdict} already.", markup=False)
+        if hypothesis.verdict == verdict:
+            self.notify(f"{clean_line(hypothesis.id)} is {verdict} already.", markup=False)
         elif verdict != "open":
 
             def done(reason: str | None) -> None:
                 if reason is not None:
-                    self._judge(one.id, verdict, reason)
+                    self._judge(hypothesis.id, verdict, reason)
 
-            about = Content.styled(shorten(clean_lines(one.text[:_MARK_SHOWN]), 400))
-            if verdict == "confirmed" and "for" not in one.evidence.values():
+            about = Content.styled(shorten(clean_lines(hypothesis.text[:_MARK_SHOWN]), 400))
+            if verdict == "confirmed" and "for" not in hypothesis.evidence.values():
                 warning = "\n! No marked evidence speaks for it yet."
                 about = Content.assemble(about, (warning, "bold $text-warning"))
             asked = "Reject" if verdict == "rejected" else "Confirm"
-            self.app.push_screen(AskReason(f"{asked} {clean_line(one.id)}", about), done)
+            self.app.push_screen(AskReason(f"{asked} {clean_line(hypothesis.id)}", about), done)
         else:
-            self._judge(one.id, verdict, "")
+            self._judge(hypothesis.id, verdict, "")
 
     def _judge(self, hypothesis: str, verdict: Verdict, reason: str) -> None:
         self.submit(
@@ -387,15 +397,16 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
 
     def action_link(self, bearing: Literal["for", "against", "none"]) -> None:
         """Say how the selected evidence bears on the selected hypothesis."""
-        one, mark = self._hypothesis(), self._mark()
-        if one is None or mark is None:
+        hypothesis, mark = self._hypothesis(), self._mark()
+        if hypothesis is None or mark is None:
             return
         if self._bearing() == bearing:
-            said = f"{mark.evidence_id} speaks {bearing} {one.id} already."
-            self.notify(clean_line(said), markup=False)
+            message = f"{mark.evidence_id} speaks {bearing} {hypothesis.id} already."
+            self.notify(clean_line(message), markup=False)
             return
         self.submit(
-            LINK, LinkArguments(hypothesis=one.id, evidence=mark.evidence_id, bearing=bearing)
+            LINK,
+            LinkArguments(hypothesis=hypothesis.id, evidence=mark.evidence_id, bearing=bearing),
         )
 
     def action_unmark(self) -> None:
@@ -415,21 +426,21 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
 
     def action_history(self) -> None:
         """Show every event of the selected hypothesis."""
-        one = self._hypothesis()
-        if one is not None:
-            title = f"History of {clean_line(one.id)}"
-            self.app.push_screen(HypothesisHistory(title, list(history(self.state, one))))
+        hypothesis = self._hypothesis()
+        if hypothesis is not None:
+            title = f"History of {clean_line(hypothesis.id)}"
+            self.app.push_screen(HypothesisHistory(title, list(history(self.state, hypothesis))))
 
     def action_copy(self) -> None:
         """Copy the selected evidence if the keys are there, or else the selected hypothesis."""
         line = self.query_one(EvidenceList).selected
-        one = self._hypothesis()
+        hypothesis = self._hypothesis()
         if line is not None and self.query_one(EvidenceList).has_focus:
             self.app.copy_to_clipboard(evidence_text(line.mark))
             self.notify(f"Copied {clean_line(line.id)}.", markup=False)
-        elif one is not None:
-            self.app.copy_to_clipboard(hypothesis_text(self.state, one))
-            self.notify(f"Copied {clean_line(one.id)} with its evidence.", markup=False)
+        elif hypothesis is not None:
+            self.app.copy_to_clipboard(hypothesis_text(self.state, hypothesis))
+            self.notify(f"Copied {clean_line(hypothesis.id)} with its evidence.", markup=False)
 
     def action_write(self) -> None:
         """Write all hypotheses to a file."""
@@ -444,8 +455,8 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             with new_text(path) as file:
                 file.write(all_text(self.state))
         except FileExistsError:
-            said = f"{path} is there already. Name another file."
-            self.notify(clean_line(said), severity="error", markup=False)
+            message = f"{path} is there already. Name another file."
+            self.notify(clean_line(message), severity="error", markup=False)
         except (OSError, ValueError) as exc:
             self.notify(clean_line(f"{path}: {exc}"), severity="error", markup=False)
         else:
@@ -457,19 +468,19 @@ def _stated(draft: Draft) -> AddHypothesisArguments:
     return AddHypothesisArguments(text=_wording(draft), confidence=confidence)
 
 
-def _revised(one: HypothesisState, draft: Draft) -> ReviseArguments:
+def _revised(hypothesis: HypothesisState, draft: Draft) -> ReviseArguments:
     text, confidence = _wording(draft), parse_confidence(draft["confidence"])
-    if confidence is None and one.confidence is not None:
+    if confidence is None and hypothesis.confidence is not None:
         raise ValueError("a confidence that was given cannot be left empty again: change it")
     reason = draft.get("reason", "").strip()
-    text_now = None if text == one.text else text
-    confidence_now = None if confidence == one.confidence else confidence
+    text_now = None if text == hypothesis.text else text
+    confidence_now = None if confidence == hypothesis.confidence else confidence
     if text_now is None and confidence_now is None and not reason:
         raise ValueError(
             "nothing is changed: change the wording or the confidence, or give a reason"
         )
     return ReviseArguments(
-        hypothesis=one.id, text=text_now, confidence=confidence_now, reason=reason
+        hypothesis=hypothesis.id, text=text_now, confidence=confidence_now, reason=reason
     )
 
 

@@ -52,10 +52,10 @@ def evidence_lines(
     """The marks by how they bear on the hypothesis, under headings; never a heading alone but one."""
     others: dict[str, list[str]] = {}
     bearing: Bearing | None
-    for one in state.hypotheses.values():
-        if one is not hypothesis:
-            for evidence_id, bearing in one.evidence.items():
-                others.setdefault(evidence_id, []).append(f"{BEARINGS.get(bearing, '')}{one.id}")
+    for other in state.hypotheses.values():
+        if other is not hypothesis:
+            for evidence_id, bearing in other.evidence.items():
+                others.setdefault(evidence_id, []).append(f"{BEARINGS.get(bearing, '')}{other.id}")
     found: dict[str, list[EvidenceLine]] = {"for": [], "against": [], "nowhere": [], "others": []}
     for evidence_id, mark in state.evidence.items():
         bearing = hypothesis.evidence.get(evidence_id) if hypothesis is not None else None
@@ -68,11 +68,11 @@ def evidence_lines(
     if hypothesis is not None:
         linked = [*found["for"], *found["against"]]
         pro, contra = len(found["for"]), len(found["against"])
-        said = f"{pro} for, {contra} against" if linked else "no evidence linked to"
-        lines += [Heading(f"{said} {clean_line(hypothesis.id)}"), *linked]
-    for key, said in (("nowhere", "marked, not linked"), ("others", "linked to others")):
+        title = f"{pro} for, {contra} against" if linked else "no evidence linked to"
+        lines += [Heading(f"{title} {clean_line(hypothesis.id)}"), *linked]
+    for key, title in (("nowhere", "marked, not linked"), ("others", "linked to others")):
         if found[key]:
-            lines += [Heading(f"{said}: {len(found[key])}"), *found[key]]
+            lines += [Heading(f"{title}: {len(found[key])}"), *found[key]]
     return lines
 
 
@@ -152,20 +152,24 @@ def evidence_text(mark: Recorded[EvidenceMarked]) -> str:
     return ", ".join([f"{clean_line(body.evidence_id)} \u201c{excerpt(body)}\u201d", *place(body)])
 
 
-def place(mark: EvidenceMarked, *said: str) -> list[str]:
+def place(mark: EvidenceMarked, *details: str) -> list[str]:
     """Where the mark stands, what else is said of it, and its note."""
     event, label = f"event {mark.of_seq}", clean_line(mark.label)
     # A label may begin with the event already.
     known = label == event or label.startswith(f"{event},")
-    parts = [label, "" if known else event, *said, clean_line(mark.note)]
+    parts = [label, "" if known else event, *details, clean_line(mark.note)]
     return [part for part in parts if part]
 
 
 def all_text(state: SessionState) -> str:
     """Every hypothesis by rank, then the marks that are linked to none."""
     parts = [f"# Hypotheses of {clean_line(state.name)}"]
-    parts += [hypothesis_text(state, one) for one in state.ranked()]
-    linked = {evidence_id for one in state.hypotheses.values() for evidence_id in one.evidence}
+    parts += [hypothesis_text(state, hypothesis) for hypothesis in state.ranked()]
+    linked = {
+        evidence_id
+        for hypothesis in state.hypotheses.values()
+        for evidence_id in hypothesis.evidence
+    }
     loose = [mark for evidence_id, mark in state.evidence.items() if evidence_id not in linked]
     if loose:
         parts.append("## Marked, not linked")

@@ -89,13 +89,17 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
             facts.append(("finetuned", _side_name(finetuned)))
         facts.append(("layers", f"{pair['n_layers']}, width {pair['width']}"))
         measured = sorted(
-            {layer for one in self.state.differences.values() for layer in one.body.layers}
+            {
+                layer
+                for difference in self.state.differences.values()
+                for layer in difference.body.layers
+            }
         )
         if measured:
             facts.append(("measured", "layer " + ", ".join(map(str, measured))))
-        facts += [("note", one) for one in pair.get("mismatches", ())]
-        doubts = {one.body.doubt for one in self.state.differences.values()} - {""}
-        facts += [("doubt", one) for one in sorted(doubts)]
+        facts += [("note", mismatch) for mismatch in pair.get("mismatches", ())]
+        doubts = {difference.body.doubt for difference in self.state.differences.values()} - {""}
+        facts += [("doubt", doubt) for doubt in sorted(doubts)]
         facts += _check_facts(pair.get("checks", ()))
         facts.append(("dtype", f"{pair['dtype']} on {', '.join(map(str, pair['devices']))}"))
         return facts
@@ -106,14 +110,16 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
         ]
         if self.recorded:
             lines = [
-                Content.assemble(text.line(one.name.replace("_", " "), "bold"), "  was running")
-                for one in self.state.operations.values()
-                if one.status == "running"
+                Content.assemble(
+                    text.line(operation.name.replace("_", " "), "bold"), "  was running"
+                )
+                for operation in self.state.operations.values()
+                if operation.status == "running"
             ]
         problem = _last_problem(self.state)
         if not lines:
-            said = "nothing was running" if self.recorded else "nothing is running"
-            lines.append(Content.styled(said, "$foreground-muted"))
+            nothing = "nothing was running" if self.recorded else "nothing is running"
+            lines.append(Content.styled(nothing, "$foreground-muted"))
         if problem is not None:
             lines.append(
                 text.block(f"{problem.name}: {problem.message or problem.error}", "$error")

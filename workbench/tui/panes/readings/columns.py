@@ -113,7 +113,7 @@ def table_of(index: Index, group: Group, choice: Choice) -> Table:
         beside = index.control(group, source, first_scale)
         if beside is not None and source != group.source:
             compared[source] = column(beside.body.position, source, beside)
-    nulls = tuple(one for source, one in compared.items() if source in NULLS)
+    nulls = tuple(null for source, null in compared.items() if source in NULLS)
     columns = []
     for position, taken in lists.items():
         columns.append(column(position, group.source, taken))

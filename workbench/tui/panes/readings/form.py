@@ -130,9 +130,9 @@ class ReadForm(Dialog[ReadRequest | None]):
             what.update(text.block(f"{exc.message}\n{exc.hint}", "$text-error"))
             return
         if self._index.readings(layer):
-            said = f"Enter reads layer {layer} again; new lists take the place of the old."
+            effect = f"Enter reads layer {layer} again; new lists take the place of the old."
         elif self._index.measured(layer) is not None:
-            said = f"Enter reads the difference measured at layer {layer}."
+            effect = f"Enter reads the difference measured at layer {layer}."
         else:
-            said = f"Enter measures the difference at layer {layer}, then reads it."
-        what.update(Content(said))
+            effect = f"Enter measures the difference at layer {layer}, then reads it."
+        what.update(Content(effect))

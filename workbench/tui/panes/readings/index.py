@@ -60,7 +60,7 @@ class Choice:
 
     def at_scale(self, reading: str, scale: Scale) -> Choice:
         """The same with another scale for a reading."""
-        scales = {name: one for name, one in self.scales.items() if name != reading}
+        scales = {name: scale for name, scale in self.scales.items() if name != reading}
         if scale != CHOSEN:
             scales[reading] = scale
         return replace(self, scales=scales)

@@ -36,9 +36,9 @@ class Marks:
 
     def _linked(self, evidence: str) -> str:
         bearings = [
-            f"{one.evidence[evidence]} {one.id}"
-            for one in self._state.hypotheses.values()
-            if one.evidence.get(evidence, "none") != "none"
+            f"{hypothesis.evidence[evidence]} {hypothesis.id}"
+            for hypothesis in self._state.hypotheses.values()
+            if hypothesis.evidence.get(evidence, "none") != "none"
         ]
         return " ".join([evidence, ", ".join(bearings)]).strip()
 

@@ -61,13 +61,13 @@ def norms_over(index: Index, layer: int, over: Over, read_array: ReadArray) -> N
         labels: Sequence[str] = measured.body.positions
         drawn = here
     else:
-        layers = [one for one in index.layers() if index.measured(one) is not None]
-        labels = [str(one) for one in layers]
+        layers = [layer for layer in index.layers() if index.measured(layer) is not None]
+        labels = [str(layer) for layer in layers]
         rows = []
-        for one in layers:
-            other = index.measured(one)
+        for other_layer in layers:
+            other = index.measured(other_layer)
             assert other is not None
-            values = _of_layer(other, one, read_array)
+            values = _of_layer(other, other_layer, read_array)
             rows.append([value[_pooled(other)].mean() for value in values])
         columns = np.array(rows).T
         drawn = (columns[0], columns[1], columns[2])

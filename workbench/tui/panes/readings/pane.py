@@ -153,7 +153,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     def show_jobs(self, jobs: Sequence[Job]) -> None:
         """Say how far measuring or reading is."""
         ours = [job for job in jobs if job.operation in {MEASURE, READ}]
-        job = next((one for one in ours if one.status == "running"), ours[0] if ours else None)
+        job = next((job for job in ours if job.status == "running"), ours[0] if ours else None)
         if job is not self._job:
             self._job = job
             if self._table is None:
@@ -200,35 +200,37 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self._show_plot()
 
     def _show_why(self) -> None:
-        said = Content()
+        why = Content()
         if self._table is not None:
             unfiltered = self._choice.unfiltered
-            said = reading_words.why(self._index, self._table, unfiltered=unfiltered)
+            why = reading_words.why(self._index, self._table, unfiltered=unfiltered)
         if self._job is not None:
-            said = Content.assemble(_progress(self._job), "  ", said)
-        self.query_one("#why", Static).update(said)
+            why = Content.assemble(_progress(self._job), "  ", why)
+        self.query_one("#why", Static).update(why)
 
     def _instead(self) -> Content:
         """What stands in the place of a table."""
-        say = reading_words.nothing_here
+        empty = reading_words.nothing_here
         if self.recorded and self._group is None:
-            return say("Readings: not computed up to here.", "")
+            return empty("Readings: not computed up to here.", "")
         if self._job is not None:
-            return say(f"{self._job.operation.title}: under way.", "Lists appear as they are read.")
+            return empty(
+                f"{self._job.operation.title}: under way.", "Lists appear as they are read."
+            )
         group = self._group
         if group is not None:
             what = f"{reading_words.plain(group.reading)} at layer {group.layer}"
             failed = self.state.failed_readings.get((group.reading, group.layer))
             if failed is not None:
                 again = "" if self.recorded else f" {keys.shown('measure')} reads it again."
-                return say(f"{what}: not computed.", failed.body.reason + again)
+                return empty(f"{what}: not computed.", failed.body.reason + again)
             if not self._index.readings(group.layer):
                 what = f"layer {group.layer}, measured but not read"
             read = "" if self.recorded else f"Press {keys.shown('measure')} to read it."
-            return say(f"{what}: not computed.", read)
+            return empty(f"{what}: not computed.", read)
         if self.state.pair is None:
-            return say("Readings: not computed.", "They need a loaded pair.")
-        return say(
+            return empty("Readings: not computed.", "They need a loaded pair.")
+        return empty(
             "Readings: not computed.",
             f"Press {keys.shown('measure')} to measure the difference at a layer and read it,\n"
             "or a to do so at the middle layer.",
@@ -505,10 +507,10 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def _as_before(self, operation: Operation[A], arguments: type[A], **changed: object) -> A:
         """Arguments as they were the last time, on the same texts above all, but for some."""
-        for one in reversed(list(self.state.operations.values())):
-            if one.name == operation.name and one.status == "finished":
+        for earlier in reversed(list(self.state.operations.values())):
+            if earlier.name == operation.name and earlier.status == "finished":
                 try:
-                    return arguments.model_validate({**one.arguments, **changed})
+                    return arguments.model_validate({**earlier.arguments, **changed})
                 except ValidationError:
                     break
         return arguments.model_validate(changed)
@@ -581,8 +583,9 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self._plot = None
         self._choose(choice.at_scale(body.reading, CHOSEN if chosen else body.scale))
         assert self._table is not None
-        column = next((at for at, one in enumerate(self._table.columns) if one.taken is taken), 0)
-        tokens = self._table.columns[column].tokens
+        columns = self._table.columns
+        column = next((at for at, listed in enumerate(columns) if listed.taken is taken), 0)
+        tokens = columns[column].tokens
         marked = (
             row
             for row, token in enumerate(tokens)

@@ -162,7 +162,7 @@ def _null_line(
             )
     if first is not None and null.scale != first.scale:
         facts.append(f"at {scale_name(null.scale, reading)}")
-    words = " ".join(short(one.text, unfiltered=unfiltered) for one in null.tokens[:TOP])
+    words = " ".join(short(token.text, unfiltered=unfiltered) for token in null.tokens[:TOP])
     return Content.assemble(
         (f"null {plain(null.source):<10} ", "$foreground-muted"),
         ", ".join(facts),
@@ -209,8 +209,10 @@ def _agreement(ranks: Mapping[str, int | None], width: int) -> Content:
     each = ("  " if wide else " ").join(
         f"{_name(name, roomy=wide)} {rank}" for name, rank in ranks.items() if rank is not None
     )
-    said = f"in the top of {top} of {len(ranks)} readings" if wide else f"in {top} of {len(ranks)}"
-    return Content.assemble((said, "bold"), (f": {each}" if each else "", "$foreground-muted"))
+    summary = (
+        f"in the top of {top} of {len(ranks)} readings" if wide else f"in {top} of {len(ranks)}"
+    )
+    return Content.assemble((summary, "bold"), (f": {each}" if each else "", "$foreground-muted"))
 
 
 def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool) -> Content:
@@ -222,9 +224,9 @@ def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool)
         if null.taken is not None
     }
     near = any(table.raised_by(null, token) for null in table.nulls)
-    said = ", ".join(f"{plain(source)} {rank or '-'}" for source, rank in ranks.items())
+    listed = ", ".join(f"{plain(source)} {rank or '-'}" for source, rank in ranks.items())
     return Content.assemble(
-        ("rank in the nulls: ", "$foreground-muted"), (said, "bold $text-warning" if near else "")
+        ("rank in the nulls: ", "$foreground-muted"), (listed, "bold $text-warning" if near else "")
     )
 
 

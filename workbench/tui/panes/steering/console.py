@@ -250,23 +250,23 @@ class SteeringConsole(Vertical):
     def _draw(self) -> None:
         settings, facts = self.settings, self._facts
         norm, layer = facts.norm(settings), facts.layer(settings)
-        said = "residual norms"
+        norms = "residual norms"
         if norm is not None:
-            said = f"× residual norm {norm:.2f} = {settings.alpha * norm:.2f}"
+            norms = f"× residual norm {norm:.2f} = {settings.alpha * norm:.2f}"
         where = f"layer {settings.layer if layer is None else layer}"
         note = f"norm of {where}, finetuned" if norm is not None else "norm not computed"
         marks = dict.fromkeys(facts.suggestions(settings), "shift lens")
-        self.query_one(Slider).draw(settings.alpha, said, note, marks)
+        self.query_one(Slider).draw(settings.alpha, norms, note, marks)
         self.query_one(SettingsForm).draw(fields_of(settings, layer))
         self._draw_said()
 
     def _draw_said(self) -> None:
-        said, settings = self._said, self.settings
+        message, settings = self._said, self.settings
         shown = Content("")
-        if said.is_problem:
-            shown = Content.assemble(("! ", "bold $text-error"), text.line(said.text))
-        elif said.text:
-            shown = text.line(said.text, "$text-success")
+        if message.is_problem:
+            shown = Content.assemble(("! ", "bold $text-error"), text.line(message.text))
+        elif message.text:
+            shown = text.line(message.text, "$text-success")
         elif abs(settings.alpha) > _NOISE:
             shown = text.line(
                 f"alpha {settings.alpha:g} adds a vector {abs(settings.alpha):g} times as long as a "

@@ -245,7 +245,7 @@ the settings, where the arrows choose.
         return layer is not None and any(
             isinstance(job.arguments, MeasureArguments)
             and (job.status == "running" or (job.status == "waiting" and not job.background))
-            and any(layer_index(one, there) == layer for one in job.arguments.layers)
+            and any(layer_index(chosen, there) == layer for chosen in job.arguments.layers)
             for job in self._jobs
         )
 
@@ -298,7 +298,11 @@ the settings, where the arrows choose.
             self.console.say(done="kept as evidence")
 
     def _take_back(self, evidence_id: str) -> None:
-        linked = [one.id for one in self.state.hypotheses.values() if evidence_id in one.evidence]
+        linked = [
+            hypothesis.id
+            for hypothesis in self.state.hypotheses.values()
+            if evidence_id in hypothesis.evidence
+        ]
         if linked:
             self.console.say(f"{evidence_id} bears on {', '.join(linked)}: unlink it there first")
         else:

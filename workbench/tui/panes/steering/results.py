@@ -113,10 +113,10 @@ class SteeringResults(Vertical):
         ):
             self._draw()
 
-    def say_when_empty(self, said: str) -> None:
+    def say_when_empty(self, message: str) -> None:
         """What stands there before anything was steered; nothing for what is always said."""
-        if said:
-            self._empty = said
+        if message:
+            self._empty = message
             self._draw_samples()
 
     def take_jobs(self, jobs: Sequence[Job]) -> None:
@@ -146,7 +146,9 @@ class SteeringResults(Vertical):
         self._chosen = operation if operation in self._index.operations else None
         comparing = view.get("comparing")
         if isinstance(comparing, list) and len(comparing) == 2:
-            left, right = (one if one in self.kept_texts() else None for one in comparing)
+            left, right = (
+                text_id if text_id in self.kept_texts() else None for text_id in comparing
+            )
             self._comparing = (left, right) if left and right else None
         self._draw()
         alpha = view.get("alpha")
@@ -171,7 +173,7 @@ class SteeringResults(Vertical):
     def pair(self) -> Pair | None:
         """The texts under the cursor; those on the left and on the right, when comparing."""
         if self._comparing:
-            left, right = (self._state.texts.get(one) for one in self._comparing)
+            left, right = (self._state.texts.get(text_id) for text_id in self._comparing)
             return Pair(left, right)
         place = self.samples.cursor
         return self._pairs[place] if 0 <= place < len(self._pairs) else None
@@ -297,12 +299,12 @@ class SteeringResults(Vertical):
     def _draw_operation(self) -> None:
         widget = self.query_one("#operation", Static)
         if self._comparing:
-            said = (
+            title = (
                 f"marked samples: {keys.shown('older')} {keys.shown('newer')} change the left,"
                 f" {keys.shown('left')} {keys.shown('right')} the right,"
                 f" {keys.shown('compare')} goes back"
             )
-            widget.update(Content.styled(said, "bold"))
+            widget.update(Content.styled(title, "bold"))
             return
         operation = self._operation()
         lines = [] if operation is None else self._operation_lines(operation)
@@ -356,7 +358,7 @@ class SteeringResults(Vertical):
         job = next((job for job in self._jobs if job.id == operation.id), None)
         if job is not None and job.status == "stopping":
             return "stopping", "$text-warning"
-        done = sum(one.status == "finished" for one in self._texts)
+        done = sum(text.status == "finished" for text in self._texts)
         total = job.total if job is not None and job.total else len(self._texts)
         return f"writing, {done} of {total} done", "bold $text-warning"
 
@@ -380,16 +382,16 @@ class SteeringResults(Vertical):
         if self._comparing:
             columns = tuple(
                 self._column(
-                    one, head=strength(one), notes=(made_with(one), f"on: {prompt_of(one)}")
+                    text, head=strength(text), notes=(made_with(text), f"on: {prompt_of(text)}")
                 )
-                for one in (self._state.texts[text_id] for text_id in self._comparing)
+                for text in (self._state.texts[text_id] for text_id in self._comparing)
             )
             self.samples.draw([Sample("", columns)])
             return
         alphas = [alpha for alpha in alphas_of(self._texts) if alpha]
         alpha = self._alpha if self._lines else (alphas or [0.0])[0]
         self._pairs = pairs(self._texts, alpha or 0.0)
-        several_seeds = len({one.start.body.seed for one in self._texts}) > 1
+        several_seeds = len({text.start.body.seed for text in self._texts}) > 1
         samples = [
             self._sample(number, pair, alpha or 0.0, several_seeds)
             for number, pair in enumerate(self._pairs, 1)

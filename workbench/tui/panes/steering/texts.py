@@ -42,7 +42,9 @@ class SteerIndex:
     def take(self, state: SessionState, before: SessionState) -> None:
         """Take in what is new."""
         if state.operations is not before.operations:
-            self.operations = [one.id for one in state.operations.values() if one.name == "steer"]
+            self.operations = [
+                operation.id for operation in state.operations.values() if operation.name == "steer"
+            ]
         if state.texts is before.texts:
             return
         grown = len(state.texts) >= self._seen and (not self._last or self._last in state.texts)

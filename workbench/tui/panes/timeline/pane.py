@@ -469,8 +469,8 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
             return
         for mark in self.state.evidence.values():
             if mark.body.of_seq == entry.seq and mark.body.excerpt == entry.description:
-                said = f"Event {entry.seq} is marked already, as {mark.body.evidence_id}."
-                self.notify(clean_line(said), markup=False)
+                message = f"Event {entry.seq} is marked already, as {mark.body.evidence_id}."
+                self.notify(clean_line(message), markup=False)
                 return
         event = self._event(entry)
         self.submit(
