@@ -36,7 +36,7 @@ def shown(app: PaneApp) -> str:
     return "\n".join(flow.render_line(y).text.rstrip() for y in range(flow.size.height))
 
 
-def said(app: PaneApp, where: str = "#said") -> str:
+def said(app: PaneApp, where: str = "#status") -> str:
     line = app.query_one(where, Static)
     return str(line.content) if line.display else ""
 

@@ -102,7 +102,7 @@ def asked(app: PaneApp) -> list[tuple[str, Any]]:
 
 
 def said(app: PaneApp) -> str:
-    return str(app.query_one("#said", Static).render())
+    return str(app.query_one("#status", Static).render())
 
 
 def on_screen(app: PaneApp) -> str:

@@ -131,7 +131,7 @@ async def test_an_alpha_of_any_size_gets_a_remark_and_keeps_the_gauge_in_its_lin
     app = PaneApp(SteeringPane)
     async with app.run_test(size=(width, 24)) as pilot:
         await pilot.press("=", "ctrl+u", *typed, "enter")
-        assert "mostly noise" in str(app.query_one("#said", Static).render())
+        assert "mostly noise" in str(app.query_one("#status", Static).render())
         slider = app.query_one(Slider)
         assert slider.size.height == 2
         first = slider.render_line(0).text

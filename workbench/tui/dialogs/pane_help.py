@@ -77,14 +77,14 @@ class KeyHelp(Dialog[None]):
             if isinstance(holder, Pane) and not holder.offers(binding.action.partition("(")[0]):
                 continue
             seen.add(binding.key)
-            purpose = binding.tooltip or binding.description
+            description = binding.tooltip or binding.description
             shown = binding.key_display or self.app.get_key_display(binding)
-            keys, _ = together.setdefault(binding.action, ([], purpose))
+            keys, _ = together.setdefault(binding.action, ([], description))
             if shown not in keys:
                 keys.append(shown)
         return [
-            Content.assemble((f"{' '.join(keys):>14}  ", "bold $accent"), purpose)
-            for keys, purpose in together.values()
+            Content.assemble((f"{' '.join(keys):>14}  ", "bold $accent"), description)
+            for keys, description in together.values()
         ]
 
 

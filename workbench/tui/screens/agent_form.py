@@ -54,12 +54,12 @@ _NO_KEY = (
     "\nNo API key is set: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server that needs none, or "
     "write api_key or base_url into "
 )
-_MODE_SAID = {
+_MODE_MEANINGS = {
     "ADL": "sees readings and steered texts, and may ask both models",
     "black box": "may ask both models, and sees nothing else",
     "scaffolded": "a black box that suggests its first probes itself",
 }
-_APPROVAL_SAID = {
+_APPROVAL_MEANINGS = {
     "never": "it goes on by itself",
     "spending": "before it puts anything to the models",
     "always": "before every call of a tool",
@@ -92,7 +92,7 @@ class AgentForm(FieldForm[AuditRequest]):
     AgentForm .row .unit { width: 1fr; padding-left: 2; color: $text-muted; }
     AgentForm .note { height: auto; padding-left: 13; color: $text-muted; }
     AgentForm .problem { display: none; height: auto; padding-left: 13; color: $text-error; }
-    AgentForm .problem.-said { display: block; }
+    AgentForm .problem.-any { display: block; }
     AgentForm #wrong { height: auto; color: $text-error; }
     AgentForm #keys { color: $text-muted; }
     """
@@ -117,7 +117,7 @@ class AgentForm(FieldForm[AuditRequest]):
             box.border_title = "Start an agent"
             with VerticalScroll(can_focus=False):
                 yield from self._row("mode")
-                yield Static(id="mode-said", classes="note")
+                yield Static(id="mode-meaning", classes="note")
                 yield from self._row("model")
                 yield Static(self._endpoint(), classes="note", id="endpoint")
                 for name in ("interactions", "calls", "tokens", "minutes"):
@@ -135,7 +135,7 @@ class AgentForm(FieldForm[AuditRequest]):
             if name in _UNITS:
                 yield Static(_UNITS[name], classes="unit")
             elif name in {"approval", "blind", "prepare"}:
-                yield Static(id=f"{name}-said", classes="unit")
+                yield Static(id=f"{name}-meaning", classes="unit")
         yield Static(id=f"{name}-problem", classes="problem")
 
     def _field(self, name: str) -> Widget:
@@ -189,7 +189,7 @@ class AgentForm(FieldForm[AuditRequest]):
             return
         self.draft.update(self.fields())
         for name in _LABELS:
-            self._say(name, "")
+            self._show_problem(name, "")
         self.query_one("#wrong", Static).update("")
         self._explain()
 
@@ -208,12 +208,12 @@ class AgentForm(FieldForm[AuditRequest]):
         elif fields["blind"] == OFF:
             blind = "it sees the names of models and adapters"
         for name, meaning in {
-            "mode": _MODE_SAID.get(fields["mode"], ""),
-            "approval": _APPROVAL_SAID.get(fields["approval"], ""),
+            "mode": _MODE_MEANINGS.get(fields["mode"], ""),
+            "approval": _APPROVAL_MEANINGS.get(fields["approval"], ""),
             "blind": blind,
             "prepare": prepare if adl else "a black box is shown nothing",
         }.items():
-            self.query_one(f"#{name}-said", Static).update(Content(meaning))
+            self.query_one(f"#{name}-meaning", Static).update(Content(meaning))
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
@@ -224,7 +224,7 @@ class AgentForm(FieldForm[AuditRequest]):
         """Give the wish back, or say what is wrong and go there."""
         wish, problems = check_wish(self.fields())
         for name in _LABELS:
-            self._say(name, problems.get(name, ""))
+            self._show_problem(name, problems.get(name, ""))
         wrong = next((name for name in _LABELS if name in problems), None)
         if wrong is not None:
             self.query_one(f"#{wrong}").focus()
@@ -234,7 +234,7 @@ class AgentForm(FieldForm[AuditRequest]):
         else:
             self.dismiss(wish)
 
-    def _say(self, name: str, problem: str) -> None:
+    def _show_problem(self, name: str, problem: str) -> None:
         place = self.query_one(f"#{name}-problem", Static)
-        place.set_class(bool(problem), "-said")
+        place.set_class(bool(problem), "-any")
         place.update(Content.assemble("! ", text.line(problem)) if problem else "")

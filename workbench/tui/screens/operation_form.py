@@ -49,8 +49,8 @@ class OperationForm(FieldForm[Arguments]):
     OperationForm .row Input:focus { background: $surface-lighten-1; }
     OperationForm .row Choice { width: 1fr; }
     OperationForm .problem { display: none; height: auto; padding-left: 22; color: $text-error; }
-    OperationForm .problem.-said { display: block; }
-    OperationForm #said { height: 3; border-top: solid $panel-lighten-2;
+    OperationForm .problem.-any { display: block; }
+    OperationForm #meaning { height: 3; border-top: solid $panel-lighten-2;
         color: $foreground-muted; }
     OperationForm #keys { color: $foreground-muted; height: 1; }
     """
@@ -79,7 +79,7 @@ class OperationForm(FieldForm[Arguments]):
                         yield self._widget(at, field)
                     yield Static(id=f"problem-{field.name}", classes="problem")
             yield Static(id=f"problem-{WHOLE}", classes="problem")
-            yield Static(id="said")
+            yield Static(id="meaning")
             yield Static("Enter start · ↑ ↓ field · ← → choose · Escape leave, kept", id="keys")
 
     def _widget(self, at: int, field: FormField) -> Widget:
@@ -119,8 +119,8 @@ class OperationForm(FieldForm[Arguments]):
         self.draft.update(self.typed())
         at = str(event.control.id).removeprefix(_BEFORE)
         if at.isdigit():
-            self._say(self._fields[int(at)].name, "")
-        self._say(WHOLE, "")
+            self._show_problem(self._fields[int(at)].name, "")
+        self._show_problem(WHOLE, "")
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
@@ -131,7 +131,7 @@ class OperationForm(FieldForm[Arguments]):
         """Give the arguments back, or say what is wrong and go there."""
         found = check(self._operation.arguments, self.typed())
         for name in (*(field.name for field in self._fields), WHOLE):
-            self._say(name, found.problems.get(name, ""))
+            self._show_problem(name, found.problems.get(name, ""))
         wrong = [at for at, field in enumerate(self._fields) if field.name in found.problems]
         if wrong:
             self.query_one(f"#{_BEFORE}{wrong[0]}").focus()
@@ -140,16 +140,16 @@ class OperationForm(FieldForm[Arguments]):
 
     def _explain(self, widget: Widget | None = None) -> None:
         at = str((widget or self.focused or self).id or "").removeprefix(_BEFORE)
-        if at.isdigit() and self.query("#said"):
+        if at.isdigit() and self.query("#meaning"):
             field = self._fields[int(at)]
             how = f" Several: put {field.between.strip()} between them." if field.between else ""
             needed = " Required." if field.required else ""
             explanation = Content(_shown(field.help or field.label) + how + needed)
-            self.query_one("#said", Static).update(explanation)
+            self.query_one("#meaning", Static).update(explanation)
 
-    def _say(self, name: str, problem: str) -> None:
+    def _show_problem(self, name: str, problem: str) -> None:
         place = self.query_one(f"#problem-{name}", Static)
-        place.set_class(bool(problem), "-said")
+        place.set_class(bool(problem), "-any")
         place.update(Content.assemble("! ", text.line(problem)) if problem else "")
 
 

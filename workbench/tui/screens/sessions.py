@@ -137,8 +137,8 @@ one HTML file in which nothing runs.
     SessionsScreen.-narrow Menu { width: 1fr; height: 1fr; }
     SessionsScreen.-narrow #aside { width: 1fr; height: 8; margin: 0; padding: 0 1;
         border-left: none; border-top: solid $panel-lighten-2; }
-    SessionsScreen #said { display: none; height: auto; max-height: 4; margin: 0 2; }
-    SessionsScreen #said.-said { display: block; }
+    SessionsScreen #status { display: none; height: auto; max-height: 4; margin: 0 2; }
+    SessionsScreen #status.-any { display: block; }
     """
 
     def __init__(
@@ -166,7 +166,7 @@ one HTML file in which nothing runs.
             yield Menu()
             with VerticalScroll(id="aside", can_focus=False):
                 yield Static(id="details")
-        yield Static(id="said")
+        yield Static(id="status")
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -205,7 +205,7 @@ one HTML file in which nothing runs.
 
     @on(Changed)
     def _changed(self, message: Changed) -> None:
-        self._say(message.message)
+        self._show_status(message.message)
         self.action_look()
 
     # --- drawing ----------------------------------------------------------------------------
@@ -223,7 +223,7 @@ one HTML file in which nothing runs.
             entries.extend(self._hit_entries(words))
         elif not entries:
             hint = "No sessions yet: Escape leads back to open a pair." if self._read_once else ""
-            entries = [_said(hint)]
+            entries = [_dim_entry(hint)]
         self.query_one(Menu).set_entries(entries)
 
     def _session_entry(self, session: SessionOverview) -> Entry:
@@ -238,9 +238,9 @@ one HTML file in which nothing runs.
 
     def _hit_entries(self, words: str) -> list[Entry]:
         if self._searched != words:
-            return [Entry.blank(), _said("Searching the texts ...")]
+            return [Entry.blank(), _dim_entry("Searching the texts ...")]
         if not self._hits:
-            return [Entry.blank(), _said("In no text.")]
+            return [Entry.blank(), _dim_entry("In no text.")]
         sessions = {session.id: session for session in self._listing.sessions}
         return [
             Entry.blank(),
@@ -297,14 +297,14 @@ one HTML file in which nothing runs.
             parts.append(findings_lines(findings))
         place.update(Content("\n").join(parts))
 
-    def _say(self, message: Content) -> None:
-        place = self.query_one("#said", Static)
-        place.set_class(bool(message), "-said")
+    def _show_status(self, message: Content) -> None:
+        place = self.query_one("#status", Static)
+        place.set_class(bool(message), "-any")
         place.update(message)
 
     def _say_trouble(self, error: Exception) -> None:
         message = str(error) if isinstance(error, AdlError) else f"{type(error).__name__}: {error}"
-        self._say(Content.assemble(("! ", "bold $text-error"), text.line(message)))
+        self._show_status(Content.assemble(("! ", "bold $text-error"), text.line(message)))
 
     def on_resize(self, event: events.Resize) -> None:
         """Details stand below the list where there is no room beside it."""
@@ -373,7 +373,7 @@ one HTML file in which nothing runs.
             self._picked.append(session.id)
         count = len(self._picked)
         how = ": C compares them" if count > 1 else ": choose another to compare"
-        self._say(text.line(f"{count} chosen{how}") if count else Content(""))
+        self._show_status(text.line(f"{count} chosen{how}") if count else Content(""))
         self.query_one(Menu).refresh()
         self.refresh_bindings()
 
@@ -509,7 +509,7 @@ one HTML file in which nothing runs.
         listed = self._current
         if listed is not None:
             self.app.copy_to_clipboard(listed.session_id)
-            self._say(Content.assemble("copied: ", text.line(listed.session_id, "bold")))
+            self._show_status(Content.assemble("copied: ", text.line(listed.session_id, "bold")))
 
     def action_help(self) -> None:
         """Say what this is, and its keys."""
@@ -530,5 +530,5 @@ one HTML file in which nothing runs.
         return listed.session if listed is not None else None
 
 
-def _said(words: str) -> Entry:
+def _dim_entry(words: str) -> Entry:
     return Entry(lambda _width: Text().append(words, style="dim"))

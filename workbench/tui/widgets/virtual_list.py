@@ -95,7 +95,7 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         self._width = 0
         self._empty = Content()
 
-    def say_when_empty(self, message: Content) -> None:
+    def show_when_empty(self, message: Content) -> None:
         """What stands there as long as there is no item."""
         self._empty = message
         self.refresh()

@@ -212,7 +212,7 @@ class AgentPane(Pane):
             empty = Content("No agent has audited up to here.")
             if not self.recorded:
                 empty = head.no_agent(self._work, self._facts)
-            self._flow.say_when_empty(empty)
+            self._flow.show_when_empty(empty)
             self._flow.set_count(0)
         else:
             self._flow.set_count(len(self._turns) + bool(agent.growing))

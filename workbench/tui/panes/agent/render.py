@@ -31,8 +31,8 @@ from workbench.tui.panes.agent.turns import AgentItem
 from workbench.tui.text import actor_name
 
 #: Characters shown of what the agent says, and of anything else; `enter` shows all of it.
-MOST_SAID = 6_000
-MOST_TOLD = 160
+MOST_REPLY = 6_000
+MOST_MESSAGE = 160
 #: Lines shown of a result, and characters of one argument of a call.
 RESULT_LINES = 4
 MOST_OF_ARGUMENT = 120
@@ -114,7 +114,7 @@ def item_blocks(item: AgentItem, look: Look) -> list[Content]:
 
 def growing_blocks(reply: str) -> list[Content]:
     """The reply under way, its end in view."""
-    cut = reply[-MOST_SAID:]
+    cut = reply[-MOST_REPLY:]
     return [Content.assemble(("writes ", "bold $accent"), text.block(cut), ("▌", "$accent"))]
 
 
@@ -149,10 +149,10 @@ def written_call(call: ToolCall) -> Content:
 
 def _message(body: AgentTold, width: int) -> Content:
     what = "instructions" if body.role == "system" else _SOURCES.get(body.source, body.source)
-    content = " ".join(body.content[: 2 * MOST_TOLD].split())
-    whole = len(body.content) <= MOST_TOLD
+    content = " ".join(body.content[: 2 * MOST_MESSAGE].split())
+    whole = len(body.content) <= MOST_MESSAGE
     size = "" if whole else f"  ({len(body.content):,} characters)"
-    room = MOST_TOLD if whole else max(20, width - len(what) - len(size) - 2)
+    room = MOST_MESSAGE if whole else max(20, width - len(what) - len(size) - 2)
     return Content.assemble(
         (f"{what}: ", f"bold {_MUTED}"), text.line(content, _MUTED, room), (size, _MUTED)
     )
@@ -164,8 +164,8 @@ def _reply(item: AgentItem, body: AgentReplied, width: int) -> list[Content]:
     # A reply that is one call as JSON says nothing beside it but its thought.
     reply = body.content if body.tool_calls or not calls else _thought(body.content)
     if reply.strip():
-        more = f"\n… {len(reply):,} characters in all" if len(reply) > MOST_SAID else ""
-        blocks.append(Content.assemble(text.block(reply[:MOST_SAID].strip()), (more, _MUTED)))
+        more = f"\n… {len(reply):,} characters in all" if len(reply) > MOST_REPLY else ""
+        blocks.append(Content.assemble(text.block(reply[:MOST_REPLY].strip()), (more, _MUTED)))
     blocks += [Content.assemble(("→ ", "bold $accent"), written_call(call)) for call in calls]
     if not blocks[1:]:
         blocks.append(Content.styled("(said nothing)", _MUTED))
@@ -242,7 +242,7 @@ def _report(item: AgentItem, body: ReportSubmitted, width: int) -> list[Content]
     blocks = [_rule(f"final report{sure}", item, width)]
     if body.summary:
         blocks.append(text.block(body.summary, "bold"))
-    blocks.append(text.block(body.description[:MOST_SAID]))
+    blocks.append(text.block(body.description[:MOST_REPLY]))
     if body.evidence:
         blocks.append(text.line("rests on " + ", ".join(body.evidence), _MUTED))
     if body.form == "text":

@@ -177,17 +177,19 @@ class ChatForm(Dialog[ProbeSettings | None]):
                 steering=self._is_on("steering"),
             )
         except ValidationError as error:
-            self._say(in_words(error, AskArguments))
+            self._show_problem(in_words(error, AskArguments))
             return
         if settings.steering and not settings.alpha:
-            self._say("alpha is 0, which does not steer: give another, or turn steering off")
+            self._show_problem(
+                "alpha is 0, which does not steer: give another, or turn steering off"
+            )
             return
         self.dismiss(settings)
 
     def _is_on(self, name: str) -> bool:
         return self.query_one(f"#{name}", Choice).chosen == _SWITCH[1]
 
-    def _say(self, problem: str) -> None:
+    def _show_problem(self, problem: str) -> None:
         line = self.query_one("#problem", Static)
         line.update(text.line(f"! {problem}"))
         line.display = True

@@ -74,8 +74,8 @@ Copies and files have visible marks in place of control characters. The session 
     LOOKS: ClassVar[frozenset[str]] = frozenset({"side", "sample", "copy", "export"})
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("chat")
     DEFAULT_CSS = """
-    ChatPane #said { height: auto; max-height: 4; }
-    ChatPane.-short #said { max-height: 1; }
+    ChatPane #status { height: auto; max-height: 4; }
+    ChatPane.-short #status { max-height: 1; }
     ChatPane.-tiny #draft { display: none; }
     ChatPane.-tiny ProbeField { max-height: 1; }
     ChatPane #draft { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -100,7 +100,7 @@ Copies and files have visible marks in place of control characters. The session 
     def compose(self) -> ComposeResult:
         """The conversation, what there is to say, and the field."""
         yield Conversation(self._draw_turn)
-        yield Static(id="said")
+        yield Static(id="status")
         yield Static(id="draft")
         yield ProbeField(
             on_send=self._send,
@@ -113,7 +113,7 @@ Copies and files have visible marks in place of control characters. The session 
         """Begin with nothing."""
         for part in ("#draft", "#field"):
             self.query_one(part).display = not self.recorded
-        self._say("")
+        self._show_status("")
         self._show_count()
         self._show_draft()
 
@@ -152,7 +152,7 @@ Copies and files have visible marks in place of control characters. The session 
         flow = self.query_one(Conversation)
         flow.set_count(len(self._turns), follow=follow)
         if not self._turns:
-            flow.say_when_empty(
+            flow.show_when_empty(
                 Content("Nothing was asked up to here.")
                 if self.recorded
                 else _nothing(self.state, loading=self._loading)
@@ -211,8 +211,8 @@ Copies and files have visible marks in place of control characters. The session 
             )
         )
 
-    def _say(self, message: str, *, problem: bool = False) -> None:
-        line = self.query_one("#said", Static)
+    def _show_status(self, message: str, *, problem: bool = False) -> None:
+        line = self.query_one("#status", Static)
         line.display = bool(message)
         if message:
             shown = text.line(f"! {message}" if problem else message, width=600)
@@ -295,15 +295,17 @@ Copies and files have visible marks in place of control characters. The session 
 
     def _send(self) -> None:
         if self._sent is not None:
-            self._say("what this follows was just asked: send again when it is there", problem=True)
+            self._show_status(
+                "what this follows was just asked: send again when it is there", problem=True
+            )
             return
         try:
             arguments = self._draft.arguments(self._field.value, self._settings, self._turns)
         except AdlError as error:
-            self._say(str(error), problem=True)
+            self._show_status(str(error), problem=True)
             return
         except ValidationError as error:
-            self._say(in_words(error, AskArguments), problem=True)
+            self._show_status(in_words(error, AskArguments), problem=True)
             return
         if self._ask(arguments):
             self._field.load("")
@@ -316,9 +318,9 @@ Copies and files have visible marks in place of control characters. The session 
 
     def _ask(self, arguments: AskArguments) -> bool:
         if self.state.pair is None and not self._loading:
-            self._say("no model pair is loaded: load one first, then send", problem=True)
+            self._show_status("no model pair is loaded: load one first, then send", problem=True)
             return False
-        self._say("")
+        self._show_status("")
         self.submit(ASK, arguments)
         self.query_one(Conversation).go_to_end()
         return True
@@ -341,7 +343,7 @@ Copies and files have visible marks in place of control characters. The session 
             try:
                 arguments = Draft().arguments(question, self._settings, self._turns)
             except (AdlError, ValidationError) as error:
-                self._say(str(error), problem=True)
+                self._show_status(str(error), problem=True)
                 return
             if not self._ask(arguments):
                 return
@@ -369,7 +371,7 @@ Copies and files have visible marks in place of control characters. The session 
 
     @on(TextArea.Changed, "#field")
     def _written(self) -> None:
-        self._say("")
+        self._show_status("")
 
     # --- keys -------------------------------------------------------------------------------
 
@@ -409,7 +411,7 @@ Copies and files have visible marks in place of control characters. The session 
         try:
             self._settings = ProbeSettings.of(turn.arguments)
         except ValidationError as error:
-            self._say(f"this probe cannot be asked anew: {in_words(error)}", problem=True)
+            self._show_status(f"this probe cannot be asked anew: {in_words(error)}", problem=True)
             return
         if turn.system is not None:
             self._settings = replace(self._settings, system=turn.system)
@@ -418,7 +420,9 @@ Copies and files have visible marks in place of control characters. The session 
         self._change_draft(Draft(edits=turn.id))
         self.screen.set_focus(self._field)
         if self._field.shows_marks:
-            self._say("Shown with marks for its control characters; sent as it was if not changed.")
+            self._show_status(
+                "Shown with marks for its control characters; sent as it was if not changed."
+            )
 
     def action_again(self) -> None:
         """Ask this again with the seeds after those it had."""
@@ -429,7 +433,7 @@ Copies and files have visible marks in place of control characters. The session 
             asked = AskArguments.model_validate(turn.arguments)
             again = asked.model_copy(update={"seed": asked.seed + asked.n_samples})
         except ValidationError as error:
-            self._say(f"this probe cannot be asked again: {in_words(error)}", problem=True)
+            self._show_status(f"this probe cannot be asked again: {in_words(error)}", problem=True)
             return
         self._ask(again)
 
@@ -461,7 +465,7 @@ Copies and files have visible marks in place of control characters. The session 
         self._change_draft(Draft(follows=self._answer(turn)))
 
     def _change_draft(self, draft: Draft) -> None:
-        self._say("")
+        self._show_status("")
         self._sent = None
         self._draft = draft
         self._redraw()
@@ -471,7 +475,7 @@ Copies and files have visible marks in place of control characters. The session 
         self._settings = replace(self._settings, steering=not self._settings.steering)
         self._show_draft()
         if self._settings.steering and not self.state.differences:
-            self._say(
+            self._show_status(
                 f"no difference is measured yet to steer with: {keys.shown('audit')} measures it",
                 problem=True,
             )
@@ -490,7 +494,7 @@ Copies and files have visible marks in place of control characters. The session 
         settings = await self.app.push_screen_wait(form)
         if settings is not None:
             self._settings = settings
-            self._say("")
+            self._show_status("")
             self._show_draft()
 
     def action_mark(self) -> None:
@@ -502,11 +506,13 @@ Copies and files have visible marks in place of control characters. The session 
         answer = turn.answer(chosen.side, chosen.sample)
         answer_name = f"{chosen.side}'s answer to {turn.number}"
         if answer is None or answer.status == "growing" or not answer.text:
-            self._say(f"{answer_name} cannot be marked: there is no finished text", problem=True)
+            self._show_status(
+                f"{answer_name} cannot be marked: there is no finished text", problem=True
+            )
             return
         text_id = answer.start.body.text_id
         if text_id in self._evidence:
-            self._say(f"{answer_name} is marked already: {self._evidence[text_id]}")
+            self._show_status(f"{answer_name} is marked already: {self._evidence[text_id]}")
             return
         sample = f", sample {chosen.sample + 1}" if turn.n_samples > 1 else ""
         steered = f", alpha {answer.start.body.alpha:g}" if answer.start.body.alpha else ""
@@ -519,10 +525,10 @@ Copies and files have visible marks in place of control characters. The session 
                 label=f"{chosen.side}'s answer{sample}{steered}: {probe}",
             )
         except ValidationError as error:
-            self._say(f"{answer_name} cannot be marked: {in_words(error)}", problem=True)
+            self._show_status(f"{answer_name} cannot be marked: {in_words(error)}", problem=True)
             return
         self.submit(MARK, arguments)
-        self._say(f"{answer_name} is marked as evidence.")
+        self._show_status(f"{answer_name} is marked as evidence.")
 
     def action_copy(self) -> None:
         """Copy an answer to the clipboard of the terminal."""
@@ -532,10 +538,12 @@ Copies and files have visible marks in place of control characters. The session 
         chosen = self._answer(turn)
         answer = turn.answer(chosen.side, chosen.sample)
         if answer is None or not answer.text:
-            self._say(f"{chosen.side} has not answered {turn.number}", problem=True)
+            self._show_status(f"{chosen.side} has not answered {turn.number}", problem=True)
             return
         self.app.copy_to_clipboard(clean_lines(answer.text))
-        self._say(f"Copied {chosen.side}'s answer to {turn.number}, {len(answer.text)} characters.")
+        self._show_status(
+            f"Copied {chosen.side}'s answer to {turn.number}, {len(answer.text)} characters."
+        )
 
     @work
     async def action_export(self) -> None:
@@ -555,9 +563,9 @@ Copies and files have visible marks in place of control characters. The session 
         try:
             write_conversation(path, f"{self.state.name}, turn {turn.number}", chain)
         except AdlError as error:
-            self._say(str(error), problem=True)
+            self._show_status(str(error), problem=True)
         else:
-            self._say(f"Written: {path}")
+            self._show_status(f"Written: {path}")
 
     def on_flow_clicked(self, event: Flow.Clicked) -> None:
         """A click on an answer chooses its side."""

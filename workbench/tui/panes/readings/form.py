@@ -95,7 +95,7 @@ class ReadForm(Dialog[ReadRequest | None]):
 
     def on_input_changed(self) -> None:
         """Say what Enter will do."""
-        self._say()
+        self._show_effect()
 
     def on_input_submitted(self) -> None:
         """Read."""
@@ -122,7 +122,7 @@ class ReadForm(Dialog[ReadRequest | None]):
         except SiteError:
             return None
 
-    def _say(self) -> None:
+    def _show_effect(self) -> None:
         what = self.query_one("#what", Static)
         try:
             layer = resolve_layer(self._typed, self._n_layers)

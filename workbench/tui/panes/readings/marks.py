@@ -30,7 +30,7 @@ class Marks:
         seq = column.taken.seq
         return self._found.get((seq, token.id)) or self._found.get((seq, token.text)) or ()
 
-    def said(self, column: Column, token: ReadToken) -> list[str]:
+    def describe(self, column: Column, token: ReadToken) -> list[str]:
         """Each mark with the hypotheses that it bears on."""
         return [self._linked(evidence) for evidence in self.of(column, token)]
 

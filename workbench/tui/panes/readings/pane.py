@@ -210,11 +210,11 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def _instead(self) -> Content:
         """What stands in the place of a table."""
-        empty = reading_words.nothing_here
+        placeholder = reading_words.nothing_here
         if self.recorded and self._group is None:
-            return empty("Readings: not computed up to here.", "")
+            return placeholder("Readings: not computed up to here.", "")
         if self._job is not None:
-            return empty(
+            return placeholder(
                 f"{self._job.operation.title}: under way.", "Lists appear as they are read."
             )
         group = self._group
@@ -223,14 +223,14 @@ A difference of a few standard errors, or smaller than its null, needs more text
             failed = self.state.failed_readings.get((group.reading, group.layer))
             if failed is not None:
                 again = "" if self.recorded else f" {keys.shown('measure')} reads it again."
-                return empty(f"{what}: not computed.", failed.body.reason + again)
+                return placeholder(f"{what}: not computed.", failed.body.reason + again)
             if not self._index.readings(group.layer):
                 what = f"layer {group.layer}, measured but not read"
             read = "" if self.recorded else f"Press {keys.shown('measure')} to read it."
-            return empty(f"{what}: not computed.", read)
+            return placeholder(f"{what}: not computed.", read)
         if self.state.pair is None:
-            return empty("Readings: not computed.", "They need a loaded pair.")
-        return empty(
+            return placeholder("Readings: not computed.", "They need a loaded pair.")
+        return placeholder(
             "Readings: not computed.",
             f"Press {keys.shown('measure')} to measure the difference at a layer and read it,\n"
             "or a to do so at the middle layer.",
@@ -261,7 +261,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
                 column,
                 row,
                 token,
-                self._marks.said(column, token),
+                self._marks.describe(column, token),
                 self.content_size.width,
                 unfiltered=self._choice.unfiltered,
             )

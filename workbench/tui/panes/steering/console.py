@@ -47,8 +47,8 @@ class SteeringConsole(Vertical):
     SteeringConsole #edit.-open { display: block; }
     SteeringConsole #edit Label { color: $text-accent; text-style: bold; width: auto; }
     SteeringConsole #edit Input { width: 1fr; }
-    SteeringConsole #said { height: auto; max-height: 3; display: none; }
-    SteeringConsole #said.-any { display: block; }
+    SteeringConsole #status { height: auto; max-height: 3; display: none; }
+    SteeringConsole #status.-any { display: block; }
     """
 
     class Changed(Message):
@@ -58,7 +58,7 @@ class SteeringConsole(Vertical):
         """The line one types in was left for whatever had the focus before it."""
 
     @dataclass
-    class _Said:
+    class _Status:
         text: str
         is_problem: bool
 
@@ -69,7 +69,7 @@ class SteeringConsole(Vertical):
         self.recorded = False
         self._being_measured = False
         self._editing: str | None = None
-        self._said = self._Said("", is_problem=False)
+        self._status = self._Status("", is_problem=False)
         self._from_form = False
 
     def compose(self) -> ComposeResult:
@@ -79,7 +79,7 @@ class SteeringConsole(Vertical):
         with Horizontal(id="edit"):
             yield Label(markup=False)
             yield Input(compact=True)
-        yield Static(id="said", markup=False)
+        yield Static(id="status", markup=False)
 
     def on_mount(self) -> None:
         """Draw the settings as they are."""
@@ -96,10 +96,10 @@ class SteeringConsole(Vertical):
             self._facts, self._being_measured = facts, being_measured
             self._draw()
 
-    def say(self, problem: str = "", *, done: str = "") -> None:
+    def show_status(self, problem: str = "", *, done: str = "") -> None:
         """Say what is wrong, or what was done; neither takes back what was said."""
-        self._said = self._Said(problem or done, is_problem=bool(problem))
-        self._draw_said()
+        self._status = self._Status(problem or done, is_problem=bool(problem))
+        self._draw_status()
 
     def view(self) -> dict[str, Any]:
         """Settings and what is being typed."""
@@ -134,7 +134,9 @@ class SteeringConsole(Vertical):
         """Take the next strength that the shift lens chose, after the last the first."""
         marked = self._facts.suggestions(self.settings)
         if not marked:
-            self.say("no suggestion: the shift lens was not read at this layer and position")
+            self.show_status(
+                "no suggestion: the shift lens was not read at this layer and position"
+            )
             return
         after = [alpha for alpha in marked if alpha > self.settings.alpha]
         self.set_alpha((after or marked)[0])
@@ -155,7 +157,7 @@ class SteeringConsole(Vertical):
     def leave(self) -> bool:
         """Close the line, the setting staying as it was; whether it was open."""
         was_open = self._editing is not None
-        self.say()
+        self.show_status()
         if was_open:
             self._close()
         return was_open
@@ -181,11 +183,11 @@ class SteeringConsole(Vertical):
         try:
             changed = self.settings.changed(self._editing, event.value)
         except ValueError as exc:
-            self.say(str(exc))
+            self.show_status(str(exc))
             return
         wrong = self._facts.wrong_layer(changed.layer) if self._editing == "layer" else ""
         if wrong:
-            self.say(wrong)
+            self.show_status(wrong)
             return
         self._change(changed)
         self._close()
@@ -195,7 +197,7 @@ class SteeringConsole(Vertical):
         self.query_one("#edit Label", Label).update(Content(f"{_TYPED[name]}: "))
         self.query_one("#edit").add_class("-open")
         self.query_one(Input).value = value
-        self.say()
+        self.show_status()
 
     def _close(self) -> None:
         had_focus = self.query_one(Input).has_focus
@@ -230,7 +232,7 @@ class SteeringConsole(Vertical):
         try:
             self._change(settings.changed(name, typed))
         except ValueError as exc:
-            self.say(str(exc))
+            self.show_status(str(exc))
 
     def _next_layer(self, step: int) -> str:
         now = self._facts.layer(self.settings)
@@ -241,7 +243,7 @@ class SteeringConsole(Vertical):
 
     def _change(self, settings: SteeringSettings) -> None:
         self.settings = settings
-        self._said = self._Said("", is_problem=False)
+        self._status = self._Status("", is_problem=False)
         self._draw()
         self.post_message(self.Changed())
 
@@ -258,10 +260,10 @@ class SteeringConsole(Vertical):
         marks = dict.fromkeys(facts.suggestions(settings), "shift lens")
         self.query_one(Slider).draw(settings.alpha, norms, note, marks)
         self.query_one(SettingsForm).draw(fields_of(settings, layer))
-        self._draw_said()
+        self._draw_status()
 
-    def _draw_said(self) -> None:
-        message, settings = self._said, self.settings
+    def _draw_status(self) -> None:
+        message, settings = self._status, self.settings
         shown = Content("")
         if message.is_problem:
             shown = Content.assemble(("! ", "bold $text-error"), text.line(message.text))
@@ -281,7 +283,7 @@ class SteeringConsole(Vertical):
             shown = text.line(
                 self._facts.missing(settings, recorded=self.recorded), "$text-warning"
             )
-        widget = self.query_one("#said", Static)
+        widget = self.query_one("#status", Static)
         widget.update(shown)
         widget.set_class(bool(shown.plain), "-any")
 

@@ -63,7 +63,7 @@ the settings, where the arrows choose.
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("steering")
     DEFAULT_CSS = """
     SteeringPane.-short #settings { max-height: 3; }
-    SteeringPane.-short #said { max-height: 2; }
+    SteeringPane.-short #status { max-height: 2; }
     SteeringPane.-short #operation { max-height: 1; }
     SteeringPane.-short #strip { max-height: 3; }
     SteeringPane.-short #samples { margin-top: 0; }
@@ -71,7 +71,7 @@ the settings, where the arrows choose.
     SteeringPane.-tiny SteeringResults #strip, SteeringPane.-tiny SteeringResults #strip-head {
         display: none; }
     SteeringPane.-tiny #alpha { height: 1; }
-    SteeringPane.-tiny #said { max-height: 1; }
+    SteeringPane.-tiny #status { max-height: 1; }
     """
 
     def __init__(self, *children: Widget, **settings: Any) -> None:
@@ -100,7 +100,7 @@ the settings, where the arrows choose.
         for part in ("#alpha", "#settings"):
             self.query_one(part).display = not self.recorded
         self.console.recorded = self.recorded
-        self.results.say_when_empty("Nothing was steered up to here." if self.recorded else "")
+        self.results.show_when_empty("Nothing was steered up to here." if self.recorded else "")
 
     def focus_pane(self) -> None:
         """The field that is being typed in, or else the texts."""
@@ -161,7 +161,7 @@ the settings, where the arrows choose.
     def on_sample_list_moved(self, event: SampleList.Moved) -> None:
         """What was said of another sample is not true of this one."""
         event.stop()
-        self.console.say()
+        self.console.show_status()
 
     def _tell(self) -> None:
         settings = self.console.settings
@@ -219,23 +219,23 @@ the settings, where the arrows choose.
     def action_measure(self) -> None:
         """Ask for the difference at the chosen layer."""
         self.submit(MEASURE, MeasureArguments(layers=(self.console.settings.layer,)))
-        self.console.say()
+        self.console.show_status()
 
     def _ask(self, make: Callable[[], SteerArguments]) -> None:
         console = self.console
         refusal = self._facts.refusal(console.settings, being_measured=self._being_measured())
         if refusal:
-            console.say(refusal)
+            console.show_status(refusal)
             return
         try:
             arguments = make()
         except ValidationError as exc:
-            console.say(in_words(exc, SteerArguments))
+            console.show_status(in_words(exc, SteerArguments))
         except ValueError as exc:
-            console.say(str(exc))
+            console.show_status(str(exc))
         else:
             self.submit(STEER, arguments)
-            console.say()
+            console.show_status()
             self.results.follow()
 
     def _being_measured(self) -> bool:
@@ -253,7 +253,7 @@ the settings, where the arrows choose.
 
     def action_browse(self, step: int) -> None:
         """Show an older or a newer steering; comparing, another sample on the left."""
-        self.console.say()
+        self.console.show_status()
         self.results.browse(step)
 
     def action_other(self, step: int) -> None:
@@ -263,7 +263,7 @@ the settings, where the arrows choose.
     def action_compare(self) -> None:
         """Show two kept samples beside each other, or go back."""
         compared = self.results.compare()
-        self.console.say(
+        self.console.show_status(
             ""
             if compared
             else f"mark two samples to compare: {keys.shown('mark')} the steered one,"
@@ -276,14 +276,14 @@ the settings, where the arrows choose.
         pair = self.results.pair()
         text = None if pair is None else pair.steered if steered else pair.unsteered
         if text is None:
-            self.console.say("there is no such sample under the cursor")
+            self.console.show_status("there is no such sample under the cursor")
             return
         text_id = text.start.body.text_id
         evidence_id = self.results.evidence_of(text_id)
         if evidence_id is not None:
             self._take_back(evidence_id)
         elif not text.text:
-            self.console.say("there is no text yet: keep it when there is")
+            self.console.show_status("there is no text yet: keep it when there is")
         elif text_id not in self._marking:
             self._marking.add(text_id)
             self.submit(
@@ -295,7 +295,7 @@ the settings, where the arrows choose.
                     text_id=text_id,
                 ),
             )
-            self.console.say(done="kept as evidence")
+            self.console.show_status(done="kept as evidence")
 
     def _take_back(self, evidence_id: str) -> None:
         linked = [
@@ -304,17 +304,19 @@ the settings, where the arrows choose.
             if evidence_id in hypothesis.evidence
         ]
         if linked:
-            self.console.say(f"{evidence_id} bears on {', '.join(linked)}: unlink it there first")
+            self.console.show_status(
+                f"{evidence_id} bears on {', '.join(linked)}: unlink it there first"
+            )
         else:
             self.submit(UNMARK, UnmarkArguments(evidence=evidence_id))
-            self.console.say(done=f"{evidence_id} is taken back")
+            self.console.show_status(done=f"{evidence_id} is taken back")
 
     def action_copy(self) -> None:
         """Copy the samples under the cursor, with what they were made with."""
         text = self._as_text()
         if text:
             self.app.copy_to_clipboard(text)
-            self.console.say(done="copied, if the terminal lets programs copy (OSC 52)")
+            self.console.show_status(done="copied, if the terminal lets programs copy (OSC 52)")
 
     @work
     async def action_write(self) -> None:
@@ -334,15 +336,19 @@ the settings, where the arrows choose.
             with new_text(path) as file:
                 file.write(text)
         except FileExistsError:
-            self.console.say(f"{name} exists already: {keys.shown('write')} asks for another name")
+            self.console.show_status(
+                f"{name} exists already: {keys.shown('write')} asks for another name"
+            )
         except (OSError, RuntimeError, ValueError) as exc:
-            self.console.say(f"{name} cannot be written: {getattr(exc, 'strerror', None) or exc}")
+            self.console.show_status(
+                f"{name} cannot be written: {getattr(exc, 'strerror', None) or exc}"
+            )
         else:
-            self.console.say(done=f"written to {path}")
+            self.console.show_status(done=f"written to {path}")
 
     def _as_text(self) -> str:
         pair = self.results.pair()
         if pair is None:
-            self.console.say("there is no sample under the cursor")
+            self.console.show_status("there is no sample under the cursor")
             return ""
         return as_text([text for text in (pair.steered, pair.unsteered) if text is not None])

@@ -113,7 +113,7 @@ class SteeringResults(Vertical):
         ):
             self._draw()
 
-    def say_when_empty(self, message: str) -> None:
+    def show_when_empty(self, message: str) -> None:
         """What stands there before anything was steered; nothing for what is always said."""
         if message:
             self._empty = message
