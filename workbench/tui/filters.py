@@ -1,7 +1,7 @@
-"""What every cell passes on its way to the terminal, whichever widget drew it.
+"""A filter on every cell sent to the terminal, whichever widget drew it.
 
 The display boundary is `workbench.display`, where text still has its meaning. This is the net below
-it: a widget that forgot the boundary shows a mark, and no escape leaves the program.
+it: if a widget skips the boundary, a mark is shown and no escape sequence leaves the program.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the screen remembers between starts: the colours. One line in a file beside the settings."""
+"""The theme, remembered between starts in a one-line file beside the settings."""
 
 from __future__ import annotations
 

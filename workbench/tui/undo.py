@@ -1,4 +1,4 @@
-"""What takes back a person's last decision: the opposite operation, which the log keeps beside it.
+"""Undo of a person's last decision by the opposite operation; the log keeps both.
 
 Nothing is erased. Undoing again takes back the decision before it.
 """
@@ -67,7 +67,7 @@ def undoing(
     by_undo: Iterable[str],
     marked: Container[str],
 ) -> Undoing | None:
-    """Return what takes back the person's last decision; None if there is none left.
+    """Return the undo of the person's last decision; None if there is none left.
 
     ``events`` are those of `KINDS`, in order. ``done`` are events that were taken back already, and
     ``by_undo`` the operations that took them back. ``marked`` has the evidence that there is now.

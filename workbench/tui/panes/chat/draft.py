@@ -1,4 +1,4 @@
-"""What a probe that is being written goes on from, and the arguments it becomes."""
+"""The context of a probe being written, and the arguments made from it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from workbench.tui.panes.chat.turns import AnswerRef, Turn, Turns, whole_answer
 
 
 class DraftError(AdlError):
-    """A probe that cannot be put to the models as it stands."""
+    """A probe that cannot be sent to the models."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What the probe in the field goes on from.
+    """The context of the probe in the field.
 
-    ``follows`` an answer, or is an ``edits`` of an earlier probe, or neither: then it begins anew.
+    ``follows`` is an answer, ``edits`` the id of an earlier probe; both are None for a new conversation.
     """
 
     follows: AnswerRef | None = None
@@ -30,7 +30,7 @@ class Draft:
 
     @classmethod
     def from_data(cls, data: Any) -> Draft:
-        """A draft of `as_data`; anything else is one that begins anew."""
+        """Return a draft from the data of `as_data`, or an empty one."""
         if not isinstance(data, Mapping):
             return cls()
         probe, side, sample = data.get("follows"), data.get("side"), data.get("sample", 0)
@@ -40,19 +40,19 @@ class Draft:
         return cls(edits=edits) if isinstance(edits, str) else cls()
 
     def as_data(self) -> dict[str, Any]:
-        """The draft as plain JSON data."""
+        """Return the draft as plain JSON data."""
         if self.follows is not None:
             answer = self.follows
             return {"follows": answer.probe, "side": answer.side, "sample": answer.sample}
         return {} if self.edits is None else {"edits": self.edits}
 
     def is_raw(self, settings: ProbeSettings, turns: Turns) -> bool:
-        """Whether the probe will be plain text without chat template."""
+        """True if the probe is plain text without chat template."""
         before = None if self.follows is None else turns.find(self.follows.probe)
         return settings.raw if before is None else before.raw is not None
 
     def arguments(self, written: str, settings: ProbeSettings, turns: Turns) -> AskArguments:
-        """What is asked when ``written`` is sent.
+        """Return the arguments for sending ``written``.
 
         Raises ``DraftError`` if it cannot be, and ``ValidationError`` if a setting does not fit.
         """

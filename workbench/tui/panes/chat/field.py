@@ -1,4 +1,4 @@
-"""Where probes are written: as tall as what is in it, up to a few lines."""
+"""The input field for probes, as tall as its text up to a few lines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from workbench.display import clean_lines
 
 
 class ProbeField(TextArea):
-    """Text of a few lines; Enter is done with it.
+    """A text field of a few lines; Enter submits it.
 
-    Text that was loaded is shown through the display boundary, and given back as it was if nobody
-    changed it.
+    Loaded text is shown with marks for control characters, and returned unchanged unless edited.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,17 +57,17 @@ class ProbeField(TextArea):
 
     @property
     def value(self) -> str:
-        """What is written."""
+        """The text in the field, with the original control characters."""
         shown, original = self._loaded
         return original if self.text == shown else self.text
 
     @property
     def shows_marks(self) -> bool:
-        """Whether what is shown has marks in place of what will be sent."""
+        """True if control characters of the text are shown as marks."""
         return self.value != self.text
 
     def load(self, value: str) -> None:
-        """Put text into the field, to be gone on with."""
+        """Load text into the field for editing."""
         self.load_text(clean_lines(value))
         self._loaded = (self.text, value)
         self._back = 0
@@ -96,7 +95,7 @@ class ProbeField(TextArea):
             self.screen.focus_next()
 
     def _goes_back(self, key: str) -> bool:
-        """Show the question before (up) or after (down) the one shown; True if that was done.
+        """Show the previous (up) or next (down) question; return True if there is one.
 
         Only from an empty field, or from a question that was shown so and not changed.
         """
@@ -110,9 +109,9 @@ class ProbeField(TextArea):
         return True
 
     def action_send(self) -> None:
-        """Be done."""
+        """Submit the text."""
         self._on_send()
 
     def action_new_line(self) -> None:
-        """Begin a new line."""
+        """Insert a line break."""
         self.insert("\n")

@@ -1,4 +1,4 @@
-"""The form of what probes are asked with."""
+"""The form for the settings of probes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Choice(Static, can_focus=True):
 
 
 class ChatForm(Dialog[ProbeSettings | None]):
-    """Everything a probe is asked with; Enter takes it, Escape leaves it as it was."""
+    """All settings of a probe; Enter applies them, Escape leaves them unchanged."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel"),
@@ -151,17 +151,17 @@ class ChatForm(Dialog[ProbeSettings | None]):
         )
 
     def on_mount(self) -> None:
-        """Begin where it was asked to."""
+        """Focus the requested field."""
         self.query_one("#problem").display = False
         self.query_one(f"#{self._begin}").focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter in a field of one line takes the form."""
+        """Submit the form on Enter in a one-line field."""
         event.stop()
         self.action_take()
 
     def action_take(self) -> None:
-        """Take the settings, or say what is wrong with them."""
+        """Apply the settings, or show the problem."""
         typed = {
             name: self.query_one(f"#{name}", Input).value.strip()
             for name, _, _ in (*_NUMBERS, *_STEERING)

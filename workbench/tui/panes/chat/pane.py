@@ -1,4 +1,4 @@
-"""The same question to both models, and what they answer, side by side."""
+"""Questions to both models, with their answers side by side."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _OF_CONVERSATION = frozenset(
 
 
 class Conversation(Flow):
-    """The turns; the keys that work on the one under the cursor are the pane's."""
+    """The list of turns; the pane has the keys for the turn under the cursor."""
 
 
 class ChatPane(Pane):
@@ -98,7 +98,7 @@ Copies and files have visible marks in place of control characters. The session 
         self._sent_waits = False
 
     def compose(self) -> ComposeResult:
-        """The conversation, what there is to say, and the field."""
+        """Compose the conversation, the status line and the field."""
         yield Conversation(self._draw_turn)
         yield Static(id="status")
         yield Static(id="draft")
@@ -110,7 +110,7 @@ Copies and files have visible marks in place of control characters. The session 
         )
 
     def on_mount(self) -> None:
-        """Begin with nothing."""
+        """Draw the empty pane."""
         for part in ("#draft", "#field"):
             self.query_one(part).display = not self.recorded
         self._show_status("")
@@ -136,7 +136,7 @@ Copies and files have visible marks in place of control characters. The session 
             self._show_count()
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
-        """Show probes that wait behind other work, and how far the one at work is."""
+        """Show the waiting probes and the progress of the running one."""
         loading = any(job.operation is LOAD for job in jobs)
         stages = {
             job.id: f"{job.stage} {job.done}/{job.total}" if job.total else job.stage
@@ -189,7 +189,7 @@ Copies and files have visible marks in place of control characters. The session 
         self._show_draft()
 
     def _show_draft(self) -> None:
-        """Say what the probe in the field goes on from, and with which settings."""
+        """Show the context and the settings of the probe in the field."""
         draft, turns = self._draft, self._turns
         raw = draft.is_raw(self._settings, turns)
         follows = None if draft.follows is None else turns.find(draft.follows.probe)
@@ -221,11 +221,11 @@ Copies and files have visible marks in place of control characters. The session 
     # --- where one is -----------------------------------------------------------------------
 
     def focus_pane(self) -> None:
-        """Go on where the pane was left: in the field, or in the conversation."""
+        """Focus the field or the conversation, whichever had the focus last."""
         (self._field if self._writing else self.query_one(Conversation)).focus()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        """Keep where one is."""
+        """Remember which part has the focus."""
         self._writing = event.widget is self._field
 
     def reveal(self, seq: int) -> bool:
@@ -242,7 +242,7 @@ Copies and files have visible marks in place of control characters. The session 
         return True
 
     def view(self) -> dict[str, Any]:
-        """The draft, the settings, and the turn under the cursor."""
+        """Return the draft, the settings and the turn under the cursor."""
         turn = self._current()
         return {
             "written": self._field.value,
@@ -255,7 +255,7 @@ Copies and files have visible marks in place of control characters. The session 
         }
 
     def restore(self, view: dict[str, Any]) -> None:
-        """Take up the draft, the settings and the turn again."""
+        """Restore the draft, the settings and the turn."""
         written, samples, probe = view.get("written"), view.get("samples"), view.get("turn")
         if isinstance(written, str):
             self._field.load(written)
@@ -287,7 +287,7 @@ Copies and files have visible marks in place of control characters. The session 
         return max(0, min(self._samples.get(turn.id, 0), turn.n_samples - 1))
 
     def _answer(self, turn: Turn) -> AnswerRef:
-        """The answer of a turn that the keys act on."""
+        """Return the answer of a turn that the keys act on."""
         side = self._side if self._side in turn.sides else turn.sides[0]
         return AnswerRef(turn.id, side, self._sample(turn))
 
@@ -326,7 +326,7 @@ Copies and files have visible marks in place of control characters. The session 
         return True
 
     def _questions(self) -> list[str]:
-        """The questions of the session, each once, the newest first."""
+        """Return the distinct questions of the session, the newest first."""
         asked = (
             operation.arguments.get("prompt")
             for operation in reversed(list(self.state.operations.values()))
@@ -361,7 +361,7 @@ Copies and files have visible marks in place of control characters. The session 
                 self._show_draft()
 
     def _give_up_what_was_stopped(self, jobs: Sequence[Job]) -> None:
-        """A probe that was stopped while it waited is never recorded, and cannot be followed."""
+        """Drop a draft that follows a probe which was stopped while it waited: it is never recorded."""
         if self._sent is not None:
             waited = self._sent_waits
             self._sent_waits = any(job.arguments is self._sent[0] for job in jobs)
@@ -376,7 +376,7 @@ Copies and files have visible marks in place of control characters. The session 
     # --- keys -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Letters are text in the field; without a turn there is nothing to work on."""
+        """Disable letter keys in the field, and keys for a turn while there is none."""
         if not self.offers(action):
             return False
         if action == "leave":
@@ -384,11 +384,11 @@ Copies and files have visible marks in place of control characters. The session 
         return not (self._writing and action in _OF_CONVERSATION)
 
     def action_leave(self) -> None:
-        """From the field to the conversation."""
+        """Focus the conversation."""
         self.screen.set_focus(self.query_one(Conversation))
 
     def action_write(self) -> None:
-        """Go on writing."""
+        """Focus the field."""
         self.screen.set_focus(self._field)
 
     def action_new(self) -> None:
@@ -425,7 +425,7 @@ Copies and files have visible marks in place of control characters. The session 
             )
 
     def action_again(self) -> None:
-        """Ask this again with the seeds after those it had."""
+        """Ask this again with new seeds."""
         turn = self._current()
         if turn is None:
             return
@@ -438,7 +438,7 @@ Copies and files have visible marks in place of control characters. The session 
         self._ask(again)
 
     def action_side(self) -> None:
-        """Let the keys, and a follow-up, go on with the other model's answer."""
+        """Select the other model's answer."""
         self._side = "base" if self._side == "finetuned" else "finetuned"
         if self._draft.follows is not None:
             self._draft = Draft(follows=replace(self._draft.follows, side=self._side))
@@ -455,7 +455,7 @@ Copies and files have visible marks in place of control characters. The session 
             self._redraw()
 
     def action_next_draft(self) -> None:
-        """Change what the probe goes on from: nothing, base's answer, finetuned's answer."""
+        """Cycle the context of the probe: none, base's answer, finetuned's answer."""
         turn = self._current()
         follows = self._draft.follows
         if turn is None or (follows is not None and follows.side == "finetuned"):
@@ -471,7 +471,7 @@ Copies and files have visible marks in place of control characters. The session 
         self._redraw()
 
     def action_steer(self) -> None:
-        """Steer the next answers, or not."""
+        """Switch steering of the next answers on or off."""
         self._settings = replace(self._settings, steering=not self._settings.steering)
         self._show_draft()
         if self._settings.steering and not self.state.differences:
@@ -481,11 +481,11 @@ Copies and files have visible marks in place of control characters. The session 
             )
 
     def action_prefill(self) -> None:
-        """Say what the answers are to begin with."""
+        """Edit the prefill of the answers."""
         self._open_form("prefill")
 
     def action_settings(self, first: str = "system") -> None:
-        """Choose what questions are asked with, beginning with a field."""
+        """Edit the settings of probes, starting at a field."""
         self._open_form(first)
 
     @work
@@ -568,7 +568,7 @@ Copies and files have visible marks in place of control characters. The session 
             self._show_status(f"Written: {path}")
 
     def on_flow_clicked(self, event: Flow.Clicked) -> None:
-        """A click on an answer chooses its side."""
+        """Select the side of the clicked answer."""
         event.stop()
         flow = event.flow
         turn: Turn = self._turns[event.index]
@@ -579,7 +579,7 @@ Copies and files have visible marks in place of control characters. The session 
 
 
 def _evidence_of_texts(state: SessionState) -> dict[str, str]:
-    """The ids of the evidence that texts are, by the id of the text."""
+    """Return the ids of evidence by the id of the marked text."""
     found: dict[str, str] = {}
     for evidence_id, mark in state.evidence.items():
         text_id = mark.body.text_id
@@ -589,7 +589,7 @@ def _evidence_of_texts(state: SessionState) -> dict[str, str]:
 
 
 def _measured(state: SessionState) -> dict[str, str]:
-    """Where the difference was measured, which is where one can steer, by setting."""
+    """Return the layers and positions with a measured difference, by setting."""
     layers = sorted(
         {layer for difference in state.differences.values() for layer in difference.body.layers}
     )

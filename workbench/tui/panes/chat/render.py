@@ -1,4 +1,4 @@
-"""How a probe and its answers look: side by side, with where they part and how far apart they are."""
+"""Drawing of a probe and its answers side by side, with their divergence and KL."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _ENDINGS = {"end_of_text": "ended", "length": "at the limit", "stopped": "stoppe
 
 @dataclass(frozen=True)
 class Look:
-    """What decides how a turn is drawn, beside the turn.
+    """Settings for drawing a turn.
 
-    ``side`` is whose answer the keys act on, ``marked`` pairs ids of texts with those of the
-    evidence they are, ``follows`` is the number of the turn that this one follows up and the answer,
-    ``stage`` says what is being done for it.
+    The keys act on the answer of ``side``. ``marked`` pairs ids of texts with ids of evidence,
+    ``follows`` is the number of the turn that this one follows up and the answer, and ``stage``
+    describes the work in progress.
     """
 
     width: int
@@ -50,7 +50,7 @@ class Look:
 
 
 def turn_blocks(turn: Turn, look: Look) -> list[Block]:
-    """A turn as blocks of text, from its header to where the answers part."""
+    """Return a turn as blocks of text, from its header to the comparison of the answers."""
     blocks: list[Block] = [_header(turn, look.width)]
     blocks += _context(turn, look)
     probe = turn.probe
@@ -69,7 +69,7 @@ def turn_blocks(turn: Turn, look: Look) -> list[Block]:
 
 
 def parting(base: str, finetuned: str, *, both_done: bool) -> int | None:
-    """The character at which two answers part; None if they do not, or not yet.
+    """Return the character at which two answers part; None if they do not, or not yet.
 
     The first differing token begins there or a few characters before, at the start of the word.
     """
@@ -87,7 +87,7 @@ def parting(base: str, finetuned: str, *, both_done: bool) -> int | None:
 
 
 def kl_bars(kl: Sequence[float], width: int) -> str:
-    """KL along an answer as a row of bars, at most ``width``; each shows the greatest of its share."""
+    """Return KL along an answer as at most ``width`` bars, each the maximum of its tokens."""
     cells = min(width, len(kl))
     if cells <= 0:
         return ""
@@ -120,7 +120,7 @@ def _header(turn: Turn, width: int) -> Content:
 
 
 def _how(turn: Turn) -> str:
-    """What the answers were made with, in few words."""
+    """Return the sampling settings in a few words."""
     arguments = turn.arguments
     parts = [
         f"seed {arguments.get('seed')}",
@@ -133,7 +133,7 @@ def _how(turn: Turn) -> str:
 
 
 def _context(turn: Turn, look: Look) -> list[Block]:
-    """What stood before the probe, a line each."""
+    """Return the context of the probe, a line for each part."""
     lines: list[Block] = []
 
     def line(name: str, value: str) -> None:
@@ -207,7 +207,7 @@ def _not_yet(turn: Turn, side: Side) -> str:
 
 
 def _answer(answer: TextState, part: int | None) -> Content:
-    """An answer with its prefill; what both have in common is muted, the rest begins at a mark."""
+    """Return an answer with its prefill; the part both answers share is muted."""
     written = answer.text
     prefill = answer.start.body.prefill
     begun = [_cut(prefill, MOST_OF_PROBE, "italic $foreground-muted")] if prefill else []

@@ -1,4 +1,4 @@
-"""What a probe is asked with beside its words: kept between probes, shown above the field."""
+"""Settings of a probe besides its words, kept between probes and shown above the field."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ProbeSettings:
 
     @classmethod
     def checked(cls, **values: Any) -> ProbeSettings:
-        """Settings of values as they were typed. Raises ``ValidationError``."""
+        """Return settings from typed values. Raises ``ValidationError``."""
         wanted = cls(**values)
         taken = AskArguments(prompt="-", **wanted.generation())
         return replace(
@@ -50,7 +50,7 @@ class ProbeSettings:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> ProbeSettings:
-        """The settings that a probe was asked with. Raises ``ValidationError``."""
+        """Return the settings of an asked probe. Raises ``ValidationError``."""
         taken = AskArguments.model_validate(arguments)
         return cls(
             system=taken.system or "",
@@ -70,7 +70,7 @@ class ProbeSettings:
 
     @classmethod
     def from_data(cls, data: Any) -> ProbeSettings:
-        """Settings of `as_data`; what does not fit any more is left as it is by default."""
+        """Return settings from the data of `as_data`, with defaults for whatever does not fit."""
         if not isinstance(data, Mapping):
             return cls()
         known = {item.name for item in fields(cls)}
@@ -88,11 +88,11 @@ class ProbeSettings:
             return cls()
 
     def as_data(self) -> dict[str, Any]:
-        """The settings as plain JSON data."""
+        """Return the settings as plain JSON data."""
         return asdict(self) | {"sides": list(self.sides)}
 
     def generation(self, *, raw: bool = False) -> dict[str, Any]:
-        """The arguments of `AskArguments` that say how, without the words that are put."""
+        """Return the arguments of `AskArguments` except the messages."""
         return {
             "thinking": "auto" if raw else self.thinking,
             "sides": self.sides,
@@ -106,7 +106,7 @@ class ProbeSettings:
         }
 
     def in_short(self, *, raw: bool) -> str:
-        """One line of what differs between probes; ``raw`` if this one has no chat template."""
+        """Return the settings on one line; ``raw`` for a probe without a chat template."""
         asked = "both" if len(self.sides) == 2 else f"{self.sides[0]} only"
         samples = f"{self.n_samples} sample{'' if self.n_samples == 1 else 's'}"
         parts = [

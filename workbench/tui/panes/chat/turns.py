@@ -29,8 +29,8 @@ class AnswerRef:
 class Turn:
     """A probe and what both models answered; ``number`` counts the session's probes from 1.
 
-    ``status`` is ``waiting`` as long as the probe stands behind other work: then nothing of it is
-    in the log, and ``operation`` is None. ``answers`` are by side, a sample each.
+    ``status`` is ``waiting`` while other work is ahead of the probe: then nothing of it is in the
+    log, and ``operation`` is None. ``answers`` are by side, a sample each.
     """
 
     id: str
@@ -45,35 +45,35 @@ class Turn:
     def status(
         self,
     ) -> Literal["waiting", "running", "finished", "failed", "stopped", "abandoned"]:
-        """How the probe stands."""
+        """The status of the probe."""
         return "waiting" if self.operation is None else self.operation.status
 
     @property
     def is_over(self) -> bool:
-        """Whether no more will be answered."""
+        """True once the answers are finished, failed or stopped."""
         return self.status not in {"waiting", "running"}
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """Which models were asked, base first."""
+        """The models that were asked, base first."""
         asked = self.arguments.get("sides") or SIDES
         return tuple(side for side in SIDES if side in asked)
 
     @property
     def n_samples(self) -> int:
-        """How many answers were asked of each model."""
+        """The number of answers asked of each model."""
         asked = self.arguments.get("n_samples", 1)
         return max([asked if isinstance(asked, int) else 1, *map(len, self.answers.values())])
 
     @property
     def raw(self) -> str | None:
-        """The plain text that was to be continued, if no chat template was used."""
+        """The plain text to continue, if no chat template was used."""
         raw = self.arguments.get("raw")
         return raw if isinstance(raw, str) else None
 
     @property
     def messages(self) -> Messages:
-        """The chat as it was put to the models, with its system turn, without the prefill."""
+        """The chat sent to the models, with its system turn, without the prefill."""
         turns: list[Mapping[str, str]] = [*self.arguments.get("messages", ())]
         if self.arguments.get("prompt") is not None:
             turns.append({"role": "user", "content": self.arguments["prompt"]})
@@ -85,7 +85,7 @@ class Turn:
 
     @property
     def prefill(self) -> str:
-        """What the answers were made to begin with."""
+        """The prefill of the answers."""
         turns: Sequence[Mapping[str, str]] = self.arguments.get("messages") or ({},)
         last = turns[-1]
         begun = last.get("content", "") if last.get("role") == "assistant" else ""
@@ -93,7 +93,7 @@ class Turn:
 
     @property
     def probe(self) -> str:
-        """What was asked: the last turn of the user, or the raw text."""
+        """The question: the last user turn, or the raw text."""
         if self.raw is not None:
             return self.raw
         messages = self.messages
@@ -101,7 +101,7 @@ class Turn:
 
     @property
     def history(self) -> Messages:
-        """What stood before the probe, without the system turn."""
+        """The turns before the probe, without the system turn."""
         return tuple(message for message in self.messages[:-1] if message.get("role") != "system")
 
     @property
@@ -113,12 +113,12 @@ class Turn:
         return None
 
     def answer(self, side: Side, sample: int) -> TextState | None:
-        """One answer, as far as it has come."""
+        """Return one answer, possibly still growing; None if there is none."""
         found = self.answers.get(side, ())
         return found[sample] if 0 <= sample < len(found) else None
 
     def comparison(self, sample: int) -> Recorded[AnswersCompared] | None:
-        """How the two answers of a sample differ, if that was computed."""
+        """Return the comparison of a sample's two answers, if it was computed."""
         finetuned = self.answer("finetuned", sample)
         if finetuned is not None:
             for comparison in self.comparisons:
@@ -127,7 +127,7 @@ class Turn:
         return None
 
     def is_as(self, other: Turn) -> bool:
-        """Whether there is nothing new in ``other``."""
+        """True if ``other`` has nothing new."""
         return (
             self.operation is other.operation
             and len(self.comparisons) == len(other.comparisons)
@@ -142,8 +142,7 @@ class Turn:
 class Turns(Sequence[Turn]):
     """The probes of a session in the order they were asked, those still waiting last.
 
-    Taking a state costs what is new in it. Whatever else is to stand between the probes, such as
-    what an agent says, joins here: whoever draws this takes items by their place.
+    Updates are incremental: the cost is proportional to the new events of a state.
     """
 
     def __init__(self) -> None:
@@ -173,11 +172,11 @@ class Turns(Sequence[Turn]):
 
     @property
     def n_recorded(self) -> int:
-        """How many probes are in the log."""
+        """The number of probes in the log."""
         return len(self._ids)
 
     def take(self, state: SessionState) -> None:
-        """Take in what is new in ``state``; one that lies before the last begins anew."""
+        """Add the new probes of ``state``; start over if it is older than the last one."""
         counts = (len(state.operations), len(state.texts), len(state.comparisons))
         same_session = state.session_id == self._state.session_id
         if not same_session or any(map(int.__lt__, counts, self._counts)):
@@ -201,7 +200,7 @@ class Turns(Sequence[Turn]):
             self._texts[operation.id] = []
 
     def take_jobs(self, jobs: Sequence[Job]) -> bool:
-        """Take the probes that wait behind other work; whether they changed."""
+        """Take the waiting probes; return True if they changed."""
         waiting = [
             job for job in jobs if job.operation.name == ASK.name and job.id not in self._places
         ]
@@ -220,7 +219,7 @@ class Turns(Sequence[Turn]):
         return True
 
     def place(self, probe: str) -> int | None:
-        """Where a probe stands."""
+        """Return the place of a probe."""
         found = self._places.get(probe)
         if found is None:
             waiting = [turn.id for turn in self._waiting]
@@ -228,7 +227,7 @@ class Turns(Sequence[Turn]):
         return found
 
     def find(self, probe: str) -> Turn | None:
-        """A probe by its id."""
+        """Return a probe by its id."""
         place = self.place(probe)
         return None if place is None else self[place]
 
@@ -304,7 +303,7 @@ class Turns(Sequence[Turn]):
 
 
 def whole_answer(text: TextState) -> str:
-    """An answer as a later turn quotes it: with the words that it was made to begin with."""
+    """Return an answer as a later turn quotes it, with its prefill."""
     return text.start.body.prefill + text.text
 
 
@@ -313,8 +312,8 @@ def _chat(turn: Turn) -> Messages:
 
 
 def _last(items: Mapping[str, Any], count: int) -> list[Any]:
-    """The last ``count`` values, first first, without a look at the others."""
-    # A proxy of a dict can be gone through backwards, which the type of mappings does not say.
+    """Return the last ``count`` values in order, without iterating over the others."""
+    # A proxy of a dict can be gone through backwards, which the type ``Mapping`` does not declare.
     keys = reversed(cast("dict[str, Any]", items))
     return [items[key] for _, key in zip(range(count), keys, strict=False)][::-1]
 

@@ -64,7 +64,7 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
         self._show_jobs()
 
     def reveal(self, seq: int) -> bool:
-        """The pair is all there is to stand on."""
+        """Accept only the event of the loaded pair."""
         if not 0 < seq <= len(self.state.timeline):
             return False
         return self.state.timeline[seq - 1].kind == "pair_loaded"
@@ -130,7 +130,7 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
 
 
 def _check_facts(checks: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What passed of the pair's self-checks; what failed stands among the notes, with why."""
+    """Return the names of the passed and the failed self-checks; the notes have the reasons."""
     rows = []
     for outcome, word in (("passed", "checked"), ("failed", "failed")):
         names = [str(check["name"]) for check in checks if check["outcome"] == outcome]

@@ -15,7 +15,7 @@ from workbench.tui.panes.readings.index import NULLS
 from workbench.tui.panes.readings.marks import Marks
 from workbench.tui.panes.readings.render import NOT_COMPUTED, plain, scale_name, short
 
-#: Shares of the highest score above which a token stands out, and below which it steps back.
+#: Shares of the highest score above which a token is highlighted, and below which it is dimmed.
 STRONG, WEAK = 0.66, 0.2
 
 MARKED, IN_NULL, BOTH = "\u25cf", "~", "\u25c9"
@@ -77,7 +77,7 @@ class Cells:
         return cell
 
     def sign(self, column: Column, token: ReadToken) -> str:
-        """Whether the token is marked, and whether a null says it too."""
+        """Return the sign of a token: marked, in a null, both or neither."""
         in_null = column.source not in NULLS and any(
             self.table.raised_by(null, token) for null in self.table.nulls
         )
@@ -94,7 +94,7 @@ class Cells:
 
 
 def _score(score: float) -> str:
-    """A score in at most six cells, so that the points stand below one another."""
+    """Return a score in at most six cells, decimal points aligned."""
     size = abs(score)
     if size < 1000:
         return format(score, ".3f" if size < 10 else ".2f" if size < 100 else ".1f")

@@ -1,4 +1,4 @@
-"""The columns of a table of token lists, and what is said of the cells in them."""
+"""The columns of a table of token lists, and statistics of their cells."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """What is shown at once, and the nulls of it.
+    """The lists shown at once, with their nulls.
 
     ``highest`` is the highest score in it: all bars are drawn against it, so that they can be
     compared across columns.
@@ -58,7 +58,7 @@ class Table:
 
     @property
     def rows(self) -> int:
-        """As many as the longest list has, and one to say that none has any."""
+        """The length of the longest list, at least 1 for a placeholder."""
         return max((1, *(len(column.tokens) for column in self.columns)))
 
     def token(self, row: int, column: int) -> ReadToken | None:
@@ -69,7 +69,7 @@ class Table:
         return tokens[row] if 0 <= row < len(tokens) else None
 
     def share(self, token: ReadToken) -> float:
-        """How long its bar is, 0 to 1.
+        """Return the length of the token's bar, 0 to 1.
 
         Of the highest score in sight; where scores are log-probabilities, their ratio to it.
         """
@@ -80,9 +80,9 @@ class Table:
         return max(0.0, min(1.0, token.score / self.highest))
 
     def raised_by(self, null: Column, token: ReadToken) -> bool:
-        """Whether a null says the token too: among its top ones, with at least half the score.
+        """True if the token is among a null's top tokens with at least half its score.
 
-        What a list of raised tokens lowers is said by nobody.
+        Tokens that a list lowers never count.
         """
         for other in null.tokens[:TOP]:
             if other.text == token.text:
@@ -92,12 +92,12 @@ class Table:
         return False
 
     def shared_with(self, column: Column, null: Column) -> int:
-        """How many of the tokens at the top of a list a null says too."""
+        """Return how many top tokens of a list a null raises too."""
         return sum(self.raised_by(null, token) for token in column.tokens[:TOP])
 
 
 def table_of(index: Index, group: Group, choice: Choice) -> Table:
-    """The table that is wanted."""
+    """Return the table of a group with the chosen scale."""
     scale = index.scale(group, choice)
     positions = index.positions(group)
 

@@ -21,7 +21,7 @@ MarksOf = Callable[[Column, ReadToken], Sequence[str]]
 
 
 def where(group: Group, column: Column) -> str:
-    """Where a list stands, in words."""
+    """Return the layer, position, side and source of a list in words."""
     words = [
         f"{plain(group.reading)} of {plain(column.source)} on {plain(group.side)}",
         f"layer {group.layer}",
@@ -34,7 +34,7 @@ def where(group: Group, column: Column) -> str:
 
 
 def list_text(group: Group, column: Column) -> str:
-    """One list: where it stands, then a line for each token."""
+    """Return one list: its place, then a line for each token."""
     lines = [where(group, column)]
     lines += [
         f"{rank}\t{clean_line(token.text)}\t{token.score:.6g}"

@@ -23,7 +23,7 @@ from workbench.tui.widgets.dialog import Dialog
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """A layer as it was typed and as it is counted; ``only`` one reading, or all."""
+    """A layer as typed and as an index; ``only`` is one reading, or None for all."""
 
     typed: str
     layer: int
@@ -31,7 +31,7 @@ class ReadRequest:
 
 
 class Tick(Static, can_focus=True):
-    """A box whose tick is told by its shape, not by its colour alone."""
+    """A checkbox whose state is visible without colours."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "tick", "Tick", tooltip="Tick the box, or not"),
@@ -94,7 +94,7 @@ class ReadForm(Dialog[ReadRequest | None]):
             yield Static(id="what")
 
     def on_input_changed(self) -> None:
-        """Say what Enter will do."""
+        """Show what Enter will do."""
         self._show_effect()
 
     def on_input_submitted(self) -> None:
@@ -102,7 +102,7 @@ class ReadForm(Dialog[ReadRequest | None]):
         self.action_read()
 
     def action_read(self) -> None:
-        """Give the wish back, unless there is no such layer."""
+        """Return the request, unless there is no such layer."""
         layer = self._resolved()
         if layer is not None:
             only = self._reading if self.query_one(Tick).value else None

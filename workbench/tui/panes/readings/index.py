@@ -35,7 +35,7 @@ TOP = 20
 
 
 class Group(NamedTuple):
-    """What one table shows: lists of one reading, at every position and scale."""
+    """The lists of one table: one reading, at every position and scale."""
 
     layer: int
     reading: str
@@ -45,7 +45,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person wants to see. None where nothing was chosen yet.
+    """The person's selection. None where nothing was chosen yet.
 
     ``scales`` are by reading, and only where it is not the chosen one.
     """
@@ -79,7 +79,7 @@ class Choice:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Choice:
-        """A choice as it was kept; what is not one is left out."""
+        """Return a choice from saved data; invalid parts are ignored."""
 
         def text(name: str) -> str | None:
             value = data.get(name)
@@ -179,7 +179,7 @@ class Index:
         return chosen if chosen is not None else next(iter(lists.values()), None)
 
     def is_chosen(self, group: Group, taken: Taken) -> bool:
-        """Whether it is the list at the chosen scale."""
+        """True if the list is at the chosen scale."""
         return self._chosen.get((group, taken.body.position)) is taken
 
     def control(self, group: Group, null: str, scale: float | None) -> Taken | None:
@@ -227,7 +227,7 @@ class Index:
     # --- meeting a choice -------------------------------------------------------------------
 
     def group(self, choice: Choice) -> Group | None:
-        """The table nearest to what is wanted; None if nothing was measured or read.
+        """Return the table closest to the choice; None if nothing was measured or read.
 
         Its side is empty where the reading was not taken at the layer.
         """
@@ -247,7 +247,7 @@ class Index:
         return Group(layer, reading, side, source)
 
     def scale(self, group: Group, choice: Choice) -> Scale:
-        """The scale that is wanted, if it was read."""
+        """Return the scale of the choice if it was read, else the chosen one."""
         if group.reading in choice.scales:
             wanted = choice.scales[group.reading]
             if wanted in self.scales(group):
@@ -256,6 +256,6 @@ class Index:
 
 
 def _ordered(found: Collection[str], order: Iterable[str]) -> list[str]:
-    """What was found in the given order; what the order does not know comes last, by name."""
+    """Sort names by the given order; names that are not in it come last, alphabetically."""
     places = {name: place for place, name in enumerate(order)}
     return sorted(found, key=lambda name: (places.get(name, len(places)), name))

@@ -1,4 +1,4 @@
-"""Which tokens of a session's lists are marked as evidence, and marking one."""
+"""The tokens of a session's lists that are marked as evidence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.tui.panes.readings.export import where
 
 
 class Marks:
-    """Evidence by the token that it is, for one state of the session."""
+    """Evidence by marked token, for one state of the session."""
 
     def __init__(self, state: SessionState) -> None:
         self._state = state
@@ -24,14 +24,14 @@ class Marks:
             self._found.setdefault((body.of_seq, token), []).append(evidence_id)
 
     def of(self, column: Column, token: ReadToken) -> Sequence[str]:
-        """Ids of the evidence that a token of a list is."""
+        """Return the ids of the evidence that marks a token of a list."""
         if column.taken is None:
             return ()
         seq = column.taken.seq
         return self._found.get((seq, token.id)) or self._found.get((seq, token.text)) or ()
 
     def describe(self, column: Column, token: ReadToken) -> list[str]:
-        """Each mark with the hypotheses that it bears on."""
+        """Return each mark with the hypotheses that it is linked to."""
         return [self._linked(evidence) for evidence in self.of(column, token)]
 
     def _linked(self, evidence: str) -> str:
@@ -46,7 +46,7 @@ class Marks:
 def mark_arguments(
     table: Table, column: Column, row: int, hypothesis: str | None = None
 ) -> MarkArguments:
-    """What marks the token at a rank. Raises pydantic's ``ValidationError`` for an empty one."""
+    """Return the arguments that mark the token at a rank. Raises ``ValidationError`` for an empty one."""
     assert column.taken is not None
     token = column.tokens[row]
     return MarkArguments(

@@ -1,4 +1,4 @@
-"""How large the difference is beside what chance gives, over positions or over layers."""
+"""The norm of the difference beside its null, over positions or layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Norms:
     half_cosine: float
 
     def sentence(self) -> str:
-        """What it means, for the layer the readings are of; position 0 is left out."""
+        """Return the result for the layer of the readings in a sentence; position 0 is left out."""
         if self.errors < ERRORS or self.half_cosine < AGREEMENT:
             verdict = "poorly measured, use more texts"
         elif self.nulls < 1:

@@ -126,7 +126,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self._problem = ""
 
     def compose(self) -> ComposeResult:
-        """What is shown and why, the nulls, the lists or the plot, and the token."""
+        """Compose the selection, the nulls, the lists or the plot, and the token."""
         yield Static(id="strip", classes="line")
         yield Static(id="site", classes="line")
         yield Static(id="why", classes="line")
@@ -151,7 +151,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
             self._redraw()
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
-        """Say how far measuring or reading is."""
+        """Show the progress of measuring or reading."""
         ours = [job for job in jobs if job.operation in {MEASURE, READ}]
         job = next((job for job in ours if job.status == "running"), ours[0] if ours else None)
         if job is not self._job:
@@ -162,11 +162,11 @@ A difference of a few standard errors, or smaller than its null, needs more text
                 self._show_why()
 
     def on_mount(self) -> None:
-        """Say from the start that there is nothing yet."""
+        """Draw the empty pane."""
         self._redraw()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Words fit the width."""
+        """Fit the texts to the width."""
         self.set_class(self.content_size.width < reading_words.ROOMY, "-slim")
         self._redraw()
 
@@ -209,7 +209,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self.query_one("#why", Static).update(why)
 
     def _instead(self) -> Content:
-        """What stands in the place of a table."""
+        """Return the placeholder for a table that was not computed."""
         placeholder = reading_words.nothing_here
         if self.recorded and self._group is None:
             return placeholder("Readings: not computed up to here.", "")
@@ -312,7 +312,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
             self._warn_of_null(column)
 
     def _take_back(self, evidence: str) -> None:
-        """Take a mark back; one that bears on a hypothesis only once the person agrees."""
+        """Remove a mark; ask first if it is linked to a hypothesis."""
         linked = [
             f"{hypothesis.id} ({hypothesis.evidence[evidence]}; {hypothesis.verdict})"
             for hypothesis in self.state.hypotheses.values()
@@ -356,7 +356,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
             self._ask(LINK, lambda: LinkArguments(hypothesis=top, evidence=marks[-1]))
 
     def action_nothing(self) -> None:
-        """Note that the token was looked at and is nothing."""
+        """Record that the token was reviewed and found irrelevant."""
         found = self._under_cursor()
         if found is None:
             return
@@ -393,7 +393,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self.app.push_screen(TwoLists(_as_column(first), [_as_column(taken) for taken in others]))
 
     def _ask(self, operation: Operation[Any], make: Any) -> None:
-        """Submit an operation, or say in place why it cannot be."""
+        """Submit an operation, or show in the pane why it is refused."""
         try:
             arguments = make()
         except ValidationError as exc:
@@ -410,7 +410,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self._redraw()
 
     def on_token_table_moved(self, event: TokenTable.Moved) -> None:
-        """Say what is under the cursor."""
+        """Describe the token under the cursor."""
         event.stop()
         self._problem = ""
         self._show_token()
@@ -506,7 +506,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
             self._choice = replace(self._choice, layer=wish.layer)
 
     def _as_before(self, operation: Operation[A], arguments: type[A], **changed: object) -> A:
-        """Arguments as they were the last time, on the same texts above all, but for some."""
+        """Return the arguments of the last run, so on the same texts, with some of them changed."""
         for earlier in reversed(list(self.state.operations.values())):
             if earlier.name == operation.name and earlier.status == "finished":
                 try:
@@ -607,7 +607,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         }
 
     def restore(self, view: dict[str, Any]) -> None:
-        """Take them up again."""
+        """Restore the choices, the plot and the cursor."""
         choice, plot, cursor = view.get("choice"), view.get("plot"), view.get("cursor")
         if isinstance(choice, dict):
             self._choice = Choice.from_data(choice)

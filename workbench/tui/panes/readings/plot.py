@@ -12,13 +12,13 @@ from workbench.display import clean_line, shorten
 from workbench.tui.panes.readings.norms import Norms
 
 _LABEL = 8
-#: How far the marks of one place stand apart, in places, while there are few enough of them.
+#: The distance between the marks of one place, in places, while there are few enough of them.
 _APART, _FEW = 0.12, 12
 _LEGEND = "\u25cf difference   x split-half null   - standard error"
 
 
 class NormPlot(Vertical, can_focus=True):
-    """A plot and the sentence that says what it means."""
+    """A plot with a sentence that explains it."""
 
     DEFAULT_CSS = """
     NormPlot { height: 1fr; }
@@ -31,7 +31,7 @@ class NormPlot(Vertical, can_focus=True):
         yield Static()
 
     def draw(self, norms: Norms | None, otherwise: str) -> None:
-        """Draw the norms, or say why there are none."""
+        """Draw the norms, or show why there are none."""
         plot = self.query_one(PlotextPlot)
         plot.display = norms is not None
         plt = plot.plt

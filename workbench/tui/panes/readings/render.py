@@ -1,4 +1,4 @@
-"""What the readings pane says in words around its table."""
+"""The texts of the readings pane around its table."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _LONGEST = 400
 
 
 def plain(name: str) -> str:
-    """A name of ours in words."""
+    """Return an internal name in words."""
     return clean_line(name.replace("_", " "))
 
 
 def number(value: float | None, spec: str = ".3g") -> str:
-    """A number, or that there is none."""
+    """Return a number as text, or a placeholder for None."""
     if value is None:
         return NOT_COMPUTED
     return format(value, spec) if math.isfinite(value) else str(value)
@@ -58,7 +58,7 @@ def short(token: str, *, unfiltered: bool = False) -> str:
 
 
 def offered(taken: Iterable[str]) -> tuple[str, ...]:
-    """The readings one can go to: all that there are, and what a session has beside them."""
+    """Return the selectable readings: all known ones, and others that the session has."""
     return tuple(dict.fromkeys((*READINGS, *taken)))
 
 
@@ -113,7 +113,7 @@ def _key(id_: str) -> tuple[str, str]:
 
 
 def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
-    """Who chose the scale, the list's own numbers, and which tokens are in it."""
+    """Return who chose the scale, the list's statistics, and its token filter."""
     parts = []
     first = table.columns[0] if table.columns else None
     if first is not None and first.taken is not None:
@@ -231,5 +231,5 @@ def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool)
 
 
 def nothing_here(what: str, how: str) -> Content:
-    """What was not computed, and what computes it."""
+    """Return a placeholder: what is missing, and how to compute it."""
     return Content("\n").join([text.line(what), Content(""), text.block(how)])

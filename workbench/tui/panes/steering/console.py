@@ -1,4 +1,4 @@
-"""The settings on the screen: slider, form, the line one types in, and what is wrong."""
+"""The settings on the screen: slider, form, input line and status."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NOISE = 2.0
 
 
 class SteeringConsole(Vertical):
-    """Holds the settings. What is measured and suggested is told to it by `tell`."""
+    """Holds the settings. `tell` passes in the measured and suggested values."""
 
     DEFAULT_CSS = """
     SteeringConsole { height: auto; }
@@ -55,7 +55,7 @@ class SteeringConsole(Vertical):
         """A setting was changed."""
 
     class Left(Message):
-        """The line one types in was left for whatever had the focus before it."""
+        """The input line was closed; the focus goes back to where it was."""
 
     @dataclass
     class _Status:
@@ -73,7 +73,7 @@ class SteeringConsole(Vertical):
         self._from_form = False
 
     def compose(self) -> ComposeResult:
-        """Slider, form, line."""
+        """Compose the slider, the form and the input line."""
         yield Slider("α", id="alpha")
         yield SettingsForm(id="settings")
         with Horizontal(id="edit"):
@@ -87,22 +87,22 @@ class SteeringConsole(Vertical):
 
     @property
     def editing(self) -> Input | None:
-        """The field that is typed in, if one is open."""
+        """Return the open input field, None if there is none."""
         return self.query_one(Input) if self._editing else None
 
     def tell(self, facts: SteeringFacts, *, being_measured: bool) -> None:
-        """Take what is known about what the settings name."""
+        """Take the facts about the layers and positions that the settings name."""
         if facts is not self._facts or being_measured != self._being_measured:
             self._facts, self._being_measured = facts, being_measured
             self._draw()
 
     def show_status(self, problem: str = "", *, done: str = "") -> None:
-        """Say what is wrong, or what was done; neither takes back what was said."""
+        """Show a problem or an outcome; without arguments, clear the status."""
         self._status = self._Status(problem or done, is_problem=bool(problem))
         self._draw_status()
 
     def view(self) -> dict[str, Any]:
-        """Settings and what is being typed."""
+        """Return the settings and the text being typed."""
         return {
             "settings": self.settings.as_view(),
             "editing": self._editing,
@@ -110,7 +110,7 @@ class SteeringConsole(Vertical):
         }
 
     def restore(self, view: dict[str, Any]) -> None:
-        """Take up what still fits."""
+        """Restore what still applies."""
         self.settings = SteeringSettings.from_view(view.get("settings"))
         self._draw()
         editing, draft = view.get("editing"), view.get("draft")
@@ -121,17 +121,17 @@ class SteeringConsole(Vertical):
     # --- changing settings ------------------------------------------------------------------
 
     def nudge(self, step: float) -> None:
-        """Move alpha by so much; through 0 it goes only when typed."""
+        """Change alpha by a step; steps stop at 0, only typing changes the sign."""
         alpha = self.settings.alpha
         moved = round(alpha + step, 4)
         self.set_alpha(max(0.0, moved) if alpha >= 0 else min(0.0, moved))
 
     def set_alpha(self, alpha: float) -> None:
-        """Take a strength."""
+        """Set alpha."""
         self._change(self.settings.changed("alpha", repr(alpha)))
 
     def take_suggestion(self) -> None:
-        """Take the next strength that the shift lens chose, after the last the first."""
+        """Set alpha to the next one that the shift lens suggests, cyclically."""
         marked = self._facts.suggestions(self.settings)
         if not marked:
             self.show_status(
@@ -142,7 +142,7 @@ class SteeringConsole(Vertical):
         self.set_alpha((after or marked)[0])
 
     def edit(self, name: str) -> None:
-        """Type a setting, or take the next value of one that has few."""
+        """Edit a setting, or choose the next value of one with few values."""
         if name in _TYPED:
             self._from_form = self.query_one(SettingsForm).has_focus
             self._open(name, self.settings.text(name))
@@ -155,7 +155,7 @@ class SteeringConsole(Vertical):
         self.query_one(SettingsForm).focus()
 
     def leave(self) -> bool:
-        """Close the line, the setting staying as it was; whether it was open."""
+        """Close the input line without changing the setting; return True if it was open."""
         was_open = self._editing is not None
         self.show_status()
         if was_open:
@@ -163,7 +163,7 @@ class SteeringConsole(Vertical):
         return was_open
 
     def on_slider_set(self, event: Slider.Set) -> None:
-        """Take what was clicked."""
+        """Set alpha to the clicked value."""
         event.stop()
         self.set_alpha(event.value)
 
@@ -176,7 +176,7 @@ class SteeringConsole(Vertical):
             self.edit(event.name)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take what was typed, or say why not."""
+        """Apply the typed setting, or show why it is invalid."""
         event.stop()
         if self._editing is None:
             return
@@ -289,5 +289,5 @@ class SteeringConsole(Vertical):
 
 
 def focus_first(console: SteeringConsole, otherwise: Widget) -> None:
-    """Put the focus on the open field, or else on ``otherwise``."""
+    """Focus the open field, otherwise ``otherwise``."""
     (console.editing or otherwise).focus()

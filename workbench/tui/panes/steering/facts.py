@@ -1,4 +1,4 @@
-"""What the session says about the settings of the steering console: layers, norms, suggestions."""
+"""The session's facts for the steering console: layers, norms and suggested alphas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.tui.panes.steering.settings import SteeringSettings, layer_index
 
 @dataclass(frozen=True)
 class SteeringFacts:
-    """What was measured and read, as far as steering asks for it.
+    """Measured norms and suggested alphas for steering.
 
     ``n_layers`` is None where no pair was loaded; ``differences`` has the newest one of each layer,
     and ``suggested`` the alphas that the shift lens chose at a layer and position.
@@ -26,7 +26,7 @@ class SteeringFacts:
 
     @classmethod
     def of(cls, state: SessionState) -> SteeringFacts:
-        """Gather them."""
+        """Return the facts of a session."""
         suggested: dict[tuple[int, str], set[float]] = {}
         for key, recorded in state.readings.items():
             if key.reading == "shift_lens" and key.source == "difference" and recorded.body.chosen:
@@ -43,33 +43,33 @@ class SteeringFacts:
         )
 
     def layer(self, settings: SteeringSettings) -> int | None:
-        """Which layer the setting means; None where that cannot be known."""
+        """Return the layer index of the settings; None where it is not known."""
         return layer_index(settings.layer, self.n_layers)
 
     def norm(self, settings: SteeringSettings) -> float | None:
-        """The residual norm that alpha is in units of; None where it was not computed."""
+        """Return the residual norm that alpha is in units of; None where it was not computed."""
         layer = self.layer(settings)
         found = None if layer is None else self.differences.get(layer)
         return None if found is None else found.residual_norm.get(str(layer))
 
     def positions(self, settings: SteeringSettings) -> tuple[str, ...]:
-        """The positions that can be chosen at the layer, the pooled one first."""
+        """Return the positions measured at the layer, the pooled one first."""
         layer = self.layer(settings)
         found = None if layer is None else self.differences.get(layer)
         return tuple(dict.fromkeys((POOLED, *(found.positions if found else ()))))
 
     def suggestions(self, settings: SteeringSettings) -> list[float]:
-        """The alphas that the shift lens chose at the layer and position, in order."""
+        """Return the sorted alphas that the shift lens chose at the layer and position."""
         layer = self.layer(settings)
         return sorted(self.suggested.get((-1 if layer is None else layer, settings.position), ()))
 
     def is_missing(self, settings: SteeringSettings) -> bool:
-        """Whether the layer is one of the model's and no difference was measured there."""
+        """True if the layer exists and has no measured difference."""
         layer = self.layer(settings)
         return layer is not None and layer not in self.differences
 
     def wrong_layer(self, layer: str) -> str:
-        """What is wrong with a layer; empty if nothing is known to be."""
+        """Return why a layer is invalid; empty if it is valid or the depth is not known."""
         if self.n_layers is None or layer_index(layer, self.n_layers) is not None:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""The settings in a few lines, each with its key; the form is for those who go by Tab and arrows."""
+"""The settings in a few lines, each with its key, navigable by Tab and arrows."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Field:
 
     @property
     def key(self) -> str:
-        """Its key as it is shown."""
+        """The key as it is shown."""
         return keys.shown(self.key_id)
 
 
 class SettingsForm(Widget, can_focus=True):
-    """Fields in lines as wide as there is room."""
+    """Fields wrapped to the width."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "move(-1)", "Field before", show=False, tooltip="Go to the field before"),
@@ -55,7 +55,7 @@ class SettingsForm(Widget, can_focus=True):
 
     @dataclass
     class Chosen(Message):
-        """A field is to be changed: edited (``step`` 0), or moved on by so many values."""
+        """Request to change a field: edit it (``step`` 0) or step through its values."""
 
         name: str
         step: int
@@ -75,7 +75,7 @@ class SettingsForm(Widget, can_focus=True):
         return max(0, min(index, len(self._fields) - 1))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """As many lines as the fields need at this width."""
+        """Return the number of lines that the fields need at this width."""
         return max(1, len(self._lines(width)))
 
     def render(self) -> Content:
@@ -115,7 +115,7 @@ class SettingsForm(Widget, can_focus=True):
         self.cursor += step
 
     def action_step(self, step: int) -> None:
-        """Take another value."""
+        """Choose another value."""
         self.post_message(self.Chosen(self._fields[self.cursor].name, step))
 
     def action_edit(self) -> None:
@@ -136,7 +136,7 @@ class SettingsForm(Widget, can_focus=True):
         )
 
     def _lines(self, width: int) -> list[list[tuple[int, str]]]:
-        """Which fields stand on which line, with their values as far as there is room for them."""
+        """Return the fields of each line, with their values cut to the width."""
         lines: list[list[tuple[int, str]]] = []
         room = 0
         for index, field in enumerate(self._fields):

@@ -81,7 +81,7 @@ the settings, where the arrows choose.
         self._marking: set[str] = set()
 
     def compose(self) -> ComposeResult:
-        """Settings, then texts."""
+        """Compose the settings and the texts."""
         yield SteeringConsole(id="console")
         yield SteeringResults(id="results")
 
@@ -96,17 +96,17 @@ the settings, where the arrows choose.
         return self.query_one(SteeringResults)
 
     def on_mount(self) -> None:
-        """What was steered with stands at the texts; settings are for what is asked for."""
+        """Hide the settings in a recorded session, where nothing can be steered."""
         for part in ("#alpha", "#settings"):
             self.query_one(part).display = not self.recorded
         self.console.recorded = self.recorded
         self.results.show_when_empty("Nothing was steered up to here." if self.recorded else "")
 
     def focus_pane(self) -> None:
-        """The field that is being typed in, or else the texts."""
+        """Focus the field being edited, otherwise the texts."""
         focus_first(self.console, self.results.samples)
 
-    # --- what the session says --------------------------------------------------------------
+    # --- the session's state ----------------------------------------------------------------
 
     def show(self, state: SessionState, before: SessionState) -> None:
         """Redraw what changed."""
@@ -122,7 +122,7 @@ the settings, where the arrows choose.
         self.results.take(state, before)
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
-        """Say how far the steering is, and whether one waits."""
+        """Show the progress of the steering and whether another waits."""
         self._jobs = jobs
         if not any(job.operation.name == MARK.name for job in jobs):
             self._marking.clear()
@@ -130,36 +130,36 @@ the settings, where the arrows choose.
         self.results.take_jobs(jobs)
 
     def reveal(self, seq: int) -> bool:
-        """Stand on the steering operation or the steered text that the event recorded."""
+        """Select the steering operation or the steered text that the event recorded."""
         return self.results.reveal(seq)
 
     def view(self) -> dict[str, Any]:
-        """Settings, what is being typed, and what is shown."""
+        """Return the settings, the text being typed and the selection."""
         return self.console.view() | self.results.view()
 
     def restore(self, view: dict[str, Any]) -> None:
-        """Take up what still fits."""
+        """Restore what still applies."""
         self.console.restore(view)
         self.results.restore(view)
 
     def on_steering_console_changed(self, event: SteeringConsole.Changed) -> None:
-        """Other settings, other suggestions; and perhaps a layer that was not measured."""
+        """Update the suggestions and the available keys for the new settings."""
         event.stop()
         self._tell()
 
     def on_steering_console_left(self, event: SteeringConsole.Left) -> None:
-        """Back to the texts."""
+        """Focus the texts."""
         event.stop()
         self.results.samples.focus()
 
     def on_steering_results_alpha_chosen(self, event: SteeringResults.AlphaChosen) -> None:
-        """Take a strength of the sweep on the slider."""
+        """Set the slider to the alpha of the sweep under the cursor."""
         event.stop()
         if event.alpha:
             self.console.set_alpha(event.alpha)
 
     def on_sample_list_moved(self, event: SampleList.Moved) -> None:
-        """What was said of another sample is not true of this one."""
+        """Clear the status, which was about another sample."""
         event.stop()
         self.console.show_status()
 
@@ -176,7 +176,7 @@ the settings, where the arrows choose.
         self.console.nudge(step)
 
     def action_suggestion(self) -> None:
-        """Take the next strength that the shift lens chose."""
+        """Set alpha to the next one that the shift lens suggests."""
         self.console.take_suggestion()
 
     def action_edit(self, name: str) -> None:
@@ -188,7 +188,7 @@ the settings, where the arrows choose.
         self.console.focus_settings()
 
     def action_leave(self) -> None:
-        """Leave the field, or else the comparison, or else whatever has the focus."""
+        """Leave the field, the comparison or the focused widget, whichever comes first."""
         if self.console.leave():
             return
         if self.results.comparing:
@@ -198,7 +198,7 @@ the settings, where the arrows choose.
     # --- what is asked for ------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer to measure only what was not, and to change the right one only when comparing."""
+        """Offer measuring only for unmeasured layers, and the right sample only when comparing."""
         if not self.offers(action):
             return False
         if action == "measure":
@@ -209,15 +209,15 @@ the settings, where the arrows choose.
         return True
 
     def action_steer(self) -> None:
-        """Ask for steered and unsteered texts."""
+        """Generate steered and unsteered texts."""
         self._ask(self.console.settings.steering)
 
     def action_sweep(self) -> None:
-        """Ask for short texts at every alpha of the sweep."""
+        """Generate short texts at every alpha of the sweep."""
         self._ask(self.console.settings.sweeping)
 
     def action_measure(self) -> None:
-        """Ask for the difference at the chosen layer."""
+        """Measure the difference at the chosen layer."""
         self.submit(MEASURE, MeasureArguments(layers=(self.console.settings.layer,)))
         self.console.show_status()
 
@@ -239,7 +239,7 @@ the settings, where the arrows choose.
             self.results.follow()
 
     def _being_measured(self) -> bool:
-        """Whether the difference will be there before a steering that is asked for now begins."""
+        """True if a queued job measures the chosen layer before a new steering starts."""
         there = self._facts.n_layers
         layer = self._facts.layer(self.console.settings)
         return layer is not None and any(
@@ -252,16 +252,16 @@ the settings, where the arrows choose.
     # --- samples ----------------------------------------------------------------------------
 
     def action_browse(self, step: int) -> None:
-        """Show an older or a newer steering; comparing, another sample on the left."""
+        """Show an older or newer steering; when comparing, another sample on the left."""
         self.console.show_status()
         self.results.browse(step)
 
     def action_other(self, step: int) -> None:
-        """Comparing, take another sample on the right."""
+        """When comparing, show another sample on the right."""
         self.results.other(step)
 
     def action_compare(self) -> None:
-        """Show two kept samples beside each other, or go back."""
+        """Show two kept samples side by side, or go back."""
         compared = self.results.compare()
         self.console.show_status(
             ""
@@ -272,7 +272,7 @@ the settings, where the arrows choose.
         self.refresh_bindings()
 
     def action_keep(self, steered: bool) -> None:
-        """Mark a sample as evidence; once more takes the mark back."""
+        """Mark a sample as evidence, or remove its mark."""
         pair = self.results.pair()
         text = None if pair is None else pair.steered if steered else pair.unsteered
         if text is None:
@@ -312,7 +312,7 @@ the settings, where the arrows choose.
             self.console.show_status(done=f"{evidence_id} is taken back")
 
     def action_copy(self) -> None:
-        """Copy the samples under the cursor, with what they were made with."""
+        """Copy the samples under the cursor with their settings."""
         text = self._as_text()
         if text:
             self.app.copy_to_clipboard(text)

@@ -1,4 +1,4 @@
-"""What came of steering: which operation, the strip of a sweep, and the texts."""
+"""Results of steering: the chosen operation, the strip of a sweep, and the texts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SteeringResults(Vertical):
 
     @dataclass
     class AlphaChosen(Message):
-        """The strip's cursor was moved to a strength."""
+        """The strip's cursor was moved to another alpha."""
 
         alpha: float
 
@@ -85,16 +85,16 @@ class SteeringResults(Vertical):
         yield SampleList(id="samples")
 
     def on_mount(self) -> None:
-        """Draw it, empty as it is."""
+        """Draw the empty results."""
         head = f"    {'alpha':>5}  {'repetition':<{_BAR + 8}}ended  text"
         self.query_one("#strip-head", Static).update(Content(head))
         self._draw()
 
     def on_resize(self, _event: events.Resize) -> None:
-        """The line about the operation says as much as there is room for."""
+        """Fit the operation's line to the width."""
         self._draw_operation()
 
-    # --- what is told to it -----------------------------------------------------------------
+    # --- input ------------------------------------------------------------------------------
 
     def take(self, state: SessionState, before: SessionState) -> None:
         """Redraw what changed."""
@@ -114,25 +114,25 @@ class SteeringResults(Vertical):
             self._draw()
 
     def show_when_empty(self, message: str) -> None:
-        """What stands there before anything was steered; nothing for what is always said."""
+        """Set the message of an empty list; an empty string keeps the default."""
         if message:
             self._empty = message
             self._draw_samples()
 
     def take_jobs(self, jobs: Sequence[Job]) -> None:
-        """Say how far the steering is, and whether one waits."""
+        """Show the progress of the steering and whether another waits."""
         self._jobs = jobs
         self._draw_operation()
 
     def tell(self, alpha: float, suggested: Sequence[float]) -> None:
-        """Take where the slider stands, and what is suggested on it."""
+        """Take the slider's alpha and the suggested alphas."""
         self._wanted = alpha
         if suggested != self._suggested:
             self._suggested = suggested
             self.query_one("#strip", Rows).refresh()
 
     def view(self) -> dict[str, Any]:
-        """What is shown, and where the cursors are."""
+        """Return the shown operation and the cursors as plain data."""
         return {
             "operation": self._chosen,
             "alpha": self._alpha,
@@ -141,7 +141,7 @@ class SteeringResults(Vertical):
         }
 
     def restore(self, view: dict[str, Any]) -> None:
-        """Take up what still fits."""
+        """Restore what still applies."""
         operation = view.get("operation")
         self._chosen = operation if operation in self._index.operations else None
         comparing = view.get("comparing")
@@ -167,7 +167,7 @@ class SteeringResults(Vertical):
 
     @property
     def comparing(self) -> bool:
-        """Whether two kept samples are compared."""
+        """True while two kept samples are compared."""
         return self._comparing is not None
 
     def pair(self) -> Pair | None:
@@ -227,7 +227,7 @@ class SteeringResults(Vertical):
             self._draw()
 
     def reveal(self, seq: int) -> bool:
-        """Stand on the steering that recorded the event, and on the text that the event names."""
+        """Select the steering that recorded the event, and the text that the event names."""
         if not 1 <= seq <= len(self._state.timeline):
             return False
         entry = self._state.timeline[seq - 1]

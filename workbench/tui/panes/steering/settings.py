@@ -1,4 +1,4 @@
-"""The settings of the steering console, each read from what was typed and written back the same way."""
+"""The settings of the steering console, with their conversions from and to typed text."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ SWEEP_TOKENS = 40
 
 @dataclass(frozen=True)
 class SteeringSettings:
-    """What to steer with. ``alpha`` is in units of the typical residual norm of ``layer``.
+    """Settings of a steering. ``alpha`` is in units of the typical residual norm of ``layer``.
 
-    ``own`` says which prompts are taken: ``prompt``, or the first ``everyday`` bundled ones; the
-    other is kept for later.
+    ``own`` selects the prompts: ``prompt`` if true, else the first ``everyday`` bundled ones.
     """
 
     alpha: float = DEFAULT_ALPHA
@@ -46,7 +45,7 @@ class SteeringSettings:
     sweep: tuple[float, ...] = SWEEP_ALPHAS
 
     def text(self, name: str) -> str:
-        """A setting as one would type it."""
+        """Return a setting as it would be typed."""
         value = getattr(self, name)
         if isinstance(value, tuple):
             return " ".join(f"{alpha:g}" for alpha in value)
@@ -55,19 +54,19 @@ class SteeringSettings:
         return f"{value:.10g}" if isinstance(value, float) else str(value)
 
     def changed(self, name: str, typed: str) -> SteeringSettings:
-        """The settings with one of them as typed. Raises ``ValueError`` in words for a person."""
+        """Return the settings with one changed. Raises ``ValueError`` with a message to show."""
         change: dict[str, Any] = {name: _READERS[name](typed)}
         if name in {"prompt", "everyday"}:
             change["own"] = name == "prompt"
         return replace(self, **change)
 
     def as_view(self) -> dict[str, str]:
-        """Plain data, for `from_view`."""
+        """Return the settings as plain data, for `from_view`."""
         return {item.name: self.text(item.name) for item in fields(self)}
 
     @classmethod
     def from_view(cls, view: object) -> SteeringSettings:
-        """Take what can be taken, and the defaults for the rest."""
+        """Return settings from data, with defaults for whatever does not fit."""
         settings = cls()
         if not isinstance(view, Mapping):
             return settings
@@ -79,13 +78,13 @@ class SteeringSettings:
         return settings if settings.prompt else replace(settings, own=False)
 
     def steering(self) -> SteerArguments:
-        """Steered and unsteered texts. Raises ``ValueError`` in words."""
+        """Return arguments for steered and unsteered texts. Raises ``ValueError``."""
         if self.alpha == 0:
             raise ValueError("alpha is 0, which adds nothing: raise it with the right arrow key")
         return self._arguments((0.0, self.alpha), self.everyday, self.samples, self.tokens)
 
     def sweeping(self) -> SteerArguments:
-        """Short texts at every alpha of the sweep. Raises ``ValueError`` in words."""
+        """Return arguments for short texts at every alpha of the sweep. Raises ``ValueError``."""
         n_prompts = min(self.everyday, SWEEP_PROMPTS)
         return self._arguments(self.sweep, n_prompts, 1, min(self.tokens, SWEEP_TOKENS))
 
@@ -109,7 +108,7 @@ class SteeringSettings:
 
 
 def layer_index(layer: str, n_layers: int | None) -> int | None:
-    """Which layer is meant; None while the number of layers is not known or there is none such."""
+    """Return the layer index; None if it is out of range or the depth is not known."""
     if n_layers is None:
         return None
     try:

@@ -1,11 +1,11 @@
-"""What a sweep over alpha shows of each alpha, without asking any model: how much texts repeat.
+"""Statistics of a sweep over alpha that need no model: how much the texts repeat.
 
-    repetition   of one text: the mean of two shares, of words that stood in the text before and of
+    repetition   of one text: the mean of two shares, of words that occurred in the text before and of
                  runs of three words that did; of an alpha: the mean over its texts
     ended        how many texts came to an end by themselves within the tokens they had
 
 Repetition is a property of the letters, not a judgement of coherence: text may be noise and repeat
-nothing. The unsteered texts of the same operation stand beside it as the measure of what is usual.
+nothing. The unsteered texts of the same operation are the baseline.
 A score by a model would be another `Measure` beside `REPETITION`.
 """
 
@@ -22,7 +22,7 @@ from workbench.store.state import TextState
 #: Words; single marks, so that a run of them counts; single characters where no spaces part words.
 _WORDS = re.compile(r"[\u3040-\ud7af]|[^\W\u3040-\ud7af]+|[^\w\s]")
 
-#: Below this many words nothing can be said.
+#: Fewer words than this have no repetition score.
 FEWEST_WORDS = 5
 #: Above the unsteered texts by so much, a text visibly goes in circles.
 CIRCLES = 0.2
@@ -54,13 +54,13 @@ class SweepLine:
 
     @property
     def circles(self) -> bool:
-        """Whether the texts repeat much more than without steering."""
+        """True if the texts repeat much more than without steering."""
         return self.excess is not None and self.excess >= CIRCLES
 
 
 @lru_cache(maxsize=1024)
 def repetition(text: str) -> float | None:
-    """How much of ``text`` was in it before, from 0 to 1; None for a text of a few words."""
+    """Return the repeated share of ``text``, 0 to 1; None for a text of a few words."""
     words = _WORDS.findall(text.lower())
     if len(words) < FEWEST_WORDS:
         return None

@@ -16,21 +16,21 @@ _EXCERPT = 1000
 
 @dataclass(frozen=True)
 class Pair:
-    """A steered text and the unsteered one of the same prompt and seed, as far as there are."""
+    """A steered text and the unsteered one of the same prompt and seed; either may be None."""
 
     steered: TextState | None
     unsteered: TextState | None
 
     @property
     def any(self) -> TextState:
-        """Either of them, for what both have in common."""
+        """Return either text, for the settings that both share."""
         found = self.steered or self.unsteered
         assert found is not None, "a pair has at least one text"
         return found
 
 
 class SteerIndex:
-    """Which texts each steering operation made; keeps up with a growing session at little cost."""
+    """Index of the steered texts by operation, updated incrementally as the session grows."""
 
     def __init__(self) -> None:
         self.operations: list[str] = []
@@ -40,7 +40,7 @@ class SteerIndex:
         self._last = ""
 
     def take(self, state: SessionState, before: SessionState) -> None:
-        """Take in what is new."""
+        """Index the new texts and operations."""
         if state.operations is not before.operations:
             self.operations = [
                 operation.id for operation in state.operations.values() if operation.name == "steer"
@@ -59,17 +59,17 @@ class SteerIndex:
         self._seen = len(state.texts)
 
     def texts(self, state: SessionState, operation_id: str) -> list[TextState]:
-        """The operation's texts, in the order they began."""
+        """Return the operation's texts, in the order they began."""
         return [state.texts[text_id] for text_id in self._texts.get(operation_id, ())]
 
 
 def alphas_of(texts: Sequence[TextState]) -> list[float]:
-    """The strengths of an operation's texts, in order, 0 being unsteered."""
+    """Return the sorted alphas of an operation's texts; 0 is unsteered."""
     return sorted({text.start.body.alpha for text in texts})
 
 
 def pairs(texts: Sequence[TextState], alpha: float) -> list[Pair]:
-    """The texts steered with ``alpha``, each with the unsteered text of its prompt and seed."""
+    """Pair each text steered with ``alpha`` with the unsteered one of its prompt and seed."""
     steered: dict[tuple[int, int], TextState] = {}
     unsteered: dict[tuple[int, int], TextState] = {}
     for text in texts:
@@ -86,7 +86,7 @@ def pairs(texts: Sequence[TextState], alpha: float) -> list[Pair]:
 
 
 def prompt_of(text: TextState) -> str:
-    """What was put to the model: the user's last turn, raw."""
+    """Return the prompt: the user's last turn, raw."""
     body = text.start.body
     if body.raw_prompt is not None:
         return body.raw_prompt
@@ -95,7 +95,7 @@ def prompt_of(text: TextState) -> str:
 
 
 def how_it_ended(text: TextState) -> str:
-    """Why the text ends where it does, or that it does not yet."""
+    """Return why the text ended, or that it is still being written."""
     if text.status == "growing":
         return "writing"
     if text.ended is None:
@@ -104,13 +104,13 @@ def how_it_ended(text: TextState) -> str:
 
 
 def strength(text: TextState) -> str:
-    """With what it was steered, in short."""
+    """Return the alpha of the text in short, or "unsteered"."""
     alpha = text.start.body.alpha
     return f"α {alpha:.4g}" if alpha else "unsteered"
 
 
 def made_with(text: TextState) -> str:
-    """Everything that tells this text from others, in one clean line."""
+    """Return the settings the text was generated with, in one clean line."""
     body = text.start.body
     parts = [f"steered, alpha {body.alpha:.4g}" if body.alpha else "unsteered"]
     if body.alpha:
@@ -120,17 +120,17 @@ def made_with(text: TextState) -> str:
 
 
 def evidence_label(text: TextState) -> str:
-    """Where a marked text stands, in words; raw, as the prompt is."""
+    """Return the label of a marked text: its settings and its prompt, raw."""
     return f"{made_with(text)}, on: {shorten(prompt_of(text), 200)}"
 
 
 def excerpt_of(text: TextState) -> str:
-    """What a mark says of the text."""
+    """Return the excerpt that a mark quotes from the text."""
     return shorten(text.text, _EXCERPT)
 
 
 def as_text(texts: Sequence[TextState]) -> str:
-    """Texts to copy or to keep in a file, with what they were made with; controls made visible."""
+    """Return the texts with their settings, for the clipboard or a file; controls made visible."""
     blocks = []
     for text in texts:
         body = text.start.body
