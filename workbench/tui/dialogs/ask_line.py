@@ -14,7 +14,7 @@ from workbench.tui.widgets.dialog import Dialog
 
 
 class AskLine(Dialog[str | None]):
-    """A field for one line, with a hint below it; Escape gives None."""
+    """A field for one line, with a hint below it; Escape returns None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
     DEFAULT_CSS = "AskLine #hint { color: $text-muted; width: 1fr; }"
@@ -38,10 +38,10 @@ class AskLine(Dialog[str | None]):
             )
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Give the line back."""
+        """Return the line."""
         event.stop()
         self.dismiss(event.value.strip() or None)
 
     def action_cancel(self) -> None:
-        """Give nothing back."""
+        """Return None."""
         self.dismiss(None)

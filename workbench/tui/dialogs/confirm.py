@@ -16,7 +16,7 @@ from workbench.tui.widgets.key_bar import KeyBar
 
 
 class Confirm(Dialog[bool]):
-    """Yes or no; what is untrusted in the question has passed the display boundary already."""
+    """A yes-or-no question; untrusted text in it must have passed the display boundary."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", tooltip="Do it"),
@@ -41,12 +41,12 @@ class Confirm(Dialog[bool]):
             )
 
     def action_answer(self, answer: bool) -> None:
-        """Give the answer back."""
+        """Return the answer."""
         self.dismiss(answer)
 
 
 class ConfirmByName(Dialog[bool]):
-    """Has a session's name typed before it is deleted; its id will do where nobody can type that."""
+    """Confirmation of a deletion by typing the session's name or id."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
     DEFAULT_CSS = """
@@ -61,7 +61,7 @@ class ConfirmByName(Dialog[bool]):
         self._events = events
 
     def compose(self) -> ComposeResult:
-        """What would be lost, and a field for the name."""
+        """Compose the warning and a field for the name."""
         with Vertical() as box:
             box.border_title = "Delete a session"
             yield Static(
@@ -80,11 +80,11 @@ class ConfirmByName(Dialog[bool]):
         yield KeyBar()
 
     def on_input_changed(self) -> None:
-        """A new try."""
+        """Clear the problem."""
         self.query_one("#problem", Static).update("")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Say yes only to the very name."""
+        """Confirm if the typed text is the name or id."""
         event.stop()
         if event.value and event.value in {self._name, self._session_id}:
             self.dismiss(True)
@@ -92,5 +92,5 @@ class ConfirmByName(Dialog[bool]):
             self.query_one("#problem", Static).update("That is not its name: nothing was deleted.")
 
     def action_cancel(self) -> None:
-        """Keep it."""
+        """Keep the session."""
         self.dismiss(False)

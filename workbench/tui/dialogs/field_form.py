@@ -1,4 +1,4 @@
-"""What the forms that give one answer have in common: leaving, and going from field to field."""
+"""The base of forms with one result: leaving, and moving between fields."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Answer = TypeVar("Answer")
 
 
 class FieldForm(Dialog[Answer | None], Generic[Answer]):
-    """A form over the screen; leaving it gives None. Each lists the keys of these actions itself."""
+    """A modal form; leaving it returns None. Subclasses bind the keys of these actions."""
 
     def action_leave(self) -> None:
-        """Give nothing back."""
+        """Return None."""
         self.dismiss(None)
 
     def action_next(self) -> None:
@@ -21,5 +21,5 @@ class FieldForm(Dialog[Answer | None], Generic[Answer]):
         self.focus_next()
 
     def action_previous(self) -> None:
-        """Go to the field before."""
+        """Go to the previous field."""
         self.focus_previous()

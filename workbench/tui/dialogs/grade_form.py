@@ -27,7 +27,7 @@ _MUTED = "$foreground-muted"
 
 @dataclass(frozen=True)
 class GivenGrade:
-    """What was written: a score of None is unscored, which only an edit can give."""
+    """A grade as entered; a score of None means unscored, which only an edit can give."""
 
     score: int | None
     reason: str
@@ -36,7 +36,7 @@ class GivenGrade:
 
 @dataclass(frozen=True)
 class GradeSheet:
-    """What a grade is given beside: the report, the rubric's levels, and what is true.
+    """The material for a grade: the report, the rubric's levels, and the ground truth.
 
     ``before`` are the grade that is edited and those that it replaced, the first first.
     """
@@ -117,7 +117,7 @@ class GradeForm(FieldForm[GivenGrade]):
         return UNSCORED if score is None else f"{score:g}"
 
     def on_mount(self) -> None:
-        """Say what the grade takes."""
+        """Explain the selected grade."""
         self._explain()
 
     def _draw_sheet(self) -> Content:
@@ -160,7 +160,7 @@ class GradeForm(FieldForm[GivenGrade]):
         self.query_one("#score", Choice).value = str(grade)
 
     def action_save(self) -> None:
-        """Give the grade back, or say what is missing."""
+        """Return the grade, or show what is missing."""
         value = self.query_one("#score", Choice).value
         reason = self.query_one("#reason", Input).value.strip()
         wrong = ""
@@ -178,7 +178,7 @@ class GradeForm(FieldForm[GivenGrade]):
 
 
 def grade_line(grade: Recorded[GradeGiven]) -> Content:
-    """A grade in one line: what, by whom, when and why."""
+    """Return a grade on one line: score, author, time and reason."""
     body = grade.body
     score = UNSCORED if body.score is None else f"{body.score:.3g}"
     rubric = f"{body.rubric} {body.rubric_version}".strip()

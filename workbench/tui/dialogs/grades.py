@@ -1,4 +1,4 @@
-"""The grades of a session: those that stand, each with what it was before it was edited."""
+"""The current grades of a session, each with its history of edits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class GradesScreen(Dialog[str | None]):
         self._chosen = chosen
 
     def compose(self) -> ComposeResult:
-        """The grades that stand, and the history of one."""
+        """Compose the current grades and the history of the selected one."""
         with Container() as box:
             unscored = sum(grade.body.score is None for grade in self._standing)
             box.border_title = f"Grades: {len(self._standing)}, {unscored} unscored"
@@ -92,13 +92,13 @@ class GradesScreen(Dialog[str | None]):
         self.query_one("#history", Static).update(Content("\n").join(lines))
 
     def action_edit(self) -> None:
-        """Give back which grade is to be changed."""
+        """Return the id of the grade to change."""
         current = self.query_one(Menu).current
         if current is not None:
             self.dismiss(str(current.key))
 
     def action_leave(self) -> None:
-        """Give nothing back."""
+        """Return None."""
         self.dismiss(None)
 
 

@@ -42,5 +42,5 @@ class JumpOverlay(Dialog[int | None]):
                 self.dismiss(index)
 
     def action_cancel(self) -> None:
-        """Stay."""
+        """Close the list."""
         self.dismiss(None)

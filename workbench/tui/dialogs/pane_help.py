@@ -1,4 +1,4 @@
-"""What a pane or a screen is for, and the keys that work in it."""
+"""Help for a pane or a screen: its purpose and its keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.pane import Pane
 
 KeyGroup = tuple[str, Sequence[DOMNode]]
-"""A heading, and whose keys stand below it."""
+"""A heading, and the nodes whose keys are listed below it."""
 
 
 class KeyHelp(Dialog[None]):

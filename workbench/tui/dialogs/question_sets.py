@@ -1,4 +1,4 @@
-"""Saved sets of questions: one is chosen and put to the models as a whole, or a new one is kept."""
+"""Saved sets of questions: send one to the models as a whole, or save a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The jobs that run and wait, to be looked into, put in another order and taken out."""
+"""The queue of running and waiting jobs: inspect, reorder, remove."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEYS = "K earlier \u00b7 J later \u00b7 x stop or remove \u00b7 esc close"
 
 
 class HasJobs(Protocol):
-    """A session's jobs, as the queue needs them."""
+    """The interface to a session's jobs that the queue needs."""
 
     def jobs(self) -> list[Job]:
         """The jobs that are not over: those that run, then those that wait, in their order."""
@@ -32,7 +32,7 @@ class HasJobs(Protocol):
         """Let a waiting job run earlier (-1) or later (1)."""
 
     def stop(self, job_id: str) -> None:
-        """Ask a job to stop, or take it out if it waits."""
+        """Stop a running job, or remove a waiting one."""
 
 
 class QueueDialog(Dialog[None]):
@@ -67,7 +67,7 @@ class QueueDialog(Dialog[None]):
             yield Static(id="detail")
 
     def on_mount(self) -> None:
-        """Show the jobs, and go on looking."""
+        """Show the jobs, and keep them up to date."""
         self._look()
         self.query_one(Rows).focus()
         self.set_interval(LOOK_EVERY, self._look)

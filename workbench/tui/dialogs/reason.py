@@ -1,4 +1,4 @@
-"""Ask why, where no answer is an answer too."""
+"""A dialog that asks for a reason, which may be empty."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AskReason(Dialog[str | None]):
         self._label = label
 
     def compose(self) -> ComposeResult:
-        """What it is about, and a field."""
+        """Compose the subject and a field."""
         with Vertical() as box:
             box.border_title = self._title
             yield Static(self._about)
@@ -43,9 +43,9 @@ class AskReason(Dialog[str | None]):
             yield Input()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Give the reason back."""
+        """Return the reason."""
         self.dismiss(event.value.strip())
 
     def action_cancel(self) -> None:
-        """Give nothing back."""
+        """Return None."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""A session's report as it would be written, to be read before it is."""
+"""A preview of a session's report before it is written."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ReportScreen(Dialog[None]):
             yield Static(Content("Checking the session and building its report ..."), id="report")
 
     def on_mount(self) -> None:
-        """Build it; the keys scroll."""
+        """Start building the report and focus it."""
         self.query_one(VerticalScroll).focus()
         self._make()
 

@@ -26,9 +26,9 @@ _LEAST_COLUMN = 22
 
 @dataclass(frozen=True)
 class Shown:
-    """One table: a title, what its columns are called, and its rows; any of it may be untrusted.
+    """One table: title, column names and rows, all possibly untrusted.
 
-    The first column is a name and never broken over lines, unless ``wide`` says otherwise.
+    The first column is a name and never broken over lines, unless ``wide``.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Shown:
 
 
 class TablesScreen(Dialog[None]):
-    """Some tables under one another."""
+    """Several tables, one below the other."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss", "Close", tooltip="Close"),
@@ -80,7 +80,7 @@ class TablesScreen(Dialog[None]):
                     yield Static(Content.styled(shown.empty, "$foreground-muted"))
 
     def on_mount(self) -> None:
-        """The keys scroll."""
+        """Focus the tables, so that the keys scroll."""
         self.query_one(ScrollableContainer).focus()
 
     def action_scroll(self, direction: str) -> None:

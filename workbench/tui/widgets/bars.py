@@ -18,7 +18,7 @@ def bar(share: float, width: int) -> str:
 def dots(own: float, nulls: Sequence[float], width: int) -> tuple[str, float, float]:
     """One value among its nulls on an axis that holds them all and zero, and the axis's ends.
 
-    ``●`` is the value, ``·`` a null (``:`` several of them), ``│`` zero where nothing else stands.
+    ``●`` is the value, ``·`` a null (``:`` several of them), ``│`` zero where nothing else is drawn.
     """
     low, high = min(0.0, own, *nulls), max(0.0, own, *nulls)
     cells = [" "] * width

@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 
 class Choice(Widget, can_focus=True):
-    """Values side by side; the chosen one stands in brackets, so that it is seen without colours."""
+    """Values side by side; the chosen one is in brackets, so that it is visible without colours."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,space", "step(1)", "Next", tooltip="Choose the next value", show=False),
@@ -52,7 +52,7 @@ class Choice(Widget, can_focus=True):
 
     @property
     def value(self) -> str:
-        """What is chosen."""
+        """The chosen value."""
         return self._values[self.index]
 
     @value.setter
@@ -60,7 +60,7 @@ class Choice(Widget, can_focus=True):
         self.index = self._place(value)
 
     def watch_index(self) -> None:
-        """Tell."""
+        """Post `Changed`."""
         self.post_message(self.Changed(self))
 
     def render(self) -> Content:

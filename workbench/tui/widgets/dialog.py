@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 class Dialog(ModalScreen[Answer]):
-    """A screen over others that gives one answer.
+    """A modal screen with one answer.
 
     Keys come faster than screens go: a second Enter may reach a dialog that is already answered, or
     that another was opened over. Textual would then close whichever screen is on top.
@@ -30,7 +30,7 @@ class Dialog(ModalScreen[Answer]):
 
 
 def _opener() -> Any:
-    """What asks for a screen: the widget whose work or message it is."""
+    """Return the widget whose worker or message opens a screen."""
     try:
         return get_current_worker().node
     except NoActiveWorker:
@@ -38,7 +38,7 @@ def _opener() -> Any:
 
 
 class OneDialog(App[Any]):
-    """An app in which what lies under a dialog opens no other.
+    """An app in which nothing under a dialog opens another.
 
     The key that opens a dialog may come twice before the dialog is there. The second is answered as
     if it had been left at once, with None.

@@ -71,7 +71,7 @@ class KeyBar(Widget):
         self.entries = tuple(actions.values()), kept
 
     def line(self) -> list[Entry | None]:
-        """Keys in their order; None stands for those that are left out."""
+        """Return the keys in order; None marks those that are left out."""
         keys, kept = self.entries
         fitting = _fitting(keys, self.size.width - sum(entry.width for entry in kept))
         return [*fitting, *([None] if len(fitting) < len(keys) else []), *kept]

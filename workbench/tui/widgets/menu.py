@@ -36,11 +36,15 @@ class Entry:
 
 
 class Menu(Rows):
-    """Entries with a cursor that is also a mark, so that it is seen without colours."""
+    """Entries with a cursor that is visible without colours."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "enter", "choose", "Open", key_display="enter", tooltip="Open what the cursor stands on"
+            "enter",
+            "choose",
+            "Open",
+            key_display="enter",
+            tooltip="Open the entry under the cursor",
         ),
     ]
 
@@ -72,7 +76,7 @@ class Menu(Rows):
         self._show_first_heading()
 
     def validate_cursor(self, index: int) -> int:
-        """Keep the cursor on what can be chosen, going on in the direction it came from."""
+        """Skip what cannot be chosen, in the direction of the movement."""
         index = super().validate_cursor(index)
         step = 1 if index >= self.cursor else -1
         for direction in (step, -step):

@@ -2,7 +2,7 @@
 
 screen -> pane   show(state, before)   redraw what changed; a pane holds no truth of its own
                  show_jobs(jobs)       what is running and waiting
-                 reveal(seq)           stand on what an event recorded
+                 reveal(seq)           select what an event recorded
                  view(), restore()     choices and drafts, kept when the session is left
 pane -> screen   Submit                do this operation
                  Jump                  show that event, in whichever pane has it
@@ -71,7 +71,7 @@ class Pane(Vertical):
 
     @dataclass
     class Jump(Message):
-        """Ask to be shown what the event recorded."""
+        """Request to show what the event recorded."""
 
         seq: int
 
@@ -110,7 +110,7 @@ class Pane(Vertical):
         """Take what is running and waiting, in the order it was asked for."""
 
     def reveal(self, seq: int) -> bool:
-        """Stand on what event ``seq`` recorded; False if it is not one of this pane's."""
+        """Select what event ``seq`` recorded; return False if it is not one of this pane's."""
         return False
 
     def view(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Pane(Vertical):
         return {}
 
     def restore(self, view: dict[str, Any]) -> None:
-        """Take up choices and drafts again; what does not fit any more is left out."""
+        """Restore choices and drafts; ignore what does not fit any more."""
 
     def focus_pane(self) -> None:
         """Put the focus on the widget of the pane that takes keys first."""

@@ -1,4 +1,4 @@
-"""A list of one-line rows that are made only when they are looked at, so that 50,000 cost nothing."""
+"""A virtual list of one-line rows: only the visible ones are made, so that 50,000 cost nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Rows(ScrollView, can_focus=True):
 
     @dataclass
     class Moved(Message):
-        """The cursor stands on another row."""
+        """The cursor moved to another row."""
 
         rows: Rows
         index: int
@@ -69,9 +69,9 @@ class Rows(ScrollView, can_focus=True):
         return self._count
 
     def set_count(self, count: int, *, follow: bool = False) -> None:
-        """Say that there are so many rows, or that they changed.
+        """Set the number of rows, and redraw them.
 
-        With ``follow`` the cursor goes to the new last row if it stood on the last one before.
+        With ``follow`` the cursor goes to the new last row if it was on the last one before.
         """
         at_end = self.cursor >= self._count - 1
         self._count = count
@@ -87,7 +87,7 @@ class Rows(ScrollView, can_focus=True):
         return max(0, min(index, self._count - 1))
 
     def watch_cursor(self, index: int) -> None:
-        """Follow the cursor, and tell."""
+        """Scroll to the cursor, and post `Moved`."""
         if self._count:
             self.scroll_to_region(Region(0, index, 1, 1), animate=False, force=True, immediate=True)
         self.refresh()

@@ -1,4 +1,4 @@
-"""A number on a line: a handle where it stands, marks where others think it should."""
+"""A slider: a handle on a track, with marks at suggested values."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Slider(Widget):
         self._marks: Mapping[float, str] = {}
 
     def draw(self, value: float, measured: str, note: str, marks: Mapping[float, str]) -> None:
-        """Show ``value``, what it amounts to, and labelled marks along the track."""
+        """Show ``value``, its amount in other units, and labelled marks along the track."""
         self._value, self._measured, self._note, self._marks = value, measured, note, dict(marks)
         self.refresh()
 
     def ends(self) -> tuple[float, float]:
-        """What the track goes from and to."""
+        """Return the ends of the track."""
         return min(0.0, math.floor(self._value)), max(1.0, math.ceil(self._value))
 
     def render(self) -> Content:
@@ -88,7 +88,7 @@ class Slider(Widget):
         )
 
     def _track(self, head: Content, width: int) -> tuple[int, int]:
-        """The cell at which the track's left end stands, and how many cells are between its ends."""
+        """Return the cell of the track's left end, and the number of cells between its ends."""
         end = len(f"{self.ends()[1]:g}") + 3
         start = max(len(head.plain), min(len(self._note) + 2, width // 2))
         return start, max(_LEAST_TRACK, width - start - end)
@@ -116,7 +116,7 @@ class Slider(Widget):
     def _label(
         self, room: list[str], inside: Mapping[float, str], start: int, cells: int, width: int
     ) -> None:
-        """Say the marks' names beside the last or the first of them, where there is room."""
+        """Return the marks' names beside the last or the first of them, where there is room."""
         values = sorted(inside)
         named = dict.fromkeys(inside[value] for value in values)
         words = clean_line(

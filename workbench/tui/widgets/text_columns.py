@@ -1,4 +1,4 @@
-"""Texts beside each other, wrapped, as a list with a cursor; drawn only where one looks."""
+"""A list of texts side by side, wrapped, with a cursor; only the visible part is drawn."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from textual.strip import Strip
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.tui import keys
 
-#: Narrower than this the texts of a pair stand one below the other.
+#: Narrower than this the texts of a pair are stacked.
 SIDE_BY_SIDE = 70
-#: More characters of one text are not shown: nobody reads them, and wrapping them takes time.
+#: More characters of one text are not shown: wrapping them takes time.
 MOST_SHOWN = 12_000
 
 _GUTTER = 2
@@ -36,9 +36,9 @@ Pieces = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Column:
-    """One text: what it was made with, how it stands, whether it was kept; all of it raw.
+    """One text with its settings, its status and its mark; all of it raw.
 
-    ``notes`` stand in lines of their own above the text, which is None where there is none.
+    ``notes`` are lines of their own above the text, which is None where there is none.
     ``growing`` while more is to come.
     """
 
@@ -52,7 +52,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Sample:
-    """What stands beside each other under one title; raw."""
+    """Columns side by side under one title; raw text."""
 
     title: str
     columns: tuple[Column, ...]
@@ -98,7 +98,7 @@ class SampleList(ScrollView, can_focus=True):
 
     @dataclass
     class Moved(Message):
-        """The cursor stands on another sample."""
+        """The cursor moved to another sample."""
 
         index: int
 
@@ -112,7 +112,7 @@ class SampleList(ScrollView, can_focus=True):
 
     @property
     def count(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return len(self._samples)
 
     def draw(self, samples: Sequence[Sample], empty: str = "") -> None:
@@ -127,13 +127,13 @@ class SampleList(ScrollView, can_focus=True):
         return max(0, min(index, len(self._samples) - 1))
 
     def watch_cursor(self, index: int) -> None:
-        """Follow the cursor, and tell."""
+        """Scroll to the cursor, and post `Moved`."""
         self._show_cursor()
         self.refresh()
         self.post_message(self.Moved(index))
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Wrap anew."""
+        """Wrap the texts to the new width."""
         self._lay_out()
         self._show_cursor()
 
@@ -184,7 +184,7 @@ class SampleList(ScrollView, can_focus=True):
             self.cursor += step
 
     def action_page(self, step: int) -> None:
-        """Scroll by a screenful; the cursor goes to what then stands at the top."""
+        """Scroll by a page; the cursor goes to the top of the view."""
         if not self._blocks:
             return
         height = max(1, self.scrollable_content_region.height - 1)

@@ -29,7 +29,7 @@ _HEAD = -1
 
 
 class TokenTable(ScrollView, can_focus=True):
-    """Cells by number, made only when they are looked at. ``make_cell`` gives clean text."""
+    """Cells by row and column; only the visible ones are made. ``make_cell`` returns clean text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("list"), *keys.bindings("table")]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -56,7 +56,7 @@ class TokenTable(ScrollView, can_focus=True):
 
     @dataclass
     class Moved(Message):
-        """The cursor stands on another cell."""
+        """The cursor moved to another cell."""
 
         table: TokenTable
         row: int
@@ -78,7 +78,7 @@ class TokenTable(ScrollView, can_focus=True):
     # --- what is in it ----------------------------------------------------------------------
 
     def set_table(self, rows: int, columns: int, instead: Content | None = None) -> None:
-        """Say how many rows and columns there are; without columns ``instead`` is shown."""
+        """Set the numbers of rows and columns; without columns ``instead`` is shown."""
         self._rows, self._columns = rows, columns
         self._instead = instead or Content()
         self._resize()

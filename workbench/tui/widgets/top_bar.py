@@ -75,7 +75,7 @@ class TopBar(Horizontal):
             tab.draw(current=place == index)
 
     def show_alert(self, message: str) -> None:
-        """Say that something waits for the person, or nothing."""
+        """Show that something waits for the person; an empty message clears it."""
         self.query_one("#alert", Static).update(Content(message))
 
     def show_jobs(self, jobs: Sequence[Job], plan: AuditPlan | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The lines below a replay: how it plays, where it stands in the session, and at what event."""
+"""The lines below a replay: its settings, its position, and the current event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MUTED = "$foreground-muted"
 
 @dataclass(frozen=True)
 class Standing:
-    """How a replay stands; times in seconds since the session's first event."""
+    """Position and settings of a replay; times in seconds since the session's first event."""
 
     position: int = 0
     length: int = 0
@@ -46,11 +46,11 @@ class Transport(Widget):
 
     @property
     def standing(self) -> Standing:
-        """What is shown."""
+        """The shown position and settings."""
         return self._standing
 
     def show(self, standing: Standing) -> None:
-        """Show how the replay stands."""
+        """Show the position and settings of the replay."""
         if standing != self._standing:
             self._standing = standing
             self.refresh()

@@ -1,4 +1,4 @@
-"""A column of items of many heights, drawn only where it is looked at, so that thousands cost nothing.
+"""A virtual list of items of different heights: only the visible ones are drawn.
 
 An item that was not seen yet counts a guessed height. When it comes into view it is laid out, and
 what was on the screen stays where it was.
@@ -25,7 +25,7 @@ from textual.visual import Visual
 
 from workbench.tui import keys
 
-#: What an item that nobody has looked at yet is taken to be, in lines.
+#: Estimated height of an item that was never drawn, in lines.
 GUESS = 8
 #: So many items are kept as they were laid out, around those in view.
 KEPT = 60
@@ -56,7 +56,7 @@ class _Laid:
 
 
 class Flow(ScrollView, can_focus=True, inherit_bindings=False):
-    """Items one below the other, with a cursor that stands on one of them."""
+    """Items one below the other, with a cursor on one of them."""
 
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("list")
     COMPONENT_CLASSES: ClassVar[set[str]] = {"flow--cursor", "flow--rule"}
@@ -71,14 +71,14 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
 
     @dataclass
     class Moved(Message):
-        """The cursor stands on another item."""
+        """The cursor moved to another item."""
 
         flow: Flow
         index: int
 
     @dataclass
     class Clicked(Message):
-        """An item was clicked; ``share`` says how far to the right, 0 to 1."""
+        """An item was clicked; ``share`` is the horizontal position, 0 to 1."""
 
         flow: Flow
         index: int
@@ -96,7 +96,7 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         self._empty = Content()
 
     def show_when_empty(self, message: Content) -> None:
-        """What stands there as long as there is no item."""
+        """Set the message of an empty list."""
         self._empty = message
         self.refresh()
 
@@ -104,19 +104,19 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def count(self) -> int:
-        """How many items there are."""
+        """The number of items."""
         return len(self._heights)
 
     @property
     def width(self) -> int:
-        """Cells that an item has."""
+        """The width of an item in cells."""
         return max(0, self.scrollable_content_region.width - _GUTTER)
 
     def set_count(self, count: int, *, follow: bool = False) -> None:
-        """Say that there are so many items, or that some changed.
+        """Set the number of items, and redraw those that changed.
 
-        The view follows the end if it was near it, or if told to; so does the cursor if it stood on
-        the last item.
+        The view follows the end if it was near it or with ``follow``; so does the cursor if it was
+        on the last item.
         """
         stick = follow or self.is_near_end
         at_last = follow or self.cursor >= self.count - 1
@@ -132,7 +132,7 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def is_near_end(self) -> bool:
-        """Whether the end is in view, or nearly."""
+        """True if the end is in view, or nearly."""
         return self.scroll_offset.y >= self._tops[-1] - self._view_height - NEAR
 
     def bring(self, index: int) -> None:
@@ -158,7 +158,7 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         self._tops = [0, *accumulate(self._heights)]
 
     def _lay_out(self, index: int) -> int:
-        """Lay an item out if it changed; by how many lines it is taller than it was taken to be."""
+        """Lay out an item if it changed; return by how many lines it grew."""
         blocks = self._draw_item(index, self._width)
         laid = self._laid.get(index)
         if laid is not None and laid.blocks is blocks:
@@ -281,7 +281,7 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         return max(0, min(index, self.count - 1))
 
     def watch_cursor(self, index: int) -> None:
-        """Tell where the cursor is."""
+        """Post `Moved`."""
         self.refresh()
         self.post_message(self.Moved(self, index))
 

@@ -19,7 +19,7 @@ from workbench.tui.widgets.bars import bar
 
 _MUTED = "$foreground-muted"
 _BAR = 6
-#: From so many cells on the budgets stand in one line.
+#: At this many cells or more the budgets fit on one line.
 _ONE_LINE = 104
 
 
@@ -32,7 +32,7 @@ class Place:
 
 
 def title(agent: AgentState, place: Place, blind: bool, width: int) -> Content:
-    """Who audits: mode, model and endpoint, and which of several it is."""
+    """Return the agent's mode, model and endpoint, and its number among several."""
     start = agent.start.body
     several = f" ({place.number} of {place.count}, [ and ] go to others)" if place.count > 1 else ""
     mode = MODES[start.mode] + (" agent" if start.mode == "adl" else "")
@@ -192,7 +192,7 @@ def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
 
 
 def keys(*pairs: tuple[str, str]) -> list[Content]:
-    """Keys, by their ids in the table of keys, with what they do."""
+    """Return keys, given by their ids in the table of keys, with what they do."""
     return [
         Content.assemble((f" {shown(key)} ", "bold reverse"), f" {does}   ") for key, does in pairs
     ]

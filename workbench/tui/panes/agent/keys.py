@@ -1,4 +1,4 @@
-"""The keys of the agent pane, what they are for, and when the footer has to look at them anew."""
+"""The keys of the agent pane, its help text, and when the footer must refresh."""
 
 from __future__ import annotations
 

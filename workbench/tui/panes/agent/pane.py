@@ -1,4 +1,4 @@
-"""An LLM that audits with the same operations as the person: its turns, and the person's hand on it."""
+"""The pane of an LLM that audits with the person's operations: its turns and its controls."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ALL = 100_000
 
 
 class AgentPane(Pane):
-    """The agent's turns as they come, what was spent, and what it asks."""
+    """The agent's turns, its budgets, and its requests to the person."""
 
     TITLE: ClassVar[str] = "Agent"
     SHORT: ClassVar[str] = "Agent"
@@ -76,7 +76,7 @@ class AgentPane(Pane):
 
     @dataclass
     class Handle(Message):
-        """The person's hand on the agent; ``detail`` is a policy, a message or a reason."""
+        """Control the agent; ``detail`` is a policy, a message or a reason."""
 
         hand: Hand
         detail: str = ""
@@ -90,7 +90,7 @@ class AgentPane(Pane):
         edits: str | None = None
 
     class LookUp(Message):
-        """Ask for what the settings say of the endpoint."""
+        """Request the endpoint's settings."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -106,7 +106,7 @@ class AgentPane(Pane):
         self._offered: tuple[bool, ...] = ()
 
     def compose(self) -> ComposeResult:
-        """Who it is, how it stands, what was spent, what it asks; then its turns."""
+        """Compose the agent's name, status, budgets and requests, then its turns."""
         yield Static(id="who")
         yield Static(id="standing")
         yield Static(id="budgets")
@@ -114,11 +114,11 @@ class AgentPane(Pane):
         yield Flow(self._draw)
 
     def focus_pane(self) -> None:
-        """The turns take the keys."""
+        """Focus the turns."""
         self._flow.focus()
 
     def on_show(self) -> None:
-        """The settings are looked at when there is someone to tell."""
+        """Look up the endpoint's settings once the pane is shown."""
         if not self.state.agents and not self.recorded:
             self.post_message(self.LookUp())
 
@@ -128,7 +128,7 @@ class AgentPane(Pane):
 
     @property
     def agent(self) -> AgentState | None:
-        """The run that is shown: the one chosen, or the newest."""
+        """The run shown: the chosen one, or the newest."""
         agents = self.state.agents
         if self._chosen is not None and self._chosen in agents:
             return agents[self._chosen]
@@ -160,7 +160,7 @@ class AgentPane(Pane):
         if self._same_agents(state, before):
             return
         if len(state.agents) > len(before.agents) and before.session_id:
-            # Whoever starts an agent wants to see it.
+            # Show the agent that was just started.
             self._chosen = None
         self._replaced = frozenset(
             grade.body.replaces for grade in state.grades if grade.body.replaces is not None
@@ -179,7 +179,7 @@ class AgentPane(Pane):
         )
 
     def show_work(self, work: WorkStatus) -> None:
-        """Take what the agent's thread is at."""
+        """Take the status of the agent's thread."""
         if work != self._work:
             self._work = work
             if not work.is_busy and work.problem is not None:
@@ -187,17 +187,17 @@ class AgentPane(Pane):
             self._redraw()
 
     def show_endpoint(self, facts: EndpointFacts) -> None:
-        """Take what the settings say."""
+        """Take the endpoint's settings."""
         self._facts = facts
         self._redraw()
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
-        """Time goes by: what is counted in seconds is shown anew."""
+        """Refresh the elapsed time."""
         if self._work.is_busy:
             self._draw_head()
 
     def on_resize(self, event: events.Resize) -> None:
-        """The budgets stand in one line where there is room."""
+        """Show the budgets on one line where there is room."""
         self._draw_head()
 
     def _redraw(self) -> None:
@@ -259,7 +259,7 @@ class AgentPane(Pane):
         return agent.seconds + max(0.0, (now - agent.last_at).total_seconds())
 
     def _draw(self, index: int, width: int) -> Blocks:
-        """One item; the same object as long as it looks the same."""
+        """Return the blocks of one item, the same object while nothing changed."""
         if index >= len(self._turns):
             agent = self.agent
             growing = agent.growing if agent is not None else ""
@@ -270,7 +270,7 @@ class AgentPane(Pane):
         look = self._look(item, width)
         known = self._blocks.get(item.seq)
         if known is None or known[0] != look or known[1] is not item:
-            # A line apart, so that turns are told from one another.
+            # An empty line separates the turns.
             blocks = [*item_blocks(item, look), Content("")]
             known = self._blocks[item.seq] = (look, item, blocks)
         return known[2]
@@ -282,7 +282,7 @@ class AgentPane(Pane):
         return Look(width, unread, replaced)
 
     def reveal(self, seq: int) -> bool:
-        """Stand on the turn that the event is part of."""
+        """Select the turn that the event is part of."""
         run_id = self._turns.run_of(self.state, seq)
         if run_id not in self.state.agents:
             return False
@@ -304,7 +304,7 @@ class AgentPane(Pane):
         }
 
     def restore(self, view: dict[str, Any]) -> None:
-        """Take up what is still there."""
+        """Restore what still exists."""
         self._draft = known_fields(view.get("form"))
         run = view.get("run")
         self._chosen = run if isinstance(run, str) and run in self.state.agents else None
@@ -357,7 +357,7 @@ class AgentPane(Pane):
                 return True
 
     def action_begin(self) -> None:
-        """Ask how the agent is to audit."""
+        """Open the form that starts an agent."""
         self.post_message(self.Begin(self._draft))
 
     def action_resume(self) -> None:
@@ -367,16 +367,16 @@ class AgentPane(Pane):
             self.post_message(self.Resume(agent.id))
 
     def action_hand(self, hand: Hand) -> None:
-        """Pause, go on, take over or stop."""
+        """Pause, resume, take over or stop."""
         self.post_message(self.Handle(hand))
 
     def action_approve(self) -> None:
-        """Let it make the call."""
+        """Approve the call."""
         if (agent := self.at_work) is not None and agent.asked is not None:
             self.post_message(self.Handle("approve", "", agent.asked.body.call_id))
 
     def action_refuse(self) -> None:
-        """Ask why, then refuse the call."""
+        """Refuse the call, after asking for a reason."""
         agent = self.at_work
         if agent is None or agent.asked is None:
             return
@@ -411,7 +411,7 @@ class AgentPane(Pane):
         self.app.push_screen(AskReason("Hand back", about, label), done)
 
     def action_policy(self) -> None:
-        """Have it ask more, or less."""
+        """Change the approval policy."""
         if (agent := self.at_work) is not None:
             policies = tuple(POLICIES)
             following = policies[(policies.index(agent.policy) + 1) % len(policies)]

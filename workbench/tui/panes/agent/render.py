@@ -30,14 +30,14 @@ from workbench.tui import text
 from workbench.tui.panes.agent.turns import AgentItem
 from workbench.tui.text import actor_name
 
-#: Characters shown of what the agent says, and of anything else; `enter` shows all of it.
+#: Characters shown of a reply, and of anything else; `enter` shows all of it.
 MOST_REPLY = 6_000
 MOST_MESSAGE = 160
 #: Lines shown of a result, and characters of one argument of a call.
 RESULT_LINES = 4
 MOST_OF_ARGUMENT = 120
 
-#: Arguments that say what a call is about stand before its settings.
+#: The subject of a call is shown before its settings.
 _TELLING = frozenset(
     {"prompt", "prompts", "messages", "raw", "text", "reading", "alpha", "alphas", "probes"}
 )
@@ -69,7 +69,7 @@ class Look:
 
 
 def item_blocks(item: AgentItem, look: Look) -> list[Content]:
-    """An item as blocks of text."""
+    """Return an item as blocks of text."""
     body, width = item.body, look.width
     match body:
         case AgentTold() if body.tool is not None:
@@ -119,7 +119,7 @@ def growing_blocks(reply: str) -> list[Content]:
 
 
 def call_words(tool: str, arguments: Mapping[str, Any]) -> Content:
-    """A call in one line: its name, and the arguments that say something."""
+    """Return a call on one line: its name and its non-empty arguments."""
     parts: list[Content | tuple[str, str]] = [text.line(tool, "bold $accent", 60)]
     for name in sorted(arguments, key=lambda name: name not in _TELLING):
         value = arguments[name]
@@ -161,7 +161,7 @@ def _message(body: AgentTold, width: int) -> Content:
 def _reply(item: AgentItem, body: AgentReplied, width: int) -> list[Content]:
     blocks = [_rule(_used(body), item, width)]
     calls = calls_in(body)
-    # A reply that is one call as JSON says nothing beside it but its thought.
+    # Of a reply that is one call as JSON, only the thought is shown beside the call.
     reply = body.content if body.tool_calls or not calls else _thought(body.content)
     if reply.strip():
         more = f"\n… {len(reply):,} characters in all" if len(reply) > MOST_REPLY else ""

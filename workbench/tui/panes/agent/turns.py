@@ -80,7 +80,7 @@ class AgentTurns(Sequence[AgentItem]):
         return self._runs[self.run_id][place]
 
     def take(self, state: SessionState, read_event: ReadEvent | None) -> None:
-        """Take in what is new; a shorter session, or another one, is taken in anew."""
+        """Add the new items; start over for another or a shorter session."""
         if state.session_id != self._session or len(state.timeline) < self._taken:
             self._session = state.session_id
             self._forget()
@@ -156,7 +156,7 @@ class AgentTurns(Sequence[AgentItem]):
     def _add(self, run_id: str, item: AgentItem) -> None:
         items = self._runs.pop(run_id, [])
         items.append(item)
-        # The run heard of last stands last.
+        # The last active run comes last.
         self._runs[run_id] = items
 
 
@@ -183,8 +183,8 @@ def under_way(agent: AgentState) -> ToolCall | None:
 
 
 def _is_shown(body: BaseModel) -> bool:
-    """True if no other item shows the same."""
+    """True if no other item has the same content."""
     if isinstance(body, AgentTold):
-        # Our own first call says nothing, and a person's message stands there as it was written.
+        # Our own first call has no text, and a person's message is listed as it was written.
         return body.role != "assistant" and body.source != "human"
     return True

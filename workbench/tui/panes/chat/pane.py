@@ -40,7 +40,7 @@ from workbench.tui.widgets.virtual_list import Block, Flow
 
 #: Drawn turns that are remembered; more than ever are in view.
 _REMEMBERED = 200
-#: Keys that stand for text while a field has the focus.
+#: Keys that type text while a field has the focus.
 _OF_CONVERSATION = frozenset(
     {"write", "new", "follow", "edit", "again", "side", "sample", "mark", "steer", "copy", "export"}
 )
@@ -361,7 +361,7 @@ Copies and files have visible marks in place of control characters. The session 
                 self._show_draft()
 
     def _give_up_what_was_stopped(self, jobs: Sequence[Job]) -> None:
-        """Drop a draft that follows a probe which was stopped while it waited: it is never recorded."""
+        """Forget the sent probe if it was stopped while it waited: it is never recorded."""
         if self._sent is not None:
             waited = self._sent_waits
             self._sent_waits = any(job.arguments is self._sent[0] for job in jobs)

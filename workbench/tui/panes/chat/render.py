@@ -18,7 +18,7 @@ from workbench.tui.panes.chat.turns import AnswerRef, Messages, Turn
 from workbench.tui.text import actor_name
 from workbench.tui.widgets.virtual_list import Block, Columns
 
-#: Below this many cells the answers stand one below the other.
+#: Below this many cells the answers are stacked.
 TWO_COLUMNS = 70
 #: Of a longer text the first so many characters are shown; a file has all of it.
 MOST_SHOWN = 20_000

@@ -1,4 +1,4 @@
-"""The marks under headings: what speaks for and against a hypothesis, and what is linked to none."""
+"""The marks under headings: for a hypothesis, against it, and not linked."""
 
 from __future__ import annotations
 

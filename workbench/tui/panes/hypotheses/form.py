@@ -27,7 +27,7 @@ _BAR_CELLS = 10
 
 
 class _Words(TextArea):
-    """Several lines, where Enter goes on to the next field as it does in a field of one."""
+    """A field of several lines, where Enter goes to the next field as in a one-line field."""
 
     class Entered(Message):
         """Enter was pressed."""
@@ -40,10 +40,10 @@ class _Words(TextArea):
 
 
 class HypothesisForm(Dialog[Arguments | None]):
-    """A small form; gives the arguments that ``make`` makes of its fields, None if it is left.
+    """A small form; returns the arguments that ``make`` builds from its fields, None if it is left.
 
-    ``make`` raises `ValueError` (pydantic's too) with what is wrong. ``keep`` is told of every
-    change, so that what was written outlives the form.
+    ``make`` raises `ValueError` (pydantic's too) with what is wrong. ``keep`` is called with
+    the draft on every change, so that it outlives the form.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -128,7 +128,7 @@ class HypothesisForm(Dialog[Arguments | None]):
             self.focus_next()
 
     def action_save(self) -> None:
-        """Give the arguments back, or say what is wrong with them."""
+        """Return the arguments, or show the problem."""
         try:
             arguments = self._make(self._fields())
         except ValueError as exc:
@@ -139,7 +139,7 @@ class HypothesisForm(Dialog[Arguments | None]):
             self.dismiss(arguments)
 
     def action_leave(self) -> None:
-        """Give nothing back."""
+        """Return None."""
         self.dismiss(None)
 
     def _fields(self) -> dict[str, str]:
@@ -152,7 +152,7 @@ class HypothesisForm(Dialog[Arguments | None]):
         return fields
 
     def _show_confidence(self) -> None:
-        """Say how the number is understood, while it is typed."""
+        """Show the parsed confidence while it is typed."""
         try:
             confidence = parse_confidence(self.query_one("#confidence", Input).value)
         except ValueError:

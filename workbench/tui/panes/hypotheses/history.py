@@ -45,7 +45,7 @@ class HypothesisHistory(Dialog[None]):
             yield Static(Group(*(part for change in self._changes for part in _parts(change))))
 
     def on_mount(self) -> None:
-        """Begin at the end: that is what was asked about."""
+        """Scroll to the newest event."""
         self.query_one(VerticalScroll).scroll_end(animate=False)
 
     def action_copy(self) -> None:

@@ -29,7 +29,7 @@ _BAR_CELLS = 24
 
 
 class HypothesisList(ScrollView, can_focus=True):
-    """Hypotheses with a cursor. A hypothesis has two lines, the one under the cursor all it needs."""
+    """Hypotheses with a cursor, two lines each; the selected one is shown in full."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("list"), *keys.bindings("rows")]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -51,7 +51,7 @@ class HypothesisList(ScrollView, can_focus=True):
 
     @dataclass
     class Moved(Message):
-        """The cursor stands on another hypothesis, by the keys or a click."""
+        """The cursor moved to another hypothesis."""
 
         hypothesis_id: str
 
@@ -87,7 +87,7 @@ class HypothesisList(ScrollView, can_focus=True):
         return self._items[self._cursor] if self._items else None
 
     def on_resize(self, event: events.Resize) -> None:
-        """The selected hypothesis is wrapped anew."""
+        """Wrap the selected hypothesis to the new width."""
         self._lay_out()
 
     def _lay_out(self) -> None:

@@ -51,7 +51,7 @@ from workbench.tui.text import actor_name
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
 
-#: Cells from which on evidence stands beside the hypotheses, and lines from which on the selected
+#: Cells from which on evidence is shown beside the hypotheses, and lines from which on the selected
 #: mark is shown in full below it.
 _WIDE, _TALL = 100, 18
 _MARK_SHOWN = 600
@@ -106,7 +106,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
                 yield Static(id="mark")
 
     def focus_pane(self) -> None:
-        """The hypotheses take the keys first."""
+        """Focus the hypotheses."""
         self.query_one(HypothesisList).focus()
 
     # --- what is shown ----------------------------------------------------------------------
@@ -126,7 +126,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             self._draw()
 
     def _select_new(self, state: SessionState, before: SessionState) -> None:
-        """Stand on a hypothesis that was just added by the keys."""
+        """Select a hypothesis that the person just added."""
         if not self._awaits_new:
             return
         for hypothesis in reversed(list(state.hypotheses.values())):
@@ -168,12 +168,12 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             self.refresh_bindings()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Evidence stands beside the hypotheses where there is room, and marks in full."""
+        """Show evidence beside the hypotheses, and marks in full, where there is room."""
         self.set_class(event.size.width >= _WIDE, "-wide")
         self.set_class(event.size.height >= _TALL, "-tall")
 
     def reveal(self, seq: int) -> bool:
-        """Stand on the hypothesis or the mark that the event made or changed."""
+        """Select the hypothesis or the mark that the event created or changed."""
         for evidence_id, mark in self.state.evidence.items():
             if mark.seq == seq:
                 self._show_evidence(evidence_id)
@@ -210,7 +210,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         }
 
     def restore(self, view: dict[str, Any]) -> None:
-        """Take up what is still there."""
+        """Restore what still exists."""
         selected, evidence, drafts = (view.get(key) for key in ("selected", "evidence", "drafts"))
         if isinstance(selected, str):
             self._selected = selected
@@ -243,7 +243,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Grey out what needs a selection that there is not."""
+        """Disable the keys that need a missing selection."""
         if not self.offers(action):
             return False
         if not self.is_mounted:
@@ -313,7 +313,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         self.app.push_screen(form, done)
 
     def action_revise(self) -> None:
-        """Ask for the selected hypothesis as it is to read from now on."""
+        """Edit the selected hypothesis."""
         hypothesis = self._hypothesis()
         if hypothesis is None:
             return
@@ -396,7 +396,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         )
 
     def action_link(self, bearing: Literal["for", "against", "none"]) -> None:
-        """Say how the selected evidence bears on the selected hypothesis."""
+        """Set the bearing of the selected evidence on the selected hypothesis."""
         hypothesis, mark = self._hypothesis(), self._mark()
         if hypothesis is None or mark is None:
             return
@@ -410,7 +410,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         )
 
     def action_unmark(self) -> None:
-        """Take the selected mark back."""
+        """Remove the selected mark."""
         mark = self._mark()
         if mark is None:
             return
@@ -432,7 +432,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             self.app.push_screen(HypothesisHistory(title, list(history(self.state, hypothesis))))
 
     def action_copy(self) -> None:
-        """Copy the selected evidence if the keys are there, or else the selected hypothesis."""
+        """Copy the selected evidence if it has the focus, else the selected hypothesis."""
         line = self.query_one(EvidenceList).selected
         hypothesis = self._hypothesis()
         if line is not None and self.query_one(EvidenceList).has_focus:

@@ -23,17 +23,17 @@ _LONGEST = 4_000
 
 @dataclass(frozen=True)
 class Heading:
-    """A line above evidence that says what it has in common."""
+    """A heading above a group of evidence."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class EvidenceLine:
-    """A mark as the selected hypothesis sees it.
+    """A mark in relation to the selected hypothesis.
 
-    ``bearing`` on that hypothesis, None if it is not linked to it; ``elsewhere`` says how it bears
-    on others.
+    ``bearing`` on that hypothesis, None if it is not linked to it; ``elsewhere`` lists its
+    bearings on others.
     """
 
     mark: Recorded[EvidenceMarked]
@@ -42,14 +42,14 @@ class EvidenceLine:
 
     @property
     def id(self) -> str:
-        """Of the evidence."""
+        """The id of the evidence."""
         return self.mark.body.evidence_id
 
 
 def evidence_lines(
     state: SessionState, hypothesis: HypothesisState | None
 ) -> list[Heading | EvidenceLine]:
-    """The marks by how they bear on the hypothesis, under headings; never a heading alone but one."""
+    """Return the marks grouped by their bearing on the hypothesis, with headings."""
     others: dict[str, list[str]] = {}
     bearing: Bearing | None
     for other in state.hypotheses.values():
@@ -107,7 +107,7 @@ class Change:
 
 
 def history(state: SessionState, hypothesis: HypothesisState) -> Iterator[Change]:
-    """Every event that made the hypothesis what it is, the first one first."""
+    """Return every event of the hypothesis, oldest first."""
     marks = {
         evidence_id: mark.body.model_copy(update={"excerpt": excerpt(mark.body, 200)})
         for evidence_id, mark in state.evidence.items()
@@ -147,13 +147,13 @@ def hypothesis_text(state: SessionState, hypothesis: HypothesisState) -> str:
 
 
 def evidence_text(mark: Recorded[EvidenceMarked]) -> str:
-    """A mark in one line, with where it stands."""
+    """Return a mark on one line, with its place."""
     body = mark.body
     return ", ".join([f"{clean_line(body.evidence_id)} \u201c{excerpt(body)}\u201d", *place(body)])
 
 
 def place(mark: EvidenceMarked, *details: str) -> list[str]:
-    """Where the mark stands, what else is said of it, and its note."""
+    """Return the label of a mark, further details, and its note."""
     event, label = f"event {mark.of_seq}", clean_line(mark.label)
     # A label may begin with the event already.
     known = label == event or label.startswith(f"{event},")

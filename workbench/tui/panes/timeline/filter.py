@@ -106,7 +106,7 @@ class TimelineIndex:
 
     @property
     def n_events(self) -> int:
-        """The number of events that the rows stand for."""
+        """The number of events that the rows represent."""
         return self._n_events
 
     def take(self, timeline: Sequence[TimelineEntry], session_id: str) -> bool:
@@ -239,7 +239,7 @@ class TimelineIndex:
         self._inside: dict[int, Inside] = {}
 
     def _read_on(self) -> bool:
-        """Look at what is new; True if that changes the rows or what they say."""
+        """Add the new events; return True if that changes the rows or their text."""
         changed = False
         for place in range(self._taken, len(self._timeline)):
             entry = self._timeline[place]

@@ -1,4 +1,4 @@
-"""Every event of the session, with who brought it about."""
+"""Every event of the session, with its actor."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from workbench.tui.widgets.rows import Rows
 _WHO = {"human": "you", "agent": "agent", "system": "\u00b7"}
 _ACTOR_WORDS = {ALL: "everybody", "human": "you", "agent": "agent", "system": "program"}
 
-#: Cells from which on the fields of the event under the cursor stand below the list.
+#: Cells from which on the fields of the selected event are shown below the list.
 _ROOM_FOR_FIELDS = (60, 18)
 #: Characters of a text, and items of a list, among those fields.
 _SHORT = (300, 6)
@@ -88,7 +88,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         yield Static(id="fields")
 
     def focus_pane(self) -> None:
-        """The list takes the keys."""
+        """Focus the list."""
         self._rows.focus()
 
     @property
@@ -114,7 +114,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         self._show_fields()
 
     def reveal(self, seq: int) -> bool:
-        """Every event is here; one that the filter hides ends the filter."""
+        """Select any event; clear the filter if it hides the event."""
         if not 0 < seq <= len(self.state.timeline):
             return False
         entry = self.state.timeline[seq - 1]
@@ -127,7 +127,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         return True
 
     def _stand_on(self, place: int) -> int | None:
-        """Put the cursor on an event; the place of the operation that had to be unfolded for it."""
+        """Select an event; return the place of the operation unfolded for it, else None."""
         head = self._index.head(place)
         folded = head != place and not self._index.is_unfolded(head)
         if folded:
@@ -137,7 +137,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         return head if folded else None
 
     def on_resize(self, event: events.Resize) -> None:
-        """The fields of an event stand below the list where there is room."""
+        """Show the fields of an event below the list where there is room."""
         width, height = _ROOM_FOR_FIELDS
         self.set_class(event.size.width >= width and event.size.height >= height, "-roomy")
         self._show_filter()
@@ -187,7 +187,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         if entry is None:
             strip.update(Content.styled("no event passes the filter", "$foreground-muted"))
         else:
-            # Number, time and actor stand in the row above; settings and hashes can wait.
+            # Number, time and actor are in the row above; settings and hashes come last.
             fields = self._all_fields(entry, *_SHORT)[3:]
             fields.sort(key=lambda field: "." in field[0] or "sha256" in field[0])
             strip.update(as_flow(fields))
@@ -264,7 +264,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         }
 
     def restore(self, view: dict[str, Any]) -> None:
-        """Filter and search first, so that the event has its row."""
+        """Restore filter and search first, so that the event has its row."""
         actor, group = view.get("actor"), view.get("kinds")
         self._choose(
             Filter(
@@ -288,7 +288,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
     # --- keys -------------------------------------------------------------------------------
 
     def on_rows_moved(self, event: Rows.Moved) -> None:
-        """Show the fields of the event, and which of the found it is."""
+        """Show the fields of the event, and its number among the search results."""
         event.stop()
         self._show_fields()
         if self._index.query:
@@ -389,7 +389,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         self._searched = len(self.state.timeline)
 
     def _found_in_texts(self, query: str, after: int) -> list[int]:
-        """The places of events whose whole text has the words."""
+        """Return the places of events whose whole text has the words."""
         if self.find_events is None or not query:
             return []
         try:
@@ -456,7 +456,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
             self.notify(f"Copied event {entry.seq}.")
 
     def action_nothing(self) -> None:
-        """Note that the event under the cursor was looked at and is nothing."""
+        """Record that the event under the cursor was reviewed and found irrelevant."""
         if (entry := self._entry()) is not None:
             label = entry.kind.replace("_", " ")
             self.submit(NOTE, looked_at(entry.seq, label, entry.description))
