@@ -1,4 +1,4 @@
-"""How an agent is to audit, as typed into a form and as data; and the endpoint it would talk to."""
+"""The request for an audit by an agent, as form fields and as data, and the endpoint's settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ON, OFF = "on", "off"
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """What a person asked of an agent; ``prepare`` computes first what it would be shown."""
+    """Settings of an audit by an agent; ``prepare`` first computes what is missing of its overview."""
 
     model: str
     mode: AgentMode = "adl"
@@ -36,7 +36,7 @@ class AuditRequest:
 
 @dataclass(frozen=True)
 class EndpointFacts:
-    """What the settings say, without any secret of theirs; ``trouble`` if they cannot be used."""
+    """Settings of the endpoint without secrets; ``trouble`` if they cannot be used."""
 
     address: str = ""
     has_key: bool = False
@@ -47,13 +47,13 @@ class EndpointFacts:
 
     @property
     def is_ready(self) -> bool:
-        """Whether an agent can be started, given a model."""
+        """True if an agent can be started, given a model."""
         return not self.trouble and (self.has_key or not self.needs_key)
 
 
 def look_up_endpoint() -> EndpointFacts:
-    """Read the settings anew: a file that was corrected counts at once."""
-    # Imported when it is first asked for: the screen stands sooner without it.
+    """Read the settings again, so that a corrected file counts at once."""
+    # Imported on first use, so that the screen is shown sooner.
     from workbench.settings import DEFAULT_ENDPOINT, load_settings
 
     config_file = str(find_locations().config_file)
@@ -71,7 +71,7 @@ def look_up_endpoint() -> EndpointFacts:
 
 
 def empty_request() -> Fields:
-    """The form as it is before anything is typed."""
+    """Return the initial texts of the form."""
     budgets = Budgets()
     return {
         "mode": MODES["adl"],
@@ -87,7 +87,7 @@ def empty_request() -> Fields:
 
 
 def known_fields(view: Any) -> Fields:
-    """What of kept fields is usable, over the empty form."""
+    """Return the usable fields of saved data over the initial ones."""
     fields = empty_request()
     if isinstance(view, Mapping):
         kept = {name: view[name] for name in fields if isinstance(view.get(name), str)}
@@ -95,8 +95,8 @@ def known_fields(view: Any) -> Fields:
     return fields
 
 
-def check_wish(fields: Mapping[str, str]) -> tuple[AuditRequest | None, dict[str, str]]:
-    """The wish that the fields amount to, or what is wrong with which field, in words."""
+def check_request(fields: Mapping[str, str]) -> tuple[AuditRequest | None, dict[str, str]]:
+    """Return the request made from the fields, or None and the problems by field."""
     problems: dict[str, str] = {}
 
     def number(name: str, parse: Callable[[str], float], least: float) -> float | None:

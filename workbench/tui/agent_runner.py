@@ -1,8 +1,8 @@
-"""An agent at work beside the person: on a thread of its own, its operations among everybody's jobs.
+"""Running an agent beside the person: on its own thread, its operations in the common queue.
 
-start | resume   -> preparing   what it is shown is computed, as jobs
+start | resume   -> preparing   jobs compute the overview
                  -> working     the audit; every step of it is in the log
-                 -> idle        it ended, or was interrupted and can be resumed
+                 -> idle        ended, or interrupted and resumable
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WorkStatus:
-    """What the agent's thread is at; ``problem`` is why the last one ended before its time."""
+    """Status of the agent's thread; ``problem`` is why the last run ended early."""
 
     phase: Literal["idle", "preparing", "working", "stopping"] = "idle"
     doing: str = ""
@@ -44,11 +44,11 @@ class WorkStatus:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the thread is at work."""
+        """True while the thread is running."""
         return self.phase != "idle"
 
     def hidden(self, hide: Callable[[str], str]) -> WorkStatus:
-        """The same with its problem as it may be seen: endpoints and loaders repeat names."""
+        """Return the status with its problem redacted: endpoints and loaders repeat names."""
         if self.problem is None or hide(str(self.problem)) == str(self.problem):
             return self
         problem = AdlError(hide(self.problem.message), hide(self.problem.hint))
@@ -56,7 +56,7 @@ class WorkStatus:
 
 
 class AgentWork:
-    """At most one agent at a time. Its methods may be called from any thread."""
+    """Runs at most one agent at a time. Its methods may be called from any thread."""
 
     def __init__(self, session: Session, jobs: Jobs, changed: Callable[[], object]) -> None:
         self.person = Supervision(session)
@@ -69,7 +69,7 @@ class AgentWork:
         self._thread: threading.Thread | None = None
 
     def start(self, settings: Settings, wish: AuditRequest) -> None:
-        """Let an agent audit. Raises ``AdlError`` if one is at work or there is no key."""
+        """Start an audit. Raises ``AdlError`` if an agent is running or there is no key."""
 
         def audit(endpoint: Endpoint, surroundings: Surroundings) -> None:
             from workbench.agent.loop import AuditPlan, start_audit
@@ -91,7 +91,7 @@ class AgentWork:
         self._begin(settings, audit)
 
     def resume(self, settings: Settings, run_id: str) -> None:
-        """Go on with an interrupted audit. Raises as `start` does."""
+        """Resume an interrupted audit. Raises as `start` does."""
 
         def audit(endpoint: Endpoint, surroundings: Surroundings) -> None:
             from workbench.agent.loop import resume_audit
@@ -103,7 +103,7 @@ class AgentWork:
         self._begin(settings, audit)
 
     def stop(self) -> None:
-        """Ask the agent to stop: within one token or one moment of waiting for the endpoint."""
+        """Stop the agent, within one token or one poll of the endpoint."""
         with self._lock:
             if not self.status.is_busy:
                 return
@@ -112,7 +112,7 @@ class AgentWork:
         self._changed()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread to end; whether it did."""
+        """Wait for the thread to end; return True if it did."""
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True
@@ -173,7 +173,7 @@ class AgentWork:
                     self._check_stop()
 
     def _prepare(self) -> None:
-        """Compute what the overview shows, as far as the session does not have it."""
+        """Compute what is missing of the overview."""
         n_layers = self._session.require_pair().provenance.n_layers
         for operation, arguments in missing_evidence(self._session.state, n_layers):
             self._tell(WorkStatus("preparing", operation.title))

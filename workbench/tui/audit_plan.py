@@ -19,7 +19,7 @@ class AuditPlan:
         self._ahead = {job.id for job in planned}
 
     def take(self, job: Job) -> None:
-        """Follow a change of a job; one that is not part of the audit changes nothing."""
+        """Update the progress after a change of a job; ignore jobs that are not part of the audit."""
         if job.id not in self._ahead:
             return
         if job.is_over:

@@ -1,4 +1,4 @@
-"""The command palette: everything that applies now, by name."""
+"""The command palette: every action available now, by name."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ _TABLE = str.maketrans(_ASCII)
 
 
 class ControlFilter(LineFilter):
-    """Puts a mark in place of every control and bidi character that is still in a cell."""
+    """Replaces every remaining control and bidi character of a cell with a mark."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         """Filter one line."""
@@ -63,7 +63,7 @@ class ControlFilter(LineFilter):
 
 
 class AsciiFilter(LineFilter):
-    """Says everything in ASCII, width for width, for terminals without UTF-8."""
+    """Replaces non-ASCII characters, keeping widths, for terminals without UTF-8."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         """Filter one line."""
@@ -76,7 +76,7 @@ class AsciiFilter(LineFilter):
 
 
 def in_ascii(text: str) -> str:
-    """``text`` in ASCII in as many cells: frames and marks by look-alikes, the rest as ``?``."""
+    """Return ``text`` in ASCII of equal width: look-alikes for frames and marks, else ``?``."""
     shown = "".join(map(_ascii_cell, text.translate(_TABLE)))
     # Characters that are joined into one are narrower, or wider, than they are by themselves.
     width = cell_len(text)

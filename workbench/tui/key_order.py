@@ -83,7 +83,7 @@ class KeysInOrder(App[Any]):
                 await asyncio.sleep(0)
 
     async def _drawn(self) -> None:
-        """Wait until the screen is drawn: a pane that was hidden can take the focus only then."""
+        """Wait until the screen is drawn: only then can a pane that was hidden take the focus."""
         drawn = asyncio.Event()
         if self.screen_stack and self.screen.call_after_refresh(drawn.set):
             await asyncio.wait_for(drawn.wait(), _PATIENCE)

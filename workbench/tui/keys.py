@@ -1,6 +1,6 @@
-"""Every key of the panes and screens, by what it is for: one table from which their bindings derive.
+"""All keys of the panes and screens, in one table from which their bindings derive.
 
-A key stands for one idea on all panes, and an idea has the same keys wherever it applies. Help, the
+A key has one meaning on all panes, and a command has the same keys wherever it applies. Help, the
 command palette, the bottom line and docs/keys.md are made from the table; ``[keys]`` of ``config.toml``
 gives an idea other keys by its id. Fields, forms and dialogs, in which letters are text or answers,
 declare what they need beside Enter, Escape and the arrows where they are.
@@ -45,13 +45,13 @@ _LISTS: Final = ("list", "rows", "table")
 #: Screens that have no panes; their keys cannot meet those of panes.
 SCREENS: Final = {"start": "Start screen", "sessions": "Sessions", "measures": "Measures"}
 PLACES: Final = PANES | SCREENS
-#: Places in which one key may not stand for two ideas.
+#: Places in which one key may not have two meanings.
 SURFACES: Final = (frozenset(PANES), frozenset({*SCREENS, *_LISTS}))
 
 
 @dataclass(frozen=True)
 class Use:
-    """An idea in one place: the action, its title, and what it does there in a sentence."""
+    """A command in one place: the action, its title, and a sentence about it."""
 
     place: str
     action: str
@@ -65,7 +65,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Key:
-    """An idea: the id that ``config.toml`` knows it by, its keys as Textual names them, its uses."""
+    """A command: its id in ``config.toml``, its keys as Textual names them, its uses."""
 
     id: str
     keys: str
@@ -73,7 +73,7 @@ class Key:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its keys, one by one."""
+        """The keys as a list."""
         return tuple(self.keys.split(","))
 
 
@@ -678,10 +678,10 @@ def _keys_in_words(key: Key) -> str:
 _INTRODUCTION = """\
 # Keys
 
-A key stands for one idea in all panes, or is unused. `f1` (or `?`) lists the keys of the pane you are in,
+A key has the same meaning in all panes, or is unused. `f1` (or `?`) lists the keys of the pane you are in,
 `ctrl+p` finds a command by name. `^` is the control key.
 
-Other keys are set in `config.toml` by id; a key that two ideas would have is refused at the start:
+Other keys are set in `config.toml` by id; a key given to two commands is refused at startup:
 
 ```toml
 [keys]

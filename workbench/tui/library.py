@@ -62,7 +62,7 @@ class DatabaseListing:
 
 @dataclass(frozen=True)
 class Finding:
-    """A hypothesis of a session as it stands."""
+    """A hypothesis of a session with its current verdict and confidence."""
 
     text: str
     verdict: str = "open"
@@ -90,7 +90,7 @@ class Library:
     open_log: Callable[[], SessionLog]
 
     def listing(self) -> DatabaseListing:
-        """Read what there is. A missing database is empty and is not made; trouble is told of."""
+        """Return what the database holds. A missing one is empty and not created; see ``trouble``."""
         sessions: tuple[SessionOverview, ...] = ()
         recent: tuple[PairArguments, ...] = ()
         trouble: AdlError | None = None
@@ -122,7 +122,7 @@ class Library:
         return DatabaseListing(sessions, elsewhere, recent, organisms, trouble)
 
     def search(self, words: str) -> list[SearchHit]:
-        """Events that have all the words in their texts."""
+        """Return the events whose texts have all the words."""
         if self.opened() is None and not self.path.exists():
             return []
         with self._reading() as log:
@@ -152,14 +152,14 @@ class Library:
         return Findings(tuple(hidden), hide(note))
 
     def states(self, session_ids: Sequence[str]) -> list[SessionState]:
-        """Sessions as they stood at their last events, names of blind ones hidden."""
+        """Return the final states of sessions, with the names of blind ones hidden."""
         with self._reading() as log:
             return [shown_state(log, session_id) for session_id in session_ids]
 
     def report(self, session_id: str, target: str) -> tuple[Path, Path]:
         """Write a session's report as Markdown and HTML; ``target`` names both but for the ending.
 
-        It says no name that the session hides.
+        Names that the session hides are left out.
 
         Raises `ExportError` if either file is there already or cannot be written.
         """
@@ -190,7 +190,7 @@ class Library:
         log.delete_session(session.id, confirm=now.name if same else session.name)
 
     def export(self, session_id: str, target: str) -> Path:
-        """Copy a session into a new file, and say where that is."""
+        """Copy a session into a new file, and return its path."""
         with self._reading() as log:
             return log.export_session(session_id, expanded(target).absolute())
 
@@ -213,7 +213,7 @@ class Library:
 def recent_pairs(
     log: SessionLog, sessions: tuple[SessionOverview, ...], limit: int = RECENT
 ) -> list[PairArguments]:
-    """The pairs that were loaded in the newest sessions, each once, the newest first."""
+    """Return the distinct pairs of the newest sessions, the newest first."""
     found: list[PairArguments] = []
     with_pair = [session for session in sessions if session.base is not None]
     for session in with_pair[:LOOKED_THROUGH]:
@@ -226,7 +226,7 @@ def recent_pairs(
 
 
 def _loaded_pair(log: SessionLog, session_id: str) -> PairArguments | None:
-    """The pair that was loaded last in a session, without folding all of it."""
+    """Return the last pair loaded in a session, without folding all of it."""
     operations = Operations()
     for event in log.events(session_id, kinds=operations.kinds()):
         operations.take(event)
@@ -234,7 +234,7 @@ def _loaded_pair(log: SessionLog, session_id: str) -> PairArguments | None:
 
 
 def pair_title(pair: PairArguments) -> str:
-    """A pair in a few words: its organism, or base and finetuned side without their folders."""
+    """Return a short title of a pair: its organism, or base and finetuned side without folders."""
     if pair.organism is not None:
         return pair.organism
     parts = [short_name(part) for part in (pair.base, pair.adapter or pair.finetuned) if part]
@@ -242,7 +242,7 @@ def pair_title(pair: PairArguments) -> str:
 
 
 def session_pair(session: SessionOverview) -> str:
-    """The pair of a session in a few words, or nothing if none was loaded."""
+    """Return a short title of a session's pair, empty if none was loaded."""
     return " / ".join(short_name(part) for part in (session.base, session.finetuned) if part)
 
 
@@ -259,7 +259,7 @@ def matches(session: SessionOverview, words: str) -> bool:
 
 
 def cannot_be_made(path: Path) -> StoreError | None:
-    """Why a database cannot come to be at ``path``, as far as can be seen without trying."""
+    """Return why a database cannot be created at ``path``, as far as can be checked without trying."""
     above = next((parent for parent in path.absolute().parents if parent.exists()), None)
     if above is None or (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
         return None
@@ -271,7 +271,7 @@ def cannot_be_made(path: Path) -> StoreError | None:
 
 
 def cannot_be_written(path: Path) -> StoreError | None:
-    """Why nothing can be recorded in a database that can be read."""
+    """Return why a readable database cannot be written, None if it can."""
     if os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
         return None
     return StoreError(

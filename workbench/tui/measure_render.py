@@ -1,4 +1,4 @@
-"""Findings as a screen shows them: a verdict, small plots beside their numbers, and sample texts.
+"""Drawing of findings: a verdict, small plots beside their numbers, and sample texts.
 
 Any finding is drawn, none is named: each gives its own figures, see `workbench.store.findings`. Text of
 models and files goes through the display boundary.
@@ -35,7 +35,7 @@ def findings(state: SessionState) -> list[Recorded[Finding]]:
 
 
 def look(recorded: Recorded[Finding], state: SessionState, width: int) -> Content:
-    """Return all there is to see of a finding, ``width`` cells wide."""
+    """Return a finding in full, ``width`` cells wide."""
     cells = max(_FEWEST_CELLS, min(_MOST_CELLS, width - _LABEL - 28))
     finding = recorded.body
     others = [other.body for other in (*state.measures, *state.trainings)]

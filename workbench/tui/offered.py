@@ -1,4 +1,4 @@
-"""Operations that a person asks for by a form, and what each of them still needs."""
+"""Operations that a person starts by a form, and their missing prerequisites."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def offered() -> list[Operation[Any]]:
 
 
 def missing(operation: Operation[Any], state: SessionState, *, has_pair: bool) -> str:
-    """Return what the session lacks for it, and the way there; empty if it can be run.
+    """Return what the session lacks for an operation and how to get it; empty if it can run.
 
     ``has_pair`` counts one that is still being loaded: the operation waits behind it.
     """

@@ -18,7 +18,7 @@ _SURE = len("\x1b[2")
 
 
 class PasteParser(XTermParser):
-    """Textual's parser, with pastes taken out of its hands."""
+    """Textual's parser, except that pastes are parsed here."""
 
     def __init__(self, debug: bool = False) -> None:
         super().__init__(debug)
@@ -28,7 +28,7 @@ class PasteParser(XTermParser):
         "What has come of the paste under way, the end of it always long enough to hold a mark."
 
     def feed(self, data: str) -> Iterable[Message]:
-        """Take what was read; yield keys, mouse, pastes in the order they came."""
+        """Parse what was read; yield keys, mouse events and pastes in order."""
         if not data:
             yield from super().feed(data)
         while data:
@@ -46,7 +46,7 @@ class PasteParser(XTermParser):
             yield from super().tick()
 
     def _up_to_opening(self, data: str) -> tuple[str, str]:
-        """What comes up to the end of an opening mark, and the rest; marks may come in pieces."""
+        """Split at the end of an opening mark, which may arrive in pieces."""
         for place, character in enumerate(data, start=1):
             if character == BRACKETED_PASTE_START[self._matched]:
                 self._matched += 1
@@ -58,7 +58,7 @@ class PasteParser(XTermParser):
         return data, ""
 
     def _up_to_closing(self, data: str) -> tuple[str | None, str]:
-        """The paste, once its closing mark has come, and the rest."""
+        """Return the paste, None until its closing mark has arrived, and the rest."""
         assert self._pasted is not None
         tail = self._pasted.pop() + data
         text, mark, rest = tail.partition(BRACKETED_PASTE_END)
@@ -79,7 +79,7 @@ class PasteParser(XTermParser):
 
 
 def guard_pastes() -> None:
-    """Have the drivers of this platform read by `PasteParser`; does nothing on Windows."""
+    """Make the drivers of this platform use `PasteParser`; does nothing on Windows."""
     try:
         from textual.drivers import linux_driver, linux_inline_driver
     except ImportError:

@@ -1,4 +1,4 @@
-"""A recorded session on the screen: its log, opened to read, the player, and its names hidden."""
+"""A recorded session for the replay screen: its log, the player, and its redaction."""
 
 from __future__ import annotations
 
@@ -43,46 +43,46 @@ class ReplayedSession:
 
     @property
     def session_id(self) -> str:
-        """The session that is replayed."""
+        """The replayed session."""
         return self._session.id
 
     @property
     def name(self) -> str:
-        """The session's current name, as it may be seen."""
+        """The session's current name, redacted."""
         named = SessionState(name=self._session.name)
         return self.redactor.state(named).name
 
     @property
     def began_at(self) -> datetime:
-        """When its first event was recorded (UTC)."""
+        """The time of its first event (UTC)."""
         return self._session.created_at
 
     @property
     def ended_at(self) -> datetime:
-        """When its last event was recorded (UTC)."""
+        """The time of its last event (UTC)."""
         return self._session.last_event_at
 
     @property
     def shown(self) -> SessionState:
-        """The session as it stood at the player's position, as it may be seen."""
+        """The session's state at the player's position, redacted."""
         return self.redactor.state(self.player.state)
 
     @property
     def current(self) -> TimelineEntry | None:
-        """The event at the player's position, as it may be seen; None before the first."""
+        """The event at the player's position, redacted; None before the first."""
         timeline = self.shown.timeline
         return timeline[-1] if timeline else None
 
     def array(self, ref: ArrayRef) -> np.ndarray:
-        """An array of the session. Raises `StoreError`."""
+        """Return an array of the session. Raises `StoreError`."""
         return self._log.array(ref)
 
     def event(self, seq: int) -> Event:
-        """An event as it may be seen. Raises `StoreError` if there is none."""
+        """Return an event, redacted. Raises `StoreError` if there is none."""
         return self.redactor.event(self._log.event(self._session.id, seq))
 
     def find_events(self, words: str, after: int = 0) -> list[int]:
-        """Numbers of the events after ``after`` whose texts, as they may be seen, have the words."""
+        """Return the numbers of the events after ``after`` whose redacted texts have the words."""
         return matching_events(self._log, self._session.id, self.redactor, words, after)
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ def session_facts(session: SessionOverview, *, elsewhere: bool) -> list[tuple[st
 
 
 def session_brief(session: SessionOverview, *, elsewhere: bool) -> Content:
-    """The same in two lines, where there is little room."""
+    """Return the facts in two lines, where there is little room."""
     outcome = session_outcome(session, elsewhere=elsewhere) or "closed in order"
     began = f"began {session.created_at:%Y-%m-%d}"
     parts = (session.id, outcome, f"{session.events} events", began)

@@ -1,9 +1,9 @@
-"""Going down in good order: by key, by signal, and when the terminal is gone.
+"""Orderly shutdown: by key, by signal, and when the terminal is gone.
 
 begin(code, reason, outcome)
-    a thread stops the jobs, commits how the screen was left and that the session is closed
+    a thread stops the jobs, and commits the state of the screen and the end of the session
     the app exits and restores the terminal
-    if that takes too long (a terminal that is gone takes nothing any more) the process ends
+    if that takes too long (writing to a terminal that is gone blocks) the process ends
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RESTORE_TERMINAL = (
 
 
 class Shutdown:
-    """Ends the app once, whoever asks first."""
+    """Ends the app exactly once, whichever request comes first."""
 
     def __init__(
         self,
@@ -56,12 +56,12 @@ class Shutdown:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether someone asked for the end."""
+        """True once the shutdown has begun."""
         return self._begun.is_set()
 
     @contextmanager
     def ending_the_process(self) -> Iterator[None]:
-        """While inside, an exit that hangs ends the process; for the app that owns it."""
+        """Context in which an exit that hangs kills the process; for an app that owns its process."""
         self._watched = True
         try:
             yield
@@ -71,7 +71,7 @@ class Shutdown:
                 self._watchdog.cancel()
 
     def listen(self) -> None:
-        """Turn signals into an orderly end, from the app's own loop."""
+        """Turn signals into an orderly shutdown, on the app's event loop."""
         loop = asyncio.get_running_loop()
         for name in ("SIGTERM", "SIGHUP", "SIGINT"):
             number = getattr(signal, name, None)

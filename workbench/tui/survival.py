@@ -1,6 +1,6 @@
-"""An exception in a handler is shown and recorded, and the program goes on.
+"""Exceptions in handlers are shown and recorded; the program goes on.
 
-Textual ends the app at the first exception that nobody caught, with its trace over the terminal.
+Textual ends the app at the first uncaught exception, and prints its traceback.
 
 handler, timer, worker raises -> kept in a file, shown, recorded; the widget takes its next message
 faults in a row without a key -> a loop, as of drawing: the app ends in good order
@@ -46,14 +46,14 @@ class Survivor(App[Any]):
         await super().on_event(event)
 
     def hidden(self, text: str) -> str:
-        """Return the text with what may not be seen taken out."""
+        """Return the text redacted."""
         return text
 
     def record_fault(self, text: str) -> None:
-        """Keep what went wrong with the work that is open."""
+        """Record a fault in the open session."""
 
     def give_up(self) -> None:
-        """End the app in good order, after faults that would go on."""
+        """End the app in good order after repeated faults."""
         self.exit(return_code=1)
 
     def _handle_exception(self, error: Exception) -> None:
@@ -90,7 +90,7 @@ class Survivor(App[Any]):
 
 
 def _cause(error: BaseException) -> Any:
-    """The exception as it was raised, within what Textual wraps it in."""
+    """Return the original exception inside Textual's wrappers."""
     if isinstance(error, WorkerFailed):
         return _cause(error.error)
     if isinstance(error, CallbackError) and error.__context__ is not None:
@@ -99,7 +99,7 @@ def _cause(error: BaseException) -> Any:
 
 
 def _place(fault: BaseException) -> str:
-    """The last of our own functions that the fault passed, by name."""
+    """Return the name of the innermost of our functions in the traceback."""
     frames = traceback.extract_tb(fault.__traceback__)
     own = [frame for frame in frames if "workbench" in Path(frame.filename).parts]
     if not frames:
@@ -109,7 +109,7 @@ def _place(fault: BaseException) -> str:
 
 
 def handle_messages_safely() -> None:
-    """Have every widget take its next message after one whose handler raised.
+    """Make every widget take its next message after a handler raised.
 
     Textual ends a widget's loop with the first; the widget would stay on the screen, deaf.
     """

@@ -1,4 +1,4 @@
-"""How text gets onto the screen: untrusted text through the one display boundary, never as markup."""
+"""Text for the screen: untrusted text passes the display boundary, and is never markup."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from workbench.store.events import Actor
 
 
 def line(text: str, style: str = "", width: int | None = None) -> Content:
-    """Untrusted text on one line, at most ``width`` characters, with controls made visible."""
+    """Return untrusted text on one line of at most ``width`` characters, controls made visible."""
     cleaned = clean_line(text)
     return Content.styled(cleaned if width is None else shorten(cleaned, width), style)
 
 
 def block(text: str, style: str = "") -> Content:
-    """Untrusted text of several lines, with controls but line feeds made visible."""
+    """Return untrusted text of several lines, controls except line feeds made visible."""
     return Content.styled(clean_lines(text), style)
 
 
 def token(text: str, style: str = "") -> Content:
-    """A token with its whitespace made visible; the one leading space that words have is left out."""
+    """Return a token with its whitespace made visible, without the leading space of words."""
     return Content.styled(clean_line(visible(text)).removeprefix("\u00b7"), style)
 
 
 def actor_name(actor: Actor, *, short: bool = False) -> str:
-    """Name of an actor for a person; ``short`` leaves out "agent" before an agent's name."""
+    """Return the display name of an actor; ``short`` leaves out "agent" before an agent's name."""
     named = clean_line(actor.name)
     if actor.kind == "human":
         return named or "you"

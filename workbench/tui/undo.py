@@ -53,7 +53,7 @@ _REASON = "undone"
 
 @dataclass(frozen=True)
 class Undoing:
-    """An operation that takes event ``seq`` back, and what it does in words."""
+    """An operation that undoes event ``seq``, with a description."""
 
     seq: int
     operation: Operation[Any]

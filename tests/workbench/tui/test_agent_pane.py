@@ -25,7 +25,7 @@ from tests.workbench.tui.waiting import until
 from workbench.store.agent_events import AgentCompacted
 from workbench.store.events import SYSTEM
 from workbench.store.state import SessionState
-from workbench.tui.agent_request import EndpointFacts, check_wish, empty_request, known_fields
+from workbench.tui.agent_request import EndpointFacts, check_request, empty_request, known_fields
 from workbench.tui.agent_runner import WorkStatus
 from workbench.tui.dialogs.grade_form import GradeForm, GradeSheet
 from workbench.tui.dialogs.grades import GradesScreen
@@ -213,14 +213,14 @@ async def test_a_session_without_an_agent_says_how_to_start_one():
     ],
 )
 def test_what_is_wrong_with_a_form_is_said_of_its_field(changed, problem):
-    wish, problems = check_wish(empty_request() | {"model": "m"} | changed)
+    wish, problems = check_request(empty_request() | {"model": "m"} | changed)
     assert wish is None
     assert list(problems) == [problem]
 
 
 def test_an_empty_budget_has_no_limit_and_what_was_kept_wrong_is_left_out():
     fields = known_fields({"tokens": "", "calls": "1,000", "mode": 3, "approval": "always"})
-    wish, problems = check_wish(fields | {"model": "m", "minutes": "1.5"})
+    wish, problems = check_request(fields | {"model": "m", "minutes": "1.5"})
     assert not problems
     assert wish is not None
     assert (wish.mode, wish.approval) == ("adl", "always")

@@ -1,4 +1,4 @@
-"""Start an agent: what it may see, which model plays it, its budgets, and when it asks."""
+"""The form that starts an agent: its mode, model, budgets and approval policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workbench.tui.agent_request import (
     POLICIES,
     AuditRequest,
     EndpointFacts,
-    check_wish,
+    check_request,
 )
 from workbench.tui.dialogs.field_form import FieldForm
 from workbench.tui.pair_form import Fields
@@ -67,10 +67,10 @@ _APPROVAL_MEANINGS = {
 
 
 class AgentForm(FieldForm[AuditRequest]):
-    """The form; it gives back what was asked for, and keeps in ``draft`` what was typed.
+    """The form; returns the request, and keeps typed texts in ``draft``.
 
-    ``missing`` names what an ADL agent would be shown and is not computed yet; ``is_blind`` says
-    that the session's names are hidden already.
+    ``missing`` names what the overview of an ADL agent still lacks; ``is_blind`` is True if the
+    session's names are hidden already.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -112,7 +112,7 @@ class AgentForm(FieldForm[AuditRequest]):
         self._is_blind = is_blind
 
     def compose(self) -> ComposeResult:
-        """One line a field, each with room for what is wrong with it."""
+        """Compose a line for each field, with room for its problem."""
         with Container() as box:
             box.border_title = "Start an agent"
             with VerticalScroll(can_focus=False):
@@ -170,11 +170,11 @@ class AgentForm(FieldForm[AuditRequest]):
         )
 
     def on_mount(self) -> None:
-        """Say what the choices mean."""
+        """Explain the choices."""
         self._explain()
 
     def fields(self) -> Fields:
-        """What is typed and chosen."""
+        """Return the typed and chosen values."""
         found: Fields = {}
         for name in _LABELS:
             widget = self.query_one(f"#{name}")
@@ -221,8 +221,8 @@ class AgentForm(FieldForm[AuditRequest]):
         self.action_start()
 
     def action_start(self) -> None:
-        """Give the wish back, or say what is wrong and go there."""
-        wish, problems = check_wish(self.fields())
+        """Return the request, or show the problems and focus the first."""
+        wish, problems = check_request(self.fields())
         for name in _LABELS:
             self._show_problem(name, problems.get(name, ""))
         wrong = next((name for name in _LABELS if name in problems), None)

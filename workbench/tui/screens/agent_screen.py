@@ -28,12 +28,12 @@ GRADING = "grading a report"
 
 
 class AgentScreen(Screen[None]):
-    """A screen over a opened with an agent pane."""
+    """A screen over a live session with an agent pane."""
 
     opened: LiveSession
 
     def say_problem(self, problem: Exception, title: str) -> None:
-        """Say what went wrong, with no name of a blind session in it."""
+        """Show a problem, with the names of a blind session hidden."""
         self.notify(
             self.opened.redactor.hide(str(problem) or type(problem).__name__),
             title=title,
@@ -119,7 +119,7 @@ class AgentScreen(Screen[None]):
 
     @work
     async def _grade(self, run_id: str, edits: str | None) -> None:
-        """Show report, truth and rubric, and record what the person makes of them."""
+        """Show report, ground truth and rubric, and record the person's grade."""
         from workbench.agent import grading
 
         session = self.opened.session
@@ -151,7 +151,7 @@ class AgentScreen(Screen[None]):
             self.say_problem(exc, "Nothing was graded")
 
     async def _organism(self, session: Session) -> str | None:
-        """The organism that is audited: from the session, or else as the person names it."""
+        """Return the audited organism: from the session, or named by the person."""
         from workbench.blinding.seal import find_organism
         from workbench.organisms import known_organisms
 
@@ -193,7 +193,7 @@ class AgentScreen(Screen[None]):
 def _sheet(
     session: Session, run_id: str, edits: str | None, organism: str, author: str
 ) -> GradeSheet:
-    """Return the material of a grade; that the truth was seen is recorded. Raises ``AdlError``."""
+    """Return the material of a grade; records that the truth was shown. Raises ``AdlError``."""
     from workbench.agent.grading import find_run
     from workbench.agent.rubrics import RUBRICS
     from workbench.blinding.seal import unseal

@@ -92,10 +92,10 @@ class AuditScreen(PanesScreen, MeasuringScreen):
                 view[str(pane.id)] = pane.view()
         return view
 
-    # --- what the threads say ---------------------------------------------------------------
+    # --- messages of the workers ------------------------------------------------------------
 
     def on_events_recorded(self) -> None:
-        """Redraw soon: many events come together."""
+        """Schedule a redraw: events come in bursts."""
         if self._redraw is None:
             self._redraw = self.set_timer(REDRAW_EVERY, self._update)
 
@@ -108,7 +108,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._show_asking()
 
     def on_agent_changed(self) -> None:
-        """Show what the agent's thread is at, with the state as it is by then."""
+        """Show the agent's status, with the current state."""
         self._update()
         status = self.opened.agent.status.hidden(self.opened.redactor.hide)
         self.query_one(AgentPane).show_work(status)
@@ -116,7 +116,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._show_asking()
 
     def _show_asking(self) -> None:
-        """Show in the top bar that an agent is at work, or waits for the person; then ring once."""
+        """Show in the top bar that an agent is running or needs approval; ring once for the latter."""
         asks = self.query_one(AgentPane).asks
         status = self.opened.agent.status
         alert = " ? asks you " if asks else f" agent {status.phase} " if status.is_busy else ""
@@ -126,7 +126,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._asking = asks
 
     def on_job_changed(self, message: JobChanged) -> None:
-        """Show how a job goes, and say it where it went wrong."""
+        """Show the progress of a job, and notify of its failure."""
         job = message.job
         if self._plan is not None:
             self._plan.take(job)
@@ -176,7 +176,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
     def order(
         self, operation: Operation[Any], arguments: Arguments, *, background: bool = False
     ) -> None:
-        """Have an operation run, `background` behind whatever else is asked for."""
+        """Run an operation; with ``background`` others go first."""
         try:
             revealed = self.opened.redactor.reveal(operation, arguments)
             self.opened.submit(operation, revealed, background=background)
@@ -185,18 +185,18 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             self.notify(f"{operation.title}: {exc}", severity="warning", markup=False)
 
     def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
-        """Have a pane stand on what the event recorded; a measure has a screen of its own."""
+        """Select what the event recorded in its pane; a measure is shown on its own screen."""
         if any(finding.seq == seq for finding in findings(self.opened.shown)):
             self.action_measures(seq)
             return None
         return super().place_of(seq, but_timeline=but_timeline)
 
     def has_pair(self) -> bool:
-        """True if there is a pair, or a job that may be its loading."""
+        """True if a pair is loaded or may be loading."""
         return self.opened.pair is not None or bool(self._jobs)
 
     def place(self) -> dict[str, str]:
-        """Where the panes stand, by name of an argument: layer, position and side."""
+        """Return the panes' layer, position and side, by name of an argument."""
         settings = self.query_one(SteeringPane).console.settings
         layer = settings.layer
         current = self._panes[self._current]
@@ -221,7 +221,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         return True
 
     def action_undo(self) -> None:
-        """Take back the person's last decision by its opposite, and tell which."""
+        """Undo the person's last decision by its opposite, and show which it was."""
         opened = self.opened
         events = list(opened.log.events(opened.session.id, kinds=KINDS))
         found = undoing(events, self._undone, self._undoings, opened.state.evidence)
@@ -239,7 +239,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self.notify(f"Undone: {words}.", markup=False)
 
     def action_stop_job(self) -> None:
-        """Stop the agent if one is at work, and what is running, or else what waits."""
+        """Stop the agent, and the running job or else the first waiting one."""
         agent = self.opened.agent
         if agent.status.is_busy:
             agent.stop()
@@ -267,7 +267,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self.prepare()
 
     def prepare(self) -> None:
-        """Measure the difference and read it every way, behind whatever is asked for meanwhile."""
+        """Measure the difference and take all readings, in the background."""
         self.order(MEASURE, MeasureArguments(), background=True)
         self.order(READ, ReadArguments(), background=True)
         self._plan = AuditPlan(job for job in self.opened.jobs() if job.operation.uses_models)
@@ -292,5 +292,5 @@ class AuditScreen(PanesScreen, MeasuringScreen):
                 self.notify(str(exc), severity="error", markup=False)
 
     async def action_sessions(self) -> None:
-        """Leave this session in good order for the list of sessions."""
+        """Close this session, and go to the list of sessions."""
         await self.app.run_action("leave_session")

@@ -10,7 +10,7 @@ from workbench.tui.dialogs.tables import Shown, TablesScreen
 
 
 class CompareScreen(TablesScreen):
-    """Two sessions or more; names of blind ones must be hidden by now."""
+    """Two sessions or more, which must be redacted."""
 
     def __init__(self, compared: Comparison) -> None:
         title = f"{len(compared.sessions)} sessions compared"
@@ -30,7 +30,7 @@ def token_rows(compared: Comparison) -> Iterator[tuple[str, ...]]:
 
 
 def comparison_tables(compared: Comparison) -> list[Shown]:
-    """A comparison as tables, a session a column."""
+    """Return a comparison as tables with a column for each session."""
     names = tuple(session.name or "(no name)" for session in compared.sessions)
     return [
         Shown("What was done, and what came of it", ("", *names), rows(compared)),

@@ -1,4 +1,4 @@
-"""Leads of a session that nobody followed, and the use of its budget."""
+"""Leads that a session never followed up, and the use of its budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TOKENS = 40
 
 
 class CoverageScreen(TablesScreen):
-    """Coverage of one session as it stood at a moment; its names must be hidden by now."""
+    """Coverage of one session state, which must be redacted."""
 
     def __init__(self, state: SessionState) -> None:
         title = f"Coverage of {state.name}, up to event {state.seq}"

@@ -27,7 +27,7 @@ from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.menu import Entry, Menu
 
-#: Below this many cells the list stands above what it shows.
+#: Below this many cells the list is above the measure.
 ROOM = 110
 _PROGRESS_CELLS = 20
 
@@ -35,7 +35,7 @@ _PROGRESS_CELLS = 20
 class MeasuresScreen(Dialog[str | None]):
     """A list with the chosen finding beside it. Its result is the name of an operation to run.
 
-    ``chosen`` is the event to stand on at first, the newest
+    ``chosen`` is the event selected at first, the newest
     measure if there is none such.
     """
 

@@ -1,4 +1,4 @@
-"""Shown while a session is read or begun."""
+"""The screen shown while a session is opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workbench.display import clean_line
 
 
 class OpeningScreen(Screen[None]):
-    """Says what is being opened."""
+    """Shows what is being opened."""
 
     DEFAULT_CSS = (
         "OpeningScreen LoadingIndicator { height: 3; } OpeningScreen Label { width: auto; }"

@@ -1,4 +1,4 @@
-"""The settings of an operation, asked for in a form that is made of its arguments."""
+"""A form for the settings of an operation, made from its arguments."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from workbench.tui.operation_fields import WHOLE, FormField, check, fields_of, f
 from workbench.tui.widgets.choice import Choice
 
 _BEFORE = "field-"
-#: Lines that are taken by what stands above and below the fields.
+#: Lines above and below the fields.
 _AROUND = 9
 
 
 class OperationForm(FieldForm[Arguments]):
-    """One line a field; gives the arguments, None if it is left.
+    """A form with a line for each field; returns the arguments, None if it is left.
 
-    ``known`` are values that are set elsewhere, by name of the field. What is typed is kept in
-    ``draft``.
+    ``known`` are values set elsewhere, by name of the field. Typed texts are kept in ``draft``.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -68,7 +67,7 @@ class OperationForm(FieldForm[Arguments]):
         self._first = first_texts(operation.arguments, known) | self.draft
 
     def compose(self) -> ComposeResult:
-        """What it does, the fields, and what the field in focus means."""
+        """Compose the description, the fields, and the help of the focused field."""
         with Container() as box:
             box.border_title = self._operation.title
             yield Static(_sentence(self._operation.description), id="about", markup=False)
@@ -91,19 +90,19 @@ class OperationForm(FieldForm[Arguments]):
         return Input(shown, _hint(field), id=place, compact=True, select_on_focus=False)
 
     def on_mount(self) -> None:
-        """Say what the first field means."""
+        """Explain the first field."""
         self._explain()
 
     def on_resize(self, event: events.Resize) -> None:
-        """The fields scroll where there is no room for all of them."""
+        """Make the fields scroll where there is no room for all of them."""
         self.query_one(VerticalScroll).styles.max_height = max(3, event.size.height - _AROUND)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        """Say what the field in focus means."""
+        """Explain the focused field."""
         self._explain(event.widget)
 
     def typed(self) -> dict[str, str]:
-        """What is typed and chosen, by field."""
+        """Return the typed and chosen values by field."""
         found = {}
         for at, field in enumerate(self._fields):
             widget = self.query_one(f"#{_BEFORE}{at}")
@@ -128,7 +127,7 @@ class OperationForm(FieldForm[Arguments]):
         self.action_start()
 
     def action_start(self) -> None:
-        """Give the arguments back, or say what is wrong and go there."""
+        """Return the arguments, or show the problems and focus the first."""
         found = check(self._operation.arguments, self.typed())
         for name in (*(field.name for field in self._fields), WHOLE):
             self._show_problem(name, found.problems.get(name, ""))
@@ -160,7 +159,7 @@ def _hint(field: FormField) -> str:
 
 
 def _sentence(words: str) -> str:
-    """The first paragraph on one line."""
+    """Return the first paragraph on one line."""
     return _shown(" ".join(words.partition("\n\n")[0].split()))
 
 

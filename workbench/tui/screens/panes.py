@@ -1,4 +1,4 @@
-"""Panes over the state of one session, and how one goes about them: live in an audit, or recorded."""
+"""Panes over the state of one session, live or recorded, and the navigation between them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ PANES: tuple[type[Pane], ...] = (
 
 
 class PanesScreen(Screen[None]):
-    """The panes in their places; which of them is current; keys that go from one to another."""
+    """The layout of the panes, the current one, and the keys that move between them."""
 
-    # The panes say what takes the keys. The library's choice, the first widget there is, may come late
+    # The panes choose what takes the keys. The library's choice, the first widget there is, may come late
     # and would bring another pane up.
     AUTO_FOCUS = ""
 
@@ -97,8 +97,8 @@ class PanesScreen(Screen[None]):
             self.go_to(place)
 
     def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
-        """Have a pane stand on what event ``seq`` recorded; which pane that is, if there is one."""
-        # The timeline has every event: it is where one goes that has no pane of its own.
+        """Select what event ``seq`` recorded in its pane; return the pane's index, None without one."""
+        # The timeline shows every event, so it is the last resort.
         panes = sorted(
             enumerate(self._panes), key=lambda placed: isinstance(placed[1], TimelinePane)
         )
@@ -114,14 +114,14 @@ class PanesScreen(Screen[None]):
     # --- where the focus is -----------------------------------------------------------------
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        """The pane of the widget in focus is the current one."""
+        """Make the pane of the focused widget the current one."""
         for index, pane in enumerate(self._panes):
             # On the way to a pane, an older wish for the focus may still come true: it means nothing.
             if pane in event.widget.ancestors_with_self and self._going in {None, index}:
                 self._mark_current(index)
 
     def on_resize(self, event: events.Resize) -> None:
-        """One pane at a time where there is no room for all."""
+        """Show one pane at a time where there is no room for all."""
         self.set_class(event.size.width < ROOM[0] or event.size.height < ROOM[1], "-narrow")
         self._show_single()
 
@@ -129,7 +129,7 @@ class PanesScreen(Screen[None]):
         self.set_class(self.has_class("-narrow") or self.has_class("-zoomed"), "-single")
 
     def go_to(self, index: int) -> None:
-        """Bring a pane to the front, and give it the keys."""
+        """Bring a pane to the front and focus it."""
         if self.focused is not None and self._panes[index] not in self.focused.ancestors:
             # A widget that is hidden with the focus gives it to one beside it, whose pane would
             # then be the current one again.
@@ -140,7 +140,7 @@ class PanesScreen(Screen[None]):
         self.call_after_refresh(self._arrive, index)
 
     def _arrive(self, index: int) -> None:
-        """Give the pane the keys, unless another was gone to meanwhile."""
+        """Focus the pane, unless another became current meanwhile."""
         if index == self._going:
             self._panes[index].focus_pane()
             self.call_later(self._arrived, index)
@@ -183,5 +183,5 @@ class PanesScreen(Screen[None]):
             self.go_to(index)
 
     def action_help(self) -> None:
-        """Say what the current pane is for, and its keys."""
+        """Show the help of the current pane."""
         self.app.push_screen(PaneHelp(self._panes[self._current], self))

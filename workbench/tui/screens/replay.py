@@ -1,4 +1,4 @@
-"""Replay by eye: the panes of an audit, driven by what was recorded instead of by a pair."""
+"""The replay screen: the panes of an audit, driven by a recorded session."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WAY_OUT = "{branch} branches from here into a session of its own, where it can b
 
 
 class ReplayScreen(PanesScreen):
-    """A session from event to event. Needs no model, no network and no key."""
+    """Replays a session event by event, without model, network or API key."""
 
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("replay")
 
@@ -56,7 +56,7 @@ class ReplayScreen(PanesScreen):
         yield Transport()
 
     def on_mount(self) -> None:
-        """Stand where it was asked for; without such a place, begin to play."""
+        """Go to the requested event; without one, start playing."""
         self.query_one(TopBar).show_alert(" replay ")
         self.go_to(0)
         if self._start is None:
@@ -69,12 +69,12 @@ class ReplayScreen(PanesScreen):
         self.set_interval(TICK, self._tick)
 
     def on_unmount(self) -> None:
-        """The log is read no more."""
+        """Close the log."""
         self.opened.close()
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
-        """Keys of playing come first in the footer: there may be no room for more."""
+        """The bindings, those of playing first, as the footer may have no room for more."""
         found = super().active_bindings
         ours = {key: active for key, active in found.items() if active.node is self}
         return ours | found
@@ -82,7 +82,7 @@ class ReplayScreen(PanesScreen):
     # --- the clock --------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        """Let time pass, and read on meanwhile: a long session is looked at while it is read."""
+        """Advance the player, and read on meanwhile, so that a long session is shown at once."""
         player = self.opened.player
         now = time.monotonic()
         passed, self._last = now - self._last, now
@@ -99,7 +99,7 @@ class ReplayScreen(PanesScreen):
             self._show_standing()
 
     def _when_read(self, act: Callable[[], object]) -> None:
-        """Do it at once if all is read, or else when it is: nothing holds up the screen."""
+        """Call ``act`` once everything is read, without blocking the screen."""
         if self._ready:
             act()
         else:
@@ -120,7 +120,7 @@ class ReplayScreen(PanesScreen):
     # --- drawing ----------------------------------------------------------------------------
 
     def _show(self, since: int = 0) -> None:
-        """Draw the moment, and bring up the pane that has what happened last."""
+        """Draw the current state, and show the pane of the last event."""
         state = self.opened.shown
         for pane in self._panes:
             pane.update_state(state)
@@ -130,7 +130,7 @@ class ReplayScreen(PanesScreen):
         self.refresh_bindings()
 
     def _bring_up(self, since: int) -> None:
-        """The nearest event, back to the one shown before, that a pane can stand on."""
+        """Return the nearest event, back to the last one shown, that a pane can select."""
         position = self.opened.player.position
         first = max(since if since < position else 0, position - LOOK_BACK)
         for seq in range(position, first, -1):
@@ -170,7 +170,7 @@ class ReplayScreen(PanesScreen):
         self._say_not_offered("that")
 
     def on_key(self, event: events.Key) -> None:
-        """Say why a key of the audit screen does nothing here."""
+        """Explain why a key of the audit screen does nothing here."""
         if event.key in self.active_bindings:
             return
         for binding in own_bindings(self._panes[self._current]):
@@ -188,7 +188,7 @@ class ReplayScreen(PanesScreen):
     # --- keys -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Letters are text in a field; there is nothing to branch from before the first event."""
+        """Disable letter keys in fields, and branching before the first event."""
         if action in {"play", "step", "speed"}:
             return not isinstance(self.focused, Input | TextArea)
         if action in {"branch", "coverage"}:
@@ -293,7 +293,7 @@ class ReplayScreen(PanesScreen):
 
     @work
     async def action_branch(self) -> None:
-        """Begin a session that goes on from the event shown."""
+        """Start a new session that branches from the shown event."""
         player = self.opened.player
         player.pause()
         self._show_standing()
@@ -310,7 +310,7 @@ class ReplayScreen(PanesScreen):
             self.post_message(BranchSession(self.opened.session_id, seq, name))
 
     def action_coverage(self) -> None:
-        """Say what was not followed up to here."""
+        """Show what was not followed up to here."""
         from workbench.tui.screens.coverage import CoverageScreen
 
         self.opened.player.pause()

@@ -40,7 +40,7 @@ from workbench.tui.session_rows import (
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
 
-#: From this width on, details stand beside the list and not below it.
+#: From this width on, details are beside the list, not below it.
 ROOM = 120
 #: How long typing or moving rests before the texts are searched or a session is read, in seconds.
 REST = 0.15
@@ -79,7 +79,7 @@ class Found(Message):
 
 @dataclass
 class FindingsRead(Message):
-    """A session was looked into."""
+    """The findings of a session were read."""
 
     session_id: str
     findings: Findings
@@ -87,7 +87,7 @@ class FindingsRead(Message):
 
 @dataclass
 class StatesRead(Message):
-    """Sessions were folded, to be compared or for the coverage of one."""
+    """Session states were read, for a comparison or for coverage."""
 
     states: list[SessionState]
     comparing: bool = False
@@ -95,7 +95,7 @@ class StatesRead(Message):
 
 @dataclass
 class Changed(Message):
-    """Something was done; what, in words."""
+    """Something was done; ``message`` describes it."""
 
     message: Content
 
@@ -170,12 +170,12 @@ one HTML file in which nothing runs.
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """Show what is known, and read the database behind it."""
+        """Show the known sessions, and read the database in the background."""
         self._fill()
         self.query_one(SearchField if self._searching else Menu).focus()
         self.action_look()
 
-    # --- what the threads say ---------------------------------------------------------------
+    # --- messages of the workers ------------------------------------------------------------
 
     @on(ListingRead)
     def _read(self, message: ListingRead) -> None:
@@ -192,7 +192,7 @@ one HTML file in which nothing runs.
 
     @on(Found)
     def _found(self, message: Found) -> None:
-        # A search that was overtaken by more typing says nothing.
+        # The result of an outdated search is ignored.
         if message.words == self._words:
             self._hits = message.hits
             self._searched = message.words
@@ -307,7 +307,7 @@ one HTML file in which nothing runs.
         self._show_status(Content.assemble(("! ", "bold $text-error"), text.line(message)))
 
     def on_resize(self, event: events.Resize) -> None:
-        """Details stand below the list where there is no room beside it."""
+        """Show details below the list where there is no room beside it."""
         self.set_class(event.size.width < ROOM, "-narrow")
         self._show_details()
 
@@ -363,7 +363,7 @@ one HTML file in which nothing runs.
             self.post_message(ReplaySession(listed.session_id, seq))
 
     def action_choose_session(self) -> None:
-        """Choose the session under the cursor to be compared, or leave it out again."""
+        """Add the session under the cursor to the comparison, or remove it."""
         session = self._session()
         if session is None:
             return
@@ -378,13 +378,13 @@ one HTML file in which nothing runs.
         self.refresh_bindings()
 
     def action_compare(self) -> None:
-        """Set the chosen sessions side by side."""
+        """Compare the chosen sessions side by side."""
         there = {session.id for session in self._listing.sessions}
         ids = [session_id for session_id in self._picked if session_id in there]
         self.send(lambda: StatesRead(self._library.states(ids), comparing=True))
 
     def action_coverage(self) -> None:
-        """Say what was not followed up in the session."""
+        """Show what was not followed up in the session."""
         listed = self._current
         if listed is not None:
             session_id = listed.session_id
@@ -392,7 +392,7 @@ one HTML file in which nothing runs.
 
     @on(StatesRead)
     def _states_read(self, message: StatesRead) -> None:
-        # Imported when they are first asked for: the list stands sooner without them.
+        # Imported on first use, so that the list is shown sooner.
         from workbench.replay.compare import compare
         from workbench.tui.screens.compare import CompareScreen
         from workbench.tui.screens.coverage import CoverageScreen
@@ -512,7 +512,7 @@ one HTML file in which nothing runs.
             self._show_status(Content.assemble("copied: ", text.line(listed.session_id, "bold")))
 
     def action_help(self) -> None:
-        """Say what this is, and its keys."""
+        """Show the help of this screen."""
         self.app.push_screen(
             KeyHelp(
                 "Sessions",

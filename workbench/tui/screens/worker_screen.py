@@ -1,4 +1,4 @@
-"""A screen that has things done on threads, and hears of them by messages alone."""
+"""A screen that runs work on threads and gets the results as messages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from workbench.tui.messages import Failed
 
 
 class WorkerScreen(Screen[None]):
-    """Sends work to threads; what it returns, or `Failed`, is posted to the screen."""
+    """Runs work on threads, and posts its result or `Failed` to the screen."""
 
     @work(thread=True, exit_on_error=False)
     def send(self, errand: Callable[[], Message]) -> None:
-        """Do the errand on a thread, and post what it returns."""
+        """Run ``errand`` on a thread, and post its result."""
         try:
             done = errand()
         except AdlError as exc:
