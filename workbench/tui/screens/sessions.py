@@ -335,7 +335,7 @@ one HTML file in which nothing runs.
 
     @property
     def _current(self) -> Listed | None:
-        # A screen that goes is asked for its keys when its list is gone already.
+        # A closing screen is asked for its bindings after its list was removed.
         menu = next(iter(self.query(Menu)), None)
         entry = menu.current if menu is not None else None
         return entry.value if entry is not None else None

@@ -71,7 +71,7 @@ class Menu(Rows):
         else:
             self.cursor = next((place for place, key in enumerate(keys) if key is not None), 0)
         if self.cursor == moved:
-            # The place is the same, but what stands there may be another.
+            # The place is the same, but the entry there may be another.
             self.post_message(self.Moved(self, self.cursor))
         self._show_first_heading()
 

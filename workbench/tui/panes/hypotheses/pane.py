@@ -92,7 +92,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
         self._selected: str | None = None
         self._evidence: str | None = None
         self._drafts: dict[str, dict[str, str]] = {}
-        # Orders asked for and not in the log yet: the next move starts from the last of them.
+        # Requested orders that are not in the log yet: the next move starts from the last of them.
         self._orders: list[tuple[str, ...]] = []
         self._awaits_new = False
         self._available: tuple[bool, ...] = ()

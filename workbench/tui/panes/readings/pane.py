@@ -173,7 +173,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     def _redraw(self) -> None:
         group = self._group = self._index.group(self._choice)
         if group is not None and self._choice.layer is None and self._index.readings(group.layer):
-            # From here on another layer is shown only when it is asked for.
+            # From here on another layer is shown only on request.
             self._choice = replace(self._choice, layer=group.layer, reading=group.reading)
         table = table_of(self._index, group, self._choice) if group and group.side else None
         self._table = table
@@ -483,7 +483,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
             self.notify("There is no pair to read: load one first.", severity="warning")
             return
         group = self._group
-        wish = await self.app.push_screen_wait(
+        request = await self.app.push_screen_wait(
             ReadForm(
                 self._index,
                 str(group.layer) if group else "0.5",
@@ -491,19 +491,23 @@ A difference of a few standard errors, or smaller than its null, needs more text
                 int(self.state.pair["n_layers"]),
             )
         )
-        if wish is not None:
-            self._read(wish)
+        if request is not None:
+            self._read(request)
 
-    def _read(self, wish: ReadRequest) -> None:
-        if self._index.measured(wish.layer) is None:
-            self.submit(MEASURE, self._as_before(MEASURE, MeasureArguments, layers=(wish.typed,)))
-        readings = tuple(READINGS) if wish.only is None else (wish.only,)
-        self.submit(READ, self._as_before(READ, ReadArguments, layer=wish.typed, readings=readings))
-        if self._index.readings(wish.layer) or self._index.measured(wish.layer):
-            self._choose(replace(self._choice, layer=wish.layer))
+    def _read(self, request: ReadRequest) -> None:
+        if self._index.measured(request.layer) is None:
+            self.submit(
+                MEASURE, self._as_before(MEASURE, MeasureArguments, layers=(request.typed,))
+            )
+        readings = tuple(READINGS) if request.only is None else (request.only,)
+        self.submit(
+            READ, self._as_before(READ, ReadArguments, layer=request.typed, readings=readings)
+        )
+        if self._index.readings(request.layer) or self._index.measured(request.layer):
+            self._choose(replace(self._choice, layer=request.layer))
         else:
             # It is not there to be shown yet; what comes next will be it.
-            self._choice = replace(self._choice, layer=wish.layer)
+            self._choice = replace(self._choice, layer=request.layer)
 
     def _as_before(self, operation: Operation[A], arguments: type[A], **changed: object) -> A:
         """Return the arguments of the last run, so on the same texts, with some of them changed."""

@@ -195,7 +195,7 @@ the settings, where the arrows choose.
             self.results.compare()
         self.results.samples.focus()
 
-    # --- what is asked for ------------------------------------------------------------------
+    # --- operations -------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer measuring only for unmeasured layers, and the right sample only when comparing."""

@@ -372,7 +372,7 @@ class SteeringResults(Vertical):
         if not alphas:
             return
         if self._alpha not in alphas:
-            # The strength nearest to the slider's: what one would have asked for.
+            # The alpha nearest to the slider's.
             steered = [alpha for alpha in alphas if alpha]
             self._alpha = min(steered, key=lambda alpha: abs(alpha - self._wanted))
         strip.styles.height = min(len(alphas), _MOST_STRIP)

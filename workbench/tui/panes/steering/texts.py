@@ -10,7 +10,7 @@ from workbench.display import clean_line, clean_lines, shorten
 from workbench.store.state import SessionState, TextState
 
 _ENDS = {"end_of_text": "end of text", "length": "length limit", "stopped": "stopped"}
-#: Of a marked text so much is said in the mark; the mark names the text, which has the rest.
+#: Characters of a text quoted in its mark; the mark names the text, which has the rest.
 _EXCERPT = 1000
 
 
