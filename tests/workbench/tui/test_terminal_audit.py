@@ -42,7 +42,7 @@ def audit(terminal: Terminal, home: Path, *, within: float = HANGS) -> None:
     until_finished("load_pair")
     terminal.press("a")
     until_finished("read_tokens")
-    go("2", "m Mark")
+    go("2", "r Reading")
     terminal.press("m")
     until_finished("mark_evidence")
     go("3", "S Sweep")

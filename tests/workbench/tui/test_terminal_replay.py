@@ -33,7 +33,7 @@ def test_a_replay_by_keys(tmp_path, size):
         terminal.press("another way")
         terminal.shows("another way")
         terminal.press("enter")
-        terminal.shows("m Mark")
+        terminal.shows("r Reading")
         terminal.press("ctrl+q")
         assert terminal.ends() == 0
         assert terminal.is_clean
