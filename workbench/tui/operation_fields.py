@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from workbench.fields import LISTS, choices, item_kind, plain_kind, problems_in_words
 from workbench.fields import WHOLE as WHOLE
-from workbench.fields import choices, item_kind, plain_kind, problems_in_words
 from workbench.operations.documents import DocumentArguments
 from workbench.operations.running import Arguments
 
@@ -57,7 +57,7 @@ class Checked(Generic[A_co]):
 
 def fields_of(arguments: type[Arguments]) -> tuple[FormField, ...]:
     """Return the fields of a form: required ones first, then those of the operation's own."""
-    found = (_form_field(name, info) for name, info in arguments.model_fields.items())
+    found = (form_field(name, info) for name, info in arguments.model_fields.items())
     own = arguments.__annotations__.keys() | DocumentArguments.model_fields.keys()
     return tuple(sorted(found, key=lambda field: (not field.required, field.name not in own)))
 
@@ -81,7 +81,7 @@ def check(arguments: type[Arguments], texts: Mapping[str, str]) -> Checked[Argum
     for line in fields_of(arguments):
         typed = texts.get(line.name, "").strip()
         if typed:
-            given[line.name] = _value(line, typed, arguments.model_fields[line.name])
+            given[line.name] = from_typed(line, typed, arguments.model_fields[line.name])
     try:
         made = arguments.model_validate(given)
     except ValidationError as exc:
@@ -105,10 +105,8 @@ def sees_truth(arguments: Arguments) -> bool:
     )
 
 
-# --- parts ----------------------------------------------------------------------------------------
-
-
-def _form_field(name: str, info: FieldInfo) -> FormField:
+def form_field(name: str, info: FieldInfo) -> FormField:
+    """Return the line of a form for a field of a model."""
     kind, optional = plain_kind(info.annotation)
     values = _values(kind)
     if values and optional:
@@ -120,11 +118,47 @@ def _form_field(name: str, info: FieldInfo) -> FormField:
         name=name,
         label=_label(name),
         help=info.description or "",
-        default=_typed(default, between, values),
+        default=NONE if default is None and values else typed_text(default, between),
         values=values,
         between=between,
         required=required,
     )
+
+
+def typed_text(value: Any, between: str) -> str:
+    """Return a value as it would be typed, with ``between`` between several."""
+    if value is None:
+        return ""
+    if isinstance(value, LISTS):
+        return between.join(typed_text(item, between) for item in value)
+    if isinstance(value, bool):
+        return YES if value else NO
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return json.dumps(value) if isinstance(value, Mapping) else str(value)
+
+
+def from_typed(line: FormField, typed: str, info: FieldInfo) -> Any:
+    """Return what was typed for pydantic, which reads numbers from text itself."""
+    if line.values:
+        return {NONE: None, YES: True, NO: False}.get(typed, typed)
+    kind, optional = plain_kind(info.annotation)
+    if optional and typed == NONE:
+        return None
+    if line.between:
+        split = _BETWEEN_WORDS if line.between == ", " else _BETWEEN_TEXTS
+        return [part for part in split.split(typed) if part]
+    if kind not in {str, int, float} and typed.startswith(("{", "[")):
+        try:
+            return json.loads(typed)
+        except ValueError:
+            return typed
+    return typed
+
+
+# --- parts ----------------------------------------------------------------------------------------
 
 
 def _values(kind: Any) -> tuple[str, ...]:
@@ -140,38 +174,6 @@ def _between(kind: Any, default: Any) -> str:
     return ", " if words else "; "
 
 
-def _typed(value: Any, between: str, values: Sequence[str]) -> str:
-    if value is None:
-        return NONE if values else ""
-    if between:
-        return between.join(_typed(item, "", ()) for item in value)
-    if isinstance(value, bool):
-        return YES if value else NO
-    if isinstance(value, Enum):
-        return str(value.value)
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    return json.dumps(value) if isinstance(value, Mapping) else str(value)
-
-
 def _label(name: str) -> str:
     words = name.removeprefix("n_").replace("_", " ")
     return f"Number of {words}" if name.startswith("n_") else words.capitalize()
-
-
-def _value(line: FormField, typed: str, info: FieldInfo) -> Any:
-    """Return the typed value for pydantic, which reads numbers from text."""
-    if line.values:
-        return {NONE: None, YES: True, NO: False}.get(typed, typed)
-    kind, optional = plain_kind(info.annotation)
-    if optional and typed == NONE:
-        return None
-    if line.between:
-        split = _BETWEEN_WORDS if line.between == ", " else _BETWEEN_TEXTS
-        return [part for part in split.split(typed) if part]
-    if kind not in {str, int, float} and typed[0] in "{[":
-        try:
-            return json.loads(typed)
-        except ValueError:
-            return typed
-    return typed

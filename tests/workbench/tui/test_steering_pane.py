@@ -190,18 +190,18 @@ async def test_what_is_wrong_is_said_in_place_and_nothing_is_asked():
     app = PaneApp(SteeringPane)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("equals_sign", *"much", "enter")
-        assert "'much' is not a number" in said(app)
+        assert "alpha must be a number, not 'much'" in said(app)
         assert app.query_one(Input).has_focus
         await pilot.press("escape")
         assert said(app) == ""
         assert settings(app).alpha == 0.3
         assert app.query_one(SampleList).has_focus
         await pilot.press("o", "enter")
-        assert "no prompt" in said(app)
+        assert "prompt must not be empty" in said(app)
         await pilot.press("escape", "l", *"17", "enter")
         assert "layer 17 is not a layer of this model" in said(app)
         await pilot.press("backspace", "backspace", "enter")
-        assert "layer is empty" in said(app)
+        assert "layer must be a number (15) or a share of the depth" in said(app)
         await pilot.press("escape", *["comma"] * 4, "s")
         assert "adds nothing" in said(app)
         assert asked(app) == []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from pydantic import Field
 from textual.widgets import Static
 
 from tests.workbench.tui.conftest import PaneApp
+from workbench.fields import choices
 from workbench.operations.generation import SteerArguments
 from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.panes.steering.settings import SteeringSettings, layer_index
@@ -13,51 +17,94 @@ from workbench.tui.widgets.slider import Slider
 
 
 @pytest.mark.parametrize(
-    ("name", "typed", "value"),
+    ("name", "typed", "field", "value"),
     [
-        ("alpha", " 0.35 ", 0.35),
-        ("alpha", "-0.2", -0.2),
-        ("layer", "15", "15"),
-        ("layer", "0.5", "0.5"),
-        ("everyday", "20", 20),
-        ("seed", "7", 7),
-        ("temperature", "0", 0.0),
-        ("tokens", "120", 120),
-        ("samples", "3", 3),
-        ("sweep", "0.6, .2 0.2", (0.0, 0.2, 0.6)),
-        ("prompt", "  Hello? ", "Hello?"),
+        ("alpha", " 0.35 ", "", 0.35),
+        ("alpha", "-0.2", "", -0.2),
+        ("layer", "15", "", "15"),
+        ("layer", "0.5", "", "0.5"),
+        ("layer", " 1e-1", "", "1e-1"),
+        ("everyday", "20", "n_prompts", 20),
+        ("seed", "7", "", 7),
+        ("temperature", "0", "", 0.0),
+        ("tokens", "120", "max_new_tokens", 120),
+        ("samples", "3", "n_samples", 3),
+        ("sweep", "0.6, .2 0.2", "alphas", (0.0, 0.2, 0.6)),
+        ("prompt", "  Hello? ", "", "Hello?"),
+        ("prompt", "[1]; {", "", "[1]; {"),
+        ("batch_size", "8", "", 8),
     ],
 )
-def test_what_is_typed_is_taken(name, typed, value):
-    assert getattr(SteeringSettings().changed(name, typed), name) == value
+def test_what_is_typed_is_taken(name, typed, field, value):
+    settings = SteeringSettings().changed(name, typed)
+    assert getattr(settings, field or name) == value
 
 
 @pytest.mark.parametrize(
     ("name", "typed", "said"),
     [
-        ("alpha", "much", "alpha 'much' is not a number"),
-        ("alpha", "", "alpha is empty"),
-        ("alpha", "inf", "out of range"),
-        ("alpha", "nan", "out of range"),
-        ("layer", "", "layer is empty"),
-        ("layer", "-1", "not a layer"),
-        ("layer", "1.5", "not a layer"),
-        ("layer", "1e1", "not a whole number"),
-        ("everyday", "0", "from 1 to 20"),
-        ("everyday", "21", "from 1 to 20"),
-        ("seed", "-1", "from 0"),
-        ("temperature", "-0.1", "0 or more"),
-        ("tokens", "0", "from 1"),
-        ("samples", "two", "from 1"),
-        ("prompt", "   ", "no prompt"),
-        ("sweep", "0", "no alpha but 0"),
-        ("sweep", "0.1 x", "'x' is not a number"),
-        ("side", "both", "choose from base, finetuned"),
+        ("alpha", "much", "alpha must be a number, not 'much'"),
+        ("alpha", "", "alpha must be a number, not ''"),
+        ("alpha", "inf", "alpha must be a finite number, not 'inf'"),
+        ("alpha", "nan", "alpha must be a finite number, not 'nan'"),
+        ("layer", "", "layer must be a number (15) or a share of the depth"),
+        ("layer", "-1", "layer must be a number (15)"),
+        ("layer", "1.5", "share of the depth from 0.0 to 1.0, not '1.5'"),
+        ("layer", "1e1", "not '1e1'"),
+        ("everyday", "0", "everyday must be a whole number from 1 to 20, not '0'"),
+        ("everyday", "21", "everyday must be a whole number from 1 to 20, not '21'"),
+        ("seed", "-1", "seed must be a whole number, 0 or more, not '-1'"),
+        ("temperature", "-0.1", "temperature must be a number, 0 or more, not '-0.1'"),
+        ("tokens", "0", "tokens must be a whole number, 1 or more, not '0'"),
+        ("samples", "two", "samples must be a whole number, 1 or more, not 'two'"),
+        ("batch_size", "0", "batch size must be a whole number, 1 or more, not '0'"),
+        ("prompt", "   ", "prompt must not be empty"),
+        ("sweep", "0", "sweep must have an alpha other than 0"),
+        ("sweep", "0.1 x", "sweep: 'x' must be a number"),
+        ("side", "both", "side must be 'base' or 'finetuned', not 'both'"),
     ],
 )
 def test_what_cannot_be_is_said_in_words(name, typed, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=re.escape(said)):
         SteeringSettings().changed(name, typed)
+
+
+#: Not typed as they are: ``prompt`` and ``own`` stand for them, or the slider's ``alpha``.
+NOT_TYPED = {"prompts", "prompt_file", "alphas", "n_prompts"}
+
+
+@pytest.mark.parametrize("name", sorted(set(SteerArguments.model_fields) - NOT_TYPED))
+def test_every_field_of_the_arguments_is_a_setting_without_a_parser_of_its_own(name):
+    before = getattr(SteerArguments(), name)
+    values = choices(SteerArguments.model_fields[name].annotation)
+    other = next(value for value in (*values, "3") if value != str(before))
+    settings = SteeringSettings().changed(name, other)
+    assert str(getattr(settings.steering(), name)).removesuffix(".0") == other
+    assert SteeringSettings.from_view(settings.as_view()) == settings
+
+
+def test_a_field_that_the_arguments_gain_is_typed_kept_and_refused_in_words():
+    class Later(SteeringSettings):
+        top_k: int | None = Field(None, ge=1)
+
+    later = Later().changed("top_k", "5")
+    assert Later.from_view(later.as_view()) == later
+    with pytest.raises(ValueError, match="top k must be a whole number, 1 or more, not 'few'"):
+        later.changed("top_k", "few")
+
+
+def test_a_view_of_an_earlier_version_is_taken():
+    view = {
+        "alpha": "0.25", "layer": "0.75", "position": "3", "side": "base", "source": "split_half",
+        "own": "yes", "prompt": "Why?", "everyday": "9", "seed": "12", "temperature": "0.7",
+        "tokens": "33", "samples": "2", "thinking": "off", "sweep": "0 0.05 2",
+    }  # fmt: skip
+    settings = SteeringSettings.from_view(view)
+    assert settings.as_view() == view | {"batch_size": "40"}
+    assert settings.steering() == SteerArguments(
+        alphas=(0.0, 0.25), layer="0.75", position="3", side="base", source="split_half",
+        prompts=("Why?",), seed=12, temperature=0.7, max_new_tokens=33, n_samples=2, thinking="off",
+    )  # fmt: skip
 
 
 def test_settings_come_back_from_their_view():

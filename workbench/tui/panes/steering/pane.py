@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from pydantic import ValidationError
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widget import Widget
 
 from adl.paths import expanded
-from workbench.fields import in_words
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.hypotheses import MARK, UNMARK, MarkArguments, UnmarkArguments
@@ -229,8 +227,6 @@ the settings, where the arrows choose.
             return
         try:
             arguments = make()
-        except ValidationError as exc:
-            console.show_status(in_words(exc, SteerArguments))
         except ValueError as exc:
             console.show_status(str(exc))
         else:

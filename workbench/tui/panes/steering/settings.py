@@ -1,68 +1,88 @@
-"""The settings of the steering console, with their conversions from and to typed text."""
+"""The settings of the steering console: the arguments of steering, from and to typed text."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, FiniteFloat, ValidationError
 
 from adl.errors import SiteError
-from adl.pair.protocol import Thinking, resolve_layer
-from adl.records import POOLED, SIDES, Side
+from adl.pair.protocol import resolve_layer
 from adl.text.prompts import everyday_prompts
-from workbench.operations.generation import DEFAULT_ALPHA, SteerArguments
+from workbench.fields import choices, in_words
+from workbench.operations.generation import DEFAULT_ALPHA, SteerArguments, Words
+from workbench.tui.operation_fields import form_field, from_typed, typed_text
 
-Source = Literal["difference", "random", "split_half"]
-SOURCES: tuple[Source, ...] = ("difference", "random", "split_half")
+SOURCES = choices(SteerArguments.model_fields["source"].annotation)
 
-#: A sweep is looked at before anything is believed of it: few prompts and short texts.
+#: A sweep gives an overview before the details: few prompts and short texts.
 SWEEP_ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 1.0)
 SWEEP_PROMPTS = 3
 SWEEP_TOKENS = 40
 
+#: Fields that the console, and the views it recorded, call by another name.
+_NAMES = {
+    "n_prompts": "everyday",
+    "n_samples": "samples",
+    "max_new_tokens": "tokens",
+    "alphas": "sweep",
+}
+_FIELDS = {name: field for field, name in _NAMES.items()}
 
-@dataclass(frozen=True)
-class SteeringSettings:
-    """Settings of a steering. ``alpha`` is in units of the typical residual norm of ``layer``.
 
-    ``own`` selects the prompts: ``prompt`` if true, else the first ``everyday`` bundled ones.
+def _layer(layer: str) -> str:
+    if layer_index(layer, sys.maxsize) is None:
+        raise ValueError(
+            f"must be a number (15) or a share of the depth from 0.0 to 1.0, not {layer!r}"
+        )
+    return layer
+
+
+def _with_unsteered(alphas: tuple[float, ...]) -> tuple[float, ...]:
+    if not any(alphas):
+        raise ValueError("must have an alpha other than 0, as in 0.1 0.3 0.6")
+    return tuple(sorted({0.0, *alphas}))
+
+
+class SteeringSettings(SteerArguments):
+    """Arguments of the next steering, at ``alpha``, and of the next sweep, at ``alphas``.
+
+    ``own`` selects the prompts: ``prompt`` if true, else the first ``n_prompts`` bundled ones.
     """
 
-    alpha: float = DEFAULT_ALPHA
-    layer: str = "0.5"
-    position: str = POOLED
-    side: Side = "finetuned"
-    source: Source = "difference"
+    layer: Annotated[str, AfterValidator(_layer)] = "0.5"
+    alphas: Annotated[tuple[FiniteFloat, ...], AfterValidator(_with_unsteered)] = SWEEP_ALPHAS
+    n_prompts: int = Field(4, ge=1, le=len(everyday_prompts()))
+    alpha: FiniteFloat = DEFAULT_ALPHA
+    prompt: Words = Field("", min_length=1)
     own: bool = False
-    prompt: str = ""
-    everyday: int = 4
-    seed: int = 0
-    temperature: float = 1.1
-    tokens: int = 60
-    samples: int = 1
-    thinking: Thinking = "auto"
-    sweep: tuple[float, ...] = SWEEP_ALPHAS
 
     def text(self, name: str) -> str:
         """Return a setting as it would be typed."""
-        value = getattr(self, name)
-        if isinstance(value, tuple):
-            return " ".join(f"{alpha:g}" for alpha in value)
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return f"{value:.10g}" if isinstance(value, float) else str(value)
+        return typed_text(getattr(self, _FIELDS.get(name, name)), between=" ")
 
     def changed(self, name: str, typed: str) -> SteeringSettings:
         """Return the settings with one changed. Raises ``ValueError`` with a message to show."""
-        change: dict[str, Any] = {name: _READERS[name](typed)}
+        changed = self._with(name, typed)
         if name in {"prompt", "everyday"}:
-            change["own"] = name == "prompt"
-        return replace(self, **change)
+            return changed.model_copy(update={"own": name == "prompt"})
+        return changed
+
+    def _with(self, name: str, typed: str) -> SteeringSettings:
+        field = _FIELDS.get(name, name)
+        values = self.model_dump(exclude_unset=True)
+        info = type(self).model_fields[field]
+        values[field] = from_typed(form_field(field, info), typed.strip(), info)
+        try:
+            return self.model_validate(values)
+        except ValidationError as exc:
+            raise ValueError(in_words(exc, type(self), names=_shown)) from None
 
     def as_view(self) -> dict[str, str]:
         """Return the settings as plain data, for `from_view`."""
-        return {item.name: self.text(item.name) for item in fields(self)}
+        return {name: self.text(name) for name in self._names()}
 
     @classmethod
     def from_view(cls, view: object) -> SteeringSettings:
@@ -70,41 +90,38 @@ class SteeringSettings:
         settings = cls()
         if not isinstance(view, Mapping):
             return settings
-        for name, read in _READERS.items():
+        for name in cls._names():
             try:
-                settings = replace(settings, **{name: read(str(view[name]))})
+                settings = settings._with(name, str(view[name]))
             except (KeyError, ValueError):
                 continue
-        return settings if settings.prompt else replace(settings, own=False)
+        return settings if settings.prompt else settings.model_copy(update={"own": False})
 
     def steering(self) -> SteerArguments:
         """Return arguments for steered and unsteered texts. Raises ``ValueError``."""
         if self.alpha == 0:
             raise ValueError("alpha is 0, which adds nothing: raise it with the right arrow key")
-        return self._arguments((0.0, self.alpha), self.everyday, self.samples, self.tokens)
+        return self._arguments(alphas=(0.0, self.alpha))
 
     def sweeping(self) -> SteerArguments:
-        """Return arguments for short texts at every alpha of the sweep. Raises ``ValueError``."""
-        n_prompts = min(self.everyday, SWEEP_PROMPTS)
-        return self._arguments(self.sweep, n_prompts, 1, min(self.tokens, SWEEP_TOKENS))
-
-    def _arguments(
-        self, alphas: tuple[float, ...], everyday: int, n_samples: int, tokens: int
-    ) -> SteerArguments:
-        return SteerArguments(
-            prompts=(self.prompt,) if self.own else (),
-            n_prompts=None if self.own else everyday,
-            alphas=alphas,
-            layer=self.layer,
-            position=self.position,
-            side=self.side,
-            source=self.source,
-            n_samples=n_samples,
-            seed=self.seed,
-            temperature=self.temperature,
-            max_new_tokens=tokens,
-            thinking=self.thinking,
+        """Return arguments for short texts at every alpha of the sweep."""
+        return self._arguments(
+            n_prompts=min(self.n_prompts, SWEEP_PROMPTS),
+            n_samples=1,
+            max_new_tokens=min(self.max_new_tokens, SWEEP_TOKENS),
         )
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        # The console sets these two by `prompt` and `own`.
+        fields = [field for field in cls.model_fields if field not in {"prompts", "prompt_file"}]
+        return [_NAMES.get(field, field) for field in fields]
+
+    def _arguments(self, **values: Any) -> SteerArguments:
+        values = self.model_dump(include=set(SteerArguments.model_fields)) | values
+        if self.own:
+            values |= {"prompts": (self.prompt,), "n_prompts": None}
+        return SteerArguments.model_validate(values)
 
 
 def layer_index(layer: str, n_layers: int | None) -> int | None:
@@ -117,92 +134,5 @@ def layer_index(layer: str, n_layers: int | None) -> int | None:
         return None
 
 
-def _layer(typed: str) -> str:
-    written = typed.strip()
-    value = _number("layer", "give a number (15) or a share of the depth (0.5)")(written)
-    if value < 0 or ("." in written and value > 1):
-        raise ValueError(
-            f"layer {typed!r} is not a layer: give a number (15) or a share of the depth (0.5)"
-        )
-    if "." not in written and not written.isdecimal():
-        raise ValueError(f"layer {typed!r} is not a whole number: a share of the depth has a point")
-    return written
-
-
-def _number(what: str, hint: str, least: float = -math.inf) -> Callable[[str], float]:
-    def read(typed: str) -> float:
-        if not typed.strip():
-            raise ValueError(f"{what} is empty: {hint}")
-        try:
-            value = float(typed)
-        except ValueError:
-            raise ValueError(f"{what} {typed!r} is not a number: {hint}") from None
-        if not math.isfinite(value) or value < least:
-            raise ValueError(f"{what} {typed!r} is out of range: {hint}")
-        return value
-
-    return read
-
-
-def _whole(what: str, least: int, most: int | None = None) -> Callable[[str], int]:
-    bound = f"from {least}" if most is None else f"from {least} to {most}"
-
-    def read(typed: str) -> int:
-        try:
-            value = int(typed)
-        except ValueError:
-            value = least - 1
-        if value < least or (most is not None and value > most):
-            raise ValueError(f"{what} {typed!r} does not do: give a whole number {bound}")
-        return value
-
-    return read
-
-
-def _everyday(typed: str) -> int:
-    return _whole("everyday", 1, len(everyday_prompts()))(typed)
-
-
-def _one_of(what: str, choices: tuple[str, ...]) -> Callable[[str], str]:
-    def read(typed: str) -> str:
-        if typed not in choices:
-            raise ValueError(f"{what} {typed!r} does not exist: choose from {', '.join(choices)}")
-        return typed
-
-    return read
-
-
-def _written(what: str, hint: str) -> Callable[[str], str]:
-    def read(typed: str) -> str:
-        if not typed.strip():
-            raise ValueError(f"no {what}: {hint}")
-        return typed.strip()
-
-    return read
-
-
-def _sweep(typed: str) -> tuple[float, ...]:
-    hint = "give numbers with spaces between them, as 0.1 0.3 0.6"
-    one = _number("an alpha of the sweep", hint)
-    alphas = {one(part) for part in typed.replace(",", " ").split()} | {0.0}
-    if len(alphas) == 1:
-        raise ValueError(f"the sweep has no alpha but 0: {hint}")
-    return tuple(sorted(alphas))
-
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    "alpha": _number("alpha", "give a number such as 0.3"),
-    "layer": _layer,
-    "position": _written("position", "choose one that was measured"),
-    "side": _one_of("side", SIDES),
-    "source": _one_of("vector", SOURCES),
-    "own": lambda typed: typed == "yes",
-    "prompt": _written("prompt", "write one, or press Escape and take everyday prompts"),
-    "everyday": _everyday,
-    "seed": _whole("seed", 0),
-    "temperature": _number("temperature", "give 0 or more; 0 takes the likeliest token", 0),
-    "tokens": _whole("tokens", 1),
-    "samples": _whole("samples", 1),
-    "thinking": _one_of("thinking", get_args(Thinking)),
-    "sweep": _sweep,
-}
+def _shown(field: str) -> str:
+    return _NAMES.get(field, field).replace("_", " ")
