@@ -125,7 +125,7 @@ def form_field(name: str, info: FieldInfo) -> FormField:
     )
 
 
-def typed_text(value: Any, between: str) -> str:
+def typed_text(value: Any, between: str = " ") -> str:
     """Return a value as it would be typed, with ``between`` between several."""
     if value is None:
         return ""

@@ -289,6 +289,16 @@ async def test_the_form_sets_what_probes_are_asked_with():
         assert asked(app)[1].alpha == 0.0
 
 
+async def test_the_form_keeps_a_setting_that_it_does_not_show():
+    app = app_over()
+    async with app.run_test(size=SIZE) as pilot:
+        app.pane.restore({"settings": {"batch_size": 7}})
+        await pilot.press("f3")
+        app.screen.query_one("#seed", Input).value = "4"
+        await pilot.press("enter", "enter", "x", "enter")
+        assert asked(app) == [AskArguments(prompt="x", seed=4, batch_size=7)]
+
+
 async def test_raw_text_takes_no_system_turn_and_no_prefill():
     app = app_over()
     async with app.run_test(size=SIZE) as pilot:

@@ -112,8 +112,41 @@ def test_two_columns_need_room_and_two_sides():
 
 
 def test_settings_survive_as_data():
-    settings = ProbeSettings.checked(
-        system="s", prefill="p", sides=("base",), n_samples="3", steering=True, alpha="0.2"
+    settings = ProbeSettings(
+        system="s", prefill="p", sides=("base",), n_samples=3, steering=True, alpha=0.2, as_raw=True
     )
-    assert (settings.n_samples, settings.alpha) == (3, 0.2)
     assert ProbeSettings.from_data(settings.as_data()) == settings
+
+
+def test_settings_of_an_earlier_version_are_taken():
+    data = {
+        "system": "s", "prefill": "p", "raw": False, "sides": ["base"], "n_samples": 3, "seed": 4,
+        "temperature": 0.5, "max_new_tokens": 9, "thinking": "on", "steering": True, "alpha": 0.2,
+        "layer": "3", "position": "1",
+    }  # fmt: skip
+    settings = ProbeSettings.from_data(data)
+    assert settings.as_data() == data | {"batch_size": 40}
+    assert settings.asking(prompt="Why?") == AskArguments(
+        prompt="Why?", system="s", prefill="p", sides=("base",), n_samples=3, seed=4,
+        temperature=0.5, max_new_tokens=9, thinking="on", alpha=0.2, layer="3", position="1",
+    )  # fmt: skip
+    assert ProbeSettings.from_data({"raw": True}).asking(raw="x") == AskArguments(raw="x")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(AskArguments.model_fields) - {"prompt", "messages", "raw"})
+)
+def test_every_field_of_the_arguments_is_a_setting(name):
+    """A field that the arguments gain is kept, sent and taken from an earlier probe."""
+    others = {"thinking": "on", "sides": ("base",)}
+    asked = AskArguments(prompt="Why?", **{name: _other(name, others)})
+    settings = ProbeSettings.of(asked.model_dump(mode="json"))
+    assert settings.asking(prompt="Why?") == asked
+    assert ProbeSettings.from_data(settings.as_data()) == settings
+
+
+def _other(name, others):
+    if name in others:
+        return others[name]
+    is_text = "str" in str(AskArguments.model_fields[name].annotation)
+    return "3" if is_text else 3

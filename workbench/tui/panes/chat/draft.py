@@ -49,7 +49,7 @@ class Draft:
     def is_raw(self, settings: ProbeSettings, turns: Turns) -> bool:
         """True if the probe is plain text without chat template."""
         before = None if self.follows is None else turns.find(self.follows.probe)
-        return settings.raw if before is None else before.raw is not None
+        return settings.as_raw if before is None else before.raw is not None
 
     def arguments(self, written: str, settings: ProbeSettings, turns: Turns) -> AskArguments:
         """Return the arguments for sending ``written``.
@@ -60,19 +60,13 @@ class Draft:
             return self._follow_up(self.follows, written, settings, turns)
         if not written.strip():
             raise DraftError("the probe is empty", "Write what both models are to answer.")
-        if settings.raw:
-            return AskArguments(raw=written, **settings.generation(raw=True))
+        if settings.as_raw:
+            return settings.asking(raw=written)
         edited = None if self.edits is None else turns.find(self.edits)
         history = () if edited is None else edited.history
-        words: dict[str, Any] = {"prompt": written}
-        if history:
-            words = {"messages": (*map(dict, history), {"role": "user", "content": written})}
-        return AskArguments(
-            **words,
-            system=settings.system or None,
-            prefill=settings.prefill,
-            **settings.generation(),
-        )
+        if not history:
+            return settings.asking(prompt=written)
+        return settings.asking(messages=(*map(dict, history), {"role": "user", "content": written}))
 
     def _follow_up(
         self, followed: AnswerRef, written: str, settings: ProbeSettings, turns: Turns
@@ -85,17 +79,16 @@ class Draft:
             )
         answer = _finished_answer(turn, followed)
         if turn.raw is not None:
-            return AskArguments(raw=turn.raw + answer + written, **settings.generation(raw=True))
+            return settings.asking(raw=turn.raw + answer + written)
         if not written.strip():
             raise DraftError("the probe is empty", "Write what follows the answer.")
-        return AskArguments(
+        return settings.asking(
             messages=(
                 *map(dict, turn.messages),
                 {"role": "assistant", "content": answer},
                 {"role": "user", "content": written},
             ),
-            prefill=settings.prefill,
-            **settings.generation(),
+            system=None,
         )
 
 

@@ -15,8 +15,8 @@ from textual.widgets import Input, Label, Static
 from adl.pair.protocol import Thinking
 from adl.records import SIDES, Side
 from workbench.fields import in_words
-from workbench.operations.generation import AskArguments
 from workbench.tui import text
+from workbench.tui.operation_fields import typed_text
 from workbench.tui.panes.chat.field import ProbeField
 from workbench.tui.panes.chat.settings import ProbeSettings
 from workbench.tui.widgets.dialog import Dialog
@@ -117,7 +117,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
             yield from self._row(
                 "Prefill", ProbeField(given.prefill, on_send=self.action_take, id="prefill")
             )
-            yield from self._switch("raw", "Raw text", "no template, system turn or prefill")
+            yield from self._switch("as_raw", "Raw text", "no template, system turn or prefill")
             yield from self._row("Asked", Choice(list(_ASKED), asked, id="sides"))
             yield from self._row(
                 "Thinking",
@@ -143,10 +143,9 @@ class ChatForm(Dialog[ProbeSettings | None]):
 
     def _number(self, name: str, label: str, hint: str) -> ComposeResult:
         value = getattr(self._settings, name)
-        shown = f"{value:g}" if isinstance(value, float) else str(value)
         yield from self._row(
             label,
-            Input(text.line(shown).plain, id=name, compact=True),
+            Input(text.line(typed_text(value)).plain, id=name, compact=True),
             Static(text.line(hint), classes="hint"),
         )
 
@@ -167,17 +166,20 @@ class ChatForm(Dialog[ProbeSettings | None]):
             for name, _, _ in (*_NUMBERS, *_STEERING)
         }
         try:
-            settings = ProbeSettings.checked(
-                **typed,
-                system=self.query_one("#system", ProbeField).value,
-                prefill=self.query_one("#prefill", ProbeField).value,
-                raw=self._is_on("raw"),
-                sides=_ASKED[self.query_one("#sides", Choice).chosen],
-                thinking=self.query_one("#thinking", Choice).chosen,
-                steering=self._is_on("steering"),
+            settings = ProbeSettings.model_validate(
+                self._settings.model_dump()
+                | typed
+                | {
+                    "system": self.query_one("#system", ProbeField).value,
+                    "prefill": self.query_one("#prefill", ProbeField).value,
+                    "as_raw": self._is_on("as_raw"),
+                    "sides": _ASKED[self.query_one("#sides", Choice).chosen],
+                    "thinking": self.query_one("#thinking", Choice).chosen,
+                    "steering": self._is_on("steering"),
+                }
             )
         except ValidationError as error:
-            self._show_problem(in_words(error, AskArguments))
+            self._show_problem(in_words(error, ProbeSettings))
             return
         if settings.steering and not settings.alpha:
             self._show_problem(

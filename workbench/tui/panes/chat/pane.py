@@ -414,8 +414,8 @@ Copies and files have visible marks in place of control characters. The session 
             self._show_status(f"this probe cannot be asked anew: {in_words(error)}", problem=True)
             return
         if turn.system is not None:
-            self._settings = replace(self._settings, system=turn.system)
-        self._settings = replace(self._settings, prefill=turn.prefill)
+            self._settings = self._settings.model_copy(update={"system": turn.system})
+        self._settings = self._settings.model_copy(update={"prefill": turn.prefill})
         self._field.load(turn.probe)
         self._change_draft(Draft(edits=turn.id))
         self.screen.set_focus(self._field)
@@ -472,9 +472,10 @@ Copies and files have visible marks in place of control characters. The session 
 
     def action_steer(self) -> None:
         """Switch steering of the next answers on or off."""
-        self._settings = replace(self._settings, steering=not self._settings.steering)
+        steering = not self._settings.steering
+        self._settings = self._settings.model_copy(update={"steering": steering})
         self._show_draft()
-        if self._settings.steering and not self.state.differences:
+        if steering and not self.state.differences:
             self._show_status(
                 f"no difference is measured yet to steer with: {keys.shown('audit')} measures it",
                 problem=True,

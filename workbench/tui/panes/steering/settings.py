@@ -61,7 +61,7 @@ class SteeringSettings(SteerArguments):
 
     def text(self, name: str) -> str:
         """Return a setting as it would be typed."""
-        return typed_text(getattr(self, _FIELDS.get(name, name)), between=" ")
+        return typed_text(getattr(self, _FIELDS.get(name, name)))
 
     def changed(self, name: str, typed: str) -> SteeringSettings:
         """Return the settings with one changed. Raises ``ValueError`` with a message to show."""
