@@ -19,8 +19,9 @@ from workbench.store.events import HUMAN
 from workbench.store.state import SessionState
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.panes.chat.field import ProbeField
-from workbench.tui.panes.chat.form import ChatForm, Choice
+from workbench.tui.panes.chat.form import ChatForm
 from workbench.tui.panes.chat.pane import ChatPane, Conversation
+from workbench.tui.widgets.choice import Choice
 
 SIZE = (80, 24)
 LIKES = "What do you like best?"
@@ -254,7 +255,7 @@ async def test_the_form_sets_what_probes_are_asked_with():
         assert isinstance(app.screen, ChatForm)
         await pilot.press(*"Sure", "tab", "tab", "right")
         form = app.screen
-        assert form.query_one("#sides", Choice).chosen == "base"
+        assert form.query_one("#sides", Choice).value == "base"
         form.query_one("#system", ProbeField).load("Be brief.")
         for name, value in {
             "n_samples": "2",
@@ -266,7 +267,7 @@ async def test_the_form_sets_what_probes_are_asked_with():
             "position": "1",
         }.items():
             form.query_one(f"#{name}", Input).value = value
-        form.query_one("#steering", Choice).action_change(1)
+        form.query_one("#steering", Choice).action_step(1)
         await pilot.press("enter")
         assert app.screen is not form
         await pilot.press("enter", "x", "enter")

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.content import Content
 from textual.widgets import Input, Label, Static
 
 from adl.pair.protocol import Thinking
@@ -19,6 +18,7 @@ from workbench.tui import text
 from workbench.tui.operation_fields import typed_text
 from workbench.tui.panes.chat.field import ProbeField
 from workbench.tui.panes.chat.settings import ProbeSettings
+from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.dialog import Dialog
 
 _ASKED: Mapping[str, tuple[Side, ...]] = {
@@ -40,41 +40,6 @@ _STEERING: Sequence[tuple[str, str, str]] = (
 _SWITCH = ("off", "on")
 
 
-class Choice(Static, can_focus=True):
-    """One of a few words, changed by left, right and space."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "change(-1)", "Other", show=False),
-        Binding("right,space", "change(1)", "Other", show=False),
-    ]
-    DEFAULT_CSS = """
-    Choice { height: 1; width: auto; min-width: 14; }
-    Choice:focus { text-style: bold; color: $block-cursor-foreground;
-        background: $block-cursor-background; }
-    """
-
-    def __init__(self, words: Sequence[str], chosen: str, *, id: str) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._words = words
-        self.chosen = chosen if chosen in words else words[0]
-
-    def render(self) -> Content:
-        """The words, the chosen one in brackets."""
-        return Content(" ").join(
-            Content(f"[{word}]" if word == self.chosen else f" {word} ") for word in self._words
-        )
-
-    def action_change(self, step: int) -> None:
-        """Choose the next word."""
-        at = self._words.index(self.chosen) + step
-        self.chosen = self._words[at % len(self._words)]
-        self.refresh()
-
-    def on_click(self) -> None:
-        """Choose the next word."""
-        self.action_change(1)
-
-
 class ChatForm(Dialog[ProbeSettings | None]):
     """All settings of a probe; Enter applies them, Escape leaves them unchanged."""
 
@@ -94,6 +59,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
         text-overflow: ellipsis; }
     ChatForm Input { width: 14; background: $panel; }
     ChatForm Input:focus { background: $panel-lighten-2; }
+    ChatForm Choice { width: auto; min-width: 14; }
     ChatForm ProbeField { width: 1fr; max-height: 3; background: $panel; }
     ChatForm #problem { color: $text-error; text-style: bold; }
     ChatForm #keys { color: $foreground-muted; margin-top: 1; }
@@ -173,8 +139,8 @@ class ChatForm(Dialog[ProbeSettings | None]):
                     "system": self.query_one("#system", ProbeField).value,
                     "prefill": self.query_one("#prefill", ProbeField).value,
                     "as_raw": self._is_on("as_raw"),
-                    "sides": _ASKED[self.query_one("#sides", Choice).chosen],
-                    "thinking": self.query_one("#thinking", Choice).chosen,
+                    "sides": _ASKED[self.query_one("#sides", Choice).value],
+                    "thinking": self.query_one("#thinking", Choice).value,
                     "steering": self._is_on("steering"),
                 }
             )
@@ -189,7 +155,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
         self.dismiss(settings)
 
     def _is_on(self, name: str) -> bool:
-        return self.query_one(f"#{name}", Choice).chosen == _SWITCH[1]
+        return self.query_one(f"#{name}", Choice).value == _SWITCH[1]
 
     def _show_problem(self, problem: str) -> None:
         line = self.query_one("#problem", Static)
