@@ -290,6 +290,17 @@ async def test_the_form_sets_what_probes_are_asked_with():
         assert asked(app)[1].alpha == 0.0
 
 
+async def test_a_click_takes_the_value_that_is_clicked():
+    app = app_over()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("f3")
+        sides = app.screen.query_one("#sides", Choice)
+        await pilot.click(sides, offset=(str(sides.render()).index("finetuned"), 0))
+        assert sides.value == "finetuned"
+        await pilot.click(sides, offset=(str(sides.render()).index("both"), 0))
+        assert sides.value == "both"
+
+
 async def test_the_form_keeps_a_setting_that_it_does_not_show():
     app = app_over()
     async with app.run_test(size=SIZE) as pilot:

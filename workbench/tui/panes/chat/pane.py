@@ -299,15 +299,8 @@ Copies and files have visible marks in place of control characters. The session 
                 "what this follows was just asked: send again when it is there", problem=True
             )
             return
-        try:
-            arguments = self._draft.arguments(self._field.value, self._settings, self._turns)
-        except AdlError as error:
-            self._show_status(str(error), problem=True)
-            return
-        except ValidationError as error:
-            self._show_status(in_words(error, AskArguments), problem=True)
-            return
-        if self._ask(arguments):
+        arguments = self._arguments(self._draft, self._field.value)
+        if arguments is not None and self._ask(arguments):
             self._field.load("")
             # A conversation goes on; what is asked on its own leaves the field for the next probe.
             if arguments.messages or self._draft.follows is not None:
@@ -315,6 +308,16 @@ Copies and files have visible marks in place of control characters. The session 
                 self._sent_waits = False
             self._draft = Draft()
             self._redraw()
+
+    def _arguments(self, draft: Draft, written: str) -> AskArguments | None:
+        """Return the arguments for sending ``written``; None if a problem is shown instead."""
+        try:
+            return draft.arguments(written, self._settings, self._turns)
+        except AdlError as error:
+            self._show_status(str(error), problem=True)
+        except ValidationError as error:
+            self._show_status(in_words(error, AskArguments), problem=True)
+        return None
 
     def _ask(self, arguments: AskArguments) -> bool:
         if self.state.pair is None and not self._loading:
@@ -340,12 +343,8 @@ Copies and files have visible marks in place of control characters. The session 
 
     def _send_set(self, questions: list[str] | None) -> None:
         for question in questions or ():
-            try:
-                arguments = Draft().arguments(question, self._settings, self._turns)
-            except (AdlError, ValidationError) as error:
-                self._show_status(str(error), problem=True)
-                return
-            if not self._ask(arguments):
+            arguments = self._arguments(Draft(), question)
+            if arguments is None or not self._ask(arguments):
                 return
 
     def _follow_what_was_sent(self) -> None:
