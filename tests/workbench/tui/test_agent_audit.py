@@ -270,7 +270,7 @@ async def test_the_policy_is_changed_while_it_works(workbench, serve):
     async with app.run_test(size=(120, 40)) as pilot:
         await loaded(app, pilot)
         await start(app, pilot)
-        await until(pilot, lambda: "asks nobody" in pane_text(app), "the policy")
+        await until(pilot, lambda: "never asks" in pane_text(app), "the policy")
         await pilot.press("g")
         await until(pilot, lambda: "asks before spending" in pane_text(app), "the policy")
         await pilot.press("g")
@@ -433,7 +433,7 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await pilot.press("ctrl+j")
         await until(pilot, lambda: "choose a grade" in shown(app), "what is missing")
         await pilot.press("3", "enter", "ctrl+j")
-        await until(pilot, lambda: "say why" in shown(app), "what is missing")
+        await until(pilot, lambda: "a reason is required" in shown(app), "what is missing")
         await pilot.press(*"topic and one fact", "enter", *"anna", "enter")
         await until(pilot, lambda: app.opened.state.grades, "the grade")
         given = app.opened.state.grades[0]

@@ -195,7 +195,9 @@ async def test_a_session_without_an_agent_says_how_to_start_one():
     app = AgentApp((), work="idle", facts=NOT_READY)
     app.first = SessionState()
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: "No agent has audited here yet" in shown(app), "what to do")
+        await until(
+            pilot, lambda: "No agent has run in this session yet" in shown(app), "what to do"
+        )
         assert "export OPENAI_API_KEY" in shown(app)
         await pilot.press(*"ydWhgxEQ", "space", "enter", "m")
         await pilot.pause()

@@ -241,7 +241,7 @@ async def test_a_conversation_is_written_to_a_file_that_was_not_there(tmp_path, 
         assert str(tmp_path / "chat-2.md") in said(app)
         await pilot.press("w", "enter")
         await app.workers.wait_for_complete()
-        assert "is there already" in said(app)
+        assert "exists already" in said(app)
         assert (tmp_path / "chat-2.md").read_text() == written
 
 

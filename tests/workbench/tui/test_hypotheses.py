@@ -484,7 +484,7 @@ async def test_all_are_written_to_a_new_file_alone(tmp_path: Path):
             assert "## Marked, not linked\n\n- E4" in written
             path.write_text(written + "mine")
         assert path.read_text().endswith("mine")
-        assert any("is there already" in str(one.message) for one in app._notifications)
+        assert any("exists already" in str(one.message) for one in app._notifications)
 
 
 # --- hostile text, views --------------------------------------------------------------------

@@ -44,7 +44,7 @@ async def test_the_screen_shows_the_session_as_it_stood_after_every_kind_of_even
     app = ReplayApp(seq=LENGTH)
     kinds = {event.body.kind: event.seq for event in sample()[0]}
     async with app.run_test(size=(160, 48)) as pilot:
-        await pilot.pause()
+        await until(pilot, lambda: app.replay._ready, "the whole session")
         for seq in kinds.values():
             app.replay._seek(seq)
             assert all(pane.state is app.opened.shown for pane in app.replay.panes)
@@ -358,4 +358,14 @@ def test_picture(snap_compare, size, place):
         "steering": seq_of("text_finished", 5),
         "end": LENGTH,
     }[place]
-    assert snap_compare(ReplayApp(seq=seq), terminal_size=size)
+
+    async def read(pilot):
+        replayed = pilot.app
+        await until(
+            pilot,
+            lambda: replayed.replay._ready and replayed.standing.position == seq,
+            "the whole session",
+        )
+        await pilot.pause()
+
+    assert snap_compare(ReplayApp(seq=seq), terminal_size=size, run_before=read)

@@ -139,7 +139,7 @@ class GradeForm(FieldForm[GivenGrade]):
         value = self.query_one("#score", Choice).value
         meaning = self._sheet.levels.get(int(value), "") if value.isdigit() else ""
         if value == UNSCORED:
-            meaning = "the grade is taken back, and counted as unscored"
+            meaning = "withdraws the grade, which then counts as unscored"
         self.query_one("#level", Static).update(Content(meaning or "choose a grade"))
         self.query_one("#wrong", Static).update("")
 
@@ -168,7 +168,7 @@ class GradeForm(FieldForm[GivenGrade]):
             wrong = "choose a grade from 1 to 5"
             self.query_one("#score").focus()
         elif not reason:
-            wrong = "say why: a grade needs a reason"
+            wrong = "a reason is required"
             self.query_one("#reason").focus()
         if wrong:
             self.query_one("#wrong", Static).update(Content(f"! {wrong}"))

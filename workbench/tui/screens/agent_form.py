@@ -60,7 +60,7 @@ _MODE_MEANINGS = {
     "scaffolded": "a black box that suggests its first probes itself",
 }
 _APPROVAL_MEANINGS = {
-    "never": "it goes on by itself",
+    "never": "it never asks for approval",
     "spending": "before it puts anything to the models",
     "always": "before every call of a tool",
 }

@@ -112,15 +112,15 @@ class SessionsScreen(WorkerScreen):
     """All sessions of the database."""
 
     HELP = """
-All sessions of the database, the one written to last first. What is typed into the search field is
-looked for in names, ids and pairs at once, and then in everything that was recorded: notes, texts,
-tokens, prompts, hypotheses and errors. All words must be there, each may be the start of a longer
-one; "words in quotes" stand together. Enter goes on with the session under the cursor; for an event
-that was found, at that event. `{replay}` replays instead of going on: nothing is loaded, nothing recorded.
+All sessions of the database, the last used first. The search looks in names, ids and pairs at once,
+then in everything recorded: notes, texts, tokens, prompts, hypotheses and errors. All words must
+match, each also as the start of a longer word; "quoted words" match as a phrase. Enter continues
+the session under the cursor, or goes to the event that was found. `{replay}` replays a session:
+nothing is loaded or recorded.
 
-Space chooses sessions (`●`), and `{compare}` sets them side by side: hypotheses, evidence, budget,
-time, and grades apart. `{report}` shows the session's report and `{write}` writes it, as Markdown and as
-one HTML file in which nothing runs.
+Space chooses sessions (`●`), and `{compare}` compares them side by side: hypotheses, evidence, budget
+and time, and separately the grades. `{report}` shows the session's report, and `{write}` writes it as
+Markdown and as one HTML file without scripts.
 """
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("sessions")
     DEFAULT_CSS = """

@@ -49,7 +49,7 @@ def title(agent: AgentState, place: Place, blind: bool, width: int) -> Content:
 def standing(agent: AgentState, work: WorkStatus, now: datetime) -> Content:
     """Return the run's status as a sign and a word."""
     sign, style, status = _standing(agent, work, now)
-    asks = {"never": "asks nobody", "spending": "asks before spending", "always": "asks always"}
+    asks = {"never": "never asks", "spending": "asks before spending", "always": "asks always"}
     policy = "" if agent.is_over else f"  ·  {asks[agent.policy]}"
     return Content.assemble(
         (f"{sign} ", f"bold {style}"), text.line(status, f"bold {style}"), (policy, _MUTED)
@@ -159,7 +159,7 @@ def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
         return Content.assemble(
             text.block(why, "$text-error"),
             "\n",
-            *keys(("play", "goes on from here: nothing that was answered is asked again")),
+            *keys(("play", "resumes from here: no answered request is sent again")),
         )
     if agent.asked is not None and work.is_busy:
         asked = agent.asked.body
@@ -180,7 +180,7 @@ def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
     if agent.status == "taken_over":
         return Content.assemble(
             "You work in its place, in any pane. ",
-            *keys(("hand_over", "hands back, and it is told what you did")),
+            *keys(("hand_over", "hands back, with a list of what you did")),
         )
     if agent.status == "paused":
         return Content.assemble(
@@ -211,10 +211,10 @@ def no_agent(work: WorkStatus, facts: EndpointFacts | None) -> Content:
     if not work.is_busy:
         parts.append(
             Content.assemble(
-                "No agent has audited here yet. ",
+                "No agent has run in this session yet. ",
                 *keys(("new", "starts one")),
-                "\nIt works with the operations you have, and everything it is told, says and does "
-                "stands here and in the timeline.\n\n",
+                "\nIt uses the same operations as you. Its messages, replies and calls are listed here "
+                "and in the timeline.\n\n",
             )
         )
     parts.append(setup(facts))

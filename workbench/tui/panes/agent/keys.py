@@ -9,21 +9,21 @@ Hand = Literal[
 ]
 
 HELP = """
-An LLM audits the pair with the operations that you have. `{new}` starts one: an ADL agent sees the
-readings and steered texts, a black box may only ask the models. Here stands what it was told, what it
-says, which tools it calls (`→`) and what came of each (`←`, `✗` if it failed or was refused), and every
-error of the endpoint with how long it waits. Enter shows one of them in full.
+An LLM audits the pair with the same operations as you. `{new}` starts one: an ADL agent sees the
+readings and steered texts, a black-box agent may only question the models. The pane lists the agent's
+instructions, its replies, its tool calls (`→`) and their results (`←`, `✗` if failed or refused), and
+every error of the endpoint with the time until the retry. Enter shows one entry in full.
 
-The bars are its budgets: interactions are questions to the models, calls are replies of its own
-model, tokens are of its own model too. A spent budget is a normal end: it is asked for its answer.
+The bars are its budgets: interactions are questions to the audited models; calls and tokens are
+replies and tokens of the agent's own model. When a budget is spent, the agent is asked for its report.
 
-You can pause it (it finishes what it is at), have it ask before each call, write to it, and take over:
-then you work in its place, and when you hand back it is told what you did. An audit that was stopped or
-cut off goes on from its last event with `{play}`, and nothing that was answered is paid for twice. A
-conversation that its model finds too long is sent with older results left out; here they stay whole.
+You can pause it (it finishes its current step), require approval for its calls, send it messages, and
+take over: then you work in its place, and when you hand back it gets a list of what you did. `{play}`
+resumes an audit that was stopped or cut off at its last event; no answered request is paid for twice.
+If the conversation gets too long for its model, older results are left out of it, but not here.
 
-Grading shows the ground truth, and that you saw it is recorded. A grade is never changed: an edit is a
-grade of its own, with its reason, and `{grades}` shows what it was before.
+Grading shows the ground truth, and records that you saw it. Grades are never overwritten: an edit is
+a new grade with a reason, and `{grades}` shows the earlier ones.
 """
 
 #: Keys that only look, and are there in a replay, too.

@@ -209,7 +209,7 @@ class AgentPane(Pane):
             self._flow.set_count(0)
         self._draw_head()
         if agent is None:
-            empty = Content("No agent has audited up to here.")
+            empty = Content("No agent has run so far.")
             if not self.recorded:
                 empty = head.no_agent(self._work, self._facts)
             self._flow.show_when_empty(empty)
@@ -406,7 +406,7 @@ class AgentPane(Pane):
             if note is not None:
                 self.post_message(self.Handle("hand_back", note))
 
-        about = Content("The agent is told which operations you ran since you took over.")
+        about = Content("The agent gets a list of the operations that you ran since you took over.")
         label = "A note to it; may be left empty. Enter hands back, Escape does not."
         self.app.push_screen(AskReason("Hand back", about, label), done)
 

@@ -45,10 +45,10 @@ _TELLING = frozenset(
 _MUTED = "$foreground-muted"
 _FENCE = ("audited text begins ", "audited text ends ")
 _SOURCES = {
-    "opening": "told",
-    "nudge": "reminded",
-    "budget": "asked for its answer",
-    "hand_back": "told what you did",
+    "opening": "first message",
+    "nudge": "reminder",
+    "budget": "asked for its report",
+    "hand_back": "list of what you did",
 }
 _CONTROLS = {
     "paused": "paused it",
@@ -168,7 +168,7 @@ def _reply(item: AgentItem, body: AgentReplied, width: int) -> list[Content]:
         blocks.append(Content.assemble(text.block(reply[:MOST_REPLY].strip()), (more, _MUTED)))
     blocks += [Content.assemble(("→ ", "bold $accent"), written_call(call)) for call in calls]
     if not blocks[1:]:
-        blocks.append(Content.styled("(said nothing)", _MUTED))
+        blocks.append(Content.styled("(empty reply)", _MUTED))
     if body.truncated:
         blocks.append(Content.styled("cut off: it went on for too long", "$text-warning"))
     return blocks

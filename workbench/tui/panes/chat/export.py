@@ -29,7 +29,7 @@ def write_conversation(
         with new_text(path) as file:
             file.write(text)
     except FileExistsError as exc:
-        raise WriteError(f"{path} is there already", "Give another name.") from exc
+        raise WriteError(f"{path} exists already", "Choose another name.") from exc
     except OSError as exc:
         raise WriteError(
             f"{path} cannot be written: {exc.strerror}", "Give a path that can be."

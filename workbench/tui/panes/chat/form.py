@@ -148,9 +148,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
             self._show_problem(in_words(error, ProbeSettings))
             return
         if settings.steering and not settings.alpha:
-            self._show_problem(
-                "alpha is 0, which does not steer: give another, or turn steering off"
-            )
+            self._show_problem("alpha 0 does not steer: enter another value, or turn steering off")
             return
         self.dismiss(settings)
 

@@ -56,20 +56,21 @@ class ChatPane(Pane):
     TITLE: ClassVar[str] = "Chat"
     SHORT: ClassVar[str] = "Chat"
     HELP: ClassVar[str] = """
-Every probe goes to the base and to the finetuned model with the same seed, so that what differs
-between the answers is the finetuning. `Enter` goes to the field, `Enter` there sends, `Escape` comes back.
+Every probe goes to the base and to the finetuned model with the same seed, so that differences
+between the answers come from the finetuning. `Enter` goes to the field, where `Enter` sends and
+`Escape` goes back.
 
-The answers are marked `▸` where they part; what comes before is muted. The **token** named is the
-first that differs. **KL** (finetuned from base, in nats) says at each token of the finetuned answer how
-far apart the two models' predictions are, both unsteered: 0 is agreement, above 1 they expect different
-words. The bars follow the answer; a full bar is its greatest KL, or 1 nat if that is more.
+`▸` marks where the answers part; the common beginning is muted. The **token** named is the first that
+differs. **KL** (finetuned from base, in nats) measures at each token of the finetuned answer how far the
+two models' predictions are apart, both unsteered: 0 is agreement, above 1 they expect different words.
+The bars follow the answer; a full bar is its greatest KL, or 1 nat if that is more.
 
-A **follow-up** sends the conversation so far to both models. It goes on from one answer, that of the
-side marked `●`: `{side}` changes the side, `Left` and `Right` the sample. An **edit** asks an earlier probe
-anew, with the settings it had. **Raw text** is continued with no chat template. **Steering** adds the
+A **follow-up** sends the conversation so far to both models. It continues one answer, that of the side
+marked `●`: `{side}` changes the side, `Left` and `Right` the sample. An **edit** asks an earlier probe
+again with its settings. **Raw text** is continued without a chat template. **Steering** adds the
 measured difference, alpha times the residual norm, to both models.
 
-Copies and files have visible marks in place of control characters. The session keeps the text as it was.
+Copies and files show control characters as visible marks. The session keeps the original text.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset({"side", "sample", "copy", "export"})
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("chat")
@@ -153,7 +154,7 @@ Copies and files have visible marks in place of control characters. The session 
         flow.set_count(len(self._turns), follow=follow)
         if not self._turns:
             flow.show_when_empty(
-                Content("Nothing was asked up to here.")
+                Content("Nothing was asked so far.")
                 if self.recorded
                 else _nothing(self.state, loading=self._loading)
             )

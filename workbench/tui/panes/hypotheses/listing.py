@@ -143,7 +143,7 @@ class HypothesisList(ScrollView, can_focus=True):
     def _empty(self, y: int) -> Text:
         if y == 0:
             nothing = f"No hypothesis yet. {keys.shown('new')} adds one."
-            return Text("No hypothesis up to here." if self.recorded else nothing, style="dim")
+            return Text("No hypothesis so far." if self.recorded else nothing, style="dim")
         return self._draft_line() if y == 1 else Text()
 
     def _draft_line(self) -> Text:

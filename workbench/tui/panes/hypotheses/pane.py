@@ -63,13 +63,13 @@ class HypothesesPane(Pane):
     TITLE: ClassVar[str] = "Hypotheses"
     SHORT: ClassVar[str] = "Hyp"
     HELP: ClassVar[str] = """
-What the finetuning may have been for, the likeliest first. The sign says the verdict: `?` open,
-`✓` confirmed, `✗` rejected. The bar and the percent are how sure its author is, not something that
-was measured; `+` and `−` count the pieces of evidence that speak for and against it.
+Hypotheses about the purpose of the finetuning, the likeliest first. The sign is the verdict: `?` open,
+`✓` confirmed, `✗` rejected. The bar and the percentage are its author's confidence, not a measurement;
+`+` and `−` count the pieces of evidence for and against it.
 
-Below stands the evidence of the selected hypothesis, then what was marked and is not linked to it.
-Evidence is marked where it stands: `{mark}` on a token, a text or an event. Enter on evidence goes back
-there. Nothing is ever lost: every change is kept with its author and reason, and `{detail}` shows them.
+The lower list has the evidence of the selected hypothesis, then the marks that are not linked to it.
+`{mark}` on a token, a text or an event marks it as evidence; Enter on evidence goes back there.
+Every change is kept with its author and reason, and `{detail}` shows them.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset(
         {"history", "copy", "write", "to_hypotheses", "to_evidence"}
@@ -155,7 +155,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             self._evidence = line.id
         strip = self.query_one("#mark", Static)
         if line is None:
-            hint = "nothing is marked up to here"
+            hint = "nothing is marked so far"
             if not self.recorded:
                 key = keys.shown("mark")
                 hint = f"nothing is marked yet: {key} marks a token, a text or an event as evidence"
@@ -455,7 +455,7 @@ there. Nothing is ever lost: every change is kept with its author and reason, an
             with new_text(path) as file:
                 file.write(all_text(self.state))
         except FileExistsError:
-            message = f"{path} is there already. Name another file."
+            message = f"{path} exists already. Choose another file name."
             self.notify(clean_line(message), severity="error", markup=False)
         except (OSError, ValueError) as exc:
             self.notify(clean_line(f"{path}: {exc}"), severity="error", markup=False)
@@ -486,7 +486,9 @@ def _revised(hypothesis: HypothesisState, draft: Draft) -> ReviseArguments:
 
 def _wording(draft: Draft) -> str:
     if not (words := draft["text"].strip()):
-        raise ValueError("the wording is empty: say what the model may have been finetuned to do")
+        raise ValueError(
+            "the wording is empty: describe what the model may have been finetuned to do"
+        )
     return words
 
 

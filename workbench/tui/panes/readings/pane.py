@@ -60,26 +60,26 @@ class ReadingsPane(Pane):
     TITLE: ClassVar[str] = "Readings"
     SHORT: ClassVar[str] = "Read"
     HELP: ClassVar[str] = f"""
-What the activation difference says, as lists of tokens. Rows are ranks, columns are positions of
-the text: `1-4` is the mean over positions 1 to 4, which is what to look at first.
+The activation difference, read as lists of tokens. Rows are ranks, columns are positions of the
+text: `1-4` is the mean over positions 1 to 4; look at it first.
 
-**Readings**, the most telling on small models first. {described()}
+**Readings**, the most informative on small models first. {described()}
 
-**Bars** show the score as a share of the highest in sight, so columns can be compared. Scores are
-changes of log-probability in nats, log-probabilities (patchscope, logit lens), or fused ranks
-(consensus, where only the order means anything).
+**Bars** show the score as a share of the highest visible score, so columns can be compared. Scores
+are changes of log-probability in nats, log-probabilities (patchscope, logit lens), or fused ranks
+(consensus, where only the order is meaningful).
 
 **Nulls** are the same reading of a vector without finetuning: a *random* direction of the same
 size, and the *split half*, the base model against itself on two halves of the texts. A token that
-a null raises too says little. They are read at the pooled position, at the chosen scale if at no
-other.
+a null raises too is weak evidence. Nulls are read at the pooled position, and at the chosen scale
+if at no other.
 
-**Signs**: `●` marked as evidence in this list, `~` a null says it too (in its top 20, at half the
-score or more), `◉` both; `*` the scale that the rule named above the table chose. Scales are in
-units of the residual norm.
+**Signs**: `●` marked as evidence in this list, `~` raised by a null too (in its top 20, at half the
+score or more), `◉` both; `*` the scale chosen by the rule above the table. Scales are in units of
+the residual norm.
 
-Below the table: the token exactly as it is, `·` for a space; its ranks in the nulls; and in how
-many readings at this position it is among the top 20, with its rank in each list that has it.
+Below the table: the exact token, with `·` for a space; its ranks in the nulls; and the number of
+readings at this position that have it in their top 20, with its rank in each.
 
 The **plot** shows the norms of the difference, of its split-half null and of its standard error.
 A difference of a few standard errors, or smaller than its null, needs more texts.
@@ -212,7 +212,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         """Return the placeholder for a table that was not computed."""
         placeholder = reading_words.nothing_here
         if self.recorded and self._group is None:
-            return placeholder("Readings: not computed up to here.", "")
+            return placeholder("Readings: not computed so far.", "")
         if self._job is not None:
             return placeholder(
                 f"{self._job.operation.title}: under way.", "Lists appear as they are read."
@@ -322,7 +322,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         def take_back(agreed: bool | None) -> None:
             if agreed:
                 self._ask(UNMARK, lambda: UnmarkArguments(evidence=evidence))
-                self.notify(f"{clean_line(evidence)} is taken back. u undoes it.", markup=False)
+                self.notify(f"{clean_line(evidence)} removed. u undoes it.", markup=False)
 
         if not linked:
             take_back(True)
@@ -546,7 +546,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
                 target = reading_text.write(path, content, replace=path == refused)
             except FileExistsError:
                 refused = path
-                title = f"{path} is there already: Enter again replaces it"
+                title = f"{path} exists already: press Enter again to replace it"
             except OSError as exc:
                 title = f"{path} cannot be written: {exc.strerror or exc}"
             else:

@@ -38,22 +38,22 @@ class SteeringPane(Pane):
     TITLE: ClassVar[str] = "Steering"
     SHORT: ClassVar[str] = "Steer"
     HELP: ClassVar[str] = """
-Adds the activation difference to every token's residual while a model writes, and shows the same
-prompt and seed without it beside it: what differs is the steering.
+Adds the activation difference to every token's residual while a model writes, beside the unsteered
+text of the same prompt and seed: the two differ only by the steering.
 
-**Alpha** is how strongly, in units of the typical residual norm of the layer: 0.3 adds a vector
+**Alpha** is the strength, in units of the typical residual norm of the layer: 0.3 adds a vector
 0.3 times as long as a residual. On small models 0.3 steers, 0.6 repeats itself, 1.0 is noise.
-`▲` marks the strengths that the shift lens chose. The **vector** may be a null instead, of the same
-length: a random direction, or the base model against itself (split half). What a null does too is
-not the finetuning.
+`▲` marks the strengths chosen by the shift lens. The **vector** may also be a null of the same
+length: a random direction, or the base model against itself (split half). An effect that a null
+has too does not come from the finetuning.
 
-A **sweep** writes short texts at several alphas, to the first prompts. *Repetition* is counted in
-the letters alone: the share of words, and of runs of three words, that stood in the text before. It
-says nothing of sense; read it against the unsteered line (alpha 0). `!` marks lines that repeat
-much more than that. *Ended* counts the texts that came to an end by themselves.
+A **sweep** writes short texts at several alphas for the first prompts. *Repetition* is the share of
+words, and of runs of three words, that occurred earlier in the text. It does not measure sense;
+compare it with the unsteered line (alpha 0). `!` marks lines that repeat much more than that.
+*Ended* counts the texts that ended before their token limit.
 
-A kept sample is evidence: it can be linked to a hypothesis. Tab goes to the strip of a sweep and to
-the settings, where the arrows choose.
+A kept sample is evidence and can be linked to a hypothesis. Tab goes to the strip of a sweep and to
+the settings, where the arrow keys choose.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset(
         {"browse", "other", "compare", "copy", "write", "leave"}
@@ -98,7 +98,7 @@ the settings, where the arrows choose.
         for part in ("#alpha", "#settings"):
             self.query_one(part).display = not self.recorded
         self.console.recorded = self.recorded
-        self.results.show_when_empty("Nothing was steered up to here." if self.recorded else "")
+        self.results.show_when_empty("Nothing was steered so far." if self.recorded else "")
 
     def focus_pane(self) -> None:
         """Focus the field being edited, otherwise the texts."""
@@ -305,7 +305,7 @@ the settings, where the arrows choose.
             )
         else:
             self.submit(UNMARK, UnmarkArguments(evidence=evidence_id))
-            self.console.show_status(done=f"{evidence_id} is taken back")
+            self.console.show_status(done=f"{evidence_id} removed")
 
     def action_copy(self) -> None:
         """Copy the samples under the cursor with their settings."""

@@ -48,11 +48,11 @@ class TimelinePane(Pane):
     TITLE: ClassVar[str] = "Timeline"
     SHORT: ClassVar[str] = "Time"
     HELP: ClassVar[str] = """
-Everything that was recorded, in order: its number, its time (UTC), who did it and what it was.
+Every recorded event in order: its number, time (UTC), actor and content.
 An operation (▸) is one line with its result; Enter or → unfolds the events inside it, ← folds them
-again. A dot marks evidence. The line on top names the filter: whose events, of which kind (*mine* are
-your marks, hypotheses, notes and questions), and how many lines and events that leaves. Pieces of
-growing texts are hidden, because each is part of the finished text.
+again. A dot marks evidence. The line on top shows the filter: actor, kind (*mine* are your marks,
+hypotheses, notes and questions), and the number of lines and events left. Pieces of growing texts
+are hidden, because the finished text contains them.
 
 Enter on an event shows it in the pane that has it. `{search}` searches the lines and the whole texts,
 also inside folded operations, for words or their beginnings; `#12` goes to event 12.
