@@ -1,4 +1,4 @@
-"""The application: which screen is up, opening and leaving sessions, and going down in good order."""
+"""The application: its screens, opening and closing sessions, and orderly shutdown."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
     # --- which screen is up -----------------------------------------------------------------
 
     def on_mount(self) -> None:
-        """Show something at once; whatever takes longer follows behind it."""
+        """Show a screen at once; slower work follows in the background."""
         config = self.locations.config_file
         if theme := remembered_theme(config, self.available_themes):
             self.theme = theme
@@ -121,7 +121,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         self._show_sessions(searching=message.searching)
 
     def on_shelf_read(self, message: ListingRead) -> None:
-        """Keep what was read: the next screen has something to show at once."""
+        """Keep the listing, so that the next screen can show it at once."""
         self._listing = message.listing
 
     def on_use_database(self, message: UseDatabase) -> None:
@@ -146,7 +146,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         self._show(SessionsScreen(self._library(), listing=self._listing, searching=searching))
 
     def _show(self, screen: Screen[None]) -> None:
-        """Make this the one screen there is, whatever lay above the one before."""
+        """Replace all screens with this one."""
         self._audit = None
         while len(self.screen_stack) > 2:
             self.pop_screen()
@@ -297,7 +297,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         prepare: bool,
         seq: int | None = None,
     ) -> None:
-        # Imported now: the panes are not needed for the first screen to stand.
+        # Imported on first use: the first screen does not need the panes.
         from workbench.tui.screens.audit import AuditScreen
         from workbench.tui.widgets.pane import Pane
 
@@ -358,7 +358,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
     # --- leaving ----------------------------------------------------------------------------
 
     def current_view(self) -> dict[str, object]:
-        """How the audit screen is, if there is one."""
+        """Return the state of the audit screen, empty without one."""
         return self._audit.view() if self._audit is not None else {}
 
     def hidden(self, text: str) -> str:
@@ -366,7 +366,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         return self.opened.redactor.hide(text) if self.opened is not None else text
 
     def record_fault(self, text: str) -> None:
-        """Note a fault of the program in the session, for whoever reads its log."""
+        """Record a fault of the program in the session's log."""
         if self.opened is not None:
             # A full disk may be the very fault.
             with suppress(StoreError):
@@ -386,13 +386,13 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         self.call_from_thread(self.exit, code)
 
     async def action_quit(self) -> None:
-        """Leave: stop what is running, close the session in the log, restore the terminal."""
+        """Quit: stop the jobs, close the session in the log, restore the terminal."""
         # What the program was started for never came to be, and a script should know.
         code = self.trouble.exit_code if self.trouble is not None else 0
         self.leaving.begin(code, "left by the person at the keys", "completed")
 
     def action_copy_or_quit(self) -> None:
-        """Copy what is selected; with nothing selected Ctrl-C means what it means anywhere."""
+        """Copy the selection; without one, Ctrl-C acts as everywhere else."""
         selected = self.screen.get_selected_text()
         if selected:
             self.copy_to_clipboard(selected)
@@ -419,14 +419,14 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
     @work(thread=True, exit_on_error=False)
     def _leave(self, opened: LiveSession, view: dict[str, object]) -> None:
         opened.close(view, "completed", "left for another session")
-        # Not before: whoever ends the program meanwhile waits for the session to be closed.
+        # Not before: an end of the program meanwhile waits for the session to be closed.
         self.opened = None
         self.call_from_thread(self._show_sessions)
 
     # --- commands of no key -----------------------------------------------------------------
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What the palette offers beside the keys."""
+        """Return commands of the palette besides the keys."""
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
         yield SystemCommand(
             "Write a picture of the screen", "As SVG, into a file", self.action_picture
@@ -452,14 +452,14 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
             )
 
     def action_copy_id(self) -> None:
-        """Copy the id of the session that is open."""
+        """Copy the id of the open session."""
         if self.opened is not None:
             self.copy_to_clipboard(self.opened.session.id)
             self.notify(f"copied: {self.opened.session.id}", markup=False)
 
     @work
     async def action_reveal(self) -> None:
-        """Show the names of a blind session's pair from here on, once the person has said yes."""
+        """Show the names of a blind session's pair, after confirmation."""
         opened = self.opened
         if opened is None or not opened.redactor:
             return
@@ -471,7 +471,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
             await asyncio.to_thread(opened.reveal_names)
 
     def action_coverage(self) -> None:
-        """Show what the session brought up so far and nobody followed."""
+        """Show leads of the session that were never followed up."""
         from workbench.tui.screens.coverage import CoverageScreen
 
         if self.opened is not None:
@@ -503,12 +503,12 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         try:
             files = self._library().report(session_id, target)
         except AdlError as exc:
-            said, trouble = str(exc), True
+            message, trouble = str(exc), True
         else:
-            said, trouble = f"written: {' and '.join(map(str, files))}", False
+            message, trouble = f"written: {' and '.join(map(str, files))}", False
         self.call_from_thread(
             self.notify,
-            clean_line(said),
+            clean_line(message),
             title="Not written" if trouble else "",
             severity="error" if trouble else "information",
             markup=False,
@@ -516,7 +516,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
 
     @work
     async def action_picture(self) -> None:
-        """Write the screen as it is into an SVG file."""
+        """Write the current screen into an SVG file."""
         picture = self.export_screenshot()
         suggested = f"adl-workbench-{datetime.now(UTC):%Y%m%d-%H%M%S}.svg"
         wanted = await self.push_screen_wait(AskLine("Write a picture of the screen", suggested))
@@ -543,7 +543,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
 
 
 def default_name(pair: PairArguments, *, blind: bool) -> str:
-    """A name for a session that was given none: what is audited, and when it began (UTC).
+    """Return a default name for a session: the pair and the time (UTC).
 
     The name of a blind session tells nothing of the pair.
     """
@@ -554,7 +554,7 @@ def default_name(pair: PairArguments, *, blind: bool) -> str:
 
 
 def speaks_utf8() -> bool:
-    """Whether the terminal's locale has UTF-8; ``PYTHONUTF8`` and C.UTF-8 count."""
+    """True if the terminal's locale has UTF-8; ``PYTHONUTF8`` and C.UTF-8 count."""
     chosen = next(
         (value for name in ("LC_ALL", "LC_CTYPE", "LANG") if (value := os.environ.get(name))), ""
     )

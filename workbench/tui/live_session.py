@@ -1,4 +1,4 @@
-"""A session at work on the screen: its log, its jobs, and how it is left in good order."""
+"""A live session: its log, its jobs, and its orderly end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Startup:
-    """What the workbench was asked to open with.
+    """The session or pair to open at startup.
 
     ``pair`` for a new session (called ``name``), ``session`` for one to continue, neither for the
     start screen. ``prepare`` measures and reads the pair as soon as it is loaded. ``replay`` is a
@@ -165,14 +165,14 @@ class LiveSession:
 
     @property
     def state(self) -> SessionState:
-        """The session as it stands."""
+        """The current state of the session."""
         return self.session.state
 
     @property
     def redactor(self) -> StateRedactor:
-        """What hides the names of a blind session from whoever looks. For the screen's thread."""
+        """The redactor of a blind session's names. For the screen's thread."""
         if self._blindfold is None:
-            # Imported now: the first screen stands sooner without it.
+            # Imported on first use, so that the first screen is shown sooner.
             from workbench.blinding.redact import StateRedactor
 
             self._blindfold = StateRedactor()
@@ -180,20 +180,20 @@ class LiveSession:
 
     @property
     def shown(self) -> SessionState:
-        """The session as it may be seen. For the screen's thread."""
+        """The current state, redacted. For the screen's thread."""
         return self.redactor.state(self.state)
 
     def shown_name(self, name: str | None) -> str:
-        """A name of the pair as it may be seen. For the screen's thread."""
+        """Return a name of the pair, redacted. For the screen's thread."""
         self.redactor.state(self.state)
         return self.redactor.hide(name or "")
 
     def event(self, seq: int) -> Event:
-        """An event as it may be seen. Raises `StoreError` if there is none."""
+        """Return an event, redacted. Raises `StoreError` if there is none."""
         return self.redactor.event(self.log.event(self.session.id, seq))
 
     def find_events(self, words: str, after: int = 0) -> list[int]:
-        """Numbers of the events after ``after`` whose texts, as they may be seen, have the words."""
+        """Return the numbers of the events after ``after`` whose redacted texts have the words."""
         from workbench.blinding.sessions import matching_events
 
         self.redactor.state(self.state)
@@ -225,36 +225,36 @@ class LiveSession:
         *,
         background: bool = False,
     ) -> Job:
-        """Line up an operation, see `Jobs.submit`."""
+        """Queue an operation, see `Jobs.submit`."""
         return self._working().submit(operation, arguments, actor, background=background)
 
     def jobs(self) -> list[Job]:
-        """The jobs that are not over: those that run, then those that wait, in their order."""
+        """Return the running jobs, then the waiting ones in order."""
         return self._working().current()
 
     def move(self, job_id: str, step: int) -> bool:
-        """Let a waiting job run earlier (-1) or later (1), see `Jobs.move`."""
+        """Move a waiting job up (-1) or down (1), see `Jobs.move`."""
         return self._working().move(job_id, step)
 
     def stop(self, job_id: str) -> None:
-        """Ask a job to stop."""
+        """Stop a job."""
         self._working().stop(job_id)
 
     @property
     def agent(self) -> AgentWork:
-        """The agent beside the person, at work or not."""
+        """The runner of the agent."""
         if self._agent is None:
             raise RuntimeError("nobody listens to this session yet")
         return self._agent
 
-    def start_agent(self, wish: AuditRequest) -> None:
-        """Let an agent audit, on a thread of its own. Raises `AdlError`."""
+    def start_agent(self, request: AuditRequest) -> None:
+        """Start an audit by an agent on its own thread. Raises `AdlError`."""
         from workbench.settings import load_settings
 
-        self.agent.start(load_settings(), wish)
+        self.agent.start(load_settings(), request)
 
     def resume_agent(self, run_id: str) -> None:
-        """Go on with an interrupted audit. Raises `AdlError`."""
+        """Resume an interrupted audit. Raises `AdlError`."""
         from workbench.settings import load_settings
 
         self.agent.resume(load_settings(), run_id)
@@ -295,7 +295,7 @@ class LiveSession:
             if self._lease is not None:
                 self._lease.release()
             if stopped:
-                # The next session's models need the memory, whoever still holds this opened.
+                # The next session's models need the memory, even if this object is still referenced.
                 self.session.pair = None
 
     def _record(self, body: EventBody) -> None:

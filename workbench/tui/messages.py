@@ -1,4 +1,4 @@
-"""What threads and screens tell each other; nothing else passes between them."""
+"""Messages between threads and screens; nothing else passes between them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class EventsRecorded(Message):
 
 @dataclass
 class JobChanged(Message):
-    """A job began, went on or ended."""
+    """A job started, progressed or ended."""
 
     job: Job
 
 
 class AgentChanged(Message):
-    """The agent's thread is at something else."""
+    """The status of the agent's thread changed."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class OpenPair(Message):
 
 @dataclass
 class ContinueSession(Message):
-    """Go on with a session, standing on the event ``seq`` if one is given."""
+    """Continue a session; select the event ``seq`` if given."""
 
     session: str
     seq: int | None = None
@@ -45,7 +45,7 @@ class ContinueSession(Message):
 
 @dataclass
 class ReplaySession(Message):
-    """Replay a session, standing on the event ``seq``; without one, play it from its start."""
+    """Replay a session from the event ``seq``; without one, play it from its start."""
 
     session: str
     seq: int | None = None
@@ -53,7 +53,7 @@ class ReplaySession(Message):
 
 @dataclass
 class BranchSession(Message):
-    """Begin a session that goes on from event ``seq`` of another, and open it."""
+    """Begin a session that branches from event ``seq`` of another, and open it."""
 
     session: str
     seq: int
@@ -73,6 +73,6 @@ class ShowSessions(Message):
 
 @dataclass
 class Failed(Message):
-    """What was begun on a thread went wrong."""
+    """Work on a thread failed."""
 
     error: Exception

@@ -1,4 +1,4 @@
-"""What is wrong with a pair that someone typed, as far as can be told without loading it."""
+"""Checks of a typed pair that need no loading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workbench.fields import problems_in_words
 from workbench.operations.pair import PairArguments, split_revision
 from workbench.tui.operation_fields import Checked
 
-#: Stands for a value that is left to the program.
+#: The choice that leaves a value to the program.
 DEFAULT = "default"
 ON, OFF = "on", "off"
 Fields = dict[str, str]
@@ -26,7 +26,7 @@ _CHOSEN = {DEFAULT: None, ON: True, OFF: False}
 
 
 def as_fields(pair: PairArguments) -> dict[str, str]:
-    """The pair as the texts and choices of the form."""
+    """Return the pair as the texts and choices of the form."""
     fields: dict[str, str] = {}
     for name, value in pair.model_dump().items():
         if name == "organism":
@@ -41,21 +41,21 @@ def as_fields(pair: PairArguments) -> dict[str, str]:
 
 
 def check_pair(fields: Mapping[str, str]) -> Checked[PairArguments]:
-    """The pair that the fields of `as_fields` name, or what is wrong with them.
+    """Return the pair that the fields of `as_fields` name, or the problems by field.
 
-    Looks at folders, and never at a network. What only loading can tell is left to it.
+    Checks local folders, never the network; the rest is checked by loading.
     """
-    said: dict[str, Any] = {
+    values: dict[str, Any] = {
         name: (value.strip() or None) if name in TYPED else _CHOSEN.get(value, value)
         for name, value in fields.items()
     }
-    problems = _sides(said.get("base"), said.get("adapter"), said.get("finetuned"))
-    if said.get("quantisation") and find_spec("bitsandbytes") is None:
+    problems = _sides(values.get("base"), values.get("adapter"), values.get("finetuned"))
+    if values.get("quantisation") and find_spec("bitsandbytes") is None:
         problems["quantisation"] = (
             "needs bitsandbytes, which is not installed: pip install 'adl-workbench[quantised]'"
         )
     try:
-        pair = PairArguments(**said)
+        pair = PairArguments(**values)
     except ValidationError as exc:
         return Checked(None, problems_in_words(exc, PairArguments) | problems)
     return Checked(None if problems else pair, problems)
@@ -98,7 +98,7 @@ def _adapter(name: str) -> str | None:
 
 
 def _folder(name: str) -> tuple[Path | None, str | None]:
-    """The local folder that is named, if it is one; what is wrong with the name, if anything."""
+    """Return the named local folder, None for a hub id, and the problem with the name, if any."""
     wanted, revision = split_revision(name)
     try:
         path = expanded(wanted)
@@ -109,11 +109,11 @@ def _folder(name: str) -> tuple[Path | None, str | None]:
         # Too long for a path, the home of nobody, or a NUL within: no folder has such a name.
         is_there = False
     if is_there:
-        return None, "this is a file: name the folder that it stands in"
+        return None, "this is a file: enter its folder"
     if wanted.startswith((".", "/", "~")) or wanted.count("/") > 1 or "\\" in wanted:
         return None, "there is no such folder"
     if not _HUB_ID.fullmatch(wanted):
         return None, "neither a folder nor an id on the hub (name, or owner/name)"
     if "@" in name and revision is None:
-        return None, "nothing stands behind the @: give a branch, tag or commit, or leave it out"
+        return None, "the revision after @ is empty: add a branch, tag or commit, or remove the @"
     return None, None

@@ -139,7 +139,7 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         self._warn_of_code()
 
     def fields(self) -> Fields:
-        """What is typed and chosen."""
+        """Return the typed and chosen values."""
         return {name: self._value(name) for name in _LABELS}
 
     def _value(self, name: str) -> str:
@@ -168,7 +168,7 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         self.action_open()
 
     def action_open(self) -> None:
-        """Give the pair back, or say what is wrong and go there."""
+        """Return the pair, or show the problems and focus the first."""
         fields = self.fields()
         checked = check_pair({name: fields[name] for name in fields if name not in _OWN})
         self._show(checked.problems)
@@ -204,7 +204,7 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         self.draft.update(self.fields())
 
     def action_back(self) -> None:
-        """Leave the form; it is found again as it was."""
+        """Close the form and keep its draft."""
         self._keep()
         self.dismiss(None)
 
@@ -213,9 +213,9 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         self.focus_next()
 
     def action_previous(self) -> None:
-        """Go to the field before."""
+        """Go to the previous field."""
         self.focus_previous()
 
     def action_help(self) -> None:
-        """Say what the fields mean."""
+        """Show the help of the form."""
         self.app.push_screen(KeyHelp("New pair", self.HELP, [("Keys", [self])]))

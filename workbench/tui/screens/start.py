@@ -31,7 +31,7 @@ from workbench.tui.session_rows import facts, session_facts, session_row
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
 
-#: From this width on, details stand beside the list and not below it.
+#: From this width on, details are beside the list, not below it.
 ROOM = 120
 #: Sessions shown here; all are on the screen of sessions.
 NEWEST = 5
@@ -52,9 +52,9 @@ _CODE = "Runs Python code that comes with the checkpoint: you are asked once mor
 
 @dataclass(frozen=True)
 class Offer:
-    """What an entry opens, and what is said of it beside the list.
+    """The action of an entry, and its details.
 
-    ``pair`` is what the form begins with when it is edited first.
+    ``pair`` prefills the form for editing.
     """
 
     open: Callable[[], Message | None]
@@ -64,7 +64,7 @@ class Offer:
 
 @dataclass
 class ListingRead(Message):
-    """The database was looked at."""
+    """The database was read."""
 
     listing: DatabaseListing
 
@@ -77,7 +77,7 @@ class UseDatabase(Message):
 
 
 class StartScreen(WorkerScreen):
-    """What to work on."""
+    """The start screen."""
 
     HELP = """
 Opens a pair of models in a new session, or goes on with a session that was left. Everything is
@@ -120,7 +120,7 @@ recorded in one database; `{database}` chooses another.
         self._placed = False
 
     def compose(self) -> ComposeResult:
-        """What this is, what is wrong if anything is, and the list with details."""
+        """Compose the title, the problem if any, and the list with details."""
         yield Static(
             Content.assemble(
                 ("adl-workbench", "bold $accent"),
@@ -144,7 +144,7 @@ recorded in one database; `{database}` chooses another.
         """Read the database again."""
         self.send(lambda: ListingRead(self._library.listing()))
 
-    # --- what the threads say ---------------------------------------------------------------
+    # --- messages of the workers ------------------------------------------------------------
 
     @on(ListingRead)
     def _read(self, message: ListingRead) -> None:
@@ -164,12 +164,12 @@ recorded in one database; `{database}` chooses another.
 
     def _fill(self) -> None:
         self._fill_menu(list(self._entries()))
-        said = [trouble for trouble in (self._trouble, self._listing.trouble) if trouble]
-        if len(said) > 1 and str(said[0]) == str(said[1]):
-            del said[1]
+        problems = [trouble for trouble in (self._trouble, self._listing.trouble) if trouble]
+        if len(problems) > 1 and str(problems[0]) == str(problems[1]):
+            del problems[1]
         place = self.query_one("#trouble", Static)
-        place.set_class(bool(said), "-said")
-        place.update(Content("\n").join(map(_trouble_text, said)))
+        place.set_class(bool(problems), "-said")
+        place.update(Content("\n").join(map(_trouble_text, problems)))
 
     def _fill_menu(self, entries: list[Entry]) -> None:
         """Fill the list; once the sessions are known the cursor goes to the last one."""
@@ -195,11 +195,11 @@ recorded in one database; `{database}` chooses another.
                 entries.extend(members)
 
         left = [
-            one
-            for one in listing.sessions[:1]
-            if one.outcome is None and one.id not in listing.open_elsewhere
+            session
+            for session in listing.sessions[:1]
+            if session.outcome is None and session.id not in listing.open_elsewhere
         ]
-        group("Go on where it was left", [self._session("continue", one) for one in left])
+        group("Go on where it was left", [self._session("continue", session) for session in left])
         group(
             "Open a pair",
             [
@@ -214,8 +214,8 @@ recorded in one database; `{database}` chooses another.
         )
         recent = [pair for pair in listing.recent if pair.organism is None]
         group("Recent pairs", [self._pair(place, pair) for place, pair in enumerate(recent)])
-        newest = [one for one in listing.sessions if one not in left][:NEWEST]
-        sessions = [self._session("session", one) for one in newest]
+        newest = [session for session in listing.sessions if session not in left][:NEWEST]
+        sessions = [self._session("session", session) for session in newest]
         if listing.sessions:
             count = len(listing.sessions)
             title = f"All sessions ({count})" if count > 1 else "All sessions"
@@ -225,12 +225,12 @@ recorded in one database; `{database}` chooses another.
             "Bundled organisms",
             [
                 self._plain(
-                    f"organism {one.id}",
-                    one.id,
-                    lambda name=one.id: OpenPair(PairArguments(organism=name)),  # type: ignore[misc]
-                    Content("\n\n").join([facts([("base", one.base)]), Content(_BLIND)]),
+                    f"organism {organism.id}",
+                    organism.id,
+                    lambda name=organism.id: OpenPair(PairArguments(organism=name)),  # type: ignore[misc]
+                    Content("\n\n").join([facts([("base", organism.base)]), Content(_BLIND)]),
                 )
-                for one in listing.organisms
+                for organism in listing.organisms
             ],
         )
         return entries
@@ -242,7 +242,7 @@ recorded in one database; `{database}` chooses another.
         return Entry(lambda _width: Text(shown), key, Offer(act, details))
 
     def _pair(self, place: int, pair: PairArguments) -> Entry:
-        said = clean_line(pair_title(pair))
+        title = clean_line(pair_title(pair))
         given = [
             (name, str(value))
             for name, value in pair.model_dump(exclude_defaults=True).items()
@@ -253,7 +253,7 @@ recorded in one database; `{database}` chooses another.
         )
         # Code of a checkpoint is trusted once: what was recorded may come from someone else.
         act = self.action_edit if pair.trust_remote_code else lambda: OpenPair(pair)
-        return Entry(lambda _width: Text(said), f"pair {place}", Offer(act, details, pair))
+        return Entry(lambda _width: Text(title), f"pair {place}", Offer(act, details, pair))
 
     def _session(self, kind: str, session: SessionOverview) -> Entry:
         elsewhere = session.id in self._listing.open_elsewhere
@@ -275,7 +275,7 @@ recorded in one database; `{database}` chooses another.
         self.refresh_bindings()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Details stand below the list where there is no room beside it."""
+        """Show details below the list where there is no room beside it."""
         self.set_class(event.size.width < ROOM, "-narrow")
         self.set_class(event.size.height < 10, "-short")
 
@@ -306,7 +306,7 @@ recorded in one database; `{database}` chooses another.
         self.post_message(OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True))
 
     def action_new(self) -> None:
-        """Type a pair."""
+        """Open the form of a pair."""
         self._new()
 
     def _new(self) -> None:
@@ -347,7 +347,7 @@ recorded in one database; `{database}` chooses another.
             self.post_message(UseDatabase(path))
 
     def action_help(self) -> None:
-        """Say what this is, and its keys."""
+        """Show the help of this screen."""
         self.app.push_screen(
             KeyHelp(
                 "adl-workbench",
@@ -362,7 +362,7 @@ recorded in one database; `{database}` chooses another.
 
 
 def untrusting(pair: PairArguments) -> PairArguments:
-    """The pair, with no code of its checkpoint trusted."""
+    """Return the pair without trust in the code of its checkpoint."""
     return pair.model_copy(update={"trust_remote_code": False})
 
 
