@@ -21,7 +21,9 @@ from workbench.tui.screens.panes import PANES
 from workbench.tui.screens.replay import ReplayScreen
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
+from workbench.tui.widgets.cursor_list import CursorList
 from workbench.tui.widgets.rows import Rows
+from workbench.tui.widgets.token_table import TokenTable
 
 #: Texts that fill the screen; their own letters copy and write, as in panes.
 _READ_ALONE = {"history.py", "report.py"}
@@ -40,7 +42,8 @@ def test_a_key_is_one_idea_in_every_place(surface):
 
 def test_bindings_of_panes_and_screens_are_the_tables():
     """Read off the classes, so that a key declared elsewhere fails here."""
-    holders = [*PANES, AuditScreen, ReplayScreen, StartScreen, SessionsScreen, Rows]
+    screens = [AuditScreen, ReplayScreen, StartScreen, SessionsScreen]
+    holders = [*PANES, *screens, CursorList, Rows, TokenTable]
     ideas = defaultdict(set)
     for holder in holders:
         for binding in Binding.make_bindings(holder.__dict__.get("BINDINGS", ())):
@@ -54,7 +57,8 @@ def test_bindings_of_panes_and_screens_are_the_tables():
 def test_every_action_of_the_table_exists():
     places = {pane.__name__.removesuffix("Pane").lower(): pane for pane in PANES}
     places |= {"audit": AuditScreen, "replay": ReplayScreen, "start": StartScreen}
-    places |= {"sessions": SessionsScreen, "rows": Rows}
+    places |= {"sessions": SessionsScreen}
+    places |= {"list": CursorList, "rows": Rows, "table": TokenTable}
     missing = [
         (use.place, use.action)
         for key in keys.TABLE

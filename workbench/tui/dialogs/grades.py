@@ -72,11 +72,11 @@ class GradesScreen(Dialog[str | None]):
         menu.focus()
         self._show_history()
 
-    def on_rows_moved(self) -> None:
+    def on_cursor_list_moved(self) -> None:
         """Show the history of the grade under the cursor."""
         self._show_history()
 
-    def on_rows_chosen(self) -> None:
+    def on_cursor_list_chosen(self) -> None:
         """Change the grade."""
         self.action_edit()
 

@@ -79,12 +79,12 @@ class QuestionSets(Dialog[list[str]]):
             shown = "No set is saved yet. Ask some questions first; w then keeps them as a set."
         self.query_one("#questions", Static).update(Text(shown))
 
-    def on_rows_moved(self, event: Rows.Moved) -> None:
+    def on_cursor_list_moved(self, event: Rows.Moved) -> None:
         """Show the questions of the set."""
         event.stop()
         self._show_questions()
 
-    def on_rows_chosen(self, event: Rows.Chosen) -> None:
+    def on_cursor_list_chosen(self, event: Rows.Chosen) -> None:
         """Send the set."""
         event.stop()
         self.dismiss(list(self._sets[event.index][1]))

@@ -118,7 +118,7 @@ class QueueDialog(Dialog[None]):
             shown = clean_line(settings) or "default settings"
         self.query_one("#detail", Static).update(Text(shown))
 
-    def on_rows_moved(self, event: Rows.Moved) -> None:
+    def on_cursor_list_moved(self, event: Rows.Moved) -> None:
         """Show the settings of the job under the cursor."""
         event.stop()
         self._show_detail()

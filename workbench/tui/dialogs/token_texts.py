@@ -102,7 +102,7 @@ class TokenTexts(Dialog[int]):
         row.append(clean_line(text.after), style="dim")
         return row
 
-    def on_rows_chosen(self, event: Rows.Chosen) -> None:
+    def on_cursor_list_chosen(self, event: Rows.Chosen) -> None:
         """Go to the text."""
         event.stop()
         self.dismiss(self._texts[event.index].seq)

@@ -118,12 +118,12 @@ class MeasuresScreen(Dialog[str | None]):
         self.set_class(event.size.width < ROOM, "-narrow")
         self.call_after_refresh(self._show)
 
-    def on_rows_moved(self) -> None:
+    def on_cursor_list_moved(self) -> None:
         """Show the chosen measure from its beginning."""
         self._show()
         self.query_one(VerticalScroll).scroll_home(animate=False)
 
-    def on_rows_chosen(self) -> None:
+    def on_cursor_list_chosen(self) -> None:
         """Ask for the settings of an operation, or focus the shown measure."""
         entry = self.query_one(Menu).current
         if entry is None:

@@ -87,14 +87,9 @@ class Menu(Rows):
                 place += direction
         return index
 
-    def action_move(self, step: int) -> None:
-        """Move the cursor by so many entries."""
-        super().action_move(step)
-        self._show_first_heading()
-
-    def action_to(self, index: int) -> None:
-        """Move the cursor to the first or last entry."""
-        super().action_to(index)
+    def go_to(self, index: int) -> None:
+        """Put the cursor on an entry, and show the headings above the first one."""
+        super().go_to(index)
         self._show_first_heading()
 
     def action_choose(self) -> None:
@@ -104,7 +99,7 @@ class Menu(Rows):
 
     def _show_first_heading(self) -> None:
         if all(entry.key is None for entry in self.entries[: self.cursor]):
-            self.scroll_to(y=0, animate=False, immediate=True)
+            self.scroll_to_line(0)
 
     def _draw(self, index: int, width: int) -> Text:
         entry = self.entries[index]

@@ -12,15 +12,12 @@ from typing import ClassVar
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.segment import Segment
 from textual import events
-from textual.binding import BindingType
-from textual.geometry import Region, Size
-from textual.message import Message
-from textual.reactive import reactive
-from textual.scroll_view import ScrollView
+from textual.geometry import Size
 from textual.strip import Strip
 
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.tui import keys
+from workbench.tui.widgets.cursor_list import CursorList
 
 #: Narrower than this the texts of a pair are stacked.
 SIDE_BY_SIDE = 70
@@ -66,10 +63,9 @@ class _Block:
         self.lines = _layout(sample, width)
 
 
-class SampleList(ScrollView, can_focus=True):
+class SampleList(CursorList):
     """Samples one below the other, with a cursor; what is longer than the screen scrolls."""
 
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("list")
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "samples--title",
         "samples--head",
@@ -81,8 +77,7 @@ class SampleList(ScrollView, can_focus=True):
         "samples--empty",
     }
     DEFAULT_CSS = """
-    SampleList { height: 1fr; min-height: 1; scrollbar-size-vertical: 1; overflow-x: hidden;
-        scrollbar-gutter: stable; }
+    SampleList { min-height: 1; scrollbar-gutter: stable; }
     SampleList > .samples--title { text-style: bold; }
     SampleList > .samples--head { color: $text-accent; text-style: bold; }
     SampleList > .samples--state { color: $text-muted; }
@@ -94,63 +89,43 @@ class SampleList(ScrollView, can_focus=True):
     SampleList > .samples--empty { color: $text-muted; }
     """
 
-    cursor: reactive[int] = reactive(0)
-
-    @dataclass
-    class Moved(Message):
-        """The cursor moved to another sample."""
-
-        index: int
-
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._samples: tuple[Sample, ...] = ()
         self._blocks: list[_Block] = []
-        self._tops: list[int] = [0]
         self._width = 0
         self._empty = ""
 
     @property
     def count(self) -> int:
-        """The number of samples."""
+        """The number of samples, also of those not laid out yet."""
         return len(self._samples)
 
     def draw(self, samples: Sequence[Sample], empty: str = "") -> None:
         """Show the samples; those that did not change are not laid out again."""
         self._samples, self._empty = tuple(samples), empty
         self._lay_out()
-        self.cursor = max(0, min(self.cursor, len(self._samples) - 1))
+        self.cursor = self.cursor  # There may be fewer now.
         self.refresh()
-
-    def validate_cursor(self, index: int) -> int:
-        """Keep the cursor on a sample."""
-        return max(0, min(index, len(self._samples) - 1))
-
-    def watch_cursor(self, index: int) -> None:
-        """Scroll to the cursor, and post `Moved`."""
-        self._show_cursor()
-        self.refresh()
-        self.post_message(self.Moved(index))
 
     def on_resize(self, _event: events.Resize) -> None:
         """Wrap the texts to the new width."""
         self._lay_out()
-        self._show_cursor()
+        self.scroll_to_cursor()
 
     def render_line(self, y: int) -> Strip:
         """Make the line that is visible at ``y``."""
         width = self.scrollable_content_region.width
-        line = y + self.scroll_offset.y
         base = self.rich_style
         if not self._samples and self._empty and width > 0:
             lines = wrapped(clean_line(self._empty), width)
             style = self.get_component_rich_style("samples--empty")
             empty = set_cell_size(lines[y] if y < len(lines) else "", width)
             return Strip([Segment(empty, style)], width).apply_style(base)
-        if line >= self._tops[-1] or width <= _GUTTER:
+        index = self.item_at(y)
+        if index is None or width <= _GUTTER:
             return Strip.blank(max(0, width), base)
-        index = bisect_right(self._tops, line) - 1
-        pieces = self._blocks[index].lines[line - self._tops[index]]
+        pieces = self._blocks[index].lines[y + self.scroll_offset.y - self._tops[index]]
         here = index == self.cursor and bool(pieces)
         segments = [
             Segment("▌ " if here else "  ", self.get_component_rich_style("samples--cursor"))
@@ -161,12 +136,6 @@ class SampleList(ScrollView, can_focus=True):
         ]
         return Strip(segments).adjust_cell_length(width).apply_style(base).simplify()
 
-    def on_click(self, event: events.Click) -> None:
-        """Go to the sample that was clicked."""
-        line = event.y + self.scroll_offset.y
-        if line < self._tops[-1]:
-            self.cursor = bisect_right(self._tops, line) - 1
-
     def action_move(self, step: int) -> None:
         """Go to another sample, through this one first if it is longer than the screen."""
         if self.cursor >= len(self._blocks):
@@ -175,11 +144,9 @@ class SampleList(ScrollView, can_focus=True):
         view = self.scroll_offset.y
         height = self.scrollable_content_region.height
         if step > 0 and bottom - 1 > view + height:
-            self.scroll_to(
-                y=min(view + 3, bottom - height), animate=False, force=True, immediate=True
-            )
+            self.scroll_to_line(min(view + 3, bottom - height))
         elif step < 0 and top < view:
-            self.scroll_to(y=max(view - 3, top), animate=False, force=True, immediate=True)
+            self.scroll_to_line(max(view - 3, top))
         else:
             self.cursor += step
 
@@ -187,23 +154,16 @@ class SampleList(ScrollView, can_focus=True):
         """Scroll by a page; the cursor goes to the top of the view."""
         if not self._blocks:
             return
-        height = max(1, self.scrollable_content_region.height - 1)
         most = max(0, self._tops[-1] - self.scrollable_content_region.height)
-        line = max(0, min(self.scroll_offset.y + step * height, most))
+        line = max(0, min(self.scroll_offset.y + step * self.page_size, most))
         at_end = line == self.scroll_offset.y
         place = bisect_right(self._tops, line) - 1
         if at_end:
             place = 0 if step < 0 else len(self._samples) - 1
         # Not by the watcher, which would scroll to the sample's first line.
         self.set_reactive(SampleList.cursor, place)
-        self.post_message(self.Moved(self.cursor))
-        self.scroll_to(y=line, animate=False, force=True, immediate=True)
-        self.refresh()
-
-    def action_to(self, index: int) -> None:
-        """Go to a sample; -1 is the last."""
-        self.cursor = len(self._samples) - 1 if index < 0 else index
-        self._show_cursor()
+        self.scroll_to_line(line)
+        self.report_cursor()
 
     def _lay_out(self) -> None:
         width = self.scrollable_content_region.width - _GUTTER
@@ -218,14 +178,6 @@ class SampleList(ScrollView, can_focus=True):
         self._blocks = blocks
         self._tops = [0, *accumulate(len(block.lines) for block in blocks)]
         self.virtual_size = Size(width + _GUTTER, self._tops[-1])
-
-    def _show_cursor(self) -> None:
-        if not self._blocks or self.cursor >= len(self._blocks):
-            return
-        top, bottom = self._tops[self.cursor], self._tops[self.cursor + 1]
-        height = min(bottom - top, self.scrollable_content_region.height)
-        region = Region(0, top, 1, max(1, height))
-        self.scroll_to_region(region, animate=False, force=True, immediate=True)
 
 
 @lru_cache(maxsize=512)

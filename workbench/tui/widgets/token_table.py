@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import set_cell_size
@@ -13,11 +12,10 @@ from textual import events
 from textual.binding import BindingType
 from textual.content import Content
 from textual.geometry import Size
-from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from workbench.tui import keys
+from workbench.tui.widgets.cursor_list import CursorList
 
 CellMaker = Callable[[int, int, int], Text]
 """Called with (row, column, width); row -1 is the head."""
@@ -28,10 +26,10 @@ _WIDEST = 26
 _HEAD = -1
 
 
-class TokenTable(ScrollView, can_focus=True):
+class TokenTable(CursorList):
     """Cells by row and column; only the visible ones are made. ``make_cell`` returns clean text."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("list"), *keys.bindings("table")]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("table")
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "token-table--cursor",
         "token-table--head",
@@ -42,7 +40,6 @@ class TokenTable(ScrollView, can_focus=True):
         "token-table--shared",
     }
     DEFAULT_CSS = """
-    TokenTable { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
     TokenTable > .token-table--head { background: $panel; color: $text-muted; }
     TokenTable > .token-table--rank { color: $text-muted; }
     TokenTable > .token-table--bar { color: $accent; }
@@ -54,52 +51,42 @@ class TokenTable(ScrollView, can_focus=True):
         color: $block-cursor-foreground; text-style: $block-cursor-text-style; }
     """
 
-    @dataclass
-    class Moved(Message):
-        """The cursor moved to another cell."""
-
-        table: TokenTable
-        row: int
-        column: int
-
-        @property
-        def control(self) -> TokenTable:
-            """The table."""
-            return self.table
-
     def __init__(self, make_cell: CellMaker, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._make_cell = make_cell
-        self._rows = self._columns = 0
+        self._columns = 0
         self._first_column = 0
         self._instead = Content()
-        self.row = self.column = 0
+        self.column = 0
 
     # --- what is in it ----------------------------------------------------------------------
 
     def set_table(self, rows: int, columns: int, instead: Content | None = None) -> None:
         """Set the numbers of rows and columns; without columns ``instead`` is shown."""
-        self._rows, self._columns = rows, columns
+        self._tops, self._columns = range(rows + 1), columns
         self._instead = instead or Content()
         self._resize()
-        self.move_to(self.row, self.column)
+        self.move_to(self.cursor, self.column)
         self.refresh()
 
     def move_to(self, row: int, column: int) -> None:
         """Put the cursor on a cell, or on the nearest there is."""
-        row = max(0, min(row, self._rows - 1))
         column = max(0, min(column, self._columns - 1))
-        moved = (row, column) != (self.row, self.column)
-        self.row, self.column = row, column
-        self._keep_in_sight()
-        if moved:
-            self.refresh()
-            self.post_message(self.Moved(self, row, column))
+        sideways = column != self.column
+        self.column = column
+        self.go_to(row)
+        if sideways:
+            self.report_cursor()
 
     def part_style(self, part: str) -> Style:
         """The foreground of a part of a cell: ``bar``, ``null``, ``mark`` or ``shared``."""
         style = self.get_component_rich_style(f"token-table--{part}", partial=True)
         return style.without_color + Style(color=style.color)
+
+    @property
+    def row(self) -> int:
+        """The cursor's row; ``column`` is its column."""
+        return self.cursor
 
     @property
     def _head_lines(self) -> int:
@@ -120,24 +107,36 @@ class TokenTable(ScrollView, can_focus=True):
 
     def _resize(self) -> None:
         self.virtual_size = Size(
-            self.size.width, self._rows + self._head_lines if self._columns else 0
+            self.size.width, self.count + self._head_lines if self._columns else 0
         )
 
-    def _keep_in_sight(self) -> None:
+    @property
+    def page_size(self) -> int:
+        """Rows that the view has room for, less one."""
+        return max(1, self.size.height - 1 - self._head_lines)
+
+    def item_at(self, y: int) -> int | None:
+        """Return the row at line ``y``; the head counts as the cursor's row."""
+        if not self._columns:
+            return None
+        return self.cursor if y < self._head_lines else super().item_at(y - self._head_lines)
+
+    def scroll_to_cursor(self) -> None:
+        """Bring the cell under the cursor into view, below the head."""
         last = self._columns - self._shown_columns
         nearest = max(self.column - self._shown_columns + 1, min(self._first_column, self.column))
         self._first_column = max(0, min(nearest, last))
         # The head takes the first line of the view, whatever is scrolled to.
         body = max(1, self.size.height - self._head_lines)
         top = round(self.scroll_y)
-        wanted = max(self.row - body + 1, min(top, self.row))
+        wanted = max(self.cursor - body + 1, min(top, self.cursor))
         if wanted != top:
-            self.scroll_to(y=wanted, animate=False, force=True, immediate=True)
+            self.scroll_to_line(wanted)
 
     def on_resize(self) -> None:
         """Keep the cursor in sight."""
         self._resize()
-        self._keep_in_sight()
+        self.scroll_to_cursor()
 
     # --- drawing ----------------------------------------------------------------------------
 
@@ -152,7 +151,7 @@ class TokenTable(ScrollView, can_focus=True):
         row = round(self.scroll_y) + y - self._head_lines
         if y < self._head_lines:
             row = _HEAD
-        if row >= self._rows:
+        if row >= self.count:
             return Strip.blank(width, base)
         line = self._line(row)
         line.truncate(width, pad=True)
@@ -170,7 +169,7 @@ class TokenTable(ScrollView, can_focus=True):
         for column in range(self._first_column, last):
             cell = self._make_cell(row, column, width - 1)
             cell.truncate(width - 1, overflow="ellipsis", pad=True)
-            if (row, column) == (self.row, self.column):
+            if (row, column) == (self.cursor, self.column):
                 cell.stylize(self.get_component_rich_style("token-table--cursor"))
             elif row == _HEAD and column == self.column:
                 cell.stylize("bold underline")
@@ -190,27 +189,11 @@ class TokenTable(ScrollView, can_focus=True):
 
     # --- keys -------------------------------------------------------------------------------
 
-    def action_move(self, step: int) -> None:
-        """Move the cursor by so many rows."""
-        self.move_to(self.row + step, self.column)
-
     def action_move_column(self, step: int) -> None:
         """Move the cursor by so many columns."""
-        self.move_to(self.row, self.column + step)
+        self.move_to(self.cursor, self.column + step)
 
-    def action_page(self, step: int) -> None:
-        """Move the cursor by a screenful."""
-        self.move_to(self.row + step * max(1, self.size.height - 1 - self._head_lines), self.column)
-
-    def action_to(self, row: int) -> None:
-        """Move the cursor to a rank; -1 is the last."""
-        self.move_to(self._rows - 1 if row < 0 else row, self.column)
-
-    def on_click(self, event: events.Click) -> None:
+    def click_item(self, index: int, event: events.Click) -> None:
         """Move the cursor to the cell; on the head, to the column."""
-        if not self._columns:
-            return
-        column = self._first_column + max(0, event.x - _RANK) // max(1, self._column_width)
-        on_head = event.y < self._head_lines
-        row = self.row if on_head else round(self.scroll_y) + event.y - self._head_lines
-        self.move_to(row, column)
+        on_columns = max(0, event.x - _RANK)
+        self.move_to(index, self._first_column + on_columns // max(1, self._column_width))

@@ -18,12 +18,10 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
-from textual.reactive import reactive
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.visual import Visual
 
-from workbench.tui import keys
+from workbench.tui.widgets.cursor_list import CursorList
 
 #: Estimated height of an item that was never drawn, in lines.
 GUESS = 8
@@ -55,26 +53,17 @@ class _Laid:
     strips: list[Strip]
 
 
-class Flow(ScrollView, can_focus=True, inherit_bindings=False):
+class Flow(CursorList, inherit_bindings=False):
     """Items one below the other, with a cursor on one of them."""
 
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("list")
+    BINDINGS: ClassVar[list[BindingType]] = CursorList.BINDINGS
     COMPONENT_CLASSES: ClassVar[set[str]] = {"flow--cursor", "flow--rule"}
     DEFAULT_CSS = """
-    Flow { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; overflow-x: hidden; }
+    Flow { scrollbar-gutter: stable; }
     Flow > .flow--cursor { color: $foreground-muted; }
     Flow > .flow--rule { color: $panel-lighten-3; }
     Flow:focus > .flow--cursor { color: $accent; text-style: bold; }
     """
-
-    cursor: reactive[int] = reactive(0)
-
-    @dataclass
-    class Moved(Message):
-        """The cursor moved to another item."""
-
-        flow: Flow
-        index: int
 
     @dataclass
     class Clicked(Message):
@@ -88,7 +77,6 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         super().__init__(id=id)
         self._draw_item = draw_item
         self._heights: list[int] = []
-        self._tops: list[int] = [0]
         self._laid: dict[int, _Laid] = {}
         self._in_view: range = range(0)
         self._settling = False
@@ -101,11 +89,6 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh()
 
     # --- what there is ----------------------------------------------------------------------
-
-    @property
-    def count(self) -> int:
-        """The number of items."""
-        return len(self._heights)
 
     @property
     def width(self) -> int:
@@ -126,22 +109,19 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         self._heights += [GUESS] * (count - self.count)
         self._measure()
         self._settle(stick=stick)
-        self.cursor = (
-            max(0, count - 1) if stick and at_last else min(self.cursor, max(0, count - 1))
-        )
+        self.cursor = count - 1 if stick and at_last else self.cursor
 
     @property
     def is_near_end(self) -> bool:
         """True if the end is in view, or nearly."""
         return self.scroll_offset.y >= self._tops[-1] - self._view_height - NEAR
 
-    def bring(self, index: int) -> None:
+    def go_to(self, index: int) -> None:
         """Put the cursor on an item and as much of it as there is room for in view."""
-        if self.count:
-            index = max(0, min(index, self.count - 1))
-            upwards = index < self.cursor
-            self.cursor = index
-            self._bring_into_view(index, upwards=upwards)
+        index = self.validate_cursor(index)
+        upwards = index < self.cursor
+        self.cursor = index
+        self.scroll_to_cursor(upwards=upwards)
 
     def go_to_end(self) -> None:
         """Put the cursor on the last item and its end in view, to follow what is added."""
@@ -201,14 +181,16 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         size = Size(self._width + _GUTTER, self._tops[-1])
         if self.virtual_size != size:
             self.virtual_size = size
-        self.scroll_to(y=top, animate=False, force=True, immediate=True)
+        self.scroll_to_line(top)
         self._settling = False
         self.refresh()
 
-    def _bring_into_view(self, index: int, *, upwards: bool) -> None:
+    def scroll_to_cursor(self, *, upwards: bool = False) -> None:
+        """Bring the item under the cursor into view; of a tall one its end if ``upwards``."""
+        index = self.cursor
         # Items around it are laid out on the way and may push it: look again.
         for _ in range(4):
-            if self.width <= 0 or self._view_height <= 0:
+            if not self.count or self.width <= 0 or self._view_height <= 0:
                 return
             self._settle()
             self._lay_out(index)
@@ -276,14 +258,9 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
 
     # --- keys and mouse ---------------------------------------------------------------------
 
-    def validate_cursor(self, index: int) -> int:
-        """Keep the cursor on an item."""
-        return max(0, min(index, self.count - 1))
-
-    def watch_cursor(self, index: int) -> None:
-        """Post `Moved`."""
-        self.refresh()
-        self.post_message(self.Moved(self, index))
+    def watch_cursor(self) -> None:
+        """Post `Moved`; here the cursor follows the view, so the view must not follow the cursor."""
+        self.report_cursor()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Lay out what came into view; the cursor stays among it."""
@@ -299,7 +276,7 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         stick = self.cursor >= self.count - 1
         self._settle(stick=stick)
         if not stick:
-            self._bring_into_view(self.cursor, upwards=False)
+            self.scroll_to_cursor()
 
     def action_move(self, step: int) -> None:
         """Go to the next item, or on within one that is taller than the view."""
@@ -312,27 +289,16 @@ class Flow(ScrollView, can_focus=True, inherit_bindings=False):
         elif step < 0 and start < top:
             self._settle(max(start, top - max(1, height - 2)))
         else:
-            self.bring(self.cursor + step)
+            self.go_to(self.cursor + step)
 
     def action_page(self, step: int) -> None:
         """Scroll by a screenful."""
-        self.scroll_to(
-            y=self.scroll_offset.y + step * max(1, self._view_height - 1),
-            animate=False,
-            force=True,
-            immediate=True,
-        )
+        self.scroll_to_line(self.scroll_offset.y + step * self.page_size)
 
-    def action_to(self, index: int) -> None:
-        """Go to an item; -1 is the last."""
-        self.bring(self.count - 1 if index < 0 else index)
-
-    def on_click(self, event: events.Click) -> None:
-        """Go to the item."""
-        index = bisect_right(self._tops, event.y + self.scroll_offset.y) - 1
-        if 0 <= index < self.count:
-            self.cursor = index
-            self.post_message(self.Clicked(self, index, (event.x - _GUTTER) / max(1, self.width)))
+    def click_item(self, index: int, event: events.Click) -> None:
+        """Move the cursor to the item, and report where it was clicked."""
+        self.cursor = index
+        self.post_message(self.Clicked(self, index, (event.x - _GUTTER) / max(1, self.width)))
 
 
 def _line(strips: Sequence[Strip], index: int, width: int) -> Strip:

@@ -289,7 +289,7 @@ class AgentPane(Pane):
         self._chosen = run_id
         self._redraw()
         place = self._turns.place(seq)
-        self._flow.bring(self._flow.count - 1 if place is None else place)
+        self._flow.go_to(self._flow.count - 1 if place is None else place)
         return True
 
     # --- kept when the session is left --------------------------------------------------------
@@ -311,7 +311,7 @@ class AgentPane(Pane):
         self._redraw()
         turn = view.get("turn")
         if isinstance(turn, int) and 0 <= turn < len(self._turns):
-            self._flow.bring(turn)
+            self._flow.go_to(turn)
 
     # --- keys -------------------------------------------------------------------------------
 

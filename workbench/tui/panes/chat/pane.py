@@ -239,7 +239,7 @@ Copies and files show control characters as visible marks. The session keeps the
         self._samples[found.probe] = found.sample
         self._writing = False
         self._redraw()
-        self.query_one(Conversation).bring(place)
+        self.query_one(Conversation).go_to(place)
         return True
 
     def view(self) -> dict[str, Any]:
@@ -274,7 +274,7 @@ Copies and files show control characters as visible marks. The session keeps the
         self._redraw()
         place = self._turns.place(probe) if isinstance(probe, str) else None
         if place is not None:
-            self.query_one(Conversation).bring(place)
+            self.query_one(Conversation).go_to(place)
 
     @property
     def _field(self) -> ProbeField:

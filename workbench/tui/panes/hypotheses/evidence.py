@@ -62,11 +62,12 @@ class EvidenceList(Rows):
                 return place
         return index
 
-    def watch_cursor(self, index: int) -> None:
+    def scroll_to_cursor(self) -> None:
         """Show the heading above the first row under it, too."""
-        super().watch_cursor(index)
-        if 0 < index < len(self._lines) and isinstance(self._lines[index - 1], Heading):
-            self.scroll_to(y=min(self.scroll_offset.y, index - 1), animate=False, immediate=True)
+        super().scroll_to_cursor()
+        above = self.cursor - 1
+        if 0 <= above < len(self._lines) and isinstance(self._lines[above], Heading):
+            self.scroll_to_line(min(self.scroll_offset.y, above))
 
     def _from(self, index: int, step: int) -> range:
         return range(index, len(self._lines) if step > 0 else -1, step)

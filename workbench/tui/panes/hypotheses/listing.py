@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar
 
 from rich.text import Text
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Region, Size
-from textual.message import Message
-from textual.scroll_view import ScrollView
+from textual.geometry import Size
 from textual.strip import Strip
 
 from workbench.display import clean_line, clean_lines, shorten
@@ -20,6 +19,7 @@ from workbench.tui import keys
 from workbench.tui.panes.hypotheses.render import VERDICTS, counts, percent
 from workbench.tui.text import actor_name
 from workbench.tui.widgets.bars import bar
+from workbench.tui.widgets.cursor_list import CursorList
 
 #: Characters of a hypothesis that are shown here; its history has all of it.
 _LONGEST = 1_500
@@ -28,10 +28,10 @@ _ROOM_FOR_WHO = 52
 _BAR_CELLS = 24
 
 
-class HypothesisList(ScrollView, can_focus=True):
+class HypothesisList(CursorList):
     """Hypotheses with a cursor, two lines each; the selected one is shown in full."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings("list"), *keys.bindings("rows")]
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("rows")
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "hypothesis--cursor",
         "hypothesis--bar",
@@ -40,7 +40,7 @@ class HypothesisList(ScrollView, can_focus=True):
         "hypothesis--rejected",
     }
     DEFAULT_CSS = """
-    HypothesisList { scrollbar-size-vertical: 1; overflow-x: hidden; scrollbar-gutter: stable; }
+    HypothesisList { scrollbar-gutter: stable; }
     HypothesisList > .hypothesis--cursor { color: $text; text-style: bold; }
     HypothesisList:focus > .hypothesis--cursor { color: $accent; text-style: bold; }
     HypothesisList > .hypothesis--bar { color: $accent; background: $panel; }
@@ -50,20 +50,15 @@ class HypothesisList(ScrollView, can_focus=True):
     """
 
     @dataclass
-    class Moved(Message):
-        """The cursor moved to another hypothesis."""
+    class Moved(CursorList.Moved):
+        """The cursor moved to another hypothesis; a rank may change before this is handled, an id not."""
 
         hypothesis_id: str
-
-    @dataclass
-    class Chosen(Message):
-        """The hypothesis under the cursor was opened."""
 
     def __init__(self, *, recorded: bool = False) -> None:
         super().__init__()
         self.recorded = recorded
         self._items: Sequence[HypothesisState] = ()
-        self._cursor = 0
         self._draft = ""
         self._selected: tuple[HypothesisState, int] | None = None
         self._lines: list[Text] = []
@@ -76,15 +71,31 @@ class HypothesisList(ScrollView, can_focus=True):
         """Show these, with the cursor on ``selected``; ``draft`` is one that was not added yet."""
         self._items = items
         self._draft = draft
-        self._cursor = next(
-            (at for at, hypothesis in enumerate(items) if hypothesis.id == selected), 0
-        )
+        place = next((at for at, hypothesis in enumerate(items) if hypothesis.id == selected), 0)
+        # Not by the watcher: the pane moves the cursor here, and needs no report of it.
+        self.set_reactive(HypothesisList.cursor, place)
         self._lay_out()
 
     @property
     def selected(self) -> HypothesisState | None:
         """The hypothesis under the cursor."""
-        return self._items[self._cursor] if self._items else None
+        return self._items[self.cursor] if self._items else None
+
+    @property
+    def page_size(self) -> int:
+        """Hypotheses that Page up and Page down pass: a few."""
+        return 5
+
+    def watch_cursor(self) -> None:
+        """Show the hypothesis under the cursor in full, and report it."""
+        self._lay_out()
+        self.report_cursor()
+
+    def report_cursor(self) -> None:
+        """Draw the cursor where it is now, and post `Moved` with the id."""
+        self.refresh()
+        if self.selected is not None:
+            self.post_message(self.Moved(self, self.cursor, self.selected.id))
 
     def on_resize(self, event: events.Resize) -> None:
         """Wrap the selected hypothesis to the new width."""
@@ -101,11 +112,12 @@ class HypothesisList(ScrollView, can_focus=True):
             or self._selected[1] != width
         ):
             self._selected, self._lines = (hypothesis, width), self._in_full(hypothesis, width)
-        height = 2 * len(self._items) - (2 if hypothesis else 0) + len(self._lines)
-        self.virtual_size = Size(self.size.width, height + (1 if self._draft else 0))
+        heights = [2] * len(self._items)
         if hypothesis is not None:
-            region = Region(0, 2 * self._cursor, 1, len(self._lines))
-            self.scroll_to_region(region, animate=False, force=True, immediate=True)
+            heights[self.cursor] = len(self._lines)
+        self._tops = [0, *accumulate(heights)]
+        self.virtual_size = Size(self.size.width, self._tops[-1] + (1 if self._draft else 0))
+        self.scroll_to_cursor()
         self.refresh()
 
     # --- drawing ----------------------------------------------------------------------------
@@ -115,30 +127,22 @@ class HypothesisList(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         if width <= 0:
             return Strip.blank(0, self.rich_style)
-        text = self._line(y + self.scroll_offset.y, width)
+        text = self._line(y, width)
         text.truncate(width, overflow="ellipsis", pad=True)
         text.no_wrap = True
         return Strip(text.render(self.app.console), width).apply_style(self.rich_style).simplify()
 
     def _line(self, y: int, width: int) -> Text:
         if not self._items:
-            return self._empty(y)
-        at, line = self._at(y)
-        if at == self._cursor:
+            return self._empty(y + self.scroll_offset.y)
+        at, line = self.item_at(y), y + self.scroll_offset.y
+        if at is None:
+            return self._draft_line() if line == self._tops[-1] else Text()
+        line -= self._tops[at]
+        if at == self.cursor:
             return self._lines[line].copy()
-        if at < len(self._items):
-            hypothesis = self._items[at]
-            return (
-                self._head(hypothesis, width, "  ") if line == 0 else self._words(hypothesis, width)
-            )
-        return self._draft_line() if line == 0 and at == len(self._items) else Text()
-
-    def _at(self, y: int) -> tuple[int, int]:
-        """Return the place of the hypothesis at line ``y``, and the number of its line there."""
-        first, height = 2 * self._cursor, len(self._lines)
-        if first <= y < first + height:
-            return self._cursor, y - first
-        return divmod(y if y < first else y - height + 2, 2)
+        hypothesis = self._items[at]
+        return self._head(hypothesis, width, "  ") if line == 0 else self._words(hypothesis, width)
 
     def _empty(self, y: int) -> Text:
         if y == 0:
@@ -199,37 +203,3 @@ class HypothesisList(ScrollView, can_focus=True):
     def _style(self, name: str) -> str:
         """A component style as text of a rich style: only what it sets, not the background."""
         return str(self.get_component_rich_style(f"hypothesis--{name}", partial=True))
-
-    # --- keys -------------------------------------------------------------------------------
-
-    def action_move(self, step: int) -> None:
-        """Move the cursor by so many hypotheses."""
-        self._go(self._cursor + step)
-
-    def action_page(self, step: int) -> None:
-        """Move the cursor by a few hypotheses."""
-        self._go(self._cursor + 5 * step)
-
-    def action_to(self, at: int) -> None:
-        """Move the cursor to one; -1 is the last."""
-        self._go(at if at >= 0 else len(self._items) - 1)
-
-    def action_choose(self) -> None:
-        """Open the hypothesis under the cursor."""
-        if self._items:
-            self.post_message(self.Chosen())
-
-    def _go(self, at: int) -> None:
-        at = max(0, min(at, len(self._items) - 1))
-        if self._items and at != self._cursor:
-            self._cursor = at
-            self._lay_out()
-            self.post_message(self.Moved(self._items[at].id))
-
-    def on_click(self, event: events.Click) -> None:
-        """Move the cursor to the hypothesis; a second click opens it."""
-        at = self._at(event.y + self.scroll_offset.y)[0]
-        if at < len(self._items):
-            self._go(at)
-            if event.chain > 1:
-                self.action_choose()

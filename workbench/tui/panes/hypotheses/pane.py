@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
@@ -49,7 +49,6 @@ from workbench.tui.panes.hypotheses.render import (
 )
 from workbench.tui.text import actor_name
 from workbench.tui.widgets.pane import Pane
-from workbench.tui.widgets.rows import Rows
 
 #: Cells from which on evidence is shown beside the hypotheses, and lines from which on the selected
 #: mark is shown in full below it.
@@ -267,17 +266,20 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         self._selected = event.hypothesis_id
         self._draw_evidence()
 
-    def on_hypothesis_list_chosen(self, event: HypothesisList.Chosen) -> None:
+    @on(HypothesisList.Chosen, "HypothesisList")
+    def _hypothesis_chosen(self, event: HypothesisList.Chosen) -> None:
         """Show the history of the hypothesis."""
         event.stop()
         self.action_history()
 
-    def on_rows_moved(self, event: Rows.Moved) -> None:
+    @on(EvidenceList.Moved, "EvidenceList")
+    def _evidence_moved(self, event: EvidenceList.Moved) -> None:
         """Show the mark in full."""
         event.stop()
         self._show_mark()
 
-    def on_rows_chosen(self, event: Rows.Chosen) -> None:
+    @on(EvidenceList.Chosen, "EvidenceList")
+    def _evidence_chosen(self, event: EvidenceList.Chosen) -> None:
         """Go to what the mark points at."""
         event.stop()
         if (mark := self._mark()) is not None:

@@ -409,7 +409,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self._problem = ""
         self._redraw()
 
-    def on_token_table_moved(self, event: TokenTable.Moved) -> None:
+    def on_cursor_list_moved(self, event: TokenTable.Moved) -> None:
         """Describe the token under the cursor."""
         event.stop()
         self._problem = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widget import Widget
@@ -156,7 +156,8 @@ the settings, where the arrow keys choose.
         if event.alpha:
             self.console.set_alpha(event.alpha)
 
-    def on_sample_list_moved(self, event: SampleList.Moved) -> None:
+    @on(SampleList.Moved, "SampleList")
+    def _sample_moved(self, event: SampleList.Moved) -> None:
         """Clear the status, which was about another sample."""
         event.stop()
         self.console.show_status()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -245,16 +245,18 @@ class SteeringResults(Vertical):
                 self.samples.cursor = place
         return True
 
-    def on_rows_moved(self, event: Rows.Moved) -> None:
+    @on(Rows.Moved, "#strip")
+    def _strip_moved(self, event: Rows.Moved) -> None:
         """Show the texts of the strength under the strip's cursor."""
         event.stop()
-        place = event.rows.cursor
+        place = event.list.cursor
         if self._lines and self._lines[place].alpha != self._alpha:
             self._alpha = self._lines[place].alpha
             self._draw_samples()
             self.post_message(self.AlphaChosen(self._alpha))
 
-    def on_rows_chosen(self, event: Rows.Chosen) -> None:
+    @on(Rows.Chosen, "#strip")
+    def _strip_chosen(self, event: Rows.Chosen) -> None:
         """Go from the strip to the texts."""
         event.stop()
         self.samples.focus()

@@ -287,14 +287,14 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
 
     # --- keys -------------------------------------------------------------------------------
 
-    def on_rows_moved(self, event: Rows.Moved) -> None:
+    def on_cursor_list_moved(self, event: Rows.Moved) -> None:
         """Show the fields of the event, and its number among the search results."""
         event.stop()
         self._show_fields()
         if self._index.query:
             self._show_filter()
 
-    def on_rows_chosen(self, event: Rows.Chosen) -> None:
+    def on_cursor_list_chosen(self, event: Rows.Chosen) -> None:
         """Unfold or fold an operation; show an event where it belongs."""
         event.stop()
         place = self._index.place(event.index)
