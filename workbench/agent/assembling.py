@@ -105,8 +105,8 @@ class Assembly:
     @property
     def is_whole(self) -> bool:
         """True if this can be all of a reply that did not say why it ended."""
-        said = bool(self.calls or self.content.strip())
-        return said and all(call.name and call.is_whole for call in self.calls)
+        has_content = bool(self.calls or self.content.strip())
+        return has_content and all(call.name and call.is_whole for call in self.calls)
 
     def take(self, chunk: Mapping[str, Any]) -> str:
         """Take a chunk of a stream, or a whole reply; returns the new text of it.

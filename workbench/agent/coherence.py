@@ -2,7 +2,7 @@
 
 Source: Minder et al. 2025 (arXiv 2510.13900), whose strongest alpha is the one up to which an LLM calls
 three quarters of the texts coherent. A text is audited text and stands in the fence; the alpha it was
-written at is not said. What is asked and replied is in the log, and a text is paid for once.
+written at is not shown. What is asked and replied is in the log, and a text is paid for once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def coherence_judge(
         for text in texts:
             question = Question(
                 about=f"coherence of text {text_digest(text)[:16]} {VERSION}",
-                told=COHERENCE_TOLD,
+                instructions=COHERENCE_TOLD,
                 material=[{"prompt": hide(text.prompt), "text": hide(text.text)}],
                 verdict=COHERENCE_TOOL,
                 seed=0,

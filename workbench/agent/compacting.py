@@ -3,8 +3,8 @@
 The log keeps every message whole. What is sent is a function of the messages and of the last
 ``AgentCompacted`` event, so an audit that is resumed or replayed asks in the same words.
 
-    size          what the endpoint said the last prompt took, plus what came since, four characters
-                  a token; or all of it at four characters a token where it never said
+    size          what the endpoint counted for the last prompt, plus what came since, four characters
+                  a token; or all of it at four characters a token without such a count
     when          the size is over the limit, or the endpoint refused the prompt as too long, or
                   its window cut off a reply: then most of that window is the limit
     what          the oldest first: results of tools become one line that says how to get them again,
@@ -47,14 +47,14 @@ _TEXT_ID = re.compile(r'(?<!\\)"text_id": "([\w-]{1,64})"')
 _LOOKED_UP = frozenset({"overview", "show_reading"})
 _GENERATED = frozenset({"ask", "steer", "show_samples", "suggest_probes"})
 
-Said = Recorded[AgentTold] | Recorded[AgentReplied]
+Turn = Recorded[AgentTold] | Recorded[AgentReplied]
 
 
-def is_short(compacted: AgentCompacted | None, said: Said) -> bool:
+def is_short(compacted: AgentCompacted | None, message: Turn) -> bool:
     """True if the message is sent shortened."""
-    if compacted is None or said.seq > compacted.through:
+    if compacted is None or message.seq > compacted.through:
         return False
-    return compacted.opening or not is_overview(said.body)
+    return compacted.opening or not is_overview(message.body)
 
 
 def short_content(body: AgentTold | AgentReplied) -> str:
@@ -67,15 +67,15 @@ def short_content(body: AgentTold | AgentReplied) -> str:
     # The opening's own words stand before the overview.
     own = "" if body.role == "tool" else body.content.partition(BEGINS)[0]
     left_out = len(body.content) - len(own)
-    said = f"{own}[A result of {left_out} characters stood here. It is left out to save room."
+    note = f"{own}[A result of {left_out} characters stood here. It is left out to save room."
     if tool in _LOOKED_UP:
-        said += f" Call {tool} to see it again."
+        note += f" Call {tool} to see it again."
     ids = list(dict.fromkeys(_TEXT_ID.findall(body.content)))
     if tool in _GENERATED and ids:
         listed = ", ".join(ids[:_MOST_IDS])
         more = f" and {len(ids) - _MOST_IDS} more" if len(ids) > _MOST_IDS else ""
-        said += f" show_samples shows its texts again: {listed}{more}."
-    return said + "]"
+        note += f" show_samples shows its texts again: {listed}{more}."
+    return note + "]"
 
 
 def compaction(
@@ -164,8 +164,8 @@ def _sizes(state: AgentState, compacted: AgentCompacted | None) -> list[int]:
     return [_size(message, is_short(compacted, message)) for message in state.messages]
 
 
-def _size(said: Said, short: bool) -> int:
-    body = said.body
+def _size(message: Turn, short: bool) -> int:
+    body = message.body
     most = SHORTENED_OWN if short else None
     calls = sum(len(call.name) + len(call.arguments[:most]) for call in body.tool_calls)
     own = _own_size(body, most) if isinstance(body, AgentReplied) else 0

@@ -215,9 +215,9 @@ class Endpoint:
             body["stream_options"] = {"include_usage": True}
         self._sent = body
         if request.refused and self._digest() in request.refused:
-            said = "refused for its form before, and not sent again"
-            raise self._form(Reported(said), None) or AttemptFailed(
-                "form", said, again=False, request_sha256=self._digest()
+            reason = "refused for its form before, and not sent again"
+            raise self._form(Reported(reason), None) or AttemptFailed(
+                "form", reason, again=False, request_sha256=self._digest()
             )
         reply = Assembly(tools=frozenset(str(tool["function"]["name"]) for tool in tools))
         held = Held(scrubber())
@@ -301,21 +301,21 @@ class Endpoint:
         return value
 
     def _usage(self, reply: Assembly, request: Request, messages: Iterable[Message]) -> Usage:
-        said = reply.usage or {}
+        usage = reply.usage or {}
         sent = len(json.dumps(list(messages)))
-        prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens")
-        wrong = _wrong_counts(said, sent, reply.size) if said else ""
-        estimated = bool(wrong) or not said
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        wrong = _wrong_counts(usage, sent, reply.size) if usage else ""
+        estimated = bool(wrong) or not usage
         if estimated:
             prompt, completion = sent // _CHARACTERS_PER_TOKEN, reply.size // _CHARACTERS_PER_TOKEN
         assert isinstance(prompt, int)
         assert isinstance(completion, int)
         unusable = [wrong] if wrong else []
-        total = said.get("total_tokens")
+        total = usage.get("total_tokens")
         if not wrong and total is not None and total != prompt + completion:
             # More is what some servers count of hidden thoughts; which part it is they do not say.
             unusable.append(f"total_tokens {_quoted(total)}")
-        cost = said.get("cost")
+        cost = usage.get("cost")
         if cost is not None and not _is_cost(cost):
             unusable.append(f"cost {_quoted(cost)}")
         if not _is_cost(cost):
@@ -329,54 +329,56 @@ class Endpoint:
         )
 
     def _refused(self, status: int, error: Reported, headers: Mapping[str, str]) -> AttemptFailed:
-        said = self._said(error, status)
+        message = self._error_message(error, status)
         changed = self._changed(error, status)
         if changed is not None:
             return changed
         if status != 429 and error.is_too_long:
-            return AttemptFailed("context", said, status=status, again=False)
+            return AttemptFailed("context", message, status=status, again=False)
         if status in {400, 422} and error.may_be_form:
             return self._form(error, status) or AttemptFailed(
-                "form", said, status=status, again=False, request_sha256=self._digest()
+                "form", message, status=status, again=False, request_sha256=self._digest()
             )
         again = status in {408, 409, 429} or status >= 500
         if status == 429 and "insufficient_quota" in error.code + error.message:
             again = False
         return AttemptFailed(
-            f"status {status}", said, status=status, again=again, wait=retry_after(headers)
+            f"status {status}", message, status=status, again=again, wait=retry_after(headers)
         )
 
     def _reported(self, error: Reported) -> AttemptFailed:
         """The failure that an error in place of a reply, or in the middle of one, amounts to."""
-        said = self._short(f"the endpoint reported: {error.message}")
+        message = self._short(f"the endpoint reported: {error.message}")
         changed = self._changed(error, None)
         if changed is not None:
             return changed
         if error.is_too_long:
-            return AttemptFailed("context", said, again=False)
-        return AttemptFailed("stream", said, again=error.code not in {"400", "401", "402", "403"})
+            return AttemptFailed("context", message, again=False)
+        return AttemptFailed(
+            "stream", message, again=error.code not in {"400", "401", "402", "403"}
+        )
 
     def _changed(self, error: Reported, status: int | None) -> AttemptFailed | None:
         """The failure after which something that the server named is left out or lowered, if it did."""
         if status in {401, 402, 403, 429}:
             return None
-        said = self._said(error, status)
+        message = self._error_message(error, status)
         tokens = self._sent.get("max_tokens", self._sent.get("max_completion_tokens"))
         feature = next((name for name in self._leavable() if error.refuses(name)), None)
         if feature is not None:
             self._set(**{feature: False})
             what = "max_tokens (max_completion_tokens is sent)" if feature == "max_tokens" else ""
-            notice = Notice("without", what or feature.replace("_", " "), said)
+            notice = Notice("without", what or feature.replace("_", " "), message)
         elif tokens is not None and (fewer := error.fewer_tokens(tokens)) is not None:
             self._set(most_tokens=fewer)
-            notice = Notice("lowered", "max_tokens", said, fewer)
+            notice = Notice("lowered", "max_tokens", message, fewer)
         else:
             return None
-        return AttemptFailed("unsupported", said, status=status, wait=0.0, notice=notice)
+        return AttemptFailed("unsupported", message, status=status, wait=0.0, notice=notice)
 
     def _form(self, error: Reported, status: int | None) -> AttemptFailed | None:
         """The failure after which the conversation is sent in a plainer form, if there is one."""
-        said, digest = self._said(error, status), self._digest()
+        detail, digest = self._error_message(error, status), self._digest()
         sent = [message for message in self._sent["messages"] if message["role"] == "assistant"]
         calls = [call for message in sent for call in message.get("tool_calls", ())]
         own = {name for item in (*sent, *calls) for name in set(item) - _PROTOCOL}
@@ -392,9 +394,9 @@ class Endpoint:
             feature = "earlier calls in the protocol's fields: they are sent as text"
         else:
             return None
-        notice = Notice("without", self._short(feature), said)
+        notice = Notice("without", self._short(feature), detail)
         return AttemptFailed(
-            "form", said, status=status, wait=0.0, notice=notice, request_sha256=digest
+            "form", detail, status=status, wait=0.0, notice=notice, request_sha256=digest
         )
 
     def _leavable(self) -> Iterator[Feature]:
@@ -421,7 +423,7 @@ class Endpoint:
         written = json.dumps([self.settings.address, asked], sort_keys=True)
         return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def _said(self, error: Reported, status: int | None) -> str:
+    def _error_message(self, error: Reported, status: int | None) -> str:
         code = "" if status is None else f"Error code: {status} - "
         return self._short(code + error.message)
 
@@ -449,14 +451,14 @@ class Endpoint:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the server asks to wait, given in seconds, milliseconds or as a date; or None."""
     for header, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        said = headers.get(header)
-        if said is None:
+        value = headers.get(header)
+        if value is None:
             continue
         try:
-            seconds = float(said) / unit
+            seconds = float(value) / unit
         except ValueError:
             try:
-                seconds = parsedate_to_datetime(said).timestamp() - time.time()
+                seconds = parsedate_to_datetime(value).timestamp() - time.time()
             except (ValueError, TypeError, OverflowError):
                 continue
         if math.isfinite(seconds):

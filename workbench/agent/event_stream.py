@@ -1,6 +1,6 @@
 """The body of a reply, from its bytes: one JSON value, or the JSON values of an event stream.
 
-Servers take the form they like, whatever was asked for, so it is told from the first byte. Of an
+Servers choose the form regardless of the request, so it is detected from the first byte. Of an
 event stream are taken: any line end, ``data:`` with and without a space, comments in between, events
 with no empty line after them, and a last line with no end.
 """
@@ -18,7 +18,7 @@ _MARK = b"\xef\xbb\xbf"
 
 
 class Body:
-    """Takes bytes as they come. ``done`` once the stream said that it is over."""
+    """Takes bytes as they come. ``done`` once the stream signalled its end."""
 
     def __init__(self) -> None:
         self.done = False

@@ -80,7 +80,7 @@ def list_data(recorded: Recorded[ReadingTaken], n_tokens: int) -> dict[str, Any]
 def text_data(text_id: str, text: TextState, longest: int) -> dict[str, Any]:
     """A generated text as data, with how it was made."""
     body = text.start.body
-    said = text.text if len(text.text) <= longest else text.text[:longest] + "..."
+    excerpt = text.text if len(text.text) <= longest else text.text[:longest] + "..."
     data: dict[str, Any] = {
         "text_id": text_id,
         "seq": text.start.seq,
@@ -88,7 +88,7 @@ def text_data(text_id: str, text: TextState, longest: int) -> dict[str, Any]:
         "side": body.side,
         "alpha": body.alpha,
         "prompt": prompt_of(text),
-        "text": said,
+        "text": excerpt,
     }
     if body.prefill:
         data["prefill"] = body.prefill
@@ -201,8 +201,8 @@ def steered_pairs(state: SessionState) -> list[tuple[TextState | None, TextState
 
 
 def _start(text: TextState) -> str:
-    said = text.text
-    return said if len(said) <= OVERVIEW_CHARACTERS else said[:OVERVIEW_CHARACTERS] + "..."
+    content = text.text
+    return content if len(content) <= OVERVIEW_CHARACTERS else content[:OVERVIEW_CHARACTERS] + "..."
 
 
 def find_texts(

@@ -71,7 +71,7 @@ def grade_relevance(
         for token_list in reading_lists(state, reading, layer, POOLED)
         if token_list.body.source in sources and token_list.body.tokens
     ]
-    told = "\n".join(
+    instructions = "\n".join(
         (
             "Below are tokens that a tool surfaced from a model finetuned on this:",
             truth.description,
@@ -84,7 +84,7 @@ def grade_relevance(
     )
     return [
         known_grade(session, _tokens_about(reading), model)
-        or _grade_list(session, endpoint, judge, reading, told, should_stop)
+        or _grade_list(session, endpoint, judge, reading, instructions, should_stop)
         for reading in lists
     ]
 
@@ -120,7 +120,7 @@ def _grade_list(
     endpoint: Endpoint,
     judge: Actor,
     recorded: Recorded[ReadingTaken],
-    told: str,
+    instructions: str,
     should_stop: ShouldStop,
 ) -> GradeGiven:
     body = recorded.body
@@ -132,7 +132,7 @@ def _grade_list(
         random.Random(f"{recorded.seq} {number}").shuffle(order)
         question = Question(
             about=f"{_tokens_about(recorded)} order {number}",
-            told=told,
+            instructions=instructions,
             material=[
                 {"number": place, "token": tokens[index]}
                 for place, index in enumerate(order, start=1)
@@ -184,7 +184,7 @@ def _grade_texts(
     for text_id, text in texts:
         question = Question(
             about=f"text {text_id} {VERSION}",
-            told=COHERENCE_TOLD,
+            instructions=COHERENCE_TOLD,
             material=[{"prompt": prompt_of(text), "text": text.text}],
             verdict=COHERENCE_TOOL,
             seed=0,

@@ -1,6 +1,6 @@
 """The actions of a person who had taken over, in words for the agent.
 
-What the models said is not among them: that is looked up with a tool, in its fence.
+The models' texts are not among them: the agent reads those with a tool, fenced.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def message_id(taken_over_at: int) -> str:
 
 
 def is_told(state: AgentState, taken_over_at: int) -> bool:
-    """True if the agent was told of it."""
+    """True if the agent was informed of it."""
     wanted = message_id(taken_over_at)
     return any(
         isinstance(message.body, AgentTold) and message.body.message_id == wanted
@@ -60,5 +60,5 @@ def _in_words(operation: OperationState) -> dict[str, Any]:
     if isinstance(texts, dict):
         texts = [text_id for side in texts.values() for text_id in side]
     given = {name: value for name, value in operation.arguments.items() if value not in (None, "")}
-    said = {"operation": operation.name, "status": operation.status, "arguments": given}
-    return said | ({"text_ids": texts} if texts else {})
+    facts = {"operation": operation.name, "status": operation.status, "arguments": given}
+    return facts | ({"text_ids": texts} if texts else {})

@@ -41,11 +41,12 @@ _JSON = (
 class Question:
     """A question to a judge. ``about`` names the question; no two differ in all else but it.
 
-    ``told`` is ours and trusted, ``material`` is not. ``verdict`` is the tool whose call is the answer.
+    ``instructions`` are ours and trusted, ``material`` is not. ``verdict`` is the tool whose call is
+    the answer.
     """
 
     about: str
-    told: str
+    instructions: str
     material: Sequence[Any]
     verdict: Tool
     seed: int
@@ -117,12 +118,12 @@ def _rendered(
     specifications = [question.verdict.specification()]
     if mode == "json":
         schema = json.dumps(specifications[0]["function"], ensure_ascii=False)
-        told = question.told + _JSON + schema + "\n\nThe material:\n" + material
-        return [_message("system", _SYSTEM), _message("user", told)], specifications
+        prompt = question.instructions + _JSON + schema + "\n\nThe material:\n" + material
+        return [_message("system", _SYSTEM), _message("user", prompt)], specifications
     if not as_result:
         # Some providers sign their calls and refuse one that they did not make.
-        told = question.told + "\n\nThe material:\n" + material
-        return [_message("system", _SYSTEM), _message("user", told)], specifications
+        prompt = question.instructions + "\n\nThe material:\n" + material
+        return [_message("system", _SYSTEM), _message("user", prompt)], specifications
     call = {
         "id": "material",
         "type": "function",
@@ -130,7 +131,7 @@ def _rendered(
     }
     messages: list[Message] = [
         _message("system", _SYSTEM),
-        _message("user", question.told),
+        _message("user", question.instructions),
         _message("assistant", "") | {"tool_calls": [call]},
         _message("tool", material) | {"tool_call_id": "material"},
     ]

@@ -255,31 +255,33 @@ class _Audit:
             return
         self._turn(asked_for is not None)
 
-    # --- what the agent is told ------------------------------------------------------------------
+    # --- messages to the agent -------------------------------------------------------------------
 
     def _tell(
         self, role: str, source: str, content: str, *, actor: Actor = SYSTEM, **more: Any
     ) -> None:
         """Record a message; the one place where text goes to the agent, and names are hidden."""
-        told = {"run_id": self._id, "role": role, "source": source}
+        fields = {"run_id": self._id, "role": role, "source": source}
         self._session.record(
-            AgentTold.model_validate({**told, "content": self._blinding.hide_cut(content), **more}),
+            AgentTold.model_validate(
+                {**fields, "content": self._blinding.hide_cut(content), **more}
+            ),
             actor=actor,
         )
 
     def _open(self) -> None:
-        """Instructions and overview, as far as they were not told before a kill."""
-        told = len(self._state.messages)
+        """Send instructions and overview, except those sent before a kill."""
+        sent = len(self._state.messages)
         opening = prompts.OPENING[self._mode]
         if self._mode == "scaffolded" and self._budgets.interactions:
             opening += f" Suggest about {max(3, self._budgets.interactions // 2)}."
         opening += "\n" + self._budgets.left(self._state)
-        if told < 1:
+        if sent < 1:
             self._tell("system", "opening", prompts.system_prompt(self._mode))
         # Not as the result of a call: the agent made none, and some providers sign theirs.
-        overview = self._toolbox.overview() if self._mode == "adl" and told < 4 else None
+        overview = self._toolbox.overview() if self._mode == "adl" and sent < 4 else None
         about = None if overview is None else OVERVIEW_TOOL.name
-        if told < 2:
+        if sent < 2:
             self._tell("user", "opening", _joined(opening, overview), tool=about)
         elif overview and not any(is_overview(message.body) for message in self._state.messages):
             # An old session that was cut off in its opening.
@@ -435,10 +437,10 @@ class _Audit:
                 feature="native tools",
                 message=f"{_SILENT_REPLIES} replies called none",
             )
-        said = prompts.NO_CALL if self._endpoint.tool_mode == "native" else prompts.NO_JSON
+        reminder = prompts.NO_CALL if self._endpoint.tool_mode == "native" else prompts.NO_JSON
         if reply.truncated or reply.finish_reason == "length":
-            said = prompts.LONG_REPLY + " " + said
-        self._tell("user", "nudge", said)
+            reminder = prompts.LONG_REPLY + " " + reminder
+        self._tell("user", "nudge", reminder)
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -487,7 +489,7 @@ class _Audit:
                 raise
             by = "a person" if time.monotonic() < deadline else "the end of the time budget"
             content, ok = f"stopped by {by}: {exc.message}", False
-        except Exception as exc:  # noqa: BLE001 - whatever failed, the agent is told and goes on
+        except Exception as exc:  # noqa: BLE001 - whatever failed, the agent gets the error and goes on
             content, ok = described(exc), False
         self._result(call, content, ok=ok)
 

@@ -193,10 +193,10 @@ def reported(error: Any, message: str = "") -> Reported:
         error = error[0].get("error", error[0])
     if not isinstance(error, dict):
         return Reported(message or str(error))
-    said = error.get("message") or message or json.dumps(error)
+    detail = error.get("message") or message or json.dumps(error)
     code, param = error.get("code") or error.get("type"), error.get("param")
     return Reported(
-        said if isinstance(said, str) else json.dumps(said),
+        detail if isinstance(detail, str) else json.dumps(detail),
         str(code or ""),
         param if isinstance(param, str) else "",
         frozenset(_forbidden(error)),

@@ -67,7 +67,7 @@ def scale_judge(
         ]
         question = Question(
             about=f"scale of {reading} {lists_digest(lists)[:16]} {VERSION}",
-            told=_TOLD,
+            instructions=_TOLD,
             material=material,
             verdict=SCALE_TOOL,
             seed=0,
@@ -79,8 +79,8 @@ def scale_judge(
         if verdict.number == 0:
             return ScaleVerdict(None, "no list hangs together")
         if verdict.number > len(scales):
-            said = f"unreadable verdict: it names list {verdict.number} of {len(scales)}"
-            return ScaleVerdict(None, said)
+            problem = f"unreadable verdict: it names list {verdict.number} of {len(scales)}"
+            return ScaleVerdict(None, problem)
         return ScaleVerdict(scales[verdict.number - 1], verdict.topic)
 
     return judge

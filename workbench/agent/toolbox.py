@@ -60,7 +60,7 @@ class Doing:
     """The context of a tool call: its actor, the event it starts from, and its stop flag.
 
     An operation that finished after ``since`` with the same arguments is not done again: the process
-    was killed between its end and the agent's being told.
+    was killed between its end and its result's delivery to the agent.
     """
 
     actor: Actor
