@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AdlError(Exception):
     """An error for the user: the problem (``message``) and what to do about it (``hint``).
@@ -12,10 +15,12 @@ class AdlError(Exception):
 
     exit_code = 2
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, concerns: str = "") -> None:
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
+        self.concerns = concerns
+        "The argument that is wrong, so that a form shows the error there; empty if not one alone."
 
     def __str__(self) -> str:
         """Return both parts, the message with a full stop if a hint follows."""
@@ -74,6 +79,20 @@ class Stopped(AdlError):
 
     def __init__(self, message: str = "stopped", hint: str = "") -> None:
         super().__init__(message, hint)
+
+
+@contextmanager
+def concerning(argument: str) -> Iterator[None]:
+    """Mark errors raised inside as concerning an argument, unless they name one already.
+
+    A full device concerns none: more than one of them can be changed.
+    """
+    try:
+        yield
+    except AdlError as exc:
+        if not isinstance(exc, DeviceOutOfMemory | Stopped):
+            exc.concerns = exc.concerns or argument
+        raise
 
 
 def not_finite(what: str, dtype: str) -> NotFinite:

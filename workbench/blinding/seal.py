@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from adl.errors import OrganismError
@@ -77,6 +77,14 @@ def first_seal(asked: PairArguments | None, *, blind: bool) -> AuditSealed:
         ground_truth_sha256=_truth_sha256(found),
         aliases=blinding_of(None, asked, found).aliases if blind else {},
     )
+
+
+def hiding_while_loading(asked: PairArguments) -> Callable[[str], str]:
+    """Return what hides the names of a blind pair while it is loaded, ordinary words among them.
+
+    Raises ``OrganismError``.
+    """
+    return blinding_from(first_seal(asked, blind=True).aliases).hide_words
 
 
 def _truth_sha256(organism: Organism | None) -> str | None:

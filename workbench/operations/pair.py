@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
-from adl.errors import PairError, Stopped
+from adl.errors import PairError, Stopped, concerning
 from adl.organisms.registry import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism
 from adl.pair.protocol import ModelPair
 from adl.paths import expanded
@@ -253,7 +253,8 @@ def base_side(base: str, say: Any = lambda _line: None) -> SideSpec:
     # Imported here for the same reason as in `load`.
     from adl.pair.nnsight.demo import prepared_base
 
-    return SideSpec(str(prepared_base(find_locations().models, say)))
+    with concerning("base"):
+        return SideSpec(str(prepared_base(find_locations().models, say)))
 
 
 def _named_sides(

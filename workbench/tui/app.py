@@ -8,7 +8,7 @@ import locale
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 
-from adl.errors import AdlError
+from adl.errors import AdlError, Stopped
 from adl.paths import expanded
 from workbench.display import ascii_only, clean_line
 from workbench.faults import REPORT_BUG
@@ -49,10 +49,11 @@ from workbench.tui.messages import (
     ReplaySession,
     ShowSessions,
 )
+from workbench.tui.pair_form import load_problems
 from workbench.tui.paste import guard_pastes
 from workbench.tui.remembered import remember_theme, remembered_theme
-from workbench.tui.screens.new_pair import empty_pair
-from workbench.tui.screens.opening import OpeningScreen
+from workbench.tui.screens.new_pair import empty_pair, form_of
+from workbench.tui.screens.opening import LoadingScreen, OpeningScreen
 from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
 from workbench.tui.shutdown import Ending, Shutdown, View
 from workbench.tui.survival import Survivor, handle_messages_safely
@@ -85,6 +86,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         self._listing = DatabaseListing()
         self._draft = empty_pair()
         self._opening = threading.Lock()
+        self._loading: LoadingScreen | None = None
         self.leaving = Shutdown(
             view=self.current_view, commit=self._commit_ending, leave=self._exit_from_thread
         )
@@ -104,7 +106,8 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         self.leaving.listen()
         startup = self.startup
         if startup.pair is not None:
-            self._begin(startup.pair, startup.name, startup.prepare, blind=startup.blind)
+            wanted = OpenPair(startup.pair, startup.name, startup.prepare, blind=startup.blind)
+            self._begin(wanted)
         elif startup.session is not None:
             self._continue(ContinueSession(startup.session))
         elif startup.replay is not None:
@@ -134,9 +137,18 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         self._listing = DatabaseListing(organisms=self._listing.organisms)
         self._show_start()
 
-    def _show_start(self, trouble: AdlError | None = None) -> None:
+    def _show_start(
+        self, trouble: AdlError | None = None, *, wrong: Mapping[str, str] | None = None
+    ) -> None:
+        """Show the start screen; with ``wrong``, problems by field, the form of a pair above it."""
         self._show(
-            StartScreen(self._library(), listing=self._listing, draft=self._draft, trouble=trouble)
+            StartScreen(
+                self._library(),
+                listing=self._listing,
+                draft=self._draft,
+                trouble=trouble,
+                wrong=wrong,
+            )
         )
 
     def _show_sessions(self, *, searching: bool = False) -> None:
@@ -167,7 +179,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
 
     def on_open_pair(self, message: OpenPair) -> None:
         """Begin a session on a pair."""
-        self._begin(message.pair, message.name, message.prepare, blind=message.blind)
+        self._begin(message)
 
     def on_continue_session(self, message: ContinueSession) -> None:
         """Go on with a session."""
@@ -182,17 +194,51 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         self._show(OpeningScreen(f"Branching into {message.name}"))
         self._branch(message)
 
-    def _begin(
-        self, pair: PairArguments, name: str | None, prepare: bool, *, blind: bool = False
-    ) -> None:
-        called = name or default_name(pair, blind=blind)
-        self._show(OpeningScreen("Beginning a blind audit" if blind else f"Beginning {called}"))
+    def _begin(self, wanted: OpenPair) -> None:
+        """Load a pair, then begin a session with it."""
+        pair, blind = wanted.pair, wanted.blind
+        called = wanted.name or default_name(pair, blind=blind)
+        hide: Callable[[str], str] = str
+        if blind:
+            # Imported now: few sessions are blind.
+            from workbench.blinding.seal import hiding_while_loading
+
+            try:
+                hide = hiding_while_loading(pair)
+            except AdlError as exc:
+                self._could_not_open(exc)
+                return
+        screen = LoadingScreen("Beginning a blind audit" if blind else f"Beginning {called}", hide)
+        self._loading = screen
+        self._show(screen)
         self._open_in_thread(
             lambda: LiveSession.start(
-                self.open_log(), called, self.locations, blind=pair if blind else None
+                self.open_log(),
+                called,
+                self.locations,
+                pair,
+                blind=blind,
+                progress=screen.report,
+                should_stop=screen.should_stop,
             ),
-            lambda opened: self._opened(opened, pair, prepare=prepare),
+            lambda opened: self._opened(opened, None, prepare=wanted.prepare),
+            failed=lambda exc: self._could_not_load(exc, wanted, hide),
         )
+
+    def _could_not_load(self, exc: AdlError, wanted: OpenPair, hide: Callable[[str], str]) -> None:
+        """Show why there is no pair: in the form, with what was asked for, or on the start screen.
+
+        An organism cannot be typed, and the names of a blind pair are for whoever typed them.
+        """
+        if isinstance(exc, Stopped):
+            self._show_start()
+        elif wanted.pair.organism is not None or (wanted.blind and not wanted.is_typed):
+            exc.message, exc.hint = hide(exc.message), hide(exc.hint)
+            self._could_not_open(exc)
+        else:
+            if not wanted.is_typed:
+                self._draft.update(form_of(wanted))
+            self._could_not_open(exc, wrong=load_problems(exc))
 
     def _continue(self, wanted: ContinueSession, *, even_if_open: bool = False) -> None:
         self._show(OpeningScreen(f"Opening {wanted.session}"))
@@ -214,17 +260,22 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         make: Callable[[], LiveSession],
         show: Callable[[LiveSession], object],
         open_elsewhere: Callable[[OpenElsewhere], object] | None = None,
+        failed: Callable[[AdlError], object] | None = None,
     ) -> None:
+        failed = failed or self._could_not_open
         try:
             opened = make()
-        except OpenElsewhere as exc:
-            self.call_from_thread(open_elsewhere or self._could_not_open, exc)
-        except AdlError as exc:
-            self.call_from_thread(self._could_not_open, exc)
         except Exception as exc:
-            bug = AdlError(f"{type(exc).__name__}: {exc}", REPORT_BUG)
-            self.call_from_thread(self._could_not_open, bug)
-            raise
+            if self.leaving.is_under_way:
+                return
+            if isinstance(exc, OpenElsewhere):
+                self.call_from_thread(open_elsewhere or failed, exc)
+            elif isinstance(exc, AdlError):
+                self.call_from_thread(failed, exc)
+            else:
+                bug = AdlError(f"{type(exc).__name__}: {exc}", REPORT_BUG)
+                self.call_from_thread(failed, bug)
+                raise
         else:
             # A large session is many objects that stay: looked through once, behind the opening
             # screen, rather than at every full collection while a person scrolls.
@@ -301,18 +352,18 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         from workbench.tui.screens.audit import AuditScreen
         from workbench.tui.widgets.pane import Pane
 
-        self.trouble = None
+        self.trouble = self._loading = None
         audit = AuditScreen(opened, load=pair, prepare=prepare)
         self._show(audit)
         self._audit = audit
         if seq is not None:
             audit.call_after_refresh(lambda: audit.post_message(Pane.Jump(seq)))
 
-    def _could_not_open(self, exc: AdlError) -> None:
+    def _could_not_open(self, exc: AdlError, *, wrong: Mapping[str, str] | None = None) -> None:
         startup = self.startup
         if startup.pair is not None or startup.session is not None or startup.replay is not None:
             self.trouble = self.trouble or exc
-        self._show_start(exc)
+        self._show_start(exc, wrong=wrong)
 
     @work
     async def _ask_to_open_twice(self, wanted: ContinueSession, exc: OpenElsewhere) -> None:
@@ -363,6 +414,8 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
 
     def hidden(self, text: str) -> str:
         """Return the text without the names of a blind session's pair."""
+        if self._loading is not None:
+            text = self._loading.hide(text)
         return self.opened.redactor.hide(text) if self.opened is not None else text
 
     def record_fault(self, text: str) -> None:
@@ -377,6 +430,8 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         self.leaving.begin(1, self.crash, "failed")
 
     def _commit_ending(self, view: View, outcome: Ending, reason: str) -> None:
+        if self._loading is not None:
+            self._loading.stop()
         if self.opened is not None:
             self.opened.close(view, outcome, reason)
         if self.session_log is not None:

@@ -43,7 +43,12 @@ PANES: Final = {
 }
 _LISTS: Final = ("list", "rows", "table")
 #: Screens that have no panes; their keys cannot meet those of panes.
-SCREENS: Final = {"start": "Start screen", "sessions": "Sessions", "measures": "Measures"}
+SCREENS: Final = {
+    "start": "Start screen",
+    "loading": "While a pair is loaded",
+    "sessions": "Sessions",
+    "measures": "Measures",
+}
 PLACES: Final = PANES | SCREENS
 #: Places in which one key may not have two meanings.
 SURFACES: Final = (frozenset(PANES), frozenset({*SCREENS, *_LISTS}))
@@ -430,6 +435,7 @@ TABLE: Final[tuple[Key, ...]] = (
     Key("stop", "x,f8", (
         Use("agent", "hand('stop')", "Stop agent", "Stop the agent; it can be resumed", show=True),
         Use("audit", "stop_job", "Stop", "Stop what is running", show=True),
+        Use("loading", "stop", "Stop", "Load no pair and begin no session"),
         Use("measures", "stop", "Stop", "Stop what is running", show=True),
     )),
     Key("undo", "u", (

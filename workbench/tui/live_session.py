@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
-from adl.callbacks import ShouldStop
+from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.measures.coherence import JudgedText
 from adl.pair.protocol import ModelPair
 from workbench.locations import Locations
+from workbench.operations.beginning import begin_session
 from workbench.operations.jobs import Job, JobListener, Jobs
 from workbench.operations.pair import PairArguments, environment
 from workbench.operations.running import Arguments, Operation, Session
@@ -70,16 +71,14 @@ class LiveSession:
 
     def __init__(
         self,
-        log: SessionLog,
-        session_id: str,
-        locations: Locations,
+        session: Session,
         *,
         continued: bool,
         lease: Lease | None = None,
     ) -> None:
-        self.log = log
+        self.log = session.log
         self._lease = lease
-        self.session = Session(log, session_id, ArrayCache(locations.arrays))
+        self.session = session
         self.session.scale_judge = self._judge_scale
         self.session.coherence_judge = self._judge_texts
         self.continued = continued
@@ -96,23 +95,33 @@ class LiveSession:
         log: SessionLog,
         name: str,
         locations: Locations,
+        pair: PairArguments,
         *,
-        blind: PairArguments | None = None,
+        blind: bool = False,
+        progress: StageProgress = ignore_stages,
+        should_stop: ShouldStop = never_stop,
     ) -> LiveSession:
-        """Begin a new session; ``blind`` is the pair whose names it hides from its start."""
-        session_id = log.start_session(name, environment(), HUMAN)
-        lease = Lease.take(locations.leases, session_id)
-        opened = cls(log, session_id, locations, continued=False, lease=lease)
-        if blind is not None:
-            # Imported now: few sessions are blind.
-            from workbench.blinding.seal import seal
+        """Load a pair and begin a session with it; a ``blind`` one hides every name of the pair.
 
-            try:
-                seal(opened.session, blind=True, asked=blind)
-            except BaseException:
-                lease.release()
-                raise
-        return opened
+        Raises whatever keeps the pair from being loaded, and ``Stopped``; then there is no session.
+        """
+        before: list[EventBody] = []
+        if blind:
+            # Imported now: few sessions are blind.
+            from workbench.blinding.seal import first_seal
+
+            before.append(first_seal(pair, blind=True))
+        session = begin_session(
+            log,
+            ArrayCache(locations.arrays),
+            name,
+            pair,
+            actor=HUMAN,
+            before=before,
+            progress=progress,
+            should_stop=should_stop,
+        )
+        return cls(session, continued=False, lease=Lease.take(locations.leases, session.id))
 
     @classmethod
     def resume(
@@ -126,7 +135,8 @@ class LiveSession:
         lease = None if even_if_open else Lease.take(locations.leases, session_id)
         try:
             log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
-            return cls(log, session_id, locations, continued=True, lease=lease)
+            session = Session(log, session_id, ArrayCache(locations.arrays))
+            return cls(session, continued=True, lease=lease)
         except BaseException:
             if lease is not None:
                 lease.release()

@@ -27,12 +27,16 @@ class AgentChanged(Message):
 
 @dataclass
 class OpenPair(Message):
-    """Begin a session on a pair; ``blind`` hides every name of it, from before it is loaded."""
+    """Begin a session on a pair; ``blind`` hides every name of it, from before it is loaded.
+
+    ``is_typed`` for one that was typed into the form, which then has its names.
+    """
 
     pair: PairArguments
     name: str | None = None
     prepare: bool = True
     blind: bool = False
+    is_typed: bool = False
 
 
 @dataclass

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from adl.errors import AdlError
 from adl.paths import expanded
-from workbench.fields import problems_in_words
+from workbench.fields import WHOLE, problems_in_words
 from workbench.operations.pair import PairArguments, split_revision
 from workbench.tui.operation_fields import Checked
 
@@ -59,6 +60,11 @@ def check_pair(fields: Mapping[str, str]) -> Checked[PairArguments]:
     except ValidationError as exc:
         return Checked(None, problems_in_words(exc, PairArguments) | problems)
     return Checked(None if problems else pair, problems)
+
+
+def load_problems(error: AdlError) -> dict[str, str]:
+    """Return what kept a pair from being loaded, by the field of the form that it concerns."""
+    return {error.concerns or WHOLE: str(error)}
 
 
 def _sides(base: str | None, adapter: str | None, finetuned: str | None) -> dict[str, str]:

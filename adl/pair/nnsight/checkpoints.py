@@ -32,7 +32,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from adl.errors import PairError, first_line
+from adl.errors import PairError, concerning, first_line
 from adl.pair.checkpoint_files import CheckpointFiles, gguf_names, has_weights, read_folder
 from adl.pair.hub_download import download
 from adl.pair.nnsight.gguf_checkpoint import converted
@@ -120,7 +120,8 @@ def _load_module(
     shown: str, files: CheckpointFiles, config: PreTrainedConfig, spec: PairSpec
 ) -> tuple[PreTrainedModel, list[str]]:
     """Return the model by the first class that the checkpoint fills, with notes on it."""
-    _check_quantisation(shown, files, spec)
+    with concerning("quantisation"):
+        _check_quantisation(shown, files, spec)
     failed: Exception | None = None
     for auto, part in _classes(shown, config):
         try:
@@ -143,7 +144,8 @@ def _load_module(
 def _load_as(
     auto: Any, config: PreTrainedConfig, shown: str, files: CheckpointFiles, spec: PairSpec
 ) -> tuple[PreTrainedModel, list[str]]:
-    places = _device_map(shown, spec.device_map)
+    with concerning("device_map"):
+        places = _device_map(shown, spec.device_map)
     # Weights that a device map puts on the disk stay there as long as the model lives.
     offload = tempfile.TemporaryDirectory(prefix="adl-offload-", ignore_cleanup_errors=True)
     with _weight_errors(shown, files):
@@ -162,7 +164,8 @@ def _load_as(
             output_loading_info=True,
         )
     weakref.finalize(module, offload.cleanup)
-    _check_map(shown, module, places)
+    with concerning("device_map"):
+        _check_map(shown, module, places)
     if getattr(module, "hf_device_map", None):
         # transformers takes the first of them for the device that computes.
         spread = sorted(module.hf_device_map.items(), key=lambda place: place[1] == "disk")

@@ -47,6 +47,7 @@ def loading(name: Side, what: str, *, base_name: str | None = None) -> Iterator[
             raise PairError(
                 f"{name}: {what!r} wants to run its own code",
                 "Read that code; if you trust it, give --trust-remote-code.",
+                concerns="trust_remote_code",
             ) from exc
         raise PairError(
             f"{name}: {what!r} cannot be loaded: {first_line(exc)}",

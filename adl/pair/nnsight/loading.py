@@ -22,7 +22,7 @@ import torch
 from nnsight.modeling.transformers import TransformersModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from adl.errors import PairError
+from adl.errors import PairError, concerning
 from adl.pair.chat_templates import choose_template
 from adl.pair.checkpoint_files import CONFIG
 from adl.pair.mismatch import (
@@ -125,7 +125,8 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
     """
     _check_spec(spec)
     # The base first: an error in it concerns everything on it.
-    find_checkpoint("base", spec.base.checkpoint, spec.base.revision)
+    with concerning("base"):
+        find_checkpoint("base", spec.base.checkpoint, spec.base.revision)
     spec, moved = _adapter_as_finetuned(spec)
     hashes = hashes or FileHashes()
     untouched = None
@@ -137,8 +138,10 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
             "finetuned", spec.finetuned, spec, hashes, base.tokenizer
         )
     finetuned = replace(finetuned, notes=(*moved, *finetuned.notes))
-    _check_fit(base, finetuned)
-    choose_template([base.tokenizer, finetuned.tokenizer], spec.chat_template)
+    with concerning("finetuned"):
+        _check_fit(base, finetuned)
+    with concerning("chat_template"):
+        choose_template([base.tokenizer, finetuned.tokenizer], spec.chat_template)
     provenance = PairProvenance(
         base=replace(base_record, chat_template_sha256=_template_hash(base.tokenizer)),
         finetuned=replace(
@@ -162,13 +165,15 @@ def _adapter_as_finetuned(spec: PairSpec) -> tuple[PairSpec, tuple[str, ...]]:
     wanted = spec.finetuned
     if spec.shares_weights:
         return spec, ()
-    folder, _ = find_checkpoint("finetuned", wanted.checkpoint, wanted.revision)
+    with concerning("finetuned"):
+        folder, _ = find_checkpoint("finetuned", wanted.checkpoint, wanted.revision)
     if not holds_adapter(folder) or (folder / CONFIG).is_file():
         return spec, ()
     if wanted.adapter:
         raise PairError(
             f"finetuned: {wanted.checkpoint!r} is an adapter, and {wanted.adapter!r} would go on it",
             "Give one of them, as --adapter, with the checkpoint it sits on.",
+            concerns="finetuned",
         )
     side = SideSpec(spec.base.checkpoint, spec.base.revision, wanted.checkpoint, wanted.revision)
     note = f"{wanted.checkpoint!r} is an adapter and no checkpoint: it is put on the base."
@@ -201,6 +206,7 @@ def _check_spec(spec: PairSpec) -> None:
         raise PairError(
             f"both sides are {spec.base.checkpoint!r}: there is no difference to measure",
             "Give --adapter, or --finetuned with another checkpoint.",
+            concerns="finetuned",
         )
     if spec.base.adapter and spec.shares_weights:
         raise PairError(
@@ -216,16 +222,22 @@ def _load_side(
     hashes: FileHashes,
     stand_in: PreTrainedTokenizerBase | None = None,
 ) -> tuple[LoadedSide, SideProvenance]:
-    adapter = find_adapter(name, wanted) if wanted.adapter else None
-    found = load_checkpoint(name, wanted, spec, stand_in)
+    adapter = _find_adapter(name, wanted) if wanted.adapter else None
+    with concerning(name):
+        found = load_checkpoint(name, wanted, spec, stand_in)
     record = _side_record(found, wanted, hashes)
     if adapter is None:
         return _plain_side(found), record
-    with loading(name, adapter.name, base_name=wanted.checkpoint):
+    with concerning("adapter"), loading(name, adapter.name, base_name=wanted.checkpoint):
         notes = attach(name, adapter, found.module)
     notes = (*config_notes(adapter, wanted, found.folder, found.resolved_revision), *notes)
     model = wrap(found.module, found.tokenizer)
     return _adapted_side(adapter, model, found, record, notes)
+
+
+def _find_adapter(name: Side, wanted: SideSpec) -> Adapter:
+    with concerning("adapter"):
+        return find_adapter(name, wanted)
 
 
 def _load_adapted(
@@ -236,14 +248,15 @@ def _load_adapted(
     And the logits of the base before the adapter, for the self-checks.
     """
     wanted = spec.finetuned
-    adapter = find_adapter("finetuned", wanted)
-    found = load_checkpoint("base", spec.base, spec)
+    adapter = _find_adapter("finetuned", wanted)
+    with concerning("base"):
+        found = load_checkpoint("base", spec.base, spec)
     record = _side_record(found, spec.base, hashes)
-    with loading("base", spec.base.checkpoint):
+    with concerning("base"), loading("base", spec.base.checkpoint):
         before = BaseState(found.module)
         refuse_by_config(found.module)
         untouched = plain_logits(found.module, check_ids(found.module, found.tokenizer))
-    with loading("finetuned", adapter.name, base_name=wanted.checkpoint):
+    with concerning("adapter"), loading("finetuned", adapter.name, base_name=wanted.checkpoint):
         notes = attach("finetuned", adapter, found.module)
         changes = before.changes()
     del before

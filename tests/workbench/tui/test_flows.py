@@ -6,7 +6,11 @@ import sqlite3
 import sys
 import threading
 
-from adl.errors import AdlError
+import pytest
+
+from adl.errors import AdlError, PairError, Stopped
+from tests.planted import PlantedPair
+from tests.processes import HANGS
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import keys, shown
 from tests.workbench.tui.waiting import until
@@ -15,7 +19,7 @@ from workbench.store.lease import Lease, is_open
 from workbench.store.log import SessionLog
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.panes.timeline.pane import TimelinePane
-from workbench.tui.screens.new_pair import empty_pair
+from workbench.tui.screens.new_pair import NewPairScreen, empty_pair
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
 from workbench.tui.widgets.menu import Menu
@@ -110,32 +114,93 @@ async def test_sessions_follow_one_another_and_leave_nothing_behind(workbench, p
         await quit_it(pilot)
 
 
-async def test_a_load_that_fails_is_said_and_the_app_lives_on(workbench, planted_models):
-    import sys
+def sessions_in(database) -> list[str]:
+    if not database.exists():
+        return []
+    with SessionLog.open(database, read_only=True) as log:
+        return [session.name for session in log.sessions()]
 
-    from adl.errors import PairError
 
-    def refuse(*_args, **_settings):
-        raise PairError("'acme/typo' is not on the hub", "Check the id.")
+def refuse_to_load(error: AdlError) -> None:
+    def refuse(*_args: object, **_settings: object) -> None:
+        raise error
 
     sys.modules["adl.pair.nnsight.pair"].NnsightPair.load = staticmethod(refuse)
+
+
+@pytest.mark.parametrize("concerns", ["base", "adapter", "device_map", "quantisation", ""])
+async def test_a_pair_that_cannot_be_loaded_is_an_error_at_its_field(workbench, database, concerns):
+    refuse_to_load(PairError("'acme/typo' is refused", "Check it.", concerns=concerns))
     app = workbench(pair=None)
     async with app.run_test(size=(120, 40)) as pilot:
-        await type_pair(pilot, "acme/typo", "acme/adapter")
-        await until(pilot, lambda: on_audit(app) and app.opened.state.operations, "the loading")
-        await until(
-            pilot,
-            lambda: next(iter(app.opened.state.operations.values())).status == "failed",
-            "its failure",
-        )
-        await until(pilot, lambda: "'acme/typo'" in shown(app), "the message")
-        await to_sessions(pilot)
+        await type_pair(pilot, "acme/typo", "acme/adapter", "my audit")
+        place = f"#{concerns or 'whole'}-problem"
+        there = lambda: on(app, NewPairScreen) and app.screen.query_one(place).has_class("-said")  # noqa: E731
+        await until(pilot, there, "the message at its field")
+        assert "'acme/typo' is refused. Check it." in str(app.screen.query_one(place).render())
+        assert len(app.screen.query(".problem.-said")) == 1
+        assert app.screen.fields()["base"] == "acme/typo"
+        assert app.screen.fields()["name"] == "my audit"
+        assert app.focused.id == (concerns or "base")
+        assert app.opened is None
+        # What is typed into the field takes the message away, and a pair that loads is opened.
+        sys.modules["adl.pair.nnsight.pair"].NnsightPair.load = lambda *_: PlantedPair()
+        await pilot.press("enter")
+        await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
+        assert app.opened.state.name == "my audit"
+        await quit_it(pilot)
+    assert app.return_value == 0
+    assert sessions_in(database) == ["my audit"]
+
+
+async def test_a_pair_of_the_command_line_that_cannot_be_loaded_is_in_the_form(workbench, database):
+    refuse_to_load(PairError("'planted' is not on the hub", "Check it.", concerns="base"))
+    app = workbench(prepare=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on(app, NewPairScreen), "the form")
+        await until(pilot, lambda: "not on the hub" in shown(app), "what is wrong")
+        assert app.screen.fields()["adapter"] == "planted-adapter"
         await pilot.press("escape")
         await until(pilot, lambda: on(app, StartScreen), "the start screen")
-        # What was typed is there to be corrected.
-        await pilot.press("o")
-        await until(pilot, lambda: "acme/typo" in shown(app), "the form as it was")
         await quit_it(pilot)
+    assert app.return_value == 2
+    assert sessions_in(database) == []
+
+
+async def test_an_organism_that_cannot_be_loaded_is_said_on_the_start_screen(workbench, database):
+    refuse_to_load(PairError("the weights are damaged", "Install them again.", concerns="base"))
+    app = workbench(pair=PairArguments(base="b", adapter="a"), blind=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on(app, StartScreen), "the start screen")
+        await until(pilot, lambda: "the weights are damaged" in shown(app), "what is wrong")
+        assert not on(app, NewPairScreen)
+        await quit_it(pilot)
+    assert sessions_in(database) == []
+
+
+@pytest.mark.parametrize("key", ["escape", "x", "ctrl+q"])
+async def test_loading_shows_how_far_it_is_and_can_be_left(workbench, database, monkeypatch, key):
+    began = threading.Event()
+
+    def load(_arguments, progress, should_stop):
+        progress("hash the files", 3, 4)
+        began.set()
+        assert should_stop.__self__._stopping.wait(HANGS)
+        raise Stopped
+
+    monkeypatch.setattr("workbench.operations.beginning.load_models", load)
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, began.is_set, "the loading")
+        await until(pilot, lambda: "hash the files" in shown(app), "the stage")
+        await until(pilot, lambda: "75%" in shown(app), "how far it is")
+        await pilot.press(key)
+        if key != "ctrl+q":
+            await until(pilot, lambda: on(app, StartScreen), "the start screen")
+            await quit_it(pilot)
+        await until(pilot, lambda: app._exit, "the end")
+    assert app.return_value == 0
+    assert sessions_in(database) == []
 
 
 async def test_a_folder_that_is_not_there_never_leaves_the_form(workbench):
@@ -308,24 +373,3 @@ async def test_keys_while_a_session_is_being_closed_do_no_harm(workbench):
         await until(pilot, lambda: on(app, SessionsScreen), "the sessions")
         await quit_it(pilot)
     assert app.return_value == 0
-
-
-async def test_what_needs_the_pair_does_not_start_when_it_cannot_be_loaded(workbench, monkeypatch):
-    def load(*_given: object, **_settings: object) -> None:
-        raise AdlError("the adapter is of another model", "Name its base.")
-
-    monkeypatch.setattr(sys.modules["adl.pair.nnsight.pair"].NnsightPair, "load", load)
-    app = workbench(prepare=True)
-    async with app.run_test(size=(120, 36)) as pilot:
-        await until(pilot, lambda: on_audit(app), "the audit screen")
-        await until(
-            pilot,
-            lambda: [each.status for each in app.opened.state.operations.values()] == ["failed"],
-            "the failure",
-        )
-        await until(pilot, lambda: not app.opened.jobs(), "the end")
-        await pilot.pause(0.2)
-        assert [each.name for each in app.opened.state.operations.values()] == ["load_pair"]
-        (toast,) = app._notifications
-        assert "of another model" in toast.message
-        await quit_it(pilot)

@@ -17,6 +17,7 @@ from workbench.settings import SettingsError, configured_keys, load_settings
 from workbench.tui import keys
 from workbench.tui.dialogs.pane_help import PaneHelp
 from workbench.tui.screens.audit import AuditScreen
+from workbench.tui.screens.opening import LoadingScreen
 from workbench.tui.screens.panes import PANES
 from workbench.tui.screens.replay import ReplayScreen
 from workbench.tui.screens.sessions import SessionsScreen
@@ -57,7 +58,7 @@ def test_bindings_of_panes_and_screens_are_the_tables():
 def test_every_action_of_the_table_exists():
     places = {pane.__name__.removesuffix("Pane").lower(): pane for pane in PANES}
     places |= {"audit": AuditScreen, "replay": ReplayScreen, "start": StartScreen}
-    places |= {"sessions": SessionsScreen}
+    places |= {"sessions": SessionsScreen, "loading": LoadingScreen}
     places |= {"list": CursorList, "rows": Rows, "table": TokenTable}
     missing = [
         (use.place, use.action)

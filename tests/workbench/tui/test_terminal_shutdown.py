@@ -56,7 +56,7 @@ def test_a_lost_terminal_ends_the_program_with_the_session_closed(opened, tmp_pa
 
 @pytest.mark.parametrize("ending", ["SIGTERM", "SIGHUP", "lost terminal"])
 def test_a_model_that_hangs_keeps_nobody_from_leaving(tmp_path, ending):
-    planted = {"halt": ["load", 1], "announce": 2, "resume": 0}
+    planted = {"halt": ["residual_sums", 1], "announce": 2, "resume": 0}
     with Terminal(["--demo"], home=tmp_path, planted=planted) as terminal:
         terminal.wait(lambda: b"halted" in terminal.written, "it never used the model")
         if ending == "lost terminal":
@@ -65,6 +65,20 @@ def test_a_model_that_hangs_keeps_nobody_from_leaving(tmp_path, ending):
             terminal.signal(signal.Signals[ending])
         terminal.ends()
     check_session(tmp_path, "stopped")
+
+
+@pytest.mark.parametrize("ending", ["SIGTERM", "lost terminal"])
+def test_a_loading_that_hangs_keeps_nobody_from_leaving_and_leaves_no_session(tmp_path, ending):
+    planted = {"halt": ["load", 1], "announce": 2, "resume": 0}
+    with Terminal(["--demo"], home=tmp_path, planted=planted) as terminal:
+        terminal.wait(lambda: b"halted" in terminal.written, "it never used the model")
+        if ending == "lost terminal":
+            terminal.hang_up()
+        else:
+            terminal.signal(signal.Signals[ending])
+        terminal.ends()
+    with SessionLog.open(tmp_path / "sessions.db", read_only=True) as log:
+        assert log.sessions() == []
 
 
 def test_kill_9_leaves_a_session_that_opens_where_it_was(opened, tmp_path):

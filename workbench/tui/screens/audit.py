@@ -82,6 +82,8 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self.set_interval(TICK, self._show_jobs)
         if self._load is not None:
             self.order(LOAD, self._load)
+        elif self._prepare:
+            self.prepare()
 
     def view(self) -> dict[str, Any]:
         """Return the state of the screen, with which the session is opened again."""
@@ -136,10 +138,6 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             if job.status == "failed":
                 self._say_failure(job)
             elif job.status == "finished":
-                if job.operation is LOAD and self._prepare:
-                    # Not before: without a pair it would only hide why there is none.
-                    self._prepare = False
-                    self.prepare()
                 self.notify_of_finding(job)
         else:
             self._jobs[job.id] = job

@@ -77,6 +77,15 @@ def empty_pair() -> Fields:
     return as_fields(PairArguments()) | {"name": "", "prepare": ON, "blind": OFF}
 
 
+def form_of(wanted: OpenPair) -> Fields:
+    """Return the form as it would be typed to ask for what was asked for."""
+    return as_fields(wanted.pair) | {
+        "name": wanted.name or "",
+        "prepare": ON if wanted.prepare else OFF,
+        "blind": ON if wanted.blind else OFF,
+    }
+
+
 class NewPairScreen(Screen[OpenPair | None]):
     """The form; it gives back what to open, and keeps in ``draft`` what was typed."""
 
@@ -106,17 +115,22 @@ Enter opens the pair from any field; what is wrong is said below the field it is
     NewPairScreen .row Input { width: 1fr; background: $surface; }
     NewPairScreen .row Input:focus { background: $surface-lighten-1; }
     NewPairScreen .problem { display: none; height: auto; padding-left: 20; color: $text-error; }
+    NewPairScreen #whole-problem { padding-left: 2; }
     NewPairScreen .problem.-said { display: block; }
     NewPairScreen Button { margin-top: 1; margin-left: 20; }
     """
 
-    def __init__(self, draft: Fields) -> None:
+    def __init__(self, draft: Fields, wrong: Mapping[str, str] | None = None) -> None:
+        """``wrong`` are problems to begin with, by field; ``WHOLE`` for the pair as a whole."""
         super().__init__()
         self.draft = draft
+        self._wrong = dict(wrong or {})
+        self._refused: Fields = {}
 
     def compose(self) -> ComposeResult:
         """Fields in three groups, each with room for what is wrong with it."""
         with VerticalScroll(can_focus=False):
+            yield Static(id="whole-problem", classes="problem")
             for place, (title, names) in enumerate(_GROUPS):
                 yield Static(title, classes="group" if place else "group -first")
                 for name in names:
@@ -135,8 +149,8 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         return Input(shown, _PLACEHOLDERS[name], id=name, compact=True, select_on_focus=False)
 
     def on_mount(self) -> None:
-        """Say what a choice that was kept means."""
-        self._warn_of_code()
+        """Show what is wrong already, and what a choice that was kept means."""
+        self._show(self._wrong)
 
     def fields(self) -> Fields:
         """Return the typed and chosen values."""
@@ -150,7 +164,9 @@ Enter opens the pair from any field; what is wrong is said below the field it is
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         # What was wrong may be so no more; it is looked at again when the pair is opened.
-        self._say(str(event.input.id), "")
+        name = str(event.input.id)
+        if event.value != self._refused.get(name):
+            self._say(name, "")
 
     @on(Choice.Changed)
     def _chosen(self, event: Choice.Changed) -> None:
@@ -177,11 +193,18 @@ Enter opens the pair from any field; what is wrong is said below the field it is
             name = fields["name"].strip() or None
             self.dismiss(
                 OpenPair(
-                    checked.arguments, name, fields["prepare"] == ON, blind=fields["blind"] == ON
+                    checked.arguments,
+                    name,
+                    fields["prepare"] == ON,
+                    blind=fields["blind"] == ON,
+                    is_typed=True,
                 )
             )
 
     def _show(self, problems: Mapping[str, str]) -> None:
+        self._refused = self.fields()
+        unplaced = [problem for name, problem in problems.items() if name not in _LABELS]
+        self._say("whole", "; ".join(unplaced))
         for name in _LABELS:
             self._say(name, problems.get(name, ""))
         self._warn_of_code()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -111,8 +111,11 @@ recorded in one database; `{database}` chooses another.
         listing: DatabaseListing,
         draft: Fields,
         trouble: AdlError | None = None,
+        wrong: Mapping[str, str] | None = None,
     ) -> None:
+        """``wrong`` are problems by field, with which the form of a pair comes up at once."""
         super().__init__()
+        self._wrong = wrong
         self._library = library
         self._listing = listing
         self._draft = draft
@@ -139,6 +142,8 @@ recorded in one database; `{database}` chooses another.
         """Show what is known, and look at the database behind it."""
         self._fill()
         self.look()
+        if self._wrong is not None:
+            self._new(self._wrong)
 
     def look(self) -> None:
         """Read the database again."""
@@ -309,8 +314,8 @@ recorded in one database; `{database}` chooses another.
         """Open the form of a pair."""
         self._new()
 
-    def _new(self) -> None:
-        self.app.push_screen(NewPairScreen(self._draft), self._typed)
+    def _new(self, wrong: Mapping[str, str] | None = None) -> None:
+        self.app.push_screen(NewPairScreen(self._draft, wrong), self._typed)
 
     def action_edit(self) -> None:
         """Change the pair under the cursor before it is opened."""
