@@ -115,7 +115,7 @@ async def test_a_pair_is_edited_before_it_is_opened():
         await pilot.press("end", "@", "v", "2", "enter")
         await until(pilot, lambda: app.asked, "the pair")
         pair = SHELF.recent[1].model_copy(update={"base": "Qwen/Qwen3-4B@v2"})
-        assert app.asked == [OpenPair(pair)]
+        assert app.asked == [OpenPair(pair, is_typed=True)]
 
 
 async def test_a_pair_is_opened_blind_if_that_is_chosen():
@@ -128,7 +128,7 @@ async def test_a_pair_is_opened_blind_if_that_is_chosen():
         app.screen.query_one("#blind").focus()
         await pilot.press("right", "enter")
         await until(pilot, lambda: app.asked, "the pair")
-        assert app.asked == [OpenPair(SHELF.recent[1], blind=True)]
+        assert app.asked == [OpenPair(SHELF.recent[1], blind=True, is_typed=True)]
 
 
 async def test_recorded_trust_in_code_is_not_taken_over():
