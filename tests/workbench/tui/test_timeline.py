@@ -706,7 +706,7 @@ async def test_of_many_operations_only_those_shown_are_drawn(monkeypatch: pytest
     drawn = counted_lines(monkeypatch)
     async with app.run_test(size=SIZE) as pilot:
         assert app.query_one(Rows).count == 1_998
-        for key in ["right", "left", "pageup", "slash", *"cake", "enter", "n", "n", "f"]:
+        for key in ["right", "left", "pageup", "slash", *"cake", "enter", "n", "n", "f", "f"]:
             drawn.clear()
             await pilot.press(key)
             assert len(drawn) <= 10 * SIZE[1], key
