@@ -14,6 +14,7 @@ from adl.errors import AdlError
 from adl.paths import expanded
 from workbench.fields import WHOLE, problems_in_words
 from workbench.operations.pair import PairArguments, split_revision
+from workbench.tui.on_screen import on_screen
 from workbench.tui.operation_fields import Checked
 
 #: The choice that leaves a value to the program.
@@ -64,7 +65,7 @@ def check_pair(fields: Mapping[str, str]) -> Checked[PairArguments]:
 
 def load_problems(error: AdlError) -> dict[str, str]:
     """Return what kept a pair from being loaded, by the field of the form that it concerns."""
-    return {error.concerns or WHOLE: str(error)}
+    return {error.concerns or WHOLE: on_screen(str(error))}
 
 
 def _sides(base: str | None, adapter: str | None, finetuned: str | None) -> dict[str, str]:

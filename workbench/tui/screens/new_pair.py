@@ -18,20 +18,13 @@ from workbench.operations.pair import PairArguments
 from workbench.tui import text
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.messages import OpenPair
+from workbench.tui.on_screen import PAIR_LABELS
 from workbench.tui.pair_form import DEFAULT, OFF, ON, Fields, as_fields, check_pair
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.key_bar import KeyBar
 
-_LABELS = {
-    "base": "Base",
-    "adapter": "Adapter",
+_LABELS = PAIR_LABELS | {
     "finetuned": "or finetuned",
-    "dtype": "Number format",
-    "device_map": "Device map",
-    "attn_implementation": "Attention",
-    "quantisation": "Quantisation",
-    "trust_remote_code": "Trust remote code",
-    "chat_template": "Chat template",
     "name": "Session name",
     "prepare": "Measure at once",
     "blind": "Blind",
