@@ -96,7 +96,7 @@ class MeasuresScreen(Dialog[str | None]):
         """Show another state of the session; a new measure is chosen."""
         before, self._state = self._state, state
         known, self._has_pair = self._has_pair, has_pair
-        if not self.is_mounted:
+        if not self.query(Menu):  # not there yet, or going
             return
         found = findings(state)
         new = len(found) > len(findings(before))
@@ -110,7 +110,7 @@ class MeasuresScreen(Dialog[str | None]):
     def show_jobs(self, jobs: Sequence[Job]) -> None:
         """Show the running and waiting jobs."""
         self._jobs = jobs
-        if self.is_mounted:
+        if self.query(Menu):
             self._show_jobs()
 
     def on_resize(self, event: events.Resize) -> None:

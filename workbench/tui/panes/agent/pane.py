@@ -320,7 +320,8 @@ class AgentPane(Pane):
         if not self.offers(action):
             return False
         name = str(parameters[0]) if action == "hand" else action
-        return self._applies(name) if self.is_mounted else True
+        # One that goes loses its parts before itself, and is asked until the end.
+        return self._applies(name) if self.query(Flow) else True
 
     def _applies(self, name: str) -> bool:
         agent = self.at_work

@@ -245,7 +245,8 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         """Disable the keys that need a missing selection."""
         if not self.offers(action):
             return False
-        if not self.is_mounted:
+        if not self.query(EvidenceList):
+            # One that goes loses its parts before itself, and is asked until the end.
             return True
         if action in {"revise", "judge", "rank", "history"}:
             return self._hypothesis() is not None or None

@@ -200,6 +200,9 @@ the settings, where the arrow keys choose.
         """Offer measuring only for unmeasured layers, and the right sample only when comparing."""
         if not self.offers(action):
             return False
+        if not (self.query(SteeringConsole) and self.query(SteeringResults)):
+            # One that goes loses its parts before itself, and is asked until the end.
+            return True
         if action == "measure":
             return self._facts.is_missing(self.console.settings) and not self._being_measured()
         if action in {"other", "nudge"}:
