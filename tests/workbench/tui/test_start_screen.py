@@ -141,7 +141,8 @@ async def test_recorded_trust_in_code_is_not_taken_over():
         await until(pilot, lambda: isinstance(app.screen, NewPairScreen), "the form")
         await pilot.press("enter")
         await until(pilot, lambda: app.asked, "the pair")
-        assert app.asked == [OpenPair(pair.model_copy(update={"trust_remote_code": False}))]
+        distrusted = pair.model_copy(update={"trust_remote_code": False})
+        assert app.asked == [OpenPair(distrusted, is_typed=True)]
 
 
 async def test_another_database_is_asked_for():
