@@ -27,8 +27,8 @@ from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import PairArguments
 from workbench.settings import Settings
 
-# What works with the endpoint is imported inside the commands: settings and client take their time,
-# and nobody who asks for --help waits for them.
+# What works with the endpoint is imported inside the commands: its client takes its time, and nobody
+# who asks for --help waits for it.
 
 app = typer.Typer(no_args_is_help=True, help="Let an LLM audit a pair of models.")
 grades = typer.Typer(no_args_is_help=True, help="Show recorded grades.")

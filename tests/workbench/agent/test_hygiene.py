@@ -18,7 +18,3 @@ from tests.test_import_hygiene import (
 def test_the_agent_loads_neither_models_nor_screens_nor_the_client(module: str):
     loaded = loaded_by(f"import {module}")
     assert not loaded & (MODEL_LIBRARIES | SCREEN_LIBRARIES | CLIENT_LIBRARIES)
-
-
-def test_the_commands_load_no_settings_before_they_are_run():
-    assert "pydantic_settings" not in loaded_by("import workbench.cli.agent")

@@ -23,7 +23,7 @@ async def test_everything_of_the_audit_screen_is_offered_with_its_key(workbench)
         await until(pilot, lambda: not app.screen._stoppable, "the end on the screen")
         commands = await offered(app)
         for title, key in {
-            "Note": "n",
+            "Note": "^n",
             "Rename": "f2",
             "Sessions": "^r",
             "Audit": "a",
@@ -49,7 +49,7 @@ async def test_a_command_is_found_by_its_words_and_done(workbench):
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: on_audit(app), "the audit screen")
         await pilot.press("ctrl+p", *"sessions")
-        await until(pilot, lambda: "Leave for another session" in shown(app), "the command")
+        await until(pilot, lambda: "Close the session" in shown(app), "the command")
         await pilot.press("enter")
         await until(pilot, lambda: type(app.screen) is SessionsScreen, "the sessions")
         await quit_it(pilot)
