@@ -30,7 +30,7 @@ def test_with_no_shelf_there_are_the_bundled_ones():
 def test_it_is_on_the_start_screen(owls: str, tmp_path: Path):
     path = tmp_path / "none.db"
     library = Library(path, tmp_path / "open", opened=lambda: None, open_log=lambda: None)
-    assert [one.id for one in library.shelf().organisms][-1] == owls
+    assert [one.id for one in library.listing().organisms][-1] == owls
 
 
 def test_its_pair_is_what_was_added(owls: str):

@@ -38,6 +38,7 @@ async def test_everything_of_the_audit_screen_is_offered_with_its_key(workbench)
             "Theme",
             "Write a picture of the screen",
             "Copy the session's id",
+            "Read the report",
             "Write a report",
             "Coverage",
         }

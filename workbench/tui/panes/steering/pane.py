@@ -200,7 +200,8 @@ the settings, where the arrow keys choose.
         """Offer measuring only for unmeasured layers, and the right sample only when comparing."""
         if not self.offers(action):
             return False
-        if not (self.query(SteeringConsole) and self.query(SteeringResults)):
+        parts: tuple[type[Widget], ...] = (SteeringConsole, SteeringResults)
+        if not all(self.query(part) for part in parts):
             # One that goes loses its parts before itself, and is asked until the end.
             return True
         if action == "measure":
