@@ -232,6 +232,9 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         """
         if isinstance(exc, Stopped):
             self._show_start()
+        elif isinstance(exc, StoreError):
+            # The pair is all right; another database is chosen on the start screen.
+            self._could_not_open(exc)
         elif wanted.pair.organism is not None or (wanted.blind and not wanted.is_typed):
             exc.message, exc.hint = hide(exc.message), hide(exc.hint)
             self._could_not_open(exc)
