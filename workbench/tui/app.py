@@ -353,14 +353,10 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
     ) -> None:
         # Imported on first use: the first screen does not need the panes.
         from workbench.tui.screens.audit import AuditScreen
-        from workbench.tui.widgets.pane import Pane
 
         self.trouble = self._loading = None
-        audit = AuditScreen(opened, load=pair, prepare=prepare)
-        self._show(audit)
-        self._audit = audit
-        if seq is not None:
-            audit.call_after_refresh(lambda: audit.post_message(Pane.Jump(seq)))
+        self._audit = AuditScreen(opened, load=pair, prepare=prepare, at=seq)
+        self._show(self._audit)
 
     def _could_not_open(self, exc: AdlError, *, wrong: Mapping[str, str] | None = None) -> None:
         startup = self.startup

@@ -44,15 +44,26 @@ TICK = 1.0
 
 
 class AuditScreen(PanesScreen, MeasuringScreen):
-    """One session: its pair, readings, steered texts, chat, hypotheses, timeline and agent."""
+    """One session: its pair, readings, steered texts, chat, hypotheses, timeline and agent.
+
+    ``at`` is an event to show first, where the session was opened at one.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("audit")
 
-    def __init__(self, opened: LiveSession, *, load: PairArguments | None, prepare: bool) -> None:
+    def __init__(
+        self,
+        opened: LiveSession,
+        *,
+        load: PairArguments | None,
+        prepare: bool,
+        at: int | None = None,
+    ) -> None:
         super().__init__(opened.log.array, opened.event, opened.find_events)
         self.opened = opened
         self._load = load
         self._prepare = prepare
+        self._at = at
         self._redraw: Timer | None = None
         self._jobs: dict[str, Job] = {}
         self._plan: AuditPlan | None = None
@@ -79,6 +90,9 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             pane.restore(dict(view.get(str(pane.id), {})))
         current = view.get("current", 1)
         self.go_to(current if current in range(len(PANES)) else 1)
+        # Here, as a message to show it might come before the panes have the state.
+        if self._at is not None and (place := self.place_of(self._at)) is not None:
+            self.go_to(place)
         self.set_interval(TICK, self._show_jobs)
         if self._load is not None:
             self.order(LOAD, self._load)
