@@ -33,6 +33,14 @@ from workbench.tui.panes.chat.pane import ChatPane
 from workbench.tui.panes.chat.turns import AnswerRef, Turns
 from workbench.tui.panes.steering.pane import SteeringPane
 
+#: Operations whose texts stand in the Steering or the Chat pane. Those of a measure that shows its
+#: texts itself have no pane, and completions are no texts of the session.
+MAKERS = {
+    name
+    for name, each in OPERATIONS.items()
+    if each.asks_models and name not in {"unprompted", "amplify", "complete"}
+}
+
 
 @cache
 def recorded() -> tuple[Event, ...]:
@@ -113,7 +121,7 @@ def _in_order(events: Iterable[Event]) -> tuple[Event, ...]:
 def test_every_operation_that_asks_models_makes_texts_here():
     state = fold(recorded())
     makers = {state.operations[text.start.operation_id].name for text in state.texts.values()}
-    assert makers == {name for name, each in OPERATIONS.items() if each.asks_models}
+    assert makers == MAKERS
     assert "stopped" in {each.status for each in state.operations.values()}
 
 
@@ -157,7 +165,7 @@ async def test_an_event_that_names_a_text_reveals_that_text(arranged):
         "evidence_marked",
         "operation_finished",
     }
-    assert of_whom == {name for name, each in OPERATIONS.items() if each.asks_models} | {MARK.name}
+    assert of_whom == MAKERS | {MARK.name}
 
 
 def test_texts_that_grow_together_are_named_in_one_order():
