@@ -355,8 +355,9 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
         from workbench.tui.screens.audit import AuditScreen
 
         self.trouble = self._loading = None
-        self._audit = AuditScreen(opened, load=pair, prepare=prepare, at=seq)
-        self._show(self._audit)
+        audit = AuditScreen(opened, load=pair, prepare=prepare, at=seq)
+        self._show(audit)
+        self._audit = audit
 
     def _could_not_open(self, exc: AdlError, *, wrong: Mapping[str, str] | None = None) -> None:
         startup = self.startup
