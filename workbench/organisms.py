@@ -13,7 +13,7 @@ def known_organisms() -> tuple[Organism, ...]:
 
 
 def broken_organisms() -> tuple[OrganismError, ...]:
-    """What is wrong with each folder on the user's shelf that is no valid organism."""
+    """Return the problem of each folder of the user's organisms that is not a valid one."""
     return _own()[1]
 
 

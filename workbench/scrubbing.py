@@ -186,7 +186,7 @@ def protect(*keys: str | None) -> None:
 
 
 def scrubber() -> Scrubber:
-    """What finds the keys of this process: those protected, and those of its environment."""
+    """Return a pattern of the keys of this process: those protected, and those of its environment."""
     with _lock:
         return _scrubber_of((*_protected, *_environment()))
 
@@ -304,7 +304,7 @@ def _places(forms: Mapping[str, int]) -> dict[str, list[tuple[str, int]]]:
 
 
 def _base64(data: bytes) -> Iterator[str]:
-    """What is always the same of the data in base64, at each offset within other data."""
+    """Return the invariant part of the data in base64, at each offset within other data."""
     for offset in range(3):
         coded = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
         first = -(-offset * 8 // 6)

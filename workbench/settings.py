@@ -1,4 +1,4 @@
-"""What a person sets once: the endpoint, its key, and which models play the agent and the judge.
+"""Settings of a person: the endpoint, its key, and which models play the agent and the judge.
 
 Looked for in this order: what is given (a flag), the environment, ``config.toml`` of
 ``workbench.locations``. The names in the file are the fields' own; in the environment they are
@@ -43,7 +43,7 @@ class SettingsError(AdlError):
 
 
 class Price(BaseModel):
-    """What a model costs, in US dollars per million tokens."""
+    """Prices of a model, in US dollars per million tokens."""
 
     prompt: FiniteFloat = Field(ge=0)
     completion: FiniteFloat = Field(ge=0)
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
         return model
 
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """What a reply cost in US dollars; None where the model's price is not set."""
+        """Return the cost of a reply in US dollars; None where the model's price is not set."""
         price = self.prices.get(model)
         if price is None:
             return None

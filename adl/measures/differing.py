@@ -34,7 +34,7 @@ class ReadText:
 
 @dataclass(frozen=True)
 class TextDifference:
-    """KL in nats before each compared token, and after the last one.
+    """KL in nats before each compared token of a text.
 
     ``pieces`` [n] are the compared tokens' texts, ``kl`` [n] the KL before each. ``highest`` indexes
     the largest, and ``raised`` is the token that finetuning raises most there, with its probability

@@ -8,7 +8,6 @@ import pytest
 from adl.errors import PromptError, Stopped
 from adl.generation.asking import Question, question_ids
 from adl.generation.completions import complete
-from adl.records import SIDES
 from adl.text.prompts import Prompt
 from tests.planted import DOMAIN, PlantedPair
 
@@ -85,4 +84,3 @@ def test_stopped_at_once_and_bad_numbers():
         complete(pair, PREFIXES[0], should_stop=lambda: True)
     with pytest.raises(PromptError, match="at least one"):
         complete(pair, PREFIXES[0], top=0)
-    assert set(SIDES) == {"base", "finetuned"}

@@ -7,7 +7,7 @@ import pytest
 
 from adl.errors import PairError, PromptError
 from adl.generation.sampling import sample
-from adl.generation.unprompted import (
+from adl.measures.unprompted import (
     FEWEST_TOKENS,
     STARTS,
     TextRatio,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -38,11 +38,10 @@ from workbench.blinding.aliases import Blinding
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.running import Arguments, Operation, Session, Summary
 from workbench.store.agent_events import AgentMode
-from workbench.store.events import Actor
+from workbench.store.events import Actor, TextPurpose
 from workbench.store.findings import Finding
 from workbench.store.state import SessionState
 
-ANY_PURPOSE = ("steer", "ask", "unprompted", "amplify")
 PROBE_KINDS: tuple[ProbeKind, ...] = ("prefill", "persona", "diverse")
 
 
@@ -158,7 +157,7 @@ class Toolbox:
             purpose=wanted.purpose,
             side=wanted.side,
             alpha=wanted.alpha,
-            purposes=ANY_PURPOSE if self._mode == "adl" else ("ask",),
+            purposes=get_args(TextPurpose) if self._mode == "adl" else ("ask",),
         )
         if self._mode != "adl":
             found = [(text_id, text) for text_id, text in found if not text.start.body.alpha]

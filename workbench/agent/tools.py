@@ -21,6 +21,7 @@ from workbench.fields import in_words
 from workbench.operations import OPERATIONS
 from workbench.operations.generation import ASK
 from workbench.operations.running import Arguments, Operation
+from workbench.store.events import TextPurpose
 
 
 class ToolError(AdlError):
@@ -51,9 +52,7 @@ class SamplesArguments(Arguments):
     """Which recorded texts."""
 
     text_ids: tuple[str, ...] = Field((), description="Only these texts.")
-    purpose: Literal["steer", "ask", "unprompted", "amplify"] | None = Field(
-        None, description="Only texts made for this."
-    )
+    purpose: TextPurpose | None = Field(None, description="Only texts made for this.")
     side: Side | None = Field(None, description="Only texts of this side.")
     alpha: float | None = Field(None, description="Only texts of this strength; 0 is unsteered.")
     first: int = Field(0, ge=0, description="Leave out so many before.")

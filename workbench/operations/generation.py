@@ -44,6 +44,7 @@ from workbench.store.events import (
     AnswersCompared,
     TextFinished,
     TextGrew,
+    TextPurpose,
     TextStarted,
     well_formed,
 )
@@ -55,8 +56,6 @@ SECONDS_BETWEEN_PIECES = 0.25
 DEFAULT_ALPHA = 0.3
 
 THINKING = "Thoughts before the answer: on, off, or as the chat template has it (auto)."
-
-Purpose = Literal["steer", "ask", "unprompted", "amplify"]
 
 # A command line may hold bytes that are no text, which no tokenizer takes.
 Words = Annotated[str, AfterValidator(well_formed)]
@@ -168,7 +167,7 @@ class _Recorder:
     def __init__(
         self,
         context: Context,
-        purpose: Purpose,
+        purpose: TextPurpose,
         plan: GenerationPlan,
         vector: SteeringVector | None,
         texts: Sequence[AnnouncedText],
@@ -413,7 +412,7 @@ def generate_steered(
 
 def generate_texts(
     context: Context,
-    purpose: Purpose,
+    purpose: TextPurpose,
     plan: GenerationPlan,
     vector: SteeringVector | None,
     announced: Sequence[AnnouncedText],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, FiniteFloat
 
 from adl.errors import Stopped
-from adl.generation.unprompted import (
+from adl.measures.unprompted import (
     STARTS,
     StartName,
     UnpromptedText,

@@ -34,6 +34,9 @@ from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
 
 Verdict = Literal["open", "confirmed", "rejected"]
+TextPurpose = Literal["steer", "ask", "unprompted", "amplify"]
+"""The kind of operation that a text is generated for."""
+
 Bearing = Literal["for", "against", "none"]
 
 SYSTEM = Actor(kind="system")
@@ -311,7 +314,7 @@ class TextStarted(EventBody, group="texts"):
 
     kind: Literal["text_started"] = "text_started"
     text_id: str
-    purpose: Literal["steer", "ask", "unprompted", "amplify"]
+    purpose: TextPurpose
     side: str
     alpha: float
     layer: int | None

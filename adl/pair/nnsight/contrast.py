@@ -15,6 +15,7 @@ from transformers import LogitsProcessor
 from adl.pair.nnsight.runs import SideRuns
 from adl.pair.nnsight.structure import NAMES_OF_THE_CACHE
 from adl.records import PLAUSIBLE, GenerationRequest
+from adl.text.token_batches import left_padded
 
 
 class AmplifiedLogits(LogitsProcessor):
@@ -28,7 +29,7 @@ class AmplifiedLogits(LogitsProcessor):
         self, own: SideRuns, other: SideRuns, requests: Sequence[GenerationRequest]
     ) -> None:
         self._own, self._other = own, other
-        self._prompts = [request.contrast_ids for request in requests]
+        self._prompts = [request.contrast_ids or request.prompt_ids for request in requests]
         self._gammas = torch.tensor([request.contrast for request in requests])
         self._orders = [
             torch.Generator().manual_seed(request.seed) if request.shuffled else None
@@ -59,12 +60,8 @@ class AmplifiedLogits(LogitsProcessor):
     def _next_logits(self, written: torch.Tensor) -> torch.Tensor:
         """Logits [rows, V] of the other side after its own prompts and what was written."""
         runs = self._other
-        length = max(map(len, self._prompts))
-        ids = torch.zeros((len(self._prompts), length), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(self._prompts):
-            ids[row, length - len(prompt) :] = torch.as_tensor(prompt)
-            mask[row, length - len(prompt) :] = 1
+        prompts = left_padded(self._prompts)
+        ids, mask = torch.as_tensor(prompts.ids), torch.as_tensor(prompts.mask).long()
         ids = torch.cat([ids.to(runs.device), written.to(runs.device)], dim=1)
         ones = torch.ones(written.shape, dtype=torch.long)
         mask = torch.cat([mask, ones], dim=1).to(runs.device)

@@ -22,7 +22,7 @@ _STARTS = {
 
 
 class ScoredUnprompted(Record):
-    """One text with its ratio (``adl.generation.unprompted.TextRatio``), in nats."""
+    """One text with its ratio (``adl.measures.unprompted.TextRatio``), in nats."""
 
     text_id: str
     side: Literal["base", "finetuned"]

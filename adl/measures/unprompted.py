@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from adl.callbacks import ShouldStop, never_stop
 from adl.errors import PairError, PromptError
 from adl.generation.steering import require_few_texts, row_seed
-from adl.pair.protocol import ModelPair, ScoredBatch
+from adl.measures.teacher_forcing import ScoredText, scored_batch
+from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Floats, GenerationRequest, Side
 
 StartName = Literal["begin_of_text", "user_turn", "assistant_turn"]
@@ -184,15 +183,8 @@ def _scored(
         own = text.token_ids if same else tuple(pair.tokenise(side, text.text))
         rows.append((starts[text.start][side].ids, own))
         ends.append(_ends(pair, side, own) if same else pair.token_ends(side, text.text))
-    length = max(len(start) + len(own) for start, own in rows)
-    ids = np.zeros((len(rows), length), dtype=np.int64)
-    mask = np.zeros((len(rows), length), dtype=np.bool_)
-    scored = np.zeros((len(rows), length), dtype=np.bool_)
-    for row, (start, own) in enumerate(rows):
-        ids[row, : len(start) + len(own)] = [*start, *own]
-        mask[row, : len(start) + len(own)] = True
-        scored[row, len(start) : len(start) + len(own)] = True
-    log_probs = pair.token_log_probs(side, ScoredBatch(ids, mask, scored, mask))
+    batch = scored_batch([ScoredText((*start, *own), len(start)) for start, own in rows])
+    log_probs = pair.token_log_probs(side, batch)
     return [
         (ends[row], log_probs[row, len(start) : len(start) + len(own)])
         for row, (start, own) in enumerate(rows)
