@@ -186,7 +186,7 @@ def protect(*keys: str | None) -> None:
 
 
 def scrubber() -> Scrubber:
-    """Return a pattern of the keys of this process: those protected, and those of its environment."""
+    """Return a scrubber of the keys of this process: those protected, and those of its environment."""
     with _lock:
         return _scrubber_of((*_protected, *_environment()))
 
