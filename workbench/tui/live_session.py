@@ -82,7 +82,10 @@ class LiveSession:
         self.session.scale_judge = self._judge_scale
         self.session.coherence_judge = self._judge_texts
         self.continued = continued
-        self._jobs: Jobs | None = None
+        self._job_changed: JobListener = lambda _job: None
+        self._agent_changed: Callable[[], object] = lambda: None
+        # From the beginning, so that no order comes too early.
+        self._jobs = Jobs(session, self._tell_of_job)
         self._agent: AgentWork | None = None
         self._blindfold: StateRedactor | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -221,11 +224,9 @@ class LiveSession:
         agent_changed: Callable[[], object] = lambda: None,
     ) -> None:
         """Call back, on other threads, for every event and every change of a job or the agent."""
-        from workbench.tui.agent_runner import AgentWork
-
         self._unsubscribe = self.log.subscribe(lambda _event: (recorded(), None)[1])
-        self._jobs = Jobs(self.session, job_changed)
-        self._agent = AgentWork(self.session, self._jobs, agent_changed)
+        self._job_changed = job_changed
+        self._agent_changed = agent_changed
 
     def submit(
         self,
@@ -236,25 +237,28 @@ class LiveSession:
         background: bool = False,
     ) -> Job:
         """Queue an operation, see `Jobs.submit`."""
-        return self._working().submit(operation, arguments, actor, background=background)
+        return self._jobs.submit(operation, arguments, actor, background=background)
 
     def jobs(self) -> list[Job]:
         """Return the running jobs, then the waiting ones in order."""
-        return self._working().current()
+        return self._jobs.current()
 
     def move(self, job_id: str, step: int) -> bool:
         """Move a waiting job up (-1) or down (1), see `Jobs.move`."""
-        return self._working().move(job_id, step)
+        return self._jobs.move(job_id, step)
 
     def stop(self, job_id: str) -> None:
         """Stop a job."""
-        self._working().stop(job_id)
+        self._jobs.stop(job_id)
 
     @property
     def agent(self) -> AgentWork:
         """The runner of the agent."""
         if self._agent is None:
-            raise RuntimeError("nobody listens to this session yet")
+            # Imported on first use, so that the first screen is shown sooner.
+            from workbench.tui.agent_runner import AgentWork
+
+            self._agent = AgentWork(self.session, self._jobs, self._tell_of_agent)
         return self._agent
 
     def start_agent(self, request: AuditRequest) -> None:
@@ -296,7 +300,7 @@ class LiveSession:
             if self._agent is not None:
                 # Before the jobs: a call of its that is cut off now is done again by who resumes.
                 self._agent.stop()
-            stopped = self._jobs is None or self._jobs.close(PATIENCE)
+            stopped = self._jobs.close(PATIENCE)
             if self._agent is not None:
                 stopped = self._agent.join(PATIENCE) and stopped
             self._unsubscribe()
@@ -308,13 +312,14 @@ class LiveSession:
                 # The next session's models need the memory, even if this object is still referenced.
                 self.session.pair = None
 
+    def _tell_of_job(self, job: Job) -> None:
+        self._job_changed(job)
+
+    def _tell_of_agent(self) -> None:
+        self._agent_changed()
+
     def _record(self, body: EventBody) -> None:
         # A full disk is what it is: all that was announced before is in the log, and a session that
         # was not closed opens like any other.
         with contextlib.suppress(StoreError):
             self.session.record(body, actor=HUMAN)
-
-    def _working(self) -> Jobs:
-        if self._jobs is None:
-            raise RuntimeError("nobody listens to this session yet")
-        return self._jobs

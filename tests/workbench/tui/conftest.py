@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,15 +48,21 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def workbench(database: Path, planted_models: Any) -> Callable[..., WorkbenchApp]:
+def workbench(database: Path, planted_models: Any) -> Iterator[Callable[..., WorkbenchApp]]:
     """Makes the app, on the planted pair unless told otherwise."""
+    made: list[WorkbenchApp] = []
 
     def make(**startup: Any) -> WorkbenchApp:
         startup.setdefault("pair", None if "session" in startup else PLANTED)
         startup.setdefault("prepare", False)
-        return WorkbenchApp(Startup(database=database, **startup))
+        made.append(WorkbenchApp(Startup(database=database, **startup)))
+        return made[-1]
 
-    return make
+    yield make
+    # A test that ends in the middle of an audit leaves its threads to the tests that follow.
+    for app in made:
+        if app.opened is not None:
+            app.opened.close({})
 
 
 class PaneApp(App[None]):
