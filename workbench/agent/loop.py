@@ -21,12 +21,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
-
 from adl.callbacks import ShouldStop, never_stop
 from adl.errors import AdlError, Stopped
 from workbench.agent import handing_back, progress, prompts
 from workbench.agent.budgets import Budgets
+from workbench.agent.calling import Calls
 from workbench.agent.compacting import (
     CHARACTERS_PER_TOKEN,
     compaction,
@@ -41,35 +40,27 @@ from workbench.agent.exchange import Subject, exchange
 from workbench.agent.request import Message, Request
 from workbench.agent.runners import Runner, direct
 from workbench.agent.supervision import Supervision, Supervisor
-from workbench.agent.toolbox import Doing, Toolbox, described
+from workbench.agent.toolbox import Toolbox
 from workbench.agent.tools import (
     OVERVIEW_TOOL,
     PROBES_TOOL,
     REPORT_TOOL,
-    ReportArguments,
     Tool,
-    ToolError,
-    arguments_of,
 )
 from workbench.blinding.aliases import OPEN, Blinding
 from workbench.blinding.seal import blinding_in
 from workbench.operations.running import Session
 from workbench.settings import DEFAULT_CONTEXT
 from workbench.store.agent_events import (
-    AgentCalled,
-    AgentEnded,
     AgentInterrupted,
     AgentMode,
     AgentNoticed,
     AgentReplied,
     AgentResumed,
     AgentStarted,
-    AgentTold,
-    ApprovalAsked,
     BudgetName,
     Policy,
     ReportSubmitted,
-    ToolCall,
     ToolMode,
 )
 from workbench.store.events import SYSTEM, Actor
@@ -204,13 +195,14 @@ class _Audit:
         start = self._state.start.body
         self._mode = start.mode
         self._settings = start.settings
-        self._budgets = Budgets.of(start.budgets)
         self._actor = Actor(kind="agent", name=self._state.model)
         # Of the answer asked for at the end, in this process.
         self._answer_by: float | None = None
         self._toolbox = Toolbox(
             session, self._mode, blinding, surroundings.runner or direct(session)
         )
+        self._calls = Calls(session, run_id, blinding, self._toolbox, self._supervisor)
+        self._budgets = self._calls.budgets
 
     @property
     def _state(self) -> AgentState:
@@ -242,7 +234,7 @@ class _Audit:
         asked_for = progress.asked_for_answer(state)
         calls = unanswered(state)
         if calls:
-            self._do(state, calls[0], asked_for)
+            self._calls.do(calls[0], asked_for, self._should_stop, self._deadline)
             return
         if asked_for is None:
             self._deliver(state)
@@ -257,18 +249,6 @@ class _Audit:
 
     # --- messages to the agent -------------------------------------------------------------------
 
-    def _tell(
-        self, role: str, source: str, content: str, *, actor: Actor = SYSTEM, **more: Any
-    ) -> None:
-        """Record a message; the one place where text goes to the agent, and names are hidden."""
-        fields = {"run_id": self._id, "role": role, "source": source}
-        self._session.record(
-            AgentTold.model_validate(
-                {**fields, "content": self._blinding.hide_cut(content), **more}
-            ),
-            actor=actor,
-        )
-
     def _open(self) -> None:
         """Send instructions and overview, except those sent before a kill."""
         sent = len(self._state.messages)
@@ -277,27 +257,27 @@ class _Audit:
             opening += f" Suggest about {max(3, self._budgets.interactions // 2)}."
         opening += "\n" + self._budgets.left(self._state)
         if sent < 1:
-            self._tell("system", "opening", prompts.system_prompt(self._mode))
+            self._calls.tell("system", "opening", prompts.system_prompt(self._mode))
         # Not as the result of a call: the agent made none, and some providers sign theirs.
         overview = self._toolbox.overview() if self._mode == "adl" and sent < 4 else None
         about = None if overview is None else OVERVIEW_TOOL.name
         if sent < 2:
-            self._tell("user", "opening", _joined(opening, overview), tool=about)
+            self._calls.tell("user", "opening", _joined(opening, overview), tool=about)
         elif overview and not any(is_overview(message.body) for message in self._state.messages):
             # An old session that was cut off in its opening.
-            self._tell("user", "opening", overview, tool=about)
+            self._calls.tell("user", "opening", overview, tool=about)
 
     def _deliver(self, state: AgentState) -> None:
         """Tell what a person wrote, and did while they had taken over."""
         if state.taken_over_at is not None and not handing_back.is_told(state, state.taken_over_at):
-            self._tell(
+            self._calls.tell(
                 "user",
                 "hand_back",
                 handing_back.done_by_person(self._session, self._mode, state.taken_over_at),
                 message_id=handing_back.message_id(state.taken_over_at),
             )
         for message in state.unread:
-            self._tell(
+            self._calls.tell(
                 "user",
                 "human",
                 "A person who audits with you writes: " + message.body.text,
@@ -305,7 +285,7 @@ class _Audit:
             )
 
     def _ask_for_answer(self, spent: BudgetName) -> None:
-        self._tell(
+        self._calls.tell(
             "user",
             "budget",
             f"Your budget is spent ({spent}). Submit your final report now with submit_report: say "
@@ -440,107 +420,9 @@ class _Audit:
         reminder = prompts.NO_CALL if self._endpoint.tool_mode == "native" else prompts.NO_JSON
         if reply.truncated or reply.finish_reason == "length":
             reminder = prompts.LONG_REPLY + " " + reminder
-        self._tell("user", "nudge", reminder)
-
-    # --- calls -----------------------------------------------------------------------------------
-
-    def _do(self, state: AgentState, call: ToolCall, asked_for: BudgetName | None) -> None:
-        """Do one call and tell what came of it; whatever goes wrong is a result, too."""
-        try:
-            if asked_for is not None and call.name != REPORT_TOOL.name:
-                raise ToolError("the budget is spent", "Submit your report with submit_report.")
-            tool = self._toolbox.find(call.name)
-            arguments = self._toolbox.parse(tool, arguments_of(call.arguments))
-        except ToolError as exc:
-            self._result(call, described(exc), ok=False)
-            return
-        spends = tool.interactions(arguments)
-        left = self._budgets.interactions_left(state)
-        begun = next((done for done in state.calls if done.body.call_id == call.id), None)
-        if begun is None and left is not None and spends > left:
-            refusal = f"failed: this needs {spends} model interactions, and {left} are left."
-            self._result(call, refusal, ok=False, budget="interactions" if not left else None)
-            return
-        if begun is None and not self._approved(state, call, arguments, spends):
-            return
-        event = self._session.record(
-            AgentCalled(
-                run_id=self._id,
-                call_id=call.id,
-                tool=tool.name,
-                arguments=arguments.model_dump(mode="json"),
-                spends=spends,
-            ),
-            actor=self._actor,
-        )
-        if isinstance(arguments, ReportArguments):
-            self._report(arguments)
-            return
-        deadline = self._deadline()
-
-        def should_stop() -> bool:
-            return self._should_stop() or time.monotonic() >= deadline
-
-        doing = Doing(self._actor, begun.seq if begun else event.seq, should_stop)
-        try:
-            content, ok = self._toolbox.do(tool, arguments, doing), True
-        except Stopped as exc:
-            if self._should_stop():
-                raise
-            by = "a person" if time.monotonic() < deadline else "the end of the time budget"
-            content, ok = f"stopped by {by}: {exc.message}", False
-        except Exception as exc:  # noqa: BLE001 - whatever failed, the agent gets the error and goes on
-            content, ok = described(exc), False
-        self._result(call, content, ok=ok)
-
-    def _approved(
-        self, state: AgentState, call: ToolCall, arguments: BaseModel, spends: int
-    ) -> bool:
-        if state.policy == "never" or (state.policy == "spending" and not spends):
-            return True
-        given = state.answers.get(call.id)
-        if given is None:
-            asked = ApprovalAsked(
-                run_id=self._id,
-                call_id=call.id,
-                tool=call.name,
-                arguments=arguments.model_dump(mode="json"),
-                spends=spends,
-            )
-            if state.asked is None or state.asked.body.call_id != call.id:
-                self._session.record(asked, actor=self._actor)
-            given = self._supervisor.decide(asked, self._should_stop)
-        if not given.approved:
-            why = f": {given.reason}" if given.reason else ""
-            self._result(call, f"refused by a person{why}. Go on without it.", ok=False)
-        return given.approved
-
-    def _result(
-        self, call: ToolCall, content: str, *, ok: bool, budget: BudgetName | None = None
-    ) -> None:
-        self._tell(
-            "tool",
-            "result",
-            content + "\n" + self._budgets.left(self._state),
-            tool_call_id=call.id,
-            tool=call.name[:60],
-            ok=ok,
-            budget=budget,
-        )
+        self._calls.tell("user", "nudge", reminder)
 
     # --- the end ---------------------------------------------------------------------------------
-
-    def _report(self, arguments: ReportArguments) -> None:
-        self._session.record(
-            ReportSubmitted(
-                run_id=self._id,
-                summary=arguments.summary,
-                description=arguments.description,
-                confidence=arguments.confidence,
-                evidence=arguments.evidence,
-            ),
-            actor=self._actor,
-        )
 
     def _end_without_call(self, state: AgentState, spent: BudgetName) -> None:
         """It never used the tool: what it wrote last is its answer, if it wrote anything."""
@@ -555,18 +437,10 @@ class _Audit:
                 ),
                 actor=self._actor,
             )
-        self._session.record(
-            AgentEnded(
-                run_id=self._id,
-                stopped_by=spent,
-                reason="" if written else "it gave no answer when asked for one",
-            )
-        )
+        self._calls.end(spent, "" if written else "it gave no answer when asked for one")
 
     def _end(self, state: AgentState) -> None:
-        self._session.record(
-            AgentEnded(run_id=self._id, stopped_by=progress.asked_for_answer(state) or "report")
-        )
+        self._calls.end(progress.asked_for_answer(state) or "report")
 
 
 def _joined(*parts: str | None) -> str:
