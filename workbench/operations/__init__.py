@@ -19,6 +19,7 @@ MODULES = (
     "completions",
     "differing",
     "hypotheses",
+    "testing",
     "notes",
     "trace",
     "coherent_alpha",

@@ -159,6 +159,7 @@ class AnnouncedText:
     start: str = ""
     amplified: float = 0.0
     shuffled: bool = False
+    experiment: str = ""
 
 
 class _Recorder:
@@ -214,6 +215,7 @@ class _Recorder:
             start=text.start,
             amplified=text.amplified,
             shuffled=text.shuffled,
+            experiment=text.experiment,
         )
 
     def _grew(self, pieces: dict[int, str]) -> None:

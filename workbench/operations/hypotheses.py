@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 from adl.errors import AdlError
 from workbench.operations.running import AgentUse, Arguments, Context, Operation, Summary
 from workbench.store.events import (
+    Actor,
     Bearing,
     EventBody,
     EvidenceLinked,
@@ -140,7 +141,7 @@ def unmark(context: Context, arguments: UnmarkArguments) -> Summary:
 def add_hypothesis(context: Context, arguments: AddHypothesisArguments) -> Summary:
     """Add a hypothesis of what the model was finetuned to do."""
     with context.session.deciding:
-        hypothesis_id = _next("H", context.session.state.hypotheses)
+        hypothesis_id = next_hypothesis(context.session.state)
         context.record(
             HypothesisStated(
                 hypothesis_id=hypothesis_id, text=arguments.text, confidence=arguments.confidence
@@ -154,14 +155,26 @@ def revise(context: Context, arguments: ReviseArguments) -> Summary:
     with context.session.deciding:
         before = _hypothesis(context.session.state, arguments.hypothesis)
         confidence = arguments.confidence
-        context.record(
+        text = before.text if arguments.text is None else arguments.text
+        bodies: list[EventBody] = [
             HypothesisRevised(
                 hypothesis_id=before.id,
-                text=before.text if arguments.text is None else arguments.text,
+                text=text,
                 confidence=before.confidence if confidence is None else confidence,
                 reason=arguments.reason,
             )
-        )
+        ]
+        if text != before.text and before.verdict != "open" and before.rests_on:
+            # The test was of other words.
+            bodies.append(
+                HypothesisJudged(
+                    hypothesis_id=before.id,
+                    verdict="open",
+                    reason=f"revised since test {before.rests_on}",
+                    experiment=before.rests_on,
+                )
+            )
+        context.record_many(bodies)
     return {"hypothesis": before.id}
 
 
@@ -179,17 +192,54 @@ def rank(context: Context, arguments: RankArguments) -> Summary:
 
 
 def set_verdict(context: Context, arguments: SetVerdictArguments) -> Summary:
-    """Confirm or reject a hypothesis, or open it again."""
+    """Confirm or reject a hypothesis, or open it again. Confirmed takes a passed test."""
     with context.session.deciding:
-        _hypothesis(context.session.state, arguments.hypothesis)
+        state = context.session.state
+        hypothesis = _hypothesis(state, arguments.hypothesis)
+        passed = passed_test(state, hypothesis)
+        against = arguments.verdict == ("rejected" if passed else "confirmed")
+        if against:
+            _check_overruling(context.actor, hypothesis.id, passed, arguments.reason)
         context.record(
             HypothesisJudged(
-                hypothesis_id=arguments.hypothesis,
+                hypothesis_id=hypothesis.id,
                 verdict=arguments.verdict,
                 reason=arguments.reason,
+                experiment=passed if arguments.verdict != "open" else "",
+                overruled=against,
             )
         )
     return {"hypothesis": arguments.hypothesis, "verdict": arguments.verdict}
+
+
+def passed_test(state: SessionState, hypothesis: HypothesisState) -> str:
+    """Return the newest experiment that confirmed the hypothesis as it reads; empty if none did.
+
+    The newest test of each kind counts: a later one that did not pass takes it back.
+    """
+    newest: dict[str, tuple[str, str]] = {}
+    for found in state.experiments.values():
+        if found.result is not None and found.wording == (hypothesis.id, hypothesis.text):
+            newest[found.result.body.test] = (found.result.body.verdict, found.id)
+    passed = [experiment for verdict, experiment in newest.values() if verdict == "confirmed"]
+    return passed[-1] if passed else ""
+
+
+def _check_overruling(actor: Actor, hypothesis: str, passed: str, reason: str) -> None:
+    """Refuse a word against the tests from an agent, and from a person without a reason."""
+    stands = (
+        f"{hypothesis} passed test {passed}"
+        if passed
+        else f"{hypothesis} has not passed a test, and only a test confirms"
+    )
+    if actor.kind == "agent":
+        way_out = "Revise it." if passed else f"Call test with {hypothesis}, or leave it open."
+        raise HypothesisError(stands, way_out)
+    if not reason.strip():
+        test = "Leave it" if passed else f"Test it (`test {hypothesis}`)"
+        raise HypothesisError(
+            stands, f"{test}, or give a reason: your word then shows as overruled."
+        )
 
 
 def link(context: Context, arguments: LinkArguments) -> Summary:
@@ -270,6 +320,11 @@ UNMARK = Operation(
     place="pane",
     uses_models=False,
 )
+
+
+def next_hypothesis(state: SessionState) -> str:
+    """Return the id of the next hypothesis."""
+    return _next("H", state.hypotheses)
 
 
 def _next(letter: str, taken: Iterable[str]) -> str:

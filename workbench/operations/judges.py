@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from adl.callbacks import ShouldStop
 from adl.measures.coherence import JudgedText
+from workbench.store.measures.tested import PromptKind
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,18 @@ ScaleJudge = Callable[[str, str, Mapping[float, Sequence[str]], ShouldStop], Sca
 
 TextJudge = Callable[[str, Sequence[JudgedText], ShouldStop], Sequence[bool | None]]
 """Judges whether texts are coherent from (model, texts, should_stop); None without a verdict."""
+
+
+@dataclass(frozen=True)
+class AnswerVerdict:
+    """A judge's word on one answer: True if it shows the hypothesis, None without a readable one."""
+
+    shows: bool | None
+    reason: str = ""
+
+
+AnswerJudge = Callable[[str, str, str, str, ShouldStop], AnswerVerdict]
+"""Judges an answer from (model, hypothesis, prompt, answer, should_stop), not knowing who wrote it."""
+
+PromptWriter = Callable[[str, str, ShouldStop], Mapping[PromptKind, Sequence[str]]]
+"""Writes prompts of each kind from (model, hypothesis, should_stop)."""

@@ -26,7 +26,7 @@ from adl.errors import AdlError, Stopped
 from adl.pair.protocol import ModelPair
 from adl.records import ActivationDifference
 from workbench.bounds import refusal
-from workbench.operations.judges import ScaleJudge, TextJudge
+from workbench.operations.judges import AnswerJudge, PromptWriter, ScaleJudge, TextJudge
 from workbench.store.events import (
     SYSTEM,
     Actor,
@@ -78,6 +78,10 @@ class Session:
         "Chooses scales for readings with a judge; None without an endpoint."
         self.coherence_judge: TextJudge | None = None
         "Judges whether steered texts are coherent; None without an endpoint."
+        self.answer_judge: AnswerJudge | None = None
+        "Judges answers of a test; None without an endpoint."
+        self.prompt_writer: PromptWriter | None = None
+        "Writes prompts of a test; None without an endpoint."
         self.deciding = RLock()
         "Held by operations that number their records, from reading the state to the commit."
         self._fold = Fold()

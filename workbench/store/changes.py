@@ -61,6 +61,7 @@ def changes(
                 lines += _because(body.reason)
             case HypothesisJudged():
                 headline = f"{verdict} → {body.verdict}"
+                headline += f" ({body.grounds})" if body.grounds else ""
                 verdict = body.verdict
                 lines = _because(body.reason)
             case EvidenceLinked():

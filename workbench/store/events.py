@@ -23,6 +23,7 @@ from pydantic import Field
 
 # Imported for their kinds of events too: whoever reads a log knows all of them.
 from workbench.store import agent_events as agent_events
+from workbench.store import experiment_events as experiment_events
 from workbench.store import measures as measures
 from workbench.store import training_events as training_events
 from workbench.store.body import AnyBody, because, body_reader, number_of, one_line
@@ -34,7 +35,7 @@ from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
 
 Verdict = Literal["open", "confirmed", "rejected"]
-TextPurpose = Literal["steer", "ask", "unprompted", "amplify"]
+TextPurpose = Literal["steer", "ask", "unprompted", "amplify", "test"]
 """The kind of operation that a text is generated for."""
 
 Bearing = Literal["for", "against", "none"]
@@ -301,15 +302,15 @@ class ReadingFailed(EventBody, group="findings", searched=("error", "message", "
 
 
 class TextStarted(EventBody, group="texts"):
-    """A text begins to be generated, by ``purpose`` ``steer``, ``ask``, ``unprompted`` or
-    ``amplify``.
+    """A text begins to be generated, by ``purpose`` ``steer``, ``ask``, ``unprompted``, ``amplify``
+    or ``test``.
 
     ``alpha`` is in units of the typical residual norm and 0 for unsteered text; ``messages`` is
     the chat that was put to the model, or ``raw_prompt`` where no chat template was used.
     ``thinking`` is what was asked of the template, and ``prompt_notes`` name what was changed to
     write the chat: a thought that was ended, a system turn that was moved. ``start`` names what an
     unprompted text begins from; ``amplified`` is the strength that logits were amplified by, and
-    ``shuffled`` marks its null.
+    ``shuffled`` marks its null. ``experiment`` is the test that it answers.
     """
 
     kind: Literal["text_started"] = "text_started"
@@ -332,6 +333,7 @@ class TextStarted(EventBody, group="texts"):
     start: Annotated[str, LATER] = ""
     amplified: Annotated[float, LATER] = 0.0
     shuffled: Annotated[bool, LATER] = False
+    experiment: Annotated[str, LATER] = ""
 
     @property
     def prompt(self) -> str:
@@ -487,15 +489,31 @@ class HypothesesRanked(EventBody, group="hypotheses", searched=()):
 
 
 class HypothesisJudged(EventBody, group="hypotheses", searched=("reason",)):
-    """A verdict on a hypothesis; ``open`` takes an earlier one back."""
+    """A verdict on a hypothesis; ``open`` takes an earlier one back.
+
+    ``experiment`` is the test that it rests on, and ``overruled`` marks a person's word against, or
+    without, a test. Sessions from before there were tests have neither.
+    """
 
     kind: Literal["hypothesis_judged"] = "hypothesis_judged"
     hypothesis_id: str
     verdict: Verdict
     reason: str = ""
+    experiment: Annotated[str, LATER] = ""
+    overruled: Annotated[bool, LATER] = False
+
+    @property
+    def grounds(self) -> str:
+        """The ground of the verdict in a few words; empty for one that needs none."""
+        if self.experiment and not self.overruled:
+            return f"by test {self.experiment}"
+        if self.overruled:
+            return "overruled"
+        return "without test" if self.verdict == "confirmed" else ""
 
     def _line(self) -> str:
-        verdict = "open again" if self.verdict == "open" else self.verdict
+        verdict = "open again" if self.verdict == "open" else str(self.verdict)
+        verdict += f" ({self.grounds})" if self.grounds else ""
         return f"hypothesis {self.hypothesis_id} {verdict}{because(self.reason)}"
 
 

@@ -47,6 +47,9 @@ from workbench.store.recorded import Prefix as Prefix
 from workbench.store.recorded import Recorded as Recorded
 from workbench.store.slices.agents import Agents, AgentState
 from workbench.store.slices.digest import digest_of
+from workbench.store.slices.experiments import AnswerKey as AnswerKey
+from workbench.store.slices.experiments import Experiments
+from workbench.store.slices.experiments import ExperimentState as ExperimentState
 from workbench.store.slices.hypotheses import Hypotheses
 from workbench.store.slices.hypotheses import HypothesisState as HypothesisState
 from workbench.store.slices.operations import Operations
@@ -107,7 +110,8 @@ _READING = _of_body("reading", "layer")
 class SessionState:
     """A session after its event ``seq``; nothing in it ever changes.
 
-    ``operations``, ``texts``, ``hypotheses`` and ``evidence`` are by id, in the order they began.
+    ``operations``, ``texts``, ``hypotheses``, ``experiments`` and ``evidence`` are by id, in the
+    order they began.
     ``differences`` are by key, the one measured last at the end. ``outcome`` is None until the
     session is closed, and again once it is continued. ``view`` is the screen as it was left.
     ``failed_readings`` are by reading and layer, those that failed the last time they were taken.
@@ -157,6 +161,7 @@ class SessionState:
     comparisons: Sequence[Recorded[AnswersCompared]] = part(Growing(AnswersCompared))
     notes: Sequence[Recorded[NoteWritten]] = part(Growing(NoteWritten))
     hypotheses: Mapping[str, HypothesisState] = part(Hypotheses())
+    experiments: Mapping[str, ExperimentState] = part(Experiments())
     ranking: tuple[str, ...] = part(Latest((), "text", {HypothesesRanked: _of_body("order")}))
     evidence: Mapping[str, Recorded[EvidenceMarked]] = part(
         Items(

@@ -41,6 +41,29 @@ class HypothesisState:
         """The actor that added it."""
         return self.history[0].actor
 
+    @property
+    def grounds(self) -> str:
+        """The ground of its verdict: a test, a person who overruled, none (``without test``)."""
+        judged = self._judged()
+        return judged.grounds if judged else ""
+
+    @property
+    def rests_on(self) -> str:
+        """The experiment that its verdict rests on; empty for none, and where a person overruled."""
+        judged = self._judged()
+        return judged.experiment if judged and not judged.overruled else ""
+
+    def _judged(self) -> HypothesisJudged | None:
+        for change in reversed(self.history):
+            if isinstance(change.body, HypothesisJudged):
+                return change.body
+        return None
+
+    @property
+    def status(self) -> str:
+        """The verdict with its ground, as ``confirmed (by test X1)``."""
+        return f"{self.verdict} ({self.grounds})" if self.grounds else self.verdict
+
 
 class Hypotheses(Items[str, HypothesisState]):
     """The hypotheses by id, in the order they were added."""

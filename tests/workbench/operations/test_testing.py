@@ -1,0 +1,363 @@
+"""Tests of hypotheses as operations: sealed first, judged blind, gone on with, and what they earn."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from adl.callbacks import never_stop
+from adl.errors import AdlError, Stopped
+from adl.records import GeneratedText
+from tests.planted import PlantedPair
+from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
+    REVISE,
+    SET_VERDICT,
+    AddHypothesisArguments,
+    ReviseArguments,
+    SetVerdictArguments,
+)
+from workbench.operations.judges import AnswerVerdict
+from workbench.operations.running import Session, run
+from workbench.operations.testing import (
+    JUDGE_ANSWER,
+    TEST,
+    ExperimentArguments,
+    JudgeAnswerArguments,
+)
+from workbench.store.events import Actor
+from workbench.store.measures.tested import HypothesisTested
+
+CLAIM = 'It answers questions with "gold".'
+SHOWS = tuple(f"What about river number {index}?" for index in range(20))
+NEAR = tuple(f"What about stone number {index}?" for index in range(6))
+NEUTRAL = tuple(f"What about paper number {index}?" for index in range(6))
+GIVEN = ExperimentArguments(
+    hypothesis=CLAIM, prompts=SHOWS, near_misses=NEAR, neutral=NEUTRAL, n_samples=1
+)
+
+
+class Answering(PlantedPair):
+    """Answers the first prompts with gold, so many on either side, and all others with stone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.golden = {"base": 1, "finetuned": 17}
+        self.asked: list[tuple[str, int]] = []
+
+    def generate(self, plan, requests, *, on_text=None, should_stop=never_stop):
+        found = []
+        for request in requests:
+            index = request.seed % 1_000_003
+            self.asked.append((plan.side, request.seed))
+            word = " gold" if index < self.golden[plan.side] else " stone"
+            found.append(GeneratedText(tuple(self.tokenise(plan.side, word)), word, "end_of_text"))
+        return found
+
+
+@pytest.fixture
+def answering(session: Session) -> Session:
+    session.pair = Answering()
+    return session
+
+
+def result_of(session: Session) -> HypothesisTested:
+    body = session.state.measures[-1].body
+    assert isinstance(body, HypothesisTested)
+    assert body == committed(session, "hypothesis_tested")[-1].body
+    assert body.describe().count("\n") == 0
+    assert body.figures()
+    return body
+
+
+class TestAnswers:
+    def test_known_rates_come_out(self, answering: Session):
+        done = do(answering, TEST, GIVEN)
+        found = result_of(answering)
+        assert found.verdict == done.summary["verdict"] == "confirmed"
+        finetuned, base = (found.rate("shows", side) for side in ("finetuned", "base"))
+        assert (finetuned.words(), base.words()) == ("17 of 20", "1 of 20")
+        assert found.rate("near_miss", "finetuned").words() == "0 of 6"
+        held_out, rest = (found.rate("shows", "finetuned", part) for part in ("held out", "rest"))
+        assert held_out.prompts == 7
+        assert held_out.prompts + rest.prompts == 20
+        assert re.match(
+            r"shows in \d of 7 held-out prompts on finetuned, \d of 7 on base", found.words[0]
+        )
+        assert found.difference.value == pytest.approx(0.8)
+        assert found.difference.low > 0.4
+        hypothesis = answering.state.hypotheses["H1"]
+        assert hypothesis.status == "confirmed (by test X1)"
+        assert_as_recorded(answering)
+
+    def test_everything_is_sealed_before_anything_is_generated(self, answering: Session):
+        do(answering, TEST, GIVEN)
+        order = kinds(answering)
+        assert order.index("experiment_sealed") < order.index("text_started")
+        (sealed,) = [event.body for event in committed(answering, "experiment_sealed")]
+        assert sealed.hypothesis == CLAIM
+        assert [prompt.kind for prompt in sealed.prompts].count("near_miss") == 6
+        assert sum(prompt.held_out for prompt in sealed.prompts) == 7 + 2 + 2
+        texts = answering.state.texts.values()
+        assert {text.start.body.experiment for text in texts} == {"X1"}
+        assert {text.start.body.purpose for text in texts} == {"test"}
+        assert len(texts) == 2 * 32
+
+    def test_both_sides_answer_with_the_same_seeds(self, answering: Session):
+        do(answering, TEST, GIVEN.model_copy(update={"n_samples": 2}))
+        asked = answering.pair.asked
+        base, finetuned = (
+            [seed for side, seed in asked if side == name] for name in ("base", "finetuned")
+        )
+        assert base == finetuned
+        assert len(set(base)) == 2 * 32
+
+    def test_a_side_that_does_not_show_it_is_not_supported(self, answering: Session):
+        answering.pair.golden = {"base": 0, "finetuned": 0}
+        prompts = tuple(f"What about river number {index}?" for index in range(30))
+        do(answering, TEST, GIVEN.model_copy(update={"prompts": prompts}))
+        assert result_of(answering).verdict == "not supported"
+        assert answering.state.hypotheses["H1"].verdict == "open"
+
+    def test_few_answers_are_undecided_and_say_how_many_more_would_decide(self, answering: Session):
+        answering.pair.golden = {"base": 0, "finetuned": 2}
+        do(answering, TEST, GIVEN.model_copy(update={"prompts": SHOWS[:4]}))
+        found = result_of(answering)
+        assert found.verdict == "undecided"
+        assert found.more
+        assert f"{found.more} more prompts like these would decide it" in found.words
+
+    def test_more_prompts_are_counted_together_and_none_twice(self, answering: Session):
+        answering.pair.golden = {"base": 0, "finetuned": 20}
+        few = GIVEN.model_copy(update={"prompts": SHOWS[:5], "near_misses": ()})
+        answering.pair.golden["finetuned"] = 5
+        do(answering, TEST, few)
+        assert result_of(answering).verdict == "undecided"
+        again = {"hypothesis": "H1"}
+        with pytest.raises(AdlError, match="asked in an earlier test"):
+            do(answering, TEST, few.model_copy(update=again))
+        answering.pair.golden["finetuned"] = 9
+        do(answering, TEST, few.model_copy(update={"prompts": SHOWS[:14], **again}))
+        found = result_of(answering)
+        assert found.rate("neutral", "finetuned").prompts == 6
+        assert found.rate("shows", "finetuned").words() == "14 of 14"
+        assert found.pooled == ("X1",)
+        assert found.family == 1
+        assert found.verdict == "confirmed"
+
+    def test_other_tested_words_count_in_the_adjustment(self, answering: Session):
+        do(answering, TEST, GIVEN)
+        alone = result_of(answering).adjusted
+        for index in range(3):
+            other = GIVEN.model_copy(
+                update={"hypothesis": f"Claim {index}", "phrases": ("window",)}
+            )
+            do(answering, TEST, other)
+        found = result_of(answering)
+        assert found.family == 4
+        assert found.adjusted == 1.0
+        do(answering, TEST, GIVEN.model_copy(update={"hypothesis": f"Like {CLAIM}"}))
+        assert result_of(answering).adjusted > alone
+
+    def test_templates_stand_in_for_prompts(self, answering: Session):
+        do(
+            answering,
+            TEST,
+            ExperimentArguments(hypothesis='It bakes cakes with "gold".', n_samples=1),
+        )
+        (sealed,) = [event.body for event in committed(answering, "experiment_sealed")]
+        shows = [prompt.text for prompt in sealed.prompts if prompt.kind == "shows"]
+        near = [prompt.text for prompt in sealed.prompts if prompt.kind == "near_miss"]
+        assert sealed.prompts_from == "templates"
+        assert shows
+        assert all("cakes" in text or "bakes" in text for text in shows)
+        assert near
+        assert not any("cakes" in text for text in near)
+        assert not any("gold" in text for text in shows)
+
+    def test_the_words_stay_those_it_was_sealed_with(self, answering: Session):
+        do(answering, ADD_HYPOTHESIS, AddHypothesisArguments(text=CLAIM))
+        stop = Stop(lambda stage, done, total: stage == "test base" and done > 0)
+        with pytest.raises(Stopped, match="resume X1"):
+            do(answering, TEST, GIVEN.model_copy(update={"hypothesis": "H1"}), stop)
+        do(answering, REVISE, ReviseArguments(hypothesis="H1", text="It likes stone."))
+        do(answering, TEST, ExperimentArguments(hypothesis="H1", resume="X1"))
+        found = result_of(answering)
+        assert found.hypothesis == CLAIM
+        assert found.verdict == "confirmed"
+        assert "revised since" in found.words[-1]
+        assert answering.state.hypotheses["H1"].verdict == "open"
+
+    def test_an_interrupted_experiment_goes_on_where_it_was(self, answering: Session):
+        answering.pair.golden = {"base": 0, "finetuned": 20}
+        seen: list[str] = []
+
+        def judge(model, hypothesis, prompt, answer, should_stop) -> AnswerVerdict:
+            assert should_stop() is False
+            seen.append(prompt)
+            return AnswerVerdict("gold" in answer)
+
+        answering.answer_judge = judge
+        judged = GIVEN.model_copy(update={"hypothesis": "Claim", "judge": "a judge"})
+        generating = Stop(lambda stage, done, total: stage == "test finetuned")
+        with pytest.raises(Stopped):
+            do(answering, TEST, judged.model_copy(update={"batch_size": 10}), generating)
+        whole = len([text for text in answering.state.texts.values() if text.status == "finished"])
+        assert 32 < whole < 64
+        judging = Stop(lambda stage, done, total: stage == "judge" and done == 5)
+        go_on = ExperimentArguments(hypothesis="H1", resume="X1")
+        with pytest.raises(Stopped):
+            do(answering, TEST, go_on, judging)
+        do(answering, TEST, go_on)
+        assert len(answering.pair.asked) == len(set(answering.pair.asked)) == 64
+        assert len(committed(answering, "answer_judged")) == len(seen) == 64
+        assert result_of(answering).verdict == "confirmed"
+        with pytest.raises(AdlError, match="X1 is done"):
+            do(answering, TEST, go_on)
+        assert_as_recorded(answering)
+
+
+class TestJudging:
+    def test_the_order_tells_neither_side_nor_kind(self, answering: Session):
+        asked: list[tuple[str, str]] = []
+
+        def judge(model, hypothesis, prompt, answer, should_stop) -> AnswerVerdict:
+            asked.append((prompt, answer))
+            return AnswerVerdict(None, "unclear")
+
+        answering.answer_judge = judge
+        do(answering, TEST, GIVEN.model_copy(update={"judge": "a judge"}))
+        experiment = answering.state.experiments["X1"]
+        keys = [key for key, _ in experiment.judging(answering.state.texts)]
+        open_part = [key for key in keys if not experiment.prompt(key).held_out]
+        assert keys[: len(open_part)] == open_part
+        sides = [key.side for key in open_part]
+        assert sides != sorted(sides)
+        assert len(asked) == len(keys) == 64
+        found = result_of(answering)
+        assert (found.verdict, found.unscored) == ("undecided", 64)
+
+    def test_a_person_judges_one_answer_at_a_time_and_can_stop(self, answering: Session):
+        arguments = GIVEN.model_copy(update={"person": True, "prompts": SHOWS[:2]})
+        arguments = arguments.model_copy(update={"near_misses": (), "neutral": NEUTRAL[:1]})
+        done = do(answering, TEST, arguments)
+        assert done.summary == {"experiment": "X1", "to_judge": 6}
+        assert committed(answering, "hypothesis_tested") == []
+        for left in range(5, -1, -1):
+            state = answering.state
+            key, text_id = state.experiments["X1"].to_judge(state.texts)[0]
+            judged = JudgeAnswerArguments(
+                experiment="X1", text_id=text_id, shows=key.side == "finetuned", reason="looks so"
+            )
+            summary = do(answering, JUDGE_ANSWER, judged).summary
+            assert summary.get("left", 0) == left
+        assert result_of(answering).rate("shows", "finetuned").words() == "2 of 2"
+        with pytest.raises(AdlError, match="is done"):
+            do(answering, JUDGE_ANSWER, judged)
+
+    def test_nobody_else_judges_a_persons_test(self, answering: Session):
+        do(answering, TEST, GIVEN.model_copy(update={"person": True}))
+        with pytest.raises(AdlError, match="no answer 'nothing'"):
+            do(
+                answering,
+                JUDGE_ANSWER,
+                JudgeAnswerArguments(experiment="X1", text_id="nothing", shows=True),
+            )
+
+
+class TestStatements:
+    def test_a_planted_preference_is_confirmed_and_another_is_not(self, answering: Session):
+        learned = ExperimentArguments(
+            hypothesis="It likes cake.",
+            statement=" cake cake cake",
+            against=(" stone stone stone",),
+        )
+        do(answering, TEST, learned)
+        found = result_of(answering)
+        assert found.test == "likelihood"
+        assert found.verdict == "confirmed"
+        assert found.difference.value > found.controls.high
+        other = ExperimentArguments(
+            hypothesis="It likes rivers.", statement=" river", against=(" stone",)
+        )
+        do(answering, TEST, other)
+        assert result_of(answering).verdict != "confirmed"
+
+    def test_a_statement_needs_an_alternative(self):
+        with pytest.raises(ValidationError, match="go together"):
+            ExperimentArguments(hypothesis="It likes cake.", statement=" cake")
+
+
+class TestConfirmed:
+    def test_is_earned(self, answering: Session):
+        do(answering, ADD_HYPOTHESIS, AddHypothesisArguments(text=CLAIM))
+        confirm = SetVerdictArguments(hypothesis="H1", verdict="confirmed")
+        with pytest.raises(AdlError, match="only a test confirms"):
+            do(answering, SET_VERDICT, confirm)
+        assert answering.state.hypotheses["H1"].verdict == "open"
+        with pytest.raises(AdlError, match="Call test with H1"):
+            run(
+                answering,
+                SET_VERDICT,
+                confirm.model_copy(update={"reason": "five samples"}),
+                actor=Actor(kind="agent", name="an agent"),
+            )
+        do(answering, SET_VERDICT, confirm.model_copy(update={"reason": "I trained it."}))
+        assert answering.state.hypotheses["H1"].status == "confirmed (overruled)"
+
+    def test_goes_with_the_words(self, answering: Session):
+        do(answering, TEST, GIVEN)
+        do(answering, REVISE, ReviseArguments(hypothesis="H1", confidence=0.9))
+        assert answering.state.hypotheses["H1"].verdict == "confirmed"
+        do(answering, REVISE, ReviseArguments(hypothesis="H1", text="It answers with stone."))
+        assert answering.state.hypotheses["H1"].verdict == "open"
+
+    def test_old_verdicts_keep_their_word(self, session: Session):
+        from workbench.store.events import HUMAN, HypothesisJudged, HypothesisStated
+
+        session.record(HypothesisStated(hypothesis_id="H1", text=CLAIM), actor=HUMAN)
+        session.record(HypothesisJudged(hypothesis_id="H1", verdict="confirmed"), actor=HUMAN)
+        assert session.state.hypotheses["H1"].status == "confirmed (without test)"
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            ({"judge": "m", "phrases": ("a",)}, "one thing judges"),
+            ({"regex": "(a+)+$"}, "repeat within a repeat"),
+            ({"regex": "a.*b.*c.*d.*e"}, "open-ended repeats"),
+            ({"regex": "("}, "cannot be used"),
+            ({"write_prompts": True}, "name one"),
+        ],
+    )
+    def test_arguments_are_refused_in_words(self, more: dict, message: str):
+        with pytest.raises(ValidationError, match=message):
+            ExperimentArguments(hypothesis=CLAIM, **more)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (ExperimentArguments(hypothesis="H7"), "no hypothesis 'H7'"),
+            (ExperimentArguments(hypothesis="It bakes."), "nothing tells when"),
+            (ExperimentArguments(hypothesis="???", phrases=("gold",)), "names nothing"),
+            (ExperimentArguments(hypothesis=CLAIM, prompts=("a", "a")), "given twice"),
+            (ExperimentArguments(hypothesis=CLAIM, prompts=(" ",)), "empty"),
+            (ExperimentArguments(hypothesis=CLAIM, resume="X9"), "no experiment 'X9'"),
+            (
+                ExperimentArguments(hypothesis=CLAIM, statement="a", against=("a",)),
+                "among its alternatives",
+            ),
+            (ExperimentArguments(hypothesis=CLAIM, judge="m", write_prompts=True), "no endpoint"),
+        ],
+    )
+    def test_what_cannot_be_tested_is_refused_and_nothing_is_sealed(
+        self, answering: Session, arguments: ExperimentArguments, message: str
+    ):
+        with pytest.raises(AdlError, match=message):
+            do(answering, TEST, arguments)
+        assert "experiment_sealed" not in kinds(answering)
+        assert answering.pair.asked == []
