@@ -187,7 +187,7 @@ def _walk(*sides: TokenBatches) -> Iterator[tuple[TokenBatch, ...]]:
     while group := list(islice(rows, sides[0].batch_size)):
         places = tuple(row for row, _ in group)
         yield tuple(
-            _left_padded([cuts[index] for _, cuts in group], side.positions, places)
+            _lined_up([cuts[index] for _, cuts in group], side.positions, places)
             for index, side in enumerate(sides)
         )
     if not sides[0].used:
@@ -275,36 +275,36 @@ class _Cut:
     columns: tuple[int, ...]
 
 
-def left_padded(prompts: Sequence[Sequence[int]]) -> TokenBatch:
-    """Return prompts padded on the left, to be read at the last token of each.
-
-    Raises ``ValueError`` for no prompts, or for one without tokens.
-    """
-    if not prompts or not all(prompts):
-        raise ValueError("every prompt needs at least one token")
-    length = max(map(len, prompts))
-    ids: Ids = np.zeros((len(prompts), length), dtype=np.int64)
-    mask = np.zeros((len(prompts), length), dtype=np.bool_)
-    for row, prompt in enumerate(prompts):
-        ids[row, length - len(prompt) :] = prompt
-        mask[row, length - len(prompt) :] = True
-    return TokenBatch(ids, mask, ("last",), (length - 1,))
-
-
-def _left_padded(
-    cuts: Sequence[_Cut], positions: tuple[str, ...], places: tuple[int, ...]
+def left_padded(
+    rows: Sequence[Sequence[int]],
+    columns: Sequence[int] = (-1,),
+    positions: tuple[str, ...] = (),
+    places: tuple[int, ...] = (),
 ) -> TokenBatch:
-    # Every row ends at its last column, so lining up the ends lines up all columns.
-    rows = [cut.ids or [] for cut in cuts]
+    """Return rows of token ids padded on the left, so that all end in the last column.
+
+    ``columns`` are read; negative ones count from the end. ``positions`` are their labels, by
+    default the columns themselves. Raises ``ValueError`` for no rows, or for one without tokens.
+    """
+    if not rows or not all(map(len, rows)):
+        raise ValueError("every row needs at least one token")
     width = max(map(len, rows))
-    ids = np.zeros((len(rows), width), dtype=np.int64)
+    ids: Ids = np.zeros((len(rows), width), dtype=np.int64)
     mask = np.zeros((len(rows), width), dtype=np.bool_)
     for index, row in enumerate(rows):
         ids[index, width - len(row) :] = row
         mask[index, width - len(row) :] = True
-    shift = width - len(rows[0])
-    columns = tuple(column + shift for column in cuts[0].columns)
-    return TokenBatch(ids, mask, positions, columns, places)
+    counted = tuple(column % width for column in columns)
+    return TokenBatch(ids, mask, positions or tuple(map(str, counted)), counted, places)
+
+
+def _lined_up(
+    cuts: Sequence[_Cut], positions: tuple[str, ...], places: tuple[int, ...]
+) -> TokenBatch:
+    # Every row ends at its last column, so lining up the ends lines up all columns.
+    rows = [cut.ids or [] for cut in cuts]
+    columns = [column - len(rows[0]) for column in cuts[0].columns]
+    return left_padded(rows, columns, positions, places)
 
 
 def begun(ids: Sequence[int], before: Sequence[int]) -> list[int]:

@@ -44,7 +44,7 @@ from adl.records import (
     PairProvenance,
     Side,
 )
-from adl.text.corpus import TokenBatch
+from adl.text.token_batches import left_padded
 
 # Differences of log-probabilities, as a share of their spread over the vocabulary. Half precision
 # rounds differently in batches of another shape; quantised layers depend on the whole batch.
@@ -185,7 +185,7 @@ class _SideChecks:
     def _capture(self) -> list[Check]:
         columns = range(len(self._probe.ids))
         layers = range(self.runs.structure.n_layers)
-        captured = self.runs.residuals(_batch([self._probe.ids], columns), layers)[0]
+        captured = self.runs.residuals(left_padded([self._probe.ids], columns), layers)[0]
         figures = []
         states = self._probe.hidden_states
         for layer in layers:
@@ -318,9 +318,8 @@ class _SideChecks:
 
     def _steered(self, rows: Sequence[Sequence[int]], last: int | None = None) -> torch.Tensor:
         """Return logits [rows x columns, V] at the last columns, with the check's vector added."""
-        width = max(map(len, rows))
-        columns = range(width - (last or width), width)
-        return self.runs.column_logits(_batch(rows, columns), self._layer, self._vector)
+        columns = range(-(last or max(map(len, rows))), 0)
+        return self.runs.column_logits(left_padded(rows, columns), self._layer, self._vector)
 
     def _generated(self) -> list[Check]:
         figure = self._generation_error()
@@ -373,17 +372,6 @@ class _SideChecks:
 def replaced(runs: SideRuns, structure: Structure) -> SideRuns:
     """Return the same side with another structure."""
     return SideRuns(runs.loaded, structure, runs.any_token)
-
-
-def _batch(rows: Sequence[Sequence[int]], columns: Sequence[int]) -> TokenBatch:
-    """Return rows padded on the left."""
-    width = max(map(len, rows))
-    ids = np.zeros((len(rows), width), dtype=np.int64)
-    mask = np.zeros_like(ids, dtype=bool)
-    for row, tokens in enumerate(rows):
-        ids[row, width - len(tokens) :] = tokens
-        mask[row, width - len(tokens) :] = True
-    return TokenBatch(ids, mask, tuple(map(str, columns)), tuple(columns))
 
 
 def _far(found: torch.Tensor, truth: torch.Tensor) -> float:

@@ -26,6 +26,7 @@ from adl.pair.nnsight.loading import LoadedSide
 from adl.pair.nnsight.runs import SideRuns
 from adl.pair.nnsight.structure import residual_of, with_residual
 from adl.records import EndReason, GeneratedText, GenerationPlan, GenerationRequest
+from adl.text.token_batches import left_padded
 
 # Decoded for the first bytes of a character until its last byte is generated.
 REPLACEMENT = "\ufffd"
@@ -222,17 +223,12 @@ def _generate_batch(
     if not requests:
         return []
     loaded, device = runs.loaded, runs.device
-    length = max(len(request.prompt_ids) for request in requests)
-    ids = np.zeros((len(requests), length), dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, request in enumerate(requests):
-        ids[row, length - len(request.prompt_ids) :] = request.prompt_ids
-        mask[row, length - len(request.prompt_ids) :] = 1
+    prompts = left_padded([request.prompt_ids for request in requests])
     tap = Tap(len(requests), ends, decode, on_text, should_stop)
     guard = FiniteScores(f"the {plan.side} side", str(loaded.module.dtype), watch)
     options: dict[str, Any] = {
-        "input_ids": torch.as_tensor(ids, device=device),
-        "attention_mask": torch.as_tensor(mask, device=device),
+        "input_ids": torch.as_tensor(prompts.ids, device=device),
+        "attention_mask": torch.as_tensor(prompts.mask, device=device).long(),
         "logits_processor": LogitsProcessorList([guard]),
         "max_new_tokens": plan.max_new_tokens,
         "do_sample": False,
