@@ -330,14 +330,57 @@ PLAUSIBLE = 0.1
 """Share of the likeliest token's probability that a token needs to be amplified at all."""
 
 
+WeightCarrier = Literal["adapter", "rank1"]
+Part = Literal["all", "attention", "mlp"]
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """A change of the finetuned side's update, finetuned minus base, while a batch is written.
+
+    ``adapter``: the adapter of the chosen modules at ``scale`` times its own scale. ``rank1``: the
+    base, with ``scale`` times the rank-1 part of each chosen module's update. ``layers`` are the
+    first and the last of a range. ``null`` is the seed of a null: the base with an update of the same
+    singular values, whose directions are shuffled.
+    """
+
+    carrier: WeightCarrier
+    scale: float
+    layers: tuple[int, int] | None = None
+    part: Part = "all"
+    null: int | None = None
+
+
+@dataclass(frozen=True)
+class UpdateFacts:
+    """The modules a ``WeightChange`` acts on.
+
+    ``left_out`` names weights that finetuning changed and that it leaves as they are.
+    ``rank1_share`` is the share of the modules' squared update that their rank-1 parts hold.
+    """
+
+    modules: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    rank1_share: float | None = None
+
+
 @dataclass(frozen=True)
 class GenerationPlan:
-    """Settings of a batch. A temperature of 0 takes the most probable token."""
+    """Settings of a batch. A temperature of 0 takes the most probable token.
+
+    ``weights`` changes the finetuned side, for this batch alone.
+    """
 
     side: Side
     layer: int | None
     temperature: float
     max_new_tokens: int
+    weights: WeightChange | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for changed weights of the base, which has no update."""
+        if self.weights is not None and self.side != "finetuned":
+            raise ValueError("only the finetuned side has an update to change")
 
 
 EndReason = Literal["end_of_text", "length", "stopped"]

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 
 from adl.callbacks import ShouldStop, never_stop
-from adl.errors import DeviceOutOfMemory, SiteError
+from adl.errors import DeviceOutOfMemory, PairError, SiteError
 from adl.pair.protocol import (
     BosFacts,
     ChatPrompt,
@@ -50,6 +50,8 @@ from adl.records import (
     PairProvenance,
     Side,
     SideProvenance,
+    UpdateFacts,
+    WeightChange,
     assert_shape,
 )
 from adl.text.corpus import TokenBatch
@@ -403,6 +405,15 @@ class PlantedPair:
 
     # generating
 
+    def update_facts(
+        self, change: WeightChange, *, should_stop: ShouldStop = never_stop
+    ) -> UpdateFacts:
+        """One module of the planted layer, whose rank-1 part is along the planted direction."""
+        first, last = change.layers or (0, N_LAYERS)
+        if not first <= PLANTED_LAYER <= last or change.part == "attention":
+            raise PairError("finetuning changed no module in these layers", "It changed layer 1.")
+        return UpdateFacts((f"{PLANTED_LAYER}.mlp",), (), 0.9)
+
     def generate(
         self,
         plan: GenerationPlan,
@@ -465,9 +476,10 @@ class PlantedPair:
         *,
         added: Floats | None = None,
         patch: Floats | None = None,
+        weights: WeightChange | None = None,
     ) -> Floats:
         """Residuals [rows, layers, tokens, width], with ``added`` or ``patch`` at ``layer``."""
-        weights, shown = _WEIGHTS, mask[..., None]
+        parts, shown = _WEIGHTS, mask[..., None]
         seen = np.maximum(shown.cumsum(1), 1)
         first = (seen == 1) & shown
         signs = self._signs[side][ids][..., None]
@@ -475,16 +487,16 @@ class PlantedPair:
         out = []
         for index in range(N_LAYERS):
             mean = (residual * shown).cumsum(1) / seen
-            residual = residual + mean @ weights.mixing[index]
+            residual = residual + mean @ parts.mixing[index]
             if index == 0:
-                residual = residual + SINK * first * weights.sink
+                residual = residual + SINK * first * parts.sink
             if side == "finetuned" and index == PLANTED_LAYER:
-                learned = STRENGTH * weights.planted + signs * weights.wobble
-                learned = learned + SINK_SHIFT * first * weights.sink
-                residual = residual + self._strength * learned
+                learned = STRENGTH * parts.planted + signs * parts.wobble
+                learned = learned + SINK_SHIFT * first * parts.sink
+                residual = residual + self._strength * _changed(learned, weights)
             if side == "finetuned" and index > PLANTED_LAYER:
-                along = (residual @ weights.planted)[..., None]
-                residual = residual + GAIN * along * (along > NOTICED) * weights.planted
+                along = (residual @ parts.planted)[..., None]
+                residual = residual + GAIN * along * (along > NOTICED) * parts.planted
             if index == layer and added is not None:
                 residual = residual + added
             if index == layer and patch is not None:
@@ -520,7 +532,11 @@ class PlantedPair:
     ) -> np.ndarray:
         ids = np.asarray([[*request.prompt_ids, *said]], dtype=np.int64)
         mask = np.ones_like(ids, dtype=bool)
-        residuals = self._run(plan.side, ids, mask, plan.layer, added=request.added)
+        if plan.weights is not None:
+            self.update_facts(plan.weights)
+        residuals = self._run(
+            plan.side, ids, mask, plan.layer, added=request.added, weights=plan.weights
+        )
         logits: np.ndarray = self._logits(plan.side, residuals[:, -1, -1])[0]
         silent = [self._id[plan.side][text] for text in SPECIAL if text != END]
         if request.contrast:
@@ -578,6 +594,18 @@ class PlantedPair:
             parameters=2 * len(tokens) * WIDTH + N_LAYERS * WIDTH**2,
             vocabulary_size=len(tokens),
         )
+
+
+def _changed(learned: np.ndarray, weights: WeightChange | None) -> np.ndarray:
+    """What the finetuned side adds at the planted layer, with its weights changed."""
+    if weights is None:
+        return learned
+    if weights.null is not None:
+        direction = np.random.default_rng(weights.null).standard_normal(WIDTH)
+        return weights.scale * STRENGTH * direction / np.linalg.norm(direction)
+    return weights.scale * (
+        learned if weights.carrier == "adapter" else STRENGTH * _WEIGHTS.planted
+    )
 
 
 def _log_softmax(logits: np.ndarray) -> Floats:

@@ -29,6 +29,8 @@ from adl.records import (
     Ids,
     PairProvenance,
     Side,
+    UpdateFacts,
+    WeightChange,
 )
 from adl.text.corpus import TokenBatch
 from adl.text.token_batches import begun
@@ -277,6 +279,16 @@ class ModelPair(Protocol):
 
     # generating
 
+    def update_facts(
+        self, change: WeightChange, *, should_stop: ShouldStop = never_stop
+    ) -> UpdateFacts:
+        """Return the modules that ``change`` acts on, so that refusals come before any text.
+
+        Raises ``PairError`` for an update that cannot be changed in this way, naming what can, and
+        ``Stopped``.
+        """
+        ...
+
     def generate(
         self,
         plan: GenerationPlan,
@@ -323,7 +335,7 @@ def require_one_vocabulary(pair: ModelPair) -> None:
     if pair.shared_vocabulary() is not None:
         raise PairError(
             "the two models have different vocabularies, so their logits cannot be combined",
-            "Amplify the activation difference instead (steer).",
+            "Amplify the activation difference instead (--carrier difference, or steer).",
         )
 
 

@@ -1,17 +1,36 @@
-"""Amplify: the finetuned model's logits pushed away from the base model's while it writes."""
+"""Amplify: one dial over four carriers of the finetuning, beside unchanged texts and a null of equal size."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from adl.generation.amplified import amplified_requests
-from adl.generation.steering import Sample, samples
+from adl.errors import SiteError
+from adl.generation.amplified import (
+    STRENGTHS,
+    Carrier,
+    amplified_requests,
+    check_range,
+    resolve_range,
+    why_no_strength,
+)
+from adl.generation.steering import Sample, SteeringVector, samples, steering_requests
 from adl.measures.coherence import FEWEST_CALIBRATING, calibrate, judge, text_features
-from adl.pair.protocol import Thinking
-from adl.records import GeneratedText, GenerationPlan
+from adl.nulls import RANDOM, SPLIT_HALF
+from adl.pair.protocol import Thinking, resolve_layer
+from adl.records import (
+    POOLED,
+    GeneratedText,
+    GenerationPlan,
+    GenerationRequest,
+    Part,
+    UpdateFacts,
+    WeightChange,
+)
+from adl.text.prompts import Prompt
 from workbench.operations.generation import (
     THINKING,
     AnnouncedText,
@@ -19,6 +38,7 @@ from workbench.operations.generation import (
     chosen_prompts,
     generate_texts,
     prompts_and_samples,
+    steering_vector,
 )
 from workbench.operations.running import (
     AgentUse,
@@ -31,27 +51,36 @@ from workbench.operations.running import (
 )
 from workbench.store.measures.amplified import AmplifiedText, TextsAmplified
 
-#: Beyond it every token but the one that finetuning raised most is as good as impossible.
+#: Beyond it texts are noise, whatever carries the finetuning.
 STRONGEST = 20.0
-Strength = Annotated[float, Field(gt=0, le=STRONGEST, allow_inf_nan=False)]
+Strength = Annotated[float, Field(ge=-STRONGEST, le=STRONGEST, allow_inf_nan=False)]
 
 
 class AmplifyArguments(Arguments):
-    """How strongly to amplify, and on which prompts."""
+    """What carries the finetuning, how strongly to amplify it, and on which prompts."""
 
+    carrier: Carrier = Field(
+        "logits",
+        description="difference: added to the residuals. logits: pushed away from base. "
+        "adapter: its own scale. rank1: base with the rank-1 part of each update.",
+    )
     prompts: tuple[Words, ...] = Field(
         (), description="User prompts; none means the bundled everyday prompts."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
     n_prompts: int | None = Field(6, ge=1, description="Use only the first prompts, this many.")
     strengths: tuple[Strength, ...] = Field(
-        (1.0, 2.0, 4.0),
-        min_length=1,
-        description="Strengths gamma; unchanged texts (0) are always written beside.",
+        (),
+        description="Alpha, gamma or scale (adapter: 1 is finetuned, -1 its opposite); none takes "
+        "the carrier's own. Unchanged texts are always written beside.",
     )
-    null: bool = Field(
-        True, description="Also write texts with the differences of the tokens shuffled."
+    layer: str = Field("0.5", description="Layer of the difference.")
+    position: str = Field(POOLED, description="Position of the difference.")
+    layer_range: str | None = Field(
+        None, description="Layers of adapter or rank1: 4-12 or 0.5-1.0; all by default."
     )
+    part: Part = Field("all", description="Modules of adapter or rank1.")
+    null: bool = Field(True, description="Also write texts of a null of the same size.")
     n_samples: int = Field(1, ge=1, description="Samples per prompt and strength.")
     seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
     temperature: float = Field(
@@ -61,52 +90,68 @@ class AmplifyArguments(Arguments):
     thinking: Thinking = Field("auto", description=THINKING)
     batch_size: int = Field(40, ge=1, description="Texts per batch.")
 
+    @field_validator("strengths")
+    @classmethod
+    def _strengths_of_the_carrier(
+        cls, strengths: tuple[float, ...], info: ValidationInfo
+    ) -> tuple[float, ...]:
+        for strength in strengths:
+            why = why_no_strength(info.data.get("carrier", "logits"), strength)
+            if why is not None:
+                raise ValueError(f"{strength:g} amplifies nothing: {why}")
+        return strengths
+
+    @field_validator("layer_range")
+    @classmethod
+    def _range_of_layers(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                check_range(text)
+            except SiteError as exc:
+                raise ValueError(str(exc)) from None
+        return text
+
+    @property
+    def in_order(self) -> tuple[float, ...]:
+        """The strengths, the lowest first, those of the carrier if none were asked for."""
+        return tuple(sorted(set(self.strengths or STRENGTHS[self.carrier])))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Texts that are written under one plan: unchanged, amplified, or of the null."""
+
+    samples: Sequence[Sample]
+    null: bool
+    plan: GenerationPlan
+    requests: Sequence[GenerationRequest]
+    vector: SteeringVector | None = None
+
 
 def amplify(context: Context, arguments: AmplifyArguments) -> Summary:
-    """Write with the finetuned model's logits amplified against the base model's.
+    """Write with the finetuning amplified: added difference, logits, adapter scale, or rank-1 update.
 
-    What finetuning made likelier becomes likelier still. Needs no measured difference; texts stand
-    beside unchanged ones and a null from the same prompts and seeds.
+    What finetuning made likelier becomes likelier still. Texts stand beside unchanged ones and a null
+    of the same size, from the same prompts and seeds. Only `difference` needs a measured difference.
     """
     prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
-    seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
-    strengths = tuple(sorted(set(arguments.strengths)))
-    plan = GenerationPlan("finetuned", None, arguments.temperature, arguments.max_new_tokens)
-    wanted = [(each, False) for each in samples(len(prompts), (0.0, *strengths), seeds)]
-    if arguments.null:
-        wanted += [(each, True) for each in samples(len(prompts), strengths, seeds)]
+    facts, change = _weights(context, arguments)
+    wanted: list[tuple[Sample, bool]] = []
     ids: list[str] = []
     texts: list[GeneratedText] = []
-    for null in (False, True):
-        some = [each for each, is_null in wanted if is_null == null]
-        if not some:
-            continue
-        requests = amplified_requests(
-            context.pair, prompts, some, shuffled=null, thinking=arguments.thinking
-        )
-        announced = [
-            AnnouncedText(
-                side="finetuned",
-                alpha=0.0,
-                seed=each.seed,
-                prompt=prompts[each.prompt_index],
-                raw=None,
-                prompt_index=each.prompt_index,
-                amplified=each.alpha,
-                shuffled=null,
-            )
-            for each in some
-        ]
+    for batch in _batches(context, arguments, prompts, change):
+        announced = [_announced(arguments.carrier, batch, each, prompts) for each in batch.samples]
         written = generate_texts(
             context,
             "amplify",
-            plan,
-            None,
+            batch.plan,
+            batch.vector,
             announced,
-            requests,
+            batch.requests,
             arguments.batch_size,
             arguments.thinking,
         )
+        wanted += [(each, batch.null) for each in batch.samples]
         ids += [text_id for text_id, _ in written]
         texts += [text for _, text in written]
     faults = _faults(context, wanted, texts)
@@ -123,27 +168,126 @@ def amplify(context: Context, arguments: AmplifyArguments) -> Summary:
                 )
                 for text_id, (each, null), found in zip(ids, wanted, faults, strict=True)
             ),
+            carrier="" if arguments.carrier == "logits" else arguments.carrier,
+            place=_place(arguments, change),
+            n_modules=len(facts.modules) if facts else 0,
+            left_out=facts.left_out if facts else (),
+            rank1_share=None
+            if facts is None or facts.rank1_share is None
+            else round(facts.rank1_share, 4),
             settings={"seed": arguments.seed, "temperature": arguments.temperature},
         )
     )
-    return {"texts": ids, "strengths": list(strengths)}
+    return {"texts": ids, "strengths": list(arguments.in_order)}
+
+
+def _weights(
+    context: Context, arguments: AmplifyArguments
+) -> tuple[UpdateFacts | None, WeightChange | None]:
+    """The change of the weights and the modules it acts on, refused before any text is begun."""
+    if arguments.carrier not in ("adapter", "rank1"):
+        return None, None
+    layers = None
+    if arguments.layer_range is not None:
+        layers = resolve_range(arguments.layer_range, context.pair.provenance.n_layers)
+    change = WeightChange(arguments.carrier, 1.0, layers, arguments.part)
+    return context.pair.update_facts(change, should_stop=context.should_stop), change
+
+
+def _batches(
+    context: Context,
+    arguments: AmplifyArguments,
+    prompts: Sequence[Prompt],
+    change: WeightChange | None,
+) -> Iterator[_Batch]:
+    pair, strengths, thinking = context.pair, arguments.in_order, arguments.thinking
+    seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
+    some = {
+        null: samples(len(prompts), strengths if null else (0.0, *strengths), seeds)
+        for null in ((False, True) if arguments.null else (False,))
+    }
+    layer = None
+    if arguments.carrier == "difference":
+        layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
+    plan = GenerationPlan("finetuned", layer, arguments.temperature, arguments.max_new_tokens)
+    for null, of_it in some.items():
+        if arguments.carrier == "logits":
+            asked = amplified_requests(pair, prompts, of_it, shuffled=null, thinking=thinking)
+            yield _Batch(of_it, null, plan, asked)
+        elif layer is not None:
+            vector = _vector(context, arguments, layer, null=null)
+            asked = steering_requests(pair, "finetuned", prompts, of_it, vector, thinking)
+            yield _Batch(of_it, null, plan, asked, vector)
+        elif change is not None:
+            # Weights are changed for a batch as a whole: one for each strength.
+            for strength in dict.fromkeys(each.alpha for each in of_it):
+                at_it = [each for each in of_it if each.alpha == strength]
+                asked = steering_requests(pair, "finetuned", prompts, at_it, None, thinking)
+                seed = arguments.seed if null else None
+                changed = replace(change, scale=strength, null=seed) if strength else None
+                yield _Batch(at_it, null, replace(plan, weights=changed), asked)
+
+
+def _vector(
+    context: Context, arguments: AmplifyArguments, layer: int, *, null: bool
+) -> SteeringVector:
+    """The difference; of the null the base's halves, or a random direction where there are none."""
+    place = (context, layer, arguments.position)
+    if not null:
+        return steering_vector(*place, "difference", arguments.seed)
+    try:
+        return steering_vector(*place, SPLIT_HALF, arguments.seed)
+    except SiteError:
+        return steering_vector(*place, RANDOM, arguments.seed)
+
+
+def _announced(
+    carrier: Carrier, batch: _Batch, each: Sample, prompts: Sequence[Prompt]
+) -> AnnouncedText:
+    steered = carrier == "difference"
+    return AnnouncedText(
+        side="finetuned",
+        alpha=each.alpha if steered else 0.0,
+        seed=each.seed,
+        prompt=prompts[each.prompt_index],
+        raw=None,
+        prompt_index=each.prompt_index,
+        amplified=0.0 if steered else each.alpha,
+        shuffled=batch.null,
+        carrier="" if carrier == "logits" else carrier,
+    )
+
+
+def _place(arguments: AmplifyArguments, change: WeightChange | None) -> str:
+    """Where the carrier acts, in words."""
+    if arguments.carrier == "difference":
+        return f"layer {arguments.layer}, position {arguments.position}"
+    if change is None:
+        return ""
+    layers = "all layers" if change.layers is None else "layers {} to {}".format(*change.layers)
+    return layers if change.part == "all" else f"{change.part}, {layers}"
 
 
 def _stages(arguments: AmplifyArguments) -> tuple[Stage, ...]:
-    """The batch of amplified and unchanged texts, then that of the null."""
+    """A stage for each batch: all strengths in one, or one for each where weights are changed."""
     prompts = len(arguments.prompts) or arguments.n_prompts or 20
-    texts = prompts * (len(arguments.strengths) + 1) * arguments.n_samples
-    stage = Stage("amplify finetuned", 0.02 * texts * arguments.max_new_tokens)
+    seconds = 0.02 * prompts * arguments.n_samples * arguments.max_new_tokens
+    strengths = len(arguments.in_order)
+    if arguments.carrier in ("adapter", "rank1"):
+        batches = 1 + strengths * (1 + arguments.null)
+        return (Stage("amplify finetuned", seconds),) * batches
+    stage = Stage("amplify finetuned", seconds * (strengths + 1))
     return (stage, stage) if arguments.null else (stage,)
 
 
 AMPLIFY = Operation(
     "amplify",
-    "Amplify the logits",
+    "Amplify",
     AmplifyArguments,
     amplify,
     needs=("pair",),
     finds=TextsAmplified,
+    place="both",
     command=Command("amplify"),
     agent=AgentUse(
         hidden=("prompt_file", "n_prompts", "null", "temperature", "thinking", "batch_size"),

@@ -160,6 +160,7 @@ class AnnouncedText:
     amplified: float = 0.0
     shuffled: bool = False
     experiment: str = ""
+    carrier: str = ""
 
 
 class _Recorder:
@@ -216,6 +217,7 @@ class _Recorder:
             amplified=text.amplified,
             shuffled=text.shuffled,
             experiment=text.experiment,
+            carrier=text.carrier,
         )
 
     def _grew(self, pieces: dict[int, str]) -> None:

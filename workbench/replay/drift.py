@@ -128,7 +128,7 @@ def _found(bodies: Iterable[EventBody]) -> dict[_Place, _Finding]:
                 # The automatic choice of a scale is a finding, the one list that has none its own.
                 keep(("reading", body.reading, body.source, *site, body.scale), body)
             case TextStarted():
-                changed = (body.alpha, body.source, body.amplified, body.shuffled)
+                changed = (body.alpha, body.source, body.carrier, body.amplified, body.shuffled)
                 made = (body.purpose, body.side, *changed, body.seed)
                 keep(("text", *made, body.prompt_index), _Text(body, finished.get(body.text_id)))
             case AnswersCompared():

@@ -309,8 +309,9 @@ class TextStarted(EventBody, group="texts"):
     the chat that was put to the model, or ``raw_prompt`` where no chat template was used.
     ``thinking`` is what was asked of the template, and ``prompt_notes`` name what was changed to
     write the chat: a thought that was ended, a system turn that was moved. ``start`` names what an
-    unprompted text begins from; ``amplified`` is the strength that logits were amplified by, and
-    ``shuffled`` marks its null. ``experiment`` is the test that it answers.
+    unprompted text begins from; ``amplified`` is the strength that ``carrier`` (the logits, if none
+    is named) was amplified by, and ``shuffled`` marks a null. The strength of the carrier
+    ``difference`` is ``alpha``. ``experiment`` is the test that it answers.
     """
 
     kind: Literal["text_started"] = "text_started"
@@ -334,6 +335,7 @@ class TextStarted(EventBody, group="texts"):
     amplified: Annotated[float, LATER] = 0.0
     shuffled: Annotated[bool, LATER] = False
     experiment: Annotated[str, LATER] = ""
+    carrier: Annotated[str, LATER] = ""
 
     @property
     def prompt(self) -> str:
@@ -345,8 +347,9 @@ class TextStarted(EventBody, group="texts"):
     def _line(self) -> str:
         changed = f", alpha {self.alpha:g}" if self.alpha else ""
         if self.amplified:
-            null = " (null)" if self.shuffled else ""
-            changed = f", strength {self.amplified:g}{null}"
+            changed = f", {self.carrier or 'logits'} at {self.amplified:g}"
+        if self.shuffled:
+            changed += " (null)"
         asked = one_line(self.prompt) if self.prompt else self.start.replace("_", " ")
         return f"{self.purpose} on {self.side}{changed}: {asked}"
 

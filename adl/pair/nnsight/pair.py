@@ -6,14 +6,15 @@ NnsightPair
 -> structure                         the layers of a model, found by running it
 -> runs                              residuals read and written at a layer's output
 -> checks, basis                     the checks at load, and the capabilities they turn off
--> generation                        seeded, streamed, stoppable decoding
+-> generation, contrast              seeded, streamed, stoppable decoding; amplified logits
+-> updates                           the finetuned side's update scaled, cut to rank 1, shuffled
 -> ablation                          losses of texts, with components of residuals changed
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +43,7 @@ from adl.pair.nnsight.tokenizers import (
     shared_ids,
     token_ends,
 )
+from adl.pair.nnsight.updates import PairUpdate
 from adl.pair.protocol import (
     BosFacts,
     ChatPrompt,
@@ -65,6 +67,8 @@ from adl.records import (
     PairProvenance,
     PairSpec,
     Side,
+    UpdateFacts,
+    WeightChange,
     assert_shape,
 )
 from adl.text.corpus import TokenBatch
@@ -89,6 +93,9 @@ class NnsightPair:
         self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
         with self._device_errors():
             self._runs, self._provenance = checked(loaded, self._shared)
+        self._update = PairUpdate(
+            loaded, self._provenance, *(self._runs[side].structure.path for side in SIDES)
+        )
 
     @classmethod
     def load(cls, spec: PairSpec, hashes: FileHashes | None = None) -> NnsightPair:
@@ -305,6 +312,16 @@ class NnsightPair:
 
     # --- generating ---------------------------------------------------------------------------
 
+    def update_facts(
+        self, change: WeightChange, *, should_stop: ShouldStop = never_stop
+    ) -> UpdateFacts:
+        """Return the modules that ``change`` acts on; see ``ModelPair``."""
+        require(self.provenance, GENERATION)
+        if self._update.side == "base":
+            require_one_vocabulary(self)
+        with self._device_errors(), torch.no_grad():
+            return self._update.facts(change, should_stop)
+
     def generate(
         self,
         plan: GenerationPlan,
@@ -327,7 +344,12 @@ class NnsightPair:
             other = self._use(other_side, asked)
         prompts = [index for request in requests for index in request.prompt_ids]
         runs = self._use(plan.side, prompts)
-        with self._device_errors():
+        with self._device_errors(), ExitStack() as stack:
+            if plan.weights is not None:
+                if self._update.side != plan.side:
+                    require_one_vocabulary(self)
+                    runs = self._use(self._update.side, prompts)
+                stack.enter_context(self._update.applied(plan.weights))
             return generate_texts(
                 runs,
                 plan,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
-from adl.errors import PairError, PromptError, Stopped
+from adl.errors import PairError, PromptError, SiteError, Stopped
 from adl.pair.protocol import BosFacts
 from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do
@@ -186,6 +188,97 @@ class TestAmplify:
         stop = Stop(lambda name, done, total: name.startswith("amplify"))
         with pytest.raises(Stopped):
             do(speaking, AMPLIFY, self.SMALL, stop)
+        assert not committed(speaking, "texts_amplified")
+
+
+def domain_words(session: Session, texts) -> float:
+    words = "".join(session.state.texts[text.text_id].text for text in texts)
+    return sum(words.count(word) for word in DOMAIN) / max(1, len(words.split()))
+
+
+class TestCarriers:
+    """What was planted becomes frequent by every carrier, and the null of the same size shows none."""
+
+    STRONG: ClassVar = {"difference": 0.6, "logits": 3.0, "adapter": 2.5, "rank1": 2.5}
+
+    @pytest.mark.parametrize("carrier", STRONG)
+    def test_the_planted_words_rise_and_the_null_has_none(self, measured: Session, carrier):
+        arguments = AmplifyArguments(
+            carrier=carrier, strengths=(self.STRONG[carrier],), layer="3", max_new_tokens=12
+        )
+        do(measured, AMPLIFY, arguments)
+        found = finding(measured, "texts_amplified")
+        (strength,) = arguments.strengths
+        unchanged, amplified, null = (
+            domain_words(measured, found.at(at, null=null))
+            for at, null in ((0.0, False), (strength, False), (strength, True))
+        )
+        assert amplified > unchanged + 0.15
+        assert null < unchanged
+        assert found.coherent(strength) is not None
+        assert found.carrier == ("" if carrier == "logits" else carrier)
+        started = {event.body.text_id: event.body for event in committed(measured, "text_started")}
+        for text in found.texts:
+            body = started[text.text_id]
+            assert (body.alpha or body.amplified, body.shuffled) == (text.strength, text.null)
+            assert body.carrier == found.carrier
+        assert {body.seed for body in started.values()} == {0}
+        if carrier in ("adapter", "rank1"):
+            assert found.n_modules == 1
+            assert found.place == "all layers"
+
+    def test_the_opposite_of_the_adapter(self, speaking: Session):
+        do(speaking, AMPLIFY, AmplifyArguments(carrier="adapter", strengths=(-3.0,), null=False))
+        found = finding(speaking, "texts_amplified")
+        assert found.strengths == [-3.0, 0.0]
+        assert domain_words(speaking, found.at(-3.0)) < domain_words(speaking, found.at(0.0)) / 2
+
+    def test_noise_shows_as_incoherent(self, speaking: Session):
+        do(speaking, AMPLIFY, AmplifyArguments(carrier="rank1", strengths=(1.0, 20.0)))
+        found = finding(speaking, "texts_amplified")
+        assert found.coherent(20.0) < found.coherent(0.0)
+        assert found.strongest_coherent != 20.0
+
+    @pytest.mark.parametrize("carrier", ["adapter", "rank1"])
+    def test_modules_are_refused_before_any_text(self, speaking: Session, carrier):
+        for where in ({"layer_range": "4-5"}, {"part": "attention"}):
+            with pytest.raises(PairError, match="changed no module.*changed layer 1"):
+                do(speaking, AMPLIFY, AmplifyArguments(carrier=carrier, **where))
+        with pytest.raises(SiteError, match="empty"):
+            do(speaking, AMPLIFY, AmplifyArguments(carrier=carrier, layer_range="3-1"))
+        assert not committed(speaking, "text_started")
+        do(speaking, AMPLIFY, AmplifyArguments(carrier=carrier, layer_range="0.0-0.5", part="mlp"))
+        assert finding(speaking, "texts_amplified").place == "mlp, layers 0 to 2"
+
+    def test_the_difference_has_to_be_measured(self, session: Session):
+        with pytest.raises(SiteError, match="no difference was measured"):
+            do(session, AMPLIFY, AmplifyArguments(carrier="difference"))
+        assert not committed(session, "text_started")
+
+    @pytest.mark.parametrize(
+        ("carrier", "strength", "why"),
+        [
+            ("adapter", 1, "finetuned model itself"),
+            ("adapter", 0, "base model: ask"),
+            ("rank1", 0, "base model"),
+            ("difference", 0, "changes nothing"),
+            ("logits", -1, "negative"),
+        ],
+    )
+    def test_strengths_that_amplify_nothing(self, carrier, strength, why):
+        with pytest.raises(ValueError, match=f"(?s)strengths.*amplifies nothing: .*{why}"):
+            AmplifyArguments(carrier=carrier, strengths=(2.0, strength))
+
+    @pytest.mark.parametrize("text", ["a-b", "", "1.5", "3-", "-1-2"])
+    def test_what_is_no_range(self, text):
+        with pytest.raises(ValueError, match="layer"):
+            AmplifyArguments(layer_range=text)
+
+    def test_stopped_between_strengths(self, speaking: Session):
+        stop = Stop(lambda name, done, total: len(stop.seen) > 2)
+        with pytest.raises(Stopped):
+            do(speaking, AMPLIFY, AmplifyArguments(carrier="adapter"), stop)
+        assert committed(speaking, "operation_stopped")
         assert not committed(speaking, "texts_amplified")
 
 
