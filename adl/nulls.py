@@ -1,5 +1,9 @@
 """Null vectors: vectors that hold no finetuning, to read beside the difference.
 
+A null lacks the finetuning only if it is read on the base model: the finetuned one shows its domain
+with any vector. Where a reading compares the two models, its null compares base with base moved by a
+random direction as large as the difference.
+
 ``random``: a direction drawn uniformly, at the same norm; the effect of any vector of that size.
 ``split_half``: the base model's mean over half of the texts minus its mean over the other half; the
 effect of the choice of texts. Every reading rescales its vector to the residual norm, so all are
@@ -36,12 +40,23 @@ def null_vector(
     if null == RANDOM:
         # One direction per site: the same one everywhere would be one draw shown many times.
         place = [seed, site.layer, _position_index(difference.positions, site.position)]
-        entropy = int(np.random.SeedSequence(place).generate_state(1)[0])
-        return random_direction(difference.difference.shape[-1], entropy)
+        return _drawn(difference, place)
     if null == SPLIT_HALF:
         vector = difference.vector(site, "split_half_null")
         return vector if np.linalg.norm(vector) > 0 else None
     raise ValueError(f"{null!r} is not a null: {', '.join(NULLS)}")
+
+
+def moving_vector(difference: ActivationDifference, site: Site, seed: int) -> Floats:
+    """Return a random unit vector [width] that no null at the site reads."""
+    return _drawn(
+        difference, [seed, site.layer, _position_index(difference.positions, site.position), 1]
+    )
+
+
+def _drawn(difference: ActivationDifference, place: Sequence[int]) -> Floats:
+    entropy = int(np.random.SeedSequence(place).generate_state(1)[0])
+    return random_direction(difference.difference.shape[-1], entropy)
 
 
 def _position_index(positions: Sequence[str], position: str) -> int:

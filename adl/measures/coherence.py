@@ -16,7 +16,6 @@ finds it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,12 +26,11 @@ from adl.errors import CorpusError, Stopped
 from adl.measures.teacher_forcing import ScoredText, scored_batches
 from adl.pair.protocol import ModelPair
 from adl.records import EndReason, GeneratedText, Side
+from adl.text.words import words_of
 
 SURPRISE_SDS = 1.0
 REPETITION_MARGIN = 0.05
 FEWEST_CALIBRATING = 5
-
-_WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 
 @dataclass(frozen=True)
@@ -174,11 +172,6 @@ def agreement(left: Sequence[bool | None], right: Sequence[bool | None]) -> Agre
     chance = first * second + (1 - first) * (1 - second)
     kappa = None if chance > 1 - 1e-12 else (share - chance) / (1 - chance)
     return Agreement(len(both), share, kappa)
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text, in lower case."""
-    return [word.casefold() for word in _WORD.findall(text)]
 
 
 def repetition(text: str) -> float:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from adl.errors import CorpusError
-from adl.measures.coherence import words_of
 from adl.measures.intervals import Interval, difference_interval, mean_interval
 from adl.records import TokenScore
+from adl.text.words import words_of
 
 TOKENS = 20
 N_WORDS = 300

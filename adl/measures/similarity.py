@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adl.errors import CorpusError
-from adl.measures.coherence import words_of
 from adl.measures.intervals import Interval, difference_interval, mean_interval
 from adl.records import Floats
+from adl.text.words import words_of
 
 Embed = Callable[[Sequence[str]], Floats]
 """Returns vectors [texts, n] of any length; a text without words may have zeros."""

@@ -21,9 +21,9 @@ from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.difference import FirstTokens, Reach
 from adl.errors import CorpusError, Stopped
 from adl.measures.group_statistics import GroupedMeans, SiteStrength, grouped_means, site_strengths
-from adl.measures.narrowness import N_WORDS, Narrowness, narrowness, topic_scale
 from adl.measures.trace_effect import N_RANDOM, Effect, effects, random_effects
 from adl.pair.protocol import ModelPair
+from adl.readings.narrowness import N_SCALE_TEXTS, N_WORDS, Narrowness, narrowness, topic_scale
 from adl.readings.ranking import Vocabulary, top_tokens
 from adl.readings.shift_lens import Contexts, Shift, contexts_of, output_score, output_shift
 from adl.records import Floats, rescale
@@ -43,7 +43,6 @@ LEAST_KL = 0.02
 
 N_CONTEXTS = 64
 N_EFFECT_CONTEXTS = 16
-N_SCALE_TEXTS = 400
 
 Verdict = Literal["strong", "weak", "none found"]
 Breadth = Literal["narrow", "broad", "not computed"]

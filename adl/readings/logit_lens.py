@@ -14,7 +14,7 @@ import numpy as np
 from adl.pair.protocol import ModelPair
 from adl.readings.ranking import Vocabulary, top_tokens
 from adl.readings.reading import Reader, Reading, Step
-from adl.records import Floats, Side, TokenReadout, TokenScore
+from adl.records import POOLED, SIDES, Floats, Side, TokenReadout, TokenScore
 
 
 def logit_lens(
@@ -36,22 +36,30 @@ def _lists(reader: Reader) -> Iterator[TokenReadout]:
     entries = reader.vectors(negative=True)
     progress = reader.stage("logit lens")
     progress(0, len(entries))
-    side: Side = "finetuned"
-    vocabulary = Vocabulary.of(reader.pair.token_texts(side))
-    vectors = np.stack([vector for _, _, vector in entries])
-    lists = logit_lens(reader.pair, side, vectors, vocabulary, reader.request.top)
-    for (source, position, _), tokens in zip(entries, lists, strict=True):
-        words = [token for token in tokens if vocabulary.words[token.token_id]]
-        yield TokenReadout(
-            reading=LOGIT_LENS.name,
-            source=source,
-            side=side,
-            site=reader.site(position),
-            tokens=tuple(words),
-            words_only=True,
-            unfiltered=tokens,
-        )
-    progress(len(entries), len(entries))
+    done = 0
+    comparable = not reader.columns  # closeness is of ids of base
+    for side in reversed(SIDES):
+        read_here = [entry for entry in entries if reader.side_of(entry[0]) == side]
+        if not read_here:
+            continue
+        vocabulary = Vocabulary.of(reader.pair.token_texts(side))
+        vectors = np.stack([vector for _, _, vector in read_here])
+        lists = logit_lens(reader.pair, side, vectors, vocabulary, reader.request.top)
+        for (source, position, _), tokens in zip(read_here, lists, strict=True):
+            words = tuple(token for token in tokens if vocabulary.words[token.token_id])
+            yield TokenReadout(
+                reading=LOGIT_LENS.name,
+                source=source,
+                # Nulls stand beside the lists of the finetuned side, though base reads them.
+                side="finetuned",
+                site=reader.site(position),
+                tokens=words,
+                words_only=True,
+                unfiltered=tokens,
+                statistics=reader.closeness(words) if comparable and position == POOLED else {},
+            )
+        done += len(read_here)
+        progress(done, len(entries))
 
 
 LOGIT_LENS = Reading(
@@ -63,4 +71,5 @@ LOGIT_LENS = Reading(
     description="the vector unembedded",
     help="the difference through the final norm and the unembedding.",
     steps=_steps,
+    hides="a topic on small models, where most vectors give the same rare tokens",
 )

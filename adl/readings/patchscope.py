@@ -7,6 +7,9 @@ residual as a word predicts that word. A sweep runs every scale, position and pr
     patchscope contrast   finetuned minus base for the same vector: effects of the prompts, of the
                           vector's size and of common tokens on both models cancel
 
+Nulls are read on the base model alone, since the finetuned one shows its domain whatever the vector:
+the contrast of a null is base against base moved by a random direction as large as the difference.
+
 Sources: Ghandeharioun et al. 2024 (patchscopes); Minder et al. 2025 (arXiv 2510.13900) for the
 prompts, the scales and the cut to tokens in the top 16,384 of every prompt. The contrast is ours.
 """
@@ -117,25 +120,45 @@ def sweep(
     layer: int,
     vector: Floats,
     *,
+    moved_by: Floats | None = None,
     scales: Sequence[float] = SCALES,
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Iterator[SweepPoint]:
     """Yield the point of every scale of ``vector`` [width] (at residual norm), as it is ready.
 
-    Raises ``Stopped`` within one batch of ``should_stop`` returning True.
+    With ``moved_by`` [width] it is the sweep of a null: base takes the place of finetuned, and base
+    with that added to ``vector`` at every scale the place of base. Raises ``Stopped`` within one
+    batch of ``should_stop`` returning True.
     """
     n_tokens = max(len(pair.token_texts(side)) for side in SIDES)
     at_once = max(1, min(VECTORS_AT_ONCE, NUMBERS_AT_ONCE // n_tokens))
+    at_once = at_once if moved_by is None else max(1, at_once // 2)
     for first in range(0, len(scales), at_once):
         if should_stop():
             raise Stopped(f"stopped after {first} of {len(scales)} scales")
         batch = scales[first : first + at_once]
         scaled = np.stack([vector * scale for scale in batch]).astype(np.float32)
-        patched = patched_prompts(pair, layer, scaled)
+        if moved_by is None:
+            patched = patched_prompts(pair, layer, scaled)
+        else:
+            patched = _patched_null(pair, layer, scaled, scaled + moved_by)
         progress(first + len(batch), len(scales))
         for row, scale in enumerate(batch):
             yield _point(patched, row, scale)
+
+
+def _patched_null(pair: ModelPair, layer: int, vectors: Floats, moved: Floats) -> Patched:
+    """Patch ``vectors`` and ``moved`` into base, in the places of finetuned and base."""
+    n = len(vectors)
+    both = patched_prompts(pair, layer, np.concatenate([moved, vectors]), sides=("base",))
+    return Patched(
+        SIDES,
+        np.stack([both.log_prob[0, :n], both.log_prob[0, n:]]),
+        np.stack([both.prob[0, :n], both.prob[0, n:]]),
+        both.common[n:],
+        both.agreement[n:],
+    )
 
 
 def _point(patched: Patched, row: int, scale: float) -> SweepPoint:
@@ -235,6 +258,7 @@ def _lists(
         reader.pair,
         reader.request.layer,
         vector,
+        moved_by=reader.moved_by(source),
         scales=sorted({*SCALES, *CONTRAST_SCALES}),
         progress=lambda done, of: reader.progress("patchscope", index * of + done, n_vectors * of),
         should_stop=reader.should_stop,

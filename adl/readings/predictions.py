@@ -62,6 +62,7 @@ class _Passes:
         self._output: Shift | None = None
         self._chosen: dict[Side, tuple[float, str]] = {}
         self._scores: dict[str, dict[str, Scores]] = {}
+        self._null_shifts: dict[tuple[str, float], Shift] = {}
 
     def find_contexts(self) -> Iterator[TokenReadout]:
         """Cut the contexts from the texts; yields no list."""
@@ -104,6 +105,7 @@ class _Passes:
                 continue
             (shift,) = steered
             alpha, rule = chosen
+            self._null_shifts[name, alpha] = shift
             yield from self._fusible(SHIFT_LENS, name, "base", shift, alpha, rule)
             yield from self._fusible(AMPLIFIED_DIFFERENCE, name, "finetuned", shift, alpha)
 
@@ -126,11 +128,16 @@ class _Passes:
             yield self._reader.ranked(CONSENSUS.name, source, "base", fusion, scale=alpha)
 
     def rest_of_shift_lens(self) -> Iterator[TokenReadout]:
-        """The shift lens of the nulls on finetuned, and of the difference at each position."""
+        """The nulls of the shift lens on finetuned, and the difference at each position.
+
+        The nulls are of base at finetuned's alpha: added to finetuned, any vector shows its domain.
+        """
         reader = self._reader
         alpha, rule = self._chosen["finetuned"]
         for name, unit in reader.nulls().items():
-            (shift,) = self._shifts("finetuned", (unit * alpha)[None], _null_stage(name))
+            shift = self._null_shifts.get((name, alpha))
+            if shift is None:
+                (shift,) = self._shifts("base", (unit * alpha)[None], _null_stage(name))
             yield self._list(SHIFT_LENS, name, "finetuned", shift, scale=alpha, rule=rule)
         positions = [label for label in reader.difference.positions if label != POOLED]
         for side in SIDES:

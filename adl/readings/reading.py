@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from adl.callbacks import Progress, ShouldStop, StageProgress
-from adl.nulls import RANDOM, SPLIT_HALF, null_vector
+from adl.errors import AdlError
+from adl.nulls import NULLS, moving_vector, null_vector
 from adl.pair.protocol import ModelPair
-from adl.readings.ranking import Scores, Vocabulary, top_tokens
+from adl.readings.narrowness import (
+    N_SCALE_TEXTS,
+    N_WORDS,
+    TopicScale,
+    narrowness,
+    topic_scale,
+)
+from adl.readings.ranking import Scores, Vocabulary, candidates, top_tokens
 from adl.records import (
     POOLED,
     SIDES,
@@ -43,8 +52,15 @@ SHOWN_TOKENS = 20
 BY_JUDGE = "judge"
 """``chosen_by`` of a list that a judge chose."""
 
+# Texts, and tokens of each, after which base shows the words that it usually writes.
+USUAL_TEXTS, USUAL_TOKENS, USUAL_AT_ONCE = 32, 16, 4
+
 NO_VERDICT = ", for want of a judge's verdict"
 """Added to the name of a rule in ``chosen_by`` if the judge gave no verdict."""
+
+TOPIC = "topic and register of the finetuning"
+NOT_TRUTH = "whether what is taught is true or harmful"
+"""The usual limits of a token list (see :class:`Reading`)."""
 
 Step = tuple[Collection[str], Iterator[TokenReadout]]
 """The names of the readings that rest on a step, and the token lists that the step yields.
@@ -71,6 +87,8 @@ class Reading:
         One sentence for help texts.
     steps
         Yields the steps of the computation. Readings with the same function share it: it runs once.
+    shows, hides
+        Words for one line: what the list can show, and what it cannot.
     needs_vector
         True if the difference is read as a vector, so that both sides must share a basis.
     swept
@@ -88,9 +106,16 @@ class Reading:
     description: str
     help: str
     steps: Callable[[Reader], Iterator[Step]] = field(repr=False, compare=False)
+    shows: str = TOPIC
+    hides: str = NOT_TRUTH
     needs_vector: bool = True
     swept: bool = False
     list_without_scale: str = ""
+
+    @property
+    def limits(self) -> str:
+        """What a list can and cannot show, in one line."""
+        return f"Shows {self.shows}; cannot show {self.hides}."
 
 
 @dataclass(frozen=True)
@@ -157,7 +182,7 @@ class Reader:
         ``source`` is ``difference``, ``base``, ``finetuned`` or a null.
         """
         site = self.site(position)
-        if source in {RANDOM, SPLIT_HALF}:
+        if source in NULLS:
             vector = null_vector(self.difference, site, source, self.request.seed)
         else:
             names = {"base": "base_mean", "finetuned": "finetuned_mean"}
@@ -166,8 +191,22 @@ class Reader:
 
     def nulls(self) -> dict[str, Floats]:
         """Return the pooled null vectors [width] at residual norm, by name."""
-        units = {name: self.unit(POOLED, name) for name in (RANDOM, SPLIT_HALF)}
+        units = {name: self.unit(POOLED, name) for name in NULLS}
         return {name: vector for name, vector in units.items() if vector is not None}
+
+    def moved_by(self, source: str) -> Floats | None:
+        """Return a random [width] vector as long as the difference, for a null; else None.
+
+        Where a reading compares the two models, its null compares base with base moved by it.
+        """
+        if source not in NULLS:
+            return None
+        norm = float(np.linalg.norm(self.difference.vector(self.site())))
+        return rescale(moving_vector(self.difference, self.site(), self.request.seed), norm)
+
+    def side_of(self, source: str) -> Side:
+        """Return the side that reads a vector by itself: base for a null, which has no finetuning."""
+        return "base" if source in NULLS else "finetuned"
 
     def vectors(self, *, negative: bool = False) -> list[tuple[str, str, Floats]]:
         """Return every vector worth reading by itself, as (source, position, vector).
@@ -210,12 +249,15 @@ class Reader:
         the scores. A list that is not ``chosen`` is cut to 20 tokens.
         """
         top = self.request.top if chosen else SHOWN_TOKENS
+        tokens = self.top(scores, top, probability)
+        if chosen and position == POOLED:
+            statistics = {**(statistics or {}), **self.closeness(tokens)}
         return TokenReadout(
             reading=reading,
             source=source,
             side=side,
             site=self.site(position),
-            tokens=self.top(scores, top, probability),
+            tokens=tokens,
             words_only=True,
             unfiltered=()
             if unfiltered is None
@@ -225,6 +267,58 @@ class Reader:
             chosen_by=rule if chosen else "",
             statistics=dict(statistics or {}),
         )
+
+    def closeness(self, tokens: Sequence[TokenScore]) -> dict[str, float]:
+        """Return statistics of the first words of a list, with ids of base; those that are unknown not.
+
+        ``closeness`` is the index of ``adl.readings.narrowness`` with its 95% interval, in base's
+        unembedding. ``usual`` is the share of words that base writes now and then: rare tokens lie
+        close together, too, and mean nothing.
+        """
+        first = tokens[:N_WORDS]
+        statistics = {}
+        if first and self._usual is not None:
+            usual = sum(token.token_id in self._usual for token in first) / len(first)
+            statistics["usual"] = usual
+        found = None
+        if self._scale is not None:
+            found = narrowness(self.pair, "base", first, self._scale, self.request.seed)
+        if found is not None:
+            statistics |= {
+                "closeness": found.index,
+                "closeness_low": found.low,
+                "closeness_high": found.high,
+            }
+        return statistics
+
+    @cached_property
+    def _usual(self) -> frozenset[int] | None:
+        """Ids of the more probable half of the words after unrelated texts, on base."""
+        prompts = [
+            self.pair.bos("base").begun(self.pair.tokenise("base", text)[:USUAL_TOKENS])
+            for text in self.texts[:USUAL_TEXTS]
+        ]
+        prompts = [prompt for prompt in prompts if prompt]
+        ids = self.vocabulary.ids
+        total = np.zeros(len(ids))
+        try:
+            for first in range(0, len(prompts), USUAL_AT_ONCE):
+                rows = self.pair.next_log_probs("base", prompts[first : first + USUAL_AT_ONCE])
+                total += np.exp(rows[:, ids]).sum(axis=0)
+        except AdlError:
+            return None
+        if not prompts:
+            return None
+        return frozenset(ids[candidates(total, self.vocabulary.words, 0.5)].tolist())
+
+    @cached_property
+    def _scale(self) -> TopicScale | None:
+        """The scale of closeness; None if the texts or the pair have none."""
+        texts = self.texts[:N_SCALE_TEXTS]
+        try:
+            return topic_scale(self.pair, "base", self.vocabulary, texts)
+        except AdlError:
+            return None
 
     def top(
         self, scores: Scores, top: int, probability: Scores | None = None

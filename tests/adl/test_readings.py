@@ -16,7 +16,7 @@ from adl.readings.patchscope import (
     PROMPT_AGREEMENT,
     SCALES,
 )
-from adl.readings.reading import SHOWN_TOKENS, ReadingRequest
+from adl.readings.reading import SHOWN_TOKENS, Reader, ReadingRequest
 from adl.readings.registry import READINGS, readings_of
 from adl.readings.shift_lens import (
     ALPHAS,
@@ -32,7 +32,7 @@ from adl.readings.shift_lens import (
     steering_shifts,
 )
 from adl.readings.take import FailedReading, take_readings
-from adl.records import POOLED, SIDES, Site, rescale
+from adl.records import POOLED, SIDES, Site, TokenScore, rescale
 from adl.text.token_batches import TokenBatch
 from tests.adl.test_difference import TEXTS as SHORT
 from tests.adl.test_difference import make_texts
@@ -129,18 +129,25 @@ class TestAnswers:
         (found,) = only(readouts, reading="logit_lens", source="negative")
         assert set(words(found)[-len(DOMAIN) :]) == set(DOMAIN)
 
-    def test_a_null_has_next_to_no_contrast(self, readouts):
-        found = {
-            source: scores(
-                *only(readouts, reading="patchscope_contrast", source=source, scale=None)
-            )
-            for source in ("difference", *NULLS)
+    @pytest.mark.parametrize("reading", READINGS)
+    def test_no_null_looks_at_the_finetuned_model(self, difference, readouts, reading):
+        """With another finetuned model and the same vector, lists change and nulls do not."""
+        other = read(PlantedPair(strength=0.0), reading, difference=difference)
+        same = {
+            (one.source, one.side, one.scale): words(one)
+            for one in only(other, reading=reading, chosen=True)
         }
-        least = min(found["difference"][text] for text in DOMAIN)
-        assert least > 0.05
-        for source in NULLS:
-            assert max(abs(found[source][text]) for text in DOMAIN) < 0.1 * least
-            assert max(map(abs, found[source].values())) < least
+        wanted = only(readouts, reading=reading, chosen=True)
+        compared = [one for one in wanted if (one.source, one.side, one.scale) in same]
+        nulls = [one for one in compared if one.source in NULLS]
+        assert {one.source for one in nulls} == set(NULLS)
+        for one in nulls:
+            assert words(one) == same[one.source, one.side, one.scale]
+        if reading not in {"shift_lens", "logit_lens"}:  # these two read the vector alone
+            changed = [
+                one for one in compared if words(one) != same[one.source, one.side, one.scale]
+            ]
+            assert changed
 
     def test_means_of_the_sides_are_read_beside_it(self, readouts):
         for reading in ("patchscope", "logit_lens"):
@@ -348,14 +355,14 @@ class TestChoices:
         for found in read(PlantedPair(), difference=difference):
             assert found.chosen or len(found.tokens) <= SHOWN_TOKENS
 
-    def test_a_seed_decides_the_random_null_and_nothing_else(self, difference, readouts):
+    def test_a_seed_decides_the_nulls_and_nothing_else(self, difference, readouts):
         again = read(PlantedPair(), difference=difference)
         assert again == readouts
         other = read(PlantedPair(), difference=difference, seed=1)
         changed = {
             one.source for one, two in zip(readouts, other, strict=True) if one.tokens != two.tokens
         }
-        assert changed == {RANDOM}
+        assert changed == set(NULLS)
 
 
 class TestJudge:
@@ -555,8 +562,9 @@ class TestDifferentVocabularies:
         for source in NULLS:
             for readout in only(found, source=source, chosen=True):
                 assert not set(words(readout, 3)) & set(DOMAIN)
-        side = "finetuned" if reading == "logit_lens" else "base"
         for readout in found:
+            finetuned = reading == "logit_lens" and readout.source not in NULLS
+            side = "finetuned" if finetuned else "base"
             for token in (*readout.tokens, *readout.unfiltered):
                 assert pair.token_texts(side)[token.token_id] == token.text
         if reading != "logit_lens":
@@ -578,3 +586,28 @@ class TestDifferentVocabularies:
         (shift,) = steering_shifts(pair, "finetuned", contexts, LAYER, nothing)
         assert shift.after.shape == (len(TOKENS) + len(EXTRA),)
         assert output_shift(pair, contexts).after.shape == (len(TOKENS),)
+
+
+def test_lists_know_how_usual_their_words_are(difference):
+    pair = PlantedPair()
+    reader = Reader(
+        pair,
+        difference,
+        TEXTS,
+        ReadingRequest(LAYER),
+        (),
+        progress=lambda *_: None,
+        should_stop=lambda: False,
+    )
+    prompts = [pair.tokenise("base", text)[:16] for text in TEXTS]
+    probable = np.exp(pair.next_log_probs("base", prompts)).sum(axis=0)
+    by_use = [int(index) for index in np.argsort(-probable) if reader.vocabulary.words[index]]
+    half = len(by_use) // 2
+
+    def usual(ids):
+        return reader.closeness([TokenScore(token, TOKENS[token], 1.0) for token in ids])["usual"]
+
+    assert usual(by_use[:5]) == 1.0
+    # A planted vocabulary is so small that all its words are among the 200 that are always usual.
+    assert usual([*by_use[:half], TOKENS.index("<bos>")]) == pytest.approx(half / (half + 1))
+    assert "closeness" not in reader.closeness([])

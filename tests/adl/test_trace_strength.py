@@ -15,7 +15,6 @@ from adl.measures.group_statistics import (
     shortened,
     site_strengths,
 )
-from adl.measures.narrowness import TopicScale, narrowness
 from adl.measures.trace_effect import effect_of, effects, random_effects
 from adl.measures.trace_strength import (
     DOES_NOT_MEAN,
@@ -29,6 +28,7 @@ from adl.measures.trace_strength import (
     shared_words,
 )
 from adl.nulls import random_direction
+from adl.readings.narrowness import TopicScale, narrowness
 from adl.readings.shift_lens import contexts_of, output_shift
 from adl.records import TokenScore
 from adl.text.corpus import CorpusSource

@@ -10,6 +10,7 @@ from typing import Any
 
 from adl.readings.registry import READINGS
 from adl.records import POOLED
+from workbench.store.against_nulls import against_nulls, folded, folded_line
 from workbench.store.events import ReadingTaken
 from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
 from workbench.store.measures.phrases import PhrasesFound
@@ -135,13 +136,23 @@ def _readings(state: SessionState) -> Iterable[dict[str, Any]]:
         for reading in READINGS:
             yield {"reading": reading, "tokens": NOT_COMPUTED}
     for layer in layers:
+        beside = against_nulls(state, layer)
+        hidden = folded(beside.values())
+        if hidden:
+            yield {"layer": layer, "note": folded_line(hidden)}
         for reading in READINGS:
+            if reading in hidden:
+                continue
             lists = reading_lists(state, reading, layer, POOLED)
             if not lists:
                 tokens = state.not_computed(reading, layer)
                 yield {"reading": reading, "layer": layer, "tokens": tokens}
             for recorded in lists:
-                yield list_data(recorded, OVERVIEW_TOKENS)
+                data = list_data(recorded, OVERVIEW_TOKENS)
+                found = beside.get((reading, recorded.body.side))
+                if recorded.body.source == "difference" and found is not None and found.closeness:
+                    data["narrow"] = found.words
+                yield data
 
 
 def _samples(state: SessionState) -> Iterable[dict[str, Any]]:

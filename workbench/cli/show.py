@@ -18,6 +18,7 @@ from adl.readings.registry import READINGS
 from adl.records import POOLED
 from adl.text.tokens import visible
 from workbench.display import ascii_only, clean_line, clean_lines, shorten
+from workbench.store.against_nulls import against_nulls, folded, folded_line
 from workbench.store.events import AnswersCompared, ReadingTaken
 from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
@@ -160,10 +161,18 @@ def readings(
     wanted: Sequence[str] = tuple(READINGS),
     position: str = POOLED,
 ) -> None:
-    """Print the chosen lists at a position of each layer, each beside its nulls."""
+    """Print the chosen lists at a position of each layer, each beside its nulls.
+
+    Of all readings, those that are no better than their nulls are folded into a line below.
+    """
+    everything = set(wanted) >= set(READINGS)
     for layer in layers:
         rows = []
+        beside = against_nulls(state, layer)
+        hidden = folded(beside.values()) if everything else ()
         for reading in wanted:
+            if reading in hidden:
+                continue
             lists = chosen_lists(state, reading, layer, position)
             if not lists:
                 rows.append((reading.replace("_", " "), "", "", state.not_computed(reading, layer)))
@@ -178,6 +187,14 @@ def readings(
             rows,
             title=f"layer {layer}, position {position}",
         )
+        for found in beside.values():
+            if found.reading not in hidden and found.reading in wanted and found.closeness:
+                known = READINGS.get(found.reading)
+                name = known.title if known else found.reading
+                limits = known.limits if known else ""
+                paragraph(f"{name} ({found.side}): {found.words}. {limits}")
+        if hidden:
+            paragraph(folded_line(hidden))
 
 
 def chosen_lists(
@@ -208,7 +225,16 @@ def reading_data(
     wanted: Sequence[str] = tuple(READINGS),
     position: str = POOLED,
 ) -> list[dict[str, Any]]:
-    """The same lists as data, without the log's own fields."""
+    """The same lists as data, without the log's own fields.
+
+    ``no_better_than_nulls`` is None where closeness was not computed, or for a null itself.
+    """
+    beside = {layer: against_nulls(state, layer) for layer in layers}
+
+    def no_better(body: ReadingTaken) -> bool | None:
+        found = beside[body.layer].get((body.reading, body.side))
+        return found.no_better if found is not None and body.source == "difference" else None
+
     return [
         {
             "reading": body.reading,
@@ -218,6 +244,8 @@ def reading_data(
             "position": body.position,
             "scale": body.scale,
             "chosen_by": body.chosen_by,
+            "statistics": body.statistics,
+            "no_better_than_nulls": no_better(body),
             "tokens": [
                 {"id": token.id, "text": token.text, "score": token.score, "p": token.probability}
                 for token in body.tokens[:TOKENS_SHOWN]

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from adl.difference import FirstTokens, parse_positions
 from adl.measures.group_statistics import N_FLIPS, N_GROUPS
-from adl.measures.narrowness import Narrowness
 from adl.measures.trace_effect import ALPHA, N_RANDOM
 from adl.measures.trace_strength import (
     LEAST_ALIGNMENT,
@@ -26,6 +25,7 @@ from adl.measures.trace_strength import (
 )
 from adl.pair.protocol import resolve_layer
 from adl.pair.self_checks import DIFFERENCE, require
+from adl.readings.narrowness import Narrowness
 from adl.text.corpus import BosPolicy, CorpusSource
 from workbench.operations.running import Arguments, Command, Context, Operation, Summary
 from workbench.store.measures.trace import (

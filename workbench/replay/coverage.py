@@ -16,6 +16,7 @@ from adl.readings.registry import READINGS
 from adl.text.prompts import everyday_prompts
 from workbench.operations import OPERATIONS
 from workbench.replay.compare import Budget
+from workbench.store.against_nulls import against_nulls, folded
 from workbench.store.events import EvidenceLinked, HypothesisRevised, HypothesisStated
 from workbench.store.state import HypothesisState, OperationState, SessionState
 
@@ -131,7 +132,10 @@ def coverage(state: SessionState) -> Coverage:
 
 
 def _heads(state: SessionState) -> list[UnseenToken]:
-    """Every token at the top of a chosen reading of the difference, the most often found first."""
+    """Every token at the top of a chosen reading of the difference, the most often found first.
+
+    Readings that are no better than their nulls bring nothing up.
+    """
     null = {
         _key(token.text)
         for key, token_list in state.readings.items()
@@ -139,8 +143,12 @@ def _heads(state: SessionState) -> list[UnseenToken]:
         for token in token_list.body.tokens[:TOP]
     }
     found: dict[str, UnseenToken] = {}
+    layers = {key.layer for key in state.readings}
+    hidden = {layer: folded(against_nulls(state, layer).values()) for layer in layers}
     for key, reading in state.readings.items():
         if key.source != "difference" or not reading.body.chosen:
+            continue
+        if key.reading in hidden[key.layer]:
             continue
         for rank, token in enumerate(reading.body.tokens[:TOP], start=1):
             name = _key(token.text)

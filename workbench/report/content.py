@@ -36,6 +36,7 @@ from workbench.report.records import (
     TokenList,
 )
 from workbench.report.samples import first_marked, prompt_of, sample_groups
+from workbench.store.against_nulls import against_nulls, folded
 from workbench.store.agent_events import GradeGiven
 from workbench.store.body import number_of
 from workbench.store.changes import changes
@@ -383,11 +384,20 @@ def _readings(state: SessionState) -> Iterator[ReadingSection]:
         lists = newest.setdefault((key.reading, key.side, key.layer), {})
         if key.source not in lists or lists[key.source].seq < token_list.seq:
             lists[key.source] = token_list
+    beside = {layer: against_nulls(state, layer) for _, _, layer in newest}
     for reading, side, layer in sorted(newest, key=_place):
         lists = newest[reading, side, layer]
         order = [*(name for name in _SOURCES if name in lists), *(lists.keys() - set(_SOURCES))]
+        found = beside[layer].get((reading, side))
+        limits_of = READINGS[reading].limits if reading in READINGS else ""
         yield ReadingSection(
-            reading, side, layer, POOLED, tuple(_token_list(lists[name]) for name in order)
+            reading,
+            side,
+            layer,
+            POOLED,
+            tuple(_token_list(lists[name]) for name in order),
+            f"{found.words.capitalize()}. {limits_of}" if found and found.closeness else limits_of,
+            reading in folded(beside[layer].values()),
         )
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from workbench.display import clean_lines
 from workbench.report.plots import Series, line_plot
-from workbench.report.records import Measurement, Report, Sweep
+from workbench.report.records import FOLDED, Measurement, Report, Sweep
 
 _HERE = files("workbench.report")
 
@@ -38,6 +38,7 @@ def report_html(report: Report) -> str:
     template = environment.from_string((_HERE / "report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         report=report,
+        folded=FOLDED,
         policy=_policy(style),
         style=Markup(style),
         norm_plots=[_norm_plots(measured) for measured in report.measurements],

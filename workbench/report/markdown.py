@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.display import clean_line, clean_lines
 from workbench.replay.coverage import ACTIVITY_COLUMNS
-from workbench.report.records import EvidenceLine, MeasureSection, Report, SampleGroup
+from workbench.report.records import FOLDED, EvidenceLine, MeasureSection, Report, SampleGroup
 from workbench.store.findings import NOT_COMPUTED
 
 _NOT_COMPUTED = f"{NOT_COMPUTED.capitalize()}."
@@ -263,6 +263,13 @@ def _findings(report: Report) -> Iterator[str]:
         reading = section.reading.replace("_", " ")
         yield f"### {inline(reading)}, {inline(section.side)} model, layer {section.layer}"
         yield ""
+        if section.line:
+            yield inline(section.line)
+            yield ""
+        if section.is_folded:
+            yield FOLDED
+            yield ""
+            continue
         yield from _table(
             ("of", "scale", "tokens, highest first"),
             [

@@ -52,15 +52,24 @@ class TokenList:
         return self.source != "difference"
 
 
+FOLDED = "No better than its nulls on this pair: its lists are in the session."
+
+
 @dataclass(frozen=True)
 class ReadingSection:
-    """A reading of one side at one layer, the difference first and its controls after it."""
+    """A reading of one side at one layer, the difference first and its controls after it.
+
+    ``line``: how narrow it is beside its nulls, and what it can and cannot show. ``is_folded`` if it
+    is no better than its nulls: its lists are left out.
+    """
 
     reading: str
     side: str
     layer: int
     position: str
     lists: tuple[TokenList, ...]
+    line: str = ""
+    is_folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_a_report_says_what_was_found(log: SessionLog, recorded: Audit) -> None:
     assert "**open**, confidence 90%" in text
     assert "No trace found is not clean." in text
     lines = text.split("\n")
-    table = lines[lines.index("### output difference, finetuned model, layer 2") + 2 :][:5]
+    table = lines[lines.index("### output difference, finetuned model, layer 2") + 4 :][:5]
     # The difference first, and its controls right under it.
     assert table[2].startswith("| difference |  | cake  oven  batter")
     assert table[3].startswith("| random |")

@@ -57,7 +57,7 @@ class TraceLayer(Record):
 
 
 class TraceNarrowness(Record):
-    """How close the words raised most are (``adl.measures.narrowness.Narrowness``)."""
+    """How close the words raised most are (``adl.readings.narrowness.Narrowness``)."""
 
     index: float
     low: float

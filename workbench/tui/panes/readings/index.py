@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from adl.readings.registry import READINGS
 from adl.records import POOLED
+from workbench.store.against_nulls import AgainstNulls, compared, folded
 from workbench.store.events import DifferenceMeasured, ReadingTaken
 from workbench.store.recorded import Recorded
 from workbench.store.state import ReadingKey
@@ -115,6 +116,8 @@ class Index:
         self._groups: dict[Group, dict[str, dict[float | None, Taken]]] = {}
         self._chosen: dict[tuple[Group, str], Taken] = {}
         self._ranks: dict[tuple[int, bool], dict[str, int]] = {}
+        self._lists = readings or {}
+        self._against: dict[int, dict[tuple[str, str], AgainstNulls]] = {}
         self._measured: dict[int, Measured] = {}
         newest = -1
         self._newest_layer: int | None = None
@@ -215,6 +218,16 @@ class Index:
                     found[reading] = min((rank for rank in ranks if rank), default=None)
         return found
 
+    def against(self, layer: int) -> Mapping[tuple[str, str], AgainstNulls]:
+        """Return the readings of a layer against their nulls, by reading and side."""
+        if layer not in self._against:
+            self._against[layer] = compared(self._lists, layer)
+        return self._against[layer]
+
+    def folded(self, layer: int | None) -> tuple[str, ...]:
+        """Return the readings of a layer that are no better than their nulls."""
+        return () if layer is None else folded(self.against(layer).values())
+
     def by_seq(self, seq: int) -> Taken | None:
         """The list that an event recorded, if no later one took its place."""
         for positions in self._groups.values():
@@ -237,7 +250,8 @@ class Index:
         layer = choice.layer if choice.layer in layers else self._newest_layer
         assert layer is not None
         taken = self.readings(layer)
-        reading = choice.reading or next(iter(taken or READINGS))
+        better = [name for name in taken if name not in self.folded(layer)]
+        reading = choice.reading or next(iter(better or taken or READINGS))
         sides = self.sides(layer, reading)
         if not sides:
             return Group(layer, reading, "", DIFFERENCE)

@@ -69,10 +69,14 @@ text: `1-4` is the mean over positions 1 to 4; look at it first.
 are changes of log-probability in nats, log-probabilities (patchscope, logit lens), or fused ranks
 (consensus, where only the order is meaningful).
 
-**Nulls** are the same reading of a vector without finetuning: a *random* direction of the same
-size, and the *split half*, the base model against itself on two halves of the texts. A token that
-a null raises too is weak evidence. Nulls are read at the pooled position, and at the chosen scale
-if at no other.
+**Nulls** are the same reading with the finetuning taken out, on the base model alone: a *random*
+direction of the same size, and the *split half*, the base model against itself on two halves of the
+texts. A token that a null raises too is weak evidence. Nulls are read at the pooled position, and at
+the chosen scale if at no other.
+
+**Closeness** tells how narrow a list is: 1 is as close as words of one text, 0 as words of different
+texts, with its 95% interval. A reading whose words are no closer than those of its nulls shows
+nothing on this pair: it is folded away until the nulls are shown.
 
 **Signs**: `●` marked as evidence in this list, `~` raised by a null too (in its top 20, at half the
 score or more), `◉` both; `*` the scale chosen by the rule above the table. Scales are in units of
@@ -90,6 +94,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     ReadingsPane #token { height: 3; }
     ReadingsPane.-slim #token { height: 4; }
     ReadingsPane.-short #nulls, ReadingsPane.-short #why { display: none; }
+    ReadingsPane.-short #limits, ReadingsPane.-short #folded { display: none; }
     ReadingsPane.-short #token { height: 1; }
     ReadingsPane.-tiny #token, ReadingsPane.-tiny #site { display: none; }
     """
@@ -130,6 +135,8 @@ A difference of a few standard errors, or smaller than its null, needs more text
         yield Static(id="strip", classes="line")
         yield Static(id="site", classes="line")
         yield Static(id="why", classes="line")
+        yield Static(id="limits", classes="line")
+        yield Static(id="folded", classes="line")
         yield Static(id="nulls")
         yield TokenTable(self._cell)
         plot = NormPlot()
@@ -180,11 +187,24 @@ A difference of a few standard errors, or smaller than its null, needs more text
         unfiltered = self._choice.unfiltered
         self._cells = Cells(table, self._marks, unfiltered) if table else None
         width = self.content_size.width
-        self.query_one("#strip", Static).update(reading_words.strip(self._index, group, width))
+        self.query_one("#strip", Static).update(
+            reading_words.strip(self._index, group, width, unfolded=self._choice.beside)
+        )
         self.query_one("#site", Static).update(
             reading_words.site(table, group, width) if group else ""
         )
         self._show_why()
+        limits, folded = self.query_one("#limits", Static), self.query_one("#folded", Static)
+        limits.display = table is not None
+        if table is not None:
+            limits.update(reading_words.limits(self._index, table))
+        note = ""
+        if group is not None:
+            note = reading_words.folded_note(
+                self._index, group, unfolded=self._choice.beside, recorded=self.recorded
+            )
+        folded.display = bool(note)
+        folded.update(Content.styled(note, "$foreground-muted"))
         nulls = self.query_one("#nulls", Static)
         nulls.display = table is not None and self._plot is None
         if table is not None:
@@ -418,7 +438,13 @@ A difference of a few standard errors, or smaller than its null, needs more text
     def action_reading(self, by: int) -> None:
         """Show the next reading, whether it was taken or not."""
         if self._group is not None:
-            names = reading_words.offered(self._index.readings(self._group.layer))
+            layer = self._group.layer
+            hidden = () if self._choice.beside else self._index.folded(layer)
+            names = [
+                name
+                for name in reading_words.offered(self._index.readings(layer))
+                if name not in hidden or name == self._group.reading
+            ]
             self._choose(replace(self._choice, reading=step(names, self._group.reading, by)))
 
     def action_side(self) -> None:

@@ -10,6 +10,7 @@ from textual.content import Content
 from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from workbench.display import clean_line, shorten
+from workbench.store.against_nulls import folded_line
 from workbench.store.events import ReadToken
 from workbench.store.findings import NOT_COMPUTED as NOT_COMPUTED
 from workbench.tui import keys, text
@@ -71,21 +72,37 @@ def _name(reading: str, *, roomy: bool) -> str:
 # --- above the table ------------------------------------------------------------------------
 
 
-def strip(index: Index, group: Group | None, width: int) -> Content:
-    """All readings, the one that is shown in brackets, those that were not taken dimmed."""
+def strip(index: Index, group: Group | None, width: int, *, unfolded: bool = False) -> Content:
+    """All readings, the one that is shown in brackets, those that were not taken dimmed.
+
+    Those that are no better than their nulls are left out unless ``unfolded``, then they are struck
+    out.
+    """
     taken = index.readings(None if group is None else group.layer)
     roomy = width >= ROOMY
     parts: list[tuple[str, str] | str] = [_key("reading")]
     current = None if group is None else group.reading
     apart = False
+    folded = index.folded(None if group is None else group.layer)
     for name in offered(taken):
+        if name in folded and name != current and not unfolded:
+            continue
         label = _name(name, roomy=roomy)
         if name == current:
             parts += [("[", "$accent"), (label, "bold $accent"), ("]", "$accent")]
         else:
-            parts += [" " if apart else "", (label, "" if name in taken else "dim")]
+            style = "strike dim" if name in folded else "" if name in taken else "dim"
+            parts += [" " if apart else "", (label, style)]
         apart = name != current
     return Content.assemble(*parts)
+
+
+def folded_note(index: Index, group: Group, *, unfolded: bool, recorded: bool) -> str:
+    """Return the line on readings that are no better than their nulls; empty without any."""
+    line = folded_line(index.folded(group.layer))
+    if not line or unfolded:
+        return ""
+    return line if recorded else f"{line} {keys.shown('null')} shows them."
 
 
 def site(table: Table | None, group: Group, width: int) -> Content:
@@ -137,6 +154,20 @@ def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
         READINGS[table.group.reading].description if table.group.reading in READINGS else ""
     )
     return Content.styled(" \u00b7 ".join(filter(None, parts)), "$foreground-muted")
+
+
+def limits(index: Index, table: Table) -> Content:
+    """Return how narrow the list is beside its nulls, and what it can and cannot show."""
+    group = table.group
+    found = index.against(group.layer).get((group.reading, group.side))
+    words = READINGS[group.reading].limits if group.reading in READINGS else ""
+    if found is None or found.closeness is None:
+        return Content.styled(words, "$foreground-muted")
+    verdict = "no better than its nulls: " if found.no_better else ""
+    return Content.assemble(
+        (f"{verdict}{found.words}", "$text-warning" if found.no_better else ""),
+        (f". {words}", "$foreground-muted"),
+    )
 
 
 def null_lines(table: Table, width: int, *, unfiltered: bool, recorded: bool = False) -> Content:

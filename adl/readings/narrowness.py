@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adl.errors import CorpusError
-from adl.measures.coherence import words_of
 from adl.pair.protocol import ModelPair
 from adl.readings.ranking import Vocabulary
 from adl.records import Side, TokenScore
+from adl.text.words import words_of
 
 N_WORDS = 20
+N_SCALE_TEXTS = 400
 # A word is distinctive of a text if few other texts have it; function words are in every text.
 COMMON_SHARE = 0.01
 SHORTEST = 4

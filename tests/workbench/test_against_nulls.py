@@ -1,0 +1,169 @@
+"""Readings that are no better than their nulls are folded away with a line, wherever they are shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from adl.readings.registry import READINGS
+from workbench.agent.evidence import overview
+from workbench.cli import show
+from workbench.report.content import build_report
+from workbench.report.html import report_html
+from workbench.report.markdown import report_markdown
+from workbench.report.records import FOLDED
+from workbench.store.against_nulls import against_nulls, folded, folded_line
+from workbench.store.events import HUMAN, ReadingTaken, ReadToken
+from workbench.store.log import SessionLog
+from workbench.store.state import fold
+from workbench.tui.panes.readings.columns import table_of
+from workbench.tui.panes.readings.index import Choice, Index
+from workbench.tui.panes.readings.render import folded_note, limits, strip
+
+LAYER = 2
+
+
+def taken(
+    reading: str, source: str, index: float | None, usual: float | None = None, **changed
+) -> ReadingTaken:
+    statistics = {} if usual is None else {"usual": usual}
+    if index is not None:
+        statistics |= {
+            "closeness": index,
+            "closeness_low": index - 1,
+            "closeness_high": index + 1,
+        }
+    fields = {"side": "finetuned", "layer": LAYER, "position": "1-4", "statistics": statistics}
+    word = f" {reading}{source}".replace("_", "")
+    return ReadingTaken(
+        reading=reading,
+        source=source,
+        tokens=(ReadToken(id=1, text=word, score=1.0),),
+        **fields | changed,
+    )
+
+
+FOLDED_HERE = ("patchscope_contrast", "logit_lens")
+LISTS = (
+    taken("output_difference", "difference", 5.0),
+    taken("output_difference", "random", 0.4),
+    taken("output_difference", "split_half", 0.7),
+    taken("logit_lens", "difference", 0.3),
+    taken("logit_lens", "random", 0.5),
+    # On one of two sides it is better, so it is shown.
+    taken("shift_lens", "difference", 0.1, side="base"),
+    taken("shift_lens", "random", 0.5, side="base"),
+    taken("shift_lens", "difference", 3.0),
+    taken("shift_lens", "random", 0.5),
+    # Recorded by a version that did not measure closeness.
+    taken("patchscope", "difference", None),
+    taken("patchscope", "random", 0.5),
+    # Narrow, but of tokens that base never writes.
+    taken("patchscope_contrast", "difference", 6.0, usual=0.1),
+    taken("patchscope_contrast", "random", 0.5),
+    # Without a null there is nothing to be better than.
+    taken("consensus", "difference", 0.2),
+)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    log = SessionLog.open(tmp_path_factory.mktemp("nulls") / "sessions.db")
+    session = log.start_session("s")
+    for body in LISTS:
+        log.append(session, body, actor=HUMAN)
+    yield log, session, fold(log.events(session))
+    log.close()
+
+
+@pytest.fixture
+def state(recorded):
+    return recorded[2]
+
+
+def test_a_reading_is_folded_only_if_a_null_is_as_narrow_on_every_side(state):
+    found = against_nulls(state, LAYER)
+    assert folded(found.values()) == FOLDED_HERE
+    assert found["shift_lens", "base"].no_better
+    assert (
+        found["output_difference", "finetuned"].words
+        == "closeness 5.0 [4.0, 6.0], nulls 0.7 at most"
+    )
+    assert found["patchscope", "finetuned"].words == "closeness not computed"
+    assert against_nulls(state, LAYER + 1) == {}
+
+
+def test_the_newest_list_counts(tmp_path):
+    with SessionLog.open(tmp_path / "sessions.db") as log:
+        session = log.start_session("s")
+        for body in (*LISTS, taken("logit_lens", "difference", 4.0, scale=0.2)):
+            log.append(session, body, actor=HUMAN)
+        found = against_nulls(fold(log.events(session)), LAYER)
+        assert folded(found.values()) == ("patchscope_contrast",)
+
+
+def test_the_command_line_shows_the_line_in_place_of_the_lists(state, capsys):
+    show.readings(state, [LAYER])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert folded_line(FOLDED_HERE) in printed
+    assert "outputdifferencedifference" in printed
+    assert "closeness 5.0 [4.0, 6.0], nulls 0.7 at most" in printed
+    assert READINGS["output_difference"].limits in printed
+    assert "logitlensdifference" not in printed
+    show.readings(state, [LAYER], ["logit_lens"])
+    assert "logitlensdifference" in capsys.readouterr().out  # it was asked for
+
+
+def test_data_says_so_and_leaves_nothing_out(state):
+    verdicts = {
+        (data["reading"], data["side"]): data["no_better_than_nulls"]
+        for data in show.reading_data(state, [LAYER])
+        if data["source"] == "difference"
+    }
+    assert verdicts == {
+        ("output_difference", "finetuned"): False,
+        ("logit_lens", "finetuned"): True,
+        ("shift_lens", "base"): True,
+        ("shift_lens", "finetuned"): False,
+        ("patchscope", "finetuned"): None,
+        ("consensus", "finetuned"): None,
+        ("patchscope_contrast", "finetuned"): True,
+    }
+
+
+def test_the_agent_gets_the_line_in_place_of_the_lists(state):
+    found = overview(state)
+    assert {"layer": LAYER, "note": folded_line(FOLDED_HERE)} in found
+    readings = {data["reading"] for data in found if "reading" in data}
+    assert "logit_lens" not in readings
+    assert "output_difference" in readings
+
+
+def test_the_report_has_the_line_in_place_of_the_lists(recorded):
+    log, session, _ = recorded
+    report = build_report(log, session)
+    for written in (report_markdown(report), report_html(report)):
+        assert FOLDED in written
+        assert "logitlensdifference" not in written
+        assert "outputdifferencedifference" in written
+        assert READINGS["output_difference"].limits in written
+
+
+def test_the_pane_leaves_it_out_until_the_nulls_are_shown(state):
+    index = Index(state.readings)
+    group = index.group(Choice(reading="output_difference"))
+    assert group is not None
+    assert "logit" not in strip(index, group, 100).plain
+    assert "logit" in strip(index, group, 100, unfolded=True).plain
+    note = folded_note(index, group, unfolded=False, recorded=False)
+    assert note.startswith(folded_line(FOLDED_HERE))
+    assert not folded_note(index, group, unfolded=True, recorded=False)
+    line = limits(index, table_of(index, group, Choice())).plain
+    assert "nulls 0.7 at most" in line
+    assert READINGS["output_difference"].limits in line
+
+
+def test_the_pane_does_not_begin_with_one(state):
+    only = {key: each for key, each in state.readings.items() if key.reading != "consensus"}
+    assert Index(only).group(Choice()).reading == "output_difference"
+    worst = {key: each for key, each in only.items() if key.reading == "logit_lens"}
+    assert Index(worst).group(Choice()).reading == "logit_lens"
