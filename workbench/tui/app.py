@@ -57,13 +57,14 @@ from workbench.tui.screens.opening import LoadingScreen, OpeningScreen
 from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
 from workbench.tui.shutdown import Ending, Shutdown, View
 from workbench.tui.survival import Survivor, handle_messages_safely
+from workbench.tui.toasts import Toasts
 from workbench.tui.widgets.dialog import OneDialog
 
 if TYPE_CHECKING:
     from workbench.tui.screens.audit import AuditScreen
 
 
-class WorkbenchApp(KeysInOrder, Survivor, OneDialog):
+class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
     """The workbench. Its return value is the exit code."""
 
     TITLE = "adl-workbench"

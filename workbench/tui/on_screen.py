@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from workbench.operations.pair import PairArguments
+from workbench.store.state import TimelineEntry
 
 #: Titles of the fields of a pair that are not their names.
 PAIR_LABELS: Final = {
@@ -36,6 +37,12 @@ _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)")
 def on_screen(message: str) -> str:
     """Return the message with options of ours called as the fields of the forms are."""
     return _OPTION.sub(lambda found: _title(found[1], found[0]), message)
+
+
+def described(entry: TimelineEntry) -> str:
+    """Return the line of an event; may hold text of a model unless it is an error of ours."""
+    is_ours = entry.kind == "operation_failed"
+    return on_screen(entry.description) if is_ours else entry.description
 
 
 def _title(option: str, written: str) -> str:

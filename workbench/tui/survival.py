@@ -23,7 +23,6 @@ from textual.worker import WorkerFailed
 
 from adl.errors import first_line
 from workbench.faults import REPORT_BUG, as_error, keep_crash, without_secrets
-from workbench.tui.on_screen import on_screen
 
 #: Faults within so many seconds and without input between them after which the app gives up.
 _TOO_MANY, _WITHIN = 10, 5.0
@@ -78,7 +77,7 @@ class Survivor(App[Any]):
 
     def _tell(self, fault: BaseException) -> None:
         known = as_error(fault)
-        words = self.hidden(on_screen(str(known))) if known else self._in_words(fault)
+        words = self.hidden(str(known)) if known else self._in_words(fault)
         title = "Not done" if known else "A bug in adl-workbench"
         self.notify(words, title=title, severity="error", timeout=30, markup=False)
         self.record_fault(words)

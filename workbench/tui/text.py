@@ -7,6 +7,7 @@ from textual.content import Content
 from adl.text.tokens import visible
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.store.events import Actor
+from workbench.tui.on_screen import on_screen
 
 
 def line(text: str, style: str = "", width: int | None = None) -> Content:
@@ -18,6 +19,11 @@ def line(text: str, style: str = "", width: int | None = None) -> Content:
 def block(text: str, style: str = "") -> Content:
     """Return untrusted text of several lines, controls except line feeds made visible."""
     return Content.styled(clean_lines(text), style)
+
+
+def problem(message: str, style: str = "$text-error") -> Content:
+    """Return a message of an error, with options of the command line called as fields are."""
+    return block(on_screen(message), style)
 
 
 def token(text: str, style: str = "") -> Content:

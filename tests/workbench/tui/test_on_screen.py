@@ -11,6 +11,8 @@ import pytest
 import adl
 import workbench
 from adl.errors import PairError
+from tests.planted import PlantedPair
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import on, quit_it, refuse_to_load, type_pair
 from tests.workbench.tui.test_start_screen import shown
 from tests.workbench.tui.waiting import until
@@ -74,3 +76,31 @@ async def test_an_error_in_the_form_names_fields(workbench):
         assert "Give Device map cpu." in shown(app)
         assert "--device" not in shown(app)
         await quit_it(pilot)
+
+
+async def test_what_failed_names_fields_in_every_pane(workbench, monkeypatch):
+    def fail(*_arguments, **_options):
+        raise PairError("it cannot write", "Give --device-map cpu, or --dtype bfloat16.")
+
+    monkeypatch.setattr(PlantedPair, "generate", fail)
+    app = workbench(prepare=True)
+    async with app.run_test(size=(100, 40), notifications=True) as pilot:
+        await until(pilot, lambda: on_audit(app) and app.opened.state.readings, "the readings")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the reading")
+        await pilot.press("3", "s", "4", "enter", "h", "i", "enter", "escape")
+        await until(pilot, lambda: len(failed(app)) == 2, "two failures")
+        for pane in ("1", "3", "4", "6"):
+            await pilot.press(pane)
+            await pilot.pause()
+            app.clear_notifications()
+            await pilot.pause()
+            assert "--" not in shown(app), pane
+            assert "Device map cpu" in shown(app) or pane == "6", pane
+        await pilot.press("i")
+        await pilot.pause()
+        assert "--device-map" not in shown(app)
+        await quit_it(pilot)
+
+
+def failed(app) -> list[str]:
+    return [each.name for each in app.opened.state.operations.values() if each.status == "failed"]

@@ -17,6 +17,7 @@ from adl.errors import AdlError
 from adl.paths import expanded
 from workbench.display import clean_line
 from workbench.store.errors import StoreError
+from workbench.tui import text
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.widgets.dialog import Dialog
 
@@ -66,7 +67,7 @@ class ReportScreen(Dialog[None]):
             report = self._build()
             markdown = report_markdown(report)
         except (AdlError, StoreError) as exc:
-            problem = Content.styled(clean_line(str(exc)), "$text-error")
+            problem = text.problem(str(exc))
             self.app.call_from_thread(self._show, problem)
         else:
             self._report, self._markdown = report, markdown

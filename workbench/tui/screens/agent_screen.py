@@ -18,7 +18,6 @@ from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.grade_form import GivenGrade, GradeForm, GradeSheet
 from workbench.tui.live_session import LiveSession
-from workbench.tui.on_screen import on_screen
 from workbench.tui.panes.agent.pane import AgentPane
 from workbench.tui.screens.agent_form import AgentForm
 
@@ -36,10 +35,9 @@ class AgentScreen(Screen[None]):
     def say_problem(self, problem: Exception, title: str) -> None:
         """Show a problem, with the names of a blind session hidden."""
         self.notify(
-            self.opened.redactor.hide(on_screen(str(problem)) or type(problem).__name__),
+            self.opened.redactor.hide(str(problem) or type(problem).__name__),
             title=title,
             severity="error",
-            timeout=15,
             markup=False,
         )
 

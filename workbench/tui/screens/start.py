@@ -24,7 +24,6 @@ from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.library import DatabaseListing, Library, pair_title
 from workbench.tui.messages import ContinueSession, Failed, OpenPair, ShowSessions
-from workbench.tui.on_screen import on_screen
 from workbench.tui.pair_form import Fields, as_fields
 from workbench.tui.screens.new_pair import NewPairScreen
 from workbench.tui.screens.worker_screen import WorkerScreen
@@ -373,9 +372,7 @@ def untrusting(pair: PairArguments) -> PairArguments:
 
 
 def _trouble_text(trouble: AdlError) -> Content:
-    lines = [
-        Content.assemble(("! ", "bold $text-error"), text.line(on_screen(trouble.message), "bold"))
-    ]
+    lines = [Content.assemble(("! ", "bold $text-error"), text.problem(trouble.message, "bold"))]
     if trouble.hint:
-        lines.append(text.line(f"  {on_screen(trouble.hint)}"))
+        lines.append(text.problem(f"  {trouble.hint}", ""))
     return Content("\n").join(lines)

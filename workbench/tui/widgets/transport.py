@@ -10,6 +10,7 @@ from textual.widget import Widget
 from workbench.display import clean_line
 from workbench.store.state import TimelineEntry
 from workbench.tui import text
+from workbench.tui.on_screen import described
 from workbench.tui.widgets.bars import bar
 
 _TURNS = {"all": "all turns", "human": "human turns", "agent": "agent turns"}
@@ -90,7 +91,7 @@ class Transport(Widget):
         head = Content.assemble(
             (f"#{entry.seq} {entry.at:%H:%M:%S} ", _MUTED), (f"{who}  ", "bold $accent")
         )
-        return Content.assemble(head, text.line(entry.description)).truncate(
+        return Content.assemble(head, text.line(described(entry))).truncate(
             max(1, width), ellipsis=True
         )
 

@@ -157,7 +157,7 @@ def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
         if work.problem is not None:
             why = str(work.problem)
         return Content.assemble(
-            text.block(why, "$text-error"),
+            text.problem(why),
             "\n",
             *keys(("play", "resumes from here: no answered request is sent again")),
         )
@@ -187,7 +187,7 @@ def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
             *keys(("play", "goes on"), ("write_to", "writes to it"), ("hand_over", "takes over"))
         )
     if work.problem is not None and not work.is_busy:
-        return text.block(str(work.problem), "$text-error")
+        return text.problem(str(work.problem))
     return None
 
 
@@ -207,7 +207,7 @@ def no_agent(work: WorkStatus, facts: EndpointFacts | None) -> Content:
             Content.assemble(("● ", "bold $accent"), text.line(preparing.strip(), "bold"), "\n\n")
         )
     if work.problem is not None:
-        parts.append(Content.assemble(text.block(str(work.problem), "$text-error"), "\n\n"))
+        parts.append(Content.assemble(text.problem(str(work.problem)), "\n\n"))
     if not work.is_busy:
         parts.append(
             Content.assemble(
@@ -226,7 +226,7 @@ def setup(facts: EndpointFacts | None) -> Content:
     if facts is None:
         return Content.styled("looking at the settings", _MUTED)
     if facts.trouble:
-        return text.block(facts.trouble, "$text-error")
+        return text.problem(facts.trouble)
     key = "set" if facts.has_key else "not set" if facts.needs_key else "not set, and not needed"
     lines = [
         _fact("endpoint", text.line(facts.address)),

@@ -99,7 +99,9 @@ def item_blocks(item: AgentItem, look: Look) -> list[Content]:
             return [_rule(f"resumed with {clean_line(body.model)}", item, width)]
         case AgentInterrupted():
             error = body.message or body.error
-            return [Content.assemble(("✗ interrupted: ", "bold $text-error"), text.block(error))]
+            return [
+                Content.assemble(("✗ interrupted: ", "bold $text-error"), text.problem(error, ""))
+            ]
         case AgentEnded():
             why = f": {body.reason}" if body.reason else ""
             by = (

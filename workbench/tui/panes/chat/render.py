@@ -320,9 +320,9 @@ def _how_it_stands(turn: Turn, look: Look) -> list[Block]:
             return [text.line(look.stage or "under way", "$accent", look.width)]
         case "failed":
             failure = f"✗ failed: {operation.message or operation.error}"
-            lines: list[Block] = [text.block(failure[:MOST_OF_PROBE], "bold $text-error")]
+            lines: list[Block] = [text.problem(failure[:MOST_OF_PROBE], "bold $text-error")]
             if operation.way_out:
-                lines.append(text.block(operation.way_out[:MOST_OF_PROBE]))
+                lines.append(text.problem(operation.way_out[:MOST_OF_PROBE], ""))
             return lines
         case "stopped":
             return [

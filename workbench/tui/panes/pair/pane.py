@@ -15,7 +15,6 @@ from textual.widgets import Static
 from workbench.operations.jobs import Job
 from workbench.store.state import OperationState, SessionState
 from workbench.tui import text
-from workbench.tui.on_screen import on_screen
 from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.pane import Pane
 
@@ -123,12 +122,10 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
             lines.append(Content.styled(nothing, "$foreground-muted"))
         if problem is not None:
             lines.append(
-                text.block(
-                    on_screen(f"{problem.name}: {problem.message or problem.error}"), "$error"
-                )
+                text.problem(f"{problem.name}: {problem.message or problem.error}", "$error")
             )
             if problem.way_out:
-                lines.append(text.block(on_screen(problem.way_out)))
+                lines.append(text.problem(problem.way_out, ""))
         self.query_one("#jobs", Static).update(Content("\n").join(lines))
 
 

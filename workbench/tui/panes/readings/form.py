@@ -127,7 +127,7 @@ class ReadForm(Dialog[ReadRequest | None]):
         try:
             layer = resolve_layer(self._typed, self._n_layers)
         except SiteError as exc:
-            what.update(text.block(f"{exc.message}\n{exc.hint}", "$text-error"))
+            what.update(text.problem(f"{exc.message}\n{exc.hint}"))
             return
         if self._index.readings(layer):
             effect = f"Enter reads layer {layer} again; new lists take the place of the old."

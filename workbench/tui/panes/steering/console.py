@@ -266,7 +266,7 @@ class SteeringConsole(Vertical):
         message, settings = self._status, self.settings
         shown = Content("")
         if message.is_problem:
-            shown = Content.assemble(("! ", "bold $text-error"), text.line(message.text))
+            shown = Content.assemble(("! ", "bold $text-error"), text.problem(message.text, ""))
         elif message.text:
             shown = text.line(message.text, "$text-success")
         elif abs(settings.alpha) > _NOISE:

@@ -339,9 +339,9 @@ class SteeringResults(Vertical):
         rest = shorten(clean_line(" · ".join(parts)), max(0, room))
         lines = [Content.assemble(head, (f" · {rest}" if rest else "", "$foreground-muted"))]
         if operation.status == "failed":
-            lines.append(text.line(operation.message or operation.error, "$text-error"))
+            lines.append(text.problem(operation.message or operation.error))
             if operation.way_out:
-                lines.append(text.line(operation.way_out))
+                lines.append(text.problem(operation.way_out, ""))
         elif operation.status == "stopped" and operation.reason:
             lines.append(text.line(operation.reason, "$foreground-muted"))
         return lines

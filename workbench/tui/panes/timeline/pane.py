@@ -21,6 +21,7 @@ from workbench.store.state import SessionState, TimelineEntry
 from workbench.tui import keys
 from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.event_fields import as_flow, as_text, event_fields
+from workbench.tui.on_screen import described
 from workbench.tui.panes.timeline.filter import (
     ACTORS,
     ALL,
@@ -171,7 +172,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
             ("time", f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"),
             ("by", clean_line(f"{entry.actor.kind} {entry.actor.name}".strip())),
             ("kind", clean_line(entry.kind)),
-            ("text", clean_lines(entry.description)),
+            ("text", clean_lines(described(entry))),
             ("fields", "could not be read"),
         ]
 
@@ -239,7 +240,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         row.append("\u2022" if marked else " ", style="bold")
         if inside is None:
             row.append("    " if self._index.head(place) != place else "  ")
-            row.append(clean_line(entry.description))
+            row.append(clean_line(described(entry)))
         else:
             row.append("\u25be " if unfolded else "\u25b8 ", style="bold")
             operation = self.state.operations.get(entry.operation_id or "")

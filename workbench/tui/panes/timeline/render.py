@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from workbench.operations import OPERATIONS
 from workbench.store.body import number_of
 from workbench.store.state import OperationState, TimelineEntry
+from workbench.tui.on_screen import described
 from workbench.tui.panes.timeline.filter import ENDINGS, Inside
 
 #: The results that are counted, by kind of event: one, and several.
@@ -29,17 +30,17 @@ def operation_line(
         None,
     )
     if (only := inside.only_finding(timeline)) is not None:
-        return timeline[only].description
+        return described(timeline[only])
     findings = inside.findings(timeline)
     if findings and inside.kinds["operation_finished"] and not _counts(inside):
         more = f" (and {number_of(len(findings) - 1, 'more event')})"
-        return timeline[findings[0]].description + more
+        return described(timeline[findings[0]]) + more
     name = head.description.removesuffix(" started")
     title = OPERATIONS[name].title if name in OPERATIONS else name
     prompt = "" if operation is None else _prompt(operation)
     parts = [part for part in (prompt, _counts(inside)) if part]
     if ended is not None:
-        parts.append(ended.description)
+        parts.append(described(ended))
     elif operation is not None and operation.status == "abandoned":
         parts.append("never finished: the program was closed or killed")
     else:
