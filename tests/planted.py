@@ -372,6 +372,14 @@ class PlantedPair:
         batch = left_padded(prompts)
         return self._column_log_probs(side, batch)
 
+    def log_probs_after(
+        self, side: Side, prefix: Sequence[int], endings: Sequence[Sequence[int]]
+    ) -> Floats:
+        """Log-probabilities [n, V] of the token after the prefix with each ending."""
+        self._begin("log_probs_after", len(endings))
+        batch = left_padded([(*prefix, *ending) for ending in endings])
+        return self._column_log_probs(side, batch)
+
     def component_losses(
         self,
         base: ScoredBatch,

@@ -254,6 +254,16 @@ class ModelPair(Protocol):
         """Log-probabilities [n, V] of the token after each of n prompts, none of them empty."""
         ...
 
+    def log_probs_after(
+        self, side: Side, prefix: Sequence[int], endings: Sequence[Sequence[int]]
+    ) -> Floats:
+        """Log-probabilities [n, V] of the token after a prefix with each of n endings, none empty.
+
+        The same as :meth:`next_log_probs` of the whole prompts, with the prefix run once where the
+        model's cache allows it.
+        """
+        ...
+
     def component_losses(
         self,
         base: ScoredBatch,

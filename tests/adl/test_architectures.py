@@ -128,6 +128,18 @@ def test_unembedding_is_the_model_s_own_head(case, side):
 
 
 @pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("before", [0, 1, 11])
+def test_endings_of_a_prefix_are_the_whole_prompts(case, side, before):
+    prefix = case.ids(1, 11)[:before]
+    ids = case.ids(0, 12)
+    endings = [ids[row : row + 1 + row % 4] for row in range(9)]
+    found = case.pair.log_probs_after(side, prefix, endings)
+    for row, ending in zip(found, endings, strict=True):
+        truth = case.plain[side].log_probs([*prefix, *ending])[-1, : case.n_tokens]
+        np.testing.assert_allclose(row, truth, **CLOSE)
+
+
+@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("layer", [0, 2, N_LAYERS - 1])
 def test_patching_is_a_hook_on_the_whole_prompt(case, side, layer):
     ids, patches = case.ids(1, 11), vectors(3)

@@ -94,6 +94,23 @@ def test_the_token_after_prompts_of_different_lengths(loaded, side):
         np.testing.assert_allclose(row, expected, **CLOSE)
 
 
+def test_a_prefix_is_run_once_for_all_its_endings(loaded):
+    pair, _ = loaded
+    prefix, *endings = (text.ids for text in texts_of(pair))
+    endings = [endings[0][:3]] * 70
+    pair.log_probs_after("base", prefix, endings)  # tries whether the cache can be shared
+    n_tokens = 0
+
+    def count(_module, _inputs, named):
+        nonlocal n_tokens
+        n_tokens += named["input_ids"].numel()
+
+    hook = pair._runs["base"].loaded.module.register_forward_pre_hook(count, with_kwargs=True)
+    pair.log_probs_after("base", prefix, endings)
+    hook.remove()
+    assert n_tokens == 3 * len(endings)
+
+
 @pytest.mark.parametrize("change", ["replace", "remove"])
 @pytest.mark.parametrize("where", ["all", FIRST_POSITIONS, LATER_POSITIONS])
 def test_a_component_is_that_of_a_hook(loaded, change, where):

@@ -278,6 +278,23 @@ class NnsightPair:
             logits = self._column_logits(self._use(side, batch.ids), batch)
             return self._gathered(side, iter([logits]), len(batch))
 
+    def log_probs_after(
+        self, side: Side, prefix: Sequence[int], endings: Sequence[Sequence[int]]
+    ) -> Floats:
+        """Return log-probabilities [n, V] of the token after a prefix with each ending."""
+        if not endings or not all(endings):
+            raise ValueError("every ending needs at least one token")
+        found = np.empty((len(endings), len(self._text[side].token_texts)), dtype=np.float32)
+        lengths = np.array([len(ending) for ending in endings])
+        with self._device_errors(), torch.no_grad():
+            runs = self._use(side, [*prefix, *(index for ending in endings for index in ending)])
+            # Endings of one length need no padding, which not every cache can take.
+            for length in np.unique(lengths):
+                rows = np.flatnonzero(lengths == length)
+                some = np.array([endings[row] for row in rows], dtype=np.int64)
+                found[rows] = self._gathered(side, runs.logits_after(prefix, some), len(rows))
+        return found
+
     def component_losses(
         self,
         base: ScoredBatch,

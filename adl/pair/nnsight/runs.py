@@ -123,25 +123,71 @@ class SideRuns:
         """
         if not self.structure.repeats_cache or len(prompt_ids) < 2:
             return False
-        key = tuple(prompt_ids)
+
+        def after() -> torch.Tensor:
+            # Two rows: a cache that cannot be shared may still serve one.
+            prefix = self._prefix_cache(prompt_ids[:-1])
+            return self._patched_after(prefix, prompt_ids, layer, np.repeat(vector, 2, axis=0))
+
+        return self._tried(
+            tuple(prompt_ids), after, lambda: self._patched_whole(prompt_ids, layer, vector)
+        )
+
+    def _tried(
+        self,
+        key: tuple[int, ...],
+        after: Callable[[], torch.Tensor],
+        whole: Callable[[], torch.Tensor],
+    ) -> bool:
+        """Return True if the logits ``after`` a shared cache are those of the ``whole`` prompt."""
         if key not in self._shares:
             try:
-                prefix = self._prefix_cache(prompt_ids[:-1])
-                # Two rows: a cache that cannot be shared may still serve one.
-                after = self._patched_after(prefix, prompt_ids, layer, np.repeat(vector, 2, axis=0))
+                rows = after()
             except Exception as exc:
                 if is_out_of_memory(exc):
                     raise
                 self._shares[key] = False
             else:
-                whole = self._patched_whole(prompt_ids, layer, vector)
-                worst = max(distance(row[None], whole) for row in after)
+                truth = whole()
+                worst = max(distance(row[None], truth) for row in rows)
                 self._shares[key] = worst <= self.structure.tolerance
         return self._shares[key]
 
     def shares(self, prompt_ids: Sequence[int]) -> bool:
         """Return True if the start of a prompt that was run before was shared by its vectors."""
         return self._shares.get(tuple(prompt_ids), False)
+
+    def logits_after(
+        self, prefix_ids: Sequence[int], endings: np.ndarray
+    ) -> Iterator[torch.Tensor]:
+        """Yield logits [some, V] of the last token of ``endings`` [n, tokens] after a prefix, in order.
+
+        Keys and values of the prefix are computed once and shared by all rows if the model's cache
+        allows; else every row runs the whole prompt.
+        """
+        prefix = None
+        if self._can_share_prefix(prefix_ids, endings):
+            prefix = self._prefix_cache(prefix_ids)
+        for first in range(0, len(endings), ROWS_AT_ONCE):
+            some = endings[first : first + ROWS_AT_ONCE]
+            if prefix is None:
+                yield self._ended_whole(prefix_ids, some)
+            else:
+                yield self._ended_after(prefix, prefix_ids, some)
+
+    def _can_share_prefix(self, prefix_ids: Sequence[int], endings: np.ndarray) -> bool:
+        """Return True if endings of this length can share this prefix; tried once for each length."""
+        if not self.structure.repeats_cache or not len(prefix_ids):
+            return False
+        length = endings.shape[1]
+
+        def after() -> torch.Tensor:
+            two = np.repeat(endings[:1], 2, axis=0)
+            return self._ended_after(self._prefix_cache(prefix_ids), prefix_ids, two)
+
+        return self._tried(
+            (*prefix_ids, -length), after, lambda: self._ended_whole(prefix_ids, endings[:1])
+        )
 
     def unembedded_logits(self, vectors: Floats) -> Iterator[torch.Tensor]:
         """Yield logits [some, V] of a token whose residual after the last layer is each of ``vectors``."""
@@ -289,3 +335,35 @@ class SideRuns:
             stack[layer].output = with_residual(output, residual)
             logits: torch.Tensor = model.output.logits[:, -1].save()
         return logits
+
+    def _ended_after(
+        self, prefix: Any, prefix_ids: Sequence[int], endings: np.ndarray
+    ) -> torch.Tensor:
+        """Return logits [n, V] of the last token of each ending, after the shared cache of a prefix."""
+        rows, length = endings.shape
+        before, device = len(prefix_ids), self.device
+        cache = copy.deepcopy(prefix)
+        cache.batch_repeat_interleave(rows)
+        positions = torch.arange(before, before + length, device=device)
+        inputs = self.structure.taken(
+            {
+                "input_ids": torch.as_tensor(endings, device=device),
+                "attention_mask": torch.ones(
+                    (rows, before + length), dtype=torch.long, device=device
+                ),
+                "position_ids": positions.expand(rows, -1),
+                "use_cache": True,
+                "logits_to_keep": 1,
+                str(self.structure.cache_name): cache,
+            }
+        )
+        logits: torch.Tensor = self.loaded.module(**inputs).logits[:, -1]
+        return logits
+
+    def _ended_whole(self, prefix_ids: Sequence[int], endings: np.ndarray) -> torch.Tensor:
+        """Return logits [n, V] with every row running the whole prompt."""
+        start = np.tile(np.asarray(prefix_ids, dtype=np.int64), (len(endings), 1))
+        ids = np.concatenate([start, endings], axis=1)
+        last = ids.shape[1] - 1
+        whole = TokenBatch(ids, np.ones_like(ids, dtype=bool), ("last",), (last,))
+        return self.column_logits(whole)
