@@ -18,6 +18,7 @@ from adl.generation.steering import require_few_texts, row_seed
 from adl.measures.teacher_forcing import ScoredText, scored_batch
 from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Floats, GenerationRequest, Side
+from adl.text.token_batches import common_start
 
 StartName = Literal["begin_of_text", "user_turn", "assistant_turn"]
 STARTS: tuple[StartName, ...] = ("begin_of_text", "user_turn", "assistant_turn")
@@ -34,7 +35,7 @@ FEWEST_TOKENS = 8
 class Start:
     """The tokens a text of one side begins after. ``notes`` are the chat template's."""
 
-    name: StartName
+    name: str
     ids: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
@@ -44,7 +45,7 @@ class UnpromptedText:
     """A text to be scored: the side that wrote it, its start, its tokens and its characters."""
 
     side: Side
-    start: StartName
+    start: str
     token_ids: tuple[int, ...]
     text: str
 
@@ -70,12 +71,12 @@ class TextRatio:
 
 def text_starts(
     pair: ModelPair, names: Sequence[StartName] = STARTS
-) -> tuple[dict[StartName, dict[Side, Start]], dict[StartName, str]]:
+) -> tuple[dict[str, dict[Side, Start]], dict[StartName, str]]:
     """Return the starts both sides have, by name and side, and the reason for each that is left out.
 
     Raises ``PromptError`` if no start is left.
     """
-    found: dict[StartName, dict[Side, Start]] = {}
+    found: dict[str, dict[Side, Start]] = {}
     left_out: dict[StartName, str] = {}
     for name in dict.fromkeys(names):
         try:
@@ -92,8 +93,8 @@ def text_starts(
 
 
 def unprompted_requests(
-    starts: dict[StartName, dict[Side, Start]], side: Side, n_samples: int, seed: int
-) -> tuple[list[StartName], list[GenerationRequest]]:
+    starts: dict[str, dict[Side, Start]], side: Side, n_samples: int, seed: int
+) -> tuple[list[str], list[GenerationRequest]]:
     """Return ``n_samples`` requests of one side, divided over the starts, and the start of each.
 
     The same seed gives both sides the same random numbers. Raises ``PromptError`` for more texts
@@ -113,7 +114,7 @@ def unprompted_requests(
 
 def text_ratios(
     pair: ModelPair,
-    starts: dict[StartName, dict[Side, Start]],
+    starts: dict[str, dict[Side, Start]],
     texts: Sequence[UnpromptedText],
     *,
     batch_size: int = 16,
@@ -159,11 +160,7 @@ def _start(pair: ModelPair, side: Side, name: StartName) -> Start:
         return Start(name, chat.ids, chat.notes)
     # Everything before a user's first word: what two chats with different words have in common.
     first, second = (pair.chat(side, [{"role": "user", "content": word}]) for word in ("A", "7"))
-    common = 0
-    for left, right in zip(first.ids, second.ids, strict=False):
-        if left != right:
-            break
-        common += 1
+    common = common_start((first.ids, second.ids))
     if not common:
         raise PairError(f"the chat template of the {side} model opens no user turn")
     return Start(name, first.ids[:common], first.notes)
@@ -172,7 +169,7 @@ def _start(pair: ModelPair, side: Side, name: StartName) -> Start:
 def _scored(
     pair: ModelPair,
     side: Side,
-    starts: dict[StartName, dict[Side, Start]],
+    starts: dict[str, dict[Side, Start]],
     texts: Sequence[UnpromptedText],
 ) -> list[tuple[list[int], Floats]]:
     """The end and the log-probability of every token of each text, written by ``side``'s tokens."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -305,6 +305,12 @@ def _lined_up(
     rows = [cut.ids or [] for cut in cuts]
     columns = [column - len(rows[0]) for column in cuts[0].columns]
     return left_padded(rows, columns, positions, places)
+
+
+def common_start(rows: Sequence[Sequence[int]]) -> int:
+    """Return the number of ids that all rows begin with."""
+    alike = (len(set(column)) == 1 for column in zip(*rows, strict=False))
+    return sum(takewhile(bool, alike))
 
 
 def begun(ids: Sequence[int], before: Sequence[int]) -> list[int]:
