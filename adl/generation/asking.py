@@ -81,7 +81,7 @@ def answer_kl(pair: ModelPair, question: Question, along: Side, answer: Generate
     n is the number of leading tokens that both sides have.
     """
     ids = {side: list(question_ids(pair, side, question)) for side in SIDES}
-    continued = {side: _translated(pair, along, side, answer.token_ids) for side in SIDES}
+    continued = {side: translated(pair, along, side, answer.token_ids) for side in SIDES}
     length = min(len(tokens) for tokens in continued.values())
     return pair.continuation_kl(
         ids["base"] + continued["base"][:length],
@@ -102,8 +102,8 @@ def _asked(pair: ModelPair, side: Side, question: Question) -> ChatPrompt:
     return asked
 
 
-def _translated(pair: ModelPair, source: Side, target: Side, ids: Sequence[int]) -> list[int]:
-    """Return the ids in the target's vocabulary, up to the first token that it does not have."""
+def translated(pair: ModelPair, source: Side, target: Side, ids: Sequence[int]) -> list[int]:
+    """Return ids of a text in the target's vocabulary, up to the first token that it does not have."""
     shared = pair.shared_vocabulary()
     if source == target or shared is None:
         return list(ids)

@@ -95,29 +95,31 @@ def text_differences(
 ) -> list[TextDifference]:
     """Return the difference of every text, the largest mean first. Raises ``Stopped`` between texts."""
     found = []
-    names = pair.token_texts("finetuned")
     for done, text in enumerate(texts):
         if should_stop():
             raise Stopped(f"stopped with {done} of {len(texts)} texts compared")
-        kl = pair.continuation_kl(text.base, text.finetuned, text.compared)
-        highest = int(kl.argmax())
-        before = len(text.finetuned) - text.compared + highest
-        offset = len(text.base) - text.compared + highest
-        raised, probability, log_ratio = _raised(pair, text.base[:offset], text.finetuned[:before])
-        pieces = tuple(names[index] for index in text.finetuned[-text.compared :])
-        found.append(
-            TextDifference(
-                text.text,
-                pieces,
-                tuple(float(value) for value in kl),
-                highest,
-                raised,
-                probability,
-                log_ratio,
-            )
-        )
+        found.append(text_difference(pair, text))
         progress(done + 1, len(texts))
     return sorted(found, key=lambda each: -each.mean)
+
+
+def text_difference(pair: ModelPair, text: ReadText) -> TextDifference:
+    """Return the difference of one text with at least one compared token."""
+    names = pair.token_texts("finetuned")
+    kl = pair.continuation_kl(text.base, text.finetuned, text.compared)
+    highest = int(kl.argmax())
+    before = len(text.finetuned) - text.compared + highest
+    offset = len(text.base) - text.compared + highest
+    raised, probability, log_ratio = _raised(pair, text.base[:offset], text.finetuned[:before])
+    return TextDifference(
+        text.text,
+        tuple(names[index] for index in text.finetuned[-text.compared :]),
+        tuple(float(value) for value in kl),
+        highest,
+        raised,
+        probability,
+        log_ratio,
+    )
 
 
 def _raised(
