@@ -33,6 +33,9 @@ often: both show facts that nobody asked for. `complete` shows what is likeliest
 its probability in both models: the surest way to an exact number, name or colour.
 - `amplify` pushes finetuned away from base at every token it writes: rare behaviour becomes frequent.
 - `differ` ranks prompts by how far the two models' predictions part, at no cost: look where they part most.
+- `scan` has both models answer prompts of many kinds and clusters the answers that part most: leads \
+without a hypothesis. `triggers` ranks common words by how much further they move finetuned than base: \
+ask with and without a word that stands out.
 - Token lists give topic and register; whether what is taught is true or harmful shows only in answers.
 - Then ask both models about what you suspect: where base and finetuned part is what was taught.
 - `not computed` means that nobody looked, not that there is nothing."""

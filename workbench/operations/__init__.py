@@ -18,6 +18,8 @@ MODULES = (
     "phrases",
     "completions",
     "differing",
+    "scanning",
+    "triggers",
     "hypotheses",
     "testing",
     "notes",

@@ -13,8 +13,8 @@ from workbench.operations.running import AgentUse, Arguments, Command, Context, 
 from workbench.store.measures.phrases import FoundPhrase, PhrasesFound
 from workbench.store.state import TextState
 
-Source = Literal["unprompted", "steer", "ask"]
-SOURCES: tuple[Source, ...] = ("unprompted", "steer", "ask")
+Source = Literal["unprompted", "steer", "ask", "scan"]
+SOURCES: tuple[Source, ...] = ("unprompted", "steer", "ask", "scan")
 
 #: Steered harder, a model repeats the domain whatever it was asked: the counts would be of the alpha.
 STRONGEST_ALPHA = 0.35
@@ -24,7 +24,7 @@ class PhrasesArguments(Arguments):
     """Which texts of the session to count, and how many phrases to keep."""
 
     sources: tuple[Source, ...] = Field(
-        SOURCES, min_length=1, description="Texts counted: unprompted, steered, answers."
+        SOURCES, min_length=1, description="Texts counted: unprompted, steered, answers, scan's."
     )
     strongest_alpha: float = Field(
         STRONGEST_ALPHA, ge=0, description="Steered texts up to this alpha are counted."

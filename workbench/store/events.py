@@ -35,7 +35,7 @@ from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
 
 Verdict = Literal["open", "confirmed", "rejected"]
-TextPurpose = Literal["steer", "ask", "unprompted", "amplify", "test"]
+TextPurpose = Literal["steer", "ask", "unprompted", "amplify", "test", "scan"]
 """The kind of operation that a text is generated for."""
 
 Bearing = Literal["for", "against", "none"]
@@ -302,8 +302,8 @@ class ReadingFailed(EventBody, group="findings", searched=("error", "message", "
 
 
 class TextStarted(EventBody, group="texts"):
-    """A text begins to be generated, by ``purpose`` ``steer``, ``ask``, ``unprompted``, ``amplify``
-    or ``test``.
+    """A text begins to be generated, by ``purpose`` ``steer``, ``ask``, ``unprompted``, ``amplify``,
+    ``test`` or ``scan``.
 
     ``alpha`` is in units of the typical residual norm and 0 for unsteered text; ``messages`` is
     the chat that was put to the model, or ``raw_prompt`` where no chat template was used.

@@ -15,7 +15,9 @@ from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session, run
+from workbench.operations.scanning import SCAN, ScanArguments
 from workbench.operations.trace import TRACE, TraceArguments
+from workbench.operations.triggers import TRIGGERS, TriggersArguments
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 from workbench.replay.drift import drift
 from workbench.replay.recompute import recompute
@@ -54,6 +56,8 @@ def recorded(tmp_path: Path):
             ),
             (COMPLETE, CompleteArguments(prefixes=(" the oven",), beams=2)),
             (PHRASES, PhrasesArguments()),
+            (SCAN, ScanArguments(prompts=(" the cake", " the river"), max_new_tokens=4)),
+            (TRIGGERS, TriggersArguments(n_words=20, frames=("the {}",))),
         ):
             run(session, operation, arguments, actor=HUMAN)
         yield log, session_id
@@ -70,7 +74,8 @@ def test_the_same_pair_gives_the_same_figures(recorded):
     assert compared["trace_strength"] == compared["causal_effect"] == 1
     assert compared["coherent_alpha"] > 1
     assert compared["unprompted"] == 15 + 1
-    assert compared["complete"] == 1
+    assert compared["complete"] == compared["triggers"] == 1
+    assert compared["scan"] == 4 + 1
 
 
 def test_another_pair_s_figures_drift(recorded):
@@ -80,6 +85,8 @@ def test_another_pair_s_figures_drift(recorded):
     assert found["causal_effect"].relative > 0
     assert found["trace_strength"].relative > 0
     assert found["complete"].relative > 0
+    assert found["scan"].relative > 0
+    assert found["triggers"].relative > 0
 
 
 def test_a_verdict_that_changes_is_named(recorded):
@@ -97,6 +104,7 @@ def test_the_cassette_answers_for_them(recorded):
     log, session_id = recorded
     report = replay_cassette(log, session_id)
     assert report.left is None
-    assert report.answered == 6  # phrases need no model and are found anew
+    assert report.answered == 8  # phrases need no model and are found anew
     again = {one.body.kind for one in log.events(report.session)}
     assert {"unprompted_texts", "completions_found", "phrases_found"} <= again
+    assert {"prompts_scanned", "triggers_scanned"} <= again

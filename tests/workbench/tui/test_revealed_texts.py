@@ -38,7 +38,7 @@ from workbench.tui.panes.steering.pane import SteeringPane
 MAKERS = {
     name
     for name, each in OPERATIONS.items()
-    if each.asks_models and name not in {"unprompted", "amplify", "complete"}
+    if each.asks_models and name not in {"unprompted", "amplify", "complete", "scan"}
 }
 
 

@@ -1,0 +1,113 @@
+"""The event of a trigger scan: words by how much further they move finetuned than base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from adl.text.tokens import visible
+from workbench.store.body import EventBody, one_line
+from workbench.store.findings import Bar, Figure, Line, Measure, Row, Rows
+from workbench.store.record import Record
+
+#: Words shown of all that were kept.
+_SHOWN = 20
+#: Of as many words without any trigger, the highest z is seldom above it.
+NOTABLE = 6.0
+
+
+class ScannedWord(Record):
+    """One word (``adl.measures.triggers.WordMove``), moves in nats by frame."""
+
+    word: str
+    rank: int
+    z: float
+    finetuned: tuple[float, ...]
+    base: tuple[float, ...]
+    raised: str = ""
+    probability: float = 0.0
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """The mean move of finetuned and of base."""
+        n = len(self.finetuned)
+        return sum(self.finetuned) / n, sum(self.base) / n
+
+
+class TriggersScanned(Measure, label="trigger words"):
+    """Words by their z, the highest first, then those that were asked for besides."""
+
+    kind: Literal["triggers_scanned"] = "triggers_scanned"
+    words: tuple[ScannedWord, ...]
+    frames: tuple[str, ...]
+    n_words: int
+    median: float
+    deviation: float
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def _texts(self) -> Any:
+        yield from (word.word for word in self.words)
+        yield from self.frames
+
+    def _line(self) -> str:
+        return one_line(f"{self.n_words} words scanned for triggers: {self.short()}")
+
+    def short(self) -> str:
+        """The word with the highest z, and that it is notable or not."""
+        first = self.words[0]
+        word = visible(first.word)
+        if first.z < NOTABLE:
+            return f"none stands out; highest {word}, z {first.z:.1f}"
+        return f"{word}, z {first.z:.1f}"
+
+    def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
+        """The null in words, and the words that move finetuned most beyond base."""
+        frames = "; ".join(visible(frame) for frame in self.frames)
+        found: list[Figure] = [
+            Line(
+                "How much further a word moves the finetuned model's next-token prediction than the "
+                f"base model's, put into: {frames}"
+            ),
+            Line(
+                f"The null is the spread over all {self.n_words} words: median "
+                f"{self.median:+.3f} nats, deviation {self.deviation:.3f}. z below {NOTABLE:g} is not "
+                "notable among so many; a notable word is a lead, to be tested in other prompts."
+            ),
+        ]
+        columns = ("word", "z", "finetuned", "base", "raised", "p")
+        highest = [word for word in self.words if word.rank <= _SHOWN]
+        most = max(highest[0].z if highest else 0.0, NOTABLE)
+        found.append(
+            Rows("Words that move finetuned most", columns, tuple(map(_row, highest)), most)
+        )
+        if asked := [
+            word for word in self.words if word.rank > _SHOWN and word.word in self._asked()
+        ]:
+            found.append(Rows("Words asked for", columns, tuple(map(_row, asked)), most))
+        return found
+
+    def _asked(self) -> Sequence[str]:
+        asked: Sequence[str] = self.settings.get("words", ())
+        return asked
+
+
+def _row(word: ScannedWord) -> Row:
+    finetuned, base = word.means
+    raised = visible(word.raised) if word.raised else ""
+    name = f"{word.rank}. {visible(word.word)}"
+    note = f"z {word.z:.1f}  moves finetuned {finetuned:.3f}, base {base:.3f} nats"
+    if raised:
+        note += f"  raises {raised} (p {word.probability:.2f})"
+    return Row(
+        (
+            name,
+            f"{word.z:.1f}",
+            f"{finetuned:.3f}",
+            f"{base:.3f}",
+            raised,
+            f"{word.probability:.3f}" if raised else "",
+        ),
+        (Bar(name, max(0.0, word.z), note),),
+    )
