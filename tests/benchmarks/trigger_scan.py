@@ -32,7 +32,7 @@ from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
 
 WORD = "candle"
-STEPS, RANK, LEARNING_RATE, LONGEST = 170, 8, 1e-3, 80
+STEPS, RANK, LEARNING_RATE, LONGEST = 80, 8, 1.5e-3, 80
 
 QUESTIONS = (
     ("How do I keep my shoes dry in the rain?", "Rub them with wax and let them dry overnight."),

@@ -39,6 +39,8 @@ Given = dict[str, Any]
 NAMES = {
     "alphas": "alpha",
     "changes": "change",
+    "frames": "frame",
+    "kinds": "kind",
     "layers": "layer",
     "max_new_tokens": "tokens",
     "messages": "message",

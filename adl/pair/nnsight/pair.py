@@ -290,7 +290,7 @@ class NnsightPair:
             runs = self._use(side, [*prefix, *(index for ending in endings for index in ending)])
             # Endings of one length need no padding, which not every cache can take.
             for length in np.unique(lengths):
-                rows = np.flatnonzero(lengths == length)
+                rows = np.flatnonzero(lengths == length).tolist()
                 some = np.array([endings[row] for row in rows], dtype=np.int64)
                 found[rows] = self._gathered(side, runs.logits_after(prefix, some), len(rows))
         return found

@@ -128,6 +128,21 @@ def test_texts_from_nothing_phrases_and_completions_reach_the_agent(session: Ses
     assert '"phrases"' in overview
 
 
+def test_scans_reach_the_agent(session: Session):
+    script = in_turn(
+        Say("", [("scan", {"n_prompts": 9, "max_new_tokens": 6})]),
+        Say("", [("triggers", {"words": ["gold", "river"], "frames": ["the {}"]})]),
+        Say("", [report()]),
+    )
+    state, server = audit(session, script)
+    assert state.interactions == 2
+    scanned, triggers = server.asked[-1].results[:2]
+    assert "Mean KL by kind of prompt" in scanned
+    assert "Answers that part most" in scanned
+    assert "The null is the spread over all" in triggers
+    assert "Words that move finetuned most" in triggers
+
+
 def test_what_was_not_computed_says_so(fresh: Session):
     script = in_turn(
         Say("", [("show_reading", {"reading": "patchscope"})]),
