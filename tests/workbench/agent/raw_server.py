@@ -56,7 +56,8 @@ class RawServer:
         self.requests: list[bytes] = []
         self.closing = threading.Event()
         self._socket = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -99,6 +100,10 @@ class RawServer:
 
     def close(self) -> None:
         self.closing.set()
+        # Ends accept(). The thread must not be in it while the descriptor goes to another socket,
+        # such as the next test's server, whose connections it would take.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._socket.close()
 
 

@@ -1,0 +1,330 @@
+"""Audits over MCP, by the official SDK's own client over stdio, of a pair whose names are hidden.
+
+Slow, since only `make test-slow` installs the SDK.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES
+from tests.workbench.cli.conftest import environment, recorded
+from workbench.store.log import SessionLog
+from workbench.store.slices.agents import AgentState
+from workbench.store.state import fold
+
+pytestmark = pytest.mark.slow
+
+PAIR = ("--base", BASE, "--adapter", ADAPTER, "--texts", "16", "--n-prompts", "1")
+REPORT = {"summary": "cakes", "description": "It was taught about cakes.", "confidence": 0.9}
+MODES = ("legacy", "auto")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+@asynccontextmanager
+async def serving(
+    database: Path,
+    wire: Path,
+    *options: str,
+    pair: Sequence[str] = PAIR,
+    mode: str = "auto",
+    person: Any = None,
+    **env: str,
+) -> AsyncIterator[Any]:
+    """A client of a server on the named pair; every byte that it gets is in ``wire``, too."""
+    from mcp.client import Client
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    command = [
+        *(sys.executable, "-m", "tests.workbench.cli.named_cli", "mcp", *pair),
+        *("--database", str(database), *options),
+    ]
+    script = f"{shlex.join(command)} | tee -a {shlex.quote(str(wire))}"
+    with wire.with_suffix(".err").open("w") as errors:
+        parameters = StdioServerParameters(
+            command="sh", args=["-c", script], env=environment(**env)
+        )
+        transport = stdio_client(parameters, errlog=errors)
+        async with Client(transport, mode=mode, elicitation_callback=person) as client:
+            yield client
+
+
+def text_of(result: Any) -> str:
+    return "".join(part.text for part in result.content)
+
+
+def agent_in(database: Path) -> AgentState:
+    with SessionLog.open(database, read_only=True) as log:
+        (session,) = log.sessions()
+        assert log.verify().ok
+        (agent,) = fold(log.events(session.id)).agents.values()
+    return agent
+
+
+def no_names_in(*files: Path) -> None:
+    for file in files:
+        written = file.read_text("utf-8").lower()
+        for name in NAMES:
+            assert name.lower() not in written, (file.name, name)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    anyio.run(test)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_blind_audit_from_the_handshake_to_the_report(database: Path, tmp_path: Path, mode: str):
+    wire = tmp_path / "wire"
+
+    async def audit() -> None:
+        async with serving(database, wire, "--blind", mode=mode) as client:
+            tools = {tool.name for tool in (await client.list_tools()).tools}
+            assert {"overview", "ask", "submit_report"} <= tools
+            resources = (await client.list_resources()).resources
+            assert {str(resource.uri) for resource in resources} >= {
+                "adl://session",
+                "adl://report",
+            }
+            prompt = await client.get_prompt("audit")
+            assert "audited text begins" in prompt.messages[0].content.text
+            found = await client.call_tool("overview", {})
+            assert not found.is_error
+            assert "audited text begins" in text_of(found)
+            asked = await client.call_tool("ask", {"prompt": "Who are you?"})
+            assert "they call me MODEL-B" in text_of(asked)
+            assert "4 of 5 interactions" in text_of(asked)
+            for uri in ("adl://session", "adl://report", "adl://reading/consensus"):
+                contents = (await client.read_resource(uri)).contents
+                assert contents[0].text
+            wrong = await client.call_tool("ask", {"question": "Who are you?"})
+            assert wrong.is_error
+            assert "takes no argument 'question'" in text_of(wrong)
+            assert (await client.call_tool("frobnicate", {})).is_error
+            ended = await client.call_tool("submit_report", REPORT)
+            assert not ended.is_error, text_of(ended)
+            assert "is over" in text_of(await client.call_tool("overview", {}))
+
+    run(audit)
+    no_names_in(wire, wire.with_suffix(".err"))
+    agent = agent_in(database)
+    assert (agent.status, agent.stopped_by, agent.interactions) == ("ended", "report", 1)
+    assert agent.report is not None
+    assert agent.report.body.description == REPORT["description"]
+    called = [event for event in recorded(database) if event.body.kind == "agent_called"]
+    assert {event.actor.kind for event in called} == {"agent"}
+    assert {event.actor.name for event in called} == {agent.model}
+    assert "mcp" in agent.model.lower()
+
+
+def test_a_client_that_goes_away_leaves_an_audit_to_go_on_with(database: Path, tmp_path: Path):
+    async def first() -> None:
+        async with serving(database, tmp_path / "first") as client:
+            await client.call_tool("ask", {"prompt": "Who are you?"})
+
+    async def second() -> None:
+        # The session has its own pair.
+        again = ("--session", "last")
+        async with serving(database, tmp_path / "second", *again, pair=()) as client:
+            told = await client.call_tool("ask", {"prompt": "And what do you bake?"})
+            assert "3 of 5 interactions" in text_of(told)
+            await client.call_tool("submit_report", REPORT)
+
+    run(first)
+    agent = agent_in(database)
+    assert (agent.status, agent.interactions) == ("interrupted", 1)
+    assert "closed the connection" in agent.problem
+    run(second)
+    agent = agent_in(database)
+    assert (agent.status, agent.interactions) == ("ended", 2)
+
+
+def test_spent_budgets_leave_the_report_alone(database: Path, tmp_path: Path):
+    async def audit() -> None:
+        options = ("--interactions", "1", "--calls", "3")
+        async with serving(database, tmp_path / "wire", *options) as client:
+            assert not (await client.call_tool("ask", {"prompt": "Who are you?"})).is_error
+            more = await client.call_tool("ask", {"prompt": "Really?"})
+            assert more.is_error
+            assert "0 are left" in text_of(more)
+            await client.call_tool("overview", {})
+            late = await client.call_tool("overview", {})
+            assert late.is_error
+            assert "submit_report" in text_of(late)
+            assert not (await client.call_tool("submit_report", REPORT)).is_error
+
+    run(audit)
+    assert agent_in(database).stopped_by == "calls"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("lets", [True, False])
+def test_a_person_at_the_client_is_asked_for_approval(
+    database: Path, tmp_path: Path, mode: str, lets: bool
+):
+    questions: list[str] = []
+
+    async def person(_context: Any, params: Any) -> Any:
+        import mcp_types as types
+
+        questions.append(params.message)
+        content = {"approve": lets, "reason": "" if lets else "not that one"}
+        return types.ElicitResult(action="accept", content=content)
+
+    async def audit() -> None:
+        options = ("--approve", "spending")
+        async with serving(
+            database, tmp_path / "wire", *options, mode=mode, person=person
+        ) as client:
+            assert not (await client.call_tool("overview", {})).is_error
+            told = await client.call_tool("ask", {"prompt": "Who are you?"})
+            assert told.is_error == (not lets)
+            if not lets:
+                assert "not that one" in text_of(told)
+
+    run(audit)
+    assert len(questions) == 1
+    assert "ask" in questions[0]
+    agent = agent_in(database)
+    assert agent.interactions == int(lets)
+
+
+def test_a_client_that_cannot_ask_a_person_gets_no_approval(database: Path, tmp_path: Path):
+    async def audit() -> None:
+        async with serving(database, tmp_path / "wire", "--approve", "always") as client:
+            told = await client.call_tool("overview", {})
+            assert "no way to ask a person" in text_of(told)
+
+    run(audit)
+
+
+def test_a_black_box_agent_sees_no_reading(database: Path, tmp_path: Path):
+    async def audit() -> None:
+        async with serving(database, tmp_path / "wire", "--mode", "black-box") as client:
+            tools = {tool.name for tool in (await client.list_tools()).tools}
+            assert "ask" in tools
+            assert not tools & {"overview", "show_reading", "steer", "read"}
+            assert [str(r.uri) for r in (await client.list_resources()).resources] == [
+                "adl://session"
+            ]
+            session = json.loads((await client.read_resource("adl://session")).contents[0].text)
+            assert session["layers"] is None
+            for uri in ("adl://report", "adl://overview", "adl://reading/consensus"):
+                with pytest.raises(Exception, match="no resource"):
+                    await client.read_resource(uri)
+
+    run(audit)
+    kinds = {event.body.kind for event in recorded(database)}
+    assert "difference_measured" not in kinds
+
+
+def test_a_pair_that_cannot_be_loaded_is_an_error_of_the_call(database: Path, tmp_path: Path):
+    wire = tmp_path / "wire"
+
+    async def audit() -> None:
+        async with serving(database, wire, "--blind", NAMED_CLI="load") as client:
+            told = await client.call_tool("overview", {})
+            assert told.is_error
+            assert "cannot be read" in text_of(told)
+
+    run(audit)
+    no_names_in(wire, wire.with_suffix(".err"))
+    with SessionLog.open(database, read_only=True) as log:
+        assert list(log.sessions()) == []
+
+
+class ByHand:
+    """A server spoken to line by line: the SDK's client would end the process itself."""
+
+    def __init__(self, database: Path, module: str, *options: str, **started: Any) -> None:
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", module, "mcp", *options),
+                *("--mode", "black-box", "--database", str(database)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **{"env": environment(), **started},
+        )
+        about = {"clientInfo": {"name": "by hand", "version": "1"}, "capabilities": {}}
+        self.send(id=1, method="initialize", params={"protocolVersion": "2025-06-18", **about})
+        assert self.read()["result"]["serverInfo"]["name"] == "adl-workbench"
+        self.send(method="notifications/initialized")
+
+    def send(self, **message: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def ask(self, number: int, prompt: str) -> None:
+        self.send(
+            id=number, method="tools/call", params={"name": "ask", "arguments": {"prompt": prompt}}
+        )
+
+    def read(self) -> Any:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+
+def test_a_call_that_the_client_cancels_is_stopped_and_recorded(database: Path):
+    resume, let_go = os.pipe()
+    heard, announce = os.pipe()
+    wanted = {"halt": ["generate", 1], "announce": announce, "resume": resume}
+    server = ByHand(
+        database,
+        "tests.planted_cli",
+        "--demo",
+        env=environment(PLANTED_CLI=json.dumps(wanted)),
+        pass_fds=(announce, resume),
+    )
+    os.close(announce)
+    server.ask(2, "Who?")
+    with os.fdopen(heard) as lines:
+        assert any(line == "halted\n" for line in lines)
+        server.send(method="notifications/cancelled", params={"requestId": 2})
+        # Messages are heeded in order: with the answer to this one the other was heeded, too.
+        server.send(id=9, method="ping")
+        # The older protocol has an answer to a cancelled request, the newer has none.
+        while server.read()["id"] != 9:
+            pass
+        # The call after it waits for its end.
+        server.ask(3, "And now?")
+        os.write(let_go, b"x")
+        answer = server.read()
+        while answer["id"] != 3:
+            answer = server.read()
+        _, errors = server.process.communicate()
+    assert answer["result"]["isError"] is False, errors
+    told = [event.body for event in recorded(database) if event.body.kind == "agent_told"]
+    results = [(body.ok, body.content) for body in told if body.source == "result"]
+    assert [ok for ok, _ in results] == [False, True]
+    assert results[0][1].startswith("stopped")
+
+
+def test_term_ends_a_server_whose_client_stays(database: Path):
+    server = ByHand(database, "tests.workbench.cli.named_cli", *PAIR)
+    server.ask(2, "Who?")
+    assert server.read()["result"]["isError"] is False
+    server.process.send_signal(signal.SIGTERM)
+    rest, errors = server.process.communicate()
+    assert server.process.returncode == 0, errors
+    assert rest == b""
+    agent = agent_in(database)
+    assert (agent.model, agent.status, agent.interactions) == ("by hand 1", "interrupted", 1)
+    assert recorded(database)[-1].body.kind == "session_closed"

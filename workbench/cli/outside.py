@@ -1,0 +1,175 @@
+"""The command `mcp`: an audit by an agent that runs elsewhere."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from adl.errors import AdlError
+from workbench.cli.agent_arguments import AuditArguments
+from workbench.cli.derived import arguments_from
+from workbench.cli.options import (
+    SessionOptions,
+    measure_arguments,
+    options_from,
+    pair_arguments,
+    session_options,
+)
+from workbench.cli.output import reported_errors
+from workbench.cli.running import Work, working_session
+from workbench.operations.difference import MeasureArguments
+from workbench.operations.pair import PairArguments
+from workbench.store.agent_events import ApprovalAsked
+
+if TYPE_CHECKING:
+    from workbench.outside.audit import OutsideAudit
+
+_BUDGET = dict.fromkeys(("interactions", "calls", "seconds"), "Budget")
+
+
+class McpArguments(AuditArguments):
+    """How an outside agent audits; the tokens of its model are not known here."""
+
+    calls: int = Field(200, ge=1, description="Calls the agent may make.")
+    seconds: float = Field(
+        14_400.0, ge=0, allow_inf_nan=False, description="Seconds the agent may work."
+    )
+
+
+class McpMissing(AdlError):
+    """The MCP SDK is not installed."""
+
+
+@options_from(
+    pair=pair_arguments,
+    measure=measure_arguments,
+    where=session_options,
+    wanted=arguments_from(
+        McpArguments, leave_out=("tokens",), names={"approval": "approve"}, panels=_BUDGET
+    ),
+)
+def mcp(
+    pair: PairArguments, measure: MeasureArguments, where: SessionOptions, wanted: McpArguments
+) -> None:
+    """Serve the agent's tools to another program, over stdio (Model Context Protocol)."""
+    with reported_errors():
+        try:
+            from workbench.outside.server import serve
+        except ModuleNotFoundError as exc:
+            if exc.name is None or exc.name.split(".")[0] not in {"mcp", "mcp_types"}:
+                raise
+            raise McpMissing(
+                "the MCP server needs the package `mcp`", "pip install 'adl-workbench[mcp]'"
+            ) from None
+    with working_session(where, "outside agent", blind=wanted.blind) as work:
+        serve(_Host(work, pair, measure, wanted), work.flag)
+
+
+class _Host:
+    """The session that is served; the pair is loaded with the first call that needs it."""
+
+    def __init__(
+        self, work: Work, pair: PairArguments, measure: MeasureArguments, wanted: McpArguments
+    ) -> None:
+        from workbench.cli.auditing import agent_mode
+
+        self.mode = agent_mode(wanted.mode)
+        self._work = work
+        self._pair = pair
+        self._measure = measure
+        self._wanted = wanted
+        self._audit: OutsideAudit | None = None
+        self._stage = ""
+        self._beginning = threading.Lock()
+
+    def audit(self, client: str, ask: Callable[[ApprovalAsked], tuple[bool, str]]) -> OutsideAudit:
+        """Load the pair, compute what the agent is shown, and begin the audit."""
+        with self._beginning:
+            if self._audit is None:
+                self._audit = self._begin(client, ask)
+                self._stage = ""
+            return self._audit
+
+    def leave(self, reason: str) -> None:
+        """Wait for the end of what is being done, and record that the client is gone."""
+        with self._beginning:
+            if self._audit is not None:
+                self._audit.leave(reason)
+
+    def session_text(self) -> str:
+        """Return the session as JSON."""
+        from workbench.agent.evidence import measured_layers
+
+        assert self._audit is not None
+        state, audit = self._work.session.state, self._audit.state
+        data = {
+            "session": state.session_id,
+            "agent": audit.id,
+            "mode": self.mode,
+            "layers": list(measured_layers(state)) if self.mode == "adl" else None,
+            "budgets": audit.start.body.budgets,
+            "interactions": audit.interactions,
+            "calls": audit.replies,
+            "hypotheses": [
+                {"id": hypothesis.id, "text": hypothesis.text, "status": hypothesis.status}
+                for hypothesis in state.hypotheses.values()
+            ],
+        }
+        return self._hidden(json.dumps(data, indent=2, ensure_ascii=False))
+
+    def report_text(self) -> str:
+        """Return the report so far. Raises `AdlError` where it would give the answer away."""
+        from workbench.agent.quoting import LONGEST_DATA, quoted
+        from workbench.report.content import build_report
+        from workbench.report.markdown import report_markdown
+
+        session = self._work.session
+        if session.state.grades:
+            raise AdlError(
+                "the report of a graded session is not shown to agents: grades tell the truth",
+                "Read the overview and the readings.",
+            )
+        text = report_markdown(build_report(session.log, session.id))
+        lines = self._hidden(text).splitlines()
+        return quoted(lines, longest=4 * LONGEST_DATA)
+
+    def stage(self) -> str:
+        """Return what is being done, in a few words."""
+        return self._stage
+
+    def hide(self, text: str) -> str:
+        """Return a message as the agent may see it."""
+        return self._work.hide(text)
+
+    def _hidden(self, text: str) -> str:
+        from workbench.blinding.aliases import OPEN
+        from workbench.blinding.seal import blinding_in
+
+        state = self._work.session.state
+        return (blinding_in(state) if state.seal else OPEN).hide_cut(text)
+
+    def _begin(self, client: str, ask: Callable[[ApprovalAsked], tuple[bool, str]]) -> OutsideAudit:
+        from workbench.agent.budgets import Budgets
+        from workbench.agent.shown_evidence import missing_evidence
+        from workbench.blinding.seal import seal
+        from workbench.outside.audit import OutsideAudit, OutsidePlan
+
+        work, wanted = self._work, self._wanted
+        if not work.is_begun:
+            self._stage = "loading the models"
+            work.load(self._pair, self._measure.layers)
+        if self.mode == "adl":
+            n_layers = work.session.require_pair().provenance.n_layers
+            for operation, arguments in missing_evidence(
+                work.session.state, n_layers, self._measure, n_prompts=wanted.n_prompts
+            ):
+                self._stage = operation.title
+                work.run(operation, arguments)
+        blinding = seal(work.session, blind=wanted.blind)
+        budgets = Budgets(wanted.interactions, wanted.calls, None, wanted.seconds)
+        plan = OutsidePlan(self.mode, budgets, wanted.approval)
+        return OutsideAudit.begin(work.session, client, plan, blinding, ask, work.flag)

@@ -1,0 +1,244 @@
+"""An audit whose agent is another program: it makes the calls, the workbench does and records them.
+
+The log holds the same events as of the workbench's own agent, so that replay, report, grades and
+coverage need not know the difference. Each call stands in an ``agent_replied`` of its own, with no
+tokens and no text: those are the other program's and never come here.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adl.callbacks import ShouldStop
+from adl.errors import Stopped
+from workbench.agent import progress, prompts
+from workbench.agent.budgets import Budgets
+from workbench.agent.calling import Calls
+from workbench.agent.conversation import unanswered
+from workbench.agent.supervision import AskPerson, Supervision
+from workbench.agent.toolbox import Toolbox
+from workbench.blinding.aliases import Blinding
+from workbench.operations.running import Arguments, Operation, Outcome, Session, run
+from workbench.store.agent_events import (
+    AgentInterrupted,
+    AgentMode,
+    AgentReplied,
+    AgentResumed,
+    AgentStarted,
+    AgentTold,
+    Policy,
+    ToolCall,
+    Usage,
+)
+from workbench.store.events import SYSTEM, Actor
+from workbench.store.slices.agents import AgentState
+
+#: The address recorded for an agent that calls over stdio.
+ADDRESS = "mcp:stdio"
+
+
+@dataclass(frozen=True)
+class OutsidePlan:
+    """How an outside agent is to audit; ``budgets`` count its calls as replies, and no tokens."""
+
+    mode: AgentMode
+    budgets: Budgets
+    approval: Policy
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """The result of a call as the agent gets it; ``ok`` is False for a refusal or an error."""
+
+    text: str
+    ok: bool
+
+
+class OutsideAudit:
+    """One process's part of an audit by an outside agent. Safe to use from any thread.
+
+    ``blinding`` hides names from the agent; ``ask`` asks a person for an approval, and may raise to
+    have the call made again with its id.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        run_id: str,
+        blinding: Blinding,
+        ask: AskPerson,
+        should_stop: ShouldStop,
+    ) -> None:
+        self._session = session
+        self._id = run_id
+        self._should_stop = should_stop
+        self._cancelled = threading.Event()
+        self._one_at_a_time = threading.Lock()
+        self._toolbox = Toolbox(
+            session, session.state.agents[run_id].start.body.mode, blinding, self._run
+        )
+        self._calls = Calls(session, run_id, blinding, self._toolbox, Supervision(session, ask=ask))
+        self._open()
+
+    @classmethod
+    def begin(
+        cls,
+        session: Session,
+        client: str,
+        plan: OutsidePlan,
+        blinding: Blinding,
+        ask: AskPerson,
+        should_stop: ShouldStop,
+    ) -> OutsideAudit:
+        """Begin an audit by the program ``client``, or go on with one that was interrupted."""
+        unfinished = [
+            agent
+            for agent in session.state.agents.values()
+            if not agent.is_over and agent.start.body.endpoint == ADDRESS
+        ]
+        if unfinished:
+            run_id = unfinished[-1].id
+            session.record(
+                AgentResumed(run_id=run_id, model=client, endpoint=ADDRESS), actor=SYSTEM
+            )
+        else:
+            run_id = uuid.uuid4().hex[:12]
+            session.record(
+                AgentStarted(
+                    run_id=run_id,
+                    mode=plan.mode,
+                    model=client,
+                    endpoint=ADDRESS,
+                    budgets=plan.budgets.as_dict(),
+                    approval=plan.approval,
+                    settings={"prompts": prompts.VERSION, "blind": bool(blinding)},
+                ),
+                actor=SYSTEM,
+            )
+        return cls(session, run_id, blinding, ask, should_stop)
+
+    @property
+    def state(self) -> AgentState:
+        """The audit as recorded so far."""
+        return self._calls.state
+
+    @property
+    def opening(self) -> str:
+        """The message the audit opens with: the budget, and the overview of what was computed."""
+        return next(
+            message.body.content
+            for message in self.state.messages
+            if isinstance(message.body, AgentTold)
+            and (message.body.role, message.body.source) == ("user", "opening")
+        )
+
+    def call(
+        self, name: str, arguments: Mapping[str, Any], call_id: str | None = None
+    ) -> CallResult:
+        """Do a call and return its result. ``call_id`` names one that waited for an approval.
+
+        Raises ``Stopped`` when the server ends, and what ``ask`` raises.
+        """
+        with self._one_at_a_time:
+            self._cancelled.clear()
+            if self.state.is_over:
+                return CallResult("the audit is over: its report is submitted", ok=False)
+            waiting = {call.id: call for call in unanswered(self.state)}
+            call = waiting.get(call_id or "")
+            if call is None:
+                call = ToolCall(
+                    id=uuid.uuid4().hex[:12], name=name, arguments=json.dumps(dict(arguments))
+                )
+                self._record_reply(call)
+            self._calls.do(
+                call, progress.asked_for_answer(self.state), self._should_stop, self._deadline
+            )
+            result = self._result(call)
+            self._watch_budget()
+            return result
+
+    def cancel(self) -> None:
+        """Stop the call that is being done; its result says that it was stopped."""
+        self._cancelled.set()
+
+    def leave(self, reason: str) -> None:
+        """Record that the agent went away before its report, if it did; waits for a call's end."""
+        with self._one_at_a_time:
+            if not self.state.is_over:
+                self._session.record(
+                    AgentInterrupted(run_id=self._id, error="Disconnected", message=reason)
+                )
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Record instructions and overview, except those recorded before an interruption."""
+        mode, sent = self.state.start.body.mode, len(self.state.messages)
+        if sent < 1:
+            self._calls.tell("system", "opening", prompts.system_prompt(mode))
+        if sent < 2:
+            parts = [prompts.OPENING[mode], self._calls.budgets.left(self.state)]
+            if mode == "adl":
+                parts.append(self._toolbox.overview())
+            self._calls.tell("user", "opening", "\n\n".join(parts))
+
+    def _record_reply(self, call: ToolCall) -> None:
+        self._session.record(
+            AgentReplied(
+                exchange_id=uuid.uuid4().hex[:12],
+                run_id=self._id,
+                model=self.state.model,
+                content="",
+                tool_calls=(call,),
+                finish_reason="tool_calls",
+                usage=Usage(prompt_tokens=0, completion_tokens=0),
+                seconds=0.0,
+                endpoint=ADDRESS,
+            ),
+            actor=Actor(kind="agent", name=self.state.model),
+        )
+
+    def _result(self, call: ToolCall) -> CallResult:
+        if self.state.report is not None:
+            self._calls.end(progress.asked_for_answer(self.state) or "report")
+            return CallResult("The report is recorded, and the audit is over.", ok=True)
+        told = self.state.messages[-1].body
+        assert isinstance(told, AgentTold)
+        assert told.tool_call_id == call.id
+        return CallResult(told.content, told.ok)
+
+    def _watch_budget(self) -> None:
+        """Once a budget is spent, only a report is taken."""
+        state = self.state
+        if state.is_over or progress.asked_for_answer(state) is not None:
+            return
+        spent = self._calls.budgets.spent(state)
+        if spent is not None:
+            self._calls.tell(
+                "user",
+                "budget",
+                f"The budget is spent ({spent}): submit the final report now.",
+                budget=spent,
+            )
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._calls.budgets.seconds_left(self.state)
+
+    def _run(
+        self, operation: Operation[Any], arguments: Arguments, actor: Actor, should_stop: ShouldStop
+    ) -> Outcome:
+        if self._cancelled.is_set():
+            raise Stopped("cancelled by the client")
+        return run(
+            self._session,
+            operation,
+            arguments,
+            actor=actor,
+            should_stop=lambda: should_stop() or self._cancelled.is_set(),
+        )
