@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any, Protocol, TextIO, TypeVar, cast, get_args
+from typing import Any, Protocol, TextIO, TypeAlias, TypeVar, cast, get_args
 
 import anyio
 import anyio.from_thread
@@ -47,7 +47,7 @@ _QUESTION: Any = {
     "required": ["approve"],
 }
 T = TypeVar("T")
-Context = ServerRequestContext[Any]
+Context: TypeAlias = ServerRequestContext[Any]
 
 
 class Host(Protocol):
