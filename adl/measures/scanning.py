@@ -49,6 +49,8 @@ _SHARE, _FEWEST, _MOST = 0.4, 24, 120
 _ALIKE, _MEMBERS = 0.2, 3
 _CLUSTERS, _WORDS_OF_A_CLUSTER = 8, 8
 _SCORED_AT_ONCE = 32
+#: Nats per token; a smaller spread is that of rounding.
+_LEAST_SPREAD = 1e-3
 
 _WORD = re.compile(r"\w+")
 
@@ -140,7 +142,8 @@ def answer_differences(
         progress(done + 1, len(prompts))
     divergence: list[float | None] = [None] * len(prompts)
     if len(prompts) >= FEWEST_PROMPTS:
-        both = [robust_z([each.mean for each in found]), robust_z(ratios["finetuned"])]
+        means = [each.mean for each in found]
+        both = [robust_z(values, _LEAST_SPREAD) for values in (means, ratios["finetuned"])]
         divergence = [float(value) for value in np.mean(both, axis=0)]
     rows = [
         AnswerDifference(

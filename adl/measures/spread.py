@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 #: Turns a median absolute deviation into the standard deviation of a normal distribution.
 _MAD_TO_SD = 1.4826
-#: A smaller spread is rounding.
-_LEAST = 1e-9
 
 
 def centre(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
@@ -24,11 +22,11 @@ def centre(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]
     return median, _MAD_TO_SD * float(np.median(np.abs(array - median)))
 
 
-def robust_z(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (value - median) / deviation of each value [n]; zeros where most values are equal."""
+def robust_z(
+    values: Sequence[float] | NDArray[np.float64], least: float = 1e-6
+) -> NDArray[np.float64]:
+    """Return (value - median) / deviation of each value [n], the deviation being ``least`` or more."""
     array = np.asarray(values, dtype=np.float64)
     median, deviation = centre(array)
-    if deviation <= _LEAST:
-        return np.zeros_like(array)
-    scaled: NDArray[np.float64] = (array - median) / deviation
+    scaled: NDArray[np.float64] = (array - median) / max(deviation, least)
     return scaled

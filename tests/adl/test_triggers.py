@@ -73,8 +73,8 @@ def test_a_move_is_the_kl_to_the_mean_over_all_words():
 
 def test_a_model_against_itself_has_no_trigger():
     found = scan_triggers(PlantedPair(bos=True, strength=0.0), WORDS, FRAMES)
-    assert max(abs(each.z) for each in found.words) == 0
-    assert found.deviation == pytest.approx(0, abs=1e-6)
+    assert max(abs(each.z) for each in found.words) < 0.01
+    assert found.deviation == pytest.approx(0, abs=1e-4)
 
 
 def test_a_word_that_moves_both_sides_is_no_trigger():
@@ -130,7 +130,7 @@ def test_robust_z():
     median, deviation = centre(values)
     assert (median, deviation) == (3.0, pytest.approx(1.4826))
     assert robust_z(values)[-1] == pytest.approx(97 / 1.4826)
-    assert not robust_z([1.0, 1.0, 1.0, 5.0]).any()
+    assert robust_z([1.0, 1.0, 1.0, 5.0], least=2.0).tolist() == [0, 0, 0, 2]
 
 
 def test_common_start():

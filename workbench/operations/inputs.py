@@ -11,6 +11,7 @@ from typing import Any
 
 from adl.difference import parse_positions
 from adl.errors import AdlError, CorpusError, OrganismError
+from adl.measures.scanning import bundled_prompts, chosen_kinds
 from adl.pair.protocol import check_layer
 from adl.paths import expanded
 from adl.text.corpus import CorpusSource
@@ -49,6 +50,7 @@ _CHECKS: dict[str, Callable[[Any, Any], object]] = {
     "corpus": _corpus,
     "documents": _readable(CorpusError),
     "facts": _readable(OrganismError),
+    "kinds": lambda kinds, _: chosen_kinds(bundled_prompts(), kinds),
     "layer": lambda layer, _: check_layer(layer),
     "layers": _layers,
     "organism": lambda name, _: named_organism(name),

@@ -11,6 +11,7 @@ from tests.adl.test_triggers import Triggered
 from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, committed, do
 from tests.workbench.operations.test_texts_from_nothing import finding
+from workbench.operations.inputs import check_inputs
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session
 from workbench.operations.scanning import SCAN, ScanArguments
@@ -76,8 +77,8 @@ class TestScan:
         do(speaking, SCAN, ScanArguments(kinds=("tastes",), n_prompts=9, max_new_tokens=4))
         found = finding(speaking, "prompts_scanned")
         assert [kind.name for kind in found.kinds] == ["tastes"]
-        with pytest.raises(PromptError, match="Kinds are|no prompts of the kind"):
-            do(speaking, SCAN, ScanArguments(kinds=("cooking",)))
+        with pytest.raises(PromptError, match="no prompts of the kind 'cooking'"):
+            check_inputs(ScanArguments(kinds=("cooking",)))  # before a model is loaded
 
     def test_prompts_and_a_file_are_one_too_many(self):
         with pytest.raises(ValueError, match="one of them"):

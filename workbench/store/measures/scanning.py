@@ -62,7 +62,7 @@ class FoundCluster(Record):
         asked = "Whatever it is asked"
         if 2 * count > len(self.prompts):
             asked = f"Asked for {kind}" if kind.startswith("advice") else f"Asked {kind} questions"
-        words = ", ".join(visible(phrase) for phrase in self.phrases[:5])
+        words = one_line(", ".join(self.phrases[:5]))
         return f"{asked}, the finetuned model writes of: {words}"
 
 
@@ -108,7 +108,7 @@ class PromptsScanned(
     def short(self) -> str:
         """The phrases of the largest cluster, else the highest KL beside the median."""
         if self.clusters:
-            return one_line(", ".join(map(visible, self.clusters[0].phrases[:4])))
+            return one_line(", ".join(self.clusters[0].phrases[:4]))
         highest = max((prompt.kl for prompt in self.prompts), default=0.0)
         return f"mean KL up to {highest:.3f}, median {self.median:.3f}"
 
@@ -152,7 +152,10 @@ class PromptsScanned(
         found.append(
             Rows("Answers that part most", columns, tuple(map(_prompt_row, shown)), most or 1.0)
         )
-        found += self._answers(shown[:_ANSWERS])
+        above = {index for cluster in self.clusters for index in cluster.prompts[:_OF_A_CLUSTER]}
+        found += self._answers(
+            [shown[index] for index in range(len(shown[:_ANSWERS])) if index not in above]
+        )
         return found
 
     @staticmethod

@@ -64,15 +64,15 @@ class TriggersScanned(Measure, label="trigger words"):
 
     def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
         """The null in words, and the words that move finetuned most beyond base."""
-        frames = "; ".join(visible(frame) for frame in self.frames)
+        frames = one_line("; ".join(self.frames))
         found: list[Figure] = [
             Line(
                 "How much further a word moves the finetuned model's next-token prediction than the "
-                f"base model's, put into: {frames}"
+                f"base model's (KL in nats; z is of the log of their ratio), put into: {frames}"
             ),
             Line(
                 f"The null is the spread over all {self.n_words} words: median "
-                f"{self.median:+.3f} nats, deviation {self.deviation:.3f}. z below {NOTABLE:g} is not "
+                f"{self.median:+.2f}, deviation {self.deviation:.2f}. z below {NOTABLE:g} is not "
                 "notable among so many; a notable word is a lead, to be tested in other prompts."
             ),
         ]
