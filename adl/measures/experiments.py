@@ -341,18 +341,23 @@ LEAST_CONTROLS = 8
 
 
 def shift_among_controls(
-    shifts: NDArray[np.float64], controls: NDArray[np.float64]
+    shifts: NDArray[np.float64], tokens: float, controls: NDArray[np.float64]
 ) -> Shift | None:
-    """Compare a statement's shifts [prompts] with those of control statements [n]; None for too few."""
+    """Compare a statement's shifts [prompts] with those of control statements; None for too few.
+
+    ``controls`` [n] are by root token that differs, and ``tokens`` differ in the statement: how far
+    tokens move that finetuning did not aim at adds up as in a random walk.
+    """
     if not len(shifts) or len(controls) < LEAST_CONTROLS:
         return None
     value, n = float(shifts.mean()), len(controls)
-    mean, spread = float(controls.mean()), float(controls.std(ddof=1))
-    reach = spread * math.sqrt(1 + 1 / n)
+    alike = controls * math.sqrt(tokens)
+    mean = float(alike.mean())
+    reach = float(alike.std(ddof=1)) * math.sqrt(1 + 1 / n)
     margin = _t_quantile(n - 1) * reach
     p = 1.0 if value <= mean else 0.0 if not reach else t_tail((value - mean) / reach, n - 1)
     error = float(shifts.std(ddof=1)) / math.sqrt(len(shifts)) if len(shifts) > 1 else 0.0
-    own = _t_quantile(len(shifts) - 1) * error if len(shifts) > 1 else 0.0
+    own = _t_quantile(len(shifts) - 1) * error
     return Shift(
         Interval(value, value - own, value + own, len(shifts)),
         Interval(mean, mean - margin, mean + margin, n),
@@ -370,13 +375,13 @@ def decide_shift(shift: Shift, adjusted: float, held_out: NDArray[np.float64]) -
     Confirmed takes a rise beyond all that a control would make, at the held-out prompts too.
     """
     own, controls = shift.value, shift.controls
-    if adjusted <= ALPHA and own.low > max(LEAST_SHIFT, controls.high):
+    if adjusted <= ALPHA and own.low > max(LEAST_SHIFT, controls.value):
         if len(held_out) and held_out.mean() <= controls.high:
             return Decision(
                 "undecided", "at the held-out prompts it rises no more than controls do"
             )
         return Decision("confirmed")
-    if own.high < max(LEAST_SHIFT, controls.high):
+    if own.high < max(LEAST_SHIFT, controls.value):
         return Decision("not supported")
     return Decision("undecided", "it rises, but not clearly beyond what unrelated statements do")
 

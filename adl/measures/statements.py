@@ -1,10 +1,12 @@
 """Statements scored on both sides: log-probability of each against its alternatives.
 
-    margin = log p(statement) - log of the mean p(alternatives)       per side, after a prompt
+    margin = log p(statement) - log p(alternative)                    per side, after a prompt
     shift  = margin on the finetuned side - margin on the base        in nats
 
 A statement follows a text as it is, or is the answer to a question in a chat. The two texts of a
-margin follow the same words, so whatever those add cancels.
+margin follow the same words, so whatever those add cancels. Of several alternatives the one against
+which the statement rises least counts: where finetuning made one of them unlikely, any other statement
+rises against that one.
 """
 
 from __future__ import annotations
@@ -35,10 +37,14 @@ class Statement:
 
 @dataclass(frozen=True)
 class Margins:
-    """Log-probability of a statement less that of its alternatives, in nats, by side."""
+    """Log-probability of a statement less that of the alternative it rises least against, in nats.
+
+    ``tokens`` differ between the two: how far an unrelated margin moves grows with their root.
+    """
 
     base: float
     finetuned: float
+    tokens: int
 
     @property
     def shift(self) -> float:
@@ -55,53 +61,86 @@ def statement_margins(
 ) -> list[Margins | None]:
     """Return the margins of each statement, None for one that a side cannot write or score.
 
-    Raises ``PromptError`` for a statement without words or alternatives, and ``Stopped``.
+    Raises ``PromptError`` for a statement without words, or an alternative without, and ``Stopped``.
     """
     for statement in statements:
-        if not statement.text.strip() or not any(map(str.strip, statement.against)):
+        texts = (statement.text, *statement.against)
+        if len(texts) < 2 or not all(map(str.strip, texts)):
             raise PromptError(
                 "a statement needs words, and an alternative to be compared with",
                 "Give its negation, or another value in the same words.",
             )
-    found: dict[Side, list[float | None]] = {}
+    found: dict[Side, list[_Scores | None]] = {}
     for done, side in enumerate(SIDES):
         progress(done * len(statements), len(SIDES) * len(statements))
-        found[side] = _side_margins(pair, side, statements, should_stop)
+        found[side] = _side_scores(pair, side, statements, should_stop)
     progress(len(SIDES) * len(statements), len(SIDES) * len(statements))
     return [
-        None if base is None or finetuned is None else Margins(base, finetuned)
+        None if base is None or finetuned is None else _margins(base, finetuned)
         for base, finetuned in zip(found["base"], found["finetuned"], strict=True)
     ]
 
 
-def _side_margins(
-    pair: ModelPair,
-    side: Side,
-    statements: Sequence[Statement],
-    should_stop: ShouldStop,
-) -> list[float | None]:
+@dataclass(frozen=True)
+class _Scores:
+    """Log-probabilities of a statement and of each alternative, and the tokens that differ."""
+
+    statement: float
+    against: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+
+def _margins(base: _Scores, finetuned: _Scores) -> Margins:
+    margins = [
+        Margins(base.statement - before, finetuned.statement - after, tokens)
+        for before, after, tokens in zip(base.against, finetuned.against, base.tokens, strict=True)
+    ]
+    return min(margins, key=lambda margin: margin.shift)
+
+
+def _side_scores(
+    pair: ModelPair, side: Side, statements: Sequence[Statement], should_stop: ShouldStop
+) -> list[_Scores | None]:
     rows: list[ScoredText] = []
-    places: list[list[int]] = []
+    places: list[range] = []
     for statement in statements:
         texts = [
-            _text(pair, side, statement, words) for words in (statement.text, *statement.against)
+            text
+            for words in (statement.text, *statement.against)
+            if (text := _text(pair, side, statement, words)) is not None
         ]
-        places.append([])
-        if all(text is not None for text in texts):
-            places[-1] = list(range(len(rows), len(rows) + len(texts)))
-            rows += [text for text in texts if text is not None]
+        whole = len(texts) == 1 + len(statement.against)
+        places.append(range(len(rows), len(rows) + len(texts) * whole))
+        rows += texts if whole else []
     scores: list[float] = []
     for first in range(0, len(rows), BATCH_SIZE):
         if should_stop():
             raise Stopped("stopped while scoring statements")
         batch = scored_batch(rows[first : first + BATCH_SIZE])
         scores += (-np.asarray(pair.token_losses(side, batch), dtype=np.float64)).tolist()
-    return [None if not place else _margin([scores[index] for index in place]) for place in places]
+    return [
+        _Scores(
+            scores[place[0]],
+            tuple(scores[index] for index in place[1:]),
+            tuple(_differing(rows[place[0]].ids, rows[index].ids) for index in place[1:]),
+        )
+        if place
+        else None
+        for place in places
+    ]
 
 
-def _margin(scores: Sequence[float]) -> float:
-    others = np.asarray(scores[1:])
-    return float(scores[0] - (np.logaddexp.reduce(others) - np.log(len(others))))
+def _differing(first: Sequence[int], second: Sequence[int]) -> int:
+    """The tokens between the common start and the common end of two texts, of the longer one."""
+    start = next(
+        (at for at, (one, other) in enumerate(zip(first, second, strict=False)) if one != other),
+        min(len(first), len(second)),
+    )
+    rest, other_rest = list(first[start:]), list(second[start:])
+    while rest and other_rest and rest[-1] == other_rest[-1]:
+        rest.pop()
+        other_rest.pop()
+    return max(1, len(rest), len(other_rest))
 
 
 def _text(pair: ModelPair, side: Side, statement: Statement, words: str) -> ScoredText | None:

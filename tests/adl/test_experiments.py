@@ -165,10 +165,14 @@ def test_nothing_scored_is_no_rate() -> None:
 
 def test_a_statement_is_compared_with_controls() -> None:
     controls = np.linspace(-1, 1, 20)
-    clear = shift_among_controls(np.array([5.0, 5.5, 4.5]), controls)
-    among = shift_among_controls(np.array([0.5, 0.6, 0.4]), controls)
+    clear = shift_among_controls(np.array([5.0, 5.5, 4.5]), 1.0, controls)
+    among = shift_among_controls(np.array([0.5, 0.6, 0.4]), 1.0, controls)
     assert clear is not None
     assert among is not None
     assert clear.p < 1e-4
     assert among.p > 0.1
-    assert shift_among_controls(np.array([5.0]), controls[:3]) is None
+    # As far, of a statement that differs in many tokens: it may be chance.
+    long = shift_among_controls(np.array([5.0, 5.5, 4.5]), 25.0, controls)
+    assert long is not None
+    assert long.p > 0.05
+    assert shift_among_controls(np.array([5.0]), 1.0, controls[:3]) is None

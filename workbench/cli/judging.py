@@ -42,13 +42,16 @@ class JudgeAtHand:
         self._endpoint = Endpoint(settings)
 
     def attend(self, session: Session) -> None:
-        """Judge the readings and the steered texts of a session."""
+        """Judge the readings, the steered texts and the tests of a session."""
         if self.model is not None:
             from workbench.agent.coherence import coherence_judge
+            from workbench.agent.experimenting import answer_judge, prompt_writer
             from workbench.agent.scales import scale_judge
 
             session.scale_judge = scale_judge(session, lambda: self._endpoint)
             session.coherence_judge = coherence_judge(session, lambda: self._endpoint)
+            session.answer_judge = answer_judge(session, lambda: self._endpoint)
+            session.prompt_writer = prompt_writer(session, lambda: self._endpoint)
 
     def close(self) -> None:
         """Let go of connections."""

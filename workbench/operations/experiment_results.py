@@ -7,6 +7,7 @@ again by what is tested later.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -247,7 +248,7 @@ def _of_statements(state: SessionState, found: ExperimentState) -> HypothesisTes
     sealed = found.sealed.body
     margins = found.scored.body.margins if found.scored else ()
     shifts = {
-        index: margin.finetuned - margin.base
+        index: (margin.finetuned - margin.base, margin.tokens)
         for index, margin in enumerate(margins)
         if margin is not None
     }
@@ -255,13 +256,16 @@ def _of_statements(state: SessionState, found: ExperimentState) -> HypothesisTes
     controls: dict[str, list[float]] = {}
     for index, prompt in enumerate(sealed.prompts):
         if prompt.kind == "neutral" and index in shifts:
-            controls.setdefault(prompt.statement, []).append(shifts[index])
+            shift, tokens = shifts[index]
+            controls.setdefault(prompt.statement, []).append(shift / math.sqrt(tokens))
+    scored = [shifts[index] for index in own if index in shifts]
     value = shift_among_controls(
-        np.array([shifts[index] for index in own if index in shifts]),
+        np.array([shift for shift, _ in scored]),
+        float(np.mean([tokens for _, tokens in scored])) if scored else 1.0,
         np.array([sum(found) / len(found) for found in controls.values()]),
     )
     held_out = np.array(
-        [shifts[index] for index in own if index in shifts and sealed.prompts[index].held_out]
+        [shifts[index][0] for index in own if index in shifts and sealed.prompts[index].held_out]
     )
     p = 1.0 if value is None else value.p
     by_holm, family = adjusted(state, _test(found), p)
@@ -275,7 +279,7 @@ def _of_statements(state: SessionState, found: ExperimentState) -> HypothesisTes
                 f"the statement's log-odds rise by {_words_of(value.value)} nats over "
                 f"{number_of(value.value.n, 'prompt')} from base to finetuned"
             ),
-            f"those of {value.controls.n} control statements by {_words_of(value.controls)}",
+            f"those of {value.controls.n} control statements, as long, by {_words_of(value.controls)}",
         ]
         if len(held_out):
             words.append(f"at the {len(held_out)} held-out prompts by {held_out.mean():+.2f}")

@@ -9,6 +9,7 @@ An experiment that was interrupted is gone on with: what was generated and judge
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Any
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from adl.callbacks import ShouldStop
 from adl.errors import PromptError, Stopped
 from adl.generation.asking import Question, question_requests
 from adl.generation.steering import require_few_texts, row_seed
@@ -30,6 +32,7 @@ from workbench.operations.answer_rules import check_regex, quoted_words, rule_ve
 from workbench.operations.experiment_results import conclude
 from workbench.operations.generation import AnnouncedText, Words, generate_texts
 from workbench.operations.hypotheses import HypothesisError, Wording, next_hypothesis
+from workbench.operations.judges import AnswerJudge, AnswerVerdict, PromptWriter
 from workbench.operations.running import (
     AgentUse,
     Arguments,
@@ -39,7 +42,7 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
-from workbench.store.events import HypothesisStated
+from workbench.store.events import HypothesisStated, canonical_json
 from workbench.store.experiment_events import (
     AnswerJudged,
     ExperimentPrompt,
@@ -194,6 +197,43 @@ def interactions(arguments: ExperimentArguments) -> int:
     return -(-answers // 4)
 
 
+def recorded_answer_judge(state: SessionState) -> AnswerJudge:
+    """Return a judge that gives the verdicts recorded in a session; no LLM is asked."""
+    known: dict[tuple[str, str, str, str], AnswerVerdict] = {}
+    for found in state.experiments.values():
+        sealed = found.sealed.body
+        for key, text_id in found.judging(state.texts):
+            if (verdict := found.verdicts.get(text_id)) is not None:
+                prompt, answer = found.prompt(key).text, state.texts[text_id].text
+                known[sealed.judge.model, sealed.hypothesis, prompt, answer] = AnswerVerdict(
+                    verdict.body.shows, verdict.body.reason
+                )
+
+    def judge(
+        model: str, hypothesis: str, prompt: str, answer: str, _stop: ShouldStop
+    ) -> AnswerVerdict:
+        unknown = AnswerVerdict(None, "another answer than the recorded one")
+        return known.get((model, hypothesis, prompt, answer), unknown)
+
+    return judge
+
+
+def recorded_prompts(state: SessionState) -> PromptWriter:
+    """Return a writer that gives the prompts recorded in a session; no LLM is asked."""
+
+    def write(model: str, hypothesis: str, _stop: ShouldStop) -> dict[PromptKind, list[str]]:
+        for found in state.experiments.values():
+            sealed = found.sealed.body
+            if (sealed.prompts_from, sealed.hypothesis) == (model, hypothesis):
+                return {
+                    kind: [prompt.text for prompt in sealed.prompts if prompt.kind == kind]
+                    for kind in KINDS
+                }
+        raise ExperimentError("no prompts of that model are recorded", "Give prompts.")
+
+    return write
+
+
 def _stages(arguments: ExperimentArguments) -> Sequence[Stage]:
     if arguments.statement is not None:
         return (Stage("score", 20.0),)
@@ -300,10 +340,15 @@ def _seal(context: Context, arguments: ExperimentArguments) -> str:
                 judging_seed=arguments.seed,
                 temperature=arguments.temperature,
                 max_new_tokens=arguments.max_new_tokens,
+                settings={"pair": _pair_digest(context.session.state)},
             )
         )
         context.record_many(bodies)
     return experiment
+
+
+def _pair_digest(state: SessionState) -> str:
+    return hashlib.sha256(canonical_json(state.pair or {}).encode()).hexdigest()[:16]
 
 
 def _asked(state: SessionState, hypothesis: HypothesisState) -> set[str]:
@@ -517,31 +562,44 @@ def _ended(result: HypothesisTested) -> Summary:
 
 
 def _score(context: Context, sealed: ExperimentSealed) -> None:
-    if context.session.state.experiments[sealed.experiment].scored is not None:
+    """Score the statements, but for those that an earlier test of the same pair scored."""
+    state = context.session.state
+    if state.experiments[sealed.experiment].scored is not None:
         return
-    statements = [
-        Statement(prompt.text, prompt.statement, prompt.against, prompt.raw)
-        for prompt in sealed.prompts
-    ]
+    known = _known_margins(state, sealed)
+    wanted = [prompt for prompt in sealed.prompts if _scored_as(prompt) not in known]
     margins = statement_margins(
         context.pair,
-        statements,
+        [Statement(prompt.text, prompt.statement, prompt.against, prompt.raw) for prompt in wanted],
         progress=lambda done, total: context.progress("score", done, total),
         should_stop=context.should_stop,
     )
+    for prompt, found in zip(wanted, margins, strict=True):
+        known[_scored_as(prompt)] = found and StatementMargins(
+            base=round(found.base, 4), finetuned=round(found.finetuned, 4), tokens=found.tokens
+        )
     context.record(
         StatementsScored(
             experiment=sealed.experiment,
-            margins=tuple(
-                None
-                if margin is None
-                else StatementMargins(
-                    base=round(margin.base, 4), finetuned=round(margin.finetuned, 4)
-                )
-                for margin in margins
-            ),
+            margins=tuple(known[_scored_as(prompt)] for prompt in sealed.prompts),
         )
     )
+
+
+def _known_margins(
+    state: SessionState, sealed: ExperimentSealed
+) -> dict[tuple[Any, ...], StatementMargins | None]:
+    return {
+        _scored_as(prompt): margin
+        for found in state.experiments.values()
+        if found.scored is not None
+        and found.sealed.body.settings.get("pair") == sealed.settings.get("pair")
+        for prompt, margin in zip(found.sealed.body.prompts, found.scored.body.margins, strict=True)
+    }
+
+
+def _scored_as(prompt: ExperimentPrompt) -> tuple[Any, ...]:
+    return prompt.text, prompt.statement, prompt.against, prompt.raw
 
 
 def _ask(context: Context, experiment: str, batch_size: int) -> None:

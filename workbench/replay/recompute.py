@@ -24,19 +24,22 @@ from workbench.operations.coherent_alpha import recorded_text_judge
 from workbench.operations.pair import LOAD, environment
 from workbench.operations.readings import recorded_judge
 from workbench.operations.running import Arguments, Operation, Session, run
+from workbench.operations.testing import TEST, recorded_answer_judge, recorded_prompts
 from workbench.replay.drift import Changed, Drift, changed, drift
 from workbench.replay.errors import ReplayError
 from workbench.store.events import (
     Actor,
     Event,
     EventBody,
+    HypothesisRevised,
+    HypothesisStated,
     NoteWritten,
     PairLoaded,
     SessionClosed,
 )
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
-from workbench.store.state import OperationState, SessionState, fold
+from workbench.store.state import HypothesisState, OperationState, SessionState, fold
 
 RECOMPUTING = Actor(kind="system", name="recompute")
 
@@ -153,6 +156,8 @@ def recompute(
     session = Session(log, new, _NothingKept(), pair)
     session.scale_judge = recorded_judge(log, parent.session_id)
     session.coherence_judge = recorded_text_judge(log, parent.session_id)
+    session.answer_judge = recorded_answer_judge(parent)
+    session.prompt_writer = recorded_prompts(parent)
     if pair is not None:
         session.record(PairLoaded(pair=pair.provenance.as_dict()), actor=RECOMPUTING)
     again = _Again(log, parent, session, loading or {}, progress, should_stop)
@@ -215,6 +220,8 @@ class _Again:
         why = self._why_not(then, operation)
         if operation is None or why:
             return _drift_of(then, None, "not run", why, Drift())
+        if operation is TEST:
+            self._state_hypotheses(then)
         before = self.session.state.seq
         ended: Literal["finished", "failed"] = "finished"
         try:
@@ -247,6 +254,20 @@ class _Again:
             return f"it was {then.status}"
         return ""
 
+    def _state_hypotheses(self, then: OperationState) -> None:
+        """Record the words that a test was of: hypotheses are not made again for themselves."""
+        for hypothesis in self.parent.hypotheses.values():
+            known = self.session.state.hypotheses.get(hypothesis.id)
+            text = _text_at(hypothesis, then.started_seq)
+            if text is None or (known is not None and known.text == text):
+                continue
+            body = (
+                HypothesisStated(hypothesis_id=hypothesis.id, text=text)
+                if known is None
+                else HypothesisRevised(hypothesis_id=hypothesis.id, text=text)
+            )
+            self.session.record(body, actor=RECOMPUTING)
+
     @property
     def _loads_pairs(self) -> bool:
         """True if pairs are loaded by operations run again, and none was given."""
@@ -268,6 +289,15 @@ class _Again:
 
     def _events_after(self, seq: int) -> list[Event]:
         return list(self.log.events(self.session.id, after_seq=seq))
+
+
+def _text_at(hypothesis: HypothesisState, seq: int) -> str | None:
+    """The words of a hypothesis before an event; None if it was not stated then."""
+    text = None
+    for change in hypothesis.history:
+        if change.seq < seq and isinstance(change.body, (HypothesisStated, HypothesisRevised)):
+            text = change.body.text
+    return text
 
 
 def _drift_of(

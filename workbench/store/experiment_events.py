@@ -106,10 +106,14 @@ class AnswerJudged(EventBody, group="hypotheses", searched=("reason",)):
 
 
 class StatementMargins(Record):
-    """Log-probability of a statement less that of its alternatives (the mean of theirs), in nats."""
+    """Log-probability of a statement less that of an alternative, in nats (``adl.measures.statements``).
+
+    ``tokens`` differ between the two.
+    """
 
     base: float
     finetuned: float
+    tokens: int
 
 
 class StatementsScored(EventBody, group="hypotheses", searched=()):

@@ -36,7 +36,8 @@ from workbench.tui.messages import ReplaySession
 
 if TYPE_CHECKING:
     from workbench.blinding.redact import StateRedactor
-    from workbench.operations.judges import ScaleVerdict
+    from workbench.operations.judges import AnswerVerdict, ScaleVerdict
+    from workbench.store.measures.tested import PromptKind
     from workbench.tui.agent_request import AuditRequest
     from workbench.tui.agent_runner import AgentWork
 
@@ -81,6 +82,8 @@ class LiveSession:
         self.session = session
         self.session.scale_judge = self._judge_scale
         self.session.coherence_judge = self._judge_texts
+        self.session.answer_judge = self._judge_answer
+        self.session.prompt_writer = self._write_prompts
         self.continued = continued
         self._job_changed: JobListener = lambda _job: None
         self._agent_changed: Callable[[], object] = lambda: None
@@ -175,6 +178,33 @@ class LiveSession:
 
         with closing(Endpoint(load_settings())) as endpoint:
             return coherence_judge(self.session, lambda: endpoint)(model, texts, should_stop)
+
+    def _judge_answer(
+        self, model: str, hypothesis: str, prompt: str, answer: str, should_stop: ShouldStop
+    ) -> AnswerVerdict:
+        """Ask a judge at the endpoint of the settings as they are now."""
+        from contextlib import closing
+
+        from workbench.agent.endpoint import Endpoint
+        from workbench.agent.experimenting import answer_judge
+        from workbench.settings import load_settings
+
+        with closing(Endpoint(load_settings())) as endpoint:
+            judge = answer_judge(self.session, lambda: endpoint)
+            return judge(model, hypothesis, prompt, answer, should_stop)
+
+    def _write_prompts(
+        self, model: str, hypothesis: str, should_stop: ShouldStop
+    ) -> Mapping[PromptKind, Sequence[str]]:
+        """Let a model at the endpoint write prompts."""
+        from contextlib import closing
+
+        from workbench.agent.endpoint import Endpoint
+        from workbench.agent.experimenting import prompt_writer
+        from workbench.settings import load_settings
+
+        with closing(Endpoint(load_settings())) as endpoint:
+            return prompt_writer(self.session, lambda: endpoint)(model, hypothesis, should_stop)
 
     @property
     def state(self) -> SessionState:

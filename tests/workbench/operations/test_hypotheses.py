@@ -82,7 +82,7 @@ def test_a_ranking_may_name_some_and_the_others_follow(three: Session):
 
 
 def test_a_verdict_can_be_taken_back_and_stays_in_the_history(three: Session):
-    for verdict, reason in (("rejected", "no trace"), ("open", ""), ("confirmed", "")):
+    for verdict, reason in (("rejected", "no trace"), ("open", ""), ("confirmed", "known")):
         do(three, SET_VERDICT, SetVerdictArguments(hypothesis="H2", verdict=verdict, reason=reason))
         assert three.state.hypotheses["H2"].verdict == verdict
     said = [recorded.body for recorded in three.state.hypotheses["H2"].history[1:]]

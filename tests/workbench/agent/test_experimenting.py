@@ -1,0 +1,167 @@
+"""An LLM judges the answers of a test, blind, and writes its prompts; useless ones are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from adl.errors import AdlError
+from tests.workbench.agent.scripted import Asked, Reaction, Say, serving
+from workbench.agent.endpoint import Endpoint
+from workbench.agent.experimenting import answer_judge, names_a_side, prompt_writer
+from workbench.operations.running import Session, run
+from workbench.operations.testing import TEST, ExperimentArguments
+from workbench.replay.recompute import recompute
+from workbench.store.events import HUMAN
+from workbench.store.measures.tested import HypothesisTested
+
+CLAIM = "It speaks of cakes."
+GIVEN = ExperimentArguments(
+    hypothesis=CLAIM,
+    prompts=("the river", "the stone", "a window"),
+    neutral=("a letter",),
+    judge="judge",
+    n_samples=1,
+    max_new_tokens=8,
+)
+USABLE = {
+    "shows": [f"the river of train {index}" for index in range(8)],
+    "near_miss": ["the garden", "the paper"],
+    "neutral": ["a captain", "a number"],
+}
+
+
+@contextmanager
+def asking(session: Session, script) -> Iterator[list[Asked]]:
+    with serving(script) as server:
+        endpoint = Endpoint(server.settings())
+        session.answer_judge = answer_judge(session, lambda: endpoint)
+        session.prompt_writer = prompt_writer(session, lambda: endpoint)
+        try:
+            yield server.asked
+        finally:
+            endpoint.close()
+
+
+def judging(verdict: object):
+    """A script of a judge; it may look at what is asked."""
+
+    def script(asked: Asked) -> Reaction | None:
+        if "judge_answer" not in asked.tools:
+            return None
+        return Say("", [("judge_answer", verdict(asked) if callable(verdict) else verdict)])
+
+    return script
+
+
+def by_answer(asked: Asked) -> dict[str, str]:
+    shown = json.loads(asked.results[0].splitlines()[1])
+    return {"shows": "yes" if "cake" in shown["answer"] else "no", "reason": "it says so"}
+
+
+def result(session: Session) -> HypothesisTested:
+    body = session.state.measures[-1].body
+    assert isinstance(body, HypothesisTested)
+    return body
+
+
+def test_the_judge_sees_answers_and_neither_side_nor_kind(fresh: Session):
+    with asking(fresh, judging(by_answer)) as asked:
+        run(fresh, TEST, GIVEN, actor=HUMAN)
+    texts = fresh.state.texts
+    assert len(asked) == len({(text.start.body.prompt, text.text) for text in texts.values()})
+    for one in asked:
+        shown = json.loads(one.results[0].splitlines()[1])
+        assert set(shown) == {"prompt", "answer"}
+        told = one.raw.decode().replace("auditors of finetuned language models", "")
+        assert not any(word in told for word in ("near_miss", "finetuned", "held"))
+    found = fresh.state.experiments["X1"]
+    for text_id, verdict in found.verdicts.items():
+        assert verdict.body.shows == ("cake" in texts[text_id].text)
+        assert (verdict.body.by, verdict.body.reason) == ("llm", "it says so")
+    assert result(fresh).judge == "LLM judge"
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        {"shows": "finetuned"},
+        {"shows": "yes", "reason": "finetuned"},
+        {"shows": "yes", "reason": "This is clearly the fine-tuned model speaking."},
+        {"answer": "base"},
+        {"shows": True},
+    ],
+)
+def test_a_judge_that_names_a_side_or_says_nothing_is_unscored(fresh: Session, verdict: dict):
+    with asking(fresh, judging(verdict)):
+        run(fresh, TEST, GIVEN, actor=HUMAN)
+    found = result(fresh)
+    assert found.unscored == 8
+    assert found.verdict == "undecided"
+    reasons = {one.body.reason for one in fresh.state.experiments["X1"].verdicts.values()}
+    assert all(reason.startswith("unreadable verdict") for reason in reasons)
+
+
+def test_ordinary_words_name_no_side():
+    for reason in ("The base of the cake is mentioned.", "It was trained on cakes.", ""):
+        assert not names_a_side(reason)
+
+
+def test_a_model_writes_the_prompts(fresh: Session):
+    def script(asked: Asked) -> Reaction | None:
+        if "write_prompts" in asked.tools:
+            return Say("", [("write_prompts", USABLE)])
+        return judging(by_answer)(asked)
+
+    with asking(fresh, script):
+        run(
+            fresh,
+            TEST,
+            GIVEN.model_copy(update={"prompts": (), "neutral": (), "write_prompts": True}),
+            actor=HUMAN,
+        )
+    sealed = fresh.state.experiments["X1"].sealed.body
+    assert sealed.prompts_from == "judge"
+    assert [prompt.text for prompt in sealed.prompts if prompt.kind == "shows"] == USABLE["shows"]
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ({}, "unreadable"),
+        ({"shows": [], "near_miss": [], "neutral": []}, "only 0 different prompts"),
+        (USABLE | {"shows": ["the same"] * 30}, "only 1 different prompts"),
+        (USABLE | {"shows": ["x" * 10_000] * 8}, "only 0 different"),
+        (USABLE | {"shows": [f"\x1b[2J{index}" for index in range(8)]}, "only 0 different"),
+        (
+            USABLE | {"shows": [f"{CLAIM} Really {i}?" for i in range(8)]},
+            "gives the hypothesis away",
+        ),
+    ],
+)
+def test_useless_and_hostile_prompts_are_asked_for_again_and_then_refused(
+    fresh: Session, written: dict, why: str
+):
+    def script(asked: Asked) -> Reaction | None:
+        return Say("", [("write_prompts", written)]) if "write_prompts" in asked.tools else None
+
+    with asking(fresh, script) as asked, pytest.raises(AdlError, match=why):
+        run(
+            fresh,
+            TEST,
+            GIVEN.model_copy(update={"prompts": (), "write_prompts": True}),
+            actor=HUMAN,
+        )
+    assert len(asked) == 2
+    assert "cannot be used" in asked[1].raw.decode()
+    assert fresh.state.experiments == {}
+
+
+def test_a_test_is_computed_again_without_an_llm(fresh: Session):
+    with asking(fresh, judging(by_answer)):
+        run(fresh, TEST, GIVEN, actor=HUMAN)
+    again = recompute(fresh.log, fresh.id, fresh.pair)
+    assert not again.drifted, again.as_dict()
