@@ -179,6 +179,7 @@ def _moment(
                 "text": hypothesis.text,
                 "confidence": hypothesis.confidence,
                 "verdict": hypothesis.verdict,
+                "grounds": hypothesis.grounds,
                 "evidence": dict(hypothesis.evidence),
             }
             for hypothesis in state.ranked()

@@ -132,6 +132,8 @@ def _show_coverage(found: Coverage) -> None:
             "readings not computed": list(found.readings_failed) or "none",
         },
     )
+    if found.untested:
+        show.pairs("untested", {"hypotheses": list(found.untested)})
     if found.dropped:
         dropped = [(lead.id, lead.how, lead.text) for lead in found.dropped]
         show.table(("dropped without a test", "how", "hypothesis"), dropped)

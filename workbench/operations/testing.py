@@ -479,7 +479,7 @@ def _statements(
     ] + [
         ExperimentPrompt(text=frame, kind="neutral", statement=one, against=(other,), raw=True)
         for one, other in STATEMENTS
-        for frame in FRAMES[:: len(FRAMES) // 4]
+        for frame in FRAMES[:: len(FRAMES) // 2]
     ]
 
 

@@ -26,13 +26,17 @@ UNSCORED = "unscored"
 
 @dataclass(frozen=True)
 class Claim:
-    """A hypothesis as it stood at the end, with the excerpts that were linked to it."""
+    """A hypothesis as it stood at the end, with the excerpts that were linked to it.
+
+    ``status`` is the verdict with its ground.
+    """
 
     id: str
     text: str
     by: str
     confidence: float | None
     verdict: str
+    status: str
     supported_by: tuple[str, ...]
     opposed_by: tuple[str, ...]
     changes: int
@@ -281,6 +285,7 @@ def _claim(state: SessionState, hypothesis: HypothesisState) -> Claim:
         by=hypothesis.actor.name or hypothesis.actor.kind,
         confidence=hypothesis.confidence,
         verdict=hypothesis.verdict,
+        status=hypothesis.status,
         supported_by=excerpts("for"),
         opposed_by=excerpts("against"),
         changes=len(hypothesis.history) - 1,
@@ -315,7 +320,7 @@ def _placed(summary: SessionSummary, place: int) -> str:
     claim = summary.hypotheses[place]
     sure = "" if claim.confidence is None else f", {claim.confidence:.0%}"
     evidence = f"{len(claim.supported_by)} for, {len(claim.opposed_by)} against"
-    return f"{claim.text} ({claim.verdict}{sure}; {evidence}; by {claim.by})"
+    return f"{claim.text} ({claim.status}{sure}; {evidence}; by {claim.by})"
 
 
 def _counted(operations: dict[str, int]) -> str:

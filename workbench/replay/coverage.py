@@ -91,6 +91,7 @@ class Coverage:
     readings_unused: tuple[str, ...]
     readings_failed: tuple[str, ...]
     dropped: tuple[Dropped, ...]
+    untested: tuple[str, ...]
     evidence_unused: tuple[str, ...]
     activities: tuple[Activity, ...]
     turns: dict[str, int]
@@ -123,6 +124,7 @@ def coverage(state: SessionState) -> Coverage:
             for (reading, layer), failed in state.failed_readings.items()
         ),
         dropped=tuple(_dropped(state)),
+        untested=tuple(_untested(state)),
         evidence_unused=tuple(
             mark.body.excerpt for name, mark in state.evidence.items() if name not in linked
         ),
@@ -212,6 +214,16 @@ def _other_form(word: str, named: Collection[str]) -> bool:
         recording.startswith(word) or (len(recording) >= STEM and word.startswith(recording))
         for recording in named
     )
+
+
+def _untested(state: SessionState) -> Iterator[str]:
+    """The hypotheses that no experiment of their present words was ended on."""
+    for hypothesis in state.hypotheses.values():
+        if not any(
+            found.result is not None and found.wording == (hypothesis.id, hypothesis.text)
+            for found in state.experiments.values()
+        ):
+            yield hypothesis.id
 
 
 def _dropped(state: SessionState) -> Iterator[Dropped]:

@@ -33,6 +33,8 @@ from workbench.report.records import (
     Sweep,
     SweepPoint,
     TakenBack,
+    TestRow,
+    TestSection,
     TokenList,
 )
 from workbench.report.samples import first_marked, prompt_of, sample_groups
@@ -47,8 +49,9 @@ from workbench.store.events import (
     HypothesisJudged,
     ReadingTaken,
 )
-from workbench.store.findings import Curve, Heading, Line, Measure, Rows, Sample
+from workbench.store.findings import Curve, Heading, Line, Measure, Rows, Sample, words_of
 from workbench.store.log import SessionLog
+from workbench.store.measures.tested import KIND_NAMES, HypothesisTested
 from workbench.store.slices.agents import history, standing
 from workbench.store.state import HypothesisState, Recorded, SessionState, fold
 from workbench.store.verify import VerifyReport
@@ -196,7 +199,8 @@ def _conclusion(state: SessionState, hypothesis: HypothesisState) -> Conclusion:
     return Conclusion(
         hypothesis.id,
         hypothesis.text,
-        hypothesis.verdict,
+        hypothesis.status,
+        _tested(state, hypothesis),
         hypothesis.confidence,
         reasons[-1] if reasons and hypothesis.verdict != "open" else "",
         excerpts("for"),
@@ -224,7 +228,11 @@ def _tests(state: SessionState) -> Iterator[str]:
     controls = sum(key.source not in {"difference", "negative"} for key in state.readings)
     lists = _count(len(state.readings), "token list")
     yield f"{lists}, {controls} of them controls (random directions, halves, one model alone)"
-    measures = len(state.measures)
+    done = [found.result.body for found in state.experiments.values() if found.result]
+    passed = sum(result.verdict == "confirmed" for result in done)
+    if done:
+        yield f"{_count(len(done), 'test')} of hypotheses, {passed} passed"
+    measures = len(state.measures) - len(done)
     yield f"{_count(measures, 'measure')} of the trace" if measures else "no measure of the trace"
 
 
@@ -480,7 +488,15 @@ def _hypotheses(
         yield HypothesisSection(
             id=hypothesis.id,
             text=hypothesis.text,
-            verdict=hypothesis.verdict,
+            status=hypothesis.status,
+            tests=tuple(
+                _test(found.result.seq, found.result.body)
+                for found in state.experiments_of(hypothesis.id)
+                if found.result is not None
+            ),
+            unfinished=tuple(
+                found.id for found in state.experiments_of(hypothesis.id) if found.result is None
+            ),
             confidence=hypothesis.confidence,
             by=hypothesis.actor.name or hypothesis.actor.kind,
             evidence=tuple(
@@ -497,6 +513,37 @@ def _hypotheses(
                 for change in changes(hypothesis, marks, reasons)
             ),
         )
+
+
+def _tested(state: SessionState, hypothesis: HypothesisState) -> str:
+    results = [found.result.body for found in state.experiments_of(hypothesis.id) if found.result]
+    if not results:
+        return "untested"
+    return f"test {results[-1].experiment}, {results[-1].short()}"
+
+
+def _test(seq: int, body: HypothesisTested) -> TestSection:
+    rows = [
+        TestRow(
+            f"{KIND_NAMES[rate.kind]}, {rate.part}, {rate.side}",
+            f"{rate.words()}, {words_of(rate.rate, '{:.2f}')}",
+            None if rate.rate is None else rate.rate.value,
+            0.0 if rate.rate is None else rate.rate.low,
+            0.0 if rate.rate is None else rate.rate.high,
+        )
+        for rate in body.rates
+    ]
+    unit = "" if body.test == "answers" else " nats"
+    return TestSection(
+        id=body.experiment,
+        seq=seq,
+        verdict=body.verdict,
+        judge=body.judge,
+        words=body.words,
+        rows=tuple(rows),
+        numbers=f"difference {words_of(body.difference, '{:+.2f}')}{unit}, p {body.p:.2g}, "
+        f"{body.adjusted:.2g} by Holm over {_count(body.family, 'tested wording')}",
+    )
 
 
 def _loose_evidence(state: SessionState) -> Iterator[EvidenceLine]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from workbench.display import clean_lines
 from workbench.report.plots import Series, line_plot
-from workbench.report.records import FOLDED, Measurement, Report, Sweep
+from workbench.report.records import FOLDED, Measurement, Report, Sweep, TestRow
 
 _HERE = files("workbench.report")
 
@@ -41,6 +41,7 @@ def report_html(report: Report) -> str:
         folded=FOLDED,
         policy=_policy(style),
         style=Markup(style),
+        rate_bar=_rate_bar,
         norm_plots=[_norm_plots(measured) for measured in report.measurements],
         sweep_plots=[_sweep_plot(sweep) for sweep in report.sweeps],
     )
@@ -54,6 +55,18 @@ def _clean(value: Any) -> Any:
 def _policy(style: str) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _rate_bar(row: TestRow) -> Markup:
+    """A rate as a bar from 0 to 1, with a line over its interval."""
+    if row.value is None:
+        return Markup("")
+    return Markup(
+        '<svg viewBox="0 0 100 12" width="200" height="24" role="img" aria-label="{words}">'
+        '<rect x="0" y="2" width="100" height="8" fill="#8882"/>'
+        '<rect x="0" y="2" width="{value:.1f}" height="8" fill="#4878a8"/>'
+        '<line x1="{low:.1f}" y1="6" x2="{high:.1f}" y2="6" stroke="currentColor"/></svg>'
+    ).format(words=row.words, value=100 * row.value, low=100 * row.low, high=100 * row.high)
 
 
 def _norm_plots(measured: Measurement) -> list[Markup]:

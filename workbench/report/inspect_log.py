@@ -161,7 +161,7 @@ def _answer(state: SessionState) -> str:
     summary = summarise(state)
     if summary.reports:
         return summary.reports[-1]
-    return "\n".join(f"{claim.id} ({claim.verdict}): {claim.text}" for claim in summary.hypotheses)
+    return "\n".join(f"{claim.id} ({claim.status}): {claim.text}" for claim in summary.hypotheses)
 
 
 def _messages(state: SessionState) -> list[ChatMessage]:

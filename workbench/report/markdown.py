@@ -12,7 +12,14 @@ from typing import Any
 
 from workbench.display import clean_line, clean_lines
 from workbench.replay.coverage import ACTIVITY_COLUMNS
-from workbench.report.records import FOLDED, EvidenceLine, MeasureSection, Report, SampleGroup
+from workbench.report.records import (
+    FOLDED,
+    EvidenceLine,
+    MeasureSection,
+    Report,
+    SampleGroup,
+    TestSection,
+)
 from workbench.store.findings import NOT_COMPUTED
 
 _NOT_COMPUTED = f"{NOT_COMPUTED.capitalize()}."
@@ -102,8 +109,9 @@ def _first_page(report: Report) -> Iterator[str]:
         yield ""
     for hypothesis in page.conclusions:
         sure = "" if hypothesis.confidence is None else f", confidence {hypothesis.confidence:.0%}"
-        yield f"**{hypothesis.verdict}{sure}**: {inline(hypothesis.text)} ({inline(hypothesis.id)})"
+        yield f"**{hypothesis.status}{sure}**: {inline(hypothesis.text)} ({inline(hypothesis.id)})"
         yield ""
+        yield f"- {inline(hypothesis.tested)}"
         yield from (f"- for: {inline(words)}" for words in hypothesis.pro)
         yield from (f"- against: {inline(words)}" for words in hypothesis.contra)
         if hypothesis.pro and not hypothesis.contra:
@@ -125,6 +133,19 @@ def _first_page(report: Report) -> Iterator[str]:
     yield ""
 
 
+def _tested(test: TestSection) -> Iterator[str]:
+    yield f"**Test {inline(test.id)}** (event {test.seq}), **{test.verdict}**, judge: {inline(test.judge)}"
+    yield ""
+    yield from (f"- {inline(words)}" for words in test.words)
+    yield f"- {inline(test.numbers)}"
+    yield ""
+    if test.rows:
+        yield from _table(
+            ("prompts", "prompts that show it, rate"),
+            [(row.label, row.words) for row in test.rows],
+        )
+
+
 def _conclusions(report: Report) -> Iterator[str]:
     yield "## Hypotheses"
     yield ""
@@ -139,8 +160,16 @@ def _conclusions(report: Report) -> Iterator[str]:
             if hypothesis.confidence is None
             else f"confidence {hypothesis.confidence:.0%}"
         )
-        yield f"**{hypothesis.verdict}**, {sure}, stated by {inline(hypothesis.by)}"
+        yield f"**{hypothesis.status}**, {sure}, stated by {inline(hypothesis.by)}"
         yield ""
+        if not hypothesis.tests:
+            yield "Untested."
+            yield ""
+        for test in hypothesis.tests:
+            yield from _tested(test)
+        for unfinished in hypothesis.unfinished:
+            yield f"Test {inline(unfinished)} was begun and not ended."
+            yield ""
         yield from (
             _evidence(hypothesis.evidence)
             if hypothesis.evidence
@@ -379,6 +408,9 @@ def _record(report: Report) -> Iterator[str]:
             ("evidence of no hypothesis", len(left.evidence_unused)),
         ],
     )
+    if left.untested:
+        yield f"{len(left.untested)} hypotheses are untested: {', '.join(map(inline, left.untested))}"
+        yield ""
     for activity in left.dropped:
         yield f"- {inline(activity.id)} was {activity.how} without a test: {inline(activity.text)}"
     yield ""

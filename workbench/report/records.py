@@ -127,12 +127,45 @@ class EvidenceLine:
 
 
 @dataclass(frozen=True)
+class TestRow:
+    """One row of a test: a label, its value in words, and on the axis from 0 to 1 with its interval.
+
+    The numbers are None where there is nothing to draw.
+    """
+
+    __test__ = False
+
+    label: str
+    words: str
+    value: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True)
+class TestSection:
+    """A test of a hypothesis: its verdict in words, and its rates."""
+
+    __test__ = False
+
+    id: str
+    seq: int
+    verdict: str
+    judge: str
+    words: tuple[str, ...]
+    rows: tuple[TestRow, ...]
+    numbers: str
+
+
+@dataclass(frozen=True)
 class HypothesisSection:
-    """A hypothesis with its evidence and history."""
+    """A hypothesis with its tests, evidence and history; ``status`` is the verdict with its ground."""
 
     id: str
     text: str
-    verdict: str
+    status: str
+    tests: tuple[TestSection, ...]
+    unfinished: tuple[str, ...]
     confidence: float | None
     by: str
     evidence: tuple[EvidenceLine, ...]
@@ -160,11 +193,15 @@ class TakenBack:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """A hypothesis on the first page; ``pro`` and ``contra`` are excerpts of its evidence."""
+    """A hypothesis on the first page; ``pro`` and ``contra`` are excerpts of its evidence.
+
+    ``tested`` is its newest test in words, or that there was none.
+    """
 
     id: str
     text: str
-    verdict: str
+    status: str
+    tested: str
     confidence: float | None
     reason: str
     pro: tuple[str, ...]

@@ -191,6 +191,10 @@ class SessionState:
         failed = self.failed_readings.get((reading, layer))
         return NOT_COMPUTED if failed is None else f"{NOT_COMPUTED}: {failed.body.reason}"
 
+    def experiments_of(self, hypothesis: str) -> list[ExperimentState]:
+        """The experiments of a hypothesis, the first one first."""
+        return [found for found in self.experiments.values() if found.hypothesis_id == hypothesis]
+
     def ranked(self) -> list[HypothesisState]:
         """The hypotheses, the highest ranked first, then those that nobody has ranked."""
         places = {hypothesis_id: place for place, hypothesis_id in enumerate(self.ranking)}

@@ -31,7 +31,10 @@ from workbench.tui.screens.audit import AuditScreen
 DECISIONS: dict[str, tuple[Any, Any]] = {
     "mark": (MARK, MarkArguments(seq=1, excerpt="other")),
     "link": (LINK, LinkArguments(hypothesis="H1", evidence="E1", bearing="against")),
-    "verdict": (SET_VERDICT, SetVerdictArguments(hypothesis="H1", verdict="confirmed")),
+    "verdict": (
+        SET_VERDICT,
+        SetVerdictArguments(hypothesis="H1", verdict="confirmed", reason="known"),
+    ),
     "revise": (REVISE, ReviseArguments(hypothesis="H1", text="another wording")),
     "rank": (RANK, RankArguments(order=("H2", "H1"))),
     # The last: what is marked again has another id.

@@ -48,6 +48,7 @@ def coverage_tables(found: Coverage) -> list[Shown]:
                 *(("not computed", why) for why in found.readings_failed),
             ],
         ),
+        Shown("Untested hypotheses", ("hypothesis",), [(name,) for name in found.untested]),
         Shown(
             "Hypotheses dropped without a test",
             ("hypothesis", "how", "text"),
