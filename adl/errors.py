@@ -34,6 +34,10 @@ class CorpusError(AdlError):
     """The reference text cannot be read, or has no usable text."""
 
 
+class StyleBankError(AdlError):
+    """A bank of finetunings cannot be read."""
+
+
 class PromptError(AdlError):
     """A file of prompts cannot be read, or a prompt cannot be used."""
 

@@ -274,6 +274,15 @@ class TokenScore:
 
 
 @dataclass(frozen=True)
+class StruckToken:
+    """A token taken out of a list for ``why``; ``rank`` is the one it had, from 1."""
+
+    token: TokenScore
+    rank: int
+    why: str
+
+
+@dataclass(frozen=True)
 class TokenReadout:
     """A token list read at one site.
 
@@ -281,7 +290,8 @@ class TokenReadout:
     a null: ``random`` (norm-matched random direction) or ``split_half`` (base against itself).
     ``tokens`` are whole words if ``words_only`` (see ``adl.readings.ranking.is_word``), and
     ``unfiltered`` then heads the same ranking with no token left out. ``scale`` (alpha for the
-    shift lens) is in units of the residual norm. ``statistics`` holds the numbers behind the
+    shift lens) is in units of the residual norm. ``struck`` are words of style that were taken out of
+    ``tokens`` (see ``adl.readings.style``). ``statistics`` holds the numbers behind the
     automatic choice of scale.
     """
 
@@ -296,6 +306,7 @@ class TokenReadout:
     chosen: bool = True
     chosen_by: str = ""
     statistics: dict[str, float] = field(default_factory=dict)
+    struck: tuple[StruckToken, ...] = ()
 
 
 @dataclass(frozen=True)

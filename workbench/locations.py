@@ -47,6 +47,11 @@ class Locations:
         return self.organisms.parent / "studies"
 
     @property
+    def style_bank(self) -> Path:
+        """The user's own finetunings in the bank of style."""
+        return self.organisms.parent / "style_bank.json"
+
+    @property
     def leases(self) -> Path:
         """The folder that says which sessions are open now."""
         return self.cache / "open"

@@ -23,7 +23,15 @@ from adl.errors import CorpusError, Stopped
 from adl.measures.group_statistics import GroupedMeans, SiteStrength, grouped_means, site_strengths
 from adl.measures.trace_effect import N_RANDOM, Effect, effects, random_effects
 from adl.pair.protocol import ModelPair
-from adl.readings.narrowness import N_SCALE_TEXTS, N_WORDS, Narrowness, narrowness, topic_scale
+from adl.readings.narrowness import (
+    N_SCALE_TEXTS,
+    N_WORDS,
+    NARROW_INDEX,
+    Narrowness,
+    narrowness,
+    topic_scale,
+)
+from adl.readings.narrowness import shared_words as shared_words
 from adl.readings.ranking import Vocabulary, top_tokens
 from adl.readings.shift_lens import Contexts, Shift, contexts_of, output_score, output_shift
 from adl.records import Floats, rescale
@@ -36,8 +44,6 @@ LEAST_ALIGNMENT = 0.45
 MOST_P_RANDOM = 0.002
 # In residual norms. Adapters of shuffled numbers leave 0.006, organisms 0.06 to 0.15.
 STRONG_NORM = 0.03
-# On the scale of narrowness: a broad control's words come to 2, those of narrow organisms to 4 and more.
-NARROW_INDEX = 3.0
 # Below this KL between the sides' predictions no word rises enough to be listed.
 LEAST_KL = 0.02
 
@@ -244,15 +250,6 @@ def few(contexts: Contexts) -> Contexts:
         finetuned.append(finetuned_batch)
         count += len(base_batch)
     return Contexts(tuple(base), tuple(finetuned))
-
-
-def shared_words(pair: ModelPair) -> Vocabulary:
-    """Return the shared vocabulary, with the ids of the base side."""
-    texts = pair.token_texts("base")
-    shared = pair.shared_vocabulary()
-    if shared is None:
-        return Vocabulary.of(texts)
-    return Vocabulary.of([texts[index] for index in shared[0]], shared[0].tolist())
 
 
 def _narrowness(

@@ -46,7 +46,9 @@ def _lists(reader: Reader) -> Iterator[TokenReadout]:
         vectors = np.stack([vector for _, _, vector in read_here])
         lists = logit_lens(reader.pair, side, vectors, vocabulary, reader.request.top)
         for (source, position, _), tokens in zip(read_here, lists, strict=True):
-            words = tuple(token for token in tokens if vocabulary.words[token.token_id])
+            words, struck = reader.split(
+                [token for token in tokens if vocabulary.words[token.token_id]]
+            )
             yield TokenReadout(
                 reading=LOGIT_LENS.name,
                 source=source,
@@ -57,6 +59,7 @@ def _lists(reader: Reader) -> Iterator[TokenReadout]:
                 words_only=True,
                 unfiltered=tokens,
                 statistics=reader.closeness(words) if comparable and position == POOLED else {},
+                struck=struck,
             )
         done += len(read_here)
         progress(done, len(entries))

@@ -32,6 +32,8 @@ COMMON_SHARE = 0.01
 SHORTEST = 4
 FEWEST_TEXTS = 20
 N_RESAMPLES = 1000
+# A broad control's words come to 2 on this scale, those of narrow organisms to 4 and more.
+NARROW_INDEX = 3.0
 
 Matrix = NDArray[np.float64]
 
@@ -63,6 +65,14 @@ class Narrowness:
     closeness: float
     scale: TopicScale
     words: tuple[str, ...]
+
+
+def shared_words(pair: ModelPair) -> Vocabulary:
+    """Return the shared vocabulary, with the ids of the base side."""
+    texts, shared = pair.token_texts("base"), pair.shared_vocabulary()
+    if shared is None:
+        return Vocabulary.of(texts)
+    return Vocabulary.of([texts[index] for index in shared[0]], shared[0].tolist())
 
 
 def topic_scale(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from adl.nulls import SPLIT_HALF
-from adl.readings.ranking import Mask, Scores, fused
+from adl.readings.ranking import Mask, Scores, candidates, fused
 from adl.readings.reading import BY_JUDGE, SHOWN_TOKENS, Reader, Reading, Step
 from adl.readings.shift_lens import (
     ALPHAS,
@@ -32,6 +32,7 @@ from adl.readings.shift_lens import (
     split_half_shift,
     steering_shifts,
 )
+from adl.readings.spelling import spellings
 from adl.records import POOLED, SIDES, Floats, Side, TokenReadout
 
 
@@ -73,6 +74,14 @@ class _Passes:
         """Base against finetuned, nothing added."""
         reader = self._reader
         self._output = output_shift(reader.pair, self._contexts, should_stop=reader.should_stop)
+        if reader.request.style.spelling:
+            words = reader.vocabulary.words
+            reader.spellings = spellings(
+                reader.vocabulary,
+                self._output.log_shift,
+                self._output.before,
+                candidates(self._output.after, words),
+            )
         yield from self._fusible(OUTPUT_DIFFERENCE, "difference", "finetuned", self._output)
 
     def steer_base(self) -> Iterator[TokenReadout]:
@@ -184,7 +193,7 @@ class _Passes:
         if reader.request.judge is not None:
             words = reader.vocabulary.words
             tokens = {
-                alpha: reader.top(shift_score(shift, words), SHOWN_TOKENS)
+                alpha: reader.without_style(shift_score(shift, words), SHOWN_TOKENS)[0]
                 for alpha, shift in shifts.items()
             }
             alpha = reader.judged(SHIFT_LENS.name, tokens)

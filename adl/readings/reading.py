@@ -20,11 +20,13 @@ from adl.pair.protocol import ModelPair
 from adl.readings.narrowness import (
     N_SCALE_TEXTS,
     N_WORDS,
+    Narrowness,
     TopicScale,
     narrowness,
     topic_scale,
 )
 from adl.readings.ranking import Scores, Vocabulary, candidates, top_tokens
+from adl.readings.style import Style
 from adl.records import (
     POOLED,
     SIDES,
@@ -32,6 +34,7 @@ from adl.records import (
     Floats,
     Side,
     Site,
+    StruckToken,
     TokenReadout,
     TokenScore,
     rescale,
@@ -124,6 +127,7 @@ class ReadingRequest:
 
     ``readings`` are names in the registry, by default all of them. ``top`` tokens are kept of
     chosen lists, 20 of others. ``judge``, if given, chooses scales in place of the built-in rules.
+    Words of ``style`` are struck from every list.
     """
 
     layer: int
@@ -131,6 +135,7 @@ class ReadingRequest:
     seed: int = 0
     top: int = 100
     judge: Judge | None = field(default=None, compare=False)
+    style: Style = field(default_factory=Style, compare=False)
 
 
 class Reader:
@@ -157,6 +162,8 @@ class Reader:
         self.progress = progress
         self.should_stop = should_stop
         self.open = set(names)
+        self.spellings: dict[str, str] = {}
+        "Words of spelling, with the reason; known once the output difference is."
         self.residual_norm = difference.residual_norm(request.layer)
         shared = pair.shared_vocabulary()
         self.columns: dict[Side, np.ndarray] = (
@@ -249,7 +256,7 @@ class Reader:
         the scores. A list that is not ``chosen`` is cut to 20 tokens.
         """
         top = self.request.top if chosen else SHOWN_TOKENS
-        tokens = self.top(scores, top, probability)
+        tokens, struck = self.without_style(scores, top, probability)
         if chosen and position == POOLED:
             statistics = {**(statistics or {}), **self.closeness(tokens)}
         return TokenReadout(
@@ -266,6 +273,39 @@ class Reader:
             chosen=chosen,
             chosen_by=rule if chosen else "",
             statistics=dict(statistics or {}),
+            struck=struck,
+        )
+
+    def without_style(
+        self, scores: Scores, top: int, probability: Scores | None = None
+    ) -> tuple[tuple[TokenScore, ...], tuple[StruckToken, ...]]:
+        """Return the ``top`` tokens by ``scores`` [V] without words of style, and those struck."""
+        style = self.request.style
+        n_style = min(len(style.raised_by) + len(self.spellings), 2 * top)
+        ranked = self.top(scores, top + n_style, probability)
+        kept, struck = self.split(ranked)
+        kept = kept[:top]
+        last = _order(kept[-1]) if kept else None
+        return kept, tuple(each for each in struck if last is None or _order(each.token) < last)
+
+    def split(
+        self, tokens: Sequence[TokenScore]
+    ) -> tuple[tuple[TokenScore, ...], tuple[StruckToken, ...]]:
+        """Return the tokens of a list without words of style, and those struck."""
+        struck = self._struck(tokens)
+        out = {each.token.token_id for each in struck}
+        return tuple(token for token in tokens if token.token_id not in out), struck
+
+    def _struck(self, ranked: Sequence[TokenScore]) -> tuple[StruckToken, ...]:
+        style = self.request.style
+        reasons = [
+            style.reason(token.text, rank) or self.spellings.get(token.text.strip().casefold(), "")
+            for rank, token in enumerate(ranked, start=1)
+        ]
+        return tuple(
+            StruckToken(token, rank, why)
+            for rank, (token, why) in enumerate(zip(ranked, reasons, strict=True), start=1)
+            if why
         )
 
     def closeness(self, tokens: Sequence[TokenScore]) -> dict[str, float]:
@@ -284,12 +324,22 @@ class Reader:
         if self._scale is not None:
             found = narrowness(self.pair, "base", first, self._scale, self.request.seed)
         if found is not None:
-            statistics |= {
-                "closeness": found.index,
-                "closeness_low": found.low,
-                "closeness_high": found.high,
-            }
+            statistics |= _numbers("closeness", found) | self._broad
         return statistics
+
+    @cached_property
+    def _broad(self) -> dict[str, float]:
+        """Statistics of the closeness of a broad control's words; none without a control."""
+        broad = self.request.style.broad[:N_WORDS]
+        if self._scale is None or not broad:
+            return {}
+        ids = {
+            self.vocabulary.keys[index]: int(self.vocabulary.ids[index])
+            for index in np.flatnonzero(self.vocabulary.words)[::-1]
+        }
+        tokens = [TokenScore(ids[word], word, 0.0) for word in broad if word in ids]
+        found = narrowness(self.pair, "base", tokens, self._scale, self.request.seed)
+        return {} if found is None else _numbers("closeness_broad", found)
 
     @cached_property
     def _usual(self) -> frozenset[int] | None:
@@ -348,3 +398,12 @@ class Reader:
     def stage(self, name: str) -> Progress:
         """Return a progress callback for the stage ``name``."""
         return lambda done, total: self.progress(name, done, total)
+
+
+def _order(token: TokenScore) -> tuple[float, int]:
+    """Return the sort key of a token in a list: highest score first, ties to the lower id."""
+    return -token.score, token.token_id
+
+
+def _numbers(name: str, found: Narrowness) -> dict[str, float]:
+    return {name: found.index, f"{name}_low": found.low, f"{name}_high": found.high}

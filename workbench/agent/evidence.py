@@ -10,7 +10,7 @@ from typing import Any
 
 from adl.readings.registry import READINGS
 from adl.records import POOLED
-from workbench.store.against_nulls import against_nulls, folded, folded_line
+from workbench.store.against_nulls import against_nulls, folded, folded_line, struck_line
 from workbench.store.events import ReadingTaken
 from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
 from workbench.store.measures.phrases import PhrasesFound
@@ -140,6 +140,8 @@ def _readings(state: SessionState) -> Iterable[dict[str, Any]]:
         hidden = folded(beside.values())
         if hidden:
             yield {"layer": layer, "note": folded_line(hidden)}
+        if struck := struck_line(state, layer):
+            yield {"layer": layer, "note": struck}
         for reading in READINGS:
             if reading in hidden:
                 continue

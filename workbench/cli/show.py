@@ -18,7 +18,7 @@ from adl.readings.registry import READINGS
 from adl.records import POOLED
 from adl.text.tokens import visible
 from workbench.display import ascii_only, clean_line, clean_lines, shorten
-from workbench.store.against_nulls import against_nulls, folded, folded_line
+from workbench.store.against_nulls import against_nulls, folded, folded_line, struck_line
 from workbench.store.events import AnswersCompared, ReadingTaken
 from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
@@ -187,6 +187,9 @@ def readings(
             rows,
             title=f"layer {layer}, position {position}",
         )
+        struck = struck_line(state, layer)
+        if struck:
+            paragraph(struck)
         for found in beside.values():
             if found.reading not in hidden and found.reading in wanted and found.closeness:
                 known = READINGS.get(found.reading)
@@ -246,6 +249,9 @@ def reading_data(
             "chosen_by": body.chosen_by,
             "statistics": body.statistics,
             "no_better_than_nulls": no_better(body),
+            "struck": [
+                {"text": token.text, "rank": token.rank, "why": token.why} for token in body.struck
+            ],
             "tokens": [
                 {"id": token.id, "text": token.text, "score": token.score, "p": token.probability}
                 for token in body.tokens[:TOKENS_SHOWN]

@@ -12,6 +12,7 @@ MODULES = (
     "pair",
     "difference",
     "readings",
+    "style_bank",
     "generation",
     "unprompted",
     "amplify",

@@ -17,13 +17,15 @@ from adl.readings.ranking import CANDIDATE_FRACTION
 from adl.readings.reading import Judge, ReadingRequest
 from adl.readings.registry import READINGS, ReadingName
 from adl.readings.shift_lens import CONTEXT_TOKENS, FIRST_COLUMN, N_CONTEXTS
+from adl.readings.style import Style
 from adl.readings.take import FailedReading, take_readings
 from adl.records import TokenReadout, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.operations.judges import ScaleJudge, ScaleVerdict
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
+from workbench.operations.style_bank import known_style
 from workbench.store.agent_events import ScaleJudged
-from workbench.store.events import ReadingFailed, ReadingTaken, ReadToken
+from workbench.store.events import ReadingFailed, ReadingTaken, ReadToken, StruckRead
 from workbench.store.log import SessionLog
 
 # Lists that come in one burst are committed together, as each commit waits for the disk; what was
@@ -44,6 +46,9 @@ class ReadArguments(Arguments):
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
     n_texts: int = Field(256, ge=1, description="Texts that contexts are taken from.")
     seed: int = Field(0, ge=0, description="Random seed for texts and random directions.")
+    style: bool = Field(
+        True, description="Strike words that most other finetunings of the same base raise, too."
+    )
     judge: str | None = Field(
         None, description="LLM that chooses scales and alphas; none chooses by a rule."
     )
@@ -72,6 +77,9 @@ def read(context: Context, arguments: ReadArguments) -> Summary:
         "identity_prompts": list(IDENTITY_PROMPTS),
         "residual_norm": difference.residual_norm(layer),
     }
+    style = known_style(pair) if arguments.style else Style()
+    if arguments.style:
+        settings["style"] = {"finetunings": style.n_others, "words": style.sha256}
     waiting: list[ReadingTaken | ReadingFailed] = []
     counts: dict[str, int] = {}
     failed: dict[str, str] = {}
@@ -102,6 +110,7 @@ def read(context: Context, arguments: ReadArguments) -> Summary:
             arguments.seed,
             arguments.top,
             _judge(context, arguments.judge),
+            style,
         ),
         progress=progress,
         should_stop=should_stop,
@@ -220,6 +229,17 @@ def _event(readout: TokenReadout, settings: dict[str, object]) -> ReadingTaken:
         tokens=_tokens(readout.tokens),
         words_only=readout.words_only,
         unfiltered=_tokens(readout.unfiltered),
+        struck=tuple(
+            StruckRead(
+                id=struck.token.token_id,
+                text=struck.token.text,
+                score=struck.token.score,
+                probability=struck.token.probability,
+                rank=struck.rank,
+                why=struck.why,
+            )
+            for struck in readout.struck
+        ),
     )
 
 

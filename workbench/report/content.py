@@ -57,6 +57,7 @@ from workbench.store.state import HypothesisState, Recorded, SessionState, fold
 from workbench.store.verify import VerifyReport
 
 TOKENS_SHOWN = 20
+_SPACE = "\u00b7"
 PROMPTS_SHOWN = 5
 QUESTIONS_SHOWN = 10
 #: Texts of one measure.
@@ -418,11 +419,16 @@ def _place(section: tuple[str, str, int]) -> tuple[int, int]:
 
 def _token_list(recorded: Recorded[ReadingTaken]) -> TokenList:
     body = recorded.body
-    return TokenList(body.source, body.scale, body.chosen_by, _tokens(body), recorded.seq)
+    struck = tuple(
+        f"{visible(token.text).removeprefix(_SPACE)} ({token.why})"
+        for token in body.struck
+        if token.rank <= TOKENS_SHOWN
+    )
+    return TokenList(body.source, body.scale, body.chosen_by, _tokens(body), recorded.seq, struck)
 
 
 def _tokens(body: ReadingTaken, count: int = TOKENS_SHOWN) -> tuple[str, ...]:
-    return tuple(visible(token.text).removeprefix("\u00b7") for token in body.tokens[:count])
+    return tuple(visible(token.text).removeprefix(_SPACE) for token in body.tokens[:count])
 
 
 def _sweeps(state: SessionState) -> Iterator[Sweep]:

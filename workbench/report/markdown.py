@@ -310,6 +310,12 @@ def _findings(report: Report) -> Iterator[str]:
                 for token_list in section.lists
             ],
         )
+        struck = [
+            words for shown in section.lists if not shown.is_control for words in shown.struck
+        ]
+        if struck:
+            yield f"Struck as style: {inline(', '.join(struck))}."
+            yield ""
         if not any(token_list.is_control for token_list in section.lists):
             yield "Its controls were not computed."
             yield ""

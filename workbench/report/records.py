@@ -38,13 +38,17 @@ class Measurement:
 
 @dataclass(frozen=True)
 class TokenList:
-    """One token list; ``is_control`` for all but that of the difference itself."""
+    """One token list; ``is_control`` for all but that of the difference itself.
+
+    ``struck`` are words of style, each with the reason, that were taken out of ``tokens``.
+    """
 
     source: str
     scale: float | None
     chosen_by: str
     tokens: tuple[str, ...]
     seq: int
+    struck: tuple[str, ...] = ()
 
     @property
     def is_control(self) -> bool:

@@ -23,6 +23,8 @@ from workbench.store.state import ReadingKey, SessionState
 # the paper's patchscope half, of the logit lens of small models none.
 LEAST_USUAL = 0.5
 
+TOP = 20
+
 Lists = Mapping[ReadingKey, Recorded[ReadingTaken]]
 
 
@@ -30,8 +32,8 @@ Lists = Mapping[ReadingKey, Recorded[ReadingTaken]]
 class AgainstNulls:
     """A reading at one layer and side: closeness of its first words, and the highest of its nulls.
 
-    ``usual`` is the share of its first words that base writes now and then. Each is None if it was
-    not computed, as in sessions of older versions.
+    ``usual`` is the share of its first words that base writes now and then, ``broad`` the closeness of
+    the words of a broad control. Each is None if it was not computed, as in sessions of older versions.
     """
 
     reading: str
@@ -40,6 +42,7 @@ class AgainstNulls:
     closeness: Estimate | None
     null: float | None
     usual: float | None = None
+    broad: Estimate | None = None
 
     @property
     def no_better(self) -> bool | None:
@@ -58,7 +61,8 @@ class AgainstNulls:
         null = NOT_COMPUTED if self.null is None else f"{self.null:.1f} at most"
         rare = self.usual is not None and self.usual < LEAST_USUAL
         rest = ", most of its words are rare tokens" if rare else ""
-        return f"closeness {self.closeness.words('{:.1f}')}, nulls {null}{rest}"
+        broad = f", a broad control {self.broad.words('{:.1f}')}" if self.broad else ""
+        return f"closeness {self.closeness.words('{:.1f}')}, nulls {null}{broad}{rest}"
 
 
 def against_nulls(state: SessionState, layer: int) -> dict[tuple[str, str], AgainstNulls]:
@@ -101,6 +105,24 @@ def folded_line(readings: Sequence[str]) -> str:
     return f"No better than their nulls on this pair, and folded away: {names}."
 
 
+def struck_line(state: SessionState, layer: int, top: int = TOP) -> str:
+    """Return the line on words of style struck from the first ``top`` of a layer's lists."""
+    reasons: dict[str, str] = {}
+    for key, taken in state.readings.items():
+        if (key.layer, key.position, key.source) == (layer, POOLED, "difference"):
+            for struck in taken.body.struck:
+                if taken.body.chosen and struck.rank <= top:
+                    reasons.setdefault(struck.text.strip(), struck.why)
+    if not reasons:
+        return ""
+    by_reason: dict[str, list[str]] = {}
+    for word, why in reasons.items():
+        by_reason.setdefault(why, []).append(word)
+    return "Struck as style: " + "; ".join(
+        f"{' '.join(words)} ({why})" for why, words in by_reason.items()
+    )
+
+
 def _compared(
     reading: str, side: str, layer: int, lists: Mapping[str, Recorded[ReadingTaken]]
 ) -> AgainstNulls:
@@ -117,17 +139,18 @@ def _compared(
         closeness_of(body),
         max(nulls, default=None),
         body.statistics.get("usual"),
+        closeness_of(body, "closeness_broad"),
     )
 
 
-def closeness_of(body: ReadingTaken) -> Estimate | None:
+def closeness_of(body: ReadingTaken, name: str = "closeness") -> Estimate | None:
     """Return the closeness of a list's first words; None if it was not computed."""
     found = body.statistics
-    if "closeness" not in found:
+    if name not in found:
         return None
     return Estimate(
-        value=found["closeness"],
-        low=found["closeness_low"],
-        high=found["closeness_high"],
-        n=min(20, len(body.tokens)),
+        value=found[name],
+        low=found[f"{name}_low"],
+        high=found[f"{name}_high"],
+        n=min(TOP, len(body.tokens)),
     )

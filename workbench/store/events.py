@@ -245,6 +245,13 @@ class ReadToken(Record):
     probability: float | None = None
 
 
+class StruckRead(ReadToken):
+    """A token taken out of a list (``adl.records.StruckToken``): the rank that it had, and why."""
+
+    rank: int
+    why: str
+
+
 class ReadingTaken(EventBody, group="findings"):
     """A token list at one site (``adl.records.TokenReadout``).
 
@@ -252,7 +259,8 @@ class ReadingTaken(EventBody, group="findings"):
     ``random``, ``split_half``); everything but ``difference`` is its control or comparison.
     ``tokens`` are whole words where ``words_only``, and ``unfiltered`` heads the same ranking with
     nothing left out. ``scale`` is in units of the residual norm; ``chosen`` marks the automatic
-    choice of scale, and ``chosen_by`` says by which rule.
+    choice of scale, and ``chosen_by`` says by which rule. ``struck`` are words of style that were taken
+    out of ``tokens``.
     """
 
     kind: Literal["reading_taken"] = "reading_taken"
@@ -269,6 +277,7 @@ class ReadingTaken(EventBody, group="findings"):
     tokens: tuple[ReadToken, ...]
     words_only: bool = False
     unfiltered: tuple[ReadToken, ...] = ()
+    struck: Annotated[tuple[StruckRead, ...], LATER] = ()
 
     def _line(self) -> str:
         scale = "" if self.scale is None else f", scale {self.scale:g}"

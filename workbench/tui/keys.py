@@ -240,7 +240,8 @@ TABLE: Final[tuple[Key, ...]] = (
         Use("readings", "beside", "Null", "Show the nulls beside the list, or hide them", show=True),
     )),
     Key("filter", "f", (
-        Use("readings", "unfiltered", "All", "All tokens, or whole words only", show=True),
+        Use("readings", "unfiltered", "All",
+            "Whole words, then with those of style struck out, then all tokens", show=True),
         Use("timeline", "kind(1)", "Kind", "Next kind of events, or all", show=True),
     )),
     Key("who", "H", (

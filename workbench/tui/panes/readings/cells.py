@@ -9,7 +9,7 @@ from rich.style import Style
 from rich.text import Text
 
 from workbench.display import clean_line
-from workbench.store.events import ReadToken
+from workbench.store.events import ReadToken, StruckRead
 from workbench.tui.panes.readings.columns import Column, Table
 from workbench.tui.panes.readings.index import NULLS
 from workbench.tui.panes.readings.marks import Marks
@@ -65,7 +65,13 @@ class Cells:
         length = 5 if width >= _WITH_LONG_BAR else 3
         word = Text(
             short(token.text, unfiltered=self.unfiltered),
-            style="bold" if share >= STRONG else "dim" if share < WEAK else "",
+            style="strike dim"
+            if isinstance(token, StruckRead)
+            else "bold"
+            if share >= STRONG
+            else "dim"
+            if share < WEAK
+            else "",
         )
         word.truncate(width - 2 - length - digits, overflow="ellipsis", pad=True)
         cell.append_text(word)

@@ -103,7 +103,7 @@ def table_of(index: Index, group: Group, choice: Choice) -> Table:
 
     def column(position: str, source: str, taken: Taken | None) -> Column:
         starred = taken is not None and index.is_chosen(group._replace(source=source), taken)
-        return Column(position, source, taken, tokens_of(taken, choice.unfiltered), starred)
+        return Column(position, source, taken, tokens_of(taken, choice), starred)
 
     lists = {position: index.find(group, position, scale) for position in positions}
     first = next(iter(lists.values()), None)
@@ -123,11 +123,18 @@ def table_of(index: Index, group: Group, choice: Choice) -> Table:
     return Table(group, scale, tuple(columns), nulls, _highest(columns))
 
 
-def tokens_of(taken: Taken | None, unfiltered: bool) -> tuple[ReadToken, ...]:
-    """The tokens of a list: whole words, or everything."""
+def tokens_of(taken: Taken | None, choice: Choice) -> tuple[ReadToken, ...]:
+    """The tokens of a list: whole words, with those struck in their places, or everything."""
     if taken is None:
         return ()
-    return taken.body.unfiltered if unfiltered else taken.body.tokens
+    if choice.unfiltered:
+        return taken.body.unfiltered
+    if not choice.struck:
+        return taken.body.tokens
+    tokens: list[ReadToken] = list(taken.body.tokens)
+    for struck in taken.body.struck:
+        tokens.insert(struck.rank - 1, struck)
+    return tuple(tokens)
 
 
 def step(names: Sequence[Name], current: Name, by: int) -> Name:

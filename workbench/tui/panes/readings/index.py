@@ -58,6 +58,7 @@ class Choice:
     scales: Mapping[str, float | None] = field(default_factory=dict)
     unfiltered: bool = False
     beside: bool = False
+    struck: bool = False
 
     def at_scale(self, reading: str, scale: Scale) -> Choice:
         """The same with another scale for a reading."""
@@ -76,6 +77,7 @@ class Choice:
             "scales": [[name, scale] for name, scale in self.scales.items()],
             "unfiltered": self.unfiltered,
             "beside": self.beside,
+            "struck": self.struck,
         }
 
     @classmethod
@@ -102,6 +104,7 @@ class Choice:
             scales=scales,
             unfiltered=data.get("unfiltered") is True,
             beside=data.get("beside") is True,
+            struck=data.get("struck") is True,
         )
 
 

@@ -74,6 +74,10 @@ direction of the same size, and the *split half*, the base model against itself 
 texts. A token that a null raises too is weak evidence. Nulls are read at the pooled position, and at
 the chosen scale if at no other.
 
+**Style** is struck: words that at least half of the other finetunings of the same base raise, too (their
+spelling and register), are no part of a list. They are shown in their places, struck out, by the key
+for all tokens; below the table stands why.
+
 **Closeness** tells how narrow a list is: 1 is as close as words of one text, 0 as words of different
 texts, with its 95% interval. A reading whose words are no closer than those of its nulls shows
 nothing on this pair: it is folded away until the nulls are shown.
@@ -485,8 +489,14 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self._choose(replace(self._choice, beside=not self._choice.beside))
 
     def action_unfiltered(self) -> None:
-        """Show all tokens, or whole words only."""
-        self._choose(replace(self._choice, unfiltered=not self._choice.unfiltered))
+        """Show whole words, those with the words of style that were struck, then all tokens."""
+        choice, table = self._choice, self._table
+        has_struck = table is not None and any(
+            column.taken is not None and column.taken.body.struck for column in table.columns
+        )
+        struck = has_struck and not choice.struck and not choice.unfiltered
+        unfiltered = not struck and not choice.unfiltered
+        self._choose(replace(choice, struck=struck, unfiltered=unfiltered))
 
     def action_plot(self) -> None:
         """Plot the norms over positions, then over layers, then show the lists again."""

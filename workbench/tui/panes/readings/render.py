@@ -11,7 +11,7 @@ from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from workbench.display import clean_line, shorten
 from workbench.store.against_nulls import folded_line
-from workbench.store.events import ReadToken
+from workbench.store.events import ReadToken, StruckRead
 from workbench.store.findings import NOT_COMPUTED as NOT_COMPUTED
 from workbench.tui import keys, text
 from workbench.tui.panes.readings.columns import FUSED, Column, Table
@@ -149,7 +149,9 @@ def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
         ]
         if first.taken.actor.kind == "agent":
             parts.append(f"read by {clean_line(first.taken.actor.name) or 'the agent'}")
-    parts.append("all tokens" if unfiltered else "whole words")
+    struck = 0 if first is None or first.taken is None else len(first.taken.body.struck)
+    words = f"whole words, {struck} of style struck" if struck else "whole words"
+    parts.append("all tokens" if unfiltered else words)
     parts.append(
         READINGS[table.group.reading].description if table.group.reading in READINGS else ""
     )
@@ -222,6 +224,8 @@ def about(
     ]
     head.append(f"  rank {row + 1}  id {token.id}  score {number(token.score)}")
     head.append(f"  p {number(token.probability, '.2g')}")
+    if isinstance(token, StruckRead):
+        head.append((f"  struck: {token.why}", "$text-warning"))
     if marks:
         head.append((f"  \u25cf {' '.join(map(clean_line, marks))}", "bold $text-success"))
     ranks = index.agreement(table.group.layer, column.position, token.text, unfiltered=unfiltered)
