@@ -106,7 +106,8 @@ def _perform(
     """Check the arguments before anything is loaded, then run the operation."""
     first = () if measure is None else (measure,)
     shared = {} if measure is None else shared_with(operation.arguments, measure)
-    arguments = made(operation.arguments, {**given, **shared}, **declared.options)
+    judged = {} if judge is None else {"judge": judge}
+    arguments = made(operation.arguments, {**given, **shared, **judged}, **declared.options)
     check_inputs(arguments, *first)
     readings = _readings(operation, measure)
     layers = getattr(arguments, "layers", ()) if measure is None else measure.layers
@@ -118,7 +119,11 @@ def _perform(
             work.run(MEASURE, measure)
         if readings is not None:
             work.run(READ, readings)
-        _present(work, _run(work, operation, arguments), json=json)
+        found = _run(work, operation, arguments)
+        if found is None:
+            _present_waiting(work, json=json)
+        else:
+            _present(work, found, json=json)
 
 
 def _readings(operation: Operation[Any], measure: MeasureArguments | None) -> ReadArguments | None:
@@ -148,15 +153,30 @@ def _working(
         yield work
 
 
-def _run(work: Work, operation: Operation[Any], arguments: Arguments) -> Finding:
-    """Run a measure and return its finding as it may be seen."""
+def _run(work: Work, operation: Operation[Any], arguments: Arguments) -> Finding | None:
+    """Run a measure and return its finding as it may be seen; None if it waits for a person."""
     assert operation.finds is not None, f"{operation.name} does not declare what it finds"
     done = work.run(operation, arguments)
-    return next(
+    found = (
         recorded.body
         for recorded in reversed(list(work.shown.measures))
         if recorded.operation_id == done.operation_id and isinstance(recorded.body, operation.finds)
     )
+    return next(found, None)
+
+
+def _present_waiting(work: Work, *, json: bool) -> None:
+    """Name the experiment whose answers a person is still to judge."""
+    summary = list(work.shown.operations.values())[-1].summary
+    if json:
+        where = {"session": work.session.id, "database": str(work.session.log.path)}
+        print_json({**where, **summary})
+        return
+    say(
+        f"{summary['to_judge']} answers of {summary['experiment']} wait to be judged: open the session, "
+        "and judge them from its hypothesis."
+    )
+    say(f"session {work.session.id} in {work.session.log.path}")
 
 
 def _present(work: Work, found: Finding, *, json: bool) -> None:

@@ -253,7 +253,7 @@ TEST = Operation(
     command=Command(
         "test",
         positional="hypothesis",
-        options={"near_misses": "near-miss", "phrases": "phrase"},
+        options={"near_misses": "near_miss", "phrases": "phrase"},
     ),
     agent=AgentUse(
         hidden=(

@@ -158,3 +158,45 @@ def test_documents_that_are_not_named_or_not_there(cli, tmp_path):
     assert "gone.txt" in gone.output.replace("\n", "")
     several = cli("causal", *SMALL, "--layer", "2")
     assert several.exit_code == 2
+
+
+class TestOfAHypothesis:
+    GIVEN = ("--demo", "--samples", "1", "--tokens", "4")
+
+    def test_is_printed_with_its_rates(self, cli):
+        prompts = [word for name in FILLER[:4] for word in ("--prompt", name)]
+        done = cli("test", "It bakes.", *prompts, "--phrase", "cake", *self.GIVEN)
+        assert done.exit_code == 0, done.output
+        assert "X1 of H1: " in done.stdout
+        assert "prompts that would show it" in done.stdout
+        assert "held-out prompts on finetuned" in done.stdout
+
+    def test_a_statement_is_data_with_json(self, cli):
+        done = cli(
+            "test",
+            "It bakes.",
+            *("--statement", " cake cake", "--against", " stone stone", "--demo", "--json"),
+        )
+        found = data(done)
+        assert (found["kind"], found["test"]) == ("hypothesis_tested", "likelihood")
+        assert found["verdict"] in {"confirmed", "not supported", "undecided"}
+
+    def test_that_a_person_judges_waits(self, cli):
+        done = cli("test", "It bakes.", "--prompt", "the", "--person", *self.GIVEN, "--json")
+        assert data(done)["to_judge"] == 2 * 9
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("It bakes.",), "nothing tells when an answer shows"),
+            (("???", "--phrase", "cake"), "names nothing that could be asked about"),
+            (("H3", "--phrase", "cake"), "no hypothesis"),
+            (("It bakes.", "--write-prompts"), "name one"),
+            (("It bakes.", "--regex", "(a*)*"), "repeat within a repeat"),
+            (("It bakes.", "--statement", "a"), "go together"),
+        ],
+    )
+    def test_what_cannot_be_tested_is_refused(self, cli, options, message):
+        done = cli("test", *options, *self.GIVEN)
+        assert done.exit_code != 0
+        assert message in " ".join((done.output + str(done.exception)).replace("│", " ").split())
