@@ -379,7 +379,8 @@ class UpdateFacts:
 class GenerationPlan:
     """Settings of a batch. A temperature of 0 takes the most probable token.
 
-    ``weights`` changes the finetuned side, for this batch alone.
+    ``weights`` changes the finetuned side, for this batch alone. ``scored`` keeps the log-probability
+    of every token that is written.
     """
 
     side: Side
@@ -387,6 +388,7 @@ class GenerationPlan:
     temperature: float
     max_new_tokens: int
     weights: WeightChange | None = None
+    scored: bool = False
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for changed weights of the base, which has no update."""
@@ -399,11 +401,16 @@ EndReason = Literal["end_of_text", "length", "stopped"]
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """The text of one row, without the token that ended it."""
+    """The text of one row, without the token that ended it.
+
+    ``log_probs`` are log p in nats of each token by the model that wrote it, at a temperature of 1,
+    if the plan asked for them.
+    """
 
     token_ids: tuple[int, ...]
     text: str
     ended: EndReason
+    log_probs: tuple[float, ...] = ()
 
 
 def rescale(vector: Floats, norm: float) -> Floats:

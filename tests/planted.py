@@ -435,6 +435,7 @@ class PlantedPair:
         noise = [np.random.default_rng(request.seed) for request in requests]
         said: list[list[int]] = [[] for _ in requests]
         ended: list[EndReason] = ["length"] * len(requests)
+        scores: list[list[float]] = [[] for _ in requests]
         for _ in range(plan.max_new_tokens):
             pieces = {}
             for row, request in enumerate(requests):
@@ -447,6 +448,8 @@ class PlantedPair:
                 if self._tokens[plan.side][token] == END:
                     ended[row] = "end_of_text"
                     continue
+                if plan.scored:
+                    scores[row].append(self._score(plan, request, said[row], token))
                 said[row].append(token)
                 pieces[row] = self._tokens[plan.side][token]
             if pieces and on_text is not None:
@@ -457,8 +460,8 @@ class PlantedPair:
                 ended = ["stopped" if reason == "length" else reason for reason in ended]
                 break
         return [
-            GeneratedText(tuple(ids), self.decode(plan.side, ids), reason)
-            for ids, reason in zip(said, ended, strict=True)
+            GeneratedText(tuple(ids), self.decode(plan.side, ids), reason, tuple(scored))
+            for ids, reason, scored in zip(said, ended, scores, strict=True)
         ]
 
     def continuation_kl(
@@ -534,6 +537,13 @@ class PlantedPair:
         spoken = np.take_along_axis(log_probs[:, :-1], texts.ids[:, 1:, None], axis=-1)[..., 0]
         found[:, 1:] = spoken * texts.scored[:, 1:]
         return found
+
+    def _score(
+        self, plan: GenerationPlan, request: GenerationRequest, said: Sequence[int], token: int
+    ) -> float:
+        ids = np.asarray([[*request.prompt_ids, *said]], dtype=np.int64)
+        last = self._run(plan.side, ids, np.ones_like(ids, dtype=bool))[:, -1, -1]
+        return float(_log_softmax(self._logits(plan.side, last))[0, token])
 
     def _next_logits(
         self, plan: GenerationPlan, request: GenerationRequest, said: Sequence[int]

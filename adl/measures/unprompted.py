@@ -8,12 +8,15 @@ The base model's own texts, scored in the same way, are the null.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
-from adl.callbacks import ShouldStop, never_stop
-from adl.errors import PairError, PromptError
+import numpy as np
+
+from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
+from adl.errors import PairError, PromptError, Stopped
 from adl.generation.steering import require_few_texts, row_seed
 from adl.measures.teacher_forcing import ScoredText, scored_batch
 from adl.pair.protocol import ModelPair
@@ -42,12 +45,16 @@ class Start:
 
 @dataclass(frozen=True)
 class UnpromptedText:
-    """A text to be scored: the side that wrote it, its start, its tokens and its characters."""
+    """A text to be scored: the side that wrote it, its start, its tokens and its characters.
+
+    ``log_probs`` are those of the side that wrote it, if they were kept (``GenerationPlan.scored``).
+    """
 
     side: Side
     start: str
     token_ids: tuple[int, ...]
     text: str
+    log_probs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,23 +124,40 @@ def text_ratios(
     starts: dict[str, dict[Side, Start]],
     texts: Sequence[UnpromptedText],
     *,
-    batch_size: int = 16,
+    batch_size: int = 32,
+    progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[TextRatio]:
     """Score every text on both sides, each after that side's own start.
 
-    Texts that are left when ``should_stop`` becomes true are not scored: the list is then shorter.
+    A side that kept the log-probabilities of its own text is not run again, where the vocabulary is
+    shared. Texts of one start and about one length are batched together. Raises ``Stopped``.
     """
-    found: list[TextRatio] = []
-    for first in range(0, len(texts), batch_size):
+    found: dict[int, TextRatio] = {}
+    order = sorted(
+        range(len(texts)),
+        key=lambda index: (texts[index].start, texts[index].side, -len(texts[index].token_ids)),
+    )
+    for batch in _batches(texts, order, batch_size):
         if should_stop():
-            break
-        some = texts[first : first + batch_size]
+            raise Stopped(f"stopped with {len(found)} of {len(texts)} texts scored")
+        some = [texts[index] for index in batch]
         scored = {side: _scored(pair, side, starts, some) for side in SIDES}
-        for text, base, finetuned in zip(some, scored["base"], scored["finetuned"], strict=True):
+        for index, base, finetuned in zip(batch, scored["base"], scored["finetuned"], strict=True):
             ends, ratios = _pieces(base, finetuned)
-            found.append(TextRatio(ends, ratios, len(text.token_ids)))
-    return found
+            found[index] = TextRatio(ends, ratios, len(texts[index].token_ids))
+        progress(len(found), len(texts))
+    return [found[index] for index in range(len(texts))]
+
+
+def _batches(
+    texts: Sequence[UnpromptedText], order: Sequence[int], batch_size: int
+) -> Iterator[Sequence[int]]:
+    """Yield indexes of texts of one start and side, at most ``batch_size`` at a time."""
+    for _key, group in groupby(order, lambda index: (texts[index].start, texts[index].side)):
+        indexes = list(group)
+        for first in range(0, len(indexes), batch_size):
+            yield indexes[first : first + batch_size]
 
 
 def ranked(ratios: Sequence[TextRatio]) -> list[int]:
@@ -180,6 +204,11 @@ def _scored(
         own = text.token_ids if same else tuple(pair.tokenise(side, text.text))
         rows.append((starts[text.start][side].ids, own))
         ends.append(_ends(pair, side, own) if same else pair.token_ends(side, text.text))
+    if same and all(
+        text.side == side and len(text.log_probs) == len(text.token_ids) for text in texts
+    ):
+        kept = [np.asarray(text.log_probs, dtype=np.float32) for text in texts]
+        return list(zip(ends, kept, strict=True))
     batch = scored_batch([ScoredText((*start, *own), len(start)) for start, own in rows])
     log_probs = pair.token_log_probs(side, batch)
     return [

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.errors import PairError
+from adl.errors import NotAvailable, PairError
 from adl.generation.amplified import amplified_requests
 from adl.generation.steering import samples
+from adl.pair.nnsight.contrast import AmplifiedLogits
 from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PLAUSIBLE, GenerationPlan, GenerationRequest, PairSpec, SideSpec
 from adl.text.prompts import Prompt
@@ -15,10 +16,11 @@ from tests.plain_torch import PlainModel
 from tests.planted import DOMAIN, PlantedPair
 from tests.tiny_models import ARCHITECTURES, SENTENCES, write_family
 
-GREEDY = GenerationPlan("finetuned", None, 0.0, 6)
+#: Longer than a window of the tiny Gemmas.
+GREEDY = GenerationPlan("finetuned", None, 0.0, 9)
 
 
-@pytest.fixture(scope="module", params=["llama", "gemma2", "gpt2"])
+@pytest.fixture(scope="module", params=["llama", "gemma2", "gemma3", "gpt2"])
 def loaded(request, tmp_path_factory):
     folders = write_family(tmp_path_factory.mktemp(request.param), request.param)
     layers = ARCHITECTURES[request.param].layers
@@ -65,6 +67,35 @@ def test_every_token_is_that_of_the_formula_in_a_padded_batch(loaded):
         for gamma in gammas
     ]
     assert [text.token_ids for text in found] == expected
+
+
+def test_the_run_along_is_checked_against_whole_texts_at_first_use(loaded, monkeypatch):
+    pair, _ = loaded
+    prompt = tuple(pair.tokenise("base", SENTENCES[2])[:9])
+    requests = [
+        GenerationRequest(ids, 0, contrast=2.0, contrast_ids=ids) for ids in (prompt, prompt[:3])
+    ]
+    ends, pair._ends["finetuned"] = pair._ends["finetuned"], frozenset()
+    try:
+        pair.generate(GREEDY, requests)
+    finally:
+        pair._ends["finetuned"] = ends
+    runs = pair._runs["base"]
+    assert runs.contrasted_up_to >= len(prompt) + GREEDY.max_new_tokens - 1
+    # Whatever the cache does wrong, the text is refused by name and both sides stay as they are.
+    before = pair.next_log_probs("finetuned", [prompt])
+    runs.contrasted_up_to = 0
+    right = AmplifiedLogits._next_logits
+
+    def wrong(self, written):
+        logits = right(self, written)
+        return logits.flip(-1) if written.shape[1] else logits
+
+    monkeypatch.setattr(AmplifiedLogits, "_next_logits", wrong)
+    with pytest.raises(NotAvailable, match="its cache"):
+        pair.generate(GREEDY, requests)
+    assert runs.contrasted_up_to == 0
+    np.testing.assert_array_equal(pair.next_log_probs("finetuned", [prompt]), before)
 
 
 def test_the_sides_are_as_before_afterwards(loaded):

@@ -210,6 +210,34 @@ def test_losses_of_texts_taken_apart_are_those_of_the_batch(loaded, monkeypatch)
         np.testing.assert_allclose(one, other, **CLOSE)
 
 
+def test_log_probs_after_a_shared_start_are_those_of_whole_texts(loaded):
+    pair, plain = loaded
+    start = texts_of(pair)[0].ids[:5]
+    ends = [text.ids[5 : 9 + 4 * place] for place, text in enumerate(texts_of(pair))]
+    batch = scored_batch([ScoredText((*start, *end), len(start)) for end in ends])
+    for side in SIDES:
+        found = pair.token_log_probs(side, batch)
+        assert pair._runs[side].shared_up_to(start[:-1])
+        for row, end in enumerate(ends):
+            rows = plain[side].log_probs((*start, *end))
+            wanted = [rows[len(start) - 1 + place, token] for place, token in enumerate(end)]
+            np.testing.assert_allclose(
+                found[row, len(start) : len(start) + len(end)], wanted, **CLOSE
+            )
+
+
+def test_a_start_that_cannot_be_shared_is_run_with_every_text(loaded, monkeypatch):
+    pair, _ = loaded
+    text = texts_of(pair)[0]
+    batch = scored_batch([ScoredText(text.ids[:length], 4) for length in (9, 11)])
+    whole = pair.token_log_probs("base", batch)
+    monkeypatch.setattr(pair._runs["base"], "_shared_up_to", {})
+    wrong = type(pair._runs["base"]).after_start
+    monkeypatch.setattr(type(pair._runs["base"]), "after_start", lambda *given: 2 * wrong(*given))
+    np.testing.assert_allclose(pair.token_log_probs("base", batch), whole, **CLOSE)
+    assert not pair._runs["base"].may_share(text.ids[:3])
+
+
 def test_what_is_not_there_is_named(loaded):
     pair, _ = loaded
     batch = scored_batch(texts_of(pair))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.errors import PairError, PromptError
+from adl.errors import PairError, PromptError, Stopped
 from adl.generation.sampling import sample
 from adl.measures.unprompted import (
     FEWEST_TOKENS,
@@ -36,14 +36,14 @@ class WithoutTemplate(PlantedPair):
     chat = Speechless.chat
 
 
-def written(pair, n_samples=24, seed=0):
+def written(pair, n_samples=24, seed=0, *, scored=False):
     starts, _ = text_starts(pair)
     found = []
     for side in SIDES:
         names, requests = unprompted_requests(starts, side, n_samples, seed)
-        texts = sample(pair, GenerationPlan(side, None, 1.0, 20), requests)
+        texts = sample(pair, GenerationPlan(side, None, 1.0, 20, scored=scored), requests)
         found += [
-            UnpromptedText(side, name, text.token_ids, text.text)
+            UnpromptedText(side, name, text.token_ids, text.text, text.log_probs)
             for name, text in zip(names, texts, strict=True)
         ]
     return starts, found
@@ -137,14 +137,28 @@ class TestRatios:
         assert raised
         assert raised <= set(DOMAIN)
 
+    @pytest.mark.parametrize("vocabulary", ["shared", "extended"])
+    def test_kept_log_probabilities_are_not_computed_again(self, vocabulary):
+        pair = PlantedPair(bos=True, vocabulary=vocabulary)
+        starts, texts = written(pair, n_samples=6)
+        again, kept = written(pair, n_samples=6, scored=True)
+        assert [text.token_ids for text in kept] == [text.token_ids for text in texts]
+        pair.runs.clear()
+        found = text_ratios(pair, again, kept)
+        kept_runs = len(pair.runs)
+        wanted = text_ratios(pair, starts, texts)
+        # Of sides with other tokens, the text is cut anew on both.
+        assert kept_runs * (2 if vocabulary == "shared" else 1) == len(pair.runs) - kept_runs
+        for left, right in zip(found, wanted, strict=True):
+            assert left.ends == right.ends
+            np.testing.assert_allclose(left.ratios, right.ratios, atol=1e-4)
+
     def test_stopped_between_batches(self):
         pair = PlantedPair(bos=True)
         starts, texts = written(pair, n_samples=4)
         calls = iter([False, True])
-        found = text_ratios(
-            pair, starts, texts, batch_size=2, should_stop=lambda: next(calls, True)
-        )
-        assert len(found) == 2
+        with pytest.raises(Stopped, match="of 8 texts scored"):
+            text_ratios(pair, starts, texts, batch_size=2, should_stop=lambda: next(calls, True))
 
 
 def test_short_texts_are_listed_last():

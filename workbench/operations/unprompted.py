@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field, FiniteFloat
 
-from adl.errors import Stopped
 from adl.measures.unprompted import (
     STARTS,
     StartName,
@@ -69,18 +68,23 @@ def unprompted(context: Context, arguments: UnpromptedArguments) -> Summary:
             )
             for index, name in enumerate(names)
         ]
-        plan = GenerationPlan(side, None, arguments.temperature, arguments.max_new_tokens)
+        plan = GenerationPlan(
+            side, None, arguments.temperature, arguments.max_new_tokens, scored=True
+        )
         written = generate_texts(
             context, "unprompted", plan, None, announced, requests, arguments.batch_size
         )
         for name, (text_id, text) in zip(names, written, strict=True):
             ids.append(text_id)
-            texts.append(UnpromptedText(side, name, text.token_ids, text.text))
+            texts.append(UnpromptedText(side, name, text.token_ids, text.text, text.log_probs))
     context.progress("score", 0, len(texts))
-    ratios = text_ratios(pair, starts, texts, should_stop=context.should_stop)
-    if len(ratios) < len(texts):
-        raise Stopped(f"stopped with {len(ratios)} of {len(texts)} texts scored")
-    context.progress("score", len(texts), len(texts))
+    ratios = text_ratios(
+        pair,
+        starts,
+        texts,
+        progress=lambda done, total: context.progress("score", done, total),
+        should_stop=context.should_stop,
+    )
     found = [
         ScoredUnprompted(
             text_id=ids[index],
@@ -127,6 +131,6 @@ UNPROMPTED = Operation(
     stages=lambda arguments: (
         Stage("unprompted finetuned", 0.01 * arguments.n_samples * arguments.max_new_tokens),
         Stage("unprompted base", 0.01 * arguments.n_null * arguments.max_new_tokens),
-        Stage("score", 0.01 * (arguments.n_samples + arguments.n_null) * arguments.max_new_tokens),
+        Stage("score", 0.003 * (arguments.n_samples + arguments.n_null) * arguments.max_new_tokens),
     ),
 )

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from adl.pair.nnsight.runs import NUMBERS_AT_ONCE, SideRuns
+from adl.pair.nnsight.load_errors import is_out_of_memory
+from adl.pair.nnsight.runs import NUMBERS_AT_ONCE, SideRuns, distance
 from adl.pair.nnsight.structure import input_device, residual_of, with_residual
 from adl.pair.protocol import ScoredBatch
 from adl.records import Floats
@@ -31,19 +32,21 @@ def plain_losses(runs: SideRuns, texts: ScoredBatch) -> Floats:
 
 
 def token_log_probs(runs: SideRuns, texts: ScoredBatch) -> Floats:
-    """Return log p [texts, tokens] in nats of each scored token; 0 at other tokens."""
+    """Return log p [texts, tokens] in nats of each scored token; 0 at other tokens.
+
+    The tokens that all texts begin with are run once, if the model's cache allows.
+    """
     found = np.zeros(texts.ids.shape, dtype=np.float32)
     done = 0
     # No logits before the first scored token: a chat's template is a third of its tokens.
-    first = int(texts.scored.any(axis=0).argmax()) - 1 if texts.scored.any() else 0
-    kept = torch.arange(max(first, 0), texts.ids.shape[1], device=runs.device)
+    first = max(0, int(texts.scored.any(axis=0).argmax()) - 1) if texts.scored.any() else 0
     for part in _parts(runs, texts):
-        keep = runs.structure.taken({"logits_to_keep": kept})
-        logits = runs.loaded.module(**_inputs(runs, part), **keep).logits
-        before = int(kept[0]) if logits.shape[1] == len(kept) else 0
+        logits = _after_shared_start(runs, part, first)
+        if logits is None:
+            logits = _logits_from(runs, part, first)
         for row in range(len(part)):
             columns = part.scored[row].nonzero()[0]
-            places = torch.as_tensor(columns - 1 - before, device=logits.device)
+            places = torch.as_tensor(columns - 1 - first, device=logits.device)
             losses = torch.nn.functional.cross_entropy(
                 logits[row, places].float(),
                 torch.as_tensor(part.ids[row, columns], device=logits.device),
@@ -52,6 +55,43 @@ def token_log_probs(runs: SideRuns, texts: ScoredBatch) -> Floats:
             found[done + row, columns] = -losses.cpu().numpy()
         done += len(part)
     return found
+
+
+def _logits_from(runs: SideRuns, texts: ScoredBatch, first: int) -> torch.Tensor:
+    """Return logits [texts, tokens - first, V] from column ``first`` on."""
+    kept = torch.arange(first, texts.ids.shape[1], device=runs.device)
+    keep = runs.structure.taken({"logits_to_keep": kept})
+    logits: torch.Tensor = runs.loaded.module(**_inputs(runs, texts), **keep).logits
+    return logits if logits.shape[1] == len(kept) else logits[:, first:]
+
+
+def _after_shared_start(runs: SideRuns, texts: ScoredBatch, first: int) -> torch.Tensor | None:
+    """Return logits [texts, tokens - first, V], the first tokens run once for all texts.
+
+    None if they are not the same in all texts, or the model's cache cannot be shared: the longest
+    text is compared with itself run whole, and again where texts are longer than any before, since
+    a window may end behind the last.
+    """
+    start = tuple(texts.ids[0, :first].tolist())
+    same = bool(
+        (texts.ids[:, :first] == texts.ids[0, :first]).all() and texts.mask[:, :first].all()
+    )
+    if len(texts) < 2 or not first or not same or not runs.may_share(start):
+        return None
+    row = int(texts.mask.sum(axis=1).argmax())
+    length = int(texts.mask[row].sum())
+    longest = ScoredBatch(*(array[[row], :length] for array in vars(texts).values()))
+    try:
+        logits = runs.after_start(texts.ids, texts.mask, first)
+        if runs.shared_up_to(start) < length:
+            whole = _logits_from(runs, longest, first)[0]
+            wrong = distance(logits[row, : length - first], whole) > runs.structure.tolerance
+            runs.note_shared(start, None if wrong else length)
+    except Exception as exc:
+        if is_out_of_memory(exc):
+            raise
+        runs.note_shared(start, None)
+    return logits if runs.may_share(start) else None
 
 
 def residuals_at(runs: SideRuns, layer: int, texts: ScoredBatch) -> torch.Tensor:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from transformers import LogitsProcessor
 
-from adl.pair.nnsight.runs import SideRuns
+from adl.errors import NotAvailable
+from adl.pair.nnsight.runs import SideRuns, distance
 from adl.pair.nnsight.structure import NAMES_OF_THE_CACHE
 from adl.records import PLAUSIBLE, GenerationRequest
 from adl.text.token_batches import left_padded
@@ -26,9 +27,14 @@ class AmplifiedLogits(LogitsProcessor):
     """
 
     def __init__(
-        self, own: SideRuns, other: SideRuns, requests: Sequence[GenerationRequest]
+        self,
+        own: SideRuns,
+        other: SideRuns,
+        requests: Sequence[GenerationRequest],
+        max_new_tokens: int,
     ) -> None:
         self._own, self._other = own, other
+        self._checked_at = {1, max_new_tokens // 2, max_new_tokens - 1}
         self._prompts = [request.contrast_ids or request.prompt_ids for request in requests]
         self._gammas = torch.tensor([request.contrast for request in requests])
         self._orders = [
@@ -44,6 +50,8 @@ class AmplifiedLogits(LogitsProcessor):
         self._other.loaded.use()
         try:
             other = self._next_logits(written)
+            if written.shape[1] in self._checked_at:
+                self._check(written, other)
         finally:
             self._own.loaded.use()
         own = torch.log_softmax(scores.float(), dim=-1)
@@ -84,3 +92,26 @@ class AmplifiedLogits(LogitsProcessor):
             )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
+
+    def _check(self, written: torch.Tensor, logits: torch.Tensor) -> None:
+        """Compare two rows of ``logits`` with a run of the whole text alone, without a cache.
+
+        They are the rows of the longest and the shortest prompt: one is the first to leave a window,
+        the other is padded most. Done once for each length. Raises ``NotAvailable``.
+        """
+        runs = self._other
+        by_length = sorted(range(len(self._prompts)), key=lambda row: len(self._prompts[row]))
+        length = len(self._prompts[by_length[-1]]) + written.shape[1]
+        if length <= runs.contrasted_up_to:
+            return
+        for row in {by_length[0], by_length[-1]}:
+            whole = runs.plain_logits((*self._prompts[row], *written[row].tolist()))[-1:]
+            figure = distance(logits[row : row + 1], whole)
+            if not figure <= runs.structure.tolerance:
+                raise NotAvailable(
+                    f"amplified logits: not available for this pair: {type(runs.loaded.module).__name__} "
+                    f"with its cache does not predict what it predicts of the whole text ({figure:.2g} "
+                    f"of the spread, after {written.shape[1]} tokens)",
+                    "Use --carrier difference, adapter or rank1.",
+                )
+        runs.contrasted_up_to = length

@@ -28,6 +28,8 @@ from adl.pair.nnsight.structure import residual_of, with_residual
 from adl.records import EndReason, GeneratedText, GenerationPlan, GenerationRequest
 from adl.text.token_batches import left_padded
 
+# Rows whose logits are float32 at a time: a softmax over a large vocabulary takes memory.
+ROWS_AT_ONCE = 8
 # Decoded for the first bytes of a character until its last byte is generated.
 REPLACEMENT = "\ufffd"
 
@@ -77,6 +79,31 @@ class FiniteScores(LogitsProcessor):
         return scores
 
 
+class ChosenLogProbs:
+    """Log p of each token that is written, from the logits that it was chosen by."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        self._also = watch
+        self._logits = torch.empty(0)
+
+    def watch(self, logits: torch.Tensor) -> None:
+        """Keep the logits [rows, V] of this step."""
+        self._logits = logits
+        if self._also is not None:
+            self._also(logits)
+
+    def of(self, tokens: torch.Tensor) -> list[float]:
+        """Return log p of the tokens [rows] that were chosen at this step."""
+        found: list[float] = []
+        for rows, chosen in zip(
+            self._logits.split(ROWS_AT_ONCE), tokens.split(ROWS_AT_ONCE), strict=True
+        ):
+            logits = rows.float()
+            own = logits.gather(-1, chosen.to(logits.device)[:, None])[:, 0]
+            found += (own - logits.logsumexp(-1)).tolist()
+        return found
+
+
 class Tap(StoppingCriteria):
     """Collects every token, streams new text, and ends the run when asked."""
 
@@ -87,8 +114,11 @@ class Tap(StoppingCriteria):
         decode: Callable[[Sequence[int]], str],
         on_text: Callable[[dict[int, str]], None] | None,
         should_stop: ShouldStop,
+        scores: ChosenLogProbs | None = None,
     ) -> None:
         self.stopped = False
+        self.log_probs: list[list[float]] = [[] for _ in range(rows)]
+        self._scores = scores
         self.ids: list[list[int]] = [[] for _ in range(rows)]
         self.ended = [False] * rows
         self._ends = ends
@@ -101,12 +131,16 @@ class Tap(StoppingCriteria):
         self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any
     ) -> torch.BoolTensor:
         """Add the newest column of ``input_ids`` [rows, tokens]; True for every row ends the run."""
-        for row, token in enumerate(input_ids[:, -1].tolist()):
+        newest = input_ids[:, -1]
+        log_probs = None if self._scores is None else self._scores.of(newest)
+        for row, token in enumerate(newest.tolist()):
             if self.ended[row]:
                 continue
             self.ended[row] = token in self._ends
             if not self.ended[row]:
                 self.ids[row].append(token)
+                if log_probs is not None:
+                    self.log_probs[row].append(log_probs[row])
         self._hand_out()
         self.stopped = self.stopped or self._should_stop()
         finished = self.stopped or all(self.ended)
@@ -224,7 +258,9 @@ def _generate_batch(
         return []
     loaded, device = runs.loaded, runs.device
     prompts = left_padded([request.prompt_ids for request in requests])
-    tap = Tap(len(requests), ends, decode, on_text, should_stop)
+    chosen = ChosenLogProbs(watch) if plan.scored else None
+    watch = chosen.watch if chosen is not None else watch
+    tap = Tap(len(requests), ends, decode, on_text, should_stop, chosen)
     guard = FiniteScores(f"the {plan.side} side", str(loaded.module.dtype), watch)
     options: dict[str, Any] = {
         "input_ids": torch.as_tensor(prompts.ids, device=device),
@@ -237,7 +273,8 @@ def _generate_batch(
         "stopping_criteria": StoppingList([tap]),
     }
     if other is not None and any(request.contrast for request in requests):
-        options["logits_processor"].append(AmplifiedLogits(runs, other, requests))
+        amplified = AmplifiedLogits(runs, other, requests, plan.max_new_tokens)
+        options["logits_processor"].append(amplified)
     if plan.temperature > 0:
         sampling = SeededSampling([request.seed for request in requests], plan.temperature)
         options["logits_processor"].append(sampling)
@@ -309,4 +346,4 @@ def _finished(tap: Tap, row: int, decode: Callable[[Sequence[int]], str]) -> Gen
         ended = "end_of_text"
     elif tap.stopped:
         ended = "stopped"
-    return GeneratedText(ids, decode(ids), ended)
+    return GeneratedText(ids, decode(ids), ended, tuple(tap.log_probs[row]))

@@ -58,6 +58,9 @@ class SideRuns:
         self.any_token = any_token
         self._shares: dict[tuple[int, ...], bool] = {}
         self._prefix: tuple[tuple[int, ...], Any] | None = None
+        self.contrasted_up_to = 0
+        "Length of the longest text at which this side, run along with the other, was found right."
+        self._shared_up_to: dict[tuple[int, ...], int | None] = {}
 
     @cached_property
     def layers(self) -> Any:
@@ -188,6 +191,38 @@ class SideRuns:
         return self._tried(
             (*prefix_ids, -length), after, lambda: self._ended_whole(prefix_ids, endings[:1])
         )
+
+    def may_share(self, start: tuple[int, ...]) -> bool:
+        """Return True unless rows cannot share the cache of their start, as far as was tried."""
+        structure = self.structure
+        can = structure.repeats_cache and structure.cache_name is not None and not structure.alone
+        return can and self._shared_up_to.get(start, 0) is not None
+
+    def shared_up_to(self, start: tuple[int, ...]) -> int:
+        """Return the length of the longest row for which sharing a start was found right."""
+        return self._shared_up_to.get(start) or 0
+
+    def note_shared(self, start: tuple[int, ...], length: int | None) -> None:
+        """Keep that sharing a start is right up to ``length`` tokens, or never."""
+        self._shared_up_to[start] = length
+
+    def after_start(self, ids: np.ndarray, mask: np.ndarray, length: int) -> torch.Tensor:
+        """Return logits [rows, tokens - length, V] of rows that share their first ``length`` tokens.
+
+        Padding is on the right.
+        """
+        cache = copy.deepcopy(self._prefix_cache(ids[0, :length].tolist()))
+        cache.batch_repeat_interleave(len(ids))
+        rest = torch.arange(length, ids.shape[1], device=self.device)
+        inputs = {
+            "input_ids": torch.as_tensor(ids[:, length:], device=self.device),
+            "attention_mask": torch.as_tensor(mask, device=self.device).long(),
+            "position_ids": rest.expand(len(ids), -1),
+            "use_cache": True,
+            str(self.structure.cache_name): cache,
+        }
+        logits: torch.Tensor = self.loaded.module(**self.structure.taken(inputs)).logits
+        return logits
 
     def unembedded_logits(self, vectors: Floats) -> Iterator[torch.Tensor]:
         """Yield logits [some, V] of a token whose residual after the last layer is each of ``vectors``."""
