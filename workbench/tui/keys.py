@@ -165,6 +165,10 @@ TABLE: Final[tuple[Key, ...]] = (
     Key("vector_back", "V", (
         Use("readings", "source(-1)", "Previous vector", "Previous vector"),
     )),
+    Key("carrier", "semicolon", (
+        Use("steering", "edit('carrier')", "Carrier",
+            "Next carrier: the difference, the logits, the adapter, its rank-1 part"),
+    )),
     Key("layer", "l", (
         Use("readings", "layer(1)", "Layer", "Next layer that was measured or read", show=True),
         Use("steering", "edit('layer')", "Layer", "Type the layer of the difference"),

@@ -9,6 +9,7 @@ import pytest
 from adl.artifacts import ArrayCache
 from tests.planted import DOMAIN, FILLER, PlantedPair
 from tests.workbench.replay.test_recompute import Nudged
+from workbench.operations.amplify import AMPLIFY, AmplifyArguments
 from workbench.operations.causal import CAUSAL_EFFECT, CausalArguments
 from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
 from workbench.operations.completions import COMPLETE, CompleteArguments
@@ -22,6 +23,8 @@ from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 from workbench.replay.drift import drift
 from workbench.replay.recompute import recompute
 from workbench.replay.recorder import replay_cassette
+from workbench.report.content import build_report
+from workbench.report.markdown import report_markdown
 from workbench.store.events import HUMAN, PairLoaded
 from workbench.store.log import SessionLog
 
@@ -108,3 +111,51 @@ def test_the_cassette_answers_for_them(recorded):
     again = {one.body.kind for one in log.events(report.session)}
     assert {"unprompted_texts", "completions_found", "phrases_found"} <= again
     assert {"prompts_scanned", "triggers_scanned"} <= again
+
+
+@pytest.fixture
+def amplified(tmp_path: Path):
+    """A log, and the id of a session in which every carrier was amplified."""
+    with SessionLog.open(tmp_path / "sessions.db") as log:
+        session_id = log.start_session("carriers", {}, HUMAN)
+        session = Session(log, session_id, ArrayCache(tmp_path / "arrays"), PlantedPair())
+        session.record(PairLoaded(pair=session.require_pair().provenance.as_dict()))
+        run(session, MEASURE, MeasureArguments(layers=("3",), n_texts=16), actor=HUMAN)
+        for carrier, strength in (
+            ("difference", 0.3),
+            ("logits", 2.0),
+            ("adapter", -2.0),
+            ("rank1", 2.0),
+        ):
+            arguments = AmplifyArguments(
+                carrier=carrier, strengths=(strength,), layer="3", n_prompts=2, max_new_tokens=6
+            )
+            run(session, AMPLIFY, arguments, actor=HUMAN)
+        yield log, session_id
+
+
+def test_every_carrier_is_computed_again_replayed_and_reported(amplified):
+    log, session_id = amplified
+    report = recompute(log, session_id, PlantedPair())
+    assert not report.drifted, [one.drift.lines for one in report.operations]
+    compared = [one.drift.compared for one in report.operations if one.name == "amplify"]
+    assert compared == [6 + 1] * 4
+    other = recompute(log, session_id, PlantedPair(strength=0.5))
+    assert all(one.drift.lines for one in other.operations if one.name == "amplify")
+    answered = replay_cassette(log, session_id)
+    assert answered.left is None
+    assert answered.answered == 5
+    bodies = [each.body for each in log.events(answered.session)]
+    assert {body.carrier for body in bodies if body.kind == "texts_amplified"} == {
+        "",
+        "difference",
+        "adapter",
+        "rank1",
+    }
+    markdown = report_markdown(build_report(log, session_id))
+    for line in (
+        "amplified adapter (all layers) on 2 prompts at -2",
+        "amplified difference (layer 3, position 1-4)",
+        "The rank-1 parts hold 90% of the squared update.",
+    ):
+        assert line.replace("-", "\\-") in markdown or line in markdown, line

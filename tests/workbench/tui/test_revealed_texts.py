@@ -20,6 +20,7 @@ from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.measures_sample import DOCUMENTS, PROMPTS
 from workbench.blinding.redact import StateRedactor
 from workbench.operations import OPERATIONS
+from workbench.operations.amplify import AMPLIFY, AmplifyArguments
 from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
@@ -32,13 +33,14 @@ from workbench.store.state import fold
 from workbench.tui.panes.chat.pane import ChatPane
 from workbench.tui.panes.chat.turns import AnswerRef, Turns
 from workbench.tui.panes.steering.pane import SteeringPane
+from workbench.tui.panes.steering.texts import STEERED
 
 #: Operations whose texts stand in the Steering or the Chat pane. Those of a measure that shows its
 #: texts itself have no pane, and completions are no texts of the session.
 MAKERS = {
     name
     for name, each in OPERATIONS.items()
-    if each.asks_models and name not in {"unprompted", "amplify", "complete", "scan"}
+    if each.asks_models and name not in {"unprompted", "complete", "scan"}
 }
 
 
@@ -65,6 +67,12 @@ def recorded() -> tuple[Event, ...]:
         stop = Stop(lambda stage, done, _total: stage == "steer" and done >= 1)
         with pytest.raises(Stopped):
             do(STEER, steering(batch_size=1), progress=stop.progress, should_stop=stop)
+        do(
+            AMPLIFY,
+            AmplifyArguments(
+                carrier="adapter", prompts=PROMPTS[:2], strengths=(2.0,), max_new_tokens=6
+            ),
+        )
         do(ASK, AskArguments(prompt="What do you like?", n_samples=2, max_new_tokens=6))
         do(
             COHERENT_ALPHA,
@@ -140,12 +148,12 @@ async def test_an_event_that_names_a_text_reveals_that_text(arranged):
             operation = state.operations[event.operation_id]
             of_whom.add(operation.name)
             text_id = event.body.shown_text
-            assert steering.pane.reveal(event.seq) is (operation.name == STEER.name), event
-            if operation.name == STEER.name:
+            assert steering.pane.reveal(event.seq) is (operation.name in STEERED), event
+            if operation.name in STEERED:
                 shown = steering.pane.results.pair()
                 ids = [
                     text.start.body.text_id
-                    for text in (shown.steered, shown.unsteered)
+                    for text in (shown.steered, shown.unsteered, shown.null)
                     if text is not None
                 ]
                 assert state.texts[ids[0]].start.operation_id == operation.id

@@ -165,6 +165,20 @@ async def test_steering_is_asked_for_with_what_is_set():
         ]
 
 
+async def test_another_carrier_needs_no_difference():
+    app = PaneApp(SteeringPane)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("l", "0", "enter", "semicolon", "equals_sign", "2", "enter", "s")
+        assert settings(app).carrier == "logits"
+        assert "log p of base" in on_screen(app)
+        assert [name for name, _ in asked(app)] == ["amplify"]
+        (arguments,) = (given for _, given in asked(app))
+        assert (arguments.carrier, arguments.strengths) == ("logits", (2.0,))
+        await pilot.press("semicolon", "equals_sign", "1", "enter", "s")
+        assert "finetuned model itself" in said(app)
+        assert len(asked(app)) == 1
+
+
 async def test_the_form_is_walked_by_tab_and_arrows():
     app = PaneApp(SteeringPane)
     async with app.run_test(size=(80, 24)) as pilot:

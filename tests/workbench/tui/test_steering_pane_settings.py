@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from tests.workbench.tui.conftest import PaneApp
 from workbench.fields import choices
+from workbench.operations.amplify import AmplifyArguments
 from workbench.operations.generation import SteerArguments
 from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.panes.steering.settings import SteeringSettings, layer_index
@@ -100,7 +101,7 @@ def test_a_view_of_an_earlier_version_is_taken():
         "tokens": "33", "samples": "2", "thinking": "off", "sweep": "0 0.05 2",
     }  # fmt: skip
     settings = SteeringSettings.from_view(view)
-    assert settings.as_view() == view | {"batch_size": "40"}
+    assert settings.as_view() == view | {"batch_size": "40", "carrier": "difference"}
     assert settings.steering() == SteerArguments(
         alphas=(0.0, 0.25), layer="0.75", position="3", side="base", source="split_half",
         prompts=("Why?",), seed=12, temperature=0.7, max_new_tokens=33, n_samples=2, thinking="off",
@@ -156,6 +157,34 @@ def test_steering_asks_for_the_unsteered_twin_too():
 def test_steering_with_nothing_is_refused():
     with pytest.raises(ValueError, match="adds nothing"):
         SteeringSettings().changed("alpha", "0").steering()
+
+
+def test_another_carrier_asks_for_amplified_texts():
+    settings = SteeringSettings().changed("prompt", "Hello?").changed("seed", "3")
+    adapter = settings.changed("carrier", "adapter").changed("alpha", "-1.5")
+    assert adapter.steering() == AmplifyArguments(
+        carrier="adapter",
+        prompts=("Hello?",),
+        n_prompts=None,
+        strengths=(-1.5,),
+        seed=3,
+        temperature=1.1,
+    )
+    swept = settings.changed("carrier", "logits").sweeping()
+    assert swept.in_order == (1.0, 2.0, 4.0)
+    assert swept.max_new_tokens == 40
+    assert settings.changed("sweep", "0.5 2").changed("carrier", "rank1").sweeping().strengths == (
+        0.5,
+        2.0,
+    )
+    assert SteeringSettings.from_view(adapter.as_view()).carrier == "adapter"
+    for carrier, alpha, why in (
+        ("adapter", "1", "finetuned model itself"),
+        ("logits", "-1", "negative"),
+        ("rank1", "30", "20"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            settings.changed("carrier", carrier).changed("alpha", alpha).steering()
 
 
 def test_a_sweep_takes_few_prompts_and_short_texts():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.workbench.tui.sample import sample_state
+from tests.workbench.tui.test_revealed_texts import recorded
+from workbench.store.state import fold
 from workbench.tui.panes.steering.sweep import mean_repetition, repetition, sweep_lines
-from workbench.tui.panes.steering.texts import pairs, prompt_of
+from workbench.tui.panes.steering.texts import made_with, pairs, prompt_of, strength
 
 
 def steered_texts():
@@ -55,6 +57,24 @@ def test_a_steered_text_stands_beside_the_unsteered_one_of_its_prompt():
         assert pair.steered.start.body.alpha == 0.4
         assert pair.unsteered.start.body.alpha == 0
         assert pair.steered.start.body.prompt_index == pair.unsteered.start.body.prompt_index
+
+
+def test_texts_of_a_null_stand_beside_those_of_the_same_strength():
+    amplified = [
+        text for text in fold(recorded()).texts.values() if text.start.body.purpose == "amplify"
+    ]
+    assert [line.alpha for line in sweep_lines(amplified)] == [0.0, 2.0]
+    found = pairs(amplified, 2.0)
+    assert len(found) == 2
+    for pair in found:
+        bodies = [each.start.body for each in (pair.steered, pair.null, pair.unsteered)]
+        assert [(body.amplified, body.shuffled) for body in bodies] == [
+            (2.0, False),
+            (2.0, True),
+            (0.0, False),
+        ]
+        assert strength(pair.steered) == "adapter 2"
+        assert made_with(pair.null).startswith("adapter at 2, null")
 
 
 def test_unsteered_texts_stand_alone():

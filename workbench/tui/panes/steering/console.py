@@ -18,7 +18,7 @@ from adl.records import SIDES
 from workbench.tui import text
 from workbench.tui.panes.steering.facts import SteeringFacts
 from workbench.tui.panes.steering.form import SettingsForm, fields_of
-from workbench.tui.panes.steering.settings import SOURCES, SteeringSettings
+from workbench.tui.panes.steering.settings import CARRIERS, SOURCES, SteeringSettings
 from workbench.tui.widgets.slider import Slider
 
 _TYPED = {
@@ -34,6 +34,12 @@ _TYPED = {
 }
 _COUNTED = {"everyday", "seed", "tokens", "samples"}
 _TEMPERATURE_STEP = 0.1
+#: What a strength multiplies, and where it begins, by carrier.
+_MEANS = {
+    "logits": ("× (log p - log p of base)", "1 amplifies a little, 4 strongly"),
+    "adapter": ("× the adapter's own scale", "1 is finetuned, 0 base, -1 the opposite"),
+    "rank1": ("× the rank-1 part of each update", "1 is as trained"),
+}
 #: An alpha from which on even small models write noise.
 _NOISE = 2.0
 
@@ -214,6 +220,7 @@ class SteeringConsole(Vertical):
             "position": self._facts.positions(settings),
             "side": SIDES,
             "source": SOURCES,
+            "carrier": CARRIERS,
             "thinking": get_args(Thinking),
         }
         if name in choices:
@@ -257,6 +264,8 @@ class SteeringConsole(Vertical):
             norms = f"× residual norm {norm:.2f} = {settings.alpha * norm:.2f}"
         where = f"layer {settings.layer if layer is None else layer}"
         note = f"norm of {where}, finetuned" if norm is not None else "norm not computed"
+        if settings.carrier in _MEANS:
+            norms, note = _MEANS[settings.carrier]
         marks = dict.fromkeys(facts.suggestions(settings), "shift lens")
         self.query_one(Slider).draw(settings.alpha, norms, note, marks)
         self.query_one(SettingsForm).draw(fields_of(settings, layer))
@@ -269,7 +278,7 @@ class SteeringConsole(Vertical):
             shown = Content.assemble(("! ", "bold $text-error"), text.problem(message.text, ""))
         elif message.text:
             shown = text.line(message.text, "$text-success")
-        elif abs(settings.alpha) > _NOISE:
+        elif settings.carrier == "difference" and abs(settings.alpha) > _NOISE:
             shown = text.line(
                 f"alpha {settings.alpha:g} adds a vector {abs(settings.alpha):g} times as long as a "
                 f"residual: beyond {_NOISE:g} texts are mostly noise",

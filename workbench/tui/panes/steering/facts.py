@@ -60,12 +60,12 @@ class SteeringFacts:
 
     def suggestions(self, settings: SteeringSettings) -> list[float]:
         """Return the sorted alphas that the shift lens chose at the layer and position."""
-        layer = self.layer(settings)
+        layer = self.layer(settings) if settings.carrier == "difference" else None
         return sorted(self.suggested.get((-1 if layer is None else layer, settings.position), ()))
 
     def is_missing(self, settings: SteeringSettings) -> bool:
-        """True if the layer exists and has no measured difference."""
-        layer = self.layer(settings)
+        """True if the layer exists, has no measured difference, and the carrier needs one."""
+        layer = self.layer(settings) if settings.carrier == "difference" else None
         return layer is not None and layer not in self.differences
 
     def wrong_layer(self, layer: str) -> str:
@@ -81,6 +81,8 @@ class SteeringFacts:
         """Why nothing can be steered with these settings; empty if it can."""
         if self.n_layers is None:
             return "no model pair is loaded: nothing can be steered yet"
+        if settings.carrier != "difference":
+            return ""
         if wrong := self.wrong_layer(settings.layer):
             return wrong
         if self.is_missing(settings):

@@ -156,11 +156,13 @@ def fields_of(settings: SteeringSettings, layer: int | None) -> list[Field]:
     relative = layer is not None and settings.layer != str(layer)
     where = f"{settings.layer} → {layer}" if relative else settings.layer
     everyday, prompt = settings.text("everyday"), settings.prompt or "none"
+    other = settings.carrier != "difference"
+    vector = settings.source.replace("_", " ")
     return [
-        Field("layer", "layer", "layer", where),
-        Field("position", "position", "position", settings.position),
-        Field("side", "side", "side", settings.side),
-        Field("vector", "source", "vector", settings.source.replace("_", " ")),
+        Field("layer", "layer", "layer", where, idle=other),
+        Field("position", "position", "position", settings.position, idle=other),
+        Field("side", "side", "side", settings.side, idle=other),
+        Field("vector", "source", "vector", vector, idle=other),
         Field("seed", "seed", "seed", settings.text("seed")),
         Field("temperature", "temperature", "temp", settings.text("temperature")),
         Field("tokens", "tokens", "tokens", settings.text("tokens")),
@@ -169,4 +171,5 @@ def fields_of(settings: SteeringSettings, layer: int | None) -> list[Field]:
         Field("everyday", "everyday", "everyday prompts", everyday, idle=settings.own),
         Field("new", "prompt", "own prompt", prompt, idle=not settings.own),
         Field("sweep_alphas", "sweep", "sweep", settings.text("sweep")),
+        Field("carrier", "carrier", "carrier", settings.carrier),
     ]

@@ -15,6 +15,7 @@ from textual.binding import BindingType
 from textual.widget import Widget
 
 from adl.paths import expanded
+from workbench.operations.amplify import AMPLIFY, AmplifyArguments
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.hypotheses import MARK, UNMARK, MarkArguments, UnmarkArguments
@@ -46,6 +47,11 @@ text of the same prompt and seed: the two differ only by the steering.
 `▲` marks the strengths chosen by the shift lens. The **vector** may also be a null of the same
 length: a random direction, or the base model against itself (split half). An effect that a null
 has too does not come from the finetuning.
+
+Other **carriers** make the finetuning stronger without a measured difference: the *logits* (pushed
+away from the base model's), the *adapter* (its own scale: 1 is the finetuned model, 0 the base, -1
+the opposite), *rank1* (the base with the rank-1 part of each update). Each writes texts of a null
+of the same size beside.
 
 A **sweep** writes short texts at several alphas for the first prompts. *Repetition* is the share of
 words, and of runs of three words, that occurred earlier in the text. It does not measure sense;
@@ -224,7 +230,7 @@ the settings, where the arrow keys choose.
         self.submit(MEASURE, MeasureArguments(layers=(self.console.settings.layer,)))
         self.console.show_status()
 
-    def _ask(self, make: Callable[[], SteerArguments]) -> None:
+    def _ask(self, make: Callable[[], SteerArguments | AmplifyArguments]) -> None:
         console = self.console
         refusal = self._facts.refusal(console.settings, being_measured=self._being_measured())
         if refusal:
@@ -235,7 +241,10 @@ the settings, where the arrow keys choose.
         except ValueError as exc:
             console.show_status(str(exc))
         else:
-            self.submit(STEER, arguments)
+            if isinstance(arguments, AmplifyArguments):
+                self.submit(AMPLIFY, arguments)
+            else:
+                self.submit(STEER, arguments)
             console.show_status()
             self.results.follow()
 

@@ -22,9 +22,11 @@ from workbench.tui import keys, text
 from workbench.tui.panes.steering.settings import layer_index
 from workbench.tui.panes.steering.sweep import SweepLine, sweep_lines
 from workbench.tui.panes.steering.texts import (
+    STEERED,
     Pair,
     SteerIndex,
     alphas_of,
+    dial,
     how_it_ended,
     made_with,
     pairs,
@@ -188,7 +190,7 @@ class SteeringResults(Vertical):
         return [
             text_id
             for text_id in self._kept
-            if text_id in texts and texts[text_id].start.body.purpose == "steer"
+            if text_id in texts and texts[text_id].start.body.purpose in STEERED
         ]
 
     # --- choosing ---------------------------------------------------------------------------
@@ -238,10 +240,10 @@ class SteeringResults(Vertical):
         recorded = self._state.texts.get(entry.text_id or "")
         if recorded is None:
             return True
-        if recorded.start.body.alpha:
-            self._stand_on(recorded.start.body.alpha)
+        if dial(recorded):
+            self._stand_on(dial(recorded))
         for place, pair in enumerate(self._pairs):
-            if recorded is pair.steered or recorded is pair.unsteered:
+            if any(recorded is each for each in (pair.steered, pair.unsteered, pair.null)):
                 self.samples.cursor = place
         return True
 
@@ -310,7 +312,7 @@ class SteeringResults(Vertical):
             return
         operation = self._operation()
         lines = [] if operation is None else self._operation_lines(operation)
-        if any(job.operation.name == STEER.name and job.status == "waiting" for job in self._jobs):
+        if any(job.operation.name in STEERED and job.status == "waiting" for job in self._jobs):
             lines.append(
                 Content.styled("a steering waits for what is running before it", "$text-warning")
             )
@@ -321,9 +323,7 @@ class SteeringResults(Vertical):
         place = f"{operations.index(operation.id) + 1}/{len(operations)}"
         status, style = self._status(operation)
         parts = [
-            f"layer {self._layer_of(operation)} at {asked.get('position')}",
-            str(asked.get("source")).replace("_", " "),
-            str(asked.get("side")),
+            *self._carried_by(operation),
             f"seed {asked.get('seed')}",
             f"temp {asked.get('temperature')}",
             f"{asked.get('max_new_tokens')} tokens",
@@ -345,6 +345,17 @@ class SteeringResults(Vertical):
         elif operation.status == "stopped" and operation.reason:
             lines.append(text.line(operation.reason, "$foreground-muted"))
         return lines
+
+    def _carried_by(self, operation: OperationState) -> list[str]:
+        """What carried the finetuning, and where."""
+        asked = operation.arguments
+        carrier = str(asked.get("carrier", "difference"))
+        place = [f"layer {self._layer_of(operation)} at {asked.get('position')}"]
+        if operation.name == STEER.name:
+            return [*place, str(asked.get("source")).replace("_", " "), str(asked.get("side"))]
+        if carrier != "difference":
+            place = [str(asked[name]) for name in ("layer_range", "part") if asked.get(name)]
+        return [carrier, *(place if carrier != "logits" else [])]
 
     def _layer_of(self, operation: OperationState) -> str:
         """The layer as asked for, as a number where it was a share of the depth."""
@@ -406,7 +417,10 @@ class SteeringResults(Vertical):
         missing = "not begun" if is_running else "not computed"
         columns = [self._column(pair.unsteered, missing, head="unsteered")]
         if alpha:
-            columns.insert(0, self._column(pair.steered, missing, head=f"α {alpha:.4g}"))
+            name = strength(pair.steered or pair.null) if pair.steered or pair.null else ""
+            columns.insert(0, self._column(pair.steered, missing, head=name or f"α {alpha:.4g}"))
+            if pair.null is not None:
+                columns.append(self._column(pair.null, head=f"null of {alpha:.4g}"))
         seed = f"seed {pair.any.start.body.seed}  " if several_seeds else ""
         return Sample(f"{number}  {seed}{prompt_of(pair.any)}", tuple(columns))
 

@@ -9,13 +9,17 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, FiniteFloat, ValidationError
 
 from adl.errors import SiteError
+from adl.generation.amplified import Carrier
 from adl.pair.protocol import resolve_layer
 from adl.text.prompts import everyday_prompts
 from workbench.fields import choices, in_words
+from workbench.operations.amplify import AmplifyArguments
 from workbench.operations.generation import DEFAULT_ALPHA, SteerArguments, Words
 from workbench.tui.operation_fields import form_field, from_typed, typed_text
 
 SOURCES = choices(SteerArguments.model_fields["source"].annotation)
+
+CARRIERS = choices(AmplifyArguments.model_fields["carrier"].annotation)
 
 #: A sweep gives an overview before the details: few prompts and short texts.
 SWEEP_ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 1.0)
@@ -56,6 +60,7 @@ class SteeringSettings(SteerArguments):
     alphas: Annotated[tuple[FiniteFloat, ...], AfterValidator(_with_unsteered)] = SWEEP_ALPHAS
     n_prompts: int = Field(4, ge=1, le=len(everyday_prompts()))
     alpha: FiniteFloat = DEFAULT_ALPHA
+    carrier: Carrier = "difference"
     prompt: Words = Field("", min_length=1)
     own: bool = False
 
@@ -97,19 +102,26 @@ class SteeringSettings(SteerArguments):
                 continue
         return settings if settings.prompt else settings.model_copy(update={"own": False})
 
-    def steering(self) -> SteerArguments:
+    def steering(self) -> SteerArguments | AmplifyArguments:
         """Return arguments for steered and unsteered texts. Raises ``ValueError``."""
+        if self.carrier != "difference":
+            return self._amplifying(strengths=(self.alpha,))
         if self.alpha == 0:
             raise ValueError("alpha is 0, which adds nothing: raise it with the right arrow key")
         return self._arguments(alphas=(0.0, self.alpha))
 
-    def sweeping(self) -> SteerArguments:
-        """Return arguments for short texts at every alpha of the sweep."""
-        return self._arguments(
-            n_prompts=min(self.n_prompts, SWEEP_PROMPTS),
-            n_samples=1,
-            max_new_tokens=min(self.max_new_tokens, SWEEP_TOKENS),
-        )
+    def sweeping(self) -> SteerArguments | AmplifyArguments:
+        """Return arguments for short texts at every strength of the sweep."""
+        short = {
+            "n_prompts": min(self.n_prompts, SWEEP_PROMPTS),
+            "n_samples": 1,
+            "max_new_tokens": min(self.max_new_tokens, SWEEP_TOKENS),
+        }
+        if self.carrier == "difference":
+            return self._arguments(**short)
+        # Those of the difference mean nothing to another carrier, which has its own.
+        asked = () if self.alphas == SWEEP_ALPHAS else tuple(each for each in self.alphas if each)
+        return self._amplifying(**short, strengths=asked)
 
     @classmethod
     def _names(cls) -> list[str]:
@@ -122,6 +134,15 @@ class SteeringSettings(SteerArguments):
         if self.own:
             values |= {"prompts": (self.prompt,), "n_prompts": None}
         return SteerArguments.model_validate(values)
+
+    def _amplifying(self, **values: Any) -> AmplifyArguments:
+        shared = set(AmplifyArguments.model_fields) & set(SteerArguments.model_fields)
+        given = self._arguments(**{name: values[name] for name in shared & values.keys()})
+        values = given.model_dump(include=shared) | values | {"carrier": self.carrier}
+        try:
+            return AmplifyArguments.model_validate(values)
+        except ValidationError as exc:
+            raise ValueError(in_words(exc, AmplifyArguments, most=1, names=_shown)) from None
 
 
 def layer_index(layer: str, n_layers: int | None) -> int | None:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from statistics import fmean
 
 from workbench.store.state import TextState
+from workbench.tui.panes.steering.texts import dial
 
 #: Words; single marks, so that a run of them counts; single characters where no spaces part words.
 _WORDS = re.compile(r"[\u3040-\ud7af]|[^\W\u3040-\ud7af]+|[^\w\s]")
@@ -84,7 +85,8 @@ def sweep_lines(
     """One line per alpha of an operation's texts, the unsteered first."""
     by_alpha: dict[float, list[TextState]] = {}
     for text in texts:
-        by_alpha.setdefault(text.start.body.alpha, []).append(text)
+        if not text.start.body.shuffled:
+            by_alpha.setdefault(dial(text), []).append(text)
     usual = _score(measures[0], by_alpha.get(0.0, ()))
     return [_line(alpha, by_alpha[alpha], measures, usual) for alpha in sorted(by_alpha)]
 

@@ -14,12 +14,26 @@ _ENDS = {"end_of_text": "end of text", "length": "length limit", "stopped": "sto
 _EXCERPT = 1000
 
 
+#: Purposes of the texts that are steered, and the operations that write them.
+STEERED = ("steer", "amplify")
+
+
+def dial(text: TextState) -> float:
+    """Return the strength of a text, whatever carries the finetuning; 0 is unchanged."""
+    body = text.start.body
+    return body.alpha or body.amplified
+
+
 @dataclass(frozen=True)
 class Pair:
-    """A steered text and the unsteered one of the same prompt and seed; either may be None."""
+    """A steered text and the unsteered one of the same prompt and seed; either may be None.
+
+    ``null`` is the text of the carrier's null at the same strength, where one was written.
+    """
 
     steered: TextState | None
     unsteered: TextState | None
+    null: TextState | None = None
 
     @property
     def any(self) -> TextState:
@@ -43,7 +57,7 @@ class SteerIndex:
         """Index the new texts and operations."""
         if state.operations is not before.operations:
             self.operations = [
-                operation.id for operation in state.operations.values() if operation.name == "steer"
+                operation.id for operation in state.operations.values() if operation.name in STEERED
             ]
         if state.texts is before.texts:
             return
@@ -53,7 +67,7 @@ class SteerIndex:
         self._session = state.session_id
         for text_id, text in islice(state.texts.items(), self._seen, None):
             operation = text.start.operation_id
-            if text.start.body.purpose == "steer" and operation is not None:
+            if text.start.body.purpose in STEERED and operation is not None:
                 self._texts.setdefault(operation, []).append(text_id)
             self._last = text_id
         self._seen = len(state.texts)
@@ -64,25 +78,26 @@ class SteerIndex:
 
 
 def alphas_of(texts: Sequence[TextState]) -> list[float]:
-    """Return the sorted alphas of an operation's texts; 0 is unsteered."""
-    return sorted({text.start.body.alpha for text in texts})
+    """Return the sorted strengths of an operation's texts; 0 is unsteered."""
+    return sorted({dial(text) for text in texts})
 
 
 def pairs(texts: Sequence[TextState], alpha: float) -> list[Pair]:
     """Pair each text steered with ``alpha`` with the unsteered one of its prompt and seed."""
     steered: dict[tuple[int, int], TextState] = {}
     unsteered: dict[tuple[int, int], TextState] = {}
+    nulls: dict[tuple[int, int], TextState] = {}
     for text in texts:
         body = text.start.body
         where = (body.prompt_index, body.seed)
-        if body.alpha == 0:
+        if dial(text) == 0:
             unsteered[where] = text
-        elif body.alpha == alpha:
-            steered[where] = text
+        elif dial(text) == alpha:
+            (nulls if body.shuffled else steered)[where] = text
     places = dict.fromkeys((*unsteered, *steered))
     if alpha == 0:
         return [Pair(None, unsteered[place]) for place in unsteered]
-    return [Pair(steered.get(place), unsteered.get(place)) for place in places]
+    return [Pair(steered.get(place), unsteered.get(place), nulls.get(place)) for place in places]
 
 
 def prompt_of(text: TextState) -> str:
@@ -105,14 +120,20 @@ def how_it_ended(text: TextState) -> str:
 
 def strength(text: TextState) -> str:
     """Return the alpha of the text in short, or "unsteered"."""
-    alpha = text.start.body.alpha
-    return f"α {alpha:.4g}" if alpha else "unsteered"
+    body = text.start.body
+    if body.amplified:
+        return f"{body.carrier or 'logits'} {body.amplified:.4g}"
+    return f"α {body.alpha:.4g}" if body.alpha else "unsteered"
 
 
 def made_with(text: TextState) -> str:
     """Return the settings the text was generated with, in one clean line."""
     body = text.start.body
     parts = [f"steered, alpha {body.alpha:.4g}" if body.alpha else "unsteered"]
+    if body.amplified:
+        parts = [f"{body.carrier or 'logits'} at {body.amplified:.4g}"]
+    if body.shuffled:
+        parts.append("null")
     if body.alpha:
         parts.append(f"{body.source} at layer {body.layer}, position {body.position}")
     parts += [body.side, f"seed {body.seed}"]
