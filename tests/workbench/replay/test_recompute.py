@@ -42,8 +42,8 @@ class Nudged(PlantedPair):
         logits = super()._logits(side, residual)
         return logits.astype(np.float16).astype(logits.dtype)
 
-    def _run(self, side, ids, mask, layer=None, *, added=None, patch=None) -> Floats:  # type: ignore[no-untyped-def]
-        found = super()._run(side, ids, mask, layer, added=added, patch=patch)
+    def _run(self, *arguments, **options) -> Floats:  # type: ignore[no-untyped-def]
+        found = super()._run(*arguments, **options)
         return found.astype(np.float16).astype(np.float32)
 
 

@@ -40,7 +40,7 @@ from workbench.tui.panes.steering.texts import STEERED
 MAKERS = {
     name
     for name, each in OPERATIONS.items()
-    if each.asks_models and name not in {"unprompted", "complete", "scan"}
+    if each.asks_models and name not in {"unprompted", "complete", "scan", "test"}
 }
 
 
