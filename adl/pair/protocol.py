@@ -12,7 +12,7 @@ an embedding matrix without a token are cut off after the softmax.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -347,6 +347,30 @@ def require_one_vocabulary(pair: ModelPair) -> None:
             "the two models have different vocabularies, so their logits cannot be combined",
             "Amplify the activation difference instead (--carrier difference, or steer).",
         )
+
+
+#: Names every layer.
+ALL_LAYERS = "all"
+
+
+def resolve_layers(texts: Iterable[str | int | float], n_layers: int) -> tuple[int, ...]:
+    """Return the indices of layers, each once: ``all``, or what `resolve_layer` takes, by commas.
+
+    Raises ``SiteError``.
+    """
+    found: list[int] = []
+    for part in named_layers(texts):
+        if part == ALL_LAYERS:
+            found += range(n_layers)
+        else:
+            found.append(resolve_layer(part, n_layers))
+    return tuple(dict.fromkeys(found))
+
+
+def named_layers(texts: Iterable[str | int | float]) -> tuple[str, ...]:
+    """Return layers as they are written, several by commas taken apart, each once."""
+    parts = (part.strip() for text in texts for part in str(text).split(","))
+    return tuple(dict.fromkeys(ALL_LAYERS if part.lower() == "all" else part for part in parts))
 
 
 def resolve_layer(text: str | int | float, n_layers: int) -> int:

@@ -13,7 +13,7 @@ from adl.difference import (
     parse_positions,
 )
 from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
-from adl.pair.protocol import resolve_layer
+from adl.pair.protocol import named_layers, resolve_layer, resolve_layers
 from adl.records import SIDES, Site
 from adl.text.corpus import BosPolicy
 from tests.planted import FILLER, N_LAYERS, PLANTED_LAYER, PlantedPair, device_full_above
@@ -292,3 +292,27 @@ def test_layers_that_are_not_there(text):
 
 def test_the_only_layer():
     assert [resolve_layer(text, 1) for text in ("0", "0.0", "0.5", "1.0")] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("0.5",), (2,)),
+        (("0.25,0.5,0.75",), (1, 2, 3)),
+        (("3", "0", "3, 1"), (3, 0, 1)),
+        (("all",), (0, 1, 2, 3, 4)),
+        (("2", " ALL"), (2, 0, 1, 3, 4)),
+    ],
+)
+def test_several_layers_may_be_named_at_once(texts, expected):
+    assert resolve_layers(texts, 5) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0.5,", "every", "1,9", "all,x"])
+def test_a_layer_among_several_that_is_none_is_named(text):
+    with pytest.raises(SiteError, match="is not a layer of this model"):
+        resolve_layers((text,), 5)
+
+
+def test_layers_are_named_before_a_model_is_loaded():
+    assert named_layers(("0.5, 15", "All", "15")) == ("0.5", "15", "all")

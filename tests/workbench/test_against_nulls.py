@@ -11,13 +11,13 @@ from workbench.report.content import build_report
 from workbench.report.html import report_html
 from workbench.report.markdown import report_markdown
 from workbench.report.records import FOLDED
-from workbench.store.against_nulls import against_nulls, folded, folded_line
+from workbench.store.against_nulls import against_nulls, best_layer, by_layer, folded, folded_line
 from workbench.store.events import HUMAN, ReadingTaken, ReadToken
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 from workbench.tui.panes.readings.columns import table_of
 from workbench.tui.panes.readings.index import Choice, Index
-from workbench.tui.panes.readings.render import folded_note, limits, strip
+from workbench.tui.panes.readings.render import folded_note, layers, limits, strip
 
 LAYER = 2
 
@@ -167,3 +167,30 @@ def test_the_pane_does_not_begin_with_one(state):
     assert Index(only).group(Choice()).reading == "output_difference"
     worst = {key: each for key, each in only.items() if key.reading == "logit_lens"}
     assert Index(worst).group(Choice()).reading == "logit_lens"
+
+
+def test_the_layer_that_reads_best_is_farthest_above_its_nulls(tmp_path, capsys):
+    with SessionLog.open(tmp_path / "sessions.db") as log:
+        session_id = log.start_session("s")
+        for layer, own, null in ((1, 2.0, 1.5), (2, 6.0, 5.9), (3, 4.0, 1.0)):
+            log.append(session_id, taken("shift_lens", "difference", own, layer=layer), actor=HUMAN)
+            log.append(session_id, taken("shift_lens", "random", null, layer=layer), actor=HUMAN)
+        # Narrow, but of tokens that base never writes; and one without nulls.
+        log.append(session_id, taken("logit_lens", "difference", 90.0, 0.1, layer=1), actor=HUMAN)
+        log.append(session_id, taken("logit_lens", "random", 1.0, layer=1), actor=HUMAN)
+        log.append(session_id, taken("shift_lens", "difference", 90.0, layer=4), actor=HUMAN)
+        state = fold(log.events(session_id))
+    found = by_layer(state.readings)
+    assert [each.layer for each in found] == [1, 2, 3]
+    assert [round(each.distance, 3) for each in found] == [0.5, 0.1, 3.0]
+    best = best_layer(state.readings)
+    assert (best.layer, best.reading) == (3, "shift_lens")
+    line = "layers 1 ▂▁█ 3, best 3: shift lens, 3.0 above its nulls"
+    assert layers(found, 120).plain.lower() == line
+    show.layers(state)
+    assert line in capsys.readouterr().out.lower()
+
+
+def test_one_layer_is_not_compared(state, capsys):
+    show.layers(state)
+    assert capsys.readouterr().out == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adl.pair.protocol import resolve_layer
+from adl.pair.protocol import named_layers, resolve_layers
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.readings import READ, ReadArguments
@@ -69,5 +69,5 @@ def missing_evidence(
 def _layers(measure: MeasureArguments, n_layers: int | None) -> list[str]:
     """The layers as numbers, each once; as they were asked for while their number is not known."""
     if n_layers is None:
-        return list(dict.fromkeys(measure.layers))
-    return list(dict.fromkeys(str(resolve_layer(layer, n_layers)) for layer in measure.layers))
+        return list(named_layers(measure.layers))
+    return list(map(str, resolve_layers(measure.layers, n_layers)))

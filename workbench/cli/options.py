@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from adl.pair.protocol import ALL_LAYERS, named_layers
 from workbench.cli.derived import Given, made, merged_options, options_of
 from workbench.cli.output import reported_errors
 from workbench.operations.difference import MeasureArguments
@@ -169,9 +170,10 @@ SHARED = ("corpus", "layer", "seed", "text_column")
 
 def one_layer(measure: MeasureArguments) -> str:
     """The one layer that is measured. Raises ``BadParameter`` for several."""
-    if len(measure.layers) > 1:
+    layers = named_layers(measure.layers)
+    if len(layers) > 1 or ALL_LAYERS in layers:
         raise typer.BadParameter("--layer: this command works at one layer; give it once")
-    return measure.layers[0]
+    return layers[0]
 
 
 def shared_with(arguments: type[Arguments], measure: MeasureArguments) -> Given:

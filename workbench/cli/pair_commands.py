@@ -11,6 +11,7 @@ import typer
 
 from adl import errors
 from adl.errors import AdlError
+from adl.pair.protocol import ALL_LAYERS, named_layers, resolve_layers
 from adl.readings.registry import READINGS, ReadingName
 from adl.records import POOLED
 from workbench.cli import show
@@ -36,6 +37,7 @@ from workbench.operations.inputs import check_inputs
 from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation, Summary
+from workbench.store.against_nulls import best_layer
 
 _AUDIT_FIELDS = ("n_prompts", "prompt_file", "max_new_tokens", "thinking")
 #: Fields of no option: the measurement's options give them, or they only fit the machine.
@@ -66,32 +68,43 @@ def audit(
 ) -> None:
     """Measure, read and steer in one go, and keep it all in a session."""
     shared = {"max_new_tokens": AUDIT_TOKENS, **given, "seed": measure.seed}
-    steering = made(SteerArguments, {**shared, "layer": measure.layers[0]})
-    reading = [_read_arguments(measure, layer) for layer in measure.layers]
+    steering = made(SteerArguments, {**shared, "layer": "0.5"})
     check_inputs(measure, steering)
-    planned: list[tuple[Operation[Any], Arguments]] = [(LOAD, pair), (MEASURE, measure)]
-    planned += [*((READ, arguments) for arguments in reading), (STEER, steering)]
+    layers: Sequence[str | int] = named_layers(measure.layers)
     with judge_at_hand(judge) as at_hand, _work(where, "audit", pair, blind=blind) as work:
-        with work.as_one("audit", planned):
+        planned: list[tuple[Operation[Any], Arguments]] = [(LOAD, pair)]
+        if ALL_LAYERS in layers:
+            # How many there are is known once the pair is loaded.
             load(work, pair, measure)
+            n_layers = work.session.require_pair().provenance.n_layers
+            planned, layers = [], resolve_layers(layers, n_layers)
+        planned += [(MEASURE, measure)]
+        planned += [(READ, _read_arguments(measure, str(layer))) for layer in layers]
+        planned += [(STEER, steering)]
+        with work.as_one("audit", planned):
+            if not work.is_begun:
+                load(work, pair, measure)
             at_hand.attend(work.session)
-            layers = work.run(MEASURE, measure).summary["layers"]
-            for layer in layers:
+            measured: list[int] = work.run(MEASURE, measure).summary["layers"]
+            for layer in measured:
                 _read(work, _read_arguments(measure, str(layer), judge=at_hand.model))
-            steered = work.run(STEER, made(SteerArguments, {**shared, "layer": str(layers[0])}))
+            best = best_layer(work.session.state.readings)
+            steered_at = measured[0] if best is None or best.layer not in measured else best.layer
+            steered = work.run(STEER, made(SteerArguments, {**shared, "layer": str(steered_at)}))
         state = work.shown
         text_ids: list[str] = steered.summary["texts"]
         if json:
             print_json(
                 _data(
                     work,
-                    readings=show.reading_data(state, layers),
-                    failed_readings=show.failed_data(state, layers),
+                    readings=show.reading_data(state, measured),
+                    failed_readings=show.failed_data(state, measured),
                     texts=show.text_data(state, text_ids),
                 )
             )
             return
-        show.readings(state, layers)
+        show.readings(state, measured)
+        show.layers(state)
         show.texts(state, text_ids)
         _say_where(work)
 

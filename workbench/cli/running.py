@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, PairError, Stopped
-from adl.pair.protocol import resolve_layer
+from adl.pair.protocol import resolve_layers
 from workbench.cli.options import PAIR_NAMES, SessionOptions
 from workbench.cli.output import reported_errors, say
 from workbench.cli.progress import Display, displayed
@@ -129,8 +129,7 @@ class Work:
         """
 
         def check(n_layers: int) -> None:
-            for layer in layers:
-                resolve_layer(layer, n_layers)
+            resolve_layers(layers, n_layers)
 
         if self._session is None:
             self._begin_with(pair, check)

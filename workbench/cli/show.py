@@ -18,7 +18,14 @@ from adl.readings.registry import READINGS
 from adl.records import POOLED
 from adl.text.tokens import visible
 from workbench.display import ascii_only, clean_line, clean_lines, shorten
-from workbench.store.against_nulls import against_nulls, folded, folded_line, struck_line
+from workbench.store.against_nulls import (
+    against_nulls,
+    by_layer,
+    folded,
+    folded_line,
+    layers_line,
+    struck_line,
+)
 from workbench.store.events import AnswersCompared, ReadingTaken
 from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
@@ -153,6 +160,13 @@ def _line(text: str, style: str = "") -> Text:
 
 def _clean(text: str) -> str:
     return sayable(clean_line(text), stdout.encoding)
+
+
+def layers(state: SessionState) -> None:
+    """Print which layer reads best by its distance from the nulls, if several were read."""
+    found = by_layer(state.readings)
+    if len(found) > 1:
+        paragraph(layers_line(found, 40))
 
 
 def readings(

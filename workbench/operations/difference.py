@@ -10,7 +10,7 @@ from pydantic import Field
 from adl.artifacts import key_of
 from adl.difference import FirstTokens, Reach, measure_difference, parse_positions
 from adl.errors import CorpusError
-from adl.pair.protocol import ModelPair, resolve_layer
+from adl.pair.protocol import ModelPair, resolve_layers
 from adl.records import SIDES, ActivationDifference
 from adl.text.corpus import BosPolicy, ChosenTexts, CorpusSource
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
@@ -21,7 +21,8 @@ class MeasureArguments(Arguments):
     """Layers and positions to measure, and the unrelated text."""
 
     layers: tuple[str, ...] = Field(
-        ("0.5",), description="Layers: a share of the depth (0.5) or a number (15)."
+        ("0.5",),
+        description="Layers: a share of the depth (0.5), a number (15), several by commas, or all.",
     )
     positions: str = Field(
         "5", description="First tokens to read (5), or offsets around the turn (chat:-3..1)."
@@ -41,7 +42,7 @@ def measure(context: Context, arguments: MeasureArguments) -> Summary:
     pair = context.pair
     n_layers = pair.provenance.n_layers
     # 0.5 and 15 may be one layer: it is measured once.
-    layers = tuple(dict.fromkeys(resolve_layer(layer, n_layers) for layer in arguments.layers))
+    layers = resolve_layers(arguments.layers, n_layers)
     reach = _reach(arguments)
     texts = _texts(context, arguments)
     key = difference_key(pair, texts, layers, reach)

@@ -12,7 +12,7 @@ from typing import Any
 from adl.difference import parse_positions
 from adl.errors import AdlError, CorpusError, OrganismError
 from adl.measures.scanning import bundled_prompts, chosen_kinds
-from adl.pair.protocol import check_layer
+from adl.pair.protocol import ALL_LAYERS, check_layer, named_layers
 from adl.paths import expanded
 from adl.text.corpus import CorpusSource
 from adl.text.files import check_readable
@@ -42,8 +42,9 @@ def _corpus(spec: str, arguments: Any) -> None:
 
 
 def _layers(layers: Iterable[str], _arguments: Any) -> None:
-    for layer in layers:
-        check_layer(layer)
+    for layer in named_layers(layers):
+        if layer != ALL_LAYERS:
+            check_layer(layer)
 
 
 _CHECKS: dict[str, Callable[[Any, Any], object]] = {

@@ -23,7 +23,7 @@ from adl.measures.trace_strength import (
     TraceStrength,
     measure_trace,
 )
-from adl.pair.protocol import resolve_layer
+from adl.pair.protocol import resolve_layers
 from adl.pair.self_checks import DIFFERENCE, require
 from adl.readings.narrowness import Narrowness
 from adl.text.corpus import BosPolicy, CorpusSource
@@ -41,7 +41,9 @@ class TraceArguments(Arguments):
     """Layers and positions to measure, and the unrelated text."""
 
     layers: tuple[str, ...] = Field(
-        ("0.5",), min_length=1, description="Layers: a share of the depth (0.5) or a number (15)."
+        ("0.5",),
+        min_length=1,
+        description="Layers: a share of the depth (0.5), a number (15), several by commas, or all.",
     )
     positions: str = Field("5", description="First tokens to read (5), or offsets around the turn.")
     n_texts: int = Field(256, ge=8, description="Unrelated texts.")
@@ -58,9 +60,7 @@ def trace_strength(context: Context, arguments: TraceArguments) -> Summary:
     """Measure how strong and how narrow the trace is, each number beside its nulls."""
     pair = context.pair
     require(pair.provenance, DIFFERENCE)
-    layers = tuple(
-        dict.fromkeys(resolve_layer(layer, pair.provenance.n_layers) for layer in arguments.layers)
-    )
+    layers = resolve_layers(arguments.layers, pair.provenance.n_layers)
     reach = parse_positions(arguments.positions)
     if isinstance(reach, FirstTokens):
         reach = FirstTokens(reach.k, arguments.bos)

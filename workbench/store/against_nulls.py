@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from adl.nulls import NULLS
 from adl.readings.registry import READINGS
 from adl.records import POOLED
+from workbench.sparkline import spark
 from workbench.store.events import ReadingTaken
 from workbench.store.findings import NOT_COMPUTED, Estimate
 from workbench.store.recorded import Recorded
@@ -87,6 +88,57 @@ def compared(readings: Lists, layer: int) -> dict[tuple[str, str], AgainstNulls]
         )
         if "difference" in lists
     }
+
+
+@dataclass(frozen=True)
+class LayerDistance:
+    """The reading of a layer whose words are farthest above its nulls in closeness, and how far."""
+
+    layer: int
+    reading: str
+    side: str
+    distance: float
+
+
+def by_layer(readings: Lists) -> tuple[LayerDistance, ...]:
+    """Return the best reading of each layer, in the order of the layers.
+
+    Layers without a reading that was compared with its nulls are left out; rare tokens count for
+    nothing.
+    """
+    found = []
+    for layer in sorted({key.layer for key in readings}):
+        here = [
+            LayerDistance(layer, each.reading, each.side, each.closeness.value - each.null)
+            for each in compared(readings, layer).values()
+            if each.closeness is not None
+            and each.null is not None
+            and not (each.usual is not None and each.usual < LEAST_USUAL)
+        ]
+        if here:
+            found.append(max(here, key=lambda each: each.distance))
+    return tuple(found)
+
+
+def best_layer(readings: Lists) -> LayerDistance | None:
+    """Return the layer that reads best by its distance from the nulls; None if none is known."""
+    return max(by_layer(readings), key=lambda each: each.distance, default=None)
+
+
+def layers_line(found: Sequence[LayerDistance], width: int) -> str:
+    """Return a line on the layers: their distances from the nulls as heights, and the best of them.
+
+    The heights take ``width`` cells at most.
+    """
+    best = max(found, key=lambda each: each.distance)
+    heights = spark([each.distance for each in found], width)
+    title = READINGS[best.reading].title if best.reading in READINGS else best.reading
+    above = (
+        f"{best.distance:.1f} above its nulls" if best.distance > 0 else "no better than its nulls"
+    )
+    return (
+        f"layers {found[0].layer} {heights} {found[-1].layer}, best {best.layer}: {title}, {above}"
+    )
 
 
 def folded(found: Iterable[AgainstNulls]) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from typing import cast
 
 from textual.content import Content
 
+from workbench.sparkline import spark
 from workbench.store.findings import Bar, Curve, Figure, Finding, Heading, Line, Rows, Sample
 from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui import text
-from workbench.tui.widgets.bars import bar, dots, spark
+from workbench.tui.widgets.bars import bar, dots
 
 Lines = list[Content]
 

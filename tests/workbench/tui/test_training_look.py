@@ -10,6 +10,7 @@ from tests.workbench.tui.measures_sample import measured_state
 from tests.workbench.tui.sample import BEGAN
 from tests.workbench.tui.test_measures_screen import MeasuresApp
 from tests.workbench.tui.test_start_screen import shown
+from workbench.sparkline import spark
 from workbench.store.events import HUMAN
 from workbench.store.findings import Estimate
 from workbench.store.recorded import Recorded
@@ -21,7 +22,7 @@ from workbench.store.training_events import (
     TrainingAdvanced,
 )
 from workbench.tui.measure_render import findings, look
-from workbench.tui.widgets.bars import dots, spark
+from workbench.tui.widgets.bars import dots
 
 
 def about(value: float) -> Estimate:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -32,18 +31,3 @@ def dots(own: float, nulls: Sequence[float], width: int) -> tuple[str, float, fl
         cells[at] = ":" if cells[at] in {"·", ":"} else "·"
     cells[place(own)] = "●"
     return "".join(cells), low, high
-
-
-_HEIGHTS = "▁▂▃▄▅▆▇█"
-
-
-def spark(values: Sequence[float], width: int) -> str:
-    """Values in order as heights from the least to the most; means of neighbours where they are many."""
-    if not values:
-        return ""
-    count = min(width, len(values))
-    edges = [round(index * len(values) / count) for index in range(count + 1)]
-    means = [sum(values[first:last]) / (last - first) for first, last in pairwise(edges)]
-    low, high = min(means), max(means)
-    span = (high - low) or 1.0
-    return "".join(_HEIGHTS[round((mean - low) / span * (len(_HEIGHTS) - 1))] for mean in means)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from adl.readings.registry import READINGS
 from adl.records import POOLED
-from workbench.store.against_nulls import AgainstNulls, compared, folded
+from workbench.store.against_nulls import AgainstNulls, LayerDistance, by_layer, compared, folded
 from workbench.store.events import DifferenceMeasured, ReadingTaken
 from workbench.store.recorded import Recorded
 from workbench.store.state import ReadingKey
@@ -120,6 +120,7 @@ class Index:
         self._chosen: dict[tuple[Group, str], Taken] = {}
         self._ranks: dict[tuple[int, bool], dict[str, int]] = {}
         self._lists = readings or {}
+        self._by_layer: tuple[LayerDistance, ...] | None = None
         self._against: dict[int, dict[tuple[str, str], AgainstNulls]] = {}
         self._measured: dict[int, Measured] = {}
         newest = -1
@@ -143,6 +144,12 @@ class Index:
     def layers(self) -> list[int]:
         """Layers that were read or at least measured."""
         return sorted({group.layer for group in self._groups} | set(self._measured))
+
+    def by_layer(self) -> tuple[LayerDistance, ...]:
+        """The best reading of each layer by its distance from the nulls."""
+        if self._by_layer is None:
+            self._by_layer = by_layer(self._lists)
+        return self._by_layer
 
     def measured(self, layer: int) -> Measured | None:
         """The newest difference that holds a layer."""

@@ -98,7 +98,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     ReadingsPane #token { height: 3; }
     ReadingsPane.-slim #token { height: 4; }
     ReadingsPane.-short #nulls, ReadingsPane.-short #why { display: none; }
-    ReadingsPane.-short #limits, ReadingsPane.-short #folded { display: none; }
+    ReadingsPane.-short #layers, ReadingsPane.-short #limits, ReadingsPane.-short #folded { display: none; }
     ReadingsPane.-short #token { height: 1; }
     ReadingsPane.-tiny #token, ReadingsPane.-tiny #site { display: none; }
     """
@@ -137,6 +137,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     def compose(self) -> ComposeResult:
         """Compose the selection, the nulls, the lists or the plot, and the token."""
         yield Static(id="strip", classes="line")
+        yield Static(id="layers", classes="line")
         yield Static(id="site", classes="line")
         yield Static(id="why", classes="line")
         yield Static(id="limits", classes="line")
@@ -194,6 +195,11 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self.query_one("#strip", Static).update(
             reading_words.strip(self._index, group, width, unfolded=self._choice.beside)
         )
+        layers = self.query_one("#layers", Static)
+        found = self._index.by_layer()
+        layers.display = len(found) > 1
+        if layers.display:
+            layers.update(reading_words.layers(found, width))
         self.query_one("#site", Static).update(
             reading_words.site(table, group, width) if group else ""
         )

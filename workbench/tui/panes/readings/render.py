@@ -10,7 +10,7 @@ from textual.content import Content
 from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from workbench.display import clean_line, shorten
-from workbench.store.against_nulls import folded_line
+from workbench.store.against_nulls import LayerDistance, folded_line, layers_line
 from workbench.store.events import ReadToken, StruckRead
 from workbench.store.findings import NOT_COMPUTED as NOT_COMPUTED
 from workbench.tui import keys, text
@@ -103,6 +103,12 @@ def folded_note(index: Index, group: Group, *, unfolded: bool, recorded: bool) -
     if not line or unfolded:
         return ""
     return line if recorded else f"{line} {keys.shown('null')} shows them."
+
+
+def layers(found: Sequence[LayerDistance], width: int) -> Content:
+    """The layers as heights, by how far the best reading of each is above its nulls."""
+    line = layers_line(found, max(8, width // 3))
+    return Content.styled(shorten(line, width), "$foreground-muted")
 
 
 def site(table: Table | None, group: Group, width: int) -> Content:
