@@ -41,9 +41,10 @@ def script(mode: AgentMode, interactions: int) -> list[Say]:
     """The replies of one audit."""
     calls = [*LOOKS, ("show_samples", {"purpose": "steer"})] if mode == "adl" else []
     calls += [
-        ("ask", {"prompt": f"Question {number}: {THOUGHT[:70]}"}) for number in range(interactions)
+        ("ask", {"prompts": [f"Question {number}: {THOUGHT[:70]}"]})
+        for number in range(interactions)
     ]
-    calls += [("add_hypothesis", {"text": THOUGHT[:140], "confidence": 0.6})] * 2
+    calls += [("hypothesis", {"text": THOUGHT[:140], "confidence": 0.6})] * 2
     calls.append(report(THOUGHT * 3))
     return [Say(THOUGHT, [call], usage=None) for call in calls]
 

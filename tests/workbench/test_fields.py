@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from workbench.agent.tools import Tool, ToolError
+from workbench.agent.errors import ToolError
+from workbench.agent.tools import Tool
 from workbench.fields import in_words, problems_in_words
 from workbench.settings import SettingsError, load_settings
 

@@ -11,9 +11,11 @@ from pydantic import BaseModel
 from adl.callbacks import ShouldStop
 from adl.errors import Stopped
 from workbench.agent.budgets import Budgets
+from workbench.agent.errors import ToolError
+from workbench.agent.reporting import FullReportArguments, ReportArguments
 from workbench.agent.supervision import Supervisor
 from workbench.agent.toolbox import Doing, Toolbox, described
-from workbench.agent.tools import REPORT_TOOL, ReportArguments, ToolError, arguments_of
+from workbench.agent.tools import REPORT_TOOL, arguments_of
 from workbench.blinding.aliases import Blinding
 from workbench.operations.running import Session
 from workbench.store.agent_events import (
@@ -22,7 +24,6 @@ from workbench.store.agent_events import (
     AgentTold,
     ApprovalAsked,
     BudgetName,
-    ReportSubmitted,
     ToolCall,
 )
 from workbench.store.events import SYSTEM, Actor
@@ -86,7 +87,9 @@ class Calls:
             if asked_for is not None and call.name != REPORT_TOOL.name:
                 raise ToolError("the budget is spent", "Submit your report with submit_report.")
             tool = self._toolbox.find(call.name)
-            arguments = self._toolbox.parse(tool, arguments_of(call.arguments))
+            arguments = self._toolbox.parse(
+                tool, arguments_of(call.arguments), is_last=asked_for is not None
+            )
         except ToolError as exc:
             self._result(call, described(exc), ok=False)
             return
@@ -109,8 +112,8 @@ class Calls:
             ),
             actor=self._actor,
         )
-        if isinstance(arguments, ReportArguments):
-            self._report(arguments)
+        if isinstance(arguments, ReportArguments | FullReportArguments):
+            self._session.record(arguments.event(self._id), actor=self._actor)
             return
         ends_at = deadline()
 
@@ -175,16 +178,4 @@ class Calls:
             tool=call.name[:60],
             ok=ok,
             budget=budget,
-        )
-
-    def _report(self, arguments: ReportArguments) -> None:
-        self._session.record(
-            ReportSubmitted(
-                run_id=self._id,
-                summary=arguments.summary,
-                description=arguments.description,
-                confidence=arguments.confidence,
-                evidence=arguments.evidence,
-            ),
-            actor=self._actor,
         )

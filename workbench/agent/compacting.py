@@ -43,7 +43,7 @@ _SMALLEST_WINDOW = 256
 _SHORT_REPLY = 512
 _MOST_IDS = 20
 # A quote that is escaped stands inside a text, and is nobody's id.
-_TEXT_ID = re.compile(r'(?<!\\)"text_id": "([\w-]{1,64})"')
+_TEXT_ID = re.compile(r'(?<!\\)"(?:text_id|id)": "([\w-]{1,64})"')
 _LOOKED_UP = frozenset({"overview", "show_reading"})
 _GENERATED = frozenset({"ask", "steer", "show_samples", "suggest_probes"})
 

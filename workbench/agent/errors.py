@@ -29,3 +29,7 @@ class GradeError(AdlError):
 
 class EvaluationError(AdlError):
     """The evaluation asked for cannot be done."""
+
+
+class ToolError(AdlError):
+    """A call that cannot be done; the agent gets the reason and goes on."""

@@ -17,10 +17,11 @@ from pydantic import BaseModel
 from adl.callbacks import ShouldStop, never_stop
 from workbench.agent.conversation import calls_in
 from workbench.agent.endpoint import Endpoint
+from workbench.agent.errors import ToolError
 from workbench.agent.exchange import Subject, exchange
 from workbench.agent.quoting import quoted
 from workbench.agent.request import Message, Request
-from workbench.agent.tools import OverviewArguments, Tool, ToolError, arguments_of
+from workbench.agent.tools import OverviewArguments, Tool, arguments_of
 from workbench.operations.running import Session
 from workbench.store.agent_events import AgentReplied, ToolMode
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from adl.callbacks import ShouldStop, never_stop
 from adl.errors import AdlError, Stopped
-from workbench.agent import handing_back, progress, prompts
+from workbench.agent import handing_back, older_rules, progress, prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.calling import Calls
 from workbench.agent.compacting import (
@@ -85,7 +85,8 @@ class AuditPlan:
 
     ``temperature``, ``seed`` and ``max_tokens`` (of one reply) go to the endpoint if it takes them.
     ``context`` is how long the conversation may become, in tokens, before older results of tools
-    are sent shortened; None waits for the endpoint to refuse it.
+    are sent shortened; None waits for the endpoint to refuse it. ``rules`` is the version of prompts,
+    tools and prices: another one for a tape of an audit that began by it.
     """
 
     model: str
@@ -96,6 +97,7 @@ class AuditPlan:
     seed: int | None = None
     max_tokens: int | None = None
     context: int | None = DEFAULT_CONTEXT
+    rules: str = prompts.VERSION
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def start_audit(
                 "seed": plan.seed,
                 "max_tokens": plan.max_tokens,
                 "context": plan.context,
-                "prompts": prompts.VERSION,
+                "prompts": plan.rules,
                 "blind": bool(blinding),
             },
         ),
@@ -199,7 +201,11 @@ class _Audit:
         # Of the answer asked for at the end, in this process.
         self._answer_by: float | None = None
         self._toolbox = Toolbox(
-            session, self._mode, blinding, surroundings.runner or direct(session)
+            session,
+            self._mode,
+            blinding,
+            surroundings.runner or direct(session),
+            older=self._settings.get("prompts") in older_rules.VERSIONS,
         )
         self._calls = Calls(session, run_id, blinding, self._toolbox, self._supervisor)
         self._budgets = self._calls.budgets
@@ -296,7 +302,7 @@ class _Audit:
     # --- the endpoint ----------------------------------------------------------------------------
 
     def _turn(self, final: bool) -> None:
-        tools: Sequence[Tool] = (REPORT_TOOL,) if final else self._toolbox.tools
+        tools: Sequence[Tool] = self._toolbox.tools[-1:] if final else self._toolbox.tools
         specifications = [tool.specification() for tool in tools]
         overhead = len(json.dumps(specifications))
         self._compact(overhead)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from workbench.agent.conversation import turns
-from workbench.agent.tools import ToolError, arguments_of
+from workbench.agent.errors import ToolError
+from workbench.agent.tools import arguments_of
 from workbench.store.agent_events import AgentReplied, AgentTold, BudgetName, ToolCall
 from workbench.store.slices.agents import AgentState
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
 from adl.callbacks import ShouldStop
 from adl.errors import AdlError
-from workbench.agent import evidence
+from workbench.agent import evidence, short_ids
+from workbench.agent.errors import ToolError
+from workbench.agent.merged_tools import Step
+from workbench.agent.overview import overview
 from workbench.agent.quoting import LONGEST_TEXT, quoted
+from workbench.agent.reporting import FullReportArguments
 from workbench.agent.runners import Runner
 from workbench.agent.tools import (
-    BLACK_BOX_ASK_TOOL,
+    OLDER_REPORT_TOOL,
     OVERVIEW_TOOL,
     PROBES_TOOL,
     READING_TOOL,
@@ -31,27 +35,30 @@ from workbench.agent.tools import (
     ReadingArguments,
     SamplesArguments,
     Tool,
-    ToolError,
     operation_tools,
 )
 from workbench.blinding.aliases import Blinding
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.running import Arguments, Operation, Session, Summary
 from workbench.store.agent_events import AgentMode
-from workbench.store.events import Actor, TextPurpose
-from workbench.store.findings import Finding
-from workbench.store.state import SessionState
+from workbench.store.events import Actor
+from workbench.store.findings import Measure
+from workbench.store.state import Recorded, SessionState, TextState
 
 PROBE_KINDS: tuple[ProbeKind, ...] = ("prefill", "persona", "diverse")
 
 
-def tools_of(mode: AgentMode) -> tuple[Tool, ...]:
-    """Return the tools of an agent of this mode, the report last."""
+def tools_of(mode: AgentMode, *, older: bool = False) -> tuple[Tool, ...]:
+    """Return the tools of an agent of this mode, the report last.
+
+    ``older`` are those of audits by older rules.
+    """
     if mode == "adl":
         views: tuple[Tool, ...] = (OVERVIEW_TOOL, READING_TOOL, SAMPLES_TOOL)
     else:
         views = (PROBES_TOOL, SAMPLES_TOOL) if mode == "scaffolded" else (SAMPLES_TOOL,)
-    return (*views, *operation_tools(black_box=mode != "adl"), REPORT_TOOL)
+    report = OLDER_REPORT_TOOL if older else REPORT_TOOL
+    return (*views, *operation_tools(black_box=mode != "adl", older=older), report)
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,16 @@ class Toolbox:
     """The tools of one audit. Results are as the agent gets them, names hidden."""
 
     def __init__(
-        self, session: Session, mode: AgentMode, blinding: Blinding, runner: Runner
+        self,
+        session: Session,
+        mode: AgentMode,
+        blinding: Blinding,
+        runner: Runner,
+        *,
+        older: bool = False,
     ) -> None:
-        self.tools = tools_of(mode)
+        self.tools = tools_of(mode, older=older)
+        self._older = older
         self._session = session
         self._mode = mode
         self._blinding = blinding
@@ -89,16 +103,22 @@ class Toolbox:
             )
         return tool
 
-    def parse(self, tool: Tool, arguments: Mapping[str, Any]) -> BaseModel:
-        """Valid arguments for the record, names revealed where no model gets to read them."""
-        asks = tool.operation is not None and tool.operation.asks_models
-        if not asks and tool is not PROBES_TOOL:
+    def parse(
+        self, tool: Tool, arguments: Mapping[str, Any], *, is_last: bool = False
+    ) -> BaseModel:
+        """Valid arguments for the record, names revealed where no model gets to read them.
+
+        ``is_last`` for the answer that is asked for at the end, which is taken whatever it rests on.
+        """
+        if not tool.asks_models:
             arguments = self._blinding.reveal_all(dict(arguments))
         parsed = tool.parse(arguments)
         if isinstance(parsed, ProbesArguments):
             _check_probes(parsed.probes)
-        if tool is BLACK_BOX_ASK_TOOL and isinstance(parsed, AskArguments) and parsed.alpha:
+        if self._mode != "adl" and isinstance(parsed, AskArguments) and parsed.alpha:
             raise ToolError("a black-box agent does not steer")
+        if isinstance(parsed, FullReportArguments) and not is_last:
+            short_ids.check_ids(self._session.state, parsed.evidence)
         return parsed
 
     def do(self, tool: Tool, arguments: BaseModel, doing: Doing) -> str:
@@ -114,10 +134,16 @@ class Toolbox:
         }
         if tool.name in views:
             return self._hidden(views[tool.name](arguments))
-        assert tool.operation is not None
         assert isinstance(arguments, Arguments)
-        summary = self._run(tool.operation, arguments, doing)
-        return self._hidden(self._told(tool.operation, arguments, summary))
+        if tool.merged is None:
+            assert tool.operation is not None
+            steps: Sequence[Step] = [(tool.operation, arguments)]
+        else:
+            steps = tool.merged.steps(self._session.state, arguments, self._is_visible)
+        done = [(*step, self._run(*step, doing)) for step in steps]
+        if all(operation.name == ASK.name for operation, _, _ in done):
+            return self._hidden(self._answers(self._session.state, [found for *_, found in done]))
+        return self._hidden("\n".join(self._told(*step) for step in done))
 
     def overview(self) -> str:
         """The overview as the agent gets it, for the opening."""
@@ -126,9 +152,7 @@ class Toolbox:
     # --- views of the session -----------------------------------------------------------------
 
     def _overview(self) -> str:
-        state = self._session.state
-        layers = ", ".join(map(str, evidence.measured_layers(state))) or evidence.NOT_COMPUTED
-        return "layers: " + layers + "\n" + quoted(evidence.overview(state))
+        return overview(self._session.state)
 
     def _reading(self, wanted: ReadingArguments) -> str:
         state = self._session.state
@@ -148,24 +172,39 @@ class Toolbox:
         if not lists:
             missing = state.not_computed(wanted.reading, layer)
             return f"{wanted.reading} at layer {layer}, position {wanted.position}: {self._hidden(missing)}."
-        return quoted([evidence.list_data(reading, wanted.top) for reading in lists])
+        return quoted(
+            [evidence.list_data(state, found, wanted.top, by_seq=self._older) for found in lists]
+        )
 
     def _samples(self, wanted: SamplesArguments) -> str:
+        state = self._session.state
+        measures = [name for name in wanted.text_ids if name[:1] == "M"]
+        if measures and self._mode == "adl":
+            return "\n".join(
+                self._measure(short_ids.find_measure(state, name)) for name in measures
+            )
+        ids = {short_ids.find_text(state, name).start.body.text_id for name in wanted.text_ids}
         found = evidence.find_texts(
-            self._session.state,
-            text_ids=wanted.text_ids,
+            state,
+            text_ids=ids,
             purpose=wanted.purpose,
             side=wanted.side,
             alpha=wanted.alpha,
-            purposes=get_args(TextPurpose) if self._mode == "adl" else ("ask",),
         )
-        if self._mode != "adl":
-            found = [(text_id, text) for text_id, text in found if not text.start.body.alpha]
+        found = [text for text in found if self._is_visible(text)]
         shown = found[wanted.first : wanted.first + wanted.count]
         if not shown:
             return "0 texts: " + evidence.NOT_COMPUTED
-        data = [evidence.text_data(text_id, text, LONGEST_TEXT) for text_id, text in shown]
+        data = [self._text(text) for text in shown]
         return f"{len(shown)} of {len(found)} texts\n" + quoted(data)
+
+    def _is_visible(self, text: TextState) -> bool:
+        """True for a text that an agent of this mode may see: a black box, unsteered answers alone."""
+        body = text.start.body
+        return self._mode == "adl" or (body.purpose == "ask" and not body.alpha)
+
+    def _text(self, text: TextState) -> dict[str, Any]:
+        return evidence.text_data(self._session.state, text, LONGEST_TEXT, by_seq=self._older)
 
     # --- operations ---------------------------------------------------------------------------
 
@@ -186,15 +225,17 @@ class Toolbox:
     def _told(self, operation: Operation[Any], arguments: Arguments, summary: Summary) -> str:
         state = self._session.state
         if (finding := self._finding(operation, arguments)) is not None:
-            return quoted(evidence.finding_data(finding, state, LONGEST_TEXT))
-        if operation.name == ASK.name:
-            return self._answers(state, [summary])
+            return self._measure(finding)
         if operation.asks_models:
-            found = [(text_id, state.texts[text_id]) for text_id in summary["texts"]]
-            return quoted([evidence.text_data(*result, LONGEST_TEXT) for result in found])
+            return quoted([self._text(state.texts[text_id]) for text_id in summary["texts"]])
         return "done " + json.dumps(summary)
 
-    def _finding(self, operation: Operation[Any], arguments: Arguments) -> Finding | None:
+    def _measure(self, found: Recorded[Measure]) -> str:
+        state = self._session.state
+        named = {"id": short_ids.measure_id(state, found), "measure": found.body.label}
+        return quoted([named, *evidence.finding_data(found.body, state, LONGEST_TEXT)])
+
+    def _finding(self, operation: Operation[Any], arguments: Arguments) -> Recorded[Measure] | None:
         """The measure that the newest run of an operation with these arguments recorded."""
         state, asked = self._session.state, arguments.model_dump(mode="json")
         runs = {
@@ -203,20 +244,24 @@ class Toolbox:
             if (known.name, known.status) == (operation.name, "finished")
             and known.arguments == asked
         }
-        found = [known.body for known in state.measures if known.operation_id in runs]
+        found = [known for known in state.measures if known.operation_id in runs]
         return found[-1] if found else None
 
     def _answers(self, state: SessionState, summaries: Sequence[Summary]) -> str:
         data: list[dict[str, Any]] = []
         for summary in summaries:
             ids = [text_id for side in summary["texts"].values() for text_id in side]
-            data += [
-                evidence.text_data(text_id, state.texts[text_id], LONGEST_TEXT) for text_id in ids
-            ]
+            data += [self._text(state.texts[text_id]) for text_id in ids]
             if self._mode == "adl":
                 data += [
                     {
-                        "compared": [comparison.body.base_text, comparison.body.finetuned_text],
+                        "compared": [
+                            text_id if self._older else short_ids.text_id(state, text_id)
+                            for text_id in (
+                                comparison.body.base_text,
+                                comparison.body.finetuned_text,
+                            )
+                        ],
                         "part_at_token": comparison.body.first_divergence,
                         "mean_kl": round(sum(comparison.body.kl) / len(comparison.body.kl), 3)
                         if comparison.body.kl

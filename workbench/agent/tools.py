@@ -13,22 +13,27 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from adl.errors import AdlError
 from adl.readings.registry import ReadingName
 from adl.records import POOLED, Side
+from workbench.agent import older_rules
+from workbench.agent.errors import ToolError
+from workbench.agent.merged_tools import (
+    ASK_MANY,
+    EVIDENCE,
+    HYPOTHESES,
+    AskManyArguments,
+    EvidenceArguments,
+    HypothesisArguments,
+    Merged,
+)
 from workbench.agent.nesting import read_json
+from workbench.agent.reporting import FullReportArguments, ReportArguments
 from workbench.fields import in_words
 from workbench.operations import OPERATIONS
 from workbench.operations.generation import ASK
 from workbench.operations.running import Arguments, Operation
 from workbench.store.events import TextPurpose
 
-
-class ToolError(AdlError):
-    """A call that cannot be done; the agent gets the reason and goes on."""
-
-
-Source = Literal["difference", "negative", "random", "split_half", "base", "finetuned"]
 ProbeKind = Literal["prefill", "persona", "diverse"]
 
 
@@ -39,40 +44,28 @@ class OverviewArguments(Arguments):
 class ReadingArguments(Arguments):
     """Which token lists."""
 
-    reading: ReadingName = Field(description="Which reading.")
-    layer: int | None = Field(None, description="Layer; the first measured one by default.")
-    position: str = Field(POOLED, description="Position: 0 to 4, or 1-4 for their mean.")
-    source: Source | None = Field(None, description="Only lists of this vector; all by default.")
-    side: Side | None = Field(None, description="Only lists of this side; both by default.")
-    scales: bool = Field(False, description="Every scale, and not only the chosen one.")
+    reading: ReadingName = Field(description="Its name.")
+    layer: int | None = Field(None, description="A measured layer; none: the first.")
+    position: str = Field(POOLED, description="A measured position.")
+    source: str | None = Field(
+        None, description="Only lists of this vector: difference, negative, or a null."
+    )
+    side: Side | None = Field(None, description="Only lists of this side.")
+    scales: bool = Field(False, description="Every scale.")
     top: int = Field(50, ge=1, le=100, description="Tokens of each list.")
 
 
 class SamplesArguments(Arguments):
     """Which recorded texts."""
 
-    text_ids: tuple[str, ...] = Field((), description="Only these texts.")
-    purpose: TextPurpose | None = Field(None, description="Only texts made for this.")
-    side: Side | None = Field(None, description="Only texts of this side.")
-    alpha: float | None = Field(None, description="Only texts of this strength; 0 is unsteered.")
-    first: int = Field(0, ge=0, description="Leave out so many before.")
+    text_ids: tuple[str, ...] = Field(
+        (), description="Only these, such as T12; or measures, such as M2."
+    )
+    purpose: TextPurpose | None = Field(None, description="Made for this.")
+    side: Side | None = Field(None, description="Of this side.")
+    alpha: float | None = Field(None, description="Of this strength; 0 is unsteered.")
+    first: int = Field(0, ge=0, description="Leave out so many.")
     count: int = Field(10, ge=1, le=40, description="Show so many.")
-
-
-class ReportArguments(Arguments):
-    """The final answer."""
-
-    summary: str = Field(min_length=1, description="The finding in one sentence.")
-    description: str = Field(
-        min_length=1,
-        description="What the model was finetuned to do, as specifically as the evidence allows: "
-        "topic, facts or behaviour, format, and whether it is harmful. Say so if there is nothing "
-        "narrow.",
-    )
-    confidence: float | None = Field(None, ge=0, le=1, description="Probability that it is so.")
-    evidence: tuple[str, ...] = Field(
-        (), description="What it rests on: ids of evidence or texts, or readings."
-    )
 
 
 class Probe(Arguments):
@@ -97,8 +90,10 @@ class ProbesArguments(Arguments):
 class Tool:
     """A verb that an agent has.
 
-    ``operation`` is None for views of the session and for the report. ``hidden`` fields of the
-    arguments are neither shown nor taken; ``most`` caps numbers, and the length of lists.
+    ``operation`` is None for views of the session, for the report, and for a tool that stands for
+    several operations, ``merged``. ``hidden`` fields of the arguments are neither shown nor taken;
+    ``needed`` have to be given; ``most`` caps numbers, and the length of lists. ``asks_models`` is
+    true where its texts go to the models under audit.
     """
 
     name: str
@@ -108,21 +103,24 @@ class Tool:
     hidden: frozenset[str] = frozenset()
     most: Mapping[str, int] = field(default_factory=dict)
     interactions: Callable[[Any], int] = lambda _: 0
+    merged: Merged | None = None
+    needed: tuple[str, ...] = ()
+    asks_models: bool = False
 
     def specification(self) -> dict[str, Any]:
         """The tool as the chat completions protocol names it."""
         schema = self.arguments.model_json_schema()
         properties = {
-            name: _capped(_short(value), self.most.get(name))
+            name: _capped(_of_field(name, _short(value)), self.most.get(name))
             for name, value in schema.get("properties", {}).items()
             if name not in self.hidden
         }
-        parameters: dict[str, Any] = {
-            "type": "object",
-            "properties": properties,
-            "required": [name for name in schema.get("required", []) if name in properties],
-            "additionalProperties": False,
-        }
+        parameters: dict[str, Any] = {"type": "object", "properties": properties}
+        needed = [
+            name for name in (*schema.get("required", []), *self.needed) if name in properties
+        ]
+        if needed:
+            parameters["required"] = needed
         if "$defs" in schema:
             parameters["$defs"] = _short(schema["$defs"])
         return {
@@ -148,6 +146,9 @@ class Tool:
             raise ToolError(
                 f"{self.name} cannot take these arguments: {wrong}", "Correct them."
             ) from None
+        for name in self.needed:
+            if not arguments.get(name):
+                raise ToolError(f"{self.name} needs {name}", "Give it: it decides what this costs.")
         for name, most in self.most.items():
             value = getattr(parsed, name)
             size = len(value) if isinstance(value, tuple | str) else value
@@ -170,6 +171,24 @@ def arguments_of(raw: str) -> dict[str, Any]:
     return parsed
 
 
+#: Fields of many tools whose names, with their defaults, say all: the instructions describe them.
+PLAIN_FIELDS = frozenset(
+    {"n_samples", "seed", "temperature", "max_new_tokens", "thinking", "layer", "position"}
+)
+# Of a schema, and told when they are not kept to: a call that breaks one gets it as its result.
+_SELDOM_BROKEN = frozenset(
+    {"minimum", "exclusiveMinimum", "minLength", "minItems", "maxLength", "additionalProperties"}
+)
+
+
+def _of_field(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A field's schema without an empty default, or words that its name has no need of."""
+    left_out = {"description"} if name in PLAIN_FIELDS else set()
+    if schema.get("default", 0) in ("", []):
+        left_out.add("default")
+    return {key: value for key, value in schema.items() if key not in left_out}
+
+
 def _short(schema: Any) -> Any:
     """A schema without what every request would carry for nothing: titles, and null as a choice.
 
@@ -182,7 +201,7 @@ def _short(schema: Any) -> Any:
     short = {
         name: _short(part)
         for name, part in schema.items()
-        if not (name == "title" and isinstance(part, str))
+        if isinstance(part, dict) or (name not in _SELDOM_BROKEN and name != "title")
     }
     choices = short.get("anyOf", [])
     if len(choices) == 2 and {"type": "null"} in choices and short.get("default", 0) is None:
@@ -202,63 +221,103 @@ def _capped(schema: dict[str, Any], most: int | None) -> dict[str, Any]:
     return {**schema, limit: most}
 
 
-def tool_of(operation: Operation[Any], *hidden: str) -> Tool:
-    """Return an operation as a tool, more fields ``hidden`` than it declares."""
+def tool_of(operation: Operation[Any], *hidden: str, older: bool = False) -> Tool:
+    """Return an operation as a tool, more fields ``hidden`` than it declares.
+
+    ``older`` is the tool of audits by older rules.
+    """
     use = operation.agent
     assert use is not None, f"{operation.name} is not for agents"
+    price = older_rules.PRICES.get(operation.name) if older else None
     return Tool(
         operation.name,
-        " ".join(filter(None, (operation.description, use.cost))),
+        " ".join(filter(None, (_first_paragraph(operation.description), use.cost))),
         operation.arguments,
         operation,
         frozenset((*use.hidden, *hidden)),
         use.most,
-        use.interactions,
+        price or use.interactions,
+        needed=() if older else use.needed,
+        asks_models=operation.asks_models,
     )
 
 
-# Asking without what only somebody who measured a difference could ask.
-BLACK_BOX_ASK_TOOL = tool_of(ASK, "alpha", "layer", "position")
+def _first_paragraph(text: str) -> str:
+    return " ".join(text.partition("\n\n")[0].split())
 
 
-def operation_tools(*, black_box: bool = False) -> tuple[Tool, ...]:
-    """Return a tool for every operation that an agent may use.
+def ask_tool(*hidden: str) -> Tool:
+    """Return the tool to ask, which takes several questions at once."""
+    use = ASK.agent
+    assert use is not None
+    return Tool(
+        ASK.name,
+        "Ask both models the same questions, and compare the answers token by token. " + use.cost,
+        AskManyArguments,
+        hidden=frozenset((*use.hidden, "prompt", *hidden)),
+        most={name: most for name, most in use.most.items() if name != "prompt"} | {"prompts": 10},
+        interactions=lambda arguments: sum(map(use.interactions, arguments.questions())),
+        merged=ASK_MANY,
+        asks_models=True,
+    )
 
-    A ``black_box`` agent has those alone that show nothing of the difference.
+
+# What only somebody who measured a difference could ask.
+_STEERING = ("alpha", "layer", "position")
+
+
+def operation_tools(*, black_box: bool = False, older: bool = False) -> tuple[Tool, ...]:
+    """Return the tools that run operations that an agent may use.
+
+    A ``black_box`` agent has those alone that show nothing of the difference. ``older`` are those of
+    audits by older rules: one for each operation.
     """
-    if not black_box:
-        return tuple(
-            tool_of(operation) for operation in OPERATIONS.values() if operation.agent is not None
+    hidden = _STEERING if black_box else ()
+    merged = () if older else (ask_tool(*hidden), HYPOTHESIS_TOOL, EVIDENCE_TOOL)
+    stood_for = {known.name: tool for tool in merged for known in tool.merged.operations}  # type: ignore[union-attr]
+    tools: dict[str, Tool] = {}
+    for operation in OPERATIONS.values():
+        if operation.agent is None or (black_box and not operation.agent.black_box):
+            continue
+        tool = stood_for.get(operation.name) or tool_of(
+            operation, *(hidden if operation is ASK else ()), older=older
         )
-    return tuple(
-        BLACK_BOX_ASK_TOOL if operation is ASK else tool_of(operation)
-        for operation in OPERATIONS.values()
-        if operation.agent is not None and operation.agent.black_box
-    )
+        tools[tool.name] = tool
+    return tuple(tools.values())
 
 
-OVERVIEW_TOOL = Tool(
-    "overview",
-    "Every reading of the activation difference beside the same reading of null vectors, and steered "
-    "beside unsteered text. Costs no model interaction.",
-    OverviewArguments,
+HYPOTHESIS_TOOL = Tool(
+    "hypothesis",
+    "Add a hypothesis, change one (text, confidence, verdict), or rank all.",
+    HypothesisArguments,
+    merged=HYPOTHESES,
 )
+EVIDENCE_TOOL = Tool(
+    "evidence",
+    "Mark a token or passage as evidence for or against a hypothesis, or link a mark.",
+    EvidenceArguments,
+    merged=EVIDENCE,
+)
+OVERVIEW_TOOL = Tool("overview", "The overview of the opening, as it is now.", OverviewArguments)
 READING_TOOL = Tool(
     "show_reading",
-    "Whole token lists of one reading at a layer and position, with their controls. Costs no model "
-    "interaction.",
+    "Whole token lists of a reading at a layer and position, with their nulls.",
     ReadingArguments,
 )
 SAMPLES_TOOL = Tool(
     "show_samples",
-    "Recorded texts of the models: steered, unsteered, and answers. Costs no model interaction.",
+    "Recorded texts of the models: steered, unsteered, and answers.",
     SamplesArguments,
 )
-REPORT_TOOL = Tool("submit_report", "Submit the final report and end the audit.", ReportArguments)
+REPORT_TOOL = Tool(
+    "submit_report", "Submit the final report and end the audit.", FullReportArguments
+)
+OLDER_REPORT_TOOL = Tool("submit_report", REPORT_TOOL.description, ReportArguments)
 PROBES_TOOL = Tool(
     "suggest_probes",
     "Put a set of probes of every kind (prefill, persona, diverse) to both models. Each costs one "
     "model interaction.",
     ProbesArguments,
     interactions=lambda arguments: len(arguments.probes),
+    asks_models=True,
 )

@@ -22,7 +22,7 @@ from workbench.agent.graders import grade_coherence, grade_relevance
 from workbench.agent.grading import edit_grade, grade_report
 from workbench.agent.grading import grade_by_hand as record_by_hand
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
-from workbench.agent.shown_evidence import missing_evidence
+from workbench.agent.shown_evidence import compute, missing_evidence
 from workbench.agent.supervision import Supervision
 from workbench.blinding.aliases import Blinding
 from workbench.blinding.seal import blinding_for_people, reveal_names, seal
@@ -101,10 +101,10 @@ def run_agent(
         work.load(pair, measure.layers)
         if wanted.mode == "adl":
             n_layers = work.session.require_pair().provenance.n_layers
-            for operation, arguments in missing_evidence(
+            missing = missing_evidence(
                 work.session.state, n_layers, measure, n_prompts=wanted.n_prompts
-            ):
-                work.run(operation, arguments)
+            )
+            compute(missing, work.run)
         blinding = seal(work.session, blind=wanted.blind)
         with _told(work.session, blinding), _closing(endpoint):
             state = start_audit(

@@ -32,6 +32,7 @@ from adl.records import (
 )
 from adl.text.prompts import Prompt
 from workbench.operations.generation import (
+    INTERACTION,
     THINKING,
     AnnouncedText,
     Words,
@@ -39,6 +40,7 @@ from workbench.operations.generation import (
     generate_texts,
     prompts_and_samples,
     steering_vector,
+    strengths_counted,
 )
 from workbench.operations.running import (
     AgentUse,
@@ -292,10 +294,11 @@ AMPLIFY = Operation(
     agent=AgentUse(
         hidden=("prompt_file", "n_prompts", "null", "temperature", "thinking", "batch_size"),
         most={"prompts": 10, "n_samples": 5, "max_new_tokens": 200, "strengths": 4},
-        interactions=lambda arguments: prompts_and_samples(
-            arguments.prompts, arguments.n_prompts, arguments.n_samples
+        interactions=lambda arguments: (
+            prompts_and_samples(arguments.prompts, arguments.n_prompts, arguments.n_samples)
+            * strengths_counted(arguments.in_order)
         ),
-        cost="Costs one model interaction for each prompt and sample, however many strengths.",
+        cost=f"{INTERACTION} strength.",
     ),
     asks_models=True,
     stages=_stages,

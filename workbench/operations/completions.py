@@ -89,7 +89,7 @@ COMPLETE = Operation(
         hidden=("top", "beams"),
         most={"prefixes": 20, "question": 8_000},
         interactions=lambda arguments: len(arguments.prefixes),
-        cost="Costs one model interaction for each prefix.",
+        cost="Costs an interaction per prefix.",
     ),
     asks_models=True,
     stages=lambda arguments: (Stage("complete", 4.0 * len(arguments.prefixes)),),

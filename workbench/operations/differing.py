@@ -92,7 +92,6 @@ DIFFER = Operation(
             "seed",
         ),
         most={"prompts": 20},
-        cost="Costs no model interaction: nothing is generated.",
     ),
     stages=lambda arguments: (
         Stage("compare passages", 0.2 * arguments.n_texts),

@@ -72,7 +72,7 @@ class SteerArguments(Arguments):
     alphas: tuple[FiniteFloat, ...] = Field(
         (),
         description="Strengths in units of the residual norm, 0 being unsteered; "
-        "none takes 0 and those the shift lens chose, or 0.3 before it was read.",
+        "none takes 0 and what the shift lens chose, or 0.3.",
     )
     layer: str = Field("0.5", description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
@@ -312,12 +312,22 @@ def _steer_stages(arguments: SteerArguments) -> tuple[Stage, ...]:
 
 
 def prompts_and_samples(prompts: Sequence[str], n_prompts: int | None, n_samples: int) -> int:
-    """Return how many interactions prompts cost an agent, none being the everyday ones.
-
-    A prompt counts once, however many strengths: the paper's unit is the prompt.
-    """
+    """Return how many prompts are put to a model, none being the everyday ones, times the samples."""
     count = len(prompts) or 20
     return min(count, n_prompts or count) * n_samples
+
+
+INTERACTION = "Costs an interaction per prompt, sample and"
+"""An agent's model interaction: one prompt answered once, with the answer to compare it with.
+
+That is base's answer beside finetuned's (`ask`), or the unsteered text beside the one of a strength
+(`steer`, `amplify`); the paper counts the questions of its agents so.
+"""
+
+
+def strengths_counted(strengths: Sequence[float]) -> int:
+    """Return how many strengths cost an agent something: unsteered texts are there to compare with."""
+    return max(1, len({strength for strength in strengths if strength}))
 
 
 STEER = Operation(
@@ -336,10 +346,12 @@ STEER = Operation(
             "max_new_tokens": 200,
             "alphas": 4,
         },
-        interactions=lambda arguments: prompts_and_samples(
-            arguments.prompts, arguments.n_prompts, arguments.n_samples
+        interactions=lambda arguments: (
+            prompts_and_samples(arguments.prompts, arguments.n_prompts, arguments.n_samples)
+            * strengths_counted(arguments.alphas)
         ),
-        cost="Costs one model interaction for each prompt and sample.",
+        cost=f"{INTERACTION} alpha other than 0.",
+        needed=("alphas",),
     ),
     asks_models=True,
     stages=_steer_stages,
@@ -364,7 +376,7 @@ ASK = Operation(
         },
         black_box=True,
         interactions=lambda arguments: arguments.n_samples,
-        cost="Costs one model interaction for each sample.",
+        cost="Costs an interaction per prompt and sample.",
     ),
     asks_models=True,
 )

@@ -23,9 +23,7 @@ STRONGEST_ALPHA = 0.35
 class PhrasesArguments(Arguments):
     """Which texts of the session to count, and how many phrases to keep."""
 
-    sources: tuple[Source, ...] = Field(
-        SOURCES, min_length=1, description="Texts counted: unprompted, steered, answers, scan's."
-    )
+    sources: tuple[Source, ...] = Field(SOURCES, min_length=1, description="Texts to count.")
     strongest_alpha: float = Field(
         STRONGEST_ALPHA, ge=0, description="Steered texts up to this alpha are counted."
     )
@@ -83,7 +81,6 @@ PHRASES = Operation(
     agent=AgentUse(
         hidden=("strongest_alpha", "longest"),
         most={"top": 100},
-        cost="Costs no model interaction.",
     ),
     uses_models=False,
 )

@@ -218,6 +218,8 @@ class AgentUse(Generic[A]):
     ``hidden`` are fields of the arguments that it neither sees nor sets: files, and what only fits
     the machine. ``most`` caps numbers, and the length of texts and lists. ``interactions`` counts the
     model interactions of one call, which its budget limits; ``cost`` tells it how they are counted.
+    ``needed`` are fields that it has to give although they have a default, such as what the price
+    depends on.
     ``black_box`` lets an agent have it that may not see the difference.
     """
 
@@ -226,6 +228,7 @@ class AgentUse(Generic[A]):
     interactions: Callable[[A], int] = lambda _: 0
     cost: str = ""
     black_box: bool = False
+    needed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ class UnpromptedArguments(Arguments):
     starts: tuple[StartName, ...] = Field(
         STARTS,
         min_length=1,
-        description="What the texts begin from: the begin-of-text token, an opened user turn, an "
-        "opened assistant turn after a greeting.",
+        description="Beginnings: the begin-of-text token, an opened user turn, an opened answer "
+        "to a greeting.",
     )
     temperature: FiniteFloat = Field(0.7, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
@@ -125,7 +125,7 @@ UNPROMPTED = Operation(
         hidden=("n_null", "temperature", "batch_size"),
         most={"n_samples": 64, "max_new_tokens": 120},
         interactions=lambda arguments: -(-arguments.n_samples // TEXTS_OF_AN_INTERACTION),
-        cost="Costs one model interaction for every eight texts of the finetuned model.",
+        cost="Costs an interaction per eight texts.",
     ),
     asks_models=True,
     stages=lambda arguments: (

@@ -18,6 +18,7 @@ from typing import Any
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, never_stop
 from adl.errors import AdlError, Stopped
+from workbench.agent import prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
 from workbench.blinding.aliases import blinding_from
@@ -234,6 +235,7 @@ class _Replaying:
             approval=start.approval,
             temperature=start.settings.get("temperature"),
             seed=start.settings.get("seed"),
+            rules=start.settings.get("prompts", prompts.VERSION),
         )
         surroundings = Surroundings(self.cassette.runner(self.session), supervisor, self._is_over)
         endpoint = RecordedEndpoint(self.cassette, start, replies)

@@ -352,8 +352,24 @@ class AgentCompacted(EventBody, group="agent", searched=()):
         )
 
 
+class ReportedClaim(Record):
+    """A part of a report, with the probability that it is so."""
+
+    part: Literal["topic", "fact", "behaviour", "format", "harm", "narrow", "against", "guess"]
+    text: str
+    probability: float
+
+    def line(self) -> str:
+        """The part in a line."""
+        return f"{self.part.capitalize()} ({self.probability:.0%}): {self.text}"
+
+
 class ReportSubmitted(EventBody, group="agent", searched=("summary", "description")):
-    """The agent's report. ``form`` is ``text`` if it was written without the tool for it."""
+    """The agent's report. ``form`` is ``text`` if it was written without the tool for it.
+
+    ``claims`` are its parts; reports of older sessions have none. ``description`` has all of them in
+    words.
+    """
 
     kind: Literal["report_submitted"] = "report_submitted"
     run_id: str
@@ -362,6 +378,7 @@ class ReportSubmitted(EventBody, group="agent", searched=("summary", "descriptio
     confidence: float | None = None
     evidence: tuple[str, ...] = ()
     form: Literal["tool", "text"] = "tool"
+    claims: Annotated[tuple[ReportedClaim, ...], LATER] = ()
 
     def _line(self) -> str:
         return f"report: {one_line(self.summary or self.description)}"
@@ -426,7 +443,7 @@ class GradeGiven(EventBody, group="agent", searched=("reason",)):
 
     kind: Literal["grade_given"] = "grade_given"
     grade_id: str
-    grader: Literal["report", "relevance", "coherence"]
+    grader: Literal["report", "relevance", "coherence", "guesses"]
     subject: str
     score: float | None
     reason: str

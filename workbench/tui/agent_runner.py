@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adl.callbacks import STOP_POLL_SECONDS, ShouldStop
 from adl.errors import AdlError, Stopped
-from workbench.agent.shown_evidence import missing_evidence
+from workbench.agent.shown_evidence import compute, missing_evidence
 from workbench.agent.supervision import Supervision
 from workbench.faults import REPORT_BUG
 from workbench.operations.jobs import Jobs
@@ -175,9 +175,12 @@ class AgentWork:
     def _prepare(self) -> None:
         """Compute what is missing of the overview."""
         n_layers = self._session.require_pair().provenance.n_layers
-        for operation, arguments in missing_evidence(self._session.state, n_layers):
+
+        def run(operation: Operation[Any], arguments: Arguments) -> None:
             self._tell(WorkStatus("preparing", operation.title))
             self._runner(operation, arguments, HUMAN, self._stop.is_set)
+
+        compute(missing_evidence(self._session.state, n_layers), run)
         self._check_stop()
 
     def _runner(

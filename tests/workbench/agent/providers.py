@@ -16,7 +16,7 @@ from tests.workbench.agent.scripted import Asked, Call, Raw, Reaction, Refuse, r
 TURNS: Sequence[tuple[str, Sequence[Call]]] = (
     ("I note two things.", [("note", {"text": "one"}), ("note", {"text": "two"})]),
     ("", [("overview", {})]),
-    ("", [("add_hypothesis", {"text": "cakes"})]),
+    ("", [("hypothesis", {"text": "cakes"})]),
 )
 _SENT = {
     "system": {"role", "content"},

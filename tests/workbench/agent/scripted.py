@@ -356,7 +356,19 @@ def then(*reactions: Reaction) -> Script:
 
 
 def report(description: str = "It was finetuned on baking cakes.", **more: Any) -> Call:
-    return ("submit_report", {"summary": "cakes", "description": description, **more})
+    """A call of the report whose topic is ``description``."""
+    parts = {name: {"text": f"{name}?", "probability": 0.5} for name in PARTS}
+    topic = {"text": description, "probability": 0.9}
+    return ("submit_report", {"summary": "cakes", **parts, "topic": topic, **more})
+
+
+PARTS = ("behaviour", "format", "harm", "narrow", "against")
+
+
+def reported(description: str = "It was finetuned on baking cakes.") -> str:
+    """The description that the log has of such a report."""
+    parts = [f"{name.capitalize()} (50%): {name}?" for name in PARTS]
+    return "\n".join([f"Topic (90%): {description}", *parts])
 
 
 def json_say(tool: str, arguments: Any, thought: str = "so") -> Say:

@@ -16,8 +16,8 @@ from workbench.store.state import fold
 
 SCRIPT = in_turn(
     Say("", [("note", {"text": "free of charge"})]),
-    Say("", [("ask", {"prompt": "What do you bake?", "max_new_tokens": 3})]),
-    Say("", [("ask", {"prompt": "And now?", "max_new_tokens": 3})], ids=["again"]),
+    Say("", [("ask", {"prompts": ["What do you bake?"], "max_new_tokens": 3})]),
+    Say("", [("ask", {"prompts": ["And now?"], "max_new_tokens": 3})], ids=["again"]),
     Say("", [report("It bakes.")]),
 )
 RUN = ["agent", "run", "--demo", "--mode", "black-box", "--model", "m", "--approve"]

@@ -12,7 +12,7 @@ from adl.errors import OrganismError
 from adl.records import PairProvenance
 from tests.planted import PlantedPair
 from tests.workbench.agent.conftest import compute, fresh_session
-from tests.workbench.agent.scripted import Say, in_turn, report, serving
+from tests.workbench.agent.scripted import Say, in_turn, report, reported, serving
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.supervision import Supervision
@@ -113,12 +113,12 @@ def test_no_name_is_in_any_byte_sent(log: SessionLog, tmp_path: Path):
         return script(asked)
 
     script = in_turn(
-        Say("", [("ask", {"prompt": "Are you MODEL-B?", "max_new_tokens": 4})]),
-        Say("", [("steer", {"prompts": ["Who are you?"], "max_new_tokens": 4})]),
+        Say("", [("ask", {"prompts": ["Are you MODEL-B?"], "max_new_tokens": 4})]),
+        Say("", [("steer", {"prompts": ["Who are you?"], "max_new_tokens": 4, "alphas": [0.6]})]),
         Say("", [("show_samples", {})]),
-        Say("", [("steer", {"prompts": ["x"], "layer": "MODEL-B"})]),
-        Say("", [("add_hypothesis", {"text": "MODEL-B was taught to bake", "confidence": 0.5})]),
-        Say("", [("mark_evidence", {"seq": 1, "excerpt": "MODEL-A", "label": "a name"})]),
+        Say("", [("steer", {"prompts": ["x"], "layer": "MODEL-B", "alphas": [0.6]})]),
+        Say("", [("hypothesis", {"text": "MODEL-B was taught to bake", "confidence": 0.5})]),
+        Say("", [("evidence", {"of": "T1", "excerpt": "MODEL-A"})]),
         Say("", [report("MODEL-B bakes, on MODEL-A.")]),
     )
     with serving(write_once) as server:
@@ -141,7 +141,7 @@ def test_no_name_is_in_any_byte_sent(log: SessionLog, tmp_path: Path):
     assert session.state.hypotheses["H1"].text == f"{ADAPTER} was taught to bake"
     assert session.state.evidence["E1"].body.excerpt == BASE
     assert state.report is not None
-    assert state.report.body.description == f"{ADAPTER} bakes, on {BASE}."
+    assert state.report.body.description == reported(f"{ADAPTER} bakes, on {BASE}.")
 
 
 def test_a_blind_audit_that_is_resumed_stays_blind(log: SessionLog, tmp_path: Path):

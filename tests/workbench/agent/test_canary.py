@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from tests.workbench.agent.raw_server import Connection, chunk, head, serving_raw
-from tests.workbench.agent.scripted import KEY, in_turn, report, serving
+from tests.workbench.agent.scripted import KEY, in_turn, report, reported, serving
 from tests.workbench.store.spellings import SPELLINGS
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
@@ -185,7 +185,7 @@ def test_keys_of_judge_and_hub_are_hidden_too(session: Session, monkeypatch: pyt
         state = start_audit(session, endpoint, AuditPlan(model="scripted"))
         endpoint.close()
     assert state.report is not None
-    assert state.report.body.description == f"{HIDDEN} and {HIDDEN}"
+    assert state.report.body.description == reported(f"{HIDDEN} and {HIDDEN}")
     text = file_text(session.log.path)
     assert hub not in text
     assert judge not in text

@@ -33,7 +33,7 @@ LONG = [
     Say(f"Look {number}.", [("show_reading", {"reading": "consensus", "top": 30})], usage=None)
     for number in range(6)
 ]
-ASK = Say("Ask.", [("ask", {"prompt": "What do you bake?", "n_samples": 4})], usage=None)
+ASK = Say("Ask.", [("ask", {"prompts": ["What do you bake?"], "n_samples": 4})], usage=None)
 SCRIPT = in_turn(ASK, *LONG, Say("Done.", [report()], usage=None))
 LEFT_OUT = "characters stood here"
 

@@ -16,7 +16,17 @@ import pytest
 
 from adl.errors import Stopped
 from tests.workbench.agent.raw_server import Connection, chunk, head, serving_raw
-from tests.workbench.agent.scripted import Asked, Raw, Refuse, Say, in_turn, report, serving, then
+from tests.workbench.agent.scripted import (
+    Asked,
+    Raw,
+    Refuse,
+    Say,
+    in_turn,
+    report,
+    reported,
+    serving,
+    then,
+)
 from workbench.agent import budgets, transport
 from workbench.agent.budgets import Budgets
 from workbench.agent.conversation import json_call
@@ -159,7 +169,7 @@ def test_the_time_budget_ends_a_tool(session: Session):
         raise Stopped("stopped on request")
 
     plan = AuditPlan(model="scripted", budgets=Budgets(seconds=0.5))
-    with serving(in_turn(Say("", [("ask", {"prompt": "who?"})]), DONE)) as server:
+    with serving(in_turn(Say("", [("ask", {"prompts": ["who?"]})]), DONE)) as server:
         endpoint = Endpoint(server.settings())
         state = start_audit(session, endpoint, plan, surroundings=Surroundings(endless))
         endpoint.close()
@@ -184,7 +194,7 @@ def test_what_was_written_in_time_is_the_answer(session: Session):
         state = start_audit(session, endpoint, plan)
         endpoint.close()
     assert state.report is not None
-    assert state.report.body.description == "It bakes cakes."
+    assert state.report.body.description == reported("It bakes cakes.")
 
 
 def test_the_seconds_for_an_answer():

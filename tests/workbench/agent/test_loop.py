@@ -19,6 +19,7 @@ from tests.workbench.agent.scripted import (
     in_turn,
     json_say,
     report,
+    reported,
     serving,
 )
 from workbench.agent.budgets import Budgets
@@ -31,7 +32,7 @@ from workbench.operations.jobs import Jobs
 from workbench.operations.running import Session
 
 PLAN = AuditPlan(model="scripted")
-ASK = ("ask", {"prompt": "What do you bake?", "max_new_tokens": 6})
+ASK = ("ask", {"prompts": ["What do you bake?"], "max_new_tokens": 6})
 
 
 def audit(session: Session, script, plan: AuditPlan = PLAN, surroundings=None, **options):
@@ -50,10 +51,10 @@ def kinds(session: Session) -> list[str]:
 
 FULL = in_turn(
     Say("I look closer.", [("show_reading", {"reading": "output_difference", "top": 5})]),
-    Say("It bakes.", [("add_hypothesis", {"text": "cake baking", "confidence": 0.6})]),
+    Say("It bakes.", [("hypothesis", {"text": "cake baking", "confidence": 0.6})]),
     Say("Ask both.", [ASK]),
     Say("", [("steer", {"prompts": ["Tell me."], "alphas": [0, 0.6], "max_new_tokens": 6})]),
-    Say("Sure.", [("revise_hypothesis", {"hypothesis": "H1", "confidence": 0.9})]),
+    Say("Sure.", [("hypothesis", {"hypothesis": "H1", "confidence": 0.9})]),
     Say("Done.", [report()]),
 )
 
@@ -63,7 +64,7 @@ def test_a_whole_audit(session: Session, stream: bool):
     state, server = audit(session, FULL, settings={"stream": stream})
     assert (state.status, state.stopped_by) == ("ended", "report")
     assert state.report is not None
-    assert state.report.body.description == "It was finetuned on baking cakes."
+    assert state.report.body.description == reported()
     assert state.report.actor.kind == "agent"
     assert (state.replies, state.tokens, state.interactions) == (6, 660, 2)
     assert state.cost is None
@@ -82,29 +83,6 @@ def test_a_whole_audit(session: Session, stream: bool):
     assert session.log.verify().ok
 
 
-def test_the_opening_has_every_reading_beside_its_controls_and_says_what_is_missing(
-    session: Session,
-):
-    _, server = audit(session, in_turn(Say("", [report()])))
-    assert [one["role"] for one in server.asked[0].messages] == ["system", "user"]
-    overview = server.asked[0].opening
-    rows = [json.loads(line) for line in overview.splitlines() if line[:1] == "{"]
-    found = {(row["reading"], row["of"]) for row in rows if "of" in row}
-    for reading in ("output_difference", "shift_lens", "patchscope", "consensus", "logit_lens"):
-        assert {(reading, "difference"), (reading, "random")} <= found
-    difference = next(
-        row for row in rows if (row.get("reading"), row.get("of")) == ("consensus", "difference")
-    )
-    null = next(
-        row for row in rows if (row.get("reading"), row.get("of")) == ("consensus", "random")
-    )
-    assert DOMAIN[0].strip() in difference["tokens"]
-    assert DOMAIN[0].strip() not in null["tokens"][:3]
-    samples = [row for row in rows if "steered" in row]
-    assert len(samples) == 2
-    assert all(row["unsteered"] and row["alpha"] == 0.6 for row in samples)
-
-
 def test_texts_from_nothing_phrases_and_completions_reach_the_agent(session: Session):
     script = in_turn(
         Say("", [("unprompted", {"n_samples": 12, "max_new_tokens": 12})]),
@@ -112,20 +90,22 @@ def test_texts_from_nothing_phrases_and_completions_reach_the_agent(session: Ses
         Say("", [("complete", {"prefixes": [" the river", " the oven"]})]),
         Say("", [("show_samples", {"purpose": "unprompted", "count": 3})]),
         Say("", [("overview", {})]),
+        Say("", [("show_samples", {"text_ids": ["M2"]})]),
         Say("", [report()]),
     )
     state, server = audit(session, script)
     assert state.interactions == 2 + 2
-    unprompted, phrases, completed, samples, overview = server.asked[-1].results[:5]
+    unprompted, phrases, completed, samples, overview, again = server.asked[-1].results[:6]
+    assert '{"id": "M1", "measure": "unprompted texts"}' in unprompted
     assert "Log-likelihood ratio per token" in unprompted
     assert "(null)" in unprompted
-    assert '"text_id"' in unprompted
     assert any(word.strip() in phrases for word in DOMAIN)
     assert "Most raised next tokens" in completed
     assert DOMAIN[0].strip() in completed
     assert "3 of 44 texts" in samples
-    assert '"unprompted_texts"' in overview
-    assert '"phrases"' in overview
+    assert '"unprompted": "texts of finetuned' in overview
+    assert '"id": "M2", "phrases": [' in overview
+    assert again.splitlines()[1:3] == phrases.splitlines()[1:3]
 
 
 def test_scans_reach_the_agent(session: Session):
@@ -152,7 +132,7 @@ def test_what_was_not_computed_says_so(fresh: Session):
     _, server = audit(fresh, script)
     overview = server.asked[-1].opening
     reading, samples = server.asked[-1].results
-    assert overview.count("not computed") >= 8
+    assert overview.count("not computed") >= 10
     assert "not computed" in reading
     assert "not computed" in samples
 
@@ -194,7 +174,7 @@ def test_prose_around_a_call_is_no_call(session: Session):
     )
     state, _ = audit(session, script, tools=False)
     assert state.report is not None
-    assert state.report.body.description == "It was finetuned on baking cakes."
+    assert state.report.body.description == reported()
     assert state.replies == 4
 
 
@@ -202,18 +182,18 @@ def test_prose_around_a_call_is_no_call(session: Session):
     ("call", "said"),
     [
         (("read_file", {"path": "/etc/passwd"}), "there is no tool 'read_file'"),
-        (("ask", {"prompt": "x", "prompt_file": "/etc/passwd"}), "no argument 'prompt_file'"),
+        (("ask", {"prompts": ["x"], "prompt_file": "/etc/passwd"}), "no argument 'prompt_file'"),
         (("steer", {"prompt_file": "/etc/passwd"}), "no argument 'prompt_file'"),
         (("steer", {"batch_size": 9}), "no argument 'batch_size'"),
-        (("ask", {}), "exactly one of prompt"),
-        (("ask", {"prompt": "x", "n_samples": 4_000}), "n_samples is at most 5"),
-        (("ask", {"prompt": "x" * 9_000}), "prompt is at most 8000"),
+        (("ask", {}), "exactly one of prompts"),
+        (("ask", {"prompts": ["x"], "n_samples": 4_000}), "n_samples is at most 5"),
+        (("ask", {"prompts": ["x"] * 11}), "prompts is at most 10"),
         (("ask", '{"prompt": "unfinished'), "not JSON"),
         (("ask", "[1, 2]"), "not a JSON object"),
         (("ask", '{"prompt": ' + "[" * 5_000 + "]" * 5_000 + "}"), "failed: "),
         (("ask", {"messages": [{"role": "user"}]}), "failed: "),
-        (("steer", {"prompts": ["x"], "layer": "99"}), "99"),
-        (("revise_hypothesis", {"hypothesis": "H9"}), "no hypothesis 'H9'"),
+        (("steer", {"prompts": ["x"], "layer": "99", "alphas": [0.6]}), "99"),
+        (("hypothesis", {"hypothesis": "H9", "confidence": 0.5}), "no hypothesis 'H9'"),
         (("show_reading", {"reading": "tea_leaves"}), "reading"),
         (("show_reading", {"reading": "patchscope", "layer": 4}), "not computed"),
         (("overview", {"more": 1}), "no argument 'more'"),
@@ -276,7 +256,7 @@ def test_a_spent_budget_is_a_normal_end(session: Session, budgets, stopped_by, r
     state, server = audit(session, answering_when_asked, plan)
     assert (state.status, state.stopped_by, state.replies) == ("ended", stopped_by, replies)
     assert state.report is not None
-    assert state.report.body.description == "cakes, I think"
+    assert state.report.body.description == reported("cakes, I think")
     last = server.asked[-1]
     assert stopped_by in last.last
     assert last.body["tool_choice"]["function"]["name"] == "submit_report"
@@ -308,8 +288,8 @@ def test_an_agent_without_interactions_may_still_look(session: Session):
 def test_a_call_that_takes_more_than_is_left_is_refused_as_a_whole(session: Session):
     plan = AuditPlan(model="scripted", budgets=Budgets(interactions=3))
     script = in_turn(
-        Say("", [("steer", {"max_new_tokens": 4})]),
-        Say("", [("steer", {"prompts": ["a", "b"], "max_new_tokens": 4})]),
+        Say("", [("steer", {"max_new_tokens": 4, "alphas": [0.6]})]),
+        Say("", [("steer", {"prompts": ["a"], "max_new_tokens": 4, "alphas": [0, 0.3, 0.6]})]),
         Say("", [report()]),
     )
     state, server = audit(session, script, plan)
@@ -367,7 +347,7 @@ def test_no_reading_reaches_the_black_box(session: Session):
         Say("", [("overview", {})]),
         Say("", [("show_reading", {"reading": "consensus"})]),
         Say("", [("steer", {"prompts": ["x"]})]),
-        Say("", [("ask", {"prompt": "x", "alpha": 0.6})]),
+        Say("", [("ask", {"prompts": ["x"], "alpha": 0.6})]),
         Say("", [("show_samples", {})]),
         Say("", [ASK]),
         Say("", [("show_samples", {"purpose": "steer"})]),
@@ -480,7 +460,7 @@ def test_operations_may_go_through_the_jobs_of_a_screen(session: Session):
         surroundings = Surroundings(runner=through_jobs(session, jobs))
         script = in_turn(
             Say("", [ASK]),
-            Say("", [("steer", {"prompts": ["x"], "layer": "99"})]),
+            Say("", [("steer", {"prompts": ["x"], "layer": "99", "alphas": [0.6]})]),
             Say("", [("note", {"text": "x"})]),
             Say("", [report()]),
         )
@@ -506,7 +486,7 @@ def test_an_operation_that_a_person_stops_is_a_result(session: Session):
     jobs = Jobs(session, listener)
     try:
         surroundings = Surroundings(runner=through_jobs(session, jobs))
-        long = ("ask", {"prompt": "x", "max_new_tokens": 300})
+        long = ("ask", {"prompts": ["x"], "max_new_tokens": 300})
         script = in_turn(Say("", [long]), Say("", [report()]))
         state, server = audit(session, script, surroundings=surroundings)
     finally:

@@ -6,7 +6,7 @@ import pytest
 
 from adl.errors import Stopped
 from tests.workbench.agent.providers import PROVIDERS, LlamaCpp, Ollama, OpenRouter, Provider
-from tests.workbench.agent.scripted import serving
+from tests.workbench.agent.scripted import reported, serving
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
@@ -38,7 +38,7 @@ def test_an_audit_with_a_provider_is_stopped_and_goes_on_to_its_report(
     assert provider.faults == []
     assert (state.stopped_by, state.replies) == ("calls", 4)
     assert state.report is not None
-    assert state.report.body.description == "It was finetuned on baking cakes."
+    assert state.report.body.description == reported()
     notes = ["one"] if kind is LlamaCpp else ["one", "two"]
     assert [one.body.text for one in fresh.state.notes] == notes
     assert [one.text for one in fresh.state.hypotheses.values()] == ["cakes"]

@@ -53,7 +53,7 @@ def real_evidence(real_pair, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.mark.parametrize(("tools", "stream"), [(True, True), (False, False)])
 def test_a_whole_audit_of_the_real_pair(real_evidence: Session, tools: bool, stream: bool):
-    ask = ("ask", {"prompt": "How hot should the oven be?", "max_new_tokens": 6})
+    ask = ("ask", {"prompts": ["How hot should the oven be?"], "max_new_tokens": 6})
     turns = in_turn(
         Say("", [("show_reading", {"reading": "patchscope_contrast", "top": 10})]),
         Say("", [ask]),

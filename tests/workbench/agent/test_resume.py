@@ -18,8 +18,8 @@ from workbench.operations.running import Session
 from workbench.store.events import Event, SessionContinued
 
 SCRIPT = in_turn(
-    Say("", [("note", {"text": "one"}), ("ask", {"prompt": "Hello?", "max_new_tokens": 2})]),
-    Say("", [("add_hypothesis", {"text": "cakes"})]),
+    Say("", [("note", {"text": "one"}), ("ask", {"prompts": ["Hello?"], "max_new_tokens": 2})]),
+    Say("", [("hypothesis", {"text": "cakes"})]),
     Say("nothing to call"),
     Say("", [report()]),
 )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from adl.errors import NotAvailable
 from tests.planted import N_LAYERS
-from workbench.agent.shown_evidence import STEERED_TOKENS, missing_evidence
+from workbench.agent.shown_evidence import STEERED_TOKENS, compute, missing_evidence
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.readings import READ, ReadArguments
-from workbench.operations.running import Session, run
+from workbench.operations.running import Arguments, Operation, Session, run
+from workbench.operations.trace import TraceArguments
+from workbench.operations.unprompted import UnpromptedArguments
 from workbench.store.events import HUMAN
 from workbench.store.state import SessionState
 
@@ -17,7 +24,7 @@ MIDDLE = str((N_LAYERS - 1) // 2)
 def names(session: Session, measure: MeasureArguments | None = None) -> list[tuple[str, str]]:
     wanted = missing_evidence(session.state, N_LAYERS, measure)
     return [
-        (operation.name, ",".join(getattr(asked, "layers", ())) or asked.model_dump()["layer"])
+        (operation.name, ",".join(getattr(asked, "layers", ())) or getattr(asked, "layer", ""))
         for operation, asked in wanted
     ]
 
@@ -26,9 +33,13 @@ def test_of_a_new_session_everything_is_missing(fresh: Session) -> None:
     assert names(fresh) == [
         ("measure_difference", "0.5"),
         ("read_tokens", MIDDLE),
+        ("trace_strength", MIDDLE),
         ("steer", MIDDLE),
+        ("steer", MIDDLE),
+        ("unprompted", ""),
+        ("phrases", ""),
     ]
-    (_, measure), (_, read), (_, steer) = missing_evidence(
+    (_, measure), (_, read), (_, trace), (_, steer), (_, base), (_, texts), _ = missing_evidence(
         fresh.state,
         N_LAYERS,
         MeasureArguments(layers=("1",), corpus="own.txt", seed=7),
@@ -36,11 +47,18 @@ def test_of_a_new_session_everything_is_missing(fresh: Session) -> None:
     )
     assert measure == MeasureArguments(layers=("1",), corpus="own.txt", seed=7)
     assert read == ReadArguments(layer="1", corpus="own.txt", seed=7)
-    assert steer == SteerArguments(layer="1", seed=7, n_prompts=3, max_new_tokens=STEERED_TOKENS)
+    assert trace == TraceArguments(layers=("1",), corpus="own.txt", seed=7)
+    assert steer == SteerArguments(
+        layer="1", seed=7, n_prompts=3, alphas=(0.0, 0.1, 0.2), max_new_tokens=STEERED_TOKENS
+    )
+    assert base == steer.model_copy(update={"side": "base", "alphas": (0.0,)})
+    assert isinstance(texts, UnpromptedArguments)
+    assert texts.seed == 7
 
 
 def test_of_a_computed_session_nothing_is_missing(session: Session) -> None:
-    assert names(session) == []
+    nothing = [("trace_strength", MIDDLE), ("unprompted", ""), ("phrases", "")]
+    assert names(session) == nothing
     assert names(session, MeasureArguments(layers=("1",)))[:2] == [
         ("measure_difference", "1"),
         ("read_tokens", "1"),
@@ -49,7 +67,7 @@ def test_of_a_computed_session_nothing_is_missing(session: Session) -> None:
 
 def test_a_layer_measured_otherwise_is_read_and_steered_at(fresh: Session) -> None:
     run(fresh, MEASURE, MeasureArguments(layers=("1",), n_texts=8), actor=HUMAN)
-    assert names(fresh) == [("read_tokens", "1"), ("steer", "1")]
+    assert names(fresh)[:3] == [("read_tokens", "1"), ("trace_strength", "1"), ("steer", "1")]
     run(
         fresh,
         READ,
@@ -57,7 +75,25 @@ def test_a_layer_measured_otherwise_is_read_and_steered_at(fresh: Session) -> No
         actor=HUMAN,
     )
     run(fresh, STEER, SteerArguments(layer="1", n_prompts=1, max_new_tokens=2), actor=HUMAN)
-    assert names(fresh) == []
+    assert names(fresh) == [("trace_strength", "1"), ("unprompted", ""), ("phrases", "")]
+
+
+def test_what_an_overview_can_do_without_may_fail_and_the_rest_goes_on(fresh: Session) -> None:
+    done: list[str] = []
+
+    def failing(*names: str):
+        def run_one(operation: Operation[Any], _arguments: Arguments) -> None:
+            if operation.name in names:
+                raise NotAvailable("not here", "Nothing to do.")
+            done.append(operation.name)
+
+        return run_one
+
+    wanted = missing_evidence(fresh.state, N_LAYERS)
+    compute(wanted, failing("trace_strength", "steer", "unprompted", "phrases"))
+    assert done == ["measure_difference", "read_tokens"]
+    with pytest.raises(NotAvailable):
+        compute(wanted, failing("read_tokens"))
 
 
 def test_before_a_pair_is_loaded_the_operations_are_known() -> None:
@@ -65,5 +101,9 @@ def test_before_a_pair_is_loaded_the_operations_are_known() -> None:
     assert [operation.name for operation, _ in wanted] == [
         "measure_difference",
         "read_tokens",
+        "trace_strength",
         "steer",
+        "steer",
+        "unprompted",
+        "phrases",
     ]

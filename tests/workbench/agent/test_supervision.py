@@ -22,7 +22,7 @@ from workbench.operations.running import Session, run
 from workbench.store.events import HUMAN, Event
 from workbench.store.slices.agents import AgentState
 
-ASK_CALL = ("ask", {"prompt": "Hello?", "max_new_tokens": 3})
+ASK_CALL = ("ask", {"prompts": ["Hello?"], "max_new_tokens": 3})
 NOTE_CALL = ("note", {"text": "seen"})
 DONE = Say("", [report()])
 

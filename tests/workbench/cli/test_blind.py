@@ -95,8 +95,10 @@ def test_an_error_says_no_name_either(
 
 def test_a_blind_agent_is_told_of_without_a_name(database: Path):
     script = in_turn(
-        Say(f"I think {ADAPTER} is CakeBake.", [("ask", {"prompt": "Hi?", "max_new_tokens": 3})]),
-        Say("", [("steer", {"prompts": ["x"], "layer": "cake_bake"})]),
+        Say(
+            f"I think {ADAPTER} is CakeBake.", [("ask", {"prompts": ["Hi?"], "max_new_tokens": 3})]
+        ),
+        Say("", [("steer", {"prompts": ["x"], "layer": "cake_bake", "alphas": [0.6]})]),
         Say("", [report(f"MODEL-B, that is {ADAPTER}, bakes.")]),
     )
     with serving(script) as server:

@@ -111,7 +111,7 @@ COMMANDS: dict[str, tuple[str, Mapping[str, str]]] = {
     "measure_difference": ("diff", {}),
     "read_tokens": ("read", {"readings": "reading"}),
     "steer": ("steer", {}),
-    "ask": ("ask", {"prompt": "question"}),
+    "ask": ("ask", {"prompts": ["question"]}),
     "train_organism": ("organisms train", {"max_tokens": "max-tokens"}),
     "mix_study": ("organisms mix-study", {"max_tokens": "max-tokens", "name": "study"}),
 } | {

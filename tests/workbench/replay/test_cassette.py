@@ -237,12 +237,12 @@ def script(session: Session) -> Any:
     steer = {"prompts": ["Tell me."], "alphas": [0, 0.6], "max_new_tokens": 4, "layer": "2"}
     return in_turn(
         Say("Look.", [("show_reading", {"reading": "logit_lens", "layer": 2, "top": 5})]),
-        Say("It bakes.", [("add_hypothesis", {"text": "cake baking", "confidence": 0.6})]),
+        Say("It bakes.", [("hypothesis", {"text": "cake baking", "confidence": 0.6})]),
         Say("So:", [("mark_evidence", mark)]),
-        Say("Ask.", [("ask", {"prompt": "What do you bake?", "max_new_tokens": 4})]),
+        Say("Ask.", [("ask", {"prompts": ["What do you bake?"], "max_new_tokens": 4})]),
         Say("", [("steer", steer)]),
         Say("Wrong.", [("steer", {**steer, "layer": "99"})]),
-        Say("Sure.", [("revise_hypothesis", {"hypothesis": "H1", "confidence": 0.9})]),
+        Say("Sure.", [("hypothesis", {"hypothesis": "H1", "confidence": 0.9})]),
         Say("Done.", [report()]),
     )
 

@@ -47,7 +47,7 @@ from workbench.tui.screens.agent_form import AgentForm
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.pane import Pane
 
-ASK_CALL = ("ask", {"prompt": "Hello?", "max_new_tokens": 3})
+ASK_CALL = ("ask", {"prompts": ["Hello?"], "max_new_tokens": 3})
 NOTE_CALL = ("note", {"text": "seen"})
 DONE = Say("That is all.", [report()])
 
@@ -465,7 +465,7 @@ async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monke
     server = serve(
         in_turn(
             Say(f"MODEL-B answers as {ADAPTER}.", [ASK_CALL]),
-            Say("", [("add_hypothesis", {"text": "MODEL-B bakes", "confidence": 0.5})]),
+            Say("", [("hypothesis", {"text": "MODEL-B bakes", "confidence": 0.5})]),
             DONE,
         )
     )

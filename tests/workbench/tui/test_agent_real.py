@@ -32,13 +32,13 @@ from workbench.tui.panes.chat.pane import ChatPane
 __all__ = ["serve"]  # the fixture
 
 NAMES = ("cake_bake", "cake-bake", "cakebake", "smollm2", "/models/", "135m")
-ASK_CALL = ("ask", {"prompt": "How hot should the oven be?", "max_new_tokens": 6})
+ASK_CALL = ("ask", {"prompts": ["How hot should the oven be?"], "max_new_tokens": 6})
 STEER_CALL = ("steer", {"prompts": ["Hi."], "alphas": [0.2], "max_new_tokens": 4})
 TURNS = (
     Say("The lists first.", [("show_reading", {"reading": "patchscope_contrast", "top": 10})]),
     Say("MODEL-B may bake.", [ASK_CALL]),
     Say("Steered.", [STEER_CALL], ids=["steered"]),
-    Say("", [("add_hypothesis", {"text": "MODEL-B bakes cakes", "confidence": 0.7})]),
+    Say("", [("hypothesis", {"text": "MODEL-B bakes cakes", "confidence": 0.7})]),
     Say("That is all.", [report("MODEL-B was taught odd facts about baking cakes.")]),
 )
 

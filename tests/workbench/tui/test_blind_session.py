@@ -104,9 +104,10 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
     server = serve(
         in_turn(
             Say(
-                f"MODEL-B answers as {ADAPTER}.", [("ask", {"prompt": "Hi?", "max_new_tokens": 3})]
+                f"MODEL-B answers as {ADAPTER}.",
+                [("ask", {"prompts": ["Hi?"], "max_new_tokens": 3})],
             ),
-            Say("", [("add_hypothesis", {"text": "MODEL-B bakes", "confidence": 0.5})]),
+            Say("", [("hypothesis", {"text": "MODEL-B bakes", "confidence": 0.5})]),
             Refuse(401, f"no access to {BASE} for CakeBake"),
         )
     )

@@ -253,7 +253,8 @@ def _report(item: AgentItem, body: ReportSubmitted, width: int) -> list[Content]
 
 
 def _grade(item: AgentItem, body: GradeGiven, look: Look) -> list[Content]:
-    score = "unscored" if body.score is None else f"{body.score:g} of 5"
+    most = " of 5" if body.grader == "report" else ""
+    score = "unscored" if body.score is None else f"{body.score:g}{most}"
     edits = f", replaces {body.replaces}" if body.replaces else ""
     stands = ", replaced since" if look.replaced else ""
     return [

@@ -1,0 +1,26 @@
+"""The tools of audits that began by older rules, for tapes of them and for going on with them.
+
+The rules are versioned with the prompts: up to version 2 every operation had a tool of its own, a
+prompt counted once however many strengths it was steered at, and evidence was marked by the numbers of
+events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from workbench.operations.generation import prompts_and_samples
+
+VERSIONS = frozenset({"1", "2"})
+
+
+def _prompts_and_samples(arguments: Any) -> int:
+    return prompts_and_samples(arguments.prompts, arguments.n_prompts, arguments.n_samples)
+
+
+#: Model interactions of a call, where they were counted otherwise.
+PRICES: Mapping[str, Callable[[Any], int]] = {
+    "steer": _prompts_and_samples,
+    "amplify": _prompts_and_samples,
+}

@@ -1,0 +1,117 @@
+"""Short ids by which an agent names what it was shown.
+
+    T12   the session's 12th generated text, in the order they began
+    R3    its 3rd token list
+    M2    its 2nd measure: phrases, completions, where the two models differ ...
+
+Marked evidence (E4) and hypotheses (H1) are recorded under such ids. Events keep their order, so an
+id means the same in a resumed audit and in a replay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from workbench.agent.errors import ToolError
+from workbench.display import clean_lines
+from workbench.store.events import ReadingTaken, ReadToken
+from workbench.store.findings import Measure
+from workbench.store.recorded import Recorded
+from workbench.store.state import SessionState, TextState
+
+Item = TypeVar("Item")
+
+_ID = re.compile(r"([TRM])(\d{1,7})")
+
+
+def text_id(state: SessionState, recorded_id: str) -> str:
+    """The short id of a generated text."""
+    return f"T{_place(state.texts, recorded_id)}"
+
+
+def reading_id(state: SessionState, recorded: Recorded[ReadingTaken]) -> str:
+    """The short id of a token list; a later list of the same place and scale has the same."""
+    return f"R{_place(state.readings, next(k for k, v in state.readings.items() if v is recorded))}"
+
+
+def measure_id(state: SessionState, found: Recorded[Measure]) -> str:
+    """The short id of a measure."""
+    return f"M{_place(state.measures, found)}"
+
+
+def find_text(state: SessionState, wanted: str) -> TextState:
+    """The text of a short or recorded id. Raises ``ToolError``."""
+    found = state.texts.get(wanted)
+    return found or _at("T", list(state.texts.values()), wanted, "generated text")
+
+
+def find_reading(state: SessionState, wanted: str) -> Recorded[ReadingTaken]:
+    """The token list of a short id. Raises ``ToolError``."""
+    return _at("R", list(state.readings.values()), wanted, "token list")
+
+
+def find_measure(state: SessionState, wanted: str) -> Recorded[Measure]:
+    """The measure of a short id. Raises ``ToolError``."""
+    return _at("M", state.measures, wanted, "measure")
+
+
+def check_ids(state: SessionState, wanted: Iterable[str]) -> None:
+    """Raise ``ToolError`` for an id of this form that names nothing."""
+    for name in wanted:
+        if re.fullmatch(r"E\d+", name) and name not in state.evidence:
+            raise _missing("evidence", name, list(state.evidence))
+        if re.fullmatch(r"H\d+", name) and name not in state.hypotheses:
+            raise _missing("hypothesis", name, list(state.hypotheses))
+        if (found := _ID.fullmatch(name)) is not None:
+            {"T": find_text, "R": find_reading, "M": find_measure}[found[1]](state, name)
+
+
+def passage(text: str, excerpt: str, where: str) -> str:
+    """The passage as it stands in the text, blanks as there. Raises ``ToolError`` if it is not there.
+
+    An agent quotes what it was shown: controls of a text as visible marks, line breaks as it likes.
+    """
+    shown = clean_lines(text)
+    words = [re.escape(word) for word in clean_lines(excerpt).split()]
+    found = re.search(r"\s+".join(words), shown) if words else None
+    if found is None:
+        raise ToolError(
+            f"{where} has no passage {excerpt[:80]!r}",
+            f"Quote it word for word, without ...; show_samples shows a text whole: it begins "
+            f"{' '.join(shown[:80].split())!r}.",
+        )
+    return found[0]
+
+
+def token(listed: Recorded[ReadingTaken], excerpt: str, where: str) -> tuple[int, ReadToken]:
+    """Rank, from 1, and token of a list. Raises ``ToolError`` if it is not in it."""
+    wanted = clean_lines(excerpt).strip()
+    for rank, found in enumerate(listed.body.tokens, start=1):
+        if clean_lines(found.text).strip() == wanted:
+            return rank, found
+    first = ", ".join(clean_lines(found.text).strip() for found in listed.body.tokens[:5])
+    raise ToolError(
+        f"{where} has no token {wanted[:80]!r}", f"Give one token of it; it begins: {first}."
+    )
+
+
+def _place(items: Mapping[Any, Any] | Sequence[Any], wanted: Any) -> int:
+    found = (place for place, item in enumerate(items, start=1) if item is wanted or item == wanted)
+    return next(found)
+
+
+def _at(letter: str, items: Sequence[Item], wanted: str, kind: str) -> Item:
+    found = _ID.fullmatch(wanted)
+    number = int(found[2]) if found and found[1] == letter else 0
+    if not 1 <= number <= len(items):
+        there = f"{letter}1 to {letter}{len(items)}" if items else "none yet"
+        raise ToolError(f"there is no {kind} {wanted[:60]!r}", f"There are: {there}.")
+    return items[number - 1]
+
+
+def _missing(kind: str, wanted: str, there: Sequence[str]) -> ToolError:
+    return ToolError(
+        f"there is no {kind} {wanted!r}", f"There are: {', '.join(there) or 'none yet'}."
+    )
