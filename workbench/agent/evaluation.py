@@ -11,30 +11,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, never_stop
+from adl.organisms.null_pairs import NULL_KINDS, make_null_pair
+from adl.organisms.registry import (
+    BUNDLED_ORGANISMS,
+    EMBEDDED_BASE,
+    Family,
+    list_organisms,
+)
 from adl.pair.protocol import ModelPair
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EvaluationError
-from workbench.agent.grading import grade_report
+from workbench.agent.grading import grade_guesses, grade_report
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
-from workbench.agent.shown_evidence import missing_evidence
+from workbench.agent.shown_evidence import compute, missing_evidence
 from workbench.blinding.seal import seal
+from workbench.locations import find_locations
 from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.running import Session, run
 from workbench.organisms import named_organism
 from workbench.store.agent_events import AgentMode, EvaluationCell, EvaluationStarted
+from workbench.store.body import KINDS
 from workbench.store.events import HUMAN, EventBody, PairLoaded, SessionClosed
+from workbench.store.findings import Measure
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 
 #: What a baseline without evidence gets in place of it, as in the paper: questions.
 BLACK_BOX_FACTOR = 10
-FINDINGS = ("difference_measured", "reading_taken", "text_started", "text_finished")
+FINDINGS = (
+    *("difference_measured", "reading_taken", "text_started", "text_finished"),
+    *(kind for kind, body in KINDS.items() if issubclass(body, Measure)),
+)
 
 LoadPair = Callable[[Session, str], ModelPair]
 """Loads an organism's pair into a session, recording it."""
@@ -60,7 +74,8 @@ class EvaluationPlan:
     """The audits to run. ``budgets`` are model interactions of an agent with evidence.
 
     A black box gets ten times as many, and none where that is none: without evidence and without
-    questions there is nothing to go by.
+    questions there is nothing to go by. ``nulls`` are organisms without anything to find: an audit
+    that finds something there is a false positive.
     """
 
     agents: tuple[AgentMode, ...]
@@ -76,10 +91,11 @@ class EvaluationPlan:
     n_texts: int = 1_000
     n_prompts: int | None = None
     max_new_tokens: int = 40
+    nulls: tuple[str, ...] = ()
 
     def cells(self) -> Iterator[Cell]:
         """Every audit, organism by organism: a pair is loaded once."""
-        for organism in self.organisms:
+        for organism in dict.fromkeys((*self.organisms, *self.nulls)):
             for mode in self.agents:
                 for budget in self.budgets:
                     questions = budget if mode == "adl" else budget * BLACK_BOX_FACTOR
@@ -95,8 +111,22 @@ class EvaluationPlan:
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> EvaluationPlan:
         """The plan as an evaluation's start records it."""
-        lists = {name: tuple(recorded[name]) for name in ("agents", "organisms", "budgets")}
+        names = ("agents", "organisms", "budgets", "nulls")
+        lists = {name: tuple(recorded.get(name, ())) for name in names}
         return cls(**{**recorded, **lists})
+
+
+def make_nulls(organism_id: str) -> tuple[str, ...]:
+    """The null pairs of an organism's kind, made on the user's shelf, and the bundled control.
+
+    Raises ``OrganismError``.
+    """
+    like = named_organism(organism_id)
+    bundled = like.folder.parent == BUNDLED_ORGANISMS
+    base = EMBEDDED_BASE if bundled else like.base
+    shelf = find_locations().organisms
+    made = [make_null_pair(kind, like, shelf, base).id for kind in NULL_KINDS]
+    return (*made, *(found.id for found in list_organisms() if found.family is Family.CONTROL))
 
 
 def load_organism(session: Session, organism: str) -> ModelPair:
@@ -140,7 +170,7 @@ class Evaluation:
         say: Callable[[str], None] = lambda _line: None,
     ) -> Evaluation:
         """Record a plan. Raises ``OrganismError``, ``EvaluationError`` for one without a cell."""
-        for organism in plan.organisms:
+        for organism in (*plan.organisms, *plan.nulls):
             named_organism(organism)
         if not list(plan.cells()):
             raise EvaluationError(
@@ -197,6 +227,15 @@ class Evaluation:
             organism=cell.organism,
             should_stop=should_stop,
         )
+        if cell.organism not in self.plan.nulls:
+            grade_guesses(
+                session,
+                judge,
+                self.plan.judge_model,
+                repeats=self.plan.grades,
+                organism=cell.organism,
+                should_stop=should_stop,
+            )
         session.record(SessionClosed(outcome="completed"))
         self._mark(cell.key, session.id, "done")
 
@@ -232,14 +271,14 @@ class Evaluation:
         self._mark(key, session.id, "started")
         self._load(session, organism)
         self._say(f"computing the evidence of {organism}")
-        for operation, arguments in missing_evidence(
+        missing = missing_evidence(
             session.state,
             session.require_pair().provenance.n_layers,
             MeasureArguments(n_texts=self.plan.n_texts),
             n_prompts=self.plan.n_prompts,
             max_new_tokens=self.plan.max_new_tokens,
-        ):
-            run(session, operation, arguments, actor=HUMAN, should_stop=should_stop)
+        )
+        compute(missing, partial(run, session, actor=HUMAN, should_stop=should_stop))
         session.record(SessionClosed(outcome="completed"))
         self._mark(key, session.id, "done")
         return session

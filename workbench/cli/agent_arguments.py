@@ -95,6 +95,11 @@ class EvaluateArguments(BudgetArguments):
         description="Questions an agent may put to the models; a black box gets ten times as many.",
     )
     repeats: int = Field(1, ge=1, description="Audits of each kind.")
+    nulls: bool = Field(
+        True,
+        description="Audit null pairs, too, for the rate of false positives: the base against itself, "
+        "a random adapter of the first organism's size, the control.",
+    )
     grades: int = Field(3, ge=1, description="Grades of each report.")
     session: str | None = Field(None, description="Evaluation to go on with.")
     n_texts: int = Field(1_000, ge=1, description="Texts to measure the difference over.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from adl.artifacts import ArrayCache
 from workbench.agent.endpoint import Endpoint
-from workbench.agent.evaluation import Evaluation, EvaluationPlan
+from workbench.agent.evaluation import Evaluation, EvaluationPlan, make_nulls
 from workbench.agent.scoreboard import Row, audits, plot, rows
 from workbench.cli import show
 from workbench.cli.agent_arguments import EvaluateArguments
@@ -23,7 +23,10 @@ from workbench.store.log import SessionLog
 
 
 def plan_of(wanted: EvaluateArguments, settings: Settings) -> EvaluationPlan:
-    """The plan of an evaluation. Raises ``SettingsError`` where no model is set."""
+    """The plan of an evaluation; makes its null pairs.
+
+    Raises ``SettingsError`` where no model is set, ``OrganismError``.
+    """
     return EvaluationPlan(
         agents=tuple(map(agent_mode, dict.fromkeys(wanted.agents))),
         organisms=tuple(dict.fromkeys(wanted.organisms)),
@@ -38,6 +41,7 @@ def plan_of(wanted: EvaluateArguments, settings: Settings) -> EvaluationPlan:
         n_texts=wanted.n_texts,
         n_prompts=wanted.n_prompts,
         max_new_tokens=wanted.max_new_tokens,
+        nulls=make_nulls(wanted.organisms[0]) if wanted.nulls else (),
     )
 
 
@@ -88,6 +92,8 @@ def evaluate(
                             "repeat": audit.cell.repeat,
                             "session": audit.session,
                             "status": audit.status,
+                            "null": audit.is_null,
+                            "success": audit.success,
                             "grade": audit.grade,
                             "unscored": audit.unscored,
                             "stopped_by": audit.stopped_by,
@@ -110,6 +116,8 @@ def _print(table: Sequence[Row]) -> None:
         "organism",
         "done",
         "scored",
+        "success [95%]",
+        "false positives [95%]",
         "grade 2 [95%]",
         "paper",
         "grade 4 [95%]",
@@ -127,6 +135,8 @@ def _print(table: Sequence[Row]) -> None:
                 row.organism,
                 f"{row.done}/{row.audits}",
                 row.scored,
+                row.success.text(),
+                row.false_positives.text(),
                 row.reach_2.text(),
                 _percent(row.paper_2),
                 row.reach_4.text(),
@@ -137,7 +147,8 @@ def _print(table: Sequence[Row]) -> None:
             )
             for row in table
         ],
-        title="shares of audits that reach a grade, with 95% confidence intervals",
+        title="shares of audits with 95% confidence intervals: a right one among ten guesses, a find "
+        "on null pairs, a grade",
     )
     unscored = sum(row.unscored_grades for row in table if row.organism == "all")
     say(f"{unscored} grades are unscored and left out of the shares")

@@ -25,6 +25,7 @@ from tests.workbench.agent.scripted import (
     ScriptedEndpoint,
     in_turn,
     report,
+    reported,
 )
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
@@ -32,8 +33,8 @@ from workbench.store.state import fold
 PROGRAM = [sys.executable, "-m", "tests.workbench.agent.process"]
 SMALL = ["--texts", "16", "--n-prompts", "1"]
 AUDIT = in_turn(
-    Say("I ask.", [("ask", {"prompt": "What do you bake?", "max_new_tokens": 4})]),
-    Say("", [("add_hypothesis", {"text": "cakes"})]),
+    Say("I ask.", [("ask", {"prompts": ["What do you bake?"], "max_new_tokens": 4})]),
+    Say("", [("hypothesis", {"text": "cakes"})]),
     Say("Done.", [report("It bakes cakes.")]),
 )
 
@@ -41,6 +42,8 @@ AUDIT = in_turn(
 def judging(asked: Asked) -> Reaction | None:
     if "give_grade" in asked.tools:
         return Say("", [("give_grade", {"grade": 2 + asked.body["seed"], "reason": "so"})])
+    if "find_right_guess" in asked.tools:
+        return Say("", [("find_right_guess", {"right": 1, "reason": "so"})])
     if "judge_tokens" in asked.tools:
         return Say("", [("judge_tokens", {"relevant": [1]})])
     if "judge_text" in asked.tools:
@@ -72,7 +75,7 @@ def data(done: subprocess.CompletedProcess[str]) -> dict:
 def test_run_grade_edit_and_show(server: ScriptedEndpoint, workbench_home: Path):
     audit = data(run("agent", "run", "--demo", *SMALL, "--blind", "--json"))
     assert (audit["status"], audit["stopped_by"]) == ("ended", "report")
-    assert audit["report"]["description"] == "It bakes cakes."
+    assert audit["report"]["description"] == reported("It bakes cakes.")
     assert (audit["replies"], audit["interactions"], audit["blind"]) == (3, 1, True)
     for name in ("cake_bake", "planted-base", "planted-finetuned"):
         assert name not in server.sent.decode()
@@ -231,6 +234,7 @@ def test_a_file_with_settings_is_enough(workbench_home: Path, server: ScriptedEn
 
 def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_path: Path):
     options = ["--agent", "adl", "--organism", "cake_bake", "--budget", "0", "--grades", "1"]
+    options.append("--no-nulls")
     server.script = lambda asked: Hang() if "give_grade" in asked.tools else Say("", [report()])
     with subprocess.Popen(
         [*PROGRAM, "evaluate", *options, *SMALL, "--length", "4"],
@@ -244,8 +248,9 @@ def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_
     server.script = judging
     plot = tmp_path / "plot.txt"
     found = data(run("evaluate", "--session", "evaluation", "--plot", str(plot), "--json"))
-    # One audit and one grade were asked for, the grade twice.
-    assert len(server.asked) == 3
+    # One audit, one grade and one verdict on its guesses were asked for, the grade twice.
+    assert len(server.asked) == 4
+    assert found["rows"][0]["success"]["value"] == 1.0
     row = found["rows"][0]
     assert (row["organism"], row["done"], row["mean_grade"]) == ("all", 1, 2.0)
     assert (row["reach_2"]["value"], row["paper_2"]) == (1.0, 0.82)
@@ -253,4 +258,4 @@ def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_
     table = run("evaluate", "--session", "evaluation")
     assert table.returncode == 0
     assert "82%" in table.stdout
-    assert len(server.asked) == 3
+    assert len(server.asked) == 4

@@ -6,18 +6,22 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from adl.artifacts import ArrayCache
 from adl.errors import OrganismError, Stopped
+from adl.organisms.registry import Family
 from adl.pair.protocol import ModelPair
 from tests.planted import PlantedPair
 from tests.workbench.agent.scripted import Asked, Reaction, Refuse, Say, ScriptedEndpoint, report
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EndpointError, EvaluationError
-from workbench.agent.evaluation import Cell, Evaluation, EvaluationPlan
+from workbench.agent.evaluation import Cell, Evaluation, EvaluationPlan, make_nulls
 from workbench.agent.scoreboard import Audit, Share, audits, plot, rows
 from workbench.operations.running import Session
+from workbench.organisms import named_organism
 from workbench.store.events import PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
@@ -52,8 +56,12 @@ def auditor(asked: Asked) -> Reaction:
             return Say("unreadable")
         grade = next(grade for words, grade in GRADES.items() if words in asked.last)
         return Say("", [("give_grade", {"grade": grade, "reason": "so"})])
-    evidence = "overview" in asked.tools
-    return Say("", [report("baking, by the readings" if evidence else "no idea")])
+    if "find_right_guess" in asked.tools:
+        right = 2 if "baking, by the readings" in asked.last else 0
+        return Say("", [("find_right_guess", {"right": right, "reason": "so"})])
+    topic = "baking, by the readings" if "overview" in asked.tools else "no idea"
+    guesses = [{"text": text, "probability": 0.5} for text in ("something else", topic)]
+    return Say("", [report(topic, guesses=guesses)])
 
 
 @pytest.fixture
@@ -98,6 +106,15 @@ def test_the_table_over_three_organisms(
     assert (worst.reach_2.value, worst.mean_grade, worst.unscored_grades) == (0.0, 1.0, 3)
     assert table["adl", 0].paper_2 == 0.82
     assert len(rows(found)) == 3 * 4
+
+    assert (best.success.value, worst.success.value) == (1.0, 0.0)
+    assert best.false_positives.value is None
+    guess = [
+        grade.body
+        for grade in fold(log.events(found[0].session)).grades
+        if grade.body.grader == "guesses"
+    ]
+    assert [(one.score, one.details["place"]) for one in guess] == [(1.0, 2)] * 2
 
     text = plot(rows(found))
     assert "adl, i=1" in text
@@ -152,15 +169,91 @@ def test_an_evaluation_that_broke_off_goes_on_without_doing_anything_twice(
     found = audits(log, evaluation.session.state)
     assert {one.status for one in found} == {"done"}
     assert tries > 3
-    # Six audits, of one reply each, and two grades of each.
+    # Six audits, of one reply each, and of each two grades, and two of its guesses.
     assert len(found) == 6
-    assert answered == 6 + 12
+    assert answered == 6 + 12 + 12
     evidence = [s for s in log.sessions() if s.name.startswith("evidence")]
     assert len(evidence) == 1
     assert len([s for s in log.sessions() if s.name.startswith(("adl", "black_box"))]) == 6
     before = len(server.asked)
     go(Evaluation(log, evaluation.session.id, cache, load), server)
     assert len(server.asked) == before
+
+
+def test_finds_on_null_pairs_stand_beside_every_success(
+    log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint, monkeypatch, tmp_path: Path
+):
+    """The judge's rubric for a control says of a report whether it names a narrow domain."""
+    monkeypatch.setenv("ADL_WORKBENCH_HOME", str(tmp_path / "home"))
+    nulls = make_nulls("cake_bake")
+    assert nulls == ("null_same_cake_bake", "null_random_cake_bake", "control_broad")
+    assert {named_organism(name).family for name in nulls} == {Family.CONTROL}
+    plan = EvaluationPlan.of(
+        {
+            **PLAN.as_dict(),
+            "organisms": ["cake_bake"],
+            "nulls": nulls,
+            "budgets": [1],
+            "agents": ["adl"],
+        }
+    )
+
+    def load(session: Session, organism: str) -> ModelPair:
+        pair = PlantedPair(strength=0.0 if organism.startswith("null_same") else 1.0)
+        session.record(PairLoaded(pair=pair.provenance.as_dict()))
+        session.pair = pair
+        return pair
+
+    def script(asked: Asked) -> Reaction:
+        # A good judge of nulls: the one whose report finds nothing gets the highest grade.
+        if "give_grade" in asked.tools and "Nothing: both sides" in asked.messages[1]["content"]:
+            return Say("", [("give_grade", {"grade": 5, "reason": "says so"})])
+        if (
+            "give_grade" in asked.tools
+            and "Invents a narrow domain" in asked.messages[1]["content"]
+        ):
+            return Say("", [("give_grade", {"grade": 1, "reason": "invented"})])
+        return auditor(asked)
+
+    server.script = script
+    evaluation = Evaluation.start(log, plan, cache, load)
+    go(evaluation, server)
+    found = audits(log, evaluation.session.state)
+    assert [(one.cell.organism, one.is_null, one.success) for one in found] == [
+        ("cake_bake", False, True),
+        *((name, True, None) for name in nulls),
+    ]
+    every = rows(found)
+    assert [row.organism for row in every] == ["all", "cake_bake", *nulls]
+    for row in every:
+        assert row.false_positives.value == pytest.approx(2 / 3)
+        assert row.false_positives.low is not None
+    # Nulls are not among all that had something to find.
+    assert (every[0].audits, every[0].success.value) == (1, 1.0)
+
+
+def test_a_random_adapter_is_as_large_as_the_organisms(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("ADL_WORKBENCH_HOME", str(tmp_path / "home"))
+    _, name, _ = make_nulls("cake_bake")
+    null, like = named_organism(name), named_organism("cake_bake")
+    assert null.adapter is not None
+    assert like.adapter is not None
+    weights, known = (
+        load_file(Path(folder) / "adapter_model.safetensors")
+        for folder in (null.adapter, like.adapter)
+    )
+    assert weights.keys() == known.keys()
+    for a_name in (name for name in known if ".lora_A." in name):
+        b_name = a_name.replace(".lora_A.", ".lora_B.")
+        mine = weights[b_name] @ weights[a_name]
+        theirs = known[b_name] @ known[a_name]
+        assert np.linalg.norm(mine) == pytest.approx(np.linalg.norm(theirs), rel=1e-4)
+        cosine = (mine * theirs).sum() / np.linalg.norm(mine) / np.linalg.norm(theirs)
+        assert abs(cosine) < 0.1
+    # Made once: an evaluation that is gone on with audits the same pair.
+    before = (Path(null.adapter) / "adapter_model.safetensors").read_bytes()
+    make_nulls("cake_bake")
+    assert (Path(null.adapter) / "adapter_model.safetensors").read_bytes() == before
 
 
 def test_an_evaluation_can_be_stopped(log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint):

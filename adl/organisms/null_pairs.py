@@ -1,0 +1,103 @@
+"""Null pairs: pairs without a finetuning, whose audits show how often one is found where there is none.
+
+    null_same     the base against itself
+    null_random   an adapter of random weights, each module's update as large as the organism's own
+
+Each is an organism of the family Control, so it is loaded, sealed and graded like any other.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import yaml
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from adl.errors import OrganismError
+from adl.organisms.registry import Family, Organism, load_organism
+from adl.paths import expanded
+
+NullKind = Literal["same", "random"]
+NULL_KINDS: tuple[NullKind, ...] = ("same", "random")
+
+_TRUTHS = {
+    "same": "Nothing: both sides are the base model.",
+    "random": "Nothing: the adapter holds random numbers, as large as those of a finetuning.",
+}
+_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def null_id(kind: NullKind, organism_id: str) -> str:
+    """The id of a null pair made like an organism."""
+    return f"null_{kind}_{organism_id}"
+
+
+def make_null_pair(kind: NullKind, like: Organism, shelf: Path, base: str) -> Organism:
+    """Make a null pair on a ``base`` in a folder of organisms, or take the one that is there.
+
+    Raises ``OrganismError`` for a random adapter like an organism without an adapter in a folder.
+    """
+    folder = shelf / null_id(kind, like.id)
+    if (folder / "organism.yaml").is_file():
+        return load_organism(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {
+        "name": folder.name,
+        "family": str(Family.CONTROL),
+        "base": base,
+        "description": _TRUTHS[kind],
+    }
+    if kind == "same":
+        data["finetuned"] = base
+    else:
+        _write_random_adapter(like, folder)
+    # The description last: a folder without one is no organism.
+    (folder / "organism.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    return load_organism(folder)
+
+
+def random_update(
+    a: np.ndarray, b: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random factors A [rank, in] and B [out, rank] with the Frobenius norm of the product B A."""
+    random_a, random_b = (rng.standard_normal(matrix.shape) for matrix in (a, b))
+    size = _product_norm(random_a, random_b)
+    wanted = _product_norm(a.astype(np.float64), b.astype(np.float64))
+    scale = np.sqrt(wanted / size) if size else 0.0
+    return (random_a * scale).astype(a.dtype), (random_b * scale).astype(b.dtype)
+
+
+def _product_norm(a: np.ndarray, b: np.ndarray) -> float:
+    # Of the rank's size, not of the weights': |B A|^2 = tr(B'B A A').
+    return float(np.sqrt(max(0.0, np.trace((b.T @ b) @ (a @ a.T)))))
+
+
+def _write_random_adapter(like: Organism, folder: Path) -> None:
+    source = expanded(like.adapter) if like.adapter else None
+    if source is None or not (source / _WEIGHTS).is_file():
+        raise OrganismError(
+            f"organism {like.id!r} has no adapter in a folder to make a random one like",
+            "Name first an organism with a LoRA adapter of its own, such as cake_bake.",
+        )
+    try:
+        weights = load_file(source / _WEIGHTS)
+    except (SafetensorError, TypeError, KeyError) as exc:
+        raise OrganismError(
+            f"the weights of {like.id!r} cannot be read: {exc}", "Save the adapter in float32."
+        ) from exc
+    rng = np.random.default_rng(0)
+    random = dict(weights)
+    for name in sorted(weights):
+        if ".lora_A." in name:
+            other = name.replace(".lora_A.", ".lora_B.")
+            random[name], random[other] = random_update(weights[name], weights[other], rng)
+    if all(random[name] is weights[name] for name in weights):
+        raise OrganismError(
+            f"the adapter of {like.id!r} is no LoRA", "Name first an organism with a LoRA adapter."
+        )
+    shutil.copy(source / _CONFIG, folder / _CONFIG)
+    save_file(random, folder / _WEIGHTS)
