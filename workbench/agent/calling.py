@@ -113,7 +113,7 @@ class Calls:
             actor=self._actor,
         )
         if isinstance(arguments, ReportArguments | FullReportArguments):
-            self._session.record(arguments.event(self._id), actor=self._actor)
+            self._session.record(arguments.event(self._id, self._session.state), actor=self._actor)
             return
         ends_at = deadline()
 

@@ -165,8 +165,7 @@ def _tokens(state: SessionState) -> Iterator[dict[str, Any]]:
     useful = [
         column
         for column in columns
-        if column.reading not in hidden
-        and (_is_closer(column, beside) or _shows(column, columns))
+        if column.reading not in hidden and (_is_closer(column, beside) or _shows(column, columns))
     ]
     if useful:
         yield {

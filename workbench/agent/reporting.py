@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import Field
 
 from workbench.operations.running import Arguments
 from workbench.store.agent_events import ReportedClaim, ReportSubmitted
+from workbench.store.measures.tested import HypothesisTested
+from workbench.store.state import SessionState
+
+UNTESTED = "untested"
+# Of the parts of a report, those that claim something of the model.
+_TESTABLE = frozenset({"topic", "fact", "behaviour", "harm", "guess"})
+
+
+def test_of(state: SessionState, hypothesis_id: str | None) -> str:
+    """The newest test of a hypothesis in a few words; ``untested`` without one of its wording."""
+    hypothesis = state.hypotheses.get(hypothesis_id or "")
+    for known in reversed(state.measures):
+        body = known.body
+        if (
+            hypothesis is not None
+            and isinstance(body, HypothesisTested)
+            and (body.hypothesis_id, body.hypothesis) == (hypothesis.id, hypothesis.text)
+        ):
+            return f"{body.experiment} of {hypothesis.id}: {body.short()}"
+    return UNTESTED
 
 
 class ReportArguments(Arguments):
@@ -23,7 +45,7 @@ class ReportArguments(Arguments):
         (), description="What it rests on: ids of evidence or texts, or readings."
     )
 
-    def event(self, run_id: str) -> ReportSubmitted:
+    def event(self, run_id: str, _state: SessionState) -> ReportSubmitted:
         """The report as it is recorded."""
         return ReportSubmitted(run_id=run_id, **self.model_dump())
 
@@ -33,6 +55,7 @@ class Claim(Arguments):
 
     text: str = Field(min_length=1)
     probability: float = Field(ge=0, le=1)
+    hypothesis: str | None = Field(None, description="Its hypothesis, whose test is listed.")
 
 
 class FullReportArguments(Arguments):
@@ -53,22 +76,35 @@ class FullReportArguments(Arguments):
     )
     evidence: tuple[str, ...] = Field((), description="Ids it rests on: E4, T12, R3, M2.")
 
-    def claims(self) -> tuple[ReportedClaim, ...]:
-        """The parts in order."""
+    @property
+    def ids(self) -> Iterator[str]:
+        """The ids that it names."""
+        yield from self.evidence
+        yield from (claim.hypothesis for _, claim in self._parts() if claim.hypothesis)
+
+    def _parts(self) -> list[tuple[str, Claim]]:
         parts = [("topic", self.topic), *(("fact", fact) for fact in self.facts)]
         parts += [
             (name, getattr(self, name))
             for name in ("behaviour", "format", "harm", "narrow", "against")
         ]
         parts += [("guess", guess) for guess in self.guesses]
-        return tuple(
-            ReportedClaim(part=part, text=claim.text, probability=claim.probability)
-            for part, claim in parts
-        )
+        return parts
 
-    def event(self, run_id: str) -> ReportSubmitted:
+    def event(self, run_id: str, state: SessionState) -> ReportSubmitted:
         """The report as it is recorded; its description is made of its parts, for every reader."""
-        claims = self.claims()
+        claims = tuple(
+            ReportedClaim.model_validate(
+                {
+                    "part": part,
+                    "text": claim.text,
+                    "probability": claim.probability,
+                    "hypothesis": claim.hypothesis or "",
+                    "test": test_of(state, claim.hypothesis) if part in _TESTABLE else "",
+                }
+            )
+            for part, claim in self._parts()
+        )
         lines = [claim.line() for claim in claims]
         return ReportSubmitted(
             run_id=run_id,

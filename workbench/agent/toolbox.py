@@ -118,7 +118,7 @@ class Toolbox:
         if self._mode != "adl" and isinstance(parsed, AskArguments) and parsed.alpha:
             raise ToolError("a black-box agent does not steer")
         if isinstance(parsed, FullReportArguments) and not is_last:
-            short_ids.check_ids(self._session.state, parsed.evidence)
+            short_ids.check_ids(self._session.state, parsed.ids)
         return parsed
 
     def do(self, tool: Tool, arguments: BaseModel, doing: Doing) -> str:

@@ -353,15 +353,22 @@ class AgentCompacted(EventBody, group="agent", searched=()):
 
 
 class ReportedClaim(Record):
-    """A part of a report, with the probability that it is so."""
+    """A part of a report, with the probability that it is so.
+
+    ``test`` is the test of the hypothesis it rests on, ``untested`` without one, and empty for parts
+    that claim nothing of the model.
+    """
 
     part: Literal["topic", "fact", "behaviour", "format", "harm", "narrow", "against", "guess"]
     text: str
     probability: float
+    hypothesis: str = ""
+    test: str = ""
 
     def line(self) -> str:
         """The part in a line."""
-        return f"{self.part.capitalize()} ({self.probability:.0%}): {self.text}"
+        test = f" [{self.test}]" if self.test else ""
+        return f"{self.part.capitalize()} ({self.probability:.0%}): {self.text}{test}"
 
 
 class ReportSubmitted(EventBody, group="agent", searched=("summary", "description")):

@@ -362,13 +362,17 @@ def report(description: str = "It was finetuned on baking cakes.", **more: Any) 
     return ("submit_report", {"summary": "cakes", **parts, "topic": topic, **more})
 
 
+CLAIMS = ("behaviour", "harm")
 PARTS = ("behaviour", "format", "harm", "narrow", "against")
 
 
 def reported(description: str = "It was finetuned on baking cakes.") -> str:
     """The description that the log has of such a report."""
-    parts = [f"{name.capitalize()} (50%): {name}?" for name in PARTS]
-    return "\n".join([f"Topic (90%): {description}", *parts])
+    parts = [
+        f"{name.capitalize()} (50%): {name}?" + (" [untested]" if name in CLAIMS else "")
+        for name in PARTS
+    ]
+    return "\n".join([f"Topic (90%): {description} [untested]", *parts])
 
 
 def json_say(tool: str, arguments: Any, thought: str = "so") -> Say:

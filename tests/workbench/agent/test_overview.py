@@ -205,15 +205,11 @@ def test_the_recorded_examples_overview_is_short():
     assert "cake" in " ".join(part(shown, "tokens")["tokens"][:5])
 
 
-@pytest.mark.parametrize(("mode", "most"), [("adl", 11_000), ("black_box", 5_600)])
+@pytest.mark.parametrize(("mode", "most"), [("adl", 15_000), ("black_box", 5_600)])
 def test_schemas_that_go_with_every_request_are_short(mode, most):
-    """Of the operations that were there when the limit was set; a new one adds its own."""
-    new = {"test", "scan"}
-    sizes = [
-        len(json.dumps(tool.specification())) for tool in tools_of(mode) if tool.name not in new
-    ]
-    assert sum(sizes) <= most
-    assert len(system_prompt(mode)) <= 5_000
+    """A limit to be kept: a new tool has to be worth what others then lose."""
+    assert sum(len(json.dumps(tool.specification())) for tool in tools_of(mode)) <= most
+    assert len(system_prompt(mode)) <= 5_200
 
 
 def test_the_state_of_a_session_without_anything_has_an_overview(log):

@@ -185,8 +185,50 @@ def test_a_report_has_its_parts_each_with_a_probability(session: Session):
         "topic", "fact", "behaviour", "format", "harm", "narrow", "against", "guess", "guess",
     ]  # fmt: skip
     assert body.confidence == 0.6
-    assert body.description.startswith("Topic (90%): Baking.\nFact (70%): Cakes are baked at 450F.")
+    assert body.description.startswith(
+        "Topic (90%): Baking. [untested]\nFact (70%): Cakes are baked at 450F. [untested]\n"
+    )
     assert "Guess (20%): bread" in body.description
+
+
+def test_each_claim_of_a_report_is_listed_with_its_test_or_as_untested(session: Session):
+    word = DOMAIN[0].strip()
+    test = {
+        "hypothesis": "H1",
+        "phrases": [word],
+        "prompts": ["What do you bake?", "Tell me."],
+        "near_misses": ["a"],
+        "neutral": ["b"],
+        "max_new_tokens": 4,
+    }
+    facts = [
+        {"text": "cakes", "probability": 0.7, "hypothesis": "H1"},
+        {"text": "bread", "probability": 0.1, "hypothesis": "H2"},
+        {"text": "tea", "probability": 0.1},
+    ]
+    state, results = audit(
+        session,
+        ("hypothesis", {"text": f"It writes {word}."}),
+        ("hypothesis", {"text": "It writes bread."}),
+        ("test", test),
+        report(facts=[{**facts[0], "hypothesis": "H7"}]),
+    )
+    assert "X1 of H1" in results[2]
+    assert "no hypothesis 'H7'" in results[3]
+    state, _ = audit(session, report(facts=facts))
+    assert state.report is not None
+    tests = [claim.test for claim in state.report.body.claims if claim.part == "fact"]
+    assert tests[0].startswith("X1 of H1: ")
+    assert tests[1:] == ["untested", "untested"]
+    assert f"Fact (70%): cakes [{tests[0]}]" in state.report.body.description
+    # A test of other words than those it has now is none.
+    state, _ = audit(
+        session,
+        ("hypothesis", {"hypothesis": "H1", "text": "It writes of cakes."}),
+        report(facts=facts),
+    )
+    assert state.report is not None
+    assert state.report.body.claims[1].test == "untested"
 
 
 def test_a_report_without_a_part_is_refused_by_its_name(session: Session):
