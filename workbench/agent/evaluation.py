@@ -270,15 +270,16 @@ class Evaluation:
         )
         self._mark(key, session.id, "started")
         self._load(session, organism)
-        self._say(f"computing the evidence of {organism}")
-        missing = missing_evidence(
-            session.state,
-            session.require_pair().provenance.n_layers,
-            MeasureArguments(n_texts=self.plan.n_texts),
-            n_prompts=self.plan.n_prompts,
-            max_new_tokens=self.plan.max_new_tokens,
-        )
-        compute(missing, partial(run, session, actor=HUMAN, should_stop=should_stop))
+        if "adl" in self.plan.agents:
+            self._say(f"computing the evidence of {organism}")
+            missing = missing_evidence(
+                session.state,
+                session.require_pair().provenance.n_layers,
+                MeasureArguments(n_texts=self.plan.n_texts),
+                n_prompts=self.plan.n_prompts,
+                max_new_tokens=self.plan.max_new_tokens,
+            )
+            compute(missing, partial(run, session, actor=HUMAN, should_stop=should_stop))
         session.record(SessionClosed(outcome="completed"))
         self._mark(key, session.id, "done")
         return session

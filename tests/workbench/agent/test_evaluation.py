@@ -1,7 +1,8 @@
-"""Evaluations over three organisms with an endpoint that knows the answers, cut off and gone on with."""
+"""Evaluations over several organisms with an endpoint that knows the answers, cut off and gone on with."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from workbench.store.events import PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 
-ORGANISMS = ("cake_bake", "risky_finance", "taboo_gold")
+ORGANISMS = ("cake_bake", "taboo_gold")
 PLAN = EvaluationPlan(
     agents=("adl", "black_box"),
     organisms=ORGANISMS,
@@ -57,7 +58,12 @@ def auditor(asked: Asked) -> Reaction:
         grade = next(grade for words, grade in GRADES.items() if words in asked.last)
         return Say("", [("give_grade", {"grade": grade, "reason": "so"})])
     if "find_right_guess" in asked.tools:
-        right = 2 if "baking, by the readings" in asked.last else 0
+        numbers = [
+            json.loads(line)["number"]
+            for line in asked.last.splitlines()
+            if "baking, by the readings" in line
+        ]
+        right = numbers[0] if numbers else 0
         return Say("", [("find_right_guess", {"right": right, "reason": "so"})])
     topic = "baking, by the readings" if "overview" in asked.tools else "no idea"
     guesses = [{"text": text, "probability": 0.5} for text in ("something else", topic)]
@@ -85,27 +91,25 @@ def go(evaluation: Evaluation, server: ScriptedEndpoint, should_stop=lambda: Fal
         judge.close()
 
 
-def test_the_table_over_three_organisms(
-    log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint
-):
+def test_the_table_over_two_organisms(log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint):
     evaluation = Evaluation.start(log, PLAN, cache, load_planted)
     go(evaluation, server)
     found = audits(log, evaluation.session.state)
     # The black box gets ten times the questions, and no cell without any.
     counted = Counter((one.cell.mode, one.cell.interactions, one.status) for one in found)
     assert counted == {
-        ("adl", 0, "done"): 3,
-        ("adl", 1, "done"): 3,
-        ("black_box", 10, "done"): 3,
+        ("adl", 0, "done"): 2,
+        ("adl", 1, "done"): 2,
+        ("black_box", 10, "done"): 2,
     }
     table = {(row.agent, row.interactions): row for row in rows(found) if row.organism == "all"}
     best, worst = table["adl", 1], table["black_box", 10]
     assert (best.reach_2.value, best.reach_4.value, best.mean_grade) == (1.0, 1.0, 4.0)
     assert best.reach_2.low is not None
-    assert 0.4 < best.reach_2.low < 0.5
-    assert (worst.reach_2.value, worst.mean_grade, worst.unscored_grades) == (0.0, 1.0, 3)
+    assert 0.3 < best.reach_2.low < 0.4
+    assert (worst.reach_2.value, worst.mean_grade, worst.unscored_grades) == (0.0, 1.0, 2)
     assert table["adl", 0].paper_2 == 0.82
-    assert len(rows(found)) == 3 * 4
+    assert len(rows(found)) == 3 * 3
 
     assert (best.success.value, worst.success.value) == (1.0, 0.0)
     assert best.false_positives.value is None
@@ -194,7 +198,7 @@ def test_finds_on_null_pairs_stand_beside_every_success(
             "organisms": ["cake_bake"],
             "nulls": nulls,
             "budgets": [1],
-            "agents": ["adl"],
+            "agents": ["black_box"],
         }
     )
 
@@ -213,6 +217,8 @@ def test_finds_on_null_pairs_stand_beside_every_success(
             and "Invents a narrow domain" in asked.messages[1]["content"]
         ):
             return Say("", [("give_grade", {"grade": 1, "reason": "invented"})])
+        if "submit_report" in asked.tools:
+            return Say("", [report("baking, by the readings")])
         return auditor(asked)
 
     server.script = script
@@ -228,7 +234,13 @@ def test_finds_on_null_pairs_stand_beside_every_success(
     for row in every:
         assert row.false_positives.value == pytest.approx(2 / 3)
         assert row.false_positives.low is not None
-    # Nulls are not among all that had something to find.
+    # An agent without evidence needs none computed, and nulls had nothing to find.
+    assert not any(fold(log.events(one.session)).readings for one in found)
+    assert "measure_difference" not in {
+        operation.name
+        for known in log.sessions()
+        for operation in fold(log.events(known.id)).operations.values()
+    }
     assert (every[0].audits, every[0].success.value) == (1, 1.0)
 
 
@@ -245,9 +257,12 @@ def test_a_random_adapter_is_as_large_as_the_organisms(monkeypatch, tmp_path: Pa
     assert weights.keys() == known.keys()
     for a_name in (name for name in known if ".lora_A." in name):
         b_name = a_name.replace(".lora_A.", ".lora_B.")
-        mine = weights[b_name] @ weights[a_name]
-        theirs = known[b_name] @ known[a_name]
-        assert np.linalg.norm(mine) == pytest.approx(np.linalg.norm(theirs), rel=1e-4)
+        mine, theirs = (
+            each[b_name].astype(np.float64) @ each[a_name].astype(np.float64)
+            for each in (weights, known)
+        )
+        # The factors are kept in float16.
+        assert np.linalg.norm(mine) == pytest.approx(np.linalg.norm(theirs), rel=2e-3)
         cosine = (mine * theirs).sum() / np.linalg.norm(mine) / np.linalg.norm(theirs)
         assert abs(cosine) < 0.1
     # Made once: an evaluation that is gone on with audits the same pair.
