@@ -22,7 +22,7 @@ from adl.records import POOLED, SIDES
 from workbench.agent import short_ids
 from workbench.agent.evidence import READ, measured_layers, prompt_of, reading_lists
 from workbench.agent.quoting import clean, cut, quoted
-from workbench.store.against_nulls import AgainstNulls, against_nulls, folded
+from workbench.store.against_nulls import AgainstNulls, against_nulls, folded, struck_line
 from workbench.store.events import ReadingTaken
 from workbench.store.measures.phrases import PhrasesFound
 from workbench.store.measures.trace import TraceMeasured
@@ -36,6 +36,8 @@ DEPTH = 60
 MOST_PROMPTS = 8
 MOST_PHRASES = 24
 MOST_TEXTS = 6
+#: Characters of the line of words of style.
+LONGEST_STRUCK = 500
 #: Characters of one text: at most, and with so little room that fewer prompts are better.
 LONGEST_EXCERPT, SHORTEST_EXCERPT = 240, 90
 # Of the room: the fence, and what escapes and aliases add.
@@ -174,6 +176,8 @@ def _tokens(state: SessionState) -> Iterator[dict[str, Any]]:
             "rows": "token, its rank in each of these lists, * where nulls have it as well",
         }
         yield {"tokens": [_row(token, useful) for token in _merged(useful)]}
+    if useful and (struck := struck_line(state, useful[0].listed.body.layer)):
+        yield {"struck_out": cut(struck, LONGEST_STRUCK)}
     in_vain = [column.name for column in columns if column not in useful]
     words = []
     if in_vain:

@@ -17,6 +17,7 @@ from workbench.report.example import opened_example
 from workbench.store.events import (
     ReadingTaken,
     ReadToken,
+    StruckRead,
     TextFinished,
     TextStarted,
 )
@@ -156,6 +157,17 @@ def test_ranks_of_every_useful_reading_stand_in_one_row_and_nulls_are_struck_out
     assert "batter 3 -" in tokens
     assert "the* 21 21" in tokens
     assert sum("*" in row for row in tokens) == 1
+
+
+def test_words_of_style_are_struck_out_with_the_reason(log):
+    struck = StruckRead(id=9, text=" centre", score=1.0, rank=4, why="raised by others")
+    listed = reading("consensus", ["cake", "oven", *WORDS[:40]])
+    state = state_of(log, listed.model_copy(update={"struck": (struck,)}))
+    shown = overview(state)
+    line = part(shown, "struck_out")["struck_out"]
+    assert "centre" in line
+    assert "raised by others" in line
+    assert "centre" not in " ".join(part(shown, "tokens")["tokens"])
 
 
 def test_a_reading_that_is_its_null_is_one_line(log):
