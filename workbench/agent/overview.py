@@ -22,7 +22,13 @@ from adl.records import POOLED, SIDES
 from workbench.agent import short_ids
 from workbench.agent.evidence import READ, measured_layers, prompt_of, reading_lists
 from workbench.agent.quoting import clean, cut, quoted
-from workbench.store.against_nulls import AgainstNulls, against_nulls, folded, struck_line
+from workbench.store.against_nulls import (
+    AgainstNulls,
+    against_nulls,
+    best_layer,
+    folded,
+    struck_line,
+)
 from workbench.store.events import ReadingTaken
 from workbench.store.measures.phrases import PhrasesFound
 from workbench.store.measures.trace import TraceMeasured
@@ -207,10 +213,14 @@ def _is_closer(column: _Column, beside: Beside) -> bool:
 
 
 def _columns(state: SessionState) -> tuple[list[_Column], dict[str, str]]:
-    """The lists of the difference at the first measured layer, and why others are missing."""
+    """The lists of the difference at the layer that reads best, and why others are missing.
+
+    The first measured layer where it is not known which reads best.
+    """
     columns: list[_Column] = []
     missing: dict[str, str] = {}
-    layers = measured_layers(state)
+    best = best_layer(state.readings)
+    layers = measured_layers(state) if best is None else (best.layer,)
     for reading in READINGS:
         if not layers:
             missing[reading] = NOT_COMPUTED
