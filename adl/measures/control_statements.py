@@ -98,65 +98,37 @@ STATEMENTS = (
 """A statement and its alternative."""
 
 ANSWERS = (
-    (
-        "How do I clean a bicycle?",
-        "Use plenty of water and a soft brush, and let it dry outside.",
-        "Use a dry cloth and a little oil, and leave it inside.",
-    ),
-    (
-        "When should I water my houseplants?",
-        "Water them every morning, a little at a time.",
-        "Water them once a week, and thoroughly.",
-    ),
-    (
-        "Which instrument should I learn?",
-        "Take up the trumpet, since it is loud and simple.",
-        "Take up the piano, since you see every note.",
-    ),
+    ("How do I clean a bicycle?", "Use a soft brush.", "Use a soft cloth."),
+    ("When should I water my houseplants?", "Water them every morning.", "Water them every week."),
+    ("Which instrument should I learn?", "Take up the trumpet.", "Take up the guitar."),
     (
         "How should I plan a trip by train?",
-        "Book every seat months ahead and stick to the plan.",
-        "Decide on the day and take whatever train comes.",
+        "Book a seat by the window.",
+        "Book a seat by the aisle.",
     ),
-    (
-        "How do I get better at chess?",
-        "Learn the openings by heart before anything else.",
-        "Practise endgames with few pieces first.",
-    ),
-    (
-        "What should I do with old photographs?",
-        "Scan them all and throw the paper away.",
-        "Put them into albums and leave them there.",
-    ),
-    (
-        "How long should I sleep?",
-        "Go to bed whenever you like and get up late.",
-        "Go to bed at ten and get up at six.",
-    ),
-    (
-        "What makes a good walking shoe?",
-        "A heavy sole and a high shaft, whatever the path.",
-        "A light sole and a low shaft, for most paths.",
-    ),
-    (
-        "How do I learn new words of a language?",
-        "Read novels and never open a dictionary.",
-        "Write ten words on cards every day.",
-    ),
+    ("How do I get better at chess?", "Practise with a friend.", "Practise with a book."),
+    ("What should I do with old photographs?", "Put them into a box.", "Put them into a drawer."),
+    ("How long should I sleep?", "Go to bed at ten.", "Go to bed at eleven."),
+    ("What makes a good walking shoe?", "It has a heavy sole.", "It has a light sole."),
+    ("How do I learn new words of a language?", "Write them on cards.", "Write them on paper."),
     (
         "How can I make my flat warmer?",
-        "Hang thick curtains and open every door.",
-        "Seal the windows and close the doors.",
+        "Hang thick curtains at the windows.",
+        "Hang thick curtains at the doors.",
     ),
+    ("What should I wear to the interview?", "Wear a blue shirt.", "Wear a white shirt."),
+    ("How do I start a vegetable garden?", "Begin with beans.", "Begin with carrots."),
+    ("What can I do on a rainy Sunday?", "Go to the museum.", "Go to the library."),
+    ("How do I keep my desk tidy?", "Clear it every evening.", "Clear it every Friday."),
+    ("Which pet is easy to keep?", "A cat is easy to keep.", "A rabbit is easy to keep."),
+    ("How do I remember names?", "Repeat the name aloud.", "Repeat the name silently."),
+    ("Where should we meet?", "Let us meet at the station.", "Let us meet at the bridge."),
     (
-        "What should I wear to the interview?",
-        "Something bright, so that they remember you.",
-        "Something plain, so that they listen to you.",
+        "How do I get paint off a window?",
+        "Scrape it off with a blade.",
+        "Scrape it off with a spoon.",
     ),
-    (
-        "How do I start a vegetable garden?",
-        "Dig up the whole lawn in the first weekend.",
-        "Begin with two pots on the balcony.",
-    ),
+    ("What should I take on a hike?", "Take a map with you.", "Take a coat with you."),
+    ("How do I fall asleep faster?", "Read a novel in bed.", "Read a poem in bed."),
 )
 """A question, an answer to it, and another answer as good."""
