@@ -239,14 +239,23 @@ TABLE: Final[tuple[Key, ...]] = (
         Use("readings", "read", "Measure", "Measure and read at this layer or another", show=True),
         Use("steering", "measure", "Measure", "Measure the difference at the chosen layer", show=True),
     )),
+    Key("filter", "f", (
+        Use("readings", "unfiltered", "All",
+            "Whole words, then with those of style struck out, then all tokens"),
+        Use("timeline", "kind(1)", "Kind", "Next kind of events, or all", show=True),
+    )),
+    # The mark comes before what only changes the view: at 80 columns the line has no room for all.
+    Key("mark", "m", (
+        Use("readings", "mark", "Mark", "Mark the token as evidence, or take it back", show=True),
+        Use("steering", "keep(True)", "Mark", "Mark the steered text, or take it back", show=True),
+        Use("chat", "mark", "Mark", "Mark the answer with ● as evidence", show=True),
+        Use("hypotheses", "unmark", "Unmark", "Take the selected mark back, with a reason"),
+        Use("timeline", "mark", "Mark", "Mark the event as evidence", show=True),
+        Use("agent", "mark", "Mark", "Mark the turn as evidence"),
+    )),
     # --- what is shown ------------------------------------------------------------------------
     Key("null", "0", (
         Use("readings", "beside", "Null", "Show the nulls beside the list, or hide them", show=True),
-    )),
-    Key("filter", "f", (
-        Use("readings", "unfiltered", "All",
-            "Whole words, then with those of style struck out, then all tokens", show=True),
-        Use("timeline", "kind(1)", "Kind", "Next kind of events, or all", show=True),
     )),
     Key("who", "H", (
         Use("timeline", "actor(1)", "Who", "Events of everyone, or of one actor", show=True),
@@ -272,14 +281,6 @@ TABLE: Final[tuple[Key, ...]] = (
         Use("agent", "run(1)", "Newer agent", "The agent after this one"),
     )),
     # --- evidence and verdicts ----------------------------------------------------------------
-    Key("mark", "m", (
-        Use("readings", "mark", "Mark", "Mark the token as evidence, or take it back", show=True),
-        Use("steering", "keep(True)", "Mark", "Mark the steered text, or take it back", show=True),
-        Use("chat", "mark", "Mark", "Mark the answer with ● as evidence", show=True),
-        Use("hypotheses", "unmark", "Unmark", "Take the selected mark back, with a reason"),
-        Use("timeline", "mark", "Mark", "Mark the event as evidence", show=True),
-        Use("agent", "mark", "Mark", "Mark the turn as evidence"),
-    )),
     Key("mark_unsteered", "U", (
         Use("steering", "keep(False)", "Mark unsteered", "Mark the unsteered text, or take it back"),
     )),

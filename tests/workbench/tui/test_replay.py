@@ -369,3 +369,42 @@ def test_picture(snap_compare, size, place):
         await pilot.pause()
 
     assert snap_compare(ReplayApp(seq=seq), terminal_size=size, run_before=read)
+
+
+def panes_shown(app: ReplayApp) -> dict[str, str]:
+    """The text of each pane, as the terminal has it."""
+    strips = app.screen._compositor.render_strips()
+    shown = {}
+    for pane in app.replay.panes:
+        area = pane.region
+        lines = (strips[y].text[area.x : area.right] for y in range(area.y, area.bottom))
+        shown[type(pane).__name__] = "\n".join(lines)
+    return shown
+
+
+async def test_a_jump_shows_the_same_wherever_it_comes_from():
+    places = [
+        seq_of("difference_measured"),
+        seq_of("reading_taken", 200),
+        seq_of("text_finished", 5),
+        seq_of("evidence_marked"),
+        LENGTH,
+    ]
+    fresh = {}
+    for place in places:
+        app = ReplayApp(seq=place)
+        async with app.run_test(size=(300, 80)) as pilot:
+            await until(pilot, lambda app=app, at=place: app.standing.position == at, "the event")
+            await pilot.pause()
+            await pilot.pause()
+            fresh[place] = panes_shown(app)
+    app = ReplayApp(seq=0)
+    # In both directions, to the next place and to the one after.
+    ways = [place for step in (1, -1, 2, -2) for place in places[::step]]
+    async with app.run_test(size=(300, 80)) as pilot:
+        await until(pilot, lambda: app.replay._ready, "the whole session")
+        for place in ways:
+            app.replay._seek(place)
+            await pilot.pause()
+            await pilot.pause()
+            assert panes_shown(app) == fresh[place], place

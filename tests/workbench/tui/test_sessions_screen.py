@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.workbench.tui.listings import HITS, SESSIONS, SHELF, FixedLibrary, ScreenApp
+from tests.workbench.tui.listings import HITS, SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
 from tests.workbench.tui.test_start_screen import keys, shown
 from tests.workbench.tui.waiting import until
 from workbench.store.errors import StoreError
@@ -260,3 +260,10 @@ def test_picture_of_a_deletion(snap_compare):
         await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
 
     assert snap_compare(sessions(), terminal_size=(80, 24), run_before=look)
+
+
+async def test_sessions_that_could_not_be_read_are_not_shown_as_none():
+    app = ScreenApp(SessionsScreen, FixedLibrary(read=TROUBLED))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "The sessions could not be read." in shown(app), "the list")
+        assert "No sessions yet" not in shown(app)

@@ -108,6 +108,7 @@ class GradeForm(FieldForm[GivenGrade]):
                 yield Static(
                     "1-5 or ← → grade · Enter next, then save · ctrl+j save · Escape leave",
                     id="keys",
+                    classes="if-roomy",
                 )
 
     def _first_value(self) -> str:

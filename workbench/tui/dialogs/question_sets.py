@@ -41,8 +41,7 @@ class QuestionSets(Dialog[list[str]]):
 
     def compose(self) -> ComposeResult:
         """The sets, and the questions of the one under the cursor."""
-        with Vertical() as frame:
-            frame.styles.width, frame.styles.height = 84, "60%"
+        with Vertical(classes="listing") as frame:
             frame.border_title = "Question sets"
             frame.border_subtitle = "enter send all \u00b7 w keep what was asked \u00b7 esc close"
             yield Rows(self._row)

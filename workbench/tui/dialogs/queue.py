@@ -9,10 +9,10 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.widgets import Static
 
 from workbench.display import clean_line
 from workbench.operations.jobs import Job
+from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.rows import Rows
 from workbench.tui.widgets.transport import clock
@@ -59,12 +59,11 @@ class QueueDialog(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """The jobs, and the arguments of the one under the cursor."""
-        with Vertical() as frame:
-            frame.styles.width, frame.styles.height = 84, "60%"
+        with Vertical(classes="listing") as frame:
             frame.border_title = "Queue"
             frame.border_subtitle = _KEYS
             yield Rows(self._row)
-            yield Static(id="detail")
+            yield Clipped(id="detail", classes="if-roomy")
 
     def on_mount(self) -> None:
         """Show the jobs, and keep them up to date."""
@@ -116,7 +115,7 @@ class QueueDialog(Dialog[None]):
                 f"{name} {self._hide(str(value))}" for name, value in given.items()
             )
             shown = clean_line(settings) or "default settings"
-        self.query_one("#detail", Static).update(Text(shown))
+        self.query_one("#detail", Clipped).update(Text(shown))
 
     def on_cursor_list_moved(self, event: Rows.Moved) -> None:
         """Show the settings of the job under the cursor."""

@@ -9,11 +9,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.widgets import Static
 
 from workbench.display import clean_line
 from workbench.store.body import number_of
 from workbench.store.state import SessionState
+from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.rows import Rows
 
@@ -76,14 +76,14 @@ class TokenTexts(Dialog[int]):
 
     def compose(self) -> ComposeResult:
         """How many there are, and the texts."""
-        with Vertical() as frame:
-            frame.styles.width, frame.styles.height = 100, "70%"
+        with Vertical(classes="listing") as frame:
             frame.border_title = "Texts with the token"
             frame.border_subtitle = "enter go to the text \u00b7 esc close"
             token = clean_line(self._token.strip())
             held = f"{len(self._texts)} of {number_of(self._n_texts, 'text')}"
-            yield Static(
-                Text(f"\u201c{token}\u201d is in {held} of this session, prompts left out")
+            yield Clipped(
+                Text(f"\u201c{token}\u201d is in {held} of this session, prompts left out"),
+                classes="if-roomy",
             )
             yield Rows(self._row)
 

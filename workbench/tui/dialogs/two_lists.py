@@ -44,11 +44,10 @@ class TwoLists(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """Names of both and what they share, then the tokens."""
-        with Vertical() as frame:
-            frame.styles.width, frame.styles.height = 100, "90%"
+        with Vertical(classes="listing") as frame:
             frame.border_title = "Two lists side by side"
             frame.border_subtitle = "\u2190 \u2192 another list \u00b7 esc close"
-            yield Static(id="names")
+            yield Static(id="names", classes="if-roomy")
             yield Rows(self._row)
 
     def on_mount(self) -> None:

@@ -126,7 +126,11 @@ class AgentForm(FieldForm[AuditRequest]):
                 yield from self._row("blind")
                 yield from self._row("prepare")
             yield Static(id="wrong")
-            yield Static("Enter start · ↑ ↓ field · ← → choose · Escape leave, kept", id="keys")
+            yield Static(
+                "Enter start · ↑ ↓ field · ← → choose · Escape leave, kept",
+                id="keys",
+                classes="if-roomy",
+            )
 
     def _row(self, name: str) -> ComposeResult:
         with Horizontal(classes="row"):

@@ -24,6 +24,7 @@ from workbench.tui import keys, text
 from workbench.tui.measure_render import findings, look
 from workbench.tui.offered import missing, offered
 from workbench.tui.widgets.bars import bar
+from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.menu import Entry, Menu
 
@@ -51,6 +52,7 @@ class MeasuresScreen(Dialog[str | None]):
     MeasuresScreen VerticalScroll:focus { border-left: solid $accent; }
     MeasuresScreen.-narrow #measures { layout: vertical; }
     MeasuresScreen.-narrow Menu { width: 1fr; height: 8; }
+    MeasuresScreen.-narrow.-low Menu { height: 1fr; }
     MeasuresScreen.-narrow VerticalScroll { border-left: none; padding: 0;
         border-top: solid $panel-lighten-2; }
     MeasuresScreen.-narrow VerticalScroll:focus { border-top: solid $accent; border-left: none; }
@@ -76,7 +78,7 @@ class MeasuresScreen(Dialog[str | None]):
         with Container() as box:
             box.border_title = "Measures"
             box.border_subtitle = "enter measure · → scroll · c copy · x stop · escape close"
-            yield Static(id="running")
+            yield Clipped(id="running")
             with Horizontal(id="measures"):
                 yield Menu()
                 with VerticalScroll():

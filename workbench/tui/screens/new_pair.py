@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
@@ -21,6 +21,7 @@ from workbench.tui.messages import OpenPair
 from workbench.tui.on_screen import PAIR_LABELS
 from workbench.tui.pair_form import DEFAULT, OFF, ON, Fields, as_fields, check_pair
 from workbench.tui.widgets.choice import Choice
+from workbench.tui.widgets.dialog import CRAMPED, show_focus
 from workbench.tui.widgets.key_bar import KeyBar
 
 _LABELS = PAIR_LABELS | {
@@ -89,7 +90,7 @@ checkpoint. A name is an id on the hub, with `@` a branch, tag or commit, or a l
 With both, the adapter is on the finetuned checkpoint. A base and a chat model may differ in chat
 template, special tokens and vocabulary: the Pair pane then says what does not match.
 A blind session hides every name of the pair from its loading on, until you have them revealed.
-Enter opens the pair from any field; what is wrong is said below the field it is about.
+Enter opens the pair from any field; what is wrong stands below the field it is about.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", tooltip="Back; what was typed is kept"),
@@ -99,6 +100,7 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         Binding("f1", "help", "Help", tooltip="What the fields mean, and the keys"),
     ]
     AUTO_FOCUS = "#base"
+    HORIZONTAL_BREAKPOINTS = CRAMPED
     DEFAULT_CSS = """
     NewPairScreen VerticalScroll { padding: 0 2; scrollbar-size-vertical: 1; }
     NewPairScreen .group { text-style: bold; margin-top: 1; }
@@ -109,7 +111,7 @@ Enter opens the pair from any field; what is wrong is said below the field it is
     NewPairScreen .row Input:focus { background: $surface-lighten-1; }
     NewPairScreen .problem { display: none; height: auto; padding-left: 20; color: $text-error; }
     NewPairScreen #whole-problem { padding-left: 2; }
-    NewPairScreen .problem.-said { display: block; }
+    NewPairScreen .problem.-any { display: block; }
     NewPairScreen Button { margin-top: 1; margin-left: 20; }
     """
 
@@ -145,6 +147,10 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         """Show what is wrong already, and what a choice that was kept means."""
         self._show(self._wrong)
 
+    def on_resize(self, event: events.Resize) -> None:
+        """Keep the field that has the focus in sight."""
+        self.call_after_refresh(show_focus, self)
+
     def fields(self) -> Fields:
         """Return the typed and chosen values."""
         return {name: self._value(name) for name in _LABELS}
@@ -159,11 +165,11 @@ Enter opens the pair from any field; what is wrong is said below the field it is
         # What was wrong may be so no more; it is looked at again when the pair is opened.
         name = str(event.input.id)
         if event.value != self._refused.get(name):
-            self._say(name, "")
+            self._show_problem(name, "")
 
     @on(Choice.Changed)
     def _chosen(self, event: Choice.Changed) -> None:
-        self._say(str(event.choice.id), "")
+        self._show_problem(str(event.choice.id), "")
         self._warn_of_code()
 
     @on(Input.Submitted)
@@ -197,23 +203,23 @@ Enter opens the pair from any field; what is wrong is said below the field it is
     def _show(self, problems: Mapping[str, str]) -> None:
         self._refused = self.fields()
         unplaced = [problem for name, problem in problems.items() if name not in _LABELS]
-        self._say("whole", "; ".join(unplaced))
+        self._show_problem("whole", "; ".join(unplaced))
         for name in _LABELS:
-            self._say(name, problems.get(name, ""))
+            self._show_problem(name, problems.get(name, ""))
         self._warn_of_code()
         for name in _LABELS:
             if name in problems:
                 self.query_one(f"#{name}").focus()
                 return
 
-    def _say(self, name: str, problem: str) -> None:
+    def _show_problem(self, name: str, problem: str) -> None:
         place = self.query_one(f"#{name}-problem", Static)
-        place.set_class(bool(problem), "-said")
+        place.set_class(bool(problem), "-any")
         place.update(Content.assemble("! ", text.line(problem)) if problem else "")
 
     def _warn_of_code(self) -> None:
         if self._value("trust_remote_code") == ON:
-            self._say("trust_remote_code", _TRUSTED)
+            self._show_problem("trust_remote_code", _TRUSTED)
 
     def _keep(self) -> None:
         self.draft.clear()

@@ -30,7 +30,8 @@ class OpeningScreen(Screen[None]):
     """Shows what is being opened."""
 
     DEFAULT_CSS = (
-        "OpeningScreen LoadingIndicator { height: 3; } OpeningScreen Label { width: auto; }"
+        "OpeningScreen LoadingIndicator { height: 3; } "
+        "OpeningScreen Label { width: auto; max-width: 100%; text-align: center; }"
     )
 
     def __init__(self, what: str) -> None:

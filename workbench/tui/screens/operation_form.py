@@ -18,6 +18,7 @@ from workbench.tui import text
 from workbench.tui.dialogs.field_form import FieldForm
 from workbench.tui.operation_fields import WHOLE, FormField, check, fields_of, first_texts
 from workbench.tui.widgets.choice import Choice
+from workbench.tui.widgets.clipped import Clipped
 
 _BEFORE = "field-"
 #: Lines above and below the fields.
@@ -70,7 +71,9 @@ class OperationForm(FieldForm[Arguments]):
         """Compose the description, the fields, and the help of the focused field."""
         with Container() as box:
             box.border_title = self._operation.title
-            yield Static(_sentence(self._operation.description), id="about", markup=False)
+            yield Clipped(
+                _sentence(self._operation.description), id="about", classes="if-roomy", markup=False
+            )
             with VerticalScroll(can_focus=False):
                 for at, field in enumerate(self._fields):
                     with Horizontal(classes="row"):
@@ -78,8 +81,8 @@ class OperationForm(FieldForm[Arguments]):
                         yield self._widget(at, field)
                     yield Static(id=f"problem-{field.name}", classes="problem")
             yield Static(id=f"problem-{WHOLE}", classes="problem")
-            yield Static(id="meaning")
-            yield Static("Enter start · ↑ ↓ field · ← → choose · Escape leave, kept", id="keys")
+            yield Clipped(id="meaning", classes="if-roomy")
+            yield Clipped("Enter start · ↑ ↓ field · ← → choose · Escape leave, kept", id="keys")
 
     def _widget(self, at: int, field: FormField) -> Widget:
         value = self._first[field.name]

@@ -109,11 +109,10 @@ class ReplayScreen(PanesScreen):
     def _seek(self, seq: int) -> None:
         """Go to just after an event, at once if that far is read."""
         player = self.opened.player
-        before = player.position
         if seq <= player.read:
             self._waiting = None
             player.seek(seq)
-            self._show(since=before)
+            self._jump()
         else:
             self._when_read(lambda: self._seek(seq))
 
@@ -128,6 +127,12 @@ class ReplayScreen(PanesScreen):
         if self._follows:
             self._bring_up(since)
         self.refresh_bindings()
+
+    def _jump(self) -> None:
+        """Draw the current state as if it were the first: what was selected elsewhere may not be there."""
+        for pane in self._panes:
+            pane.start_over()
+        self._show()
 
     def _bring_up(self, since: int) -> None:
         """Return the nearest event, back to the last one shown, that a pane can select."""

@@ -37,8 +37,10 @@ from workbench.tui.session_rows import (
     session_facts,
     session_row,
 )
+from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
+from workbench.tui.widgets.pane import SHORT_OF_ROWS
 
 #: From this width on, details are beside the list, not below it.
 ROOM = 120
@@ -137,8 +139,11 @@ Markdown and as one HTML file without scripts.
     SessionsScreen.-narrow Menu { width: 1fr; height: 1fr; }
     SessionsScreen.-narrow #aside { width: 1fr; height: 8; margin: 0; padding: 0 1;
         border-left: none; border-top: solid $panel-lighten-2; }
+    SessionsScreen.-short #body { padding: 0 1; }
+    SessionsScreen.-short #aside { display: none; }
     SessionsScreen #status { display: none; height: auto; max-height: 4; margin: 0 2; }
     SessionsScreen #status.-any { display: block; }
+    SessionsScreen.-short #status { max-height: 2; }
     """
 
     def __init__(
@@ -166,7 +171,7 @@ Markdown and as one HTML file without scripts.
             yield Menu()
             with VerticalScroll(id="aside", can_focus=False):
                 yield Static(id="details")
-        yield Static(id="status")
+        yield Clipped(id="status")
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -184,11 +189,11 @@ Markdown and as one HTML file without scripts.
         self._findings.clear()
         self._fill()
         if message.listing.trouble is not None:
-            self._say_trouble(message.listing.trouble)
+            self._show_trouble(message.listing.trouble)
 
     @on(Failed)
     def _failed(self, message: Failed) -> None:
-        self._say_trouble(message.error)
+        self._show_trouble(message.error)
 
     @on(Found)
     def _found(self, message: Found) -> None:
@@ -223,6 +228,8 @@ Markdown and as one HTML file without scripts.
             entries.extend(self._hit_entries(words))
         elif not entries:
             hint = "No sessions yet: Escape leads back to open a pair." if self._read_once else ""
+            if self._listing.trouble is not None:
+                hint = "The sessions could not be read."
             entries = [_dim_entry(hint)]
         self.query_one(Menu).set_entries(entries)
 
@@ -302,13 +309,14 @@ Markdown and as one HTML file without scripts.
         place.set_class(bool(message), "-any")
         place.update(message)
 
-    def _say_trouble(self, error: Exception) -> None:
+    def _show_trouble(self, error: Exception) -> None:
         message = str(error) if isinstance(error, AdlError) else f"{type(error).__name__}: {error}"
         self._show_status(Content.assemble(("! ", "bold $text-error"), text.line(message)))
 
     def on_resize(self, event: events.Resize) -> None:
         """Show details below the list where there is no room beside it."""
         self.set_class(event.size.width < ROOM, "-narrow")
+        self.set_class(event.size.height < SHORT_OF_ROWS, "-short")
         self._show_details()
 
     # --- searching --------------------------------------------------------------------------

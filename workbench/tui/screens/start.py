@@ -28,8 +28,10 @@ from workbench.tui.pair_form import Fields, as_fields
 from workbench.tui.screens.new_pair import NewPairScreen
 from workbench.tui.screens.worker_screen import WorkerScreen
 from workbench.tui.session_rows import facts, session_facts, session_row
+from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
+from workbench.tui.widgets.pane import SHORT_OF_ROWS
 
 #: From this width on, details are beside the list, not below it.
 ROOM = 120
@@ -89,7 +91,7 @@ recorded in one database; `{database}` chooses another.
     StartScreen #head { height: auto; padding: 1 2 0 2; }
     StartScreen #trouble { display: none; height: auto; margin: 1 2 0 2; padding: 0 1;
         border-left: outer $error; }
-    StartScreen #trouble.-said { display: block; }
+    StartScreen #trouble.-any { display: block; }
     StartScreen #body { height: 1fr; padding: 1 2 0 2; }
     StartScreen #body Menu { width: 1fr; }
     StartScreen #aside { width: 56; height: 1fr; margin-left: 2; padding: 0 2;
@@ -102,6 +104,7 @@ recorded in one database; `{database}` chooses another.
     StartScreen.-narrow #trouble { margin: 1 1 0 1; }
     StartScreen.-short #head, StartScreen.-short #aside { display: none; }
     StartScreen.-short #body { padding: 0 1; }
+    StartScreen.-short #trouble { max-height: 2; margin: 0 1; }
     """
 
     def __init__(
@@ -131,7 +134,7 @@ recorded in one database; `{database}` chooses another.
             ),
             id="head",
         )
-        yield Static(id="trouble")
+        yield Clipped(id="trouble")
         with Horizontal(id="body"):
             yield Menu()
             with VerticalScroll(id="aside", can_focus=False):
@@ -173,7 +176,7 @@ recorded in one database; `{database}` chooses another.
         if len(problems) > 1 and str(problems[0]) == str(problems[1]):
             del problems[1]
         place = self.query_one("#trouble", Static)
-        place.set_class(bool(problems), "-said")
+        place.set_class(bool(problems), "-any")
         place.update(Content("\n").join(map(_trouble_text, problems)))
 
     def _fill_menu(self, entries: list[Entry]) -> None:
@@ -282,7 +285,7 @@ recorded in one database; `{database}` chooses another.
     def on_resize(self, event: events.Resize) -> None:
         """Show details below the list where there is no room beside it."""
         self.set_class(event.size.width < ROOM, "-narrow")
-        self.set_class(event.size.height < 10, "-short")
+        self.set_class(event.size.height < SHORT_OF_ROWS, "-short")
 
     # --- keys -------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
@@ -64,8 +65,12 @@ class Choice(Widget, can_focus=True):
         self.post_message(self.Changed(self))
 
     def render(self) -> Content:
-        """The values on one line."""
+        """The values on one line; only the chosen one, between arrows, where they don't fit."""
         parts: list[Content] = []
+        if not self._fits:
+            style = "bold $block-cursor-foreground on $block-cursor-background"
+            chosen = Content.styled(f"[{self.value}]", style if self.has_focus else "bold")
+            return Content.assemble("‹ ", chosen, " ›").truncate(self.size.width, ellipsis=True)
         for place, value in enumerate(self._values):
             if place != self.index:
                 parts.append(Content.styled(f" {value} ", "$foreground-muted"))
@@ -91,8 +96,23 @@ class Choice(Widget, can_focus=True):
         """Draw it as without focus."""
         self.refresh()
 
+    @property
+    def _fits(self) -> bool:
+        return self._whole_width <= self.size.width
+
+    @property
+    def _whole_width(self) -> int:
+        return sum(len(value) + 3 for value in self._values) - 1
+
+    def get_content_width(self, _container: Size, _viewport: Size) -> int:
+        """Cells that all values take."""
+        return self._whole_width
+
     def on_click(self, event: events.Click) -> None:
-        """Choose the value that was clicked."""
+        """Choose the value that was clicked, or the next where only one is shown."""
+        if not self._fits:
+            self.action_step(1)
+            return
         start = 0
         for place, value in enumerate(self._values):
             end = start + len(value) + 2

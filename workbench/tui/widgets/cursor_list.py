@@ -26,7 +26,7 @@ class CursorList(ScrollView, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("list")
     DEFAULT_CSS = """
-    CursorList { scrollbar-size-vertical: 1; overflow-x: hidden; }
+    CursorList { scrollbar-size-vertical: 1; overflow-x: hidden; min-height: 1; }
     """
 
     cursor: reactive[int] = reactive(0)

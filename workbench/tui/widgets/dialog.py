@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar
 
+from textual import events
 from textual._context import active_message_pump
 from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.dom import DOMNode
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.worker import NoActiveWorker, get_current_worker
 
 Answer = TypeVar("Answer")
+
+#: Classes of forms and dialogs by the columns and the rows of the terminal, see app.tcss: with few
+#: columns a field goes below its label, and with few rows all that is not needed goes.
+CRAMPED = [(0, "-cramped"), (50, "-ample")]
+LOW = [(0, "-low"), (14, "-high")]
 
 
 class Dialog(ModalScreen[Answer]):
@@ -22,11 +28,24 @@ class Dialog(ModalScreen[Answer]):
     that another was opened over. Textual would then close whichever screen is on top.
     """
 
+    HORIZONTAL_BREAKPOINTS = CRAMPED
+    VERTICAL_BREAKPOINTS = LOW
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Keep the field that has the focus in sight."""
+        self.call_after_refresh(show_focus, self)
+
     def dismiss(self, result: Answer | None = None) -> AwaitComplete:
         """Give the answer and close; does nothing unless the dialog is on top."""
         if self.app.screen is not self:
             return AwaitComplete()
         return super().dismiss(result)
+
+
+def show_focus(screen: Screen[Any]) -> None:
+    """Scroll to what has the focus, which it may have got before it had a place."""
+    if screen.focused is not None:
+        screen.focused.scroll_visible(animate=False)
 
 
 def _opener() -> Any:

@@ -98,7 +98,8 @@ class Menu(Rows):
             super().action_choose()
 
     def _show_first_heading(self) -> None:
-        if all(entry.key is None for entry in self.entries[: self.cursor]):
+        above = self.entries[: self.cursor]
+        if self.cursor < self.size.height and all(entry.key is None for entry in above):
             self.scroll_to_line(0)
 
     def _draw(self, index: int, width: int) -> Text:

@@ -59,6 +59,7 @@ class Pane(Vertical):
     Pane { border: round $panel-lighten-2; border-title-color: $text-muted; padding: 0 1; }
     Pane:focus-within { border: round $accent; border-title-color: $accent;
         border-title-style: bold; }
+    Pane .-gone { display: none; }
     """
 
     @dataclass
@@ -105,6 +106,13 @@ class Pane(Vertical):
 
     def show(self, state: SessionState, before: SessionState) -> None:
         """Redraw what differs between the two; parts that did not change are the same objects."""
+
+    def start_over(self) -> None:
+        """Forget what was selected, so that the next state is shown as the first one would be.
+
+        Filters and settings stay. A pane that keeps more than what is in the state overrides this.
+        """
+        self.update_state(SessionState())
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
         """Take what is running and waiting, in the order it was asked for."""

@@ -44,8 +44,9 @@ class Rows(CursorList):
         self.refresh()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Rows are as wide as the list."""
+        """Rows are as wide as the list; the cursor stays in sight."""
         self.virtual_size = Size(event.size.width, self.count)
+        self.scroll_to_cursor()
 
     def render_line(self, y: int) -> Strip:
         """Make the row that is visible at ``y``."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -34,14 +36,15 @@ class Tab(Static):
         self._index = index
         self._title = title
 
-    def draw(self, *, current: bool) -> None:
-        """Draw it as the pane in focus, or not."""
+    def width(self, *, named: bool) -> int:
+        """Cells it takes with or without its name."""
+        return cell_len(f" {self._index + 1} {self._title}") if named else len(" 1")
+
+    def draw(self, *, current: bool, named: bool, gap: str) -> None:
+        """Draw it as the pane in focus, or not; by its key alone unless ``named``."""
         style = "bold $block-cursor-foreground on $block-cursor-background" if current else ""
-        self.update(
-            Content.assemble(
-                (f" {self._index + 1} ", style or "$accent"), (f"{self._title} ", style)
-            )
-        )
+        name = f" {self._title}{gap}" if named else ""
+        self.update(Content.assemble((f" {self._index + 1}", style or "$accent"), (name, style)))
 
     def on_click(self, event: events.Click) -> None:
         """Go to the pane."""
@@ -61,6 +64,8 @@ class TopBar(Horizontal):
         super().__init__()
         self._jobs: Sequence[Job] = ()
         self._plan: AuditPlan | None = None
+        self._current = 0
+        self._alert = ""
         self._tabs = [Tab(index, title) for index, title in enumerate(titles)]
 
     def compose(self) -> ComposeResult:
@@ -71,12 +76,30 @@ class TopBar(Horizontal):
 
     def show_current(self, index: int) -> None:
         """Mark the pane in focus."""
-        for place, tab in enumerate(self._tabs):
-            tab.draw(current=place == index)
+        self._current = index
+        self._draw_tabs()
 
     def show_alert(self, message: str) -> None:
         """Show that something waits for the person; an empty message clears it."""
-        self.query_one("#alert", Static).update(Content(message))
+        self._alert = message
+        self._draw_tabs()
+
+    def _draw_tabs(self) -> None:
+        """Name every pane, or only the one in focus, or list no other, as there is room."""
+        tabs, width = self._tabs, self.size.width or sys.maxsize
+        current = tabs[self._current]
+        one_named = sum(tab.width(named=tab is current) for tab in tabs)
+        all_named = sum(tab.width(named=True) + 1 for tab in tabs) + len(self._alert) <= width
+        for tab in tabs:
+            tab.display = tab is current or one_named <= width
+            tab.draw(
+                current=tab is current,
+                named=tab is current or all_named,
+                gap=" " if all_named else "",
+            )
+        alert = self.query_one("#alert", Static)
+        alert.display = one_named + len(self._alert) <= width
+        alert.update(Content(self._alert))
 
     def show_jobs(self, jobs: Sequence[Job], plan: AuditPlan | None = None) -> None:
         """Show what is running and how far it is; with ``plan``, how far the whole audit is."""
@@ -85,7 +108,8 @@ class TopBar(Horizontal):
         strip.update(_fitting(_progress(jobs, plan), strip.content_size.width))
 
     def on_resize(self) -> None:
-        """Show as much of the progress as there is room for."""
+        """Show as much of the names and the progress as there is room for."""
+        self._draw_tabs()
         self.call_after_refresh(lambda: self.show_jobs(self._jobs, self._plan))
 
 

@@ -79,7 +79,7 @@ class Transport(Widget):
         track = Content()
         if room >= 4:
             track = Content.styled(bar(share, room), "$accent on $surface")
-        return Content.assemble(left, track, count).truncate(max(1, width))
+        return Content.assemble(left, track, count).truncate(max(1, width), ellipsis=True)
 
     def _event(self, width: int) -> Content:
         entry = self._standing.current

@@ -34,6 +34,7 @@ from workbench.tui.panes.agent import keys as agent_keys
 from workbench.tui.panes.agent.keys import Hand
 from workbench.tui.panes.agent.render import Look, call_words, growing_blocks, item_blocks
 from workbench.tui.panes.agent.turns import AgentItem, AgentTurns
+from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.virtual_list import Blocks, Flow
 
@@ -57,6 +58,10 @@ class AgentPane(Pane):
     AgentPane #banner { display: none; height: auto; max-height: 6; padding: 0 1;
         background: $boost; border-left: outer $warning; }
     AgentPane.-needs #banner { display: block; }
+    AgentPane.-short #who, AgentPane.-tiny #standing, AgentPane.-tiny #budgets { display: none; }
+    AgentPane.-short #banner { max-height: 3; }
+    AgentPane.-tiny #banner { max-height: 2; }
+    AgentPane.-tiny Flow { border-top: none; }
     AgentPane.-none #who, AgentPane.-none #standing, AgentPane.-none #budgets { display: none; }
     AgentPane Flow { border-top: solid $panel-lighten-2; }
     AgentPane.-none Flow { border-top: none; }
@@ -107,10 +112,10 @@ class AgentPane(Pane):
 
     def compose(self) -> ComposeResult:
         """Compose the agent's name, status, budgets and requests, then its turns."""
-        yield Static(id="who")
-        yield Static(id="standing")
-        yield Static(id="budgets")
-        yield Static(id="banner")
+        yield Clipped(id="who")
+        yield Clipped(id="standing")
+        yield Clipped(id="budgets")
+        yield Clipped(id="banner")
         yield Flow(self._draw)
 
     def focus_pane(self) -> None:
@@ -280,6 +285,11 @@ class AgentPane(Pane):
         unread = agent is not None and any(message.seq == item.seq for message in agent.unread)
         replaced = isinstance(item.body, GradeGiven) and item.body.grade_id in self._replaced
         return Look(width, unread, replaced)
+
+    def start_over(self) -> None:
+        """Show the newest run."""
+        self._chosen = None
+        super().start_over()
 
     def reveal(self, seq: int) -> bool:
         """Select the turn that the event is part of."""

@@ -99,7 +99,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
             yield Static("Enter takes these, Escape leaves them as they were.", id="keys")
 
     def _row(self, label: str, *widgets: Any) -> ComposeResult:
-        with Horizontal():
+        with Horizontal(classes="row"):
             yield Label(label)
             yield from widgets
 

@@ -113,7 +113,7 @@ Copies and files show control characters as visible marks. The session keeps the
     def on_mount(self) -> None:
         """Draw the empty pane."""
         for part in ("#draft", "#field"):
-            self.query_one(part).display = not self.recorded
+            self.query_one(part).set_class(self.recorded, "-gone")
         self._show_status("")
         self._show_count()
         self._show_draft()
@@ -228,6 +228,12 @@ Copies and files show control characters as visible marks. The session keeps the
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Remember which part has the focus."""
         self._writing = event.widget is self._field
+
+    def start_over(self) -> None:
+        """Show the first answer of each probe."""
+        self._samples.clear()
+        self._side = "finetuned"
+        super().start_over()
 
     def reveal(self, seq: int) -> bool:
         """Go to a probe, an answer or a comparison."""

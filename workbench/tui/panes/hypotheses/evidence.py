@@ -63,10 +63,14 @@ class EvidenceList(Rows):
         return index
 
     def scroll_to_cursor(self) -> None:
-        """Show the heading above the first row under it, too."""
+        """Show the heading above the first row under it, too, where there are two lines."""
         super().scroll_to_cursor()
         above = self.cursor - 1
-        if 0 <= above < len(self._lines) and isinstance(self._lines[above], Heading):
+        if (
+            self.size.height > 1
+            and 0 <= above < len(self._lines)
+            and isinstance(self._lines[above], Heading)
+        ):
             self.scroll_to_line(min(self.scroll_offset.y, above))
 
     def _from(self, index: int, step: int) -> range:

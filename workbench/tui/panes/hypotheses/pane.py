@@ -171,6 +171,11 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         self.set_class(event.size.width >= _WIDE, "-wide")
         self.set_class(event.size.height >= _TALL, "-tall")
 
+    def start_over(self) -> None:
+        """Select nothing."""
+        self._selected = self._evidence = None
+        super().start_over()
+
     def reveal(self, seq: int) -> bool:
         """Select the hypothesis or the mark that the event created or changed."""
         for evidence_id, mark in self.state.evidence.items():

@@ -38,7 +38,7 @@ class Tick(Static, can_focus=True):
         Binding("enter", "screen.read", "Read", show=False),
     ]
     DEFAULT_CSS = """
-    Tick { height: 1; width: auto; }
+    Tick { height: auto; width: auto; max-width: 100%; }
     Tick:focus { background: $block-cursor-background; color: $block-cursor-foreground; }
     """
 
@@ -70,7 +70,7 @@ class ReadForm(Dialog[ReadRequest | None]):
     ]
     DEFAULT_CSS = """
     ReadForm Label { color: $text-muted; }
-    ReadForm #what { height: 2; margin-top: 1; }
+    ReadForm #what { height: auto; min-height: 2; margin-top: 1; }
     ReadForm Tick { margin-top: 1; }
     """
 

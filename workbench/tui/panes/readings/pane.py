@@ -46,6 +46,7 @@ from workbench.tui.panes.readings.index import CHOSEN, NULLS, Choice, Group, Ind
 from workbench.tui.panes.readings.marks import Marks, mark_arguments
 from workbench.tui.panes.readings.norms import Over, norms_over
 from workbench.tui.panes.readings.plot import NormPlot
+from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.token_table import TokenTable
 
@@ -96,7 +97,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     ReadingsPane > .line { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     ReadingsPane #nulls { height: auto; max-height: 2; text-wrap: nowrap; text-overflow: ellipsis; }
     ReadingsPane #token { height: 3; }
-    ReadingsPane.-slim #token { height: 4; }
+    ReadingsPane.-slim #token { height: 5; }
     ReadingsPane.-short #nulls, ReadingsPane.-short #why { display: none; }
     ReadingsPane.-short #layers, ReadingsPane.-short #limits, ReadingsPane.-short #folded { display: none; }
     ReadingsPane.-short #token { height: 1; }
@@ -147,7 +148,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         plot = NormPlot()
         plot.display = False
         yield plot
-        yield Static(id="token")
+        yield Clipped(id="token")
 
     # --- drawing ----------------------------------------------------------------------------
 
@@ -216,7 +217,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         folded.display = bool(note)
         folded.update(Content.styled(note, "$foreground-muted"))
         nulls = self.query_one("#nulls", Static)
-        nulls.display = table is not None and self._plot is None
+        nulls.set_class(table is None or self._plot is not None, "-gone")
         if table is not None:
             nulls.update(
                 reading_words.null_lines(
@@ -275,7 +276,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def _show_token(self) -> None:
         shown = self.query_one("#token", Static)
-        shown.display = self._table is not None and self._plot is None
+        shown.set_class(self._table is None or self._plot is not None, "-gone")
         if self._problem:
             shown.update(text.block(self._problem, "$text-error"))
             return
@@ -595,7 +596,15 @@ A difference of a few standard errors, or smaller than its null, needs more text
                 self.notify(clean_line(f"Wrote {target}"), markup=False)
                 return
 
-    # --- leaving and coming back ------------------------------------------------------------
+    # --- other moments, leaving and coming back ---------------------------------------------
+
+    def start_over(self) -> None:
+        """Choose as at first: the first reading, its first cell, no plot."""
+        kept = self._choice
+        self._choice = Choice(unfiltered=kept.unfiltered, beside=kept.beside, struck=kept.struck)
+        self._plot = None
+        super().start_over()
+        self.query_one(TokenTable).move_to(0, 0)
 
     def reveal(self, seq: int) -> bool:
         """Show the list or the norms that an event recorded."""

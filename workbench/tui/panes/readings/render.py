@@ -136,7 +136,7 @@ def _key(id_: str) -> tuple[str, str]:
 
 
 def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
-    """Return who chose the scale, the list's statistics, and its token filter."""
+    """Return the token filter behind its key, who chose the scale, and the list's statistics."""
     parts = []
     first = table.columns[0] if table.columns else None
     if first is not None and first.taken is not None:
@@ -157,11 +157,11 @@ def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
             parts.append(f"read by {clean_line(first.taken.actor.name) or 'the agent'}")
     struck = 0 if first is None or first.taken is None else len(first.taken.body.struck)
     words = f"whole words, {struck} of style struck" if struck else "whole words"
-    parts.append("all tokens" if unfiltered else words)
     parts.append(
         READINGS[table.group.reading].description if table.group.reading in READINGS else ""
     )
-    return Content.styled(" \u00b7 ".join(filter(None, parts)), "$foreground-muted")
+    described = " \u00b7 ".join(["all tokens" if unfiltered else words, *filter(None, parts)])
+    return Content.assemble(_key("filter"), (described, "$foreground-muted"))
 
 
 def limits(index: Index, table: Table) -> Content:

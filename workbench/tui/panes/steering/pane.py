@@ -102,7 +102,7 @@ the settings, where the arrow keys choose.
     def on_mount(self) -> None:
         """Hide the settings in a recorded session, where nothing can be steered."""
         for part in ("#alpha", "#settings"):
-            self.query_one(part).display = not self.recorded
+            self.query_one(part).set_class(self.recorded, "-gone")
         self.console.recorded = self.recorded
         self.results.show_when_empty("Nothing was steered so far." if self.recorded else "")
 
@@ -133,6 +133,11 @@ the settings, where the arrow keys choose.
         self._tell()
         self.results.take_jobs(jobs)
 
+    def start_over(self) -> None:
+        """Show the newest steering."""
+        self.results.start_over()
+        super().start_over()
+
     def reveal(self, seq: int) -> bool:
         """Select the steering operation or the steered text that the event recorded."""
         return self.results.reveal(seq)
@@ -159,7 +164,7 @@ the settings, where the arrow keys choose.
     def on_steering_results_alpha_chosen(self, event: SteeringResults.AlphaChosen) -> None:
         """Set the slider to the alpha of the sweep under the cursor."""
         event.stop()
-        if event.alpha:
+        if event.alpha and not self.recorded:
             self.console.set_alpha(event.alpha)
 
     @on(SampleList.Moved, "SampleList")

@@ -200,6 +200,12 @@ class SteeringResults(Vertical):
         self._chosen = self._comparing = None
         self._draw()
 
+    def start_over(self) -> None:
+        """Show the newest steering, as at first: its first text, at the alpha nearest to the slider's."""
+        self._alpha = None
+        self.follow()
+        self.samples.cursor = 0
+
     def browse(self, step: int) -> None:
         """Show an older or a newer steering; comparing, another sample on the left."""
         if self._comparing:
