@@ -132,5 +132,6 @@ async def faults_of_all(pilot) -> list[str]:
         screen.go_to(index)
         in_front = lambda pane=pane: pane.has_class("-current") and pane.size.area  # noqa: E731
         await until(pilot, in_front, "the pane")
+        await pilot.pause()
         found += faults(screen)
     return found

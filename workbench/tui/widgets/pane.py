@@ -55,6 +55,7 @@ class Pane(Vertical):
     find_events: FindEvents | None = None
     "Searches the whole texts of the session's events; raises `StoreError`."
 
+    # A class rather than `display`, which would also bring back what there is no room for.
     DEFAULT_CSS = """
     Pane { border: round $panel-lighten-2; border-title-color: $text-muted; padding: 0 1; }
     Pane:focus-within { border: round $accent; border-title-color: $accent;

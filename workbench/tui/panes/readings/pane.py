@@ -198,15 +198,15 @@ A difference of a few standard errors, or smaller than its null, needs more text
         )
         layers = self.query_one("#layers", Static)
         found = self._index.by_layer()
-        layers.display = len(found) > 1
-        if layers.display:
+        layers.set_class(len(found) < 2, "-gone")
+        if len(found) > 1:
             layers.update(reading_words.layers(found, width))
         self.query_one("#site", Static).update(
             reading_words.site(table, group, width) if group else ""
         )
         self._show_why()
         limits, folded = self.query_one("#limits", Static), self.query_one("#folded", Static)
-        limits.display = table is not None
+        limits.set_class(table is None, "-gone")
         if table is not None:
             limits.update(reading_words.limits(self._index, table))
         note = ""
@@ -214,7 +214,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
             note = reading_words.folded_note(
                 self._index, group, unfolded=self._choice.beside, recorded=self.recorded
             )
-        folded.display = bool(note)
+        folded.set_class(not note, "-gone")
         folded.update(Content.styled(note, "$foreground-muted"))
         nulls = self.query_one("#nulls", Static)
         nulls.set_class(table is None or self._plot is not None, "-gone")
