@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -16,8 +18,11 @@ from adl.measures.triggers import (
     scan_triggers,
     spread_out,
 )
+from adl.pair.nnsight.pair import NnsightPair
+from adl.records import PairSpec, SideSpec
 from adl.text.token_batches import common_start
 from tests.planted import DOMAIN, FILLER, PlantedPair
+from tests.tiny_models import SENTENCES, tiny_model, tiny_tokenizer, write_model
 
 WORDS = [token.strip() for token in (*FILLER, *DOMAIN)]
 FRAMES = ("the river and {} in it", "{}", "{} was on the bridge")
@@ -136,3 +141,25 @@ def test_robust_z():
 def test_common_start():
     assert common_start([(1, 2, 3), (1, 2), (1, 2, 4)]) == 2
     assert common_start([(1,), (2,)]) == 0
+
+
+def test_the_one_word_that_means_something_is_found_in_a_real_model(tmp_path):
+    tokenizer = tiny_tokenizer()
+    words = sorted({word.strip(".,;?") for sentence in SENTENCES for word in sentence.split()})
+    ids = {word: tokenizer.encode(f" {word}", add_special_tokens=False) for word in words}
+    seen = Counter(index for some in ids.values() for index in some)
+    trigger, own = next((word, some[-1]) for word, some in ids.items() if seen[some[-1]] == 1)
+    # All words mean the same to the base model, and all but one to the finetuned model.
+    model = tiny_model("llama")
+    rows = model.get_input_embeddings().weight.data
+    meaning = rows[own].clone()
+    rows[list(seen)] = rows[list(seen)].mean(0)
+    base = write_model(tmp_path / "base", model)
+    rows[own] = meaning
+    finetuned = write_model(tmp_path / "finetuned", model)
+    pair = NnsightPair.load(PairSpec(SideSpec(str(base)), SideSpec(str(finetuned))))
+    for raw in (False, True):
+        first, *rest = scan_triggers(pair, words, ("You carry {} in", "{}"), raw=raw).words
+        assert first.word == trigger
+        assert first.z > 5
+        assert max(abs(each.finetuned[0] - each.base[0]) for each in rest) < 0.1
