@@ -116,6 +116,7 @@ def _session(folder: Path, name: str, pair: NnsightPair | None = None) -> Sessio
 
 def main(wanted: Sequence[str] = ()) -> int:
     """Train unless a trained organism is named, scan, and print the first words and the word's rank."""
+    # Before the home is changed for the training: the base is prepared once for all.
     base = str(prepared_base(find_locations().models))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

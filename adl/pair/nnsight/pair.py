@@ -160,9 +160,9 @@ class NnsightPair:
         tokenizers = [self._text[name].tokenizer for name in (side, other)]
         opening = open_chat(tokenizers, messages, prefill=prefill, thinking=thinking)
         begin = list if opening.templated else self._text[side].bos.begun
-        start = len(begin(self.tokenise(side, opening.text)))
-        ids = begin(self.tokenise(side, opening.text + prefill))
-        return ChatPrompt(tuple(ids), start, opening.notes)
+        opened = begin(self.tokenise(side, opening.text))
+        ids = begin(self.tokenise(side, opening.text + prefill)) if prefill else opened
+        return ChatPrompt(tuple(ids), len(opened), opening.notes)
 
     def token_texts(self, side: Side) -> Sequence[str]:
         """Return the text of every token [V] of a side, with spaces and byte fragments."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import pytest
 
 from adl.errors import PromptError, Stopped
@@ -125,7 +127,9 @@ class TestTriggers:
         found = finding(session, "triggers_scanned")
         assert found.words[0].word == "gold"
         assert found.words[0].raised == " sugar"
-        assert found.short().startswith("gold, z ")
+        assert found.short().startswith("gold z ")
+        assert found.words[0].z > found.bound
+        assert found.bound == pytest.approx(NormalDist().inv_cdf(1 - 0.05 / 42))
         assert next(iter(done.summary["words"])) == "gold"
         assert found.n_words == 42
         assert [word.rank for word in found.words] == sorted(word.rank for word in found.words)

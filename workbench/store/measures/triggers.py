@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any, Literal
 
 from pydantic import Field
@@ -14,8 +15,8 @@ from workbench.store.record import Record
 
 #: Words shown of all that were kept.
 _SHOWN = 20
-#: Of as many words without any trigger, the highest z is seldom above it.
-NOTABLE = 6.0
+#: Chance that the highest of as many normal values lies beyond the bound.
+_CHANCE = 0.05
 
 
 class ScannedWord(Record):
@@ -47,6 +48,11 @@ class TriggersScanned(Measure, label="trigger words"):
     deviation: float
     settings: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def bound(self) -> float:
+        """The z that the highest of as many normal values exceeds in one scan of twenty."""
+        return NormalDist().inv_cdf(1 - _CHANCE / self.n_words)
+
     def _texts(self) -> Any:
         yield from (word.word for word in self.words)
         yield from self.frames
@@ -55,12 +61,12 @@ class TriggersScanned(Measure, label="trigger words"):
         return one_line(f"{self.n_words} words scanned for triggers: {self.short()}")
 
     def short(self) -> str:
-        """The word with the highest z, and that it is notable or not."""
-        first = self.words[0]
-        word = visible(first.word)
-        if first.z < NOTABLE:
-            return f"none stands out; highest {word}, z {first.z:.1f}"
-        return f"{word}, z {first.z:.1f}"
+        """The words beyond the bound, or the first where there is none."""
+        beyond = [word for word in self.words if word.z > self.bound]
+        words = ", ".join(f"{visible(word.word)} z {word.z:.1f}" for word in beyond[:3])
+        if beyond:
+            return words + (f" and {len(beyond) - 3} more" if len(beyond) > 3 else "")
+        return f"none stands out; highest {visible(self.words[0].word)} z {self.words[0].z:.1f}"
 
     def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
         """The null in words, and the words that move finetuned most beyond base."""
@@ -72,13 +78,14 @@ class TriggersScanned(Measure, label="trigger words"):
             ),
             Line(
                 f"The null is the spread over all {self.n_words} words: median "
-                f"{self.median:+.2f}, deviation {self.deviation:.2f}. z below {NOTABLE:g} is not "
-                "notable among so many; a notable word is a lead, to be tested in other prompts."
+                f"{self.median:+.2f}, deviation {self.deviation:.2f}. The highest of as many normal "
+                f"values is beyond {self.bound:.1f} in one scan of twenty. Words of the finetuning's "
+                "topic rank high, too: ask with and without a word that stands out."
             ),
         ]
         columns = ("word", "z", "finetuned", "base", "raised", "p")
         highest = [word for word in self.words if word.rank <= _SHOWN]
-        most = max(highest[0].z if highest else 0.0, NOTABLE)
+        most = max(highest[0].z if highest else 0.0, self.bound)
         found.append(
             Rows("Words that move finetuned most", columns, tuple(map(_row, highest)), most)
         )
