@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from workbench.agent import short_ids
 from workbench.operations.generation import ASK
 from workbench.operations.running import Session
 from workbench.store.agent_events import AgentControlled, AgentMode, AgentTold
 from workbench.store.slices.agents import AgentState
-from workbench.store.state import OperationState
+from workbench.store.state import OperationState, SessionState
 
 
 def message_id(taken_over_at: int) -> str:
@@ -31,9 +32,10 @@ def is_told(state: AgentState, taken_over_at: int) -> bool:
 
 def done_by_person(session: Session, mode: AgentMode, since: int) -> str:
     """The person's operations after event ``since``, and what they noted when they handed back."""
+    state = session.state
     done = [
-        json.dumps(_in_words(operation), ensure_ascii=False)
-        for operation in session.state.operations.values()
+        json.dumps(_in_words(state, operation), ensure_ascii=False)
+        for operation in state.operations.values()
         if operation.started_seq > since
         and operation.actor.kind == "human"
         and _may_know(mode, operation)
@@ -55,10 +57,13 @@ def _may_know(mode: AgentMode, operation: OperationState) -> bool:
     return mode == "adl" or (operation.name == ASK.name and not operation.arguments.get("alpha"))
 
 
-def _in_words(operation: OperationState) -> dict[str, Any]:
+def _in_words(state: SessionState, operation: OperationState) -> dict[str, Any]:
     texts = operation.summary.get("texts", [])
     if isinstance(texts, dict):
         texts = [text_id for side in texts.values() for text_id in side]
     given = {name: value for name, value in operation.arguments.items() if value not in (None, "")}
     facts = {"operation": operation.name, "status": operation.status, "arguments": given}
-    return facts | ({"text_ids": texts} if texts else {})
+    # Of some operations, how many there are.
+    listed = texts if isinstance(texts, list | tuple) else ()
+    ids = [short_ids.text_id(state, text_id) for text_id in listed if text_id in state.texts]
+    return facts | ({"text_ids": ids} if ids else {})

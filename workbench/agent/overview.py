@@ -22,6 +22,7 @@ from adl.records import POOLED, SIDES
 from workbench.agent import short_ids
 from workbench.agent.evidence import READ, measured_layers, prompt_of, reading_lists
 from workbench.agent.quoting import clean, cut, quoted
+from workbench.display import shorten
 from workbench.store.against_nulls import (
     AgainstNulls,
     against_nulls,
@@ -39,13 +40,13 @@ from workbench.store.state import NOT_COMPUTED, Recorded, SessionState, TextStat
 LONGEST = 9_000
 #: Rows of the table of tokens, and ranks that are looked at.
 DEPTH = 60
-MOST_PROMPTS = 8
+MOST_PROMPTS, ENOUGH_PROMPTS = 8, 6
 MOST_PHRASES = 24
 MOST_TEXTS = 6
 #: Characters of the line of words of style.
 LONGEST_STRUCK = 500
-#: Characters of one text: at most, and with so little room that fewer prompts are better.
-LONGEST_EXCERPT, SHORTEST_EXCERPT = 240, 90
+#: Characters of one text: at most, with so little room that six prompts are better, and at least.
+LONGEST_EXCERPT, SHORT_EXCERPT, SHORTEST_EXCERPT = 240, 130, 60
 # Of the room: the fence, and what escapes and aliases add.
 _SPARE = 400
 # Tokens of a list that a null or another reading must have at its own top to count.
@@ -328,7 +329,8 @@ def _prompts(state: SessionState, room: int) -> list[dict[str, Any]]:
         return [{"steering": NOT_COMPUTED}]
     for count in range(len(found), 0, -1):
         some = found[:count]
-        for longest in range(LONGEST_EXCERPT, SHORTEST_EXCERPT - 1, -10):
+        shortest = SHORT_EXCERPT if count > ENOUGH_PROMPTS else SHORTEST_EXCERPT
+        for longest in range(LONGEST_EXCERPT, shortest - 1, -10):
             data = [_prompt_data(state, each, longest) for each in some]
             if sum(map(_size, data)) <= room:
                 return data
@@ -337,7 +339,7 @@ def _prompts(state: SessionState, room: int) -> list[dict[str, Any]]:
 
 def _prompt_data(state: SessionState, found: _Prompt, longest: int) -> dict[str, Any]:
     return {
-        "prompt": cut(found.prompt, longest),
+        "prompt": shorten(" ".join(found.prompt.split()), SHORT_EXCERPT),
         **{
             name: [short_ids.text_id(state, text.start.body.text_id), _excerpt(text, longest)]
             for name, text in found.texts.items()
@@ -371,8 +373,7 @@ def _side_by_side(state: SessionState) -> Iterator[_Prompt]:
 
 
 def _excerpt(text: TextState, longest: int) -> str:
-    content = " ".join(text.text.split())
-    return content if len(content) <= longest else content[:longest] + "..."
+    return shorten(" ".join(text.text.split()), longest)
 
 
 def _size(item: Any) -> int:

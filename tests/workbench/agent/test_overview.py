@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.planted import DOMAIN
-from workbench.agent.overview import DEPTH, LONGEST, MOST_PROMPTS, overview
+from workbench.agent.overview import DEPTH, ENOUGH_PROMPTS, LONGEST, MOST_PROMPTS, overview
 from workbench.agent.prompts import system_prompt
 from workbench.agent.short_ids import find_reading, find_text
 from workbench.agent.toolbox import tools_of
@@ -136,7 +136,7 @@ def test_a_session_with_all_there_is_fits_and_keeps_what_matters(log):
     assert len(part(shown, "phrases")["phrases"]) == 24
     assert len(part(shown, "unprompted")["texts"]) == 6
     prompts = [row for row in rows(shown) if "prompt" in row]
-    assert 4 <= len(prompts) <= MOST_PROMPTS
+    assert ENOUGH_PROMPTS <= len(prompts) <= MOST_PROMPTS
     for row in prompts:
         # Two low alphas, and what both sides write unsteered.
         assert list(row) == ["prompt", "base", "finetuned", "alpha 0.1", "alpha 0.2"]

@@ -15,6 +15,7 @@ from tests.workbench.agent.scripted import Asked, Reaction, Say, ScriptedEndpoin
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import AgentError
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
+from workbench.agent.short_ids import text_id
 from workbench.agent.supervision import Supervision
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.notes import NOTE, NoteArguments
@@ -183,7 +184,7 @@ def test_the_agent_is_told_what_a_person_did_in_its_place(stage):
     told = here.server.asked[-1].last
     assert "I asked them what is best" in told
     assert "What is best?" in told
-    assert texts["finetuned"][0] in told
+    assert f'"{text_id(here.session.state, texts["finetuned"][0])}"' in told
     assert "mine" in told
     # What the models said is looked up with a tool: here it would stand in a person's turn.
     said = here.session.state.texts[texts["finetuned"][0]].text
