@@ -20,6 +20,7 @@ from workbench.operations.testing import TEST
 from workbench.replay.compare import summarise
 from workbench.replay.coverage import coverage
 from workbench.replay.recompute import recompute
+from workbench.replay.recorder import replay_cassette
 from workbench.report.content import build_report
 from workbench.report.html import report_html
 from workbench.report.markdown import report_markdown
@@ -75,3 +76,8 @@ def test_a_test_is_computed_again_with_the_words_it_was_of(session: Session):
     assert not again.drifted, again.as_dict()
     (operation,) = again.operations
     assert (operation.name, operation.now) == ("test", "finished")
+
+
+def test_a_test_is_replayed_by_cassette(session: Session):
+    replayed = replay_cassette(session.log, session.id)
+    assert replayed.left is None, str(replayed.left)
