@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workbench.store.spellings import SPELLINGS
-from workbench import scrubbing
 from workbench.scrubbing import KEY, Held, Scrubber, protect, scrub, scrubber
 from workbench.store.events import Actor, NoteWritten, OperationFailed, OperationStarted
 from workbench.store.log import SessionLog
@@ -96,8 +95,7 @@ def test_a_vendors_prefix_alone_is_no_key():
 
 
 @pytest.fixture
-def protected(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(scrubbing, "_protected", {})
+def protected() -> str:
     protect(SECRET)
     return SECRET
 
@@ -144,7 +142,6 @@ def test_what_holds_no_key_is_stored_as_it_is(log: SessionLog, protected: str):
     ["HF_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HUGGING_FACE_HUB_TOKEN", "MY_SECRET"],
 )
 def test_keys_of_the_environment_are_protected(monkeypatch: pytest.MonkeyPatch, variable: str):
-    monkeypatch.setattr(scrubbing, "_protected", {})
     assert scrub(SECRET) == SECRET
     monkeypatch.setenv(variable, SECRET)
     assert scrub(SECRET) == KEY
@@ -153,7 +150,6 @@ def test_keys_of_the_environment_are_protected(monkeypatch: pytest.MonkeyPatch, 
 def test_a_token_that_was_logged_in_with_is_protected(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setattr(scrubbing, "_protected", {})
     monkeypatch.delenv("HF_TOKEN_PATH", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     (tmp_path / "token").write_text(SECRET + "\n")
@@ -161,12 +157,10 @@ def test_a_token_that_was_logged_in_with_is_protected(
 
 
 def test_a_proxys_password_is_protected(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(scrubbing, "_protected", {})
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET.replace('/', '')}@proxy:3128")
     assert KEY in scrub(SECRET.replace("/", ""))
 
 
 def test_a_switch_is_no_key(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(scrubbing, "_protected", {})
     monkeypatch.setenv("USE_TOKEN", "implicitly")
     assert not scrubber() or scrub("implicitly") == "implicitly"
