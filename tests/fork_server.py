@@ -29,10 +29,15 @@ import signal
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 from typing import IO, Any
 
 from tests.planted_cli import stand_in_for_torch
 from workbench import agent, cli, operations, replay, report, store
+from workbench.store.log import SessionLog
+
+#: Loaded by commands at work.
+WHEN_THEY_RUN = ("adl.pair.hub_download", "huggingface_hub.file_download", "jinja2", "_strptime")
 
 
 def main(arguments: list[str]) -> None:
@@ -45,6 +50,12 @@ def main(arguments: list[str]) -> None:
     for package in (cli, agent, operations, replay, report, store):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
+    for name in WHEN_THEY_RUN:
+        importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as folder, SessionLog.open(Path(folder) / "sessions.db"):
+        # What a new file should look like is found out once in a process, and takes longer than
+        # most commands: it loads sqlite_utils, and that pandas.
+        pass
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in sys.stdin:
         answers.write(json.dumps(_run(json.loads(line))) + "\n")
