@@ -11,12 +11,14 @@ import pytest
 from adl.artifacts import ArrayCache
 from adl.readings.registry import READINGS, ReadingName
 from tests.planted import N_LAYERS, PlantedPair
+from workbench.operations import running
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
 from workbench.store.events import HUMAN, PairLoaded
 from workbench.store.log import SessionLog
+from workbench.store.state import Fold
 
 LAYER = (N_LAYERS - 1) // 2
 
@@ -29,6 +31,16 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         session = fresh_session(log, folder)
         compute(session)
         return log.path, session.id
+
+
+@pytest.fixture(scope="session")
+def folded(computed: tuple[Path, str]) -> Fold:
+    """Its state: of hundreds of readings, folding them takes longer than most tests do."""
+    path, session_id = computed
+    folded = Fold()
+    with SessionLog.open(path, read_only=True) as log:
+        folded.apply_all(log.events(session_id))
+    return folded
 
 
 @pytest.fixture
@@ -48,10 +60,18 @@ def fresh(log: SessionLog, tmp_path: Path) -> Session:
 
 
 @pytest.fixture
-def session(log: SessionLog, tmp_path: Path, computed: tuple[Path, str]) -> Session:
+def session(
+    log: SessionLog,
+    tmp_path: Path,
+    computed: tuple[Path, str],
+    folded: Fold,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Session:
     """A session with everything computed that an overview shows."""
     _, session_id = computed
-    return Session(log, session_id, ArrayCache(tmp_path / "cache"), PlantedPair())
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "Fold", folded.copy)
+        return Session(log, session_id, ArrayCache(tmp_path / "cache"), PlantedPair())
 
 
 def fresh_session(log: SessionLog, tmp_path: Path, pair: PlantedPair | None = None) -> Session:

@@ -145,17 +145,16 @@ def test_an_evaluation_that_broke_off_goes_on_without_doing_anything_twice(
         loads.append(organism)
         return load_planted(session, organism)
 
-    # The endpoint fails at one request after the other; each time the evaluation is taken up again.
+    # The endpoint fails at a reply and at each of its grades; the evaluation is taken up again.
     asked: Counter[bytes] = Counter()
-    failing = iter(range(1, 100))
-    fail_at = next(failing)
+    fail_at = 1
     answered = 0
 
     def script(one: Asked) -> Reaction:
         nonlocal fail_at, answered
         asked[one.raw] += 1
         if sum(asked.values()) == fail_at:
-            fail_at += 3
+            fail_at += 6
             return Refuse(503, "down")
         answered += 1
         return auditor(one)

@@ -27,6 +27,7 @@ from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.rubrics import RUBRICS
 from workbench.operations.running import Session
 from workbench.store.events import Actor
+from workbench.store.rows import Entry
 from workbench.store.slices.agents import history, standing
 
 ANNA = Actor(kind="human", name="anna")
@@ -114,10 +115,10 @@ def test_a_reply_that_came_in_before_a_kill_is_taken_from_the_log(audited: Sessi
     judged(audited, in_order(verdict(4)), repeats=1)
     (given,) = audited.log.events(audited.id, kinds=["grade_given"])
     # The same session without its last event: killed between the reply and the grade.
-    cut = audited.log.start_session("cut")
-    for event in audited.log.events(audited.id):
-        if event.seq > 1 and event.seq < given.seq:
-            audited.log.append(cut, event.body, actor=event.actor, operation_id=event.operation_id)
+    before = [event for event in audited.log.events(audited.id) if 1 < event.seq < given.seq]
+    cut = audited.log.start_session(
+        "cut", then=[Entry(event.body, event.actor, event.operation_id) for event in before]
+    )
     killed = Session(audited.log, cut, audited.cache)
     assert not killed.state.grades
     grades, asked = judged(killed, in_order(), repeats=1)

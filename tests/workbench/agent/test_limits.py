@@ -242,28 +242,31 @@ PACKED = {
 }
 
 
+PACKINGS = [
+    ("gzip", gzip.compress),
+    ("deflate", deflated),
+    ("deflate", raw_deflated),
+    ("gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
+    ("deflate, gzip", lambda data: gzip.compress(deflated(data))),
+    ("identity", bytes),
+]
+RESPONSES = [
+    ("application/json", "200 OK"),
+    ("text/event-stream", "200 OK"),
+    ("application/json", "500 Oops"),
+    ("application/json", "307 Moved"),
+]
+
+
 @pytest.mark.parametrize(
-    ("encoding", "pack"),
+    ("kind", "status", "encoding", "pack"),
     [
-        ("gzip", gzip.compress),
-        ("deflate", deflated),
-        ("deflate", raw_deflated),
-        ("gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
-        ("deflate, gzip", lambda data: gzip.compress(deflated(data))),
-        ("identity", bytes),
-    ],
-)
-@pytest.mark.parametrize(
-    ("kind", "status"),
-    [
-        ("application/json", "200 OK"),
-        ("text/event-stream", "200 OK"),
-        ("application/json", "500 Oops"),
-        ("application/json", "307 Moved"),
+        *((*RESPONSES[0], *packing) for packing in PACKINGS),
+        *((*response, *PACKINGS[0]) for response in RESPONSES[1:]),
     ],
 )
 def test_a_bomb_is_hung_up_on_before_it_is_in_memory(
-    session: Session, encoding, pack, kind, status
+    session: Session, kind, status, encoding, pack
 ):
     body = bomb(64 * 2**20) if kind == "application/json" else b"data: " + b"x" * 64 * 2**20
     packed = pack(body)
