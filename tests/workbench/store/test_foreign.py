@@ -221,14 +221,16 @@ def test_a_file_that_unpacks_to_far_more_than_it_is_is_refused(
 
 
 @pytest.mark.parametrize("what", ["pipe", "socket", "device", "folder", "link to a pipe"])
-def test_what_is_no_file_is_not_read(log: SessionLog, tmp_path: Path, what: str) -> None:
+def test_what_is_no_file_is_not_read(
+    log: SessionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     place = tmp_path / "input"
     listening = socket.socket(socket.AF_UNIX)
     match what:
         case "pipe":
             os.mkfifo(place)
         case "socket":
-            os.chdir(tmp_path)  # the path of a socket is short
+            monkeypatch.chdir(tmp_path)  # the path of a socket is short
             listening.bind(place.name)
         case "device":
             place.symlink_to("/dev/zero")
