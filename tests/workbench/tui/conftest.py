@@ -14,11 +14,14 @@ from textual.message import Message
 
 from tests.planted import PlantedPair
 from tests.workbench.tui.sample import read_sample_array, read_sample_event, sample_state
+from tests.workbench.tui.waiting import wait_for_apps_rather_than_for_the_clock
 from workbench.operations.pair import PairArguments
 from workbench.store.state import SessionState
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.live_session import Startup
 from workbench.tui.widgets.pane import Pane
+
+wait_for_apps_rather_than_for_the_clock()
 
 PLANTED = PairArguments(base="planted", adapter="planted-adapter")
 

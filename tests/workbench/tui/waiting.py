@@ -1,11 +1,15 @@
-"""Letting an app go on until something is so."""
+"""Letting an app go on until something is so, or until it has nothing to do."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import textual.app
+import textual.pilot
 from textual.pilot import Pilot
 
 from tests.processes import HANGS
@@ -13,6 +17,12 @@ from tests.processes import HANGS
 # The work is done on threads, which tell the app when they are through and nobody else: what is
 # waited for is looked at this often.
 LOOK_EVERY = 0.05
+# What is due within this many seconds is a part of what the app is doing: it draws 60 times a second.
+SOON = 0.02
+# An animation or another clock of the app is waited for this often, and then is left to itself.
+TICKS = 50
+# A thread that works has used more than this many of SOON seconds.
+WORKING = 0.001
 
 
 async def until(
@@ -34,3 +44,41 @@ async def until(
             return
         assert time.monotonic() < deadline, f"{what} never came"
         await pilot.pause(LOOK_EVERY)
+
+
+def wait_for_apps_rather_than_for_the_clock() -> None:
+    """Pilots wait until an app has done what it has to do, however slow the machine is.
+
+    Textual takes an app that got no time of the processor in 20 ms for one with nothing to do, and
+    one that needs half a minute for broken; on a busy machine both are wrong.
+    """
+    for module in (textual.app, textual.pilot):
+        module.wait_for_idle = nothing_to_do  # type: ignore[attr-defined]
+    Pilot._wait_for_screen.__defaults__ = (HANGS,)  # type: ignore[attr-defined]
+
+
+async def nothing_to_do(_at_least: float = 0.0, within: float = 1.0) -> None:
+    """Wait until the loop has nothing to run now or soon, and its other threads do not work.
+
+    A thread that works on is waited for until ``within`` seconds are over.
+    """
+    loop: Any = asyncio.get_running_loop()
+    began = loop.time()
+    ticks = 0
+    while True:
+        await asyncio.sleep(0)
+        if loop._ready:
+            continue
+        due = min(
+            (timer.when() for timer in loop._scheduled if not timer.cancelled()), default=None
+        )
+        if due is not None and due - loop.time() < SOON and ticks < TICKS:
+            ticks += 1
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            continue
+        if threading.active_count() == 1 or loop.time() - began > within:
+            return
+        used = time.process_time()
+        await asyncio.sleep(SOON)
+        if time.process_time() - used < WORKING and not loop._ready:
+            return
