@@ -8,6 +8,7 @@ that leaves any of it fails by itself, with the name of what it left.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -22,8 +24,13 @@ import pytest
 END_WITHIN = 60.0
 #: What libraries start once for the whole process.
 LASTING = ("tqdm_monitor", "jemalloc_bg_thd", "pydevd")
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
 #: Variables that pytest and libraries set for themselves.
 THEIRS = ("PYTEST_CURRENT_TEST", "TOKENIZERS_PARALLELISM", "KMP_", "TORCH")
+
+
+def _handlers() -> dict[signal.Signals, Any]:
+    return {number: signal.getsignal(number) for number in SIGNALS}
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Found:
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     folder: Path = field(default_factory=Path.cwd)
     modules: dict[str, ModuleType] = field(default_factory=sys.modules.copy)
+    handlers: dict[signal.Signals, Any] = field(default_factory=_handlers)
 
     def left(self) -> list[str]:
         """What is different now, each in words."""
@@ -44,6 +52,11 @@ class Found:
             *(f"the variable {name}" for name in self._variables()),
             *(["the folder the process is in"] if Path.cwd() != self.folder else []),
             *(f"another module {name}" for name in self._modules()),
+            *(
+                f"the handler of {number.name}"
+                for number, handler in _handlers().items()
+                if handler != self.handlers[number]
+            ),
         ]
 
     def _threads(self) -> list[threading.Thread]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -53,6 +54,14 @@ def test_folder_and_stand_in_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "tests.planted", ModuleType("tests.planted"))
     assert found.left() == ["the folder the process is in", "another module tests.planted"]
+
+
+def test_a_handler_of_a_signal_is_named():
+    found = Found()
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    left = found.left()
+    signal.signal(signal.SIGHUP, before)
+    assert left == ["the handler of SIGHUP"]
 
 
 def test_the_collector_works_and_leaves_out_what_lasts():
