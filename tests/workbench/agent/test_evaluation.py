@@ -145,7 +145,8 @@ def test_an_evaluation_that_broke_off_goes_on_without_doing_anything_twice(
         loads.append(organism)
         return load_planted(session, organism)
 
-    # The endpoint fails at a reply and at each of its grades; the evaluation is taken up again.
+    # The endpoint fails at a reply, and at each of its grades and guesses; each time the
+    # evaluation is taken up again.
     asked: Counter[bytes] = Counter()
     fail_at = 1
     answered = 0
@@ -154,7 +155,8 @@ def test_an_evaluation_that_broke_off_goes_on_without_doing_anything_twice(
         nonlocal fail_at, answered
         asked[one.raw] += 1
         if sum(asked.values()) == fail_at:
-            fail_at += 6
+            # Five are asked for of an audit: the next to fail is another of the five.
+            fail_at += 7
             return Refuse(503, "down")
         answered += 1
         return auditor(one)
