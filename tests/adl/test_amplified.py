@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adl.errors import NotAvailable, PairError
+from adl.errors import AdlError, NotAvailable, PairError
 from adl.generation.amplified import amplified_requests
 from adl.generation.steering import samples
 from adl.pair.nnsight.contrast import AmplifiedLogits
@@ -14,7 +14,8 @@ from adl.records import PLAUSIBLE, GenerationPlan, GenerationRequest, PairSpec, 
 from adl.text.prompts import Prompt
 from tests.plain_torch import PlainModel
 from tests.planted import DOMAIN, PlantedPair
-from tests.tiny_models import ARCHITECTURES, SENTENCES, write_family
+from tests.tiny_causal import made
+from tests.tiny_models import ARCHITECTURES, SENTENCES, perturb, write_family, write_model
 
 #: Longer than a window of the tiny Gemmas.
 GREEDY = GenerationPlan("finetuned", None, 0.0, 9)
@@ -67,6 +68,62 @@ def test_every_token_is_that_of_the_formula_in_a_padded_batch(loaded):
         for gamma in gammas
     ]
     assert [text.token_ids for text in found] == expected
+
+
+#: Models whose caches are no plain keys and values: windows, recurrent states, both in turn.
+HYBRID = (
+    "lfm2", "recurrent_gemma", "bamba", "cohere2", "falcon_h1", "gpt_oss", "granitemoehybrid",
+    "jamba", "mamba", "mamba2", "minimax", "nemotron_h", "olmo3", "phi3", "qwen3_next", "rwkv",
+    "zamba2",
+)  # fmt: skip
+
+
+#: Right with every version.
+CERTAIN = {"lfm2"}
+
+
+def can_be_made(kind):
+    try:
+        made(kind)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(each, marks=() if each in CERTAIN else pytest.mark.slow) for each in HYBRID],
+)
+def test_a_hybrid_cache_gives_the_formula_or_is_refused_by_name(kind, tmp_path):
+    if kind not in CERTAIN and not can_be_made(kind):
+        return  # not by this version of transformers
+    model = made(kind)
+    base = write_model(tmp_path / "base", model)
+    perturb(model, 9, 0.05)
+    finetuned = write_model(tmp_path / "finetuned", model)
+    refusal = ""
+    try:
+        pair = NnsightPair.load(PairSpec(*(SideSpec(str(each)) for each in (base, finetuned))))
+        pair._ends["finetuned"] = frozenset()
+        prompts = [tuple(pair.tokenise("base", SENTENCES[2])[:length]) for length in (9, 4)]
+        requests = [GenerationRequest(each, 0, contrast=2.0, contrast_ids=each) for each in prompts]
+        texts = pair.generate(GREEDY, requests)
+    except AdlError as exc:
+        refusal = str(exc)
+    if refusal:
+        assert kind not in CERTAIN
+        assert "not available" in refusal or "cannot be audited" in refusal
+        return
+    plain = {"base": PlainModel(base, ""), "finetuned": PlainModel(finetuned, "")}
+    for prompt, text in zip(prompts, texts, strict=True):
+        assert len(text.token_ids) == GREEDY.max_new_tokens
+        for count, token in enumerate(text.token_ids):
+            ids = (*prompt, *text.token_ids[:count])
+            own, other = (plain[side].log_probs(ids)[-1] for side in ("finetuned", "base"))
+            scores = own + 2.0 * (own - other)
+            scores[own < own.max() + np.log(PLAUSIBLE) - 1e-3] = -np.inf
+            # A tie within rounding may fall either way.
+            assert scores[token] > scores.max() - 0.02, (kind, count)
 
 
 def test_the_run_along_is_checked_against_whole_texts_at_first_use(loaded, monkeypatch):

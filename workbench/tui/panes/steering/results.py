@@ -423,8 +423,9 @@ class SteeringResults(Vertical):
         missing = "not begun" if is_running else "not computed"
         columns = [self._column(pair.unsteered, missing, head="unsteered")]
         if alpha:
-            name = strength(pair.steered or pair.null) if pair.steered or pair.null else ""
-            columns.insert(0, self._column(pair.steered, missing, head=name or f"α {alpha:.4g}"))
+            made = pair.steered or pair.null
+            head = f"α {alpha:.4g}" if made is None else strength(made)
+            columns.insert(0, self._column(pair.steered, missing, head=head))
             if pair.null is not None:
                 columns.append(self._column(pair.null, head=f"null of {alpha:.4g}"))
         seed = f"seed {pair.any.start.body.seed}  " if several_seeds else ""
