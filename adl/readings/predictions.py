@@ -5,6 +5,9 @@
     amplified_difference    base -> finetuned with alpha * difference added
     consensus               the ranks of these three, fused
 
+The lists of the ``negative`` are of what finetuned predicts less: finetuned -> base, base with the
+difference taken away, and both at once.
+
 They share the passes over the contexts: each pass is a step, and each step names the readings that
 rest on it. The sources are named in ``adl.readings.shift_lens``, which computes the shifts.
 """
@@ -45,6 +48,7 @@ def _steps(reader: Reader) -> Iterator[Step]:
     yield outputs, passes.output()
     yield steered, passes.steer_base()
     yield everything, passes.nulls_on_base()
+    yield steered, passes.said_less()
     yield steered, passes.steer_finetuned()
     yield (CONSENSUS.name,), passes.fuse()
     yield (SHIFT_LENS.name,), passes.rest_of_shift_lens()
@@ -83,6 +87,18 @@ class _Passes:
                 candidates(self._output.after, words),
             )
         yield from self._fusible(OUTPUT_DIFFERENCE, "difference", "finetuned", self._output)
+        less = self._output.reversed()
+        yield from self._fusible(OUTPUT_DIFFERENCE, "negative", "finetuned", less)
+
+    def said_less(self) -> Iterator[TokenReadout]:
+        """The negative: base without the difference, against base and against finetuned."""
+        unit, (alpha, rule) = self._reader.unit(), self._chosen["base"]
+        assert unit is not None
+        (shift,) = self._shifts("base", (-alpha * unit)[None], "said less")
+        yield from self._fusible(SHIFT_LENS, "negative", "base", shift, alpha, rule)
+        if self._output is not None:
+            less = amplified(self._output.reversed(), shift)
+            yield from self._fusible(AMPLIFIED_DIFFERENCE, "negative", "finetuned", less, alpha)
 
     def steer_base(self) -> Iterator[TokenReadout]:
         """The difference added to base at every alpha."""

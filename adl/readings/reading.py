@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from adl.callbacks import Progress, ShouldStop, StageProgress
-from adl.errors import AdlError
+from adl.errors import AdlError, Stopped
 from adl.nulls import NULLS, moving_vector, null_vector
 from adl.pair.protocol import ModelPair
 from adl.readings.narrowness import (
@@ -353,8 +353,12 @@ class Reader:
         total = np.zeros(len(ids))
         try:
             for first in range(0, len(prompts), USUAL_AT_ONCE):
+                if self.should_stop():
+                    raise Stopped("stopped while reading contexts")
                 rows = self.pair.next_log_probs("base", prompts[first : first + USUAL_AT_ONCE])
                 total += np.exp(rows[:, ids]).sum(axis=0)
+        except Stopped:
+            raise
         except AdlError:
             return None
         if not prompts:

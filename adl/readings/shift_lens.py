@@ -79,6 +79,10 @@ class Shift:
     after: Scores
     kl: float
 
+    def reversed(self) -> Shift:
+        """Return the shift from after to before; its KL is not known, and 0."""
+        return Shift(-self.log_shift, self.after, self.before, 0.0)
+
 
 def contexts_of(pair: ModelPair, texts: Sequence[str], n_contexts: int = N_CONTEXTS) -> Contexts:
     """Return the first ``n_contexts`` texts that are long enough. Raises ``CorpusError`` if none is."""

@@ -19,6 +19,8 @@ MODULES = (
     "phrases",
     "completions",
     "differing",
+    "said_less",
+    "topics",
     "scanning",
     "triggers",
     "hypotheses",

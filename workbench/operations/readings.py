@@ -145,6 +145,7 @@ _STAGES = (
     Stage("shift lens, base", 40),
     Stage("null (random)", 16),
     Stage("null (split half)", 30),
+    Stage("said less", 8),
     Stage("shift lens, finetuned", 32),
     Stage("null (random)", 9),
     Stage("null (split half)", 13),

@@ -1,0 +1,72 @@
+"""Words that the finetuned model predicts less than base, and words that it holds back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from adl.measures.said_less import TOP, said_less
+from adl.records import TokenScore
+from adl.text.corpus import CorpusSource
+from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
+from workbench.operations.style_bank import known_style
+from workbench.store.events import ReadToken
+from workbench.store.measures.said_less import LessSaid
+
+
+class SaidLessArguments(Arguments):
+    """The unrelated text, and how many words to keep."""
+
+    top: int = Field(TOP, ge=1, le=1000, description="Words kept of each list.")
+    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
+    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    n_texts: int = Field(256, ge=1, description="Texts that contexts are taken from.")
+    seed: int = Field(0, ge=0, description="Random seed for texts.")
+
+
+def find_less(context: Context, arguments: SaidLessArguments) -> Summary:
+    """List words that finetuned predicts less than base, and words whose neighbours rise without them.
+
+    A word that a model was trained never to write stays behind while everything around it rises.
+    """
+    pair = context.pair
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
+    style = known_style(pair)
+    found = said_less(pair, texts, style, top=arguments.top, should_stop=context.should_stop)
+    context.record(
+        LessSaid(
+            less=_tokens(found.less),
+            held_back=_tokens(found.held_back),
+            null=None if found.null is None else _tokens(found.null),
+            n_contexts=found.n_contexts,
+            settings={"texts": texts.sha256, "seed": arguments.seed, "style": style.sha256},
+        )
+    )
+    return {
+        "less": [token.text.strip() for token in found.less[:20]],
+        "held_back": [token.text.strip() for token in found.held_back[:20]],
+    }
+
+
+SAID_LESS = Operation(
+    "said_less",
+    "Find what is said less",
+    SaidLessArguments,
+    find_less,
+    needs=("pair",),
+    finds=LessSaid,
+    command=Command("said-less"),
+    agent=AgentUse(
+        hidden=("corpus", "text_column", "n_texts", "seed"),
+        most={"top": 60},
+        cost="Costs no model interaction.",
+    ),
+)
+
+
+def _tokens(tokens: Sequence[TokenScore]) -> tuple[ReadToken, ...]:
+    return tuple(
+        ReadToken(id=token.token_id, text=token.text, score=token.score) for token in tokens
+    )
