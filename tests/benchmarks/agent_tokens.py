@@ -1,27 +1,27 @@
 """What one audit by an agent takes in tokens, at 0, 5 and 50 model interactions.
 
-Everything is computed that `agent run` computes (all readings with their nulls, 20 prompts steered), and
-a scripted endpoint stands in the agent's place: it looks at three lists and at the steered texts, puts
-as many questions as it may, one at a time, keeps two hypotheses and reports, with about 80 tokens of
-thought in each reply. Four characters count as a token, so what an endpoint bills differs by some. Only
-sizes matter, so the pair is the planted one, whose lists and texts are as long as a real pair's.
+Everything is computed that `agent run` computes, and a scripted endpoint stands in the agent's place: it
+looks at three lists and at the steered texts, puts as many questions as it may, one at a time, keeps two
+hypotheses and reports, with about 80 tokens of thought in each reply. Four characters count as a token,
+so what an endpoint bills differs by some. Only sizes matter, so the pair is the planted one, whose lists
+and texts are as long as a real pair's.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from adl.artifacts import ArrayCache
-from tests.planted import PlantedPair
+from tests.planted import N_LAYERS, PlantedPair
 from tests.workbench.agent.scripted import Asked, Reaction, Say, report, serving
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, start_audit
-from workbench.operations.difference import MEASURE, MeasureArguments
-from workbench.operations.generation import STEER, SteerArguments
-from workbench.operations.readings import READ, ReadArguments
+from workbench.agent.shown_evidence import compute, missing_evidence
+from workbench.operations.difference import MeasureArguments
 from workbench.operations.running import Session, run
 from workbench.store.agent_events import AgentMode
 from workbench.store.events import HUMAN, PairLoaded
@@ -54,9 +54,8 @@ def computed(log: SessionLog, folder: Path) -> Session:
     pair = PlantedPair()
     session = Session(log, log.start_session("tokens"), ArrayCache(folder), pair)
     session.record(PairLoaded(pair=pair.provenance.as_dict()))
-    run(session, MEASURE, MeasureArguments(n_texts=64), actor=HUMAN)
-    run(session, READ, ReadArguments(n_texts=64), actor=HUMAN)
-    run(session, STEER, SteerArguments(max_new_tokens=40), actor=HUMAN)
+    wanted = missing_evidence(session.state, N_LAYERS, MeasureArguments(n_texts=64))
+    compute(wanted, partial(run, session, actor=HUMAN))
     return session
 
 

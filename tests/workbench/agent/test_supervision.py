@@ -87,7 +87,7 @@ def test_spending_calls_wait_for_approval_and_others_do_not(stage):
     on.when("approval_asked")
     asked = on.person.agent.asked.body
     assert (asked.tool, asked.spends) == ("ask", 1)
-    assert asked.arguments["prompt"] == "Hello?"
+    assert asked.arguments["prompts"] == ["Hello?"]
     assert len(on.session.state.notes) == 1
     assert not any(one.start.body.purpose == "ask" for one in on.session.state.texts.values())
     on.person.approve(asked.call_id, "go ahead")

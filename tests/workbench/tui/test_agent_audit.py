@@ -162,7 +162,7 @@ async def test_an_agent_is_started_from_the_form_and_its_turns_are_shown(workben
             "calls",
             "2/40",
             "I ask them first.",
-            "→ ask  prompt “Hello?”  max_new_tokens 3",
+            '→ ask  prompts ["Hello?"]  max_new_tokens 3',
             "← ask",
             "finetuned:",
             "That is all.",
@@ -190,7 +190,7 @@ async def test_it_asks_before_it_spends_and_the_person_approves_and_refuses(work
         await loaded(app, pilot)
         await start(app, pilot, approval="spending")
         await until(pilot, lambda: "May it call ask" in pane_text(app), "the question")
-        assert "prompt “Hello?”" in pane_text(app)
+        assert 'prompts ["Hello?"]' in pane_text(app)
         assert "spends 1 of 5 left" in pane_text(app)
         # It is said wherever one is.
         await pilot.press("2")
@@ -374,7 +374,8 @@ async def test_an_adl_agent_is_prepared_for_and_sees_the_overview(workbench, ser
         await start(app, pilot, mode="ADL")
         await status(app, pilot, "ended")
         done = [one.name for one in app.opened.state.operations.values()]
-        assert done == ["load_pair", "measure_difference", "read_tokens", "steer"]
+        assert done[:3] == ["load_pair", "measure_difference", "read_tokens"]
+        assert done[3:] == ["trace_strength", "steer", "steer", "unprompted", "phrases"]
         assert "consensus" in server.asked[0].opening
         await until(pilot, lambda: "← overview" in pane_text(app), "the overview")
         await quit_it(pilot)

@@ -39,7 +39,8 @@ MOST_OF_ARGUMENT = 120
 
 #: The subject of a call is shown before its settings.
 _TELLING = frozenset(
-    {"prompt", "prompts", "messages", "raw", "text", "reading", "alpha", "alphas", "probes"}
+    {"prompt", "prompts", "prefixes", "messages", "raw", "text", "excerpt", "reading", "alpha"}
+    | {"alphas", "strengths", "probes"}
 )
 
 _MUTED = "$foreground-muted"
