@@ -14,6 +14,7 @@ import typer
 from adl.artifacts import ArrayCache
 from adl.errors import Stopped
 from adl.readings.registry import READINGS, ReadingName
+from adl.words import number_of
 from workbench.agent.agreement import by_grader, krippendorff_alpha
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
@@ -377,8 +378,8 @@ def _print_audit(session: Session, state: AgentState, blinding: Blinding, json: 
         show.paragraph(blinding.hide(report.description))
     cost = "price not known" if state.cost is None else f"${state.cost:.4f}"
     say(
-        f"ended by {state.stopped_by}: {state.replies} replies, {state.interactions} model "
-        f"interactions, {state.tokens} tokens ({cost})"
+        f"ended by {state.stopped_by}: {number_of(state.replies, 'reply')}, {state.interactions} model "
+        f"interactions, {number_of(state.tokens, 'token')} ({cost})"
     )
     say(f"session {session.id} in {session.log.path}")
 

@@ -38,6 +38,7 @@ from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation, Summary
 from workbench.store.against_nulls import best_layer
+from workbench.store.kl_reference import kl_reference
 
 _AUDIT_FIELDS = ("n_prompts", "prompt_file", "max_new_tokens", "thinking")
 #: Fields of no option: the measurement's options give them, or they only fit the machine.
@@ -253,7 +254,7 @@ def ask(
             return
         _print_texts(work, text_ids)
         for comparison in compared:
-            show.comparison(comparison)
+            show.comparison(comparison, kl_reference(work.shown))
         _say_where(work)
 
 

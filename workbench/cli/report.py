@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import Field
 
+from adl.words import number_of
 from workbench.blinding.sessions import shown_state
 from workbench.cli import show
 from workbench.cli.derived import arguments_from
@@ -122,7 +123,7 @@ def _show_coverage(found: Coverage) -> None:
             )
             for token in found.tokens[:SHOWN]
         ],
-        title=f"{len(found.tokens)} top tokens that nobody named, {found.tokens_seen} named",
+        title=f"{number_of(len(found.tokens), 'top token')} that nobody named, {found.tokens_seen} named",
     )
     show.pairs(
         "never used",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import Field, model_validator
 
+from adl.words import number_of
 from workbench.cli import show
 from workbench.cli.derived import arguments_from
 from workbench.cli.options import Database, Json, NewFile, WantedSession, options_from
@@ -221,7 +222,10 @@ def verify(wanted: VerifyArguments, database: Database = None, json: Json = Fals
             }
         )
     elif report.ok:
-        say(f"verified: {report.events} events and {report.arrays} arrays are as recorded")
+        say(
+            f"verified: {number_of(report.events, 'event')} and "
+            f"{number_of(report.arrays, 'array')} are as recorded"
+        )
         for session_id, head in report.heads.items():
             known = report.known.get(session_id)
             say(f"head of {session_id}: {head}, {_known(head, known)}")

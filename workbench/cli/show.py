@@ -28,6 +28,7 @@ from workbench.store.against_nulls import (
 )
 from workbench.store.events import AnswersCompared, ReadingTaken
 from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
+from workbench.store.kl_reference import MEASURED_BY, beside_reference
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
 
@@ -325,12 +326,14 @@ def text_data(state: SessionState, text_ids: Sequence[str]) -> list[dict[str, An
     ]
 
 
-def comparison(body: AnswersCompared) -> None:
-    """Print where two answers part and how far the models differ along the finetuned one."""
+def comparison(body: AnswersCompared, reference: float | None) -> None:
+    """Print where two answers part, and the KL along the finetuned one beside ``reference``."""
     where = "never" if body.first_divergence is None else f"at token {body.first_divergence}"
-    mean = f"{sum(body.kl) / len(body.kl):.3f}" if body.kl else NOT_COMPUTED
+    mean = beside_reference(sum(body.kl) / len(body.kl), reference, 3) if body.kl else NOT_COMPUTED
     gap()
-    heading(f"answers part {where}; mean KL(finetuned || base) {mean} nats per token")
+    heading(f"answers part {where}; mean KL(finetuned || base) in nats per token: {mean}")
+    if body.kl and reference is None:
+        paragraph(f"`{MEASURED_BY}` measures it on unrelated text, to compare with.")
 
 
 def finding(state: SessionState, found: Finding) -> None:

@@ -29,8 +29,8 @@ from adl.measures.experiments import (
 )
 from adl.measures.intervals import Interval
 from adl.records import SIDES
+from adl.words import number_of
 from workbench.operations.running import Context
-from workbench.store.body import number_of
 from workbench.store.events import HypothesisJudged
 from workbench.store.findings import Estimate
 from workbench.store.measures.tested import (

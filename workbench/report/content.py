@@ -10,6 +10,7 @@ import numpy as np
 from adl.readings.registry import READINGS
 from adl.records import FINGERPRINT, POOLED
 from adl.text.tokens import visible
+from adl.words import number_of
 from workbench.blinding.redact import StateRedactor
 from workbench.blinding.sessions import redactor_for
 from workbench.display import shorten
@@ -40,7 +41,6 @@ from workbench.report.records import (
 from workbench.report.samples import first_marked, prompt_of, sample_groups
 from workbench.store.against_nulls import against_nulls, folded
 from workbench.store.agent_events import GradeGiven
-from workbench.store.body import number_of
 from workbench.store.changes import changes
 from workbench.store.events import (
     DifferenceMeasured,

@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from adl.words import number_of
 from workbench.display import clean_lines
 from workbench.report.plots import Series, line_plot
 from workbench.report.records import FOLDED, Measurement, Report, Sweep, TestRow
@@ -35,6 +36,7 @@ def report_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number_of"] = number_of
     template = environment.from_string((_HERE / "report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         report=report,

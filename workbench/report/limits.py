@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from adl.words import number_of
 from workbench.store.state import SessionState
 
 #: Fewer texts than this leave a standard error that is worth a warning.
@@ -75,14 +76,14 @@ def limits(
     loud = [site for site in read if site.error_share is None or site.error_share > LARGE_ERROR]
     if loud:
         yield (
-            f"At {len(loud)} of {len(read)} sites the standard error is more than "
+            f"At {len(loud)} of {number_of(len(read), 'site')} the standard error is more than "
             f"{LARGE_ERROR:.0%} of the difference's norm: there it is mostly noise."
         )
     unlike = [site for site in read if site.half_cosine < LOW_COSINE]
     if unlike:
         yield (
-            f"At {len(unlike)} of {len(read)} sites the differences of the two halves of the texts "
-            f"have a cosine below {LOW_COSINE}: more texts may turn it."
+            f"At {len(unlike)} of {number_of(len(read), 'site')} the differences of the two halves of "
+            f"the texts have a cosine below {LOW_COSINE}: more texts may turn it."
         )
     if state.readings and not has_controls:
         yield "No control was read beside the difference: nothing in its lists can be told from chance."
@@ -92,7 +93,8 @@ def limits(
         yield "No hypothesis was stated."
     untested = [hypothesis for hypothesis in state.hypotheses.values() if not hypothesis.evidence]
     if untested:
-        yield f"{len(untested)} of {len(state.hypotheses)} hypotheses have no evidence linked."
+        of_all = number_of(len(state.hypotheses), "hypothesis")
+        yield f"Without linked evidence: {len(untested)} of {of_all}."
     if any(grade.body.score is None for grade in state.grades):
         yield "A grade is unscored: it counts neither as a low one nor as none."
     if state.unblinded:

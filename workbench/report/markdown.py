@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from adl.words import number_of
 from workbench.display import clean_line, clean_lines
 from workbench.replay.coverage import ACTIVITY_COLUMNS
 from workbench.report.records import (
@@ -79,7 +80,7 @@ def _lines(report: Report) -> Iterator[str]:
     )
     yield f"By {who}{agents}."
     yield ""
-    yield f"{report.events} events, the last with the hash `{report.head}`."
+    yield f"{number_of(report.events, 'event')}, the last with the hash `{report.head}`."
     if report.verified:
         yield f"Every hash of the session was derived again and fits. {inline(report.vouched)}"
     else:
@@ -129,7 +130,8 @@ def _first_page(report: Report) -> Iterator[str]:
     yield ""
     yield from _table(("", ""), page.numbers)
     verifies = "verifies" if report.verified else "**does not verify**"
-    yield f"The session {verifies}; {report.events} events, the last with hash `{report.head[:16]}`."
+    events = number_of(report.events, "event")
+    yield f"The session {verifies}; {events}, the last with hash `{report.head[:16]}`."
     yield ""
 
 
@@ -415,7 +417,8 @@ def _record(report: Report) -> Iterator[str]:
         ],
     )
     if left.untested:
-        yield f"{len(left.untested)} hypotheses are untested: {', '.join(map(inline, left.untested))}"
+        untested = number_of(len(left.untested), "untested hypothesis")
+        yield f"{untested}: {', '.join(map(inline, left.untested))}"
         yield ""
     for activity in left.dropped:
         yield f"- {inline(activity.id)} was {activity.how} without a test: {inline(activity.text)}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from adl.words import number_of
 from workbench.report.records import Sample, SampleGroup
-from workbench.store.body import number_of
 from workbench.store.state import NOT_COMPUTED, SessionState, TextState
 
 

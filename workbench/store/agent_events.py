@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from adl.words import number_of
 from workbench.store.body import EventBody, because, one_line
 from workbench.store.record import LATER, Record
 
@@ -213,11 +214,9 @@ class AgentNoticed(EventBody, group="agent", searched=("message",)):
             case "lowered":
                 learnt = f"{one_line(self.feature)} lowered to {self.tokens}"
             case "unread":
-                learnt = (
-                    f"warning: the endpoint read {self.tokens} tokens, far fewer than it was sent"
-                )
+                learnt = f"warning: the endpoint read {number_of(self.tokens, 'token')}, far fewer than sent"
             case "window":
-                learnt = f"the endpoint's window ends at about {self.tokens} tokens"
+                learnt = f"the endpoint's window ends at about {number_of(self.tokens, 'token')}"
         return f"{learnt}{because(self.message)}"
 
 
@@ -347,7 +346,7 @@ class AgentCompacted(EventBody, group="agent", searched=()):
             "window": "the endpoint's window cut a reply off",
         }[self.reason]
         return (
-            f"conversation shortened up to event {self.through}: about {self.tokens} tokens, "
+            f"conversation shortened up to event {self.through}: about {number_of(self.tokens, 'token')}, "
             f"now {self.tokens_after}: {why}"
         )
 
@@ -427,7 +426,7 @@ class AuditSealed(EventBody, group="agent", searched=(), is_naming=True):
     aliases: dict[str, str] = Field(default_factory=dict)
 
     def _line(self) -> str:
-        blind = f", {len(self.aliases)} names hidden" if self.aliases else ""
+        blind = f", {number_of(len(self.aliases), 'name')} hidden" if self.aliases else ""
         return f"ground truth sealed{blind}" if self.ground_truth_sha256 else f"sealed{blind}"
 
 

@@ -176,11 +176,6 @@ def one_line(text: str) -> str:
     return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"
 
 
-def number_of(count: int, what: str) -> str:
-    """Return a count with its noun, as ``1 layer`` and ``2 layers``."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
-
-
 def because(reason: str) -> str:
     """Return the reason as the end of a line, empty without one."""
     return f": {one_line(reason)}" if reason else ""

@@ -21,12 +21,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import numpy as np
 from pydantic import Field
 
+from adl.words import number_of
+
 # Imported for their kinds of events too: whoever reads a log knows all of them.
 from workbench.store import agent_events as agent_events
 from workbench.store import experiment_events as experiment_events
 from workbench.store import measures as measures
 from workbench.store import training_events as training_events
-from workbench.store.body import AnyBody, because, body_reader, number_of, one_line
+from workbench.store.body import AnyBody, because, body_reader, one_line
 from workbench.store.body import EventBody as EventBody
 from workbench.store.errors import StoreError
 from workbench.store.record import LATER
@@ -379,7 +381,9 @@ class TextGrew(EventBody, group="texts", searched=(), is_piece=True):
         return min(self.pieces, default=None)
 
     def _line(self) -> str:
-        return "text grew" if len(self.pieces) == 1 else f"{len(self.pieces)} texts grew"
+        return (
+            "text grew" if len(self.pieces) == 1 else f"{number_of(len(self.pieces), 'text')} grew"
+        )
 
 
 class TextFinished(EventBody, group="texts", searched=("text",)):
@@ -392,7 +396,7 @@ class TextFinished(EventBody, group="texts", searched=("text",)):
     ended: Literal["end_of_text", "length", "stopped"]
 
     def _line(self) -> str:
-        return f"text of {len(self.token_ids)} tokens ({self.ended}): {one_line(self.text)}"
+        return f"text of {number_of(len(self.token_ids), 'token')} ({self.ended}): {one_line(self.text)}"
 
 
 class AnswersCompared(EventBody, group="findings", searched=()):

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from workbench.store.body import EventBody, because, number_of, one_line
+from adl.words import number_of
+from workbench.store.body import EventBody, because, one_line
 from workbench.store.measures.tested import PromptKind
 from workbench.store.record import Record
 

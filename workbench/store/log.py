@@ -14,6 +14,7 @@ import numpy as np
 
 from adl.callbacks import ShouldStop, never_stop
 from adl.paths import expanded
+from adl.words import number_of
 from workbench.private_files import make_folder
 from workbench.store import following, search, transfer, verify
 from workbench.store.announce import Announcer, Subscriber
@@ -222,7 +223,8 @@ class SessionLog:
             overviews = other.sessions()
             if session is None and len(overviews) > 1:
                 raise StoreError(
-                    f"{other.path} has {len(overviews)} sessions", "Say which one to import."
+                    f"{other.path} has {number_of(len(overviews), 'session')}",
+                    "Say which one to import.",
                 )
             found = choose(overviews, session or "last", other.path)
             with other._reading() as source, self.importing(other.path) as intake:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
     NOT_COMPUTED,
@@ -44,9 +45,10 @@ class TrainingStarted(EventBody, group="operations", searched=()):
 
     def _line(self) -> str:
         goes_on = f" goes on after step {self.done}" if self.done else ""
-        mixed = f" and {self.n_unrelated} unrelated texts" if self.n_unrelated else ""
+        mixed = f" and {number_of(self.n_unrelated, 'unrelated text')}" if self.n_unrelated else ""
         return one_line(
-            f"training of {self.name}{goes_on}: {self.total} steps on {self.n_documents} documents{mixed}"
+            f"training of {self.name}{goes_on}: {number_of(self.total, 'step')} on "
+            f"{number_of(self.n_documents, 'document')}{mixed}"
         )
 
 
@@ -82,7 +84,9 @@ class OrganismTrained(Finding, label="training", searched=()):
     training: dict[str, Any] = Field(default_factory=dict)
 
     def _line(self) -> str:
-        return one_line(f"{self.name} trained in {self.steps} steps, loss {self.final_loss:.3f}")
+        return one_line(
+            f"{self.name} trained in {number_of(self.steps, 'step')}, loss {self.final_loss:.3f}"
+        )
 
     def short(self) -> str:
         """The name and the loss at the end."""
@@ -97,8 +101,13 @@ class OrganismTrained(Finding, label="training", searched=()):
             for loss in other.losses
         ]
         figures: list[Figure] = [
-            Line(f"{self.name}: {self.steps} steps, loss {self.final_loss:.3f} at the end."),
-            Line(f"Loss was over {self.tokens:,} tokens. Folder: {self.folder}", muted=True),
+            Line(
+                f"{self.name}: {number_of(self.steps, 'step')}, loss {self.final_loss:.3f} at the end."
+            ),
+            Line(
+                f"Loss was over {number_of(self.tokens, 'token')}. Folder: {self.folder}",
+                muted=True,
+            ),
         ]
         if losses:
             note = f"{losses[0]:.3f} to {losses[-1]:.3f}"
@@ -229,11 +238,11 @@ class MixingStudied(Finding, label="mixing study", searched=()):
     documents_sha256: str
 
     def _line(self) -> str:
-        return one_line(f"mixing study {self.name}: {len(self.ratios)} ratios")
+        return one_line(f"mixing study {self.name}: {number_of(len(self.ratios), 'ratio')}")
 
     def short(self) -> str:
         """The name and how many ratios."""
-        return f"{self.name}, {len(self.ratios)} ratios"
+        return f"{self.name}, {number_of(len(self.ratios), 'ratio')}"
 
     def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
         """Each quantity over the ratios, so that the trade-off is seen."""

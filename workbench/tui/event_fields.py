@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from adl.words import number_of
 from workbench.display import clean_line, clean_lines
 from workbench.store.events import Event
 
@@ -109,7 +110,7 @@ def _scalar(value: Any) -> str:
 def _cut(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
-    return f"{text[:longest]}\u2026 (cut; {len(text):,} characters in all)"
+    return f"{text[:longest]}\u2026 (cut; {number_of(len(text), 'character')} in all)"
 
 
 def _more(count: int) -> str:

@@ -8,6 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.content import Content
 
+from adl.words import number_of
 from workbench.display import clean_line
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
@@ -68,7 +69,7 @@ def session_brief(session: SessionOverview, *, elsewhere: bool) -> Content:
     """Return the facts in two lines, where there is little room."""
     outcome = session_outcome(session, elsewhere=elsewhere) or "closed in order"
     began = f"began {session.created_at:%Y-%m-%d}"
-    parts = (session.id, outcome, f"{session.events} events", began)
+    parts = (session.id, outcome, f"{number_of(session.events, 'event')}", began)
     return Content("\n").join(
         [text.line(", ".join(parts)), text.line(session_pair(session) or "no pair was loaded")]
     )

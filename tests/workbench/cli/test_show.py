@@ -107,7 +107,9 @@ def test_prompts_are_headings_of_their_own(cli: RunCli):
     lines = done.stdout.splitlines()
     assert lines[:3] == ["", "Say hello.", "  [base]"]
     assert "␊" not in done.stdout
-    assert any(line.startswith("answers part ") for line in lines)
+    (parting,) = [line for line in lines if line.startswith("answers part ")]
+    assert parting.endswith("(on unrelated text: not measured)")
+    assert "`differ` measures it on unrelated text, to compare with." in lines
     assert done.stderr.startswith("load ...\nask base ...\nask finetuned ...\ncompare ...\n")
 
 

@@ -36,7 +36,7 @@ def test_a_good_measurement_has_nothing_said_against_it(log: SessionLog, session
     ("measured", "expected"),
     [
         ((2, "1", 20, 0.1, 0.99), "no more than 20 texts"),
-        ((2, "1", 1000, 0.6, 0.99), "1 of 1 sites the standard error is more than 25%"),
+        ((2, "1", 1000, 0.6, 0.99), "1 of 1 site the standard error is more than 25%"),
         ((2, "1", 1000, None, 0.99), "mostly noise"),
         ((2, "1", 1000, 0.1, 0.4), "cosine below 0.9"),
     ],
@@ -83,7 +83,7 @@ def test_what_was_left_out_is_named(log: SessionLog, session: str) -> None:
     log.append(session, HypothesisStated(hypothesis_id="H1", text="x"))
     lines = said(log, session)
     assert not any("control" in line or "No text" in line for line in lines)
-    assert "1 of 1 hypotheses have no evidence linked." in lines
+    assert "Without linked evidence: 1 of 1 hypothesis." in lines
 
 
 def test_a_damaged_session_is_reported_as_one(log: SessionLog, recorded: Audit) -> None:

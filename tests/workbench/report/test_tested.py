@@ -58,7 +58,7 @@ def test_the_report_has_each_test_with_its_rates(session: Session):
         assert "held-out prompts on finetuned" in page
         assert "Untested." in page
         assert "17 of 20" in page
-        assert "2 hypotheses are untested: H2, H3" in page
+        assert "2 untested hypotheses: H2, H3" in page
     assert html.count('aria-label="17 of 20') == 1
 
 

@@ -70,7 +70,7 @@ def test_they_are_in_the_state_in_their_order(tmp_path: Path):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (BODIES[0], "training of owls: 3 steps on 2 documents and 1 unrelated texts"),
+        (BODIES[0], "training of owls: 3 steps on 2 documents and 1 unrelated text"),
         (BODIES[1], "owls: step 3 of 3, loss 3.250"),
         (BODIES[2], "owls trained in 3 steps, loss 3.250"),
         (BODIES[3], "cakes at 1:0.5: strong trace, steered texts +0.200, held out +1.000 nats"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +13,17 @@ from textual.widgets import Input, Static
 from tests.planted_cli import HOSTILE
 from tests.workbench.tui.chat_sample import AGENT, Probes, many_kinds
 from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.sample import BEGAN, sample_state
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
 from workbench.store.events import HUMAN
+from workbench.store.kl_reference import kl_reference
+from workbench.store.measures.differing import TextsDiffer
+from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.panes.chat.export import conversation_text
 from workbench.tui.panes.chat.field import ProbeField
 from workbench.tui.panes.chat.form import ChatForm
 from workbench.tui.panes.chat.pane import ChatPane, Conversation
@@ -349,7 +355,26 @@ async def test_answers_stand_beside_each_other_with_where_they_part():
         assert LIKES in screen
         assert "▸a-> thising" in screen
         assert "▸butter cake batter" in screen
-        assert "▸ part at token 3  KL mean 0.25, max 0.31 nats at token 10" in screen
+        alone = "▸ part at token 3 KL mean 0.25 (on unrelated text: not measured), max 0.31 nats"
+        assert alone in " ".join(screen.replace("▌", " ").split())
+        assert "f6, Find where they differ, measures KL on unrelated text" in screen
+
+
+async def test_a_mean_kl_stands_beside_that_of_unrelated_text():
+    state = sample_state()
+    found = TextsDiffer(texts=(), reference=0.125)
+    measure = Recorded(seq=999, at=BEGAN, actor=HUMAN, operation_id=None, body=found)
+    app = PaneApp(ChatPane, replace(state, measures=(*state.measures, measure)))
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        assert "KL mean 0.25 (on unrelated text: 0.12), max 0.31 nats" in shown(app)
+        assert "Find where they differ" not in shown(app)
+        turn = app.pane._current()
+        text = conversation_text("Cakes", [(turn, None)], kl_reference(app.pane.state))
+        assert "mean KL in nats: 0.2537 (on unrelated text: 0.1250)" in text
+        assert "(on unrelated text: not measured)" in conversation_text(
+            "Cakes", [(turn, None)], None
+        )
 
 
 async def test_answers_stand_below_each_other_where_there_is_little_room():

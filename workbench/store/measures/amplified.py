@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import NOT_COMPUTED, Figure, Line, Measure, Row, Rows, Sample
 from workbench.store.record import LATER, Record
@@ -110,7 +111,9 @@ class TextsAmplified(
 
     def _line(self) -> str:
         strengths = ", ".join(f"{strength:g}" for strength in self.strengths if strength)
-        return one_line(f"amplified {self._carrier} on {len(self.prompts)} prompts at {strengths}")
+        return one_line(
+            f"amplified {self._carrier} on {number_of(len(self.prompts), 'prompt')} at {strengths}"
+        )
 
     def short(self) -> str:
         """The carrier and its strongest coherent strength, or the strongest where none was judged."""
@@ -156,7 +159,7 @@ class TextsAmplified(
     def _modules(self) -> list[str]:
         found = []
         if self.place:
-            modules = f", {self.n_modules} modules" if self.n_modules else ""
+            modules = f", {number_of(self.n_modules, 'module')}" if self.n_modules else ""
             found.append(f"{self._carrier}{modules}")
         if self.rank1_share is not None:
             found.append(f"The rank-1 parts hold {self.rank1_share:.0%} of the squared update.")

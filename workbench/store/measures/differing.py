@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from adl.text.tokens import visible
+from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import NOT_COMPUTED, Bar, Figure, Line, Measure, Row, Rows
 from workbench.store.record import Record
@@ -48,7 +49,7 @@ class TextsDiffer(Measure, label="where they differ"):
         yield from (text.text for text in self.texts)
 
     def _line(self) -> str:
-        return one_line(f"{len(self.texts)} texts compared, {self.short()}")
+        return one_line(f"{number_of(len(self.texts), 'text')} compared, {self.short()}")
 
     def short(self) -> str:
         """The highest mean over prompts beside the reference."""
@@ -71,7 +72,7 @@ class TextsDiffer(Measure, label="where they differ"):
         if self.n_left_out:
             found.append(
                 Line(
-                    f"{self.n_left_out} texts were left out: the sides write them in other tokens."
+                    f"Left out: {number_of(self.n_left_out, 'text')}, which the sides write in other tokens."
                 )
             )
         most = max((text.mean for text in self.texts), default=1.0)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
     NOT_COMPUTED,
@@ -63,7 +64,7 @@ class RelevanceMeasured(
     def _line(self) -> str:
         shares = [found.share.value for found in self.shares if found.share]
         best = f", at most {max(shares):.0%}" if shares else ""
-        return one_line(f"token relevance of {len(self.shares)} lists{best}")
+        return one_line(f"token relevance of {number_of(len(self.shares), 'list')}{best}")
 
     def _texts(self) -> Iterator[str]:
         yield from (" ".join(found.relevant) for found in self.shares)
@@ -89,7 +90,7 @@ class RelevanceMeasured(
             )
         more = len(self.words) - _WORDS_SHOWN
         figures += [
-            Heading(f"The {len(self.words)} words that count"),
+            Heading(f"What counts: {number_of(len(self.words), 'word')}"),
             Line(
                 " ".join(self.words[:_WORDS_SHOWN]) + (f" and {more} more" if more > 0 else ""),
                 muted=True,

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from adl.text.tokens import visible
-from workbench.store.body import EventBody, number_of, one_line
+from adl.words import number_of
+from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
     NOT_COMPUTED,
     Bar,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
     NOT_COMPUTED,
@@ -63,8 +64,8 @@ class SimilarityMeasured(
         label = "documents themselves"
         return [
             Line(
-                f"Cosine to {self.n_documents} documents of {self.against}, alpha {self.alpha:g}, by "
-                f"{self.embedding}."
+                f"Cosine to {number_of(self.n_documents, 'document')} of {self.against}, alpha "
+                f"{self.alpha:g}, by {self.embedding}."
             ),
             Line(
                 f"Steered over unsteered {words_of(self.over_unsteered, '{:+.3f}')}, over a random "

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
     NOT_COMPUTED,
@@ -122,7 +123,7 @@ class TraceMeasured(Measure, label="trace strength"):
         # The mean over positions first, in each layer: it is what the verdict is about.
         ordered = sorted(self.sites, key=lambda site: (site.layer, "-" not in site.position))
         return Rows(
-            f"Norm beside its null, in residual norms, over {self.n_texts} texts "
+            f"Norm beside its null, in residual norms, over {number_of(self.n_texts, 'text')} "
             "(con.: consistency)",
             ("layer", "position", "norm [95%]", "con.", "base against itself", "p"),
             tuple(map(_site, ordered)),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from adl.text.tokens import visible
+from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import Bar, Figure, Line, Measure, Row, Rows
 from workbench.store.record import Record
@@ -58,7 +59,7 @@ class TriggersScanned(Measure, label="trigger words"):
         yield from self.frames
 
     def _line(self) -> str:
-        return one_line(f"{self.n_words} words scanned for triggers: {self.short()}")
+        return one_line(f"{number_of(self.n_words, 'word')} scanned for triggers: {self.short()}")
 
     def short(self) -> str:
         """The words beyond the bound, or the first where there is none."""
@@ -77,7 +78,7 @@ class TriggersScanned(Measure, label="trigger words"):
                 f"base model's (KL in nats; z is of the log of their ratio), put into: {frames}"
             ),
             Line(
-                f"The null is the spread over all {self.n_words} words: median "
+                f"The null is the spread over all {number_of(self.n_words, 'word')}: median "
                 f"{self.median:+.2f}, deviation {self.deviation:.2f}. The highest of as many normal "
                 f"values is beyond {self.bound:.1f} in one scan of twenty. Words of the finetuning's "
                 "topic rank high, too: ask with and without a word that stands out."

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import NOT_COMPUTED, Figure, Line, Measure, Row, Rows, Sample
 from workbench.store.record import Record
@@ -58,7 +59,9 @@ class UnpromptedTexts(
     def _line(self) -> str:
         best = self.of("finetuned")[:1]
         highest = f", highest {best[0].per_token:+.2f} nats per token" if best else ""
-        return one_line(f"{len(self.of('finetuned'))} unprompted texts scored{highest}")
+        return one_line(
+            f"{number_of(len(self.of('finetuned')), 'unprompted text')} scored{highest}"
+        )
 
     def short(self) -> str:
         """The mean ratio of the finetuned texts."""
@@ -88,8 +91,8 @@ class UnpromptedTexts(
                         cells,
                         (
                             Line(
-                                f"{side}: {len(texts)} texts, mean {cells[2]}, highest {cells[3]} "
-                                "nats per token"
+                                f"{side}: {number_of(len(texts), 'text')}, mean {cells[2]}, highest "
+                                f"{cells[3]} nats per token"
                             ),
                         ),
                     )

@@ -13,9 +13,9 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from adl.errors import AdlError
+from adl.words import number_of
 from workbench.display import clean_line, shorten
 from workbench.question_sets import load_sets, save_set
-from workbench.store.body import number_of
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.rows import Rows

@@ -10,8 +10,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
+from adl.words import number_of
 from workbench.display import clean_line
-from workbench.store.body import number_of
 from workbench.store.state import SessionState
 from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.dialog import Dialog

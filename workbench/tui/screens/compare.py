@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from adl.words import number_of
 from workbench.replay.compare import Comparison, grade_rows, rows
 from workbench.tui.dialogs.tables import Shown, TablesScreen
 
@@ -13,7 +14,7 @@ class CompareScreen(TablesScreen):
     """Two sessions or more, which must be redacted."""
 
     def __init__(self, compared: Comparison) -> None:
-        title = f"{len(compared.sessions)} sessions compared"
+        title = f"{number_of(len(compared.sessions), 'session')} compared"
         super().__init__(title, comparison_tables(compared), file="comparison.md")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adl.words import number_of
 from workbench.replay.coverage import ACTIVITY_COLUMNS, Coverage, coverage
 from workbench.store.state import SessionState
 from workbench.tui import text
@@ -21,7 +22,7 @@ class CoverageScreen(TablesScreen):
 
 def coverage_tables(found: Coverage) -> list[Shown]:
     """Coverage as tables."""
-    unseen = f"{len(found.tokens)} top tokens that nobody named ({found.tokens_seen} were named)"
+    unseen = f"{number_of(len(found.tokens), 'top token')} that nobody named ({found.tokens_seen} were named)"
     if len(found.tokens) > _TOKENS:
         unseen += f"; the first {_TOKENS}"
     return [

@@ -15,6 +15,7 @@ from textual import events
 from textual.geometry import Size
 from textual.strip import Strip
 
+from adl.words import number_of
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.tui import keys
 from workbench.tui.widgets.cursor_list import CursorList
@@ -247,7 +248,7 @@ def _column(column: Column, width: int) -> list[Pieces]:
         return lines
     text, more = column.text.lstrip(), ""
     if len(text) > MOST_SHOWN:
-        more = f"{len(text) - MOST_SHOWN:,} more characters; {keys.shown('write')} writes all"
+        more = f"{number_of(len(text) - MOST_SHOWN, 'more character')}; {keys.shown('write')} writes all"
         text = text[:MOST_SHOWN]
     shown = wrapped(clean_lines(text), width) if text else ()
     lines += [((set_cell_size(line, width), ""),) for line in shown]

@@ -9,6 +9,7 @@ from typing import Any
 
 from textual.content import Content
 
+from adl.words import number_of
 from workbench.agent.conversation import calls_in
 from workbench.agent.nesting import read_json
 from workbench.display import clean_line, shorten
@@ -154,7 +155,7 @@ def _message(body: AgentTold, width: int) -> Content:
     what = "instructions" if body.role == "system" else _SOURCES.get(body.source, body.source)
     content = " ".join(body.content[: 2 * MOST_MESSAGE].split())
     whole = len(body.content) <= MOST_MESSAGE
-    size = "" if whole else f"  ({len(body.content):,} characters)"
+    size = "" if whole else f"  ({number_of(len(body.content), 'character')})"
     room = MOST_MESSAGE if whole else max(20, width - len(what) - len(size) - 2)
     return Content.assemble(
         (f"{what}: ", f"bold {_MUTED}"), text.line(content, _MUTED, room), (size, _MUTED)
@@ -167,7 +168,7 @@ def _reply(item: AgentItem, body: AgentReplied, width: int) -> list[Content]:
     # Of a reply that is one call as JSON, only the thought is shown beside the call.
     reply = body.content if body.tool_calls or not calls else _thought(body.content)
     if reply.strip():
-        more = f"\n… {len(reply):,} characters in all" if len(reply) > MOST_REPLY else ""
+        more = f"\n… {number_of(len(reply), 'character')} in all" if len(reply) > MOST_REPLY else ""
         blocks.append(Content.assemble(text.block(reply[:MOST_REPLY].strip()), (more, _MUTED)))
     blocks += [Content.assemble(("→ ", "bold $accent"), written_call(call)) for call in calls]
     if not blocks[1:]:
@@ -199,7 +200,7 @@ def _result(body: AgentTold, width: int) -> list[Content]:
         )
         parts.append(text.line(line, _MUTED if body.ok else "$text-error", room))
     if left > 0:
-        parts.append((f"\n  … {left} more lines", _MUTED))
+        parts.append((f"\n  … {number_of(left, 'more line')}", _MUTED))
     return [Content.assemble(*parts)]
 
 

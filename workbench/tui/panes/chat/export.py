@@ -8,6 +8,7 @@ from pathlib import Path
 from adl.errors import AdlError
 from workbench.display import clean_line, clean_lines
 from workbench.private_files import new_text
+from workbench.store.kl_reference import beside_reference
 from workbench.store.state import TextState
 from workbench.tui.panes.chat.turns import AnswerRef, Turn
 from workbench.tui.text import actor_name
@@ -18,13 +19,16 @@ class WriteError(AdlError):
 
 
 def write_conversation(
-    path: Path, title: str, chain: Sequence[tuple[Turn, AnswerRef | None]]
+    path: Path,
+    title: str,
+    chain: Sequence[tuple[Turn, AnswerRef | None]],
+    reference: float | None,
 ) -> None:
-    """Write a conversation as Markdown, each text indented, with visible marks for its controls.
+    """Write `conversation_text`, each text indented, with visible marks for its controls.
 
     Raises ``WriteError``; a file that is there already is left alone.
     """
-    text = conversation_text(title, chain)
+    text = conversation_text(title, chain, reference)
     try:
         with new_text(path) as file:
             file.write(text)
@@ -36,17 +40,22 @@ def write_conversation(
         ) from exc
 
 
-def conversation_text(title: str, chain: Sequence[tuple[Turn, AnswerRef | None]]) -> str:
-    """A conversation as Markdown; of every turn, the answer that was followed up."""
+def conversation_text(
+    title: str, chain: Sequence[tuple[Turn, AnswerRef | None]], reference: float | None
+) -> str:
+    """A conversation as Markdown; of every turn, the answer that was followed up.
+
+    ``reference`` is the mean KL on unrelated text, None if it was not measured.
+    """
     parts = [f"# {clean_line(title)}", ""]
     for turn, followed in chain:
-        parts += _turn(turn)
+        parts += _turn(turn, reference)
         if followed is not None:
             parts += [f"Followed up: {followed.side}'s answer, sample {followed.sample + 1}.", ""]
     return "\n".join(parts)
 
 
-def _turn(turn: Turn) -> list[str]:
+def _turn(turn: Turn, reference: float | None) -> list[str]:
     asked = "" if turn.operation is None else f", {turn.operation.started_at:%Y-%m-%d %H:%M:%S} UTC"
     parts = [f"## {turn.number}. {actor_name(turn.actor)}{asked}", ""]
     made_with = ("seed", "temperature", "max_new_tokens", "alpha", "layer", "position")
@@ -69,7 +78,9 @@ def _turn(turn: Turn) -> list[str]:
     for comparison in turn.comparisons:
         body = comparison.body
         where = "the same" if body.first_divergence is None else body.first_divergence
-        kl = f"{sum(body.kl) / len(body.kl):.4f}" if body.kl else "not computed"
+        kl = "not computed"
+        if body.kl:
+            kl = beside_reference(sum(body.kl) / len(body.kl), reference, 4)
         parts.append(f"- first diverging token: {where}; mean KL in nats: {kl}")
     if not turn.comparisons:
         parts.append("- first diverging token and KL: not computed")

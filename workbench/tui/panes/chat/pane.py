@@ -17,6 +17,7 @@ from textual.widgets import Static, TextArea
 from adl.errors import AdlError
 from adl.paths import expanded
 from adl.records import POOLED, SIDES, Side
+from adl.words import number_of
 from workbench.display import clean_lines, shorten
 from workbench.fields import in_words
 from workbench.operations.generation import ASK, AskArguments
@@ -24,6 +25,7 @@ from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
 from workbench.operations.pair import LOAD
 from workbench.question_sets import sets_file
+from workbench.store.kl_reference import kl_reference
 from workbench.store.state import SessionState
 from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
@@ -130,6 +132,7 @@ Copies and files show control characters as visible marks. The session keeps the
             or len(state.comparisons) != len(before.comparisons)
             or state.evidence is not before.evidence
             or state.pair is not before.pair
+            or state.measures is not before.measures
         )
         if changed:
             self._turns.take(state)
@@ -174,6 +177,8 @@ Copies and files show control characters as visible marks. The session keeps the
             ),
             follows=None if parent is None or before is None else (before.number, parent),
             stage=self._stages.get(turn.id, ""),
+            reference=kl_reference(self.state),
+            recorded=self.recorded,
         )
         known = self._drawn.get(turn.id)
         if known is not None and known[0].is_as(turn) and known[1] == look:
@@ -549,7 +554,7 @@ Copies and files show control characters as visible marks. The session keeps the
             return
         self.app.copy_to_clipboard(clean_lines(answer.text))
         self._show_status(
-            f"Copied {chosen.side}'s answer to {turn.number}, {len(answer.text)} characters."
+            f"Copied {chosen.side}'s answer to {turn.number}, {number_of(len(answer.text), 'character')}."
         )
 
     @work
@@ -568,7 +573,9 @@ Copies and files show control characters as visible marks. The session keeps the
         chain = self._turns.chain(turn)
         path = expanded(path).absolute()
         try:
-            write_conversation(path, f"{self.state.name}, turn {turn.number}", chain)
+            write_conversation(
+                path, f"{self.state.name}, turn {turn.number}", chain, kl_reference(self.state)
+            )
         except AdlError as error:
             self._show_status(str(error), problem=True)
         else:

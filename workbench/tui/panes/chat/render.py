@@ -9,8 +9,10 @@ from math import ceil
 from textual.content import Content
 
 from adl.records import Side
+from adl.words import number_of
 from workbench.display import clean_line, shorten
 from workbench.store.events import AnswersCompared
+from workbench.store.kl_reference import beside_reference
 from workbench.store.recorded import Recorded
 from workbench.store.state import TextState
 from workbench.tui import keys, text
@@ -47,6 +49,9 @@ class Look:
     marked: tuple[tuple[str, str], ...] = ()
     follows: tuple[int, AnswerRef] | None = None
     stage: str = ""
+    reference: float | None = None
+    "Mean KL on unrelated text, which that of the answers is compared with."
+    recorded: bool = False
 
 
 def turn_blocks(turn: Turn, look: Look) -> list[Block]:
@@ -172,7 +177,7 @@ def _steered(turn: Turn) -> str:
 def _shown_history(history: Messages) -> Messages:
     if len(history) <= 4:
         return history
-    between = {"role": "...", "content": f"{len(history) - 2} more turns"}
+    between = {"role": "...", "content": f"{number_of(len(history) - 2, 'more turn')}"}
     return (history[0], between, history[-1])
 
 
@@ -242,7 +247,7 @@ def _cut(raw: str, most: int, style: str = "") -> Content:
     shown = text.block(raw[:most], style)
     if len(raw) <= most:
         return shown
-    more = f" … {len(raw) - most:,} more characters: {keys.shown('write')} writes all to a file"
+    more = f" … {number_of(len(raw) - most, 'more character')}: {keys.shown('write')} writes all to a file"
     return Content.assemble(shown, (more, _MUTED))
 
 
@@ -272,14 +277,17 @@ def _compared(turn: Turn, look: Look) -> list[Block]:
                 f"where they part and KL: not computed; {keys.shown('again')} asks again", _MUTED
             )
         ]
-    lines: list[Block] = [_comparison(compared, look.width)]
+    lines: list[Block] = [_comparison(compared, look)]
     if turn.n_samples > 1 and len(turn.comparisons) > 1:
         lines.append(_over_samples(turn))
+    if look.reference is None and not look.recorded and compared.body.kl:
+        how = f"{keys.shown('measures')}, Find where they differ, measures KL on unrelated text"
+        lines.append(Content.styled(how, _MUTED))
     return lines
 
 
-def _comparison(compared: Recorded[AnswersCompared], width: int) -> Content:
-    body = compared.body
+def _comparison(compared: Recorded[AnswersCompared], look: Look) -> Content:
+    body, width = compared.body, look.width
     where = (
         "the same, token for token"
         if body.first_divergence is None
@@ -289,7 +297,8 @@ def _comparison(compared: Recorded[AnswersCompared], width: int) -> Content:
         return Content.assemble((where, "bold"), ("  KL: no token to compute it at", _MUTED))
     greatest = max(body.kl)
     numbers = (
-        f"  KL mean {sum(body.kl) / len(body.kl):.2f}, max {greatest:.2f} nats"
+        f"  KL mean {beside_reference(sum(body.kl) / len(body.kl), look.reference)}, "
+        f"max {greatest:.2f} nats"
         f" at token {body.kl.index(greatest)}  "
     )
     room = width - len(where) - len(numbers)
@@ -301,7 +310,7 @@ def _over_samples(turn: Turn) -> Content:
     bodies = [comparison.body for comparison in turn.comparisons]
     means = [sum(body.kl) / len(body.kl) for body in bodies if body.kl]
     same = sum(body.first_divergence is None for body in bodies)
-    summary = f"over {len(turn.comparisons)} samples: {same} the same"
+    summary = f"over {number_of(len(turn.comparisons), 'sample')}: {same} the same"
     if means:
         summary += f", KL mean {sum(means) / len(means):.2f} ({min(means):.2f} to {max(means):.2f})"
     return Content.styled(summary, _MUTED)

@@ -96,7 +96,8 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
             }
         )
         if measured:
-            facts.append(("measured", "layer " + ", ".join(map(str, measured))))
+            noun = "layer" if len(measured) == 1 else "layers"
+            facts.append(("measured", f"{noun} {', '.join(map(str, measured))}"))
         facts += [("note", mismatch) for mismatch in pair.get("mismatches", ())]
         doubts = {difference.body.doubt for difference in self.state.differences.values()} - {""}
         facts += [("doubt", doubt) for doubt in sorted(doubts)]

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from adl.words import number_of
 from workbench.store.events import ReadArray
 from workbench.tui.panes.readings.index import Index, Measured
 
@@ -44,7 +45,7 @@ class Norms:
         return (
             f"Layer {self.layer}: the difference is {self.size:.2g} % of the residual norm, "
             f"{self.nulls:.1f} x its null, {self.errors:.1f} x its standard error; cosine between "
-            f"halves of the {self.n_texts} texts {self.half_cosine:.2f}: {verdict}."
+            f"halves of the {number_of(self.n_texts, 'text')} {self.half_cosine:.2f}: {verdict}."
         )
 
 

@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from adl.readings.registry import READINGS, described
+from adl.words import number_of
 from workbench.display import clean_line
 from workbench.fields import in_words
 from workbench.operations.difference import MEASURE, MeasureArguments
@@ -570,7 +571,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         if self._table is not None and self._table.columns[column].tokens:
             shown = self._table.columns[column]
             self.app.copy_to_clipboard(reading_text.list_text(self._table.group, shown))
-            self.notify(f"Copied {len(shown.tokens)} tokens.")
+            self.notify(f"Copied {number_of(len(shown.tokens), 'token')}.")
 
     @work
     async def action_write(self) -> None:

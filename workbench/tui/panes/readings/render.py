@@ -9,6 +9,7 @@ from textual.content import Content
 
 from adl.readings.registry import READINGS
 from adl.text.tokens import visible
+from adl.words import number_of
 from workbench.display import clean_line, shorten
 from workbench.store.against_nulls import LayerDistance, folded_line, layers_line
 from workbench.store.events import ReadToken, StruckRead
@@ -49,7 +50,7 @@ def exact(token: str, width: int = 60) -> str:
     shown = clean_line(visible(token[:_LONGEST]))
     if len(shown) <= width and len(token) <= _LONGEST:
         return f'"{shown}"'
-    return f'"{shorten(shown + " ", width)}" ({len(token)} characters)'
+    return f'"{shorten(shown + " ", width)}" ({number_of(len(token), "character")})'
 
 
 def short(token: str, *, unfiltered: bool = False) -> str:
@@ -251,7 +252,9 @@ def _agreement(ranks: Mapping[str, int | None], width: int) -> Content:
         f"{_name(name, roomy=wide)} {rank}" for name, rank in ranks.items() if rank is not None
     )
     summary = (
-        f"in the top of {top} of {len(ranks)} readings" if wide else f"in {top} of {len(ranks)}"
+        f"in the top of {top} of {number_of(len(ranks), 'reading')}"
+        if wide
+        else f"in {top} of {len(ranks)}"
     )
     return Content.assemble((summary, "bold"), (f": {each}" if each else "", "$foreground-muted"))
 

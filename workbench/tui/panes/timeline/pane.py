@@ -12,6 +12,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from adl.words import number_of
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.notes import NOTE, looked_at
@@ -210,10 +211,10 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
             found = f"{query} {index.number_found(self._rows.cursor)}/{len(index.found)}"
             parts.append(_choice("search", found, on=True))
         line, strip = Content("  ").join(parts), self.query_one("#shown", Static)
-        events_shown = f"{index.n_events:,} events"
+        events_shown = number_of(index.n_events, "event")
         if index.n_events != len(self.state.timeline):
-            events_shown = f"{index.n_events:,} of {len(self.state.timeline):,} events"
-        counts = [f"{len(index):,} lines, {events_shown}", events_shown]
+            events_shown = f"{index.n_events:,} of {number_of(len(self.state.timeline), 'event')}"
+        counts = [f"{number_of(len(index), 'line')}, {events_shown}", events_shown]
         free = strip.size.width - line.cell_length
         count = next((count for count in counts if len(count) < free - 1), "")
         room = free - len(count) if count else 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from adl.words import number_of
 from workbench.operations import OPERATIONS
-from workbench.store.body import number_of
 from workbench.store.state import OperationState, TimelineEntry
 from workbench.tui.on_screen import described
 from workbench.tui.panes.timeline.filter import ENDINGS, Inside

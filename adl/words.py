@@ -1,0 +1,18 @@
+"""Words of texts that people read."""
+
+from __future__ import annotations
+
+
+def number_of(count: int, what: str) -> str:
+    """Return a count with its noun, as ``1 layer`` and ``2 layers``; ``what`` is the singular."""
+    return f"{count:,} {what if count == 1 else _plural(what)}"
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith("sis"):
+        return noun.removesuffix("is") + "es"
+    if noun.endswith(("ch", "sh", "x", "ss")):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun.removesuffix('y')}ies"
+    return f"{noun}s"
