@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
+from adl.words import number_of as number_of
 from workbench.store.record import Record
 
 Group = Literal["operations", "findings", "texts", "hypotheses", "notes", "agent", "session"]
