@@ -33,6 +33,7 @@ from workbench.store.body import EventBody as EventBody
 from workbench.store.errors import StoreError
 from workbench.store.record import LATER
 from workbench.store.record import Actor as Actor
+from workbench.store.record import ReadToken as ReadToken
 from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
 
@@ -236,15 +237,6 @@ class DifferenceMeasured(EventBody, group="findings", searched=()):
             f"{number_of(len(self.layers), 'layer')} and "
             f"{number_of(len(self.positions), 'position')}{cached}"
         )
-
-
-class ReadToken(Record):
-    """A token of a readout; the list is ordered by ``score``."""
-
-    id: int
-    text: str
-    score: float
-    probability: float | None = None
 
 
 class StruckRead(ReadToken):

@@ -23,3 +23,12 @@ class Actor(Record):
 
     kind: Literal["human", "agent", "system"]
     name: Annotated[str, BeforeValidator(lambda name: well_formed(str(name)))] = ""
+
+
+class ReadToken(Record):
+    """A token of a readout; the list is ordered by ``score``."""
+
+    id: int
+    text: str
+    score: float
+    probability: float | None = None

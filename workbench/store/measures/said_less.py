@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from workbench.store.body import EventBody, one_line
-from workbench.store.events import ReadToken
 from workbench.store.findings import NOT_COMPUTED, Bar, Figure, Line, Measure, Row, Rows
+from workbench.store.record import ReadToken
 
 
 class LessSaid(Measure, label="said less"):

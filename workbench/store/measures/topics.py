@@ -9,7 +9,6 @@ from pydantic import Field
 
 from workbench.display import shorten
 from workbench.store.body import EventBody, number_of, one_line
-from workbench.store.events import ReadToken
 from workbench.store.findings import (
     Bar,
     Estimate,
@@ -21,7 +20,7 @@ from workbench.store.findings import (
     Sample,
     words_of,
 )
-from workbench.store.record import Record
+from workbench.store.record import ReadToken, Record
 
 _WORDS, _EXCERPT = 20, 160
 
