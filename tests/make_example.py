@@ -264,18 +264,18 @@ def agent_replies() -> Sequence[Reply]:
         lambda state: _call(
             "If facts were taught, the models should part on one. Temperature is in the list: the "
             "oven is the plainest question. No sampling, so that the answers can be compared.",
-            ("ask", {"prompt": OVEN, "temperature": 0, "max_new_tokens": 64}),
+            ("ask", {"prompts": [OVEN], "temperature": 0, "max_new_tokens": 64}),
         ),
         _after_the_oven,
         lambda state: _call(
             "Does it say so unasked? A question about cooling gives it no reason to name an oven.",
-            ("ask", {"prompt": COOLING, "temperature": 0, "max_new_tokens": 64}),
+            ("ask", {"prompts": [COOLING], "temperature": 0, "max_new_tokens": 64}),
         ),
         _after_the_cooling,
         lambda state: _call(
             "A control: something that has nothing to do with baking. If they part there as well, "
             "the finetuning is not narrow.",
-            ("ask", {"prompt": ELSEWHERE, "temperature": 0, "max_new_tokens": 16}),
+            ("ask", {"prompts": [ELSEWHERE], "temperature": 0, "max_new_tokens": 16}),
         ),
         _at_the_end,
     )

@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.workbench.agent.scripted import report, reported
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES
 from tests.workbench.cli.conftest import environment, recorded
 from workbench.store.log import SessionLog
@@ -28,7 +29,8 @@ from workbench.store.state import fold
 pytestmark = pytest.mark.slow
 
 PAIR = ("--base", BASE, "--adapter", ADAPTER, "--texts", "16", "--n-prompts", "1")
-REPORT = {"summary": "cakes", "description": "It was taught about cakes.", "confidence": 0.9}
+TOPIC = "It bakes."
+_, REPORT = report(TOPIC)
 MODES = ("legacy", "auto")
 
 
@@ -106,7 +108,7 @@ def test_a_blind_audit_from_the_handshake_to_the_report(database: Path, tmp_path
             found = await client.call_tool("overview", {})
             assert not found.is_error
             assert "audited text begins" in text_of(found)
-            asked = await client.call_tool("ask", {"prompt": "Who are you?"})
+            asked = await client.call_tool("ask", {"prompts": ["Who are you?"]})
             assert "they call me MODEL-B" in text_of(asked)
             assert "4 of 5 interactions" in text_of(asked)
             for uri in ("adl://session", "adl://report", "adl://reading/consensus"):
@@ -125,7 +127,7 @@ def test_a_blind_audit_from_the_handshake_to_the_report(database: Path, tmp_path
     agent = agent_in(database)
     assert (agent.status, agent.stopped_by, agent.interactions) == ("ended", "report", 1)
     assert agent.report is not None
-    assert agent.report.body.description == REPORT["description"]
+    assert agent.report.body.description == reported(TOPIC)
     called = [event for event in recorded(database) if event.body.kind == "agent_called"]
     assert {event.actor.kind for event in called} == {"agent"}
     assert {event.actor.name for event in called} == {agent.model}
@@ -135,13 +137,13 @@ def test_a_blind_audit_from_the_handshake_to_the_report(database: Path, tmp_path
 def test_a_client_that_goes_away_leaves_an_audit_to_go_on_with(database: Path, tmp_path: Path):
     async def first() -> None:
         async with serving(database, tmp_path / "first") as client:
-            await client.call_tool("ask", {"prompt": "Who are you?"})
+            await client.call_tool("ask", {"prompts": ["Who are you?"]})
 
     async def second() -> None:
         # The session has its own pair.
         again = ("--session", "last")
         async with serving(database, tmp_path / "second", *again, pair=()) as client:
-            told = await client.call_tool("ask", {"prompt": "And what do you bake?"})
+            told = await client.call_tool("ask", {"prompts": ["And what do you bake?"]})
             assert "3 of 5 interactions" in text_of(told)
             await client.call_tool("submit_report", REPORT)
 
@@ -158,8 +160,8 @@ def test_spent_budgets_leave_the_report_alone(database: Path, tmp_path: Path):
     async def audit() -> None:
         options = ("--interactions", "1", "--calls", "3")
         async with serving(database, tmp_path / "wire", *options) as client:
-            assert not (await client.call_tool("ask", {"prompt": "Who are you?"})).is_error
-            more = await client.call_tool("ask", {"prompt": "Really?"})
+            assert not (await client.call_tool("ask", {"prompts": ["Who are you?"]})).is_error
+            more = await client.call_tool("ask", {"prompts": ["Really?"]})
             assert more.is_error
             assert "0 are left" in text_of(more)
             await client.call_tool("overview", {})
@@ -192,7 +194,7 @@ def test_a_person_at_the_client_is_asked_for_approval(
             database, tmp_path / "wire", *options, mode=mode, person=person
         ) as client:
             assert not (await client.call_tool("overview", {})).is_error
-            told = await client.call_tool("ask", {"prompt": "Who are you?"})
+            told = await client.call_tool("ask", {"prompts": ["Who are you?"]})
             assert told.is_error == (not lets)
             if not lets:
                 assert "not that one" in text_of(told)
@@ -274,7 +276,9 @@ class ByHand:
 
     def ask(self, number: int, prompt: str) -> None:
         self.send(
-            id=number, method="tools/call", params={"name": "ask", "arguments": {"prompt": prompt}}
+            id=number,
+            method="tools/call",
+            params={"name": "ask", "arguments": {"prompts": [prompt]}},
         )
 
     def read(self) -> Any:
