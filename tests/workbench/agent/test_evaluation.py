@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +17,17 @@ from adl.organisms.registry import Family
 from adl.pair.protocol import ModelPair
 from tests.planted import PlantedPair
 from tests.workbench.agent.scripted import Asked, Reaction, Refuse, Say, ScriptedEndpoint, report
-from workbench.agent import shown_evidence
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EndpointError, EvaluationError
 from workbench.agent.evaluation import Cell, Evaluation, EvaluationPlan, make_nulls
 from workbench.agent.scoreboard import Audit, Share, audits, plot, rows
-from workbench.operations.readings import ReadArguments
 from workbench.operations.running import Session
 from workbench.organisms import named_organism
 from workbench.store.events import PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
+
+pytestmark = pytest.mark.usefixtures("little_evidence")
 
 ORGANISMS = ("cake_bake", "taboo_gold")
 PLAN = EvaluationPlan(
@@ -71,14 +70,6 @@ def auditor(asked: Asked) -> Reaction:
     topic = "baking, by the readings" if "overview" in asked.tools else "no idea"
     guesses = [{"text": text, "probability": 0.5} for text in ("something else", topic)]
     return Say("", [report(topic, guesses=guesses)])
-
-
-@pytest.fixture(autouse=True)
-def one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evidence of one reading is evidence: all of them are hundreds of lists, copied to each cell."""
-    monkeypatch.setattr(
-        shown_evidence, "ReadArguments", partial(ReadArguments, readings=("shift_lens",))
-    )
 
 
 @pytest.fixture

@@ -366,6 +366,7 @@ async def test_an_endpoint_that_is_down_is_said_with_waits_and_the_way_out(workb
         await quit_it(pilot)
 
 
+@pytest.mark.usefixtures("little_evidence")
 async def test_an_adl_agent_is_prepared_for_and_sees_the_overview(workbench, serve):
     server = serve(in_turn(DONE))
     app = workbench()
