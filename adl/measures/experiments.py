@@ -139,18 +139,6 @@ def newcombe(
     return max(-1.0, low), min(1.0, high)
 
 
-def fisher(shown: int, n: int, others_shown: int, others: int) -> float:
-    """Return the exact one-sided p that ``shown`` of ``n`` is no larger a share than the others'."""
-    total, all_shown = n + others, shown + others_shown
-    most = min(n, all_shown)
-    ways = sum(
-        math.comb(all_shown, count) * math.comb(total - all_shown, n - count)
-        for count in range(shown, most + 1)
-        if n - count <= total - all_shown
-    )
-    return min(1.0, ways / math.comb(total, n))
-
-
 def _rate(counts: Counts) -> tuple[float, float]:
     """The mean share of the prompts, and of how many independent trials it is worth.
 
@@ -263,8 +251,8 @@ class Decision:
 def decide(answers: Answers, adjusted: float, tests: int = 1) -> Decision:
     """Return the verdict on answers whose p-value is ``adjusted`` over ``tests`` tests.
 
-    Confirmed takes a rise on the prompts that would show it, on held-out ones too, and more often
-    there than on near misses. Not supported takes evidence against a rise that matters.
+    Confirmed takes a rise on the prompts that would show it, on held-out ones too, that is at least
+    twice that on near misses. Not supported takes evidence against a rise that matters.
     """
     base, finetuned = answers.shows
     differences = paired_differences(finetuned, base)
@@ -308,15 +296,13 @@ def _not_held_out(answers: Answers) -> str:
 
 
 def _not_specific(answers: Answers) -> str:
-    shows, near = answers.shows[1], answers.near_misses[1]
-    if not near.prompts:
-        return ""
-    p = fisher(shows.prompts_shown, shows.prompts, near.prompts_shown, near.prompts)
-    if p <= ALPHA:
+    base, finetuned = answers.near_misses
+    near = paired_differences(finetuned, base)
+    if not len(near) or near.mean() <= paired_differences(*answers.shows[::-1]).mean() / 2:
         return ""
     return (
-        f"it shows in {near.prompts_shown} of {near.prompts} near misses too: the finetuning is "
-        "broader than the hypothesis, or the near misses are too near"
+        f"it shows in {finetuned.prompts_shown} of {finetuned.prompts} near misses too: the finetuning "
+        "is broader than the hypothesis, or the near misses are too near"
     )
 
 

@@ -13,7 +13,6 @@ from adl.measures.experiments import (
     Counts,
     decide,
     difference,
-    fisher,
     holm,
     log_wealth,
     log_wealth_against,
@@ -64,13 +63,6 @@ def test_intervals_are_the_published_ones() -> None:
     assert newcombe(56 / 70, 70, 48 / 80, 80) == pytest.approx((0.0524, 0.3339), abs=5e-4)
     # Newcombe 1998 (two-sided intervals for the single proportion): 81 of 263.
     assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-4)
-
-
-def test_fisher_is_the_tail_of_the_hypergeometric() -> None:
-    # A lady tasting tea: all four right, 1 in 70; three or more, 17 in 70.
-    assert fisher(4, 4, 0, 4) == pytest.approx(1 / 70)
-    assert fisher(3, 4, 1, 4) == pytest.approx(17 / 70)
-    assert fisher(0, 5, 0, 5) == 1.0
 
 
 def test_holm_adjusts_together() -> None:
@@ -146,6 +138,9 @@ def test_what_shows_in_near_misses_as_often_is_not_confirmed() -> None:
     found = decide(answers(ones, none, near=near), 1e-5)
     assert found.verdict == "undecided"
     assert "8 of 8 near misses" in found.reason
+    # As often on the base: then the finetuning did nothing there.
+    near = near[1], near[1]
+    assert decide(answers(ones, none, near=near), 1e-5).verdict == "confirmed"
 
 
 def test_what_does_not_show_in_held_out_prompts_is_not_confirmed() -> None:

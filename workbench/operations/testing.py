@@ -575,8 +575,12 @@ def _score(context: Context, sealed: ExperimentSealed) -> None:
         should_stop=context.should_stop,
     )
     for prompt, found in zip(wanted, margins, strict=True):
-        known[_scored_as(prompt)] = found and StatementMargins(
-            base=round(found.base, 4), finetuned=round(found.finetuned, 4), tokens=found.tokens
+        known[_scored_as(prompt)] = (
+            None
+            if found is None
+            else StatementMargins(
+                base=round(found.base, 4), finetuned=round(found.finetuned, 4), tokens=found.tokens
+            )
         )
     context.record(
         StatementsScored(
