@@ -12,7 +12,6 @@ from adl.records import Side
 from adl.words import number_of
 from workbench.display import clean_line, shorten
 from workbench.store.events import AnswersCompared
-from workbench.store.kl_reference import beside_reference
 from workbench.store.recorded import Recorded
 from workbench.store.state import TextState
 from workbench.tui import keys, text
@@ -277,17 +276,27 @@ def _compared(turn: Turn, look: Look) -> list[Block]:
                 f"where they part and KL: not computed; {keys.shown('again')} asks again", _MUTED
             )
         ]
-    lines: list[Block] = [_comparison(compared, look)]
+    lines: list[Block] = [_comparison(compared, look.width)]
+    if compared.body.kl:
+        lines.append(_reference(look))
     if turn.n_samples > 1 and len(turn.comparisons) > 1:
         lines.append(_over_samples(turn))
-    if look.reference is None and not look.recorded and compared.body.kl:
-        how = f"{keys.shown('measures')}, Find where they differ, measures KL on unrelated text"
-        lines.append(Content.styled(how, _MUTED))
     return lines
 
 
-def _comparison(compared: Recorded[AnswersCompared], look: Look) -> Content:
-    body, width = compared.body, look.width
+def _reference(look: Look) -> Content:
+    """What the mean KL of the answers is compared with, or how to get it."""
+    if look.reference is not None:
+        known = f"{look.reference:.2f} nats"
+    elif look.recorded:
+        known = "not measured"
+    else:
+        known = f"not measured; {keys.shown('measures')}, Find where they differ, does"
+    return Content.styled(f"mean KL on unrelated text: {known}", _MUTED)
+
+
+def _comparison(compared: Recorded[AnswersCompared], width: int) -> Content:
+    body = compared.body
     where = (
         "the same, token for token"
         if body.first_divergence is None
@@ -297,8 +306,7 @@ def _comparison(compared: Recorded[AnswersCompared], look: Look) -> Content:
         return Content.assemble((where, "bold"), ("  KL: no token to compute it at", _MUTED))
     greatest = max(body.kl)
     numbers = (
-        f"  KL mean {beside_reference(sum(body.kl) / len(body.kl), look.reference)}, "
-        f"max {greatest:.2f} nats"
+        f"  KL mean {sum(body.kl) / len(body.kl):.2f}, max {greatest:.2f} nats"
         f" at token {body.kl.index(greatest)}  "
     )
     room = width - len(where) - len(numbers)
