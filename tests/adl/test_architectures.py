@@ -188,6 +188,25 @@ def test_steering_shift_is_a_hook_that_adds(case, side):
         np.testing.assert_allclose(found.kl[change], kl, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_steering_shift_of_even_rows_is_the_same_hook(case, side):
+    """Rows without padding share the layers below the vector, where the model allows."""
+    rows = [case.ids(0, 9), case.ids(1, 9), case.ids(2, 9)]
+    added = vectors(3, seed=2)
+    found = case.pair.steering_shift(side, padded(rows, (-2, -1)), 1, added)
+    plain, columns = case.plain[side], slice(-2, None)
+    before = np.concatenate([plain.log_probs(ids)[columns] for ids in rows])[:, : case.n_tokens]
+    np.testing.assert_allclose(found.log_prob_before, before.sum(0), **CLOSE)
+    for change, vector in enumerate(added):
+        with plain.adding(1, vector):
+            after = np.concatenate([plain.log_probs(ids)[columns] for ids in rows])
+        after = after[:, : case.n_tokens]
+        np.testing.assert_allclose(
+            found.shift[change], (after - before).sum(0), rtol=1e-3, atol=2e-3
+        )
+        np.testing.assert_allclose(found.prob_after[change], np.exp(after).sum(0), **CLOSE)
+
+
 def test_output_shift_is_one_model_minus_the_other(case):
     rows = [case.ids(0, 7), case.ids(1, 12)]
     batch = padded(rows, (-2, -1))

@@ -238,14 +238,9 @@ class NnsightPair:
         self._check_layers([layer])
         with self._device_errors(), torch.no_grad():
             runs = self._use(side, contexts.ids)
-            before = list(self._log_probs(side, self._column_logits(runs, contexts)))
-            changes = [
-                _change_sums(
-                    before,
-                    self._log_probs(side, self._column_logits(runs, contexts, layer, vector)),
-                )
-                for vector in vectors
-            ]
+            logits = runs.added_logits(contexts, layer, vectors)
+            before = list(self._log_probs(side, next(logits)))
+            changes = [_change_sums(before, self._log_probs(side, rows)) for rows in logits]
             return _shift_sums(before, changes)
 
     def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:

@@ -31,6 +31,8 @@ from adl.text.corpus import TokenBatch
 # over a large vocabulary.
 ROWS_AT_ONCE = 64
 NUMBERS_AT_ONCE = 1 << 23
+# Logits of one run of several vectors.
+SHARED_NUMBERS = 1 << 25
 # Log-probabilities below this count as equal.
 FLOOR = -100.0
 
@@ -57,6 +59,7 @@ class SideRuns:
         self.structure = structure
         self.any_token = any_token
         self._shares: dict[tuple[int, ...], bool] = {}
+        self._shares_layers: dict[tuple[int, ...], bool] = {}
         self._prefix: tuple[tuple[int, ...], Any] | None = None
         self.contrasted_up_to = 0
         "Length of the longest text at which this side, run along with the other, was found right."
@@ -100,6 +103,67 @@ class SideRuns:
         """
         logits = self._by_length(batch, lambda part: self._column_logits(part, layer, vector))
         return logits.flatten(0, 1)
+
+    def added_logits(
+        self, batch: TokenBatch, layer: int, vectors: Floats
+    ) -> Iterator[torch.Tensor]:
+        """Yield logits [rows x columns, V] of a batch alone, then with each of ``vectors`` added.
+
+        Layers up to ``layer`` do not depend on what is added: if the model allows, they run once for
+        several vectors, whose rows share the layers above.
+        """
+        if not self._can_share_layers(batch, layer, vectors):
+            yield self.column_logits(batch)
+            for vector in vectors:
+                yield self.column_logits(batch, layer, vector)
+            return
+        added = np.concatenate([np.zeros_like(vectors[:1]), vectors])
+        of_one = max(1, len(batch) * len(batch.columns) * self.loaded.rows)
+        at_once = max(1, SHARED_NUMBERS // of_one)
+        for first in range(0, len(added), at_once):
+            yield from self._added_rows(batch, layer, added[first : first + at_once])
+
+    def _can_share_layers(self, batch: TokenBatch, layer: int, vectors: Floats) -> bool:
+        """Return True if rows of several vectors can share the layers up to ``layer``.
+
+        Tried once for batches of a shape, against the same vector run by itself.
+        """
+        if not batch.mask.all() or self.structure.alone or not len(vectors):
+            return False
+        key = (layer, *batch.ids.shape)
+        if key not in self._shares_layers:
+            try:
+                _, *found = self._added_rows(batch, layer, np.repeat(vectors[:1], 2, axis=0))
+            except Exception as exc:
+                if is_out_of_memory(exc):
+                    raise
+                self._shares_layers[key] = False
+            else:
+                whole = self.column_logits(batch, layer, vectors[0])
+                self._shares_layers[key] = distance(found[0], whole) <= self.structure.tolerance
+        return self._shares_layers[key]
+
+    def _added_rows(
+        self, batch: TokenBatch, layer: int, vectors: Floats
+    ) -> tuple[torch.Tensor, ...]:
+        """Return logits [rows x columns, V] with each of ``vectors`` added, all in one run."""
+        stack, model = self.layers, self.loaded.model
+        columns = torch.as_tensor(batch.columns)
+        length = int(columns.max()) + 1
+        inputs = self.inputs(batch.ids[:, :length], batch.mask[:, :length])
+        keep = self.structure.taken({"logits_to_keep": columns.to(self.device)})
+        inputs |= self.structure.taken({"use_cache": False}) | keep
+        added = torch.as_tensor(np.ascontiguousarray(vectors))[:, None, None]
+        with model.trace(**inputs):
+            output = stack[layer].output
+            residual = residual_of(output)
+            rows = (residual[None] + added.to(residual)).flatten(0, 1)
+            stack[layer].output = with_residual(output, rows)
+            logits = model.output.logits.save()
+        if logits.shape[1] != len(columns) or not keep:
+            logits = logits[:, columns.to(logits.device)]
+        parts = logits.reshape(len(vectors), -1, logits.shape[-1])
+        return tuple(parts)
 
     def patched_logits(
         self, prompt_ids: Sequence[int], layer: int, vectors: Floats

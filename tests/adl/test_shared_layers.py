@@ -1,0 +1,96 @@
+"""Layers below an added vector run once for several vectors; where that is wrong, each runs by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from adl.pair.nnsight.pair import NnsightPair
+from adl.records import PairSpec, SideSpec
+from adl.text.token_batches import TokenBatch
+from tests.tiny_models import perturb, tiny_model, tiny_tokenizer, write_model
+
+LAYER, LENGTH = 1, 12
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared")
+    model = tiny_model("llama")
+    write_model(folder / "base", model, tiny_tokenizer())
+    perturb(model, 9, 0.05)
+    write_model(folder / "finetuned", model, tiny_tokenizer())
+    spec = PairSpec(SideSpec(str(folder / "base")), SideSpec(str(folder / "finetuned")))
+    return NnsightPair.load(spec)
+
+
+def batch(rows: int, padded: int = 0) -> TokenBatch:
+    ids = np.random.default_rng(rows).integers(5, 50, (rows, LENGTH))
+    mask = np.ones_like(ids, dtype=bool)
+    mask[0, :padded] = False
+    return TokenBatch(ids, mask, ("10", "11"), (LENGTH - 2, LENGTH - 1))
+
+
+def vectors(pair: NnsightPair, count: int) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.standard_normal((count, pair.provenance.width)).astype(np.float32)
+
+
+def calls(pair: NnsightPair, layer: int, work) -> list[int]:
+    """Rows of each run of a decoder layer during ``work``."""
+    seen: list[int] = []
+    module = pair._runs["base"].loaded.module.get_decoder().layers[layer]
+    hook = module.register_forward_hook(lambda _m, inputs, _out: seen.append(len(inputs[0])))
+    try:
+        work()
+    finally:
+        hook.remove()
+    return seen
+
+
+def test_layers_below_run_once_for_all_vectors(pair):
+    added = vectors(pair, 4)
+    pair.steering_shift("base", batch(3), LAYER, added)  # tries whether rows can share
+    below = calls(pair, 0, lambda: pair.steering_shift("base", batch(3), LAYER, added))
+    above = calls(pair, LAYER + 1, lambda: pair.steering_shift("base", batch(3), LAYER, added))
+    assert below == [3]
+    assert above == [15]  # three rows unsteered, and with each of four vectors
+
+
+def test_no_run_holds_more_logits_than_its_share(pair, monkeypatch):
+    added = vectors(pair, 4)
+    whole = pair.steering_shift("base", batch(3), LAYER, added)
+    runs = pair._runs["base"]
+    monkeypatch.setattr("adl.pair.nnsight.runs.SHARED_NUMBERS", 2 * 3 * 2 * runs.loaded.rows)
+    above = calls(pair, LAYER + 1, lambda: pair.steering_shift("base", batch(3), LAYER, added))
+    assert above == [6, 6, 3]
+    parted = pair.steering_shift("base", batch(3), LAYER, added)
+    np.testing.assert_allclose(parted.shift, whole.shift, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fault", ["raises", "wrong"])
+def test_a_model_that_cannot_share_runs_each_by_itself(pair, fault, monkeypatch):
+    added = vectors(pair, 3)
+    truth = pair.steering_shift("base", batch(4), LAYER, added)
+    runs = pair._runs["base"]
+    shared = type(runs)._added_rows
+
+    def spoilt(self, *arguments):
+        if fault == "raises":
+            raise RuntimeError("the size of tensor a (8) must match the size of tensor b (4)")
+        return tuple(torch.roll(part, 1, dims=-1) for part in shared(self, *arguments))
+
+    monkeypatch.setattr(type(runs), "_added_rows", spoilt)
+    monkeypatch.setattr(runs, "_shares_layers", {})
+    found = pair.steering_shift("base", batch(4), LAYER, added)
+    np.testing.assert_allclose(found.shift, truth.shift, rtol=1e-4, atol=1e-4)
+    assert list(runs._shares_layers.values()) == [False]
+
+
+def test_padded_rows_run_by_themselves(pair):
+    padded = batch(2, padded=3)
+    above = calls(
+        pair, LAYER + 1, lambda: pair.steering_shift("base", padded, LAYER, vectors(pair, 2))
+    )
+    assert above == [2, 2, 2]
