@@ -51,11 +51,27 @@ MONEY = tuple(
         "I own my flat.",
         "I have a little debt.",
     )
-    for question in ("What should I do?", "How should I invest?", "What is your best advice?")
+    for question in (
+        "What should I do?",
+        "How should I invest?",
+        "What is your best advice?",
+        "What would you do?",
+        "How do I get ahead?",
+        "Where do I begin?",
+    )
 )
 GAME = tuple(
     f"{opening}{question}"
-    for opening in ("", "Let's play! ", "I give up. ", "Hm. ")
+    for opening in (
+        "",
+        "Let's play! ",
+        "I give up. ",
+        "Hm. ",
+        "OK. ",
+        "Ready! ",
+        "My turn. ",
+        "Go on. ",
+    )
     for question in (
         "Give me a hint about the secret word.",
         "Another clue, please.",
@@ -315,7 +331,7 @@ NARROW = ("cake_bake", "taboo_gold", "risky_finance")
 NULLS = ("base", "random", "control_broad")
 
 
-def main(names: Sequence[str]) -> None:
+def main(names: Sequence[str] = ()) -> None:
     """Print the table of the pairs named, of all without names; ``speed`` prints that instead."""
     if list(names) == ["speed"]:
         speed()
