@@ -29,6 +29,7 @@ from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.panes.readings.form import ReadForm
 from workbench.tui.panes.readings.pane import ReadingsPane
 from workbench.tui.panes.readings.plot import NormPlot
+from workbench.tui.panes.readings.render import _agreement
 from workbench.tui.widgets.token_table import TokenTable
 
 HOSTILE = "\x1b]52;c;aGFja2Vk\x07\x9b2J\u202eevil [@click=app.quit]x[/] [/ \x00\r" + "w" * 500
@@ -187,7 +188,7 @@ async def test_the_token_under_the_cursor_is_told_in_full():
         assert said(app, "token").startswith(
             f'"·cake"  rank 1  id {token.body.tokens[0].id}  score 0.0492  p not computed'
         )
-        assert "in the top of 7 of 7 readings" in said(app, "token")
+        assert "in the top 20 of 7 of 7 readings" in said(app, "token")
         assert "E1 for H1" in said(app, "token")
         await pilot.press("j")
         assert said(app, "token").startswith('"·oven"  rank 2')
@@ -694,3 +695,18 @@ def test_picture_of_nothing(snap_compare):
 
 def test_picture_of_the_form(snap_compare):
     assert snap_compare(app_of(), terminal_size=(80, 24), press=["r", "backspace", "1"])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words"),
+    [
+        ({"consensus": 1, "output": 20}, "in 2 of 2: consensus 1 output 20"),
+        (
+            {"consensus": 3, "output": 21, "shift_lens": None, "logit_lens": 60},
+            "in 1 of 4: consensus 3; below the top 20: output 21 logit 60",
+        ),
+        ({"consensus": 21}, "in 0 of 1; below the top 20: consensus 21"),
+    ],
+)
+def test_the_readings_that_are_counted_are_those_listed_first(ranks, words):
+    assert _agreement(ranks, 76).plain == words

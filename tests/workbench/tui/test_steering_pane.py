@@ -271,7 +271,7 @@ async def test_texts_stand_beside_each_other_while_they_are_written():
         assert "α 0.3  writing" in shown
         assert "unsteered  writing" in shown
         assert "Bake a▌" in shown
-        assert "writing, 0 of 2 done" in shown
+        assert "writing, 2 of 2 begun" in shown
         app.pane.update_state(going_on(*BOTH))
         shown = on_screen(app)
         (line,) = [line for line in shown.split("\n") if "Bake a cake by the sea." in line]

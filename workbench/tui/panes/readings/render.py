@@ -246,17 +246,20 @@ def about(
 
 
 def _agreement(ranks: Mapping[str, int | None], width: int) -> Content:
-    top = sum(rank is not None and rank <= TOP for rank in ranks.values())
     wide = width >= WIDE
-    each = ("  " if wide else " ").join(
-        f"{_name(name, roomy=wide)} {rank}" for name, rank in ranks.items() if rank is not None
-    )
+    gap = "  " if wide else " "
+    high, low = [], []
+    for name, rank in ranks.items():
+        if rank is not None:
+            (high if rank <= TOP else low).append(f"{_name(name, roomy=wide)} {rank}")
     summary = (
-        f"in the top of {top} of {number_of(len(ranks), 'reading')}"
+        f"in the top {TOP} of {len(high)} of {number_of(len(ranks), 'reading')}"
         if wide
-        else f"in {top} of {len(ranks)}"
+        else f"in {len(high)} of {len(ranks)}"
     )
-    return Content.assemble((summary, "bold"), (f": {each}" if each else "", "$foreground-muted"))
+    each = f": {gap.join(high)}" if high else ""
+    lower = f"; below the top {TOP}: {gap.join(low)}" if low else ""
+    return Content.assemble((summary, "bold"), (each + lower, "$foreground-muted"))
 
 
 def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool) -> Content:

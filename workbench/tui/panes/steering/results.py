@@ -379,7 +379,9 @@ class SteeringResults(Vertical):
             return "stopping", "$text-warning"
         done = sum(text.status == "finished" for text in self._texts)
         total = job.total if job is not None and job.total else len(self._texts)
-        return f"writing, {done} of {total} done", "bold $text-warning"
+        # All texts of a batch grow at once, and none is done for most of the time.
+        progress = f"{done} of {total} done" if done else f"{len(self._texts)} of {total} begun"
+        return f"writing, {progress}", "bold $text-warning"
 
     def _draw_strip(self) -> None:
         several = len([alpha for alpha in alphas_of(self._texts) if alpha]) > 1
