@@ -37,7 +37,13 @@ from workbench import agent, cli, operations, replay, report, store
 from workbench.store.log import SessionLog
 
 #: Loaded by commands at work.
-WHEN_THEY_RUN = ("adl.pair.hub_download", "huggingface_hub.file_download", "jinja2", "_strptime")
+WHEN_THEY_RUN = (
+    "_strptime",
+    "adl.pair.hub_download",
+    "huggingface_hub.file_download",
+    "jinja2",
+    "openai.resources.chat",
+)
 
 
 def main(arguments: list[str]) -> None:
