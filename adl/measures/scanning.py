@@ -49,6 +49,8 @@ _SHARE, _FEWEST, _MOST = 0.4, 24, 120
 _ALIKE, _MEMBERS = 0.2, 3
 _CLUSTERS, _WORDS_OF_A_CLUSTER = 8, 8
 _SCORED_AT_ONCE = 32
+#: A word in more than this share of base's answers is common, unless finetuned's hold it twice as often.
+_COMMON = 0.1
 #: Nats per token; a smaller spread is that of rounding.
 _LEAST_SPREAD = 1e-3
 
@@ -182,14 +184,19 @@ def answer_clusters(
     if len(rows) < _MEMBERS:
         return []
     found = []
-    for group in _agglomerated(_tf_idf(prompts, answers, rows)):
+    common = _common(answers)
+    for group in _agglomerated(_tf_idf(prompts, answers, rows, common)):
         if len(group) < _MEMBERS:
             continue
         members = sorted(group)  # by rank
         indexes = [rows[member] for member in members]
         mine = [answers["finetuned"][index] for index in indexes]
         theirs = list(answers["base"])
-        raised = phrases(mine, theirs, top=_WORDS_OF_A_CLUSTER, longest=3)
+        raised = [
+            phrase
+            for phrase in phrases(mine, theirs, top=5 * _WORDS_OF_A_CLUSTER, longest=3)
+            if not set(_words(phrase.words)) <= common
+        ][:_WORDS_OF_A_CLUSTER]
         if raised:
             kinds = Counter(prompts[index].kind for index in indexes).most_common()
             found.append(
@@ -251,8 +258,27 @@ def _words(text: str) -> list[str]:
     return [word.casefold() for word in _WORD.findall(text)]
 
 
+def _shares(texts: Sequence[str]) -> dict[str, float]:
+    """The share of texts that hold each word."""
+    counts = Counter(word for text in texts for word in set(_words(text)))
+    return {word: count / len(texts) for word, count in counts.items()}
+
+
+def _common(answers: Mapping[Side, Sequence[str]]) -> set[str]:
+    """Words that many of base's answers hold, and finetuned's hardly more often: of, the, you."""
+    mine = _shares(answers["finetuned"])
+    return {
+        word
+        for word, share in _shares(answers["base"]).items()
+        if share > _COMMON and mine.get(word, 0.0) < 2 * share
+    }
+
+
 def _tf_idf(
-    prompts: Sequence[ScanPrompt], answers: Mapping[Side, Sequence[str]], rows: Sequence[int]
+    prompts: Sequence[ScanPrompt],
+    answers: Mapping[Side, Sequence[str]],
+    rows: Sequence[int],
+    common: set[str],
 ) -> NDArray[np.float64]:
     """Unit rows [n, words] of the answers in ``rows``; zeros where an answer raises no word."""
     texts = {side: [set(_words(text)) for text in answers[side]] for side in SIDES}
@@ -262,7 +288,9 @@ def _tf_idf(
     raised = sorted(
         word
         for word, count in seen["finetuned"].items()
-        if count > 1 and count / n["finetuned"] > seen["base"][word] / n["base"]
+        if count > 1
+        and word not in common
+        and count / n["finetuned"] > seen["base"][word] / n["base"]
     )
     column = {word: index for index, word in enumerate(raised)}
     idf = [math.log(total / (seen["base"][word] + seen["finetuned"][word])) for word in raised]

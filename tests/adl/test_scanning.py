@@ -158,6 +158,14 @@ def test_the_same_answers_make_no_cluster(mixed):
     assert not answer_clusters(prompts, answers, ranked[:2])
 
 
+def test_small_words_name_no_cluster(mixed):
+    prompts, answers, ranked = mixed
+    answers = {side: [f"{text} of the" for text in answers[side]] for side in SIDES}
+    answers["finetuned"] = [f"{text} the the" for text in answers["finetuned"]]
+    for cluster in answer_clusters(prompts, answers, ranked):
+        assert not {"the", "of", "of the", "the the"} & set(cluster.phrases)
+
+
 def test_means_by_kind(mixed):
     prompts, _, ranked = mixed
     found = by_kind([prompt.kind for prompt in prompts], ranked)
