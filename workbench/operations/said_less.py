@@ -9,7 +9,7 @@ from pydantic import Field
 from adl.measures.said_less import TOP, said_less
 from adl.records import TokenScore
 from adl.text.corpus import CorpusSource
-from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
+from workbench.operations.running import Arguments, Command, Context, Operation, Summary
 from workbench.operations.style_bank import known_style
 from workbench.store.events import ReadToken
 from workbench.store.measures.said_less import LessSaid
@@ -26,10 +26,7 @@ class SaidLessArguments(Arguments):
 
 
 def find_less(context: Context, arguments: SaidLessArguments) -> Summary:
-    """List words that finetuned predicts less than base, and words whose neighbours rise without them.
-
-    A word that a model was trained never to write stays behind while everything around it rises.
-    """
+    """List words that fall with the finetuning, and words that stay while their neighbours rise."""
     pair = context.pair
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
@@ -58,11 +55,6 @@ SAID_LESS = Operation(
     needs=("pair",),
     finds=LessSaid,
     command=Command("said-less"),
-    agent=AgentUse(
-        hidden=("corpus", "text_column", "n_texts", "seed"),
-        most={"top": 60},
-        cost="Costs no model interaction.",
-    ),
 )
 
 

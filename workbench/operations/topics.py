@@ -36,10 +36,7 @@ class TopicsArguments(Arguments):
 
 
 def topics(context: Context, arguments: TopicsArguments) -> Summary:
-    """Part what finetuned predicts more than base into topics, each with the contexts it shows in.
-
-    Contexts are unrelated passages and the session's unprompted texts of the finetuned model.
-    """
+    """Part what finetuned predicts more than base into topics."""
     pair = context.pair
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
@@ -120,8 +117,16 @@ TOPICS = Operation(
     finds=TopicsFound,
     command=Command("topics"),
     agent=AgentUse(
-        hidden=("corpus", "text_column", "n_texts", "n_passages", "n_unprompted", "seed"),
-        most={"topics": 8, "top": 40},
-        cost="Costs no model interaction.",
+        hidden=(
+            "corpus",
+            "text_column",
+            "n_texts",
+            "n_passages",
+            "n_unprompted",
+            "seed",
+            "top",
+            "topics",
+        ),
+        cost="Free.",
     ),
 )
