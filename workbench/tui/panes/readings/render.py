@@ -248,7 +248,8 @@ def about(
 def _agreement(ranks: Mapping[str, int | None], width: int) -> Content:
     wide = width >= WIDE
     gap = "  " if wide else " "
-    high, low = [], []
+    high: list[str] = []
+    low: list[str] = []
     for name, rank in ranks.items():
         if rank is not None:
             (high if rank <= TOP else low).append(f"{_name(name, roomy=wide)} {rank}")
