@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adl.readings.registry import READINGS
-from workbench.agent.evidence import overview
+from workbench.agent.overview import overview
 from workbench.cli import show
 from workbench.report.content import build_report
 from workbench.report.html import report_html
@@ -131,11 +131,11 @@ def test_data_says_so_and_leaves_nothing_out(state):
 
 
 def test_the_agent_gets_the_line_in_place_of_the_lists(state):
-    found = overview(state)
-    assert {"layer": LAYER, "note": folded_line(FOLDED_HERE)} in found
-    readings = {data["reading"] for data in found if "reading" in data}
-    assert "logit_lens" not in readings
-    assert "output_difference" in readings
+    shown = overview(state)
+    assert "outputdifferencedifference" in shown
+    assert "logitlensdifference" not in shown
+    line = next(line for line in shown.splitlines() if "logit" in line.casefold())
+    assert "null" in line.casefold()
 
 
 def test_the_report_has_the_line_in_place_of_the_lists(recorded):
