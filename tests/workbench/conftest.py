@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 
-from workbench.agent import shown_evidence
-from workbench.operations.difference import MeasureArguments
-from workbench.operations.readings import ReadArguments
+from tests.workbench.little_evidence import make_it_little
 from workbench.store import body
 from workbench.store.body import KINDS
 
@@ -26,13 +23,5 @@ def forget_kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def little_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent is shown the same things, made of less: all readings are hundreds of lists."""
-    readings = ("shift_lens", "patchscope_contrast", "consensus")
-    for arguments, less in (
-        (MeasureArguments, {"n_texts": 32}),
-        (ReadArguments, {"readings": readings, "n_texts": 32}),
-    ):
-        monkeypatch.setattr(shown_evidence, arguments.__name__, partial(arguments, **less))
-    for name in ("N_UNPROMPTED", "N_NULL"):
-        monkeypatch.setattr(shown_evidence, name, 4)
-    monkeypatch.setattr(shown_evidence, "STEERED_PROMPTS", 2)
+    """An agent is shown the same things, made of less."""
+    make_it_little(monkeypatch.setattr)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from tests.planted_cli import stand_in_for_torch
+from tests.workbench.little_evidence import make_it_little
 from workbench.cli import agent
 
 
@@ -23,6 +24,7 @@ def commands() -> typer.Typer:
 
 def main() -> None:
     stand_in_for_torch({})
+    make_it_little(setattr)
     commands()()
 
 
