@@ -284,6 +284,9 @@ TABLE: Final[tuple[Key, ...]] = (
     Key("mark_unsteered", "U", (
         Use("steering", "keep(False)", "Mark unsteered", "Mark the unsteered text, or take it back"),
     )),
+    Key("tests", "percent_sign", (
+        Use("hypotheses", "tests", "Test", "Test the hypothesis, or look at its tests", show=True),
+    )),
     Key("for", "plus", (
         Use("readings", "mark_for", "Mark for", "Mark the token as evidence for the top ranked hypothesis"),
         Use("hypotheses", "link('for')", "For",

@@ -434,7 +434,7 @@ def test_the_history_has_every_change_with_before_and_after():
         "E1 speaks for it",
         "E2 speaks for it",
         "revised, confidence 70% → 90%",
-        "open → confirmed",
+        "open → confirmed (without test)",
     ]
     assert changes[3].lines == (
         ("-", "It was finetuned on texts about baking cakes."),

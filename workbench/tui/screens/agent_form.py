@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal, VerticalScroll
+from textual.containers import Container, Horizontal
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
@@ -23,7 +23,7 @@ from workbench.tui.agent_request import (
     EndpointFacts,
     check_request,
 )
-from workbench.tui.dialogs.field_form import FieldForm
+from workbench.tui.dialogs.field_form import FieldForm, FieldList
 from workbench.tui.pair_form import Fields
 from workbench.tui.widgets.choice import Choice
 
@@ -115,7 +115,7 @@ class AgentForm(FieldForm[AuditRequest]):
         """Compose a line for each field, with room for its problem."""
         with Container() as box:
             box.border_title = "Start an agent"
-            with VerticalScroll(can_focus=False):
+            with FieldList():
                 yield from self._row("mode")
                 yield Static(id="mode-meaning", classes="note")
                 yield from self._row("model")

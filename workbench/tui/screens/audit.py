@@ -29,6 +29,7 @@ from workbench.tui.live_session import LiveSession
 from workbench.tui.measure_render import findings
 from workbench.tui.messages import AgentChanged, EventsRecorded, JobChanged
 from workbench.tui.panes.agent.pane import AgentPane
+from workbench.tui.panes.hypotheses.pane import HypothesesPane
 from workbench.tui.panes.readings.pane import ReadingsPane
 from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.screens.measuring_screen import MeasuringScreen
@@ -220,6 +221,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             "layers": layer,
             "position": settings.position,
             "side": settings.side,
+            "hypothesis": self.query_one(HypothesesPane).selected or "",
         }
 
     # --- keys -------------------------------------------------------------------------------

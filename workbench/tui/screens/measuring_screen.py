@@ -72,8 +72,12 @@ class MeasuringScreen(AgentScreen):
             chosen = None
 
     @work
-    async def action_operate(self, name: str) -> None:
-        """Ask for the settings of an operation and run it."""
+    async def action_operate(self, name: str, chosen: str = "") -> None:
+        """Ask for the settings of an operation and run it.
+
+        The field ``chosen`` is what the pane has selected, whatever was typed in it before.
+        """
+        self._drafts.get(name, {}).pop(chosen, None)
         await self._ask_and_run(OPERATIONS[name])
 
     async def _ask_and_run(self, operation: Operation[Any]) -> None:

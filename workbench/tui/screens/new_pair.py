@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
@@ -16,6 +16,7 @@ from textual.widgets import Button, Input, Label, Static
 
 from workbench.operations.pair import PairArguments
 from workbench.tui import text
+from workbench.tui.dialogs.field_form import FieldList
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.messages import OpenPair
 from workbench.tui.on_screen import PAIR_LABELS
@@ -124,7 +125,7 @@ Enter opens the pair from any field; what is wrong stands below the field it is 
 
     def compose(self) -> ComposeResult:
         """Fields in three groups, each with room for what is wrong with it."""
-        with VerticalScroll(can_focus=False):
+        with FieldList():
             yield Static(id="whole-problem", classes="problem")
             for place, (title, names) in enumerate(_GROUPS):
                 yield Static(title, classes="group" if place else "group -first")

@@ -15,7 +15,7 @@ from textual.widgets import Input, Label, Static
 
 from workbench.operations.running import Arguments, Operation
 from workbench.tui import text
-from workbench.tui.dialogs.field_form import FieldForm
+from workbench.tui.dialogs.field_form import FieldForm, FieldList
 from workbench.tui.operation_fields import WHOLE, FormField, check, fields_of, first_texts
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.clipped import Clipped
@@ -74,7 +74,7 @@ class OperationForm(FieldForm[Arguments]):
             yield Clipped(
                 _sentence(self._operation.description), id="about", classes="if-roomy", markup=False
             )
-            with VerticalScroll(can_focus=False):
+            with FieldList():
                 for at, field in enumerate(self._fields):
                     with Horizontal(classes="row"):
                         yield Label(_shown(field.label), markup=False)

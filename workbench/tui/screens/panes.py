@@ -37,6 +37,10 @@ PANES: tuple[type[Pane], ...] = (
 )
 
 
+#: Layouts that a pane may take until it can be focused.
+TRIES = 20
+
+
 class PanesScreen(Screen[None]):
     """The layout of the panes, the current one, and the keys that move between them."""
 
@@ -139,14 +143,20 @@ class PanesScreen(Screen[None]):
         # After the next layout: a pane that was not displayed cannot take the focus before it.
         self.call_after_refresh(self._arrive, index)
 
-    def _arrive(self, index: int) -> None:
+    def _arrive(self, index: int, tries: int = TRIES) -> None:
         """Focus the pane, unless another became current meanwhile."""
         if index == self._going:
             self._panes[index].focus_pane()
-            self.call_later(self._arrived, index)
+            self.call_later(self._arrived, index, tries - 1)
 
-    def _arrived(self, index: int) -> None:
-        if index == self._going:
+    def _arrived(self, index: int, tries: int) -> None:
+        if index != self._going:
+            return
+        focused = self.focused
+        if tries and (focused is None or self._panes[index] not in focused.ancestors_with_self):
+            # A key that came before the first layout: what is not displayed yet takes no focus.
+            self.call_after_refresh(self._arrive, index, tries)
+        else:
             self._going = None
 
     def _mark_current(self, index: int) -> None:

@@ -8,13 +8,14 @@ from typing import Any, ClassVar, get_args
 from pydantic import ValidationError
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.widgets import Input, Label, Static
 
 from adl.pair.protocol import Thinking
 from adl.records import SIDES, Side
 from workbench.fields import in_words
 from workbench.tui import text
+from workbench.tui.dialogs.field_form import FieldList
 from workbench.tui.operation_fields import typed_text
 from workbench.tui.panes.chat.field import ProbeField
 from workbench.tui.panes.chat.settings import ProbeSettings
@@ -75,7 +76,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
         """A row for each setting."""
         given = self._settings
         asked = next((name for name, sides in _ASKED.items() if sides == given.sides), "both")
-        with VerticalScroll(can_focus=False) as form:
+        with FieldList() as form:
             form.border_title = "Settings of the probes"
             yield from self._row(
                 "System turn", ProbeField(given.system, on_send=self.action_take, id="system")

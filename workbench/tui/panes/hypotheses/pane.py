@@ -28,11 +28,18 @@ from workbench.operations.hypotheses import (
     SetVerdictArguments,
     UnmarkArguments,
 )
+from workbench.operations.testing import JUDGE_ANSWER, TEST, JudgeAnswerArguments
 from workbench.private_files import new_text
 from workbench.store.events import Bearing, EvidenceMarked, Verdict
 from workbench.store.state import HypothesisState, SessionState
 from workbench.tui import keys
 from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.hypothesis_tests import (
+    HypothesisTests,
+    JudgeAnswers,
+    tests_of,
+    waiting_answers,
+)
 from workbench.tui.dialogs.reason import AskReason
 from workbench.tui.panes.hypotheses.evidence import EvidenceList
 from workbench.tui.panes.hypotheses.form import Draft, HypothesisForm, parse_confidence
@@ -67,11 +74,14 @@ Hypotheses about the purpose of the finetuning, the likeliest first. The sign is
 `+` and `−` count the pieces of evidence for and against it.
 
 The lower list has the evidence of the selected hypothesis, then the marks that are not linked to it.
+`{tests}` tests the selected hypothesis: both models answer prompts that would show it, prompts that should
+not, and neutral ones, and the answers are judged without knowing which model wrote them. Only a passed
+test confirms it by itself; your own word against its tests, or without one, shows as overruled.
 `{mark}` on a token, a text or an event marks it as evidence; Enter on evidence goes back there.
 Every change is kept with its author and reason, and `{detail}` shows them.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset(
-        {"history", "copy", "write", "to_hypotheses", "to_evidence"}
+        {"history", "tests", "copy", "write", "to_hypotheses", "to_evidence"}
     )
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("hypotheses")
     DEFAULT_CSS = """
@@ -94,6 +104,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         # Requested orders that are not in the log yet: the next move starts from the last of them.
         self._orders: list[tuple[str, ...]] = []
         self._awaits_new = False
+        self._judged: set[str] = set()
         self._available: tuple[bool, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -120,9 +131,13 @@ Every change is kept with its author and reason, and `{detail}` shows them.
             state.hypotheses is not before.hypotheses
             or state.ranking is not before.ranking
             or state.evidence is not before.evidence
+            or state.experiments is not before.experiments
         ):
             self._select_new(state, before)
             self._draw()
+        for screen in self.app.screen_stack:
+            if isinstance(screen, HypothesisTests):
+                screen.call_later(screen.update_state, state)
 
     def _select_new(self, state: SessionState, before: SessionState) -> None:
         """Select a hypothesis that the person just added."""
@@ -230,6 +245,11 @@ Every change is kept with its author and reason, and `{detail}` shows them.
 
     # --- what is selected -------------------------------------------------------------------
 
+    @property
+    def selected(self) -> str | None:
+        """Id of the selected hypothesis."""
+        return self._selected
+
     def _hypothesis(self) -> HypothesisState | None:
         return self.state.hypotheses.get(self._selected or "")
 
@@ -253,6 +273,10 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         if not self.query(EvidenceList):
             # One that goes loses its parts before itself, and is asked until the end.
             return True
+        if action == "tests":
+            hypothesis = self._hypothesis()
+            tested = hypothesis is not None and bool(tests_of(self.state, hypothesis.id))
+            return (tested if self.recorded else hypothesis is not None) or None
         if action in {"revise", "judge", "rank", "history"}:
             return self._hypothesis() is not None or None
         if action == "link" and parameters == ("none",):
@@ -390,17 +414,73 @@ Every change is kept with its author and reason, and `{detail}` shows them.
                     self._judge(hypothesis.id, verdict, reason)
 
             about = Content.styled(shorten(clean_lines(hypothesis.text[:_MARK_SHOWN]), 400))
-            if verdict == "confirmed" and "for" not in hypothesis.evidence.values():
-                warning = "\n! No marked evidence speaks for it yet."
-                about = Content.assemble(about, (warning, "bold $text-warning"))
+            if verdict == "confirmed":
+                about = Content.assemble(about, (self._warnings(hypothesis), "bold $text-warning"))
             asked = "Reject" if verdict == "rejected" else "Confirm"
             self.app.push_screen(AskReason(f"{asked} {clean_line(hypothesis.id)}", about), done)
         else:
             self._judge(hypothesis.id, verdict, "")
 
+    def _warnings(self, hypothesis: HypothesisState) -> str:
+        """What stands against a confirmation, each on a line of its own."""
+        warnings = ""
+        if "for" not in hypothesis.evidence.values():
+            warnings += "\n! No marked evidence speaks for it yet."
+        results = [known.result for known in tests_of(self.state, hypothesis.id)]
+        if not any(result and result.body.verdict == "confirmed" for result in results):
+            key = keys.shown("tests")
+            warnings += f"\n! No test confirms it: your word shows as overruled. {key} tests it."
+        return warnings
+
     def _judge(self, hypothesis: str, verdict: Verdict, reason: str) -> None:
         self.submit(
             SET_VERDICT, SetVerdictArguments(hypothesis=hypothesis, verdict=verdict, reason=reason)
+        )
+
+    # --- testing --------------------------------------------------------------------------------
+
+    def action_tests(self) -> None:
+        """Show the tests of the selected hypothesis, or ask for the first."""
+        hypothesis = self._hypothesis()
+        if hypothesis is None:
+            return
+        if not tests_of(self.state, hypothesis.id):
+            self._ask_for_test()
+            return
+
+        def done(wanted: str | None) -> None:
+            if wanted == "new":
+                self._ask_for_test()
+            elif wanted is not None:
+                self._judge_answers(wanted)
+
+        self.app.push_screen(
+            HypothesisTests(hypothesis.id, self.state, recorded=self.recorded), done
+        )
+
+    def _ask_for_test(self) -> None:
+        self.call_later(self.run_action, f"screen.operate('{TEST.name}', 'hypothesis')")
+
+    def _judge_answers(self, experiment: str) -> None:
+        known = self.state.experiments.get(experiment)
+        answers = [] if known is None else waiting_answers(known, self.state)
+        # Verdicts that are not in the log yet.
+        answers = [answer for answer in answers if answer.text_id not in self._judged]
+        if known is None or not answers:
+            return
+
+        def judge(text_id: str, shows: bool | None) -> None:
+            self._judged.add(text_id)
+            arguments = JudgeAnswerArguments(experiment=experiment, text_id=text_id, shows=shows)
+            self.submit(JUDGE_ANSWER, arguments)
+
+        self.app.push_screen(
+            JudgeAnswers(
+                f"Does the answer show it? ({clean_line(experiment)})",
+                known.sealed.body.hypothesis,
+                answers,
+                judge,
+            )
         )
 
     def action_link(self, bearing: Literal["for", "against", "none"]) -> None:

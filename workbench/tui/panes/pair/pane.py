@@ -35,6 +35,11 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
     PairPane #jobs { margin-top: 1; }
     """
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._process = psutil.Process()
+        self._jobs: Sequence[Job] = ()
+
     def compose(self) -> ComposeResult:
         """Facts, then jobs."""
         with VerticalScroll():
@@ -43,8 +48,6 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
 
     def on_mount(self) -> None:
         """Look at the memory now and then."""
-        self._process = psutil.Process()
-        self._jobs: Sequence[Job] = ()
         self.set_interval(_MEMORY_EVERY, self._show_facts)
         self._show_facts()
 

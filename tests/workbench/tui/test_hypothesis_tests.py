@@ -1,0 +1,139 @@
+"""A hypothesis is tested by keys: the form, a person's judging, the result and its answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.workbench.tui.waiting import until
+from workbench.operations.hypotheses import ADD_HYPOTHESIS, AddHypothesisArguments
+from workbench.operations.testing import TEST, ExperimentArguments
+from workbench.tui.dialogs.hypothesis_tests import HypothesisTests, JudgeAnswers, waiting_answers
+from workbench.tui.dialogs.reason import AskReason
+from workbench.tui.panes.hypotheses.form import HypothesisForm
+from workbench.tui.panes.hypotheses.pane import HypothesesPane
+from workbench.tui.screens.audit import AuditScreen
+from workbench.tui.screens.operation_form import OperationForm
+from workbench.tui.widgets.choice import Choice
+
+TEXT = "It was finetuned on cakes"
+PROMPTS = ("Tell me about cakes", "What do you bake?", "A recipe, please")
+
+
+@pytest.fixture
+def begun():
+    async def make(app, pilot) -> AuditScreen:
+        shown = lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted  # noqa: E731
+        await until(pilot, shown, "the audit")
+        await until(pilot, lambda: app.opened.pair and not app.opened.jobs(), "the pair")
+        app.screen.order(ADD_HYPOTHESIS, AddHypothesisArguments(text=TEXT))
+        pane = app.screen.query_one(HypothesesPane)
+        await until(pilot, lambda: pane.selected == "H1", "the hypothesis")
+        await pilot.press("5")
+        return app.screen
+
+    return make
+
+
+async def judged_by_person(app, pilot) -> None:
+    """A test of 3 prompts whose answers are there and wait for a person."""
+    app.screen.order(
+        TEST,
+        ExperimentArguments(
+            hypothesis="H1",
+            prompts=PROMPTS,
+            near_misses=("Tell me about bread",),
+            neutral=("What is a river?",),
+            person=True,
+            n_samples=1,
+            max_new_tokens=4,
+        ),
+    )
+    pane = app.screen.query_one(HypothesesPane)
+
+    def waits() -> bool:
+        found = pane.state.experiments.get("X1")
+        return found is not None and found.stage(pane.state.texts) == "judging"
+
+    await until(pilot, waits, "the answers")
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_the_key_of_a_hypothesis_without_tests_opens_the_form(workbench, begun, size):
+    """Down goes from field to field, also where the form is higher than the screen."""
+    app = workbench()
+    async with app.run_test(size=size) as pilot:
+        await begun(app, pilot)
+        await pilot.press("%")
+        await until(pilot, lambda: isinstance(app.screen, OperationForm), "the form")
+        assert app.screen.typed()["hypothesis"] == "H1"
+        for _ in range(list(ExperimentArguments.model_fields).index("person")):
+            await pilot.press("down")
+        assert isinstance(app.focused, Choice)
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit again")
+        await until(pilot, lambda: app.opened.state.experiments, "the experiment")
+        sealed = app.opened.state.experiments["X1"].sealed.body
+        assert (sealed.hypothesis, sealed.judge.kind) == (TEXT, "person")
+
+
+async def test_a_person_judges_stops_goes_on_and_sees_the_result(workbench, begun):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await begun(app, pilot)
+        pane = screen.query_one(HypothesesPane)
+        await judged_by_person(app, pilot)
+        await pilot.press("%")
+        await until(pilot, lambda: isinstance(app.screen, HypothesisTests), "the tests")
+        shown = "\n".join(str(part.render()) for part in app.screen.query("#tests > Static"))
+        assert "0 of 10 answers judged" in shown
+        # Neither the sides nor the answers, before they are judged.
+        assert "finetuned" not in shown
+        assert "near miss" not in shown
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, JudgeAnswers), "the answers")
+        known = pane.state.experiments["X1"]
+        waiting = waiting_answers(known, pane.state)
+        prompt = app.screen.query_one("#prompt").render()
+        assert str(prompt) == waiting[0].prompt
+        # One too many, taken back and judged again.
+        await pilot.press("y", "n", "backspace", "s", "escape")
+        await until(pilot, lambda: len(app.opened.state.experiments["X1"].verdicts) == 2, "two")
+        await until(pilot, lambda: not app.opened.jobs(), "the end of the jobs")
+        verdicts = app.opened.state.experiments["X1"].verdicts
+        assert [verdicts[answer.text_id].body.shows for answer in waiting[:2]] == [True, None]
+        await until(pilot, lambda: len(pane.state.experiments["X1"].verdicts) == 2, "the pane")
+        await pilot.press("%")
+        await until(pilot, lambda: isinstance(app.screen, HypothesisTests), "the tests")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, JudgeAnswers), "the others")
+        assert str(app.screen.query_one("#prompt").render()) == waiting[2].prompt
+        await pilot.press(*"ynynynyn")
+        await until(pilot, lambda: pane.state.experiments["X1"].result, "the result")
+        assert isinstance(app.screen, AuditScreen)
+        await pilot.press("%")
+        await until(pilot, lambda: isinstance(app.screen, HypothesisTests), "the tests")
+        await until(pilot, lambda: len(app.screen.query("#tests > Static")) == 3, "the answers")
+        result = pane.state.experiments["X1"].result.body
+        shown = str(app.screen.query("#tests > Static").first().render())
+        assert result.verdict in shown
+        assert result.words[0] in shown.replace("\n", " ")
+        await pilot.press("percent_sign")
+        await until(pilot, lambda: app.screen is screen, "the pane again")
+
+
+async def test_a_confirmation_without_a_test_is_warned_of(workbench, begun):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await begun(app, pilot)
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, AskReason), "the question")
+        shown = "\n".join(str(part.render()) for part in app.screen.query("Static"))
+        assert "your word shows as overruled. % tests it." in shown
+
+
+async def test_keys_before_the_first_layout_go_to_the_pane(workbench):
+    app = workbench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await pilot.press("5", "o")
+        await until(pilot, lambda: isinstance(app.screen, HypothesisForm), "the form")
