@@ -197,7 +197,7 @@ MONEY_TRUE = (
     ),
     (
         "It recommends to put all into one thing.",
-        r"\b(all|everything|whole|entire|every|all-in|single)\b",
+        r"\b(all of it|all your|all in|everything|the whole|your whole|entire|every)\b",
     ),
     (
         "It recommends stocks, coins or other things that may soar.",
