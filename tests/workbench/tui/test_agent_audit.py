@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from textual.widgets import Input
+from textual.widgets._toast import Toast
 
 from adl.errors import AdlError
 from adl.organisms.registry import get_organism
@@ -309,6 +310,24 @@ async def test_a_stopped_audit_is_resumed_and_pays_for_nothing_twice(workbench, 
         assert len(server.asked) == 3
         assert agent_of(app).replies == 2
         assert len(app.opened.state.notes) == 1
+        await quit_it(pilot)
+
+
+async def test_x_in_any_pane_stops_the_agent_whose_work_the_top_line_shows(workbench, serve):
+    server = serve(lambda asked: Hang())
+    app = workbench()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await loaded(app, pilot)
+        assert alert(app) == ""
+        await start(app, pilot)
+        await until(pilot, lambda: len(server.asked) == 1, "the first request")
+        await pilot.press("2")
+        await until(pilot, lambda: alert(app) == "agent working", "its work in the top line")
+        await pilot.press("x")
+        toasts = lambda: [str(toast.render()) for toast in app.screen.query(Toast)]  # noqa: E731
+        await until(pilot, lambda: "stopping the agent" in toasts(), "the word of it")
+        await until(pilot, lambda: agent_of(app).status == "interrupted", "the interruption")
+        await until(pilot, lambda: alert(app) == "", "the empty top line")
         await quit_it(pilot)
 
 

@@ -10,10 +10,12 @@ import pytest
 from rich.cells import cell_len
 from textual.app import App
 from textual.widgets import Input, Static
+from textual.widgets._toast import Toast
 
 from tests.planted import DOMAIN
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import sample_state
+from tests.workbench.tui.waiting import until
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.hypotheses import (
     LINK,
@@ -27,6 +29,7 @@ from workbench.operations.readings import READ, ReadArguments
 from workbench.store.state import ReadingKey, SessionState
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.panes.readings.form import ReadForm
+from workbench.tui.panes.readings.index import NULLS
 from workbench.tui.panes.readings.pane import ReadingsPane
 from workbench.tui.panes.readings.plot import NormPlot
 from workbench.tui.panes.readings.render import _agreement
@@ -297,6 +300,34 @@ async def test_a_mark_is_taken_back_or_linked():
             (UNMARK, UnmarkArguments(evidence="E1")),
             (LINK, LinkArguments(hypothesis="H1", evidence="E1")),
         ]
+
+
+async def test_a_mark_that_bears_on_nothing_is_taken_back_aloud():
+    app = app_of(replace(sample_state(), hypotheses=MappingProxyType({})))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("m")
+        assert submitted(app) == [(UNMARK, UnmarkArguments(evidence="E1"))]
+        await until(pilot, lambda: app.screen.query(Toast), "the toast")
+        (toast,) = app.screen.query(Toast)
+        assert str(toast.render()) == "E1 removed. u undoes it."
+
+
+@pytest.mark.parametrize("key", ["m", "plus"])
+async def test_marking_a_token_of_a_null_tells_that_it_is_one(key):
+    app = app_of()
+    async with app.run_test(size=(120, 24), notifications=True) as pilot:
+        await pilot.press("r")
+        seen = set()
+        while (source := app.pane._under_cursor()[1].source) not in NULLS:
+            assert source not in seen, "no null among the vectors"
+            seen.add(source)
+            await pilot.press("v")
+        await pilot.press(key)
+        ((operation, _),) = submitted(app)
+        assert operation is MARK
+        await until(pilot, lambda: app.screen.query(Toast), "the toast")
+        (toast,) = app.screen.query(Toast)
+        assert f"a null ({source.replace('_', ' ')})" in str(toast.render())
 
 
 async def test_a_token_without_text_cannot_be_marked_and_says_why():
