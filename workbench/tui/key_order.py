@@ -7,6 +7,7 @@ gives it the focus some messages later, so keys that arrive in one read would pa
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,9 @@ from textual.app import App
 from textual.message_pump import MessagePump
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
+from textual.worker import Worker
+
+from workbench.tui.widgets.dialog import Dialog
 
 #: Events after which the focus, the screen or a field may be another.
 _ACTS = (events.Key, events.Paste, events.MouseDown, events.MouseUp)
@@ -24,6 +28,7 @@ _ACTS = (events.Key, events.Paste, events.MouseDown, events.MouseUp)
 _QUIET_TURNS = 4
 #: A widget that hangs must not keep ctrl+q from acting: seconds for one message, and for all.
 _PATIENCE, _PATIENCE_IN_ALL = 5.0, 30.0
+_LOOK_AGAIN = 0.005
 
 
 class KeysInOrder(App[Any]):
@@ -53,6 +58,7 @@ class KeysInOrder(App[Any]):
         try:
             async with asyncio.timeout(_PATIENCE_IN_ALL):
                 await self._quiet()
+                await self._asked()
                 is_typed = isinstance(event, events.Key) and event.is_printable
                 # Text that is typed into a field need not be drawn letter by letter.
                 if not (is_typed and field is not None and field is self.focused):
@@ -81,6 +87,24 @@ class KeysInOrder(App[Any]):
             else:
                 turns += 1
                 await asyncio.sleep(0)
+
+    async def _asked(self) -> None:
+        """Wait until what actions began beside their messages has ended, or asks in a dialog.
+
+        It may read something on a thread first, and open its dialog then.
+        """
+        began = time.monotonic()
+        while any(map(self._may_ask, self.workers)) and time.monotonic() - began < _PATIENCE:
+            await asyncio.sleep(_LOOK_AGAIN)
+            await self._quiet()
+
+    def _may_ask(self, worker: Worker[Any]) -> bool:
+        # Work on a thread of its own opens nothing. Textual tells which that is by no public name.
+        if worker.is_finished or worker._thread_worker:
+            return False
+        return not any(
+            isinstance(screen, Dialog) and screen.asked_by is worker for screen in self.screen_stack
+        )
 
     async def _drawn(self) -> None:
         """Wait until the screen is drawn: only then can a pane that was hidden take the focus."""

@@ -26,9 +26,8 @@ wait_for_apps_rather_than_for_the_clock()
 PLANTED = PairArguments(base="planted", adapter="planted-adapter")
 
 
-@pytest.fixture
-def planted_models(monkeypatch: pytest.MonkeyPatch) -> Callable[[], PlantedPair]:
-    """Loading a pair gives the planted one; the value is what makes it, to be replaced."""
+def plant_models(monkeypatch: pytest.MonkeyPatch) -> list[PlantedPair]:
+    """Have the loading of a pair give a planted one; returns those that were loaded."""
     module = ModuleType("adl.pair.nnsight.pair")
     made: list[PlantedPair] = []
 
@@ -40,6 +39,13 @@ def planted_models(monkeypatch: pytest.MonkeyPatch) -> Callable[[], PlantedPair]
 
     module.NnsightPair = NnsightPair  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "adl.pair.nnsight.pair", module)
+    return made
+
+
+@pytest.fixture
+def planted_models(monkeypatch: pytest.MonkeyPatch) -> Callable[[], PlantedPair]:
+    """Loading a pair gives the planted one; the value is what makes it, to be replaced."""
+    made = plant_models(monkeypatch)
     return lambda: made[-1]
 
 

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
-from textual.keys import key_to_character
+from textual import events
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
+from textual.keys import _character_to_key
+from textual.widgets import Input
 
 from tests.processes import HANGS
 from tests.workbench.tui.terminal import KEYS, Terminal
 from tests.workbench.tui.waiting import until
 from workbench.tui.keys import BY_ID, is_own
+from workbench.tui.screens import agent_screen
+from workbench.tui.screens.agent_form import AgentForm
 from workbench.tui.screens.audit import AuditScreen
 
 #: None of its letters may be a key of what lies below, or the test would pass for that.
 TYPED = "wxyzzy 0.4"
 
 
+#: What a terminal sends for each key, the shortest where there are several.
+SENT = {
+    keys[0].value: sequence
+    for sequence, keys in sorted(ANSI_SEQUENCES_KEYS.items(), key=lambda pair: -len(pair[0]))
+    if isinstance(keys, tuple) and len(keys) == 1
+} | {_character_to_key(chr(code)): chr(code) for code in range(32, 127)}
+
+
 def as_bytes(key: str) -> str:
     """Return the bytes that a terminal sends for a key."""
-    if key.startswith("ctrl+"):
-        return chr(ord(key[-1]) & 31)
-    return KEYS.get(key) or key_to_character(key) or key
+    return KEYS.get(key) or SENT[key]
 
 
 def key_of(idea: str) -> str:
@@ -99,3 +111,27 @@ async def test_a_widget_that_hangs_does_not_keep_ctrl_q_from_acting(workbench, m
         finally:
             released.set()
         await pilot.pause()
+
+
+async def test_keys_wait_for_a_dialog_that_something_is_read_for_on_a_thread(
+    workbench, monkeypatch
+):
+    look_up = agent_screen.look_up_endpoint
+
+    def look_up_slowly():
+        # Long enough for the keys to pass by, were they not waiting for it.
+        threading.Event().wait(1.0)
+        return look_up()
+
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await pilot.press("7")
+        monkeypatch.setattr(agent_screen, "look_up_endpoint", look_up_slowly)
+        app.simulate_key("o")
+        app.simulate_key("down")
+        for character in TYPED:
+            app.post_message(events.Key(_character_to_key(character), character))
+        typed = lambda: [field.value for field in app.screen.query(Input)]  # noqa: E731
+        await until(pilot, lambda: any(TYPED in value for value in typed()), "the text", within=30)
+        assert isinstance(app.screen, AgentForm)

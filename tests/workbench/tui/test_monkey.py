@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ PASTED = [
     "caf\u00e9",
     "",
 ]
+#: On any help, and nowhere else.
+HELP = "Escape closes"
 #: What a paste must never begin: each needs a key of its own.
 OF_KEYS = {"judge_hypothesis", "steer", "ask", "measure_difference", "read_tokens", "mark_evidence"}
 
@@ -50,15 +53,31 @@ def burst(chance: random.Random, length: int) -> str:
 
 
 def escape(terminal: Terminal) -> None:
-    """Leave whatever is open."""
-    for _ in range(3):
-        terminal.press("escape")
-        terminal.settle(0.15, most=1.0)
+    """Leave whatever is open; all keys before have acted then, as keys act in order."""
+    for _ in range(20):
+        for key in ("escape", "escape", "escape", "f1"):
+            terminal.press(key)
+            terminal.settle(0.15, most=1.0)
+        if HELP in terminal.text:
+            terminal.press("escape")
+            terminal.wait(lambda: HELP not in terminal.text, "the help stays")
+            return
+    raise AssertionError(f"Escape and f1 lead to no help:\n{terminal.text}")
+
+
+def rest(terminal: Terminal, home: Path) -> None:
+    """Let what the keys began come to its end: what waits begins when that before it has ended."""
+    quiet = 0
+    while quiet < 2:
+        running = [each for each in recorded(home).operations.values() if each.status == "running"]
+        quiet = 0 if running else quiet + 1
+        terminal.settle(0.2, most=1.0)
 
 
 def check_pastes(terminal: Terminal, home: Path, chance: random.Random) -> None:
     """Nothing but keys begins an operation."""
     escape(terminal)
+    rest(terminal, home)
     before = len(recorded(home).operations)
     for _ in range(10):
         terminal.press(f"{START}{chance.choice(PASTED)}{END}")
@@ -67,13 +86,13 @@ def check_pastes(terminal: Terminal, home: Path, chance: random.Random) -> None:
     assert not OF_KEYS & {operation.name for operation in begun if operation.actor.kind == "human"}
 
 
-def play(home: Path, seed: int, n_keys: int) -> None:
-    """Press so many keys at each of the sizes, with pastes between them."""
+def play(home: Path, seed: int, n_keys: int, sizes: Sequence[tuple[int, int]] = SIZES) -> None:
+    """Press so many keys, shared out to the sizes, with pastes after each."""
     chance = random.Random(seed)
     folder = home / "work"
     folder.mkdir()
-    for size in SIZES:
-        arguments = ["--session", "last"] if size != SIZES[0] else ["--demo", "--no-prepare"]
+    for size in sizes:
+        arguments = ["--session", "last"] if size != sizes[0] else ["--demo", "--no-prepare"]
         # It may write files, by whatever name it has typed.
         with Terminal(
             arguments,
@@ -83,7 +102,7 @@ def play(home: Path, seed: int, n_keys: int) -> None:
             environment={"PYTHONPATH": str(ROOT)},
         ) as terminal:
             terminal.shows("1 Pair")
-            left = n_keys // len(SIZES)
+            left = n_keys // len(sizes)
             while left > 0 and terminal.process.poll() is None:
                 length = min(left, chance.randrange(1, 25))
                 left -= length
@@ -103,17 +122,17 @@ def play(home: Path, seed: int, n_keys: int) -> None:
     assert state.outcome == "completed"
 
 
-#: MONKEY_SEEDS=20 plays twenty; a seed takes a minute or two.
-SEEDS = range(int(os.environ["MONKEY_SEEDS"])) if "MONKEY_SEEDS" in os.environ else (3,)
-
-
 @pytest.mark.timeout(240)
 def test_a_short_monkey(tmp_path: Path):
     play(tmp_path, seed=int(os.environ.get("MONKEY_SEED", "0")), n_keys=150)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(20))
 def test_a_monkey(tmp_path: Path, seed: int):
-    play(tmp_path, seed, n_keys=2000)
+    """The first seed plays long and at every size, the others briefly and at one of them."""
+    if seed == 0:
+        play(tmp_path, seed, n_keys=2000)
+    else:
+        play(tmp_path, seed, n_keys=150, sizes=[SIZES[seed % len(SIZES)]])

@@ -11,7 +11,7 @@ from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
-from textual.worker import NoActiveWorker, get_current_worker
+from textual.worker import NoActiveWorker, Worker, get_current_worker
 
 Answer = TypeVar("Answer")
 
@@ -27,6 +27,9 @@ class Dialog(ModalScreen[Answer]):
     Keys come faster than screens go: a second Enter may reach a dialog that is already answered, or
     that another was opened over. Textual would then close whichever screen is on top.
     """
+
+    asked_by: Worker[Any] | None = None
+    "The worker that waits for the answer, if one does."
 
     HORIZONTAL_BREAKPOINTS = CRAMPED
     VERTICAL_BREAKPOINTS = LOW
@@ -66,6 +69,8 @@ class OneDialog(App[Any]):
     def push_screen(self, screen: Any, *args: Any, **options: Any) -> Any:
         """Show a screen, unless it is a dialog that something under a dialog opens."""
         if not (isinstance(screen, Dialog) and self._is_covered(_opener())):
+            if isinstance(screen, Dialog) and options.get("wait_for_dismiss"):
+                screen.asked_by = get_current_worker()
             return super().push_screen(screen, *args, **options)
         if not options.get("wait_for_dismiss"):
             callback = args[0] if args else options.get("callback")
