@@ -16,7 +16,6 @@ from adl.measures.trace_strength import (
     MOST_P_RANDOM,
     N_CONTEXTS,
     N_EFFECT_CONTEXTS,
-    NARROW_INDEX,
     STRONG_NORM,
     LayerVerdict,
     TraceRequest,
@@ -25,7 +24,7 @@ from adl.measures.trace_strength import (
 )
 from adl.pair.protocol import resolve_layers
 from adl.pair.self_checks import DIFFERENCE, require
-from adl.readings.narrowness import Narrowness
+from adl.readings.narrowness import NARROW_INDEX, Narrowness
 from adl.text.corpus import BosPolicy, CorpusSource
 from workbench.operations.running import Arguments, Command, Context, Operation, Summary
 from workbench.store.measures.trace import (

@@ -214,9 +214,12 @@ class AgentNoticed(EventBody, group="agent", searched=("message",)):
             case "lowered":
                 learnt = f"{one_line(self.feature)} lowered to {self.tokens}"
             case "unread":
-                learnt = f"warning: the endpoint read {number_of(self.tokens, 'token')}, far fewer than sent"
+                read = number_of(self.tokens or 0, "token")
+                learnt = f"warning: the endpoint read {read}, far fewer than sent"
             case "window":
-                learnt = f"the endpoint's window ends at about {number_of(self.tokens, 'token')}"
+                learnt = (
+                    f"the endpoint's window ends at about {number_of(self.tokens or 0, 'token')}"
+                )
         return f"{learnt}{because(self.message)}"
 
 

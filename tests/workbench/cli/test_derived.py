@@ -111,7 +111,7 @@ COMMANDS: dict[str, tuple[str, Mapping[str, str]]] = {
     "measure_difference": ("diff", {}),
     "read_tokens": ("read", {"readings": "reading"}),
     "steer": ("steer", {}),
-    "ask": ("ask", {"prompts": ["question"]}),
+    "ask": ("ask", {"prompt": "question"}),
     "train_organism": ("organisms train", {"max_tokens": "max-tokens"}),
     "mix_study": ("organisms mix-study", {"max_tokens": "max-tokens", "name": "study"}),
 } | {
@@ -128,6 +128,7 @@ BY_HAND = {
     "revise_hypothesis",
     "rank_hypotheses",
     "judge_hypothesis",
+    "judge_answer",
     "link_evidence",
 }
 _OF_CONTEXTS = "the texts of the measurement are --texts; these are enough for the contexts"

@@ -82,8 +82,9 @@ def test_a_report_says_what_was_found(log: SessionLog, recorded: Audit) -> None:
     table = lines[lines.index("### output difference, finetuned model, layer 2") + 4 :][:5]
     # The difference first, and its controls right under it.
     assert table[2].startswith("| difference |  | cake  oven  batter")
-    assert table[3].startswith("| random |")
-    assert table[4].startswith("| split half |")
+    # What finetuned says less stands beside it, then its controls.
+    assert table[3].startswith("| negative |")
+    assert table[4].startswith("| random |")
     assert "0.45, chosen" in text
     assert "Nothing was graded." in text
 
@@ -138,7 +139,9 @@ def test_a_report_holds_the_reasons_and_what_was_taken_back(
 def test_the_first_page_stands_alone(log: SessionLog, reconsidered: str) -> None:
     for words in written(log, reconsidered):
         page = words[: words.index("The session Session")]
-        assert re.search("confirmed, confidence 90%[* ]*: It bakes cakes. \\(H1\\)", page)
+        assert re.search(
+            r"confirmed \(without test\), confidence 90%[* ]*: It bakes cakes. \(H1\)", page
+        )
         assert "for: E1: cake" in page
         # The evidence against it was taken back.
         assert "against: nothing was linked" in page
