@@ -47,7 +47,7 @@ from workbench.tui.widgets.dialog import Dialog
 
 ESCAPE = as_bytes("escape")
 #: Characters that are no key anywhere, so that where no field opens they do nothing.
-TYPED = "%~;'\\`~%"
+TYPED = "~'\\`~'\\~"
 SIZE = (120, 40)
 
 
