@@ -284,9 +284,10 @@ class Reader:
         n_style = min(len(style.raised_by) + len(self.spellings), 2 * top)
         ranked = self.top(scores, top + n_style, probability)
         kept, struck = self.split(ranked)
-        kept = kept[:top]
-        last = _order(kept[-1]) if kept else None
-        return kept, tuple(each for each in struck if last is None or _order(each.token) < last)
+        if len(kept) < top:  # nothing comes after a list that is not full
+            return kept, struck
+        last = _order(kept[top - 1])
+        return kept[:top], tuple(each for each in struck if _order(each.token) < last)
 
     def split(
         self, tokens: Sequence[TokenScore]

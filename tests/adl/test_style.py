@@ -134,6 +134,18 @@ class TestLists:
             assert ranked[each.rank - 1] == each.token
         assert all(each.rank <= 5 for each in found.struck)
 
+    def test_a_struck_word_at_the_end_of_a_short_list_is_kept_beside_it(self, difference):
+        """Of a small vocabulary the negative lists every word: the most raised one comes last."""
+        (found,) = [
+            each
+            for each in lists(difference, Style({STYLE_WORD: 2}, 3), "output_difference")
+            if each.source == "negative"
+        ]
+        (struck,) = found.struck
+        assert struck.token.text.strip() == STYLE_WORD
+        assert struck.rank == len(found.tokens) + 1
+        assert struck.token.score < found.tokens[-1].score
+
     def test_spellings_are_struck_once_the_output_difference_is_known(
         self, difference, monkeypatch
     ):
