@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from adl.errors import AdlError, SiteError, Stopped
@@ -9,7 +11,7 @@ from adl.readings.registry import READINGS, readings_of
 from adl.records import POOLED
 from tests.planted import DOMAIN, PlantedPair, device_full_above
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
-from workbench.agent.evidence import overview
+from workbench.agent.overview import overview
 from workbench.operations import readings as operations_reading
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.readings import AT_ONCE, READ, ReadArguments, ScaleVerdict
@@ -136,9 +138,14 @@ def test_a_reading_that_fails_is_recorded_and_the_others_go_on(measured: Session
     assert_as_recorded(measured)
     assert {reading for reading, _ in measured.state.failed_readings} == PATCHSCOPE_READINGS
     assert measured.state.not_computed("patchscope", 3).startswith("not computed: no room")
-    lines = overview(measured.state)
-    (told,) = [line for line in lines if line.get("reading") == "patchscope"]
-    assert told["tokens"] == measured.state.not_computed("patchscope", 3)
+    (told,) = [
+        line
+        for line in overview(measured.state).splitlines()
+        if line.startswith('{"showed_nothing"')
+    ]
+    for reading in PATCHSCOPE_READINGS:
+        why = measured.state.not_computed(reading, 3)
+        assert f"{reading}: {why}" in json.loads(told)["showed_nothing"]
     left = coverage(measured.state)
     assert any("patchscope at layer 3: no room" in line for line in left.readings_failed)
     assert "patchscope" not in left.readings_unused
