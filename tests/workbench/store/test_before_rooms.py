@@ -70,6 +70,12 @@ SAMPLES = Recorded(
     "69facba5d9db4503be8c51d3238d48a09775e65f677e91432f17cfb3c1e6b1f8",
 )
 SESSIONS = (MEASURED, BLIND, SAMPLES)
+#: Findings that an operation has today and had not then. Since then the readings of predictions have
+#: the negative, too: of those the session asked for one. A recomputation names it, and finds all that
+#: was recorded again.
+FOUND_LATER = {
+    "read_tokens": ["reading output_difference negative finetuned 3 1-4: not found before"],
+}
 #: Kinds of event that there were.
 N_KINDS = 58
 
@@ -158,7 +164,9 @@ def test_its_operations_give_the_same_again(
     assert sum(one.now == "failed" for one in again) == failed
     for one in again:
         assert one.now == one.then, one
-        assert (one.drift.missing, one.drift.extra) == (0, 0), one
+        later = FOUND_LATER.get(one.name, [])
+        assert (one.drift.missing, one.drift.extra) == (0, len(later)), one
+        assert [line for line in one.drift.lines if ": not found" in line] == later
         # Another processor rounds otherwise, and that may reorder tokens of equal rank.
         assert one.drift.relative < 1e-3, one
         assert one.drift.same_texts == one.drift.texts, one
