@@ -350,7 +350,7 @@ class AgentCompacted(EventBody, group="agent", searched=()):
         }[self.reason]
         return (
             f"conversation shortened up to event {self.through}: about {number_of(self.tokens, 'token')}, "
-            f"now {self.tokens_after}: {why}"
+            f"now {self.tokens_after:,}: {why}"
         )
 
 

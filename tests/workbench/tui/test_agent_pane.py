@@ -136,7 +136,7 @@ async def test_a_conversation_that_was_shortened_says_so_where_it_was():
     )
     app = AgentApp((*ASKING[:10], (SYSTEM, shortened), *ASKING[10:]))
     async with app.run_test(size=(120, 40)) as pilot:
-        said = "conversation shortened up to event 5: about 9100 tokens, now 4200"
+        said = "conversation shortened up to event 5: about 9,100 tokens, now 4,200"
         await until(pilot, lambda: said in shown(app), "the word of it")
         assert "the endpoint refused it as too long" in shown(app)
         assert app.pane.reveal(11)

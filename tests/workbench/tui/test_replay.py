@@ -234,6 +234,8 @@ async def test_a_key_that_is_not_offered_says_why():
 async def test_the_help_names_what_there_is():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(160, 48)) as pilot:
+        # It goes there once it has read so far, and brings up the pane of the event.
+        await until(pilot, lambda: app.standing.position == LENGTH, "the event")
         await pilot.press("6", "f1")
         await until(pilot, lambda: isinstance(app.screen, PaneHelp), "the help")
         keys = app.screen._keys().plain
@@ -245,6 +247,7 @@ async def test_the_help_names_what_there_is():
 async def test_a_space_in_a_search_is_text():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.standing.position == LENGTH, "the event")
         await pilot.press("6")
         pane = app.replay.query_one(TimelinePane)
         await until(pilot, lambda: app.focused and pane in app.focused.ancestors, "the pane")
