@@ -26,7 +26,7 @@ END_WITHIN = 60.0
 LASTING = ("tqdm_monitor", "jemalloc_bg_thd", "pydevd")
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
 #: Variables that pytest and libraries set for themselves.
-THEIRS = ("PYTEST_CURRENT_TEST", "TOKENIZERS_PARALLELISM", "KMP_", "TORCH")
+THEIRS = ("CC", "CXX", "PYTEST_CURRENT_TEST", "TOKENIZERS_PARALLELISM", "KMP_", "TORCH")
 
 
 def _handlers() -> dict[signal.Signals, Any]:

@@ -45,6 +45,7 @@ GOOD = {
     "seq": ("3",),
     "reading": (),
     "family": ("SDF",),
+    "hypothesis": ("It was finetuned on cakes",),
     "documents": ("documents.txt",),
 }
 #: An endpoint that refuses at once, so that a command of the agent comes as far as to ask it.
