@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from textual.app import App, ComposeResult
 from textual.message import Message
+from textual.pilot import Pilot
 
 from tests.planted import PlantedPair
 from tests.workbench.tui.sample import read_sample_array, read_sample_event, sample_state
@@ -72,6 +73,30 @@ def workbench(database: Path, planted_models: Any) -> Iterator[Callable[..., Wor
     for app in made:
         if app.opened is not None:
             app.opened.close({})
+
+
+@pytest.fixture
+def snap_compare(snap_compare: Callable[..., bool]) -> Callable[..., bool]:
+    """Compares pictures of apps that had drawn themselves before the first key.
+
+    What has not been drawn by the time a dialog opens over it stays blank under the dialog.
+    """
+
+    def compare(
+        app: App[Any],
+        *,
+        press: Iterable[str] = (),
+        terminal_size: tuple[int, int] = (80, 24),
+        run_before: Callable[[Pilot[Any]], Awaitable[None]] | None = None,
+    ) -> bool:
+        async def drawn_first(pilot: Pilot[Any]) -> None:
+            await pilot.pause()
+            if run_before is not None:
+                await run_before(pilot)
+
+        return snap_compare(app, press, terminal_size, drawn_first)
+
+    return compare
 
 
 class PaneApp(App[None]):
