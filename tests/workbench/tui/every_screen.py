@@ -18,6 +18,7 @@ from adl.readings.registry import READINGS
 from tests.workbench.tui.agent_sample import ASKING, GRADED, RUN, Recording
 from tests.workbench.tui.chat_sample import many_kinds
 from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.experiments_sample import CLAIM, tested_state
 from tests.workbench.tui.hypotheses_sample import gone_on_state
 from tests.workbench.tui.listings import SHELF, TROUBLED, FixedLibrary
 from tests.workbench.tui.measures_sample import measured_state
@@ -42,6 +43,11 @@ from workbench.tui.dialogs.confirm import Confirm, ConfirmByName
 from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.dialogs.grade_form import GradeForm, GradeSheet
 from workbench.tui.dialogs.grades import GradesScreen
+from workbench.tui.dialogs.hypothesis_tests import (
+    HypothesisTests,
+    JudgeAnswers,
+    waiting_answers,
+)
 from workbench.tui.dialogs.jump import JumpOverlay
 from workbench.tui.dialogs.pane_help import KeyHelp, PaneHelp
 from workbench.tui.dialogs.question_sets import QuestionSets
@@ -173,6 +179,16 @@ def _history() -> HypothesisHistory:
     return HypothesisHistory("History of H1", list(history(state, hypothesis)))
 
 
+def _tests() -> HypothesisTests:
+    return HypothesisTests("H1", tested_state(), recorded=False)
+
+
+def _judging() -> JudgeAnswers:
+    state = tested_state()
+    waiting = waiting_answers(state.experiments["X2"], state)
+    return JudgeAnswers("Does the answer show it? (X2)", CLAIM, waiting, lambda *_: None)
+
+
 def _replay() -> ReplayScreen:
     screen = ReplayScreen(recording(), seq=END)
     screen._follows = False
@@ -262,6 +278,8 @@ def _catalogue() -> Iterator[tuple[str, Callable[[], Screen[Any]]]]:
         ),
     )
     yield "HypothesisHistory", _history
+    yield "HypothesisTests", _tests
+    yield "JudgeAnswers", _judging
 
 
 CATALOGUE: dict[str, Callable[[], Screen[Any]]] = dict(_catalogue())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
 from tests.workbench.tui.waiting import until
 from workbench.operations.hypotheses import ADD_HYPOTHESIS, AddHypothesisArguments
 from workbench.operations.testing import TEST, ExperimentArguments
@@ -112,7 +113,7 @@ async def test_a_person_judges_stops_goes_on_and_sees_the_result(workbench, begu
         assert isinstance(app.screen, AuditScreen)
         await pilot.press("%")
         await until(pilot, lambda: isinstance(app.screen, HypothesisTests), "the tests")
-        await until(pilot, lambda: len(app.screen.query("#tests > Static")) == 3, "the answers")
+        await until(pilot, lambda: len(app.screen.query("#tests > Static")) == 2, "the answers")
         result = pane.state.experiments["X1"].result.body
         shown = str(app.screen.query("#tests > Static").first().render())
         assert result.verdict in shown
@@ -137,3 +138,24 @@ async def test_keys_before_the_first_layout_go_to_the_pane(workbench):
         await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
         await pilot.press("5", "o")
         await until(pilot, lambda: isinstance(app.screen, HypothesisForm), "the form")
+
+
+@pytest.mark.parametrize("pages", [0, 1, 2], ids=["newest", "result", "answers"])
+def test_picture_of_tests(snap_compare, pages):
+    app = ShownApp(CATALOGUE["HypothesisTests"])
+    assert snap_compare(app, terminal_size=(80, 24), press=["pagedown"] * pages)
+
+
+async def test_every_test_can_be_scrolled_to():
+    app = ShownApp(CATALOGUE["HypothesisTests"])
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await pilot.press("end")
+        shown = lambda: "\n".join(  # noqa: E731
+            strip.text for strip in app.screen._compositor.render_strips()
+        )
+        await until(pilot, lambda: "What is the capital of France?" in shown(), "the last answers")
+
+
+def test_picture_of_judging(snap_compare):
+    assert snap_compare(ShownApp(CATALOGUE["JudgeAnswers"]), terminal_size=(80, 24))

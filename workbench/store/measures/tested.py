@@ -30,6 +30,7 @@ KIND_NAMES: dict[PromptKind, str] = {
     "near_miss": "near misses",
     "neutral": "neutral prompts",
 }
+_ROW_NAMES: dict[PromptKind, str] = {"near_miss": "near misses", "neutral": "neutral"}
 
 
 class SideRate(Record):
@@ -159,7 +160,8 @@ def _row(rate: SideRate) -> Row:
         f"{rate.answers_shown} of {rate.answers}",
         value,
     )
-    label = f"{KIND_NAMES[rate.kind]}, {rate.part}, {rate.side}"
+    # Beside a bar there is room for a few words: parts are those of the prompts that would show it.
+    label = f"{_ROW_NAMES.get(rate.kind, rate.part)}, {rate.side}"
     if rate.rate is None:
         return Row(cells, (Line(f"{label}: not scored"),))
     return Row(cells, (Bar(label, rate.rate.value, f"{rate.words()}  {value}"),))

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -28,6 +29,12 @@ from workbench.tui.widgets.key_bar import KeyBar
 
 #: Characters of an answer in the table of answers.
 LONGEST_ANSWER = 600
+#: Columns of the terminal that the tests make use of, and those that are not theirs of as many.
+_WIDEST, _AROUND = 145, 12
+_HIDDEN = Content.styled(
+    "\nThe answers are shown once all are judged: who judges does not know which model wrote them.",
+    "$foreground-muted",
+)
 _SIGNS = {True: "✓", False: "✗", None: "?"}
 
 
@@ -71,9 +78,10 @@ class HypothesisTests(Dialog[str | None]):
         Binding("escape,percent_sign,q", "leave", "Close"),
     ]
     DEFAULT_CSS = """
-    HypothesisTests > Vertical { width: 96%; max-width: 140; height: 92%; border: round $accent;
+    HypothesisTests > Container { width: 96%; max-width: 140; height: 92%; border: round $accent;
         background: $surface; padding: 0 1; }
-    HypothesisTests VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
+    HypothesisTests #tests { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
+    HypothesisTests #tests > Static { margin-bottom: 1; }
     """
 
     def __init__(self, hypothesis: str, state: SessionState, *, recorded: bool) -> None:
@@ -84,28 +92,30 @@ class HypothesisTests(Dialog[str | None]):
 
     def compose(self) -> ComposeResult:
         """Compose the tests, one under the other."""
-        with Vertical() as box:
+        with Container() as box:
             box.border_title = f"Tests of {clean_line(self._hypothesis)}"
-            with VerticalScroll():
-                yield Vertical(id="tests")
+            yield VerticalScroll(id="tests")
             yield KeyBar()
 
-    async def on_mount(self) -> None:
-        """Show the tests."""
-        self.query_one(VerticalScroll).focus()
-        await self._draw()
+    def on_mount(self) -> None:
+        """Give the tests the keys."""
+        self.query_one("#tests").focus()
+
+    @on(events.Resize)
+    async def _resized(self, event: events.Resize) -> None:
+        # Bars are drawn as wide as there is room for.
+        await self._draw(event.size.width)
 
     async def update_state(self, state: SessionState) -> None:
         """Show another state of the session."""
         changed = state.experiments is not self._state.experiments
         self._state = state
         if changed:
-            await self._draw()
+            await self._draw(self.size.width)
 
-    async def _draw(self) -> None:
-        tests = self.query_one("#tests", Vertical)
-        width = max(40, self.size.width - 8)
-        parts = [Static(part) for part in self._parts(width)]
+    async def _draw(self, columns: int) -> None:
+        tests = self.query_one("#tests", VerticalScroll)
+        parts = [Static(part) for part in self._parts(min(_WIDEST, columns) - _AROUND)]
         async with self.batch():
             await tests.remove_children()
             await tests.mount(*parts)
@@ -142,22 +152,14 @@ class HypothesisTests(Dialog[str | None]):
 
     def _parts(self, width: int) -> Iterator[Content | RenderableType]:
         for known in tests_of(self._state, self._hypothesis):
+            hidden = known.result is None and known.sealed.body.judge.kind == "person"
             if known.result is not None:
                 yield look(known.result, self._state, width)
             else:
-                yield Content.assemble(
-                    (known.id, "bold"), "  ", text.line(standing(known, self._state))
-                )
-            hidden = known.result is None and known.sealed.body.judge.kind == "person"
-            if hidden:
-                yield Content.styled(
-                    "The answers are shown once all are judged: who judges does not know which "
-                    "model wrote them.",
-                    "$foreground-muted",
-                )
-            elif known.answers:
+                stands = text.line(standing(known, self._state))
+                yield Content.assemble((known.id, "bold"), "  ", stands, _HIDDEN if hidden else "")
+            if known.answers and not hidden:
                 yield answers_table(known, self._state)
-            yield Content()
 
 
 def answers_table(experiment: ExperimentState, state: SessionState) -> Table:
@@ -226,10 +228,10 @@ class JudgeAnswers(Dialog[None]):
         Binding("escape", "leave", "Stop", tooltip="Stop here; go on later"),
     ]
     DEFAULT_CSS = """
-    JudgeAnswers > Vertical { width: 96%; max-width: 100; height: 92%; border: round $accent;
+    JudgeAnswers > Container { width: 96%; max-width: 100; height: 92%; border: round $accent;
         background: $surface; padding: 0 1; }
-    JudgeAnswers #hypothesis { color: $text-muted; max-height: 4; margin-bottom: 1; }
-    JudgeAnswers #prompt { text-style: bold; max-height: 6; margin-bottom: 1; }
+    JudgeAnswers #hypothesis { color: $text-muted; margin-bottom: 1; }
+    JudgeAnswers #prompt { text-style: bold; margin-bottom: 1; }
     JudgeAnswers VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
     """
 
@@ -245,10 +247,11 @@ class JudgeAnswers(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """Compose the hypothesis, the prompt and the answer."""
-        with Vertical():
-            yield Static(text.block(self._hypothesis), id="hypothesis")
-            yield Static(id="prompt")
+        with Container() as box:
+            box.border_title = self._title
             with VerticalScroll():
+                yield Static(text.block(self._hypothesis), id="hypothesis")
+                yield Static(id="prompt")
                 yield Static(id="answer")
             yield KeyBar()
 
@@ -279,9 +282,8 @@ class JudgeAnswers(Dialog[None]):
 
     def _show(self) -> None:
         answer = self._answers[self._at]
-        self.query_one(Vertical).border_title = self._title
-        left = f"{self._at + 1} of {len(self._answers)}"
-        self.query_one(Vertical).border_subtitle = left
+        at = f"{self._at + 1} of {len(self._answers)}"
+        self.query_one(Container).border_subtitle = at
         self.query_one("#prompt", Static).update(text.block(answer.prompt))
         self.query_one("#answer", Static).update(
             text.block(answer.answer.strip() or "(an empty answer)")
