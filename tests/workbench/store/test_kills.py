@@ -41,10 +41,14 @@ from workbench.store.log import SessionLog
 folder = Path(sys.argv[1])
 database, session = folder / "sessions.db", sys.argv[2]
 
+def say(*words):
+    # In one write: a kill must not part a line.
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
 def go_on(log):
     for number in range(60):
         event = log.append(session, NoteWritten(text=f"on {number}"))
-        print("event", event.seq, event.sha256, flush=True)
+        say("event", event.seq, event.sha256)
 
 DO = {
     "export": lambda log: export_jsonl(log, session, folder / "out" / "a.jsonl.gz"),
@@ -59,10 +63,10 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         with SessionLog.open(database) as log:
-            print("begun", os.getpid(), flush=True)
+            say("begun", os.getpid())
             DO[line.strip()](log)
         os._exit(0)
-    print("ended", os.waitpid(child, 0)[1], flush=True)
+    say("ended", os.waitpid(child, 0)[1])
 """
 KINDS = (
     "export",
