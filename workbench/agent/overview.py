@@ -103,9 +103,10 @@ def _of_pair(pair: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rounded(parameters: int) -> str:
-    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+    """A number of parameters to one digit: the exact one is a part of many models' names."""
+    for unit, size in (("billion", 10**9), ("million", 10**6), ("thousand", 10**3)):
         if parameters >= size:
-            return f"{parameters / size:.3g}{unit}"
+            return f"about {float(f'{parameters:.1g}') / size:g} {unit}"
     return str(parameters)
 
 

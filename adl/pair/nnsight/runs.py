@@ -31,8 +31,8 @@ from adl.text.corpus import TokenBatch
 # over a large vocabulary.
 ROWS_AT_ONCE = 64
 NUMBERS_AT_ONCE = 1 << 23
-# Logits of one run of several vectors.
-SHARED_NUMBERS = 1 << 25
+# Logits of one run of several vectors; where two do not fit, each is run by itself.
+SHARED_NUMBERS = 1 << 23
 # Log-probabilities below this count as equal.
 FLOOR = -100.0
 
@@ -112,14 +112,14 @@ class SideRuns:
         Layers up to ``layer`` do not depend on what is added: if the model allows, they run once for
         several vectors, whose rows share the layers above.
         """
-        if not self._can_share_layers(batch, layer, vectors):
+        of_one = max(1, len(batch) * len(batch.columns) * self.loaded.rows)
+        at_once = SHARED_NUMBERS // of_one
+        if at_once < 2 or not self._can_share_layers(batch, layer, vectors):
             yield self.column_logits(batch)
             for vector in vectors:
                 yield self.column_logits(batch, layer, vector)
             return
         added = np.concatenate([np.zeros_like(vectors[:1]), vectors])
-        of_one = max(1, len(batch) * len(batch.columns) * self.loaded.rows)
-        at_once = max(1, SHARED_NUMBERS // of_one)
         for first in range(0, len(added), at_once):
             yield from self._added_rows(batch, layer, added[first : first + at_once])
 
