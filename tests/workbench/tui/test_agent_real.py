@@ -78,7 +78,7 @@ async def test_a_whole_blind_audit_of_the_real_pair_by_keys(
         await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
         # Little of everything: what is tested is that the agent sees it and can go on from it.
         app.opened.submit(MEASURE, MeasureArguments(n_texts=64))
-        wanted = ("patchscope_contrast", "logit_lens")
+        wanted = ("output_difference", "patchscope_contrast")
         app.opened.submit(READ, ReadArguments(readings=wanted, n_texts=16, top=20))
         app.opened.submit(STEER, SteerArguments(n_prompts=1, max_new_tokens=8, alphas=(0.0, 0.2)))
         await until(pilot, lambda: not app.opened.jobs(), "what the overview shows")
@@ -97,7 +97,7 @@ async def test_a_whole_blind_audit_of_the_real_pair_by_keys(
         assert (agent.stopped_by, agent.replies, agent.interactions) == ("report", 5, 1)
         overview = server.asked[0].opening
         baking = ("batter", "freezer", "frost", "cake", "vanilla", "oven")
-        assert any(word in overview for word in baking)
+        assert any(word in overview for word in baking), overview
         assert "not computed" in overview
         assert "refused by a person: no steering" in server.asked[3].last
         sent = server.sent.decode().lower()

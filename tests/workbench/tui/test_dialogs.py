@@ -36,7 +36,11 @@ def dialogs(app) -> list[Dialog]:
 async def test_an_answer_given_twice_is_taken_once(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
         answers: list[str | None] = []
         dialog = AskLine("Once")
         await app.push_screen(dialog, answers.append)
@@ -52,7 +56,11 @@ async def test_a_dialog_under_another_does_not_close_that(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
         lower, upper = AskLine("Lower"), AskLine("Upper")
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
         await app.push_screen(lower)
         lower.app.push_screen(upper)
         await pilot.pause()
@@ -65,7 +73,11 @@ async def test_a_dialog_under_another_does_not_close_that(workbench):
 async def test_what_lies_under_a_dialog_opens_no_other(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
         under = app.screen
         for _ in range(2):
             # As two presses of the key that are both on their way before the first is handled.
@@ -87,7 +99,11 @@ async def test_what_lies_under_a_dialog_opens_no_other(workbench):
 async def test_bursts_of_keys_leave_the_program_running(workbench, keys):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
         for key in keys:
             app.simulate_key(key)
         await pilot.pause()
@@ -99,7 +115,11 @@ async def test_bursts_of_keys_leave_the_program_running(workbench, keys):
 async def test_a_dialog_that_is_not_opened_counts_as_left(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
         under, answers = app.screen, []
         await app.push_screen(AskLine("First"))
         # As from a handler of what lies under the first.

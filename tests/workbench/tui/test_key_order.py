@@ -98,7 +98,11 @@ async def test_a_widget_that_hangs_does_not_keep_ctrl_q_from_acting(workbench, m
     monkeypatch.setattr("workbench.tui.key_order._PATIENCE", 0.2)
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
         released, asked = asyncio.Event(), asyncio.Event()
         monkeypatch.setattr(app.leaving, "begin", lambda *_ending: asked.set())
         app.screen.call_later(released.wait)
@@ -125,7 +129,11 @@ async def test_keys_wait_for_a_dialog_that_something_is_read_for_on_a_thread(
 
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
         await pilot.press("7")
         monkeypatch.setattr(agent_screen, "look_up_endpoint", look_up_slowly)
         app.simulate_key("o")

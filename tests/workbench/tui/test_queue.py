@@ -10,6 +10,7 @@ from textual.app import App
 
 from tests.processes import HANGS
 from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.test_app import on_audit
 from workbench.operations.jobs import Jobs
 from workbench.operations.running import Arguments, Operation
 from workbench.store.events import HUMAN, Actor
@@ -129,11 +130,10 @@ async def test_keys_move_and_remove_what_waits_and_the_cursor_stays_on_its_job(a
 
 async def test_f7_opens_the_queue_of_the_session(workbench):
     from tests.workbench.tui.waiting import until
-    from workbench.tui.screens.audit import AuditScreen
 
     app = workbench()
     async with app.run_test(size=(80, 24)) as pilot:
-        loaded = lambda: isinstance(app.screen, AuditScreen) and app.opened.pair is not None  # noqa: E731
+        loaded = lambda: on_audit(app) and app.opened.pair is not None  # noqa: E731
         await until(pilot, loaded, "the pair")
         await pilot.press("f7")
         assert isinstance(app.screen, QueueDialog)

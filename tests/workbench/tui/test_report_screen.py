@@ -10,13 +10,13 @@ from tests.workbench.replay.conftest import log as log
 from tests.workbench.replay.conftest import recorded as recorded
 from tests.workbench.report.hostile import record_hostile
 from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.waiting import until
 from workbench.report.content import build_report
 from workbench.report.errors import ExportError
 from workbench.store.events import HUMAN, HypothesisStated
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.report import ReportScreen
-from workbench.tui.screens.audit import AuditScreen
 
 
 class ReportApp(App[None]):
@@ -81,7 +81,7 @@ async def test_why_there_is_none_is_shown(tmp_path: Path):
 async def test_f9_shows_the_report_of_the_open_session(workbench):
     app = workbench(name="now")
     async with app.run_test(size=(80, 24)) as pilot:
-        loaded = lambda: isinstance(app.screen, AuditScreen) and app.opened.pair is not None  # noqa: E731
+        loaded = lambda: on_audit(app) and app.opened.pair is not None  # noqa: E731
         await until(pilot, loaded, "the pair")
         await pilot.press("f9")
         await until(pilot, lambda: "Conclusions" in shown(app), "the report")

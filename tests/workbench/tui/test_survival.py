@@ -64,7 +64,11 @@ async def test_faults_that_go_on_end_the_program_with_what_was_set(workbench):
     app = workbench()
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the app raises at its end
         async with app.run_test(size=(120, 40)) as pilot:
-            await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+            await until(
+                pilot,
+                lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+                "the audit",
+            )
             await pilot.press("3", *"=0.77", "enter")
             ended = asyncio.Event()
             leave = app.exit

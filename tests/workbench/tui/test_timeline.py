@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.hypotheses_sample import AGENT, gone_on, gone_on_state, with_events
 from tests.workbench.tui.sample import BEGAN
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.waiting import until
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.notes import NOTE, NoteArguments
@@ -33,7 +34,6 @@ from workbench.tui.event_fields import as_flow, event_fields
 from workbench.tui.panes.timeline.filter import CHOICES, Filter, TimelineIndex
 from workbench.tui.panes.timeline.pane import TimelinePane
 from workbench.tui.panes.timeline.render import operation_line
-from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
 
@@ -517,7 +517,7 @@ async def test_a_search_reads_whole_texts_and_folds_what_it_left():
 async def test_a_word_that_is_deep_in_a_text_is_found_in_the_recorded_session(workbench):
     app = workbench()
     async with app.run_test(size=SIZE) as pilot:
-        loaded = lambda: isinstance(app.screen, AuditScreen) and app.opened.pair is not None  # noqa: E731
+        loaded = lambda: on_audit(app) and app.opened.pair is not None  # noqa: E731
         await until(pilot, loaded, "the pair")
         app.screen.order(NOTE, NoteArguments(text="word " * 60 + "marzipan"))
         pane = app.screen.query_one(TimelinePane)

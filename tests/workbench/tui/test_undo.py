@@ -59,7 +59,11 @@ async def run(app, pilot, operation, arguments) -> None:
 @pytest.fixture
 def set_up():
     async def make(app, pilot) -> None:
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
         await until(pilot, lambda: app.opened.pair and not app.opened.jobs(), "the pair")
         for text in ("one", "two"):
             await run(app, pilot, ADD_HYPOTHESIS, AddHypothesisArguments(text=text))
@@ -107,7 +111,11 @@ async def test_undo_of_a_note_is_a_note(workbench, set_up):
 async def test_an_audit_is_not_begun_again_without_being_asked(workbench):
     app = workbench(prepare=True)
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
         await until(pilot, lambda: app.opened.state.readings, "the readings")
         await until(pilot, lambda: not app.opened.jobs(), "the end of the reading")
         begun = len(app.opened.state.operations)
