@@ -119,6 +119,9 @@ class PanesScreen(Screen[None]):
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Make the pane of the focused widget the current one."""
+        if event.widget is not self.focused:
+            # Older news: the focus went on since.
+            return
         for index, pane in enumerate(self._panes):
             # On the way to a pane, an older wish for the focus may still come true: it means nothing.
             if pane in event.widget.ancestors_with_self and self._going in {None, index}:
