@@ -274,6 +274,7 @@ async def test_a_branch_begins_at_the_event_shown():
 async def test_coverage_of_the_moment_and_the_way_out():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.focused is not None, "the replay")
         await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, CoverageScreen), "the coverage")
         await pilot.press("escape", "ctrl+r")
