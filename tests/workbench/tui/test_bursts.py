@@ -73,7 +73,7 @@ SURFACES = {
     "sessions": Surface(SessionsScreen, {"pair": None}, as_bytes("ctrl+r")),
     "replay": Surface(ReplayScreen, {"pair": None, "replay": "last"}),
 }
-#: Keys that leave for another screen by themselves; `test_leaving` has those.
+#: Keys that leave for another screen by themselves: not tried here.
 LEAVE = {"sessions", "demo", "replay", "escape", "close", "measures"}
 
 
@@ -224,7 +224,7 @@ def place_it(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    # Chat, measures, sessions and replay are not: their runs do not come to an end yet.
+    # Chat, measures, sessions and replay are not tried yet: no run of theirs has come to its end.
     "place",
     ["pair", "readings", "steering", "hypotheses", "timeline", "agent", "audit", "start"],
 )
