@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import resource, sys
+import sys
 from pathlib import Path
 import psutil
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -19,6 +19,7 @@ from adl.difference import measure_difference
 from adl.pair.nnsight.pair import NnsightPair
 from adl.readings import FailedReading, ReadingRequest, take_readings
 from adl.records import PairSpec, SideSpec
+from tests.peaks import peak_memory
 from tests.tiny_models import perturb, tiny_model, write_model
 
 V = 262_144
@@ -44,8 +45,7 @@ lists = 0
 for readout in take_readings(pair, found, texts, ReadingRequest(1)):
     assert not isinstance(readout, FailedReading), readout
     lists += 1
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(lists, weights, loaded, peak)
+print(lists, weights, loaded, peak_memory())
 """
 
 

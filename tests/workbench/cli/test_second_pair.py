@@ -41,6 +41,16 @@ class Ran:
     peak: int
 
 
+# The last that it writes is its peak memory.
+COMMAND = """
+import atexit, sys
+from tests.peaks import peak_memory
+atexit.register(lambda: print(peak_memory(), file=sys.stderr))
+from workbench.cli import main
+main()
+"""
+
+
 @dataclass(frozen=True)
 class Gemma:
     """The base's file, a home with the organism trained on it, and how to run a command there."""
@@ -50,7 +60,7 @@ class Gemma:
 
     def run(self, *arguments: str | Path) -> Ran:
         """Run a command to its end, with what it printed as JSON and its peak memory."""
-        command = [sys.executable, "-c", "from workbench.cli import main; main()"]
+        command = [sys.executable, "-c", COMMAND]
         said, told = self.home / "stdout", self.home / "stderr"
         self.home.mkdir(exist_ok=True)
         with said.open("w") as stdout, told.open("w") as stderr:
@@ -62,9 +72,9 @@ class Gemma:
                 stdout=stdout,
                 stderr=stderr,
             )
-            _, status, used = os.wait4(process.pid, 0)
-        assert status == 0, told.read_text()
-        return Ran(json.loads(said.read_text()), used.ru_maxrss * 1024)
+            assert process.wait() == 0, told.read_text()
+        peak = told.read_text().rsplit(maxsplit=1)[-1]
+        return Ran(json.loads(said.read_text()), int(peak))
 
 
 @pytest.fixture(scope="module")
