@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -21,6 +21,16 @@ WHOLE = ""
 """Where a problem is put that is of no one field."""
 
 REQUIRED = "required"
+
+
+class FieldsConflict(ValueError):
+    """Values that do not go together; raised in a validator, with the names of their fields."""
+
+    def __init__(self, message: str, *fields: str) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
 _LONGEST_VALUE = 60
 _PYDANTIC = re.compile(r"^(Input|String|List|Tuple|Dictionary|Value) should ")
 _OF_NUMBERS = ("int_", "float_", "finite_number", "greater_than", "less_than")
@@ -93,6 +103,15 @@ def problems_in_words(
     value would have had to keep too, had it been a number.
     """
     problems: dict[str, str] = {}
+    for fields, message in _problems(exc, model, values=values):
+        problems.setdefault(fields[0] if len(fields) == 1 else WHOLE, message)
+    return problems
+
+
+def _problems(
+    exc: ValidationError, model: type[BaseModel] | None, *, values: bool
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each problem with the fields that it is of: none of the whole, several that clash."""
     for error in exc.errors(include_url=False):
         name, *inner = map(str, error["loc"]) if error["loc"] else (WHOLE,)
         # The item of a list is best named by its value.
@@ -104,8 +123,9 @@ def problems_in_words(
             message = _sentence(where, message)
         if shown and not is_item and error["type"] not in _SAYS_ENOUGH:
             message += f", not {shown}"
-        problems.setdefault(name, message)
-    return problems
+        raised = error.get("ctx", {}).get("error")
+        clash = raised.fields if isinstance(raised, FieldsConflict) else ()
+        yield (name,) if name else clash, message
 
 
 def in_words(
@@ -121,8 +141,13 @@ def in_words(
     ``names`` gives a field's name as the reader knows it, such as an option. See
     `problems_in_words`.
     """
-    problems = list(problems_in_words(exc, model, values=values).items())
-    return "; ".join(_sentence(names(name) if name else "", text) for name, text in problems[:most])
+    problems: dict[tuple[str, ...], str] = {}
+    for fields, message in _problems(exc, model, values=values):
+        problems.setdefault(fields, message)
+    return "; ".join(
+        _sentence(", ".join(map(names, fields)), message)
+        for fields, message in list(problems.items())[:most]
+    )
 
 
 def _sentence(name: str, problem: str) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from workbench.agent.errors import ToolError
 from workbench.agent.tools import Tool
-from workbench.fields import in_words, problems_in_words
+from workbench.fields import WHOLE, FieldsConflict, in_words, problems_in_words
 from workbench.settings import SettingsError, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +44,19 @@ class Model(BaseModel):
 
 class Needed(BaseModel):
     prompt: str
+
+
+class Together(BaseModel):
+    first_word: str = ""
+    last_word: str = ""
+
+    @model_validator(mode="after")
+    def _both(self) -> Together:
+        if bool(self.first_word) != bool(self.last_word):
+            raise FieldsConflict("give both", "first_word", "last_word")
+        if self.last_word == "z":
+            raise FieldsConflict("no such word", "last_word")
+        return self
 
 
 def refused(model: type[BaseModel] = Model, **given: Any) -> ValidationError:
@@ -97,6 +110,30 @@ def test_names_are_those_that_the_reader_knows() -> None:
     exc = refused(max_new_tokens=0)
     assert in_words(exc, names=lambda _: "--tokens") == "--tokens must be 1 or more, not 0"
     assert in_words(exc, Model, names=str).startswith("max_new_tokens must")
+
+
+def test_values_that_do_not_go_together_are_refused_with_the_names_of_all() -> None:
+    refusal = refused(Together, first_word="a")
+    assert in_words(refusal) == "first word, last word: give both"
+    assert in_words(refusal, names="--{}".format) == "--first_word, --last_word: give both"
+    assert problems_in_words(refusal) == {WHOLE: "give both"}
+    alone = refused(Together, first_word="a", last_word="z")
+    assert problems_in_words(alone) == {"last_word": "no such word"}
+
+
+def test_arguments_name_the_fields_of_every_refusal() -> None:
+    """A plain ``ValueError`` of a validator of the whole would name none."""
+    folders = [ROOT / "workbench" / name for name in ("operations", "agent")]
+    plain = [
+        f"{path.name}: {function.name}"
+        for folder in folders
+        for path in folder.rglob("*.py")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef)
+        and any("model_validator" in ast.unparse(wrapper) for wrapper in function.decorator_list)
+        and "raise ValueError" in ast.unparse(function)
+    ]
+    assert plain == []
 
 
 def test_no_module_words_a_validation_error_itself() -> None:

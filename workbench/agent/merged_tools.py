@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from workbench.agent import short_ids
 from workbench.agent.errors import ToolError
 from workbench.agent.evidence import finding_data, prompt_of
+from workbench.fields import FieldsConflict
 from workbench.operations.generation import ASK, AskArguments, Words
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
@@ -48,7 +49,7 @@ class AskManyArguments(AskArguments):
     @model_validator(mode="after")
     def _one_question(self) -> AskManyArguments:
         if sum([bool(self.prompts), bool(self.messages), self.raw is not None]) != 1:
-            raise ValueError("give exactly one of prompts, messages and raw")
+            raise FieldsConflict("give exactly one of them", "prompts", "messages", "raw")
         self.questions()
         return self
 
@@ -71,13 +72,20 @@ class HypothesisArguments(Arguments):
     @model_validator(mode="after")
     def _something(self) -> HypothesisArguments:
         if self.hypothesis is None and self.text is None and not self.order:
-            raise ValueError("give the text of a new hypothesis, the id of one, or an order")
+            raise FieldsConflict(
+                "give the text of a new hypothesis, the id of one, or an order",
+                "text",
+                "hypothesis",
+                "order",
+            )
         if self.hypothesis is None and self.verdict is not None:
-            raise ValueError("a verdict needs the id of its hypothesis")
+            raise FieldsConflict(
+                "a verdict needs the id of its hypothesis", "verdict", "hypothesis"
+            )
         if self.hypothesis is not None and not (
             self.text or self.verdict or self.order or self.confidence is not None
         ):
-            raise ValueError("give what changes: text, confidence, verdict or order")
+            raise FieldsConflict("give what changes", "text", "confidence", "verdict", "order")
         return self
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from adl.generation.asking import Question
 from adl.generation.completions import Completion, complete
 from adl.text.prompts import Prompt
+from workbench.fields import FieldsConflict
 from workbench.operations.generation import Words
 from workbench.operations.running import (
     AgentUse,
@@ -39,7 +40,7 @@ class CompleteArguments(Arguments):
     @model_validator(mode="after")
     def _not_empty(self) -> CompleteArguments:
         if self.question is None and not all(self.prefixes):
-            raise ValueError("a raw prefix needs at least one character")
+            raise FieldsConflict("a raw prefix needs at least one character", "prefixes")
         return self
 
 

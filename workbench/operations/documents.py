@@ -15,6 +15,7 @@ from adl.errors import CorpusError
 from adl.organisms.registry import organism_documents
 from adl.paths import expanded
 from adl.text.documents import Document, documents_sha256, load_documents
+from workbench.fields import FieldsConflict
 from workbench.operations.running import Arguments, Context
 from workbench.organisms import named_organism
 from workbench.store.agent_events import AuditUnblinded
@@ -34,7 +35,9 @@ class DocumentArguments(Arguments):
     @model_validator(mode="after")
     def _one_source_of_documents(self) -> DocumentArguments:
         if self.documents is not None and self.truth_of is not None:
-            raise ValueError("give a file of documents or an organism, not both")
+            raise FieldsConflict(
+                "give a file of documents or an organism, not both", "documents", "truth_of"
+            )
         return self
 
 

@@ -39,6 +39,7 @@ from adl.records import (
     Site,
 )
 from adl.text.prompts import Prompt, everyday_prompts, load_prompts
+from workbench.fields import FieldsConflict
 from workbench.operations.running import AgentUse, Arguments, Context, Operation, Stage, Summary
 from workbench.store.events import (
     AnswersCompared,
@@ -90,7 +91,9 @@ class SteerArguments(Arguments):
     @model_validator(mode="after")
     def _one_source_of_prompts(self) -> SteerArguments:
         if self.prompts and self.prompt_file is not None:
-            raise ValueError("give prompts or a file of prompts, not both")
+            raise FieldsConflict(
+                "give prompts or a file of prompts, not both", "prompts", "prompt_file"
+            )
         return self
 
 
@@ -123,11 +126,15 @@ class AskArguments(Arguments):
     def _one_question(self) -> AskArguments:
         given = [self.prompt is not None, bool(self.messages), self.raw is not None]
         if sum(given) != 1:
-            raise ValueError("give exactly one of prompt, messages and raw")
+            raise FieldsConflict("give exactly one of them", "prompt", "messages", "raw")
         if self.raw is not None and (self.system or self.prefill):
-            raise ValueError("raw text takes no system turn and no prefill")
+            raise FieldsConflict(
+                "raw text takes no system turn and no prefill", "raw", "system", "prefill"
+            )
         if self.raw is not None and self.thinking != "auto":
-            raise ValueError("raw text has no chat template to switch thinking by")
+            raise FieldsConflict(
+                "raw text has no chat template to switch thinking by", "raw", "thinking"
+            )
         return self
 
     def question(self) -> Question:

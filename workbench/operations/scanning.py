@@ -25,6 +25,7 @@ from adl.measures.triggers import spread_out
 from adl.records import SIDES, GeneratedText, GenerationPlan, Side
 from adl.text.corpus import CorpusSource
 from adl.text.prompts import Prompt, load_prompts
+from workbench.fields import FieldsConflict
 from workbench.operations.generation import AnnouncedText, Words, generate_texts
 from workbench.operations.running import (
     AgentUse,
@@ -70,7 +71,7 @@ class ScanArguments(Arguments):
     @model_validator(mode="after")
     def _one_source_of_prompts(self) -> ScanArguments:
         if sum(map(bool, (self.kinds, self.prompts, self.prompt_file))) > 1:
-            raise ValueError("give kinds of prompts, prompts or a file of prompts, one of them")
+            raise FieldsConflict("give one of them", "kinds", "prompts", "prompt_file")
         return self
 
 

@@ -28,6 +28,7 @@ from adl.records import SIDES, GenerationPlan, GenerationRequest
 from adl.text.experiment_prompts import filled, near_misses, neutral_prompts, subject_words
 from adl.text.files import json_rows
 from adl.text.prompts import Prompt, load_prompts
+from workbench.fields import FieldsConflict
 from workbench.operations.answer_rules import check_regex, quoted_words, rule_verdict
 from workbench.operations.experiment_results import conclude
 from workbench.operations.generation import AnnouncedText, Words, generate_texts
@@ -112,20 +113,23 @@ class ExperimentArguments(Arguments):
         judges = {
             "judge": self.judge is not None,
             "person": self.person,
-            "phrases or regex": bool(self.phrases) or self.regex is not None,
+            "phrases": bool(self.phrases),
+            "regex": self.regex is not None,
             "statement": self.statement is not None,
         }
         given = [name for name, is_given in judges.items() if is_given]
         if len(given) > 1:
-            raise ValueError(f"one thing judges the answers, not {' and '.join(given)}")
-        if self.phrases and self.regex is not None:
-            raise ValueError("give phrases or a regular expression, not both")
+            raise FieldsConflict("one thing judges the answers", *given)
         if (self.statement is None) != (not self.against):
-            raise ValueError("a statement and what it is compared with go together")
+            raise FieldsConflict(
+                "a statement and what it is compared with go together", "statement", "against"
+            )
         if self.write_prompts and self.judge is None:
-            raise ValueError("prompts are written by the judge: name one")
+            raise FieldsConflict(
+                "prompts are written by the judge: name one", "write_prompts", "judge"
+            )
         if self.regex is not None and (why := check_regex(self.regex)):
-            raise ValueError(f"the regular expression cannot be used: {why}")
+            raise FieldsConflict(f"it cannot be used: {why}", "regex")
         return self
 
 

@@ -14,6 +14,7 @@ from adl.measures.triggers import (
     spread_out,
 )
 from adl.pair.protocol import Thinking
+from workbench.fields import FieldsConflict
 from workbench.operations.generation import THINKING, Words
 from workbench.operations.running import (
     AgentUse,
@@ -65,7 +66,9 @@ class TriggersArguments(Arguments):
     @model_validator(mode="after")
     def _thinking_of_a_chat(self) -> TriggersArguments:
         if self.raw and self.thinking != "auto":
-            raise ValueError("raw text has no chat template to switch thinking by")
+            raise FieldsConflict(
+                "raw text has no chat template to switch thinking by", "raw", "thinking"
+            )
         return self
 
 

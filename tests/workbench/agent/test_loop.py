@@ -185,7 +185,7 @@ def test_prose_around_a_call_is_no_call(session: Session):
         (("ask", {"prompts": ["x"], "prompt_file": "/etc/passwd"}), "no argument 'prompt_file'"),
         (("steer", {"prompt_file": "/etc/passwd"}), "no argument 'prompt_file'"),
         (("steer", {"batch_size": 9}), "no argument 'batch_size'"),
-        (("ask", {}), "exactly one of prompts"),
+        (("ask", {}), "prompts, messages, raw: give exactly one of them"),
         (("ask", {"prompts": ["x"], "n_samples": 4_000}), "n_samples is at most 5"),
         (("ask", {"prompts": ["x"] * 11}), "prompts is at most 10"),
         (("ask", '{"prompt": "unfinished'), "not JSON"),
