@@ -43,8 +43,8 @@ def real_evidence(real_pair, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         session = Session(log, log.start_session("real"), ArrayCache(folder / "cache"), real_pair)
         session.record(PairLoaded(pair=real_pair.provenance.as_dict()))
         run(session, MEASURE, MeasureArguments(n_texts=64), actor=HUMAN)
-        wanted = ("patchscope_contrast", "logit_lens")
-        run(session, READ, ReadArguments(readings=wanted, n_texts=16, top=20), actor=HUMAN)
+        wanted = ("patchscope_contrast", "consensus")
+        run(session, READ, ReadArguments(readings=wanted, n_texts=32, top=20), actor=HUMAN)
         steer = SteerArguments(n_prompts=1, max_new_tokens=8, alphas=(0.0, 0.2))
         run(session, STEER, steer, actor=HUMAN)
         yield session

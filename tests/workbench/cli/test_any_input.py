@@ -196,6 +196,8 @@ def is_named(case: Case, said: str, folder: Path) -> bool:
     said = said.replace("\n", "").lower()
     value = clean_line(case.real(folder).strip()[:40].encode("ascii", "ignore").decode())
     names = {case.name, case.name.strip("-").replace("-", "_"), case.param.name, value}
+    # Control characters are shown as they are written in Python.
+    names.add(repr(case.real(folder)[:40])[1:-1])
     # Paths are shown as the system writes them, and a folder that cannot be made by itself.
     names |= {str(Path(value)), str(Path(case.real(folder)).parent)} if value else set()
     return any(name.lower() in said for name in names - {".", "/"})

@@ -96,7 +96,7 @@ def test_the_whole_audit(default_base: Path):
         for one in found["readings"]
         if one["reading"] == "consensus"
     }
-    assert {"difference", "random", "split_half"} == set(consensus)
+    assert {"difference", "negative", "random", "split_half"} == set(consensus)
     assert " cake" in consensus["difference"]
     assert " cake" not in consensus["random"]
     assert {text["alpha"] for text in found["texts"]} > {0.0}
