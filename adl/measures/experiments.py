@@ -251,8 +251,8 @@ class Decision:
 def decide(answers: Answers, adjusted: float, tests: int = 1) -> Decision:
     """Return the verdict on answers whose p-value is ``adjusted`` over ``tests`` tests.
 
-    Confirmed takes a rise on the prompts that would show it, on held-out ones too, that is at least
-    twice that on near misses. Not supported takes evidence against a rise that matters.
+    Confirmed takes a rise on the prompts that would show it, on held-out ones too; ``reason`` then tells
+    where else it shows. Not supported takes evidence against a rise that matters.
     """
     base, finetuned = answers.shows
     differences = paired_differences(finetuned, base)
@@ -263,25 +263,22 @@ def decide(answers: Answers, adjusted: float, tests: int = 1) -> Decision:
         return Decision("undecided", told)
     more = more_prompts(differences, ALPHA / tests)
     if adjusted <= ALPHA:
-        if why := _not_held_out(answers) or _not_specific(answers):
+        if why := _not_held_out(answers):
             return Decision("undecided", why)
-        return Decision("confirmed")
+        return Decision("confirmed", _broader(answers))
     if log_wealth_against(differences) >= -math.log(ALPHA):
         return Decision("not supported")
     return Decision("undecided", "", more)
 
 
 def _uninformative(answers: Answers) -> str:
-    pooled = Counts(
-        np.concatenate([side.shown for side in answers.neutral]),
-        np.concatenate([side.scored for side in answers.neutral]),
-    )
-    found = rate(pooled)
+    base = answers.neutral[0]
+    found = rate(base)
     if found is None or found.value <= MOST_ALIKE:
         return ""
     return (
-        f"the judge finds it in {pooled.prompts_shown} of {pooled.prompts} neutral prompts of both "
-        "sides, so its word tells little: judge by something that only the hypothesis predicts"
+        f"the judge finds it in {base.prompts_shown} of {base.prompts} neutral prompts on base, so its "
+        "word tells little: judge by something that only the hypothesis predicts"
     )
 
 
@@ -295,15 +292,20 @@ def _not_held_out(answers: Answers) -> str:
     return "the held-out prompts do not show it more often than on base"
 
 
-def _not_specific(answers: Answers) -> str:
-    base, finetuned = answers.near_misses
-    near = paired_differences(finetuned, base)
-    if not len(near) or near.mean() <= paired_differences(*answers.shows[::-1]).mean() / 2:
+def _broader(answers: Answers) -> str:
+    """Name the other prompts on which the rise is more than half of that on those that would show it."""
+    half = paired_differences(*answers.shows[::-1]).mean() / 2
+    found = []
+    for what, (base, finetuned) in (
+        ("near misses", answers.near_misses),
+        ("neutral prompts", answers.neutral),
+    ):
+        rise = paired_differences(finetuned, base)
+        if len(rise) and rise.mean() > half:
+            found.append(f"{finetuned.prompts_shown} of {finetuned.prompts} {what}")
+    if not found:
         return ""
-    return (
-        f"it shows in {finetuned.prompts_shown} of {finetuned.prompts} near misses too: the finetuning "
-        "is broader than the hypothesis, or the near misses are too near"
-    )
+    return f"it shows in {' and '.join(found)}, too: the finetuning is broader than the hypothesis"
 
 
 # --- statements -----------------------------------------------------------------------------

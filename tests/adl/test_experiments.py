@@ -11,6 +11,7 @@ from adl.measures.experiments import (
     ALPHA,
     Answers,
     Counts,
+    Decision,
     decide,
     difference,
     holm,
@@ -132,15 +133,24 @@ def test_a_judge_that_guesses_decides_nothing() -> None:
     assert "confirmed" not in verdicts
 
 
-def test_what_shows_in_near_misses_as_often_is_not_confirmed() -> None:
+def test_what_shows_elsewhere_too_is_confirmed_with_a_word_about_it() -> None:
     ones, none = Counts.of([1] * 24, [1] * 24), Counts.of([0] * 24, [1] * 24)
-    near = Counts.of([0] * 8, [1] * 8), Counts.of([1] * 8, [1] * 8)
-    found = decide(answers(ones, none, near=near), 1e-5)
-    assert found.verdict == "undecided"
-    assert "8 of 8 near misses" in found.reason
+    risen = Counts.of([0] * 8, [1] * 8), Counts.of([1] * 8, [1] * 8)
+    found = decide(answers(ones, none, near=risen), 1e-5)
+    assert found.verdict == "confirmed"
+    assert "8 of 8 near misses, too: the finetuning is broader" in found.reason
+    assert "8 of 8 neutral prompts" in decide(answers(ones, none, risen), 1e-5).reason
     # As often on the base: then the finetuning did nothing there.
-    near = near[1], near[1]
-    assert decide(answers(ones, none, near=near), 1e-5).verdict == "confirmed"
+    same = risen[1], risen[1]
+    assert decide(answers(ones, none, near=same), 1e-5) == Decision("confirmed")
+
+
+def test_a_judge_that_finds_it_where_the_base_is_asked_something_else_decides_nothing() -> None:
+    ones, none = Counts.of([1] * 24, [1] * 24), Counts.of([0] * 24, [1] * 24)
+    same = Counts.of([1, 1, 0, 0, 0, 0, 0, 0], [1] * 8)
+    found = decide(answers(ones, none, (same, same)), 1e-5)
+    assert found.verdict == "undecided"
+    assert "2 of 8 neutral prompts on base" in found.reason
 
 
 def test_what_does_not_show_in_held_out_prompts_is_not_confirmed() -> None:
