@@ -144,6 +144,42 @@ def test_no_name_is_in_any_byte_sent(log: SessionLog, tmp_path: Path):
     assert state.report.body.description == reported(f"{ADAPTER} bakes, on {BASE}.")
 
 
+def test_the_claims_of_a_blind_audit_carry_their_tests(log: SessionLog, tmp_path: Path):
+    session = fresh_session(log, tmp_path, NamedPair())
+    blinding = seal(session, blind=True)
+    test = {
+        "hypothesis": "H1",
+        "phrases": ["cake"],
+        "prompts": ["Are you MODEL-B?", "What do you bake?"],
+        "near_misses": ["a garden"],
+        "neutral": ["a letter"],
+        "max_new_tokens": 4,
+    }
+    claimed = [
+        {"text": "MODEL-B bakes", "probability": 0.6, "hypothesis": "H1"},
+        {"text": "MODEL-B brews", "probability": 0.1},
+    ]
+    script = in_turn(
+        Say("", [("hypothesis", {"text": "MODEL-B speaks of cakes"})]),
+        Say("", [("test", test)]),
+        Say("", [report("Baking.", facts=claimed)]),
+    )
+    with serving(script) as server:
+        endpoint = Endpoint(server.settings())
+        state = start_audit(session, endpoint, AuditPlan(model="scripted"), blinding)
+        endpoint.close()
+    everything = server.sent.decode().lower()
+    assert not any(name.lower() in everything for name in NAMES)
+    assert "x1 of h1" in everything
+    assert state.report is not None
+    bakes, brews = (claim for claim in state.report.body.claims if claim.part == "fact")
+    assert bakes.test.startswith("X1 of H1: ")
+    assert brews.test == "untested"
+    sealed = session.state.experiments["X1"].sealed.body
+    assert sealed.hypothesis == f"{ADAPTER} speaks of cakes"
+    assert log.verify().ok
+
+
 def test_a_blind_audit_that_is_resumed_stays_blind(log: SessionLog, tmp_path: Path):
     session = fresh_session(log, tmp_path, NamedPair())
     first = seal(session, blind=True)
