@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from tests.workbench.report.test_example import DIGEST
 from tests.workbench.tui.terminal import ROOT, Terminal
+from tests.workbench.tui.test_key_order import key_of
 
 HEAVY = ("torch", "transformers", "nnsight", "peft", "accelerate", "gguf", "huggingface_hub")
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -138,13 +139,14 @@ def test_the_example_replays_without_torch(light: Path, tmp_path: Path):
     arguments = ["replay", "--example"]
     with Terminal(arguments, home=tmp_path, size=(80, 24), program=light) as terminal:
         terminal.shows(" replay ")
-        terminal.press("space", ")")
+        # It plays by itself, at the pace at which it was recorded.
+        terminal.press(key_of("end"))
         terminal.shows("at end")
         terminal.press("2")
         terminal.shows("bakery")
         terminal.press("7")
         terminal.shows("written by hand")
-        terminal.press("f4")
+        terminal.press(key_of("coverage"))
         terminal.shows("Coverage of")
         terminal.press("escape")
         terminal.settle()
