@@ -22,15 +22,6 @@ WHOLE = ""
 
 REQUIRED = "required"
 
-
-class FieldsConflict(ValueError):
-    """Values that do not go together; raised in a validator, with the names of their fields."""
-
-    def __init__(self, message: str, *fields: str) -> None:
-        super().__init__(message)
-        self.fields = fields
-
-
 _LONGEST_VALUE = 60
 _PYDANTIC = re.compile(r"^(Input|String|List|Tuple|Dictionary|Value) should ")
 _OF_NUMBERS = ("int_", "float_", "finite_number", "greater_than", "less_than")
@@ -50,6 +41,14 @@ _SAYS_ENOUGH = {
     "string_too_short",
     "string_too_long",
 }
+
+
+class FieldsConflict(ValueError):
+    """A refusal by a validator of the whole model; ``fields`` are those that it is about."""
+
+    def __init__(self, message: str, *fields: str) -> None:
+        super().__init__(message)
+        self.fields = fields
 
 
 def plain_kind(annotation: Any) -> tuple[Any, bool]:
@@ -98,13 +97,17 @@ def problems_in_words(
 ) -> dict[str, str]:
     """The problems of a model's fields by field name, ``WHOLE`` for those of no one field.
 
-    A problem is words that follow the name, such as ``must be a whole number, 1 or more``. It ends
+    A problem is words that follow the name, such as ``must be a whole number, 1 or more``; one of
+    several fields begins with their names. It ends
     with the value that was refused unless ``values`` is False. ``model`` gives the bounds that a
     value would have had to keep too, had it been a number.
     """
     problems: dict[str, str] = {}
     for fields, message in _problems(exc, model, values=values):
-        problems.setdefault(fields[0] if len(fields) == 1 else WHOLE, message)
+        if len(fields) == 1:
+            problems.setdefault(fields[0], message)
+        else:
+            problems.setdefault(WHOLE, _sentence(", ".join(map(_in_words, fields)), message))
     return problems
 
 
@@ -128,13 +131,17 @@ def _problems(
         yield (name,) if name else clash, message
 
 
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def in_words(
     exc: ValidationError,
     model: type[BaseModel] | None = None,
     *,
     values: bool = True,
     most: int | None = None,
-    names: Callable[[str], str] = lambda name: name.replace("_", " "),
+    names: Callable[[str], str] = _in_words,
 ) -> str:
     """All problems as one line, each with its field's name; ``most`` of them at most.
 

@@ -23,13 +23,14 @@ EVENTS = 200_000
 MEASURED = """
 import resource, sys
 from pathlib import Path
+from tests.peaks import peak_memory
 from workbench.store.log import SessionLog
 folder = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF)
 {step}
 after = resource.getrusage(resource.RUSAGE_SELF)
 seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-print(seconds, after.ru_maxrss, file=sys.stderr)
+print(seconds, peak_memory() // 1024, file=sys.stderr)
 """
 OPENED = "log = SessionLog.open(folder / 'long.db', read_only=True)\nsession = 'last'\n"
 STEPS = {

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from workbench.fields import FieldsConflict
 from workbench.operations.running import Arguments
 from workbench.store.agent_events import Policy
 
@@ -72,13 +73,18 @@ class GradeArguments(Arguments):
     @model_validator(mode="after")
     def _one_kind(self) -> GradeArguments:
         if self.tokens and self.coherence:
-            raise ValueError("give one of --tokens and --coherence")
+            raise FieldsConflict("give one of them", "tokens", "coherence")
         if self.by_hand and (self.kind != "report" or (self.score is None) == (not self.unscored)):
-            raise ValueError("give --score, or --edit with --score or --unscored")
+            raise FieldsConflict(
+                "a grade of your own is a score of a report, or an edit of one with a score or none",
+                "score",
+                "edit",
+                "unscored",
+            )
         if self.unscored and self.edit is None:
-            raise ValueError("--unscored takes a grade back: name it with --edit")
+            raise FieldsConflict("what takes a grade back names it", "unscored", "edit")
         if self.by_hand and not self.reason.strip():
-            raise ValueError("your own grade needs a --reason")
+            raise FieldsConflict("your own grade needs one", "reason")
         return self
 
 

@@ -22,6 +22,7 @@ from workbench.cli.output import (
 )
 from workbench.cli.redaction import looking_at
 from workbench.cli.running import StopFlag, database_path
+from workbench.fields import FieldsConflict
 from workbench.operations.running import Arguments
 from workbench.replay.errors import ReplayError
 from workbench.replay.player import Player
@@ -70,15 +71,18 @@ class ReplayArguments(Arguments):
     @model_validator(mode="after")
     def _one_way(self) -> ReplayArguments:
         if self.tape and self.again:
-            raise ValueError("give --tape or --recompute, not both")
+            raise FieldsConflict("give one of them", "tape", "again")
         if self.example and self.session is not None:
-            raise ValueError("--example is a session: leave out the other one")
+            raise FieldsConflict("it is a session: leave out the other one", "example")
         if self.seq is not None and (self.tape or self.again):
-            raise ValueError(
-                "--from is for watching a replay: to recompute from there, branch and replay the branch"
+            raise FieldsConflict(
+                "it is for watching a replay: to recompute from there, branch and replay the branch",
+                "seq",
             )
         if self.loading and not self.again:
-            raise ValueError("--dtype, --device-map and --trust-remote-code are for --recompute")
+            raise FieldsConflict(
+                "only what is recomputed is loaded: add the last", *self.loading, "again"
+            )
         return self
 
 

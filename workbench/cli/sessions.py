@@ -20,6 +20,7 @@ from workbench.cli.output import EXIT_FAILURE, print_json, reported_errors, say
 from workbench.cli.report import ImportArguments
 from workbench.cli.running import database_path, reading_log
 from workbench.cli.signing import Sign, json_of, signing
+from workbench.fields import FieldsConflict
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments
 from workbench.store.body import KINDS
@@ -190,7 +191,13 @@ class VerifyArguments(Arguments):
     def _whole_signature(self) -> VerifyArguments:
         asked = self.signature or self.allowed_signers or self.signer
         if asked and (self.allowed_signers is None or len(self.against) != 1):
-            raise ValueError("a signature is checked with --against and --allowed-signers")
+            raise FieldsConflict(
+                "a signature is that of one file, checked with a list of signers",
+                "against",
+                "allowed_signers",
+                "signature",
+                "signer",
+            )
         return self
 
 

@@ -144,10 +144,10 @@ def test_replay_by_recomputation(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--tape", "--recompute"], "--tape or --recompute, not both"),
+        (["--tape", "--recompute"], "--tape, --recompute: give one of them"),
         (["last", "--example"], "leave out the other one"),
         (["--tape", "--from", "3"], "replay the branch"),
-        (["--dtype", "float16"], "are for --recompute"),
+        (["--dtype", "float16"], "--dtype, --recompute: only what is recomputed is loaded"),
         (["--json", "--from", "5000"], "has no event 5000"),
         (["nonesuch"], "nonesuch"),
     ],
