@@ -104,7 +104,7 @@ def _open_workbench(
 ) -> None:
     # Imported here: no other command needs the screen.
     from workbench.tui.app import run_workbench
-    from workbench.tui.live_session import Startup
+    from workbench.tui.startup import Startup
 
     startup = Startup(
         database=database_path(where.database),

@@ -121,8 +121,8 @@ def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: b
         raise ReplayError(f"session {session_id} has no event {seq}", f"Give 0 to {length}.")
     # Imported here: no other command needs the screen.
     from workbench.tui.app import run_workbench
-    from workbench.tui.live_session import Startup
     from workbench.tui.messages import ReplaySession
+    from workbench.tui.startup import Startup
 
     startup = Startup(
         database=log.path, replay=ReplaySession(session_id, seq), prepare=False, lasting=lasting

@@ -24,6 +24,7 @@ from textual.screen import Screen
 from adl.errors import AdlError, Stopped
 from adl.paths import expanded
 from workbench.display import ascii_only, clean_line
+from workbench.engine.live_session import LiveSession
 from workbench.faults import REPORT_BUG
 from workbench.locations import Locations, find_locations
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments, loaded_pair, subject_of
@@ -41,7 +42,6 @@ from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.filters import AsciiFilter, ControlFilter
 from workbench.tui.key_order import KeysInOrder
 from workbench.tui.library import DatabaseListing, Library
-from workbench.tui.live_session import LiveSession, Startup
 from workbench.tui.messages import (
     BranchSession,
     ContinueSession,
@@ -56,6 +56,7 @@ from workbench.tui.screens.new_pair import empty_pair, form_of
 from workbench.tui.screens.opening import LoadingScreen, OpeningScreen
 from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
 from workbench.tui.shutdown import Ending, Shutdown, View
+from workbench.tui.startup import Startup
 from workbench.tui.survival import Survivor, handle_messages_safely
 from workbench.tui.toasts import Toasts
 from workbench.tui.widgets.dialog import OneDialog

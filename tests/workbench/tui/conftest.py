@@ -19,7 +19,7 @@ from tests.workbench.tui.waiting import wait_for_apps_rather_than_for_the_clock
 from workbench.operations.pair import PairArguments
 from workbench.store.state import SessionState
 from workbench.tui.app import WorkbenchApp
-from workbench.tui.live_session import Startup
+from workbench.tui.startup import Startup
 from workbench.tui.widgets.pane import Pane
 
 wait_for_apps_rather_than_for_the_clock()

@@ -30,14 +30,14 @@ from tests.workbench.tui.sample import (
     sample,
     sample_state,
 )
+from workbench.engine.agent_request import EndpointFacts
+from workbench.engine.agent_runner import WorkStatus
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
 from workbench.operations.jobs import Job
 from workbench.operations.relevance import STEERED_SIMILARITY
 from workbench.replay.compare import compare
 from workbench.store.events import HUMAN
 from workbench.store.state import SessionState
-from workbench.tui.agent_request import EndpointFacts, empty_request
-from workbench.tui.agent_runner import WorkStatus
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm, ConfirmByName
 from workbench.tui.dialogs.event_detail import EventDetail
@@ -68,6 +68,7 @@ from workbench.tui.panes.hypotheses.render import history
 from workbench.tui.panes.readings.form import ReadForm
 from workbench.tui.panes.readings.index import Index
 from workbench.tui.panes.readings.pane import ReadingsPane
+from workbench.tui.request_form import empty_request
 from workbench.tui.screens.agent_form import AgentForm
 from workbench.tui.screens.compare import CompareScreen
 from workbench.tui.screens.coverage import CoverageScreen

@@ -22,15 +22,16 @@ from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import BEGAN
 from tests.workbench.tui.test_start_screen import shown
 from tests.workbench.tui.waiting import until
+from workbench.engine.agent_request import EndpointFacts
+from workbench.engine.agent_runner import WorkStatus
 from workbench.store.agent_events import AgentCompacted
 from workbench.store.events import SYSTEM
 from workbench.store.state import SessionState
-from workbench.tui.agent_request import EndpointFacts, check_request, empty_request, known_fields
-from workbench.tui.agent_runner import WorkStatus
 from workbench.tui.dialogs.grade_form import GradeForm, GradeSheet
 from workbench.tui.dialogs.grades import GradesScreen
 from workbench.tui.dialogs.reason import AskReason
 from workbench.tui.panes.agent.pane import AgentPane
+from workbench.tui.request_form import check_request, empty_request, known_fields
 from workbench.tui.screens.agent_form import AgentForm
 
 SIZES = [(80, 24), (160, 48)]

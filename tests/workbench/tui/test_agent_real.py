@@ -26,8 +26,8 @@ from workbench.store.log import SessionLog
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.reason import AskReason
-from workbench.tui.live_session import Startup
 from workbench.tui.panes.chat.pane import ChatPane
+from workbench.tui.startup import Startup
 
 __all__ = ["serve"]  # the fixture
 

@@ -20,11 +20,11 @@ from workbench.operations.pair import DEMO_ORGANISM, PairArguments, subject_of
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 from workbench.tui.dialogs.confirm import Confirm
-from workbench.tui.live_session import Startup
 from workbench.tui.screens.agent_form import AgentForm
 from workbench.tui.screens.opening import OpeningScreen
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
+from workbench.tui.startup import Startup
 
 __all__ = ["serve"]  # the fixture
 

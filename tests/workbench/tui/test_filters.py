@@ -14,10 +14,10 @@ from tests.workbench.tui.waiting import until
 from workbench.tui.app import WorkbenchApp, speaks_utf8
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.filters import AsciiFilter, ControlFilter, in_ascii
-from workbench.tui.live_session import Startup
 from workbench.tui.screens.new_pair import empty_pair
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
+from workbench.tui.startup import Startup
 
 BLACK = Color(0, 0, 0)
 

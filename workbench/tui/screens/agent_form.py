@@ -13,18 +13,11 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
+from workbench.engine.agent_request import AuditRequest, EndpointFacts
 from workbench.tui import text
-from workbench.tui.agent_request import (
-    MODES,
-    OFF,
-    ON,
-    POLICIES,
-    AuditRequest,
-    EndpointFacts,
-    check_request,
-)
 from workbench.tui.dialogs.field_form import FieldForm, FieldList
 from workbench.tui.pair_form import Fields
+from workbench.tui.request_form import MODES, OFF, ON, POLICIES, check_request
 from workbench.tui.widgets.choice import Choice
 
 _LABELS = {

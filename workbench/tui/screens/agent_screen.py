@@ -9,15 +9,15 @@ from textual import on, work
 from textual.screen import Screen
 
 from adl.errors import AdlError
+from workbench.engine.agent_request import look_up_endpoint
+from workbench.engine.live_session import LiveSession
 from workbench.store.errors import StoreError
 from workbench.store.events import Actor
 from workbench.store.slices.agents import history
 from workbench.tui import text
-from workbench.tui.agent_request import look_up_endpoint
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.grade_form import GivenGrade, GradeForm, GradeSheet
-from workbench.tui.live_session import LiveSession
 from workbench.tui.panes.agent.pane import AgentPane
 from workbench.tui.screens.agent_form import AgentForm
 

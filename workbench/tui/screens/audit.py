@@ -13,6 +13,7 @@ from textual.timer import Timer
 
 from adl.errors import AdlError
 from workbench.display import clean_line
+from workbench.engine.live_session import LiveSession
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.jobs import Job
 from workbench.operations.notes import NOTE, NoteArguments
@@ -25,7 +26,6 @@ from workbench.tui.audit_plan import AuditPlan
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.queue import QueueDialog
-from workbench.tui.live_session import LiveSession
 from workbench.tui.measure_render import findings
 from workbench.tui.messages import AgentChanged, EventsRecorded, JobChanged
 from workbench.tui.panes.agent.pane import AgentPane

@@ -8,13 +8,14 @@ from datetime import datetime
 from textual.content import Content
 
 from workbench.display import clean_line, shorten
+from workbench.engine.agent_request import EndpointFacts
+from workbench.engine.agent_runner import WorkStatus
 from workbench.store.slices.agents import AgentState
 from workbench.tui import text
-from workbench.tui.agent_request import MODES, EndpointFacts
-from workbench.tui.agent_runner import WorkStatus
 from workbench.tui.keys import shown
 from workbench.tui.panes.agent.render import call_words
 from workbench.tui.panes.agent.turns import under_way
+from workbench.tui.request_form import MODES
 from workbench.tui.widgets.bars import bar
 
 _MUTED = "$foreground-muted"

@@ -15,6 +15,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from workbench.engine.agent_request import EndpointFacts
+from workbench.engine.agent_runner import WorkStatus
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
 from workbench.store.agent_events import GradeGiven
@@ -22,8 +24,6 @@ from workbench.store.errors import StoreError
 from workbench.store.slices.agents import AgentState, standing
 from workbench.store.state import SessionState
 from workbench.tui import keys
-from workbench.tui.agent_request import POLICIES, EndpointFacts, known_fields
-from workbench.tui.agent_runner import WorkStatus
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.dialogs.grades import GradesScreen
@@ -34,6 +34,7 @@ from workbench.tui.panes.agent import keys as agent_keys
 from workbench.tui.panes.agent.keys import Hand
 from workbench.tui.panes.agent.render import Look, call_words, growing_blocks, item_blocks
 from workbench.tui.panes.agent.turns import AgentItem, AgentTurns
+from workbench.tui.request_form import POLICIES, known_fields
 from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.virtual_list import Blocks, Flow

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
@@ -32,39 +30,18 @@ from workbench.store.events import (
 from workbench.store.lease import Lease
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
-from workbench.tui.messages import ReplaySession
 
 if TYPE_CHECKING:
     from workbench.blinding.redact import StateRedactor
+    from workbench.engine.agent_request import AuditRequest
+    from workbench.engine.agent_runner import AgentWork
     from workbench.operations.judges import AnswerVerdict, ScaleVerdict
     from workbench.store.measures.tested import PromptKind
-    from workbench.tui.agent_request import AuditRequest
-    from workbench.tui.agent_runner import AgentWork
 
 A = TypeVar("A", bound=Arguments)
 
 #: How long leaving waits for a batch or a token to end, in seconds.
 PATIENCE = 5.0
-
-
-@dataclass(frozen=True)
-class Startup:
-    """The session or pair to open at startup.
-
-    ``pair`` for a new session (called ``name``), ``session`` for one to continue, neither for the
-    start screen. ``prepare`` measures and reads the pair as soon as it is loaded. ``replay`` is a
-    session to be replayed instead. A database that is not ``lasting`` is gone with the program.
-    ``blind`` hides every name of the new session's pair, from before it is loaded.
-    """
-
-    database: Path
-    pair: PairArguments | None = None
-    session: str | None = None
-    name: str | None = None
-    prepare: bool = True
-    replay: ReplaySession | None = None
-    lasting: bool = True
-    blind: bool = False
 
 
 class LiveSession:
@@ -286,7 +263,7 @@ class LiveSession:
         """The runner of the agent."""
         if self._agent is None:
             # Imported on first use, so that the first screen is shown sooner.
-            from workbench.tui.agent_runner import AgentWork
+            from workbench.engine.agent_runner import AgentWork
 
             self._agent = AgentWork(self.session, self._jobs, self._tell_of_agent)
         return self._agent

@@ -18,13 +18,12 @@ from adl.callbacks import STOP_POLL_SECONDS, ShouldStop
 from adl.errors import AdlError, Stopped
 from workbench.agent.shown_evidence import compute, missing_evidence
 from workbench.agent.supervision import Supervision
+from workbench.engine.agent_request import AuditRequest
 from workbench.faults import REPORT_BUG
 from workbench.operations.jobs import Jobs
 from workbench.operations.pair import LOAD
 from workbench.operations.running import Arguments, Operation, Outcome, Session
 from workbench.store.events import HUMAN, Actor
-from workbench.tui import keys
-from workbench.tui.agent_request import AuditRequest
 
 if TYPE_CHECKING:
     from workbench.agent.endpoint import Endpoint
@@ -153,7 +152,7 @@ class AgentWork:
             if not self._stop.is_set():
                 problem = AdlError(
                     f"the agent did not begin: {exc.message}",
-                    f"{keys.shown('new')} starts it again.",
+                    "Start it again.",
                 )
         except AdlError as exc:
             problem = exc
