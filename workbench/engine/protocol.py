@@ -1,0 +1,561 @@
+"""The words that an engine and its clients exchange: JSON, one object a line, in UTF-8.
+
+    client                                engine
+    Hello          ------------------->
+                   <-------------------   Welcome, or Reply with an error and the end
+    Request        ------------------->
+                   <-------------------   Reply to it
+                   <-------------------   Notice, at any time, of the sessions that were opened
+
+Only orders and news of jobs go through here. What is recorded, clients read in the database: a
+notice of an event names its number. An `Order` is what may be asked for: a subclass for each, with
+the type of its answer.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from adl.errors import AdlError
+from workbench.engine.agent_request import AuditRequest
+from workbench.fields import in_words
+from workbench.operations.jobs import JobStatus
+from workbench.operations.pair import PairArguments
+from workbench.store.events import HUMAN, Actor
+
+PROTOCOL = 1
+"Raised when a message changes so that an older side would misread it."
+PROGRAM = version("adl-workbench")
+LONGEST_LINE = 1 << 20
+"Bytes of a message, with the end of its line."
+DEEPEST = 32
+"Lists and objects inside each other."
+
+
+class BadMessage(AdlError):
+    """A line that is no message of this protocol."""
+
+
+class OtherProtocol(AdlError):
+    """The other side is of a version that speaks another protocol."""
+
+
+class Wire(BaseModel):
+    """Plain data as it goes over the socket; fields that are not declared are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- things ---------------------------------------------------------------------------------------
+
+
+class Nothing(Wire):
+    """The answer to an order that has none."""
+
+
+class ErrorData(Wire):
+    """An error: its class, its two sentences, and the exit code of a command that ends with it."""
+
+    type: str
+    message: str
+    hint: str = ""
+    exit_code: int = 2
+
+
+class JobData(Wire):
+    """A job, with the seconds since it began; ``error`` once it failed."""
+
+    id: str
+    session: str
+    operation: str
+    arguments: dict[str, Any]
+    actor: Actor
+    background: bool = False
+    status: JobStatus = "waiting"
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    summary: dict[str, Any] = {}
+    error: ErrorData | None = None
+
+
+class AgentData(Wire):
+    """The thread of the agent, as `WorkStatus`."""
+
+    phase: Literal["idle", "preparing", "working", "stopping"] = "idle"
+    doing: str = ""
+    problem: ErrorData | None = None
+
+
+class ClientData(Wire):
+    """A client: its number at this engine, its kind, and how it calls itself."""
+
+    number: int
+    role: Literal["screen", "command"]
+    name: str = ""
+
+
+class SessionData(Wire):
+    """A session that the engine has open; names of a blind one are hidden."""
+
+    id: str
+    name: str
+    has_pair: bool
+    busy: int
+    "Jobs that run or wait."
+    agent: AgentData
+    screens: int
+    "Screens that show it."
+    blind: bool
+
+
+class OpenedData(Wire):
+    """A session as a client needs it besides the log: jobs, the agent, and who holds the keys."""
+
+    session: str
+    version: int
+    "The number of its last event."
+    has_pair: bool
+    jobs: tuple[JobData, ...]
+    agent: AgentData
+    holder: ClientData | None
+    screens: tuple[ClientData, ...]
+
+
+class StatusData(Wire):
+    """An engine: its process, its database, its pair, and how long it has nothing to do."""
+
+    pid: int
+    program: str
+    database: str
+    pair: str
+    "The names of the pair in words; of a blind one hidden."
+    is_loaded: bool
+    memory: dict[str, int] = {}
+    "Bytes in use, see `ModelPair.memory`."
+    up_seconds: float
+    idle_seconds: float | None
+    "Seconds without a job; None while one runs."
+    idle_limit: float | None
+    clients: tuple[ClientData, ...]
+    sessions: tuple[SessionData, ...]
+
+
+class JobsData(Wire):
+    """The running jobs of a session, then those that wait, in order."""
+
+    jobs: tuple[JobData, ...]
+
+
+class SessionsData(Wire):
+    """The sessions that the engine has open."""
+
+    sessions: tuple[SessionData, ...]
+
+
+class YesNo(Wire):
+    """A yes or a no."""
+
+    yes: bool
+
+
+class EndpointData(Wire):
+    """The endpoint that the engine's agents ask, as `EndpointFacts`."""
+
+    address: str = ""
+    has_key: bool = False
+    needs_key: bool = False
+    model: str | None = None
+    config_file: str = ""
+    trouble: str = ""
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+Answer = TypeVar("Answer", bound=Wire)
+
+ORDERS: dict[str, type[Order[Any]]] = {}
+"Every order by its method."
+
+
+class Order(Wire, Generic[Answer]):
+    """Something to ask of an engine; ``Answer`` is what it answers with."""
+
+    method: ClassVar[str] = ""
+    answer: ClassVar[type[Wire]] = Nothing
+    needs_keys: ClassVar[bool] = False
+    "A screen may give it only while no other one holds the keys of the session."
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_options: Any) -> None:
+        """Enter the order in the table of them, with the type of its answer."""
+        if cls.method:
+            typed: Any = cls.__mro__[1]
+            cls.answer = typed.__pydantic_generic_metadata__["args"][0]
+            ORDERS[cls.method] = cls
+
+
+class OnSession(Order[Answer], Generic[Answer]):
+    """An order for one session, by its id."""
+
+    session: str
+
+
+class Status(Order[StatusData]):
+    """How the engine stands."""
+
+    method: ClassVar[str] = "status"
+
+
+class Sessions(Order[SessionsData]):
+    """Which sessions it has open."""
+
+    method: ClassVar[str] = "sessions"
+
+
+class Endpoint(Order[EndpointData]):
+    """Which endpoint its agents ask; without secrets."""
+
+    method: ClassVar[str] = "endpoint"
+
+
+class HasPair(Order[YesNo]):
+    """True if the engine was started with this very pair and, not being blind, tells so."""
+
+    method: ClassVar[str] = "has_pair"
+    pair: PairArguments
+
+
+class Begin(Order[OpenedData]):
+    """Begin a session on the pair and watch it; ``command`` is what the session records as such.
+
+    It is closed when its client goes away and its jobs are over, unless a screen has opened it.
+    """
+
+    method: ClassVar[str] = "begin"
+    name: str
+    blind: bool = False
+    command: tuple[str, ...] = ()
+
+
+class Open(OnSession[OpenedData]):
+    """Go on with a session, or watch one that is open here: its notices come from here on.
+
+    The first screen gets the keys, unless ``keys`` is false.
+    """
+
+    method: ClassVar[str] = "open"
+    keys: bool = True
+
+
+class Leave(OnSession[Nothing]):
+    """Watch the session no longer, and give up its keys. Its jobs go on."""
+
+    method: ClassVar[str] = "leave"
+
+
+class Close(OnSession[Nothing]):
+    """Stop jobs and agent of a session, and record that it is closed, with the ``view`` of a screen.
+
+    ``recorded`` leaves the recording to the client, which has done it.
+    """
+
+    method: ClassVar[str] = "close"
+    needs_keys: ClassVar[bool] = True
+    view: dict[str, Any] = {}
+    outcome: Literal["completed", "stopped", "failed"] = "completed"
+    reason: str = ""
+    recorded: bool = False
+
+
+class Submit(OnSession[JobData]):
+    """Queue an operation, see `Jobs.submit`. Loads the pair first where it was freed."""
+
+    method: ClassVar[str] = "submit"
+    needs_keys: ClassVar[bool] = True
+    operation: str
+    arguments: dict[str, Any] = {}
+    actor: Actor = HUMAN
+    background: bool = False
+
+
+class ListJobs(OnSession[JobsData]):
+    """Running and waiting jobs."""
+
+    method: ClassVar[str] = "jobs"
+
+
+class Move(OnSession[YesNo]):
+    """Move a waiting job, see `Jobs.move`."""
+
+    method: ClassVar[str] = "move"
+    needs_keys: ClassVar[bool] = True
+    job: str
+    step: Literal[-1, 1]
+
+
+class StopJob(OnSession[Nothing]):
+    """Ask a job to stop."""
+
+    method: ClassVar[str] = "stop_job"
+    needs_keys: ClassVar[bool] = True
+    job: str
+
+
+class AgentStatus(OnSession[AgentData]):
+    """Status of the agent's thread."""
+
+    method: ClassVar[str] = "agent"
+
+
+class StartAgent(OnSession[Nothing]):
+    """Start an audit by an agent."""
+
+    method: ClassVar[str] = "start_agent"
+    needs_keys: ClassVar[bool] = True
+    request: AuditRequest
+
+
+class ResumeAgent(OnSession[Nothing]):
+    """Resume an interrupted audit."""
+
+    method: ClassVar[str] = "resume_agent"
+    needs_keys: ClassVar[bool] = True
+    run: str
+
+
+class StopAgent(OnSession[Nothing]):
+    """Stop the agent."""
+
+    method: ClassVar[str] = "stop_agent"
+    needs_keys: ClassVar[bool] = True
+
+
+Hand = Literal["pause", "go_on", "take_over", "hand_back", "policy", "message", "approve", "refuse"]
+
+
+class Supervise(OnSession[Nothing]):
+    """A person's hand on the agent, see `Supervision`.
+
+    ``detail`` is the note, message, policy or reason; ``call`` the call that is answered.
+    """
+
+    method: ClassVar[str] = "supervise"
+    needs_keys: ClassVar[bool] = True
+    hand: Hand
+    detail: str = ""
+    call: str = ""
+
+
+class RevealNames(OnSession[Nothing]):
+    """Show the names of a blind session's pair from here on; recorded as seen."""
+
+    method: ClassVar[str] = "reveal_names"
+    needs_keys: ClassVar[bool] = True
+
+
+class Rename(OnSession[Nothing]):
+    """Give the session another name."""
+
+    method: ClassVar[str] = "rename"
+    needs_keys: ClassVar[bool] = True
+    name: str
+
+
+class TakeKeys(OnSession[YesNo]):
+    """Hold the keys: yes if nobody else does, or with ``by_force``."""
+
+    method: ClassVar[str] = "take_keys"
+    by_force: bool = False
+
+
+class AskKeys(OnSession[Nothing]):
+    """Ask whoever holds the keys for them; they get a notice."""
+
+    method: ClassVar[str] = "ask_keys"
+
+
+class GiveKeys(OnSession[Nothing]):
+    """Give the keys to another screen by its number, or let them go."""
+
+    method: ClassVar[str] = "give_keys"
+    to: int | None = None
+
+
+class ShutDown(Order[Nothing]):
+    """Stop all jobs, close all sessions, and end the engine."""
+
+    method: ClassVar[str] = "shutdown"
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+class Hello(Wire):
+    """The first message of a client."""
+
+    type: Literal["hello"] = "hello"
+    protocol: int = PROTOCOL
+    program: str = PROGRAM
+    pid: int
+    role: Literal["screen", "command"]
+    name: str = ""
+
+
+class Welcome(Wire):
+    """The engine's answer: who it is, and which number the client has."""
+
+    type: Literal["welcome"] = "welcome"
+    protocol: int = PROTOCOL
+    program: str = PROGRAM
+    pid: int
+    client: int
+
+
+class Request(Wire):
+    """An order with its number, which its reply repeats."""
+
+    type: Literal["request"] = "request"
+    id: int
+    method: str
+    params: dict[str, Any] = {}
+
+
+class Reply(Wire):
+    """The answer to a request, or its error; without a number where there was no request."""
+
+    type: Literal["reply"] = "reply"
+    id: int | None
+    result: dict[str, Any] | None = None
+    error: ErrorData | None = None
+
+
+class Notice(Wire):
+    """News that nobody asked for."""
+
+    type: Literal["notice"] = "notice"
+    topic: str
+
+
+class EventNotice(Notice):
+    """Events up to this number are in the session's log."""
+
+    topic: Literal["event"] = "event"
+    session: str
+    seq: int
+
+
+class JobNotice(Notice):
+    """A job as it is now; changes in quick succession may come as the last of them."""
+
+    topic: Literal["job"] = "job"
+    session: str
+    job: JobData
+
+
+class AgentNotice(Notice):
+    """The agent's thread as it is now."""
+
+    topic: Literal["agent"] = "agent"
+    session: str
+    agent: AgentData
+
+
+class HolderNotice(Notice):
+    """Who holds the keys of a session, which screens show it, and who asks for the keys."""
+
+    topic: Literal["holder"] = "holder"
+    session: str
+    holder: ClientData | None
+    screens: tuple[ClientData, ...]
+    asking: ClientData | None = None
+
+
+class ClosingNotice(Notice):
+    """The engine lets go of a session or, without one, ends."""
+
+    topic: Literal["closing"] = "closing"
+    session: str | None = None
+    reason: str = ""
+
+
+Message = Annotated[
+    Hello
+    | Welcome
+    | Request
+    | Reply
+    | Annotated[
+        EventNotice | JobNotice | AgentNotice | HolderNotice | ClosingNotice,
+        Field(discriminator="topic"),
+    ],
+    Field(discriminator="type"),
+]
+_messages: TypeAdapter[Any] = TypeAdapter(Message)
+
+
+def encode(message: Wire) -> bytes:
+    """Return a message as a line. Raises `BadMessage` for one that is too long."""
+    line = to_json(message) + b"\n"
+    if len(line) > LONGEST_LINE:
+        raise BadMessage(
+            f"a message of {len(line)} bytes is longer than the {LONGEST_LINE} that an engine takes",
+            "Ask for less at once.",
+        )
+    return line
+
+
+def decode(line: bytes) -> Any:
+    """Return the message in a line. Raises `BadMessage`, and `OtherProtocol` for another version's."""
+    try:
+        # Refuses what is nested a few hundred deep before it is built.
+        data = from_json(line)
+    except ValueError as exc:
+        raise BadMessage(f"a line is no JSON: {exc}") from None
+    if not isinstance(data, dict):
+        raise BadMessage("a line is no JSON object")
+    if _depth(data) > DEEPEST:
+        raise BadMessage(f"a message is nested deeper than {DEEPEST} lists and objects")
+    # Before its other fields: those of another version may be others.
+    if data.get("type") in {"hello", "welcome"} and data.get("protocol") != PROTOCOL:
+        raise OtherProtocol(
+            f"the other side ({str(data.get('program'))[:40]}) speaks protocol "
+            f"{str(data.get('protocol'))[:20]}, this one ({PROGRAM}) speaks {PROTOCOL}",
+            "Use the same version of adl-workbench on both sides; stop an old engine with "
+            "`adl-workbench engine stop`.",
+        )
+    try:
+        return _messages.validate_python(data)
+    except ValidationError as exc:
+        raise BadMessage(f"a line is no message: {in_words(exc, most=1)}") from None
+
+
+def error_data(exc: BaseException) -> ErrorData:
+    """Return an error as data."""
+    if isinstance(exc, AdlError):
+        return ErrorData(
+            type=type(exc).__name__,
+            message=exc.message,
+            hint=exc.hint,
+            exit_code=exc.exit_code,
+        )
+    return ErrorData(type=type(exc).__name__, message=str(exc), exit_code=1)
+
+
+def _depth(data: Any) -> int:
+    """How deep lists and objects are inside each other, up to one more than is allowed."""
+    depth, level = 0, [data]
+    while level and depth <= DEEPEST:
+        inside: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inside.extend(item.values())
+            elif isinstance(item, list):
+                inside.extend(item)
+        depth += 1
+        level = [item for item in inside if isinstance(item, dict | list)]
+    return depth
