@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from adl.artifacts import ArrayCache
-from adl.callbacks import ShouldStop, never_stop
+from adl.callbacks import ShouldStop, ignore_stages, never_stop
 from adl.organisms.null_pairs import NULL_KINDS, make_null_pair
 from adl.organisms.registry import (
     BUNDLED_ORGANISMS,
@@ -32,8 +32,9 @@ from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_au
 from workbench.agent.shown_evidence import compute, missing_evidence
 from workbench.blinding.seal import seal
 from workbench.locations import find_locations
+from workbench.operations.beginning import begin_session
 from workbench.operations.difference import MeasureArguments
-from workbench.operations.pair import LOAD, PairArguments
+from workbench.operations.pair import LoadModels, PairArguments, load_models
 from workbench.operations.running import Session, run
 from workbench.organisms import named_organism
 from workbench.store.agent_events import AgentMode, EvaluationCell, EvaluationStarted
@@ -49,9 +50,6 @@ FINDINGS = (
     *("difference_measured", "reading_taken", "text_started", "text_finished"),
     *(kind for kind, body in KINDS.items() if issubclass(body, Measure)),
 )
-
-LoadPair = Callable[[Session, str], ModelPair]
-"""Loads an organism's pair into a session, recording it."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +127,121 @@ def make_nulls(organism_id: str) -> tuple[str, ...]:
     return (*made, *(found.id for found in list_organisms() if found.family is Family.CONTROL))
 
 
-def load_organism(session: Session, organism: str) -> ModelPair:
-    """Load a bundled organism's pair as for a person."""
-    run(session, LOAD, PairArguments(organism=organism), actor=HUMAN)
-    return session.require_pair()
+def evidence_key(organism: str) -> str:
+    """The name in the log of an organism's evidence."""
+    return f"evidence {organism}"
+
+
+class Bench:
+    """Does the parts of an evaluation in a log: the evidence of organisms, and cells.
+
+    Holds one pair at a time: the last one's memory is needed for the next.
+    """
+
+    def __init__(
+        self,
+        log: SessionLog,
+        cache: ArrayCache,
+        plan: EvaluationPlan,
+        load: LoadModels | None = None,
+    ) -> None:
+        self._log = log
+        self._cache = cache
+        self._plan = plan
+        self._load = load or load_models
+        self._pairs: dict[str, ModelPair] = {}
+
+    def begin_evidence(self, organism: str, should_stop: ShouldStop) -> Session:
+        """Begin the session of an organism's evidence, with its pair.
+
+        Raises what keeps the pair from being loaded, with no session begun.
+        """
+        return begin_session(
+            self._log,
+            self._cache,
+            f"evidence of {organism}",
+            PairArguments(organism=organism),
+            actor=HUMAN,
+            should_stop=should_stop,
+            load=lambda *_: self._pair(organism, should_stop),
+        )
+
+    def compute_evidence(self, session: Session, should_stop: ShouldStop) -> None:
+        """Compute what agents with the lens are shown, if there are any, and close the session."""
+        if "adl" in self._plan.agents:
+            missing = missing_evidence(
+                session.state,
+                session.require_pair().provenance.n_layers,
+                MeasureArguments(n_texts=self._plan.n_texts),
+                n_prompts=self._plan.n_prompts,
+                max_new_tokens=self._plan.max_new_tokens,
+            )
+            compute(missing, partial(run, session, actor=HUMAN, should_stop=should_stop))
+        session.record(SessionClosed(outcome="completed"))
+
+    def begin_cell(self, cell: Cell, evidence: str, should_stop: ShouldStop) -> Session:
+        """Begin a cell's session with its pair and, if the agent may see it, the evidence."""
+        pair = self._pair(cell.organism, should_stop)
+        bodies: list[EventBody] = [PairLoaded(pair=pair.provenance.as_dict())]
+        if cell.mode == "adl":
+            bodies += [event.body for event in self._log.events(evidence, kinds=FINDINGS)]
+        seq = Session(self._log, evidence, self._cache).state.seq
+        # The evidence before the cell: one that has begun has all of it.
+        session_id = self._log.start_session(
+            cell.key, parent=(evidence, seq), then=[Entry(body) for body in bodies]
+        )
+        return Session(self._log, session_id, self._cache, pair)
+
+    def open_cell(self, cell: Cell, session_id: str, should_stop: ShouldStop) -> Session:
+        """The session of a cell that was begun, with its pair."""
+        pair = self._pair(cell.organism, should_stop)
+        return Session(self._log, session_id, self._cache, pair)
+
+    def audit(
+        self,
+        cell: Cell,
+        session: Session,
+        endpoint: Endpoint,
+        judge: Endpoint,
+        should_stop: ShouldStop,
+    ) -> None:
+        """Audit, or go on with it where its log ends; grade, and close the session."""
+        surroundings = Surroundings(should_stop=should_stop)
+        if not session.state.agents:
+            blinding = seal(session, blind=True, organism=cell.organism)
+            plan = AuditPlan(
+                model=self._plan.model,
+                mode=cell.mode,
+                budgets=Budgets(
+                    cell.interactions, self._plan.calls, self._plan.tokens, self._plan.seconds
+                ),
+                seed=cell.repeat,
+                context=endpoint.settings.context,
+            )
+            start_audit(session, endpoint, plan, blinding, surroundings)
+        else:
+            resume_audit(session, endpoint, surroundings=surroundings)
+        graders = [grade_report]
+        if cell.organism not in self._plan.nulls:
+            graders.append(grade_guesses)
+        for grade in graders:
+            grade(
+                session,
+                judge,
+                self._plan.judge_model,
+                repeats=self._plan.grades,
+                organism=cell.organism,
+                should_stop=should_stop,
+            )
+        session.record(SessionClosed(outcome="completed"))
+
+    def _pair(self, organism: str, should_stop: ShouldStop) -> ModelPair:
+        if organism not in self._pairs:
+            self._pairs.clear()
+            self._pairs[organism] = self._load(
+                PairArguments(organism=organism), ignore_stages, should_stop
+            )
+        return self._pairs[organism]
 
 
 class Evaluation:
@@ -143,7 +252,7 @@ class Evaluation:
         log: SessionLog,
         session_id: str,
         cache: ArrayCache,
-        load_pair: LoadPair = load_organism,
+        load: LoadModels | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         """Raises ``EvaluationError`` for a session that is none."""
@@ -156,9 +265,8 @@ class Evaluation:
         self.plan = EvaluationPlan.of(started.body.plan)
         self._log = log
         self._cache = cache
-        self._load_pair = load_pair
+        self._bench = Bench(log, cache, self.plan, load)
         self._say = say
-        self._pairs: dict[str, ModelPair] = {}
 
     @classmethod
     def start(
@@ -166,7 +274,7 @@ class Evaluation:
         log: SessionLog,
         plan: EvaluationPlan,
         cache: ArrayCache,
-        load_pair: LoadPair = load_organism,
+        load: LoadModels | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> Evaluation:
         """Record a plan. Raises ``OrganismError``, ``EvaluationError`` for one without a cell."""
@@ -179,7 +287,7 @@ class Evaluation:
             )
         started = Entry(EvaluationStarted(plan=plan.as_dict()), HUMAN)
         session_id = log.start_session("evaluation", actor=HUMAN, then=[started])
-        return cls(log, session_id, cache, load_pair, say)
+        return cls(log, session_id, cache, load, say)
 
     def go(self, endpoint: Endpoint, judge: Endpoint, should_stop: ShouldStop = never_stop) -> None:
         """Do every cell that is not done.
@@ -188,110 +296,43 @@ class Evaluation:
         """
         cells = list(self.plan.cells())
         for number, cell in enumerate(cells, start=1):
-            known = self.session.state.cells.get(cell.key)
-            if known is not None and known.body.status == "done":
+            if self.is_done(cell.key):
                 continue
             self._say(f"{number} of {len(cells)}: {cell.key}")
-            self._do(cell, known.body.session if known else None, endpoint, judge, should_stop)
+            evidence = self._evidence(cell.organism, should_stop)
+            session_id = self.session_of(cell.key)
+            if session_id is None:
+                session = self._bench.begin_cell(cell, evidence, should_stop)
+                self.mark(cell.key, session.id, "started")
+            else:
+                session = self._bench.open_cell(cell, session_id, should_stop)
+            self._bench.audit(cell, session, endpoint, judge, should_stop)
+            self.mark(cell.key, session.id, "done")
 
-    def _do(
-        self,
-        cell: Cell,
-        session_id: str | None,
-        endpoint: Endpoint,
-        judge: Endpoint,
-        should_stop: ShouldStop,
-    ) -> None:
-        session = self._open(cell, session_id, should_stop)
-        agents = session.state.agents
-        surroundings = Surroundings(should_stop=should_stop)
-        if not agents:
-            blinding = seal(session, blind=True, organism=cell.organism)
-            plan = AuditPlan(
-                model=self.plan.model,
-                mode=cell.mode,
-                budgets=Budgets(
-                    cell.interactions, self.plan.calls, self.plan.tokens, self.plan.seconds
-                ),
-                seed=cell.repeat,
-                context=endpoint.settings.context,
-            )
-            start_audit(session, endpoint, plan, blinding, surroundings)
-        else:
-            resume_audit(session, endpoint, surroundings=surroundings)
-        grade_report(
-            session,
-            judge,
-            self.plan.judge_model,
-            repeats=self.plan.grades,
-            organism=cell.organism,
-            should_stop=should_stop,
-        )
-        if cell.organism not in self.plan.nulls:
-            grade_guesses(
-                session,
-                judge,
-                self.plan.judge_model,
-                repeats=self.plan.grades,
-                organism=cell.organism,
-                should_stop=should_stop,
-            )
-        session.record(SessionClosed(outcome="completed"))
-        self._mark(cell.key, session.id, "done")
-
-    def _open(self, cell: Cell, session_id: str | None, should_stop: ShouldStop) -> Session:
-        """The cell's session with its pair: the one that was begun, or a new one."""
-        evidence = self._evidence(cell.organism, should_stop)
-        pair = self._pairs[cell.organism]
-        if session_id is None:
-            bodies: list[EventBody] = [PairLoaded(pair=pair.provenance.as_dict())]
-            if cell.mode == "adl":
-                found = self._log.events(evidence.id, kinds=FINDINGS)
-                bodies += [event.body for event in found]
-            # The evidence before the cell: one that has begun has all of it.
-            session_id = self._log.start_session(
-                cell.key,
-                parent=(evidence.id, evidence.state.seq),
-                then=[Entry(body) for body in bodies],
-            )
-            self._mark(cell.key, session_id, "started")
-        return Session(self._log, session_id, self._cache, pair)
-
-    def _evidence(self, organism: str, should_stop: ShouldStop) -> Session:
-        """The session with an organism's evidence, computed if it is not there, and its pair."""
-        key = f"evidence {organism}"
+    def is_done(self, key: str) -> bool:
+        """True for a cell, or an organism's evidence, that nothing is left to do of."""
         known = self.session.state.cells.get(key)
-        if known is not None and known.body.status == "done":
-            session = Session(self._log, known.body.session, self._cache)
-            self._load(session, organism)
-            return session
-        session = Session(
-            self._log, self._log.start_session(f"evidence of {organism}"), self._cache
-        )
-        self._mark(key, session.id, "started")
-        self._load(session, organism)
+        return known is not None and known.body.status == "done"
+
+    def session_of(self, key: str) -> str | None:
+        """The session of a cell or of evidence; None before it is begun."""
+        known = self.session.state.cells.get(key)
+        return known.body.session if known else None
+
+    def mark(self, key: str, session_id: str, status: Literal["started", "done"]) -> None:
+        """Record how far a cell or an organism's evidence has come."""
+        self.session.record(EvaluationCell(cell=key, session=session_id, status=status))
+
+    def _evidence(self, organism: str, should_stop: ShouldStop) -> str:
+        """The session with an organism's evidence, which is computed if it is not there."""
+        key = evidence_key(organism)
+        known = self.session_of(key)
+        if known is not None and self.is_done(key):
+            return known
+        session = self._bench.begin_evidence(organism, should_stop)
+        self.mark(key, session.id, "started")
         if "adl" in self.plan.agents:
             self._say(f"computing the evidence of {organism}")
-            missing = missing_evidence(
-                session.state,
-                session.require_pair().provenance.n_layers,
-                MeasureArguments(n_texts=self.plan.n_texts),
-                n_prompts=self.plan.n_prompts,
-                max_new_tokens=self.plan.max_new_tokens,
-            )
-            compute(missing, partial(run, session, actor=HUMAN, should_stop=should_stop))
-        session.record(SessionClosed(outcome="completed"))
-        self._mark(key, session.id, "done")
-        return session
-
-    def _load(self, session: Session, organism: str) -> None:
-        if organism not in self._pairs:
-            # One pair at a time: the last one's memory is needed for this one.
-            self._pairs.clear()
-            self._pairs[organism] = self._load_pair(session, organism)
-        session.pair = self._pairs[organism]
-
-    def _mark(self, key: str, session_id: str, status: str) -> None:
-        self.session.record(
-            EvaluationCell.model_validate({"cell": key, "session": session_id, "status": status})
-        )
+        self._bench.compute_evidence(session, should_stop)
+        self.mark(key, session.id, "done")
+        return session.id

@@ -9,7 +9,14 @@ from collections.abc import Callable, Sequence
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.pair.protocol import ModelPair
-from workbench.operations.pair import LOAD, PairArguments, environment, load_models, loaded_summary
+from workbench.operations.pair import (
+    LOAD,
+    LoadModels,
+    PairArguments,
+    environment,
+    load_models,
+    loaded_summary,
+)
 from workbench.operations.running import Session
 from workbench.store.events import Actor, EventBody, OperationFinished, OperationStarted, PairLoaded
 from workbench.store.log import SessionLog
@@ -27,14 +34,16 @@ def begin_session(
     check: Callable[[ModelPair], object] = bool,
     progress: StageProgress = ignore_stages,
     should_stop: ShouldStop = never_stop,
+    load: LoadModels | None = None,
 ) -> Session:
     """Load a pair, then start a session that records the loading as if it had run in it.
 
-    The events ``before`` come first in it; ``check`` may refuse the loaded pair by raising.
+    The events ``before`` come first in it; ``check`` may refuse the loaded pair by raising; ``load``
+    takes the place of `load_models`.
     Raises whatever keeps the pair from being loaded, and ``Stopped``; then nothing is recorded.
     """
     began = time.monotonic()
-    pair = load_models(arguments, progress, should_stop)
+    pair = (load or load_models)(arguments, progress, should_stop)
     check(pair)
     operation_id = uuid.uuid4().hex
     bodies = (

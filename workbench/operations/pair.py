@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -100,6 +100,10 @@ def load(context: Context, arguments: PairArguments) -> Summary:
     context.session.pair = pair
     context.progress("load", 1, 1)
     return loaded_summary(pair)
+
+
+LoadModels = Callable[[PairArguments, StageProgress, ShouldStop], ModelPair]
+"""Loads a pair without a session, as `load_models` does."""
 
 
 def load_models(

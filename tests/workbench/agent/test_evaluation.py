@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from adl.artifacts import ArrayCache
-from adl.errors import OrganismError, Stopped
+from adl.errors import OrganismError, PairError, Stopped
 from adl.organisms.registry import Family
 from adl.pair.protocol import ModelPair
 from tests.planted import PlantedPair
@@ -21,9 +21,8 @@ from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EndpointError, EvaluationError
 from workbench.agent.evaluation import Cell, Evaluation, EvaluationPlan, make_nulls
 from workbench.agent.scoreboard import Audit, Share, audits, plot, rows
-from workbench.operations.running import Session
+from workbench.operations.pair import PairArguments
 from workbench.organisms import named_organism
-from workbench.store.events import PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 
@@ -46,11 +45,8 @@ PLAN = EvaluationPlan(
 GRADES = {"baking, by the readings": 4, "no idea": 1}
 
 
-def load_planted(session: Session, _organism: str) -> ModelPair:
-    pair = PlantedPair()
-    session.record(PairLoaded(pair=pair.provenance.as_dict()))
-    session.pair = pair
-    return pair
+def load_planted(*_: object) -> ModelPair:
+    return PlantedPair()
 
 
 def auditor(asked: Asked) -> Reaction:
@@ -143,9 +139,9 @@ def test_an_evaluation_that_broke_off_goes_on_without_doing_anything_twice(
     plan = EvaluationPlan.of({**PLAN.as_dict(), "organisms": ["cake_bake"], "repeats": 2})
     loads: list[str] = []
 
-    def load(session: Session, organism: str) -> ModelPair:
-        loads.append(organism)
-        return load_planted(session, organism)
+    def load(asked: PairArguments, *_: object) -> ModelPair:
+        loads.append(str(asked.organism))
+        return PlantedPair()
 
     # The endpoint fails at a reply, and at each of its grades and guesses; each time the
     # evaluation is taken up again.
@@ -205,11 +201,8 @@ def test_finds_on_null_pairs_stand_beside_every_success(
         }
     )
 
-    def load(session: Session, organism: str) -> ModelPair:
-        pair = PlantedPair(strength=0.0 if organism.startswith("null_same") else 1.0)
-        session.record(PairLoaded(pair=pair.provenance.as_dict()))
-        session.pair = pair
-        return pair
+    def load(asked: PairArguments, *_: object) -> ModelPair:
+        return PlantedPair(strength=0.0 if str(asked.organism).startswith("null_same") else 1.0)
 
     def script(asked: Asked) -> Reaction:
         # A good judge of nulls: the one whose report finds nothing gets the highest grade.
@@ -280,6 +273,27 @@ def test_an_evaluation_can_be_stopped(log: SessionLog, cache: ArrayCache, server
         go(evaluation, server, lambda: len(server.asked) >= 2)
     done = [one for one in audits(log, evaluation.session.state) if one.status == "done"]
     assert len(done) < 2
+
+
+def test_a_pair_that_cannot_be_loaded_leaves_no_session(
+    log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint
+):
+    def refuse(*_: object) -> ModelPair:
+        raise PairError("no such pair")
+
+    plan = EvaluationPlan.of(
+        {**PLAN.as_dict(), "organisms": ["cake_bake"], "agents": ["black_box"], "budgets": [1]}
+    )
+    evaluation = Evaluation.start(log, plan, cache, refuse)
+    with pytest.raises(PairError):
+        go(evaluation, server)
+    assert [known.id for known in log.sessions()] == [evaluation.session.id]
+    assert not evaluation.session.state.cells
+    # Once it can be loaded, the same evaluation goes on.
+    again = Evaluation(log, evaluation.session.id, cache, load_planted)
+    go(again, server)
+    assert [known.status for known in audits(log, again.session.state)] == ["done"]
+    assert len(log.sessions()) == 3
 
 
 def test_plans_that_cannot_be_done(log: SessionLog, cache: ArrayCache):
