@@ -58,6 +58,7 @@ def main(arguments: list[str]) -> None:
             importlib.import_module(module.name)
     for name in WHEN_THEY_RUN:
         importlib.import_module(name)
+    cli.command_tree()
     with tempfile.TemporaryDirectory() as folder, SessionLog.open(Path(folder) / "sessions.db"):
         # What a new file should look like is found out once in a process, and takes longer than
         # most commands: it loads sqlite_utils, and that pandas.

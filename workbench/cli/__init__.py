@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -117,10 +118,16 @@ def _open_workbench(
     raise typer.Exit(run_workbench(startup))
 
 
+@cache
+def command_tree() -> Any:
+    """Every command with its options; making it takes longer than many of them."""
+    return guarded(typer.main.get_command(app))
+
+
 def main() -> None:
     """Run the command line; no key reaches stderr, not even in the trace of an unforeseen error."""
     if sys.stderr is not None:  # it is None where whoever started us closed it
         sys.stderr = ChangedStream(sys.stderr, scrub)
     quieten_libraries()
     with ending_well():
-        guarded(typer.main.get_command(app))()
+        command_tree()()
