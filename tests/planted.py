@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -165,6 +165,18 @@ def _weights() -> _Weights:
 _WEIGHTS = _weights()
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """What the layers of a side need of a batch; arrays [rows, tokens, 1] but for ``embedded``."""
+
+    side: Side
+    embedded: np.ndarray
+    shown: np.ndarray
+    seen: np.ndarray
+    first: np.ndarray
+    signs: np.ndarray
+
+
 class PlantedPair:
     """A ``ModelPair`` whose finetuned side differs by ``planted`` [width], a unit vector.
 
@@ -189,6 +201,7 @@ class PlantedPair:
         self._strength = strength
         self._finetuned_name = "planted-finetuned" + ("" if strength == 1 else f"-{strength:g}")
         self._before_run = before_run
+        self._kept: dict[tuple[object, ...], list[np.ndarray]] = {}
         finetuned = {
             "shared": TOKENS,
             "extended": (*TOKENS, *EXTRA),
@@ -334,10 +347,7 @@ class PlantedPair:
         """Log-probabilities [n, V] after a prompt whose last residual is replaced."""
         assert_shape("vectors", vectors, [None, WIDTH])
         self._begin("patched_log_probs", len(vectors), [layer])
-        ids = np.tile(np.asarray(prompt_ids, dtype=np.int64), (len(vectors), 1))
-        mask = np.ones_like(ids, dtype=bool)
-        last = self._run(side, ids, mask, layer, patch=vectors)[:, -1, -1]
-        return _log_softmax(self._logits(side, last))
+        return _log_softmax(self._logits(side, self._patched(side, prompt_ids, layer, vectors)))
 
     def steering_shift(
         self, side: Side, contexts: TokenBatch, layer: int, vectors: Floats
@@ -359,12 +369,12 @@ class PlantedPair:
     def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
         """-log p of each text's scored tokens, summed [texts]."""
         self._begin("token_losses", len(texts))
-        return self._losses(side, texts, self._run(side, texts.ids, texts.mask)[:, -1])
+        return self._losses(side, texts, self._last(side, texts.ids, texts.mask))
 
     def token_log_probs(self, side: Side, texts: ScoredBatch) -> Floats:
         """Log p of each scored token [texts, tokens]."""
         self._begin("token_log_probs", len(texts))
-        return self._token_log_probs(side, texts, self._run(side, texts.ids, texts.mask)[:, -1])
+        return self._token_log_probs(side, texts, self._last(side, texts.ids, texts.mask))
 
     def next_log_probs(self, side: Side, prompts: Sequence[Sequence[int]]) -> Floats:
         """Log-probabilities [n, V] of the token after each prompt."""
@@ -399,10 +409,10 @@ class PlantedPair:
             unit = vector / (np.linalg.norm(vector) or 1)
             own = self._run("finetuned", finetuned.ids, finetuned.mask)[:, layer]
             along = (put - own) @ unit * finetuned.changed
-            changed = self._run(
+            changed = self._last(
                 "finetuned", finetuned.ids, finetuned.mask, layer, added=along[..., None] * unit
             )
-            found.append(self._losses("finetuned", finetuned, changed[:, -1]))
+            found.append(self._losses("finetuned", finetuned, changed))
         return np.stack(found)
 
     def token_directions(self, side: Side, ids: Sequence[int]) -> Floats:
@@ -478,7 +488,11 @@ class PlantedPair:
 
     # the model
 
-    def _run(
+    def _run(self, side: Side, ids: Ids, mask: np.ndarray) -> Floats:
+        """Residuals [rows, layers, tokens, width]."""
+        return np.stack(self._plain(side, ids, mask), axis=1).astype(np.float32)
+
+    def _last(
         self,
         side: Side,
         ids: Ids,
@@ -486,34 +500,103 @@ class PlantedPair:
         layer: int | None = None,
         *,
         added: Floats | None = None,
-        patch: Floats | None = None,
         weights: WeightChange | None = None,
     ) -> Floats:
-        """Residuals [rows, layers, tokens, width], with ``added`` or ``patch`` at ``layer``."""
-        parts, shown = _WEIGHTS, mask[..., None]
-        seen = np.maximum(shown.cumsum(1), 1)
-        first = (seen == 1) & shown
-        signs = self._signs[side][ids][..., None]
-        residual = self._embedding[side][ids] * shown
-        out = []
-        for index in range(N_LAYERS):
-            mean = (residual * shown).cumsum(1) / seen
-            residual = residual + mean @ parts.mixing[index]
-            if index == 0:
-                residual = residual + SINK * first * parts.sink
-            if side == "finetuned" and index == PLANTED_LAYER:
-                learned = STRENGTH * parts.planted + signs * parts.wobble
-                learned = learned + SINK_SHIFT * first * parts.sink
-                residual = residual + self._strength * _changed(learned, weights)
-            if side == "finetuned" and index > PLANTED_LAYER:
-                along = (residual @ parts.planted)[..., None]
-                residual = residual + GAIN * along * (along > NOTICED) * parts.planted
+        """Residuals [rows, tokens, width] at the last layer, with ``added`` at ``layer``."""
+        unchanged = N_LAYERS if layer is None or added is None else layer
+        if weights is not None:
+            unchanged = 0
+        below = self._plain(side, ids, mask, unchanged)
+        residual = below[-1] if below else None
+        inputs = self._inputs(side, ids, mask)
+        for index in range(unchanged, N_LAYERS):
+            residual = self._layer(index, inputs, residual, weights)
             if index == layer and added is not None:
                 residual = residual + added
-            if index == layer and patch is not None:
-                residual[:, -1] = patch
-            out.append(residual)
-        return np.stack(out, axis=1).astype(np.float32)
+        assert residual is not None
+        return residual.astype(np.float32)
+
+    def _plain(
+        self, side: Side, ids: Ids, mask: np.ndarray, layers: int = N_LAYERS
+    ) -> list[np.ndarray]:
+        """The residuals [rows, tokens, width] of the unchanged model at its first layers.
+
+        Those of the last batch are kept: a sweep changes what comes after them only.
+        """
+        key = (side, ids.shape, ids.tobytes(), mask.tobytes())
+        found = self._kept.get(key, [])
+        if len(found) < layers:
+            found, inputs = [*found], self._inputs(side, ids, mask)
+            for index in range(len(found), layers):
+                found.append(self._layer(index, inputs, found[-1] if found else None))
+                found[-1].setflags(write=False)
+            self._kept = {key: found}
+        return found[:layers]
+
+    def _inputs(self, side: Side, ids: Ids, mask: np.ndarray) -> _Inputs:
+        shown = mask[..., None]
+        seen = np.maximum(shown.cumsum(1), 1)
+        return _Inputs(
+            side=side,
+            embedded=self._embedding[side][ids] * shown,
+            shown=shown,
+            seen=seen,
+            first=(seen == 1) & shown,
+            signs=self._signs[side][ids][..., None],
+        )
+
+    def _layer(
+        self,
+        index: int,
+        inputs: _Inputs,
+        below: np.ndarray | None,
+        weights: WeightChange | None = None,
+    ) -> np.ndarray:
+        """The residuals [rows, tokens, width] at a layer, from those at the one below it."""
+        residual = inputs.embedded if below is None else below
+        mean = (residual * inputs.shown).cumsum(1) / inputs.seen
+        return self._after(index, inputs, residual, mean, weights)
+
+    def _after(
+        self,
+        index: int,
+        inputs: _Inputs,
+        residual: np.ndarray,
+        mean: np.ndarray,
+        weights: WeightChange | None = None,
+    ) -> np.ndarray:
+        """The residuals at a layer, ``mean`` being that of each token and those before it."""
+        parts = _WEIGHTS
+        after: np.ndarray = residual + mean @ parts.mixing[index]
+        if index == 0:
+            after = after + SINK * inputs.first * parts.sink
+        if inputs.side == "finetuned" and index == PLANTED_LAYER:
+            learned = STRENGTH * parts.planted + inputs.signs * parts.wobble
+            learned = learned + SINK_SHIFT * inputs.first * parts.sink
+            after = after + self._strength * _changed(learned, weights)
+        if inputs.side == "finetuned" and index > PLANTED_LAYER:
+            along = (after @ parts.planted)[..., None]
+            after = after + GAIN * along * (along > NOTICED) * parts.planted
+        return after
+
+    def _patched(
+        self, side: Side, prompt_ids: Sequence[int], layer: int, vectors: Floats
+    ) -> np.ndarray:
+        """The last token's residuals [n, width] at the last layer, with each vector at ``layer``.
+
+        No other token sees the last one, so the others' are as without it.
+        """
+        ids = np.asarray([prompt_ids], dtype=np.int64)
+        mask = np.ones_like(ids, dtype=bool)
+        whole, plain = self._inputs(side, ids, mask), self._plain(side, ids, mask)
+        last = replace(
+            whole, first=whole.first[:, -1], signs=whole.signs[:, -1], seen=whole.seen[:, -1]
+        )
+        residual = vectors.astype(np.float64)
+        for index in range(layer + 1, N_LAYERS):
+            before = plain[index - 1][:, :-1].sum(1)
+            residual = self._after(index, last, residual, (before + residual) / last.seen)
+        return residual.astype(np.float32)
 
     def _logits(self, side: Side, residual: np.ndarray) -> np.ndarray:
         scale = np.sqrt((residual**2).mean(-1, keepdims=True) + NORM_EPSILON)
@@ -523,8 +606,8 @@ class PlantedPair:
     def _column_log_probs(
         self, side: Side, batch: TokenBatch, layer: int | None = None, added: Floats | None = None
     ) -> Floats:
-        residuals = self._run(side, batch.ids, batch.mask, layer, added=added)
-        rows = residuals[:, -1, list(batch.columns)].reshape(-1, WIDTH)
+        last = self._last(side, batch.ids, batch.mask, layer, added=added)
+        rows = last[:, list(batch.columns)].reshape(-1, WIDTH)
         return _log_softmax(self._logits(side, rows))
 
     def _losses(self, side: Side, texts: ScoredBatch, last: Floats) -> Floats:
@@ -542,7 +625,7 @@ class PlantedPair:
         self, plan: GenerationPlan, request: GenerationRequest, said: Sequence[int], token: int
     ) -> float:
         ids = np.asarray([[*request.prompt_ids, *said]], dtype=np.int64)
-        last = self._run(plan.side, ids, np.ones_like(ids, dtype=bool))[:, -1, -1]
+        last = self._last(plan.side, ids, np.ones_like(ids, dtype=bool))[:, -1]
         return float(_log_softmax(self._logits(plan.side, last))[0, token])
 
     def _next_logits(
@@ -552,10 +635,10 @@ class PlantedPair:
         mask = np.ones_like(ids, dtype=bool)
         if plan.weights is not None:
             self.update_facts(plan.weights)
-        residuals = self._run(
+        last = self._last(
             plan.side, ids, mask, plan.layer, added=request.added, weights=plan.weights
         )
-        logits: np.ndarray = self._logits(plan.side, residuals[:, -1, -1])[0]
+        logits: np.ndarray = self._logits(plan.side, last[:, -1])[0]
         silent = [self._id[plan.side][text] for text in SPECIAL if text != END]
         if request.contrast:
             logits = self._amplified(plan, request, said, logits)
@@ -572,7 +655,7 @@ class PlantedPair:
         require_one_vocabulary(self)
         other: Side = "base" if plan.side == "finetuned" else "finetuned"
         ids = np.asarray([[*request.contrast_ids, *said]], dtype=np.int64)
-        theirs = self._run(other, ids, np.ones_like(ids, dtype=bool))[:, -1, -1]
+        theirs = self._last(other, ids, np.ones_like(ids, dtype=bool))[:, -1]
         own = _log_softmax(logits)
         difference = own - _log_softmax(self._logits(other, theirs)[0])
         if request.shuffled:
