@@ -11,6 +11,7 @@ from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.measures.coherence import JudgedText
 from adl.pair.protocol import ModelPair
+from workbench.engine.shown import ShownSession
 from workbench.locations import Locations
 from workbench.operations.beginning import begin_session
 from workbench.operations.jobs import Job, JobListener, Jobs
@@ -20,7 +21,6 @@ from workbench.store.errors import StoreError
 from workbench.store.events import (
     HUMAN,
     Actor,
-    Event,
     EventBody,
     SessionClosed,
     SessionContinued,
@@ -29,10 +29,8 @@ from workbench.store.events import (
 )
 from workbench.store.lease import Lease
 from workbench.store.log import SessionLog
-from workbench.store.state import SessionState
 
 if TYPE_CHECKING:
-    from workbench.blinding.redact import StateRedactor
     from workbench.engine.agent_request import AuditRequest
     from workbench.engine.agent_runner import AgentWork
     from workbench.operations.judges import AnswerVerdict, ScaleVerdict
@@ -44,7 +42,7 @@ A = TypeVar("A", bound=Arguments)
 PATIENCE = 5.0
 
 
-class LiveSession:
+class LiveSession(ShownSession):
     """A session that is being worked on. Its methods may be called from any thread."""
 
     def __init__(
@@ -54,9 +52,8 @@ class LiveSession:
         continued: bool,
         lease: Lease | None = None,
     ) -> None:
-        self.log = session.log
+        super().__init__(session)
         self._lease = lease
-        self.session = session
         self.session.scale_judge = self._judge_scale
         self.session.coherence_judge = self._judge_texts
         self.session.answer_judge = self._judge_answer
@@ -67,7 +64,6 @@ class LiveSession:
         # From the beginning, so that no order comes too early.
         self._jobs = Jobs(session, self._tell_of_job)
         self._agent: AgentWork | None = None
-        self._blindfold: StateRedactor | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._closing = threading.Lock()
         self._closed = False
@@ -184,45 +180,18 @@ class LiveSession:
             return prompt_writer(self.session, lambda: endpoint)(model, hypothesis, should_stop)
 
     @property
-    def state(self) -> SessionState:
-        """The current state of the session."""
-        return self.session.state
-
-    @property
-    def redactor(self) -> StateRedactor:
-        """The redactor of a blind session's names. For the screen's thread."""
-        if self._blindfold is None:
-            # Imported on first use, so that the first screen is shown sooner.
-            from workbench.blinding.redact import StateRedactor
-
-            self._blindfold = StateRedactor()
-        return self._blindfold
-
-    @property
-    def shown(self) -> SessionState:
-        """The current state, redacted. For the screen's thread."""
-        return self.redactor.state(self.state)
-
-    def shown_name(self, name: str | None) -> str:
-        """Return a name of the pair, redacted. For the screen's thread."""
-        self.redactor.state(self.state)
-        return self.redactor.hide(name or "")
-
-    def event(self, seq: int) -> Event:
-        """Return an event, redacted. Raises `StoreError` if there is none."""
-        return self.redactor.event(self.log.event(self.session.id, seq))
-
-    def find_events(self, words: str, after: int = 0) -> list[int]:
-        """Return the numbers of the events after ``after`` whose redacted texts have the words."""
-        from workbench.blinding.sessions import matching_events
-
-        self.redactor.state(self.state)
-        return matching_events(self.log, self.session.id, self.redactor, words, after)
-
-    @property
     def pair(self) -> ModelPair | None:
         """The loaded pair, if there is one."""
         return self.session.pair
+
+    @property
+    def engine(self) -> None:
+        """No engine: this process runs the jobs."""
+
+    @property
+    def has_pair(self) -> bool:
+        """True if a pair is loaded."""
+        return self.session.pair is not None
 
     def listen(
         self,

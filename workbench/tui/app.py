@@ -25,6 +25,7 @@ from adl.errors import AdlError, Stopped
 from adl.paths import expanded
 from workbench.display import ascii_only, clean_line
 from workbench.engine.live_session import LiveSession
+from workbench.engine.opened_session import OpenedSession
 from workbench.faults import REPORT_BUG
 from workbench.locations import Locations, find_locations
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments, loaded_pair, subject_of
@@ -81,7 +82,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         self.startup = startup
         self.locations = locations or find_locations()
         self.session_log: SessionLog | None = None
-        self.opened: LiveSession | None = None
+        self.opened: OpenedSession | None = None
         self.trouble: AdlError | None = None
         "Why what the program was started for could not be opened, until something else was."
         self._audit: AuditScreen | None = None
@@ -262,8 +263,8 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
     @work(thread=True, exit_on_error=False)
     def _open_in_thread(
         self,
-        make: Callable[[], LiveSession],
-        show: Callable[[LiveSession], object],
+        make: Callable[[], OpenedSession],
+        show: Callable[[OpenedSession], object],
         open_elsewhere: Callable[[OpenElsewhere], object] | None = None,
         failed: Callable[[AdlError], object] | None = None,
     ) -> None:
@@ -338,7 +339,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         self.notify(clean_line(str(exc)), title="No branch", severity="error", markup=False)
         self._replay(ReplaySession(wanted.session, wanted.seq))
 
-    def _resumed(self, opened: LiveSession, seq: int | None) -> None:
+    def _resumed(self, opened: OpenedSession, seq: int | None) -> None:
         pair = loaded_pair(opened.state.operations)
         if pair is not None and pair.trust_remote_code:
             self._ask_to_trust(opened, pair, seq)
@@ -347,7 +348,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
 
     def _opened(
         self,
-        opened: LiveSession,
+        opened: OpenedSession,
         pair: PairArguments | None,
         *,
         prepare: bool,
@@ -381,7 +382,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
 
     @work
     async def _ask_to_trust(
-        self, opened: LiveSession, pair: PairArguments, seq: int | None
+        self, opened: OpenedSession, pair: PairArguments, seq: int | None
     ) -> None:
         question = Content.assemble(
             ("This session's pair was loaded with code of its checkpoint trusted.", "bold"),
@@ -466,7 +467,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         if self.leaving.is_under_way or self._audit is None or self.opened is None:
             return
         opened, view = self.opened, self.current_view()
-        if opened.pair is not None:
+        if opened.has_pair:
             # It is a recent pair now. One that could not be loaded stays in the form, to correct.
             self._draft = empty_pair()
         # At once: a key pressed meanwhile must not ask a closing session for work.
@@ -474,7 +475,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         self._leave(opened, view)
 
     @work(thread=True, exit_on_error=False)
-    def _leave(self, opened: LiveSession, view: dict[str, object]) -> None:
+    def _leave(self, opened: OpenedSession, view: dict[str, object]) -> None:
         opened.close(view, "completed", "left for another session")
         # Not before: an end of the program meanwhile waits for the session to be closed.
         self.opened = None

@@ -10,7 +10,7 @@ from textual.screen import Screen
 
 from adl.errors import AdlError
 from workbench.engine.agent_request import look_up_endpoint
-from workbench.engine.live_session import LiveSession
+from workbench.engine.opened_session import OpenedSession
 from workbench.store.errors import StoreError
 from workbench.store.events import Actor
 from workbench.store.slices.agents import history
@@ -30,7 +30,7 @@ GRADING = "grading a report"
 class AgentScreen(Screen[None]):
     """A screen over a live session with an agent pane."""
 
-    opened: LiveSession
+    opened: OpenedSession
 
     def say_problem(self, problem: Exception, title: str) -> None:
         """Show a problem, with the names of a blind session hidden."""

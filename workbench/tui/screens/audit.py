@@ -13,7 +13,7 @@ from textual.timer import Timer
 
 from adl.errors import AdlError
 from workbench.display import clean_line
-from workbench.engine.live_session import LiveSession
+from workbench.engine.opened_session import OpenedSession
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.jobs import Job
 from workbench.operations.notes import NOTE, NoteArguments
@@ -54,7 +54,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
 
     def __init__(
         self,
-        opened: LiveSession,
+        opened: OpenedSession,
         *,
         load: PairArguments | None,
         prepare: bool,
@@ -206,7 +206,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
 
     def has_pair(self) -> bool:
         """True if a pair is loaded or may be loading."""
-        return self.opened.pair is not None or bool(self._jobs)
+        return self.opened.has_pair or bool(self._jobs)
 
     def place(self) -> dict[str, str]:
         """Return the panes' layer, position and side, by name of an argument."""
