@@ -36,9 +36,11 @@ from workbench.operations.running import run
 from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
 from workbench.tui import keys
+from workbench.tui.messages import ReplaySession
 from workbench.tui.paste import PasteParser
 from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.screens.measures import MeasuresScreen
+from workbench.tui.screens.opening import OpeningScreen
 from workbench.tui.screens.panes import PANES
 from workbench.tui.screens.replay import ReplayScreen
 from workbench.tui.screens.sessions import SessionsScreen
@@ -71,10 +73,12 @@ SURFACES = {
     "measures": Surface(MeasuresScreen, {"session": "last"}, as_bytes("f6")),
     "start": Surface(StartScreen, {"pair": None}),
     "sessions": Surface(SessionsScreen, {"pair": None}, as_bytes("ctrl+r")),
-    "replay": Surface(ReplayScreen, {"pair": None, "replay": "last"}),
+    "replay": Surface(ReplayScreen, {"pair": None, "replay": ReplaySession("last", 5)}),
 }
 #: Keys that leave for another screen by themselves: not tried here.
 LEAVE = {"sessions", "demo", "replay", "escape", "close", "measures"}
+#: Where Enter leads to another session, from which no key leads back.
+ENTER_LEAVES = {("replay", "branch")}
 
 
 def test_every_place_of_the_table_is_tried():
@@ -185,6 +189,12 @@ class Tried:
     async def come_back(self) -> None:
         app, surface = self.app, self.surface
         for _ in range(8):
+            # In the list of sessions, Enter opens one where a second key has closed the dialog.
+            await until(
+                self.pilot,
+                lambda: not isinstance(app.screen, OpeningScreen) and app.screen.is_mounted,
+                "the session",
+            )
             is_there = type(app.screen) is surface.screen and dialogs(app) == self.base
             if is_there and field_text(app) is None:
                 break
@@ -223,11 +233,7 @@ def place_it(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    # Chat, measures, sessions and replay are not tried yet: no run of theirs has come to its end.
-    "place",
-    ["pair", "readings", "steering", "hypotheses", "timeline", "agent", "audit", "start"],
-)
+@pytest.mark.parametrize("place", SURFACES)
 async def test_each_key_with_what_follows_it_in_one_read(place_it, place):
     app = place_it(place)
     lost, unasked = {}, {}
@@ -245,10 +251,11 @@ async def test_each_key_with_what_follows_it_in_one_read(place_it, place):
             # Twice before it has acted, and left again.
             await at.press(key, key, ESCAPE, ESCAPE, ESCAPE)
             await at.come_back()
-            if opens and at.asked:
+            # Enter alone opens the field and then sends what was typed there before.
+            if opens and len(at.asked) > (key == as_bytes("enter")):
                 unasked[idea] = list(at.asked)
             # What Enter confirms in the same read is done once. On the start screen it opens a pair.
-            if opens and place != "start":
+            if opens and place != "start" and (place, idea) not in ENTER_LEAVES:
                 await at.press(key, key, "\r", key, ESCAPE, ESCAPE)
                 await at.come_back()
                 if len(at.asked) > 1:

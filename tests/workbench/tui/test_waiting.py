@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from textual.app import App
 from textual.pilot import Pilot
 
 from tests.processes import HANGS
+from tests.workbench.tui.waiting import until
 
 STEPS = 10
 
@@ -26,6 +30,22 @@ async def test_all_steps_are_over_when_a_press_is():
     async with app.run_test() as pilot:
         await pilot.press("a")
         assert app.steps == STEPS
+
+
+class Broken(App[None]):
+    """Ends before it shows anything."""
+
+    def on_mount(self) -> None:
+        raise ZeroDivisionError("not mounted")
+
+
+async def test_what_never_comes_from_an_app_that_failed_is_not_waited_for():
+    app = Broken()
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError, match="not mounted"):
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: False, "what never comes")
+    assert time.monotonic() - began < HANGS / 2
 
 
 def test_a_busy_machine_is_no_broken_app():

@@ -35,13 +35,16 @@ async def until(
 ) -> None:
     """Let the app go on until the condition holds, and no longer; fails after ``within`` seconds.
 
-    ``at_each_look`` may assert what has to be so meanwhile.
+    ``at_each_look`` may assert what has to be so meanwhile. Raises what the app failed with: nothing
+    comes from an app that has ended, and a pilot would wait for its screen.
     """
     deadline = time.monotonic() + within
     while True:
         at_each_look()
         if condition():
             return
+        if pilot.app._exception is not None:
+            raise pilot.app._exception
         assert time.monotonic() < deadline, f"{what} never came"
         await pilot.pause(LOOK_EVERY)
 
