@@ -15,7 +15,7 @@ from tests.workbench.tui.recording import ReplayApp, recording, seq_of
 from tests.workbench.tui.sample import sample, sample_state
 from tests.workbench.tui.waiting import until
 from workbench.display import clean_lines
-from workbench.replay.player import CHANGES
+from workbench.replay.player import CHANGES, Player
 from workbench.store.agent_events import AuditSealed
 from workbench.store.events import HUMAN, SYSTEM, NoteWritten
 from workbench.store.log import SessionLog
@@ -271,10 +271,62 @@ async def test_a_branch_begins_at_the_event_shown():
         assert app.screen is app.replay
 
 
+@pytest.mark.parametrize(
+    ("pressed", "position", "playing"),
+    [
+        (["dollar_sign", "less_than_sign"], LENGTH - 1, False),
+        (["dollar_sign", "circumflex_accent", "greater_than_sign"], 1, False),
+        (["dollar_sign", "left_curly_bracket", "greater_than_sign"], 0, False),
+        (["right_curly_bracket", "circumflex_accent"], 0, False),
+        (["dollar_sign", "less_than_sign", "space", "space"], LENGTH - 1, False),
+        (["right_curly_bracket", "space"], 0, True),
+    ],
+)
+async def test_keys_that_come_before_all_is_read_act_in_their_order(
+    monkeypatch, pressed, position, playing
+):
+    read_on, may_read = Player.prepare, []
+    monkeypatch.setattr(
+        Player, "prepare", lambda self, seconds: bool(may_read) and read_on(self, seconds)
+    )
+    changes = [event.seq for event in sample()[0] if event.body.kind in CHANGES]
+    if "left_curly_bracket" in pressed:
+        position = changes[-1] + 1
+    app = ReplayApp(seq=0)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*pressed)
+        assert app.standing.waits
+        may_read.append(True)
+        await until(pilot, lambda: not app.standing.waits, "the end of the reading")
+        player = app.opened.player
+        if playing:
+            assert player.playing
+            assert player.position >= changes[0]
+        else:
+            assert (player.position, player.playing) == (position, False)
+
+
+async def test_a_branch_asked_for_before_all_is_read_begins_where_the_keys_before_it_lead(
+    monkeypatch,
+):
+    read_on, may_read = Player.prepare, []
+    monkeypatch.setattr(
+        Player, "prepare", lambda self, seconds: bool(may_read) and read_on(self, seconds)
+    )
+    app = ReplayApp(seq=0)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("dollar_sign", "B")
+        assert app.screen is app.replay
+        may_read.append(True)
+        await until(pilot, lambda: isinstance(app.screen, AskLine), "the question")
+        await pilot.press("ctrl+u", *"better", "enter")
+        await until(pilot, lambda: app.asked, "the branch")
+        assert app.asked == [BranchSession("20260314-planted", LENGTH, "better")]
+
+
 async def test_coverage_of_the_moment_and_the_way_out():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.focused is not None, "the replay")
         await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, CoverageScreen), "the coverage")
         await pilot.press("escape", "ctrl+r")

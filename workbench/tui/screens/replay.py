@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -46,7 +47,8 @@ class ReplayScreen(PanesScreen):
         self._lasting = lasting
         self._follows = True
         self._ready = False
-        self._waiting: Callable[[], object] | None = None
+        self._waiting: deque[Callable[[], object]] = deque()
+        "What keys asked for before all was read, in their order."
         self._last = 0.0
         for pane in self._panes:
             pane.recorded = True
@@ -89,32 +91,37 @@ class ReplayScreen(PanesScreen):
         if not self._ready:
             self._ready = player.prepare(SLICE)
             self._show_standing()
-        if self._ready and self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            waiting()
+        while self._ready and self._waiting:
+            self._waiting.popleft()()
         was_playing, before = player.playing, player.position
         if player.advance(passed):
             self._show(since=before)
         elif was_playing and not player.playing:
             self._show_standing()
 
-    def _when_read(self, act: Callable[[], object]) -> None:
-        """Call ``act`` once everything is read, without blocking the screen."""
-        if self._ready:
+    def _in_turn(self, act: Callable[[], object], *, needs_all: bool = True) -> None:
+        """Call ``act`` after what waits, once everything is read, without blocking the screen.
+
+        At once if nothing waits and, with ``needs_all`` False, before everything is read.
+        """
+        if not self._waiting and (self._ready or not needs_all):
             act()
         else:
-            self._waiting = act
+            self._waiting.append(act)
             self._show_standing()
+            # What has to come after it is offered from now on.
+            self.refresh_bindings()
 
     def _seek(self, seq: int) -> None:
-        """Go to just after an event, at once if that far is read."""
+        """Go to just after an event, in turn, at once if that far is read."""
         player = self.opened.player
-        if seq <= player.read:
-            self._waiting = None
+
+        def seek() -> None:
+            player.pause()
             player.seek(seq)
             self._jump()
-        else:
-            self._when_read(lambda: self._seek(seq))
+
+        self._in_turn(seek, needs_all=seq > player.read)
 
     # --- drawing ----------------------------------------------------------------------------
 
@@ -161,7 +168,7 @@ class ReplayScreen(PanesScreen):
                 elapsed=elapsed,
                 total=(opened.ended_at - opened.began_at).total_seconds(),
                 read=player.read / player.length if player.length else 1.0,
-                waits=self._waiting is not None,
+                waits=bool(self._waiting),
                 current=current,
             )
         )
@@ -197,48 +204,43 @@ class ReplayScreen(PanesScreen):
         if action in {"play", "step", "speed"}:
             return not isinstance(self.focused, Input | TextArea)
         if action in {"branch", "coverage"}:
-            return self.opened.player.position > 0 or None
+            return self.opened.player.position > 0 or bool(self._waiting) or None
         return True
 
     def action_play(self) -> None:
         """Play, or pause; from the start again at the end."""
         player = self.opened.player
-        if player.playing:
-            player.pause()
-            self._show_standing()
-            return
 
         def play() -> None:
-            before = player.position
-            player.play()
-            self._show(since=before)
+            if player.playing:
+                player.pause()
+                self._show_standing()
+            else:
+                before = player.position
+                player.play()
+                self._show(since=before)
 
-        if player.turns == "all" and player.position < player.length:
-            play()
-        else:
-            self._when_read(play)
+        is_quick = player.turns == "all" and player.position < player.length
+        self._in_turn(play, needs_all=not (player.playing or is_quick))
 
     def action_step(self, events_: int) -> None:
         """Go on or back by one shown event."""
         player = self.opened.player
-        player.pause()
 
         def step() -> None:
+            player.pause()
             before = player.position
             player.step(events_)
             self._show(since=before if events_ > 0 else 0)
 
-        if player.turns == "all":
-            step()
-        else:
-            self._when_read(step)
+        self._in_turn(step, needs_all=player.turns != "all")
 
     def action_change(self, direction: int) -> None:
         """Go to the next change of a hypothesis, or to the one before."""
         player = self.opened.player
-        player.pause()
 
         def change() -> None:
+            player.pause()
             there = player.next_change() if direction > 0 else player.previous_change()
             if there:
                 self._show()
@@ -247,7 +249,7 @@ class ReplayScreen(PanesScreen):
                 self.notify(f"No hypothesis changes {which} this event.")
                 self._show_standing()
 
-        self._when_read(change)
+        self._in_turn(change)
 
     def action_speed(self, direction: int) -> None:
         """Play faster or slower."""
@@ -266,7 +268,7 @@ class ReplayScreen(PanesScreen):
             player.show_turns(following)
             self._show_standing()
 
-        self._when_read(change)
+        self._in_turn(change)
 
     def action_follow(self) -> None:
         """Bring the pane of each event to the front, or leave the panes to the keys."""
@@ -277,12 +279,14 @@ class ReplayScreen(PanesScreen):
 
     def action_seek(self, seq: int) -> None:
         """Go to the start, or to the end (-1)."""
-        self.opened.player.pause()
         self._seek(self.opened.player.length if seq < 0 else seq)
 
-    @work
-    async def action_go_to_event(self) -> None:
+    def action_go_to_event(self) -> None:
         """Ask for the number of an event, and go there."""
+        self._in_turn(self._ask_where, needs_all=False)
+
+    @work
+    async def _ask_where(self) -> None:
         player = self.opened.player
         player.pause()
         asked = AskLine("Go to event", str(player.position), f"0 to {player.length}")
@@ -296,18 +300,21 @@ class ReplayScreen(PanesScreen):
             message = f"{written[:40]!r} is no event of this session: give 0 to {player.length}."
             self.notify(message, severity="error", markup=False)
 
-    @work
-    async def action_branch(self) -> None:
+    def action_branch(self) -> None:
         """Start a new session that branches from the shown event."""
+        self._in_turn(self._ask_branch, needs_all=False)
+
+    @work
+    async def _ask_branch(self) -> None:
         player = self.opened.player
         player.pause()
         self._show_standing()
         seq = player.position
         hint = "A new session, with these events as its first. Enter begins it, Escape does not."
         if not self._lasting:
-            hint = (
-                "This database lasts until the program ends: e in the list of sessions copies "
-                "the new one into a file."
+            hint = keys.with_keys(
+                "This database lasts until the program ends: {export} in the list of sessions "
+                "copies the new one into a file."
             )
         asked = AskLine(f"Branch from event {seq}: name", f"{self.opened.name}, from {seq}", hint)
         name = await self.app.push_screen_wait(asked)
@@ -316,6 +323,9 @@ class ReplayScreen(PanesScreen):
 
     def action_coverage(self) -> None:
         """Show what was not followed up to here."""
+        self._in_turn(self._show_coverage, needs_all=False)
+
+    def _show_coverage(self) -> None:
         from workbench.tui.screens.coverage import CoverageScreen
 
         self.opened.player.pause()
