@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests import forks
-from tests.workbench.cli.conftest import RunCli
+from tests.workbench.cli.conftest import Done, RunCli, environment
 from workbench.cli.doctor import Finding
 from workbench.store.log import SessionLog
 
@@ -47,10 +47,15 @@ def torch_as(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return put
 
 
+def doctor(*arguments: str, **env: str) -> Done:
+    """Run it in a fork though PYTHONPATH is another: only what it asks for devices reads that."""
+    return forks.completed("tests.planted_cli", ["doctor", *arguments], environment(**env))
+
+
 @pytest.fixture
-def findings(cli: RunCli, torch_as):
+def findings(torch_as):
     def look(*arguments: str, code: int = 0, **env: str) -> dict[str, Finding]:
-        done = cli("doctor", "--json", *arguments, env=env)
+        done = doctor("--json", *arguments, **env)
         assert done.returncode == code, done.stdout + done.stderr
         assert done.stderr == ""
         return {one["what"]: Finding(**one) for one in json.loads(done.stdout)}
@@ -79,8 +84,8 @@ def test_everything_is_looked_at_and_a_healthy_machine_ends_with_0(findings, dat
     assert not database.exists()
 
 
-def test_people_get_a_table_on_stdout(cli: RunCli, torch_as):
-    done = cli("doctor")
+def test_people_get_a_table_on_stdout(torch_as):
+    done = doctor()
     assert done.returncode == 0
     assert done.stderr == ""
     for what in WHATS:
@@ -219,8 +224,8 @@ def test_an_address_that_is_none_is_noted(findings, url):
         ("", "http://sk-secret@127.0.0.1:99999/v1"),
     ],
 )
-def test_neither_key_nor_password_is_ever_said(cli: RunCli, torch_as, key, url):
-    done = cli("doctor", "--json", env={"OPENAI_API_KEY": key, "OPENAI_BASE_URL": url})
+def test_neither_key_nor_password_is_ever_said(torch_as, key, url):
+    done = doctor("--json", OPENAI_API_KEY=key, OPENAI_BASE_URL=url)
     assert done.returncode == 0, done.stderr
     assert "sk-sec" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
