@@ -128,7 +128,10 @@ class StateRedactor:
     def _may_name(self, text: str) -> bool:
         """True if a name may be in the text. Almost no text has one, and this test is much cheaper."""
         low = text.lower()
-        return any(all(part in low for part in parts) for parts in self._parts)
+        for rarest, others in self._parts:  # a generator would cost more than the search
+            if rarest in low and all(part in low for part in others):
+                return True
+        return False
 
     def _changes(self, state: SessionState) -> dict[str, Any]:
         rules = {field.name: redaction_of(field) for field in dataclasses.fields(state)}
@@ -254,6 +257,10 @@ def _is(first: object, other: object) -> bool:
     return first is other
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    """The parts common to every spelling of a name, in lower case; the longest, and rarest, first."""
-    return tuple(sorted(filter(None, map(str.lower, _PARTS.split(name))), key=len, reverse=True))
+def _parts(name: str) -> tuple[str, tuple[str, ...]]:
+    """The parts common to every spelling of a name, in lower case: the longest, and the others.
+
+    The longest is the rarest; it is empty, and so in every text, if the name has no letters.
+    """
+    parts = sorted(map(str.lower, _PARTS.split(name)), key=len, reverse=True)
+    return parts[0], tuple(parts[1:])

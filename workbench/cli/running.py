@@ -31,6 +31,7 @@ from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
 
 if TYPE_CHECKING:
+    from workbench.blinding.redact import StateRedactor
     from workbench.cli.redaction import Redactor
 
 A = TypeVar("A", bound=Arguments)
@@ -101,6 +102,7 @@ class Work:
         self._session = known
         self._blind = blind
         self._display: Display | None = None
+        self._blindfold: StateRedactor | None = None
         self._open = ExitStack()
         if known is not None:
             self._hold(known.id)
@@ -150,9 +152,12 @@ class Work:
         """The session as it may be seen: of a blind one, without a name of its pair."""
         if not self._redactor:
             return self.session.state
-        from workbench.blinding.redact import StateRedactor
+        if self._blindfold is None:
+            from workbench.blinding.redact import StateRedactor
 
-        return StateRedactor().state(self.session.state)
+            # It looks at nothing twice.
+            self._blindfold = StateRedactor()
+        return self._blindfold.state(self.session.state)
 
     def run(self, operation: Operation[A], arguments: A) -> Outcome:
         """Run one operation for the person at the keys, with its progress on stderr."""
