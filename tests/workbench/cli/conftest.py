@@ -52,8 +52,13 @@ def finished(
 ) -> Done:
     """A command of the planted command line, run to its end."""
     whole = environment(wanted, **(env or {}))
-    if not options and forks.starts_alike(whole):
-        return forks.completed("tests.planted_cli", arguments, whole)
+    if forks.starts_alike(whole):
+        if not options:
+            return forks.completed("tests.planted_cli", arguments, whole)
+        if set(options) == {"stdin"}:
+            begun = forks.Started("tests.planted_cli", arguments, whole, stdin=options["stdin"])
+            out, err = begun.communicate()
+            return subprocess.CompletedProcess(list(arguments), begun.wait(), out, err)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.run(
         [*PLANTED, *arguments],
@@ -75,7 +80,7 @@ def cli() -> RunCli:
 class Running:
     """A process of the planted command line that announces what it does."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | forks.Started
     resume: int
     announcements: Any
     lines: list[str] = field(default_factory=list)
@@ -115,25 +120,33 @@ def running(
     arguments: Sequence[str],
     wanted: dict[str, Any] | None = None,
     *,
-    stdin: Any = subprocess.DEVNULL,
-    stdout: Any = subprocess.PIPE,
-    stderr: Any = subprocess.PIPE,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
     **options: Any,
 ) -> Iterator[Running]:
     """A process under way; killed if it is still there at the end."""
     heard, announce = os.pipe()
     waited, resume = os.pipe()
-    process = subprocess.Popen(
-        [*PLANTED, *arguments],
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        text=True,
-        cwd=ROOT,
-        pass_fds=(announce, waited),
-        env=environment((wanted or {}) | {"announce": announce, "resume": waited}),
-        **options,
-    )
+    env = environment((wanted or {}) | {"announce": announce, "resume": waited})
+    streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+    process: subprocess.Popen[str] | forks.Started
+    # Modules look at a terminal when they are loaded, and for a fork they are already.
+    drawn = any(stream >= 0 and os.isatty(stream) for stream in streams.values())
+    if not options and not drawn and forks.starts_alike(env):
+        process = forks.Started(
+            "tests.planted_cli", arguments, env, pass_fds=(announce, waited), **streams
+        )
+    else:
+        process = subprocess.Popen(
+            [*PLANTED, *arguments],
+            text=True,
+            cwd=ROOT,
+            pass_fds=(announce, waited),
+            env=env,
+            **streams,
+            **options,
+        )
     os.close(announce)
     os.close(waited)
     with os.fdopen(heard, encoding="utf-8") as announcements:

@@ -114,7 +114,7 @@ def test_prompts_come_from_stdin_and_are_recorded(
     file = tmp_path / "piped"
     file.write_text(piped)
     with file.open() as stdin:
-        done = cli(*arguments, "--demo", "--tokens", "2", "--json", stdin=stdin)
+        done = cli(*arguments, "--demo", "--tokens", "2", "--json", stdin=stdin.fileno())
     assert prompts_of(done) == prompts
 
 
@@ -134,7 +134,7 @@ def test_what_stdin_cannot_give_is_refused(
     file = tmp_path / "piped"
     file.write_bytes(piped)
     with file.open() as stdin:
-        assert_refused(cli(*arguments, "--demo", stdin=stdin), 2, shown)
+        assert_refused(cli(*arguments, "--demo", stdin=stdin.fileno()), 2, shown)
     assert not database.exists()
 
 

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import pyte
 
+from tests import forks
 from tests.processes import HANGS
 
 ROOT = Path(__file__).parents[3]
@@ -48,6 +49,8 @@ class Terminal:
     """A process in a pseudo-terminal: press keys, and wait for what the screen shows.
 
     ``written`` is every byte the process wrote. The terminal answers no queries, as a dumb one.
+    ``forked`` starts it with its modules loaded, at a third of the cost: where it is not the start
+    or the end of the process that is tried.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Terminal:
         module: str = "tests.planted_cli",
         program: Path | None = None,
         folder: Path | None = None,
+        forked: bool = False,
     ) -> None:
         columns, lines = size
         self.screen = pyte.Screen(columns, lines)
@@ -69,22 +73,29 @@ class Terminal:
         self._master, self._slave = pty.openpty()
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.before = termios.tcgetattr(self._slave)
+        env = {
+            # A size in the environment would hide that of the terminal.
+            **{key: os.environ[key] for key in os.environ if key not in {"COLUMNS", "LINES"}},
+            "ADL_WORKBENCH_HOME": str(home),
+            "TERM": "xterm-256color",
+            "LC_ALL": "C.UTF-8",
+            "PLANTED_CLI": json.dumps(dict(planted or {})),
+            **(environment or {}),
+        }
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), self._slave)
+        self.process: subprocess.Popen[bytes] | forks.Started
+        if forked:
+            loaded = ["workbench.tui.app"]
+            self.process = forks.Started(
+                module, arguments, env, **streams, loaded=loaded, terminal=True
+            )
+            return
         self.process = subprocess.Popen(
             [*([sys.executable, "-m", module] if program is None else [program]), *arguments],
-            stdin=self._slave,
-            stdout=self._slave,
-            stderr=self._slave,
+            **streams,
             # An installed program must find nothing of the checkout.
             cwd=folder or (ROOT if program is None else home),
-            env={
-                # A size in the environment would hide that of the terminal.
-                **{key: os.environ[key] for key in os.environ if key not in {"COLUMNS", "LINES"}},
-                "ADL_WORKBENCH_HOME": str(home),
-                "TERM": "xterm-256color",
-                "LC_ALL": "C.UTF-8",
-                "PLANTED_CLI": json.dumps(dict(planted or {})),
-                **(environment or {}),
-            },
+            env=env,
             start_new_session=True,
             preexec_fn=_take_terminal,  # noqa: PLW1509 - one system call, and no thread holds a lock
         )
@@ -158,7 +169,7 @@ class Terminal:
         assert self.process.poll() is not None, f"it did not end; it shows:\n{self.text}"
         while self._master >= 0 and self.take_in(0.05):
             pass
-        return self.process.returncode
+        return self.process.wait()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

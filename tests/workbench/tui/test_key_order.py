@@ -55,7 +55,7 @@ def keys_of(app) -> Iterator[str]:
 
 @pytest.fixture
 def opened(tmp_path):
-    with Terminal(["--demo", "--no-prepare"], home=tmp_path) as terminal:
+    with Terminal(["--demo", "--no-prepare"], home=tmp_path, forked=True) as terminal:
         terminal.shows("pair loaded")
         yield terminal
         terminal.press("ctrl+q")
@@ -82,7 +82,7 @@ def test_keys_of_one_read_go_where_the_ones_before_lead(opened: Terminal, burst:
 
 
 def test_fields_of_a_form_are_gone_through_within_one_read(tmp_path):
-    with Terminal([], home=tmp_path) as terminal:
+    with Terminal([], home=tmp_path, forked=True) as terminal:
         terminal.shows("Type a new pair")
         terminal.press(f"{NEW}base-model{KEYS['down']}an/adapter{KEYS['down']}a/checkpoint")
         terminal.shows("a/checkpoint")

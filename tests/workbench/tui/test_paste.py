@@ -95,7 +95,7 @@ def test_waiting_within_a_mark_or_a_paste_makes_no_key(monkeypatch: pytest.Monke
 
 def test_nothing_pasted_is_a_key_in_a_real_terminal(tmp_path: Path):
     """In a pane a paste does nothing, though its letters are keys there."""
-    with Terminal(["--demo", "--no-prepare"], home=tmp_path) as terminal:
+    with Terminal(["--demo", "--no-prepare"], home=tmp_path, forked=True) as terminal:
         terminal.shows("6 Time")
         # Its letters are keys here, and its last character leaves the program.
         terminal.press(f"{START}\x1b[31m6?\x1bOP\x11{END}")

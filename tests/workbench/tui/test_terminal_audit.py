@@ -111,7 +111,7 @@ def check_reopened(home: Path, arguments: list[str], module: str, within: float)
 
 @pytest.mark.parametrize("size", [(80, 24), pytest.param((160, 48), marks=pytest.mark.slow)])
 def test_an_audit_by_keys(tmp_path, size):
-    with Terminal(["--demo", "--no-prepare"], home=tmp_path, size=size) as terminal:
+    with Terminal(["--demo", "--no-prepare"], home=tmp_path, size=size, forked=True) as terminal:
         audit(terminal, tmp_path)
     check(recorded(tmp_path))
     check_reopened(tmp_path, [], "tests.planted_cli", HANGS)

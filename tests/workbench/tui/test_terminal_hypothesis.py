@@ -19,7 +19,9 @@ def experiment(home: Path) -> ExperimentState | None:
 
 
 def test_a_hypothesis_is_tested_and_judged_by_keys(tmp_path):
-    with Terminal(["--demo", "--no-prepare"], home=tmp_path, size=(80, 24)) as terminal:
+    with Terminal(
+        ["--demo", "--no-prepare"], home=tmp_path, size=(80, 24), forked=True
+    ) as terminal:
 
         def go(key: str, until_it_shows: str) -> None:
             terminal.press(key)

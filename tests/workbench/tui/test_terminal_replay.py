@@ -14,7 +14,7 @@ def test_a_replay_by_keys(tmp_path, size):
     database = tmp_path / "sessions.db"
     recorded = record_audit(database)
     arguments = ["replay", recorded.session_id, "--from", "0", "--database", str(database)]
-    with Terminal(arguments, home=tmp_path, size=size) as terminal:
+    with Terminal(arguments, home=tmp_path, size=size, forked=True) as terminal:
         terminal.shows("before the first event")
         terminal.press(">")
         terminal.shows("#1 ")
