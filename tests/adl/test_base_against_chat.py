@@ -157,6 +157,7 @@ def cli(monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_the_commands_work_from_audit_to_steering_and_asking(cli, folders):
     named = ["--base", str(folders.base), "--finetuned", str(folders.finetuned)]
     audit, said = cli(

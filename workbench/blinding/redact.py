@@ -128,7 +128,8 @@ class StateRedactor:
     def _may_name(self, text: str) -> bool:
         """True if a name may be in the text. Almost no text has one, and this test is much cheaper."""
         low = text.lower()
-        for rarest, others in self._parts:  # a generator would cost more than the search
+        # A generator would cost more than the search.
+        for rarest, others in self._parts:  # noqa: SIM110
             if rarest in low and all(part in low for part in others):
                 return True
         return False

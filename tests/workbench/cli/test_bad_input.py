@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from adl.readings.registry import READINGS
+from tests import forks
 from tests.workbench.cli.conftest import (
     DEMO,
     PLANTED,
@@ -289,19 +289,8 @@ def test_a_batch_that_is_too_large_is_made_smaller(cli: RunCli):
 
 def test_an_unreachable_hub_ends_with_1_and_names_the_model(database: Path):
     """The real loading, which imports torch, and no network."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from workbench.cli import main; main()",
-            *("diff", "--base", "nobody-here/no-such-model", "--adapter", "nobody-here/cakes"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=environment(HF_HUB_OFFLINE="1", HF_HOME=str(database.parent / "hub")),
-    )
+    names = ["--base", "nobody-here/no-such-model", "--adapter", "nobody-here/cakes"]
+    done = forks.completed("workbench.cli", ["diff", *names], environment(), torch=True)
     assert_refused(done, 1, "nobody-here/no-such-model", "HF_HUB_OFFLINE")
     with SessionLog.open(database, read_only=True) as log:
         assert log.sessions() == []

@@ -68,6 +68,7 @@ def test_a_checkpoint_that_is_not_there_is_named_and_ends_with_2(workbench_home:
         assert log.sessions() == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_within_a_batch_and_is_recorded(workbench_home: Path, default_base: Path):
     command = [*PROGRAM, "read", "shift_lens", "--demo", *SMALL]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
