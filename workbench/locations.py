@@ -25,6 +25,8 @@ class Locations:
     "The user's settings, TOML."
     organisms: Path
     "The user's own model organisms, one folder each."
+    runtime: Path | None = None
+    "A folder of this machine for sockets; None keeps them with what can be computed again."
 
     @property
     def arrays(self) -> Path:
@@ -56,6 +58,16 @@ class Locations:
         """The folder that says which sessions are open now."""
         return self.cache / "open"
 
+    @property
+    def engines(self) -> Path:
+        """The folder of the sockets of running engines."""
+        return (self.runtime or self.cache) / "engines"
+
+    @property
+    def engine_logs(self) -> Path:
+        """The folder with the output of engines that run by themselves."""
+        return self.cache / "engine-logs"
+
 
 def find_locations(package: Path | None = None) -> Locations:
     """Say where things are for this process.
@@ -73,12 +85,14 @@ def find_locations(package: Path | None = None) -> Locations:
             organisms=folder / "organisms",
         )
     checkout = (package or Path(__file__).resolve().parent).parent
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
     data = platformdirs.user_data_path(_APPLICATION, appauthor=False)
     return Locations(
         database=(checkout / "sessions" if is_checkout(checkout) else data) / "sessions.db",
         cache=platformdirs.user_cache_path(_APPLICATION, appauthor=False),
         config_file=platformdirs.user_config_path(_APPLICATION, appauthor=False) / "config.toml",
         organisms=data / "organisms",
+        runtime=Path(runtime) / _APPLICATION if runtime else None,
     )
 
 

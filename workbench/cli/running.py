@@ -137,7 +137,7 @@ class Work:
             self._begin_with(pair, check)
             return
         state = self._session.state
-        pair = self._own_pair(pair)
+        pair = pair_of(self._session, pair, hidden=bool(self._redactor))
         if state.pair:
             check(state.pair["n_layers"])
         self.begin()
@@ -223,28 +223,6 @@ class Work:
             self._hold(self._session.id)
             display.finish(LOAD.name)
 
-    def _own_pair(self, named: PairArguments) -> PairArguments:
-        """The pair of the session that is gone on with, loaded as ``named`` says where it does.
-
-        Raises ``PairError`` where another pair is named, or none and the session has none.
-        """
-        own = loaded_pair(self.session.state.operations)
-        if own is None:
-            check_pair(named)
-            return named
-        given = {name: getattr(named, name) for name in named.model_fields_set}
-        names = {name: given.pop(name) for name in PAIR_NAMES if name in given}
-        if names and names != {
-            name: own_name for name in PAIR_NAMES if (own_name := getattr(own, name))
-        }:
-            shown = "" if self._redactor else f", {_named(own)}"
-            raise PairError(
-                f"session {self.session.id} has a pair of its own{shown}: {_named(named)} is another",
-                "Leave the pair out, or leave out --session to begin a new session.",
-            )
-        # Trust is not taken over from the record, which may be someone else's.
-        return own.model_copy(update={"trust_remote_code": False, **given})
-
     @contextmanager
     def _hiding_more(self, operation: Operation[Any]) -> Iterator[None]:
         """While a pair is loaded more is hidden; then the names it was found under, too."""
@@ -258,6 +236,30 @@ class Work:
         yield
         self._redactor.loading = False
         self._redactor.blinding = blinding_for_people(self.session.state)
+
+
+def pair_of(session: Session, named: PairArguments, *, hidden: bool) -> PairArguments:
+    """The pair of a session that is gone on with, loaded as ``named`` says where it does.
+
+    Raises ``PairError`` where another pair is named, or none and the session has none; with names
+    ``hidden``, it does not tell the session's.
+    """
+    own = loaded_pair(session.state.operations)
+    if own is None:
+        check_pair(named)
+        return named
+    given = {name: getattr(named, name) for name in named.model_fields_set}
+    names = {name: given.pop(name) for name in PAIR_NAMES if name in given}
+    if names and names != {
+        name: own_name for name in PAIR_NAMES if (own_name := getattr(own, name))
+    }:
+        shown = "" if hidden else f", {_named(own)}"
+        raise PairError(
+            f"session {session.id} has a pair of its own{shown}: {_named(named)} is another",
+            "Leave the pair out, or leave out --session to begin a new session.",
+        )
+    # Trust is not taken over from the record, which may be someone else's.
+    return own.model_copy(update={"trust_remote_code": False, **given})
 
 
 def _named(pair: PairArguments) -> str:

@@ -14,8 +14,8 @@ from adl.pair.protocol import ModelPair
 from workbench.engine.shown import ShownSession
 from workbench.locations import Locations
 from workbench.operations.beginning import begin_session
-from workbench.operations.jobs import Job, JobListener, Jobs
-from workbench.operations.pair import PairArguments, environment
+from workbench.operations.jobs import Job, JobListener, Jobs, Turns
+from workbench.operations.pair import LoadModels, PairArguments, environment
 from workbench.operations.running import Arguments, Operation, Session
 from workbench.store.errors import StoreError
 from workbench.store.events import (
@@ -51,6 +51,7 @@ class LiveSession(ShownSession):
         *,
         continued: bool,
         lease: Lease | None = None,
+        turns: Turns | None = None,
     ) -> None:
         super().__init__(session)
         self._lease = lease
@@ -62,7 +63,7 @@ class LiveSession(ShownSession):
         self._job_changed: JobListener = lambda _job: None
         self._agent_changed: Callable[[], object] = lambda: None
         # From the beginning, so that no order comes too early.
-        self._jobs = Jobs(session, self._tell_of_job)
+        self._jobs = Jobs(session, self._tell_of_job, turns)
         self._agent: AgentWork | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._closing = threading.Lock()
@@ -77,6 +78,9 @@ class LiveSession(ShownSession):
         pair: PairArguments,
         *,
         blind: bool = False,
+        load: LoadModels | None = None,
+        command: Sequence[str] = (),
+        turns: Turns | None = None,
         progress: StageProgress = ignore_stages,
         should_stop: ShouldStop = never_stop,
     ) -> LiveSession:
@@ -97,14 +101,23 @@ class LiveSession(ShownSession):
             pair,
             actor=HUMAN,
             before=before,
+            load=load,
+            command=command,
             progress=progress,
             should_stop=should_stop,
         )
-        return cls(session, continued=False, lease=Lease.take(locations.leases, session.id))
+        lease = Lease.take(locations.leases, session.id)
+        return cls(session, continued=False, lease=lease, turns=turns)
 
     @classmethod
     def resume(
-        cls, log: SessionLog, wanted: str, locations: Locations, *, even_if_open: bool = False
+        cls,
+        log: SessionLog,
+        wanted: str,
+        locations: Locations,
+        *,
+        even_if_open: bool = False,
+        turns: Turns | None = None,
     ) -> LiveSession:
         """Go on with a session: an id, the start of one, a name or ``last``.
 
@@ -115,7 +128,7 @@ class LiveSession(ShownSession):
         try:
             log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
             session = Session(log, session_id, ArrayCache(locations.arrays))
-            return cls(session, continued=True, lease=lease)
+            return cls(session, continued=True, lease=lease, turns=turns)
         except BaseException:
             if lease is not None:
                 lease.release()
@@ -261,11 +274,16 @@ class LiveSession(ShownSession):
 
     def close(
         self,
-        view: dict[str, Any],
+        view: dict[str, Any] | None,
         outcome: Literal["completed", "stopped", "failed"] = "completed",
         reason: str = "",
+        *,
+        recorded: bool = False,
     ) -> None:
         """Stop agent and jobs, record how the screen was left and that the session is closed.
+
+        Without a ``view``, how it was left before stays; ``recorded`` means that the end is in the
+        log already.
 
         Safe to call twice; the second call waits for the first. Does not close the log.
         """
@@ -280,8 +298,10 @@ class LiveSession(ShownSession):
             if self._agent is not None:
                 stopped = self._agent.join(PATIENCE) and stopped
             self._unsubscribe()
-            self._record(ViewSaved(view=view))
-            self._record(SessionClosed(outcome=outcome, reason=reason))
+            if view is not None:
+                self._record(ViewSaved(view=view))
+            if not recorded:
+                self._record(SessionClosed(outcome=outcome, reason=reason))
             if self._lease is not None:
                 self._lease.release()
             if stopped:

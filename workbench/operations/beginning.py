@@ -31,6 +31,7 @@ def begin_session(
     *,
     actor: Actor,
     before: Sequence[EventBody] = (),
+    command: Sequence[str] = (),
     check: Callable[[ModelPair], object] = bool,
     progress: StageProgress = ignore_stages,
     should_stop: ShouldStop = never_stop,
@@ -39,7 +40,8 @@ def begin_session(
     """Load a pair, then start a session that records the loading as if it had run in it.
 
     The events ``before`` come first in it; ``check`` may refuse the loaded pair by raising; ``load``
-    takes the place of `load_models`.
+    takes the place of `load_models`. The session records ``command`` as the command line, or else
+    that of this process.
     Raises whatever keeps the pair from being loaded, and ``Stopped``; then nothing is recorded.
     """
     began = time.monotonic()
@@ -53,7 +55,7 @@ def begin_session(
     )
     session_id = log.start_session(
         name,
-        environment(),
+        environment() | ({"command": list(command)} if command else {}),
         actor,
         then=[
             *map(Entry, before),

@@ -13,10 +13,12 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
+from adl.callbacks import STOP_POLL_SECONDS
 from adl.errors import AdlError, Stopped
 from workbench.operations.running import Arguments, Operation, Session, Summary, run
 from workbench.store.events import Actor
@@ -76,15 +78,42 @@ class _Task:
         self.told_over = False
 
 
+class Turns:
+    """Lets one thread at a time use the models, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._line: list[object] = []
+
+    @contextmanager
+    def taken(self, given_up: Callable[[], bool]) -> Iterator[bool]:
+        """Wait for the turn and hold it meanwhile; False, without it, once ``given_up``."""
+        place = object()
+        with self._changed:
+            self._line.append(place)
+            while self._line[0] is not place and not given_up():
+                self._changed.wait(STOP_POLL_SECONDS)
+            has_turn = self._line[0] is place
+        try:
+            yield has_turn
+        finally:
+            with self._changed:
+                self._line.remove(place)
+                self._changed.notify_all()
+
+
 class Jobs:
     """Runs operations of one session on threads of its own. Safe to use from any thread.
+
+    Sessions that share a pair share its ``turns``: only one of them runs the models at a time.
 
     The listener is called on the thread that brought the change about and must not wait for
     another one. Of each job it is told in order, and of its end once.
     """
 
-    def __init__(self, session: Session, listener: JobListener) -> None:
+    def __init__(self, session: Session, listener: JobListener, turns: Turns | None = None) -> None:
         self._session = session
+        self._turns = turns or Turns()
         self._listener = listener
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -95,7 +124,10 @@ class Jobs:
         self._threads = [
             # Daemons: a load that hangs in a library must not keep the process alive.
             threading.Thread(
-                target=self._work, args=(queue,), daemon=True, name="models" if uses else "notes"
+                target=self._work,
+                args=(queue, self._turns if uses else Turns()),
+                daemon=True,
+                name="models" if uses else "notes",
             )
             for uses, queue in self._queues.items()
         ]
@@ -190,15 +222,24 @@ class Jobs:
             thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in others)
 
-    def _work(self, queue: list[_Task]) -> None:
-        while (task := self._next(queue)) is not None:
-            self._run(task)
+    def _work(self, queue: list[_Task], turns: Turns) -> None:
+        while self._has_come(queue):
+            with turns.taken(lambda: self._closed):
+                # Not before: until then a job waits, and can be moved.
+                task = self._start(queue)
+                if task is not None:
+                    self._run(task)
 
-    def _next(self, queue: list[_Task]) -> _Task | None:
-        """Wait for a task and start it; None once closed."""
+    def _has_come(self, queue: list[_Task]) -> bool:
+        """Wait for a task; False once closed."""
         with self._changed:
             self._changed.wait_for(lambda: queue or self._closed)
-            if self._closed:
+            return not self._closed
+
+    def _start(self, queue: list[_Task]) -> _Task | None:
+        """Start the first task; None once closed, and where it was stopped while it waited."""
+        with self._changed:
+            if self._closed or not queue:
                 return None
             task = queue.pop(0)
             task.job = replace(task.job, status="running", began=time.monotonic())

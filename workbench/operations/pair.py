@@ -95,7 +95,8 @@ def _arguments(load: OperationState) -> PairArguments | None:
 
 def load(context: Context, arguments: PairArguments) -> Summary:
     """Load both models; one copy of the weights is enough if the finetuned side is an adapter."""
-    pair = load_models(arguments, context.progress, context.should_stop)
+    loader = context.session.loader or load_models
+    pair = loader(arguments, context.progress, context.should_stop)
     context.record(PairLoaded(pair=pair.provenance.as_dict()))
     context.session.pair = pair
     context.progress("load", 1, 1)

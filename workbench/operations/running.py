@@ -74,6 +74,8 @@ class Session:
         self.id = session_id
         self.cache = cache
         self.pair = pair
+        self.loader: Callable[[Any, StageProgress, ShouldStop], ModelPair] | None = None
+        "Where a pair comes from that other sessions use, too; None loads one for this session."
         self.scale_judge: ScaleJudge | None = None
         "Chooses scales for readings with a judge; None without an endpoint."
         self.coherence_judge: TextJudge | None = None
@@ -93,6 +95,12 @@ class Session:
         """The state after every event known so far."""
         with self._lock:
             return self._fold.state()
+
+    @property
+    def version(self) -> int:
+        """The number of the last event in the state."""
+        with self._lock:
+            return self._fold.version
 
     def catch_up(self) -> None:
         """Apply events of the log that the state lacks, such as those of another process."""
