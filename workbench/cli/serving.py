@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
+import math
 import os
 import signal
 import sys
@@ -74,6 +75,8 @@ def serve(
     json: Json = False,
 ) -> None:
     """Keep a pair loaded, with its sessions and their jobs, for commands and screens of yours."""
+    if idle is not None and not math.isfinite(idle):
+        raise typer.BadParameter(f"--idle: {idle} is no number of seconds")
     if where.session is None:
         check_pair(pair)
     elif not database_path(where.database).exists():

@@ -54,6 +54,8 @@ ENDPOINT = {
     "ADL_WORKBENCH_AGENT_MODEL": "m",
     "ADL_WORKBENCH_ATTEMPTS": "1",
 }
+#: Commands that would go on for ever with a pair; it cannot be loaded.
+ENDLESS = {("serve",)}
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,10 @@ class Checked:
             assert is_named(case, ended.err, self._folder), f"not named: {tried}"
 
     def _run(self, case: Case) -> Ended:
-        return self._cli(case.argv(self._folder), **self._options)
+        options = self._options
+        if case.command in ENDLESS:
+            options = options | {"wanted": {**options.get("wanted", {}), "fails": True}}
+        return self._cli(case.argv(self._folder), **options)
 
     def _without(self, case: Case) -> str:
         """What the command writes without the value: then the value is not what is wrong."""
