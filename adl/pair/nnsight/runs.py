@@ -275,17 +275,9 @@ class SideRuns:
 
         Padding is on the right.
         """
-        cache = copy.deepcopy(self._prefix_cache(ids[0, :length].tolist()))
-        cache.batch_repeat_interleave(len(ids))
-        rest = torch.arange(length, ids.shape[1], device=self.device)
-        inputs = {
-            "input_ids": torch.as_tensor(ids[:, length:], device=self.device),
-            "attention_mask": torch.as_tensor(mask, device=self.device).long(),
-            "position_ids": rest.expand(len(ids), -1),
-            "use_cache": True,
-            str(self.structure.cache_name): cache,
-        }
-        logits: torch.Tensor = self.loaded.module(**self.structure.taken(inputs)).logits
+        prefix = self._prefix_cache(ids[0, :length].tolist())
+        inputs = self._inputs_after(prefix, ids[:, length:], mask)
+        logits: torch.Tensor = self.loaded.module(**inputs).logits
         return logits
 
     def unembedded_logits(self, vectors: Floats) -> Iterator[torch.Tensor]:
@@ -393,24 +385,32 @@ class SideRuns:
         # The output may keep the old name of a renamed argument.
         return next(output[name] for name in NAMES_OF_THE_CACHE if output.get(name) is not None)
 
+    def _inputs_after(self, prefix: Any, rest: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+        """Return the inputs of rows ``rest`` [rows, tokens] that go on from one shared cache.
+
+        ``mask`` [rows, all tokens] has those of the cache, too. The cache itself is left as it is.
+        """
+        cache = copy.deepcopy(prefix)
+        cache.batch_repeat_interleave(len(rest))
+        length = mask.shape[1]
+        positions = torch.arange(length - rest.shape[1], length, device=self.device)
+        return self.structure.taken(
+            {
+                "input_ids": torch.as_tensor(rest, device=self.device),
+                "attention_mask": torch.as_tensor(mask, device=self.device).long(),
+                "position_ids": positions.expand(len(rest), -1),
+                "use_cache": True,
+                str(self.structure.cache_name): cache,
+            }
+        )
+
     def _patched_after(
         self, prefix: Any, prompt_ids: Sequence[int], layer: int, vectors: Floats
     ) -> torch.Tensor:
         """Return logits [n, V] of the prompt's last token, after the shared cache of the rest."""
         stack, model = self.layers, self.loaded.model
-        rows, length = len(vectors), len(prompt_ids)
-        cache = copy.deepcopy(prefix)
-        cache.batch_repeat_interleave(rows)
-        device = self.device
-        inputs = self.structure.taken(
-            {
-                "input_ids": torch.full((rows, 1), prompt_ids[-1], device=device),
-                "attention_mask": torch.ones((rows, length), dtype=torch.long, device=device),
-                "position_ids": torch.full((rows, 1), length - 1, device=device),
-                "use_cache": True,
-                str(self.structure.cache_name): cache,
-            }
-        )
+        last = np.full((len(vectors), 1), prompt_ids[-1], dtype=np.int64)
+        inputs = self._inputs_after(prefix, last, np.ones((len(vectors), len(prompt_ids))))
         patch = torch.as_tensor(np.ascontiguousarray(vectors))[:, None]
         with model.trace(**inputs):
             output = stack[layer].output
@@ -440,22 +440,8 @@ class SideRuns:
     ) -> torch.Tensor:
         """Return logits [n, V] of the last token of each ending, after the shared cache of a prefix."""
         rows, length = endings.shape
-        before, device = len(prefix_ids), self.device
-        cache = copy.deepcopy(prefix)
-        cache.batch_repeat_interleave(rows)
-        positions = torch.arange(before, before + length, device=device)
-        inputs = self.structure.taken(
-            {
-                "input_ids": torch.as_tensor(endings, device=device),
-                "attention_mask": torch.ones(
-                    (rows, before + length), dtype=torch.long, device=device
-                ),
-                "position_ids": positions.expand(rows, -1),
-                "use_cache": True,
-                "logits_to_keep": 1,
-                str(self.structure.cache_name): cache,
-            }
-        )
+        inputs = self._inputs_after(prefix, endings, np.ones((rows, len(prefix_ids) + length)))
+        inputs |= self.structure.taken({"logits_to_keep": 1})
         logits: torch.Tensor = self.loaded.module(**inputs).logits[:, -1]
         return logits
 
