@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -86,21 +86,19 @@ def grade_report(
     judge = Actor(kind="agent", name=model)
     found, truth = unseal(session, judge, "grading a report", organism)
     rubric = RUBRICS[found.family]
-    grades = []
-    for number in range(repeats):
-        about = f"{report_subject(run.id)} {rubric.family} {rubric.version} {number}"
-        known = _known(session, about, model)
-        if known is None:
-            score, reason = None, NO_REPORT
-            if run.report is not None:
-                asked = _question(session, run, rubric, truth, about, number)
-                judgement = ask_judge(session, endpoint, model, asked, should_stop)
-                verdict, reason = judgement.verdict, judgement.problem
-                if isinstance(verdict, GradeVerdict):
-                    score, reason = float(verdict.grade), verdict.reason
-            known = _record(session, run.id, rubric, score, reason, judge, model=model, about=about)
-        grades.append(known)
-    return grades
+
+    def grade(about: str, number: int) -> GradeGiven:
+        score, reason = None, NO_REPORT
+        if run.report is not None:
+            asked = _question(session, run, rubric, truth, about, number)
+            judgement = ask_judge(session, endpoint, model, asked, should_stop)
+            verdict, reason = judgement.verdict, judgement.problem
+            if isinstance(verdict, GradeVerdict):
+                score, reason = float(verdict.grade), verdict.reason
+        return _record(session, run.id, rubric, score, reason, judge, model=model, about=about)
+
+    subject = f"{report_subject(run.id)} {rubric.family} {rubric.version}"
+    return _each_once(session, model, subject, repeats, grade)
 
 
 def grade_guesses(
@@ -122,35 +120,32 @@ def grade_guesses(
     judge = Actor(kind="agent", name=model)
     _, truth = unseal(session, judge, "grading guesses", organism)
     guesses = _guesses(run)
-    grades = []
-    for number in range(repeats):
-        about = f"guesses:{run.id} {GUESS_RUBRIC_VERSION} {number}"
-        known = _known(session, about, model)
-        if known is None:
-            score, reason, place = None, NO_REPORT, 0
-            if guesses:
-                asked = _guess_question(session, guesses, truth, about, number)
-                judgement = ask_judge(session, endpoint, model, asked, should_stop)
-                verdict, reason = judgement.verdict, judgement.problem
-                if isinstance(verdict, GuessVerdict) and verdict.right <= len(guesses):
-                    score, reason, place = float(verdict.right > 0), verdict.reason, verdict.right
-                elif isinstance(verdict, GuessVerdict):
-                    reason = f"unreadable verdict: there is no guess {verdict.right}"
-            known = record_grade(
-                session,
-                judge,
-                grader="guesses",
-                subject=report_subject(run.id),
-                score=score,
-                reason=reason,
-                rubric="behaviour",
-                rubric_version=GUESS_RUBRIC_VERSION,
-                model=model,
-                about=about,
-                details={"run": run.id, "place": place, "guesses": len(guesses)},
-            )
-        grades.append(known)
-    return grades
+
+    def grade(about: str, number: int) -> GradeGiven:
+        score, reason, place = None, NO_REPORT, 0
+        if guesses:
+            asked = _guess_question(session, guesses, truth, about, number)
+            judgement = ask_judge(session, endpoint, model, asked, should_stop)
+            verdict, reason = judgement.verdict, judgement.problem
+            if isinstance(verdict, GuessVerdict) and verdict.right <= len(guesses):
+                score, reason, place = float(verdict.right > 0), verdict.reason, verdict.right
+            elif isinstance(verdict, GuessVerdict):
+                reason = f"unreadable verdict: there is no guess {verdict.right}"
+        return record_grade(
+            session,
+            judge,
+            grader="guesses",
+            subject=report_subject(run.id),
+            score=score,
+            reason=reason,
+            rubric="behaviour",
+            rubric_version=GUESS_RUBRIC_VERSION,
+            model=model,
+            about=about,
+            details={"run": run.id, "place": place, "guesses": len(guesses)},
+        )
+
+    return _each_once(session, model, f"guesses:{run.id} {GUESS_RUBRIC_VERSION}", repeats, grade)
 
 
 def grade_by_hand(
@@ -212,7 +207,25 @@ def record_grade(session: Session, actor: Actor = SYSTEM, **fields: Any) -> Grad
 
 def known_grade(session: Session, about: str, model: str) -> GradeGiven | None:
     """The grade that this judge gave about this, so that it is not asked for again."""
-    return _known(session, about, model)
+    for grade in session.state.grades:
+        if grade.body.about == about and grade.body.model == model:
+            return grade.body
+    return None
+
+
+def _each_once(
+    session: Session,
+    model: str,
+    subject: str,
+    repeats: int,
+    grade: Callable[[str, int], GradeGiven],
+) -> list[GradeGiven]:
+    """A judge's grades of a subject, one for each repeat; those that are in the log are taken."""
+    abouts = [f"{subject} {number}" for number in range(repeats)]
+    return [
+        known_grade(session, about, model) or grade(about, number)
+        for number, about in enumerate(abouts)
+    ]
 
 
 def _guesses(run: AgentState) -> list[str]:
@@ -297,13 +310,6 @@ def _record(
         about=about,
         details={"run": run_id},
     )
-
-
-def _known(session: Session, about: str, model: str) -> GradeGiven | None:
-    for grade in session.state.grades:
-        if grade.body.about == about and grade.body.model == model:
-            return grade.body
-    return None
 
 
 def _valid(score: int) -> int:

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adl.artifacts import ArrayCache
 from adl.pair.protocol import ModelPair
 from tests.planted import PlantedPair
-from workbench.operations.difference import MEASURE, MeasureArguments
-from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
-from workbench.operations.hypotheses import (
-    ADD_HYPOTHESIS,
-    LINK,
-    MARK,
-    RANK,
-    REVISE,
-    SET_VERDICT,
-    AddHypothesisArguments,
-    LinkArguments,
-    MarkArguments,
-    RankArguments,
-    ReviseArguments,
-    SetVerdictArguments,
-)
-from workbench.operations.notes import NOTE, NoteArguments
+from workbench.operations import OPERATIONS
 from workbench.operations.pair import environment
-from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Outcome, Session, run
 from workbench.store.events import HUMAN, Actor, PairLoaded, SessionClosed
 from workbench.store.log import SessionLog
@@ -45,27 +29,21 @@ class Audit:
     states: dict[int, SessionState]
 
 
+def do(session: Session, name: str, actor: Actor = HUMAN, **arguments: Any) -> Outcome:
+    """Run an operation by its name."""
+    operation = OPERATIONS[name]
+    return run(session, operation, operation.arguments(**arguments), actor=actor)
+
+
 def measure_and_read(session: Session) -> None:
-    run(session, MEASURE, MeasureArguments(n_texts=24, layers=("2",)), actor=HUMAN)
-    readings = ReadArguments(
-        layer="2",
-        n_texts=64,
-        top=20,
-        readings=("output_difference", "shift_lens", "logit_lens"),
-    )
-    run(session, READ, readings, actor=HUMAN)
+    do(session, "measure_difference", n_texts=24, layers=("2",))
+    readings = ("output_difference", "shift_lens", "logit_lens")
+    do(session, "read_tokens", layer="2", n_texts=64, top=20, readings=readings)
 
 
 def steer_and_ask(session: Session) -> tuple[Outcome, Outcome]:
-    steered = run(
-        session,
-        STEER,
-        SteerArguments(layer="2", n_prompts=2, max_new_tokens=6),
-        actor=AGENT,
-    )
-    asked = run(
-        session, ASK, AskArguments(prompt="What do you bake?", max_new_tokens=6), actor=AGENT
-    )
+    steered = do(session, "steer", AGENT, layer="2", n_prompts=2, max_new_tokens=6)
+    asked = do(session, "ask", AGENT, prompt="What do you bake?", max_new_tokens=6)
     return steered, asked
 
 
@@ -73,56 +51,38 @@ def conclude(session: Session) -> None:
     """Hypotheses of both, with evidence for one, against another and none for the third."""
     state = session.state
     (key, reading) = next(
-        (key, one)
-        for key, one in state.readings.items()
+        (key, found)
+        for key, found in state.readings.items()
         if key.reading == "output_difference" and key.source == "difference"
     )
     token = reading.body.tokens[0]
-    run(
+    do(session, "add_hypothesis", text="It was finetuned on baking cake.")
+    do(session, "add_hypothesis", AGENT, text="It plays a game.", confidence=0.2)
+    do(session, "add_hypothesis", AGENT, text="It speaks of trains.")
+    do(
         session,
-        ADD_HYPOTHESIS,
-        AddHypothesisArguments(text="It was finetuned on baking cake."),
-        actor=HUMAN,
-    )
-    run(
-        session,
-        ADD_HYPOTHESIS,
-        AddHypothesisArguments(text="It plays a game.", confidence=0.2),
-        actor=AGENT,
-    )
-    run(session, ADD_HYPOTHESIS, AddHypothesisArguments(text="It speaks of trains."), actor=AGENT)
-    run(
-        session,
-        MARK,
-        MarkArguments(
-            seq=reading.seq,
-            excerpt=token.text,
-            label=f"{key.reading}, layer {key.layer}",
-            token_id=token.id,
-            note="heads the list",
-            hypothesis="H1",
-        ),
-        actor=HUMAN,
+        "mark_evidence",
+        seq=reading.seq,
+        excerpt=token.text,
+        label=f"{key.reading}, layer {key.layer}",
+        token_id=token.id,
+        note="heads the list",
+        hypothesis="H1",
     )
     text = next(iter(state.texts.values()))
-    run(
+    do(
         session,
-        MARK,
-        MarkArguments(seq=text.start.seq, excerpt=text.text[:6], text_id=text.start.body.text_id),
-        actor=AGENT,
+        "mark_evidence",
+        AGENT,
+        seq=text.start.seq,
+        excerpt=text.text[:6],
+        text_id=text.start.body.text_id,
     )
-    run(
-        session, LINK, LinkArguments(hypothesis="H2", evidence="E2", bearing="against"), actor=AGENT
-    )
-    run(
-        session,
-        REVISE,
-        ReviseArguments(hypothesis="H1", confidence=0.9, reason="the token list"),
-        actor=HUMAN,
-    )
-    run(session, RANK, RankArguments(order=("H1", "H2")), actor=HUMAN)
-    run(session, SET_VERDICT, SetVerdictArguments(hypothesis="H2", verdict="rejected"), actor=AGENT)
-    run(session, NOTE, NoteArguments(text="Sponge, or flour?"), actor=HUMAN)
+    do(session, "link_evidence", AGENT, hypothesis="H2", evidence="E2", bearing="against")
+    do(session, "revise_hypothesis", hypothesis="H1", confidence=0.9, reason="the token list")
+    do(session, "rank_hypotheses", order=("H1", "H2"))
+    do(session, "judge_hypothesis", AGENT, hypothesis="H2", verdict="rejected")
+    do(session, "note", text="Sponge, or flour?")
 
 
 def record_audit(path: Path, pair: ModelPair | None = None) -> Audit:
