@@ -100,11 +100,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Sample:
-    """A generated text: the one of ``text_id`` in the session, else ``text`` itself."""
+    """A generated text: the one of ``text_id`` in the session, else ``text`` itself.
+
+    ``ratios`` are nats per piece, finetuned over base, where the text is shaded by them; ``ends`` are
+    the characters at which the pieces end.
+    """
 
     title: str
     text_id: str | None = None
     text: str = ""
+    ends: tuple[int, ...] = ()
+    ratios: tuple[float, ...] = ()
 
 
 Figure = Heading | Line | Rows | Curve | Sample

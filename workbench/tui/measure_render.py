@@ -22,6 +22,12 @@ Lines = list[Content]
 _MUTED = "$foreground-muted"
 _FILLED = "$accent on $panel"
 _LABEL = 24
+#: Styles of pieces of a text from so many nats on; underlined, too, where there is no colour.
+_SHADES = (
+    (6.0, "bold underline on $accent 50%"),
+    (3.0, "underline on $accent 30%"),
+    (1.0, "on $accent 15%"),
+)
 _FEWEST_CELLS, _MOST_CELLS = 12, 40
 
 
@@ -117,4 +123,22 @@ def _sample(figure: Sample, state: SessionState) -> Content:
     if figure.text_id is None:
         return text.block(figure.text.strip())
     found = state.texts.get(figure.text_id)
-    return Content("(not in this session)") if found is None else text.block(found.text.strip())
+    if found is None:
+        return Content("(not in this session)")
+    # Of a text in which a name is hidden nobody knows where the pieces end.
+    if figure.ends and figure.ends[-1] == len(found.text):
+        return _shaded(found.text, figure)
+    return text.block(found.text.strip())
+
+
+def _shaded(whole: str, figure: Sample) -> Content:
+    """A text whose pieces are shaded by their ratio."""
+    first, last = len(whole) - len(whole.lstrip()), len(whole.rstrip())
+    pieces = []
+    begin = 0
+    for end, ratio in zip(figure.ends, figure.ratios, strict=True):
+        piece = whole[max(begin, first) : min(end, last)]
+        style = next((style for least, style in _SHADES if ratio >= least), "")
+        pieces.append(text.block(piece, style))
+        begin = end
+    return Content("").join(pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -16,6 +17,7 @@ from workbench.operations.differing import DIFFER, DifferArguments
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
+from workbench.tui.measure_render import look
 
 SMALL = UnpromptedArguments(n_samples=12, n_null=9, max_new_tokens=16, temperature=1.0)
 
@@ -47,6 +49,39 @@ def finding(session: Session, kind: str):
 
 
 class TestUnprompted:
+    def test_the_screen_shades_each_piece_by_its_ratio(self, speaking: Session):
+        do(speaking, UNPROMPTED, SMALL)
+        state = speaking.state
+        (recorded,) = state.measures
+        best = finding(speaking, "unprompted_texts").texts[0]
+        text = state.texts[best.text_id].text
+        pieces = [text[a:b] for a, b in zip((0, *best.ends), best.ends, strict=False)]
+        assert "".join(pieces) == text
+        raised = [piece for piece, ratio in zip(pieces, best.ratios, strict=True) if ratio >= 1]
+        assert 0 < len(raised) < len(pieces)
+        shown = look(recorded, state, 100)
+        begin = shown.plain.index(text.strip())
+        shaded = [
+            shown.plain[span.start : span.end]
+            for span in shown.spans
+            if begin <= span.start < begin + len(text.strip())
+        ]
+        assert [piece.strip() for piece in shaded] == [piece.strip() for piece in raised]
+
+    def test_a_text_with_a_hidden_name_is_shown_without_shades(self, speaking: Session):
+        do(speaking, UNPROMPTED, SMALL)
+        state = speaking.state
+        (recorded,) = state.measures
+        hidden = {
+            text_id: replace(known, text=known.text + "MODEL-B")
+            for text_id, known in state.texts.items()
+        }
+        shown = look(recorded, replace(state, texts=hidden), 100)
+        assert "MODEL-B" in shown.plain
+        assert not any(
+            "$accent" in str(span.style) and "on" in str(span.style).split() for span in shown.spans
+        )
+
     def test_texts_are_recorded_and_ranked(self, speaking: Session):
         done = do(speaking, UNPROMPTED, SMALL)
         found = finding(speaking, "unprompted_texts")

@@ -107,6 +107,8 @@ class UnpromptedTexts(
                     f"{title}, from the {_STARTS.get(text.start, text.start)}, "
                     f"{text.per_token:+.2f} nats per token",
                     text.text_id,
+                    ends=text.ends,
+                    ratios=text.ratios,
                 )
                 for text in texts
             ]
