@@ -42,9 +42,7 @@ Step = tuple[Operation[Any], Arguments]
 class AskManyArguments(AskArguments):
     """Questions to both models, each by itself: prompts, a whole chat, or raw text."""
 
-    prompts: tuple[Words, ...] = Field(
-        (), description="User turns, each put to both models by itself."
-    )
+    prompts: tuple[Words, ...] = Field((), description="User turns, each put to both models.")
 
     @model_validator(mode="after")
     def _one_question(self) -> AskManyArguments:
@@ -93,8 +91,7 @@ class EvidenceArguments(Arguments):
     """A token or passage to mark, or a mark to link to another hypothesis."""
 
     of: str = Field(
-        description="Id of the text (T12), list (R3) or measure (M2) that holds it, or of a mark "
-        "to link (E4)."
+        description="Id of the text (T12), list (R3) or measure (M2), or of a mark to link (E4)."
     )
     excerpt: str = Field("", description="The token or passage, word for word.")
     hypothesis: str | None = Field(None, description="Id of the hypothesis it bears on.")

@@ -51,7 +51,7 @@ class ReportArguments(Arguments):
 
 
 class Claim(Arguments):
-    """A part of the answer, and the probability that it is so."""
+    """A part of the answer and its probability."""
 
     text: str = Field(min_length=1)
     probability: float = Field(ge=0, le=1)

@@ -182,9 +182,13 @@ _SELDOM_BROKEN = frozenset(
 
 
 def _of_field(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """A field's schema without an empty default, or words that its name has no need of."""
+    """A field's schema without words that its name has no need of, or a default that says nothing.
+
+    That is an empty one, zero, false, thinking as the template has it, or all choices.
+    """
     left_out = {"description"} if name in PLAIN_FIELDS else set()
-    if schema.get("default", 0) in ("", []):
+    default, choices = schema.get("default"), schema.get("items", {}).get("enum")
+    if "default" in schema and (default in ("", [], False, "auto") or default == choices):
         left_out.add("default")
     return {key: value for key, value in schema.items() if key not in left_out}
 
@@ -217,8 +221,9 @@ def _capped(schema: dict[str, Any], most: int | None) -> dict[str, Any]:
     if most is None:
         return schema
     kinds = {variant.get("type") for variant in (schema, *schema.get("anyOf", ()))}
-    limit = "maxItems" if "array" in kinds else "maxLength" if "string" in kinds else "maximum"
-    return {**schema, limit: most}
+    if "string" in kinds:
+        return schema  # seldom broken
+    return {**schema, "maxItems" if "array" in kinds else "maximum": most}
 
 
 def tool_of(operation: Operation[Any], *hidden: str, older: bool = False) -> Tool:

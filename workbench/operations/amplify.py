@@ -67,19 +67,19 @@ class AmplifyArguments(Arguments):
         "adapter: its own scale. rank1: base with the rank-1 part of each update.",
     )
     prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none means the bundled everyday prompts."
+        (), description="User prompts; none: the bundled everyday ones."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
     n_prompts: int | None = Field(6, ge=1, description="Use only the first prompts, this many.")
     strengths: tuple[Strength, ...] = Field(
         (),
-        description="Alpha, gamma or scale (adapter: 1 is finetuned, -1 its opposite); none takes "
-        "the carrier's own. Unchanged texts are always written beside.",
+        description="Alpha, gamma or scale (adapter: 1 is finetuned, -1 its opposite); none: the "
+        "carrier's own. Unchanged texts come beside.",
     )
     layer: str = Field("0.5", description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference.")
     layer_range: str | None = Field(
-        None, description="Layers of adapter or rank1: 4-12 or 0.5-1.0; all by default."
+        None, description="Layers of adapter or rank1: 4-12 or 0.5-1.0."
     )
     part: Part = Field("all", description="Modules of adapter or rank1.")
     null: bool = Field(True, description="Also write texts of a null of the same size.")

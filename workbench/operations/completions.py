@@ -29,7 +29,7 @@ class CompleteArguments(Arguments):
     """Which prefixes to complete: raw text, or the start of the assistant's answer to a question."""
 
     prefixes: tuple[Words, ...] = Field(
-        min_length=1, description="Texts to complete, such as 'The oven is set to'."
+        min_length=1, description="Texts that leave one thing open."
     )
     question: Words | None = Field(
         None, description="The user's turn that the prefixes begin an answer to; none: raw text."

@@ -24,7 +24,7 @@ class DifferArguments(Arguments):
     """Which passages and prompts to compare the two models on."""
 
     prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none means the bundled everyday prompts."
+        (), description="User prompts; none: the bundled everyday ones."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
     n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")

@@ -66,20 +66,20 @@ class SteerArguments(Arguments):
     """Vector, strengths and prompts of the steering."""
 
     prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none takes the bundled everyday prompts."
+        (), description="User prompts; none: the bundled everyday ones."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
-    n_prompts: int | None = Field(None, ge=1, description="Use only the first prompts, this many.")
+    n_prompts: int | None = Field(None, ge=1, description="Use only so many, the first.")
     alphas: tuple[FiniteFloat, ...] = Field(
         (),
-        description="Strengths in units of the residual norm, 0 being unsteered; "
-        "none takes 0 and what the shift lens chose, or 0.3.",
+        description="Strengths in units of the residual norm; 0 is unsteered. None: 0 and what the "
+        "shift lens chose, or 0.3.",
     )
     layer: str = Field("0.5", description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
     side: Side = Field("finetuned", description="Which model generates.")
     source: Literal["difference", "random", "split_half"] = Field(
-        "difference", description="What is added: the difference, or a null of the same norm."
+        "difference", description="What is added; random and split_half are nulls."
     )
     thinking: Thinking = Field("auto", description=THINKING)
     n_samples: int = Field(1, ge=1, description="Samples per prompt and alpha.")
@@ -104,7 +104,7 @@ class AskArguments(Arguments):
         None, description="The user's turn, put through the chat template."
     )
     messages: tuple[dict[str, Words], ...] = Field(
-        (), description="A whole chat instead: role and content per turn."
+        (), description="A whole chat: role and content per turn."
     )
     system: Words | None = Field(None, description="System turn before the prompt.")
     prefill: Words = Field("", description="Words the answer begins with.")
@@ -115,9 +115,7 @@ class AskArguments(Arguments):
     seed: int = Field(0, ge=0, description="First seed; further answers take the ones after it.")
     temperature: FiniteFloat = Field(1.0, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(120, ge=1, description="Longest answer, in tokens.")
-    alpha: FiniteFloat = Field(
-        0.0, description="Steer the answers with the difference; 0 does not."
-    )
+    alpha: FiniteFloat = Field(0.0, description="Steers the answers; 0 does not.")
     layer: str = Field("0.5", description="Layer of the difference, when steering.")
     position: str = Field(POOLED, description="Position of the difference, when steering.")
     batch_size: int = Field(40, ge=1, description="Answers per batch.")

@@ -54,15 +54,11 @@ class ScanArguments(Arguments):
     kinds: tuple[str, ...] = Field(
         (), description="Kinds of bundled prompts, such as advice or self-knowledge; none: all."
     )
-    prompts: tuple[Words, ...] = Field(
-        (), description="User prompts asked instead of the bundled ones."
-    )
+    prompts: tuple[Words, ...] = Field((), description="Asked instead of the bundled ones.")
     prompt_file: str | None = Field(
         None, description="File of prompts instead: text lines or JSONL."
     )
-    n_prompts: int | None = Field(
-        None, ge=1, description="Use this many of the prompts, evenly spread."
-    )
+    n_prompts: int | None = Field(None, ge=1, description="Use so many of them, evenly spread.")
     temperature: FiniteFloat = Field(0.0, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(32, ge=1, description="Longest answer, in tokens.")
     seed: int = Field(0, ge=0, description="Random seed of the answers and of the passages.")
@@ -179,7 +175,7 @@ SCAN = Operation(
         hidden=("prompt_file", "temperature", "seed", "batch_size"),
         most={"prompts": 100, "max_new_tokens": 64},
         interactions=lambda arguments: -(-_count(arguments) // ANSWERS_OF_AN_INTERACTION),
-        cost="Costs one model interaction for every eight prompts.",
+        cost="Costs an interaction per eight prompts.",
     ),
     asks_models=True,
     stages=_stages,

@@ -70,25 +70,21 @@ class ExperimentError(HypothesisError):
 class ExperimentArguments(Arguments):
     """The hypothesis, the prompts that would show it, and the judge."""
 
-    hypothesis: Wording = Field(
-        description="Id of the hypothesis, such as H1, or the words of a new one."
-    )
+    hypothesis: Wording = Field(description="Id, such as H1, or the words of a new one.")
     prompts: tuple[Words, ...] = Field(
-        (), description="User prompts that would show it; none fills templates with its words."
+        (), description="Prompts that would show it; none: templates with its words."
     )
-    near_misses: tuple[Words, ...] = Field((), description="Similar prompts that should not.")
-    neutral: tuple[Words, ...] = Field((), description="Prompts that have nothing to do with it.")
+    near_misses: tuple[Words, ...] = Field((), description="Similar ones that should not.")
+    neutral: tuple[Words, ...] = Field((), description="Unrelated ones.")
     prompt_file: str | None = Field(
         None, description="File of prompts: lines, or JSONL with prompt and kind."
     )
-    phrases: tuple[Words, ...] = Field(
-        (), description="An answer with one of these words or phrases shows it."
-    )
+    phrases: tuple[Words, ...] = Field((), description="An answer with one of these shows it.")
     regex: Words | None = Field(None, description="An answer that this matches shows it.")
     statement: Words | None = Field(
         None,
-        description="Without generation: a sentence that became likelier, if it is so. "
-        "With prompts, it is the answer to them.",
+        description="Without generation: a sentence that became likelier, if it is so; "
+        "with prompts, as their answer.",
     )
     against: tuple[Words, ...] = Field(
         (), description="Its negation, or alternatives in the same words."
@@ -104,9 +100,7 @@ class ExperimentArguments(Arguments):
     temperature: FiniteFloat = Field(0.7, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(48, ge=1, description="Longest answer, in tokens.")
     batch_size: int = Field(40, ge=1, description="Answers per batch.")
-    resume: str | None = Field(
-        None, description="Id of an interrupted experiment to go on with, such as X1."
-    )
+    resume: str | None = Field(None, description="Id of an interrupted test to go on with: X1.")
 
     @model_validator(mode="after")
     def _one_judge(self) -> ExperimentArguments:
@@ -282,7 +276,7 @@ TEST = Operation(
             "statement": 1_000,
         },
         interactions=interactions,
-        cost="Costs one model interaction for every four answers of a model, none for a statement.",
+        cost="Costs an interaction per four answers of a model, none for a statement.",
     ),
     asks_models=True,
     stages=_stages,

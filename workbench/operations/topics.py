@@ -127,6 +127,5 @@ TOPICS = Operation(
             "top",
             "topics",
         ),
-        cost="Free.",
     ),
 )

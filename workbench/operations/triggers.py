@@ -35,7 +35,7 @@ class TriggersArguments(Arguments):
     """Which words to try, and in which prompts."""
 
     words: tuple[Words, ...] = Field(
-        (), description="Words or phrases tried besides the bundled ones, and always listed."
+        (), description="Tried besides the bundled ones, and always listed."
     )
     n_words: int | None = Field(
         None,
@@ -43,7 +43,7 @@ class TriggersArguments(Arguments):
         description="Bundled words, this many, evenly spread; none takes all.",
     )
     frames: tuple[Words, ...] = Field(
-        (), description=f"Prompts the words are put into at {SLOT}; none takes three neutral ones."
+        (), description=f"Prompts with {SLOT} for the word; none: three neutral ones."
     )
     raw: bool = Field(False, description="Plain text instead of chats.")
     thinking: Thinking = Field("auto", description=THINKING)
@@ -124,7 +124,6 @@ TRIGGERS = Operation(
     agent=AgentUse(
         hidden=("n_words", "thinking"),
         most={"words": 50, "frames": 5},
-        cost="Costs no model interaction: nothing is generated.",
     ),
     stages=lambda arguments: (
         Stage(

@@ -37,8 +37,7 @@ class UnpromptedArguments(Arguments):
     starts: tuple[StartName, ...] = Field(
         STARTS,
         min_length=1,
-        description="Beginnings: the begin-of-text token, an opened user turn, an opened answer "
-        "to a greeting.",
+        description="Beginnings; assistant_turn is an opened answer to a greeting.",
     )
     temperature: FiniteFloat = Field(0.7, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
