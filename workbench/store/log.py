@@ -212,12 +212,15 @@ class SessionLog:
         beside = self._path.with_name(f"{self._path.name}-wal")
         return sum(file.stat().st_size for file in (self._path, beside) if file.exists())
 
-    def import_session(self, from_path: Path | str, session: str | None = None) -> str:
+    def import_session(
+        self, from_path: Path | str, session: str | None = None, *, continuing: bool = False
+    ) -> str:
         """Copy a session of another file into this one, events and hashes as they are.
 
         ``session`` says which, as in `find_session`; it may be left out if there is only one.
-        Returns its id. Raises `StoreError` if the other file does not verify or the session is
-        here already.
+        With ``continuing`` a session that is here already gets the events that it lacks.
+        Returns its id. Raises `StoreError` if the other file does not verify, or the session is
+        here already, or does not begin with what is here.
         """
         with SessionLog.open(from_path, read_only=True, busy_timeout=self._busy_timeout) as other:
             overviews = other.sessions()
@@ -227,7 +230,10 @@ class SessionLog:
                     "Say which one to import.",
                 )
             found = choose(overviews, session or "last", other.path)
-            with other._reading() as source, self.importing(other.path) as intake:
+            with (
+                other._reading() as source,
+                self.importing(other.path, continuing=continuing) as intake,
+            ):
                 # One view of the source, though another process may append to it meanwhile.
                 source.execute("BEGIN")
                 try:
@@ -238,13 +244,13 @@ class SessionLog:
         return found.id
 
     @contextmanager
-    def importing(self, source: object) -> Iterator[transfer.Intake]:
+    def importing(self, source: object, *, continuing: bool = False) -> Iterator[transfer.Intake]:
         """Take one session in: all of it once it verified to its end, or nothing of it.
 
-        ``source`` is where it comes from, for the errors.
+        ``source`` is where it comes from, for the errors; ``continuing`` as in `import_session`.
         """
         with self._transaction("importing a session") as (connection, _):
-            intake = transfer.Intake(connection, self._path, source)
+            intake = transfer.Intake(connection, self._path, source, continuing=continuing)
             yield intake
         self._heads[intake.session_id] = intake.head
 

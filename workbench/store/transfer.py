@@ -37,15 +37,25 @@ class Intake:
     """Takes the rows of one session of another file in, each checked as it comes.
 
     The caller's transaction decides whether they last. ``source`` is the other file, as errors name
-    it. Everything raises `StoreError` for what does not verify.
+    it; with ``continuing`` a session that is here already is taken further. Everything raises
+    `StoreError` for what does not verify.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, source: object) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        source: object,
+        *,
+        continuing: bool = False,
+    ) -> None:
         self._connection = connection
         self._path = path
         self._source = source
         self.session_id = ""
         self.head = Head(0, "")
+        self._continuing = continuing
+        self._known = Head(0, "")
         self._created_at: object = None
 
     def session(self, session_id: str, created_at: object) -> None:
@@ -54,12 +64,18 @@ class Intake:
         for what in session_faults(session_id, created_at, None):
             raise unsound(session_id, self._source, what)
         self.session_id, self._created_at = session_id, created_at
-        known = self._connection.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,))
-        if known.fetchone() is not None:
-            raise StoreError(
-                f"session {session_id} is in {self._path} already",
-                "To import it again, delete the one that is there first.",
-            )
+        known = self._connection.execute(
+            "SELECT seq, sha256 FROM events WHERE session_id = ? ORDER BY seq DESC LIMIT 1",
+            (session_id,),
+        ).fetchone()
+        if known is not None:
+            if not self._continuing:
+                raise StoreError(
+                    f"session {session_id} is in {self._path} already",
+                    "To import it again, delete the one that is there first.",
+                )
+            self._known = Head(*known)
+            return
         self._connection.execute(
             "INSERT INTO sessions (id, created_at) VALUES (?, ?)", (session_id, created_at)
         )
@@ -92,13 +108,25 @@ class Intake:
                     faults.append(f"its array {name} is missing, or of another dtype or shape")
         if faults or body is None:
             raise unsound(self.session_id, self._source, f"event {row[1]}: {faults[0]}")
-        insert_event(self._connection, row, searchable_text(body), arrays)
         self.head = Head(row[1], row[9])
+        if self.head.seq > self._known.seq:
+            insert_event(self._connection, row, searchable_text(body), arrays)
+        elif self.head.seq == self._known.seq and self.head != self._known:
+            raise StoreError(
+                f"session {self.session_id} went on otherwise in {self._path} than in {self._source}",
+                "Delete one of the two, or keep them in files of their own.",
+            )
 
     def finish(self) -> None:
         """End with the last event."""
         if self.head[0] == 0:
             raise unsound(self.session_id, self._source, "it has no events")
+        if self.head.seq < self._known.seq:
+            raise StoreError(
+                f"session {self.session_id} has {self._known.seq} events in {self._path}, and only "
+                f"{self.head.seq} in {self._source}",
+                "There is nothing to take from there.",
+            )
 
 
 def take_session(source: sqlite3.Connection, target: Intake, session_id: str) -> None:

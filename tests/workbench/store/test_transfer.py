@@ -95,3 +95,29 @@ def test_a_changed_session_is_not_imported(log: SessionLog, tmp_path: Path) -> N
         with pytest.raises(StoreError, match="does not verify"):
             new.import_session(mailed)
         assert new.sessions() == []
+
+
+def test_a_session_that_went_on_elsewhere_is_taken_further(log: SessionLog, tmp_path: Path) -> None:
+    session = record_audit(log)
+    shorter = log.export_session(session, tmp_path / "shorter.db")
+    with SessionLog.open(tmp_path / "away.db") as away:
+        away.import_session(shorter, continuing=True)
+        away.append(session, NoteWritten(text="written away"))
+    with pytest.raises(StoreError, match="already"):
+        log.import_session(away.path)
+    for _ in range(2):
+        assert log.import_session(away.path, continuing=True) == session
+        assert contents(log.path, session) == contents(away.path, session)
+    assert log.verify().ok
+    assert log.search("written away")
+    # One that is shorter, and one that went another way.
+    with SessionLog.open(tmp_path / "other.db") as other:
+        other.import_session(shorter)
+        other.append(session, NoteWritten(text="otherwise"))
+        other.append(session, NoteWritten(text="and longer"))
+    before = contents(log.path, session)
+    for source, problem in ((shorter, "nothing to take"), (other.path, "went on otherwise")):
+        with pytest.raises(StoreError, match=problem):
+            log.import_session(source, continuing=True)
+        assert contents(log.path, session) == before
+    assert log.verify().ok
