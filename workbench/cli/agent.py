@@ -23,6 +23,7 @@ from workbench.cli.options import (
     pair_arguments,
     session_options,
 )
+from workbench.cli.spreading import SpreadArguments, spread_arguments
 from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import PairArguments
 from workbench.settings import Settings
@@ -156,11 +157,16 @@ def show_grades(
         panels=_BUDGET,
     ),
     endpoint=_endpoint("agent_model", "judge_model", "base_url"),
+    spreading=spread_arguments,
 )
 def evaluate(
-    wanted: EvaluateArguments, endpoint: Given, database: Database = None, json: Json = False
+    wanted: EvaluateArguments,
+    endpoint: Given,
+    spreading: SpreadArguments,
+    database: Database = None,
+    json: Json = False,
 ) -> None:
     """Let agents audit organisms, grade them, and compare them with each other and the paper."""
     from workbench.cli import evaluating
 
-    evaluating.evaluate(wanted, endpoint, database, json)
+    evaluating.evaluate(wanted, endpoint, spreading, database, json)

@@ -10,16 +10,19 @@ from typing import Any
 from adl.artifacts import ArrayCache
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.evaluation import Evaluation, EvaluationPlan, make_nulls
+from workbench.agent.evaluation_units import EvaluationUnits
 from workbench.agent.scoreboard import Row, audits, plot, rows
 from workbench.cli import show
 from workbench.cli.agent_arguments import EvaluateArguments
 from workbench.cli.auditing import agent_mode, settings_of
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.running import StopFlag, database_path
+from workbench.cli.spreading import SpreadArguments, pool_for
 from workbench.locations import find_locations
 from workbench.private_files import new_text
 from workbench.settings import Settings
 from workbench.store.log import SessionLog
+from workbench.workers.units import UnitsFailed, spread
 
 
 def plan_of(wanted: EvaluateArguments, settings: Settings) -> EvaluationPlan:
@@ -48,6 +51,7 @@ def plan_of(wanted: EvaluateArguments, settings: Settings) -> EvaluationPlan:
 def evaluate(
     wanted: EvaluateArguments,
     endpoint_options: Mapping[str, Any],
+    spreading: SpreadArguments,
     database: Path | None,
     json: bool,
 ) -> None:
@@ -62,16 +66,30 @@ def evaluate(
         SessionLog.open(database_path(database, locations)) as log,
     ):
         settings = settings_of(endpoint_options)
-        if session is None:
-            evaluation = Evaluation.start(log, plan_of(wanted, settings), cache, say=say)
-        else:
-            evaluation = Evaluation(log, log.find_session(session).id, cache, say=say)
-        say(
-            f"evaluation {evaluation.session.id}: `evaluate --session {evaluation.session.id}` "
-            "goes on with it"
+        known = (
+            None
+            if session is None
+            else Evaluation(log, log.find_session(session).id, cache, say=say)
         )
-        with closing(Endpoint(settings)) as endpoint, closing(Endpoint(settings)) as judge:
-            evaluation.go(endpoint, judge, flag)
+        plan = known.plan if known else plan_of(wanted, settings)
+        left = sum(known is None or not known.is_done(cell.key) for cell in plan.cells())
+        failed = None
+        # Before a new evaluation is begun: workers that cannot be had leave no session.
+        with pool_for(spreading, left) as pool:
+            evaluation = known or Evaluation.start(log, plan, cache, say=say)
+            say(
+                f"evaluation {evaluation.session.id}: `evaluate --session {evaluation.session.id}` "
+                "goes on with it"
+            )
+            if pool is None:
+                with closing(Endpoint(settings)) as endpoint, closing(Endpoint(settings)) as judge:
+                    evaluation.go(endpoint, judge, flag)
+            else:
+                units = EvaluationUnits(evaluation, settings)
+                try:
+                    spread(units, log, pool, say, flag)
+                except UnitsFailed as exc:
+                    failed = exc
         found = audits(log, evaluation.session.state)
         table = rows(found)
         drawn = plot(table)
@@ -104,9 +122,12 @@ def evaluate(
                     ],
                 }
             )
-            return
-        _print(table)
-        show.paragraph(drawn)
+        else:
+            _print(table)
+            show.paragraph(drawn)
+        if failed is not None:
+            # After the table: what could be done is shown.
+            raise failed
 
 
 def _print(table: Sequence[Row]) -> None:
