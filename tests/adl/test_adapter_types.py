@@ -253,23 +253,6 @@ def test_an_adapter_on_another_checkpoint_may_change_it(base: Path, tmp_path: Pa
     assert_exact(pair, plain(base), PeftModel.from_pretrained(plain(under), str(adapter)))
 
 
-class TestWeightsOnTheDisk:
-    def loaded(self, base: Path, adapter: Path, on_disk: str) -> LoadedPair:
-        parts = ["model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm"]
-        places = dict.fromkeys([*parts, "model.rotary_emb", "lm_head"], "cpu") | {on_disk: "disk"}
-        finetuned = SideSpec(str(base), adapter=str(adapter))
-        return load_pair(PairSpec(SideSpec(str(base)), finetuned, device_map=json.dumps(places)))
-
-    def test_beside_the_adapter(self, base: Path, plain_lora: Path) -> None:
-        pair = self.loaded(base, plain_lora, "lm_head")
-        assert pair.provenance.shares_weights
-        assert_exact(pair, plain(base), PeftModel.from_pretrained(plain(base), str(plain_lora)))
-
-    def test_under_the_adapter(self, base: Path, plain_lora: Path) -> None:
-        with pytest.raises(PairError, match=r"layers\.1\.self_attn\.q_proj.*--device-map"):
-            self.loaded(base, plain_lora, "model.layers.1")
-
-
 class TestEmbeddingsOfAnotherSize:
     @pytest.mark.parametrize("more", [9, -3], ids=["more rows", "fewer rows"])
     @pytest.mark.parametrize("saved", [["embed_tokens", "lm_head"], None], ids=["saved", "auto"])

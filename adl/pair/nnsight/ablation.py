@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from adl.pair.nnsight.load_errors import is_out_of_memory
+from adl.pair.nnsight.offloading import weight_of
 from adl.pair.nnsight.runs import NUMBERS_AT_ONCE, SideRuns, distance
 from adl.pair.nnsight.structure import input_device, residual_of, with_residual
 from adl.pair.protocol import ScoredBatch
@@ -154,11 +155,11 @@ def _parts(runs: SideRuns, texts: ScoredBatch) -> list[ScoredBatch]:
 def unembedding(module: PreTrainedModel) -> torch.Tensor:
     """Return the matrix [V, width] of the head, adapters included.
 
-    For a head with an adapter, quantised or offloaded, it is computed from unit vectors.
+    For a head with an adapter, or quantised, it is computed from unit vectors.
     """
     head = module.get_output_embeddings()
-    if type(head) is torch.nn.Linear and not hasattr(head, "_hf_hook"):
-        return head.weight
+    if type(head) is torch.nn.Linear:
+        return weight_of(head)
     width = _inner_width(head)
     weights = next((w for w in head.parameters() if w.dtype.is_floating_point), None)
     dtype = torch.float32 if weights is None else weights.dtype

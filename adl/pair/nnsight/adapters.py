@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel, PeftType, set_peft_model_state_dict
 from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
-from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict, load_peft_weights
 from transformers import PreTrainedModel
 
@@ -30,6 +28,8 @@ from adl.pair.nnsight.adapter_names import fit_names
 from adl.pair.nnsight.base_state import input_table, probe_logits
 from adl.pair.nnsight.demo import NAME, is_prepared
 from adl.pair.nnsight.load_errors import loading
+from adl.pair.nnsight.offloaded_adapters import OffloadedBase
+from adl.pair.nnsight.offloading import offloaded
 from adl.pair.weight_hashes import sha256_of
 from adl.paths import expanded
 from adl.records import Side, SideSpec
@@ -273,10 +273,13 @@ def attach(name: Side, adapter: Adapter, module: PreTrainedModel) -> tuple[str, 
     notes = (*renamed, *_resize(name, adapter, module, weights))
     adapter.config.inference_mode = True
     kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(adapter.config.task_type), PeftModel)
-    with warnings.catch_warnings():
+    type_name = getattr(adapter.config.peft_type, "value", adapter.config.peft_type)
+    shown = f"{name}: adapter {adapter.name!r} is a {type_name} adapter, which"
+    base = OffloadedBase(module)
+    with warnings.catch_warnings(), base.attaching(shown):
         warnings.simplefilter("ignore")
         model = kind(module, adapter.config, ADAPTER_NAME)
-        _check_placed(name, adapter, model)
+        base.place(shown, model)
         try:
             result: Any = set_peft_model_state_dict(model, weights, ADAPTER_NAME)
         except KeyError as exc:
@@ -288,11 +291,10 @@ def attach(name: Side, adapter: Adapter, module: PreTrainedModel) -> tuple[str, 
         missing = _missing(model, result.missing_keys)
         if missing:
             _refuse_missing(name, adapter, missing)
+        base.check_loaded(shown, model, result.missing_keys)
         if not torch.equal(probe_logits(model, module), probe_logits(module, module)):
-            shown = getattr(adapter.config.peft_type, "value", adapter.config.peft_type)
             raise PairError(
-                f"{name}: adapter {adapter.name!r} is a {shown} adapter, whose effect is not in the "
-                "layers it puts into the model",
+                f"{shown} has an effect that is not in the layers it puts into the model",
                 "Merge it (PEFT's merge_and_unload), save the model and give that as --finetuned.",
             )
     return (*notes, *_unplaced(result.unexpected_keys, weights))
@@ -319,28 +321,6 @@ def _unplaced(unexpected_keys: list[str], weights: dict[str, torch.Tensor]) -> t
     if not keys:
         return ()
     return (f"The adapter's weights for images or sound are left out: {_some(keys)}.",)
-
-
-def _check_placed(name: Side, adapter: Adapter, model: PeftModel) -> None:
-    """Raise ``PairError`` if weights of the adapter would stay without a device, as offloaded ones do."""
-    modules: Iterable[tuple[str, torch.nn.Module]] = model.get_base_model().named_modules()
-    nowhere = {
-        path
-        for path, layer in modules
-        if isinstance(layer, BaseTunerLayer)
-        and any(
-            parameter.is_meta
-            for key, parameter in layer.named_parameters()
-            if not key.startswith("base_layer.")
-        )
-    }
-    if nowhere:
-        raise PairError(
-            f"{name}: adapter {adapter.name!r} sits on weights that do not stay on a device "
-            f"({_some(sorted(nowhere))})",
-            "Give a --device-map that keeps them on one, or load with --load-in-8bit or "
-            "--load-in-4bit.",
-        )
 
 
 def _refuse_missing(name: Side, adapter: Adapter, missing: list[str]) -> None:
@@ -397,6 +377,13 @@ def _resize(
             "Save it again with its embeddings resized as one.",
         )
     after = rows.pop()
+    waiting = [path for path, table in tables.items() if offloaded(table)]
+    if waiting:
+        raise PairError(
+            f"{name}: adapter {adapter.name!r} was saved with embeddings of {after:,} rows, the base has "
+            f"{before:,}, and those of {_some(waiting)} do not stay on a device, where they are resized",
+            "Give a --device-map that keeps them on one.",
+        )
     module.resize_token_embeddings(after, mean_resizing=False)
     separate = {id(table.weight): path for path, table in tables.items()}
     lacking = sorted(set(separate.values()) - whole)

@@ -10,6 +10,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from transformers import PreTrainedModel
 
+from adl.pair.nnsight.structure import input_device
+
 
 def switch_adapters(module: torch.nn.Module, *, on: bool) -> None:
     """Switch every adapter in ``module`` on or off."""
@@ -72,8 +74,7 @@ def _bit_sum(tensor: torch.Tensor) -> int:
 
 def probe_logits(model: torch.nn.Module, module: PreTrainedModel) -> torch.Tensor:
     """Return logits [tokens, rows] of a few tokens."""
-    device = input_table(module).device
-    ids = torch.arange(2, 10, device="cpu" if device.type == "meta" else device)[None]
+    ids = torch.arange(2, 10, device=input_device(module))[None]
     with torch.no_grad():
         logits: torch.Tensor = model(input_ids=ids).logits[0]
     return logits

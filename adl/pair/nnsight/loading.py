@@ -42,6 +42,7 @@ from adl.pair.nnsight.adapters import (
 from adl.pair.nnsight.base_state import BaseState, switch_adapters
 from adl.pair.nnsight.checkpoints import DTYPES, Checkpoint, find_checkpoint, load_checkpoint
 from adl.pair.nnsight.load_errors import loading
+from adl.pair.nnsight.offloading import weight_places
 from adl.pair.nnsight.structure import check_ids, input_device, plain_logits, refuse_by_config
 from adl.pair.nnsight.tokenizers import (
     read_tokenizer,
@@ -424,9 +425,7 @@ def _dtype(module: PreTrainedModel) -> str:
 
 
 def _devices(*modules: PreTrainedModel) -> tuple[str, ...]:
-    # Weights offloaded to disk are empty between uses.
-    found = {str(p.device) for module in modules for p in module.parameters()}
-    return tuple(sorted("disk" if device == "meta" else device for device in found))
+    return tuple(sorted(set().union(*map(weight_places, modules))))
 
 
 def package_versions() -> dict[str, str]:

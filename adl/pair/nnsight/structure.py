@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from adl.errors import AdlError, PairError, first_line
 from adl.pair.nnsight.load_errors import is_out_of_memory
+from adl.pair.nnsight.offloading import running_device
 
 CHECK_TEXT = "The river was high in spring, and nobody crossed the old bridge before May."
 CHECK_TOKENS = 8
@@ -103,16 +104,8 @@ def plain_logits(module: PreTrainedModel, ids: Sequence[int]) -> torch.Tensor:
 
 def input_device(module: PreTrainedModel) -> torch.device:
     """Return the device of token ids: that on which the input embedding runs, offloaded or not."""
-    embedding = module.get_input_embeddings()
-    hook = getattr(embedding, "_hf_hook", None)
-    device = getattr(hook, "execution_device", None)
-    if device is not None:
-        return torch.device(device)
-    for part in (embedding, module):
-        for parameter in part.parameters():
-            if parameter.device.type != "meta":
-                return parameter.device
-    return torch.device("cpu")
+    found = running_device(module.get_input_embeddings()) or running_device(module)
+    return found or torch.device("cpu")
 
 
 def accepted(module: PreTrainedModel) -> frozenset[str]:

@@ -30,6 +30,7 @@ from adl.errors import PairError, Stopped
 from adl.pair.nnsight.adapters import ADAPTER_NAME
 from adl.pair.nnsight.base_state import switch_adapters
 from adl.pair.nnsight.loading import LoadedPair
+from adl.pair.nnsight.offloading import HOOK, present, running_device, weight_named, weight_of
 from adl.pair.self_checks import BASIS
 from adl.records import PairProvenance, Part, Side, UpdateFacts, WeightChange
 
@@ -109,6 +110,12 @@ class Place:
         return isinstance(getattr(inner, "original_module", inner), nn.Embedding)
 
     @property
+    def shape(self) -> torch.Size:
+        """The shape of the module's weight."""
+        weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
+        return weight.shape
+
+    @property
     def table_scale(self) -> float:
         """The factor that a table puts on its rows, as Gemma's does."""
         inner = getattr(self.module, "base_layer", self.module)
@@ -123,12 +130,13 @@ class Place:
     def example(self) -> torch.Tensor:
         """Return an input of the module: a few rows of a table, or two random vectors."""
         inner: Any = getattr(self.module, "base_layer", self.module)
+        device = running_device(self.module)
         if self.looks_up:
-            return torch.arange(4, device=inner.weight.device)[None]
+            return torch.arange(4, device=device)[None]
         weights = [each for each in self.module.parameters() if each.dtype.is_floating_point]
         width = inner.weight.shape[0] if isinstance(inner, Conv1D) else inner.in_features
         vectors = torch.randn(1, 2, width, generator=torch.Generator().manual_seed(0))
-        return vectors.to(weights[0]) if weights else vectors
+        return vectors.to(device, weights[0].dtype) if weights else vectors
 
     def chosen(self, change: WeightChange) -> bool:
         """Return True for a module that ``change`` acts on."""
@@ -232,7 +240,7 @@ class PairUpdate:
                     f"the weights cannot be compared: {check.found}", "Use --carrier logits."
                 )
         ours, theirs = (
-            {place.name: _weight(place.module).shape for place in _matrices(side.module, path)}
+            {place.name: place.shape for place in _matrices(side.module, path)}
             for side, path in zip(
                 (self._loaded.base, self._loaded.finetuned), self._paths, strict=True
             )
@@ -254,17 +262,15 @@ class PairUpdate:
                 for path, part in module.named_modules()
                 if isinstance(part, AuxiliaryTrainingWrapper)
             )
-        compared = {
-            id(_weight(place.module))
-            for place in _matrices(self._loaded.base.module, self._paths[0])
-        }
-        theirs = dict(self._loaded.finetuned.module.named_parameters())
+        base, finetuned = self._loaded.base.module, self._loaded.finetuned.module
+        compared = {id(place.module) for place in _matrices(base, self._paths[0])}
+        names = {name for name, _ in finetuned.named_parameters()}
         return tuple(
             name
-            for name, weight in self._loaded.base.module.named_parameters()
-            if id(weight) not in compared
-            and name in theirs
-            and (weight.shape != theirs[name].shape or not torch.equal(weight, theirs[name]))
+            for name, _ in base.named_parameters()
+            if name in names
+            and not (name.endswith(".weight") and id(_owner(base, name)) in compared)
+            and _changed(weight_named(base, name), weight_named(finetuned, name))
         )
 
     # --- the update ----------------------------------------------------------------------------
@@ -281,25 +287,24 @@ class PairUpdate:
                 return lora_factors(place.module).rank1()
             before, after = _merged(place)
         else:
-            before = _weight(place.module)
+            before = weight_of(place.module)
             theirs = {
                 other.name: other.module
                 for other in _matrices(self._loaded.finetuned.module, self._paths[1])
             }
-            after = _weight(theirs[place.name])
+            after = weight_of(theirs[place.name])
         if before.ndim != 2:
             raise PairError(f"the update of {place.name} is no matrix, so it has no rank", _ELSE)
-        for weight in (before, after):
-            if weight.is_meta or not weight.dtype.is_floating_point:
-                raise PairError(
-                    f"the weights of {place.name} are offloaded or quantised, so they cannot be compared",
-                    "Load the pair without quantisation and on one device, or use --carrier logits.",
-                )
+        if not (before.dtype.is_floating_point and after.dtype.is_floating_point):
+            raise PairError(
+                f"the weights of {place.name} are quantised, so they cannot be compared",
+                "Load the pair without quantisation, or use --carrier logits.",
+            )
         inner = getattr(place.module, "base_layer", place.module)
         if not isinstance(place.module, BaseTunerLayer):
             _check_matrix(place)
         turned = isinstance(inner, Conv1D) or place.looks_up
-        found = rank1_of_difference(before.detach(), after.detach())
+        found = rank1_of_difference(before, after)
         if turned:  # its weight is [in, out]
             return Factors(found.right.T.contiguous(), found.left.T.contiguous(), found.squared)
         return found
@@ -378,9 +383,12 @@ def _matrices(module: Any, stack: str) -> list[Place]:
     return [*found, *(Place(name, table, None) for name, table in tables if table is not None)]
 
 
-def _weight(module: nn.Module) -> torch.Tensor:
-    weight: torch.Tensor = module.weight  # type: ignore[assignment]
-    return weight
+def _owner(module: nn.Module, name: str) -> nn.Module:
+    return module.get_submodule(name.rpartition(".")[0])
+
+
+def _changed(before: torch.Tensor, after: torch.Tensor) -> bool:
+    return before.shape != after.shape or not torch.equal(before, after.to(before.device))
 
 
 # --- adapters -------------------------------------------------------------------------------------
@@ -468,12 +476,16 @@ def _adapter_off(module: nn.Module) -> Iterator[None]:
 def _merged(place: Place) -> tuple[torch.Tensor, torch.Tensor]:
     """The weight of an adapted module without its adapter and with it, merged in a copy."""
     layer: Any = place.module
-    before = layer.get_base_layer().weight
+    inner = layer.get_base_layer()
+    before = weight_of(inner)
+    # Without the hooks of offloaded weights, which hold those of the whole model.
+    hooks = {id(getattr(part, HOOK)): None for part in layer.modules() if hasattr(part, HOOK)}
     try:
-        merged = copy.deepcopy(layer)
+        with present(inner):
+            merged = copy.deepcopy(layer, hooks)
         merged.enable_adapters(True)
         merged.merge()
-        after = merged.get_base_layer().weight
+        after = merged.get_base_layer().weight.detach()
     except Exception as exc:
         raise PairError(
             f"{place.name} has a {_kind(layer)} adapter that PEFT cannot merge, so its update is not known",
@@ -485,13 +497,13 @@ def _merged(place: Place) -> tuple[torch.Tensor, torch.Tensor]:
 def _check_matrix(place: Place) -> None:
     """Raise ``PairError`` unless the module multiplies by its weight, so that an update adds to it."""
     module: Any = place.module
-    given, weight = place.example(), _weight(module).detach()
+    given, weight = place.example(), weight_of(module)
     with torch.no_grad():
         if place.looks_up:
             wanted = place.table_scale * weight[given]
         else:
             wanted = given @ (weight if isinstance(module, Conv1D) else weight.T)
-            wanted = wanted if module.bias is None else wanted + module.bias
+            wanted = wanted if module.bias is None else wanted + weight_of(module, "bias")
         found = module(given)
     if not _agree(found.float(), wanted.float(), found):
         raise PairError(f"{place.name} does more than multiply by its weight", _ELSE)
