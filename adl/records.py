@@ -49,6 +49,7 @@ class PairSpec:
     """A model pair as requested, and the options for loading it.
 
     ``chat_template`` is the name of a side's template, or a file; None is the default.
+    ``offload_folder`` holds weights that ``device_map`` puts on the disk; None is a temporary one.
     """
 
     base: SideSpec
@@ -59,6 +60,7 @@ class PairSpec:
     quantisation: Literal["8bit", "4bit"] | None = None
     trust_remote_code: bool = False
     chat_template: str | None = None
+    offload_folder: str | None = None
 
     @property
     def shares_weights(self) -> bool:

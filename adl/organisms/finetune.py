@@ -153,6 +153,13 @@ class Training:
             for name, parameter in self._model.named_parameters()
             if parameter.requires_grad
         }
+        waiting = [name.split(".lora_")[0] for name, each in self._trained.items() if each.is_meta]
+        if waiting:
+            raise TrainingError(
+                f"{request.base.checkpoint!r} cannot be trained: {len(set(waiting))} of the modules that "
+                f"get an adapter do not stay on a device, such as {waiting[0]}",
+                "Give a --device-map that keeps them on one, or train on a machine with more memory.",
+            )
         self._optimizer = torch.optim.AdamW(
             self._trained.values(), lr=recipe.learning_rate, weight_decay=0.0
         )

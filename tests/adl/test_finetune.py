@@ -255,3 +255,20 @@ class TestTraining:
         with pytest.raises(TrainingError, match="the loss of step"):
             Training(request(base, recipe), tmp_path).run()
         assert not (tmp_path / ADAPTER).exists()
+
+
+class TestWeightsOnTheDisk:
+    def trained(self, base: Path, folder: Path, **places: str) -> Trained:
+        table = {"": "cpu"} | {f"model.{name}": place for name, place in places.items()}
+        wanted = replace(request(base), device_map=json.dumps(table))
+        return Training(wanted, folder).run()
+
+    def test_beside_the_adapter_change_nothing(self, base: Path, tmp_path: Path):
+        found = self.trained(base, tmp_path / "disk", embed_tokens="disk", norm="disk")
+        assert_same(found, self.trained(base, tmp_path / "memory"))
+
+    def test_under_the_adapter_are_refused(self, base: Path, tmp_path: Path):
+        with pytest.raises(TrainingError, match=r"14 of the modules.*layers\.2\.") as caught:
+            self.trained(base, tmp_path, **{"layers.2": "disk", "layers.3": "disk"})
+        assert str(base) in caught.value.message
+        assert "--device-map" in caught.value.hint

@@ -53,6 +53,9 @@ class ReplayArguments(Arguments):
     device_map: str | None = Field(
         None, description="With --recompute: where weights go, such as auto, cpu or cuda:0."
     )
+    offload_folder: str | None = Field(
+        None, description="With --recompute: the folder for weights that are put on the disk."
+    )
     trust_remote_code: bool = Field(
         False, description="With --recompute: run code that comes with a checkpoint."
     )
@@ -64,6 +67,7 @@ class ReplayArguments(Arguments):
         given = {
             "dtype": self.dtype,
             "device_map": self.device_map,
+            "offload_folder": self.offload_folder,
             "trust_remote_code": self.trust_remote_code or None,
         }
         return {name: value for name, value in given.items() if value is not None}

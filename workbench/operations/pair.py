@@ -53,7 +53,11 @@ class PairArguments(Arguments):
     device_map: str | None = Field(
         None,
         description="Where weights go: auto, cpu, cuda:0, or a JSON table of modules and devices "
-        "(0, cpu, disk); none takes a GPU if there is one.",
+        "(0, cpu, disk), written out or in a file NAME.json; none takes a GPU if there is one.",
+    )
+    offload_folder: str | None = Field(
+        None,
+        description="Folder for weights that the device map puts on the disk; none is a temporary one.",
     )
     attn_implementation: str | None = Field(None, description="eager, sdpa or flash_attention_2.")
     quantisation: Literal["8bit", "4bit"] | None = Field(None, description="Load quantised.")
@@ -207,6 +211,7 @@ def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> Pai
         finetuned=finetuned,
         dtype=arguments.dtype,
         device_map=arguments.device_map,
+        offload_folder=arguments.offload_folder,
         attn_implementation=arguments.attn_implementation,
         quantisation=arguments.quantisation,
         trust_remote_code=arguments.trust_remote_code,

@@ -18,6 +18,7 @@ PAIR_LABELS: Final = {
     "finetuned": "Finetuned",
     "dtype": "Number format",
     "device_map": "Device map",
+    "offload_folder": "Offload folder",
     "attn_implementation": "Attention",
     "quantisation": "Quantisation",
     "trust_remote_code": "Trust remote code",

@@ -22,7 +22,7 @@ DEFAULT = "default"
 ON, OFF = "on", "off"
 Fields = dict[str, str]
 """The texts of a form by the name of the field."""
-TYPED = ("base", "adapter", "finetuned", "device_map", "chat_template")
+TYPED = ("base", "adapter", "finetuned", "device_map", "offload_folder", "chat_template")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _CHOSEN = {DEFAULT: None, ON: True, OFF: False}
 

@@ -6,7 +6,7 @@ a model of which a part did not come from the checkpoint is refused, since that 
 
 from __future__ import annotations
 
-import json
+import copy
 import logging
 import math
 import pickle
@@ -35,9 +35,11 @@ from transformers.utils import logging as transformers_logging
 from adl.errors import PairError, concerning, first_line
 from adl.pair.checkpoint_files import CheckpointFiles, gguf_names, has_weights, read_folder
 from adl.pair.hub_download import download
+from adl.pair.nnsight.device_maps import fitted, read_map
 from adl.pair.nnsight.gguf_checkpoint import converted
 from adl.pair.nnsight.load_errors import is_out_of_memory, loading
 from adl.pair.nnsight.loaded_weights import LoadingInfo, check_loaded, ignored_settings, named
+from adl.pair.nnsight.offloading import offloaded
 from adl.pair.tokenizer_files import load_tokenizer
 from adl.paths import expanded
 from adl.records import PairSpec, Side, SideSpec
@@ -48,11 +50,6 @@ DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
-DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
-_MAPS = (
-    f"Give one of {', '.join(DEVICE_MAPS)}, a device (cpu, cuda:0), or a table of modules and devices: "
-    '{"model": 0, "lm_head": "cpu"}.'
-)
 # How safetensors names the number formats that weights come in.
 STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -145,9 +142,12 @@ def _load_as(
     auto: Any, config: PreTrainedConfig, shown: str, files: CheckpointFiles, spec: PairSpec
 ) -> tuple[PreTrainedModel, list[str]]:
     with concerning("device_map"):
-        places = _device_map(shown, spec.device_map)
-    # Weights that a device map puts on the disk stay there as long as the model lives.
-    offload = tempfile.TemporaryDirectory(prefix="adl-offload-", ignore_cleanup_errors=True)
+        places = read_map(shown, spec.device_map)
+        if isinstance(places, dict):
+            places = fitted(shown, places, _empty(auto, config, spec))
+    with concerning("offload_folder"):
+        # Weights that a device map puts on the disk stay there as long as the model lives.
+        offload = _offload_folder(shown, spec.offload_folder)
     with _weight_errors(shown, files):
         module, info = auto.from_pretrained(
             files.folder,
@@ -164,8 +164,6 @@ def _load_as(
             output_loading_info=True,
         )
     weakref.finalize(module, offload.cleanup)
-    with concerning("device_map"):
-        _check_map(shown, module, places)
     if getattr(module, "hf_device_map", None):
         # transformers takes the first of them for the device that computes.
         spread = sorted(module.hf_device_map.items(), key=lambda place: place[1] == "disk")
@@ -248,10 +246,19 @@ def _settings(files: CheckpointFiles, module: PreTrainedModel) -> list[str]:
 
 
 def _placed(module: PreTrainedModel) -> list[str]:
-    """Return a note on weights that a device map put on disk."""
+    """Return notes on weights that a device map put on the disk, or on the CPU beside a GPU."""
     places = getattr(module, "hf_device_map", None) or {}
-    disk = sorted(name for name, place in places.items() if place == "disk")
-    return [f"Weights of {named(disk)} stay on the disk and are read at every use."] if disk else []
+    waiting = {
+        "disk": "stay on the disk and are read at every use.",
+        "cpu": "stay on the CPU and are copied to the GPU at every use.",
+    }
+    notes = []
+    for place, how in waiting.items():
+        names = sorted(name for name, found in places.items() if str(found) == place)
+        names = [name for name in names if offloaded(module.get_submodule(name))]
+        if names:
+            notes.append(f"Weights of {named(names)} {how}")
+    return notes
 
 
 def _short(dtype: torch.dtype) -> str:
@@ -324,58 +331,31 @@ def _as_folder(shown: str, found: Path) -> tuple[Path, list[str]]:
 # --- options ----------------------------------------------------------------------------------
 
 
-def _device_map(shown: str, asked: str | None) -> Any:
-    """Return a device map for transformers: a name, or a table of modules given as JSON."""
-    if asked is None:
-        return _default_device()
-    if not asked.lstrip().startswith("{"):
-        if asked not in DEVICE_MAPS:
-            _check_place(shown, asked)
-        return asked
+def _offload_folder(shown: str, wanted: str | None) -> tempfile.TemporaryDirectory[str]:
+    """Return a folder of its own for weights that a device map puts on the disk."""
     try:
-        table: dict[str, int | str] = json.loads(asked)
-    except ValueError as exc:
-        raise PairError(f"{shown}: --device-map is not JSON: {first_line(exc)}", _MAPS) from exc
-    for place in table.values():
-        if place != "disk":
-            _check_place(shown, place)
-    if set(table.values()) <= {"disk"}:
-        raise PairError(
-            f"{shown}: --device-map leaves no module on a device that computes",
-            "Put one at least on cpu or cuda:0.",
+        return tempfile.TemporaryDirectory(
+            prefix="adl-offload-",
+            dir=None if wanted is None else expanded(wanted),
+            ignore_cleanup_errors=True,
         )
-    return table
-
-
-def _default_device() -> str | None:
-    """Return the map over all accelerators, or None for the CPU."""
-    if torch.cuda.is_available():
-        return "auto"
-    return "mps" if torch.backends.mps.is_available() else None
-
-
-def _check_place(shown: str, place: object) -> None:
-    """Raise ``PairError`` unless a device of this machine that can hold weights."""
-    try:
-        assert isinstance(place, int | str)
-        device = torch.device(place)
-    except (AssertionError, RuntimeError, TypeError) as exc:
-        raise PairError(f"{shown}: {place!r} of --device-map is no device", _MAPS) from exc
-    backend = getattr(torch, device.type, None)
-    count = backend.device_count() if backend is not None and backend.is_available() else 0
-    if (device.index or 0) >= count:
-        raise PairError(f"{shown}: this machine has no {device} for --device-map", _MAPS)
-
-
-def _check_map(shown: str, module: PreTrainedModel, table: Any) -> None:
-    """Raise ``PairError`` for a module of a device map that the model does not have."""
-    paths = {name for name, _ in [*module.named_modules(), *module.named_parameters()]}
-    unknown = sorted(set(table) - paths) if isinstance(table, dict) else []
-    if unknown:
+    except (OSError, ValueError) as exc:
+        reason = (exc.strerror if isinstance(exc, OSError) else None) or first_line(exc)
         raise PairError(
-            f"{shown}: --device-map names what {type(module).__name__} has not: {named(unknown)}",
-            f"Its parts are {', '.join(name for name, _ in module.named_children())}.",
+            f"{shown}: nothing can be written to {wanted or tempfile.gettempdir()!r}: {reason}",
+            "Give as --offload-folder a folder that is there, on a disk with room for the weights.",
+        ) from exc
+
+
+def _empty(auto: Any, config: PreTrainedConfig, spec: PairSpec) -> PreTrainedModel:
+    """Return a model without data, to fit a table of modules to."""
+    with torch.device("meta"):
+        module: PreTrainedModel = auto.from_config(
+            copy.deepcopy(config),
+            attn_implementation=spec.attn_implementation,
+            trust_remote_code=spec.trust_remote_code,
         )
+    return module
 
 
 def _quantised(files: CheckpointFiles) -> str | None:

@@ -146,12 +146,14 @@ def test_how_to_load_is_passed_on():
             finetuned="c/d",
             dtype="bfloat16",
             device_map="auto",
+            offload_folder="/scratch",
             attn_implementation="eager",
             quantisation="4bit",
             trust_remote_code=True,
         )
     )
     assert (spec.dtype, spec.device_map, spec.attn_implementation) == ("bfloat16", "auto", "eager")
+    assert spec.offload_folder == "/scratch"
     assert (spec.quantisation, spec.trust_remote_code) == ("4bit", True)
     assert not resolve_pair(PairArguments(base="a/b", finetuned="c/d")).trust_remote_code
     assert not spec.shares_weights

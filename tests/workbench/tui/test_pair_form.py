@@ -20,6 +20,7 @@ def test_what_is_typed_becomes_arguments():
         "adapter": "acme/adapter",
         "dtype": "bfloat16",
         "device_map": "auto",
+        "offload_folder": " /scratch ",
         "attn_implementation": "sdpa",
         "trust_remote_code": ON,
     }
@@ -28,6 +29,7 @@ def test_what_is_typed_becomes_arguments():
         adapter="acme/adapter",
         dtype="bfloat16",
         device_map="auto",
+        offload_folder="/scratch",
         attn_implementation="sdpa",
         trust_remote_code=True,
     )

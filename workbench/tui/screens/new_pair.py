@@ -35,7 +35,8 @@ _PLACEHOLDERS = {
     "base": "owner/name, owner/name@revision or a folder",
     "adapter": "LoRA adapter: owner/name@revision or a folder",
     "finetuned": "whole checkpoint: owner/name@revision or a folder",
-    "device_map": "auto, cpu, cuda:0; empty takes a GPU if there is one",
+    "device_map": "auto, cpu, cuda:0, a file; empty takes a GPU if there is one",
+    "offload_folder": "for weights on the disk; empty is a temporary one",
     "chat_template": "one by name, or a file; empty takes the default",
     "name": "what is audited, and the time",
 }
@@ -56,6 +57,7 @@ _GROUPS = (
         (
             "dtype",
             "device_map",
+            "offload_folder",
             "attn_implementation",
             "quantisation",
             "trust_remote_code",
