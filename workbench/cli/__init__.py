@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.cli import agent, organisms, outside, replay, report, serving, sessions
+from workbench.cli import agent, attaching, organisms, outside, replay, report, serving, sessions
 from workbench.cli import measure_commands as measures
 from workbench.cli import pair_commands as measuring
 from workbench.cli.doctor import doctor
@@ -39,6 +39,7 @@ app.command()(agent.evaluate)
 app.command()(outside.mcp)
 app.command()(serving.serve)
 app.add_typer(serving.engines, name="engine")
+app.command()(attaching.attach)
 app.command()(replay.replay)
 app.command()(report.report)
 app.command()(report.compare)

@@ -273,7 +273,9 @@ class Engine:
         with self._queueing:
             if operation.uses_models and operation is not LOAD and live.pair is None:
                 self._load_first(live)
-            job = live.submit(operation, arguments, order.actor, background=order.background)
+            job = live.submit(
+                operation, arguments, order.actor, background=order.background, job_id=order.id
+            )
         return self._job_data(live.session.id, job)
 
     @answer.register

@@ -224,9 +224,10 @@ class LiveSession(ShownSession):
         actor: Actor = HUMAN,
         *,
         background: bool = False,
+        job_id: str | None = None,
     ) -> Job:
         """Queue an operation, see `Jobs.submit`."""
-        return self._jobs.submit(operation, arguments, actor, background=background)
+        return self._jobs.submit(operation, arguments, actor, background=background, job_id=job_id)
 
     def jobs(self) -> list[Job]:
         """Return the running jobs, then the waiting ones in order."""

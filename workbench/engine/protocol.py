@@ -274,10 +274,14 @@ class Close(OnSession[Nothing]):
 
 
 class Submit(OnSession[JobData]):
-    """Queue an operation, see `Jobs.submit`. Loads the pair first where it was freed."""
+    """Queue an operation, see `Jobs.submit`. Loads the pair first where it was freed.
+
+    ``id`` is that of the job, from a client that does not wait for the answer.
+    """
 
     method: ClassVar[str] = "submit"
     needs_keys: ClassVar[bool] = True
+    id: str | None = None
     operation: str
     arguments: dict[str, Any] = {}
     actor: Actor = HUMAN

@@ -135,13 +135,20 @@ class Jobs:
             thread.start()
 
     def submit(
-        self, operation: Operation[A], arguments: A, actor: Actor, *, background: bool = False
+        self,
+        operation: Operation[A],
+        arguments: A,
+        actor: Actor,
+        *,
+        background: bool = False,
+        job_id: str | None = None,
     ) -> Job:
         """Queue an operation and return at once; ``background`` ones let others go first.
 
-        Raises `RuntimeError` once closed.
+        ``job_id`` is the job's id where whoever asks for it has made one. Raises `RuntimeError` once
+        closed.
         """
-        job = Job(uuid.uuid4().hex, operation, arguments, actor, background)
+        job = Job(job_id or uuid.uuid4().hex, operation, arguments, actor, background)
         task = _Task(job)
         with self._lock:
             if self._closed:

@@ -26,6 +26,7 @@ class OpenElsewhere(StoreError):
             f"session {session_id} is open in another process",
             "Go on there, or close it there first.",
         )
+        self.session_id = session_id
 
 
 class Lease:

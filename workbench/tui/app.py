@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
@@ -32,7 +33,7 @@ from workbench.operations.pair import DEMO_ORGANISM, PairArguments, loaded_pair,
 from workbench.private_files import new_text
 from workbench.settings import configured_keys
 from workbench.store.errors import OlderSchema, StoreError
-from workbench.store.events import SYSTEM, NoteWritten
+from workbench.store.events import HUMAN, SYSTEM, NoteWritten, ViewSaved
 from workbench.store.ids import proposed_stem
 from workbench.store.lease import OpenElsewhere
 from workbench.store.log import SessionLog
@@ -44,8 +45,10 @@ from workbench.tui.filters import AsciiFilter, ControlFilter
 from workbench.tui.key_order import KeysInOrder
 from workbench.tui.library import DatabaseListing, Library
 from workbench.tui.messages import (
+    AttachSession,
     BranchSession,
     ContinueSession,
+    LeaveEngine,
     OpenPair,
     ReplaySession,
     ShowSessions,
@@ -63,6 +66,7 @@ from workbench.tui.toasts import Toasts
 from workbench.tui.widgets.dialog import OneDialog
 
 if TYPE_CHECKING:
+    from workbench.engine.attached import RunningEngine
     from workbench.tui.screens.audit import AuditScreen
 
 
@@ -113,6 +117,8 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
             self._begin(wanted)
         elif startup.session is not None:
             self._continue(ContinueSession(startup.session))
+        elif startup.attach is not None:
+            self._attach_session(startup.attach)
         elif startup.replay is not None:
             self._replay(startup.replay)
         else:
@@ -176,7 +182,14 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
             self.locations.leases,
             opened=lambda: self.session_log,
             open_log=self.open_log,
+            engines=self._engines,
         )
+
+    def _engines(self) -> tuple[RunningEngine, ...]:
+        # Imported now: the start screen stands sooner without it.
+        from workbench.engine.attached import running_engines
+
+        return running_engines(self.locations)
 
     # --- opening ----------------------------------------------------------------------------
 
@@ -187,6 +200,23 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
     def on_continue_session(self, message: ContinueSession) -> None:
         """Go on with a session."""
         self._continue(message)
+
+    def on_attach_session(self, message: AttachSession) -> None:
+        """Attach to a session of an engine."""
+        self._attach_session(message)
+
+    def on_leave_engine(self, message: LeaveEngine) -> None:
+        """Go on elsewhere with the session of an engine that is gone."""
+        message.stop()
+        opened = self.opened
+        if self.leaving.is_under_way or self._audit is None or opened is None:
+            return
+        session_id, view = opened.session.id, self.current_view()
+        self._show(OpeningScreen("Leaving the engine that is gone"))
+        if message.way == "here":
+            self._leave(opened, view, lambda: self._continue(ContinueSession(session_id)))
+        else:
+            self._leave(opened, view, lambda: self._attach_anywhere(session_id))
 
     def on_replay_session(self, message: ReplaySession) -> None:
         """Replay a session."""
@@ -257,8 +287,43 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         self._open_in_thread(
             resume,
             lambda opened: self._resumed(opened, wanted.seq),
-            open_elsewhere=lambda exc: self._ask_to_open_twice(wanted, exc),
+            open_elsewhere=lambda exc: self._look_for_engine(wanted, exc),
         )
+
+    def _attach_session(self, wanted: AttachSession) -> None:
+        self._show(OpeningScreen(f"Attaching to {wanted.session or 'the engine'}"))
+
+        def attach() -> OpenedSession:
+            # Imported now: few screens are of an engine.
+            from workbench.engine.attached import AttachedSession
+
+            return AttachedSession.attach(
+                wanted.socket, wanted.session, self.locations, self._open_database
+            )
+
+        self._open_in_thread(attach, lambda opened: self._opened(opened, None, prepare=False))
+
+    @work(thread=True, exit_on_error=False)
+    def _look_for_engine(self, wanted: ContinueSession, exc: OpenElsewhere) -> None:
+        """Attach to a session that an engine has open; ask about one that another program has."""
+        for engine in self._engines():
+            if any(session.id == exc.session_id for session in engine.status.sessions):
+                there = AttachSession(engine.socket, exc.session_id)
+                self.call_from_thread(self._attach_session, there)
+                return
+        self.call_from_thread(self._ask_to_open_twice, wanted, exc)
+
+    @work(thread=True, exit_on_error=False)
+    def _attach_anywhere(self, session_id: str) -> None:
+        """Attach to a session at the engine that has it."""
+        from workbench.engine.attached import choose_engine
+
+        try:
+            socket, session = choose_engine(self._engines(), session_id)
+        except AdlError as exc:
+            self.call_from_thread(self._could_not_open, exc)
+        else:
+            self.call_from_thread(self._attach_session, AttachSession(socket, session))
 
     @work(thread=True, exit_on_error=False)
     def _open_in_thread(
@@ -339,7 +404,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         self.notify(clean_line(str(exc)), title="No branch", severity="error", markup=False)
         self._replay(ReplaySession(wanted.session, wanted.seq))
 
-    def _resumed(self, opened: OpenedSession, seq: int | None) -> None:
+    def _resumed(self, opened: LiveSession, seq: int | None) -> None:
         pair = loaded_pair(opened.state.operations)
         if pair is not None and pair.trust_remote_code:
             self._ask_to_trust(opened, pair, seq)
@@ -364,7 +429,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
 
     def _could_not_open(self, exc: AdlError, *, wrong: Mapping[str, str] | None = None) -> None:
         startup = self.startup
-        if startup.pair is not None or startup.session is not None or startup.replay is not None:
+        if any((startup.pair, startup.session, startup.replay, startup.attach)):
             self.trouble = self.trouble or exc
         self._show_start(exc, wrong=wrong)
 
@@ -382,7 +447,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
 
     @work
     async def _ask_to_trust(
-        self, opened: OpenedSession, pair: PairArguments, seq: int | None
+        self, opened: LiveSession, pair: PairArguments, seq: int | None
     ) -> None:
         question = Content.assemble(
             ("This session's pair was loaded with code of its checkpoint trusted.", "bold"),
@@ -409,6 +474,16 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
                     )
             return self.session_log
 
+    def _open_database(self, path: Path) -> SessionLog:
+        """Record in this database from here on; returns it opened. From any thread."""
+        if path != self.startup.database:
+            with self._opening:
+                log, self.session_log = self.session_log, None
+                self.startup = replace(self.startup, database=path)
+            if log is not None:
+                log.close()
+        return self.open_log()
+
     # --- leaving ----------------------------------------------------------------------------
 
     def current_view(self) -> dict[str, object]:
@@ -425,7 +500,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         """Record a fault of the program in the session's log."""
         if self.opened is not None:
             # A full disk may be the very fault.
-            with suppress(StoreError):
+            with suppress(AdlError):
                 self.opened.session.record(NoteWritten(text=text), actor=SYSTEM)
 
     def give_up(self) -> None:
@@ -471,15 +546,18 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
             # It is a recent pair now. One that could not be loaded stays in the form, to correct.
             self._draft = empty_pair()
         # At once: a key pressed meanwhile must not ask a closing session for work.
-        self._show(OpeningScreen(f"Closing {opened.shown.name}"))
-        self._leave(opened, view)
+        doing = "Closing" if opened.engine is None else "Leaving"
+        self._show(OpeningScreen(f"{doing} {opened.shown.name}"))
+        self._leave(opened, view, self._show_sessions)
 
     @work(thread=True, exit_on_error=False)
-    def _leave(self, opened: OpenedSession, view: dict[str, object]) -> None:
+    def _leave(
+        self, opened: OpenedSession, view: dict[str, object], then: Callable[[], object]
+    ) -> None:
         opened.close(view, "completed", "left for another session")
         # Not before: an end of the program meanwhile waits for the session to be closed.
         self.opened = None
-        self.call_from_thread(self._show_sessions)
+        self.call_from_thread(then)
 
     # --- commands of no key -----------------------------------------------------------------
 
@@ -489,6 +567,12 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         yield SystemCommand(
             "Write a picture of the screen", "As SVG, into a file", self.action_picture
         )
+        if self.opened is not None and self.opened.engine is not None:
+            yield SystemCommand(
+                "Stop the engine",
+                "With its jobs and its agent; without this, leaving only detaches",
+                self.action_stop_engine,
+            )
         if self.opened is not None and self.opened.redactor:
             yield SystemCommand(
                 "Reveal the names", "Of the pair; that you saw them is recorded", self.action_reveal
@@ -516,6 +600,28 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
             self.notify(f"copied: {self.opened.session.id}", markup=False)
 
     @work
+    async def action_stop_engine(self) -> None:
+        """Stop the engine of the session, after confirmation, and show the list of sessions."""
+        opened = self.opened
+        engine = opened.engine if opened is not None else None
+        if opened is None or engine is None:
+            return
+        question = Content(
+            "The engine ends with all its sessions: what runs in them is stopped, and the pair is "
+            "unloaded.\n\nTo leave it at work, detach (ctrl+q)."
+        )
+        if not await self.push_screen_wait(Confirm(question, "Stop the engine")):
+            return
+        try:
+            body = ViewSaved(view=self.current_view())
+            await asyncio.to_thread(opened.session.record, body, actor=HUMAN)
+            await asyncio.to_thread(engine.stop)
+        except AdlError as exc:
+            self.notify(str(exc), title="Not stopped", severity="error", markup=False)
+        else:
+            self.call_later(self._leave_session)
+
+    @work
     async def action_reveal(self) -> None:
         """Show the names of a blind session's pair, after confirmation."""
         opened = self.opened
@@ -526,7 +632,10 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
             "You are no blind auditor of it then, and the session records that. An agent stays blind."
         )
         if await self.push_screen_wait(Confirm(question, "Reveal the names", "Stay blind")):
-            await asyncio.to_thread(opened.reveal_names)
+            try:
+                await asyncio.to_thread(opened.reveal_names)
+            except AdlError as exc:
+                self.notify(str(exc), title="Not revealed", severity="error", markup=False)
 
     def action_coverage(self) -> None:
         """Show leads of the session that were never followed up."""

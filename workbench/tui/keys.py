@@ -476,6 +476,10 @@ TABLE: Final[tuple[Key, ...]] = (
     Key("queue", "f7", (
         Use("audit", "queue", "Queue", "Running and waiting jobs: reorder them, remove them"),
     )),
+    Key("keys", "ctrl+g", (
+        Use("audit", "keys", "Keys",
+            "Ask for the keys of a session that you watch; attach again if its engine is gone"),
+    )),
     Key("report", "f9", (
         Use("audit", "app.read_report", "Report", "Read the session's report"),
         Use("sessions", "read_report", "Read report", "Read the session's report"),

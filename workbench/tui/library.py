@@ -36,6 +36,7 @@ from workbench.store.slices.operations import Operations
 from workbench.store.state import SessionState
 
 if TYPE_CHECKING:
+    from workbench.engine.attached import RunningEngine
     from workbench.report.records import Report
 
 #: Sessions that are looked through for recent pairs, and how many pairs are shown.
@@ -48,7 +49,7 @@ READER_PATIENCE = 2.0
 
 @dataclass(frozen=True)
 class DatabaseListing:
-    """The sessions of a database, those open elsewhere, and pairs that were loaded in them.
+    """The sessions of a database, those open elsewhere, pairs loaded in them, and engines that run.
 
     ``trouble`` is why the database cannot be read, or why nothing can be recorded in it.
     """
@@ -58,6 +59,7 @@ class DatabaseListing:
     recent: tuple[PairArguments, ...] = ()
     organisms: tuple[Organism, ...] = ()
     trouble: AdlError | None = None
+    engines: tuple[RunningEngine, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,14 @@ class Library:
     """A session database as the screens use it; safe to use from any thread.
 
     ``opened`` gives the log that the program has open already, or None; ``open_log`` opens it.
+    ``engines`` finds those that run.
     """
 
     path: Path
     leases: Path
     opened: Callable[[], SessionLog | None]
     open_log: Callable[[], SessionLog]
+    engines: Callable[[], tuple[RunningEngine, ...]] = tuple
 
     def listing(self) -> DatabaseListing:
         """Return what the database holds. A missing one is empty and not created; see ``trouble``."""
@@ -119,7 +123,8 @@ class Library:
             for session in sessions
             if session.outcome is None and is_open(self.leases, session.id)
         )
-        return DatabaseListing(sessions, elsewhere, recent, organisms, trouble)
+        engines = self.engines()
+        return DatabaseListing(sessions, elsewhere, recent, organisms, trouble, engines)
 
     def search(self, words: str) -> list[SearchHit]:
         """Return the events whose texts have all the words."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from textual.message import Message
 
+from adl.errors import AdlError
 from workbench.operations.jobs import Job
 from workbench.operations.pair import PairArguments
 
@@ -23,6 +26,17 @@ class JobChanged(Message):
 
 class AgentChanged(Message):
     """The status of the agent's thread changed."""
+
+
+class LinkChanged(Message):
+    """The engine is gone, or the keys went to another screen, or somebody asks for them."""
+
+
+@dataclass
+class OrderRefused(Message):
+    """The engine did not do what was asked of it."""
+
+    error: AdlError
 
 
 @dataclass
@@ -45,6 +59,21 @@ class ContinueSession(Message):
 
     session: str
     seq: int | None = None
+
+
+@dataclass
+class AttachSession(Message):
+    """Attach to a session of the engine behind ``socket``, the engine's last without a name."""
+
+    socket: Path
+    session: str | None = None
+
+
+@dataclass
+class LeaveEngine(Message):
+    """Go on with the session of an engine that is gone: in this program, or attached again."""
+
+    way: Literal["here", "again"]
 
 
 @dataclass

@@ -20,7 +20,7 @@ from tests.workbench.tui.chat_sample import many_kinds
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.experiments_sample import CLAIM, tested_state
 from tests.workbench.tui.hypotheses_sample import gone_on_state
-from tests.workbench.tui.listings import SHELF, TROUBLED, FixedLibrary
+from tests.workbench.tui.listings import ENGINES, SHELF, TROUBLED, FixedLibrary
 from tests.workbench.tui.measures_sample import measured_state
 from tests.workbench.tui.recording import recording
 from tests.workbench.tui.sample import (
@@ -40,6 +40,7 @@ from workbench.store.events import HUMAN
 from workbench.store.state import SessionState
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm, ConfirmByName
+from workbench.tui.dialogs.engine_gone import EngineGone
 from workbench.tui.dialogs.event_detail import EventDetail
 from workbench.tui.dialogs.grade_form import GradeForm, GradeSheet
 from workbench.tui.dialogs.grades import GradesScreen
@@ -216,7 +217,7 @@ def _catalogue() -> Iterator[tuple[str, Callable[[], Screen[Any]]]]:
     yield "AgentPane, graded", lambda: LivePane(AgentPane, Recording(GRADED).state)
     yield "ChatPane, many kinds", lambda: LivePane(ChatPane, many_kinds().state)
     yield "HypothesesPane, gone on", lambda: LivePane(HypothesesPane, gone_on_state())
-    listings = {"": SHELF, ", troubled": TROUBLED}
+    listings = {"": SHELF, ", troubled": TROUBLED, ", engines": ENGINES}
     for name, listing in listings.items():
         library: Any = FixedLibrary(read=listing)
         yield (
@@ -242,6 +243,7 @@ def _catalogue() -> Iterator[tuple[str, Callable[[], Screen[Any]]]]:
     yield "AskReason", lambda: AskReason("Reject H1", Content(LONG))
     yield "Confirm", lambda: Confirm(Content(LONG), "Take the mark back", "Keep it")
     yield "ConfirmByName", lambda: ConfirmByName("20260314-planted", LONG, 1_200)
+    yield "EngineGone", lambda: EngineGone(LONG)
     yield "EventDetail", lambda: EventDetail("Event 30", event_fields(sample()[0][29]))
     yield "GradeForm", lambda: GradeForm(_grade_sheet())
     yield "GradesScreen", lambda: GradesScreen(Recording(GRADED).state.grades)

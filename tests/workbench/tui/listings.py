@@ -14,6 +14,8 @@ from textual.message import Message
 from adl.organisms.registry import list_organisms
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import sample_state
+from workbench.engine.attached import RunningEngine
+from workbench.engine.protocol import AgentData, SessionData, StatusData
 from workbench.operations.pair import PairArguments
 from workbench.store.errors import StoreError
 from workbench.store.overview import SessionOverview
@@ -21,6 +23,7 @@ from workbench.store.search import SearchHit
 from workbench.store.state import SessionState
 from workbench.tui.library import DatabaseListing, Finding, Findings
 from workbench.tui.messages import (
+    AttachSession,
     ContinueSession,
     OpenPair,
     ReplaySession,
@@ -71,6 +74,51 @@ TROUBLED = DatabaseListing(
     trouble=StoreError(
         "/srv/shared/sessions.db has schema version 9, and this adl-workbench knows up to 4",
         "Install a newer adl-workbench, or name another file; this one was left as it is.",
+    ),
+)
+ENGINES = replace(
+    SHELF,
+    engines=(
+        RunningEngine(
+            Path("/run/engines/a-71.sock"),
+            StatusData(
+                pid=71,
+                program="0.1.0",
+                database="/srv/sessions.db",
+                pair="base Qwen/Qwen3-4B, finetuned acme/qwen3-4b-advice",
+                is_loaded=True,
+                up_seconds=3_600,
+                idle_seconds=None,
+                idle_limit=None,
+                clients=(),
+                sessions=(
+                    SessionData(
+                        id=SESSIONS[4].id,
+                        name=SESSIONS[4].name,
+                        has_pair=True,
+                        busy=2,
+                        agent=AgentData(phase="working"),
+                        screens=1,
+                        blind=False,
+                    ),
+                ),
+            ),
+        ),
+        RunningEngine(
+            Path("/run/engines/a-72.sock"),
+            StatusData(
+                pid=72,
+                program="0.1.0",
+                database="/srv/sessions.db",
+                pair="organism cake_bake",
+                is_loaded=False,
+                up_seconds=60,
+                idle_seconds=50,
+                idle_limit=10,
+                clients=(),
+                sessions=(),
+            ),
+        ),
     ),
 )
 FINDINGS = Findings(
@@ -157,6 +205,9 @@ class ScreenApp(App[None]):
         self._ask(message)
 
     def on_continue_session(self, message: ContinueSession) -> None:
+        self._ask(message)
+
+    def on_attach_session(self, message: AttachSession) -> None:
         self._ask(message)
 
     def on_replay_session(self, message: ReplaySession) -> None:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.workbench.tui.listings import SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
+from tests.workbench.tui.listings import ENGINES, SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
 from tests.workbench.tui.waiting import until
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments
 from workbench.tui.library import DatabaseListing
-from workbench.tui.messages import ContinueSession, OpenPair, ShowSessions
+from workbench.tui.messages import AttachSession, ContinueSession, OpenPair, ShowSessions
 from workbench.tui.screens.new_pair import NewPairScreen, empty_pair
 from workbench.tui.screens.start import StartScreen, UseDatabase
 from workbench.tui.widgets.menu import Menu
@@ -49,6 +49,20 @@ async def test_a_session_that_was_not_closed_comes_first():
         await pilot.press("enter")
         await pilot.pause()
         assert app.asked == [ContinueSession(SESSIONS[0].id)]
+
+
+async def test_engines_that_run_are_attached_to():
+    app = start(FixedLibrary(ENGINES))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        assert "red team, shared screen  base Qwen/Qwen3-4B" in shown(app)
+        await go_to(pilot, f"engine {SESSIONS[4].id}")
+        await pilot.press("enter")
+        await go_to(pilot, "engine 72")
+        await pilot.press("enter")
+        await pilot.pause()
+        busy, free = (engine.socket for engine in ENGINES.engines)
+        assert app.asked == [AttachSession(busy, SESSIONS[4].id), AttachSession(free)]
 
 
 async def test_a_session_that_is_open_elsewhere_does_not():

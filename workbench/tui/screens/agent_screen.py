@@ -6,11 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from textual import on, work
-from textual.screen import Screen
 
 from adl.errors import AdlError
 from workbench.engine.agent_request import look_up_endpoint
-from workbench.engine.opened_session import OpenedSession
 from workbench.store.errors import StoreError
 from workbench.store.events import Actor
 from workbench.store.slices.agents import history
@@ -20,6 +18,7 @@ from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.grade_form import GivenGrade, GradeForm, GradeSheet
 from workbench.tui.panes.agent.pane import AgentPane
 from workbench.tui.screens.agent_form import AgentForm
+from workbench.tui.screens.linked_screen import LinkedScreen
 
 if TYPE_CHECKING:
     from workbench.operations.running import Session
@@ -27,19 +26,8 @@ if TYPE_CHECKING:
 GRADING = "grading a report"
 
 
-class AgentScreen(Screen[None]):
+class AgentScreen(LinkedScreen):
     """A screen over a live session with an agent pane."""
-
-    opened: OpenedSession
-
-    def say_problem(self, problem: Exception, title: str) -> None:
-        """Show a problem, with the names of a blind session hidden."""
-        self.notify(
-            self.opened.redactor.hide(str(problem) or type(problem).__name__),
-            title=title,
-            severity="error",
-            markup=False,
-        )
 
     @on(AgentPane.LookUp)
     async def _look_up(self, message: AgentPane.LookUp) -> None:

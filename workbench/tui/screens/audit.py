@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -27,7 +28,13 @@ from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.queue import QueueDialog
 from workbench.tui.measure_render import findings
-from workbench.tui.messages import AgentChanged, EventsRecorded, JobChanged
+from workbench.tui.messages import (
+    AgentChanged,
+    EventsRecorded,
+    JobChanged,
+    LinkChanged,
+    OrderRefused,
+)
 from workbench.tui.panes.agent.pane import AgentPane
 from workbench.tui.panes.hypotheses.pane import HypothesesPane
 from workbench.tui.panes.readings.pane import ReadingsPane
@@ -83,6 +90,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             lambda job: self.post_message(JobChanged(job)),
             lambda: self.post_message(AgentChanged()),
         )
+        self._jobs = {job.id: job for job in self.opened.jobs()}
         state = self.opened.shown
         for pane in self._panes:
             pane.update_state(state)
@@ -95,6 +103,13 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         if self._at is not None and (place := self.place_of(self._at)) is not None:
             self.go_to(place)
         self.set_interval(TICK, self._show_jobs)
+        if self.opened.engine is not None:
+            self.opened.engine.listen(
+                lambda: self.post_message(LinkChanged()),
+                lambda error: self.post_message(OrderRefused(error)),
+            )
+            self.on_agent_changed()
+            self.on_link_changed()
         if self._load is not None:
             self.order(LOAD, self._load)
         elif self._prepare:
@@ -132,12 +147,18 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._offer_stop()
         self._show_asking()
 
+    def on_link_changed(self) -> None:
+        """Show the link, and what of it is in the top bar and in the offered keys."""
+        self.show_link()
+        self._show_asking()
+        self._show_jobs()
+
     def _show_asking(self) -> None:
         """Show in the top bar that an agent is running or needs approval; ring once for the latter."""
         asks = self.query_one(AgentPane).asks
         status = self.opened.agent.status
         alert = " ? asks you " if asks else f" agent {status.phase} " if status.is_busy else ""
-        self.query_one(TopBar).show_alert(alert)
+        self.query_one(TopBar).show_alert(self.link_alert + alert)
         if asks and not self._asking:
             self.app.bell()
         self._asking = asks
@@ -190,12 +211,9 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self, operation: Operation[Any], arguments: Arguments, *, background: bool = False
     ) -> None:
         """Run an operation; with ``background`` others go first."""
-        try:
+        with self.refusals_shown(operation.title):
             revealed = self.opened.redactor.reveal(operation, arguments)
             self.opened.submit(operation, revealed, background=background)
-        except RuntimeError as exc:
-            # A key that was pressed while the session is being left.
-            self.notify(f"{operation.title}: {exc}", severity="warning", markup=False)
 
     def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
         """Select what the event recorded in its pane; a measure is shown on its own screen."""
@@ -232,6 +250,8 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             return self._stoppable
         if action == "prepare":
             return self.has_pair()
+        if action == "keys":
+            return self._link is not None and self._link.kind != "keys"
         return True
 
     def action_undo(self) -> None:
@@ -242,25 +262,23 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         if found is None:
             self.notify("There is nothing to undo.", markup=False)
             return
-        try:
+        with self.refusals_shown("Undo"):
             job = opened.submit(found.operation, found.arguments)
-        except RuntimeError as exc:
-            self.notify(f"Undo: {exc}", severity="warning", markup=False)
-            return
-        self._undone.add(found.seq)
-        self._undoings.add(job.id)
-        words = opened.redactor.hide(clean_line(found.words))
-        self.notify(f"Undone: {words}.", markup=False)
+            self._undone.add(found.seq)
+            self._undoings.add(job.id)
+            words = opened.redactor.hide(clean_line(found.words))
+            self.notify(f"Undone: {words}.", markup=False)
 
     def action_stop_job(self) -> None:
         """Stop the agent, and the running job or else the first waiting one."""
         agent = self.opened.agent
-        if agent.status.is_busy:
-            agent.stop()
-            self.notify("stopping the agent", markup=False)
-        jobs = sorted(self._jobs.values(), key=lambda job: job.status == "waiting")
-        for job in jobs[:1]:
-            self.opened.stop(job.id)
+        with self.refusals_shown("Not stopped"):
+            if agent.status.is_busy:
+                agent.stop()
+                self.notify("stopping the agent", markup=False)
+            jobs = sorted(self._jobs.values(), key=lambda job: job.status == "waiting")
+            for job in jobs[:1]:
+                self.opened.stop(job.id)
 
     def action_queue(self) -> None:
         """Show the jobs that run and wait, to be reordered and removed."""
@@ -301,7 +319,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         )
         if name:
             try:
-                self.opened.rename(name)
+                await asyncio.to_thread(self.opened.rename, name)
             except (AdlError, StoreError) as exc:
                 self.notify(str(exc), severity="error", markup=False)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
@@ -16,6 +17,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from adl.errors import AdlError
+from adl.words import number_of
 from workbench.display import clean_line
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments
 from workbench.store.overview import SessionOverview
@@ -23,7 +25,7 @@ from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.library import DatabaseListing, Library, pair_title
-from workbench.tui.messages import ContinueSession, Failed, OpenPair, ShowSessions
+from workbench.tui.messages import AttachSession, ContinueSession, Failed, OpenPair, ShowSessions
 from workbench.tui.pair_form import Fields, as_fields
 from workbench.tui.screens.new_pair import NewPairScreen
 from workbench.tui.screens.worker_screen import WorkerScreen
@@ -48,6 +50,7 @@ _NEW = (
     "folders on this machine."
 )
 _ALL = "Search, rename, export and delete sessions."
+_ENGINE = "An engine keeps the pair loaded and its jobs at work. Leaving only detaches."
 _BLIND = "What it was finetuned to do is known, kept for grading, and not shown."
 _CODE = "Runs Python code that comes with the checkpoint: you are asked once more."
 
@@ -180,17 +183,20 @@ recorded in one database; `{database}` chooses another.
         place.update(Content("\n").join(map(_trouble_text, problems)))
 
     def _fill_menu(self, entries: list[Entry]) -> None:
-        """Fill the list; once the sessions are known the cursor goes to the last one."""
+        """Fill the list; once the sessions are known the cursor goes to the last one.
+
+        An engine that runs comes before it.
+        """
         menu = self.query_one(Menu)
         first = next((entry for entry in menu.entries if entry.key is not None), None)
         untouched = menu.current is None or (first is not None and menu.current.key == first.key)
         menu.set_entries(entries)
-        if self._listing.sessions and not self._placed:
+        if (self._listing.sessions or self._listing.engines) and not self._placed:
             self._placed = True
-            last = self._listing.sessions[0].id
+            wanted = "engine " if self._listing.engines else self._listing.sessions[0].id
             if untouched:
                 menu.cursor = next(
-                    place for place, entry in enumerate(entries) if (entry.key or "").endswith(last)
+                    place for place, entry in enumerate(entries) if wanted in (entry.key or "")
                 )
 
     def _entries(self) -> list[Entry]:
@@ -207,6 +213,7 @@ recorded in one database; `{database}` chooses another.
             for session in listing.sessions[:1]
             if session.outcome is None and session.id not in listing.open_elsewhere
         ]
+        group("Running engines", list(self._engines()))
         group("Go on where it was left", [self._session("continue", session) for session in left])
         group(
             "Open a pair",
@@ -242,6 +249,32 @@ recorded in one database; `{database}` chooses another.
             ],
         )
         return entries
+
+    def _engines(self) -> Iterator[Entry]:
+        """Yield a row for each session of each engine, and one for an engine without any."""
+        for engine in self._listing.engines:
+            status = engine.status
+            about = [("pair", status.pair), ("process", str(status.pid))]
+            for session in status.sessions:
+                jobs = number_of(session.busy, "job")
+                yield self._plain(
+                    f"engine {session.id}",
+                    f"{session.name or session.id}  {status.pair}  {jobs}",
+                    partial(AttachSession, engine.socket, session.id),
+                    Content("\n\n").join(
+                        [
+                            facts([("id", session.id), *about, ("jobs", jobs)]),
+                            Content(_ENGINE),
+                        ]
+                    ),
+                )
+            if not status.sessions:
+                yield self._plain(
+                    f"engine {status.pid}",
+                    f"New session  {status.pair}",
+                    partial(AttachSession, engine.socket),
+                    Content("\n\n").join([facts(about), Content(_ENGINE)]),
+                )
 
     def _plain(
         self, key: str, title: str, act: Callable[[], Message | None], details: Content

@@ -1,0 +1,92 @@
+"""Engines in processes of their own, over the planted pair."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.processes import HANGS
+from tests.workbench.cli.conftest import PLANTED, ROOT, environment
+from workbench.locations import HOME_VARIABLE
+from workbench.store.log import SessionLog
+from workbench.store.state import SessionState, fold
+
+
+@dataclass
+class EngineProcess:
+    """An engine that serves, with the session it began with."""
+
+    process: subprocess.Popen[str]
+    home: Path
+    socket: Path
+    session: str
+    resume: int
+
+    def go_on(self) -> None:
+        """Let it go on where its models halted."""
+        os.write(self.resume, b".")
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def state(self) -> SessionState:
+        """The state of its session, of a database that verifies."""
+        with SessionLog.open(self.home / "sessions.db", read_only=True) as log:
+            assert log.verify().ok
+            return fold(log.events(self.session))
+
+    def wait(self, what: str, holds: Callable[[SessionState], object]) -> SessionState:
+        """Wait until something holds of the session."""
+        until = time.monotonic() + HANGS
+        while not holds(state := self.state()):
+            assert time.monotonic() < until, f"{what} never came"
+            assert self.process.poll() is None, "the engine ended"
+            time.sleep(0.2)
+        return state
+
+
+@contextmanager
+def engine_process(
+    home: Path,
+    *arguments: str,
+    planted: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[EngineProcess]:
+    """An engine under way; killed if it is still there at the end."""
+    waited, resume = os.pipe()
+    wanted = {"announce": 2, "resume": waited, **planted} if planted else {}
+    process = subprocess.Popen(
+        [*PLANTED, "serve", *(arguments or ("--demo",)), "--json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        pass_fds=(waited,),
+        env=environment(wanted, **{HOME_VARIABLE: str(home)}, **(variables or {})),
+    )
+    os.close(waited)
+    try:
+        assert process.stdout is not None
+        told = ""
+        while not told.endswith("}\n"):
+            line = process.stdout.readline()
+            assert line, "the engine did not begin"
+            told += line
+        ready = json.loads(told)
+        yield EngineProcess(process, home, Path(ready["socket"]), ready["session"], resume)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(resume)
+        if process.stdout is not None:
+            process.stdout.close()

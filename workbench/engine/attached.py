@@ -1,0 +1,638 @@
+"""A session that an engine runs, on a screen of another process.
+
+    database  -- read and folded here -->  state
+    engine    -- notices -->               jobs, the agent, who holds the keys
+    screen    -- orders, in turn -->       engine
+
+Nothing waits for the engine on the screen's thread: orders are queued, and one that is refused is
+told of later.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import queue
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from adl.artifacts import ArrayCache
+from adl.errors import AdlError
+from adl.words import number_of
+from workbench.engine import protocol as p
+from workbench.engine.agent_request import AuditRequest
+from workbench.engine.agent_runner import WorkStatus
+from workbench.engine.client import EngineClient, EngineSlow, agent_status_of, job_of
+from workbench.engine.opened_session import Ending, Link
+from workbench.engine.shown import ShownSession
+from workbench.engine.sockets import EngineGone, find_engines
+from workbench.locations import Locations
+from workbench.operations.jobs import Job, JobListener
+from workbench.operations.pair import LOAD
+from workbench.operations.running import Arguments, Operation, Session
+from workbench.store.agent_events import Policy
+from workbench.store.errors import StoreError
+from workbench.store.events import HUMAN, Actor, Event, ViewSaved
+from workbench.store.log import SessionLog
+from workbench.store.rows import Entry
+
+A = TypeVar("A", bound=Arguments)
+Order = p.Order[Any]
+
+#: How long an order waits for its answer, and a session for being opened, in seconds.
+REPLY, OPENING = 60.0, 600.0
+#: How long an engine may take to tell of itself for the list of engines, in seconds.
+LISTING = 2.0
+#: How long leaving waits for the orders that were given before, in seconds.
+PATIENCE = 3.0
+#: How often the database is looked at without a notice, in seconds: other programs record, too.
+LOOK_EVERY = 2.0
+
+_logger = logging.getLogger(__name__)
+
+
+class UnclearEngine(AdlError):
+    """No one engine is meant."""
+
+
+class Watching(AdlError):
+    """The screen watches: it does not have the keys of the session."""
+
+
+@dataclass(frozen=True)
+class RunningEngine:
+    """An engine that answers, with its status."""
+
+    socket: Path
+    status: p.StatusData
+
+
+def running_engines(locations: Locations) -> tuple[RunningEngine, ...]:
+    """Return the engines of this user that answer, the newest first."""
+    found = []
+    for path in find_engines(locations):
+        # One that ends just now, hangs, or is of another version is none to attach to.
+        with (
+            suppress(AdlError),
+            EngineClient.connect(path, role="command", timeout=LISTING) as client,
+        ):
+            found.append(RunningEngine(path, client.call(p.Status(), timeout=LISTING)))
+    return tuple(found)
+
+
+def choose_engine(
+    engines: Sequence[RunningEngine], wanted: str | None = None
+) -> tuple[Path, str | None]:
+    """Return the socket and the session to attach to; None for the session that was opened last.
+
+    ``wanted`` is a session's id, the start of one, or a name; one that no engine has open is for the
+    only engine to open. Raises `EngineGone` where none runs, and `UnclearEngine`.
+    """
+    if not engines:
+        raise EngineGone("no engine runs", "`adl-workbench serve` starts one.")
+    if wanted is not None:
+        found = [
+            (engine.socket, session.id)
+            for engine in engines
+            for session in engine.status.sessions
+            if session.id.startswith(wanted) or session.name == wanted
+        ]
+        if len(found) == 1:
+            return found[0]
+        if not found and len(engines) == 1:
+            return engines[0].socket, wanted
+        several = "several engines have" if found else "no engine has"
+        raise UnclearEngine(f"{several} a session {wanted!r} open", _listed(engines))
+    busy = [engine for engine in engines if engine.status.sessions]
+    if len(engines) == 1 or len(busy) == 1:
+        return (busy or list(engines))[0].socket, None
+    raise UnclearEngine(f"there are {number_of(len(engines), 'engine')}", _listed(engines))
+
+
+def _listed(engines: Sequence[RunningEngine]) -> str:
+    told = []
+    for engine in engines:
+        sessions = [f"{session.id} ({session.name})" for session in engine.status.sessions]
+        told.append(
+            f"process {engine.status.pid} with {engine.status.pair}: "
+            + (", ".join(sessions) or "no session")
+        )
+    return f"Name one of these sessions: {'; '.join(told)}."
+
+
+def screen_name() -> str:
+    """Return the name of this process's screen for whoever looks at the same session."""
+    try:
+        terminal = os.ttyname(sys.__stdin__.fileno()).removeprefix("/dev/")  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):
+        terminal = f"process {os.getpid()}"
+    try:
+        return f"{getpass.getuser()} at {terminal}"
+    except (OSError, KeyError):  # a user without a name
+        return terminal
+
+
+class AttachedSession(ShownSession):
+    """A session of an engine. Its methods may be called from any thread."""
+
+    continued = True
+
+    def __init__(self, client: EngineClient, log: SessionLog, session_id: str, cache: ArrayCache):
+        """Attach to a session. Raises `AdlError`."""
+        self.engine = AttachedEngine(client, session_id)
+        super().__init__(_Recording(log, session_id, cache, self.engine.check))
+        self.agent = AttachedAgent(self.engine)
+        self._locked = threading.RLock()
+        self._jobs: dict[str, Job] = {}
+        self._order: Sequence[str] = ()
+        self._has_pair = False
+        # News of a session that the answer to `Open` has not told of yet; None from then on.
+        self._early: list[p.Notice] | None = []
+        self._recorded: Callable[[], object] = lambda: None
+        self._job_changed: JobListener = lambda _job: None
+        self._agent_changed: Callable[[], object] = lambda: None
+        self._news = threading.Event()
+        self._closed = False
+        client.listen(self._take)
+        self._begin(client.call(p.Open(session=session_id), timeout=OPENING))
+        self._unsubscribe = log.subscribe(self._recorded_here)
+        self._follower = threading.Thread(target=self._follow, daemon=True, name="news")
+        self._follower.start()
+        self.engine.start()
+
+    @classmethod
+    def attach(
+        cls,
+        socket: Path,
+        wanted: str | None,
+        locations: Locations,
+        open_log: Callable[[Path], SessionLog],
+    ) -> AttachedSession:
+        """Attach to a session of the engine behind ``socket``: an id, the start of one, or a name.
+
+        Without ``wanted`` it is the one that the engine opened last, or a new one where it has none.
+        ``open_log`` opens the engine's database. Raises `AdlError`.
+        """
+        client = EngineClient.connect(socket, role="screen", name=screen_name())
+        try:
+            status = client.call(p.Status(), timeout=REPLY)
+            log = open_log(Path(status.database))
+            cache = ArrayCache(locations.arrays)
+            if wanted is None and status.sessions:
+                return cls(client, log, status.sessions[-1].id, cache)
+            if wanted is not None:
+                return cls(client, log, log.find_session(wanted).id, cache)
+            # A session ends with the client that began it, unless a screen opened it meanwhile.
+            with EngineClient.connect(socket, role="command", name="attach") as beginner:
+                name = f"engine {datetime.now(UTC):%Y-%m-%d %H:%M}"
+                begun = beginner.call(p.Begin(name=name), timeout=OPENING)
+                return cls(client, log, begun.session, cache)
+        except BaseException:
+            client.close()
+            raise
+
+    # --- jobs -------------------------------------------------------------------------------------
+
+    @property
+    def has_pair(self) -> bool:
+        """True if the engine has the pair loaded."""
+        return self._has_pair
+
+    def listen(
+        self,
+        recorded: Callable[[], object],
+        job_changed: JobListener,
+        agent_changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Call back, on other threads, for events and changes of jobs and of the agent."""
+        self._recorded = recorded
+        self._job_changed = job_changed
+        self._agent_changed = agent_changed
+
+    def submit(
+        self,
+        operation: Operation[A],
+        arguments: A,
+        actor: Actor = HUMAN,
+        *,
+        background: bool = False,
+    ) -> Job:
+        """Queue an operation at the engine; a refusal comes as the failure of the job.
+
+        Raises `Watching` and `EngineGone` at once where that is known.
+        """
+        job = Job(uuid.uuid4().hex, operation, arguments, actor, background)
+        self.engine.check()
+        with self._locked:
+            self._jobs[job.id] = job
+        self._job_changed(job)
+        order = p.Submit(
+            session=self.session.id,
+            id=job.id,
+            operation=operation.name,
+            arguments=arguments.model_dump(mode="json"),
+            actor=actor,
+            background=background,
+        )
+        self.engine.order(order, lambda error: self._fail(job.id, error))
+        self._ask_for_order()
+        return job
+
+    def jobs(self) -> list[Job]:
+        """Return the running jobs, then the waiting ones in order."""
+        with self._locked:
+            places = {job_id: place for place, job_id in enumerate(self._order)}
+            return sorted(
+                self._jobs.values(),
+                key=lambda job: (job.status == "waiting", places.get(job.id, len(places))),
+            )
+
+    def move(self, job_id: str, step: int) -> bool:
+        """Move a waiting job up (-1) or down (1); False if there is no such place.
+
+        Raises `Watching` and `EngineGone`.
+        """
+        self.engine.check()
+        with self._locked:
+            moved = next((job for job in self.jobs() if job.id == job_id), None)
+            if moved is None or moved.status != "waiting":
+                return False
+            # There is a queue for what uses the models, and one for the rest.
+            waiting = [
+                job.id
+                for job in self.jobs()
+                if job.status == "waiting"
+                and job.operation.uses_models == moved.operation.uses_models
+            ]
+            place = waiting.index(job_id) + step
+            if not 0 <= place < len(waiting):
+                return False
+            order = [job.id for job in self.jobs()]
+            at, other = order.index(job_id), order.index(waiting[place])
+            order[at], order[other] = order[other], order[at]
+            self._order = order
+        self.engine.order(p.Move(session=self.session.id, job=job_id, step=1 if step > 0 else -1))
+        self._ask_for_order()
+        return True
+
+    def stop(self, job_id: str) -> None:
+        """Stop a job. Raises `Watching` and `EngineGone`."""
+        self.engine.check()
+        self.engine.order(p.StopJob(session=self.session.id, job=job_id))
+
+    # --- the agent and the names ------------------------------------------------------------------
+
+    def start_agent(self, request: AuditRequest) -> None:
+        """Start an audit by an agent. Raises `AdlError`."""
+        self.engine.call(p.StartAgent(session=self.session.id, request=request))
+
+    def resume_agent(self, run_id: str) -> None:
+        """Resume an interrupted audit. Raises `AdlError`."""
+        self.engine.call(p.ResumeAgent(session=self.session.id, run=run_id))
+
+    def reveal_names(self) -> None:
+        """Show the names of a blind session's pair from here on. Raises `AdlError`."""
+        self.engine.call(p.RevealNames(session=self.session.id))
+
+    def rename(self, name: str) -> None:
+        """Give the session another name. Raises `AdlError`."""
+        self.engine.call(p.Rename(session=self.session.id, name=name))
+
+    # --- leaving ----------------------------------------------------------------------------------
+
+    def close(
+        self, view: dict[str, object], outcome: Ending = "completed", reason: str = ""
+    ) -> None:
+        """Detach: record how the screen was left if it has the keys. Nothing is stopped."""
+        with self._locked:
+            if self._closed:
+                return
+            self._closed = True
+        self.engine.finish(PATIENCE)
+        if view and self.engine.link.kind != "watching":
+            # A full disk is what it is.
+            with suppress(AdlError):
+                self.session.catch_up()
+                if self.state.outcome is None:
+                    self.session.record(ViewSaved(view=view), actor=HUMAN)
+        self._unsubscribe()
+        self._news.set()
+        self._follower.join(PATIENCE)
+        self.engine.leave()
+
+    # --- news -------------------------------------------------------------------------------------
+
+    def _begin(self, opened: p.OpenedData) -> None:
+        with self._locked:
+            jobs = map(job_of, opened.jobs)
+            self._jobs = {job.id: job for job in jobs}
+            self._order = tuple(self._jobs)
+            self._has_pair = opened.has_pair
+            self.agent.status = agent_status_of(opened.agent)
+            self.engine.take_holder(opened.holder, None)
+            early, self._early = self._early or [], None
+            for notice in early:
+                self._follow_notice(notice)
+
+    def _take(self, notice: p.Notice) -> None:
+        if getattr(notice, "session", None) not in {None, self.session.id}:
+            return
+        with self._locked:
+            if self._early is not None:
+                self._early.append(notice)
+                return
+        self._follow_notice(notice)
+
+    def _follow_notice(self, notice: p.Notice) -> None:
+        match notice:
+            case p.EventNotice():
+                self._news.set()
+            case p.JobNotice():
+                self._take_job(job_of(notice.job))
+            case p.AgentNotice():
+                self.agent.status = agent_status_of(notice.agent)
+                self._agent_changed()
+            case p.HolderNotice():
+                self.engine.take_holder(notice.holder, notice.asking)
+            case p.ClosingNotice():
+                self.engine.lose(notice.reason or "the session was closed")
+                self._end_jobs()
+
+    def _take_job(self, job: Job) -> None:
+        with self._locked:
+            known = self._jobs.get(job.id)
+            if known is not None:
+                # Those of this screen were not shortened on the way.
+                job = replace(job, arguments=known.arguments)
+            if job.is_over:
+                self._jobs.pop(job.id, None)
+            else:
+                self._jobs[job.id] = job
+            if job.operation.name == LOAD.name and job.status == "finished":
+                self._has_pair = True
+        # The screen looks into the state for what a job found.
+        if job.is_over:
+            self._catch_up()
+        self._job_changed(job)
+        if known is None or known.status != job.status:
+            self._ask_for_order()
+
+    def _fail(self, job_id: str, error: AdlError) -> None:
+        with self._locked:
+            job = self._jobs.pop(job_id, None)
+        if job is not None:
+            self._job_changed(replace(job, status="failed", error=error))
+
+    def _end_jobs(self) -> None:
+        """Tell that jobs ended with the engine."""
+        with self._locked:
+            jobs, self._jobs = list(self._jobs.values()), {}
+            self._has_pair = False
+            self.agent.status = WorkStatus()
+        for job in jobs:
+            self._job_changed(replace(job, status="stopped"))
+        self._agent_changed()
+        self._news.set()
+
+    def _ask_for_order(self) -> None:
+        """Ask for the order of the jobs, in turn with the orders."""
+
+        def take(answer: p.Wire) -> None:
+            assert isinstance(answer, p.JobsData)
+            # Their order alone: of one that ended meanwhile there was news already.
+            self._order = tuple(job.id for job in answer.jobs)
+
+        self.engine.order(p.ListJobs(session=self.session.id), lambda _error: None, take)
+
+    def _recorded_here(self, event: Event) -> None:
+        if event.session_id == self.session.id:
+            self._recorded()
+
+    def _follow(self) -> None:
+        while not self._closed:
+            self._news.wait(LOOK_EVERY)
+            self._news.clear()
+            if not self._closed:
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        before = self.session.version
+        try:
+            self.session.catch_up()
+        except StoreError:
+            _logger.exception("the session cannot be read now")
+        if self.session.version != before:
+            self._recorded()
+
+
+class AttachedEngine:
+    """The engine of an attached session: orders to it one after the other, and the link to it."""
+
+    def __init__(self, client: EngineClient, session_id: str) -> None:
+        self.socket = client.path
+        self.link = Link()
+        self._client = client
+        self.session = session_id
+        self._asking: int | None = None
+        self._link_changed: Callable[[], object] = lambda: None
+        self._refused: Callable[[AdlError], object] = lambda _error: None
+        self._orders: queue.SimpleQueue[_Given | None] = queue.SimpleQueue()
+        self._sender = threading.Thread(target=self._send, daemon=True, name="orders")
+
+    def listen(
+        self, link_changed: Callable[[], object], refused: Callable[[AdlError], object]
+    ) -> None:
+        """Call back, on other threads, when the link changes and when an order is refused."""
+        self._link_changed = link_changed
+        self._refused = refused
+
+    # --- orders -----------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise `EngineGone` or `Watching` if the screen cannot give orders."""
+        if self.link.kind == "gone":
+            raise EngineGone(
+                f"the engine is gone: {self.link.why}", "Attach again, or go on in this program."
+            )
+        if self.link.kind == "watching":
+            who = self.link.holder or "nobody"
+            raise Watching(
+                f"you watch this session: {who} has its keys",
+                "Ask for the keys first." if self.link.holder else "Take the keys first.",
+            )
+
+    def call(self, order: Order) -> None:
+        """Give an order and wait until it is taken; not on the screen's thread. Raises `AdlError`."""
+        self.check()
+        self._client.call(order, timeout=REPLY)
+
+    def order(
+        self,
+        order: Order,
+        failed: Callable[[AdlError], object] | None = None,
+        answered: Callable[[p.Wire], object] = lambda _answer: None,
+    ) -> None:
+        """Give an order in its turn; ``failed`` is called if it is refused, else `listen`'s is."""
+        self._orders.put(_Given(order, failed, answered))
+
+    def _send(self) -> None:
+        while (given := self._orders.get()) is not None:
+            try:
+                answer = self._client.call(given.order, timeout=REPLY)
+            except AdlError as exc:
+                if given.failed is None or isinstance(exc, EngineSlow):
+                    self._refused(exc)
+                else:
+                    given.failed(exc)
+            else:
+                given.answered(answer)
+
+    def start(self) -> None:
+        """Begin to send orders."""
+        self._sender.start()
+
+    def finish(self, timeout: float) -> None:
+        """Wait for the orders that were given."""
+        self._orders.put(None)
+        self._sender.join(timeout)
+
+    def leave(self) -> None:
+        """End the connection."""
+        self._client.close()
+
+    # --- the keys ---------------------------------------------------------------------------------
+
+    def ask_for_keys(self) -> bool:
+        """Take the keys if nobody has them, else ask for them. Return True if they are taken."""
+        if self._client.call(p.TakeKeys(session=self.session), timeout=REPLY).yes:
+            return True
+        self._client.call(p.AskKeys(session=self.session), timeout=REPLY)
+        return False
+
+    def answer_keys(self, gives: bool) -> None:
+        """Give the keys to the screen that asks for them, or keep them."""
+        asking, self._asking = self._asking, None
+        self._become(replace(self.link, asked_by=""))
+        if gives and asking is not None:
+            self._client.call(p.GiveKeys(session=self.session, to=asking), timeout=REPLY)
+
+    def stop(self) -> None:
+        """Stop the engine with all that it runs. Raises `AdlError`."""
+        self.check()
+        with suppress(EngineGone):
+            # It may end before it answers.
+            self._client.call(p.ShutDown(), timeout=REPLY)
+
+    def take_holder(self, holder: p.ClientData | None, asking: p.ClientData | None) -> None:
+        """Take who has the keys, and who asks for them."""
+        if holder is not None and holder.number == self._client.welcome.client:
+            asked_by = self.link.asked_by
+            if asking is not None and asking.number != holder.number:
+                self._asking, asked_by = asking.number, _name(asking)
+            self._become(Link("keys", _name(holder), asked_by))
+        else:
+            self._asking = None
+            self._become(Link("watching", "" if holder is None else _name(holder)))
+
+    def lose(self, why: str) -> None:
+        """Take that the engine is gone."""
+        self._become(Link("gone", why=why))
+
+    def _become(self, link: Link) -> None:
+        if link != self.link and self.link.kind != "gone":
+            self.link = link
+            self._link_changed()
+
+
+class AttachedAgent:
+    """The agent beside the person, at the engine."""
+
+    def __init__(self, engine: AttachedEngine) -> None:
+        self.status = WorkStatus()
+        self.person = AttachedHand(engine)
+        self._engine = engine
+
+    def stop(self) -> None:
+        """Stop the agent. Raises `Watching` and `EngineGone`."""
+        self._engine.check()
+        self._engine.order(p.StopAgent(session=self._engine.session))
+
+
+class AttachedHand:
+    """A person's hand on the agent at the engine. Its methods raise `Watching` and `EngineGone`."""
+
+    def __init__(self, engine: AttachedEngine) -> None:
+        self._engine = engine
+
+    def pause(self) -> None:
+        """Let the agent finish what it is at, and then wait."""
+        self._do("pause")
+
+    def go_on(self) -> None:
+        """End a pause."""
+        self._do("go_on")
+
+    def take_over(self) -> None:
+        """Work in the agent's place."""
+        self._do("take_over")
+
+    def hand_back(self, note: str = "") -> None:
+        """Let the agent go on."""
+        self._do("hand_back", note)
+
+    def set_policy(self, policy: Policy) -> None:
+        """Choose which calls need approval."""
+        self._do("policy", policy)
+
+    def message(self, text: str) -> None:
+        """Write to the agent."""
+        self._do("message", text)
+
+    def approve(self, call_id: str, reason: str = "") -> None:
+        """Let the agent make the call it asked about."""
+        self._do("approve", reason, call_id)
+
+    def refuse(self, call_id: str, reason: str = "") -> None:
+        """Deny the call."""
+        self._do("refuse", reason, call_id)
+
+    def _do(self, hand: p.Hand, detail: str = "", call: str = "") -> None:
+        self._engine.check()
+        self._engine.order(
+            p.Supervise(session=self._engine.session, hand=hand, detail=detail, call=call)
+        )
+
+
+class _Recording(Session):
+    """A session in whose log a screen records what is no job, unless it watches."""
+
+    def __init__(
+        self, log: SessionLog, session_id: str, cache: ArrayCache, check: Callable[[], None]
+    ) -> None:
+        self._check = check
+        super().__init__(log, session_id, cache)
+
+    def _append(self, entries: Sequence[Entry]) -> list[Event]:
+        # Of an engine that is gone the log is there, and nobody else's.
+        with suppress(EngineGone):
+            self._check()
+        return super()._append(entries)
+
+
+@dataclass(frozen=True)
+class _Given:
+    order: Order
+    failed: Callable[[AdlError], object] | None
+    answered: Callable[[p.Wire], object]
+
+
+def _name(client: p.ClientData) -> str:
+    return client.name or f"screen {client.number}"
