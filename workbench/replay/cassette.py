@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from adl.callbacks import ShouldStop
 from adl.errors import AdlError, Stopped
@@ -157,7 +157,7 @@ class Cassette:
         for event in self._log.events(self.session_id):
             body, operation_id = event.body, event.operation_id or ""
             if isinstance(body, OperationStarted):
-                arguments = _normal(body.operation, body.arguments)
+                arguments = as_today(body.operation, body.arguments)
                 inputs = _inputs(folding.state(), body.operation, arguments)
                 recording = _Recording(event.seq, body.operation, canonical_json(arguments), inputs)
                 by_id[operation_id] = recording
@@ -221,18 +221,18 @@ class Cassette:
         return arguments.model_copy(update={"seq": self.places.get(seq or 0, seq)})
 
 
-def _normal(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Recorded arguments as today's program would record them, if it can read them at all."""
+def as_today(name: str, arguments: Mapping[str, Any], *tools: type[BaseModel]) -> dict[str, Any]:
+    """Recorded arguments of an operation as today's program would record them, if it can read them.
+
+    A field that came later has its default. ``tools`` are arguments of tools of that name.
+    """
     known = OPERATIONS.get(name)
-    try:
-        return dict(arguments) if known is None else _checked(known, arguments)
-    except ValidationError:
-        return dict(arguments)
-
-
-def _checked(operation: Operation[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = operation.arguments.model_validate(arguments).model_dump(mode="json")
-    return plain
+    for model in (known.arguments, *tools) if known else tools:
+        try:
+            return model.model_validate(arguments).model_dump(mode="json")
+        except ValidationError:
+            continue
+    return dict(arguments)
 
 
 def _inputs(state: SessionState, name: str, arguments: Mapping[str, Any]) -> str:

@@ -10,10 +10,13 @@ makes of the same answers. It ends where the cassette is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, never_stop
@@ -21,12 +24,13 @@ from adl.errors import AdlError, Stopped
 from workbench.agent import prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
+from workbench.agent.toolbox import tools_of
 from workbench.blinding.aliases import blinding_from
 from workbench.blinding.sessions import stay_blind
 from workbench.operations import OPERATIONS
 from workbench.operations.pair import environment
 from workbench.operations.running import Session
-from workbench.replay.cassette import Cassette, Left, OffCassette
+from workbench.replay.cassette import Cassette, Left, OffCassette, as_today
 from workbench.replay.errors import ReplayError
 from workbench.replay.scripted_agent import (
     Interlude,
@@ -40,6 +44,7 @@ from workbench.store.agent_events import (
     AgentControlled,
     AgentEnded,
     AgentMessaged,
+    AgentMode,
     AgentReplied,
     AgentStarted,
     AgentTold,
@@ -291,16 +296,17 @@ def _differs(then: SessionState, now: SessionState, cassette: Cassette) -> Itera
 def _content(state: SessionState, places: dict[int, int]) -> dict[str, Any]:
     """The content of a session without times, ids of runs, and numbers of events that moved."""
 
-    def moved(arguments: dict[str, Any]) -> dict[str, Any]:
-        seq = arguments.get("seq")
-        return arguments if seq is None else arguments | {"seq": places.get(seq, seq)}
+    def moved(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        plain = as_today(name, arguments)
+        seq = plain.get("seq")
+        return plain if seq is None else plain | {"seq": places.get(seq, seq)}
 
     return {
         "pair": state.pair,
         "operations": [
             (
                 operation.name,
-                moved(operation.arguments),
+                moved(operation.name, operation.arguments),
                 operation.actor,
                 operation.status,
                 operation.summary,
@@ -336,8 +342,20 @@ def _content(state: SessionState, places: dict[int, int]) -> dict[str, Any]:
     }
 
 
+def _models_of(name: str) -> list[type[BaseModel]]:
+    """The arguments of the tools of that name, of agents of every mode."""
+    tools = chain.from_iterable(map(tools_of, get_args(AgentMode)))
+    return [tool.arguments for tool in tools if tool.name == name]
+
+
 def _agent_content(agent: AgentState) -> tuple[Any, ...]:
-    calls = {call.body.call_id: (call.body.tool, call.body.arguments) for call in agent.calls}
+    calls = {
+        call.body.call_id: (
+            call.body.tool,
+            as_today(call.body.tool, call.body.arguments, *_models_of(call.body.tool)),
+        )
+        for call in agent.calls
+    }
     report = None
     if agent.report is not None:
         report = agent.report.body.model_dump(exclude={"run_id"})

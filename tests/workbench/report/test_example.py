@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from workbench.replay.player import Player
+from workbench.replay.recorder import replay_cassette
 from workbench.report.content import build_report
 from workbench.report.example import example_file, opened_example
 from workbench.report.html import report_html
@@ -93,3 +94,11 @@ def test_its_report_can_be_written(example: tuple[SessionLog, str]):
     made = build_report(*example)
     assert made.verified
     assert "450F" in report_html(made)
+
+
+def test_its_operations_come_out_of_the_tape_as_they_did():
+    """Fields that operations got since then are no difference."""
+    with opened_example() as (log, session):
+        report = replay_cassette(log, session)
+    assert report.is_same, (report.left, report.differs)
+    assert report.answered == 9
