@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Static, TextArea
 
 from tests.workbench.tui.every_screen import CATALOGUE, ShownApp, all_screens
 from tests.workbench.tui.waiting import until
@@ -45,6 +45,8 @@ def unseen(screen: Screen) -> Iterator[str]:
     focused = screen.focused
     if focused is not None and not in_sight(focused).height:
         yield f"{focused} has the focus and is not in sight"
+    if isinstance(focused, Input | TextArea) and not focused.content_size.area:
+        yield f"{focused} has no room for what is typed"
     for items in screen.query(CursorList):
         if not items.is_on_screen and items is not focused:
             continue
@@ -120,6 +122,13 @@ async def test_what_matters_is_in_sight_and_cuts_are_marked(name):
             await pilot.pause()
             found[size] = await faults_of_all(pilot)
         assert found == {size: [] for size in SIZES}
+        for field in app.screen.query("Input, TextArea"):
+            if field.is_on_screen and field.focusable:
+                # A field may look otherwise with the focus, and it is typed into then.
+                field.focus()
+                await until(pilot, lambda field=field: app.focused is field, "the focus")
+                await pilot.pause()
+                assert field.content_size.area, f"{field} has no room for what is typed"
 
 
 async def faults_of_all(pilot) -> list[str]:

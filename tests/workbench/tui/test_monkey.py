@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.processes import HANGS
 from tests.workbench.tui.terminal import KEYS, ROOT, Terminal
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
@@ -54,14 +56,20 @@ def burst(chance: random.Random, length: int) -> str:
 
 def escape(terminal: Terminal) -> None:
     """Leave whatever is open; all keys before have acted then, as keys act in order."""
-    for _ in range(20):
+    until, patience = time.monotonic() + HANGS, 1.0
+    while time.monotonic() < until:
         for key in ("escape", "escape", "escape", "f1"):
             terminal.press(key)
             terminal.settle(0.15, most=1.0)
+        # Keys before these may take a while to act: the next ones must not come faster than that.
+        asked = time.monotonic()
+        while HELP not in terminal.text and time.monotonic() - asked < patience:
+            terminal.take_in(0.1)
         if HELP in terminal.text:
             terminal.press("escape")
             terminal.wait(lambda: HELP not in terminal.text, "the help stays")
             return
+        patience *= 2
     raise AssertionError(f"Escape and f1 lead to no help:\n{terminal.text}")
 
 

@@ -19,8 +19,8 @@ class AskReason(Dialog[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
     DEFAULT_CSS = """
     AskReason Label { color: $text-muted; margin-top: 1; width: 1fr; }
-    AskReason Input { height: 1; border: none; border-left: outer $accent; padding: 0 1;
-        background: $boost; }
+    AskReason Input, AskReason Input:focus { height: 1; border: none;
+        border-left: outer $accent; padding: 0 1; background: $boost; }
     """
 
     def __init__(
