@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The environment of this process before any test changed it, as the servers have it.
@@ -117,6 +117,14 @@ class Started:
         for asked, descriptor in ((stdin, into), (stdout, out), (stderr, err)):
             if descriptor != asked:
                 os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.kill()
+        for stream in filter(None, (self.stdout, self.stderr)):
+            stream.close()
 
     def poll(self) -> int | None:
         """How it ended; None while it is under way."""

@@ -6,9 +6,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 from typer.testing import CliRunner
@@ -30,7 +30,7 @@ from tests.workbench.agent.scripted import (
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 
-PROGRAM = [sys.executable, "-m", "tests.workbench.agent.process"]
+PROGRAM = "tests.workbench.agent.process"
 SMALL = ["--texts", "16", "--n-prompts", "1"]
 AUDIT = in_turn(
     Say("I ask.", [("ask", {"prompts": ["What do you bake?"], "max_new_tokens": 4})]),
@@ -63,7 +63,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedEndpoint]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return forks.completed("tests.workbench.agent.process", arguments, dict(os.environ))
+    return forks.completed(PROGRAM, arguments, dict(os.environ))
+
+
+def started(*arguments: str, **streams: int) -> forks.Started:
+    return forks.Started(PROGRAM, arguments, dict(os.environ), **streams)
 
 
 def data(done: subprocess.CompletedProcess[str]) -> dict:
@@ -115,11 +119,7 @@ def test_kill_9_and_resume(server: ScriptedEndpoint, workbench_home: Path):
         return Hang() if asked.n_replies == 2 else AUDIT(asked)
 
     server.script = hanging
-    with subprocess.Popen(
-        [*PROGRAM, "agent", "run", "--demo", *SMALL],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with started("agent", "run", "--demo", *SMALL, stdout=DEVNULL, stderr=DEVNULL) as process:
         while server.arrivals.get().n_replies < 2:
             pass
         process.kill()
@@ -144,12 +144,7 @@ def test_kill_9_and_resume(server: ScriptedEndpoint, workbench_home: Path):
 
 def test_ctrl_c_ends_with_130_and_can_be_resumed(server: ScriptedEndpoint):
     server.script = lambda _: Hang()
-    with subprocess.Popen(
-        [*PROGRAM, "agent", "run", "--demo", "--mode", "black-box"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started("agent", "run", "--demo", "--mode", "black-box") as process:
         server.arrivals.get()
         process.send_signal(signal.SIGINT)
         _, talk = process.communicate()
@@ -222,13 +217,8 @@ def test_a_file_with_settings_is_enough(workbench_home: Path, server: ScriptedEn
     (workbench_home / "config.toml").write_text(
         f'api_key = "{KEY}"\nbase_url = "{server.url}"\nagent_model = "from the file"\n'
     )
-    done = subprocess.run(
-        [*PROGRAM, "agent", "run", "--demo", "--mode", "black-box", "--json"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    arguments = ["agent", "run", "--demo", "--mode", "black-box", "--json"]
+    done = forks.completed(PROGRAM, arguments, environment)
     assert data(done)["model"] == "from the file"
 
 
@@ -236,11 +226,8 @@ def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_
     options = ["--agent", "adl", "--organism", "cake_bake", "--budget", "0", "--grades", "1"]
     options.append("--no-nulls")
     server.script = lambda asked: Hang() if "give_grade" in asked.tools else Say("", [report()])
-    with subprocess.Popen(
-        [*PROGRAM, "evaluate", *options, *SMALL, "--length", "4"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    command = ["evaluate", *options, *SMALL, "--length", "4"]
+    with started(*command, stdout=DEVNULL, stderr=DEVNULL) as process:
         while "give_grade" not in server.arrivals.get().tools:
             pass
         process.kill()
