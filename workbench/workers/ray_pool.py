@@ -6,7 +6,6 @@ Ray: it writes arguments and `runtime_env` into its own logs.
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import signal
@@ -27,12 +26,11 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from adl.errors import first_line
+from workbench.workers.places import Places, places
 from workbench.workers.units import Delivery, Ended, Unit, WorkersError, Workshop
 
 #: Seconds in which a cluster has to answer, first its port and then Ray itself.
 PORT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
-#: Of a machine without a GPU, for one worker.
-CPUS_PER_WORKER = 4
 #: Sessions pass through Ray's store one by one.
 STORE_BYTES = 256 * 2**20
 #: Starts of workers that may fail in a row before none is tried any more.
@@ -146,33 +144,11 @@ def check_address(address: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Places:
-    """How many workers there are, and what each takes of a machine."""
-
-    n: int
-    cpus: float
-    gpus: float
-
-
-def _places(workers: int | None, most: int) -> _Places:
+def _places(workers: int | None, most: int) -> Places:
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = [node.get("CPU", 0.0) for node in resources]
     gpus = int(sum(node.get("GPU", 0.0) for node in resources))
     return places(workers, most, cpus, gpus)
-
-
-def places(workers: int | None, most: int, cpus: Sequence[float], gpus: int) -> _Places:
-    """Divide machines with so many processors each, and so many GPUs in all."""
-    if gpus:
-        n = max(1, min(workers or gpus, most))
-        # Several share a GPU only where more workers are wanted than there are.
-        return _Places(n, 1, 1 / math.ceil(n / gpus))
-    n = max(1, min(workers or sum(int(own // CPUS_PER_WORKER) for own in cpus), most))
-    for each in (16, 8, 4, 2, 1, 0.5, 0.25, 0.1):
-        if sum(int(own // each) for own in cpus) >= n:
-            return _Places(n, each, 0)
-    return _Places(n, 0, 0)
 
 
 class _Worker:
@@ -210,7 +186,7 @@ class _Known:
 class RayPool:
     """Actors of the cluster that this process is connected to; a dead one is replaced."""
 
-    def __init__(self, where: _Places, folder: Path | None, say: Callable[[str], None]) -> None:
+    def __init__(self, where: Places, folder: Path | None, say: Callable[[str], None]) -> None:
         self.size = where.n
         self._folder = str(folder) if folder else None
         self._say = say

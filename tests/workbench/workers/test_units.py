@@ -24,6 +24,7 @@ from workbench.operations.pair import LoadModels, PairArguments
 from workbench.settings import SettingsError
 from workbench.store.log import SessionLog
 from workbench.workers import units as module
+from workbench.workers.places import Places, places
 from workbench.workers.units import (
     TRIES,
     Ended,
@@ -338,3 +339,26 @@ def test_what_is_no_address_is_refused(address: str):
 def test_a_number_of_workers_needs_ray():
     with pytest.raises(ValueError, match="--ray"):
         SpreadArguments(workers=2)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "most", "cpus", "gpus", "expected"),
+    [
+        # One per GPU, whatever the processors are, but no more than there is work for.
+        (None, 100, [64.0, 64.0], 8, Places(8, 1, 1)),
+        (None, 3, [64.0], 8, Places(3, 1, 1)),
+        (12, 100, [64.0], 8, Places(12, 1, 0.5)),
+        (2, 100, [64.0], 8, Places(2, 1, 1)),
+        # One for four processors of one machine; the rest of each is left.
+        (None, 100, [8.0, 6.0], 0, Places(3, 4, 0)),
+        (None, 100, [2.0], 0, Places(1, 2, 0)),
+        (None, 2, [16.0], 0, Places(2, 8, 0)),
+        (2, 100, [2.0], 0, Places(2, 1, 0)),
+        (2, 100, [1.0], 0, Places(2, 0.5, 0)),
+        (3, 100, [0.0], 0, Places(3, 0, 0)),
+    ],
+)
+def test_machines_are_divided(
+    wanted: int | None, most: int, cpus: list[float], gpus: int, expected: Places
+):
+    assert places(wanted, most, cpus, gpus) == expected
