@@ -12,7 +12,7 @@ import pytest
 from adl.artifacts import ArrayCache
 from adl.errors import PairError, Stopped
 from tests.planted import PlantedPair
-from tests.workbench.agent.scripted import KEY, ScriptedEndpoint
+from tests.workbench.agent.scripted import KEY, Asked, Reaction, Refuse, ScriptedEndpoint
 from tests.workbench.agent.test_evaluation import PLAN, auditor, go, load_planted
 from workbench.agent import evaluation as evaluating
 from workbench.agent.evaluation import Evaluation, EvaluationPlan
@@ -235,6 +235,36 @@ def test_what_fails_is_named_and_the_rest_goes_on(
         one.status
         for one in audits(log, Evaluation(log, evaluation.session.id, cache).session.state)
     } == {"done"}
+
+
+def test_an_audit_that_failed_goes_on_in_its_session(
+    log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint, tmp_path: Path
+):
+    plan = replace(CHEAP, organisms=ORGANISMS[:2])
+    refused: list[Asked] = []
+
+    def once(asked: Asked) -> Reaction:
+        if "give_grade" in asked.tools and not refused:
+            refused.append(asked)
+            return Refuse(503, "down")
+        return auditor(asked)
+
+    server.script = once
+    evaluation = Evaluation.start(log, plan, cache)
+    with pytest.raises(UnitsFailed, match="1 unit of 4") as failed:
+        spread_out(evaluation, log, ShopPool(tmp_path), server)
+    assert "black_box" in failed.value.message
+    assert KEY not in str(failed.value)
+    found = audits(log, evaluation.session.state)
+    assert sorted(audit.status for audit in found) == ["done", "failed"]
+    spread_out(
+        Evaluation(log, evaluation.session.id, cache), log, ShopPool(tmp_path / "again"), server
+    )
+    again = audits(log, Evaluation(log, evaluation.session.id, cache).session.state)
+    assert [audit.status for audit in again] == ["done", "done"]
+    assert [audit.session for audit in again] == [audit.session for audit in found]
+    # Each reply, grade and verdict was answered once.
+    assert len(server.asked) - len(refused) == 2 * 5
 
 
 def test_a_stopped_audit_goes_on_in_its_session(
