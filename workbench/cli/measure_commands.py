@@ -26,8 +26,8 @@ from workbench.cli.options import (
     one_layer,
     options_from,
     pair_arguments,
-    session_options,
     shared_with,
+    working_options,
 )
 from workbench.cli.output import print_json, say
 from workbench.cli.running import Work, working_session
@@ -53,7 +53,7 @@ def command_of(operation: Operation[Any], declared: Command) -> Callable[..., No
     # What looks at texts alone takes a session that has some, and no pair.
     if operation.needs != ("texts",):
         builders["pair"] = pair_arguments
-    builders["where"] = session_options
+    builders["where"] = working_options
     # Options that the command has anyway, and what only fits the machine.
     taken = {"judge", "batch_size"}
     if {"difference", "readings"} & set(operation.needs):

@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -29,6 +29,8 @@ class SessionOptions:
     session: str | None
     name: str | None
     database: Path | None
+    engine: str = "never"
+    "A running engine to work at: ``auto``, ``never`` or its socket."
 
 
 _PAIR = "Pair"
@@ -57,6 +59,16 @@ SessionName = Annotated[
 ]
 NewName = Annotated[
     str | None, typer.Option("--name", help="Name of the new session.", rich_help_panel=_OUTPUT)
+]
+
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="auto|never|SOCKET",
+        help="Work at a running engine that has the pair; see `serve`.",
+        rich_help_panel=_LOADING,
+    ),
 ]
 
 WantedSession = Annotated[
@@ -196,6 +208,14 @@ def session_options(
             "--name is for a new session: leave it out, or leave out --session"
         )
     return SessionOptions(session, name, database)
+
+
+def _working_options(*, where: SessionOptions, engine: Engine = "auto") -> SessionOptions:
+    return replace(where, engine=engine)
+
+
+working_options = merged_options(_working_options, {"where": session_options})
+"""Where a command with a pair records, and the engine it may work at. Raises ``BadParameter``."""
 
 
 def options_from(**builders: Callable[..., Any]) -> Callable[[Command], Command]:

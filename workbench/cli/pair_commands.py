@@ -26,8 +26,8 @@ from workbench.cli.options import (
     measure_arguments,
     options_from,
     pair_arguments,
-    session_options,
     shared_with,
+    working_options,
 )
 from workbench.cli.output import print_json, say
 from workbench.cli.running import Work, working_session
@@ -52,7 +52,7 @@ AUDIT_TOKENS = 40
 common: dict[str, Any] = {
     "pair": pair_arguments,
     "measure": measure_arguments,
-    "where": session_options,
+    "where": working_options,
 }
 _steered = [name for name in SteerArguments.model_fields if name not in _AUDIT_FIELDS]
 
@@ -77,7 +77,7 @@ def audit(
         if ALL_LAYERS in layers:
             # How many there are is known once the pair is loaded.
             load(work, pair, measure)
-            n_layers = work.session.require_pair().provenance.n_layers
+            n_layers = work.n_layers
             planned, layers = [], resolve_layers(layers, n_layers)
         planned += [(MEASURE, measure)]
         planned += [(READ, _read_arguments(measure, str(layer))) for layer in layers]

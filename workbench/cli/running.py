@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError, PairError, Stopped
@@ -19,6 +19,7 @@ from adl.pair.protocol import resolve_layers
 from workbench.cli.options import PAIR_NAMES, SessionOptions
 from workbench.cli.output import reported_errors, say
 from workbench.cli.progress import Display, displayed
+from workbench.cli.served import NEVER, Served, with_pair, with_session
 from workbench.locations import Locations, find_locations
 from workbench.operations.beginning import begin_session
 from workbench.operations.pair import LOAD, PairArguments, check_pair, environment, loaded_pair
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from workbench.cli.redaction import Redactor
 
 A = TypeVar("A", bound=Arguments)
+Ending = Literal["completed", "stopped", "failed"]
 
 
 class StopFlag:
@@ -93,6 +95,7 @@ class Work:
         *,
         known: Session | None = None,
         blind: bool = False,
+        engine: str = NEVER,
     ) -> None:
         self.log = log
         self.flag = flag
@@ -103,9 +106,14 @@ class Work:
         self._blind = blind
         self._display: Display | None = None
         self._blindfold: StateRedactor | None = None
+        self._engine = engine
+        self._served: Served | None = None
+        "The engine that runs the operations; None runs them here."
         self._open = ExitStack()
         if known is not None:
-            self._hold(known.id)
+            self._serve_at(with_session(engine, log.path, known.id))
+            if self._served is None:
+                self._hold(known.id)
 
     @property
     def session(self) -> Session:
@@ -115,7 +123,10 @@ class Work:
 
     def begin(self) -> None:
         """Begin the session without a pair, or go on with it."""
-        if self._session is None:
+        if self._served is not None:
+            self._served.open(self.session.id)
+            self.session.catch_up()
+        elif self._session is None:
             session_id = self.log.start_session(self._name, environment(), HUMAN)
             self._session = Session(self.log, session_id, _cache())
             self._hold(session_id)
@@ -134,18 +145,42 @@ class Work:
             resolve_layers(layers, n_layers)
 
         if self._session is None:
-            self._begin_with(pair, check)
+            check_pair(pair)
+            self._serve_at(with_pair(self._engine, self.log.path, pair))
+            if self._served is None:
+                self._begin_with(pair, check)
+            else:
+                self._begin_served(self._served, pair, layers)
             return
         state = self._session.state
         pair = pair_of(self._session, pair, hidden=bool(self._redactor))
         if state.pair:
             check(state.pair["n_layers"])
+        if self._served is None:
+            self._serve_at(with_pair(self._engine, self.log.path, pair))
+        if self._served is not None:
+            self._go_on_served(self._served, self._session, pair)
+            return
         self.begin()
         self.run(LOAD, pair)
 
     def close(self) -> None:
         """Let go of the session, so that others may open it."""
         self._open.close()
+
+    def is_to_be_closed(self, outcome: Ending, reason: str) -> bool:
+        """True if the session's end is to be recorded: at an engine, it may be others' as well."""
+        if not self.is_begun:
+            return False
+        return self._served is None or self._served.close(self.session.id, outcome, reason)
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the loaded pair."""
+        pair = self.session.state.pair
+        assert pair is not None, "no pair was loaded"
+        n_layers: int = pair["n_layers"]
+        return n_layers
 
     @property
     def shown(self) -> SessionState:
@@ -162,14 +197,18 @@ class Work:
     def run(self, operation: Operation[A], arguments: A) -> Outcome:
         """Run one operation for the person at the keys, with its progress on stderr."""
         with self._shown_progress(operation, arguments) as display, self._hiding_more(operation):
-            outcome = run(
-                self.session,
-                operation,
-                arguments,
-                actor=HUMAN,
-                progress=partial(display.report, operation.name),
-                should_stop=self.flag,
-            )
+            progress = partial(display.report, operation.name)
+            if self._served is not None:
+                outcome = self._served.run(self.session, operation, arguments, progress, self.flag)
+            else:
+                outcome = run(
+                    self.session,
+                    operation,
+                    arguments,
+                    actor=HUMAN,
+                    progress=progress,
+                    should_stop=self.flag,
+                )
             display.finish(operation.name)
         return outcome
 
@@ -198,14 +237,45 @@ class Work:
     def _hold(self, session_id: str) -> None:
         self._open.enter_context(_held(find_locations().leases, session_id))
 
-    def _begin_with(self, pair: PairArguments, check: Callable[[int], None]) -> None:
-        before: list[EventBody] = []
-        if self._blind:
-            from workbench.blinding.aliases import blinding_from
-            from workbench.blinding.seal import first_seal
+    def _serve_at(self, served: Served | None) -> None:
+        if served is not None:
+            # Not at the same time: the engine holds the session.
+            self._open.close()
+            self._open.callback(served.end)
+        self._served = served
 
-            sealed = first_seal(pair, blind=True)
-            before, self._redactor.blinding = [sealed], blinding_from(sealed.aliases)
+    def _begin_served(self, served: Served, pair: PairArguments, layers: Sequence[str]) -> None:
+        self._seal(pair)
+        session_id = served.begin(self._name, layers, blind=self._blind)
+        self._session = Session(self.log, session_id, _cache())
+        self._hide_names()
+        self.is_begun = True
+
+    def _go_on_served(self, served: Served, session: Session, pair: PairArguments) -> None:
+        opened = served.open(session.id)
+        session.catch_up()
+        self.is_begun = True
+        if not opened.has_pair and not any(job.operation == LOAD.name for job in opened.jobs):
+            self.run(LOAD, pair)
+
+    def _seal(self, pair: PairArguments) -> list[EventBody]:
+        """Hide the names of a blind session's pair that is yet to begin; return its seal."""
+        if not self._blind:
+            return []
+        from workbench.blinding.aliases import blinding_from
+        from workbench.blinding.seal import first_seal
+
+        sealed = first_seal(pair, blind=True)
+        self._redactor.blinding = blinding_from(sealed.aliases)
+        return [sealed]
+
+    def _hide_names(self) -> None:
+        from workbench.blinding.seal import blinding_for_people
+
+        self._redactor.blinding = blinding_for_people(self.session.state)
+
+    def _begin_with(self, pair: PairArguments, check: Callable[[int], None]) -> None:
+        before = self._seal(pair)
         check_pair(pair)
         with self._shown_progress(LOAD, pair) as display, self._hiding_more(LOAD):
             self._session = begin_session(
@@ -229,13 +299,11 @@ class Work:
         if not self._redactor or operation.name != LOAD.name:
             yield
             return
-        from workbench.blinding.seal import blinding_for_people
-
         self._redactor.loading = True
         # Not where it fails: messages of that have names standing by themselves.
         yield
         self._redactor.loading = False
-        self._redactor.blinding = blinding_for_people(self.session.state)
+        self._hide_names()
 
 
 def pair_of(session: Session, named: PairArguments, *, hidden: bool) -> PairArguments:
@@ -312,7 +380,9 @@ def working_session(where: SessionOptions, name: str, *, blind: bool = False) ->
             if blind:
                 seal(known, blind=True)
             redactor.blinding = blinding_for_people(known.state)
-        work = Work(log, flag, redactor, where.name or name, known=known, blind=blind)
+        work = Work(
+            log, flag, redactor, where.name or name, known=known, blind=blind, engine=where.engine
+        )
         with closing(work), _recording_end(work):
             yield work
 
@@ -340,7 +410,7 @@ def _recording_end(work: Work) -> Iterator[None]:
     """Record how the work ended, if it has begun; what ended it goes on."""
 
     def close(outcome: Any, reason: str = "") -> None:
-        if not work.is_begun:
+        if not work.is_to_be_closed(outcome, reason):
             return
         try:
             work.session.record(SessionClosed(outcome=outcome, reason=reason))

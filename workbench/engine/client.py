@@ -118,8 +118,8 @@ class EngineClient:
         """
         self._listener = listener
 
-    def call(self, order: p.Order[Answer], timeout: float = 60.0) -> Answer:
-        """Give an order, and return its answer.
+    def call(self, order: p.Order[Answer], timeout: float | None = 60.0) -> Answer:
+        """Give an order, and return its answer; no ``timeout`` waits as long as it takes.
 
         Raises `EngineError` for what the engine refuses, `EngineGone`, `EngineSlow`, and
         `BadMessage` for an order that is too long.
@@ -142,7 +142,7 @@ class EngineClient:
             raise EngineGone(f"the engine went away: {exc.strerror or exc}") from exc
         if not waiting.over.wait(timeout):
             raise EngineSlow(
-                f"the engine did not answer {order.method!r} within {timeout:g} s",
+                f"the engine did not answer {order.method!r} within {timeout} s",
                 "It may be busy; see `adl-workbench engine status`.",
             )
         if waiting.reply is None:

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import singledispatchmethod
 from typing import Any, get_args
@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.errors import AdlError
+from adl.pair.protocol import resolve_layers
 from workbench.agent.errors import AgentError
 from workbench.blinding.aliases import OPEN, Blinding
 from workbench.blinding.seal import blinding_for_people, reveal_names
@@ -101,12 +102,16 @@ class Engine:
         name: str,
         *,
         blind: bool = False,
-        command: Iterable[str] = (),
+        layers: Sequence[str] = (),
+        command: Sequence[str] = (),
         owner: int | None = None,
         progress: StageProgress = ignore_stages,
         should_stop: ShouldStop = never_stop,
     ) -> LiveSession:
-        """Load the pair, or take it as it is, and begin a session with it."""
+        """Load the pair, or take it as it is, and begin a session with it.
+
+        Raises ``SiteError`` for ``layers`` that it does not have; then there is no session.
+        """
         live = LiveSession.start(
             self.log,
             name,
@@ -114,7 +119,8 @@ class Engine:
             self.pair.arguments,
             blind=blind,
             load=self.pair.load,
-            command=tuple(command),
+            check=lambda loaded: resolve_layers(layers, loaded.provenance.n_layers),
+            command=command,
             turns=self._turns,
             progress=progress,
             should_stop=should_stop,
@@ -122,7 +128,7 @@ class Engine:
         self._hold(live, owner)
         return live
 
-    def resume(self, wanted: str) -> LiveSession:
+    def resume(self, wanted: str, *, owner: int | None = None) -> LiveSession:
         """Go on with a session, and queue the loading of its pair; one that is open here stays.
 
         Raises `EngineRefusal` for a session of another pair, and `OpenElsewhere`.
@@ -145,7 +151,7 @@ class Engine:
                     "Go on with it without an engine, or start one for it: "
                     f"adl-workbench serve --session {session_id}",
                 )
-            self._hold(live)
+            self._hold(live, owner)
         if own is not None:
             self._load_first(live)
         return live
@@ -237,12 +243,20 @@ class Engine:
 
     @answer.register
     def _begin(self, order: p.Begin, client: p.ClientData) -> p.OpenedData:
-        live = self.begin(order.name, blind=order.blind, command=order.command, owner=client.number)
+        live = self.begin(
+            order.name,
+            blind=order.blind,
+            layers=order.layers,
+            command=order.command,
+            owner=client.number,
+            should_stop=self._closing.is_set,
+        )
         return self._join(live.session.id, client, keys=True)
 
     @answer.register
     def _open(self, order: p.Open, client: p.ClientData) -> p.OpenedData:
-        live = self.resume(order.session)
+        is_command = client.role == "command"
+        live = self.resume(order.session, owner=client.number if is_command else None)
         return self._join(live.session.id, client, keys=order.keys)
 
     @answer.register
@@ -252,11 +266,14 @@ class Engine:
         return p.Nothing()
 
     @answer.register
-    def _close_order(self, order: p.Close, client: p.ClientData) -> p.Nothing:
-        self._find(order.session)
+    def _close_order(self, order: p.Close, client: p.ClientData) -> p.YesNo:
+        held = self._find(order.session)
+        if client.role == "command" and held.owner != client.number:
+            self._leave(order.session, client.number)
+            return p.YesNo(yes=False)
         view = order.view or None
         self._close(order.session, view, order.outcome, order.reason, recorded=order.recorded)
-        return p.Nothing()
+        return p.YesNo(yes=True)
 
     @answer.register
     def _submit(self, order: p.Submit, client: p.ClientData) -> p.JobData:
@@ -404,6 +421,8 @@ class Engine:
 
     def _join(self, session_id: str, client: p.ClientData, *, keys: bool) -> p.OpenedData:
         held = self._find(session_id)
+        # A client may have recorded something itself, such as that it is blind.
+        held.live.session.catch_up()
         with self._lock:
             held.keys.join(client, keys=keys)
             if client.role == "screen" and held.owner != client.number:

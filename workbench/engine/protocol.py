@@ -232,14 +232,16 @@ class HasPair(Order[YesNo]):
 
 
 class Begin(Order[OpenedData]):
-    """Begin a session on the pair and watch it; ``command`` is what the session records as such.
+    """Begin a session on the pair, which must have ``layers``, and watch it.
 
+    ``command`` is what the session records as such.
     It is closed when its client goes away and its jobs are over, unless a screen has opened it.
     """
 
     method: ClassVar[str] = "begin"
     name: str
     blind: bool = False
+    layers: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
 
 
@@ -259,10 +261,13 @@ class Leave(OnSession[Nothing]):
     method: ClassVar[str] = "leave"
 
 
-class Close(OnSession[Nothing]):
+class Close(OnSession[YesNo]):
     """Stop jobs and agent of a session, and record that it is closed, with the ``view`` of a screen.
 
-    ``recorded`` leaves the recording to the client, which has done it.
+    A command closes only what it began or opened and nobody else looks at; else it leaves, and the
+    answer is no.
+
+    ``recorded`` leaves the recording to the client.
     """
 
     method: ClassVar[str] = "close"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adl.difference import parse_positions
 from adl.errors import AdlError, CorpusError, OrganismError
@@ -20,6 +20,10 @@ from adl.text.prompts import load_prompts
 from workbench.operations.running import Arguments
 from workbench.organisms import named_organism
 
+A = TypeVar("A", bound=Arguments)
+#: Fields of operations on a pair that may name a file.
+FILES = ("corpus", "documents", "prompt_file")
+
 
 def check_inputs(*several: Arguments) -> None:
     """Refuse what would fail later whatever the models are. Raises the `AdlError` of the input.
@@ -31,6 +35,17 @@ def check_inputs(*several: Arguments) -> None:
             value = getattr(arguments, name)
             if name in _CHECKS and value is not None:
                 _CHECKS[name](value, arguments)
+
+
+def with_absolute_files(arguments: A) -> A:
+    """Return the arguments with names of files that hold in every folder."""
+    named = {name: getattr(arguments, name, None) for name in FILES}
+    found = {
+        name: str(expanded(value).absolute())
+        for name, value in named.items()
+        if value is not None and expanded(value).exists()
+    }
+    return arguments.model_copy(update=found) if found else arguments
 
 
 def _readable(error: type[AdlError]) -> Callable[[str, Any], None]:
