@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adl.callbacks import STOP_POLL_SECONDS, ShouldStop, StageProgress
 from adl.errors import AdlError, Stopped
+from adl.paths import expanded
 from workbench.cli.output import say
 from workbench.engine.sockets import EngineGone, find_engines
 from workbench.locations import find_locations
@@ -62,7 +63,7 @@ def _find(choice: str, database: Path, has: _Has) -> Served | None:
     if choice == NEVER:
         return None
     if choice != AUTO:
-        return _asked(Path(choice).expanduser(), database, has, is_named=True)
+        return _asked(expanded(choice), database, has, is_named=True)
     for path in find_engines(find_locations()):
         try:
             if (found := _asked(path, database, has, is_named=False)) is not None:
