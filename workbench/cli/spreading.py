@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from adl.errors import AdlError
 from workbench.cli.derived import arguments_from
 from workbench.cli.output import say
+from workbench.fields import FieldsConflict
 from workbench.operations.running import Arguments
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class SpreadArguments(Arguments):
     @model_validator(mode="after")
     def _workers_of_ray(self) -> SpreadArguments:
         if self.workers is not None and self.ray is None:
-            raise ValueError("--workers goes with --ray: give --ray auto")
+            raise FieldsConflict("only workers of Ray are counted: add the last", "workers", "ray")
         return self
 
 

@@ -538,10 +538,10 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         # On the app's own task: what is begun on the audit screen's would keep that screen alive.
         self.call_later(self._leave_session)
 
-    def _leave_session(self) -> None:
+    def _leave_session(self, *, keep_view: bool = True) -> None:
         if self.leaving.is_under_way or self._audit is None or self.opened is None:
             return
-        opened, view = self.opened, self.current_view()
+        opened, view = self.opened, self.current_view() if keep_view else {}
         if opened.has_pair:
             # It is a recent pair now. One that could not be loaded stays in the form, to correct.
             self._draft = empty_pair()
@@ -619,7 +619,8 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         except AdlError as exc:
             self.notify(str(exc), title="Not stopped", severity="error", markup=False)
         else:
-            self.call_later(self._leave_session)
+            # Its last event is its end: the view is recorded already.
+            self.call_later(self._leave_session, keep_view=False)
 
     @work
     async def action_reveal(self) -> None:
