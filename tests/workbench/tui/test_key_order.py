@@ -143,3 +143,27 @@ async def test_keys_wait_for_a_dialog_that_something_is_read_for_on_a_thread(
         typed = lambda: [field.value for field in app.screen.query(Input)]  # noqa: E731
         await until(pilot, lambda: any(TYPED in value for value in typed()), "the text", within=30)
         assert isinstance(app.screen, AgentForm)
+
+
+async def test_a_pane_takes_the_focus_once(workbench):
+    """A second time would be after keys that follow, and take it from the field that they opened."""
+    app = workbench()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(
+            pilot,
+            lambda: (
+                isinstance(app.screen, AuditScreen) and app.focused and app.screen._going is None
+            ),
+            "the audit",
+        )
+        focused = []
+        for pane in app.screen.panes:
+            pane.focus_pane = lambda pane=pane, focus=pane.focus_pane: (
+                focused.append(pane),
+                focus(),
+            )
+        for number in ("6", "5", "3", "2", "1"):
+            await pilot.press(number)
+            await until(pilot, lambda: app.screen._going is None, "the pane")
+        panes = app.screen.panes
+        assert focused == [panes[5], panes[4], panes[2], panes[1], panes[0]]

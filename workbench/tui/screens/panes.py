@@ -150,7 +150,9 @@ class PanesScreen(Screen[None]):
         """Focus the pane, unless another became current meanwhile."""
         if index == self._going:
             self._panes[index].focus_pane()
-            self.call_later(self._arrived, index, tries - 1)
+            # By the app, as it gives the focus by a message to itself: looked at before that, the
+            # pane would be focused again, and take the focus from a field that was opened meanwhile.
+            self.app.call_later(self._arrived, index, tries - 1)
 
     def _arrived(self, index: int, tries: int) -> None:
         if index != self._going:
