@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import SystemCommand, get_system_commands_provider
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -101,6 +101,11 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         self._filters.append(ControlFilter())
         if not speaks_utf8():
             self._filters.append(AsciiFilter())
+
+    async def _take(self, event: events.Event) -> None:
+        # What is typed while the program is left is for nobody.
+        if not self.leaving.is_under_way:
+            await super()._take(event)
 
     # --- which screen is up -----------------------------------------------------------------
 

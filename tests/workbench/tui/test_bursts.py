@@ -138,8 +138,8 @@ def read(app, *pieces: str) -> None:
 async def acted(app, pilot) -> None:
     """Wait until all keys that were sent have acted."""
     sent = asyncio.Event()
-    # Behind the keys, which the driver's thread has given to the loop.
-    app._driver._loop.call_soon(app.call_later, sent.set)
+    # Behind the keys, by the way they go: each is a task of its own.
+    app._driver.send_message(events.Callback(sent.set))
     await sent.wait()
     await until(pilot, lambda: app._settling is None and not app._unread, "the end of the keys")
 
