@@ -45,6 +45,7 @@ OTHER_SUBJECTS = (
 """Subjects of near misses; those that a claim names are left out."""
 
 _WORD = re.compile(r"[^\W\d_][\w'-]*")
+_NAME = re.compile(r"\S*(?:[\\/_\d]|[a-z][A-Z]|\w[-.+]\w)\S*")
 _FEWEST_LETTERS = 3
 
 #: Words of a claim that name no subject: of grammar, and of how people write of models.
@@ -241,6 +242,15 @@ def subject_words(*texts: str) -> list[str]:
             if len(low) >= _FEWEST_LETTERS and low not in _EMPTY:
                 found.setdefault(low)
     return list(found)
+
+
+def without_names(text: str) -> str:
+    """Return a text without what is written as models, files and folders are named.
+
+    That is everything between blanks with a slash, an underscore, a digit, capitals inside, or two
+    parts joined by a sign.
+    """
+    return _NAME.sub(" ", text)
 
 
 def filled(words: Sequence[str], count: int, without: Iterable[str] = ()) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from adl.callbacks import ShouldStop
-from adl.errors import Stopped
+from adl.errors import AdlError, Stopped
 from workbench.agent.budgets import Budgets
 from workbench.agent.errors import ToolError
+from workbench.agent.merged_tools import strings_in
 from workbench.agent.reporting import FullReportArguments, ReportArguments
 from workbench.agent.supervision import Supervisor
 from workbench.agent.toolbox import Doing, Toolbox, described
@@ -60,12 +61,10 @@ class Calls:
     def tell(
         self, role: str, source: str, content: str, *, actor: Actor = SYSTEM, **more: Any
     ) -> None:
-        """Record a message to the agent, names hidden."""
+        """Record a message to the agent, names hidden but for those that it wrote itself."""
         fields = {"run_id": self._id, "role": role, "source": source}
         self._session.record(
-            AgentTold.model_validate(
-                {**fields, "content": self._blinding.hide_cut(content), **more}
-            ),
+            AgentTold.model_validate({**fields, "content": self._blinding.told(content), **more}),
             actor=actor,
         )
 
@@ -91,7 +90,7 @@ class Calls:
                 tool, arguments_of(call.arguments), is_last=asked_for is not None
             )
         except ToolError as exc:
-            self._result(call, described(exc), ok=False)
+            self._result(call, self._described(exc, call), ok=False)
             return
         spends = tool.interactions(arguments)
         left = self.budgets.interactions_left(state)
@@ -129,7 +128,7 @@ class Calls:
             by = "a person" if time.monotonic() < ends_at else "the end of the time budget"
             content, ok = f"stopped by {by}: {exc.message}", False
         except Exception as exc:  # noqa: BLE001 - whatever failed, the agent gets the error and goes on
-            content, ok = described(exc), False
+            content, ok = self._described(exc, call), False
         self._result(call, content, ok=ok)
 
     def end(self, stopped_by: str, reason: str = "") -> None:
@@ -138,6 +137,18 @@ class Calls:
             AgentEnded.model_validate(
                 {"run_id": self._id, "stopped_by": stopped_by, "reason": reason}
             )
+        )
+
+    def _described(self, error: Exception, call: ToolCall) -> str:
+        """A failure in words; names that the call has in it are the agent's own there."""
+        if not isinstance(error, AdlError):
+            return described(error)
+        try:
+            written = strings_in(arguments_of(call.arguments))
+        except ToolError:
+            written = []
+        return self._blinding.spare(
+            described(error), "\n".join([call.name, call.arguments, *written])
         )
 
     def _approved(

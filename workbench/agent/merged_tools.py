@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from workbench.agent import short_ids
 from workbench.agent.errors import ToolError
 from workbench.agent.evidence import finding_data, prompt_of
+from workbench.blinding.aliases import Blinding
 from workbench.fields import FieldsConflict
 from workbench.operations.generation import ASK, AskArguments, Words
 from workbench.operations.hypotheses import (
@@ -34,7 +35,8 @@ from workbench.operations.hypotheses import (
 )
 from workbench.operations.running import Arguments, Operation
 from workbench.store.events import Bearing, Verdict
-from workbench.store.state import SessionState, TextState
+from workbench.store.findings import Measure
+from workbench.store.state import Recorded, SessionState, TextState
 
 Step = tuple[Operation[Any], Arguments]
 
@@ -100,22 +102,28 @@ class EvidenceArguments(Arguments):
 
 
 @dataclass(frozen=True)
-class Merged:
-    """The operations that a tool stands for, and those that one call of it takes, in order.
+class Sight:
+    """What the agent may have been shown: texts of which it is true, measures as they are told."""
 
-    ``visible`` is true for a text that the agent may have been shown.
-    """
+    is_visible: Callable[[TextState], bool]
+    measure: Callable[[Recorded[Measure]], Measure]
+    blinding: Blinding
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The operations that a tool stands for, and those that one call of it takes, in order."""
 
     operations: tuple[Operation[Any], ...]
-    steps: Callable[[SessionState, Any, Callable[[TextState], bool]], Sequence[Step]]
+    steps: Callable[[SessionState, Any, Sight], Sequence[Step]]
 
 
-def _ask_steps(_state: SessionState, wanted: AskManyArguments, _visible: Any) -> Sequence[Step]:
+def _ask_steps(_state: SessionState, wanted: AskManyArguments, _sight: Sight) -> Sequence[Step]:
     return [(ASK, question) for question in wanted.questions()]
 
 
 def _hypothesis_steps(
-    state: SessionState, wanted: HypothesisArguments, _visible: Any
+    state: SessionState, wanted: HypothesisArguments, _sight: Sight
 ) -> Sequence[Step]:
     short_ids.check_ids(state, [*filter(None, [wanted.hypothesis]), *wanted.order])
     steps: list[Step] = []
@@ -134,9 +142,7 @@ def _hypothesis_steps(
     return steps
 
 
-def _evidence_steps(
-    state: SessionState, wanted: EvidenceArguments, visible: Callable[[TextState], bool]
-) -> Sequence[Step]:
+def _evidence_steps(state: SessionState, wanted: EvidenceArguments, sight: Sight) -> Sequence[Step]:
     short_ids.check_ids(state, filter(None, [wanted.hypothesis]))
     if wanted.of in state.evidence or wanted.of[:1] == "E":
         short_ids.check_ids(state, [wanted.of])
@@ -150,7 +156,7 @@ def _evidence_steps(
         raise ToolError("there is no excerpt", "Give the token or the passage, word for word.")
     if wanted.bearing == "none":
         raise ToolError("a new mark bears for or against", "none is for a mark, such as E1.")
-    found = _found(state, wanted, visible)
+    found = _found(state, wanted, sight)
     return [
         (
             MARK,
@@ -161,14 +167,12 @@ def _evidence_steps(
     ]
 
 
-def _found(
-    state: SessionState, wanted: EvidenceArguments, visible: Callable[[TextState], bool]
-) -> dict[str, Any]:
+def _found(state: SessionState, wanted: EvidenceArguments, sight: Sight) -> dict[str, Any]:
     """Where an excerpt stands, as a mark names it. Raises ``ToolError`` if it does not."""
     match wanted.of[:1]:
         case "R":
             listed = short_ids.find_reading(state, wanted.of)
-            rank, token = short_ids.token(listed, wanted.excerpt, wanted.of)
+            rank, token = short_ids.token(listed, wanted.excerpt, wanted.of, sight.blinding)
             body = listed.body
             where = f"{body.reading.replace('_', ' ')} of {body.source}"
             return {
@@ -179,28 +183,31 @@ def _found(
             }
         case "M":
             found = short_ids.find_measure(state, wanted.of)
-            shown = "\n".join(_strings(finding_data(found.body, state, 10**6)))
-            excerpt = short_ids.passage(shown, wanted.excerpt, wanted.of)
+            shown = "\n".join(strings_in(finding_data(sight.measure(found), state, 10**6)))
+            excerpt = short_ids.passage(shown, wanted.excerpt, wanted.of, sight.blinding)
             return {"seq": found.seq, "excerpt": excerpt, "label": found.body.label}
         case _:
             text = short_ids.find_text(state, wanted.of)
-            if not visible(text):
+            if not sight.is_visible(text):
                 raise ToolError(f"there is no text {wanted.of!r} that you may see")
             start = text.start.body
             steered = f", alpha {start.alpha:g}" if start.alpha else ""
             return {
                 "seq": text.start.seq,
                 "text_id": start.text_id,
-                "excerpt": short_ids.passage(text.text, wanted.excerpt, wanted.of),
+                "excerpt": short_ids.passage(text.text, wanted.excerpt, wanted.of, sight.blinding),
                 "label": f"{start.side}{steered}: {' '.join(prompt_of(text).split())[:80]}",
             }
 
 
-def _strings(value: Any) -> list[str]:
+def strings_in(value: Any) -> list[str]:
+    """Return all texts in plain data, keys left out."""
     if isinstance(value, str):
         return [value]
     items = value.values() if isinstance(value, dict) else value
-    return [text for item in items for text in _strings(item)] if hasattr(items, "__iter__") else []
+    return (
+        [text for item in items for text in strings_in(item)] if hasattr(items, "__iter__") else []
+    )
 
 
 ASK_MANY = Merged((ASK,), _ask_steps)

@@ -13,7 +13,7 @@ Each part has its share of the room; the prompts, which come last, get what the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,12 +57,15 @@ _FEWEST_SHARED = 2
 _FLAT = 10
 
 
-def overview(state: SessionState) -> str:
-    """The overview, its texts and tokens inside a fence. At most ``LONGEST`` characters."""
+def overview(state: SessionState, spare: Callable[[str], str] = str) -> str:
+    """The overview, its texts and tokens inside a fence. At most ``LONGEST`` characters.
+
+    ``spare`` is applied to the agent's own words.
+    """
     facts = "\n".join(_facts(state))
     parts = [*_trace(state), *_tokens(state), *_phrases(state), *_from_nothing(state)]
     room = LONGEST - _SPARE - len(facts) - sum(map(_size, parts))
-    parts += _prompts(state, room)
+    parts += _prompts(state, room, spare)
     return facts + "\n" + quoted(parts, longest=LONGEST - _SPARE // 2 - len(facts))
 
 
@@ -323,9 +326,9 @@ class _Prompt:
     texts: Mapping[str, TextState]
 
 
-def _prompts(state: SessionState, room: int) -> list[dict[str, Any]]:
+def _prompts(state: SessionState, room: int, spare: Callable[[str], str]) -> list[dict[str, Any]]:
     """As many prompts as there is room for, each text of them as long as the others."""
-    found = list(_side_by_side(state))[:MOST_PROMPTS]
+    found = list(_side_by_side(state, spare))[:MOST_PROMPTS]
     if not found:
         return [{"steering": NOT_COMPUTED}]
     for count in range(len(found), 0, -1):
@@ -348,7 +351,7 @@ def _prompt_data(state: SessionState, found: _Prompt, longest: int) -> dict[str,
     }
 
 
-def _side_by_side(state: SessionState) -> Iterator[_Prompt]:
+def _side_by_side(state: SessionState, spare: Callable[[str], str]) -> Iterator[_Prompt]:
     """Every prompt with a text steered with the difference, in the order they were put."""
     plain: dict[tuple[str, str], TextState] = {}
     steered: dict[str, dict[float, TextState]] = {}
@@ -370,7 +373,8 @@ def _side_by_side(state: SessionState) -> Iterator[_Prompt]:
             side: plain[prompt, side] for side in SIDES if (prompt, side) in plain
         }
         texts |= {f"alpha {alpha:g}": by_alpha[alpha] for alpha in sorted(by_alpha)[:2]}
-        yield _Prompt(prompt, texts)
+        is_own = all(text.start.actor.kind == "agent" for text in texts.values())
+        yield _Prompt(spare(prompt) if is_own else prompt, texts)
 
 
 def _excerpt(text: TextState, longest: int) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from workbench.agent.errors import ToolError
+from workbench.blinding.aliases import OPEN, Blinding
 from workbench.display import clean_lines
 from workbench.store.events import ReadingTaken, ReadToken
 from workbench.store.findings import Measure
@@ -68,12 +69,13 @@ def check_ids(state: SessionState, wanted: Iterable[str]) -> None:
             {"T": find_text, "R": find_reading, "M": find_measure}[found[1]](state, name)
 
 
-def passage(text: str, excerpt: str, where: str) -> str:
+def passage(text: str, excerpt: str, where: str, blinding: Blinding = OPEN) -> str:
     """The passage as it stands in the text, blanks as there. Raises ``ToolError`` if it is not there.
 
-    An agent quotes what it was shown: controls of a text as visible marks, line breaks as it likes.
+    An agent quotes what it was shown: controls of a text as visible marks, names hidden, line breaks as
+    it likes.
     """
-    shown = clean_lines(text)
+    shown, named = blinding.quotable(clean_lines(text))
     words = [re.escape(word) for word in clean_lines(excerpt).split()]
     found = re.search(r"\s+".join(words), shown) if words else None
     if found is None:
@@ -82,16 +84,19 @@ def passage(text: str, excerpt: str, where: str) -> str:
             f"Quote it word for word, without ...; show_samples shows a text whole: it begins "
             f"{' '.join(shown[:80].split())!r}.",
         )
-    return found[0]
+    return named(*found.span())
 
 
-def token(listed: Recorded[ReadingTaken], excerpt: str, where: str) -> tuple[int, ReadToken]:
-    """Rank, from 1, and token of a list. Raises ``ToolError`` if it is not in it."""
+def token(
+    listed: Recorded[ReadingTaken], excerpt: str, where: str, blinding: Blinding = OPEN
+) -> tuple[int, ReadToken]:
+    """Rank, from 1, and token of a list as it is shown. Raises ``ToolError`` if it is not in it."""
     wanted = clean_lines(excerpt).strip()
-    for rank, found in enumerate(listed.body.tokens, start=1):
-        if clean_lines(found.text).strip() == wanted:
+    shown = [blinding.hide(clean_lines(found.text).strip()) for found in listed.body.tokens]
+    for rank, (token, found) in enumerate(zip(shown, listed.body.tokens, strict=True), start=1):
+        if token == wanted:
             return rank, found
-    first = ", ".join(clean_lines(found.text).strip() for found in listed.body.tokens[:5])
+    first = ", ".join(shown[:5])
     raise ToolError(
         f"{where} has no token {wanted[:80]!r}", f"Give one token of it; it begins: {first}."
     )

@@ -17,7 +17,7 @@ from adl.callbacks import ShouldStop
 from adl.errors import AdlError
 from workbench.agent import evidence, short_ids
 from workbench.agent.errors import ToolError
-from workbench.agent.merged_tools import Step
+from workbench.agent.merged_tools import Sight, Step
 from workbench.agent.overview import overview
 from workbench.agent.quoting import LONGEST_TEXT, quoted
 from workbench.agent.reporting import FullReportArguments
@@ -43,6 +43,10 @@ from workbench.operations.running import Arguments, Operation, Session, Summary
 from workbench.store.agent_events import AgentMode
 from workbench.store.events import Actor
 from workbench.store.findings import Measure
+from workbench.store.measures.completions import CompletionsFound
+from workbench.store.measures.scanning import PromptsScanned
+from workbench.store.measures.tested import HypothesisTested
+from workbench.store.measures.triggers import TriggersScanned
 from workbench.store.state import Recorded, SessionState, TextState
 
 PROBE_KINDS: tuple[ProbeKind, ...] = ("prefill", "persona", "diverse")
@@ -111,7 +115,8 @@ class Toolbox:
         ``is_last`` for the answer that is asked for at the end, which is taken whatever it rests on.
         """
         if not tool.asks_models:
-            arguments = self._blinding.reveal_all(dict(arguments))
+            quoted_fields = {name: arguments[name] for name in tool.as_shown & arguments.keys()}
+            arguments = self._blinding.reveal_all(dict(arguments)) | quoted_fields
         parsed = tool.parse(arguments)
         if isinstance(parsed, ProbesArguments):
             _check_probes(parsed.probes)
@@ -139,7 +144,11 @@ class Toolbox:
             assert tool.operation is not None
             steps: Sequence[Step] = [(tool.operation, arguments)]
         else:
-            steps = tool.merged.steps(self._session.state, arguments, self._is_visible)
+            steps = tool.merged.steps(
+                self._session.state,
+                arguments,
+                Sight(self._is_visible, self._as_asked, self._blinding),
+            )
         done = [(*step, self._run(*step, doing)) for step in steps]
         if all(operation.name == ASK.name for operation, _, _ in done):
             return self._hidden(self._answers(self._session.state, [found for *_, found in done]))
@@ -152,7 +161,7 @@ class Toolbox:
     # --- views of the session -----------------------------------------------------------------
 
     def _overview(self) -> str:
-        return overview(self._session.state)
+        return overview(self._session.state, self._blinding.spare)
 
     def _reading(self, wanted: ReadingArguments) -> str:
         state = self._session.state
@@ -204,7 +213,14 @@ class Toolbox:
         return self._mode == "adl" or (body.purpose == "ask" and not body.alpha)
 
     def _text(self, text: TextState) -> dict[str, Any]:
-        return evidence.text_data(self._session.state, text, LONGEST_TEXT, by_seq=self._older)
+        data = evidence.text_data(self._session.state, text, LONGEST_TEXT, by_seq=self._older)
+        if text.start.actor.kind == "agent":
+            data |= {
+                name: self._blinding.spare(data[name])
+                for name in ("prompt", "prefill")
+                if name in data
+            }
+        return data
 
     # --- operations ---------------------------------------------------------------------------
 
@@ -233,7 +249,16 @@ class Toolbox:
     def _measure(self, found: Recorded[Measure]) -> str:
         state = self._session.state
         named = {"id": short_ids.measure_id(state, found), "measure": found.body.label}
-        return quoted([named, *evidence.finding_data(found.body, state, LONGEST_TEXT)])
+        return quoted([named, *evidence.finding_data(self._as_asked(found), state, LONGEST_TEXT)])
+
+    def _as_asked(self, found: Recorded[Measure]) -> Measure:
+        """A measure in which names that the agent wrote itself are spared."""
+        body = found.body
+        if self._blinding and found.actor.kind == "agent" and isinstance(body, _ASKED_FOR):
+            body = _asked_spared(body, self._blinding.spare)
+        if self._blinding and isinstance(body, HypothesisTested):
+            body = _without_wording(body, self._session.state)
+        return body
 
     def _finding(self, operation: Operation[Any], arguments: Arguments) -> Recorded[Measure] | None:
         """The measure that the newest run of an operation with these arguments recorded."""
@@ -286,6 +311,45 @@ class Toolbox:
 
     def _hidden(self, text: str) -> str:
         return self._blinding.hide_cut(text)
+
+
+#: Findings that repeat what was asked for, and their fields that do, also of records within them.
+_ASKED_FOR = (HypothesisTested, CompletionsFound, PromptsScanned, TriggersScanned)
+_ASKED_FIELDS = frozenset({"judge", "prefix", "chat", "prompt", "word", "frames", "settings"})
+
+
+def _asked_spared(value: Any, spare: Callable[[str], str], *, asked: bool = False) -> Any:
+    """The finding with the names spared in what the agent itself asked for."""
+    if isinstance(value, str):
+        return spare(value) if asked else value
+    if isinstance(value, BaseModel):
+        return value.model_copy(
+            update={
+                name: _asked_spared(getattr(value, name), spare, asked=name in _ASKED_FIELDS)
+                for name in type(value).model_fields
+            }
+        )
+    if isinstance(value, Mapping):
+        return {
+            key: _asked_spared(item, spare, asked=asked or key in _ASKED_FIELDS)
+            for key, item in value.items()
+        }
+    if isinstance(value, tuple | list):
+        return type(value)(_asked_spared(item, spare, asked=asked) for item in value)
+    return value
+
+
+def _without_wording(found: HypothesisTested, state: SessionState) -> HypothesisTested:
+    """The result with the hypothesis by its id alone.
+
+    Its words are recorded with names in place of aliases: which of them the agent wrote nobody knows.
+    """
+    sealed = state.experiments[found.experiment].sealed
+    asked = state.operations[sealed.operation_id or ""].arguments
+    quoted_there = found.test == "answers" and not (asked.get("phrases") or asked.get("regex"))
+    is_rule = sealed.body.judge.kind == "rule"
+    judge = f"phrases quoted in {found.hypothesis_id}" if is_rule and quoted_there else found.judge
+    return found.model_copy(update={"hypothesis": found.hypothesis_id, "judge": judge})
 
 
 def described(error: Exception) -> str:

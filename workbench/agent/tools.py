@@ -93,7 +93,8 @@ class Tool:
     ``operation`` is None for views of the session, for the report, and for a tool that stands for
     several operations, ``merged``. ``hidden`` fields of the arguments are neither shown nor taken;
     ``needed`` have to be given; ``most`` caps numbers, and the length of lists. ``asks_models`` is
-    true where its texts go to the models under audit.
+    true where its texts go to the models under audit. ``as_shown`` are fields that quote what the agent
+    was shown: aliases stay in them.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Tool:
     merged: Merged | None = None
     needed: tuple[str, ...] = ()
     asks_models: bool = False
+    as_shown: frozenset[str] = frozenset()
 
     def specification(self) -> dict[str, Any]:
         """The tool as the chat completions protocol names it."""
@@ -302,6 +304,7 @@ EVIDENCE_TOOL = Tool(
     "Mark a token or passage as evidence for or against a hypothesis, or link a mark.",
     EvidenceArguments,
     merged=EVIDENCE,
+    as_shown=frozenset({"excerpt"}),
 )
 OVERVIEW_TOOL = Tool("overview", "The overview of the opening, as it is now.", OverviewArguments)
 READING_TOOL = Tool(

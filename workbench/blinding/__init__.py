@@ -1,1 +1,3 @@
 """Blind audits: aliases of pairs, the sealed names, and redaction of what a session shows."""
+
+from workbench.blinding import seal as seal

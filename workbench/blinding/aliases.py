@@ -20,7 +20,7 @@ Prompts to the models keep the alias: a model that is told its real name may say
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -56,6 +56,9 @@ _HASHES = (
     "chat_template_sha256",
 )
 _WORDS = re.compile(r"\w+")
+# The letters of a name that is spared are moved to where no text and no pattern here has any.
+_SPARED_AT = 0xF0000
+_SPARED = re.compile("[\U000f0000-\U000ffffd]")
 #: What the embedded base is called; ``adl.pair.nnsight.demo`` has it too, and would load torch.
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 
@@ -70,13 +73,18 @@ class Blinding:
         self._words = {name.lower(): alias for name, alias in aliases.items()}
         self._letters = ["".join(filter(str.isalnum, name)).lower() for name in aliases]
         self._longest = max(map(len, self._letters), default=0)
-        self._real = {alias: real for real, alias in reversed(list(aliases.items()))}
         patterns = [_pattern(name) for name in self._names]
         self._hide = (
             re.compile("|".join(f"({pattern})" for pattern in patterns), re.IGNORECASE)
             if patterns
             else None
         )
+        # A name that is left in texts would be seen where an alias was written.
+        self._real = {
+            alias: real
+            for real, alias in reversed(list(aliases.items()))
+            if self.hide(real) == alias
+        }
         self._reveal = (
             re.compile(
                 r"\b(?:" + "|".join(map(re.escape, sorted(self._real, reverse=True))) + r")\b"
@@ -93,9 +101,28 @@ class Blinding:
         """The text with every real name replaced by its alias."""
         if self._hide is None:
             return text
+        return self._hide.sub(self._alias, text)
+
+    def _alias(self, found: re.Match[str]) -> str:
+        return self.aliases[self._names[(found.lastindex or 1) - 1]]
+
+    def spare(self, text: str, written: str | None = None) -> str:
+        """The text with the names that its reader wrote marked, so that nothing hides them.
+
+        A right guess that came back as an alias would be confirmed, and a wrong one not. Spared are
+        those that ``written`` has in the same spelling; None is for a text that is all the reader's.
+        `told` takes the marks away again.
+        """
+        if self._hide is None:
+            return text
         return self._hide.sub(
-            lambda found: self.aliases[self._names[(found.lastindex or 1) - 1]], text
+            lambda found: _spared(found[0]) if written is None or found[0] in written else found[0],
+            text,
         )
+
+    def told(self, text: str) -> str:
+        """Hide a text that is cut, and take away the marks of `spare`: the last thing done to it."""
+        return _unmarked(self.hide_cut(text))
 
     def hide_cut(self, text: str) -> str:
         """The same of a text that was cut, without what may be left of a name at each cut."""
@@ -131,6 +158,32 @@ class Blinding:
             if ends and any(name.endswith(letters[:length]) for name in self._letters):
                 return text[after:]
         return text
+
+    def quotable(self, text: str) -> tuple[str, Callable[[int, int], str]]:
+        """The text as `told`, and a function from a passage of it to the same one with the names.
+
+        A passage is its first place and the one after its last; a name is taken whole.
+        """
+        places: list[tuple[int, int]] = []
+        parts: list[str] = []
+        at = 0
+
+        def take(end: int) -> None:
+            parts.append(_unmarked(text[at:end]))
+            places.extend((place, place + 1) for place in range(at, end))
+
+        for found in self._hide.finditer(text) if self._hide is not None else ():
+            take(found.start())
+            alias = self._alias(found)
+            parts.append(alias)
+            places += [found.span()] * len(alias)
+            at = found.end()
+        take(len(text))
+
+        def passage(first: int, end: int) -> str:
+            return _unmarked(text[places[first][0] : places[end - 1][1]])
+
+        return "".join(parts), passage
 
     def hide_words(self, text: str) -> str:
         """The same, and a name that is an ordinary word: for where names stand by themselves."""
@@ -246,6 +299,16 @@ def _pattern(name: str) -> str:
     spaced = len(parts) > 2 or any(character.isdigit() for character in name)
     between = r"[_. +-]?" if spaced else r"[_.+-]?"
     return rf"(?<![a-z0-9]){between.join(parts)}(?![a-z0-9])"
+
+
+def _spared(name: str) -> str:
+    return "".join(
+        chr(_SPARED_AT + ord(letter)) if letter < "\ufffe" else letter for letter in name
+    )
+
+
+def _unmarked(text: str) -> str:
+    return _SPARED.sub(lambda letter: chr(ord(letter[0]) - _SPARED_AT), text)
 
 
 def _deep(value: Any, change: Any) -> Any:

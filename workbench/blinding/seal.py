@@ -49,6 +49,15 @@ def blinding_for_people(state: SessionState) -> Blinding:
     return blinding_in(state)
 
 
+def hiding_from(state: SessionState, actor: Actor) -> Callable[[str], str]:
+    """Return what hides a session's names from ``actor``: from people until they are revealed."""
+    blinding = blinding_for_people(state) if actor.kind == "human" else blinding_in(state)
+    return blinding.hide
+
+
+Session.hiding = staticmethod(hiding_from)
+
+
 def is_revealing(actor: Actor, unblinded: AuditUnblinded) -> bool:
     """True if the event records that a person had the names revealed."""
     return actor.kind == "human" and unblinded.reason == NAMES

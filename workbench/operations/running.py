@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock, RLock
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -67,6 +67,9 @@ class Session:
     Safe to use from several threads.
     """
 
+    hiding: ClassVar[Callable[[SessionState, Actor], Callable[[str], str]] | None] = None
+    """What hides the names of a blind session from an actor; ``workbench.blinding`` sets it."""
+
     def __init__(
         self, log: SessionLog, session_id: str, cache: ArrayCache, pair: ModelPair | None = None
     ) -> None:
@@ -101,6 +104,19 @@ class Session:
         """The number of the last event in the state."""
         with self._lock:
             return self._fold.version
+
+    def shown_to(self, actor: Actor) -> Callable[[str], str]:
+        """Return what makes of a text what ``actor`` may see of it: in a blind session, no names.
+
+        A result that depends on words of an actor's choice is taken from texts as they are shown to
+        this actor. Else it would tell a right guess of a name from a wrong one.
+        """
+        state = self.state
+        hiding = Session.hiding
+        if hiding is None:
+            assert state.seal is None or not state.seal.body.aliases, "nothing hides the names"
+            return str
+        return hiding(state, actor)
 
     def catch_up(self) -> None:
         """Apply events of the log that the state lacks, such as those of another process."""

@@ -25,7 +25,13 @@ from adl.generation.steering import require_few_texts, row_seed
 from adl.measures.control_statements import ANSWERS, FRAMES, STATEMENTS
 from adl.measures.statements import Statement, statement_margins
 from adl.records import SIDES, GenerationPlan, GenerationRequest
-from adl.text.experiment_prompts import filled, near_misses, neutral_prompts, subject_words
+from adl.text.experiment_prompts import (
+    filled,
+    near_misses,
+    neutral_prompts,
+    subject_words,
+    without_names,
+)
 from adl.text.files import json_rows
 from adl.text.prompts import Prompt, load_prompts
 from workbench.fields import FieldsConflict
@@ -308,7 +314,7 @@ def _seal(context: Context, arguments: ExperimentArguments) -> str:
     prompts, prompts_from = _prompts(context, arguments, text, judge)
     if judge.kind != "likelihood":
         # Answers to prompts of earlier tests of these words are counted with the new ones.
-        asked = set() if named is None else _asked(state, named)
+        asked = set() if named is None else _asked(context, named)
         prompts = [prompt for prompt in prompts if prompt.text not in asked]
         if not any(prompt.kind == "shows" for prompt in prompts):
             raise ExperimentError(
@@ -349,11 +355,12 @@ def _pair_digest(state: SessionState) -> str:
     return hashlib.sha256(canonical_json(state.pair or {}).encode()).hexdigest()[:16]
 
 
-def _asked(state: SessionState, hypothesis: HypothesisState) -> set[str]:
-    """The prompts of finished tests of the hypothesis as it reads."""
+def _asked(context: Context, hypothesis: HypothesisState) -> set[str]:
+    """The prompts of finished tests of the hypothesis as it reads, others' as they are shown."""
+    hide = context.session.shown_to(context.actor)
     return {
-        prompt.text
-        for found in state.experiments.values()
+        prompt.text if found.sealed.actor == context.actor else hide(prompt.text)
+        for found in context.session.state.experiments.values()
         if found.wording == (hypothesis.id, hypothesis.text) and found.result is not None
         for prompt in found.sealed.body.prompts
     }
@@ -394,7 +401,11 @@ def _prompts(
         given, prompts_from = _written(context, arguments, text), arguments.judge or ""
     else:
         prompts_from = "templates"
-        words = [*subject_words(text), *_reading_words(context.session.state)]
+        state = context.session.state
+        # Of a hypothesis in a blind session, nothing that may be a name or a part of one is asked.
+        is_blind = state.seal is not None and bool(state.seal.body.aliases)
+        subjects = without_names(text) if is_blind else text
+        words = [*subject_words(subjects), *_reading_words(state)]
         hidden = {word for phrase in judge.phrases for word in subject_words(phrase)}
         words = [word for word in dict.fromkeys(words) if word not in hidden]
         if not words:
@@ -402,9 +413,8 @@ def _prompts(
                 f"the hypothesis {text!r} names nothing that could be asked about",
                 "Name a subject in it, or give prompts that would show it.",
             )
-        state = context.session.state
         named = state.hypotheses.get(arguments.hypothesis)
-        given["shows"] = filled(words, N_SHOWS, set() if named is None else _asked(state, named))
+        given["shows"] = filled(words, N_SHOWS, set() if named is None else _asked(context, named))
         given["near_miss"] = given["near_miss"] or near_misses(words, N_NEAR)
     given["neutral"] = given["neutral"] or neutral_prompts(N_NEUTRAL, given["shows"])
     _check_distinct(given)
@@ -651,8 +661,9 @@ def _judge_answers(context: Context, experiment: str) -> None:
     waiting = found.to_judge(state.texts)
     if sealed.judge.kind == "rule":
         judged = []
+        shown = context.session.shown_to(found.sealed.actor)
         for _, text_id in waiting:
-            shows, reason = rule_verdict(sealed.judge, state.texts[text_id].text)
+            shows, reason = rule_verdict(sealed.judge, shown(state.texts[text_id].text))
             judged.append(
                 AnswerJudged(
                     experiment=experiment, text_id=text_id, shows=shows, by="rule", reason=reason
