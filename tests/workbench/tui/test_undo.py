@@ -28,17 +28,27 @@ from workbench.operations.notes import NOTE, NoteArguments
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.screens.audit import AuditScreen
 
-DECISIONS: dict[str, tuple[Any, Any]] = {
-    "mark": (MARK, MarkArguments(seq=1, excerpt="other")),
-    "link": (LINK, LinkArguments(hypothesis="H1", evidence="E1", bearing="against")),
+#: Each with the words in which its undoing is told.
+DECISIONS: dict[str, tuple[Any, Any, str]] = {
+    "mark": (MARK, MarkArguments(seq=1, excerpt="other"), "the mark E2 is taken back"),
+    "link": (
+        LINK,
+        LinkArguments(hypothesis="H1", evidence="E1", bearing="against"),
+        "E1 bears on H1 as before: for",
+    ),
     "verdict": (
         SET_VERDICT,
         SetVerdictArguments(hypothesis="H1", verdict="confirmed", reason="known"),
+        "H1 is open again",
     ),
-    "revise": (REVISE, ReviseArguments(hypothesis="H1", text="another wording")),
-    "rank": (RANK, RankArguments(order=("H2", "H1"))),
+    "revise": (
+        REVISE,
+        ReviseArguments(hypothesis="H1", text="another wording"),
+        "H1 reads as before",
+    ),
+    "rank": (RANK, RankArguments(order=("H2", "H1")), "the order is as before: H1, H2"),
     # The last: what is marked again has another id.
-    "unmark": (UNMARK, UnmarkArguments(evidence="E1")),
+    "unmark": (UNMARK, UnmarkArguments(evidence="E1"), "what was E1 is marked again"),
 }
 
 
@@ -72,16 +82,19 @@ def set_up():
     return make
 
 
-async def test_each_decision_is_taken_back_by_its_opposite(workbench, set_up):
+async def test_each_decision_is_taken_back_by_its_opposite(workbench, set_up, monkeypatch):
     app = workbench()
+    told: list[str] = []
+    monkeypatch.setattr(app, "notify", lambda message, **_how: told.append(message))
     async with app.run_test(size=(120, 40)) as pilot:
         await set_up(app, pilot)
         before, length = decided(app.opened.state), app.opened.state.seq
-        for operation, arguments in DECISIONS.values():
+        for operation, arguments, words in DECISIONS.values():
             await run(app, pilot, operation, arguments)
             assert decided(app.opened.state) != before, operation.name
             await pilot.press("u")
             await until(pilot, lambda: decided(app.opened.state) == before, operation.name)
+            assert told.pop() == f"Undone: {words}."
         assert app.opened.state.seq > length
 
 
