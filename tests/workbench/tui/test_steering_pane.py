@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input, Static
 
+from adl.nulls import NULLS
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import BEGAN, sample, sample_state
 from workbench.operations.difference import MEASURE, MeasureArguments
@@ -420,6 +421,20 @@ async def test_a_sample_is_kept_as_evidence():
                 ),
             ),
         ]
+
+
+@pytest.mark.parametrize("null", NULLS)
+async def test_marking_a_text_of_a_null_tells_that_it_is_one(null):
+    texts = (
+        started(source=null),
+        begun("steered", 0.3, source=null),
+        finished("steered", "A sea."),
+    )
+    app = PaneApp(SteeringPane, going_on(*texts, OperationFinished(seconds=1.5)))
+    async with app.run_test(size=(100, 24)) as pilot:
+        await pilot.press("m")
+        assert [name for name, _ in asked(app)] == [MARK.name]
+        assert f"of a null ({null.replace('_', ' ')})" in said(app)
 
 
 async def test_evidence_that_bears_on_a_hypothesis_stays():

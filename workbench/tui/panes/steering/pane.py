@@ -28,7 +28,7 @@ from workbench.tui.panes.steering.console import SteeringConsole, focus_first
 from workbench.tui.panes.steering.facts import SteeringFacts
 from workbench.tui.panes.steering.results import SteeringResults
 from workbench.tui.panes.steering.settings import layer_index
-from workbench.tui.panes.steering.texts import as_text, evidence_label, excerpt_of
+from workbench.tui.panes.steering.texts import as_text, evidence_label, excerpt_of, of_null
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.text_columns import SampleList
 
@@ -310,7 +310,7 @@ the settings, where the arrow keys choose.
                     text_id=text_id,
                 ),
             )
-            self.console.show_status(done="kept as evidence")
+            self.console.show_status(done=f"kept as evidence{of_null(text)}")
 
     def _take_back(self, evidence_id: str) -> None:
         linked = [

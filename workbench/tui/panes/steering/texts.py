@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from adl.nulls import NULLS
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.store.state import SessionState, TextState
 
@@ -143,6 +144,14 @@ def made_with(text: TextState) -> str:
 def evidence_label(text: TextState) -> str:
     """Return the label of a marked text: its settings and its prompt, raw."""
     return f"{made_with(text)}, on: {shorten(prompt_of(text), 200)}"
+
+
+def of_null(text: TextState) -> str:
+    """Return words for the mark of a text that a null steered, empty for any other text."""
+    source = text.start.body.source
+    if source not in NULLS:
+        return ""
+    return f", of a null ({source.replace('_', ' ')}), a vector without finetuning"
 
 
 def excerpt_of(text: TextState) -> str:
