@@ -14,7 +14,8 @@ from adl.pair.protocol import ModelPair, resolve_layers
 from adl.records import SIDES, ActivationDifference
 from adl.text.corpus import BosPolicy, ChosenTexts, CorpusSource
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
-from workbench.store.events import ArrayRef, DifferenceMeasured
+from workbench.store.arrays import ArrayRef
+from workbench.store.events import DifferenceMeasured
 
 
 class MeasureArguments(Arguments):

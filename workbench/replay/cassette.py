@@ -34,6 +34,7 @@ from workbench.operations.running import (
     Summary,
     run,
 )
+from workbench.store.arrays import array_refs
 from workbench.store.events import (
     Actor,
     Event,
@@ -41,7 +42,6 @@ from workbench.store.events import (
     OperationFinished,
     OperationStarted,
     OperationStopped,
-    array_refs,
     canonical_json,
 )
 from workbench.store.log import SessionLog

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from workbench.store.arrays import ReadArray
 from workbench.store.events import (
     AnswersCompared,
     DifferenceMeasured,
     EventBody,
-    ReadArray,
     ReadingTaken,
     TextFinished,
     TextStarted,

@@ -50,6 +50,7 @@ from workbench.store.agent_events import (
     AgentTold,
     ApprovalGiven,
 )
+from workbench.store.arrays import array_refs
 from workbench.store.events import (
     Actor,
     Event,
@@ -57,7 +58,6 @@ from workbench.store.events import (
     SessionClosed,
     SessionContinued,
     SessionStarted,
-    array_refs,
 )
 from workbench.store.log import SessionLog
 from workbench.store.slices.agents import AgentState

@@ -19,6 +19,7 @@ from workbench.private_files import make_folder
 from workbench.store import following, search, transfer, verify
 from workbench.store.announce import Announcer, Subscriber
 from workbench.store.append import append_drafts, new_session_id, session_start
+from workbench.store.arrays import ArrayRef
 from workbench.store.connection import (
     BUSY_TIMEOUT,
     Mode,
@@ -28,7 +29,7 @@ from workbench.store.connection import (
 )
 from workbench.store.delete import delete_session
 from workbench.store.errors import OlderSchema, StoreError, translated
-from workbench.store.events import SYSTEM, Actor, ArrayRef, Event, EventBody, SessionStarted
+from workbench.store.events import SYSTEM, Actor, Event, EventBody, SessionStarted
 from workbench.store.heads import Expected, Head, keep_heads
 from workbench.store.overview import SessionOverview, choose, read_overviews
 from workbench.store.rows import COLUMNS, Draft, Entry, actor_of, event_of, read_array

@@ -15,16 +15,14 @@ import numpy as np
 from pydantic import ValidationError
 
 from workbench.scrubbing import scrubber
+from workbench.store.arrays import ArrayRef, array_refs, canonical_array
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     SYSTEM,
     Actor,
-    ArrayRef,
     Event,
     EventBody,
-    array_refs,
     body_json,
-    canonical_array,
     canonical_json,
     event_hash,
     read_body,

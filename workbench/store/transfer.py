@@ -6,17 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from workbench.store.arrays import array_refs
 from workbench.store.checking import array_faults, check_event, session_faults, unsound
 from workbench.store.connection import connect, immediate
 from workbench.store.errors import StoreError, translated
-from workbench.store.events import (
-    Actor,
-    SessionStarted,
-    array_refs,
-    event_hash,
-    read_body,
-    utc_text,
-)
+from workbench.store.events import Actor, SessionStarted, event_hash, read_body, utc_text
 from workbench.store.heads import Head
 from workbench.store.rows import COLUMNS, Row, array_form, insert_array, insert_event
 from workbench.store.schema import migrate, shape_text

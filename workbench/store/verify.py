@@ -10,9 +10,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from workbench.store.arrays import array_refs
 from workbench.store.checking import array_faults, check_event, session_faults
 from workbench.store.errors import StoreError, translated
-from workbench.store.events import array_refs
 from workbench.store.heads import Expected, Head, kept_heads
 from workbench.store.packing import legible_part
 from workbench.store.rows import COLUMNS, array_form

@@ -11,7 +11,8 @@ import numpy as np
 from workbench.blinding.redact import StateRedactor
 from workbench.blinding.sessions import HiddenNames, matching_events
 from workbench.replay.player import Player
-from workbench.store.events import ArrayRef, Event
+from workbench.store.arrays import ArrayRef
+from workbench.store.events import Event
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 from workbench.store.state import SessionState, TimelineEntry

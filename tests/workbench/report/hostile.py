@@ -12,10 +12,10 @@ from workbench.store.agent_events import (
     GradeGiven,
     ReportSubmitted,
 )
+from workbench.store.arrays import ArrayRef
 from workbench.store.events import (
     Actor,
     AnswersCompared,
-    ArrayRef,
     DifferenceMeasured,
     EvidenceLinked,
     EvidenceMarked,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from workbench.store.arrays import ArrayRef
 from workbench.store.events import (
     HUMAN,
     SYSTEM,
     Actor,
     AnswersCompared,
-    ArrayRef,
     DifferenceMeasured,
     EventBody,
     NoteWritten,

@@ -7,16 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workbench.store.samples import ARRAYS, difference
+from workbench.store.arrays import ArrayRef, array_refs, canonical_array
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     Actor,
     AnswersCompared,
-    ArrayRef,
     NoteWritten,
     OperationStarted,
-    array_refs,
     body_json,
-    canonical_array,
     read_body,
     well_formed,
 )

@@ -19,11 +19,11 @@ from tests.workbench.store.samples import (
 )
 from workbench.store import connection as connection_module
 from workbench.store import following
+from workbench.store.arrays import ArrayRef
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     HUMAN,
     SYSTEM,
-    ArrayRef,
     Event,
     NoteWritten,
     SessionClosed,

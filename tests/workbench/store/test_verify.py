@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.workbench.store.samples import ARRAYS, record_audit
+from workbench.store.arrays import ArrayRef
 from workbench.store.errors import StoreError
-from workbench.store.events import ArrayRef
 from workbench.store.log import SessionLog
 from workbench.store.schema import create_guards, drop_guards
 

@@ -25,8 +25,9 @@ from workbench.operations.hypotheses import (
 from workbench.operations.notes import NOTE, NoteArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
+from workbench.store.arrays import ArrayRef
 from workbench.store.errors import StoreError
-from workbench.store.events import HUMAN, ArrayRef, Event, PairLoaded
+from workbench.store.events import HUMAN, Event, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
 

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 
-from workbench.store.events import ReadArray
+from workbench.store.arrays import ReadArray
 from workbench.tui.dialogs.jump import JumpOverlay
 from workbench.tui.dialogs.pane_help import PaneHelp
 from workbench.tui.panes.agent.pane import AgentPane

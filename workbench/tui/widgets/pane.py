@@ -22,7 +22,8 @@ from textual.widget import Widget
 
 from workbench.operations.jobs import Job
 from workbench.operations.running import Arguments, Operation
-from workbench.store.events import Event, ReadArray
+from workbench.store.arrays import ReadArray
+from workbench.store.events import Event
 from workbench.store.state import SessionState
 
 ReadEvent = Callable[[int], Event]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from adl.words import number_of
-from workbench.store.events import ReadArray
+from workbench.store.arrays import ReadArray
 from workbench.tui.panes.readings.index import Index, Measured
 
 Over = Literal["positions", "layers"]
