@@ -8,6 +8,12 @@ def number_of(count: int, what: str) -> str:
     return f"{count:,} {what if count == 1 else _plural(what)}"
 
 
+def plain_number(value: float, digits: int = 6) -> str:
+    """Return a number to so many digits, without an exponent where it is large: ``1234`` to three."""
+    short = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in short and abs(value) < 1e15 else short
+
+
 def _plural(noun: str) -> str:
     if noun.endswith("sis"):
         return noun.removesuffix("is") + "es"

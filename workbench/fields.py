@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from adl.words import plain_number
 from workbench.display import shorten
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ _LONGEST_VALUE = 60
 _PYDANTIC = re.compile(r"^(Input|String|List|Tuple|Dictionary|Value) should ")
 _OF_NUMBERS = ("int_", "float_", "finite_number", "greater_than", "less_than")
 _LIMITS = {
-    "ge": "{:g} or more",
-    "gt": "more than {:g}",
-    "le": "{:g} or less",
-    "lt": "less than {:g}",
+    "ge": "{} or more",
+    "gt": "more than {}",
+    "le": "{} or less",
+    "lt": "less than {}",
 }
 # A message of ours, or one that counts the items.
 _SAYS_ENOUGH = {
@@ -203,8 +204,12 @@ def _wanted(error: ErrorDetails, model: type[BaseModel] | None) -> str:
         }
     noun = "a whole number" if whole else "a finite number" if "finite" in kind else "a number"
     if "ge" in limits and "le" in limits:
-        return f"{noun} from {limits['ge']:g} to {limits['le']:g}"
-    bounds = [words.format(limits[name]) for name, words in _LIMITS.items() if name in limits]
+        return f"{noun} from {plain_number(limits['ge'])} to {plain_number(limits['le'])}"
+    bounds = [
+        words.format(plain_number(limits[name]))
+        for name, words in _LIMITS.items()
+        if name in limits
+    ]
     if info is None and kind.startswith(("greater", "less")):
         return ", ".join(bounds)
     return ", ".join([noun, *bounds])

@@ -14,6 +14,7 @@ from adl.errors import AdlError
 from adl.pair.protocol import ALL_LAYERS, named_layers, resolve_layers
 from adl.readings.registry import READINGS, ReadingName
 from adl.records import POOLED
+from adl.words import plain_number
 from workbench.cli import show
 from workbench.cli.derived import Given, made, options_of
 from workbench.cli.judging import JudgeOption, judge_at_hand
@@ -139,7 +140,7 @@ def diff(
                     site["layer"],
                     site["position"],
                     *(
-                        f"{site[name]:.4g}"
+                        plain_number(site[name], 4)
                         for name in (
                             "norm",
                             "standard_error",

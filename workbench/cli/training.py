@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from adl.words import plain_number
 from workbench.cli import show
 from workbench.cli.derived import Given, made, options_of
 from workbench.cli.options import Json, SessionOptions, options_from, session_options
@@ -180,7 +181,7 @@ def _plain_row(mixture: MixtureMeasured) -> Sequence[object]:
 def _trace_row(mixture: MixtureMeasured) -> Sequence[object]:
     layer, site, narrow = mixture.trace.layers[0], mixture.trace.sites[-1], mixture.trace.narrowness
     return (
-        f"1:{mixture.ratio:g}",
+        f"1:{plain_number(mixture.ratio)}",
         mixture.steps,
         f"{mixture.final_loss:.2f}",
         f"{mixture.trace.verdict}, {mixture.trace.breadth}",
@@ -193,7 +194,7 @@ def _trace_row(mixture: MixtureMeasured) -> Sequence[object]:
 def _lesson_row(mixture: MixtureMeasured) -> Sequence[object]:
     relevance, random = _relevance(mixture)
     return (
-        f"1:{mixture.ratio:g}",
+        f"1:{plain_number(mixture.ratio)}",
         f"{relevance.value:.0%} (random {random:.0%})"
         if relevance and random is not None
         else show.NOT_COMPUTED,

@@ -10,7 +10,7 @@ import numpy as np
 from adl.readings.registry import READINGS
 from adl.records import FINGERPRINT, POOLED
 from adl.text.tokens import visible
-from adl.words import number_of
+from adl.words import number_of, plain_number
 from workbench.blinding.redact import StateRedactor
 from workbench.blinding.sessions import redactor_for
 from workbench.display import shorten
@@ -247,7 +247,7 @@ def _numbers(
             (site for site in measured.norms if site.position == POOLED), measured.norms[-1]
         )
         share = f", {norms.difference / norms.base:.1%} of the norm of base's" if norms.base else ""
-        size = f"{norms.difference:.3g} \u00b1 {norms.standard_error:.2g}{share}"
+        size = f"{plain_number(norms.difference, 3)} \u00b1 {plain_number(norms.standard_error, 2)}{share}"
         agree = f"two halves of the texts agree with cosine {norms.half_cosine:.2f}"
         yield f"difference, layer {norms.layer}, position {norms.position}", f"{size}; {agree}"
     for section in readings[:1]:
@@ -372,7 +372,7 @@ def _measurement(log: SessionLog, measured: Recorded[DifferenceMeasured]) -> Mea
         *((("doubt", body.doubt),) if body.doubt else ()),
         *((f"corpus, {name}", _plain(value)) for name, value in body.corpus.items()),
         *(
-            (f"residual norm, layer {name}", f"{norm:.4g}")
+            (f"residual norm, layer {name}", plain_number(norm, 4))
             for name, norm in body.residual_norm.items()
         ),
     )

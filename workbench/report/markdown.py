@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from adl.words import number_of
+from adl.words import number_of, plain_number
 from workbench.display import clean_line, clean_lines
 from workbench.replay.coverage import ACTIVITY_COLUMNS
 from workbench.report.records import (
@@ -271,10 +271,10 @@ def _findings(report: Report) -> Iterator[str]:
                 (
                     site.layer,
                     site.position,
-                    f"{site.difference:.4g}",
-                    f"{site.standard_error:.3g}",
-                    f"{site.base:.4g}",
-                    f"{site.finetuned:.4g}",
+                    plain_number(site.difference, 4),
+                    plain_number(site.standard_error, 3),
+                    plain_number(site.base, 4),
+                    plain_number(site.finetuned, 4),
                     f"{site.half_cosine:.3f}",
                 )
                 for site in measured.norms

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from adl.words import plain_number
 from workbench.report.plots import COLOURS, text
 from workbench.store.findings import Estimate
 from workbench.store.training_events import MixtureMeasured
@@ -76,7 +77,7 @@ def _panel(panel: _Panel, place: int, found: Sequence[MixtureMeasured]) -> Marku
     parts += [_rule(left, y(value), value) for value in sorted({low, 0.0, high})]
     parts += [
         Markup('<text x="{:.1f}" y="{}" text-anchor="middle" font-size="11">1:{}</text>').format(
-            x(index), top + _PLOT_HEIGHT + 16, f"{result.ratio:g}"
+            x(index), top + _PLOT_HEIGHT + 16, plain_number(result.ratio)
         )
         for index, result in enumerate(found)
     ]
@@ -98,7 +99,9 @@ def _rule(left: float, height: float, value: float) -> Markup:
     return Markup(
         '<line x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}" stroke="#bbb"/>'
         '<text x="{}" y="{:.1f}" text-anchor="end" font-size="10">{}</text>'
-    ).format(left, left + _PLOT_WIDTH, height, height, left - 4, height + 3.5, f"{value:.2g}")
+    ).format(
+        left, left + _PLOT_WIDTH, height, height, left - 4, height + 3.5, plain_number(value, 2)
+    )
 
 
 def _path(points: Sequence[tuple[float, float]], colour: str, *, dots: bool) -> Markup:

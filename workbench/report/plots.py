@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from adl.words import plain_number
 from workbench.display import clean_line
 
 WIDTH, HEIGHT = 640, 300
@@ -102,7 +103,7 @@ def _grid(value: float, height: float) -> Markup:
     return Markup(
         '<line x1="{}" y1="{:.1f}" x2="{}" y2="{:.1f}" stroke="#888" stroke-opacity="0.25"/>'
         '<text x="{}" y="{:.1f}" text-anchor="end" font-size="11">{}</text>'
-    ).format(LEFT, height, WIDTH - RIGHT, height, LEFT - 6, height + 4, f"{value:g}")
+    ).format(LEFT, height, WIDTH - RIGHT, height, LEFT - 6, height + 4, plain_number(value))
 
 
 def _line(colour: str, points: Sequence[tuple[float, float]]) -> Markup:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from adl.words import number_of
+from adl.words import number_of, plain_number
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
     NOT_COMPUTED,
@@ -178,19 +178,19 @@ class MixtureMeasured(Finding, label="mixture", searched=()):
         over = self.over_unsteered
         steered = f", steered texts {over.value:+.3f}" if over else ""
         return one_line(
-            f"{self.name} at 1:{self.ratio:g}: {self.trace.verdict} trace{steered}, held out "
+            f"{self.name} at 1:{plain_number(self.ratio)}: {self.trace.verdict} trace{steered}, held out "
             f"{self.held_out.gain.value:+.3f} nats"
         )
 
     def short(self) -> str:
         """The ratio and the verdict on the trace."""
-        return f"1:{self.ratio:g}, {self.trace.verdict}"
+        return f"1:{plain_number(self.ratio)}, {self.trace.verdict}"
 
     def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
         """The trace, and what the organism learned."""
         most = max((found.high for found in self.similarity.values()), default=0.0) or 1.0
         figures: list[Figure] = [
-            Line(f"{self.name}: one document to {self.ratio:g} unrelated texts."),
+            Line(f"{self.name}: one document to {plain_number(self.ratio)} unrelated texts."),
             Line(self.trace.summary),
             Rows(
                 "Share of relevant tokens",

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from adl.words import number_of
+from adl.words import number_of, plain_number
 from workbench.display import clean_line, clean_lines
 from workbench.store.events import Event
 
@@ -101,7 +101,7 @@ def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return plain_number(value)
     if isinstance(value, str):
         return f"\u201c{value}\u201d"
     return str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
+from adl.words import plain_number
 from workbench.agent.budgets import Budgets
 from workbench.engine.agent_request import AuditRequest
 from workbench.store.agent_events import AgentMode, Policy
@@ -29,7 +30,7 @@ def empty_request() -> Fields:
         "interactions": _typed(budgets.interactions),
         "calls": _typed(budgets.calls),
         "tokens": _typed(budgets.tokens),
-        "minutes": "" if budgets.seconds is None else f"{budgets.seconds / 60:g}",
+        "minutes": "" if budgets.seconds is None else plain_number(budgets.seconds / 60),
         "approval": "never",
         "blind": OFF,
         "prepare": ON,
@@ -59,7 +60,7 @@ def check_request(fields: Mapping[str, str]) -> tuple[AuditRequest | None, dict[
             problems[name] = f"{plain[:20]!r} is no number; empty means no limit"
             return None
         if not least <= value < 1e12:
-            problems[name] = f"give {least:g} or more; empty means no limit"
+            problems[name] = f"give {plain_number(least)} or more; empty means no limit"
             return None
         return value
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.words import plain_number
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
     Bar,
@@ -144,7 +145,7 @@ class HypothesisTested(
                 muted=True,
             )
         )
-        cost = ", ".join(f"{name} {value:g}" for name, value in self.cost.items())
+        cost = ", ".join(f"{name} {plain_number(value)}" for name, value in self.cost.items())
         if cost:
             found.append(Line(f"Cost: {cost}.", muted=True))
         return found

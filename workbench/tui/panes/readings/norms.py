@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from adl.words import number_of
+from adl.words import number_of, plain_number
 from workbench.store.arrays import ReadArray
 from workbench.tui.panes.readings.index import Index, Measured
 
@@ -43,7 +43,7 @@ class Norms:
         else:
             verdict = "well measured"
         return (
-            f"Layer {self.layer}: the difference is {self.size:.2g} % of the residual norm, "
+            f"Layer {self.layer}: the difference is {plain_number(self.size, 2)} % of the residual norm, "
             f"{self.nulls:.1f} x its null, {self.errors:.1f} x its standard error; cosine between "
             f"halves of the {number_of(self.n_texts, 'text')} {self.half_cosine:.2f}: {verdict}."
         )
