@@ -181,7 +181,7 @@ async def test_the_demos_name_does_not_tell_the_answer_until_a_key_reveals_it(
         return f"{shown(app)} {app.title}".lower()
 
     async with app.run_test(size=(160, 48)) as pilot:
-        start = lambda: isinstance(app.screen, StartScreen)  # noqa: E731
+        start = lambda: isinstance(app.screen, StartScreen) and app.screen.is_mounted  # noqa: E731
         await waiting.until(pilot, start, "the start screen")
         await pilot.press("d")
         loaded = lambda: on_audit(app) and app.opened.pair is not None  # noqa: E731
