@@ -17,7 +17,7 @@ from workbench.cli.options import Database, Json, NewFile, WantedSession, option
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.redaction import say_if_raw
 from workbench.cli.running import database_path, reading_log
-from workbench.cli.signing import Sign, json_of, signing
+from workbench.cli.signing import Sign, print_written, signing
 from workbench.operations.running import Arguments
 from workbench.private_files import opened_input
 from workbench.replay.branch import branch as branch_session
@@ -219,11 +219,7 @@ def _written(
     log: SessionLog, session: str, file: Path, json: bool, signatures: Sequence[Path] = ()
 ) -> None:
     say_if_raw(log, session)
-    if json:
-        print_json({"session": session, "file": str(file)} | json_of(list(signatures)))
-    else:
-        for path in (file, *signatures):
-            say(f"written: {path}")
+    print_written(session, file, signatures, json=json)
 
 
 class ImportArguments(Arguments):

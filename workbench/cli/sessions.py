@@ -19,7 +19,7 @@ from workbench.cli.options import Database, Json, NewFile, WantedSession, option
 from workbench.cli.output import EXIT_FAILURE, print_json, reported_errors, say
 from workbench.cli.report import ImportArguments
 from workbench.cli.running import database_path, reading_log
-from workbench.cli.signing import Sign, json_of, signing
+from workbench.cli.signing import Sign, print_written, signing
 from workbench.fields import FieldsConflict
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments
@@ -376,11 +376,7 @@ def export_session(
         with signing(to, key) as signatures:
             written = log.export_session(found, to)
         say_if_raw(log, found)
-    if json:
-        print_json({"session": found, "file": str(written)} | json_of(signatures))
-    else:
-        for file in (written, *signatures):
-            say(f"written: {file}")
+    print_written(found, written, signatures, json=json)
 
 
 @app.command("import")

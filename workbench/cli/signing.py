@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from workbench.cli.output import print_json, say
 
 Sign = Annotated[
     Path | None,
@@ -32,6 +34,11 @@ def signing(file: Path, key: Path | None) -> Iterator[list[Path]]:
     signatures.append(sign(file, key))
 
 
-def json_of(signatures: list[Path]) -> dict[str, Any]:
-    """The signature as data, nothing where there is none."""
-    return {"signature": str(signatures[0])} if signatures else {}
+def print_written(session: str, file: Path, signatures: Sequence[Path], *, json: bool) -> None:
+    """Print where a session was written, and its signature if there is one."""
+    if json:
+        signed = {"signature": str(signatures[0])} if signatures else {}
+        print_json({"session": session, "file": str(file)} | signed)
+    else:
+        for path in (file, *signatures):
+            say(f"written: {path}")
