@@ -107,7 +107,7 @@ def _open_workbench(
     pair: PairArguments | None, where: SessionOptions, prepare: bool, *, blind: bool
 ) -> None:
     # Imported here: no other command needs the screen.
-    from workbench.tui.app import run_workbench
+    from workbench.tui.running import run_workbench
     from workbench.tui.startup import Startup
 
     startup = Startup(

@@ -27,8 +27,8 @@ def attach(
 
         locations = find_locations()
         socket, found = choose_engine(running_engines(locations), session)
-        from workbench.tui.app import run_workbench
         from workbench.tui.messages import AttachSession
+        from workbench.tui.running import run_workbench
         from workbench.tui.startup import Startup
 
     startup = Startup(database=locations.database, attach=AttachSession(socket, found))

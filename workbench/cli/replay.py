@@ -124,8 +124,8 @@ def open_player(log: SessionLog, session_id: str, seq: int | None, *, lasting: b
     if seq is not None and seq > length:
         raise ReplayError(f"session {session_id} has no event {seq}", f"Give 0 to {length}.")
     # Imported here: no other command needs the screen.
-    from workbench.tui.app import run_workbench
     from workbench.tui.messages import ReplaySession
+    from workbench.tui.running import run_workbench
     from workbench.tui.startup import Startup
 
     startup = Startup(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import locale
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -24,7 +21,7 @@ from textual.screen import Screen
 
 from adl.errors import AdlError, Stopped
 from adl.paths import expanded
-from workbench.display import ascii_only, clean_line
+from workbench.display import clean_line
 from workbench.engine.live_session import LiveSession
 from workbench.engine.opened_session import OpenedSession
 from workbench.faults import REPORT_BUG
@@ -41,7 +38,7 @@ from workbench.tui import keys, text
 from workbench.tui.commands import WorkbenchCommands
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
-from workbench.tui.filters import AsciiFilter, ControlFilter
+from workbench.tui.filters import AsciiFilter, ControlFilter, speaks_utf8
 from workbench.tui.key_order import KeysInOrder
 from workbench.tui.library import DatabaseListing, Library
 from workbench.tui.messages import (
@@ -54,14 +51,13 @@ from workbench.tui.messages import (
     ShowSessions,
 )
 from workbench.tui.pair_form import load_problems
-from workbench.tui.paste import guard_pastes
 from workbench.tui.remembered import remember_theme, remembered_theme
 from workbench.tui.screens.new_pair import empty_pair, form_of
 from workbench.tui.screens.opening import LoadingScreen, OpeningScreen
 from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
 from workbench.tui.shutdown import Ending, Shutdown, View
 from workbench.tui.startup import Startup
-from workbench.tui.survival import Survivor, handle_messages_safely
+from workbench.tui.survival import Survivor
 from workbench.tui.toasts import Toasts
 from workbench.tui.widgets.dialog import OneDialog
 
@@ -724,31 +720,3 @@ def default_name(pair: PairArguments, *, blind: bool) -> str:
     if blind and pair.organism != DEMO_ORGANISM:
         what = "blind audit"
     return f"{what} {datetime.now(UTC):%Y-%m-%d %H:%M}"
-
-
-def speaks_utf8() -> bool:
-    """True if the terminal's locale has UTF-8; ``PYTHONUTF8`` and C.UTF-8 count."""
-    chosen = next(
-        (value for name in ("LC_ALL", "LC_CTYPE", "LANG") if (value := os.environ.get(name))), ""
-    )
-    if chosen:
-        return "utf-8" in chosen.lower() or "utf8" in chosen.lower()
-    return locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"
-
-
-def run_workbench(startup: Startup) -> int:
-    """Run the workbench in this terminal until it is left; returns the exit code."""
-    guard_pastes()
-    handle_messages_safely()
-    app = WorkbenchApp(startup)
-    with app.leaving.ending_the_process():
-        try:
-            code = app.run()
-        finally:
-            if app.opened is not None:
-                # Still there only if a fault of the program took the screen down.
-                app.opened.close(app.current_view(), "failed", "the screen failed")
-    # On the screen it is gone with the screen.
-    if problem := app.crash or (str(app.trouble) if app.trouble is not None else ""):
-        sys.stderr.write(f"error: {ascii_only(clean_line(problem))}\n")
-    return (app.return_code or 1) if code is None else code

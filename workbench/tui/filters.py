@@ -6,6 +6,8 @@ it: if a widget skips the boundary, a mark is shown and no escape sequence leave
 
 from __future__ import annotations
 
+import locale
+import os
 import re
 import unicodedata
 
@@ -89,3 +91,13 @@ def _ascii_cell(character: str) -> str:
     cells = cell_len(character)
     base = unicodedata.normalize("NFKD", character)[0]
     return (base if base.isascii() and base.isprintable() else "?").ljust(cells, "?")[:cells]
+
+
+def speaks_utf8() -> bool:
+    """True if the terminal's locale has UTF-8; ``PYTHONUTF8`` and C.UTF-8 count."""
+    chosen = next(
+        (value for name in ("LC_ALL", "LC_CTYPE", "LANG") if (value := os.environ.get(name))), ""
+    )
+    if chosen:
+        return "utf-8" in chosen.lower() or "utf8" in chosen.lower()
+    return locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"

@@ -247,7 +247,7 @@ async def test_list_and_report_keep_hiding_and_a_session_is_deleted_by_the_name_
 @pytest.mark.parametrize(("given", "blind"), [(["--demo"], True), (["--base", "planted"], False)])
 def test_the_command_line_opens_the_demo_with_its_names_hidden(monkeypatch, given, blind):
     opened: list[Startup] = []
-    monkeypatch.setattr("workbench.tui.app.run_workbench", opened.append)
+    monkeypatch.setattr("workbench.tui.running.run_workbench", opened.append)
     for stream in ("stdin", "stdout"):
         monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
     with pytest.raises(SystemExit):

@@ -11,9 +11,9 @@ from textual.color import Color
 
 from tests.workbench.tui.listings import ScreenApp
 from tests.workbench.tui.waiting import until
-from workbench.tui.app import WorkbenchApp, speaks_utf8
+from workbench.tui.app import WorkbenchApp
 from workbench.tui.dialogs.pane_help import KeyHelp
-from workbench.tui.filters import AsciiFilter, ControlFilter, in_ascii
+from workbench.tui.filters import AsciiFilter, ControlFilter, in_ascii, speaks_utf8
 from workbench.tui.screens.new_pair import empty_pair
 from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.screens.start import StartScreen
