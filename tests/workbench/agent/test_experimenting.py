@@ -158,6 +158,10 @@ def test_useless_and_hostile_prompts_are_asked_for_again_and_then_refused(
     assert len(asked) == 2
     assert "cannot be used" in asked[1].raw.decode()
     assert fresh.state.experiments == {}
+    # What was written is in the log, and so is why it was refused.
+    (failed,) = fresh.log.events(fresh.id, kinds=["operation_failed"])
+    assert why in failed.body.message
+    assert len(list(fresh.log.events(fresh.id, kinds=["agent_replied"]))) == 2
 
 
 def test_a_test_is_computed_again_without_an_llm(fresh: Session):

@@ -360,4 +360,7 @@ class TestBadInput:
         with pytest.raises(AdlError, match=message):
             do(answering, TEST, arguments)
         assert "experiment_sealed" not in kinds(answering)
+        (failed,) = committed(answering, "operation_failed")
+        assert re.search(message, failed.body.message)
+        assert_as_recorded(answering)
         assert answering.pair.asked == []
