@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 ShouldStop = Callable[[], bool]
 """Asked between two steps; once it returns True the computation raises ``Stopped``."""
@@ -31,6 +33,24 @@ def stage_name(stage: str) -> str:
 def never_stop() -> bool:
     """A ``ShouldStop`` that never stops."""
     return False
+
+
+_stop: ContextVar[ShouldStop] = ContextVar("should_stop", default=never_stop)
+
+
+@contextmanager
+def stopped_by(should_stop: ShouldStop) -> Iterator[None]:
+    """Have :func:`asked_to_stop` ask ``should_stop`` inside, for a long wait within one step."""
+    token = _stop.set(should_stop)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
+def asked_to_stop() -> bool:
+    """Return True if the computation that this thread is in was asked to stop."""
+    return _stop.get()()
 
 
 def ignore_progress(_done: int, _total: int) -> None:

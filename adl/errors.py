@@ -64,6 +64,12 @@ class HubUnreachable(PairError):
     exit_code = 1
 
 
+class NdifError(PairError):
+    """NDIF does not answer, refuses a request, or fails at it."""
+
+    exit_code = 1
+
+
 class DeviceOutOfMemory(AdlError):
     """The device has no room for the model or the batch."""
 

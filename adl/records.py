@@ -14,6 +14,7 @@ Ids = NDArray[np.int64]
 
 Side = Literal["base", "finetuned"]
 SIDES: tuple[Side, Side] = ("base", "finetuned")
+Remote = Literal["ndif"]
 
 POOLED = "1-4"
 """Label of the vector pooled over positions 1-4: position 0 is an attention sink, the others agree."""
@@ -50,6 +51,7 @@ class PairSpec:
 
     ``chat_template`` is the name of a side's template, or a file; None is the default.
     ``offload_folder`` holds weights that ``device_map`` puts on the disk; None is a temporary one.
+    ``remote`` is the service that runs the models, which are not loaded then; None runs them here.
     """
 
     base: SideSpec
@@ -61,6 +63,7 @@ class PairSpec:
     trust_remote_code: bool = False
     chat_template: str | None = None
     offload_folder: str | None = None
+    remote: Remote | None = None
 
     @property
     def shares_weights(self) -> bool:
@@ -158,7 +161,7 @@ class PairProvenance:
         sides = {
             name: {
                 "weights": side.content_sha256 or side.resolved_revision or side.checkpoint,
-                "adapter": side.adapter_sha256,
+                "adapter": side.adapter_sha256 or side.adapter_revision or side.adapter,
                 "tokenizer": side.tokenizer_sha256,
                 "chat_template": side.chat_template_sha256,
                 "dtype": side.dtype,

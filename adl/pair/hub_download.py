@@ -70,10 +70,11 @@ def watched(on_bytes: Progress, should_stop: ShouldStop) -> Iterator[None]:
 
 
 def download(
-    name: Side, repository: str, revision: str | None, *, what: Kind
+    name: Side, repository: str, revision: str | None, *, what: Kind, weights: bool = True
 ) -> tuple[Path, str | None]:
     """Return the folder of a repository's snapshot and its commit; for ``ID/NAME.gguf``, that file.
 
+    Without ``weights`` only configs, tokenizers, templates and code are downloaded.
     Raises ``PairError`` and ``HubUnreachable``.
     """
     shown = f"{name}: {what} {repository!r}" + (f" at revision {revision!r}" if revision else "")
@@ -107,7 +108,11 @@ def download(
         else:
             commit, sizes = listed
             wanted = needed_files(
-                shown, sizes, what, lambda file: _one_file(repository, commit, file)
+                shown,
+                sizes,
+                what,
+                lambda file: _one_file(repository, commit, file),
+                weights=weights,
             )
             folder = snapshot_download(
                 repository,
@@ -120,7 +125,12 @@ def download(
 
 
 def needed_files(
-    shown: str, sizes: dict[str, int], what: Kind, fetch: Callable[[str], Path]
+    shown: str,
+    sizes: dict[str, int],
+    what: Kind,
+    fetch: Callable[[str], Path],
+    *,
+    weights: bool = True,
 ) -> list[str]:
     """Return the files of a repository that are loaded, given all files with their sizes in bytes.
 
@@ -134,6 +144,8 @@ def needed_files(
         and sizes[file] <= LARGEST_BESIDE
         and ("/" not in file or file.endswith((".jinja", ".py")))
     ]
+    if not weights:
+        return beside
     if what == "adapter" or (ADAPTER_CONFIG in top and CONFIG not in top):
         # The first format that exists; the folder is checked after the download.
         return [*beside, *[file for file in ADAPTER_WEIGHTS if file in top][:1]]

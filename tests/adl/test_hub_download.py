@@ -180,6 +180,10 @@ def test_data_beside_a_model_is_left(tmp_path):
         "a [1].json": 3,
     }
     found = needed_files("base", sizes, "model", Path)
+    # A service that runs the model needs no weights here.
+    beside = needed_files("base", sizes, "model", Path, weights=False)
+    assert not [file for file in beside if "safetensors" in file and not file.endswith(".json")]
+    assert set(beside) < set(found)
     assert sorted(found) == ["a [1].json", "config.json", "model.safetensors"]
 
 

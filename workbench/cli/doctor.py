@@ -25,7 +25,7 @@ from workbench.cli.options import CheckPair, Database, Json, options_from, pair_
 from workbench.cli.output import EXIT_FAILURE, print_json
 from workbench.cli.running import database_path
 from workbench.locations import find_locations
-from workbench.operations.pair import DEMO_ORGANISM, PairArguments, resolve_pair
+from workbench.operations.pair import DEMO_ORGANISM, PairArguments, pair_kind, resolve_pair
 from workbench.store.log import SessionLog
 
 PACKAGES = ("adl-workbench", "torch", "transformers", "nnsight", "peft", "textual", "sqlite-utils")
@@ -217,11 +217,9 @@ def _endpoint() -> Finding:
 
 def _pair(arguments: PairArguments) -> list[Finding]:
     """Load the pair, and what its self-checks found; nothing is recorded."""
-    # torch is imported by nothing else of this command.
-    from adl.pair.nnsight.pair import NnsightPair
-
     try:
-        provenance = NnsightPair.load(resolve_pair(arguments)).provenance
+        # torch is imported by nothing else of this command.
+        provenance = pair_kind(arguments).load(resolve_pair(arguments)).provenance
     except AdlError as exc:
         return [Finding("pair", "problem", exc.message, exc.hint)]
     found = [

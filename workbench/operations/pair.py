@@ -9,21 +9,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
+from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop, stopped_by
 from adl.errors import PairError, Stopped, concerning
 from adl.organisms.registry import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism
 from adl.pair.protocol import ModelPair
 from adl.paths import expanded
-from adl.records import PairSpec, SideSpec
+from adl.records import PairSpec, Remote, SideSpec
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
 from workbench.organisms import named_organism
+from workbench.scrubbing import protect
 from workbench.store.events import PairLoaded
 from workbench.store.state import OperationState
+
+if TYPE_CHECKING:
+    from adl.pair.nnsight.pair import NnsightPair
 
 DEMO_ORGANISM = "cake_bake"
 #: What the extra `models` installs, by the names that are imported.
@@ -64,6 +68,11 @@ class PairArguments(Arguments):
     trust_remote_code: bool = Field(False, description="Run code that comes with the checkpoint.")
     chat_template: str | None = Field(
         None, description="Name of one of the sides' chat templates, or a file with one."
+    )
+    remote: Remote | None = Field(
+        None,
+        description="Service that runs the models, both hosted there: ndif, with the key in "
+        "NDIF_API_KEY; none runs them here.",
     )
 
 
@@ -121,24 +130,43 @@ def load_models(
     # that is only read, and out of --help.
     with _model_libraries():
         from adl.pair.hub_download import watched
-        from adl.pair.nnsight.pair import NnsightPair
         from adl.pair.weight_hashes import FileHashes
 
+        kind = pair_kind(arguments)
         progress("load", 0, 1)
         spec = resolve_pair(arguments, lambda line: progress(line, 0, 1))
     _check_stop(should_stop)
+    if arguments.remote is not None:
+        from adl.pair.nnsight.ndif import Ndif
+
+        # It may be in nnsight's own settings, where nothing else looks for keys.
+        protect(Ndif().key)
     hashes = FileHashes(
         find_locations().hashes,
         lambda done, total: progress("hash the files", done >> 20, total >> 20),
         should_stop,
     )
-    with watched(
-        lambda done, total: progress("download", done >> 20, total >> 20),
-        should_stop,
+    with (
+        watched(
+            lambda done, total: progress("download", done >> 20, total >> 20),
+            should_stop,
+        ),
+        stopped_by(should_stop),
     ):
-        pair = NnsightPair.load(spec, hashes)
+        pair = kind.load(spec, hashes)
     _check_stop(should_stop)
     return pair
+
+
+def pair_kind(arguments: PairArguments) -> type[NnsightPair]:
+    """Return the class that loads the pair: one that runs here, or one that a service runs."""
+    if arguments.remote is not None:
+        from adl.pair.nnsight.remote_pair import RemotePair
+
+        return RemotePair
+    from adl.pair.nnsight.pair import NnsightPair
+
+    return NnsightPair
 
 
 def check_pair(arguments: PairArguments) -> None:
@@ -146,6 +174,8 @@ def check_pair(arguments: PairArguments) -> None:
 
     Raises ``PairError``, and ``OrganismError`` for an organism that is not known.
     """
+    if arguments.remote is not None:
+        _check_remote(arguments)
     if arguments.organism is not None:
         if arguments.base or arguments.adapter or arguments.finetuned:
             raise PairError(
@@ -162,6 +192,19 @@ def check_pair(arguments: PairArguments) -> None:
         raise PairError(
             "a pair needs an adapter or a finetuned checkpoint",
             "Give --adapter, --finetuned, or both for an adapter on another checkpoint than the base.",
+        )
+
+
+def _check_remote(arguments: PairArguments) -> None:
+    """Refuse models that are only here. Raises ``PairError``."""
+    bundled = arguments.organism is not None and (
+        named_organism(arguments.organism).folder.parent == BUNDLED_ORGANISMS
+    )
+    if bundled or EMBEDDED_BASE in (arguments.base, arguments.finetuned):
+        raise PairError(
+            f"the models that come with the program are not at {arguments.remote}",
+            "Give --base and --adapter or --finetuned by ids that it hosts, or leave out --remote.",
+            concerns="remote",
         )
 
 
@@ -216,6 +259,7 @@ def resolve_pair(arguments: PairArguments, say: Any = lambda _line: None) -> Pai
         quantisation=arguments.quantisation,
         trust_remote_code=arguments.trust_remote_code,
         chat_template=arguments.chat_template,
+        remote=arguments.remote,
     )
 
 

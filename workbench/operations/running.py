@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from adl.artifacts import ArrayCache
-from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
+from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop, stopped_by
 from adl.errors import AdlError, Stopped
 from adl.pair.protocol import ModelPair
 from adl.records import ActivationDifference
@@ -340,7 +340,8 @@ def run(
     )
     context = Context(session, operation_id, actor, progress, should_stop)
     try:
-        summary = operation.work(context, arguments)
+        with stopped_by(should_stop):
+            summary = operation.work(context, arguments)
     except Stopped as exc:
         end(OperationStopped(reason=exc.message or end_reason, seconds=seconds()))
         raise

@@ -23,6 +23,7 @@ PAIR_LABELS: Final = {
     "quantisation": "Quantisation",
     "trust_remote_code": "Trust remote code",
     "chat_template": "Chat template",
+    "remote": "Run by",
 }
 #: Options that stand for a value of a field.
 _VALUES: Final = {

@@ -93,7 +93,7 @@ def load_checkpoint(
         )
         module, loaded = _load_module(shown, files, config, spec)
     module.eval()
-    module.generation_config = _neutral_generation_config(module.generation_config)
+    module.generation_config = neutral_generation_config(module.generation_config)
     return Checkpoint(module, tokenizer, folder, resolved, (*text_notes, *notes, *loaded))
 
 
@@ -265,7 +265,7 @@ def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _neutral_generation_config(configured: GenerationConfig | None) -> GenerationConfig:
+def neutral_generation_config(configured: GenerationConfig | None) -> GenerationConfig:
     """Return a checkpoint's generation config reduced to its special tokens.
 
     Some checkpoints carry a repetition penalty or a top-p that ``generate`` would apply unasked; an
@@ -282,8 +282,13 @@ def _neutral_generation_config(configured: GenerationConfig | None) -> Generatio
 # --- finding ----------------------------------------------------------------------------------
 
 
-def find_checkpoint(name: Side, checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
-    """Return the folder or GGUF file of a checkpoint, and its commit (None for a local one)."""
+def find_checkpoint(
+    name: Side, checkpoint: str, revision: str | None, *, weights: bool = True
+) -> tuple[Path, str | None]:
+    """Return the folder or GGUF file of a checkpoint, and its commit (None for a local one).
+
+    Without ``weights`` only the files beside them are downloaded.
+    """
     shown = f"{name}: checkpoint {checkpoint!r}"
     local = expanded(checkpoint)
     try:
@@ -298,7 +303,7 @@ def find_checkpoint(name: Side, checkpoint: str, revision: str | None) -> tuple[
             "Check the path and its permissions.",
         ) from exc
     if not exists:
-        return download(name, checkpoint, revision, what="model")
+        return download(name, checkpoint, revision, what="model", weights=weights)
     if local.is_file() and local.suffix.lower() != ".gguf":
         raise PairError(f"{shown} is a file", "Name the folder it is in.")
     return local, None

@@ -55,15 +55,21 @@ N_GENERATED = 2
 ADDED_SIZE = 0.3
 
 
-def checked(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> tuple[Runs, PairProvenance]:
+def checked(
+    loaded: LoadedPair,
+    shared: tuple[Ids, Ids] | None,
+    probed: Callable[[LoadedSide], tuple[SideRuns, Probe]] | None = None,
+    side_checks: type[SideChecks] | None = None,
+) -> tuple[Runs, PairProvenance]:
     """Return the runs of each side, and the pair's record with the checks and mismatches.
 
-    Raises ``PairError`` for a model that cannot be read, or an adapter that cannot be switched off.
+    ``probed`` runs a short text on a side, ``side_checks`` takes a side's checks. Raises
+    ``PairError`` for a model that cannot be read, or an adapter that cannot be switched off.
     """
     runs: Runs = {}
     probes: dict[Side, Probe] = {}
     for side in SIDES:
-        runs[side], probes[side] = _probed(loaded.side(side))
+        runs[side], probes[side] = (probed or _probed)(loaded.side(side))
     provenance = replace(loaded.provenance, width=runs["base"].structure.width)
     tolerance = _tolerance(provenance)
     for side in SIDES:
@@ -76,9 +82,9 @@ def checked(loaded: LoadedPair, shared: tuple[Ids, Ids] | None) -> tuple[Runs, P
             if side == "base" and _same_kind(loaded):
                 runs[side] = replaced(runs[side], runs["finetuned"].structure)
             else:
-                side_checks = _SideChecks(side, runs[side], probes[side])
-                checks += side_checks.take()
-                runs[side] = side_checks.runs
+                taken = (side_checks or SideChecks)(side, runs[side], probes[side])
+                checks += taken.take()
+                runs[side] = taken.runs
         checks.append(basis_check(loaded, runs, shared))
     failures = [check for check in checks if check.outcome == "failed"]
     sentences = tuple(f"{check.name}: {check_line(check)}" for check in failures)
@@ -145,8 +151,11 @@ def _sides_differ(probes: dict[Side, Probe]) -> Check:
 # --- one side ---------------------------------------------------------------------------------
 
 
-class _SideChecks:
+class SideChecks:
     """The checks of one side; ``runs`` is afterwards set up as the checks found."""
+
+    truth = "with a plain hook"
+    "How the predictions with a patched residual are found that patchscope is compared with."
 
     def __init__(self, side: Side, runs: SideRuns, probe: Probe) -> None:
         self.runs = runs
@@ -225,16 +234,12 @@ class _SideChecks:
 
     def _patched(self) -> list[Check]:
         own = self._probe.outputs[self._layer][-1].float().cpu().numpy()
-        vectors = np.stack([own, self._vector])
-        truth = torch.stack([self._probe.logits[-1], self._hooked(self._vector)[-1]])
-
+        another, predicted = self._another()
+        vectors = np.stack([own, another])
+        truth = torch.stack([self._probe.logits[-1], predicted])
         found = torch.cat(list(self.runs.patched_logits(self._probe.ids, self._layer, vectors)))
         same, other = distance(found[:1], truth[:1]), distance(found[1:], truth[1:])
-        how = "with the prompt's start shared by all vectors"
-        if not self.runs.shares(self._probe.ids):
-            how = "every vector with the whole prompt: this model's cache cannot be shared"
-            structure = replace(self.runs.structure, repeats_cache=False)
-            self.runs = replaced(self.runs, structure)
+        how = self._sharing()
         return [
             compared(
                 UNTOUCHED,
@@ -247,10 +252,21 @@ class _SideChecks:
                 PATCHED,
                 other,
                 self._tolerance,
-                f"as by a plain hook; {how}",
-                f"{self._kind} does not predict what it does with a plain hook",
+                f"as {self.truth}; {how}",
+                f"{self._kind} does not predict what it does {self.truth}",
             ),
         ]
+
+    def _another(self) -> tuple[np.ndarray, torch.Tensor]:
+        """Return a residual [width] for the last token, and the logits [V] that it gives by a plain hook."""
+        return self._vector, self._hooked(self._vector)[-1]
+
+    def _sharing(self) -> str:
+        """Return how a prompt is run with several vectors, and set the runs up for it."""
+        if self.runs.shares(self._probe.ids):
+            return "with the prompt's start shared by all vectors"
+        self.runs = replaced(self.runs, replace(self.runs.structure, repeats_cache=False))
+        return "every vector with the whole prompt: this model's cache cannot be shared"
 
     def _hooked(self, vector: np.ndarray) -> torch.Tensor:
         """Return logits [tokens, V] with the last residual replaced by a plain PyTorch hook."""
@@ -371,7 +387,7 @@ class _SideChecks:
 
 def replaced(runs: SideRuns, structure: Structure) -> SideRuns:
     """Return the same side with another structure."""
-    return SideRuns(runs.loaded, structure, runs.any_token)
+    return type(runs)(runs.loaded, structure, runs.any_token)
 
 
 def _far(found: torch.Tensor, truth: torch.Tensor) -> float:

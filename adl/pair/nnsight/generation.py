@@ -209,15 +209,8 @@ def generate_texts(
     ``watch`` is called with the indexes of the requests and the logits of every step. ``other`` is
     the side whose logits are subtracted for amplified logits.
     """
-    if runs.structure.pads:
-        groups = {(0, 0): list(range(len(requests)))}
-    else:
-        groups = {}
-        for row, request in enumerate(requests):
-            lengths = (len(request.prompt_ids), len(request.contrast_ids))
-            groups.setdefault(lengths, []).append(row)
     found: dict[int, GeneratedText] = {}
-    for rows in groups.values():
+    for rows in groups_of(runs, requests):
         texts = _generate_batch(
             runs,
             plan,
@@ -231,6 +224,15 @@ def generate_texts(
         )
         found |= dict(zip(rows, texts, strict=True))
     return [found[row] for row in range(len(requests))]
+
+
+def groups_of(runs: SideRuns, requests: Sequence[GenerationRequest]) -> list[list[int]]:
+    """Return the indexes of requests that are run together: all, or those of one length."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row, request in enumerate(requests):
+        lengths = (len(request.prompt_ids), len(request.contrast_ids))
+        groups.setdefault((0, 0) if runs.structure.pads else lengths, []).append(row)
+    return list(groups.values())
 
 
 def _on_rows(

@@ -124,7 +124,7 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
     ``hashes`` caches hashes of files and reports progress. Raises ``PairError`` for anything that
     cannot be found, read or combined, and ``DeviceOutOfMemory`` if the weights do not fit.
     """
-    _check_spec(spec)
+    check_spec(spec)
     # The base first: an error in it concerns everything on it.
     with concerning("base"):
         find_checkpoint("base", spec.base.checkpoint, spec.base.revision)
@@ -140,13 +140,13 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
         )
     finetuned = replace(finetuned, notes=(*moved, *finetuned.notes))
     with concerning("finetuned"):
-        _check_fit(base, finetuned)
+        check_fit(base, finetuned)
     with concerning("chat_template"):
         choose_template([base.tokenizer, finetuned.tokenizer], spec.chat_template)
     provenance = PairProvenance(
-        base=replace(base_record, chat_template_sha256=_template_hash(base.tokenizer)),
+        base=replace(base_record, chat_template_sha256=template_hash(base.tokenizer)),
         finetuned=replace(
-            finetuned_record, chat_template_sha256=_template_hash(finetuned.tokenizer)
+            finetuned_record, chat_template_sha256=template_hash(finetuned.tokenizer)
         ),
         n_layers=base.module.config.get_text_config().num_hidden_layers,
         width=base.module.config.get_text_config().hidden_size,
@@ -156,7 +156,7 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
         quantisation=spec.quantisation,
         shares_weights=base.model is finetuned.model,
         versions=package_versions(),
-        mismatches=_mismatches(base, finetuned, spec),
+        mismatches=mismatches_of(base, finetuned, spec),
     )
     return LoadedPair(base, finetuned, provenance, untouched)
 
@@ -200,7 +200,8 @@ def load_to_train(
     return side.module, side.tokenizer, record
 
 
-def _check_spec(spec: PairSpec) -> None:
+def check_spec(spec: PairSpec) -> None:
+    """Raise ``PairError`` for a spec that makes no pair."""
     if spec.dtype not in DTYPES:
         raise PairError(f"{spec.dtype!r} is not a dtype", f"Use one of: {', '.join(DTYPES)}.")
     if spec.finetuned == spec.base:
@@ -286,7 +287,7 @@ def _side_record(found: Checkpoint, wanted: SideSpec, hashes: FileHashes) -> Sid
         architecture=type(found.module).__name__,
         parameters=found.module.num_parameters(),
         dtype=_dtype(found.module),
-        **_text_facts(found.tokenizer),
+        **text_facts(found.tokenizer),
     )
 
 
@@ -304,7 +305,7 @@ def _adapted_side(
 ) -> tuple[LoadedSide, SideProvenance]:
     tokenizer, text_notes = _adapter_tokenizer(adapter, found.tokenizer)
     side = LoadedSide(model, tokenizer, adapted=True, notes=(*found.notes, *notes, *text_notes))
-    return side, replace(record, **adapter.record, **_text_facts(tokenizer))
+    return side, replace(record, **adapter.record, **text_facts(tokenizer))
 
 
 class _Traced(TransformersModel):  # type: ignore[misc]
@@ -337,7 +338,8 @@ def _adapter_tokenizer(
 # --- checking ---------------------------------------------------------------------------------
 
 
-def _check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
+def check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
+    """Raise ``PairError`` for sides of other depths or widths."""
     if base.model is finetuned.model:
         return
     facts = {
@@ -353,7 +355,8 @@ def _check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
             )
 
 
-def _mismatches(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tuple[str, ...]:
+def mismatches_of(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tuple[str, ...]:
+    """Return sentences on what differs between the sides and should not, and on how they were loaded."""
     moved = bool(spec.finetuned.adapter) and not spec.shares_weights
     facts = [read_tokenizer(side.tokenizer, side.rows) for side in (base, finetuned)]
     rows = [
@@ -394,10 +397,11 @@ def _code_files(module: PreTrainedModel) -> list[Path]:
     return sorted(Path(found.__file__) for found in own if found.__file__)
 
 
-def _text_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def text_facts(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Return the fields of ``SideProvenance`` that follow from a side's tokenizer."""
     return {
         "tokenizer_sha256": _tokenizer_hash(tokenizer),
-        "chat_template_sha256": _template_hash(tokenizer),
+        "chat_template_sha256": template_hash(tokenizer),
         "vocabulary_size": len(tokenizer),
     }
 
@@ -415,7 +419,8 @@ def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()
 
 
-def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
+def template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the hash of a tokenizer's chat template; None without one."""
     text = template_text(tokenizer)
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 

@@ -32,6 +32,7 @@ from adl.pair.nnsight.ablation import (
     unembedding,
     whitening,
 )
+from adl.pair.nnsight.basis import Runs
 from adl.pair.nnsight.checks import checked
 from adl.pair.nnsight.generation import end_token_ids, generate_texts
 from adl.pair.nnsight.load_errors import is_out_of_memory
@@ -74,11 +75,14 @@ from adl.records import (
 from adl.text.corpus import TokenBatch
 from adl.text.token_batches import left_padded
 
+Check = Callable[[LoadedPair, tuple[Ids, Ids] | None], tuple[Runs, PairProvenance]]
+"""Takes a pair's checks, as ``checks.checked`` does."""
+
 
 class NnsightPair:
     """A base and a finetuned model loaded with transformers and run under nnsight."""
 
-    def __init__(self, loaded: LoadedPair) -> None:
+    def __init__(self, loaded: LoadedPair, check: Check = checked) -> None:
         self._loaded = loaded
         self._text: dict[Side, TokenizerFacts] = {
             side: read_tokenizer(loaded.side(side).tokenizer, loaded.side(side).rows)
@@ -92,7 +96,7 @@ class NnsightPair:
         }
         self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
         with self._device_errors():
-            self._runs, self._provenance = checked(loaded, self._shared)
+            self._runs, self._provenance = check(loaded, self._shared)
         self._update = PairUpdate(
             loaded, self._provenance, *(self._runs[side].structure.path for side in SIDES)
         )

@@ -24,7 +24,7 @@ from adl.pair.nnsight.structure import (
     residual_of,
     with_residual,
 )
-from adl.records import Floats
+from adl.records import Floats, Ids
 from adl.text.corpus import TokenBatch
 
 # Vectors of one run, and numbers of [n, V] worked on at a time: both bound the memory of a softmax
@@ -314,26 +314,35 @@ class SideRuns:
     def _by_length(
         self, batch: TokenBatch, run: Callable[[TokenBatch], torch.Tensor]
     ) -> torch.Tensor:
-        """Apply ``run`` to the batch, or to its rows of each length for a model without padding."""
+        """Apply ``run`` to the parts of a batch that can be run together."""
+        parts = self.parts(batch)
+        if len(parts) == 1:
+            return run(parts[0][1])
+        found: list[torch.Tensor | None] = [None] * len(batch)
+        for rows, part in parts:
+            for row, result in zip(rows, run(part), strict=True):
+                found[row] = result
+        return torch.stack([result for result in found if result is not None])
+
+    def parts(self, batch: TokenBatch) -> list[tuple[Ids, TokenBatch]]:
+        """Return the batch, or its rows of each length for a model without padding, with their numbers."""
         lengths = batch.mask.sum(axis=1)
         groups = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
         if self.structure.alone:
             groups = [np.array([row]) for row in range(len(batch))]
         elif self.structure.pads or len(groups) == 1:
-            return run(batch)
-        found: list[torch.Tensor | None] = [None] * len(batch)
-        for rows in groups:
-            length = int(lengths[rows[0]])
-            start = int(batch.mask[rows[0]].argmax())
-            part = TokenBatch(
-                batch.ids[rows, start : start + length],
-                batch.mask[rows, start : start + length],
-                batch.positions,
-                tuple(column - start for column in batch.columns),
-            )
-            for row, result in zip(rows, run(part), strict=True):
-                found[row] = result
-        return torch.stack([result for result in found if result is not None])
+            return [(np.arange(len(batch)), batch)]
+        return [(rows, self._part(batch, rows, int(lengths[rows[0]]))) for rows in groups]
+
+    @staticmethod
+    def _part(batch: TokenBatch, rows: Ids, length: int) -> TokenBatch:
+        start = int(batch.mask[rows[0]].argmax())
+        return TokenBatch(
+            batch.ids[rows, start : start + length],
+            batch.mask[rows, start : start + length],
+            batch.positions,
+            tuple(column - start for column in batch.columns),
+        )
 
     def _residuals(self, batch: TokenBatch, layers: Sequence[int]) -> torch.Tensor:
         stack, model = self.layers, self.loaded.model

@@ -122,27 +122,21 @@ def accepted(module: PreTrainedModel) -> frozenset[str]:
 def refuse_by_config(module: PreTrainedModel) -> None:
     """Raise ``PairError`` for kinds of models without any reading."""
     if getattr(module.config, "is_encoder_decoder", False):
-        raise _refused(module, "is an encoder with a decoder, which reads no prompt by itself")
+        raise refused(module, "is an encoder with a decoder, which reads no prompt by itself")
     if module.get_output_embeddings() is None and not hasattr(module, "lm_head"):
-        raise _refused(module, "has no head that predicts tokens")
+        raise refused(module, "has no head that predicts tokens")
 
 
 def find_structure(module: PreTrainedModel, ids: Sequence[int]) -> tuple[Structure, Probe]:
     """Return the model's structure, found by running ``ids``. Raises ``PairError`` without one."""
     refuse_by_config(module)
-    count = int(module.config.get_text_config().num_hidden_layers)
-    stacks = {
-        path: part
-        for path, part in module.named_modules()
-        if isinstance(part, torch.nn.ModuleList) and len(part) == count
-    }
-    if not stacks:
-        raise _refused(module, f"keeps no list of its {count} layers")
+    stacks = layer_lists(module)
+    count = len(next(iter(stacks.values())))
     names = accepted(module)
     with _watching(stacks) as seen:
         output = _run(module, ids, names)
     reasons = []
-    for path in sorted(stacks, key=lambda path: path.count(".")):
+    for path in stacks:
         reason = _why_not(seen[path], count, len(ids))
         if reason is None:
             calls = seen[path]
@@ -157,7 +151,23 @@ def find_structure(module: PreTrainedModel, ids: Sequence[int]) -> tuple[Structu
             )
             return structure, probe
         reasons.append(reason)
-    raise _refused(module, reasons[0])
+    raise refused(module, reasons[0])
+
+
+def layer_lists(module: PreTrainedModel) -> dict[str, torch.nn.ModuleList]:
+    """Return the lists of as many modules as the config counts layers, by path, the outermost first.
+
+    Raises ``PairError`` for a model without one.
+    """
+    count = int(module.config.get_text_config().num_hidden_layers)
+    found = {
+        path: part
+        for path, part in module.named_modules()
+        if isinstance(part, torch.nn.ModuleList) and len(part) == count
+    }
+    if not found:
+        raise refused(module, f"keeps no list of its {count} layers")
+    return dict(sorted(found.items(), key=lambda entry: entry[0].count(".")))
 
 
 Call = tuple[int, torch.Tensor | None, Any]
@@ -179,7 +189,7 @@ def _run(module: PreTrainedModel, ids: Sequence[int], names: frozenset[str]) -> 
     except Exception as exc:
         if is_out_of_memory(exc):
             raise
-        raise _refused(module, f"cannot read a plain text: {first_line(exc)}") from exc
+        raise refused(module, f"cannot read a plain text: {first_line(exc)}") from exc
 
 
 @contextmanager
@@ -235,5 +245,6 @@ def _why_not(calls: Sequence[Call], count: int, n_tokens: int) -> str | None:
     return None
 
 
-def _refused(module: PreTrainedModel, why: str) -> PairError:
+def refused(module: PreTrainedModel, why: str) -> PairError:
+    """Return the error for a model that cannot be audited because it ``why``."""
     return PairError(f"{type(module).__name__} cannot be audited: it {why}", _SUPPORTED)

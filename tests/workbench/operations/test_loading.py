@@ -13,8 +13,9 @@ from adl.organisms.registry import BUNDLED_ORGANISMS
 from adl.records import PairSpec, SideSpec
 from tests.planted import N_LAYERS, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
-from workbench.operations.pair import LOAD, PairArguments, resolve_pair, split_revision
+from workbench.operations.pair import LOAD, PairArguments, load_models, resolve_pair, split_revision
 from workbench.operations.running import Session
+from workbench.scrubbing import scrub
 
 NAMED = PairArguments(base="org/base@v1", adapter="org/cakes@abc")
 
@@ -173,3 +174,40 @@ def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path: Path):
 )
 def test_a_name_that_can_be_no_folder_is_an_id(name):
     assert split_revision(f"{name}@v2") == (name, "v2")
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        {"organism": "cake_bake"},
+        {"base": "embedded", "adapter": "org/adapter"},
+        {"base": "org/base", "finetuned": "embedded"},
+    ],
+)
+def test_the_bundled_models_are_at_no_service(pair):
+    with pytest.raises(PairError, match="are not at ndif") as caught:
+        load_models(PairArguments(remote="ndif", **pair))
+    assert caught.value.concerns == "remote"
+
+
+def test_a_pair_that_a_service_runs_is_loaded_by_its_own_class(monkeypatch):
+    """And the key of nnsight's own settings is kept out of what is recorded."""
+    from adl.callbacks import asked_to_stop
+    from adl.pair.nnsight import ndif, remote_pair
+
+    asked = []
+
+    def load(spec, _hashes):
+        asked.append((spec, asked_to_stop()))
+        return SimpleNamespace()
+
+    key = "0f1e2d3c4b5a69788796"
+    monkeypatch.setattr(ndif.CONFIG.API, "APIKEY", key)
+    monkeypatch.setattr(remote_pair.RemotePair, "load", load)
+    arguments = PairArguments(base="org/base", finetuned="org/tuned", remote="ndif")
+    answers = iter([False, True, False])
+    load_models(arguments, should_stop=lambda: next(answers))
+    assert [(spec.remote, spec.base.checkpoint, stop) for spec, stop in asked] == [
+        ("ndif", "org/base", True)
+    ]
+    assert scrub(f"refused {key}") == "refused [key]"

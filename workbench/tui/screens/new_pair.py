@@ -45,6 +45,7 @@ _VALUES = {
     "attn_implementation": (DEFAULT, "eager", "sdpa", "flash_attention_2"),
     "quantisation": (DEFAULT, "8bit", "4bit"),
     "trust_remote_code": (OFF, ON),
+    "remote": (DEFAULT, "ndif"),
     "prepare": (ON, OFF),
     "blind": (OFF, ON),
 }
@@ -62,6 +63,7 @@ _GROUPS = (
             "quantisation",
             "trust_remote_code",
             "chat_template",
+            "remote",
         ),
     ),
     ("The session", ("name", "prepare", "blind")),
