@@ -440,8 +440,8 @@ print(pair.provenance.n_layers)
 """
 
 
-# That the default pair is loaded offline, its command has to do in any case (test_commands).
-@pytest.mark.parametrize("offline", [pytest.param("1", marks=pytest.mark.slow), "0"])
+@pytest.mark.slow
+@pytest.mark.parametrize("offline", ["1", "0"])
 def test_folders_are_loaded_without_the_network(real_spec, tmp_path, offline):
     environment = os.environ | {"HF_HUB_OFFLINE": offline, "HF_HOME": str(tmp_path)}
     arguments = [real_spec.base.checkpoint, real_spec.finetuned.adapter]

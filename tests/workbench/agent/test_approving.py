@@ -25,7 +25,7 @@ RUN = ["agent", "run", "--demo", "--mode", "black-box", "--model", "m", "--appro
 
 def begun(url: str, home: Path, policy: str) -> Terminal:
     environment = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url}
-    return Terminal([*RUN, policy], home=home, size=(160, 48), environment=environment)
+    return Terminal([*RUN, policy], home=home, size=(160, 48), environment=environment, forked=True)
 
 
 def recorded(home: Path) -> tuple[AgentState, list[Event]]:
@@ -76,7 +76,9 @@ def test_a_question_that_is_left_stops_the_audit_and_stands_when_it_is_resumed(
         agent, answers = recorded(tmp_path)
         assert (agent.status, answers) == ("interrupted", [])
         environment = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url}
-        with Terminal(["agent", "resume"], home=tmp_path, environment=environment) as terminal:
+        with Terminal(
+            ["agent", "resume"], home=tmp_path, environment=environment, forked=True
+        ) as terminal:
             for name in ("note", "ask", "ask", "submit_report"):
                 terminal.shows(f"wants to call {name}")
                 terminal.shows("Let it? [Y/n]:")

@@ -87,7 +87,7 @@ class Terminal:
         if forked:
             loaded = ["workbench.tui.app"]
             self.process = forks.Started(
-                module, arguments, env, **streams, loaded=loaded, terminal=True
+                module, arguments, env, **streams, cwd=folder or ROOT, loaded=loaded, terminal=True
             )
             return
         self.process = subprocess.Popen(

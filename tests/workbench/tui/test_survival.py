@@ -37,7 +37,7 @@ def recorded(home: Path) -> SessionState:
 def test_a_fault_is_shown_and_recorded_and_the_program_goes_on(tmp_path: Path, what: str):
     method, before, key = BROKEN[what]
     with Terminal(
-        ["--demo", "--no-prepare"], home=tmp_path, planted={"broken": [method]}
+        ["--demo", "--no-prepare"], home=tmp_path, planted={"broken": [method]}, forked=True
     ) as terminal:
         terminal.shows("pair loaded")
         terminal.press(before)

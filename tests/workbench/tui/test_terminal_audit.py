@@ -109,7 +109,8 @@ def check_reopened(home: Path, arguments: list[str], module: str, within: float)
     assert after.view["current"] == before.view["current"]
 
 
-@pytest.mark.parametrize("size", [(80, 24), pytest.param((160, 48), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_an_audit_by_keys(tmp_path, size):
     with Terminal(["--demo", "--no-prepare"], home=tmp_path, size=size, forked=True) as terminal:
         audit(terminal, tmp_path)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
-import sys
 
 import pytest
+
+from tests import forks
 
 
 @pytest.mark.parametrize("term", ["dumb", "", None])
@@ -18,16 +18,10 @@ def test_a_dumb_terminal_gets_a_sentence(tmp_path, term, arguments):
     environment = {name: value for name, value in os.environ.items() if name != "TERM"}
     environment |= {"ADL_WORKBENCH_HOME": str(tmp_path)} | ({} if term is None else {"TERM": term})
     master, slave = pty.openpty()
-    ended = subprocess.run(
-        [sys.executable, "-m", "workbench", *arguments],
-        stdin=slave,
-        stdout=slave,
-        stderr=subprocess.PIPE,
-        env=environment,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    with forks.Started(
+        "workbench.cli", arguments, environment, stdin=slave, stdout=slave
+    ) as process:
+        _, errors = process.communicate()
     os.close(slave)
     os.set_blocking(master, False)
     try:
@@ -35,8 +29,8 @@ def test_a_dumb_terminal_gets_a_sentence(tmp_path, term, arguments):
     except OSError:  # nothing was written
         written = b""
     os.close(master)
-    assert ended.returncode == 2, ended.stderr
-    assert "\x1b" not in ended.stderr
+    assert process.returncode == 2, errors
+    assert "\x1b" not in errors
     assert written == b""
-    assert "TERM" in ended.stderr
-    assert "xterm-256color" in ended.stderr
+    assert "TERM" in errors
+    assert "xterm-256color" in errors
