@@ -47,8 +47,9 @@ def connected(socket: Path) -> Watcher:
     return Watcher(EngineClient.connect(socket, role="screen"))
 
 
-def measure(session: str) -> p.Submit:
-    return p.Submit(session=session, operation="measure_difference", arguments=MEASURE)
+def measure(session: str, n_texts: int = MEASURE["n_texts"]) -> p.Submit:
+    arguments = MEASURE | {"n_texts": n_texts}
+    return p.Submit(session=session, operation="measure_difference", arguments=arguments)
 
 
 def the_session(screen: Watcher) -> str:
@@ -156,12 +157,16 @@ def test_clients_killed_amid_a_job_lose_nothing_and_stop_nothing(database: Path)
         assert process.committed == kept
 
 
-def kill_and_go_on(database: Path, *more: str) -> str:
-    """Kill an engine amid a job, and let another go on with its session."""
-    with engine(*SERVE, *more, wanted={"halt": ["residual_sums", 2]}) as (process, socket):
+def kill_and_go_on(database: Path, name: str = "killed", n_texts: int = 16) -> str:
+    """Kill an engine amid a job, and let another go on with its session.
+
+    A measurement of as many texts as an earlier one is taken from the cache, with no job to kill.
+    """
+    halt = {"halt": ["residual_sums", 2]}
+    with engine(*SERVE, "--name", name, wanted=halt) as (process, socket):
         with connected(socket) as screen:
             session = the_session(screen)
-            screen.call(measure(session))
+            screen.call(measure(session, n_texts))
             process.wait_until_halted()
             process.process.kill()
             screen.wait(p.ClosingNotice, lambda news: news.session is None)
@@ -178,7 +183,7 @@ def kill_and_go_on(database: Path, *more: str) -> str:
             assert the_session(screen) == session
             while screen.call(p.ListJobs(session=session)).jobs:
                 pass
-            assert screen.over(screen.call(measure(session))).status == "finished"
+            assert screen.over(screen.call(measure(session, n_texts))).status == "finished"
             screen.call(p.ShutDown())
         process.process.wait(HANGS)
     assert recorded(database, session)[-1].body.kind == "session_closed"
@@ -191,7 +196,7 @@ def test_a_killed_engine_is_followed_by_another(database: Path) -> None:
 
 @pytest.mark.slow
 def test_ten_killed_engines_are_followed_by_others(database: Path) -> None:
-    sessions = {kill_and_go_on(database, "--name", f"{turn}") for turn in range(10)}
+    sessions = {kill_and_go_on(database, f"{turn}", 16 + turn) for turn in range(10)}
     assert len(sessions) == 10
 
 
