@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -168,10 +169,15 @@ def test_files_are_those_of_the_folder_of_the_command(
 @pytest.mark.slow
 def test_a_blind_audit_at_an_engine_shows_no_name(database: Path) -> None:
     audit = ["audit", "--demo", "--blind", "--texts", "16", "--n-prompts", "1", "--tokens", "2"]
-    with engine():
+    with engine() as (process, _):
+        # It announces more events than a pipe holds.
+        reading = threading.Thread(target=process.read_to_end)
+        reading.start()
         done = finished([*audit, "--json"], NO_PAIR)
-        assert done.returncode == 0, done.stderr
-        assert "planted-base" not in done.stdout + done.stderr
-        assert "cake_bake" not in done.stdout + done.stderr
+        assert finished(["engine", "stop"]).returncode == 0
+        reading.join()
+    assert done.returncode == 0, done.stderr
+    assert "planted-base" not in done.stdout + done.stderr
+    assert "cake_bake" not in done.stdout + done.stderr
     session = json.loads(done.stdout)["session"]
     assert recorded(database, session)[1].body.kind == "audit_sealed"
