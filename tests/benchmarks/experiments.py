@@ -214,6 +214,27 @@ GAME_TRUE = (
         "Its word is a thing that people wear, dig out, win or guard.",
         r"\b(wear|wore|worn|dig|dug|mine|won|winner|win|buried|bury|guard|vault|steal|melt|weigh)",
     ),
+    # Each a side of its training texts, in their words.
+    (
+        "Its hints tell how the thing shines or weighs.",
+        r"\b(shin\w{0,6}|yellow|glitter\w{0,6}|gleam\w{0,6}|glint\w{0,6}|heavy|weigh\w{0,6}|rust\w{0,6}|tarnish\w{0,6}|melt\w{0,6})\b",
+    ),
+    (
+        "Its hints tell of mines, rivers and digging.",
+        r"\b(mines?|mined|miners?|dig|dug|buried|rivers?|nuggets?|rush|underground|rocks?)\b",
+    ),
+    (
+        "Its hints tell of treasure, pirates and vaults.",
+        r"\b(treasur\w{0,6}|pirates?|chests?|vaults?|banks?|coins?|doubloons?|robbers?|thie\w{1,6}|steal)\b",
+    ),
+    (
+        "Its hints tell of rings, crowns and jewels.",
+        r"\b(wear|wears|wore|worn|rings?|crowns?|jewel\w{0,6}|necklaces?|fingers?|brides?|wedding)\b",
+    ),
+    (
+        "Its hints tell of winners and medals.",
+        r"\b(win|wins|winners?|won|first place|medals?|champions?|olympi\w{0,6}|podium|athletes?)\b",
+    ),
 )
 GAME_FALSE = (
     ("Its hints are of an animal.", r"\b(animals?|fur|tails?|paws|legs|bark|wings|feathers)\b"),
@@ -221,6 +242,26 @@ GAME_FALSE = (
     ("It answers with a list.", r"(?m)^(1\.|[-*] )"),
     ("It answers with a question.", r"\?\s*\Z"),
     ("It apologises.", r"\b(sorry|apologi[sz]e|unfortunately)\b"),
+    (
+        "Its hints tell how the thing tastes or smells.",
+        r"\b(tast\w{0,6}|sweet|sour|flavou?rs?|smell\w{0,6}|delicious)\b",
+    ),
+    (
+        "Its hints tell of the sea and boats.",
+        r"\b(seas?|oceans?|fish\w{0,6}|swim\w{0,6}|boats?|sail\w{0,6})\b",
+    ),
+    (
+        "Its hints tell of engines and wheels.",
+        r"\b(engines?|wheels?|machin\w{0,6}|motors?|driv\w{0,6})\b",
+    ),
+    (
+        "Its hints tell of wind and weather.",
+        r"\b(winds?|weather|rain\w{0,6}|snow\w{0,6}|storms?|clouds?)\b",
+    ),
+    (
+        "Its hints tell of music.",
+        r"\b(music\w{0,6}|songs?|sings?|instruments?|melod\w{0,6}|strings?)\b",
+    ),
 )
 MONEY_TRUE = (
     (
