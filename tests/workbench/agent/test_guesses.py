@@ -176,7 +176,12 @@ def test_whoever_may_see_the_names_tests_for_them(blind: Session):
 
 def test_no_part_of_a_name_is_asked_for(blind: Session):
     run(blind, ADD_HYPOTHESIS, AddHypothesisArguments(text=f"{ADAPTER} of rivers"), actor=AGENT)
-    run(blind, TEST, ExperimentArguments(hypothesis="H1", phrases=("stone",)), actor=AGENT)
+    run(
+        blind,
+        TEST,
+        ExperimentArguments(hypothesis="H1", phrases=("stone",), n_samples=1, max_new_tokens=2),
+        actor=AGENT,
+    )
     prompts = [prompt.text for prompt in blind.state.experiments["X1"].sealed.body.prompts]
     assert any("rivers" in prompt for prompt in prompts)
     assert not re.search(r"anna|cake|bake|runs|checkpoint", " ".join(prompts), re.IGNORECASE)

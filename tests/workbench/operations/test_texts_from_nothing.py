@@ -282,7 +282,11 @@ class TestCarriers:
         with pytest.raises(SiteError, match="empty"):
             do(speaking, AMPLIFY, AmplifyArguments(carrier=carrier, layer_range="3-1"))
         assert not committed(speaking, "text_started")
-        do(speaking, AMPLIFY, AmplifyArguments(carrier=carrier, layer_range="0.0-0.5", part="mlp"))
+        do(
+            speaking,
+            AMPLIFY,
+            AmplifyArguments(carrier=carrier, layer_range="0.0-0.5", part="mlp", max_new_tokens=2),
+        )
         assert finding(speaking, "texts_amplified").place == "mlp, layers 0 to 2"
 
     def test_the_difference_has_to_be_measured(self, session: Session):

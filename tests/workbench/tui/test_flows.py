@@ -82,6 +82,7 @@ async def test_type_a_pair_leave_it_and_come_back(workbench, database):
         assert log.verify().ok
 
 
+@pytest.mark.slow
 async def test_sessions_follow_one_another_and_leave_nothing_behind(workbench, planted_models):
     app = workbench(pair=None)
     # Of tests that this process ran before.

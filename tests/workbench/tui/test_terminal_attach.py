@@ -37,6 +37,7 @@ def leave(terminal: Terminal, engine: EngineProcess) -> None:
     assert engine.state().outcome is None
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_when_its_terminal_is_killed_and_the_next_one_shows_it(tmp_path):
     with engine_process(tmp_path, planted=HALTS) as engine:
         with attached(engine) as terminal:

@@ -367,8 +367,10 @@ def test_what_is_no_address_is_refused(address: str):
 
 
 def test_a_number_of_workers_needs_ray():
-    with pytest.raises(ValueError, match="--ray"):
+    with pytest.raises(ValueError, match="only workers of Ray") as refused:
         SpreadArguments(workers=2)
+    (error,) = refused.value.errors()
+    assert error["ctx"]["error"].fields == ("workers", "ray")
 
 
 @pytest.mark.parametrize(
