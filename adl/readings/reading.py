@@ -117,7 +117,7 @@ class Reading:
 
     @property
     def limits(self) -> str:
-        """What a list can and cannot show, in one line."""
+        """One line on how far a list can be taken."""
         return f"Shows {self.shows}; cannot show {self.hides}."
 
 

@@ -29,7 +29,7 @@ class WorkerSettings:
 
     @classmethod
     def of(cls, settings: Settings) -> WorkerSettings:
-        """What may travel of the settings; an address with a password or key in it does not."""
+        """The settings that may travel; an address with a password or key in it does not."""
         given = settings.model_dump(exclude=_OWN)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         if not set(settings.secrets()) - {key}:

@@ -103,7 +103,7 @@ class EvidenceArguments(Arguments):
 
 @dataclass(frozen=True)
 class Sight:
-    """What the agent may have been shown: texts of which it is true, measures as they are told."""
+    """The view that the agent has: the texts it may have been shown, and measures as it is told them."""
 
     is_visible: Callable[[TextState], bool]
     measure: Callable[[Recorded[Measure]], Measure]

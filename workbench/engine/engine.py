@@ -501,7 +501,7 @@ class Engine:
     # --- what is told -----------------------------------------------------------------------------
 
     def _blinding(self) -> Blinding:
-        """What is hidden from all clients: the names that any session here hides from people."""
+        """The names hidden from all clients: those that any session here hides from people."""
         with self._lock:
             states = [held.live.state for held in self._held.values()]
         aliases: dict[str, str] = {}

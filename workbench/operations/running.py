@@ -68,7 +68,7 @@ class Session:
     """
 
     hiding: ClassVar[Callable[[SessionState, Actor], Callable[[str], str]] | None] = None
-    """What hides the names of a blind session from an actor; ``workbench.blinding`` sets it."""
+    """Hides a blind session's names from an actor; ``workbench.blinding`` sets it."""
 
     def __init__(
         self, log: SessionLog, session_id: str, cache: ArrayCache, pair: ModelPair | None = None

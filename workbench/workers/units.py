@@ -237,7 +237,7 @@ def spread(
 
 
 class _Course:
-    """What is done, under way and failed of the work."""
+    """The parts of the work that are done, under way and failed."""
 
     def __init__(self, many: Many, log: SessionLog, pool: Pool, say: Callable[[str], None]) -> None:
         self.failed: dict[str, str] = {}

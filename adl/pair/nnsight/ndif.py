@@ -58,7 +58,7 @@ nnsight.register("adl.pair.nnsight")
 
 
 class Service(Protocol):
-    """What runs the traces of a model that is not loaded here."""
+    """The place that runs the traces of a model that is not loaded here."""
 
     @property
     def name(self) -> str:

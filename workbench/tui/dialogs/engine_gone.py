@@ -1,4 +1,4 @@
-"""What to do on a screen whose engine is gone."""
+"""The choices on a screen whose engine is gone."""
 
 from __future__ import annotations
 

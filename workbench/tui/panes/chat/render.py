@@ -285,7 +285,7 @@ def _compared(turn: Turn, look: Look) -> list[Block]:
 
 
 def _reference(look: Look) -> Content:
-    """What the mean KL of the answers is compared with, or how to get it."""
+    """The reference of the answers' mean KL, or how to get it."""
     if look.reference is not None:
         known = f"{look.reference:.2f} nats"
     elif look.recorded:

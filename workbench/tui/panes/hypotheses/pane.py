@@ -422,7 +422,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
             self._judge(hypothesis.id, verdict, "")
 
     def _warnings(self, hypothesis: HypothesisState) -> str:
-        """What stands against a confirmation, each on a line of its own."""
+        """The objections to a confirmation, one per line."""
         warnings = ""
         if "for" not in hypothesis.evidence.values():
             warnings += "\n! No marked evidence speaks for it yet."

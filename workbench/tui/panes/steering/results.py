@@ -353,7 +353,7 @@ class SteeringResults(Vertical):
         return lines
 
     def _carried_by(self, operation: OperationState) -> list[str]:
-        """What carried the finetuning, and where."""
+        """The carrier of the finetuning and its place."""
         asked = operation.arguments
         carrier = str(asked.get("carrier", "difference"))
         place = [f"layer {self._layer_of(operation)} at {asked.get('position')}"]
