@@ -164,13 +164,13 @@ class _Passes:
             if shift is None:
                 (shift,) = self._shifts("base", (unit * alpha)[None], _null_stage(name))
             yield self._list(SHIFT_LENS, name, "finetuned", shift, scale=alpha, rule=rule)
-        positions = [label for label in reader.difference.positions if label != POOLED]
+        units = {label: reader.unit(label) for label in reader.difference.positions}
+        there = {label: unit for label, unit in units.items() if unit is not None}
         for side in SIDES:
             alpha, rule = self._chosen[side]
-            units = [reader.unit(label) for label in positions]
-            vectors = np.stack([unit * alpha for unit in units if unit is not None])
+            vectors = np.stack([unit * alpha for unit in there.values()])
             shifts = self._shifts(side, vectors, f"shift lens by position, {side}")
-            for position, shift in zip(positions, shifts, strict=True):
+            for position, shift in zip(there, shifts, strict=True):
                 yield self._list(
                     SHIFT_LENS, "difference", side, shift, position, scale=alpha, rule=rule
                 )

@@ -106,15 +106,22 @@ def standardised(scores: Scores, mask: Mask) -> Scores:
 def fused(rankings: Sequence[Scores], offset: int = FUSION_OFFSET) -> Scores:
     """Return the reciprocal-rank fusion [V]: the sum over rankings of 1 / (offset + rank).
 
-    A score of -inf adds nothing; a token with -inf in every ranking keeps it.
+    A score of -inf adds nothing, nor does a ranking that puts no token before another; a token that
+    no ranking adds to has -inf.
     Source: Cormack, Clarke and Buettcher 2009.
     """
     total = np.zeros(len(rankings[0]))
-    for scores in rankings:
+    for scores in filter(is_ordered, rankings):
         ranks = np.empty(len(scores))
         ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
         total += np.where(np.isfinite(scores), 1.0 / (offset + ranks), 0.0)
     return np.where(total > 0, total, -np.inf)
+
+
+def is_ordered(scores: Scores) -> bool:
+    """True if ``scores`` [V] put some token before another; those of a difference of zero do not."""
+    finite = scores[np.isfinite(scores)]
+    return bool(len(finite) == 1 or (len(finite) and finite.min() < finite.max()))
 
 
 def top_tokens(
@@ -122,9 +129,12 @@ def top_tokens(
 ) -> tuple[TokenScore, ...]:
     """Return the ``top`` tokens with the highest ``scores`` [V], highest first, each word once.
 
-    Ties go to the lower id, so that a list is the same on every machine. Tokens whose score is not
-    finite are left out. ``probability`` [V] is kept with each token.
+    Ties go to the lower id, so that a list is the same on every machine; scores that are all the
+    same give no list. Tokens whose score is not finite are left out. ``probability`` [V] is kept
+    with each token.
     """
+    if not is_ordered(scores):
+        return ()
     found: list[TokenScore] = []
     listed: set[str] = set()
     for index in _falling(scores, 8 * top):

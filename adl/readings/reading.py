@@ -184,7 +184,7 @@ class Reader:
         return Site(self.request.layer, position)
 
     def unit(self, position: str = POOLED, source: str = "difference") -> Floats | None:
-        """Return the [width] vector of ``source`` at residual norm; None for a null that is missing.
+        """Return the [width] vector of ``source`` at residual norm; None if it is zero or missing.
 
         ``source`` is ``difference``, ``base``, ``finetuned`` or a null.
         """
@@ -194,7 +194,7 @@ class Reader:
         else:
             names = {"base": "base_mean", "finetuned": "finetuned_mean"}
             vector = self.difference.vector(site, names.get(source, source))
-        return None if vector is None else rescale(vector, self.residual_norm)
+        return None if vector is None or not vector.any() else rescale(vector, self.residual_norm)
 
     def nulls(self) -> dict[str, Floats]:
         """Return the pooled null vectors [width] at residual norm, by name."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
-from adl.errors import AdlError, Stopped, first_line
+from adl.errors import AdlError, NotAvailable, Stopped, first_line
 from adl.pair.protocol import ModelPair
 from adl.pair.self_checks import DIFFERENCE, require
 from adl.readings.reading import Reader, Reading, ReadingRequest, Step
@@ -67,7 +67,7 @@ def take_readings(
 def _take(reader: Reader, readings: Sequence[Reading]) -> Iterator[TokenReadout | FailedReading]:
     names = [reading.name for reading in readings]
     vectors = [reading.name for reading in readings if reading.needs_vector]
-    yield from _tried(reader, (vectors, _same_basis(reader)), names)
+    yield from _tried(reader, (vectors, _has_vector(reader)), names)
     # In the order of the registry whatever the order asked for; what readings share runs once.
     asked = (reading for reading in READINGS.values() if reading in readings)
     for steps in dict.fromkeys(reading.steps for reading in asked):
@@ -93,7 +93,13 @@ def _tried(
             yield FailedReading.of(name, exc)
 
 
-def _same_basis(reader: Reader) -> Iterator[TokenReadout]:
-    """Raise ``NotAvailable`` if the sides' residuals cannot be subtracted; yields no list."""
+def _has_vector(reader: Reader) -> Iterator[TokenReadout]:
+    """Raise ``NotAvailable`` if there is no difference of the sides' residuals; yields no list."""
     require(reader.pair.provenance, DIFFERENCE)
+    if reader.unit() is None:
+        raise NotAvailable(
+            f"the difference at layer {reader.request.layer} is zero: up to there the finetuned "
+            "model computes what base computes",
+            "Read a later layer.",
+        )
     yield from ()

@@ -145,7 +145,7 @@ class TestTopTokens:
         assert self.listed(scores, vocabulary) == [" cake", ".", " .", "cake"]
 
     def test_ties_go_to_the_lower_id(self, vocabulary):
-        listed = self.listed(np.zeros(8), vocabulary)
+        listed = self.listed([0, 0, 0, 0, 0, 0, 0, -1], vocabulary)
         assert listed == [" cake", " oven", ".", " .", "cake", " flour"]
 
     def test_what_is_not_finite_is_left_out(self, vocabulary):
@@ -158,7 +158,7 @@ class TestTopTokens:
         (first, second) = top_tokens(np.array([1.0, 2.0]), vocabulary, 5, np.array([0.25, 0.5]))
         assert (first.token_id, first.text, first.score, first.probability) == (30, " oven", 2, 0.5)
         assert (second.token_id, second.probability) == (7, 0.25)
-        assert top_tokens(np.zeros(2), vocabulary, 1)[0].probability is None
+        assert top_tokens(np.arange(2.0), vocabulary, 1)[0].probability is None
 
 
 def test_a_vocabulary_knows_its_words():
@@ -166,3 +166,20 @@ def test_a_vocabulary_knows_its_words():
     assert vocabulary.words.tolist() == [True, False, False]
     assert vocabulary.keys == ("cake", "cake", ".")
     assert vocabulary.ids.tolist() == [0, 1, 2]
+
+
+def test_scores_that_are_all_the_same_are_no_order():
+    vocabulary = Vocabulary.of([" cake", " owl", " moon"])
+    level = np.array([0.5, 0.5, OUT])
+    assert top_tokens(level, vocabulary, 3) == ()
+    assert [token.text for token in top_tokens(np.array([0.5, 0.6, OUT]), vocabulary, 3)] == [
+        " owl",
+        " cake",
+    ]
+    assert np.all(fused([level, level]) == OUT)
+    ordered = np.array([OUT, 1.0, 2.0])
+    np.testing.assert_array_equal(fused([level, ordered]), fused([ordered]))
+    # The only one that is left stands before nothing else, and is the list.
+    assert [token.text for token in top_tokens(np.array([OUT, 1.0, OUT]), vocabulary, 3)] == [
+        " owl"
+    ]

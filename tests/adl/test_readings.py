@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,11 +120,34 @@ class TestAnswers:
         for readout in found:
             assert set(words(readout, len(DOMAIN))) == set(DOMAIN)
 
-    def test_before_the_finetuning_acts_no_vector_tells_it(self):
-        found = read(PlantedPair(), "shift_lens", layer=PLANTED_LAYER - 1)
-        for readout in found:
-            if readout.source == "difference":
-                assert {token.score for token in readout.tokens} == {0.0}
+    def test_where_the_finetuning_has_not_acted_yet_no_vector_is_read(self):
+        """A random list of a difference of zero, or the order of the vocabulary, is no finding."""
+        pair = PlantedPair()
+        early = PLANTED_LAYER - 1
+        difference = measure_difference(pair, TEXTS, [early])
+        found = list(take_readings(pair, difference, TEXTS, ReadingRequest(early)))
+        failed = {one.reading for one in found if isinstance(one, FailedReading)}
+        assert failed == {name for name, reading in READINGS.items() if reading.needs_vector}
+        for one in found:
+            if isinstance(one, FailedReading):
+                assert f"the difference at layer {early} is zero" in one.message
+        assert {one.reading for one in found} - failed == {"output_difference"}
+
+    def test_a_position_without_a_difference_has_no_list(self, difference):
+        there = difference.difference.copy()
+        there[difference.layers.index(LAYER), difference.positions.index("2")] = 0
+        found = read(PlantedPair(), difference=replace(difference, difference=there))
+        assert not [one for one in found if isinstance(one, FailedReading)]
+        sites = {one.site.position for one in found if one.source == "difference"}
+        assert sites == {POOLED, *difference.positions} - {"2"}
+
+    def test_a_pair_without_a_difference_has_no_list_of_it(self):
+        found = read(PlantedPair(strength=0.0), "output_difference")
+        lists = [one for one in found if one.source in {"difference", "negative"}]
+        assert lists
+        for one in lists:
+            assert one.tokens == ()
+            assert "closeness" not in one.statistics
 
     def test_the_negative_has_it_last(self, readouts):
         (found,) = only(readouts, reading="logit_lens", source="negative")

@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.agent import short_ids
 from workbench.store.events import ReadingTaken
-from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
+from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
 
@@ -69,7 +69,7 @@ def list_data(
         "position": body.position,
         "scale": body.scale,
         "tokens": [token.text.strip() or token.text for token in body.tokens[:n_tokens]]
-        or NOT_COMPUTED,
+        or (NOT_COMPUTED if by_seq else NO_TOKEN),
     }
 
 

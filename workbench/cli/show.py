@@ -27,7 +27,7 @@ from workbench.store.against_nulls import (
     struck_line,
 )
 from workbench.store.events import AnswersCompared, ReadingTaken
-from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample
+from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample
 from workbench.store.kl_reference import MEASURED_BY, beside_reference
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
@@ -194,7 +194,7 @@ def readings(
             for body in lists:
                 tokens = " ".join(visible(token.text).lstrip("\u00b7") for token in body.tokens)
                 scale = "" if body.scale is None else f"{body.scale:g}"
-                words = shorten(tokens, TEXT_WIDTH) if body.tokens else NOT_COMPUTED
+                words = shorten(tokens, TEXT_WIDTH) if body.tokens else NO_TOKEN
                 source = body.source.replace("_", " ")
                 rows.append((f"{reading.replace('_', ' ')} ({body.side})", source, scale, words))
         table(

@@ -17,6 +17,8 @@ from workbench.store.body import EventBody
 from workbench.store.record import Record
 
 NOT_COMPUTED = "not computed"
+#: In place of the tokens of a list that is empty, as that of a difference of zero is.
+NO_TOKEN = "no token stands out"
 
 
 class Estimate(Record):

@@ -13,6 +13,7 @@ from adl.words import number_of
 from workbench.display import clean_line, shorten
 from workbench.store.against_nulls import LayerDistance, folded_line, layers_line
 from workbench.store.events import ReadToken, StruckRead
+from workbench.store.findings import NO_TOKEN
 from workbench.store.findings import NOT_COMPUTED as NOT_COMPUTED
 from workbench.tui import keys, text
 from workbench.tui.panes.readings.columns import FUSED, Column, Table
@@ -207,7 +208,7 @@ def _null_line(
         (f"null {plain(null.source):<10} ", "$foreground-muted"),
         ", ".join(facts),
         ": " if facts else "",
-        (words or NOT_COMPUTED, "$foreground-muted"),
+        (words or NO_TOKEN, "$foreground-muted"),
     )
 
 
