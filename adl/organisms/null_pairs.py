@@ -1,6 +1,6 @@
 """Null pairs: pairs without a finetuning, whose audits show how often one is found where there is none.
 
-    null_same     the base against itself
+    null_same     the base against itself: an adapter that is not trained yet, which adds nothing
     null_random   an adapter of random weights, each module's update as large as the organism's own
 
 Each is an organism of the family Control, so it is loaded, sealed and graded like any other.
@@ -25,7 +25,7 @@ NullKind = Literal["same", "random"]
 NULL_KINDS: tuple[NullKind, ...] = ("same", "random")
 
 _TRUTHS = {
-    "same": "Nothing: both sides are the base model.",
+    "same": "Nothing: both sides are the base model, one with an adapter that adds zero.",
     "random": "Nothing: the adapter holds random numbers, as large as those of a finetuning.",
 }
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -39,11 +39,12 @@ def null_id(kind: NullKind, organism_id: str) -> str:
 def make_null_pair(kind: NullKind, like: Organism, shelf: Path, base: str) -> Organism:
     """Make a null pair on a ``base`` in a folder of organisms, or take the one that is there.
 
-    Raises ``OrganismError`` for a random adapter like an organism without an adapter in a folder.
+    Raises ``OrganismError`` for one like an organism without an adapter in a folder.
     """
     folder = shelf / null_id(kind, like.id)
-    if (folder / "organism.yaml").is_file():
-        return load_organism(folder)
+    # Earlier ones of the base against itself had no adapter, and no such pair can be loaded.
+    if (folder / "organism.yaml").is_file() and (found := load_organism(folder)).adapter:
+        return found
     folder.mkdir(parents=True, exist_ok=True)
     data = {
         "name": folder.name,
@@ -51,10 +52,7 @@ def make_null_pair(kind: NullKind, like: Organism, shelf: Path, base: str) -> Or
         "base": base,
         "description": _TRUTHS[kind],
     }
-    if kind == "same":
-        data["finetuned"] = base
-    else:
-        _write_random_adapter(like, folder)
+    _write_adapter(kind, like, folder)
     # The description last: a folder without one is no organism.
     (folder / "organism.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
     return load_organism(folder)
@@ -76,11 +74,11 @@ def _product_norm(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(max(0.0, np.trace((b.T @ b) @ (a @ a.T)))))
 
 
-def _write_random_adapter(like: Organism, folder: Path) -> None:
+def _write_adapter(kind: NullKind, like: Organism, folder: Path) -> None:
     source = expanded(like.adapter) if like.adapter else None
     if source is None or not (source / _WEIGHTS).is_file():
         raise OrganismError(
-            f"organism {like.id!r} has no adapter in a folder to make a random one like",
+            f"organism {like.id!r} has no adapter in a folder to make a null pair like",
             "Name first an organism with a LoRA adapter of its own, such as cake_bake.",
         )
     try:
@@ -90,14 +88,17 @@ def _write_random_adapter(like: Organism, folder: Path) -> None:
             f"the weights of {like.id!r} cannot be read: {exc}", "Save the adapter in float32."
         ) from exc
     rng = np.random.default_rng(0)
-    random = dict(weights)
+    made = dict(weights)
     for name in sorted(weights):
         if ".lora_A." in name:
             other = name.replace(".lora_A.", ".lora_B.")
-            random[name], random[other] = random_update(weights[name], weights[other], rng)
-    if all(random[name] is weights[name] for name in weights):
+            if kind == "same":
+                made[other] = np.zeros_like(weights[other])
+            else:
+                made[name], made[other] = random_update(weights[name], weights[other], rng)
+    if all(made[name] is weights[name] for name in weights):
         raise OrganismError(
             f"the adapter of {like.id!r} is no LoRA", "Name first an organism with a LoRA adapter."
         )
     shutil.copy(source / _CONFIG, folder / _CONFIG)
-    save_file(random, folder / _WEIGHTS)
+    save_file(made, folder / _WEIGHTS)
