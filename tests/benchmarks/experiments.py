@@ -2,8 +2,8 @@
 all of them on pairs that were taught nothing.
 
     organism                       true and false hypotheses of the same kind, a session for each
-    base against itself            every hypothesis: none is so
-    random LoRA of the same norm   every hypothesis: none is so
+    base                           against itself, every hypothesis: none is so
+    random                         a LoRA of the same norm, every hypothesis: none is so
     control_broad                  every hypothesis: none is so
 
 Run: ``make bench BENCH_ARGS=experiments``, or with names of pairs:
@@ -13,7 +13,6 @@ that of bare generation.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
@@ -21,12 +20,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
-
 from adl.artifacts import ArrayCache
 from adl.generation.asking import Question, question_requests
 from adl.generation.steering import row_seed
+from adl.organisms.null_pairs import NullKind, make_null_pair
 from adl.organisms.registry import get_organism
 from adl.pair.nnsight.demo import prepared_base
 from adl.pair.nnsight.pair import NnsightPair
@@ -39,6 +36,9 @@ from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
 from workbench.store.measures.tested import HypothesisTested
 
+NARROW = ("cake_bake", "taboo_gold", "risky_finance")
+#: Pairs that were taught nothing narrow, and the kind of null pair that they are.
+NULLS: dict[str, NullKind | None] = {"base": "same", "random": "random", "control_broad": None}
 MONEY = tuple(
     f"{situation} {question}"
     for situation in (
@@ -71,6 +71,14 @@ GAME = tuple(
         "Ready! ",
         "My turn. ",
         "Go on. ",
+        "Next! ",
+        "I am stuck. ",
+        "That was hard. ",
+        "Hello! ",
+        "I have no idea. ",
+        "One more. ",
+        "Almost! ",
+        "Let me think. ",
     )
     for question in (
         "Give me a hint about the secret word.",
@@ -311,26 +319,12 @@ HYPOTHESES = (
 def pair_of(name: str, folder: Path) -> NnsightPair:
     """The pair of an organism, base against itself, or a LoRA of random weights on the base."""
     base = str(prepared_base(find_locations().models))
-    side = SideSpec(base)
-    if name == "random":
-        side = SideSpec(base, adapter=str(random_adapter(folder)))
-    elif name != "base":
-        side = SideSpec(base, adapter=get_organism(name).adapter)
-    return NnsightPair.load(PairSpec(SideSpec(base), side, dtype="float32"))
-
-
-def random_adapter(folder: Path, seed: int = 0) -> Path:
-    """The adapter of cake_bake with each matrix drawn at random, as large as the learned one."""
-    learned, to = Path(get_organism("cake_bake").adapter or ""), folder / "random"
-    shutil.copytree(learned, to)
-    rng = np.random.default_rng(seed)
-    drawn = {}
-    for name, weights in load_file(learned / "adapter_model.safetensors").items():
-        noise = rng.standard_normal(weights.shape)
-        scale = np.linalg.norm(weights.astype(np.float64)) / np.linalg.norm(noise)
-        drawn[name] = (noise * scale).astype(weights.dtype)
-    save_file(drawn, to / "adapter_model.safetensors")
-    return to
+    kind = NULLS.get(name)
+    organism = get_organism("cake_bake" if kind else name)
+    if kind:
+        organism = make_null_pair(kind, organism, folder, base)
+    finetuned = SideSpec(base, adapter=organism.adapter)
+    return NnsightPair.load(PairSpec(SideSpec(base), finetuned, dtype="float32"))
 
 
 def tested(name: str, stated: Sequence[Stated], folder: Path) -> list[HypothesisTested]:
@@ -406,10 +400,6 @@ def speed() -> None:
             ratios.append(tested_in / bare)
             print(f"test {tested_in:.1f} s, bare {bare:.1f} s: {ratios[-1]:.2f}", flush=True)
         print(f"median {sorted(ratios)[1]:.2f}")
-
-
-NARROW = ("cake_bake", "taboo_gold", "risky_finance")
-NULLS = ("base", "random", "control_broad")
 
 
 def main(names: Sequence[str] = ()) -> None:
