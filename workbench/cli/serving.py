@@ -67,6 +67,7 @@ Socket = Annotated[
 
 @options_from(pair=pair_arguments, where=session_options)
 def serve(
+    context: typer.Context,
     pair: PairArguments,
     where: SessionOptions,
     blind: Blind = False,
@@ -82,7 +83,7 @@ def serve(
     elif not database_path(where.database).exists():
         raise StoreError(f"there is no session {where.session!r}: there is no database")
     tell = _fork_away(json=json) if detach else partial(_tell, json=json)
-    _serve(pair, where, tell, blind=blind, idle=idle)
+    _serve(pair, where, tell, blind=blind, demo=bool(context.params["demo"]), idle=idle)
 
 
 @engines.command()
@@ -129,8 +130,10 @@ def _serve(
     tell: Callable[[dict[str, Any]], object],
     *,
     blind: bool,
+    demo: bool,
     idle: float | None,
 ) -> None:
+    """Load the pair and serve it; ``demo`` hides its names as the workbench does: one is the answer."""
     # Imported now: what agents need takes its time, and --help does not wait for it.
     from workbench.blinding.seal import blinding_for_people, first_seal
     from workbench.cli.redaction import redacted_stderr
@@ -158,18 +161,19 @@ def _serve(
 
                 seal(session, blind=True, asked=pair)
                 redactor.blinding = blinding_for_people(session.state)
-        elif blind:
+        elif blind or demo:
             from workbench.blinding.aliases import blinding_from
 
             redactor.blinding = blinding_from(first_seal(pair, blind=True).aliases)
         # Names stand by themselves in whatever an engine has to tell.
         redactor.loading = True
-        engine = Engine(log, locations, pair, idle_limit=idle)
+        engine = Engine(log, locations, pair, idle_limit=idle, is_demo=demo and not blind)
         with displayed(PlanProgress([(LOAD, pair)]), "", redactor.hide) as display:
             progress = partial(display.report, LOAD.name)
             if wanted is None:
                 name = where.name or f"serve {'' if blind else subject_of(pair)}".strip()
-                live = engine.begin(name, blind=blind, progress=progress, should_stop=flag)
+                hidden = blind or demo
+                live = engine.begin(name, blind=hidden, progress=progress, should_stop=flag)
             else:
                 engine.pair.load(engine.pair.arguments, progress, flag)
                 live = engine.resume(wanted)

@@ -346,6 +346,9 @@ class AttachedSession(ShownSession):
         if getattr(notice, "session", None) not in {None, self.session.id}:
             return
         with self._locked:
+            if self._closed:
+                # That the connection ends is its own doing.
+                return
             if self._early is not None:
                 self._early.append(notice)
                 return

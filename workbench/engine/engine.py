@@ -35,7 +35,7 @@ from workbench.engine.shared_pair import SharedPair
 from workbench.locations import Locations
 from workbench.operations import OPERATIONS
 from workbench.operations.jobs import Job, Turns
-from workbench.operations.pair import LOAD, PairArguments, loaded_pair
+from workbench.operations.pair import LOAD, PairArguments, loaded_pair, subject_of
 from workbench.store.agent_events import Policy
 from workbench.store.events import HUMAN, SYSTEM, Event, SessionRenamed
 from workbench.store.log import SessionLog
@@ -65,7 +65,11 @@ class _Held:
 
 
 class Engine:
-    """A pair and its sessions. Its methods may be called from any thread."""
+    """A pair and its sessions. Its methods may be called from any thread.
+
+    ``is_demo`` for a pair that was asked for as the demo: its names are hidden from screens, since
+    one is the answer, and yet commands that ask for the demo find it.
+    """
 
     def __init__(
         self,
@@ -75,9 +79,11 @@ class Engine:
         *,
         tell: Tell = lambda _client, _notice: None,
         idle_limit: float | None = None,
+        is_demo: bool = False,
     ) -> None:
         self.log = log
         self.pair = SharedPair(pair)
+        self._is_demo = is_demo
         self.tell = tell
         self.end: Callable[[], object] = lambda: None
         "Called when a client asks the engine to end."
@@ -214,7 +220,7 @@ class Engine:
             pid=os.getpid(),
             program=p.PROGRAM,
             database=str(self.log.path),
-            pair=self._hide(_named(self.pair.arguments)),
+            pair=self._pair_name(),
             is_loaded=pair is not None,
             memory={} if pair is None else pair.memory(),
             up_seconds=time.monotonic() - self._began,
@@ -238,7 +244,8 @@ class Engine:
     @answer.register
     def _has_pair(self, order: p.HasPair, client: p.ClientData) -> p.YesNo:
         # A blind engine confirms no guess of its names.
-        is_it = not self._blinding() and self.pair.is_of(order.pair) and self.pair.is_current()
+        tells = self._is_demo or not self._blinding()
+        is_it = tells and self.pair.is_of(order.pair) and self.pair.is_current()
         return p.YesNo(yes=is_it)
 
     @answer.register
@@ -510,6 +517,12 @@ class Engine:
         if aliases != self._blindfold.aliases:
             self._blindfold = Blinding(aliases)
         return self._blindfold
+
+    def _pair_name(self) -> str:
+        """The pair as it is called to clients."""
+        if self._is_demo and self._blinding():
+            return subject_of(self.pair.arguments)
+        return str(self._hide(_named(self.pair.arguments)))
 
     def _hide(self, data: Any, *, words: bool = True) -> Any:
         return self._blinding().hide_all(data, words=words)

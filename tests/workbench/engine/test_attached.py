@@ -119,6 +119,13 @@ def test_a_detached_screen_stops_nothing_and_finds_all_of_it_again(attach, servi
     assert serving.engine.log.verify().ok
 
 
+def test_a_screen_that_leaves_does_not_take_that_for_the_loss_of_its_engine(attach):
+    with attach() as screen:
+        screen.attached.close({})
+        # The connection is closed by then, and whoever hears of it would ask where to go on.
+        assert screen.attached.engine.link.kind == "keys"
+
+
 def test_an_order_that_was_given_is_sent_before_the_screen_leaves(attach, serving):
     with attach() as screen:
         for number in range(20):

@@ -212,6 +212,20 @@ def test_an_engine_knows_its_very_pair(serving: Serving, tmp_path: Path) -> None
             assert client.call(p.HasPair(pair=pair)).yes == has, pair
 
 
+@pytest.mark.parametrize(("is_demo", "confirms"), [(True, True), (False, False)])
+def test_a_blind_engine_is_found_by_its_name_if_that_is_the_demo(
+    database: Path, models: Models, is_demo: bool, confirms: bool
+) -> None:
+    with (
+        served(database, blind=True, is_demo=is_demo) as serving,
+        serving.connect("command") as client,
+    ):
+        other = PairArguments(base="embedded", adapter="x")
+        assert client.call(p.HasPair(pair=PairArguments(organism="cake_bake"))).yes == confirms
+        assert not client.call(p.HasPair(pair=other)).yes
+        assert "cake" not in client.call(p.Status()).pair
+
+
 def test_a_pair_whose_files_have_changed_is_not_the_one_that_is_loaded(
     serving: Serving, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,9 @@ def test_detached_it_is_ready_listed_and_stopped(database: Path) -> None:
     ready = json.loads(started.stdout)
     try:
         listed = finished(["engine", "status"])
-        assert f"engine {ready['pid']}  organism cake_bake  loaded" in listed.stdout
+        # The organism's name would tell what the demo was finetuned to do.
+        assert f"engine {ready['pid']}  demo organism  loaded" in listed.stdout
+        assert "cake" not in listed.stdout + finished(["engine", "status", "--json"]).stdout
         assert f"session {ready['session']}  mine  0 jobs, 0 screens" in listed.stdout
         (data,) = json.loads(finished(["engine", "status", "--json"]).stdout)
         assert data["socket"] == ready["socket"]
@@ -206,6 +208,21 @@ def test_a_blind_engine_tells_no_name(database: Path) -> None:
         assert "cake" not in listed.stdout + listed.stderr
         assert "blind" in listed.stdout
         with connected(socket) as screen:
+            screen.call(p.ShutDown())
+        process.process.wait(HANGS)
+        assert process.process.stderr is not None
+        assert "cake" not in process.process.stderr.read()
+
+
+def test_the_demo_is_served_by_no_name_and_found_by_commands_that_ask_for_it(
+    database: Path,
+) -> None:
+    with engine(*SERVE) as (process, socket):
+        asked = finished(["ask", "--demo", "Hi", "--tokens", "2", "--engine", str(socket)])
+        assert asked.returncode == 0, asked.stderr
+        with connected(socket) as screen:
+            (own,) = [one for one in screen.call(p.Sessions()).sessions if one.blind]
+            assert own.name == "serve demo organism"
             screen.call(p.ShutDown())
         process.process.wait(HANGS)
         assert process.process.stderr is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.workbench.agent.test_blinding import NAMES, NamedPair
 from tests.workbench.engine.conftest import Models, Serving, models, served
 from tests.workbench.tui.conftest import PLANTED
 from tests.workbench.tui.test_app import on_audit
@@ -22,7 +23,9 @@ from workbench.tui.app import WorkbenchApp
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.engine_gone import EngineGone
 from workbench.tui.messages import AttachSession
+from workbench.tui.screens.sessions import SessionsScreen
 from workbench.tui.startup import Startup
+from workbench.tui.widgets.menu import Menu
 
 __all__ = ["models"]  # the fixture
 
@@ -164,3 +167,41 @@ async def test_an_engine_is_stopped_only_on_purpose(screen, serving):
         await pilot.press("y")
         await until(pilot, lambda: app.opened is None, "the end of the session")
         await until(pilot, lambda: serving.events()[-1].body.kind == "session_closed", "its end")
+
+
+async def test_the_demo_of_an_engine_tells_its_name_on_no_screen_until_a_key_reveals_it(
+    screen, database, models, monkeypatch
+):
+    monkeypatch.setattr("workbench.engine.shared_pair.load_models", lambda *_: NamedPair())
+    # What it loads, the engine's `serve --demo`, and `adl-workbench attach`.
+    with served(database, is_demo=True, blind=True) as serving:
+        app = screen(serving)
+
+        def names_shown() -> list[str]:
+            told = f"{shown(app)} {app.title}".lower()
+            return [name for name in ("cake_bake", *NAMES) if name.lower() in told]
+
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: on_audit(app) and app.opened.has_pair, "the pair")
+            for key in ("1", "6", "7", "f1", "escape"):
+                await pilot.press(key)
+                await pilot.pause()
+                assert not names_shown(), key
+            # The list of sessions, where the engine still has it open, and the start screen.
+            await pilot.press("ctrl+r")
+            await until(pilot, lambda: isinstance(app.screen, SessionsScreen), "the sessions")
+            await until(pilot, lambda: "a session" in shown(app), "the session")
+            assert not names_shown()
+            await pilot.press("escape")
+            await until(pilot, lambda: "demo organism" in shown(app), "the engine")
+            listed = app.screen.query_one(Menu)
+            assert listed.entries[listed.cursor].key.startswith("engine")
+            # The organisms that come with the program are listed there, whichever is the demo.
+            assert names_shown() == ["cake_bake", "cake_bake"]
+            assert [engine.status.pair for engine in app._engines()] == ["demo organism"]
+            await pilot.press("enter")
+            await until(pilot, lambda: on_audit(app) and app.opened.has_pair, "the pair")
+            await pilot.press("1", "f10")
+            await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+            await pilot.press("y")
+            await until(pilot, names_shown, "the names")
