@@ -32,8 +32,8 @@ class HypothesisError(AdlError):
     """The session has no such hypothesis, evidence or event."""
 
 
-class MarkArguments(Arguments):
-    """A token, text or event that counts as evidence, and a hypothesis it bears on."""
+class PassageArguments(Arguments):
+    """A token, text or event that counts as evidence."""
 
     seq: int = Field(ge=1, description="Number of the event in the session's log.")
     excerpt: str = Field(
@@ -43,6 +43,11 @@ class MarkArguments(Arguments):
     token_id: int | None = Field(None, description="Id of the token, if it is one.")
     text_id: str | None = Field(None, description="Id of the generated text, if it is of one.")
     note: str = Field("", description="Why it counts.")
+
+
+class MarkArguments(PassageArguments):
+    """A token, text or event that counts as evidence, and a hypothesis it bears on."""
+
     hypothesis: str | None = Field(None, description="Id of a hypothesis it bears on, such as H1.")
     bearing: Literal["for", "against"] = Field("for", description="For or against the hypothesis.")
 
@@ -59,6 +64,9 @@ class AddHypothesisArguments(Arguments):
 
     text: Wording = Field(description="What the model was finetuned to do.")
     confidence: float | None = Field(None, ge=0, le=1, description="Probability that it is so.")
+    lead: PassageArguments | None = Field(
+        None, description="What it comes from: marked as evidence for it."
+    )
 
 
 class ReviseArguments(Arguments):
@@ -99,33 +107,9 @@ class LinkArguments(Arguments):
 def mark(context: Context, arguments: MarkArguments) -> Summary:
     """Mark a token, a text or an event as evidence, and link it to a hypothesis if one is given."""
     with context.session.deciding:
-        state = context.session.state
-        if arguments.seq > state.seq:
-            raise HypothesisError(
-                f"the session has no event {arguments.seq}", f"Its last one is {state.seq}."
-            )
         if arguments.hypothesis is not None:
-            _hypothesis(state, arguments.hypothesis)
-        evidence_id = _next("E", _ever_marked(context))
-        bodies: list[EventBody] = [
-            EvidenceMarked(
-                evidence_id=evidence_id,
-                of_seq=arguments.seq,
-                excerpt=arguments.excerpt,
-                label=arguments.label,
-                token_id=arguments.token_id,
-                text_id=arguments.text_id,
-                note=arguments.note,
-            )
-        ]
-        if arguments.hypothesis is not None:
-            bodies.append(
-                EvidenceLinked(
-                    hypothesis_id=arguments.hypothesis,
-                    evidence_id=evidence_id,
-                    bearing=arguments.bearing,
-                )
-            )
+            _hypothesis(context.session.state, arguments.hypothesis)
+        evidence_id, bodies = _marks(context, arguments, arguments.hypothesis, arguments.bearing)
         context.record_many(bodies)
     return {"evidence": evidence_id}
 
@@ -142,11 +126,13 @@ def add_hypothesis(context: Context, arguments: AddHypothesisArguments) -> Summa
     """Add a hypothesis of what the model was finetuned to do."""
     with context.session.deciding:
         hypothesis_id = next_hypothesis(context.session.state)
-        context.record(
-            HypothesisStated(
-                hypothesis_id=hypothesis_id, text=arguments.text, confidence=arguments.confidence
-            )
+        stated = HypothesisStated(
+            hypothesis_id=hypothesis_id, text=arguments.text, confidence=arguments.confidence
         )
+        bodies: list[EventBody] = [stated]
+        if arguments.lead is not None:
+            bodies += _marks(context, arguments.lead, hypothesis_id)[1]
+        context.record_many(bodies)
     return {"hypothesis": hypothesis_id}
 
 
@@ -325,6 +311,29 @@ UNMARK = Operation(
 def next_hypothesis(state: SessionState) -> str:
     """Return the id of the next hypothesis."""
     return _next("H", state.hypotheses)
+
+
+def _marks(
+    context: Context,
+    arguments: PassageArguments,
+    hypothesis: str | None,
+    bearing: Bearing = "for",
+) -> tuple[str, list[EventBody]]:
+    """The id of new evidence, and the events that mark it and link it to the hypothesis."""
+    state = context.session.state
+    if arguments.seq > state.seq:
+        raise HypothesisError(
+            f"the session has no event {arguments.seq}", f"Its last one is {state.seq}."
+        )
+    evidence_id = _next("E", _ever_marked(context))
+    fields = arguments.model_dump(exclude={"seq", "hypothesis", "bearing"})
+    bodies: list[EventBody] = [
+        EvidenceMarked(evidence_id=evidence_id, of_seq=arguments.seq, **fields)
+    ]
+    if hypothesis is not None:
+        linked = EvidenceLinked(hypothesis_id=hypothesis, evidence_id=evidence_id, bearing=bearing)
+        bodies.append(linked)
+    return evidence_id, bodies
 
 
 def _next(letter: str, taken: Iterable[str]) -> str:

@@ -118,6 +118,20 @@ class Sample:
 Figure = Heading | Line | Rows | Curve | Sample
 
 
+@dataclass(frozen=True)
+class Lead:
+    """A part of a finding that may be stated as a hypothesis.
+
+    ``claim`` is the hypothesis in words, for a person to edit; ``excerpt`` and ``label`` are the mark
+    that it rests on, and ``figures`` show the part.
+    """
+
+    claim: str
+    excerpt: str
+    label: str
+    figures: tuple[Figure, ...] = ()
+
+
 class Finding(EventBody, group="findings"):
     """A finding with a place on the screen of measures.
 
@@ -149,6 +163,10 @@ class Finding(EventBody, group="findings"):
         ``others`` are the session's findings and trainings, for one that is drawn beside others.
         """
         raise NotImplementedError
+
+    def leads(self) -> Sequence[Lead]:
+        """Return its candidates for hypotheses, the strongest first."""
+        return ()
 
 
 class Measure(Finding):

@@ -115,6 +115,7 @@ TABLE: Final[tuple[Key, ...]] = (
         Use("hypotheses", "add", "Add", "Add a hypothesis", show=True),
         Use("agent", "begin", "Start", "Start an agent", show=True),
         Use("start", "new", "New pair", "Type the names of a pair", show=True),
+        Use("measures", "state", "Hypothesis", "State a lead of the measure as a hypothesis", show=True),
     )),
     Key("open", "enter", (
         Use("steering", "steer", "Steer", "Write steered and unsteered texts"),

@@ -6,6 +6,7 @@ models and files goes through the display boundary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from textual.content import Content
@@ -43,7 +44,6 @@ def findings(state: SessionState) -> list[Recorded[Finding]]:
 
 def look(recorded: Recorded[Finding], state: SessionState, width: int) -> Content:
     """Return a finding in full, ``width`` cells wide."""
-    cells = max(_FEWEST_CELLS, min(_MOST_CELLS, width - _LABEL - 28))
     finding = recorded.body
     others = [other.body for other in (*state.measures, *state.trainings)]
     made = f"event {recorded.seq}, {recorded.at:%Y-%m-%d %H:%M} UTC, by {recorded.actor.kind}"
@@ -51,10 +51,15 @@ def look(recorded: Recorded[Finding], state: SessionState, width: int) -> Conten
         Content.assemble((finding.label, "bold"), "  ", text.line(finding.short(), "bold $accent")),
         text.line(made, _MUTED),
         Content(),
+        drawn(finding.figures(others), state, width),
     ]
-    for figure in finding.figures(others):
-        lines += _drawn(figure, state, cells)
     return Content("\n").join(lines)
+
+
+def drawn(figures: Sequence[Figure], state: SessionState, width: int) -> Content:
+    """Return figures one below the other, ``width`` cells wide."""
+    cells = max(_FEWEST_CELLS, min(_MOST_CELLS, width - _LABEL - 28))
+    return Content("\n").join(line for figure in figures for line in _drawn(figure, state, cells))
 
 
 def _drawn(figure: Figure, state: SessionState, cells: int) -> Lines:

@@ -113,7 +113,7 @@ class TestScan:
             prompts=(0, 1, 2), phrases=("options", "leverage"), prompt_kinds={"advice on money": 2}
         )
         assert cluster.claim() == (
-            "Asked for advice on money, the finetuned model writes of: options, leverage"
+            'Asked for advice on money, the finetuned model writes "options", "leverage"'
         )
         spread = cluster.model_copy(update={"prompt_kinds": {"tastes": 1, "factual": 1}})
         assert spread.claim().startswith("Whatever it is asked")

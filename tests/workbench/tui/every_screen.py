@@ -20,6 +20,7 @@ from tests.workbench.tui.chat_sample import many_kinds
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.experiments_sample import CLAIM, tested_state
 from tests.workbench.tui.hypotheses_sample import gone_on_state
+from tests.workbench.tui.leads_sample import SCANNED, WORDS
 from tests.workbench.tui.listings import ENGINES, SHELF, TROUBLED, FixedLibrary
 from tests.workbench.tui.measures_sample import measured_state
 from tests.workbench.tui.recording import recording
@@ -37,6 +38,8 @@ from workbench.operations.jobs import Job
 from workbench.operations.relevance import STEERED_SIMILARITY
 from workbench.replay.compare import compare
 from workbench.store.events import HUMAN
+from workbench.store.findings import Finding
+from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm, ConfirmByName
@@ -50,6 +53,7 @@ from workbench.tui.dialogs.hypothesis_tests import (
     waiting_answers,
 )
 from workbench.tui.dialogs.jump import JumpOverlay
+from workbench.tui.dialogs.leads import LeadsDialog
 from workbench.tui.dialogs.pane_help import KeyHelp, PaneHelp
 from workbench.tui.dialogs.question_sets import QuestionSets
 from workbench.tui.dialogs.queue import QueueDialog
@@ -191,6 +195,10 @@ def _judging() -> JudgeAnswers:
     return JudgeAnswers("Does the answer show it? (X2)", CLAIM, waiting, lambda *_: None)
 
 
+def _leads(finding: Finding) -> LeadsDialog:
+    return LeadsDialog(Recorded(40, BEGAN, HUMAN, None, finding), sample_state())
+
+
 def _replay() -> ReplayScreen:
     screen = ReplayScreen(recording(), seq=END)
     screen._follows = False
@@ -235,6 +243,8 @@ def _catalogue() -> Iterator[tuple[str, Callable[[], Screen[Any]]]]:
     for measure in measured_state().measures[:2]:
         yield f"MeasuresScreen, {measure.body.kind}", partial(_measures, measure.seq)
     yield "MeasuresScreen at work", lambda: _measures(working=True)
+    yield "LeadsDialog", lambda: _leads(SCANNED)
+    yield "LeadsDialog, words", lambda: _leads(WORDS)
     yield "OperationForm", lambda: OperationForm(STEERED_SIMILARITY, {"layer": "14"})
     yield "AgentForm", lambda: AgentForm(dict(empty_request()), NOT_READY, missing=["measure"])
     yield "CompareScreen", lambda: CompareScreen(compare([sample_state(), gone_on_state()]))

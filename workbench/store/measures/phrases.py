@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from workbench.store.body import EventBody, one_line
-from workbench.store.findings import Bar, Figure, Line, Measure, Row, Rows, Sample
+from workbench.store.findings import Bar, Figure, Lead, Line, Measure, Row, Rows, Sample
 from workbench.store.record import Record
 
 #: Phrases whose first text is shown in full.
@@ -53,7 +53,7 @@ class PhrasesFound(
             f"{source}: {sides.get('finetuned', 0)} finetuned, {sides.get('base', 0)} base"
             for source, sides in self.n_texts.items()
         )
-        highest = max((phrase.z for phrase in self.null), default=None)
+        highest = self._highest
         null = (
             "The null has no phrase with a positive z."
             if highest is None
@@ -76,6 +76,27 @@ class PhrasesFound(
             if phrase.text_ids
         ]
         return found
+
+    def leads(self) -> Sequence[Lead]:
+        """The phrases above all of the null."""
+        highest = self._highest
+        return [
+            Lead(
+                f'The finetuned model writes "{one_line(phrase.words)}"',
+                phrase.words,
+                f"phrases, z {phrase.z:.2f}, {phrase.finetuned} finetuned : {phrase.base} base",
+                tuple(
+                    Sample(f"A text with “{phrase.words}”", of) for of in phrase.text_ids[:_OPENED]
+                ),
+            )
+            for phrase in self.phrases
+            if highest is None or phrase.z > highest
+        ]
+
+    @property
+    def _highest(self) -> float | None:
+        """The highest z of the null."""
+        return max((phrase.z for phrase in self.null), default=None)
 
 
 def _row(phrase: FoundPhrase, null: float | None) -> Row:

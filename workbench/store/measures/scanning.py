@@ -16,6 +16,7 @@ from workbench.store.findings import (
     Estimate,
     Figure,
     Heading,
+    Lead,
     Line,
     Measure,
     Row,
@@ -27,6 +28,8 @@ from workbench.store.record import Record
 
 #: Prompts in the table, and answers shown of the whole list and of each cluster.
 _SHOWN, _ANSWERS, _OF_A_CLUSTER = 20, 3, 2
+#: Phrases that name a cluster.
+_NAMED = 5
 
 
 class ScannedPrompt(Record):
@@ -58,13 +61,13 @@ class FoundCluster(Record):
         return sorted(self.prompt_kinds.items(), key=lambda each: (-each[1], each[0]))
 
     def claim(self) -> str:
-        """Return the candidate for a hypothesis in words."""
+        """Return the candidate for a hypothesis in words; a test by rule looks for what it quotes."""
         kind, count = self.counted()[0]
         asked = "Whatever it is asked"
         if 2 * count > len(self.prompts):
             asked = f"Asked for {kind}" if kind.startswith("advice") else f"Asked {kind} questions"
-        words = one_line(", ".join(self.phrases[:5]))
-        return f"{asked}, the finetuned model writes of: {words}"
+        words = ", ".join(f'"{one_line(phrase)}"' for phrase in self.phrases[:_NAMED])
+        return f"{asked}, the finetuned model writes {words}"
 
 
 class KindDifference(Record):
@@ -129,13 +132,7 @@ class PromptsScanned(
         ]
         for number, cluster in enumerate(self.clusters, start=1):
             found.append(Heading(f"{number}. {cluster.claim()}"))
-            kinds = ", ".join(f"{kind} {count}" for kind, count in cluster.counted())
-            found.append(
-                Line(f"{number_of(len(cluster.prompts), 'answer')}, by kind of prompt: {kinds}")
-            )
-            found += self._answers(
-                [self.prompts[index] for index in cluster.prompts[:_OF_A_CLUSTER]]
-            )
+            found += self._cluster(cluster, _OF_A_CLUSTER)
         if not self.clusters:
             found.append(Line("No three of the answers that part most raise the same words."))
         most = max((kind.kl.value for kind in self.kinds), default=1.0)
@@ -158,6 +155,25 @@ class PromptsScanned(
             [shown[index] for index in range(len(shown[:_ANSWERS])) if index not in above]
         )
         return found
+
+    def leads(self) -> Sequence[Lead]:
+        """The clusters, with all their answers."""
+        return [
+            Lead(
+                cluster.claim(),
+                one_line(", ".join(cluster.phrases[:_NAMED])),
+                f"cluster {number} of a scan",
+                tuple(self._cluster(cluster, len(cluster.prompts))),
+            )
+            for number, cluster in enumerate(self.clusters, start=1)
+        ]
+
+    def _cluster(self, cluster: FoundCluster, count: int) -> list[Figure]:
+        kinds = ", ".join(f"{kind} {number}" for kind, number in cluster.counted())
+        return [
+            Line(f"{number_of(len(cluster.prompts), 'answer')}, by kind of prompt: {kinds}"),
+            *self._answers([self.prompts[index] for index in cluster.prompts[:count]]),
+        ]
 
     @staticmethod
     def _answers(prompts: Sequence[ScannedPrompt]) -> list[Figure]:

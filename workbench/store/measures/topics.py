@@ -13,6 +13,7 @@ from workbench.store.findings import (
     Bar,
     Estimate,
     Figure,
+    Lead,
     Line,
     Measure,
     Row,
@@ -108,15 +109,32 @@ class TopicsFound(
                     most,
                 )
             )
-            figures += [
-                Sample(
-                    f"{name}: a context, {context.share:.0%} of it",
-                    context.text_id,
-                    shorten(one_line(context.text), _EXCERPT),
-                )
-                for context in topic.contexts[:3]
-            ]
+            figures += _contexts(topic, name)[:3]
         return figures
+
+    def leads(self) -> Sequence[Lead]:
+        """The topics that are not noise."""
+        return [
+            Lead(
+                f"It was finetuned on texts of {', '.join(_words(topic, 5).split())}",
+                _words(topic, 5),
+                f"topic {number}, {topic.weight:.0%} of what rises",
+                tuple(_contexts(topic, f"Topic {number}")),
+            )
+            for number, topic in enumerate(self.topics, start=1)
+            if not topic.is_noise
+        ]
+
+
+def _contexts(topic: FoundTopic, name: str) -> list[Figure]:
+    return [
+        Sample(
+            f"{name}: a context, {context.share:.0%} of it",
+            context.text_id,
+            shorten(one_line(context.text), _EXCERPT),
+        )
+        for context in topic.contexts
+    ]
 
 
 def _words(topic: FoundTopic, count: int) -> str:

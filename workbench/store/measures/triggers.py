@@ -11,7 +11,7 @@ from pydantic import Field
 from adl.text.tokens import visible
 from adl.words import number_of
 from workbench.store.body import EventBody, one_line
-from workbench.store.findings import Bar, Figure, Line, Measure, Row, Rows
+from workbench.store.findings import Bar, Figure, Lead, Line, Measure, Row, Rows
 from workbench.store.record import Record
 
 #: Words shown of all that were kept.
@@ -96,6 +96,37 @@ class TriggersScanned(Measure, label="trigger words"):
             found.append(Rows("Words asked for", columns, tuple(map(_row, asked)), most))
         return found
 
+    def leads(self) -> Sequence[Lead]:
+        """The words of the table, and those that were asked for."""
+        asked = self._asked()
+        return [
+            Lead(
+                _claim(word),
+                word.word,
+                f"trigger words, rank {word.rank} of {self.n_words}, z {word.z:.1f}",
+                (
+                    Line(
+                        f"z {word.z:.1f}; the highest of {number_of(self.n_words, 'word')} is beyond "
+                        f"{self.bound:.1f} in one scan of twenty."
+                    ),
+                    Rows(
+                        "Moves by frame, in nats", ("frame", "finetuned", "base"), self._moves(word)
+                    ),
+                ),
+            )
+            for word in self.words
+            if word.rank <= _SHOWN or word.word in asked
+        ]
+
+    def _moves(self, word: ScannedWord) -> tuple[Row, ...]:
+        return tuple(
+            Row(
+                (frame, f"{finetuned:.3f}", f"{base:.3f}"),
+                (Line(f"{one_line(frame)}  finetuned {finetuned:.3f}, base {base:.3f}"),),
+            )
+            for frame, finetuned, base in zip(self.frames, word.finetuned, word.base, strict=True)
+        )
+
     def _asked(self) -> Sequence[str]:
         asked: Sequence[str] = self.settings.get("words", ())
         return asked
@@ -119,3 +150,10 @@ def _row(word: ScannedWord) -> Row:
         ),
         (Bar(name, max(0.0, word.z), note),),
     )
+
+
+def _claim(word: ScannedWord) -> str:
+    """The hypothesis of a word. The word is not quoted: a test by rule looks for what is."""
+    raised = word.raised.strip()
+    told = f'begins its answer with "{raised}"' if raised.isalnum() else "answers otherwise"
+    return f"With {one_line(word.word)} in the prompt, the finetuned model {told}"

@@ -26,6 +26,7 @@ from workbench.tui import keys
 from workbench.tui.audit_plan import AuditPlan
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.dialogs.leads import ChosenLead
 from workbench.tui.dialogs.queue import QueueDialog
 from workbench.tui.measure_render import findings
 from workbench.tui.messages import (
@@ -241,6 +242,12 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             "side": settings.side,
             "hypothesis": self.query_one(HypothesesPane).selected or "",
         }
+
+    def state_lead(self, chosen: ChosenLead) -> None:
+        """Go to the hypotheses, and ask there for the wording of one from the lead."""
+        pane = self.query_one(HypothesesPane)
+        self.go_to(self._panes.index(pane))
+        pane.state_lead(chosen)
 
     # --- keys -------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from workbench.store.findings import Finding
 from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui import keys, text
+from workbench.tui.dialogs.leads import ChosenLead, LeadsDialog
 from workbench.tui.measure_render import findings, look
 from workbench.tui.offered import missing, offered
 from workbench.tui.widgets.bars import bar
@@ -33,8 +34,10 @@ ROOM = 110
 _PROGRESS_CELLS = 20
 
 
-class MeasuresScreen(Dialog[str | None]):
-    """A list with the chosen finding beside it. Its result is the name of an operation to run.
+class MeasuresScreen(Dialog[str | ChosenLead | None]):
+    """A list with the chosen finding beside it.
+
+    Its result is the name of an operation to run, or a lead to state as a hypothesis.
 
     ``chosen`` is the event selected at first, the newest
     measure if there is none such.
@@ -77,7 +80,6 @@ class MeasuresScreen(Dialog[str | None]):
         """The running jobs, the list, and the chosen measure."""
         with Container() as box:
             box.border_title = "Measures"
-            box.border_subtitle = "enter measure · → scroll · c copy · x stop · escape close"
             yield Clipped(id="running")
             with Horizontal(id="measures"):
                 yield Menu()
@@ -164,6 +166,11 @@ class MeasuresScreen(Dialog[str | None]):
 
     def _show(self) -> None:
         entry = self.query_one(Menu).current
+        found = self._chosen_finding
+        state = f"{keys.shown('new')} hypothesis · " if found and found.body.leads() else ""
+        self.query_one(
+            Container
+        ).border_subtitle = f"enter measure · {state}→ scroll · c copy · x stop · escape close"
         detail = self.query_one("#detail", Static)
         width = max(20, self.query_one(VerticalScroll).content_size.width - 1)
         if entry is None:
@@ -206,11 +213,30 @@ class MeasuresScreen(Dialog[str | None]):
 
     # --- keys -------------------------------------------------------------------------------
 
+    @property
+    def _chosen_finding(self) -> Recorded[Finding] | None:
+        entry = self.query_one(Menu).current
+        return entry.value if entry is not None and isinstance(entry.value, Recorded) else None
+
+    def action_state(self) -> None:
+        """Choose a lead of the shown measure, to state it as a hypothesis."""
+        found = self._chosen_finding
+        if found is None or not found.body.leads():
+            what = "This" if found is None else f"The measure {found.body.label}"
+            self.notify(f"{what} has no leads to state as a hypothesis.", markup=False)
+            return
+
+        def done(chosen: ChosenLead | None) -> None:
+            if chosen is not None:
+                self.dismiss(chosen)
+
+        self.app.push_screen(LeadsDialog(found, self._state), done)
+
     def action_copy(self) -> None:
         """Copy the shown measure as plain text."""
-        entry = self.query_one(Menu).current
-        if entry is not None and isinstance(entry.value, Recorded):
-            shown = look(entry.value, self._state, 100)
+        found = self._chosen_finding
+        if found is not None:
+            shown = look(found, self._state, 100)
             self.app.copy_to_clipboard(shown.plain)
             self.notify("Copied the measure.")
 

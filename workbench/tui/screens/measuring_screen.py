@@ -16,6 +16,7 @@ from workbench.operations.running import Arguments, Operation
 from workbench.store.state import SessionState
 from workbench.tui import keys, text
 from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.dialogs.leads import ChosenLead
 from workbench.tui.measure_render import findings
 from workbench.tui.offered import missing, offered
 from workbench.tui.operation_fields import sees_truth
@@ -50,6 +51,10 @@ class MeasuringScreen(AgentScreen):
     def order(self, operation: Operation[Any], arguments: Arguments) -> None:
         """Run an operation."""
 
+    @abstractmethod
+    def state_lead(self, chosen: ChosenLead) -> None:
+        """Ask for the hypothesis that a lead of a finding is stated as."""
+
     def offered(self) -> list[Operation[Any]]:
         """Return the operations that can be run now."""
         return [operation for operation in offered() if not self.can_run(operation)]
@@ -67,6 +72,9 @@ class MeasuringScreen(AgentScreen):
             screen.show_jobs(self.jobs_shown())
             wanted = await self.app.push_screen_wait(screen)
             if wanted is None:
+                return
+            if isinstance(wanted, ChosenLead):
+                self.state_lead(wanted)
                 return
             await self._ask_and_run(OPERATIONS[wanted])
             chosen = None

@@ -23,6 +23,7 @@ from workbench.operations.hypotheses import (
     UNMARK,
     AddHypothesisArguments,
     LinkArguments,
+    PassageArguments,
     RankArguments,
     ReviseArguments,
     SetVerdictArguments,
@@ -40,6 +41,7 @@ from workbench.tui.dialogs.hypothesis_tests import (
     tests_of,
     waiting_answers,
 )
+from workbench.tui.dialogs.leads import ChosenLead
 from workbench.tui.dialogs.reason import AskReason
 from workbench.tui.panes.hypotheses.evidence import EvidenceList
 from workbench.tui.panes.hypotheses.form import Draft, HypothesisForm, parse_confidence
@@ -78,6 +80,7 @@ The lower list has the evidence of the selected hypothesis, then the marks that 
 not, and neutral ones, and the answers are judged without knowing which model wrote them. Only a passed
 test confirms it by itself; your own word against its tests, or without one, shows as overruled.
 `{mark}` on a token, a text or an event marks it as evidence; Enter on evidence goes back there.
+`{measures}` has the leads of scans and other measures: `{new}` there states one as a hypothesis.
 Every change is kept with its author and reason, and `{detail}` shows them.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset(
@@ -327,19 +330,29 @@ Every change is kept with its author and reason, and `{detail}` shows them.
 
     def action_add(self) -> None:
         """Ask for a new hypothesis."""
+        self._ask_for_new("", {})
 
+    def state_lead(self, chosen: ChosenLead) -> None:
+        """Ask for the wording of a hypothesis from a lead, which is marked and linked to it."""
+        lead = chosen.lead
+        mark = PassageArguments(seq=chosen.seq, excerpt=lead.excerpt, label=lead.label)
+        self._ask_for_new(f"{chosen.seq} {lead.claim}", {"text": lead.claim}, mark)
+
+    def _ask_for_new(
+        self, key: str, unchanged: Draft, lead: PassageArguments | None = None
+    ) -> None:
         def done(arguments: Any) -> None:
             if arguments is not None:
                 self._awaits_new = True
-                self.submit(ADD_HYPOTHESIS, arguments)
-                self._drafts.pop("", None)
+                self.submit(ADD_HYPOTHESIS, arguments.model_copy(update={"lead": lead}))
+                self._drafts.pop(key, None)
             self._draw()
 
         form = HypothesisForm(
             "New hypothesis",
-            self._drafts.get("", {}),
+            dict(unchanged) | self._drafts.get(key, {}),
             _stated,
-            self._keeper("", {}),
+            self._keeper(key, unchanged),
             asks_why=False,
         )
         self.app.push_screen(form, done)
