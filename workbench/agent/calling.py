@@ -14,6 +14,7 @@ from workbench.agent.budgets import Budgets
 from workbench.agent.errors import ToolError
 from workbench.agent.merged_tools import strings_in
 from workbench.agent.reporting import FullReportArguments, ReportArguments
+from workbench.agent.runners import RunnerGone
 from workbench.agent.supervision import Supervisor
 from workbench.agent.toolbox import Doing, Toolbox, described
 from workbench.agent.tools import REPORT_TOOL, arguments_of
@@ -79,7 +80,7 @@ class Calls:
 
         ``asked_for`` is the spent budget for which the report was asked; then no other tool is done.
         ``deadline`` gives the time of ``time.monotonic`` at which a call is stopped. Raises
-        ``Stopped`` if ``should_stop`` asks for it.
+        ``Stopped`` if ``should_stop`` asks for it, and ``RunnerGone``.
         """
         state = self.state
         try:
@@ -127,6 +128,9 @@ class Calls:
                 raise
             by = "a person" if time.monotonic() < ends_at else "the end of the time budget"
             content, ok = f"stopped by {by}: {exc.message}", False
+        except RunnerGone:
+            # The call is no failure: whoever resumes the audit does it.
+            raise
         except Exception as exc:  # noqa: BLE001 - whatever failed, the agent gets the error and goes on
             content, ok = self._described(exc, call), False
         self._result(call, content, ok=ok)

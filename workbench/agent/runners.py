@@ -15,6 +15,12 @@ Runner = Callable[[Operation[Any], Arguments, Actor, ShouldStop], Outcome]
 """Runs an operation to its end. Raises what it raised, ``Stopped`` if it was stopped."""
 
 
+class RunnerGone(AdlError):
+    """Operations cannot be run any more: an agent that needs them is interrupted."""
+
+    exit_code = 1
+
+
 class OperationRefused(AdlError):
     """An operation failed in another thread; the message is the one it failed with."""
 

@@ -130,6 +130,8 @@ class Supervision:
                 if should_stop():
                     raise Stopped("stopped while waiting for a person")
                 self._changed.wait(STOP_POLL_SECONDS)
+                # The person may be at a screen of another process.
+                self._session.catch_up()
 
     def _control(self, control: str, detail: str = "") -> None:
         with self._changed:

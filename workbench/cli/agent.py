@@ -15,13 +15,14 @@ from workbench.cli.agent_arguments import (
 from workbench.cli.derived import Given, arguments_from, options_of
 from workbench.cli.options import (
     Database,
+    Engine,
     Json,
     SessionOptions,
     WantedSession,
     measure_arguments,
     options_from,
     pair_arguments,
-    session_options,
+    working_options,
 )
 from workbench.cli.spreading import SpreadArguments, spread_arguments
 from workbench.operations.difference import MeasureArguments
@@ -56,7 +57,7 @@ _BUDGET_NAMES = {"tokens": "token-budget"}
 @options_from(
     pair=pair_arguments,
     measure=measure_arguments,
-    where=session_options,
+    where=working_options,
     wanted=arguments_from(
         AuditArguments, names={**_BUDGET_NAMES, "approval": "approve"}, panels=_BUDGET
     ),
@@ -88,12 +89,14 @@ def resume_agent(
     graded: Given,
     session: WantedSession = "last",
     database: Database = None,
+    engine: Engine = "auto",
     json: Json = False,
 ) -> None:
     """Continue an interrupted audit from its last event; recorded replies are not paid for again."""
     from workbench.cli import auditing
 
-    auditing.resume_agent(session, graded.get("run"), endpoint, loading, database, json)
+    where = SessionOptions(session, None, database, engine)
+    auditing.resume_agent(where, graded.get("run"), endpoint, loading, json)
 
 
 @app.command("reveal")

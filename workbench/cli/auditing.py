@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -101,13 +102,12 @@ def run_agent(
     with working_session(where, name, blind=wanted.blind) as work:
         work.load(pair, measure.layers)
         if wanted.mode == "adl":
-            n_layers = work.session.require_pair().provenance.n_layers
             missing = missing_evidence(
-                work.session.state, n_layers, measure, n_prompts=wanted.n_prompts
+                work.session.state, work.n_layers, measure, n_prompts=wanted.n_prompts
             )
             compute(missing, work.run)
         blinding = seal(work.session, blind=wanted.blind)
-        with _told(work.session, blinding), _closing(endpoint):
+        with _told(work.session, blinding), _closing(endpoint), work.ending_with_engine():
             state = start_audit(
                 work.session, endpoint, plan, blinding, _surroundings(work, plan.approval)
             )
@@ -115,16 +115,15 @@ def run_agent(
 
 
 def resume_agent(
-    wanted: str,
+    where: SessionOptions,
     run_id: str | None,
     endpoint_options: Mapping[str, Any],
     loading: PairArguments,
-    database: Path | None,
     json: bool,
 ) -> None:
     """Load the audit's pair again, and go on; an audit that is over is shown as it is."""
-    with reading_log(database) as log:
-        session_id = log.find_session(wanted).id
+    with reading_log(where.database) as log:
+        session_id = log.find_session(where.session or "last").id
         state = fold(log.events(session_id))
         run_state = _run_of(state, run_id)
         if run_state.is_over:
@@ -134,10 +133,10 @@ def resume_agent(
             return
     with reported_errors():
         endpoint = Endpoint(settings_of(endpoint_options))
-    with working_session(SessionOptions(session_id, None, database), "") as work:
+    with working_session(replace(where, session=session_id), "") as work:
         work.load(loading)
         blinding = blinding_for_people(work.session.state)
-        with _told(work.session, blinding), _closing(endpoint):
+        with _told(work.session, blinding), _closing(endpoint), work.ending_with_engine():
             ended = resume_audit(
                 work.session,
                 endpoint,
@@ -284,7 +283,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
 def _surroundings(work: Work, approval: Policy) -> Surroundings:
     ask = _ask_on_terminal if approval != "never" and sys.stdin.isatty() else None
     supervisor = Supervision(work.session, ask=ask)
-    return Surroundings(supervisor=supervisor, should_stop=work.flag)
+    return Surroundings(work.runner, supervisor, work.is_over)
 
 
 def _ask_on_terminal(asked: ApprovalAsked) -> tuple[bool, str]:

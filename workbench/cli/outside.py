@@ -17,7 +17,7 @@ from workbench.cli.options import (
     measure_arguments,
     options_from,
     pair_arguments,
-    session_options,
+    working_options,
 )
 from workbench.cli.output import reported_errors
 from workbench.cli.running import Work, working_session
@@ -47,7 +47,7 @@ class McpMissing(AdlError):
 @options_from(
     pair=pair_arguments,
     measure=measure_arguments,
-    where=session_options,
+    where=working_options,
     wanted=arguments_from(
         McpArguments, leave_out=("tokens",), names={"approval": "approve"}, panels=_BUDGET
     ),
@@ -156,20 +156,21 @@ class _Host:
         from workbench.agent.budgets import Budgets
         from workbench.agent.shown_evidence import missing_evidence
         from workbench.blinding.seal import seal
-        from workbench.outside.audit import OutsideAudit, OutsidePlan
+        from workbench.outside.audit import OutsideAudit, OutsidePlan, Surroundings
 
         work, wanted = self._work, self._wanted
         if not work.is_begun:
             self._stage = "loading the models"
             work.load(self._pair, self._measure.layers)
         if self.mode == "adl":
-            n_layers = work.session.require_pair().provenance.n_layers
             for operation, arguments in missing_evidence(
-                work.session.state, n_layers, self._measure, n_prompts=wanted.n_prompts
+                work.session.state, work.n_layers, self._measure, n_prompts=wanted.n_prompts
             ):
                 self._stage = operation.title
                 work.run(operation, arguments)
         blinding = seal(work.session, blind=wanted.blind)
         budgets = Budgets(wanted.interactions, wanted.calls, None, wanted.seconds)
         plan = OutsidePlan(self.mode, budgets, wanted.approval)
-        return OutsideAudit.begin(work.session, client, plan, blinding, ask, work.flag)
+        return OutsideAudit.begin(
+            work.session, client, plan, blinding, Surroundings(work.runner, ask, work.flag)
+        )

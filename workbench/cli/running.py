@@ -14,19 +14,21 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
+from adl.callbacks import ShouldStop, ignore_stages
 from adl.errors import AdlError, PairError, Stopped
 from adl.pair.protocol import resolve_layers
 from workbench.cli.options import PAIR_NAMES, SessionOptions
 from workbench.cli.output import reported_errors, say
 from workbench.cli.progress import Display, displayed
 from workbench.cli.served import NEVER, Served, with_pair, with_session
+from workbench.engine.sockets import EngineGone
 from workbench.locations import Locations, find_locations
 from workbench.operations.beginning import begin_session
 from workbench.operations.pair import LOAD, PairArguments, check_pair, environment, loaded_pair
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.operations.time_left import Planned, PlanProgress
 from workbench.store.errors import OlderSchema, StoreError
-from workbench.store.events import HUMAN, EventBody, SessionClosed, SessionContinued
+from workbench.store.events import HUMAN, Actor, EventBody, SessionClosed, SessionContinued
 from workbench.store.lease import Lease, OpenElsewhere
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound=Arguments)
 Ending = Literal["completed", "stopped", "failed"]
+_RESUME = "`adl-workbench agent resume` goes on with the audit."
 
 
 class StopFlag:
@@ -229,6 +232,42 @@ class Work:
             return
         with displayed(PlanProgress([(operation, arguments)]), "", self.hide) as display:
             yield display
+
+    def runner(
+        self,
+        operation: Operation[Any],
+        arguments: Arguments,
+        actor: Actor,
+        should_stop: ShouldStop,
+    ) -> Outcome:
+        """Run one operation for an agent, see `workbench.agent.runners.Runner`.
+
+        Raises ``RunnerGone`` once the engine is gone.
+        """
+        if self._served is None:
+            return run(self.session, operation, arguments, actor=actor, should_stop=should_stop)
+        try:
+            return self._served.run(
+                self.session, operation, arguments, ignore_stages, should_stop, actor
+            )
+        except EngineGone as exc:
+            from workbench.agent.runners import RunnerGone
+
+            raise RunnerGone(exc.message, _RESUME) from exc
+
+    def is_over(self) -> bool:
+        """True once someone asked to stop, or the engine is gone."""
+        return self.flag() or (self._served is not None and bool(self._served.why_gone))
+
+    @contextmanager
+    def ending_with_engine(self) -> Iterator[None]:
+        """An agent that is stopped because the engine ended: an error that names it."""
+        try:
+            yield
+        except AdlError:
+            if self._served is None or not self._served.why_gone or self.flag():
+                raise
+            raise EngineGone(f"the engine ended: {self._served.why_gone}", _RESUME) from None
 
     def hide(self, text: str) -> str:
         """Return a message as it may be shown: of a blind session, without a name of its pair."""

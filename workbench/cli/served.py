@@ -25,7 +25,7 @@ from workbench.locations import find_locations
 from workbench.operations.inputs import with_absolute_files
 from workbench.operations.pair import PairArguments, environment
 from workbench.operations.running import Arguments, Operation, Outcome, Session
-from workbench.store.events import HUMAN
+from workbench.store.events import HUMAN, Actor
 
 if TYPE_CHECKING:
     from workbench.engine.client import EngineClient
@@ -100,9 +100,11 @@ class Served:
     """A session at an engine, for one command."""
 
     def __init__(self, client: EngineClient) -> None:
+        self.why_gone = ""
+        "Set once the engine or the session there has ended."
         self._client = client
         self._news: SimpleQueue[Notice] = SimpleQueue()
-        client.listen(self._news.put)
+        client.listen(self._heed)
 
     def begin(self, name: str, layers: Sequence[str], *, blind: bool) -> str:
         """Begin a session on the engine's pair, which must have the layers; returns its id."""
@@ -126,6 +128,7 @@ class Served:
         arguments: Arguments,
         progress: StageProgress,
         should_stop: ShouldStop,
+        actor: Actor = HUMAN,
     ) -> Outcome:
         """Run an operation there to its end; its events are in the session then.
 
@@ -136,7 +139,7 @@ class Served:
 
         dumped = with_absolute_files(arguments).model_dump(mode="json")
         job = self._client.call(
-            Submit(session=session.id, operation=operation.name, arguments=dumped, actor=HUMAN)
+            Submit(session=session.id, operation=operation.name, arguments=dumped, actor=actor)
         )
         is_stopping = False
         while job.status not in {"finished", "failed", "stopped"}:
@@ -176,6 +179,13 @@ class Served:
         """End the connection."""
         with suppress(OSError):
             self._client.close()
+
+    def _heed(self, notice: Notice) -> None:
+        from workbench.engine.protocol import ClosingNotice
+
+        if isinstance(notice, ClosingNotice):
+            self.why_gone = self.why_gone or notice.reason or "the session was closed"
+        self._news.put(notice)
 
     def _told(self, job_id: str) -> JobData | None:
         from workbench.engine.protocol import ClosingNotice, JobNotice

@@ -340,7 +340,10 @@ class Engine:
 
     @answer.register
     def _supervise(self, order: p.Supervise, client: p.ClientData) -> p.Nothing:
-        person = self._find(order.session).live.agent.person
+        live = self._find(order.session).live
+        # The agent may be one of a command, which records by itself.
+        live.session.catch_up()
+        person = live.agent.person
         match order.hand:
             case "pause":
                 person.pause(order.detail)

@@ -21,10 +21,11 @@ from workbench.agent import progress, prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.calling import Calls
 from workbench.agent.conversation import unanswered
+from workbench.agent.runners import Runner
 from workbench.agent.supervision import AskPerson, Supervision
 from workbench.agent.toolbox import Toolbox
 from workbench.blinding.aliases import Blinding
-from workbench.operations.running import Arguments, Operation, Outcome, Session, run
+from workbench.operations.running import Arguments, Operation, Outcome, Session
 from workbench.store.agent_events import (
     AgentInterrupted,
     AgentMode,
@@ -53,6 +54,18 @@ class OutsidePlan:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """The surroundings of an audit: runner of operations, person for approvals, stop flag.
+
+    ``ask`` may raise to have the call made again with its id.
+    """
+
+    runner: Runner
+    ask: AskPerson
+    should_stop: ShouldStop
+
+
+@dataclass(frozen=True)
 class CallResult:
     """The result of a call as the agent gets it; ``ok`` is False for a refusal or an error."""
 
@@ -63,8 +76,7 @@ class CallResult:
 class OutsideAudit:
     """One process's part of an audit by an outside agent. Safe to use from any thread.
 
-    ``blinding`` hides names from the agent; ``ask`` asks a person for an approval, and may raise to
-    have the call made again with its id.
+    ``blinding`` hides names from the agent.
     """
 
     def __init__(
@@ -72,18 +84,19 @@ class OutsideAudit:
         session: Session,
         run_id: str,
         blinding: Blinding,
-        ask: AskPerson,
-        should_stop: ShouldStop,
+        surroundings: Surroundings,
     ) -> None:
         self._session = session
         self._id = run_id
-        self._should_stop = should_stop
+        self._runner = surroundings.runner
+        self._should_stop = surroundings.should_stop
         self._cancelled = threading.Event()
         self._one_at_a_time = threading.Lock()
         self._toolbox = Toolbox(
             session, session.state.agents[run_id].start.body.mode, blinding, self._run
         )
-        self._calls = Calls(session, run_id, blinding, self._toolbox, Supervision(session, ask=ask))
+        person = Supervision(session, ask=surroundings.ask)
+        self._calls = Calls(session, run_id, blinding, self._toolbox, person)
         self._open()
 
     @classmethod
@@ -93,8 +106,7 @@ class OutsideAudit:
         client: str,
         plan: OutsidePlan,
         blinding: Blinding,
-        ask: AskPerson,
-        should_stop: ShouldStop,
+        surroundings: Surroundings,
     ) -> OutsideAudit:
         """Begin an audit by the program ``client``, or go on with one that was interrupted."""
         unfinished = [
@@ -121,7 +133,7 @@ class OutsideAudit:
                 ),
                 actor=SYSTEM,
             )
-        return cls(session, run_id, blinding, ask, should_stop)
+        return cls(session, run_id, blinding, surroundings)
 
     @property
     def state(self) -> AgentState:
@@ -143,7 +155,7 @@ class OutsideAudit:
     ) -> CallResult:
         """Do a call and return its result. ``call_id`` names one that waited for an approval.
 
-        Raises ``Stopped`` when the server ends, and what ``ask`` raises.
+        Raises ``Stopped`` when the server ends, ``RunnerGone``, and what ``ask`` raises.
         """
         with self._one_at_a_time:
             self._cancelled.clear()
@@ -235,10 +247,6 @@ class OutsideAudit:
     ) -> Outcome:
         if self._cancelled.is_set():
             raise Stopped("cancelled by the client")
-        return run(
-            self._session,
-            operation,
-            arguments,
-            actor=actor,
-            should_stop=lambda: should_stop() or self._cancelled.is_set(),
+        return self._runner(
+            operation, arguments, actor, lambda: should_stop() or self._cancelled.is_set()
         )

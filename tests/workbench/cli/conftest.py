@@ -123,19 +123,20 @@ def running(
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.PIPE,
     stderr: int = subprocess.PIPE,
+    env: dict[str, str | None] | None = None,
     **options: Any,
 ) -> Iterator[Running]:
     """A process under way; killed if it is still there at the end."""
     heard, announce = os.pipe()
     waited, resume = os.pipe()
-    env = environment((wanted or {}) | {"announce": announce, "resume": waited})
+    whole = environment((wanted or {}) | {"announce": announce, "resume": waited}, **(env or {}))
     streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
     process: subprocess.Popen[str] | forks.Started
     # Modules look at a terminal when they are loaded, and for a fork they are already.
     drawn = any(stream >= 0 and os.isatty(stream) for stream in streams.values())
-    if not options and not drawn and forks.starts_alike(env):
+    if not options and not drawn and forks.starts_alike(whole):
         process = forks.Started(
-            "tests.planted_cli", arguments, env, pass_fds=(announce, waited), **streams
+            "tests.planted_cli", arguments, whole, pass_fds=(announce, waited), **streams
         )
     else:
         process = subprocess.Popen(
@@ -143,7 +144,7 @@ def running(
             text=True,
             cwd=ROOT,
             pass_fds=(announce, waited),
-            env=env,
+            env=whole,
             **streams,
             **options,
         )

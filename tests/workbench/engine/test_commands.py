@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 
 from tests.workbench.cli.conftest import finished, recorded, running
 from tests.workbench.engine.test_serve import connected, engine, measure, the_session
+from workbench.cli import command_tree
 from workbench.engine import protocol as p
 from workbench.operations.difference import MeasureArguments
 from workbench.operations.generation import SteerArguments
 from workbench.operations.inputs import with_absolute_files
+from workbench.operations.pair import PairArguments
 from workbench.store.log import SessionLog
 
 ASK = ["ask", "--demo", "What do you bake?", "--tokens", "4", "--samples", "1"]
@@ -68,6 +71,38 @@ def test_a_command_at_an_engine_gives_what_it_gives_without(
     assert told(database, sessions[0]) == told(database, sessions[1])
     began = recorded(database, sessions[1])[0].body
     assert began.environment["command"][1:] == [*command, "--json"]
+
+
+#: Commands that have options of a pair and load it for themselves, each with its reason.
+WITHOUT_ENGINE = {
+    "": "it opens a screen: that of an engine is `attach`",
+    "doctor": "it tries out loading and running the pair in this process",
+    "evaluate": "it loads one organism after the other, in its own order or on its workers",
+    "grade": "its organism is the truth to grade by: no model is loaded",
+    "organisms add": "it registers a pair, and loads none",
+    "organisms mix-study": "it makes new models and loads those",
+    "organisms train": "it makes a new model",
+    "replay": "it computes a recorded session again, with the models as they are loaded now",
+    "serve": "it is the engine",
+}
+
+
+def commands(command: Any, path: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Every command of the tree with its options."""
+    if command.params:
+        yield path, {option for parameter in command.params for option in parameter.opts}
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, f"{path} {name}".strip())
+
+
+def test_every_command_with_a_pair_uses_an_engine_or_says_why_not() -> None:
+    takes_pair = {f"--{name.replace('_', '-')}" for name in PairArguments.model_fields} - {
+        "--quantisation"
+    } | {"--demo"}
+    found = {path: options for path, options in commands(command_tree()) if options & takes_pair}
+    assert len(found) > len(WITHOUT_ENGINE) + 20
+    without = {path for path, options in found.items() if "--engine" not in options}
+    assert without == set(WITHOUT_ENGINE)
 
 
 def test_never_and_another_pair_load_for_themselves(database: Path) -> None:
