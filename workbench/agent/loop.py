@@ -258,10 +258,9 @@ class _Audit:
     def _open(self) -> None:
         """Send instructions and overview, except those sent before a kill."""
         sent = len(self._state.messages)
-        opening = prompts.OPENING[self._mode]
-        if self._mode == "scaffolded" and self._budgets.interactions:
-            opening += f" Suggest about {max(3, self._budgets.interactions // 2)}."
-        opening += "\n" + self._budgets.left(self._state)
+        opening = prompts.opening(
+            self._mode, self._budgets.interactions, self._budgets.left(self._state)
+        )
         if sent < 1:
             self._calls.tell("system", "opening", prompts.system_prompt(self._mode))
         # Not as the result of a call: the agent made none, and some providers sign theirs.

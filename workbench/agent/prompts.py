@@ -129,7 +129,7 @@ def system_prompt(mode: str) -> str:
     return "\n\n".join((_TASK, *parts, _KINDS.replace("{kinds}", kinds), prices, rules))
 
 
-OPENING = {
+_OPENING = {
     "adl": "The audit begins. Here is the overview of what was computed.",
     "black_box": "The audit begins. You have the models to ask.",
     "scaffolded": "The audit begins. Suggest the probes first.",
@@ -147,3 +147,11 @@ NO_JSON = (
     "from it. Reply with one such object alone."
 )
 LONG_REPLY = "Your reply was too long and was cut off. Be brief."
+
+
+def opening(mode: str, interactions: int | None, left: str) -> str:
+    """Return the message that an audit opens with, before the overview; ``left`` of the budget."""
+    text = _OPENING[mode]
+    if mode == "scaffolded" and interactions:
+        text += f" Suggest about {max(3, interactions // 2)}."
+    return f"{text}\n{left}"

@@ -195,7 +195,8 @@ class OutsideAudit:
         if sent < 1:
             self._calls.tell("system", "opening", prompts.system_prompt(mode))
         if sent < 2:
-            parts = [prompts.OPENING[mode], self._calls.budgets.left(self.state)]
+            budgets = self._calls.budgets
+            parts = [prompts.opening(mode, budgets.interactions, budgets.left(self.state))]
             if mode == "adl":
                 parts.append(self._toolbox.overview())
             self._calls.tell("user", "opening", "\n\n".join(parts))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.processes import HANGS
-from tests.workbench.cli.conftest import PLANTED, ROOT, environment
+from tests.workbench.cli.conftest import ROOT, environment
 from workbench.locations import HOME_VARIABLE
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
@@ -60,12 +61,13 @@ def engine_process(
     *arguments: str,
     planted: Mapping[str, Any] | None = None,
     variables: Mapping[str, str] | None = None,
+    module: str = "tests.planted_cli",
 ) -> Iterator[EngineProcess]:
     """An engine under way; killed if it is still there at the end."""
     waited, resume = os.pipe()
     wanted = {"announce": 2, "resume": waited, **planted} if planted else {}
     process = subprocess.Popen(
-        [*PLANTED, "serve", *(arguments or ("--demo",)), "--json"],
+        [sys.executable, "-m", module, "serve", *(arguments or ("--demo",)), "--json"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

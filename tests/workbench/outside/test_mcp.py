@@ -22,6 +22,8 @@ import pytest
 from tests.workbench.agent.scripted import report, reported
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES
 from tests.workbench.cli.conftest import environment, recorded
+from tests.workbench.engine.processes import engine_process
+from workbench.locations import HOME_VARIABLE
 from workbench.store.log import SessionLog
 from workbench.store.slices.agents import AgentState
 from workbench.store.state import fold
@@ -132,6 +134,89 @@ def test_a_blind_audit_from_the_handshake_to_the_report(database: Path, tmp_path
     assert {event.actor.kind for event in called} == {"agent"}
     assert {event.actor.name for event in called} == {agent.model}
     assert "mcp" in agent.model.lower()
+
+
+def test_a_blind_audit_at_an_engine_that_has_the_pair(database: Path, tmp_path: Path):
+    wire = tmp_path / "wire"
+    questions: list[str] = []
+
+    async def person(_context: Any, params: Any) -> Any:
+        import mcp_types as types
+
+        questions.append(params.message)
+        return types.ElicitResult(action="accept", content={"approve": len(questions) == 1})
+
+    async def audit() -> None:
+        # A server that loads the pair itself would fail.
+        here = {HOME_VARIABLE: str(tmp_path), "NAMED_CLI": "load"}
+        options = ("--blind", "--interactions", "2", "--approve", "spending")
+        async with serving(database, wire, *options, person=person, **here) as client:
+            prompt = await client.get_prompt("audit")
+            assert "audited text begins" in prompt.messages[0].content.text
+            asked = await client.call_tool("ask", {"prompts": ["Who are you?"]})
+            assert "they call me MODEL-B" in text_of(asked)
+            assert "1 of 2 interactions" in text_of(asked)
+            for uri in ("adl://session", "adl://report", "adl://reading/consensus"):
+                assert (await client.read_resource(uri)).contents[0].text
+            more = await client.call_tool("ask", {"prompts": ["Again?"] * 2})
+            assert "1 are left" in text_of(more)
+            refused = await client.call_tool("ask", {"prompts": ["Really?"]})
+            assert "refused by a person" in text_of(refused)
+            assert not (await client.call_tool("submit_report", REPORT)).is_error
+
+    loading = PAIR[:4]
+    with engine_process(tmp_path, *loading, module="tests.workbench.cli.named_cli") as engine:
+        run(audit)
+        assert engine.process.poll() is None
+    no_names_in(wire, wire.with_suffix(".err"))
+    assert len(questions) == 2
+    with SessionLog.open(database, read_only=True) as log:
+        assert log.verify().ok
+        (session,) = (one.id for one in log.sessions() if one.id != engine.session)
+    events = recorded(database, session)
+    (agent,) = fold(events).agents.values()
+    assert (agent.status, agent.stopped_by, agent.interactions) == ("ended", "report", 1)
+    # What the client had done is its own, though the engine did it.
+    asked = [event for event in events if event.body.kind == "text_started"]
+    assert {event.actor.name for event in asked if event.body.purpose == "ask"} == {agent.model}
+    assert events[-1].body.kind == "session_closed"
+
+
+def test_an_audit_replays_from_its_record_alone(database: Path, tmp_path: Path):
+    async def audit() -> None:
+        async with serving(database, tmp_path / "wire") as client:
+            await client.call_tool("ask", {"prompts": ["Who are you?"]})
+            await client.call_tool("note", {"text": "It says its name."})
+            await client.call_tool("submit_report", REPORT)
+
+    run(audit)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "workbench", "replay", "last", "--tape", "--json"),
+            *("--database", str(database)),
+        ],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    taped = json.loads(done.stdout)
+    assert (taped["differs"], taped["told_otherwise"], taped["left"]) == ([], [], None)
+    with SessionLog.open(database, read_only=True) as log:
+        assert log.verify().ok
+        first, again = (fold(log.events(taped[name])) for name in ("parent", "session"))
+    (agent,), (played,) = first.agents.values(), again.agents.values()
+    assert agent.report is not None
+    assert played.report is not None
+    of_run = {"run_id": played.id}
+    assert played.report.body == agent.report.body.model_copy(update=of_run)
+    assert (
+        (played.status, played.interactions) == (agent.status, agent.interactions) == ("ended", 1)
+    )
+    assert [text.text for text in again.texts.values()] == [
+        text.text for text in first.texts.values()
+    ]
 
 
 def test_a_client_that_goes_away_leaves_an_audit_to_go_on_with(database: Path, tmp_path: Path):
