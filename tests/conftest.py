@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 # Read once, when the hub's client and the tokenizers are first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Read once by numpy and PyTorch. Several processes run tests at once, and threads that wait for each
+# other's part of a small product spend more of the processor than the product does.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
 
 import pytest
 
