@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 from textual.app import App
 from textual.widgets import Input
 
+from tests.processes import HANGS
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NamedPair
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.measures_sample import (
@@ -132,10 +134,18 @@ async def test_a_measure_is_asked_for_run_and_looked_at_by_keys(workbench):
         await quit_it(pilot)
 
 
-async def test_a_measure_is_stopped_where_it_is_watched(workbench):
+async def test_a_measure_is_stopped_where_it_is_watched(workbench, monkeypatch):
     app = workbench()
     async with app.run_test(size=(100, 30)) as pilot:
         await loaded(pilot)
+        pair = app.opened.pair
+        released, output_shift = threading.Event(), pair.output_shift
+
+        def in_one_long_step(*given):
+            assert released.wait(HANGS)
+            return output_shift(*given)
+
+        monkeypatch.setattr(pair, "output_shift", in_one_long_step)
         await pilot.press("f6")
         await until(pilot, lambda: "nothing yet" in shown(app), "the measures")
         menu = app.screen.query_one(Menu)
@@ -144,16 +154,20 @@ async def test_a_measure_is_stopped_where_it_is_watched(workbench):
             await pilot.press("down")
         await pilot.press("enter")
         await on_form(pilot)
-        # So many texts that it does not end by itself before the key.
-        await fill(pilot, "n_texts", "1000")
-        await fill(pilot, "n_random", "5000")
         await pilot.press("enter")
-        await until(
-            pilot,
-            lambda: isinstance(app.screen, MeasuresScreen) and "difference" in shown(app),
-            "the progress",
-        )
-        await pilot.press("x")
+        try:
+            await until(
+                pilot,
+                lambda: (
+                    isinstance(app.screen, MeasuresScreen) and "output difference" in shown(app)
+                ),
+                "the progress",
+            )
+            await pilot.press("x")
+            (job,) = app.opened.jobs()
+            assert job.status == "stopping"
+        finally:
+            released.set()
         await until(pilot, lambda: not app.opened.jobs(), "the end")
         (stopped,) = [one for one in app.opened.state.operations.values() if one.name == TRACE.name]
         assert stopped.status == "stopped"
