@@ -69,6 +69,7 @@ class Terminal:
         columns, lines = size
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
+        self._lines = [""] * lines
         self.written = bytearray()
         self._master, self._slave = pty.openpty()
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -183,8 +184,16 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What the screen shows."""
-        return "\n".join(self.screen.display)
+        """What the screen shows.
+
+        As the emulator's ``display``, which measures every character anew at each look.
+        """
+        for y in self.screen.dirty:
+            cells = self.screen.buffer[y]
+            # The second cell of a wide character is empty.
+            self._lines[y] = "".join([cells[x].data for x in range(self.screen.columns)])
+        self.screen.dirty.clear()
+        return "\n".join(self._lines)
 
     @property
     def is_clean(self) -> bool:
