@@ -297,7 +297,8 @@ class TokenReadout:
     ``unfiltered`` then heads the same ranking with no token left out. ``scale`` (alpha for the
     shift lens) is in units of the residual norm. ``struck`` are words of style that were taken out of
     ``tokens`` (see ``adl.readings.style``). ``statistics`` holds the numbers behind the
-    automatic choice of scale.
+    automatic choice of scale. ``completed`` holds the rest of the word by the id of a token that
+    only begins one (see ``adl.readings.fragments``), of the first tokens.
     """
 
     reading: str
@@ -312,6 +313,7 @@ class TokenReadout:
     chosen_by: str = ""
     statistics: dict[str, float] = field(default_factory=dict)
     struck: tuple[StruckToken, ...] = ()
+    completed: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

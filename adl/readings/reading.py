@@ -17,6 +17,7 @@ from adl.callbacks import Progress, ShouldStop, StageProgress
 from adl.errors import AdlError, Stopped
 from adl.nulls import NULLS, moving_vector, null_vector
 from adl.pair.protocol import ModelPair
+from adl.readings.fragments import completed
 from adl.readings.narrowness import (
     N_SCALE_TEXTS,
     N_WORDS,
@@ -162,6 +163,8 @@ class Reader:
         self.progress = progress
         self.should_stop = should_stop
         self.open = set(names)
+        self.rests: dict[tuple[Side, int], str] = {}
+        "The rest of the word by side and token, empty for a whole word: those looked at so far."
         self.spellings: dict[str, str] = {}
         "Words of spelling, with the reason; known once the output difference is."
         self.residual_norm = difference.residual_norm(request.layer)
@@ -380,6 +383,29 @@ class Reader:
     ) -> tuple[TokenScore, ...]:
         """Return the ``top`` tokens of the shared vocabulary with the highest ``scores`` [V]."""
         return top_tokens(scores, self.vocabulary, top, probability)
+
+    def completed(self, readout: TokenReadout) -> dict[int, str]:
+        """Return the rest of the word by token id, for the first tokens of a list that begin one.
+
+        A null's are completed by base, which the finetuning has not reached. Those of the chosen
+        lists of the pooled position are computed; other lists take what is known by then. Empty for
+        sides of different vocabularies, and where the pair gives no rows of predictions.
+        """
+        if self.columns:
+            return {}
+        side = self.side_of(readout.source)
+        shown = (*readout.tokens[:SHOWN_TOKENS], *readout.unfiltered[:SHOWN_TOKENS])
+        ids = dict.fromkeys(token.token_id for token in shown)
+        is_first = readout.chosen and readout.site.position == POOLED
+        new = [index for index in ids if is_first and (side, index) not in self.rests]
+        try:
+            found = completed(self.pair, side, new, self.texts, should_stop=self.should_stop)
+        except Stopped:
+            raise
+        except AdlError:
+            found = {}
+        self.rests |= {(side, index): found.get(index, "") for index in new}
+        return {index: rest for index in ids if (rest := self.rests.get((side, index)))}
 
     # --- choosing a scale ---------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ logit lens, then any other. A reading that fails yields a ``FailedReading``; the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.errors import AdlError, NotAvailable, Stopped, first_line
@@ -84,7 +84,8 @@ def _tried(
     if not serving:
         return
     try:
-        yield from lists
+        for readout in lists:
+            yield replace(readout, completed=reader.completed(readout))
     except Stopped:
         raise
     except Exception as exc:  # noqa: BLE001 - no fault of one reading may cost the others

@@ -68,7 +68,7 @@ def list_data(
         "layer": body.layer,
         "position": body.position,
         "scale": body.scale,
-        "tokens": [token.text.strip() or token.text for token in body.tokens[:n_tokens]]
+        "tokens": [body.word(token).strip() or token.text for token in body.tokens[:n_tokens]]
         or (NOT_COMPUTED if by_seq else NO_TOKEN),
     }
 

@@ -260,7 +260,9 @@ def _merged(columns: Sequence[_Column]) -> list[_Token]:
     for column in columns:
         for rank, token in enumerate(column.listed.body.tokens[:DEPTH], start=1):
             key = _key(token.text)
-            known = found.setdefault(key, _Token(token.text.strip() or token.text))
+            known = found.setdefault(
+                key, _Token(column.listed.body.word(token).strip() or token.text)
+            )
             if column.name not in known.ranks:
                 known.ranks[column.name] = rank
                 known.in_nulls += column.is_struck(key, rank)

@@ -90,13 +90,19 @@ def passage(text: str, excerpt: str, where: str, blinding: Blinding = OPEN) -> s
 def token(
     listed: Recorded[ReadingTaken], excerpt: str, where: str, blinding: Blinding = OPEN
 ) -> tuple[int, ReadToken]:
-    """Rank, from 1, and token of a list as it is shown. Raises ``ToolError`` if it is not in it."""
-    wanted = clean_lines(excerpt).strip()
-    shown = [blinding.hide(clean_lines(found.text).strip()) for found in listed.body.tokens]
-    for rank, (token, found) in enumerate(zip(shown, listed.body.tokens, strict=True), start=1):
-        if token == wanted:
+    """Rank, from 1, and token of a list as it is shown, with or without the rest of its word.
+
+    Raises ``ToolError`` if it is not in the list.
+    """
+    wanted, body = clean_lines(excerpt).strip(), listed.body
+
+    def shown(text: str) -> str:
+        return blinding.hide(clean_lines(text).strip())
+
+    for rank, found in enumerate(body.tokens, start=1):
+        if wanted in {shown(found.text), shown(body.word(found))}:
             return rank, found
-    first = ", ".join(shown[:5])
+    first = ", ".join(shown(body.word(found)) for found in body.tokens[:5])
     raise ToolError(
         f"{where} has no token {wanted[:80]!r}", f"Give one token of it; it begins: {first}."
     )

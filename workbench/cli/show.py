@@ -192,7 +192,9 @@ def readings(
             if not lists:
                 rows.append((reading.replace("_", " "), "", "", state.not_computed(reading, layer)))
             for body in lists:
-                tokens = " ".join(visible(token.text).lstrip("\u00b7") for token in body.tokens)
+                tokens = " ".join(
+                    visible(body.word(token)).lstrip("\u00b7") for token in body.tokens
+                )
                 scale = "" if body.scale is None else f"{body.scale:g}"
                 words = shorten(tokens, TEXT_WIDTH) if body.tokens else NO_TOKEN
                 source = body.source.replace("_", " ")

@@ -241,6 +241,7 @@ def _event(readout: TokenReadout, settings: dict[str, object]) -> ReadingTaken:
             )
             for struck in readout.struck
         ),
+        completed=readout.completed,
     )
 
 

@@ -428,7 +428,7 @@ def _token_list(recorded: Recorded[ReadingTaken]) -> TokenList:
 
 
 def _tokens(body: ReadingTaken, count: int = TOKENS_SHOWN) -> tuple[str, ...]:
-    return tuple(visible(token.text).removeprefix(_SPACE) for token in body.tokens[:count])
+    return tuple(visible(body.word(token)).removeprefix(_SPACE) for token in body.tokens[:count])
 
 
 def _sweeps(state: SessionState) -> Iterator[Sweep]:

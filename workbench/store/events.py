@@ -211,7 +211,7 @@ class ReadingTaken(EventBody, group="findings"):
     ``tokens`` are whole words where ``words_only``, and ``unfiltered`` heads the same ranking with
     nothing left out. ``scale`` is in units of the residual norm; ``chosen`` marks the automatic
     choice of scale, and ``chosen_by`` says by which rule. ``struck`` are words of style that were taken
-    out of ``tokens``.
+    out of ``tokens``. ``completed`` holds the rest of the word by the id of a token that begins one.
     """
 
     kind: Literal["reading_taken"] = "reading_taken"
@@ -229,17 +229,23 @@ class ReadingTaken(EventBody, group="findings"):
     words_only: bool = False
     unfiltered: tuple[ReadToken, ...] = ()
     struck: Annotated[tuple[StruckRead, ...], LATER] = ()
+    completed: Annotated[dict[int, str], LATER] = Field(default_factory=dict)
+
+    def word(self, token: ReadToken) -> str:
+        """A token's text with the rest of the word that it begins, as in ``marz\u00b7ipan``."""
+        rest = self.completed.get(token.id)
+        return f"{token.text}\u00b7{rest}" if rest else token.text
 
     def _line(self) -> str:
         scale = "" if self.scale is None else f", scale {self.scale:g}"
-        tokens = " ".join(token.text.strip() for token in self.tokens[:8])
+        tokens = " ".join(self.word(token).strip() for token in self.tokens[:8])
         return (
             f"{self.reading} of {self.source} on {self.side}, layer {self.layer}, "
             f"position {self.position}{scale}: {one_line(tokens)}"
         )
 
     def _texts(self) -> Iterator[str]:
-        yield " ".join(token.text for token in self.tokens)
+        yield " ".join(token.text + self.completed.get(token.id, "") for token in self.tokens)
 
 
 class ReadingFailed(EventBody, group="findings", searched=("error", "message", "way_out")):

@@ -64,7 +64,7 @@ class Cells:
         digits = 7 if width >= _WITH_SCORE else 0
         length = 5 if width >= _WITH_LONG_BAR else 3
         word = Text(
-            short(token.text, unfiltered=self.unfiltered),
+            short(column.word(token), unfiltered=self.unfiltered),
             style="strike dim"
             if isinstance(token, StruckRead)
             else "bold"

@@ -41,6 +41,10 @@ class Column:
         """The scale of its list."""
         return None if self.taken is None else self.taken.body.scale
 
+    def word(self, token: ReadToken) -> str:
+        """The text of a token, with the rest of the word that it begins."""
+        return token.text if self.taken is None else self.taken.body.word(token)
+
 
 @dataclass(frozen=True)
 class Table:

@@ -203,7 +203,7 @@ def _null_line(
             )
     if first is not None and null.scale != first.scale:
         facts.append(f"at {scale_name(null.scale, reading)}")
-    words = " ".join(short(token.text, unfiltered=unfiltered) for token in null.tokens[:TOP])
+    words = " ".join(short(null.word(token), unfiltered=unfiltered) for token in null.tokens[:TOP])
     return Content.assemble(
         (f"null {plain(null.source):<10} ", "$foreground-muted"),
         ", ".join(facts),
@@ -228,7 +228,7 @@ def about(
 ) -> Content:
     """Everything about the token under the cursor, in three lines."""
     head: list[tuple[str, str] | str] = [
-        (exact(token.text, max(12, width // 3, width - 64)), "bold")
+        (exact(column.word(token), max(12, width // 3, width - 64)), "bold")
     ]
     head.append(f"  rank {row + 1}  id {token.id}  score {number(token.score)}")
     head.append(f"  p {number(token.probability, '.2g')}")
