@@ -18,6 +18,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,7 @@ from workbench.store.agent_events import (
     ReportSubmitted,
     ToolMode,
 )
+from workbench.store.errors import SessionOver
 from workbench.store.events import SYSTEM, Actor
 from workbench.store.slices.agents import AgentState
 
@@ -226,9 +228,11 @@ class _Audit:
                 self._step()
         except Exception as exc:
             message = exc.message if isinstance(exc, AdlError) else str(exc)
-            self._session.record(
-                AgentInterrupted(run_id=self._id, error=type(exc).__name__, message=message)
-            )
+            # The end of a session interrupts the agents in it: no more is to be recorded then.
+            with suppress(SessionOver):
+                self._session.record(
+                    AgentInterrupted(run_id=self._id, error=type(exc).__name__, message=message)
+                )
             raise
         return self._state
 

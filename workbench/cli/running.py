@@ -27,7 +27,7 @@ from workbench.operations.beginning import begin_session
 from workbench.operations.pair import LOAD, PairArguments, check_pair, environment, loaded_pair
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.operations.time_left import Planned, PlanProgress
-from workbench.store.errors import OlderSchema, StoreError
+from workbench.store.errors import OlderSchema, SessionOver, StoreError
 from workbench.store.events import HUMAN, Actor, EventBody, SessionClosed, SessionContinued
 from workbench.store.lease import Lease, OpenElsewhere
 from workbench.store.log import SessionLog
@@ -36,6 +36,7 @@ from workbench.store.state import SessionState
 if TYPE_CHECKING:
     from workbench.blinding.redact import StateRedactor
     from workbench.cli.redaction import Redactor
+    from workbench.engine.protocol import OpenedData
 
 A = TypeVar("A", bound=Arguments)
 Ending = Literal["completed", "stopped", "failed"]
@@ -126,16 +127,16 @@ class Work:
 
     def begin(self) -> None:
         """Begin the session without a pair, or go on with it."""
+        opened = None
         if self._served is not None:
-            self._served.open(self.session.id)
-            self.session.catch_up()
+            opened = self._served.open(self.session.id)
         elif self._session is None:
             session_id = self.log.start_session(self._name, environment(), HUMAN)
             self._session = Session(self.log, session_id, _cache())
             self._hold(session_id)
         else:
             self._session.record(SessionContinued(environment=environment()), actor=HUMAN)
-        self.is_begun = True
+        self._take_up(opened)
 
     def load(self, pair: PairArguments, layers: Sequence[str] = ()) -> None:
         """Load the pair, and begin the session with it.
@@ -273,6 +274,12 @@ class Work:
         """Return a message as it may be shown: of a blind session, without a name of its pair."""
         return self._redactor.hide(text)
 
+    def _take_up(self, opened: OpenedData | None = None) -> None:
+        self.is_begun = True
+        if opened is not None:
+            # A guest: the engine may close it.
+            self.session.stop_at_end(opened.version)
+
     def _hold(self, session_id: str) -> None:
         self._open.enter_context(_held(find_locations().leases, session_id))
 
@@ -285,15 +292,14 @@ class Work:
 
     def _begin_served(self, served: Served, pair: PairArguments, layers: Sequence[str]) -> None:
         self._seal(pair)
-        session_id = served.begin(self._name, layers, blind=self._blind)
-        self._session = Session(self.log, session_id, _cache())
+        opened = served.begin(self._name, layers, blind=self._blind)
+        self._session = Session(self.log, opened.session, _cache())
         self._hide_names()
-        self.is_begun = True
+        self._take_up(opened)
 
     def _go_on_served(self, served: Served, session: Session, pair: PairArguments) -> None:
         opened = served.open(session.id)
-        session.catch_up()
-        self.is_begun = True
+        self._take_up(opened)
         if not opened.has_pair and not any(job.operation == LOAD.name for job in opened.jobs):
             self.run(LOAD, pair)
 
@@ -328,7 +334,7 @@ class Work:
                 progress=partial(display.report, LOAD.name),
                 should_stop=self.flag,
             )
-            self.is_begun = True
+            self._take_up()
             self._hold(self._session.id)
             display.finish(LOAD.name)
 
@@ -453,6 +459,8 @@ def _recording_end(work: Work) -> Iterator[None]:
             return
         try:
             work.session.record(SessionClosed(outcome=outcome, reason=reason))
+        except SessionOver:
+            pass  # an engine that ended has closed it
         except StoreError as exc:
             # A full disk is often what ended the work: everything before this stays recorded.
             say(f"note: the session's end could not be recorded: {exc}")

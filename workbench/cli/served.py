@@ -106,14 +106,14 @@ class Served:
         self._news: SimpleQueue[Notice] = SimpleQueue()
         client.listen(self._heed)
 
-    def begin(self, name: str, layers: Sequence[str], *, blind: bool) -> str:
-        """Begin a session on the engine's pair, which must have the layers; returns its id."""
+    def begin(self, name: str, layers: Sequence[str], *, blind: bool) -> OpenedData:
+        """Begin a session on the engine's pair, which must have the layers."""
         from workbench.engine.protocol import Begin
 
         command = tuple(environment()["command"])
         begin = Begin(name=name, blind=blind, layers=tuple(layers), command=command)
         # As long as it takes: a pair that was freed is loaded again.
-        return self._client.call(begin, None).session
+        return self._client.call(begin, None)
 
     def open(self, session: str) -> OpenedData:
         """Watch a session that is open there, or go on with it there."""

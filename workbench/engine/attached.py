@@ -162,7 +162,10 @@ class AttachedSession(ShownSession):
         self._news = threading.Event()
         self._closed = False
         client.listen(self._take)
-        self._begin(client.call(p.Open(session=session_id), timeout=OPENING))
+        opened = client.call(p.Open(session=session_id), timeout=OPENING)
+        # A guest: the engine closes it.
+        self.session.stop_at_end(opened.version)
+        self._begin(opened)
         self._unsubscribe = log.subscribe(self._recorded_here)
         self._follower = threading.Thread(target=self._follow, daemon=True, name="news")
         self._follower.start()
@@ -318,11 +321,9 @@ class AttachedSession(ShownSession):
             self._closed = True
         self.engine.finish(PATIENCE)
         if view and self.engine.link.kind != "watching":
-            # A full disk is what it is.
+            # A full disk is what it is, and a session that the engine closed has its view.
             with suppress(AdlError):
-                self.session.catch_up()
-                if self.state.outcome is None:
-                    self.session.record(ViewSaved(view=view), actor=HUMAN)
+                self.session.record(ViewSaved(view=view), actor=HUMAN)
         self._unsubscribe()
         self._news.set()
         self._follower.join(PATIENCE)

@@ -303,8 +303,15 @@ class LiveSession(ShownSession):
             self._unsubscribe()
             if view is not None:
                 self._record(ViewSaved(view=view))
+            # Of a job that outlives it nothing more comes.
+            self.session.stop_at_end()
             if not recorded:
-                self._record(SessionClosed(outcome=outcome, reason=reason))
+                # Past the session: others who had it open may have closed it for themselves.
+                with contextlib.suppress(StoreError):
+                    self.log.append(
+                        self.session.id, SessionClosed(outcome=outcome, reason=reason), actor=HUMAN
+                    )
+                    self.session.catch_up()
             if self._lease is not None:
                 self._lease.release()
             if stopped:

@@ -27,6 +27,7 @@ from adl.pair.protocol import ModelPair
 from adl.records import ActivationDifference
 from workbench.bounds import refusal
 from workbench.operations.judges import AnswerJudge, PromptWriter, ScaleJudge, TextJudge
+from workbench.store.append import Sitting
 from workbench.store.events import (
     SYSTEM,
     Actor,
@@ -37,6 +38,8 @@ from workbench.store.events import (
     OperationFinished,
     OperationStarted,
     OperationStopped,
+    SessionClosed,
+    SessionContinued,
 )
 from workbench.store.findings import Finding
 from workbench.store.log import SessionLog
@@ -87,6 +90,8 @@ class Session:
         "Judges answers of a test; None without an endpoint."
         self.prompt_writer: PromptWriter | None = None
         "Writes prompts of a test; None without an endpoint."
+        self._ends: int | None = None
+        "How often more it was closed than continued since `stop_at_end`."
         self.deciding = RLock()
         "Held by operations that number their records, from reading the state to the commit."
         self._fold = Fold()
@@ -122,7 +127,23 @@ class Session:
     def catch_up(self) -> None:
         """Apply events of the log that the state lacks, such as those of another process."""
         with self._lock:
-            self._fold.apply_all(self.log.events(self.id, after_seq=self._fold.version))
+            news = self.log.events(self.id, after_seq=self._fold.version)
+            self._fold.apply_all(news if self._ends is None else map(self._counted, news))
+
+    def stop_at_end(self, joined: int | None = None) -> None:
+        """Record nothing more behind the end of the session, whichever process records that.
+
+        For whoever works on it as a guest of another process, which they ``joined`` at this event,
+        and for what outlives its end here: what they record then raises ``SessionOver``.
+        """
+        self.catch_up()
+        with self._lock:
+            self._ends = 0
+            if joined is not None:
+                kinds = ("session_closed", "session_continued")
+                for event in self.log.events(self.id, after_seq=joined, kinds=kinds):
+                    if event.seq <= self._fold.version:
+                        self._counted(event)
 
     def record(
         self,
@@ -132,7 +153,10 @@ class Session:
         operation_id: str | None = None,
         arrays: Sequence[np.ndarray] = (),
     ) -> Event:
-        """Commit an event and apply it to the state. Raises ``StoreError``."""
+        """Commit an event and apply it to the state.
+
+        Raises ``StoreError``; ``SessionOver`` see `stop_at_end`.
+        """
         return self._append([Entry(body, actor, operation_id, arrays)])[0]
 
     def record_many(
@@ -144,15 +168,22 @@ class Session:
     def _append(self, entries: Sequence[Entry]) -> list[Event]:
         if not entries:
             return []
-        events = self.log.append_many(self.id, entries)
+        with self._lock:
+            known = None if self._ends is None else Sitting(self._fold.version, self._ends)
+        events = self.log.append_many(self.id, entries, sitting=known)
         with self._lock:
             is_next = events[0].seq == self._fold.version + 1
             if is_next:
                 for event in events:
-                    self._fold.apply(event)
+                    self._fold.apply(self._counted(event))
         if not is_next:  # another thread or process recorded something in between
             self.catch_up()
         return events
+
+    def _counted(self, event: Event) -> Event:
+        if self._ends is not None and isinstance(event.body, SessionClosed | SessionContinued):
+            self._ends += 1 if isinstance(event.body, SessionClosed) else -1
+        return event
 
     def require_pair(self) -> ModelPair:
         """The loaded pair. Raises ``NoPairError`` if there is none."""

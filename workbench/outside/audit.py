@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ from workbench.store.agent_events import (
     ToolCall,
     Usage,
 )
+from workbench.store.errors import SessionOver
 from workbench.store.events import SYSTEM, Actor
 from workbench.store.slices.agents import AgentState
 
@@ -183,9 +185,11 @@ class OutsideAudit:
         """Record that the agent went away before its report, if it did; waits for a call's end."""
         with self._one_at_a_time:
             if not self.state.is_over:
-                self._session.record(
-                    AgentInterrupted(run_id=self._id, error="Disconnected", message=reason)
-                )
+                # The end of a session interrupts the agents in it.
+                with suppress(SessionOver):
+                    self._session.record(
+                        AgentInterrupted(run_id=self._id, error="Disconnected", message=reason)
+                    )
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from workbench.store.errors import SessionOver
 from workbench.store.events import Event, SessionStarted, utc_text
 from workbench.store.heads import Head
 from workbench.store.rows import Draft
@@ -27,6 +29,39 @@ def session_start(
         parent_session=parent[0] if parent else None,
         parent_seq=parent[1] if parent else None,
     )
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """A session's time since somebody joined it, as far as they know it.
+
+    ``ends`` is how often more it was closed since then than continued, up to event ``seq``: whoever
+    works beside them continues it first and closes it after.
+    """
+
+    seq: int
+    ends: int
+
+
+def check_open(
+    connection: sqlite3.Connection, session_id: str, sitting: Sitting, *, closing: bool
+) -> None:
+    """Raise `SessionOver` if the session was closed since somebody joined it.
+
+    Nor is it ``closing`` where somebody else went on with it.
+    """
+    (later,) = connection.execute(
+        "SELECT coalesce(sum(CASE kind WHEN 'session_closed' THEN 1 ELSE -1 END), 0) FROM events "
+        "WHERE session_id = ? AND seq > ? AND kind IN ('session_closed', 'session_continued')",
+        (session_id, sitting.seq),
+    ).fetchone()
+    ends = sitting.ends + later
+    if ends > 0 or (closing and ends):
+        what = "was closed meanwhile" if ends > 0 else "is gone on with elsewhere"
+        raise SessionOver(
+            f"session {session_id} {what}: nothing of its earlier work is recorded behind that",
+            "Open it again to go on with it.",
+        )
 
 
 def append_drafts(

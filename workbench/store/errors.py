@@ -18,6 +18,10 @@ class OlderSchema(StoreError):
     """The file is of an older version, and was opened so that nothing in it can change."""
 
 
+class SessionOver(StoreError):
+    """The session was closed, and what was to be recorded belongs to the work before its end."""
+
+
 class StoreFailure(StoreError):
     """The disk or another process is in the way, not what was asked for."""
 

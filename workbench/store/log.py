@@ -18,7 +18,13 @@ from adl.words import number_of
 from workbench.private_files import make_folder
 from workbench.store import following, search, transfer, verify
 from workbench.store.announce import Announcer, Subscriber
-from workbench.store.append import append_drafts, new_session_id, session_start
+from workbench.store.append import (
+    Sitting,
+    append_drafts,
+    check_open,
+    new_session_id,
+    session_start,
+)
 from workbench.store.arrays import ArrayRef
 from workbench.store.connection import (
     BUSY_TIMEOUT,
@@ -29,7 +35,14 @@ from workbench.store.connection import (
 )
 from workbench.store.delete import delete_session
 from workbench.store.errors import OlderSchema, StoreError, translated
-from workbench.store.events import SYSTEM, Actor, Event, EventBody, SessionStarted
+from workbench.store.events import (
+    SYSTEM,
+    Actor,
+    Event,
+    EventBody,
+    SessionClosed,
+    SessionStarted,
+)
 from workbench.store.heads import Expected, Head, keep_heads
 from workbench.store.overview import SessionOverview, choose, read_overviews
 from workbench.store.rows import COLUMNS, Draft, Entry, actor_of, event_of, read_array
@@ -165,8 +178,13 @@ class SessionLog:
         """
         return self.append_many(session_id, [Entry(body, actor, operation_id, arrays)])[0]
 
-    def append_many(self, session_id: str, entries: Iterable[Entry]) -> list[Event]:
-        """Commit several events in one transaction, all or none, then announce them."""
+    def append_many(
+        self, session_id: str, entries: Iterable[Entry], *, sitting: Sitting | None = None
+    ) -> list[Event]:
+        """Commit several events in one transaction, all or none, then announce them.
+
+        Those of a ``sitting`` raise `SessionOver` behind its end, whichever process recorded that.
+        """
         drafts = [Draft(entry) for entry in entries]
         for draft in drafts:
             if isinstance(draft.body, SessionStarted):
@@ -178,6 +196,9 @@ class SessionLog:
             head = self._head(connection, session_id)
             if head is None:
                 raise self._unknown(session_id)
+            if sitting is not None:
+                closing = any(isinstance(draft.body, SessionClosed) for draft in drafts)
+                check_open(connection, session_id, sitting, closing=closing)
             append_drafts(connection, self._path, session_id, Head(*head), drafts, done)
         return done
 

@@ -13,6 +13,7 @@ from workbench.engine import protocol as p
 from workbench.engine.client import EngineError, EngineGone, job_of
 from workbench.locations import find_locations
 from workbench.operations.difference import MEASURE as MEASURING
+from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import PairArguments
 from workbench.store.lease import is_open
 from workbench.store.log import SessionLog
@@ -406,3 +407,20 @@ def test_orders_of_many_threads_get_their_own_answers(serving: Serving) -> None:
             pass
     notes = [event for event in serving.events() if event.body.kind == "note_written"]
     assert len({event.body.text for event in notes}) == 50
+
+
+def test_a_job_that_outlives_its_session_records_nothing_behind_the_end(
+    serving: Serving, models: Models, monkeypatch
+) -> None:
+    monkeypatch.setattr("workbench.engine.live_session.PATIENCE", 0.0)
+    live = serving.engine.resume(serving.session)
+    models.halt()
+    job = live.submit(MEASURING, MeasureArguments(**MEASURE))
+    assert models.came.wait(HANGS)
+    live.close(None)
+    models.go_on()
+    assert live._jobs.wait(job.id, HANGS)
+    events = serving.events()
+    assert [event.body.kind for event in events].count("session_closed") == 1
+    assert events[-1].body.kind == "session_closed"
+    assert live.session.state.operations[job.id].status == "abandoned"
