@@ -441,7 +441,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
             "\n\nBoth would record into it. Nothing is lost by that, but the models are loaded a "
             "second time, and neither window shows at once what is done in the other.",
         )
-        if await self.push_screen_wait(Confirm(question, "Open it here, too")):
+        if await self._ask_by_itself(Confirm(question, "Open it here, too")):
             self._continue(wanted, even_if_open=True)
         else:
             self._show_sessions()
@@ -456,10 +456,15 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
             text.line(opened.shown_name(pair.base) or "the base", "bold"),
             " or its finetuned side would run here, with all your rights.",
         )
-        trusted = await self.push_screen_wait(
+        trusted = await self._ask_by_itself(
             Confirm(question, "Trust it and load the pair", "Open the session without its pair")
         )
         self._opened(opened, pair if trusted else None, prepare=False, seq=seq)
+
+    async def _ask_by_itself(self, asking: Confirm) -> bool | None:
+        """Ask what no key asked for: a thread found that it has to be asked."""
+        asking.is_unasked = True
+        return await self.push_screen_wait(asking)
 
     def open_log(self) -> SessionLog:
         """The session database, opened the first time it is needed. From any thread."""

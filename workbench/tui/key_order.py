@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator
+from itertools import filterfalse
 from typing import Any
 
 from textual import events
@@ -19,7 +20,7 @@ from textual.widget import Widget
 from textual.widgets import Input, TextArea
 from textual.worker import Worker
 
-from workbench.tui.widgets.dialog import Dialog
+from workbench.tui.widgets.dialog import Dialog, is_typed
 
 #: Events after which the focus, the screen or a field may be another.
 _ACTS = (events.Key, events.Paste, events.MouseDown, events.MouseUp)
@@ -49,6 +50,9 @@ class KeysInOrder(App[Any]):
             await self._take(event)
 
     async def _take(self, event: events.Event) -> None:
+        on_top = self.screen_stack[-1] if self.screen_stack else None
+        if isinstance(event, events.Key) and isinstance(on_top, Dialog) and on_top.ignores(event):
+            return
         if isinstance(event, _ACTS):
             self._settling = asyncio.create_task(self._settle(event))
         await super().on_event(event)
@@ -94,7 +98,11 @@ class KeysInOrder(App[Any]):
         It may read something on a thread first, and open its dialog then.
         """
         began = time.monotonic()
-        while any(map(self._may_ask, self.workers)) and time.monotonic() - began < _PATIENCE:
+        while any(map(self._may_ask, self.workers)):
+            if time.monotonic() - began > _PATIENCE:
+                # Typed for a dialog that has not come: what lies below would take it for orders.
+                self._unread = deque(filterfalse(is_typed, self._unread))
+                return
             await asyncio.sleep(_LOOK_AGAIN)
             await self._quiet()
 

@@ -281,7 +281,7 @@ def _generate_batch(
         sampling = SeededSampling([request.seed for request in requests], plan.temperature)
         options["logits_processor"].append(sampling)
     added = _added_rows(requests, plan, device)
-    with torch.no_grad(), _stops_between_layers(runs, tap, should_stop):
+    with torch.no_grad(), _stops_between_layers((runs, other), tap, should_stop):
         if added is None:
             model: Any = loaded.module
             model.generate(**options)
@@ -292,7 +292,9 @@ def _generate_batch(
 
 
 @contextmanager
-def _stops_between_layers(runs: SideRuns, tap: Tap, should_stop: ShouldStop) -> Iterator[None]:
+def _stops_between_layers(
+    sides: Sequence[SideRuns | None], tap: Tap, should_stop: ShouldStop
+) -> Iterator[None]:
     """While inside, a stop ends the run at the next layer: a long prompt is one step of minutes."""
     if should_stop is never_stop:
         yield
@@ -303,8 +305,12 @@ def _stops_between_layers(runs: SideRuns, tap: Tap, should_stop: ShouldStop) -> 
             tap.stopped = True
             raise Stopped("stopped on request")
 
-    stack: Any = runs.loaded.module.get_submodule(runs.structure.path)
-    hooks = [layer.register_forward_pre_hook(check) for layer in stack]
+    stacks: list[Any] = [
+        runs.loaded.module.get_submodule(runs.structure.path) for runs in sides if runs is not None
+    ]
+    # Sides of an adapter share their layers.
+    layers = {id(layer): layer for stack in stacks for layer in stack}
+    hooks = [layer.register_forward_pre_hook(check) for layer in layers.values()]
     try:
         yield
     except Exception:

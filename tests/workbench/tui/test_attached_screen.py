@@ -12,7 +12,7 @@ from tests.workbench.engine.conftest import Models, Serving, models, served
 from tests.workbench.tui.conftest import PLANTED
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import until, until_asked
 from workbench.engine.attached import AttachedSession
 from workbench.engine.live_session import LiveSession
 from workbench.locations import find_locations
@@ -107,7 +107,8 @@ async def test_a_screen_watches_until_it_gets_the_keys(screen, serving, other):
         await until(pilot, lambda: " watching " not in shown(app), "that it has them")
         # Now it is asked itself.
         assert not other.engine.ask_for_keys()
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await until_asked(pilot, Confirm, "the question")
+        assert app.screen.is_unasked
         await pilot.press("y")
         await until(pilot, lambda: other.engine.link.kind == "keys", "the keys")
         await until(pilot, lambda: " watching " in shown(app), "that it watches again")
@@ -125,7 +126,8 @@ async def test_an_engine_that_ends_leaves_the_screen_to_look_or_go_on(
         serving.engine.log.append(session, NoteWritten(text="the last words"))
         serving.engine.end()
     try:
-        await until(pilot, lambda: isinstance(app.screen, EngineGone), "that the engine is gone")
+        await until_asked(pilot, EngineGone, "that the engine is gone")
+        assert app.screen.is_unasked
         await pilot.press("n")
         await until(pilot, lambda: " engine gone " in shown(app), "that it is gone")
         app.screen.order(MEASURE, SHORT)
@@ -133,7 +135,7 @@ async def test_an_engine_that_ends_leaves_the_screen_to_look_or_go_on(
         await pilot.press("6")
         await until(pilot, lambda: "the last words" in shown(app), "what was recorded")
         await pilot.press("ctrl+g")
-        await until(pilot, lambda: isinstance(app.screen, EngineGone), "the question")
+        await until_asked(pilot, EngineGone, "the question")
         await pilot.press("e")
         await until(pilot, lambda: isinstance(app.opened, LiveSession) and on_audit(app), "it here")
         assert app.opened.session.id == session
@@ -158,12 +160,12 @@ async def test_an_engine_is_stopped_only_on_purpose(screen, serving):
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: on_audit(app), "the audit screen")
         app.action_stop_engine()
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await until_asked(pilot, Confirm, "the question")
         await pilot.press("n")
         await until(pilot, lambda: on_audit(app), "the audit screen again")
         assert app.opened.engine.link.kind == "keys"
         app.action_stop_engine()
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await until_asked(pilot, Confirm, "the question")
         await pilot.press("y")
         await until(pilot, lambda: app.opened is None, "the end of the session")
         await until(pilot, lambda: serving.events()[-1].body.kind == "session_closed", "its end")
@@ -202,6 +204,6 @@ async def test_the_demo_of_an_engine_tells_its_name_on_no_screen_until_a_key_rev
             await pilot.press("enter")
             await until(pilot, lambda: on_audit(app) and app.opened.has_pair, "the pair")
             await pilot.press("1", "f10")
-            await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+            await until_asked(pilot, Confirm, "the question")
             await pilot.press("y")
             await until(pilot, names_shown, "the names")

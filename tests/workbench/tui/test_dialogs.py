@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import threading
 
 import pytest
 from textual._context import active_message_pump
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from tests.processes import HANGS
 from tests.workbench.tui.waiting import until
 from workbench import tui
 from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.dialogs.engine_gone import EngineGone
 from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.widgets.dialog import Dialog
 
@@ -127,3 +132,59 @@ async def test_a_dialog_that_is_not_opened_counts_as_left(workbench):
         app.push_screen(AskLine("Second"), answers.append)
         assert answers == [None]
         assert len(dialogs(app)) == 1
+
+
+@pytest.mark.parametrize(
+    ("dialog", "answer"),
+    [
+        (lambda: Confirm(Content("Run code of the checkpoint?"), "Run it"), "y"),
+        (lambda: EngineGone("it was killed"), "e"),
+        (lambda: EngineGone("it was killed"), "a"),
+    ],
+)
+async def test_what_is_typed_when_a_dialog_comes_up_by_itself_does_not_answer_it(
+    workbench, monkeypatch, dialog, answer
+):
+    # Nobody is quick enough to have read it.
+    monkeypatch.setattr("workbench.tui.widgets.dialog.UNTOUCHED", HANGS)
+    app, asking = workbench(), dialog()
+    asking.is_unasked = True
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
+        answers: list[object] = []
+        await pilot.press("4", "enter", "w")
+        # A thread found something that a person has to be asked.
+        threading.Thread(
+            target=app.call_from_thread, args=(app.push_screen, asking, answers.append)
+        ).start()
+        await until(pilot, lambda: app.screen is asking, "the dialog")
+        await pilot.press(*f"h{answer} e{answer}", "enter", "escape")
+        assert app.screen is asking
+        assert not answers
+        assert not asking.query_one(".answers").visible
+        # As after a while without a key.
+        asking._listen()
+        await pilot.pause()
+        assert asking.query_one(".answers").visible
+        await pilot.press(answer)
+        await until(pilot, lambda: answers, "the answer")
+
+
+async def test_a_dialog_that_comes_up_by_itself_listens_once_nobody_types(workbench):
+    app, asking = workbench(), EngineGone("it was killed")
+    asking.is_unasked = True
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(
+            pilot,
+            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
+            "the audit",
+        )
+        answers: list[object] = []
+        app.push_screen(asking, answers.append)
+        await until(pilot, lambda: asking._listens, "that it listens")
+        await pilot.press("n")
+        assert answers == [None]

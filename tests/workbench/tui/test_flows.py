@@ -13,7 +13,7 @@ from tests.planted import PlantedPair
 from tests.processes import HANGS
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import keys, shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import until, until_asked
 from workbench.operations.pair import PairArguments
 from workbench.store.lease import Lease, is_open
 from workbench.store.log import SessionLog
@@ -236,12 +236,13 @@ async def test_a_session_that_is_open_elsewhere_is_opened_only_when_asked_twice(
         await until(pilot, lambda: on(app, SessionsScreen) and keys(app), "the sessions")
         await until(pilot, lambda: "open elsewhere" in shown(app), "how it stands")
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await until_asked(pilot, Confirm, "the question")
+        assert app.screen.is_unasked
         await pilot.press("n")
         await until(pilot, lambda: on(app, SessionsScreen) and keys(app), "the sessions")
         assert app.opened is None
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await until_asked(pilot, Confirm, "the question")
         await pilot.press("y")
         await until(pilot, lambda: on_audit(app), "the audit screen")
         await quit_it(pilot)
@@ -325,7 +326,9 @@ async def test_code_of_a_checkpoint_is_not_run_because_a_session_says_so(workben
         log.append(session_id, OperationFinished(seconds=1), operation_id="1")
     app = workbench(session="last")
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await until_asked(pilot, Confirm, "the question")
+        # A thread found it: what was typed till then is no answer.
+        assert app.screen.is_unasked
         await pilot.press("escape")
         await until(pilot, lambda: on_audit(app), "the audit screen")
         assert not app.opened.jobs()

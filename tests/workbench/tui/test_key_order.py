@@ -145,6 +145,44 @@ async def test_keys_wait_for_a_dialog_that_something_is_read_for_on_a_thread(
         assert isinstance(app.screen, AgentForm)
 
 
+async def test_what_was_typed_for_a_dialog_that_does_not_come_is_no_order(workbench, monkeypatch):
+    monkeypatch.setattr("workbench.tui.key_order._PATIENCE", 0.2)
+    look_up, released = agent_screen.look_up_endpoint, threading.Event()
+
+    def look_up_for_long():
+        assert released.wait(HANGS)
+        return look_up()
+
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(
+            pilot,
+            lambda: (
+                isinstance(app.screen, AuditScreen) and app.opened.pair and not app.opened.jobs()
+            ),
+            "the pair",
+        )
+        ordered = []
+        monkeypatch.setattr(app.screen, "order", lambda *order, **_: ordered.append(order))
+        await pilot.press("7")
+        monkeypatch.setattr(agent_screen, "look_up_endpoint", look_up_for_long)
+        try:
+            # All in one read: `a` measures and reads, for whom it reaches.
+            for key in ("o", "a", "enter"):
+                app.post_message(events.Key(key, key if len(key) == 1 else None))
+            there = lambda: app._settling is None and not app._unread  # noqa: E731
+            await until(pilot, lambda: any(map(app._may_ask, app.workers)), "the reading")
+            await until(pilot, there, "the end of the keys")
+            assert not ordered
+        finally:
+            released.set()
+        await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the pane")
+        await pilot.press("a")
+        await until(pilot, lambda: ordered, "the order, now that it is one")
+
+
 async def test_a_pane_takes_the_focus_once(workbench):
     """A second time would be after keys that follow, and take it from the field that they opened."""
     app = workbench()

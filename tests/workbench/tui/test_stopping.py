@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 
 import pytest
 from textual.widgets import Static
@@ -11,6 +13,9 @@ from tests.processes import HANGS
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.waiting import until
 from workbench.operations.generation import ASK, AskArguments
+from workbench.operations.pair import PairArguments
+from workbench.tui.app import WorkbenchApp
+from workbench.tui.startup import Startup
 
 
 @pytest.mark.parametrize("key", ["x", "f8"])
@@ -42,3 +47,44 @@ async def test_stopping_is_shown_while_the_model_is_still_at_work(workbench, mon
             released.set()
         await until(pilot, lambda: not app.opened.jobs(), "the end")
         assert app.opened.state.operations[job.id].status == "stopped"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+async def test_x_stops_the_real_pair_within_a_prompt_of_5000_tokens(
+    workbench_home, default_base, capsys
+):
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    begun: list[float] = []
+
+    def count(module, _given) -> None:
+        if type(module).__name__ == "LlamaDecoderLayer":
+            begun.append(time.monotonic())
+
+    pair = PairArguments(organism="cake_bake")
+    app = WorkbenchApp(Startup(workbench_home / "sessions.db", pair=pair, prepare=False))
+    async with app.run_test(size=(120, 40)) as pilot:
+        loaded = lambda: on_audit(app) and app.opened.pair is not None and not app.opened.jobs()  # noqa: E731
+        await until(pilot, loaded, "the pair", within=900)
+        layers = app.opened.pair.provenance.n_layers
+        counting = register_module_forward_pre_hook(count)
+        try:
+            long = AskArguments(prompt=" word" * 5_000, max_new_tokens=4)
+            job = app.opened.submit(ASK, long)
+            await until(pilot, lambda: len(begun) > 2, "the pass over the prompt", within=900)
+            pressed = time.monotonic()
+            await pilot.press("x")
+            await until(pilot, lambda: not app.opened.jobs(), "the end", within=900)
+            over = time.monotonic()
+        finally:
+            counting.remove()
+        assert app.opened.state.operations[job.id].status == "stopped"
+        # Not even the first model's pass over the prompt came to its end.
+        assert len(begun) < layers
+        assert not [text for text in app.opened.state.texts.values() if text.text]
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nx: stopped after {over - pressed:.2f} s, of a layer of "
+            f"{begun[2] - begun[1]:.2f} s and {layers} layers\n"
+        )

@@ -13,6 +13,7 @@ import textual.pilot
 from textual.pilot import Pilot
 
 from tests.processes import HANGS
+from workbench.tui.widgets.dialog import Dialog
 
 # The work is done on threads, which tell the app when they are through and nobody else: what is
 # waited for is looked at this often.
@@ -47,6 +48,13 @@ async def until(
             raise pilot.app._exception
         assert time.monotonic() < deadline, f"{what} never came"
         await pilot.pause(LOOK_EVERY)
+
+
+async def until_asked(pilot: Pilot[Any], dialog: type[Dialog[Any]], what: str) -> None:
+    """Wait until a dialog is up and takes keys: one that no key opened does not at first."""
+    app = pilot.app
+    await until(pilot, lambda: isinstance(app.screen, dialog), what)
+    await until(pilot, lambda: app.screen._listens or not app.screen.is_unasked, "that it listens")
 
 
 def wait_for_apps_rather_than_for_the_clock() -> None:

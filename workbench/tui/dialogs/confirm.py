@@ -37,7 +37,8 @@ class Confirm(Dialog[bool]):
             yield Static(
                 Content.assemble(
                     (" y ", "bold $accent"), f" {yes}    ", (" n ", "bold $accent"), f" {no}"
-                )
+                ),
+                classes="answers",
             )
 
     def action_answer(self, answer: bool) -> None:

@@ -52,7 +52,8 @@ class EngineGone(Dialog[WayOn]):
                     " Attach again\n",
                     (" n ", "bold $accent"),
                     " Only look",
-                )
+                ),
+                classes="answers",
             )
 
     def action_answer(self, answer: WayOn) -> None:

@@ -66,7 +66,7 @@ class LinkedScreen(Screen[None]):
         link = self._link = engine.link
         kinds = (before.kind if before is not None else "", link.kind)
         if link.kind == "gone" and kinds[0] != "gone":
-            self._ask(self._ask_where_to_go_on(link.why))
+            self._ask(self._ask_where_to_go_on(link.why, is_unasked=True))
         elif link.asked_by and (before is None or before.asked_by != link.asked_by):
             self._ask(self._ask_to_give_keys(engine, link.asked_by))
         elif kinds == ("watching", "keys"):
@@ -102,11 +102,15 @@ class LinkedScreen(Screen[None]):
             text.line(asked_by, "bold"),
             " watches this session and asks for the keys.\n\nIf you give them, you watch.",
         )
-        gives = await self.app.push_screen_wait(Confirm(question, "Give the keys", "Keep them"))
+        asking = Confirm(question, "Give the keys", "Keep them")
+        asking.is_unasked = True
+        gives = await self.app.push_screen_wait(asking)
         with self.refusals_shown("The keys"):
             await asyncio.to_thread(engine.answer_keys, bool(gives))
 
-    async def _ask_where_to_go_on(self, why: str) -> None:
-        way = await self.app.push_screen_wait(EngineGone(why))
+    async def _ask_where_to_go_on(self, why: str, *, is_unasked: bool = False) -> None:
+        asking = EngineGone(why)
+        asking.is_unasked = is_unasked
+        way = await self.app.push_screen_wait(asking)
         if way is not None:
             self.post_message(LeaveEngine(way))

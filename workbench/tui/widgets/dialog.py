@@ -11,6 +11,7 @@ from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
+from textual.timer import Timer
 from textual.worker import NoActiveWorker, Worker, get_current_worker
 
 Answer = TypeVar("Answer")
@@ -19,6 +20,9 @@ Answer = TypeVar("Answer")
 #: columns a field goes below its label, and with few rows all that is not needed goes.
 CRAMPED = [(0, "-cramped"), (50, "-ample")]
 LOW = [(0, "-low"), (14, "-high")]
+#: A dialog that no key opened takes keys once none has come for so many seconds: whoever is typing
+#: when it comes up means what lies below it.
+UNTOUCHED = 0.7
 
 
 class Dialog(ModalScreen[Answer]):
@@ -30,9 +34,31 @@ class Dialog(ModalScreen[Answer]):
 
     asked_by: Worker[Any] | None = None
     "The worker that waits for the answer, if one does."
+    is_unasked = False
+    "True if no key opens it. Its answers, of class ``answers``, are shown once it takes keys."
+    _listening_soon: Timer | None = None
+    _listens = False
 
     HORIZONTAL_BREAKPOINTS = CRAMPED
     VERTICAL_BREAKPOINTS = LOW
+
+    def on_mount(self) -> None:
+        """Take no keys at first if none opened it."""
+        if self.is_unasked:
+            self.add_class("-deaf")
+            self._listening_soon = self.set_timer(UNTOUCHED, self._listen)
+
+    def _listen(self) -> None:
+        self._listens = True
+        self.remove_class("-deaf")
+
+    def ignores(self, key: events.Key) -> bool:
+        """True for a key that was meant for what lies below; the wait begins anew with it."""
+        if not self.is_unasked or self._listens or not is_typed(key):
+            return False
+        if self._listening_soon is not None:
+            self._listening_soon.reset()
+        return True
 
     def on_resize(self, event: events.Resize) -> None:
         """Keep the field that has the focus in sight."""
@@ -43,6 +69,13 @@ class Dialog(ModalScreen[Answer]):
         if self.app.screen is not self:
             return AwaitComplete()
         return super().dismiss(result)
+
+
+def is_typed(event: events.Event) -> bool:
+    """True for text, and for the keys that send it or leave it."""
+    if isinstance(event, events.Key):
+        return event.is_printable or event.key in {"enter", "escape"}
+    return isinstance(event, events.Paste)
 
 
 def show_focus(screen: Screen[Any]) -> None:
