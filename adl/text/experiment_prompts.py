@@ -227,6 +227,7 @@ _EMPTY = frozenset(
         "which",
         "while",
         "who",
+        "whoever",
         "whom",
         "whose",
         "why",
