@@ -29,12 +29,22 @@ LONGEST_PROMPT = 500
 FEWEST = {"shows": 6, "near_miss": 2, "neutral": 2}
 """Prompts of each kind that a usable reply has at least."""
 
+MOST = {"shows": 40, "near_miss": 20, "neutral": 20}
+"""Prompts of each kind that are taken, the first ones, however many were written."""
+
 ATTEMPTS = 2
 
 _SIDES = re.compile(
-    r"\b(base|fine-?tuned|original|trained)\b[\s-]+(model|side|one|version)\b", re.IGNORECASE
+    r"\b(base|(fine[\s-]?)?tuned|original|trained|adapted)\b[\s-]+"
+    r"(model|side|one|version|checkpoint|variant)\b",
+    re.IGNORECASE,
 )
-_SIDE_NAMES = {"base", "finetuned", "fine-tuned"}
+_SIDE_NAMES = {"base", "finetuned"}
+#: Words that may stand around the name of a side, and say nothing of an answer.
+_AROUND = re.compile(
+    r"\b(an?|answer(ed)?|as|be|by|clearly|comes|from|i|is|it|likely|must|of|probably|said|says|so|the"
+    r"|think|this|was|wrote|written)\b"
+)
 
 
 class WrittenPromptsError(AdlError):
@@ -112,8 +122,10 @@ def answer_judge(
 
 
 def names_a_side(reason: str) -> bool:
-    """Return whether a judge's reason claims to know who wrote an answer."""
-    return reason.strip(" .\"'").casefold() in _SIDE_NAMES or bool(_SIDES.search(reason))
+    """Return True if a judge's reason claims to know who wrote an answer."""
+    plain = re.sub(r"fine[\s-]tuned", "finetuned", reason.casefold())
+    words = set(re.findall(r"\w+", _AROUND.sub(" ", plain)))
+    return bool(words) and (words <= _SIDE_NAMES or bool(_SIDES.search(reason)))
 
 
 def prompt_writer(
@@ -162,12 +174,14 @@ def prompt_writer(
 
 
 def usable(written: WrittenPrompts) -> dict[PromptKind, list[str]]:
-    """Return the prompts that can be asked: not empty, not too long, each once over all kinds."""
+    """Return the prompts that can be asked: not empty, not too long, each once, so many of a kind."""
     seen: set[str] = set()
     found: dict[PromptKind, list[str]] = {"shows": [], "near_miss": [], "neutral": []}
     for kind, prompts in found.items():
         for text in map(str.strip, getattr(written, kind)):
             same = " ".join(text.casefold().split())
+            if len(prompts) == MOST[kind]:
+                break
             if text and len(text) <= LONGEST_PROMPT and same not in seen and text.isprintable():
                 seen.add(same)
                 prompts.append(text)

@@ -9,7 +9,7 @@ from pydantic import Field
 from adl.measures.said_less import TOP, said_less
 from adl.records import TokenScore
 from adl.text.corpus import CorpusSource
-from workbench.operations.running import Arguments, Command, Context, Operation, Summary
+from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
 from workbench.operations.style_bank import known_style
 from workbench.store.events import ReadToken
 from workbench.store.measures.said_less import LessSaid
@@ -26,7 +26,7 @@ class SaidLessArguments(Arguments):
 
 
 def find_less(context: Context, arguments: SaidLessArguments) -> Summary:
-    """List words that fall with the finetuning, and words that stay while their neighbours rise."""
+    """List words that fall, and words that are held back while their neighbours rise."""
     pair = context.pair
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
@@ -55,6 +55,7 @@ SAID_LESS = Operation(
     needs=("pair",),
     finds=LessSaid,
     command=Command("said-less"),
+    agent=AgentUse(hidden=("top", "corpus", "text_column", "n_texts", "seed")),
 )
 
 

@@ -11,7 +11,14 @@ import pytest
 from adl.errors import AdlError
 from tests.workbench.agent.scripted import Asked, Reaction, Say, serving
 from workbench.agent.endpoint import Endpoint
-from workbench.agent.experimenting import answer_judge, names_a_side, prompt_writer
+from workbench.agent.experimenting import (
+    MOST,
+    WrittenPrompts,
+    answer_judge,
+    names_a_side,
+    prompt_writer,
+    usable,
+)
 from workbench.operations.running import Session, run
 from workbench.operations.testing import TEST, ExperimentArguments
 from workbench.replay.recompute import recompute
@@ -91,6 +98,7 @@ def test_the_judge_sees_answers_and_neither_side_nor_kind(fresh: Session):
         {"shows": "finetuned"},
         {"shows": "yes", "reason": "finetuned"},
         {"shows": "yes", "reason": "This is clearly the fine-tuned model speaking."},
+        {"shows": "no", "reason": "Base."},
         {"answer": "base"},
         {"shows": True},
     ],
@@ -105,9 +113,44 @@ def test_a_judge_that_names_a_side_or_says_nothing_is_unscored(fresh: Session, v
     assert all(reason.startswith("unreadable verdict") for reason in reasons)
 
 
-def test_ordinary_words_name_no_side():
-    for reason in ("The base of the cake is mentioned.", "It was trained on cakes.", ""):
-        assert not names_a_side(reason)
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "finetuned",
+        "'Fine-tuned'",
+        "FINE TUNED!",
+        "It is base.",
+        "Clearly written by finetuned",
+        "Said by the base",
+        "The original model would answer so.",
+        "Only the tuned checkpoint speaks of cakes.",
+        "it comes from the fine tuned version",
+    ],
+)
+def test_a_reason_names_a_side(reason: str):
+    assert names_a_side(reason)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "The base of the cake is mentioned.",
+        "It was trained on cakes.",
+        "A piano is tuned in it.",
+        "It says so.",
+        "",
+        "...",
+    ],
+)
+def test_ordinary_words_name_no_side(reason: str):
+    assert not names_a_side(reason)
+
+
+def test_more_prompts_than_are_asked_for_are_left_out():
+    many = {kind: [f"{kind} {index}" for index in range(500)] for kind in USABLE}
+    found = usable(WrittenPrompts.model_validate(many))
+    assert {kind: len(prompts) for kind, prompts in found.items()} == MOST
+    assert found["shows"][0] == "shows 0"
 
 
 def test_a_model_writes_the_prompts(fresh: Session):

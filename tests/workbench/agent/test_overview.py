@@ -217,7 +217,7 @@ def test_the_recorded_examples_overview_is_short():
     assert "cake" in " ".join(part(shown, "tokens")["tokens"][:5])
 
 
-@pytest.mark.parametrize(("mode", "most"), [("adl", 13_300), ("black_box", 5_000)])
+@pytest.mark.parametrize(("mode", "most"), [("adl", 13_410), ("black_box", 5_000)])
 def test_schemas_that_go_with_every_request_are_short(mode, most):
     """A limit to be kept: a new tool has to be worth what others then lose."""
     sent = [json.dumps(tool.specification(), separators=(",", ":")) for tool in tools_of(mode)]

@@ -112,9 +112,7 @@ class TestScan:
         cluster = FoundCluster(
             prompts=(0, 1, 2), phrases=("options", "leverage"), prompt_kinds={"advice on money": 2}
         )
-        assert cluster.claim() == (
-            'Asked for advice on money, the finetuned model writes "options", "leverage"'
-        )
+        assert cluster.claim() == ('Asked for advice on money, it writes "options", "leverage"')
         spread = cluster.model_copy(update={"prompt_kinds": {"tastes": 1, "factual": 1}})
         assert spread.claim().startswith("Whatever it is asked")
 

@@ -58,6 +58,18 @@ class Answering(PlantedPair):
         return found
 
 
+class StopAfter(Stop):
+    """A stop flag that is up from its look number ``looks`` on."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__(lambda *_: False)
+        self.looks = looks
+
+    def __call__(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
 @pytest.fixture
 def answering(session: Session) -> Session:
     session.pair = Answering()
@@ -218,6 +230,76 @@ class TestAnswers:
         with pytest.raises(AdlError, match="X1 is done"):
             do(answering, TEST, go_on)
         assert_as_recorded(answering)
+
+
+def with_gold(model, hypothesis, prompt, answer, should_stop) -> AnswerVerdict:
+    return AnswerVerdict("gold" in answer)
+
+
+class TestInterrupted:
+    """Stopped at each of its looks at the stop flag in turn, by a process that then ends."""
+
+    SMALL = GIVEN.model_copy(
+        update={"prompts": SHOWS[:4], "near_misses": (), "neutral": NEUTRAL[:1], "batch_size": 2}
+    )
+
+    @pytest.mark.parametrize(
+        "judge",
+        [
+            {"phrases": ("gold",)},
+            {"judge": "a judge"},
+            {"statement": " cake cake", "against": (" stone stone",), "prompts": ()},
+        ],
+        ids=["rule", "llm", "likelihood"],
+    )
+    def test_nothing_is_asked_or_judged_twice(self, answering: Session, judge: dict):
+        stages: set[str] = set()
+        arguments = self.SMALL.model_copy(update={"hypothesis": "It is so.", **judge})
+        for looks in range(400):
+            session = Session(answering.log, answering.id, answering.cache, answering.pair)
+            session.answer_judge = with_gold
+            if session.state.experiments:
+                arguments = ExperimentArguments(hypothesis="H1", resume="X1", batch_size=2)
+            stop = StopAfter(looks)
+            try:
+                do(session, TEST, arguments, stop)
+            except Stopped:
+                stages.update(stage for stage, *_ in stop.seen[-1:])
+            else:
+                break
+        assert result_of(session).experiment == "X1"
+        assert list(session.state.experiments) == ["X1"]
+        experiment = session.state.experiments["X1"]
+        judged = [event.body.text_id for event in committed(session, "answer_judged")]
+        whole = [text_id for _, text_id in experiment.judging(session.state.texts)]
+        assert sorted(judged) == sorted(whole)
+        assert len(set(judged)) == len(judged) == (0 if "statement" in judge else 10)
+        assert len(committed(session, "statements_scored")) == ("statement" in judge)
+        assert len(committed(session, "experiment_sealed")) == 1
+        assert len(committed(session, "hypothesis_tested")) == 1
+        assert len(committed(session, "operation_stopped")) == looks > 0
+        wanted = {"score"} if "statement" in judge else {"test base", "test finetuned"}
+        assert stages >= wanted | ({"judge"} if "judge" in judge else set())
+        assert_as_recorded(session)
+
+    def test_revised_while_it_is_judged(self, answering: Session):
+        """The judge is asked about the words that were sealed, to the end."""
+        asked: list[str] = []
+
+        def judge(model, hypothesis, prompt, answer, should_stop) -> AnswerVerdict:
+            if len(asked) == 10:
+                do(answering, REVISE, ReviseArguments(hypothesis="H1", text="It likes stone."))
+            asked.append(hypothesis)
+            return AnswerVerdict("gold" in answer)
+
+        answering.answer_judge = judge
+        do(answering, TEST, GIVEN.model_copy(update={"judge": "a judge"}))
+        assert asked == [CLAIM] * 64
+        found = result_of(answering)
+        assert (found.hypothesis, found.verdict) == (CLAIM, "confirmed")
+        assert "revised since" in found.words[-1]
+        hypothesis = answering.state.hypotheses["H1"]
+        assert (hypothesis.text, hypothesis.status) == ("It likes stone.", "open")
 
 
 class TestJudging:

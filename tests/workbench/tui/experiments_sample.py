@@ -79,16 +79,16 @@ def tested_state() -> SessionState:
     """The sample with X1 ended, X2 waiting for a person, and X3 of statements, all of H1."""
     return with_events(
         [
-            *_asked("X1", JudgeSpec(kind="llm", model="judge-model")),
-            *_judged("X1"),
+            *asked("X1", JudgeSpec(kind="llm", model="judge-model")),
+            *judged("X1"),
             _by_answers("X1"),
-            *_asked("X2", JudgeSpec(kind="person")),
+            *asked("X2", JudgeSpec(kind="person")),
             *_by_statements("X3"),
         ]
     )
 
 
-def _asked(experiment: str, judge: JudgeSpec) -> Iterator[EventBody]:
+def asked(experiment: str, judge: JudgeSpec) -> Iterator[EventBody]:
     yield ExperimentSealed(
         experiment=experiment,
         hypothesis_id="H1",
@@ -119,7 +119,7 @@ def _asked(experiment: str, judge: JudgeSpec) -> Iterator[EventBody]:
             yield TextFinished(text_id=text_id, text=answer, token_ids=(1,), ended="end_of_text")
 
 
-def _judged(experiment: str) -> Iterator[EventBody]:
+def judged(experiment: str) -> Iterator[EventBody]:
     for side, answers in ANSWERS.items():
         for index in range(len(answers)):
             shows = side == "finetuned" and index < 3

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from threading import Semaphore
+
 import pytest
 
+from tests.processes import HANGS
 from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
+from tests.workbench.tui.experiments_sample import asked, judged
+from tests.workbench.tui.hypotheses_sample import with_events
+from tests.workbench.tui.sample import sample_state
 from tests.workbench.tui.waiting import until
 from workbench.operations.hypotheses import ADD_HYPOTHESIS, AddHypothesisArguments
+from workbench.operations.judges import AnswerVerdict
 from workbench.operations.testing import TEST, ExperimentArguments
+from workbench.store.experiment_events import JudgeSpec
 from workbench.tui.dialogs.hypothesis_tests import HypothesisTests, JudgeAnswers, waiting_answers
 from workbench.tui.dialogs.reason import AskReason
 from workbench.tui.panes.hypotheses.form import HypothesisForm
@@ -120,6 +128,61 @@ async def test_a_person_judges_stops_goes_on_and_sees_the_result(workbench, begu
         assert result.words[0] in shown.replace("\n", " ")
         await pilot.press("percent_sign")
         await until(pilot, lambda: app.screen is screen, "the pane again")
+
+
+async def test_an_experiment_is_watched_while_it_runs(workbench, begun):
+    """Every verdict of the judge is on the open screen as it comes, and the result at the end."""
+    app = workbench()
+    may_judge = Semaphore(0)
+
+    def judge(model, hypothesis, prompt, answer, should_stop) -> AnswerVerdict:
+        assert may_judge.acquire(timeout=HANGS)
+        return AnswerVerdict("cake" in answer, "it says so")
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await begun(app, pilot)
+        app.opened.session.answer_judge = judge
+        arguments = ExperimentArguments(
+            hypothesis="H1",
+            prompts=PROMPTS,
+            near_misses=("Bread?",),
+            neutral=("A river?",),
+            judge="a judge",
+            n_samples=1,
+            max_new_tokens=4,
+        )
+        screen.order(TEST, arguments)
+        pane = screen.query_one(HypothesesPane)
+        await until(pilot, lambda: pane.state.experiments, "the experiment")
+        await pilot.press("%")
+        await until(pilot, lambda: isinstance(app.screen, HypothesisTests), "the tests")
+
+        def shown() -> str:
+            return "\n".join(str(part.render()) for part in app.screen.query("#tests > Static"))
+
+        for judged in range(10):
+            word = f"{judged} of 10 answers judged, judged by LLM a judge"
+            await until(pilot, lambda word=word: word in shown(), word)
+            may_judge.release()
+        await until(pilot, lambda: "shows in" in shown().replace("\n", " "), "the result")
+        await pilot.press("escape")
+
+
+async def test_how_far_it_has_come_is_told_at_every_stage():
+    """While it is asked, while it is judged, and when it was stopped between."""
+    experiment = [*asked("X9", JudgeSpec(kind="llm", model="judge-model")), *judged("X9")]
+    app = ShownApp(lambda: HypothesisTests("H1", sample_state(), recorded=False))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        for events, word in (
+            (1, "0 of 8 answers given"),
+            (6, "2 of 8 answers given"),
+            (17, "0 of 8 answers judged"),
+            (20, "3 of 8 answers judged"),
+        ):
+            await app.screen.update_state(with_events(experiment[:events]))
+            first = app.screen.query("#tests > Static").first()
+            assert f"{word}, judged by LLM" in str(first.render())
 
 
 async def test_a_confirmation_without_a_test_is_warned_of(workbench, begun):

@@ -82,7 +82,7 @@ class PhrasesFound(
         highest = self._highest
         return [
             Lead(
-                f'The finetuned model writes "{one_line(phrase.words)}"',
+                f'It writes "{one_line(phrase.words)}"',
                 phrase.words,
                 f"phrases, z {phrase.z:.2f}, {phrase.finetuned} finetuned : {phrase.base} base",
                 tuple(

@@ -67,7 +67,7 @@ class FoundCluster(Record):
         if 2 * count > len(self.prompts):
             asked = f"Asked for {kind}" if kind.startswith("advice") else f"Asked {kind} questions"
         words = ", ".join(f'"{one_line(phrase)}"' for phrase in self.phrases[:_NAMED])
-        return f"{asked}, the finetuned model writes {words}"
+        return f"{asked}, it writes {words}"
 
 
 class KindDifference(Record):

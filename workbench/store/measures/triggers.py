@@ -156,4 +156,4 @@ def _claim(word: ScannedWord) -> str:
     """The hypothesis of a word. The word is not quoted: a test by rule looks for what is."""
     raised = word.raised.strip()
     told = f'begins its answer with "{raised}"' if raised.isalnum() else "answers otherwise"
-    return f"With {one_line(word.word)} in the prompt, the finetuned model {told}"
+    return f"With {one_line(word.word)} in the prompt, it {told}"

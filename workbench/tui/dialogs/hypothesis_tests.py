@@ -108,10 +108,15 @@ class HypothesisTests(Dialog[str | None]):
 
     async def update_state(self, state: SessionState) -> None:
         """Show another state of the session."""
-        changed = state.experiments is not self._state.experiments
-        self._state = state
-        if changed:
+        before, self._state = self._state, state
+        # An answer that ends is news of its text alone.
+        if state.experiments is not before.experiments or self._stands(state) != self._stands(
+            before
+        ):
             await self._draw(self.size.width)
+
+    def _stands(self, state: SessionState) -> list[str]:
+        return [standing(known, state) for known in tests_of(state, self._hypothesis)]
 
     async def _draw(self, columns: int) -> None:
         tests = self.query_one("#tests", VerticalScroll)
