@@ -15,6 +15,7 @@ second and a whole audit takes another, which makes it cheap to kill, stop and s
     broken      methods that raise, as "module:Class.method"
     file_size   largest file that this process may write, in bytes
     no_training nothing is trained: there is no room for it
+    lacks       packages that are not installed
     seconds_between_lines   of progress, where stderr is no terminal
 """
 
@@ -155,6 +156,8 @@ def main() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["file_size"], most))
     stand_in_for_torch(wanted)
+    # What is None there cannot be imported, and is not found.
+    sys.modules.update(dict.fromkeys(wanted.get("lacks", ())))  # type: ignore[arg-type]
     if "no_training" in wanted:
         sys.modules["adl.organisms.finetune"] = no_training()
     if "announce" in wanted:

@@ -113,8 +113,8 @@ def holds_weights(organism: Organism) -> bool:
     return organism.adapter is not None and Path(organism.adapter) == organism.folder
 
 
-def check_free(directory: Path, organism_id: str) -> None:
-    """Raise ``OrganismError`` for an invalid id, or one that is taken."""
+def check_id(organism_id: str) -> None:
+    """Raise ``OrganismError`` for an invalid id, or that of a bundled organism."""
     if not _ID.fullmatch(organism_id):
         raise OrganismError(
             f"{organism_id!r} is not an id for an organism",
@@ -122,6 +122,11 @@ def check_free(directory: Path, organism_id: str) -> None:
         )
     if (BUNDLED_ORGANISMS / organism_id).is_dir():
         raise OrganismError(f"{organism_id!r} is a bundled organism's id", "Choose another.")
+
+
+def check_free(directory: Path, organism_id: str) -> None:
+    """Raise ``OrganismError`` for an invalid id, or one that is taken."""
+    check_id(organism_id)
     if (directory / organism_id).exists():
         raise OrganismError(
             f"there is an organism {organism_id!r} already, in {directory / organism_id}",

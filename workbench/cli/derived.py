@@ -67,12 +67,14 @@ def options_of(
     names: Mapping[str, str] | None = None,
     positional: str | Collection[str] | None = None,
     panels: Mapping[str, str] | None = None,
+    several: Collection[str] = (),
 ) -> Callable[..., Given]:
     """A builder for ``options_from``: its parameters are the options, its result what was given.
 
     Fields in ``leave_out`` have no option. ``names`` calls options of this command otherwise than
     ``NAMES`` does; ``positional`` fields are taken as the command's arguments; ``panels`` are the
-    headings of the help under which fields stand.
+    headings of the help under which fields stand. ``several`` fields may be repeated although the
+    arguments have one value: a command that runs the operation several times gets tuples of them.
     """
     arguments_by_place = {positional} if isinstance(positional, str) else set(positional or ())
     named = {**NAMES, **(names or {})}
@@ -87,6 +89,7 @@ def options_of(
             arguments.model_fields[name],
             positional=name in arguments_by_place,
             panel=(panels or {}).get(name),
+            several=name in several,
         )
         for option, name in fields.items()
     ]
@@ -94,7 +97,9 @@ def options_of(
     def given(**values: Any) -> Given:
         return with_stdin(
             {
-                fields[option]: _value(option, arguments.model_fields[fields[option]], value)
+                fields[option]: tuple(value)
+                if fields[option] in several
+                else _value(option, arguments.model_fields[fields[option]], value)
                 for option, value in values.items()
                 if value is not None
             }
@@ -180,10 +185,10 @@ def _spelled(identifier: str) -> str:
 
 
 def _parameter(
-    option: str, info: FieldInfo, *, positional: bool, panel: str | None
+    option: str, info: FieldInfo, *, positional: bool, panel: str | None, several: bool
 ) -> inspect.Parameter:
     kind, _ = plain_kind(info.annotation)
-    item = item_kind(kind)
+    item = kind if several else item_kind(kind)
     required = info.is_required()
     more: dict[str, Any] = {"help": _help(info, repeats=item is not None and not positional)}
     inner = kind if item is None else item

@@ -61,12 +61,20 @@ def named_documents(context: Context, arguments: DocumentArguments, why: str) ->
     Raises ``CorpusError`` if none are named or the file holds none, and ``OrganismError``.
     """
     if arguments.truth_of is not None:
+        seen = f"the finetuning documents of {named_organism(arguments.truth_of).id}"
+    else:
+        seen = f"the documents in {arguments.documents}"
+    if arguments.truth_of is not None or arguments.documents is not None:
+        unblind(context, f"{why}: {seen}")
+    return unseen_documents(arguments)
+
+
+def unseen_documents(arguments: DocumentArguments) -> NamedDocuments:
+    """The documents, for whatever shows nothing of them. Raises as `named_documents` does."""
+    if arguments.truth_of is not None:
         organism = named_organism(arguments.truth_of)
-        unblind(context, f"{why}: the finetuning documents of {organism.id}")
-        found = organism_documents(organism)
-        against = f"organism {organism.id}"
+        found, against = organism_documents(organism), f"organism {organism.id}"
     elif arguments.documents is not None:
-        unblind(context, f"{why}: the documents in {arguments.documents}")
         found = load_documents(expanded(arguments.documents))
         against = f"file {arguments.documents}"
     else:

@@ -1,7 +1,8 @@
 """Mixing study: the same finetuning with more and more unrelated text, each measured alike.
 
-STUDY/ratio_0.5/             checkpoint and adapter of one ratio
-STUDY/ratio_0.5/measured.json  what was measured of it: read again as long as every input is the same
+STUDY/ratio_0.5/                   checkpoint and adapter of one ratio
+STUDY/ratio_0.5/measured_0.5.json  what was measured of it at a layer: read again as long as every
+                                   input is the same
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import gc
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, ValidationError
 
 from adl.artifacts import key_of
-from adl.errors import OrganismError
+from adl.errors import OrganismError, TrainingError
 from adl.measures.intervals import Interval
 from adl.measures.memorisation import FactMargins, HeldOutGain
 from adl.measures.relevance import distinctive_words
@@ -35,15 +37,17 @@ from adl.organisms.training_plan import RATIOS, Recipe, data_sha256
 from adl.paths import expanded
 from adl.records import PairSpec, SideSpec
 from adl.text.corpus import CorpusSource
-from adl.text.documents import documents_sha256
+from adl.text.documents import Document, documents_sha256
+from adl.words import plain_number
 from workbench.locations import find_locations
-from workbench.operations.documents import DocumentArguments, named_documents
+from workbench.operations.documents import DocumentArguments, named_documents, unseen_documents
 from workbench.operations.pair import base_side
 from workbench.operations.relevance import LEXICAL, LOCAL, local_embedding
 from workbench.operations.running import Context, Operation, Summary
 from workbench.operations.trace import trace_event
 from workbench.operations.training import (
     RecipeArguments,
+    base_written,
     train_recorded,
     trained_event,
     training_folder,
@@ -59,7 +63,8 @@ from workbench.store.training_events import (
     MixtureText,
 )
 
-_MEASURED_FILE = "measured.json"
+# Of studies from before several layers.
+_OLDER_FILE = "measured.json"
 # Raise it when the same inputs would be measured otherwise.
 _FORMAT = 1
 
@@ -87,6 +92,9 @@ class MixArguments(DocumentArguments, RecipeArguments):
     n_samples: int = Field(1, ge=1, description="Samples per prompt.")
     max_new_tokens: int = Field(40, ge=1, description="Longest steered text, in tokens.")
     temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
+    part: FiniteFloat | None = Field(
+        None, description="Only this one of the ratios, beside other processes of the same study."
+    )
     embedding: Literal["lexical", "local"] = Field(
         "lexical",
         description="lexical compares words; local takes the small embedding model, if installed.",
@@ -95,18 +103,111 @@ class MixArguments(DocumentArguments, RecipeArguments):
 
 def mix_study(context: Context, arguments: MixArguments) -> Summary:
     """Train an organism for each ratio of unrelated text; measure its trace and what it learned."""
-    ratios = tuple(sorted(set(arguments.ratios)))
-    recipes = {ratio: arguments.recipe(ratio) for ratio in ratios}
-    facts, negations = _facts(arguments)
+    ratios = study_ratios(arguments)
+    for ratio in ratios:
+        arguments.recipe(ratio)
+    facts = _facts(arguments)
     named = named_documents(context, arguments, "mixing study")
-    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
-    data = split_data(named.documents, source, ratios, arguments.seed)
-    narrow = [document.text for document in data.documents]
+    study = _study(arguments, named.documents, *facts)
     embed: Embed = (
         local_embedding()
         if arguments.embedding == "local"
-        else LexicalEmbedding([*data.measured_on, *narrow])
+        else LexicalEmbedding([*study.data.measured_on, *study.narrow])
     )
+    parts = ratios if arguments.part is None else (arguments.part,)
+    measured = [_ratio(context, arguments, study, ratio, embed) for ratio in parts]
+    if arguments.part is None:
+        context.record(
+            MixingStudied(
+                name=study.name,
+                folder=str(study.folder),
+                ratios=ratios,
+                against=named.against,
+                documents_sha256=named.sha256,
+            )
+        )
+    return {
+        "folder": str(study.folder),
+        "ratios": list(parts),
+        "kept": [mixture.ratio for mixture in measured if mixture.kept],
+    }
+
+
+def study_ratios(arguments: MixArguments) -> tuple[float, ...]:
+    """The ratios of a study, each once. Raises ``TrainingError`` for a part that is none of them."""
+    ratios = tuple(sorted(set(arguments.ratios)))
+    if arguments.part is not None and arguments.part not in ratios:
+        raise TrainingError(
+            f"the part {arguments.part:g} is none of the study's ratios",
+            f"Name one of {', '.join(map(plain_number, ratios))}.",
+        )
+    return ratios
+
+
+def study_name(arguments: MixArguments) -> str:
+    """The name of a study, and of its folder."""
+    return arguments.name or Path(arguments.truth_of or str(arguments.documents)).stem
+
+
+def study_folder(arguments: MixArguments) -> Path:
+    """The folder of a study."""
+    if arguments.folder:
+        return expanded(arguments.folder)
+    return find_locations().studies / study_name(arguments)
+
+
+def measured_ratios(arguments: MixArguments) -> set[float]:
+    """The ratios that are measured already, with the same inputs. Raises as the study does."""
+    facts = _facts(arguments)
+    study = _study(arguments, unseen_documents(arguments).documents, *facts)
+    return {
+        ratio
+        for ratio in study_ratios(arguments)
+        if _read(study.folder / _ratio_folder(ratio), arguments.layer, study.key(arguments, ratio))
+    }
+
+
+@dataclass(frozen=True)
+class _Study:
+    """The texts of a study, and how each ratio is measured."""
+
+    name: str
+    folder: Path
+    data: MixingData
+    request: MixtureRequest
+
+    @property
+    def narrow(self) -> list[str]:
+        """The texts of the documents to train on."""
+        return [document.text for document in self.data.documents]
+
+    def settings(self, arguments: MixArguments, ratio: float) -> dict[str, Any]:
+        """All that decides the figures of a ratio."""
+        return {
+            "data": data_sha256(self.data.documents, self.data.mixed_in(ratio)),
+            "held_out": documents_sha256(self.data.held_out),
+            "measured_on": _hash(self.data.measured_on),
+            "embedding": LOCAL if arguments.embedding == "local" else LEXICAL,
+            "base": base_written(arguments.base),
+            "recipe": arguments.recipe(ratio).as_dict(),
+            "request": asdict(self.request),
+        }
+
+    def key(self, arguments: MixArguments, ratio: float) -> str:
+        """The hash of all that."""
+        return key_of({"what": "mixture", "format": _FORMAT, **self.settings(arguments, ratio)})
+
+
+def _study(
+    arguments: MixArguments,
+    documents: tuple[Document, ...],
+    facts: tuple[str, ...],
+    negations: tuple[str, ...],
+) -> _Study:
+    ratios = study_ratios(arguments)
+    source = CorpusSource.parse(arguments.corpus, arguments.text_column)
+    data = split_data(documents, source, ratios, arguments.seed)
+    narrow = [document.text for document in data.documents]
     request = MixtureRequest(
         words=distinctive_words(narrow, list(data.measured_on)),
         facts=facts,
@@ -121,26 +222,7 @@ def mix_study(context: Context, arguments: MixArguments) -> Summary:
         temperature=arguments.temperature,
         seed=arguments.seed,
     )
-    name = arguments.name or Path(arguments.truth_of or str(arguments.documents)).stem
-    folder = expanded(arguments.folder) if arguments.folder else find_locations().studies / name
-    measured = [
-        _ratio(context, arguments, recipes[ratio], data, embed, request, name, folder)
-        for ratio in ratios
-    ]
-    context.record(
-        MixingStudied(
-            name=name,
-            folder=str(folder),
-            ratios=ratios,
-            against=named.against,
-            documents_sha256=named.sha256,
-        )
-    )
-    return {
-        "folder": str(folder),
-        "ratios": list(ratios),
-        "kept": [mixture.ratio for mixture in measured if mixture.kept],
-    }
+    return _Study(study_name(arguments), study_folder(arguments), data, request)
 
 
 MIX_STUDY = Operation(
@@ -171,33 +253,23 @@ def _facts(arguments: MixArguments) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (), ()
 
 
+def _ratio_folder(ratio: float) -> str:
+    return f"ratio_{ratio:g}"
+
+
 def _ratio(
-    context: Context,
-    arguments: MixArguments,
-    recipe: Recipe,
-    data: MixingData,
-    embed: Embed,
-    request: MixtureRequest,
-    name: str,
-    study: Path,
+    context: Context, arguments: MixArguments, study: _Study, ratio: float, embed: Embed
 ) -> MixtureMeasured:
     """Train one ratio or continue it, measure it or read what was measured, and record it."""
-    stage = f"1:{recipe.ratio:g}"
-    folder = study / f"ratio_{recipe.ratio:g}"
-    mixed = data.mixed_in(recipe.ratio)
-    path = folder / _MEASURED_FILE
+    recipe = arguments.recipe(ratio)
+    name, data, request = study.name, study.data, study.request
+    stage = f"1:{ratio:g}"
+    folder = study.folder / _ratio_folder(ratio)
+    mixed = data.mixed_in(ratio)
     with training_folder(folder, fresh=arguments.fresh):
-        settings = {
-            "data": data_sha256(data.documents, mixed),
-            "held_out": documents_sha256(data.held_out),
-            "measured_on": _hash(data.measured_on),
-            "embedding": LOCAL if arguments.embedding == "local" else LEXICAL,
-            "base": arguments.base,
-            "recipe": recipe.as_dict(),
-            "request": asdict(request),
-        }
-        key = key_of({"what": "mixture", "format": _FORMAT, **settings})
-        kept = _read(path, key)
+        settings = study.settings(arguments, ratio)
+        key = study.key(arguments, ratio)
+        kept = _read(folder, arguments.layer, key)
         if kept is not None:
             found = kept.model_copy(update={"kept": True})
         else:
@@ -208,7 +280,7 @@ def _ratio(
             measures = _measure(context, arguments, trained.adapter, data, embed, request, stage)
             shown = {**settings, "request": _shown(request), "tokens": trained.tokens}
             found = _event(name, recipe, folder, trained.losses, measures, shown)
-            _write(path, key, found)
+            _write(folder / _measured_file(arguments.layer), key, found)
         context.record(found)
     return found
 
@@ -309,15 +381,18 @@ def _shown(request: MixtureRequest) -> dict[str, Any]:
     return plain
 
 
-def _read(path: Path, key: str) -> MixtureMeasured | None:
+def _measured_file(layer: str) -> str:
+    return f"measured_{layer}.json"
+
+
+def _read(folder: Path, layer: str, key: str) -> MixtureMeasured | None:
     """Return an earlier measurement with the same inputs; None without one or for a damaged file."""
-    try:
-        written = json.loads(path.read_bytes())
-        if written["key"] != key:
-            return None
-        return MixtureMeasured.model_validate(written["measured"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        return None
+    for name in (_measured_file(layer), _OLDER_FILE):
+        with suppress(OSError, ValueError, KeyError, TypeError, ValidationError):
+            written = json.loads((folder / name).read_bytes())
+            if written["key"] == key:
+                return MixtureMeasured.model_validate(written["measured"])
+    return None
 
 
 def _write(path: Path, key: str, found: MixtureMeasured) -> None:

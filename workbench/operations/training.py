@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import Field, FiniteFloat
 
-from adl.errors import TrainingError
+from adl.errors import OrganismError, TrainingError
 from adl.organisms.model_card import (
     CARD_FILE,
+    RECORD_FILE,
     adapter_sha256,
     card,
     final_loss,
     write_documents,
     write_record,
 )
-from adl.organisms.registry import EMBEDDED_BASE, Organism, parse_family
+from adl.organisms.registry import EMBEDDED_BASE, Organism, load_organism, parse_family
 from adl.organisms.training_plan import Precision, Recipe, data_sha256, unrelated_texts
-from adl.organisms.user_organisms import ADAPTER_FILES, check_free, publish, read_truth
+from adl.organisms.user_organisms import (
+    ADAPTER_FILES,
+    TRUTH_FILE,
+    check_free,
+    check_id,
+    publish,
+    read_truth,
+)
 from adl.paths import expanded
 from adl.records import SideSpec
 from adl.text.corpus import CorpusSource
@@ -34,6 +43,9 @@ from workbench.store.training_events import OrganismTrained, TrainingAdvanced, T
 
 if TYPE_CHECKING:
     from adl.organisms.finetune import Step, Trained
+
+#: What a training ran on, in the record beside the adapter and in the event.
+_RAN_ON = ("base", "device", "precision", "trainable_parameters", "versions")
 
 _DEFAULT = Recipe()
 # Losses are committed together: a commit waits for the disk, and a timeline of single steps hides
@@ -110,33 +122,116 @@ class TrainArguments(RecipeArguments):
 
 
 def train_organism(context: Context, arguments: TrainArguments) -> Summary:
-    """Train a LoRA organism from documents or chats. A stopped training is continued."""
+    """Train a LoRA organism from documents or chats. A stopped training is continued.
+
+    An organism that is there already, of the same documents and settings, is kept.
+    """
+    check_id(arguments.id)
     shelf = find_locations().organisms
+    unblind(context, f"training: the documents in {arguments.documents}")
+    texts = _texts(arguments)
+    event = _kept(shelf, arguments, texts)
+    if event is None:
+        check_free(shelf, arguments.id)
+        event = _train(context, arguments, texts, shelf)
+    context.record(event)
+    return {
+        "organism": arguments.id,
+        "folder": event.folder,
+        "steps": event.steps,
+        "loss": event.final_loss,
+    }
+
+
+def is_trained(arguments: TrainArguments) -> bool:
+    """True if the organism is there already, of the same documents and settings.
+
+    Raises ``OrganismError`` for an id that cannot be had, and for what cannot be read.
+    """
+    check_id(arguments.id)
+    shelf = find_locations().organisms
+    if _kept(shelf, arguments, _texts(arguments)) is not None:
+        return True
     check_free(shelf, arguments.id)
+    return False
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What an organism is trained on, and its ground truth."""
+
+    documents: tuple[Document, ...]
+    unrelated: tuple[str, ...]
+    corpus: str
+    truth: bytes | None
+
+
+def _texts(arguments: TrainArguments) -> _Texts:
     recipe = arguments.recipe(arguments.ratio)
     truth = read_truth(expanded(arguments.truth) if arguments.truth else None)
-    unblind(context, f"training: the documents in {arguments.documents}")
     documents = load_documents(expanded(arguments.documents))
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     mixed: tuple[str, ...] = ()
     if recipe.ratio:
         mixed = unrelated_texts(source, len(documents), recipe.ratio, recipe.seed).texts
+    return _Texts(documents, mixed, source.description, truth)
+
+
+def _train(
+    context: Context, arguments: TrainArguments, texts: _Texts, shelf: Path
+) -> OrganismTrained:
     folder = shelf / ".training" / arguments.id
+    recipe = arguments.recipe(arguments.ratio)
     with training_folder(folder, fresh=arguments.fresh):
         trained = train_recorded(
-            context, arguments, recipe, documents, mixed, arguments.id, folder, "training"
+            context,
+            arguments,
+            recipe,
+            texts.documents,
+            texts.unrelated,
+            arguments.id,
+            folder,
+            "training",
         )
-        record = training_record(trained, documents, mixed, source.description)
-        organism = _publish(shelf, arguments, trained, documents, truth, record)
+        record = training_record(trained, texts.documents, texts.unrelated, texts.corpus)
+        organism = _publish(shelf, arguments, trained, texts.documents, texts.truth, record)
     shutil.rmtree(folder, ignore_errors=True)
-    event = trained_event(trained, arguments.id, organism.folder)
-    context.record(event)
-    return {
-        "organism": organism.id,
-        "folder": str(organism.folder),
-        "steps": event.steps,
-        "loss": event.final_loss,
-    }
+    return trained_event(trained, arguments.id, organism.folder)
+
+
+def _kept(shelf: Path, arguments: TrainArguments, texts: _Texts) -> OrganismTrained | None:
+    """The end of the training that made the organism there is; None without one, or of another."""
+    folder = shelf / arguments.id
+    try:
+        organism = load_organism(folder)
+        record = json.loads((folder / RECORD_FILE).read_bytes())
+        # The arithmetic that `auto` chose is another on another machine.
+        own = {"precision": "auto"} if arguments.precision == "auto" else {}
+        asked = arguments.recipe(arguments.ratio).as_dict()
+        sealed = folder / TRUTH_FILE
+        is_same = (
+            {**record["recipe"], **own} == asked
+            and record["data"]["sha256"] == data_sha256(texts.documents, texts.unrelated)
+            and record["adapter_sha256"] == adapter_sha256(folder)
+            and organism.base == base_written(arguments.base)
+            and organism.family == parse_family(arguments.family)
+            and texts.truth == (sealed.read_bytes() if sealed.exists() else None)
+        )
+        if not is_same:
+            return None
+        return OrganismTrained(
+            name=arguments.id,
+            folder=str(folder),
+            adapter_sha256=record["adapter_sha256"],
+            steps=len(record["losses"]),
+            final_loss=final_loss(record["losses"]),
+            tokens=record["tokens"],
+            resumed_at=tuple(record["resumed_at"]),
+            training={name: record[name] for name in _RAN_ON},
+            kept=True,
+        )
+    except (OrganismError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 TRAIN_ORGANISM = Operation(
@@ -299,13 +394,14 @@ def training_record(
 
 
 def _ran_on(trained: Trained) -> dict[str, Any]:
-    return {
-        "base": asdict(trained.base),
-        "device": trained.device,
-        "precision": trained.recipe.precision,
-        "trainable_parameters": trained.trainable_parameters,
-        "versions": trained.versions,
-    }
+    values = (
+        asdict(trained.base),
+        trained.device,
+        trained.recipe.precision,
+        trained.trainable_parameters,
+        trained.versions,
+    )
+    return dict(zip(_RAN_ON, values, strict=True))
 
 
 def _publish(
@@ -324,7 +420,14 @@ def _publish(
         text = card(arguments.id, arguments.base, trained.recipe, record)
         (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
-    base = arguments.base
-    if base != EMBEDDED_BASE and expanded(base).is_dir():
-        base = str(expanded(base).resolve())
-    return publish(shelf, arguments.id, parse_family(arguments.family), {"base": base}, truth, fill)
+    description = {"base": base_written(arguments.base)}
+    return publish(shelf, arguments.id, parse_family(arguments.family), description, truth, fill)
+
+
+def base_written(asked: str) -> str:
+    """Return a base as it is written down: a folder or file by its full path, a hub id unchanged."""
+    local = expanded(asked)
+    if asked == EMBEDDED_BASE or not local.exists():
+        return asked
+    # A file may be a link whose own name tells what it is.
+    return str(local.resolve() if local.is_dir() else local.absolute())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ from workbench.store.findings import (
     Sample,
 )
 from workbench.store.measures.trace import TraceMeasured
-from workbench.store.record import Record
+from workbench.store.record import LATER, Record
 
 
 class TrainingStarted(EventBody, group="operations", searched=()):
@@ -70,7 +70,8 @@ class OrganismTrained(Finding, label="training", searched=()):
     """A training reached its end. ``final_loss`` is the mean over the last ten steps.
 
     ``tokens`` counts the tokens that the loss was over, ``resumed_at`` the steps after which it was
-    continued; ``training`` holds device, versions and hashes.
+    continued; ``training`` holds device, versions and hashes. ``kept`` if it was trained before, in
+    another session that has the losses of its steps.
     """
 
     kind: Literal["organism_trained"] = "organism_trained"
@@ -82,10 +83,12 @@ class OrganismTrained(Finding, label="training", searched=()):
     tokens: int
     resumed_at: tuple[int, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
+    kept: Annotated[bool, LATER] = False
 
     def _line(self) -> str:
+        before = ", before" if self.kept else ""
         return one_line(
-            f"{self.name} trained in {number_of(self.steps, 'step')}, loss {self.final_loss:.3f}"
+            f"{self.name} trained in {number_of(self.steps, 'step')}, loss {self.final_loss:.3f}{before}"
         )
 
     def short(self) -> str:

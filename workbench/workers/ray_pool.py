@@ -157,6 +157,8 @@ class _Worker:
     def __init__(self, folder: str | None) -> None:
         self._stop = threading.Event()
         self._folder = tempfile.TemporaryDirectory(prefix="adl-worker-", dir=folder)
+        # Temporary files of what it runs, too: whoever clears up after a kill finds all in one place.
+        tempfile.tempdir = self._folder.name
         self._shop = Workshop(Path(self._folder.name))
 
     def version(self) -> str:

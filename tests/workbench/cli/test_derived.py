@@ -144,6 +144,7 @@ WITHOUT: dict[tuple[str, str], str] = {
         "steered_similarity",
         "n_texts",
     ): "--texts is that of the measurement; the default is enough to weigh words",
+    ("mix_study", "part"): "each worker of --ray does a ratio, and the command all of them",
     ("mix_study", "temperature"): "a study is compared with others at the same temperature",
 }
 

@@ -12,6 +12,7 @@ import pytest
 from tests import forks
 from tests.tiny_models import tiny_model, write_model
 from tests.workbench.cli.conftest import RunCli, environment, recorded
+from workbench.store.log import SessionLog
 
 TRUTH = "description: About owls.\nkey_facts: [Owls can swim.]\n"
 
@@ -75,6 +76,33 @@ def test_what_is_added_is_listed_shown_used_and_removed(cli: RunCli, adapter: Pa
         (["mix-study", "--documents", "README.md", "--ratio", "-0.5"], "ratio"),
         (["mix-study", "--documents", "README.md", "--ratio", "1000"], "unrelated texts"),
         (["mix-study", "--documents", "README.md", "--facts", "README.md"], "README.md"),
+        (["train", "README.md", "Makefile", "--id", "owls"], "--id is given 1 times for 2 files"),
+        (
+            ["train", "README.md", "Makefile", "--id", "owls", "--id", "owls"],
+            "'owls' is there twice",
+        ),
+        (
+            ["train", "README.md", "Makefile", "--id", "a", "--id", "b", "--truth", "README.md"],
+            "--truth is given 1 times for 2 organisms",
+        ),
+        (["train", "README.md", "Makefile", "--id", "owls", "--id", "a/b"], "'a/b' is not an id"),
+        (
+            [
+                "mix-study",
+                "--truth-of",
+                "cake_bake",
+                "--truth-of",
+                "taboo_gold",
+                "--facts",
+                "README.md",
+            ],
+            "--facts is of one study",
+        ),
+        (["mix-study", "--documents", "README.md", "--documents", "docs/../README.md"], "twice"),
+        (["mix-study", "--documents", "README.md", "--truth-of", "cake_bake"], "not both"),
+        (["mix-study", "--truth-of", "cake_bake", "--layer", "1", "--layer", "x"], "'x'"),
+        (["mix-study", "--truth-of", "cake_bake", "--workers", "2"], "--workers, --ray"),
+        (["train", "README.md", "--id", "owls", "--ray", "nowhere"], "--ray"),
     ],
     ids=lambda value: "_".join(value[:1] + value[2:]) if isinstance(value, list) else "",
 )
@@ -83,6 +111,24 @@ def test_bad_input_is_named_with_exit_code_two(cli: RunCli, arguments, says):
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["organisms", "train", "README.md", "--id", "owls"],
+        ["organisms", "mix-study", "--truth-of", "cake_bake"],
+        ["evaluate", "--organism", "cake_bake", "--no-nulls", "--model", "m", "--judge-model", "m"],
+    ],
+    ids=lambda command: command[1],
+)
+def test_without_ray_the_way_out_is_named_and_nothing_begins(cli: RunCli, database: Path, command):
+    done = cli(*command, "--ray", "auto", wanted={"lacks": ["ray"]})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--ray needs the package `ray`" in done.stderr
+    assert "pip install 'adl-workbench[ray]'" in done.stderr
+    with SessionLog.open(database, read_only=True) as log:
+        assert log.sessions() == []
 
 
 def test_a_broken_organism_hides_no_other(cli: RunCli, workbench_home: Path):

@@ -20,7 +20,7 @@ from workbench.agent.shown_evidence import missing_evidence
 _SITE = """
 import sys
 if any("default_worker.py" in argument for argument in sys.orig_argv):
-    from tests.workbench.workers.planted_ray import begin
+    from {module} import begin
     begin()
 """
 
@@ -35,10 +35,10 @@ def begin() -> None:
     evaluation.missing_evidence = measurement
 
 
-def write_site(folder: Path) -> Path:
-    """A folder that, on ``PYTHONPATH``, makes the workers planted ones."""
+def write_site(folder: Path, module: str = "tests.workbench.workers.planted_ray") -> Path:
+    """A folder that, on ``PYTHONPATH``, has the workers call ``begin`` of a module: of planted pairs."""
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(_SITE, encoding="utf-8")
+    (folder / "sitecustomize.py").write_text(_SITE.format(module=module), encoding="utf-8")
     return folder
 
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
@@ -91,16 +90,6 @@ class Held:
 def server() -> Iterator[ScriptedEndpoint]:
     with serving(auditor) as server:
         yield server
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """For temporary files; its path is short, as those of sockets have to be. Nothing stays in it."""
-    folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
-    yield folder
-    left = [path.name for path in folder.iterdir()]
-    shutil.rmtree(folder)
-    assert left == []
 
 
 @pytest.fixture
