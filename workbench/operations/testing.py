@@ -49,7 +49,8 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
-from workbench.store.events import HypothesisStated, canonical_json
+from workbench.store.encoding import canonical_json
+from workbench.store.events import HypothesisStated
 from workbench.store.experiment_events import (
     AnswerJudged,
     ExperimentPrompt,

@@ -35,6 +35,7 @@ from workbench.operations.running import (
     run,
 )
 from workbench.store.arrays import array_refs
+from workbench.store.encoding import canonical_json
 from workbench.store.events import (
     Actor,
     Event,
@@ -42,7 +43,6 @@ from workbench.store.events import (
     OperationFinished,
     OperationStarted,
     OperationStopped,
-    canonical_json,
 )
 from workbench.store.log import SessionLog
 from workbench.store.state import Fold, SessionState

@@ -27,6 +27,7 @@ from workbench.store.agent_events import (
     AgentTold,
     GradeGiven,
 )
+from workbench.store.encoding import canonical_json
 from workbench.store.events import (
     Event,
     OperationFailed,
@@ -36,7 +37,6 @@ from workbench.store.events import (
     ReadingTaken,
     TextFinished,
     TextStarted,
-    canonical_json,
 )
 from workbench.store.log import SessionLog
 from workbench.store.slices.agents import AgentState, history, standing

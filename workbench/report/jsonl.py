@@ -38,8 +38,9 @@ from workbench.report.errors import ExportError
 from workbench.report.files import new_file
 from workbench.store.body import AnyBody
 from workbench.store.connection import connect, immediate
+from workbench.store.encoding import canonical_json, check_values
 from workbench.store.errors import translated
-from workbench.store.events import Actor, canonical_json, check_values
+from workbench.store.events import Actor
 from workbench.store.heads import Head
 from workbench.store.ids import SESSION_ID, SHA256
 from workbench.store.log import SessionLog

@@ -14,7 +14,8 @@ from safetensors.numpy import save
 
 from workbench.report.errors import ExportError
 from workbench.report.files import new_file
-from workbench.store.events import DifferenceMeasured, canonical_json
+from workbench.store.encoding import canonical_json
+from workbench.store.events import DifferenceMeasured
 from workbench.store.log import SessionLog
 from workbench.store.state import Recorded, SessionState, fold
 

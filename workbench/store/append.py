@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from workbench.store.encoding import utc_text
 from workbench.store.errors import SessionOver
-from workbench.store.events import Event, SessionStarted, utc_text
+from workbench.store.events import Event, SessionStarted
 from workbench.store.heads import Head
 from workbench.store.rows import Draft
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, cast, get_args
 import numpy as np
 from pydantic import ValidationError
 
+from workbench.store.encoding import event_hash
 from workbench.store.errors import StoreError
-from workbench.store.events import Actor, EventBody, event_hash, read_body
+from workbench.store.events import Actor, EventBody, read_body
 from workbench.store.ids import is_session_id
 
 ACTORS = frozenset(get_args(Actor.model_fields["kind"].annotation))
@@ -78,7 +79,7 @@ def _as_it_stands(kind: str, name: str) -> Actor:
 
 
 def read_time(text: object) -> datetime | None:
-    """The time that stands in a column, None if it is none in the form of `events.utc_text`."""
+    """The time that stands in a column, None if it is none in the form of `encoding.utc_text`."""
     if not isinstance(text, str) or _UTC.fullmatch(text) is None:
         return None
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from workbench.store.encoding import utc_text
 from workbench.store.errors import StoreError
-from workbench.store.events import utc_text
 from workbench.store.schema import create_guards, drop_guards
 from workbench.store.views import VIEWS
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from adl.errors import AdlError
 from workbench.private_files import NotAFile, make_empty, opened_input
-from workbench.store.events import canonical_json, utc_text
+from workbench.store.encoding import canonical_json, utc_text
 from workbench.store.ids import is_session_id, is_sha256
 
 SUFFIX = ".heads.jsonl"

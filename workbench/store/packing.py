@@ -17,7 +17,7 @@ import struct
 import zlib
 from typing import Any
 
-from workbench.store.events import canonical_json
+from workbench.store.encoding import canonical_json
 
 #: What stays legible; of a list that was chosen the texts of its tokens, too.
 LEGIBLE = ("chosen", "kind", "layer", "position", "reading", "scale", "side", "source")

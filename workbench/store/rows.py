@@ -16,19 +16,9 @@ from pydantic import ValidationError
 
 from workbench.scrubbing import scrubber
 from workbench.store.arrays import ArrayRef, array_refs, canonical_array
+from workbench.store.encoding import body_json, canonical_json, event_hash, utc_text
 from workbench.store.errors import StoreError
-from workbench.store.events import (
-    SYSTEM,
-    Actor,
-    Event,
-    EventBody,
-    body_json,
-    canonical_json,
-    event_hash,
-    read_body,
-    utc_text,
-    well_formed,
-)
+from workbench.store.events import SYSTEM, Actor, Event, EventBody, read_body, well_formed
 from workbench.store.packing import stored
 from workbench.store.schema import shape_text
 from workbench.store.search import searchable_text

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.store.connection import immediate, trust_schema
+from workbench.store.encoding import utc_text
 from workbench.store.errors import StoreError, translated
-from workbench.store.events import read_body, utc_text
+from workbench.store.events import read_body
 from workbench.store.search import TOKENIZER, searchable_text
 from workbench.store.views import (
     AGENT_VIEWS,

@@ -9,8 +9,9 @@ from pathlib import Path
 from workbench.store.arrays import array_refs
 from workbench.store.checking import array_faults, check_event, session_faults, unsound
 from workbench.store.connection import connect, immediate
+from workbench.store.encoding import event_hash, utc_text
 from workbench.store.errors import StoreError, translated
-from workbench.store.events import Actor, SessionStarted, event_hash, read_body, utc_text
+from workbench.store.events import Actor, SessionStarted, read_body
 from workbench.store.heads import Head
 from workbench.store.rows import COLUMNS, Row, array_form, insert_array, insert_event
 from workbench.store.schema import migrate, shape_text

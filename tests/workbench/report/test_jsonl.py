@@ -99,7 +99,8 @@ def test_hashes_can_be_derived_from_the_lines_alone(
 
 def test_an_event_of_an_older_program_keeps_its_hash(log: SessionLog, tmp_path: Path) -> None:
     """A field that came later must not be written into what was hashed without it."""
-    from workbench.store.events import SYSTEM, canonical_json, event_hash
+    from workbench.store.encoding import canonical_json, event_hash
+    from workbench.store.events import SYSTEM
     from workbench.store.rows import insert_event
 
     session = log.start_session("old")

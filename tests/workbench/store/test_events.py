@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from tests.workbench.store.samples import ARRAYS, difference
 from workbench.store.arrays import ArrayRef, array_refs, canonical_array
+from workbench.store.encoding import body_json
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     Actor,
     AnswersCompared,
     NoteWritten,
     OperationStarted,
-    body_json,
     read_body,
     well_formed,
 )

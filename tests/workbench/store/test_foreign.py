@@ -21,8 +21,9 @@ from tests.workbench.store.samples import record_audit
 from workbench.report.jsonl import LONGEST_LINE, export_jsonl, import_jsonl
 from workbench.report.vectors import export_vectors
 from workbench.store.connection import connect
+from workbench.store.encoding import canonical_json, event_hash
 from workbench.store.errors import StoreError
-from workbench.store.events import SYSTEM, canonical_json, event_hash
+from workbench.store.events import SYSTEM
 from workbench.store.ids import file_stem, is_session_id
 from workbench.store.log import SessionLog
 from workbench.store.schema import create_guards, drop_guards

@@ -7,7 +7,8 @@ import pytest
 from workbench.agent import short_ids
 from workbench.agent.errors import ToolError
 from workbench.agent.evidence import list_data
-from workbench.store.events import ReadingTaken, body_json
+from workbench.store.encoding import body_json
+from workbench.store.events import ReadingTaken
 from workbench.store.log import SessionLog
 from workbench.store.packing import stored, whole
 from workbench.store.record import ReadToken

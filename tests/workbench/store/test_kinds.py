@@ -11,7 +11,8 @@ import pytest
 from workbench.report.content import build_report
 from workbench.report.jsonl import export_jsonl, import_jsonl, schema
 from workbench.store.body import GROUPS, KINDS, EventBody, kinds_of
-from workbench.store.events import HUMAN, Event, body_json, read_body
+from workbench.store.encoding import body_json
+from workbench.store.events import HUMAN, Event, read_body
 from workbench.store.findings import Bar, Finding, Line, Measure, Row, Rows
 from workbench.store.log import SessionLog
 from workbench.store.state import fold

@@ -20,6 +20,7 @@ from tests.workbench.store.samples import (
 from workbench.store import connection as connection_module
 from workbench.store import following
 from workbench.store.arrays import ArrayRef
+from workbench.store.encoding import body_json, event_hash, utc_text
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     HUMAN,
@@ -30,9 +31,6 @@ from workbench.store.events import (
     SessionContinued,
     SessionRenamed,
     SessionStarted,
-    body_json,
-    event_hash,
-    utc_text,
 )
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.workbench.store.samples import record_audit
 from workbench.store import packing
+from workbench.store.encoding import body_json, canonical_json
 from workbench.store.errors import StoreError
-from workbench.store.events import ReadingTaken, ReadToken, body_json, canonical_json
+from workbench.store.events import ReadingTaken, ReadToken
 from workbench.store.log import SessionLog
 from workbench.store.packing import stored, whole
 from workbench.store.rows import COLUMNS, Entry

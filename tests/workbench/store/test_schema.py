@@ -9,8 +9,9 @@ import pytest
 from tests.workbench.store.samples import record_audit
 from workbench.store import rows
 from workbench.store.connection import connect, trust_schema
+from workbench.store.encoding import utc_text
 from workbench.store.errors import StoreError
-from workbench.store.events import NoteWritten, utc_text
+from workbench.store.events import NoteWritten
 from workbench.store.log import SessionLog
 from workbench.store.rows import Draft, Entry
 from workbench.store.schema import APPLICATION_ID, MIGRATIONS, Migration, migrate

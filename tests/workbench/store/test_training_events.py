@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.workbench.report.test_mixing_plot import mixture
-from workbench.store.events import HUMAN, EventBody, body_json, read_body
+from workbench.store.encoding import body_json
+from workbench.store.events import HUMAN, EventBody, read_body
 from workbench.store.log import SessionLog
 from workbench.store.state import Fold
 from workbench.store.training_events import (

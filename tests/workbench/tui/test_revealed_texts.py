@@ -27,7 +27,8 @@ from workbench.operations.generation import ASK, STEER, AskArguments, SteerArgum
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.relevance import STEERED_SIMILARITY, SimilarityArguments
 from workbench.operations.running import Session, run
-from workbench.store.events import HUMAN, Event, PairLoaded, TextGrew, body_json
+from workbench.store.encoding import body_json
+from workbench.store.events import HUMAN, Event, PairLoaded, TextGrew
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 from workbench.tui.panes.chat.pane import ChatPane

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from workbench.store.events import canonical_json
+from workbench.store.encoding import canonical_json
 from workbench.store.record import LATER
 from workbench.store.recorded import Prefix
 from workbench.store.slices.slice import SLICE
