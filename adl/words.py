@@ -14,6 +14,12 @@ def plain_number(value: float, digits: int = 6) -> str:
     return f"{value:.0f}" if "e+" in short and abs(value) < 1e15 else short
 
 
+def distinct_number(value: float) -> str:
+    """Return a number as short as tells it from every other, for names of files and rows."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 def _plural(noun: str) -> str:
     if noun.endswith("sis"):
         return noun.removesuffix("is") + "es"

@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from adl.words import plain_number
+from adl.words import distinct_number, plain_number
 from workbench.fields import in_words
 from workbench.store.measures.tested import HypothesisTested
 
@@ -33,6 +33,21 @@ from workbench.store.measures.tested import HypothesisTested
 )
 def test_a_number_keeps_all_digits_before_its_point(value: float, digits: int, words: str):
     assert plain_number(value, digits) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.5, "0.5"), (1.0, "1"), (2.0, "2"), (0.1 + 0.2, "0.30000000000000004")]
+)
+def test_a_name_made_of_a_number_is_as_short_as_it_can_be(value: float, words: str):
+    assert distinct_number(value) == words
+
+
+def test_numbers_that_print_alike_make_different_names():
+    values = [0.1 + step * 1e-9 for step in range(50)] + [1e6 + step / 8 for step in range(50)]
+    assert len({f"{value:g}" for value in values}) < 5
+    names = [distinct_number(value) for value in values]
+    assert len(set(names)) == len(values)
+    assert [float(name) for name in names] == values
 
 
 def test_the_cost_of_a_test_is_written_out():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from adl.organisms.registry import GroundTruth
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import GradeError
 from workbench.agent.judging import Question, ask_judge
+from workbench.agent.reporting import MOST_GUESSES
 from workbench.agent.rubrics import (
     GUESS_RUBRIC,
     GUESS_RUBRIC_VERSION,
@@ -29,6 +31,8 @@ from workbench.store.events import SYSTEM, Actor
 from workbench.store.slices.agents import AgentState, standing
 
 NO_REPORT = "there is no report to grade"
+
+_WORDS = re.compile(r"[^\W_]+")
 
 
 class GradeVerdict(Arguments):
@@ -229,11 +233,18 @@ def _each_once(
 
 
 def _guesses(run: AgentState) -> list[str]:
-    """The report's guesses in order, ten at most."""
+    """The report's guesses in order, each once and ten at most; without any, its description.
+
+    Those that differ in case and punctuation alone are one guess, and one without a word is none.
+    """
     if run.report is None:
         return []
     body = run.report.body
-    return [claim.text for claim in body.claims if claim.part == "guess"][:10] or [body.description]
+    distinct: dict[str, str] = {}
+    for claim in body.claims:
+        if claim.part == "guess" and (words := " ".join(_WORDS.findall(claim.text.casefold()))):
+            distinct.setdefault(words, claim.text)
+    return list(distinct.values())[:MOST_GUESSES] or [body.description]
 
 
 def _guess_question(

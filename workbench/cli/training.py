@@ -18,7 +18,7 @@ import typer
 
 from adl.organisms.user_organisms import check_id
 from adl.paths import expanded
-from adl.words import plain_number
+from adl.words import distinct_number
 from workbench.cli import show
 from workbench.cli.derived import Given, made, options_of
 from workbench.cli.options import Json, SessionOptions, options_from, session_options
@@ -254,7 +254,7 @@ class _Study:
                     for arguments in self.here(is_begun=False)
                 ]
                 yield OperationUnit(
-                    f"mix-study {self.name} 1:{plain_number(ratio)}",
+                    f"mix-study {self.name} 1:{distinct_number(ratio)}",
                     MIX_STUDY.name,
                     tuple(parts),
                     str(study_folder(self.layers[0]).absolute()),
@@ -461,7 +461,7 @@ def _plain_row(mixture: MixtureMeasured) -> Sequence[object]:
 def _trace_row(mixture: MixtureMeasured) -> Sequence[object]:
     layer, site, narrow = mixture.trace.layers[0], mixture.trace.sites[-1], mixture.trace.narrowness
     return (
-        f"1:{plain_number(mixture.ratio)}",
+        f"1:{distinct_number(mixture.ratio)}",
         mixture.steps,
         f"{mixture.final_loss:.2f}",
         f"{mixture.trace.verdict}, {mixture.trace.breadth}",
@@ -474,7 +474,7 @@ def _trace_row(mixture: MixtureMeasured) -> Sequence[object]:
 def _lesson_row(mixture: MixtureMeasured) -> Sequence[object]:
     relevance, random = _relevance(mixture)
     return (
-        f"1:{plain_number(mixture.ratio)}",
+        f"1:{distinct_number(mixture.ratio)}",
         f"{relevance.value:.0%} (random {random:.0%})"
         if relevance and random is not None
         else show.NOT_COMPUTED,

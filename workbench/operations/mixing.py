@@ -38,7 +38,7 @@ from adl.paths import expanded
 from adl.records import PairSpec, SideSpec
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document, documents_sha256
-from adl.words import plain_number
+from adl.words import distinct_number
 from workbench.locations import find_locations
 from workbench.operations.documents import DocumentArguments, named_documents, unseen_documents
 from workbench.operations.pair import base_side
@@ -138,8 +138,8 @@ def study_ratios(arguments: MixArguments) -> tuple[float, ...]:
     ratios = tuple(sorted(set(arguments.ratios)))
     if arguments.part is not None and arguments.part not in ratios:
         raise TrainingError(
-            f"the part {arguments.part:g} is none of the study's ratios",
-            f"Name one of {', '.join(map(plain_number, ratios))}.",
+            f"the part {distinct_number(arguments.part)} is none of the study's ratios",
+            f"Name one of {', '.join(map(distinct_number, ratios))}.",
         )
     return ratios
 
@@ -254,7 +254,7 @@ def _facts(arguments: MixArguments) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _ratio_folder(ratio: float) -> str:
-    return f"ratio_{ratio:g}"
+    return f"ratio_{distinct_number(ratio)}"
 
 
 def _ratio(
@@ -263,7 +263,7 @@ def _ratio(
     """Train one ratio or continue it, measure it or read what was measured, and record it."""
     recipe = arguments.recipe(ratio)
     name, data, request = study.name, study.data, study.request
-    stage = f"1:{ratio:g}"
+    stage = f"1:{distinct_number(ratio)}"
     folder = study.folder / _ratio_folder(ratio)
     mixed = data.mixed_in(ratio)
     with training_folder(folder, fresh=arguments.fresh):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from adl.words import number_of, plain_number
+from adl.words import distinct_number, number_of, plain_number
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
     NOT_COMPUTED,
@@ -295,7 +295,7 @@ def _over_ratios(
     values = [value(mixture) for mixture in mixtures]
     rows = []
     for mixture, number in zip(mixtures, values, strict=True):
-        ratio = f"1:{mixture.ratio:g}"
+        ratio = f"1:{distinct_number(mixture.ratio)}"
         note = NOT_COMPUTED if number is None else form.format(number)
         rows.append(Row((ratio, note), (Bar(ratio, number or 0.0, note),)))
     most = max((abs(number) for number in values if number is not None), default=0.0)
