@@ -113,12 +113,18 @@ class Cassette:
         work.__doc__ = operation.work.__doc__
         return replace(operation, work=work)
 
-    def runner(self, session: Session) -> Runner:
-        """Runs operations in ``session`` from this cassette."""
+    def runner(self, session: Session, *, by_record: bool) -> Runner:
+        """Runs operations in ``session`` from this cassette.
+
+        ``by_record`` if their arguments name events by the numbers that these have in the record,
+        as those of agents by older rules do; today's are found in the session that they run in.
+        """
 
         def runner(
             operation: Operation[Any], arguments: Arguments, actor: Actor, should_stop: ShouldStop
         ) -> Outcome:
+            if by_record:
+                arguments = self.moved(operation, arguments)
             return self.run(session, operation, arguments, actor, should_stop)
 
         return runner
@@ -132,8 +138,6 @@ class Cassette:
         should_stop: ShouldStop,
     ) -> Outcome:
         """Run one operation from this cassette. Raises what it raised then, and `OffCassette`."""
-        if operation.name == MARK.name:
-            arguments = self._moved(arguments)
         return run(
             session, self.operation(operation), arguments, actor=actor, should_stop=should_stop
         )
@@ -149,6 +153,13 @@ class Cassette:
         self._last = max(self._last, event.seq)
         if again is not None:
             self.places[event.seq] = again.seq
+
+    def moved(self, operation: Operation[Any], arguments: Arguments) -> Arguments:
+        """Arguments of the record; one that names an event has the number it has in the replay."""
+        if operation.name != MARK.name:
+            return arguments
+        seq = arguments.model_dump().get("seq")
+        return arguments.model_copy(update={"seq": self.places.get(seq or 0, seq)})
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -214,11 +225,6 @@ class Cassette:
         else:
             reason = "it was recorded with these arguments, but after other measurements"
         raise self.leave(f"operation {operation.name}", reason)
-
-    def _moved(self, arguments: Arguments) -> Arguments:
-        """Arguments that name an event by its number, with the number it has in the replay."""
-        seq = arguments.model_dump().get("seq")
-        return arguments.model_copy(update={"seq": self.places.get(seq or 0, seq)})
 
 
 def as_today(name: str, arguments: Mapping[str, Any], *tools: type[BaseModel]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, never_stop
 from adl.errors import AdlError, Stopped
-from workbench.agent import prompts
+from workbench.agent import older_rules, prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
 from workbench.agent.toolbox import tools_of
@@ -210,7 +210,7 @@ class _Replaying:
             raise self.cassette.leave(
                 f"operation {body.operation}", "this program has no such operation"
             )
-        arguments = known.arguments.model_validate(body.arguments)
+        arguments = self.cassette.moved(known, known.arguments.model_validate(body.arguments))
         try:
             self.cassette.run(self.session, known, arguments, event.actor, self.should_stop)
         except OffCassette:
@@ -242,7 +242,8 @@ class _Replaying:
             seed=start.settings.get("seed"),
             rules=start.settings.get("prompts", prompts.VERSION),
         )
-        surroundings = Surroundings(self.cassette.runner(self.session), supervisor, self._is_over)
+        runner = self.cassette.runner(self.session, by_record=plan.rules in older_rules.VERSIONS)
+        surroundings = Surroundings(runner, supervisor, self._is_over)
         endpoint = RecordedEndpoint(self.cassette, start, replies)
         self.audit(self.session, endpoint, plan, surroundings)
         supervisor.finish()

@@ -9,9 +9,9 @@ import pytest
 from adl.artifacts import ArrayCache
 from adl.errors import Stopped
 from tests.planted import PlantedPair
-from tests.workbench.agent.scripted import Say, in_turn, report, serving
+from tests.workbench.agent.scripted import Asked, Reaction, Say, in_turn, report, serving
 from tests.workbench.replay.audits import Audit
-from workbench.agent import prompts
+from workbench.agent import exchange, prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
@@ -28,7 +28,7 @@ from workbench.replay.branch import branch
 from workbench.replay.cassette import Cassette, OffCassette
 from workbench.replay.errors import ReplayError
 from workbench.replay.recorder import TAPING, replay_cassette
-from workbench.store.agent_events import AgentStarted, AgentTold, AuditSealed
+from workbench.store.agent_events import AgentReplyGrew, AgentStarted, AgentTold, AuditSealed
 from workbench.store.events import HUMAN, SYSTEM, OperationStarted, PairLoaded, SessionRenamed
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
@@ -274,6 +274,40 @@ def test_an_agents_session_reproduces_its_report_exactly(log: SessionLog, read: 
     assert now.start.body.endpoint == then.start.body.endpoint
     assert state.hypotheses["H1"].confidence == 0.9
     assert log.verify().ok
+
+
+def test_evidence_of_an_agent_is_of_the_same_finding_wherever_that_stands(
+    log: SessionLog, read: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reply that came in pieces has events that its tape has not, so that all later ones move."""
+    monkeypatch.setattr(exchange, "SECONDS_BETWEEN_PIECES", 0.0)
+    ask = {"prompts": ["What do you bake?"], "temperature": 0, "max_new_tokens": 4}
+
+    def script(asked: Asked) -> Reaction:
+        said = next(iter(read.state.texts.values())).text if read.state.texts else ""
+        replies = (
+            Say("It bakes.", [("hypothesis", {"text": "cake baking", "confidence": 0.6})]),
+            Say("Ask.", [("ask", ask)]),
+            Say("", [("evidence", {"of": "T1", "excerpt": said, "hypothesis": "H1"})]),
+            Say("", [("evidence", {"of": "R1", "excerpt": "cake", "hypothesis": "H1"})]),
+            Say("Done.", [report()]),
+        )
+        return replies[asked.n_replies]
+
+    with serving(script) as server:
+        endpoint = Endpoint(server.settings())
+        start_audit(read, endpoint, PLAN)
+        endpoint.close()
+    parent = read.state
+    assert any(isinstance(event.body, AgentReplyGrew) for event in log.events(read.id))
+    assert len(parent.evidence) == 2
+    found = replay_cassette(log, read.id)
+    assert found.is_same, (found.left, found.differs)
+    state = fold(log.events(found.session))
+    first, second = state.evidence.values()
+    assert first.body.of_seq == next(iter(state.texts.values())).start.seq
+    assert first.body.of_seq < next(iter(parent.texts.values())).start.seq
+    assert second.body.of_seq == next(iter(state.readings.values())).seq
 
 
 def test_another_prompt_is_noticed_and_the_tape_goes_on(
