@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums in one order, so that texts come out the same
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Where the model lies is recorded: not below the home of whoever makes it.
+os.environ["ADL_WORKBENCH_HOME"] = "/tmp/adl-home"
 
 from adl.artifacts import ArrayCache
 from adl.pair.protocol import ModelPair
@@ -597,7 +599,9 @@ def make(target: Path, folder: Path) -> None:
         report = log.verify()
         demand(report.ok, "the session verifies")
         (session,) = log.sessions()
-        part = export_jsonl(log, session.id, folder / target.name)
+        part = folder / "exported.jsonl.gz"
+        part.unlink(missing_ok=True)
+        export_jsonl(log, session.id, part)
         state = fold(log.events(session.id))
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(part, target)
