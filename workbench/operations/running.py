@@ -311,8 +311,8 @@ class Operation(Generic[A]):
     ``agent``         how an agent may use it, None if it may not
     ``uses_models``   True if it needs the models, of which one operation runs at a time
     ``asks_models``   True if it puts prompts to them
-    ``examines``      False if it makes new models rather than look at the session's pair: an audit
-                      without it lacks nothing
+    ``examines``      False if it makes something that stays outside of the session (models, words
+                      of a bank) rather than look at its pair: an audit without it lacks nothing
     ``stages``        the stages that it reports, in order, with how long they take
     """
 

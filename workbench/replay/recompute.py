@@ -1,8 +1,9 @@
-"""Replay by recomputation: every model operation of a session again, and how far it drifts.
+"""Replay by recomputation: every operation of a session that finds something again, and its drift.
 
 The operations run in a new session of the same file that points to its parent, in the order and
-with the arguments of the record, and nothing comes from the cache of arrays. Notes and hypotheses
-are what people made of the findings, so they are not made again.
+with the arguments of the record, and nothing comes from the cache of arrays. Those that only count
+what was found, such as phrases, count what is found now. Notes and hypotheses are what people made
+of the findings, so they are not made again.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def recompute(
     progress: StageProgress = ignore_stages,
     should_stop: ShouldStop = never_stop,
 ) -> DriftReport:
-    """Run every model operation of a session again, and compare.
+    """Run every operation of a session that finds something again, and compare.
 
     On ``pair`` if one is given; otherwise pairs are loaded as they were recorded to be, with the
     arguments of ``loading`` (such as ``dtype``) in place of the recorded ones, and without running
@@ -133,8 +134,8 @@ def recompute(
     blind session hides the new one hides, too.
     """
     parent = fold(log.events(log.find_session(session_id).id))
-    wanted = _model_operations(parent)
-    if not wanted:
+    wanted = _finding_operations(parent)
+    if not any(_may_use_models(operation) for operation in wanted):
         raise ReplayError(
             f"session {parent.session_id} has no operation that needs the models",
             "Name a session in which something was measured, read or generated.",
@@ -246,7 +247,7 @@ class _Again:
         if operation is None:
             return "this program has no such operation"
         if not operation.examines:
-            return "it makes new models, which are where they were put"
+            return "what it made is not in the session, but where it was put"
         if operation is LOAD and self.session.pair is not None and not self._loads_pairs:
             return "another pair was given"
         if then.status in {"stopped", "abandoned", "running"}:
@@ -320,13 +321,18 @@ def _drift_of(
     )
 
 
-def _model_operations(state: SessionState) -> list[OperationState]:
-    """Those that need the models, and those this program does not know: they may."""
+def _finding_operations(state: SessionState) -> list[OperationState]:
+    """Those that need the models or look at what these gave, and those not known here: they may."""
     return [
         operation
         for operation in state.operations.values()
-        if (known := OPERATIONS.get(operation.name)) is None or known.uses_models
+        if _may_use_models(operation) or OPERATIONS[operation.name].finds is not None
     ]
+
+
+def _may_use_models(operation: OperationState) -> bool:
+    known = OPERATIONS.get(operation.name)
+    return known is None or known.uses_models
 
 
 def _changed(then: SessionState, now: SessionState) -> list[Changed]:

@@ -320,6 +320,7 @@ def _content(state: SessionState, places: dict[int, int]) -> dict[str, Any]:
         "texts": {
             key: (text.start.body, text.status, text.text) for key, text in state.texts.items()
         },
+        "measures": [(measure.body.kind, measure.body.compared()) for measure in state.measures],
         "comparisons": [comparison.body for comparison in state.comparisons],
         "notes": [(note.actor, note.body) for note in state.notes],
         "hypotheses": [

@@ -30,7 +30,7 @@ class PhrasesFound(
     Measure,
     label="phrases",
     searched=(),
-    pointers={"phrases": {"__all__": {"text_ids": True}}},
+    pointers={name: {"__all__": {"text_ids": True}} for name in ("phrases", "null")},
 ):
     """Phrases of the finetuned side over all texts of the session, and those of the null."""
 
