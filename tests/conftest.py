@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import tomllib
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ import pytest
 
 from adl.organisms.registry import get_organism
 from adl.records import PairSpec, SideSpec
+from tests import LACKING, take_for_not_installed
 from tests.planted import PlantedPair
 from workbench import scrubbing
 from workbench.locations import HOME_VARIABLE, find_locations
@@ -32,6 +34,25 @@ pytest_plugins = ["tests.processes", "tests.leftovers"]
 
 # The user's, found before any test gets a home of its own: converting the model takes a while.
 MODELS = find_locations().models
+
+
+#: How `make test` chooses the quick tests.
+QUICK = "not slow"
+
+
+def services() -> set[str]:
+    """The packages of the extras that only slow tests have."""
+    path = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    contracts = tomllib.loads(path.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (contract,) = [each for each in contracts if each["name"].startswith("A service that is an ")]
+    return set(contract["forbidden_modules"])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The quick tests have to pass where the extras are not installed: here they are not, either."""
+    if config.option.markexpr == QUICK:
+        os.environ[LACKING] = " ".join(sorted(services()))
+        take_for_not_installed(os.environ[LACKING])
 
 
 @pytest.hookimpl(wrapper=True)

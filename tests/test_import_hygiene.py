@@ -5,10 +5,20 @@ Each case runs in a process of its own, because only a fresh one tells what is l
 
 from __future__ import annotations
 
+import importlib
+import os
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+
+from tests import LACKING
+from tests.conftest import QUICK, services
+
+ROOT = Path(__file__).resolve().parents[1]
 
 MODEL_LIBRARIES = {"torch", "transformers", "nnsight", "peft", "accelerate", "datasets"}
 SCREEN_LIBRARIES = {"textual", "textual_plotext"}
@@ -73,3 +83,26 @@ def test_the_first_screen_stands_without_models():
 
 def test_the_check_would_notice():
     assert "torch" in loaded_by("import torch")
+
+
+def test_the_quick_tests_do_without_the_extras(pytestconfig: pytest.Config):
+    """`make test` runs them with the packages of the services hidden, as if not installed."""
+    extras = services()
+    assert extras >= {"mcp", "ray"}
+    (line,) = re.findall(r"^PYTEST_ARGS .*", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f'-m "{QUICK}"' in line
+    is_quick = pytestconfig.option.markexpr == QUICK
+    assert set(os.environ.get(LACKING, "").split()) == (extras if is_quick else set())
+    for name in extras if is_quick else ():
+        assert find_spec(name) is None
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(name)
+
+
+@pytest.mark.parametrize("extra", sorted(services()))
+def test_nor_have_the_processes_that_they_start(extra):
+    """Whatever is loaded of the tests hides the packages there, too."""
+    code = f"import tests.planted_cli\ntry: import {extra}\nexcept ModuleNotFoundError: pass\nelse: exit(1)"
+    env = os.environ | {LACKING: " ".join(services())}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
