@@ -74,5 +74,5 @@ LOGIT_LENS = Reading(
     description="the vector unembedded",
     help="the difference through the final norm and the unembedding.",
     steps=_steps,
-    hides="a topic on small models, where most vectors give the same rare tokens",
+    hides="on small models, where most vectors give the same rare tokens",
 )

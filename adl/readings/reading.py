@@ -62,7 +62,7 @@ USUAL_TEXTS, USUAL_TOKENS, USUAL_AT_ONCE = 32, 16, 4
 NO_VERDICT = ", for want of a judge's verdict"
 """Added to the name of a rule in ``chosen_by`` if the judge gave no verdict."""
 
-TOPIC = "topic and register of the finetuning"
+TOPIC = "topic and register"
 NOT_TRUTH = "whether what is taught is true or harmful"
 """The usual limits of a token list (see :class:`Reading`)."""
 
@@ -119,7 +119,7 @@ class Reading:
     @property
     def limits(self) -> str:
         """One line on how far a list can be taken."""
-        return f"Shows {self.shows}; cannot show {self.hides}."
+        return f"Shows {self.shows}, not {self.hides}."
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,7 @@ def rows(comparison: Comparison) -> list[tuple[str, ...]]:
     row("tokens generated", *(str(session.budget.tokens) for session in sessions))
     row("agent's replies", *(str(session.budget.agent_replies) for session in sessions))
     row("agent's tokens", *(str(session.budget.agent_tokens) for session in sessions))
-    row("agent's cost, US dollars", *(_cost(session.budget.cost) for session in sessions))
+    row("agent's cost, US dollars", *(_cost(session.budget) for session in sessions))
     row("evidence marked", *(str(len(session.evidence)) for session in sessions))
     row("... of no hypothesis", *(str(session.evidence_unused) for session in sessions))
     row("first tokens", *(" ".join(session.tokens) or NONE for session in sessions))
@@ -332,8 +332,10 @@ def _moment(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _cost(cost: float | None) -> str:
-    return "not known" if cost is None else f"{cost:.4f}"
+def _cost(budget: Budget) -> str:
+    if not budget.agent_replies:
+        return "0"
+    return "not known" if budget.cost is None else f"{budget.cost:.4f}"
 
 
 def _duration(seconds: float) -> str:

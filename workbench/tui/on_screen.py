@@ -23,7 +23,7 @@ PAIR_LABELS: Final = {
     "quantisation": "Quantisation",
     "trust_remote_code": "Trust remote code",
     "chat_template": "Chat template",
-    "remote": "Run by",
+    "remote": "Run on",
 }
 #: Options that stand for a value of a field.
 _VALUES: Final = {
@@ -33,12 +33,15 @@ _VALUES: Final = {
 }
 #: Options of other programs, in commands to be typed into a shell.
 OTHER_PROGRAMS: Final = frozenset({"no-deps", "merge", "ctx-size", "max-model-len"})
+#: The commands that do something, in brackets behind it: here it is done by keys.
+_COMMANDS = re.compile(r" \(`[a-z-]+`(?:, `[a-z-]+`)*\)")
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)")
 
 
 def on_screen(message: str) -> str:
     """Return the message with options of ours called as the fields of the forms are."""
-    return _OPTION.sub(lambda found: _title(found[1], found[0]), message)
+    plain = _COMMANDS.sub("", message)
+    return _OPTION.sub(lambda found: _title(found[1], found[0]), plain)
 
 
 def described(entry: TimelineEntry) -> str:

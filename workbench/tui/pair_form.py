@@ -19,12 +19,14 @@ from workbench.tui.operation_fields import Checked
 
 #: The choice that leaves a value to the program.
 DEFAULT = "default"
+#: The same, for where the models run.
+HERE = "this machine"
 ON, OFF = "on", "off"
 Fields = dict[str, str]
 """The texts of a form by the name of the field."""
 TYPED = ("base", "adapter", "finetuned", "device_map", "offload_folder", "chat_template")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
-_CHOSEN = {DEFAULT: None, ON: True, OFF: False}
+_CHOSEN = {DEFAULT: None, HERE: None, ON: True, OFF: False}
 
 
 def as_fields(pair: PairArguments) -> dict[str, str]:
@@ -34,7 +36,8 @@ def as_fields(pair: PairArguments) -> dict[str, str]:
         if name == "organism":
             continue
         if value is None:
-            fields[name] = "" if name in TYPED else DEFAULT
+            unset = HERE if name == "remote" else DEFAULT
+            fields[name] = "" if name in TYPED else unset
         elif isinstance(value, bool):
             fields[name] = ON if value else OFF
         else:

@@ -57,10 +57,10 @@ def check_request(fields: Mapping[str, str]) -> tuple[AuditRequest | None, dict[
         try:
             value = parse(plain)
         except ValueError:
-            problems[name] = f"{plain[:20]!r} is no number; empty means no limit"
+            problems[name] = f"must be a number, not {plain[:20]!r}; empty means no limit"
             return None
         if not least <= value < 1e12:
-            problems[name] = f"give {plain_number(least)} or more; empty means no limit"
+            problems[name] = f"must be {plain_number(least)} or more; empty means no limit"
             return None
         return value
 

@@ -195,7 +195,7 @@ async def test_it_asks_before_it_spends_and_the_person_approves_and_refuses(work
         assert "spends 1 of 5 left" in pane_text(app)
         # It is said wherever one is.
         await pilot.press("2")
-        await until(pilot, lambda: alert(app) == "? asks you", "the word in the top bar")
+        await until(pilot, lambda: alert(app) == "approval needed", "the word in the top bar")
         assert not any(text.start.body.purpose == "ask" for text in app.opened.state.texts.values())
         await pilot.press("7")
         await until(pilot, lambda: in_agent_pane(app), "the agent pane")
@@ -560,7 +560,7 @@ async def test_agent_and_chat_share_a_place_and_the_timeline_leads_there(workben
         assert (chat.display, pane.display) == (True, False)
         await start(app, pilot, approval="spending")
         await until(pilot, lambda: "May it call ask" in pane_text(app), "the question")
-        await until(pilot, lambda: alert(app) == "? asks you", "the word in the top bar")
+        await until(pilot, lambda: alert(app) == "approval needed", "the word in the top bar")
         assert (chat.display, pane.display) == (False, True)
         await pilot.press("2")
         await until(pilot, lambda: not pane.has_class("-current"), "the readings")

@@ -258,7 +258,7 @@ def test_picture_of_the_form(snap_compare, size):
         pilot.app.push_screen(AgentForm(fields, NOT_READY, missing=["measure", "read tokens"]))
         await pilot.pause()
         await pilot.press(*"big-model", "enter")
-        await until(pilot, lambda: "is no number" in shown(pilot.app), "what is wrong")
+        await until(pilot, lambda: "must be a number" in shown(pilot.app), "what is wrong")
 
     assert snap_compare(AgentApp(GRADED, work="idle"), terminal_size=size, run_before=look)
 

@@ -356,7 +356,7 @@ async def test_answers_stand_beside_each_other_with_where_they_part():
         assert "▸a-> thising" in screen
         assert "▸butter cake batter" in screen
         assert "▸ part at token 3  KL mean 0.25, max 0.31 nats at token 10" in screen
-        assert "mean KL on unrelated text: not measured; f6, Find where they differ, does" in screen
+        assert "KL on unrelated text: not measured; run f6, Find where they differ" in screen
 
 
 async def test_a_mean_kl_stands_beside_that_of_unrelated_text():
@@ -432,7 +432,7 @@ async def test_what_went_wrong_stands_in_the_turn_with_its_way_out():
         await pilot.press("end")
         screen = shown(app)
         assert "✗ failed: no difference was measured at layer 9" in screen
-        assert "Measure it first (`diff`, `audit`)." in screen
+        assert "Measure it first." in screen
         assert "✗ stopped on request; ! asks again" in screen
         assert "Once upon a ti" in screen
         assert "where they part and KL: not computed; ! asks again" in screen

@@ -90,7 +90,7 @@ AUDIT = (
 )
 #: Fields that pastes go into, and the keys to them; what is on the screen while one has the focus.
 FIELDS = {
-    "note": (NOTE, "Enter takes it"),
+    "note": (NOTE, "Enter accepts"),
     "alpha": ("3=", "alpha, in residual norms"),
     "question": ("4\r", "\u23ce Send"),
 }

@@ -178,7 +178,7 @@ async def test_the_one_that_was_added_is_selected_and_one_of_the_agent_is_not():
     [
         ("", "50", "the wording is empty"),
         ("cakes", "170", "not between 0 and 100"),
-        ("cakes", "often", "is no number"),
+        ("cakes", "often", "must be a number"),
         ("cakes", "nan", "not between 0 and 100"),
     ],
 )

@@ -61,6 +61,7 @@ def test_every_field_of_a_pair_has_a_title():
         ),
         ("pip install --no-deps x==1", "pip install --no-deps x==1"),
         ("Begin again: --fresh.", "Begin again: fresh."),
+        ("Measure it first (`diff`, `audit`).", "Measure it first."),
     ],
 )
 def test_an_option_is_called_as_its_field(written: str, seen: str):

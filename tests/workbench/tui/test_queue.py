@@ -10,6 +10,7 @@ from textual.app import App
 
 from tests.processes import HANGS
 from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
 from tests.workbench.tui.test_app import on_audit
 from workbench.operations.jobs import Jobs
 from workbench.operations.running import Arguments, Operation
@@ -100,6 +101,15 @@ async def test_what_runs_and_waits_is_listed_with_its_settings(at_work):
         await pilot.press("down", "down")
         await pilot.pause()
         assert "name two" in shown(app)
+
+
+async def test_settings_are_written_as_people_write_them():
+    app = ShownApp(CATALOGUE["QueueDialog"])
+    async with app.run_test(size=(120, 30)) as pilot:
+        await pilot.pause()
+        said = shown(app)
+        assert "prompts How was your day?; A sentence" in said
+        assert "[" not in said.partition("prompts")[2]
 
 
 async def test_keys_move_and_remove_what_waits_and_the_cursor_stays_on_its_job(at_work):

@@ -731,12 +731,12 @@ def test_picture_of_the_form(snap_compare):
 @pytest.mark.parametrize(
     ("ranks", "words"),
     [
-        ({"consensus": 1, "output": 20}, "in 2 of 2: consensus 1 output 20"),
+        ({"consensus": 1, "output": 20}, "rank: consensus 1 output 20"),
         (
             {"consensus": 3, "output": 21, "shift_lens": None, "logit_lens": 60},
-            "in 1 of 4: consensus 3; below the top 20: output 21 logit 60",
+            "rank: consensus 3; below the top 20: output 21 logit 60",
         ),
-        ({"consensus": 21}, "in 0 of 1; below the top 20: consensus 21"),
+        ({"consensus": 21}, "in the top 20 of none of 1 reading; below the top 20: consensus 21"),
     ],
 )
 def test_the_readings_that_are_counted_are_those_listed_first(ranks, words):

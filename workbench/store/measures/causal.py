@@ -20,7 +20,7 @@ from workbench.store.findings import (
 )
 from workbench.store.record import Record
 
-_CHANGES = {"replace": "base's", "remove": "removed"}
+_CHANGES = {"replace": "as in base", "remove": "removed"}
 
 
 class CausalChange(Record):
@@ -71,7 +71,8 @@ class CausalEffectMeasured(Measure, label="causal effect", searched=()):
                 f"texts: {read}."
             ),
             Line(
-                "Above zero, the text costs the finetuned model more without the component.",
+                "Above zero, the text costs the finetuned model more once the component is as in base, "
+                "or removed.",
                 muted=True,
             ),
             Rows(

@@ -79,7 +79,7 @@ class CoherentAlphaFound(Measure, label="coherent alpha", searched=(), pointers=
                 f"{self.side} model: coherent up to alpha {self.alpha:g}{beyond}."
             ),
             Line(
-                f"Mean over prompts {self.prompt_mean:.3f}: "
+                f"Strongest coherent alpha by prompt (mean {self.prompt_mean:.3g}): "
                 + ", ".join(f"{alpha:g}" for alpha in self.by_prompt)
             ),
         ]

@@ -32,7 +32,7 @@ class AskLine(Dialog[str | None]):
             # A name may come from a file by mail; what cannot be typed is not taken over.
             yield Input("".join(filter(str.isprintable, self._value)))
             yield Label(
-                clean_line(self._hint) or "Enter takes it, Escape leaves it",
+                clean_line(self._hint) or "Enter accepts, Esc cancels",
                 id="hint",
                 markup=False,
             )

@@ -10,6 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from adl.words import number_of
 from workbench.tui import text
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.key_bar import KeyBar
@@ -68,8 +69,8 @@ class ConfirmByName(Dialog[bool]):
             yield Static(
                 Content.assemble(
                     text.line(self._name or "(no name)", "bold"),
-                    f"\n{self._events} events will be deleted for good: every reading, text, note "
-                    "and hypothesis. Only that there was such a session stays recorded.\n\n"
+                    f"\n{number_of(self._events, 'event')} will be deleted for good: every reading, "
+                    "text, note and hypothesis. Only that there was such a session stays recorded.\n\n"
                     "Type its name, or its id ",
                     text.line(self._session_id, "bold"),
                     ", to delete it; Escape keeps it.",

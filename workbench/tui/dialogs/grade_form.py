@@ -106,7 +106,7 @@ class GradeForm(FieldForm[GivenGrade]):
                     yield Input(author, "your name; may be left empty", id="author", compact=True)
                 yield Static(id="wrong")
                 yield Static(
-                    "1-5 or ← → grade · Enter next, then save · ctrl+j save · Escape leave",
+                    "1-5 or ← → grade · Enter next, then save · ctrl+j save · Esc close",
                     id="keys",
                     classes="if-roomy",
                 )

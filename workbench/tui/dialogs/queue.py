@@ -112,7 +112,8 @@ class QueueDialog(Dialog[None]):
         else:
             given = job.arguments.model_dump(mode="json", exclude_defaults=True)
             settings = ", ".join(
-                f"{name} {self._hide(str(value))}" for name, value in given.items()
+                f"{name.replace('_', ' ')} {self._hide(_written(value))}"
+                for name, value in given.items()
             )
             shown = clean_line(settings) or "default settings"
         self.query_one("#detail", Clipped).update(Text(shown))
@@ -140,3 +141,10 @@ class QueueDialog(Dialog[None]):
         if job is not None:
             self._opened.stop(job.id)
             self._look()
+
+
+def _written(value: object) -> str:
+    """Return a setting as people write it."""
+    if isinstance(value, list):
+        return "; ".join(map(_written, value))
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)

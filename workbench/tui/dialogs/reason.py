@@ -27,7 +27,7 @@ class AskReason(Dialog[str | None]):
         self,
         title: str,
         about: Content,
-        label: str = "Why; may be left empty. Enter does it, Escape does not.",
+        label: str = "Reason; may be left empty. Enter does it, Esc cancels.",
     ) -> None:
         super().__init__(classes="dialog")
         self._title = title

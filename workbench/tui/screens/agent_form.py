@@ -38,7 +38,7 @@ _VALUES: Mapping[str, Sequence[str]] = {
     "prepare": (ON, OFF),
 }
 _UNITS = {
-    "interactions": "questions to the models; paper: 0, 5, 50",
+    "interactions": "with the models; the paper used 0, 5 and 50",
     "calls": "replies of the agent's model",
     "tokens": "of the agent's model, prompts included",
     "minutes": "at work; pauses do not count",
@@ -120,7 +120,7 @@ class AgentForm(FieldForm[AuditRequest]):
                 yield from self._row("prepare")
             yield Static(id="wrong")
             yield Static(
-                "Enter start · ↑ ↓ field · ← → choose · Escape leave, kept",
+                "Enter start · ↑ ↓ field · ← → choose · Esc close, keep input",
                 id="keys",
                 classes="if-roomy",
             )

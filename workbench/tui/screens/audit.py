@@ -158,7 +158,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         """Show in the top bar that an agent is running or needs approval; ring once for the latter."""
         asks = self.query_one(AgentPane).asks
         status = self.opened.agent.status
-        alert = " ? asks you " if asks else f" agent {status.phase} " if status.is_busy else ""
+        alert = " approval needed " if asks else f" agent {status.phase} " if status.is_busy else ""
         self.query_one(TopBar).show_alert(self.link_alert + alert)
         if asks and not self._asking:
             self.app.bell()

@@ -20,7 +20,7 @@ from workbench.tui.dialogs.field_form import FieldList
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.messages import OpenPair
 from workbench.tui.on_screen import PAIR_LABELS
-from workbench.tui.pair_form import DEFAULT, OFF, ON, Fields, as_fields, check_pair
+from workbench.tui.pair_form import DEFAULT, HERE, OFF, ON, Fields, as_fields, check_pair
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.dialog import CRAMPED, show_focus
 from workbench.tui.widgets.key_bar import KeyBar
@@ -35,7 +35,7 @@ _PLACEHOLDERS = {
     "base": "owner/name, owner/name@revision or a folder",
     "adapter": "LoRA adapter: owner/name@revision or a folder",
     "finetuned": "whole checkpoint: owner/name@revision or a folder",
-    "device_map": "auto, cpu, cuda:0, a file; empty takes a GPU if there is one",
+    "device_map": "auto, cpu, cuda:0 or a file; empty: a GPU if any",
     "offload_folder": "for weights on the disk; empty is a temporary one",
     "chat_template": "one by name, or a file; empty takes the default",
     "name": "what is audited, and the time",
@@ -45,7 +45,7 @@ _VALUES = {
     "attn_implementation": (DEFAULT, "eager", "sdpa", "flash_attention_2"),
     "quantisation": (DEFAULT, "8bit", "4bit"),
     "trust_remote_code": (OFF, ON),
-    "remote": (DEFAULT, "ndif"),
+    "remote": (HERE, "ndif"),
     "prepare": (ON, OFF),
     "blind": (OFF, ON),
 }

@@ -82,7 +82,7 @@ class OperationForm(FieldForm[Arguments]):
                     yield Static(id=f"problem-{field.name}", classes="problem")
             yield Static(id=f"problem-{WHOLE}", classes="problem")
             yield Clipped(id="meaning", classes="if-roomy")
-            yield Clipped("Enter start · ↑ ↓ field · ← → choose · Escape leave, kept", id="keys")
+            yield Clipped("Enter start · ↑ ↓ field · ← → choose · Esc close, keep input", id="keys")
 
     def _widget(self, at: int, field: FormField) -> Widget:
         value = self._first[field.name]

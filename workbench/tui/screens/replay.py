@@ -310,7 +310,7 @@ class ReplayScreen(PanesScreen):
         player.pause()
         self._show_standing()
         seq = player.position
-        hint = "A new session, with these events as its first. Enter begins it, Escape does not."
+        hint = "A new session, with these events as its first. Enter begins it, Esc cancels."
         if not self._lasting:
             hint = keys.with_keys(
                 "This database lasts until the program ends: {export} in the list of sessions "

@@ -68,7 +68,7 @@ def _standing(agent: AgentState, work: WorkStatus, now: datetime) -> tuple[str, 
     if work.phase == "stopping":
         return "○", "$text-warning", "stopping"
     if agent.asked is not None:
-        return "?", "$text-warning", "asks you"
+        return "?", "$text-warning", "approval needed"
     if agent.status == "paused":
         return "‖", "$text-warning", "paused"
     if agent.status == "taken_over":

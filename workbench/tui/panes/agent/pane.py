@@ -408,7 +408,7 @@ class AgentPane(Pane):
             if written:
                 self.post_message(self.Handle("message", written))
 
-        hint = "It gets it before its next turn. Enter sends it, Escape leaves it"
+        hint = "The agent reads it before its next turn. Enter sends, Esc cancels"
         self.app.push_screen(AskLine("To the agent", hint=hint), done)
 
     def action_hand_back(self) -> None:
@@ -419,7 +419,7 @@ class AgentPane(Pane):
                 self.post_message(self.Handle("hand_back", note))
 
         about = Content("The agent gets a list of the operations that you ran since you took over.")
-        label = "A note to it; may be left empty. Enter hands back, Escape does not."
+        label = "Note to the agent; may be left empty. Enter hands back, Esc cancels."
         self.app.push_screen(AskReason("Hand back", about, label), done)
 
     def action_policy(self) -> None:

@@ -97,7 +97,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
             for name, label, hint in _STEERING:
                 yield from self._number(name, label, hint or self._measured.get(name, ""))
             yield Static(id="problem")
-            yield Static("Enter takes these, Escape leaves them as they were.", id="keys")
+            yield Static("Enter applies these settings, Esc closes without a change.", id="keys")
 
     def _row(self, label: str, *widgets: Any) -> ComposeResult:
         with Horizontal(classes="row"):

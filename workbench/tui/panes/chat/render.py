@@ -287,12 +287,13 @@ def _compared(turn: Turn, look: Look) -> list[Block]:
 def _reference(look: Look) -> Content:
     """The reference of the answers' mean KL, or how to get it."""
     if look.reference is not None:
-        known = f"{look.reference:.2f} nats"
+        known = f"mean KL on unrelated text: {look.reference:.2f} nats"
     elif look.recorded:
-        known = "not measured"
+        known = "mean KL on unrelated text: not measured"
     else:
-        known = f"not measured; {keys.shown('measures')}, Find where they differ, does"
-    return Content.styled(f"mean KL on unrelated text: {known}", _MUTED)
+        how = f"run {keys.shown('measures')}, Find where they differ"
+        known = f"KL on unrelated text: not measured; {how}"
+    return Content.styled(known, _MUTED)
 
 
 def _comparison(compared: Recorded[AnswersCompared], width: int) -> Content:

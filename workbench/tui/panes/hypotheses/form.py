@@ -97,7 +97,7 @@ class HypothesisForm(Dialog[Arguments | None]):
                 yield Input(self._draft.get("reason", ""), id="reason")
             yield Static(id="wrong")
             yield Static(
-                "Enter next, then save \u00b7 ctrl+j save \u00b7 Escape leave, kept", id="keys"
+                "Enter next, then save \u00b7 ctrl+j save \u00b7 Esc close, keep text", id="keys"
             )
 
     def on_mount(self) -> None:
@@ -180,7 +180,7 @@ def parse_confidence(written: str) -> float | None:
     try:
         number = float(plain.removesuffix("%"))
     except ValueError:
-        raise ValueError("the confidence is no number: give 0 to 100 percent") from None
+        raise ValueError("confidence must be a number, 0 to 100 percent") from None
     if plain.endswith("%") or number > 1:
         number /= 100
     if not 0 <= number <= 1:

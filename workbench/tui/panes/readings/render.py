@@ -254,11 +254,9 @@ def _agreement(ranks: Mapping[str, int | None], width: int) -> Content:
     for name, rank in ranks.items():
         if rank is not None:
             (high if rank <= TOP else low).append(f"{_name(name, roomy=wide)} {rank}")
-    summary = (
-        f"in the top {TOP} of {len(high)} of {number_of(len(ranks), 'reading')}"
-        if wide
-        else f"in {len(high)} of {len(ranks)}"
-    )
+    # Where there is no room for the count, the ranks stand as those in the nulls do above them.
+    counted = f"in the top {TOP} of {len(high) or 'none'} of {number_of(len(ranks), 'reading')}"
+    summary = counted if wide or not high else "rank"
     each = f": {gap.join(high)}" if high else ""
     lower = f"; below the top {TOP}: {gap.join(low)}" if low else ""
     return Content.assemble((summary, "bold"), (each + lower, "$foreground-muted"))

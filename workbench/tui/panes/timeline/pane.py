@@ -187,7 +187,8 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         self._fields_of = seq
         strip = self.query_one("#fields", Static)
         if entry is None:
-            strip.update(Content.styled("no event passes the filter", "$foreground-muted"))
+            nothing = "no event passes the filter" if self.state.timeline else "no event so far"
+            strip.update(Content.styled(nothing, "$foreground-muted"))
         else:
             # Number, time and actor are in the row above; settings and hashes come last.
             fields = self._all_fields(entry, *_SHORT)[3:]
