@@ -7,15 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from tests.processes import HANGS
 from tests.workbench.cli.conftest import ROOT, environment
+from workbench.engine import protocol as p
+from workbench.engine.client import EngineClient
 from workbench.locations import HOME_VARIABLE
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
@@ -46,12 +48,20 @@ class EngineProcess:
             return fold(log.events(self.session))
 
     def wait(self, what: str, holds: Callable[[SessionState], object]) -> SessionState:
-        """Wait until something holds of the session."""
-        until = time.monotonic() + HANGS
-        while not holds(state := self.state()):
-            assert time.monotonic() < until, f"{what} never came"
-            assert self.process.poll() is None, "the engine ended"
-            time.sleep(0.2)
+        """Wait until something holds of the session; looked at with each news of the engine."""
+        news: SimpleQueue[p.Notice] = SimpleQueue()
+        with EngineClient.connect(self.socket, role="command", name="a test") as client:
+            client.listen(news.put)
+            client.call(p.Open(session=self.session, keys=False), HANGS)
+            while not holds(state := self.state()):
+                try:
+                    notice = news.get(timeout=HANGS)
+                    # Several may have come while the session was read.
+                    while not isinstance(notice, p.ClosingNotice) and not news.empty():
+                        notice = news.get()
+                except Empty:
+                    raise AssertionError(f"{what} never came") from None
+                assert not isinstance(notice, p.ClosingNotice), "the engine ended"
         return state
 
 
