@@ -50,6 +50,34 @@ def test_help_loads_neither_models_nor_screens():
     assert not loaded & (MODEL_LIBRARIES | SCREEN_LIBRARIES | CLIENT_LIBRARIES)
 
 
+ATTACH = """
+import sys
+from contextlib import suppress
+sys.argv = ["adl-workbench", "attach"]
+from workbench.cli import main
+with suppress(SystemExit):
+    main()
+import workbench.engine.attached, workbench.tui.running, workbench.tui.screens.audit
+assert "workbench.cli.tree" not in sys.modules
+assert "workbench.cli.options" not in sys.modules
+"""
+
+
+def test_attaching_does_not_wait_for_other_commands():
+    loaded = loaded_by(ATTACH)
+    assert not loaded & (MODEL_LIBRARIES | CLIENT_LIBRARIES | {"nnsight"})
+
+
+def test_attaching_by_itself_is_the_command_of_the_tree():
+    from workbench import cli
+
+    known, alone = (tree.commands["attach"] for tree in (cli.command_tree(), cli._attach_alone()))
+    assert alone.help == known.help
+    assert [(one.name, one.opts) for one in alone.params] == [
+        (one.name, one.opts) for one in known.params
+    ]
+
+
 @pytest.mark.parametrize("module", ["workbench.store", "workbench.operations"])
 def test_a_session_opens_without_models(module):
     assert not loaded_by(f"import {module}") & (MODEL_LIBRARIES | SCREEN_LIBRARIES)

@@ -147,7 +147,7 @@ def test_an_adapter_on_another_checkpoint(folders):
 @pytest.fixture
 def cli(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    from workbench.cli import app
+    from workbench.cli.tree import app
 
     def run(*arguments: str):
         done = CliRunner().invoke(app, list(arguments))

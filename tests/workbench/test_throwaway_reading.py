@@ -48,7 +48,7 @@ from adl.difference import measure_difference
 from tests.adl.test_difference import make_texts
 from tests.planted import PlantedPair
 from workbench.agent.tools import READING_TOOL
-from workbench.cli import app
+from workbench.cli.tree import app
 from workbench.operations.readings import ReadArguments
 from workbench.tui.panes.readings import render
 from workbench.tui.panes.readings.index import Index

@@ -28,7 +28,7 @@ from workbench.blinding.seal import blinding_for_people
 from workbench.operations.pair import LOAD
 from workbench.operations.running import Arguments, Operation
 from workbench.store.body import KINDS
-from workbench.store.events import Event, OperationStarted
+from workbench.store.events import Actor, Event, OperationStarted
 from workbench.store.recorded import Prefix, Recorded
 from workbench.store.slices.slice import SLICE, Redaction
 from workbench.store.state import OperationState, SessionState, TimelineEntry
@@ -66,6 +66,7 @@ class StateRedactor:
         # other object gets its number.
         self._recorded: dict[int, tuple[Any, Any]] = {}
         self._timeline: list[TimelineEntry] = []
+        self._actors: dict[Actor, Actor] = {}
 
     def __bool__(self) -> bool:
         """True if anything is hidden."""
@@ -181,8 +182,11 @@ class StateRedactor:
             said = self._blinding.hide_cut(said)
         if KINDS[entry.kind].is_naming:
             said = self._hide_words(said)
-        actor = self._hidden(entry.actor, self.hide)
-        if said == entry.description and actor is entry.actor:
+        actor = self._actors.get(entry.actor)
+        if actor is None:
+            # Few do all there is, and looking into each of theirs takes as long as the words.
+            actor = self._actors[entry.actor] = self._hidden(entry.actor, self.hide)
+        if said == entry.description and actor == entry.actor:
             return entry
         return entry._replace(description=said, actor=actor)
 

@@ -1,136 +1,49 @@
-"""The command line. Importing it loads neither torch nor textual."""
+"""The command line: `main` loads what the command needs, and neither torch nor textual before that."""
 
 from __future__ import annotations
 
 import sys
 from functools import cache
-from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from workbench.cli import agent, attaching, organisms, outside, replay, report, serving, sessions
-from workbench.cli import measure_commands as measures
-from workbench.cli import pair_commands as measuring
-from workbench.cli.doctor import doctor
-from workbench.cli.guard import ending_well, guarded, quieten_libraries
-from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
-from workbench.cli.output import EXIT_USAGE, fail, require_screen
-from workbench.cli.running import database_path
-from workbench.cli.streams import ChangedStream
-from workbench.operations.pair import PairArguments
-from workbench.scrubbing import scrub
-
-app = typer.Typer(
-    name="adl-workbench",
-    rich_markup_mode=None,  # "ID[@revision]" is text, not markup
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(measuring.audit)
-app.command()(measuring.diff)
-app.command()(measuring.read)
-app.command()(measuring.steer)
-app.command()(measuring.ask)
-measures.add_commands(app)
-app.add_typer(agent.app, name="agent")
-app.command()(agent.grade)
-app.add_typer(agent.grades, name="grades")
-app.command()(agent.evaluate)
-app.command()(outside.mcp)
-app.command()(serving.serve)
-app.add_typer(serving.engines, name="engine")
-app.command()(attaching.attach)
-app.command()(replay.replay)
-app.command()(report.report)
-app.command()(report.compare)
-app.command()(report.coverage)
-app.command()(report.branch)
-app.add_typer(report.exports, name="export")
-app.command("import")(report.import_file)
-app.add_typer(sessions.app, name="sessions")
-app.add_typer(organisms.app, name="organisms")
-app.command()(doctor)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"adl-workbench {version('adl-workbench')}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-@options_from(pair=pair_arguments, where=session_options)
-def workbench(
-    context: typer.Context,
-    pair: PairArguments,
-    where: SessionOptions,
-    prepare: Annotated[
-        bool,
-        typer.Option(
-            "--prepare/--no-prepare", help="Measure and read the pair as soon as it is loaded."
-        ),
-    ] = True,
-    blind: Annotated[
-        bool, typer.Option("--blind", help="Hide every name of the pair from now on.")
-    ] = False,
-    show_version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
-) -> None:
-    """Find out what a finetuned language model was finetuned to do.
-
-    Without a command the workbench opens: on the pair or the session named here, or on its start
-    screen.
-    """
-    named = pair != PairArguments() or where != SessionOptions(None, None, None)
-    if context.invoked_subcommand is not None:
-        if named:
-            fail(
-                f"give options after the command {context.invoked_subcommand!r}, not before it",
-                EXIT_USAGE,
-            )
-        return
-    require_screen("use a command: `adl-workbench audit`")
-    if pair != PairArguments() and where.session is not None:
-        fail("a session has its own pair: give a pair or --session, not both", EXIT_USAGE)
-    if blind and pair == PairArguments():
-        fail("--blind starts a new session: name a pair, for example with --organism", EXIT_USAGE)
-    # The name of the demo's organism is the answer.
-    blind = blind or bool(context.params.get("demo"))
-    _open_workbench(pair if pair != PairArguments() else None, where, prepare, blind=blind)
-
-
-def _open_workbench(
-    pair: PairArguments | None, where: SessionOptions, prepare: bool, *, blind: bool
-) -> None:
-    # Imported here: no other command needs the screen.
-    from workbench.tui.running import run_workbench
-    from workbench.tui.startup import Startup
-
-    startup = Startup(
-        database=database_path(where.database),
-        pair=pair,
-        session=where.session,
-        name=where.name,
-        prepare=prepare,
-        blind=blind,
-    )
-    raise typer.Exit(run_workbench(startup))
+from workbench.importing import uncollected
 
 
 @cache
 def command_tree() -> Any:
     """Every command with its options; making it takes longer than many of them."""
+    with uncollected():
+        import typer
+
+        from workbench.cli.guard import guarded
+        from workbench.cli.tree import app
     return guarded(typer.main.get_command(app))
 
 
 def main() -> None:
     """Run the command line; no key reaches stderr, not even in the trace of an unforeseen error."""
+    with uncollected():
+        from workbench.cli.guard import ending_well, quieten_libraries
+        from workbench.cli.streams import ChangedStream
+        from workbench.scrubbing import scrub
     if sys.stderr is not None:  # it is None where whoever started us closed it
         sys.stderr = ChangedStream(sys.stderr, scrub)
     quieten_libraries()
     with ending_well():
-        command_tree()()
+        # Its screen is to stand at once: it does not wait for the other commands.
+        tree = _attach_alone() if sys.argv[1:2] == ["attach"] else command_tree()
+        tree()
+
+
+def _attach_alone() -> Any:
+    """The program with this command alone."""
+    with uncollected():
+        import typer
+
+        from workbench.cli.attaching import attach
+        from workbench.cli.guard import guarded, new_program
+    app = new_program()
+    # With a callback of the program a single command keeps its name.
+    app.callback()(lambda: None)
+    app.command()(attach)
+    return guarded(typer.main.get_command(app))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli.output import reported_errors, require_screen
+from workbench.importing import uncollected
 from workbench.locations import find_locations
 
 
@@ -22,14 +23,16 @@ def attach(
     """Open the workbench on a session of an engine that runs; leaving it only detaches."""
     with reported_errors():
         require_screen("attach from a terminal, or give an engine's session to a command: --engine")
-        # Imported here: what it needs takes its time, and --help does not wait for it.
-        from workbench.engine.attached import choose_engine, running_engines
+        with uncollected():
+            # Imported here: what it needs takes its time, and --help does not wait for it.
+            from workbench.engine.attached import choose_engine, running_engines
 
         locations = find_locations()
         socket, found = choose_engine(running_engines(locations), session)
-        from workbench.tui.messages import AttachSession
-        from workbench.tui.running import run_workbench
-        from workbench.tui.startup import Startup
+        with uncollected():
+            from workbench.tui.messages import AttachSession
+            from workbench.tui.running import run_workbench
+            from workbench.tui.startup import Startup
 
     startup = Startup(database=locations.database, attach=AttachSession(socket, found))
     raise typer.Exit(run_workbench(startup))

@@ -22,6 +22,15 @@ from workbench.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, fail, report_bug,
 from workbench.display import shorten
 
 
+def new_program() -> typer.Typer:
+    """Return the program, yet without commands."""
+    return typer.Typer(
+        name="adl-workbench",
+        rich_markup_mode=None,  # "ID[@revision]" is text, not markup
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
 def guarded(command: Any) -> Any:
     """The command, and each below it, with every value checked against `workbench.bounds` first."""
     for below in getattr(command, "commands", {}).values():

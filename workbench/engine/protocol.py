@@ -47,7 +47,7 @@ class OtherProtocol(AdlError):
 class Wire(BaseModel):
     """Plain data as it goes over the socket; fields that are not declared are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 # --- things ---------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class NoPairError(AdlError):
 class Arguments(BaseModel):
     """Arguments of an operation; field descriptions become option help and tool schemas."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @field_validator("*", mode="after")
     @classmethod

@@ -25,6 +25,7 @@ from workbench.display import clean_line
 from workbench.engine.live_session import LiveSession
 from workbench.engine.opened_session import OpenedSession
 from workbench.faults import REPORT_BUG
+from workbench.importing import uncollected
 from workbench.locations import Locations, find_locations
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments, loaded_pair, subject_of
 from workbench.private_files import new_text
@@ -421,7 +422,8 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         seq: int | None = None,
     ) -> None:
         # Imported on first use: the first screen does not need the panes.
-        from workbench.tui.screens.audit import AuditScreen
+        with uncollected():
+            from workbench.tui.screens.audit import AuditScreen
 
         self.trouble = self._loading = None
         audit = AuditScreen(opened, load=pair, prepare=prepare, at=seq)

@@ -14,8 +14,8 @@ import typer
 
 from tests.forks import Ended
 from tests.workbench.cli.forked import ForkedCli
-from workbench.cli import app
 from workbench.cli.output import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE
+from workbench.cli.tree import app
 from workbench.display import clean_line
 from workbench.faults import REPORT_BUG
 

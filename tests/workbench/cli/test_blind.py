@@ -16,7 +16,7 @@ from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES, NamedPair
 from tests.workbench.cli.conftest import environment, recorded
 from workbench.blinding.aliases import blinding_of
 from workbench.blinding.seal import blinding_for_people, blinding_in, seal
-from workbench.cli import app
+from workbench.cli.tree import app
 from workbench.operations.pair import PairArguments
 from workbench.operations.running import Session
 from workbench.store.agent_events import AuditSealed

@@ -13,8 +13,8 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 from workbench import cli
-from workbench.cli import app
 from workbench.cli.derived import NAMES, Given, made, merged_options, options_of
+from workbench.cli.tree import app
 from workbench.operations import OPERATIONS
 from workbench.operations.running import Arguments
 

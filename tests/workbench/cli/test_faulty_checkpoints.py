@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tests.adl.test_checkpoints import FAULTS
 from tests.tiny_models import write_family
-from workbench.cli import app
+from workbench.cli.tree import app
 
 NAMED = (
     "weights cut short",

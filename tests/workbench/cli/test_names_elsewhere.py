@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from workbench.cli import app
 from workbench.cli.options import named_elsewhere, pair_arguments
+from workbench.cli.tree import app
 
 
 @pytest.mark.parametrize("option", ["organism", "base", "adapter", "finetuned"])

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.workbench.store.samples import record_audit
 from tests.workbench.store.test_heads import cut
-from workbench.cli import app
+from workbench.cli.tree import app
 from workbench.locations import find_locations
 from workbench.store.events import NoteWritten
 from workbench.store.heads import heads_file

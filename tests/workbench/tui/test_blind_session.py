@@ -14,7 +14,7 @@ from tests.workbench.tui import waiting
 from tests.workbench.tui.test_agent_audit import agent_of, in_agent_pane, pane_text, serve
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_start_screen import shown
-from workbench.cli import app as cli
+from workbench.cli.tree import app as cli
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments, subject_of
 from workbench.store.log import SessionLog
