@@ -19,8 +19,9 @@ from workbench.agent.experimenting import (
     prompt_writer,
     usable,
 )
+from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.running import Session, run
-from workbench.operations.testing import TEST, ExperimentArguments
+from workbench.operations.testing import TEST
 from workbench.replay.recompute import recompute
 from workbench.store.events import HUMAN
 from workbench.store.measures.tested import HypothesisTested

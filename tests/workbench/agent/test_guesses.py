@@ -24,9 +24,10 @@ from workbench.agent.short_ids import passage
 from workbench.blinding.aliases import Blinding
 from workbench.blinding.seal import reveal_names, seal
 from workbench.display import shorten
+from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.hypotheses import ADD_HYPOTHESIS, AddHypothesisArguments
 from workbench.operations.running import Session, run
-from workbench.operations.testing import TEST, ExperimentArguments
+from workbench.operations.testing import TEST
 from workbench.replay.recompute import recompute
 from workbench.store.agent_events import AgentTold
 from workbench.store.events import HUMAN, Actor

@@ -12,6 +12,7 @@ from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import assert_as_recorded, committed, do, kinds
 from tests.workbench.operations.test_scans import FEW, SMALL
 from workbench.operations.answer_rules import quoted_words
+from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
     AddHypothesisArguments,
@@ -21,7 +22,7 @@ from workbench.operations.hypotheses import (
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session
 from workbench.operations.scanning import SCAN
-from workbench.operations.testing import TEST, ExperimentArguments
+from workbench.operations.testing import TEST
 from workbench.operations.topics import TOPICS, TopicsArguments
 from workbench.operations.triggers import TRIGGERS
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments

@@ -12,6 +12,7 @@ from adl.errors import AdlError, Stopped
 from adl.records import GeneratedText
 from tests.planted import PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
+from workbench.operations.experiment_arguments import ExperimentArguments, JudgeAnswerArguments
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
     REVISE,
@@ -22,12 +23,7 @@ from workbench.operations.hypotheses import (
 )
 from workbench.operations.judges import AnswerVerdict
 from workbench.operations.running import Session, run
-from workbench.operations.testing import (
-    JUDGE_ANSWER,
-    TEST,
-    ExperimentArguments,
-    JudgeAnswerArguments,
-)
+from workbench.operations.testing import JUDGE_ANSWER, TEST
 from workbench.store.events import Actor
 from workbench.store.measures.tested import HypothesisTested
 

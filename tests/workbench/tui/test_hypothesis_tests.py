@@ -12,9 +12,10 @@ from tests.workbench.tui.experiments_sample import asked, judged
 from tests.workbench.tui.hypotheses_sample import with_events
 from tests.workbench.tui.sample import sample_state
 from tests.workbench.tui.waiting import until
+from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.hypotheses import ADD_HYPOTHESIS, AddHypothesisArguments
 from workbench.operations.judges import AnswerVerdict
-from workbench.operations.testing import TEST, ExperimentArguments
+from workbench.operations.testing import TEST
 from workbench.store.experiment_events import JudgeSpec
 from workbench.tui.dialogs.hypothesis_tests import HypothesisTests, JudgeAnswers, waiting_answers
 from workbench.tui.dialogs.reason import AskReason

@@ -10,8 +10,8 @@ import pytest
 from tests.processes import HANGS
 from tests.workbench.tui.terminal import Terminal
 from tests.workbench.tui.test_terminal_audit import recorded
+from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.scanning import SCAN, ScanArguments
-from workbench.operations.testing import ExperimentArguments
 from workbench.store.slices.experiments import ExperimentState
 from workbench.tui.dialogs.hypothesis_tests import waiting_answers
 from workbench.tui.offered import offered

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from adl.paths import expanded
 from workbench.display import clean_line, clean_lines, shorten
+from workbench.operations.experiment_arguments import JudgeAnswerArguments
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
     LINK,
@@ -29,7 +30,7 @@ from workbench.operations.hypotheses import (
     SetVerdictArguments,
     UnmarkArguments,
 )
-from workbench.operations.testing import JUDGE_ANSWER, TEST, JudgeAnswerArguments
+from workbench.operations.testing import JUDGE_ANSWER, TEST
 from workbench.private_files import new_text
 from workbench.store.events import Bearing, EvidenceMarked, Verdict
 from workbench.store.state import HypothesisState, SessionState

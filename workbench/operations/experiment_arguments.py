@@ -1,0 +1,92 @@
+"""The arguments of a test of a hypothesis."""
+
+from __future__ import annotations
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from workbench.fields import FieldsConflict
+from workbench.operations.answer_rules import check_regex
+from workbench.operations.generation import Words
+from workbench.operations.hypotheses import HypothesisError, Wording
+from workbench.operations.running import Arguments
+from workbench.store.measures.tested import PromptKind
+
+N_SHOWS, N_NEAR, N_NEUTRAL = 24, 8, 8
+"""Prompts of each kind where nobody gives them."""
+
+KINDS: tuple[PromptKind, ...] = ("shows", "near_miss", "neutral")
+
+
+class ExperimentError(HypothesisError):
+    """A hypothesis cannot be tested so, or there is no such experiment."""
+
+
+class ExperimentArguments(Arguments):
+    """The hypothesis, the prompts that would show it, and the judge."""
+
+    hypothesis: Wording = Field(description="Id, such as H1, or the words of a new one.")
+    prompts: tuple[Words, ...] = Field(
+        (), description="Prompts that would show it; none: templates with its words."
+    )
+    near_misses: tuple[Words, ...] = Field((), description="Similar ones that should not.")
+    neutral: tuple[Words, ...] = Field((), description="Unrelated ones.")
+    prompt_file: str | None = Field(
+        None, description="File of prompts: lines, or JSONL with prompt and kind."
+    )
+    phrases: tuple[Words, ...] = Field((), description="An answer with one of these shows it.")
+    regex: Words | None = Field(None, description="An answer that this matches shows it.")
+    statement: Words | None = Field(
+        None,
+        description="Without generation: a sentence that became likelier, if it is so; "
+        "with prompts, as their answer.",
+    )
+    against: tuple[Words, ...] = Field(
+        (), description="Its negation, or alternatives in the same words."
+    )
+    judge: str | None = Field(None, description="LLM that judges the answers.")
+    write_prompts: bool = Field(False, description="Let that LLM write the prompts, too.")
+    person: bool = Field(False, description="A person judges, one answer at a time.")
+    n_samples: int = Field(2, ge=1, description="Answers per prompt and side.")
+    held_out: FiniteFloat = Field(
+        1 / 3, ge=0, le=0.9, description="Share of the prompts held out until the end."
+    )
+    seed: int = Field(0, ge=0, description="First seed; further answers take the ones after it.")
+    temperature: FiniteFloat = Field(0.7, ge=0, description="0 takes the most probable token.")
+    max_new_tokens: int = Field(48, ge=1, description="Longest answer, in tokens.")
+    batch_size: int = Field(40, ge=1, description="Answers per batch.")
+    resume: str | None = Field(None, description="Id of an interrupted test to go on with: X1.")
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> ExperimentArguments:
+        judges = {
+            "judge": self.judge is not None,
+            "person": self.person,
+            "phrases": bool(self.phrases),
+            "regex": self.regex is not None,
+            "statement": self.statement is not None,
+        }
+        given = [name for name, is_given in judges.items() if is_given]
+        if len(given) > 1:
+            raise FieldsConflict("one thing judges the answers", *given)
+        if (self.statement is None) != (not self.against):
+            raise FieldsConflict(
+                "a statement and what it is compared with go together", "statement", "against"
+            )
+        if self.write_prompts and self.judge is None:
+            raise FieldsConflict(
+                "prompts are written by the judge: name one", "write_prompts", "judge"
+            )
+        if self.regex is not None and (why := check_regex(self.regex)):
+            raise FieldsConflict(f"it cannot be used: {why}", "regex")
+        return self
+
+
+class JudgeAnswerArguments(Arguments):
+    """A person's verdict on one answer of an experiment."""
+
+    experiment: str = Field(description="Id of the experiment, such as X1.")
+    text_id: str = Field(description="Id of the answer's text.")
+    shows: bool | None = Field(
+        description="True if the answer shows the hypothesis; none leaves it unscored."
+    )
+    reason: str = Field("", description="Why.")
