@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 import time
 
 import pytest
@@ -30,6 +32,49 @@ async def test_all_steps_are_over_when_a_press_is():
     async with app.run_test() as pilot:
         await pilot.press("a")
         assert app.steps == STEPS
+
+
+def compute(seconds: float) -> None:
+    """Use so much of the processor, with Python's lock."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+def digest(seconds: float) -> None:
+    """Use so much of the processor, without Python's lock."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        hashlib.pbkdf2_hmac("sha256", b"a text", b"salt", 20_000)
+
+
+@pytest.mark.parametrize("work", [compute, digest])
+async def test_a_thread_that_works_is_waited_for_and_one_that_waits_is_not(work):
+    released, through = threading.Event(), []
+
+    def wait() -> None:
+        released.wait(HANGS)
+        through.append("waited")
+
+    def labour() -> None:
+        work(0.2)
+        through.append("worked")
+
+    threads = [threading.Thread(target=target) for target in (wait, labour)]
+
+    class Working(App[None]):
+        def on_key(self) -> None:
+            for thread in threads:
+                thread.start()
+
+    try:
+        async with Working().run_test() as pilot:
+            await pilot.press("a")
+            assert through == ["worked"]
+    finally:
+        released.set()
+        for thread in threads:
+            thread.join()
 
 
 class Broken(App[None]):

@@ -6,6 +6,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import textual.app
@@ -16,14 +18,14 @@ from tests.processes import HANGS
 from workbench.tui.widgets.dialog import Dialog
 
 # The work is done on threads, which tell the app when they are through and nobody else: what is
-# waited for is looked at this often.
-LOOK_EVERY = 0.05
+# waited for is looked at this soon, and less and less often.
+LOOK_FIRST, LOOK_EVERY = 0.01, 0.05
 # What is due within this many seconds is a part of what the app is doing: it draws 60 times a second.
 SOON = 0.02
 # An animation or another clock of the app is waited for this often, and then is left to itself.
 TICKS = 50
-# A thread that works has used more than this many of SOON seconds.
-WORKING = 0.001
+# Threads that work are given this many seconds, and have used more than so many of the processor's.
+A_MOMENT, WORKING = 0.002, 0.0002
 
 
 async def until(
@@ -40,6 +42,7 @@ async def until(
     comes from an app that has ended, and a pilot would wait for its screen.
     """
     deadline = time.monotonic() + within
+    look = LOOK_FIRST
     while True:
         at_each_look()
         if condition():
@@ -47,7 +50,8 @@ async def until(
         if pilot.app._exception is not None:
             raise pilot.app._exception
         assert time.monotonic() < deadline, f"{what} never came"
-        await pilot.pause(LOOK_EVERY)
+        await pilot.pause(look)
+        look = min(2 * look, LOOK_EVERY)
 
 
 async def until_asked(pilot: Pilot[Any], dialog: type[Dialog[Any]], what: str) -> None:
@@ -71,10 +75,10 @@ def wait_for_apps_rather_than_for_the_clock() -> None:
 async def nothing_to_do(_at_least: float = 0.0, within: float = 1.0) -> None:
     """Wait until the loop has nothing to run now or soon, and its other threads do not work.
 
-    A thread that works on is waited for until ``within`` seconds are over.
+    A thread that works on is waited for until ``within`` seconds of the processor are over.
     """
     loop: Any = asyncio.get_running_loop()
-    began = loop.time()
+    began, others_began = loop.time(), _time_of_others()
     ticks = 0
     while True:
         await asyncio.sleep(0)
@@ -87,9 +91,31 @@ async def nothing_to_do(_at_least: float = 0.0, within: float = 1.0) -> None:
             ticks += 1
             await asyncio.sleep(max(0.0, due - loop.time()))
             continue
-        if threading.active_count() == 1 or loop.time() - began > within:
+        used = _time_of_others()
+        if (
+            threading.active_count() == 1
+            or used - others_began > within
+            or loop.time() - began > HANGS / 10
+        ):
             return
-        used = time.process_time()
-        await asyncio.sleep(SOON)
-        if time.process_time() - used < WORKING and not loop._ready:
+        await asyncio.sleep(A_MOMENT)
+        if _time_of_others() - used < WORKING and not loop._ready and not _others_run():
             return
+
+
+def _time_of_others() -> float:
+    """Seconds of the processor that the other threads have used."""
+    return time.process_time() - time.thread_time()
+
+
+def _others_run() -> bool:
+    """True if another thread would work, had it the processor or the disk.
+
+    One that waits for Python's lock does not: it had the lock while this thread slept.
+    """
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            _, _, told = (thread / "stat").read_text().rpartition(") ")
+            if told[0] in "RD" and int(thread.name) != threading.get_native_id():
+                return True
+    return False
