@@ -12,6 +12,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.message import Message
 from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
 from tests.planted import PlantedPair
 from tests.workbench.tui.sample import read_sample_array, read_sample_event, sample_state
@@ -76,11 +77,16 @@ def workbench(database: Path, planted_models: Any) -> Iterator[Callable[..., Wor
 
 
 @pytest.fixture
-def snap_compare(snap_compare: Callable[..., bool]) -> Callable[..., bool]:
+def snap_compare(
+    snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., bool]:
     """Compares pictures of apps that had drawn themselves before the first key.
 
-    What has not been drawn by the time a dialog opens over it stays blank under the dialog.
+    What has not been drawn by the time a dialog opens over it stays blank under the dialog. Cursors
+    do not blink: a picture that took half a second would lack them.
     """
+    for field in (Input, TextArea):
+        monkeypatch.setattr(field.cursor_blink, "_default", False)
 
     def compare(
         app: App[Any],

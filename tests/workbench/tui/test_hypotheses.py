@@ -560,13 +560,7 @@ def test_picture(snap_compare, size):
 
 
 def test_picture_of_the_form(snap_compare):
-    async def still(pilot) -> None:
-        await pilot.press("e", "tab", "tab")
-        for field in pilot.app.screen.query(Input):
-            field.cursor_blink = False
-        pilot.app.screen.query_one(TextArea).cursor_blink = False
-
-    assert snap_compare(an_app(), terminal_size=SIZE, run_before=still)
+    assert snap_compare(an_app(), terminal_size=SIZE, press=["e", "tab", "tab"])
 
 
 def test_picture_of_the_history(snap_compare):

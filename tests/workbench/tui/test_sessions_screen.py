@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
 
+from tests.processes import HANGS
 from tests.workbench.tui.listings import HITS, SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
 from tests.workbench.tui.test_start_screen import keys, shown
 from tests.workbench.tui.waiting import until
@@ -48,12 +50,22 @@ async def test_names_are_found_at_once_and_texts_behind_them():
 
 
 async def test_a_search_that_was_overtaken_says_nothing():
-    app = sessions()
+    released = threading.Event()
+
+    class Library(FixedLibrary):
+        def search(self, words: str) -> list[SearchHit]:
+            assert words == "gold" or released.wait(HANGS)
+            return super().search(words)
+
+    app = sessions(Library())
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("slash", *"gold")
         await until(pilot, lambda: "In the texts" in shown(app), "the hits")
-        await pilot.press("x")
-        assert "Searching the texts" in shown_soon(app)
+        try:
+            await pilot.press("x")
+            assert "Searching the texts" in shown_soon(app)
+        finally:
+            released.set()
 
 
 def shown_soon(app) -> str:
@@ -211,7 +223,7 @@ def test_picture_of_tables(snap_compare, size, keys_):
 
 
 async def test_no_sessions():
-    app = sessions(FixedLibrary(DatabaseListing()))
+    app = sessions(FixedLibrary(DatabaseListing(), hits=[]))
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "No sessions yet" in shown(app), "the word")
         await pilot.press("enter", "f2", "delete", "E", "c", "slash", "x")
