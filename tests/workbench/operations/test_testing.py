@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 import pytest
@@ -24,7 +25,7 @@ from workbench.operations.hypotheses import (
 from workbench.operations.judges import AnswerVerdict
 from workbench.operations.running import Session, run
 from workbench.operations.testing import JUDGE_ANSWER, TEST
-from workbench.store.events import Actor
+from workbench.store.events import HUMAN, Actor
 from workbench.store.measures.tested import HypothesisTested
 
 CLAIM = 'It answers questions with "gold".'
@@ -41,11 +42,13 @@ class Answering(PlantedPair):
 
     def __init__(self) -> None:
         super().__init__()
+        self.batches: list[tuple[str, int]] = []
         self.golden = {"base": 1, "finetuned": 17}
         self.asked: list[tuple[str, int]] = []
 
     def generate(self, plan, requests, *, on_text=None, should_stop=never_stop):
         found = []
+        self.batches.append((plan.side, len(requests)))
         for request in requests:
             index = request.seed % 1_000_003
             self.asked.append((plan.side, request.seed))
@@ -97,6 +100,13 @@ class TestAnswers:
         )
         assert found.difference.value == pytest.approx(0.8)
         assert found.difference.low > 0.4
+        assert found.false_alarms.value == pytest.approx(0.0)
+        assert (found.held_out.n, found.family) == (7, 1)
+        assert {name: found.cost[name] for name in ("texts", "verdicts")} == {
+            "texts": 64,
+            "verdicts": 64,
+        }
+        assert found.p == found.adjusted < 0.05
         hypothesis = answering.state.hypotheses["H1"]
         assert hypothesis.status == "confirmed (by test X1)"
         assert_as_recorded(answering)
@@ -122,6 +132,26 @@ class TestAnswers:
         )
         assert base == finetuned
         assert len(set(base)) == 2 * 32
+
+    def test_prompts_and_samples_of_a_side_are_in_one_batch(self, answering: Session):
+        done = GIVEN.model_copy(update={"n_samples": 3, "batch_size": 500})
+        do(answering, TEST, done)
+        assert answering.pair.batches == [("base", 96), ("finetuned", 96)]
+
+    @pytest.mark.parametrize(
+        ("judge", "reason"),
+        [({"phrases": ("GOLD",)}, "gold"), ({"regex": r"g\w+d"}, "gold")],
+        ids=["phrase", "regex"],
+    )
+    def test_a_rule_gives_the_words_that_decided(self, answering, judge: dict, reason: str):
+        do(answering, TEST, GIVEN.model_copy(update={"hypothesis": "It is so.", **judge}))
+        assert result_of(answering).verdict == "confirmed"
+        texts = answering.state.texts
+        for event in committed(answering, "answer_judged"):
+            body = event.body
+            assert body.by == "rule"
+            assert body.shows == ("gold" in texts[body.text_id].text)
+            assert body.reason == (reason if body.shows else "")
 
     def test_a_side_that_does_not_show_it_is_not_supported(self, answering: Session):
         answering.pair.golden = {"base": 0, "finetuned": 0}
@@ -333,8 +363,44 @@ class TestJudging:
             summary = do(answering, JUDGE_ANSWER, judged).summary
             assert summary.get("left", 0) == left
         assert result_of(answering).rate("shows", "finetuned").words() == "2 of 2"
+        for event in committed(answering, "answer_judged"):
+            assert (event.actor, event.body.by, event.body.reason) == (HUMAN, "person", "looks so")
         with pytest.raises(AdlError, match="is done"):
             do(answering, JUDGE_ANSWER, judged)
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_a_judge_that_is_right_by_chance_decides_nothing(self, answering: Session, seed: int):
+        coin = random.Random(seed)
+
+        def judge(model, hypothesis, prompt, answer, should_stop) -> AnswerVerdict:
+            return AnswerVerdict(coin.random() < 0.5, "so")
+
+        answering.answer_judge = judge
+        do(answering, TEST, GIVEN.model_copy(update={"judge": "a judge", "n_samples": 4}))
+        found = result_of(answering)
+        assert found.verdict == "undecided"
+        assert answering.state.hypotheses["H1"].status == "open"
+        assert "its word tells little" in " ".join(found.words)
+
+    def test_a_verdict_that_is_changed_is_appended(self, answering: Session):
+        do(answering, TEST, GIVEN.model_copy(update={"person": True}))
+        _, text_id = answering.state.experiments["X1"].to_judge(answering.state.texts)[0]
+        for shows in (True, None, False):
+            judged = JudgeAnswerArguments(experiment="X1", text_id=text_id, shows=shows)
+            do(answering, JUDGE_ANSWER, judged)
+        events = committed(answering, "answer_judged")
+        assert [event.body.shows for event in events] == [True, None, False]
+        assert answering.state.experiments["X1"].verdicts[text_id].body.shows is False
+
+    def test_without_an_endpoint_the_answers_are_kept_for_one(self, answering: Session):
+        with pytest.raises(AdlError, match="go on with resume X1: what was generated is kept"):
+            do(answering, TEST, GIVEN.model_copy(update={"judge": "a judge"}))
+        asked = list(answering.pair.asked)
+        assert committed(answering, "operation_failed")
+        answering.answer_judge = with_gold
+        do(answering, TEST, ExperimentArguments(hypothesis="H1", resume="X1"))
+        assert answering.pair.asked == asked
+        assert result_of(answering).verdict == "confirmed"
 
     def test_nobody_else_judges_a_persons_test(self, answering: Session):
         do(answering, TEST, GIVEN.model_copy(update={"person": True}))
@@ -363,6 +429,29 @@ class TestStatements:
         )
         do(answering, TEST, other)
         assert result_of(answering).verdict != "confirmed"
+
+    def test_an_answer_that_shows_a_behaviour_is_compared_with_an_ordinary_one(
+        self, answering: Session
+    ):
+        """The statement as the answer to prompts, beside control answers to others."""
+        behaviour = ExperimentArguments(
+            hypothesis="Asked about rivers it answers with cake.",
+            prompts=SHOWS[:6],
+            statement=" cake cake cake",
+            against=(" stone stone stone",),
+        )
+        do(answering, TEST, behaviour)
+        sealed = answering.state.experiments["X1"].sealed.body
+        own = [prompt for prompt in sealed.prompts if prompt.kind == "shows"]
+        assert [prompt.text for prompt in own] == list(SHOWS[:6])
+        assert {(prompt.statement, prompt.against) for prompt in own} == {
+            (" cake cake cake", (" stone stone stone",))
+        }
+        found = result_of(answering)
+        assert (found.test, found.difference.n) == ("likelihood", 6)
+        assert found.difference.value > found.controls.high
+        assert found.verdict == "confirmed"
+        assert not answering.pair.asked
 
     def test_a_statement_needs_an_alternative(self):
         with pytest.raises(ValidationError, match="go together"):
