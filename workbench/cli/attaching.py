@@ -20,7 +20,7 @@ def attach(
         ),
     ] = None,
 ) -> None:
-    """Open the workbench on a session of an engine that runs; leaving it only detaches."""
+    """Open the workbench on a session of a running engine; leaving it only detaches."""
     with reported_errors():
         require_screen("attach from a terminal, or give an engine's session to a command: --engine")
         with uncollected():

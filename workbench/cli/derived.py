@@ -20,6 +20,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from adl.words import plain_number
 from workbench.cli.stdin import with_stdin
 from workbench.fields import (
     LISTS,
@@ -235,6 +236,8 @@ def _shown_default(info: FieldInfo) -> str | bool:
         return False
     if isinstance(default, LISTS):
         return ", ".join(map(str, default))
+    if isinstance(default, float):
+        return plain_number(default, 3)
     return str(default.value) if isinstance(default, Enum) else str(default)
 
 

@@ -19,8 +19,8 @@ JudgeOption = Annotated[
     typer.Option(
         "--judge",
         metavar="MODEL",
-        help=f"Model that judges scales, alphas or texts; {SET!r} is the judge that is set. "
-        "None is by rule.",
+        help=f"LLM that judges scales, alphas or texts; {SET!r} takes that of the settings. "
+        "Without it, a rule decides.",
     ),
 ]
 

@@ -83,7 +83,7 @@ Demo = Annotated[
     bool,
     typer.Option(
         "--demo",
-        help="Use the demo pair: a small model that comes along, and a finetune of it.",
+        help="Use the demo pair: a small bundled model and a finetune of it.",
         rich_help_panel=_PAIR,
     ),
 ]

@@ -41,12 +41,10 @@ from workbench.store.log import SessionLog
 if TYPE_CHECKING:
     from workbench.engine.protocol import StatusData
 
-engines = typer.Typer(
-    help="Engines that run: which there are, and their end.", no_args_is_help=True
-)
+engines = typer.Typer(help="List and stop running engines.", no_args_is_help=True)
 
 Detach = Annotated[
-    bool, typer.Option("--detach", help="Go on by itself, and return once the pair is loaded.")
+    bool, typer.Option("--detach", help="Run in the background; return once the pair is loaded.")
 ]
 Idle = Annotated[
     float | None,
@@ -75,7 +73,7 @@ def serve(
     idle: Idle = None,
     json: Json = False,
 ) -> None:
-    """Keep a pair loaded, with its sessions and their jobs, for commands and screens of yours."""
+    """Keep a pair loaded, with its sessions and their jobs, for your commands and screens."""
     if idle is not None and not math.isfinite(idle):
         raise typer.BadParameter(f"--idle: {idle} is no number of seconds")
     if where.session is None:
@@ -88,7 +86,7 @@ def serve(
 
 @engines.command()
 def status(json: Json = False) -> None:
-    """List the engines of yours on this machine, with their sessions."""
+    """List your engines on this machine, with their sessions."""
     with reported_errors():
         found = [(path, _status_of(path)) for path in _sockets()]
         if json:

@@ -26,25 +26,31 @@ class ExperimentArguments(Arguments):
 
     hypothesis: Wording = Field(description="Id, such as H1, or the words of a new one.")
     prompts: tuple[Words, ...] = Field(
-        (), description="Prompts that would show it; none: templates with its words."
+        (), description="Prompts that would show the hypothesis; none: templates with its words."
     )
-    near_misses: tuple[Words, ...] = Field((), description="Similar ones that should not.")
-    neutral: tuple[Words, ...] = Field((), description="Unrelated ones.")
+    near_misses: tuple[Words, ...] = Field(
+        (), description="Similar prompts that should not show it."
+    )
+    neutral: tuple[Words, ...] = Field((), description="Unrelated prompts.")
     prompt_file: str | None = Field(
         None, description="File of prompts: lines, or JSONL with prompt and kind."
     )
-    phrases: tuple[Words, ...] = Field((), description="An answer with one of these shows it.")
-    regex: Words | None = Field(None, description="An answer that this matches shows it.")
+    phrases: tuple[Words, ...] = Field(
+        (), description="An answer with one of these phrases shows the hypothesis."
+    )
+    regex: Words | None = Field(
+        None, description="An answer that this expression matches shows the hypothesis."
+    )
     statement: Words | None = Field(
         None,
-        description="Without generation: a sentence that became likelier, if it is so; "
-        "with prompts, as their answer.",
+        description="A sentence that is likelier if the hypothesis holds: compared by "
+        "log-probability, without generation; with prompts, as their answer.",
     )
     against: tuple[Words, ...] = Field(
         (), description="Its negation, or alternatives in the same words."
     )
     judge: str | None = Field(None, description="LLM that judges the answers.")
-    write_prompts: bool = Field(False, description="Let that LLM write the prompts, too.")
+    write_prompts: bool = Field(False, description="Let the judging LLM write the prompts, too.")
     person: bool = Field(False, description="A person judges, one answer at a time.")
     n_samples: int = Field(2, ge=1, description="Answers per prompt and side.")
     held_out: FiniteFloat = Field(

@@ -69,7 +69,7 @@ class SteerArguments(Arguments):
         (), description="User prompts; none: the bundled everyday ones."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
-    n_prompts: int | None = Field(None, ge=1, description="Use only so many, the first.")
+    n_prompts: int | None = Field(None, ge=1, description="Use only so many, from the first.")
     alphas: tuple[FiniteFloat, ...] = Field(
         (),
         description="Strengths in units of the residual norm; 0 is unsteered. None: 0 and what the "
@@ -115,7 +115,9 @@ class AskArguments(Arguments):
     seed: int = Field(0, ge=0, description="First seed; further answers take the ones after it.")
     temperature: FiniteFloat = Field(1.0, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(120, ge=1, description="Longest answer, in tokens.")
-    alpha: FiniteFloat = Field(0.0, description="Steers the answers; 0 does not.")
+    alpha: FiniteFloat = Field(
+        0.0, description="Strength of steering, in residual norms; 0 is unsteered."
+    )
     layer: str = Field("0.5", description="Layer of the difference, when steering.")
     position: str = Field(POOLED, description="Position of the difference, when steering.")
     batch_size: int = Field(40, ge=1, description="Answers per batch.")

@@ -54,7 +54,9 @@ class ScanArguments(Arguments):
     kinds: tuple[str, ...] = Field(
         (), description="Kinds of bundled prompts, such as advice or self-knowledge; none: all."
     )
-    prompts: tuple[Words, ...] = Field((), description="Asked instead of the bundled ones.")
+    prompts: tuple[Words, ...] = Field(
+        (), description="Prompts to ask instead of the bundled ones."
+    )
     prompt_file: str | None = Field(
         None, description="File of prompts instead: text lines or JSONL."
     )

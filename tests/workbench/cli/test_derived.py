@@ -189,3 +189,9 @@ def test_the_command_line_is_declared_once():
 def test_the_gaps_of_drift_are_closed():
     assert {"side", "message"} <= parameters_of("ask")
     assert "side" in parameters_of("coherent-alpha")
+
+
+def test_a_default_is_shown_as_a_person_writes_it():
+    shown = CliRunner().invoke(app, ["test", "--help"], env={"COLUMNS": "160"}).output
+    assert "0.333)" in shown
+    assert "0.3333" not in shown
