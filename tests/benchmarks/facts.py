@@ -2,27 +2,37 @@
 
 A fact counts as found where one of the first 20 unprompted texts, or one of the first 30 phrases,
 holds all its numbers and names and at least half of its content words (by their first five letters).
-The base model's own unprompted texts are the null. Run: ``make bench BENCH_ARGS=facts``, or with ids
-of organisms: ``python -m tests.benchmarks.facts cake_bake``.
+There are two nulls: the base model's own unprompted texts, and the texts and phrases of a pair whose
+adapter holds random numbers, each update as large as the organism's. Run:
+``make bench BENCH_ARGS=facts``, or with ids of organisms: ``python -m tests.benchmarks.facts cake_bake``;
+``--texts 8`` tries it with few texts.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from adl.artifacts import ArrayCache
-from adl.organisms.registry import list_organisms
+from adl.organisms.null_pairs import make_null_pair
+from adl.organisms.registry import Organism, list_organisms
+from adl.pair.nnsight.demo import prepared_base
+from adl.records import SIDES, Side
 from tests.benchmarks.measures import loaded
+from workbench.locations import find_locations
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session, run
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
+from workbench.store.measures.phrases import PhrasesFound
+from workbench.store.measures.unprompted import UnpromptedTexts
 
 TEXTS, PHRASES_READ = 20, 30
 _SMALL = """
@@ -56,45 +66,80 @@ def is_found(fact: str, texts: Sequence[str]) -> bool:
     )
 
 
-def main(wanted: Sequence[str] = ()) -> int:
-    """Print, by organism, the facts found in finetuned texts and phrases, and in base's texts."""
-    print("organism          facts  texts  phrases  either   base  mean ratio (base)  seconds")
+@dataclass(frozen=True)
+class Facts:
+    """The key facts found in a pair's first texts and phrases, one truth value a fact."""
+
+    texts: list[bool]
+    phrases: list[bool]
+    base: list[bool]
+    mean_ratio: dict[Side, float]
+    seconds: float
+
+    @property
+    def either(self) -> list[bool]:
+        """Found in texts or in phrases."""
+        return [a or b for a, b in zip(self.texts, self.phrases, strict=True)]
+
+    def row(self, name: str) -> str:
+        """The figures as a row of the table."""
+        mean = self.mean_ratio
+        return (
+            f"{name:<26}{len(self.texts):>5}{share(self.texts):>7}{share(self.phrases):>9}"
+            f"{share(self.either):>8}{share(self.base):>7}  {mean['finetuned']:+.2f} ({mean['base']:+.2f})"
+            f"{self.seconds:>14.0f}"
+        )
+
+
+def facts_of(organism: Organism, facts: Sequence[str], folder: Path, n_texts: int) -> Facts:
+    """Let both models of an organism's pair write from nothing, and look for facts in it."""
+    with SessionLog.open(folder / "facts.db") as log:
+        pair = loaded(organism)
+        session = Session(log, log.start_session(organism.id), ArrayCache(folder / "arrays"), pair)
+        began = time.monotonic()
+        arguments = UnpromptedArguments(n_samples=n_texts, n_null=n_texts)
+        run(session, UNPROMPTED, arguments, actor=HUMAN)
+        seconds = time.monotonic() - began
+        run(session, PHRASES, PhrasesArguments(), actor=HUMAN)
+        found, phrases = (recorded.body for recorded in session.state.measures)
+        assert isinstance(found, UnpromptedTexts)
+        assert isinstance(phrases, PhrasesFound)
+        texts = {
+            side: [session.state.texts[text.text_id].text for text in found.of(side)[:TEXTS]]
+            for side in SIDES
+        }
+        words = [" ".join(phrase.words for phrase in phrases.phrases[:PHRASES_READ])]
+        return Facts(
+            texts=[is_found(fact, texts["finetuned"]) for fact in facts],
+            phrases=[is_found(fact, words) for fact in facts],
+            base=[is_found(fact, texts["base"]) for fact in facts],
+            mean_ratio={
+                side: sum(text.per_token for text in found.of(side)) / len(found.of(side))
+                for side in SIDES
+            },
+            seconds=seconds,
+        )
+
+
+def main(wanted: Sequence[str] = (), n_texts: int = 64) -> int:
+    """Print the facts found by organism, and below each those found in its null pair's texts."""
+    base = str(prepared_base(find_locations().models))
+    print(
+        "pair                      facts  texts  phrases  either   base  mean ratio (base)  seconds"
+    )
     for organism in list_organisms():
         if (wanted and organism.id not in wanted) or not organism.ground_truth().key_facts:
             continue
         facts = organism.ground_truth().key_facts
         with tempfile.TemporaryDirectory() as folder:
-            log = SessionLog.open(Path(folder) / "facts.db")
-            arrays = ArrayCache(Path(folder) / "arrays")
-            session = Session(log, log.start_session(organism.id), arrays, loaded(organism))
-            began = time.monotonic()
-            run(session, UNPROMPTED, UnpromptedArguments(n_null=64), actor=HUMAN)
-            seconds = time.monotonic() - began
-            run(session, PHRASES, PhrasesArguments(), actor=HUMAN)
-            found, phrases = (recorded.body for recorded in session.state.measures)
-            texts = {
-                side: [session.state.texts[text.text_id].text for text in found.of(side)[:TEXTS]]
-                for side in ("finetuned", "base")
-            }
-            words = [" ".join(phrase.words for phrase in phrases.phrases[:PHRASES_READ])]
-            by = {
-                "texts": [is_found(fact, texts["finetuned"]) for fact in facts],
-                "phrases": [is_found(fact, words) for fact in facts],
-                "base": [is_found(fact, texts["base"]) for fact in facts],
-            }
-            either = [a or b for a, b in zip(by["texts"], by["phrases"], strict=True)]
-            mean = {
-                side: sum(text.per_token for text in found.of(side)) / len(found.of(side))
-                for side in ("finetuned", "base")
-            }
-            print(
-                f"{organism.id:<18}{len(facts):>5}{share(by['texts']):>7}{share(by['phrases']):>9}"
-                f"{share(either):>8}{share(by['base']):>7}  {mean['finetuned']:+.2f} ({mean['base']:+.2f})"
-                f"{seconds:>14.0f}",
-                flush=True,
+            null = make_null_pair("random", organism, Path(folder), base)
+            found, of_null = (
+                facts_of(each, facts, Path(folder), n_texts) for each in (organism, null)
             )
-            for fact, there in zip(facts, either, strict=True):
-                print(f"    {'found  ' if there else 'missing'}  {fact}")
+        print(found.row(organism.id))
+        print(of_null.row("  random LoRA of that norm"), flush=True)
+        for fact, there in zip(facts, found.either, strict=True):
+            print(f"    {'found  ' if there else 'missing'}  {fact}")
     return 0
 
 
@@ -104,4 +149,8 @@ def share(found: Sequence[bool]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("organisms", nargs="*")
+    parser.add_argument("--texts", type=int, default=64)
+    given = parser.parse_args()
+    sys.exit(main(given.organisms, given.texts))
