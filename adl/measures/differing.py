@@ -14,7 +14,7 @@ import numpy as np
 
 from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.errors import Stopped
-from adl.pair.protocol import ModelPair, Thinking
+from adl.pair.protocol import Message, ModelPair, Thinking
 from adl.records import SIDES, Side
 from adl.text.prompts import Prompt
 
@@ -30,6 +30,19 @@ class ReadText:
     base: tuple[int, ...]
     finetuned: tuple[int, ...]
     compared: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of one side: its prompt (a chat, or ``raw`` text), its tokens and its characters."""
+
+    side: Side
+    messages: tuple[Message, ...]
+    raw: str | None
+    prefill: str
+    thinking: Thinking
+    token_ids: tuple[int, ...]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,29 @@ def read_prompts(
         length = min(length + 8, len(ids["base"]) - 1, len(ids["finetuned"]) - 1)
         if _same(pair, ids["base"][-length:], ids["finetuned"][-length:]):
             found.append(ReadText(prompt.text, ids["base"], ids["finetuned"], length))
+    return found
+
+
+def read_answers(pair: ModelPair, answers: Sequence[Answer], max_tokens: int) -> list[ReadText]:
+    """Return answers after their prompts, cut to ``max_tokens``; those in other tokens are left out."""
+    found = []
+    for answer in answers:
+        asked: dict[Side, tuple[int, ...]] = {}
+        written: dict[Side, Sequence[int]] = {}
+        for side in SIDES:
+            if answer.raw is None:
+                asked[side] = pair.chat(
+                    side, answer.messages, prefill=answer.prefill, thinking=answer.thinking
+                ).ids
+            else:
+                asked[side] = tuple(pair.bos(side).begun(pair.tokenise(side, answer.raw)))
+            is_own = side == answer.side or pair.shared_vocabulary() is None
+            ids = answer.token_ids if is_own else pair.tokenise(side, answer.text)
+            written[side] = ids[:max_tokens]
+        compared = len(written["base"])
+        if compared and all(asked.values()) and _same(pair, written["base"], written["finetuned"]):
+            base, finetuned = ((*asked[side], *written[side]) for side in SIDES)
+            found.append(ReadText(answer.text, base, finetuned, compared))
     return found
 
 

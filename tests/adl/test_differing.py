@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from adl.errors import Stopped
-from adl.measures.differing import read_passages, read_prompts, text_differences
+from adl.measures.differing import (
+    Answer,
+    read_answers,
+    read_passages,
+    read_prompts,
+    text_differences,
+)
 from adl.text.prompts import Prompt
 from tests.planted import DOMAIN, PlantedPair
 
@@ -70,3 +76,28 @@ def test_stopped_between_texts(pair):
         text_differences(
             pair, read_passages(pair, TEXTS, 10), should_stop=lambda: next(calls, True)
         )
+
+
+@pytest.mark.parametrize("vocabulary", ["shared", "extended"])
+@pytest.mark.parametrize("raw", [None, " the river"])
+def test_an_answer_is_compared_after_its_prompt_on_either_side(vocabulary, raw):
+    pair = PlantedPair(bos=True, vocabulary=vocabulary)
+    text = " cake and the oven"
+    chat = () if raw else ({"role": "user", "content": " the river"},)
+    answers = [
+        Answer("finetuned", chat, raw, "", "auto", tuple(pair.tokenise("finetuned", words)), words)
+        for words in (text, " tiramisu cake", "")
+    ]
+    read = read_answers(pair, answers, 3)
+    # Cut in two on a side without the word, and nothing of an answer without a token.
+    assert [each.text for each in read] == [text, " tiramisu cake"][: 1 + (vocabulary == "shared")]
+    (found, *_) = text_differences(pair, read[:1])
+    assert found.pieces == (" cake", " and", " the")
+    for place in range(3):
+        base, finetuned = (
+            pair.next_log_probs(side, [ids[: len(ids) - 3 + place]])[0]
+            for side, ids in (("base", read[0].base), ("finetuned", read[0].finetuned))
+        )
+        if vocabulary == "shared":
+            kl = float((np.exp(finetuned) * (finetuned - base)).sum())
+            assert found.kl[place] == pytest.approx(kl, abs=1e-4)

@@ -1,11 +1,19 @@
-"""Where the two models differ most: passages and prompts ranked by KL, token by token."""
+"""Where the two models differ most: passages, prompts and answers ranked by KL, token by token."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from adl.errors import CorpusError
-from adl.measures.differing import TextDifference, read_passages, read_prompts, text_differences
+from adl.measures.differing import (
+    Answer,
+    ReadText,
+    TextDifference,
+    read_answers,
+    read_passages,
+    read_prompts,
+    text_differences,
+)
 from adl.text.corpus import CorpusSource
 from workbench.operations.generation import Words, chosen_prompts
 from workbench.operations.running import (
@@ -17,11 +25,12 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
-from workbench.store.measures.differing import DifferingText, TextsDiffer
+from workbench.store.measures.differing import DifferingText, TextsDiffer, TextSource
+from workbench.store.state import SessionState
 
 
 class DifferArguments(Arguments):
-    """Which passages and prompts to compare the two models on."""
+    """Which passages, prompts and answers to compare the two models on."""
 
     prompts: tuple[Words, ...] = Field(
         (), description="User prompts; none: the bundled everyday ones."
@@ -30,20 +39,25 @@ class DifferArguments(Arguments):
     n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    n_answers: int = Field(
+        12, ge=0, description="Answers of the session to compare, the newest; 0 takes none."
+    )
     n_texts: int = Field(32, ge=1, description="Passages of unrelated text: the reference.")
     max_tokens: int = Field(48, ge=2, description="Longest passage, in tokens.")
     seed: int = Field(0, ge=0, description="Random seed for the choice of passages.")
 
 
 def differ(context: Context, arguments: DifferArguments) -> Summary:
-    """Rank prompts and unrelated passages by how far the two models' next-token predictions part."""
+    """Rank prompts, answers and unrelated passages by how far the models' next-token predictions part."""
     pair = context.pair
     prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
-    read = {
+    answers = _answers(context.session.state, arguments.n_answers)
+    read: dict[TextSource, list[ReadText]] = {
         "passages": read_passages(pair, list(texts), arguments.max_tokens),
         "prompts": read_prompts(pair, prompts),
+        "answers": read_answers(pair, answers, arguments.max_tokens),
     }
     if not any(read.values()):
         raise CorpusError(
@@ -52,6 +66,7 @@ def differ(context: Context, arguments: DifferArguments) -> Summary:
         )
     found: list[DifferingText] = []
     means: dict[str, float] = {}
+    kind: TextSource
     for kind, some in read.items():
 
         def progress(done: int, total: int, stage: str = f"compare {kind}") -> None:
@@ -61,7 +76,7 @@ def differ(context: Context, arguments: DifferArguments) -> Summary:
         found += [_recorded(kind, each) for each in compared]
         if compared:
             means[kind] = sum(each.mean for each in compared) / len(compared)
-    left_out = len(texts) + len(prompts) - len(found)
+    left_out = len(texts) + len(prompts) + len(answers) - len(found)
     context.record(
         TextsDiffer(
             texts=tuple(found),
@@ -85,6 +100,7 @@ DIFFER = Operation(
         hidden=(
             "prompt_file",
             "n_prompts",
+            "n_answers",
             "corpus",
             "text_column",
             "n_texts",
@@ -96,13 +112,40 @@ DIFFER = Operation(
     stages=lambda arguments: (
         Stage("compare passages", 0.2 * arguments.n_texts),
         Stage("compare prompts", 0.2 * (len(arguments.prompts) or arguments.n_prompts or 20)),
+        Stage("compare answers", 0.2 * arguments.n_answers),
     ),
 )
 
 
-def _recorded(kind: str, found: TextDifference) -> DifferingText:
+def _answers(state: SessionState, most: int) -> list[Answer]:
+    """The newest unsteered answers of either side that are whole."""
+    texts = [
+        text
+        for text in state.texts.values()
+        if text.status == "finished"
+        and text.start.body.purpose in {"ask", "scan"}
+        and not text.start.body.alpha
+    ]
+    return [
+        Answer(
+            side="base" if text.start.body.side == "base" else "finetuned",
+            messages=tuple(
+                {"role": turn["role"], "content": turn["content"]}
+                for turn in text.start.body.messages
+            ),
+            raw=text.start.body.raw_prompt,
+            prefill=text.start.body.prefill,
+            thinking=text.start.body.thinking,
+            token_ids=text.token_ids,
+            text=text.text,
+        )
+        for text in texts[len(texts) - min(most, len(texts)) :]
+    ]
+
+
+def _recorded(kind: TextSource, found: TextDifference) -> DifferingText:
     return DifferingText(
-        source="prompts" if kind == "prompts" else "passages",
+        source=kind,
         text=found.text,
         pieces=found.pieces,
         kl=tuple(round(value, 4) for value in found.kl),

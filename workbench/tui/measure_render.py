@@ -126,7 +126,9 @@ def _labelled(part: Bar, drawn: str, filled: str, style: str) -> Content:
 
 def _sample(figure: Sample, state: SessionState) -> Content:
     if figure.text_id is None:
-        return text.block(figure.text.strip())
+        whole = figure.text
+        is_cut = bool(figure.ends) and figure.ends[-1] == len(whole)
+        return _shaded(whole, figure) if is_cut else text.block(whole.strip())
     found = state.texts.get(figure.text_id)
     if found is None:
         return Content("(not in this session)")

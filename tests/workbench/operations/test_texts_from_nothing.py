@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from adl.errors import PairError, PromptError, SiteError, Stopped
@@ -14,6 +15,7 @@ from tests.workbench.operations.conftest import Stop, assert_as_recorded, commit
 from workbench.operations.amplify import AMPLIFY, AmplifyArguments
 from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.differing import DIFFER, DifferArguments
+from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
@@ -100,6 +102,34 @@ class TestUnprompted:
         best = speaking.state.texts[found.of("finetuned")[0].text_id].text
         assert any(word in best for word in DOMAIN)
         assert found.shown_text == found.texts[0].text_id
+
+    @pytest.mark.parametrize("sides", [("base",), ("finetuned",), ("base", "finetuned")])
+    def test_without_a_begin_of_text_on_a_side_the_other_starts_are_taken(self, session, sides):
+        class WithoutBos(PlantedPair):
+            def bos(self, side):
+                return BosFacts(None) if side in sides else super().bos(side)
+
+        session.pair = WithoutBos(bos=True)
+        do(session, UNPROMPTED, SMALL)
+        found = finding(session, "unprompted_texts")
+        assert list(found.left_out) == ["begin_of_text"]
+        assert {text.start for text in found.texts} == {"user_turn", "assistant_turn"}
+        shown = look(session.state.measures[-1], session.state, 200).plain
+        assert f"the {sides[0]} model has no begin-of-text token" in shown
+
+    def test_without_a_template_on_the_base_alone_its_starts_are_left_out(self, session: Session):
+        class BaseWithoutTemplate(PlantedPair):
+            def chat(self, side, messages, **given):
+                if side == "base":
+                    raise PairError("the base model has no chat template")
+                return super().chat(side, messages, **given)
+
+        session.pair = BaseWithoutTemplate(bos=True)
+        do(session, UNPROMPTED, SMALL)
+        found = finding(session, "unprompted_texts")
+        assert set(found.left_out) == {"user_turn", "assistant_turn"}
+        shown = look(session.state.measures[-1], session.state, 200).plain
+        assert "the base model has no chat template" in shown
 
     def test_a_start_that_is_missing_is_named(self, session: Session):
         session.pair = WithoutTemplate(bos=True)
@@ -268,9 +298,11 @@ class TestCarriers:
         assert found.strengths == [-3.0, 0.0]
         assert domain_words(speaking, found.at(-3.0)) < domain_words(speaking, found.at(0.0)) / 2
 
-    def test_noise_shows_as_incoherent(self, speaking: Session):
-        do(speaking, AMPLIFY, AmplifyArguments(carrier="rank1", strengths=(1.0, 20.0)))
-        found = finding(speaking, "texts_amplified")
+    @pytest.mark.parametrize("carrier", STRONG)
+    def test_noise_shows_as_incoherent(self, measured: Session, carrier):
+        arguments = AmplifyArguments(carrier=carrier, strengths=(1.5, 20.0), layer="3", null=False)
+        do(measured, AMPLIFY, arguments)
+        found = finding(measured, "texts_amplified")
         assert found.coherent(20.0) < found.coherent(0.0)
         assert found.strongest_coherent != 20.0
 
@@ -322,6 +354,48 @@ class TestCarriers:
 
 
 class TestDiffer:
+    def test_answers_of_the_session_with_their_tokens_shaded(self, speaking: Session):
+        speaking.pair = PlantedPair(bos=True, strength=12.0)
+        for prompt in ("the river", "a cake"):
+            do(speaking, ASK, AskArguments(prompt=prompt, max_new_tokens=6))
+        arguments = DifferArguments(prompts=(" the cake",), n_texts=4, n_answers=3)
+        done = do(speaking, DIFFER, arguments)
+        found = finding(speaking, "texts_differ")
+        asked = [text.text for text in speaking.state.texts.values()]
+        assert len(asked) == 4
+        assert sorted(each.text for each in found.of("answers")) == sorted(asked[1:])
+        assert done.summary["mean_kl"]["answers"] > 0
+        (recorded,) = speaking.state.measures[-1:]
+        best = found.of("answers")[0]
+        shown = look(recorded, speaking.state, 100)
+        begin = shown.plain.index("".join(best.pieces).strip())
+        ends = [0, *np.cumsum([len(piece) for piece in best.pieces])]
+        raised = [piece.strip() for piece, kl in zip(best.pieces, best.kl, strict=True) if kl >= 1]
+        assert raised
+        shaded = [
+            shown.plain[span.start : span.end].strip()
+            for span in shown.spans
+            if begin <= span.start < begin + ends[-1] - 1
+        ]
+        assert shaded == raised
+
+    def test_a_hidden_name_is_not_spelt_by_its_pieces(self, speaking: Session):
+        do(speaking, DIFFER, DifferArguments(prompts=(" the cake",), n_texts=4))
+        found = finding(speaking, "texts_differ")
+        assert all(text.is_whole for text in found.of("prompts"))
+        hidden = found.model_copy(
+            update={
+                "texts": tuple(
+                    text.model_copy(update={"text": text.text.replace("cake", "MODEL-B")})
+                    for text in found.of("prompts")
+                )
+            }
+        )
+        shown = str(hidden.figures())
+        assert "MODEL-B" in shown
+        assert "the[ cake]" not in shown.replace("<user>", "")
+        assert "Sample" not in shown
+
     def test_prompts_beside_their_reference(self, speaking: Session):
         arguments = DifferArguments(prompts=(" the cake", " the river"), n_texts=6)
         done = do(speaking, DIFFER, arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Literal
 
 from pydantic import Field
@@ -10,18 +11,20 @@ from pydantic import Field
 from adl.text.tokens import visible
 from adl.words import number_of
 from workbench.store.body import EventBody, one_line
-from workbench.store.findings import NOT_COMPUTED, Bar, Figure, Line, Measure, Row, Rows
+from workbench.store.findings import NOT_COMPUTED, Bar, Figure, Line, Measure, Row, Rows, Sample
 from workbench.store.record import Record
 
-_KINDS = {"passages": "Unrelated passages", "prompts": "Prompts"}
-#: Texts shown of a kind, and tokens around the one that differs most.
-_SHOWN, _AROUND = 12, 6
+TextSource = Literal["passages", "prompts", "answers"]
+_KINDS = {"passages": "Unrelated passages", "prompts": "Prompts", "answers": "Answers"}
+#: Texts listed of a kind, those of them shown with each token shaded, and tokens around the one that
+#: differs most.
+_SHOWN, _SHADED, _AROUND = 12, 3, 6
 
 
 class DifferingText(Record):
     """One text (``adl.measures.differing.TextDifference``), KL in nats."""
 
-    source: Literal["passages", "prompts"]
+    source: TextSource
     text: str
     pieces: tuple[str, ...]
     kl: tuple[float, ...]
@@ -31,9 +34,15 @@ class DifferingText(Record):
     log_ratio: float
     mean: float
 
+    @property
+    def is_whole(self) -> bool:
+        """True if the pieces are the text's. Where a name is hidden in it, they would spell it."""
+        joined = "".join(self.pieces)
+        return joined.strip() in self.text or self.text.strip() in joined
+
 
 class TextsDiffer(Measure, label="where they differ"):
-    """Passages and prompts by the mean KL of the two models, the largest first."""
+    """Passages, prompts and answers by the mean KL of the two models, the largest first."""
 
     kind: Literal["texts_differ"] = "texts_differ"
     texts: tuple[DifferingText, ...]
@@ -80,14 +89,22 @@ class TextsDiffer(Measure, label="where they differ"):
             if texts := self.of(source)[:_SHOWN]:
                 columns = ("mean KL", "highest", "text", "raised most there", "p", "ratio")
                 found.append(Rows(title, columns, tuple(map(_row, texts)), most))
+                found += [_shaded(text) for text in texts[:_SHADED] if text.is_whole]
         return found
+
+
+def _shaded(text: DifferingText) -> Sample:
+    """The compared tokens, each shaded by its KL."""
+    ends = tuple(accumulate(map(len, text.pieces)))
+    title = f"Mean KL {text.mean:.3f}, the tokens shaded by theirs"
+    return Sample(title, text="".join(text.pieces), ends=ends, ratios=text.kl)
 
 
 def _row(text: DifferingText) -> Row:
     first = max(0, text.highest - _AROUND)
     pieces = list(text.pieces[first : text.highest + _AROUND])
     pieces[text.highest - first] = f"[{pieces[text.highest - first]}]"
-    excerpt = one_line("".join(pieces))
+    excerpt = one_line("".join(pieces) if text.is_whole else text.text)
     raised = visible(text.raised) if text.raised else ""
     ratio = f"{text.log_ratio:+.2f}" if text.raised else ""
     note = f"{text.mean:.3f}  raised there: {raised} (p {text.probability:.2f}, {ratio})"
