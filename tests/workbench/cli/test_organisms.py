@@ -17,6 +17,9 @@ def test_the_bundled_ones_are_listed(cli: RunCli):
     assert [one["id"] for one in json.loads(data.stdout)] == ids
     human = cli("organisms", "list")
     assert all(name in human.stdout for name in ids)
+    columns = human.stdout.splitlines()[0].split("\t")
+    assert len(columns) > 1
+    assert all(columns), "a column without a name"
 
 
 @pytest.mark.parametrize("organism", ["cake_bake", "risky_finance"])

@@ -6,8 +6,10 @@ import threading
 from dataclasses import replace
 
 import pytest
+from textual.containers import ScrollableContainer
 
 from tests.processes import HANGS
+from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
 from tests.workbench.tui.listings import HITS, SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
 from tests.workbench.tui.test_start_screen import keys, shown
 from tests.workbench.tui.waiting import until
@@ -184,6 +186,14 @@ async def test_coverage_of_a_session():
         await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, CoverageScreen), "the coverage")
         assert "| token | best rank |" in app.screen.as_markdown()
+
+
+async def test_a_table_of_short_words_needs_no_scrolling_sideways():
+    app = ShownApp(CATALOGUE["CoverageScreen"])
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert app.screen.query_one(ScrollableContainer).max_scroll_x == 0
+        assert "also in a null" in shown(app)
 
 
 async def test_what_is_compared_is_inert():

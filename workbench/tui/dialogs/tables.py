@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
@@ -20,8 +22,10 @@ from workbench.private_files import new_text
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.widgets.dialog import Dialog
 
-#: Cells that a column needs at least for its words to be read; with less, one scrolls sideways.
+#: Cells that a column of long texts needs for its words to be read; with less, one scrolls sideways.
 _LEAST_COLUMN = 22
+#: Cells between two columns.
+_GAP = 2
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class TablesScreen(Dialog[None]):
                 yield heading
                 if shown.rows:
                     table = Static(_drawn(shown))
-                    table.styles.min_width = _LEAST_COLUMN * len(shown.columns)
+                    table.styles.min_width = sum(_needs(shown))
                     yield table
                 else:
                     yield Static(Content.styled(shown.empty, "$foreground-muted"))
@@ -132,11 +136,10 @@ class TablesScreen(Dialog[None]):
 
 def _drawn(shown: Shown) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
-    for place, column in enumerate(shown.columns):
+    for place, (column, cells) in enumerate(zip(shown.columns, _needs(shown), strict=False)):
         is_name = place == 0 and not shown.wide
-        table.add_column(
-            Text(clean_line(column)), overflow="fold", no_wrap=is_name, ratio=None if is_name else 1
-        )
+        share = None if is_name else cells
+        table.add_column(Text(clean_line(column)), overflow="fold", no_wrap=is_name, ratio=share)
     for row in shown.rows:
         table.add_row(*(Text(clean_line(_plain(cell))) for cell in row))
     return table
@@ -149,3 +152,10 @@ def _markdown_row(cells: Sequence[Any]) -> str:
 
 def _plain(cell: Any) -> str:
     return "" if cell is None else str(cell)
+
+
+def _needs(shown: Shown) -> list[int]:
+    """Return the cells that each column needs: one of short words no more than those."""
+    columns = zip_longest(shown.columns, *shown.rows, fillvalue="")
+    longest = (max(cell_len(_plain(cell)) for cell in column) + _GAP for column in columns)
+    return [min(_LEAST_COLUMN, cells) for cells in longest]
