@@ -26,6 +26,7 @@ from workbench.operations.hypotheses import (
     UnmarkArguments,
 )
 from workbench.store.events import (
+    HUMAN,
     EvidenceMarked,
     HypothesesRanked,
     HypothesisRevised,
@@ -442,9 +443,9 @@ def test_the_history_has_every_change_with_before_and_after():
         (" ", "because: the steered texts state them"),
     )
     (stated, rejected) = history(state, state.hypotheses["H2"])
-    assert stated.by == "you"
+    assert stated.actor == HUMAN
     assert rejected.lines == ((" ", "because: no story in any list or text"),)
-    assert next(history(state, state.hypotheses["H3"])).by == "auditor"
+    assert next(history(state, state.hypotheses["H3"])).actor.name == "auditor"
 
 
 async def test_the_history_is_shown_and_left():
@@ -456,6 +457,7 @@ async def test_the_history_is_shown_and_left():
         assert "confidence 70% → 90%" in screen_text(app)
         await pilot.press("c")
         assert "because: the steered texts state them" in app.clipboard
+        assert re.search(r"^\d+ \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC you: stated,", app.clipboard)
         await pilot.press("escape")
         assert len(app.screen_stack) == 1
 

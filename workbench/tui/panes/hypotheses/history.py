@@ -13,7 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from workbench.tui.panes.hypotheses.render import Change
+from workbench.store.changes import Change
+from workbench.tui.text import actor_name
 from workbench.tui.widgets.dialog import Dialog
 
 _STYLES = {"-": "dim", "+": "bold", " ": ""}
@@ -56,8 +57,8 @@ class HypothesisHistory(Dialog[None]):
 
 def _parts(change: Change) -> list[RenderableType]:
     head = Text()
-    head.append(f"{change.seq:>5} {change.at[-8:]} ", style="dim")
-    head.append(f"{change.by} ", style="bold")
+    head.append(f"{change.seq:>5} {change.at:%H:%M:%S} ", style="dim")
+    head.append(f"{actor_name(change.actor, short=True)} ", style="bold")
     head.append(change.headline)
     lines: list[RenderableType] = [head]
     for sign, words in change.lines:
@@ -68,5 +69,6 @@ def _parts(change: Change) -> list[RenderableType]:
 
 
 def _plain(change: Change) -> str:
-    head = f"{change.seq} {change.at} UTC {change.by}: {change.headline}"
+    at, by = f"{change.at:%Y-%m-%d %H:%M:%S}", actor_name(change.actor, short=True)
+    head = f"{change.seq} {at} UTC {by}: {change.headline}"
     return "\n".join([head, *(f"    {sign} {words}" for sign, words in change.lines)])

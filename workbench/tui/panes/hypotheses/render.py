@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adl.text.tokens import visible
 from workbench.display import clean_line, clean_lines, shorten
-from workbench.store.changes import changes
+from workbench.store.changes import Change, changes
 from workbench.store.changes import percent as percent
 from workbench.store.events import Bearing, EvidenceMarked
 from workbench.store.state import HypothesisState, Recorded, SessionState
@@ -92,33 +92,17 @@ def excerpt(mark: EvidenceMarked, longest: int = _LONGEST) -> str:
 # --- history --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Change:
-    """One event of a hypothesis: a headline, and lines with a sign of what they are.
-
-    Signs: ``-`` the wording before, ``+`` the wording after, a space for a remark.
-    """
-
-    seq: int
-    at: str
-    by: str
-    headline: str
-    lines: tuple[tuple[str, str], ...] = ()
-
-
 def history(state: SessionState, hypothesis: HypothesisState) -> Iterator[Change]:
-    """Return every event of the hypothesis, oldest first."""
+    """Yield every event of the hypothesis as it may be shown, oldest first."""
     marks = {
         evidence_id: mark.body.model_copy(update={"excerpt": excerpt(mark.body, 200)})
         for evidence_id, mark in state.evidence.items()
     }
     for change in changes(hypothesis, marks):
-        yield Change(
-            change.seq,
-            f"{change.at:%Y-%m-%d %H:%M:%S}",
-            actor_name(change.actor, short=True),
-            clean_line(change.headline),
-            tuple((sign, clean_lines(words)) for sign, words in change.lines),
+        yield replace(
+            change,
+            headline=clean_line(change.headline),
+            lines=tuple((sign, clean_lines(words)) for sign, words in change.lines),
         )
 
 
