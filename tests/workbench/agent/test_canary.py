@@ -158,11 +158,12 @@ def test_a_trace_on_stderr_has_no_key(tmp_path: Path):
     """An error that nobody foresaw, with the key in its words."""
     code = (
         "import sys, workbench.cli as cli\n"
+        "from workbench.cli.tree import app\n"
         "from workbench.scrubbing import protect\n"
         f"protect({KEY!r})\n"
         f"def broken(*_a, **_k): raise RuntimeError('refused: ' + {SPELLED['percent']!r} + {KEY!r})\n"
-        "cli.app.info.callback = None\n"
-        "cli.app.command('broken')(lambda: broken())\n"
+        "app.info.callback = None\n"
+        "app.command('broken')(lambda: broken())\n"
         "sys.argv = ['adl-workbench', 'broken']\n"
         "cli.main()\n"
     )

@@ -87,8 +87,8 @@ def test_two_screens_show_one_session_and_one_has_the_keys(engine):
             first.shows("Note")
             first.press("seen by both", "enter")
             # In its turn: what a program writes is taken in by who waits for it.
-            first.shows("3 lines, 7 events")
-            second.shows("3 lines, 7 events")
+            first.shows("4 lines, 8 events")
+            second.shows("4 lines, 8 events")
             second.press("ctrl+g")
             # Its answers come once it takes them: nobody pressed a key for it.
             first.shows("Give the keys")
