@@ -147,6 +147,29 @@ def test_a_killed_command_stops_no_job_and_its_audit_is_resumed_at_the_engine(
     assert len(endpoint.asked) == 4
 
 
+def test_a_screen_writes_to_the_agent_of_a_command(
+    database: Path, endpoint: ScriptedEndpoint
+) -> None:
+    with engine(wanted={"halt": ["generate", 1]}) as (process, socket):
+        with connected(socket) as screen:
+            mine = the_session(screen)
+            with running(RUN, env=known_to(endpoint)) as command:
+                process.wait_until_halted()
+                (session,) = {one.id for one in screen.call(p.Sessions()).sessions} - {mine}
+                screen.call(p.Open(session=session))
+                screen.call(
+                    p.Supervise(session=session, hand="message", detail="Look at its cakes.")
+                )
+                process.go_on()
+                assert command.process.wait() == 0
+            screen.call(p.ShutDown())
+        process.read_to_end()
+        process.process.wait()
+    assert "Look at its cakes." in told(endpoint.asked[1])
+    agent, _ = agent_of(database, session)
+    assert agent.stopped_by == "report"
+
+
 def test_an_engine_that_ends_interrupts_the_audit(
     database: Path, endpoint: ScriptedEndpoint
 ) -> None:

@@ -75,6 +75,9 @@ def test_detached_it_is_ready_listed_and_stopped(database: Path) -> None:
         process = psutil.Process(ready["pid"])
         # It leads a session of its own: the end of this terminal is not its end.
         assert os.getsid(ready["pid"]) == ready["pid"]
+        # Nobody reaches it over a network.
+        assert process.net_connections("inet") == []
+        assert process.net_connections("unix")
         stopped = finished(["engine", "stop"])
         assert stopped.returncode == 0, stopped.stderr
         assert f"engine {ready['pid']} ended" in stopped.stderr
