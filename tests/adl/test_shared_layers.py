@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from adl.difference import measure_difference
 from adl.pair.nnsight.pair import NnsightPair
-from adl.records import PairSpec, SideSpec
+from adl.pair.protocol import resolve_layers
+from adl.records import ActivationDifference, PairSpec, Side, SideSpec
 from adl.text.token_batches import TokenBatch
-from tests.tiny_models import perturb, tiny_model, tiny_tokenizer, write_model
+from tests.tiny_models import SENTENCES, perturb, tiny_model, tiny_tokenizer, write_model
 
 LAYER, LENGTH = 1, 12
 
@@ -32,15 +34,37 @@ def batch(rows: int, padded: int = 0) -> TokenBatch:
     return TokenBatch(ids, mask, ("10", "11"), (LENGTH - 2, LENGTH - 1))
 
 
+def test_all_layers_are_measured_in_the_passes_of_one(pair):
+    """A pass of either side a batch, however many layers; each layer as if it were measured alone."""
+    texts = [text for text in SENTENCES for _ in range(5)]
+    found = {}
+
+    def measure(*layers: str) -> None:
+        wanted = resolve_layers(layers, pair.provenance.n_layers)
+        found[layers] = measure_difference(pair, texts, wanted, batch_size=8)
+
+    passes = [
+        [calls(pair, 0, lambda named=named: measure(named), side) for side in ("base", "finetuned")]
+        for named in ("1", "0.25,0.5,0.75", "all")
+    ]
+    assert passes[0] == passes[1] == passes[2]
+    assert [sum(rows) for rows in passes[0]] == [len(texts), len(texts)]
+    every, alone = found["all",], found["1",]
+    assert every.layers == tuple(range(pair.provenance.n_layers))
+    for name in ActivationDifference.ARRAYS:
+        both = getattr(every, name)[1], getattr(alone, name)[0]
+        np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-5)
+
+
 def vectors(pair: NnsightPair, count: int) -> np.ndarray:
     rng = np.random.default_rng(1)
     return rng.standard_normal((count, pair.provenance.width)).astype(np.float32)
 
 
-def calls(pair: NnsightPair, layer: int, work) -> list[int]:
+def calls(pair: NnsightPair, layer: int, work, side: Side = "base") -> list[int]:
     """Rows of each run of a decoder layer during ``work``."""
     seen: list[int] = []
-    module = pair._runs["base"].loaded.module.get_decoder().layers[layer]
+    module = pair._runs[side].loaded.module.get_decoder().layers[layer]
     hook = module.register_forward_hook(lambda _m, inputs, _out: seen.append(len(inputs[0])))
     try:
         work()

@@ -58,6 +58,8 @@ NAMES = {
     "where": "at",
     "words": "word",
 }
+#: Further spellings of options that take several values.
+ALSO = {"layer": "--layers"}
 _SIMPLE = (str, int, float, bool, Path)
 
 
@@ -208,7 +210,8 @@ def _parameter(
         name = _spelled(option)
         if kind is bool and info.default is True:
             name += f"/--no-{name.removeprefix('--')}"
-        declared = typer.Option(name, show_default=shown, **more)
+        names = [name, *([ALSO[option]] if item is not None and option in ALSO else [])]
+        declared = typer.Option(*names, show_default=shown, **more)
     # typer has no lists of choices: the arguments check them.
     annotation: Any = _taken(kind) if item is None else list[item if item in _SIMPLE else str]  # type: ignore[misc]
     return inspect.Parameter(

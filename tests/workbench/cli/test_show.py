@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from tests.planted_cli import HOSTILE
-from tests.workbench.cli.conftest import DEMO, RunCli
+from tests.workbench.cli.conftest import DEMO, SMALL, RunCli, running
 from tests.workbench.cli.test_untrusted import assert_shown
 from workbench.cli import show
 from workbench.store.events import HUMAN, Event, EventBody, ReadingTaken, ReadToken, SessionStarted
@@ -100,6 +101,30 @@ def test_layers_are_read_once_and_shown_apart(cli: RunCli):
     ]
     data = json.loads(cli("read", "logit-lens", *DEMO, *layers, "--json").stdout)
     assert [one["layer"] for one in data["readings"] if one["source"] == "difference"] == [1, 2]
+
+
+@pytest.mark.slow
+def test_an_audit_of_all_layers_measures_them_in_one_pass(database: Path):
+    """As many uses of the models as for one layer; each layer is read.
+
+    Which of them reads best is shown: tests/workbench/test_against_nulls.py.
+    """
+    passes = {}
+    for named in ("1", "all"):
+        with running(["audit", *SMALL, "--layers", named, "--name", named]) as work:
+            passes[named] = work.read_to_end().count("use residual_sums")
+            out, errors = work.process.communicate()
+            assert work.process.wait() == 0, errors
+    assert passes["1"] == passes["all"] > 0
+    with SessionLog.open(database, read_only=True) as log:
+        state = fold(log.events(log.find_session("all").id))
+    (measured,) = state.differences.values()
+    every = (0, 1, 2, 3, 4, 5)
+    assert measured.body.layers == every
+    taken = {(key.reading, key.layer) for key in state.readings if key.source == "difference"}
+    # The planted finetuning begins above the first layer.
+    assert {layer for reading, layer in taken if reading == "shift_lens"} == set(every[1:])
+    assert all(f"# layer {layer}, position 1-4" in out for layer in every)
 
 
 def test_prompts_are_headings_of_their_own(cli: RunCli):

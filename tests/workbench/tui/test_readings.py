@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 from textual.widgets._toast import Toast
 
 from tests.planted import DOMAIN
+from tests.workbench.test_against_nulls import taken
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import sample_state
 from tests.workbench.tui.waiting import until
@@ -26,7 +27,9 @@ from workbench.operations.hypotheses import (
     UnmarkArguments,
 )
 from workbench.operations.readings import READ, ReadArguments
-from workbench.store.state import ReadingKey, SessionState
+from workbench.store.events import HUMAN
+from workbench.store.log import SessionLog
+from workbench.store.state import ReadingKey, SessionState, fold
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.panes.readings.form import ReadForm
 from workbench.tui.panes.readings.index import NULLS
@@ -86,6 +89,36 @@ async def test_first_comes_the_consensus_with_the_planted_words():
             assert word.strip() in lines[rank]
         assert "null random" in said(app, "nulls")
         assert "null split half" in said(app, "nulls")
+
+
+def of_layers(tmp_path: Path, *layers: tuple[int, float, float]) -> SessionState:
+    """A state with one reading at each layer: how narrow its list is, and how narrow its null's."""
+    with SessionLog.open(tmp_path / "sessions.db") as log:
+        session_id = log.start_session("s")
+        for layer, own, null in layers:
+            for source, closeness in (("difference", own), ("random", null)):
+                log.append(
+                    session_id, taken("shift_lens", source, closeness, layer=layer), actor=HUMAN
+                )
+        return fold(log.events(session_id))
+
+
+async def test_a_strip_shows_which_layer_reads_best_above_its_nulls(tmp_path: Path):
+    # The list of layer 2 is the narrowest, and so is its null.
+    app = app_of(of_layers(tmp_path, (1, 2.0, 1.5), (2, 6.0, 5.9), (3, 4.0, 1.0)))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await pilot.pause()
+        strip = app.query_one("#layers", Static)
+        assert strip.display
+        line = "layers 1 \u2582\u2581\u2588 3, best 3: shift lens, 3.0 above its nulls"
+        assert said(app, "layers").lower() == line
+
+
+async def test_one_layer_has_no_strip(tmp_path: Path):
+    app = app_of(of_layers(tmp_path, (3, 4.0, 1.0)))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await pilot.pause()
+        assert not app.query_one("#layers", Static).display
 
 
 async def test_positions_are_columns_and_the_pooled_one_comes_first():
