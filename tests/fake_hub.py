@@ -23,6 +23,8 @@ class FakeHub:
     fetched: list[str] = field(default_factory=list)
     """Files of which the content was sent, in order."""
     gated: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Ids by other spellings of them, which the hub takes as well."""
 
 
 @contextmanager
@@ -41,6 +43,9 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
 
         def answer(self, *, body: bool) -> None:
             parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+            first = 2 if parts[:2] == ["api", "models"] else 0
+            asked = "/".join(parts[first : first + 2])
+            parts[first : first + 2] = hub.renamed.get(asked, asked).split("/")
             if parts[:2] == ["api", "models"]:
                 self.send_model("/".join(parts[2:4]), parts[4:])
             else:

@@ -9,7 +9,7 @@ import json
 import linecache
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -65,11 +65,13 @@ KEY = "ndif-9f8e7d6c5b4a3210"
 class FakeNdif:
     """A server with NDIF's four addresses, which runs the blocks it gets on real models.
 
-    ``hosted`` are folders of checkpoints. ``answer`` is an HTTP status that it gives to every request
-    instead, ``fails`` the text that a job fails with; an ``endless`` job never ends.
+    ``hosted`` are folders of checkpoints, ``folders`` those of checkpoints by their ids. ``answer`` is
+    an HTTP status that it gives to every request instead, ``fails`` the text that a job fails with; an
+    ``endless`` job never ends.
     """
 
     hosted: tuple[Path, ...] = ()
+    folders: Mapping[str, Path] = field(default_factory=dict)
     answer: int = 200
     fails: str = ""
     endless: bool = False
@@ -90,9 +92,10 @@ class FakeNdif:
 
     def model(self, repository: str) -> TransformersModel:
         if repository not in self.models:
-            tokenizer = AutoTokenizer.from_pretrained(repository)
+            folder = str(self.folders.get(repository, repository))
+            tokenizer = AutoTokenizer.from_pretrained(folder)
             self.models[repository] = TransformersModel(
-                repository, task="text-generation", tokenizer=tokenizer, dispatch=True
+                folder, task="text-generation", tokenizer=tokenizer, dispatch=True
             )
         return self.models[repository]
 
@@ -104,7 +107,7 @@ class FakeNdif:
         state = {"id": job, "status": "COMPLETED", "description": ""}
         if self.endless:
             state["status"] = "RUNNING"
-        elif self.fails or Path(repository) not in self.hosted:
+        elif self.fails or not (repository in self.folders or Path(repository) in self.hosted):
             state |= {"status": "ERROR", "description": self.fails or "no such deployment"}
         else:
             with self.lock:
@@ -166,7 +169,8 @@ def serving(service: FakeNdif) -> Iterator[FakeNdif]:
         def do_GET(self) -> None:
             kind, _, job = self.path.strip("/").partition("/")
             if kind == "status":
-                hosted = {str(path): {"repo_id": str(path)} for path in service.hosted}
+                known = (*map(str, service.hosted), *service.folders)
+                hosted = {name: {"repo_id": name} for name in known}
                 self.send(200, {"deployments": hosted})
             elif kind == "response":
                 service.asked.set()
