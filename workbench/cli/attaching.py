@@ -25,7 +25,7 @@ def attach(
         require_screen("attach from a terminal, or give an engine's session to a command: --engine")
         with uncollected():
             # Imported here: what it needs takes its time, and --help does not wait for it.
-            from workbench.engine.attached import choose_engine, running_engines
+            from workbench.engine.running_engines import choose_engine, running_engines
 
         locations = find_locations()
         socket, found = choose_engine(running_engines(locations), session)

@@ -63,7 +63,7 @@ from workbench.tui.toasts import Toasts
 from workbench.tui.widgets.dialog import OneDialog
 
 if TYPE_CHECKING:
-    from workbench.engine.attached import RunningEngine
+    from workbench.engine.running_engines import RunningEngine
     from workbench.tui.screens.audit import AuditScreen
 
 
@@ -189,7 +189,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
 
     def _engines(self) -> tuple[RunningEngine, ...]:
         # Imported now: the start screen stands sooner without it.
-        from workbench.engine.attached import running_engines
+        from workbench.engine.running_engines import running_engines
 
         return running_engines(self.locations)
 
@@ -318,7 +318,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
     @work(thread=True, exit_on_error=False)
     def _attach_anywhere(self, session_id: str) -> None:
         """Attach to a session at the engine that has it."""
-        from workbench.engine.attached import choose_engine
+        from workbench.engine.running_engines import choose_engine
 
         try:
             socket, session = choose_engine(self._engines(), session_id)

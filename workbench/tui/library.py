@@ -36,7 +36,7 @@ from workbench.store.slices.operations import Operations
 from workbench.store.state import SessionState
 
 if TYPE_CHECKING:
-    from workbench.engine.attached import RunningEngine
+    from workbench.engine.running_engines import RunningEngine
     from workbench.report.records import Report
 
 #: Sessions that are looked through for recent pairs, and how many pairs are shown.

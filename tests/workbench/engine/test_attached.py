@@ -18,14 +18,16 @@ from tests.workbench.engine.conftest import served
 from workbench.engine.agent_request import AuditRequest
 from workbench.engine.attached import (
     AttachedSession,
-    RunningEngine,
-    UnclearEngine,
     Watching,
-    choose_engine,
-    running_engines,
     screen_name,
 )
 from workbench.engine.protocol import AgentData, SessionData, StatusData
+from workbench.engine.running_engines import (
+    RunningEngine,
+    UnclearEngine,
+    choose_engine,
+    running_engines,
+)
 from workbench.engine.sockets import EngineGone
 from workbench.locations import find_locations
 from workbench.operations.difference import MEASURE, MeasureArguments

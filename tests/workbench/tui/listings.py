@@ -14,8 +14,8 @@ from textual.message import Message
 from adl.organisms.registry import list_organisms
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import sample_state
-from workbench.engine.attached import RunningEngine
 from workbench.engine.protocol import AgentData, SessionData, StatusData
+from workbench.engine.running_engines import RunningEngine
 from workbench.operations.pair import PairArguments
 from workbench.store.errors import StoreError
 from workbench.store.overview import SessionOverview
