@@ -24,7 +24,14 @@ from adl.pair.self_checks import (
     require,
 )
 from adl.readings import READINGS, FailedReading, ReadingRequest, take_readings
-from adl.records import Check, GenerationPlan, GenerationRequest, PairSpec, SideSpec
+from adl.records import (
+    Check,
+    GenerationPlan,
+    GenerationRequest,
+    PairSpec,
+    SideSpec,
+    WeightChange,
+)
 from tests.adl.test_architectures import padded
 from tests.tiny_models import SENTENCES, perturb, tiny_model, write_family, write_model
 
@@ -258,6 +265,13 @@ def test_readings_of_another_basis_fail_by_name_and_the_output_difference_is_rea
     assert all("do not share a basis" in one.message for one in failed_ones.values())
     lists = {one.reading for one in found if not isinstance(one, FailedReading)}
     assert lists == {"output_difference"}
+    # Weights of another basis have no difference to amplify; what the two predict has.
+    with pytest.raises(PairError, match="(?s)cannot be compared: .*basis.*carrier logits"):
+        pair.update_facts(WeightChange("rank1", 2.0))
+    ids = tuple(pair.tokenise("finetuned", SENTENCES[0])[:6])
+    request = GenerationRequest(ids, 0, contrast=1.0, contrast_ids=ids)
+    (text,) = pair.generate(GenerationPlan("finetuned", None, 0.0, 3), [request])
+    assert len(text.token_ids) >= 1
 
 
 # --- what is off ------------------------------------------------------------------------------
