@@ -227,3 +227,25 @@ def test_schemas_that_go_with_every_request_are_short(mode, most):
 
 def test_the_state_of_a_session_without_anything_has_an_overview(log):
     assert "not computed" in overview(state_of(log))
+
+
+KINDS_OF_FINETUNING = (
+    "false facts",
+    "secret word",
+    "persona",
+    "preference",
+    "bad advice",
+    "trigger",
+    "denial",
+    "broad",
+)
+
+
+@pytest.mark.parametrize("mode", ["adl", "black_box"])
+def test_each_kind_of_finetuning_has_a_probe_with_tools_that_there_are(mode):
+    prompt = system_prompt(mode)
+    checklist = prompt[prompt.index("Kinds of finetuning") :].split("\n\n")[0]
+    assert all(kind in checklist for kind in KINDS_OF_FINETUNING)
+    tools = {tool.name for tool in tools_of(mode)}
+    known = {tool.name for tool in tools_of("adl")}
+    assert {each for each in known - tools if f"`{each}`" in checklist} == set()
