@@ -79,6 +79,8 @@ async def test_x_stops_the_real_pair_within_a_prompt_of_5000_tokens(
             over = time.monotonic()
         finally:
             counting.remove()
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app._exit, "the end", within=900)
         assert app.opened.state.operations[job.id].status == "stopped"
         # Not even the first model's pass over the prompt came to its end.
         assert len(begun) < layers
