@@ -14,17 +14,25 @@ import tempfile
 from pathlib import Path
 
 from tests.workbench.report.test_html import BROWSERS
+from tests.workbench.tui.waiting import until
 from workbench.report.example import opened_example
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.messages import ReplaySession
+from workbench.tui.screens.replay import ReplayScreen
 from workbench.tui.startup import Startup
 
 TARGET = Path(__file__).parents[1] / "docs" / "workbench.png"
 COLUMNS, LINES = 160, 48
-#: To the readings, and down to a token that stands out.
-KEYS = ("2", "down", "down")
+#: To the readings: the middle layer, its consensus, and down to a token that stands out.
+KEYS = ("2", "L", "R", "R", "R", "down", "down")
 # The size of the drawing at this many columns and lines, and how much finer the picture is.
 WIDTH, HEIGHT, SCALE = 1995, 1243, 0.9
+
+
+def is_at_end(app: WorkbenchApp) -> bool:
+    """True once the replay stands at its last event and shows it."""
+    screen = app.screen
+    return isinstance(screen, ReplayScreen) and screen._ready and screen.opened.player.at_end
 
 
 async def drawn() -> str:
@@ -36,10 +44,10 @@ async def drawn() -> str:
         )
         app = WorkbenchApp(startup)
         async with app.run_test(size=(COLUMNS, LINES)) as pilot:
-            await app.workers.wait_for_complete()
-            await pilot.pause()
-            await pilot.press(*KEYS)
-            await pilot.pause()
+            await until(pilot, lambda: is_at_end(app), "the end of the replay")
+            for key in KEYS:
+                await pilot.press(key)
+                await pilot.pause()
             return app.export_screenshot()
 
 
