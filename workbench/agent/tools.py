@@ -44,13 +44,13 @@ class OverviewArguments(Arguments):
 class ReadingArguments(Arguments):
     """Which token lists."""
 
-    reading: ReadingName = Field(description="Its name.")
+    reading: ReadingName
     layer: int | None = Field(None, description="A measured layer; none: the first.")
     position: str = Field(POOLED, description="A measured position.")
     source: str | None = Field(
         None, description="Only lists of this vector: difference, negative, or a null."
     )
-    side: Side | None = Field(None, description="Only lists of this side.")
+    side: Side | None = None
     scales: bool = Field(False, description="Every scale.")
     top: int = Field(50, ge=1, le=100, description="Tokens of each list.")
 
@@ -61,8 +61,8 @@ class SamplesArguments(Arguments):
     text_ids: tuple[str, ...] = Field(
         (), description="Only these, such as T12; or measures, such as M2."
     )
-    purpose: TextPurpose | None = Field(None, description="Made for this.")
-    side: Side | None = Field(None, description="Of this side.")
+    purpose: TextPurpose | None = None
+    side: Side | None = None
     alpha: float | None = Field(None, description="Of this strength; 0 is unsteered.")
     first: int = Field(0, ge=0, description="Leave out so many.")
     count: int = Field(10, ge=1, le=40, description="Show so many.")
