@@ -82,8 +82,13 @@ def test_ctrl_c_while_the_pair_is_loaded_leaves_no_session(database: Path):
         assert log.sessions() == []
 
 
-def test_ctrl_c_in_the_last_of_a_reading_stops_before_the_next_operation(database: Path):
-    with running(AUDIT, {"halt": ["unembed", 1]}) as work:
+def test_ctrl_c_in_the_last_of_a_reading_stops_before_the_next_operation(
+    database: Path, tmp_path: Path
+):
+    with running([*AUDIT, "--database", str(tmp_path / "other.db")]) as work:
+        uses = [line.split()[1] for line in work.read_to_end() if line.startswith("use ")]
+    read = uses[: uses.index("generate")]
+    with running(AUDIT, {"halt": [read[-1], read.count(read[-1])]}) as work:
         work.wait_until_halted()
         work.process.send_signal(signal.SIGINT)
         work.go_on()
