@@ -20,6 +20,7 @@ from tests.workbench.tui.waiting import wait_for_apps_rather_than_for_the_clock
 from workbench.operations.pair import PairArguments
 from workbench.store.state import SessionState
 from workbench.tui.app import WorkbenchApp
+from workbench.tui.keys import BY_ID
 from workbench.tui.startup import Startup
 from workbench.tui.widgets.pane import Pane
 
@@ -103,6 +104,11 @@ def snap_compare(
         return snap_compare(app, press, terminal_size, drawn_first)
 
     return compare
+
+
+def key_for(idea: str) -> str:
+    """The key that stands for an idea in the table of keys, as it is pressed."""
+    return BY_ID[idea].names[0]
 
 
 class PaneApp(App[None]):

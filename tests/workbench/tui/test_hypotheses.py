@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Static, TextArea
 
-from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.conftest import PaneApp, key_for
 from tests.workbench.tui.hypotheses_sample import gone_on, gone_on_state, with_events
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
@@ -562,11 +562,11 @@ def test_picture(snap_compare, size):
 
 
 def test_picture_of_the_form(snap_compare):
-    assert snap_compare(an_app(), terminal_size=SIZE, press=["e", "tab", "tab"])
+    assert snap_compare(an_app(), terminal_size=SIZE, press=[key_for("edit"), "tab", "tab"])
 
 
 def test_picture_of_the_history(snap_compare):
-    assert snap_compare(an_app(), terminal_size=SIZE, press=["h"])
+    assert snap_compare(an_app(), terminal_size=SIZE, press=[key_for("detail")])
 
 
 def test_picture_of_an_empty_session(snap_compare):

@@ -14,7 +14,7 @@ from textual.widgets._toast import Toast
 
 from tests.planted import DOMAIN
 from tests.workbench.test_against_nulls import taken
-from tests.workbench.tui.conftest import PaneApp
+from tests.workbench.tui.conftest import PaneApp, key_for
 from tests.workbench.tui.sample import sample_state
 from tests.workbench.tui.waiting import until
 from workbench.operations.difference import MEASURE, MeasureArguments
@@ -739,17 +739,20 @@ SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 
 @SIZES
 def test_picture(snap_compare, size):
-    assert snap_compare(app_of(), terminal_size=size, press=["t", "t", "j", "l"])
+    keys = [key_for("reading"), key_for("reading"), "down", "right"]
+    assert snap_compare(app_of(), terminal_size=size, press=keys)
 
 
 @SIZES
 def test_picture_beside_the_nulls(snap_compare, size):
-    assert snap_compare(app_of(), terminal_size=size, press=["T", "T", "T", "b"])
+    assert snap_compare(
+        app_of(), terminal_size=size, press=[*[key_for("reading_back")] * 3, key_for("null")]
+    )
 
 
 @SIZES
 def test_picture_of_norms(snap_compare, size):
-    assert snap_compare(app_of(), terminal_size=size, press=["p"])
+    assert snap_compare(app_of(), terminal_size=size, press=[key_for("plot")])
 
 
 def test_picture_of_nothing(snap_compare):
@@ -758,7 +761,9 @@ def test_picture_of_nothing(snap_compare):
 
 
 def test_picture_of_the_form(snap_compare):
-    assert snap_compare(app_of(), terminal_size=(80, 24), press=["r", "backspace", "1"])
+    assert snap_compare(
+        app_of(), terminal_size=(80, 24), press=[key_for("measure"), "backspace", "1"]
+    )
 
 
 @pytest.mark.parametrize(
