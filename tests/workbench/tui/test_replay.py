@@ -455,8 +455,8 @@ async def test_a_jump_shows_the_same_wherever_it_comes_from():
             await pilot.pause()
             fresh[place] = panes_shown(app)
     app = ReplayApp(seq=0)
-    # In both directions, to the next place and to the one after.
-    ways = [place for step in (1, -1, 2, -2) for place in places[::step]]
+    # In both directions, to the next place and past one.
+    ways = [place for step in (2, -1) for place in places[::step]]
     async with app.run_test(size=(300, 80)) as pilot:
         await until(pilot, lambda: app.replay._ready, "the whole session")
         for place in ways:
