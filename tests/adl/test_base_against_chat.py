@@ -166,7 +166,9 @@ def test_the_commands_work_from_audit_to_steering_and_asking(cli, folders):
     assert "note: The vocabularies differ" in said
     lists = {one["reading"] for one in audit["readings"]}
     assert {"consensus", "output_difference", "shift_lens", "patchscope", "logit_lens"} <= lists
-    assert all(one["tokens"] for one in audit["readings"] if one["source"] == "difference")
+    read = [one for one in audit["readings"] if one["source"] == "difference"]
+    # The sides are one model, whose predictions differ in nothing.
+    assert {one["reading"] for one in read if not one["tokens"]} == {"output_difference"}
     assert len({text["alpha"] for text in audit["texts"]} - {0.0}) == 1
     answers, _ = cli("ask", *named, "Who are you?", "--tokens", "5", "--json")
     assert [text["side"] for text in answers["texts"]] == ["base", "finetuned"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -53,8 +54,9 @@ def screen(socket: Path, database: Path, order: str, news: int, heard: int) -> N
         else:
             job_id = attached.submit(STEER, STEERING).id
         if news:
-            # The engine tells of a job that it has taken, with its order among the others.
-            while job_id != "-" and job_id not in attached._order:
+            # The engine tells of a job that it has taken, with its order among the others; one that
+            # it has done by then is in the log alone.
+            while job_id not in {"-", *attached._order, *attached.state.operations}:
                 queue.get(timeout=60)
             os.write(heard, f"{job_id}\n".encode())
             for _ in range(news):
@@ -75,6 +77,8 @@ def main() -> None:
         if child == 0:
             try:
                 screen(socket, database, order, int(news), sys.stdout.fileno())
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)

@@ -33,11 +33,12 @@ async def type_pair(pilot, base: str, adapter: str, name: str = "") -> None:
     await until(pilot, lambda: on(pilot.app, StartScreen), "the start screen")
     await pilot.press("o", *base, "down", *adapter)
     for _ in empty_pair():
+        await until(pilot, lambda: pilot.app._settling is None, "what the key does")
         if pilot.app.focused.id == "name":
             break
         await pilot.press("down")
     await pilot.press(*name, "down")
-    assert pilot.app.focused.id == "prepare"
+    await until(pilot, lambda: pilot.app.focused.id == "prepare", "the field after the name")
     await pilot.press("right", "enter")
 
 
