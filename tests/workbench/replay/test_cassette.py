@@ -284,13 +284,18 @@ def test_evidence_of_an_agent_is_of_the_same_finding_wherever_that_stands(
     ask = {"prompts": ["What do you bake?"], "temperature": 0, "max_new_tokens": 4}
 
     def script(asked: Asked) -> Reaction:
-        said = next(iter(read.state.texts.values())).text if read.state.texts else ""
+        texts = list(read.state.texts.values())
         replies = (
-            Say("It bakes.", [("hypothesis", {"text": "cake baking", "confidence": 0.6})]),
-            Say("Ask.", [("ask", ask)]),
-            Say("", [("evidence", {"of": "T1", "excerpt": said, "hypothesis": "H1"})]),
-            Say("", [("evidence", {"of": "R1", "excerpt": "cake", "hypothesis": "H1"})]),
-            Say("Done.", [report()]),
+            Say(
+                "It bakes.", [("hypothesis", {"text": "cake baking", "confidence": 0.6})], pieces=1
+            ),
+            Say("", [("ask", ask)]),
+            *(
+                Say("", [("evidence", {"of": f"T{place}", "excerpt": text.text})])
+                for place, text in enumerate(texts, start=1)
+            ),
+            *[Say("", [("evidence", {"of": "R1", "excerpt": "cake", "hypothesis": "H1"})])],
+            *[Say("", [report()])],
         )
         return replies[asked.n_replies]
 
@@ -300,14 +305,14 @@ def test_evidence_of_an_agent_is_of_the_same_finding_wherever_that_stands(
         endpoint.close()
     parent = read.state
     assert any(isinstance(event.body, AgentReplyGrew) for event in log.events(read.id))
-    assert len(parent.evidence) == 2
+    assert len(parent.evidence) == 3
     found = replay_cassette(log, read.id)
     assert found.is_same, (found.left, found.differs)
     state = fold(log.events(found.session))
-    first, second = state.evidence.values()
-    assert first.body.of_seq == next(iter(state.texts.values())).start.seq
-    assert first.body.of_seq < next(iter(parent.texts.values())).start.seq
-    assert second.body.of_seq == next(iter(state.readings.values())).seq
+    *of_texts, of_list = (mark.body.of_seq for mark in state.evidence.values())
+    *then, _ = (mark.body.of_seq for mark in parent.evidence.values())
+    assert {now - seq for now, seq in zip(of_texts, then, strict=True)} == {1}
+    assert of_list == next(iter(state.readings.values())).seq
 
 
 def test_another_prompt_is_noticed_and_the_tape_goes_on(
