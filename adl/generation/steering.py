@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adl.errors import PromptError
+from adl.errors import PromptError, SiteError
 from adl.pair.protocol import ModelPair, Thinking
 from adl.records import ActivationDifference, Floats, GenerationRequest, Side, Site, rescale
 from adl.text.prompts import Prompt
@@ -32,8 +32,18 @@ class SteeringVector:
 
     @classmethod
     def at(cls, difference: ActivationDifference, site: Site) -> SteeringVector:
-        """Return the difference at ``site``, rescaled to the residual norm of its layer."""
-        return cls.of(difference, site, difference.vector(site), "difference")
+        """Return the difference at ``site``, rescaled to the residual norm of its layer.
+
+        Raises ``SiteError`` for a difference of zero, which has no direction to steer in.
+        """
+        vector = difference.vector(site)
+        if not vector.any():
+            raise SiteError(
+                f"the difference at layer {site.layer}, position {site.position} is zero, so there is "
+                "nothing to steer with",
+                "Steer at another layer or position where the sides differ.",
+            )
+        return cls.of(difference, site, vector, "difference")
 
     @classmethod
     def of(

@@ -134,6 +134,8 @@ def factorised(matrix: Matrix, n_topics: int, seed: int = 0) -> tuple[Matrix, Ma
     relative error, of the best of four starts.
     """
     n_topics = min(n_topics, *matrix.shape)
+    if not n_topics:  # no word rises: the sides do not differ
+        return np.zeros((len(matrix), 0)), np.zeros((0, matrix.shape[1])), 0.0
     size = float(np.linalg.norm(matrix)) or 1.0
     best: tuple[Matrix, Matrix, float] | None = None
     for start in range(N_STARTS):

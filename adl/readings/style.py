@@ -154,11 +154,16 @@ def finetuning_of(
     """Return what a pair's finetuning raises, for the bank.
 
     Raises ``Stopped`` within one batch of ``should_stop`` returning True, ``CorpusError`` for texts
-    that are too short.
+    that are too short, and ``StyleBankError`` for a pair whose predictions do not differ.
     """
     contexts = contexts_of(pair, texts)
     vocabulary = shared_words(pair)
     output = output_shift(pair, contexts, should_stop=should_stop)
+    if not output.log_shift.any():
+        raise StyleBankError(
+            "the finetuned model predicts what base predicts, so it raises no word",
+            "Add a pair whose sides differ: one of nothing would count as a finetuning.",
+        )
     unit = rescale(difference.vector(Site(layer, POOLED)), difference.residual_norm(layer))
     (shift,) = steering_shifts(
         pair, "base", contexts, layer, (ALPHA * unit)[None], should_stop=should_stop

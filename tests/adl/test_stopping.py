@@ -63,16 +63,17 @@ def test_a_stop_acts_between_the_layers_of_the_other_model_that_runs_along(tmp_p
 def test_a_stop_acts_within_a_layer_of_a_prompt_of_5000_tokens(real_pair, capsys):
     prompt = tuple(real_pair.tokenise("base", " word" * 5_000))
     assert len(prompt) == 5_000
-    begun, wanted = [], []
+    begun, wanted, third = [], [], threading.Event()
 
     def should_stop() -> bool:
         begun.append(time.monotonic())
+        if len(begun) == 3:
+            third.set()
         return bool(wanted)
 
     def ask_to_stop() -> None:
         # While the third layer is at work.
-        while len(begun) < 3:
-            time.sleep(0.001)
+        third.wait()
         wanted.append(time.monotonic())
 
     person = threading.Thread(target=ask_to_stop)

@@ -491,7 +491,10 @@ def _chosen_alphas(context: Context, layer: int) -> tuple[float, ...]:
 def steering_vector(
     context: Context, layer: int, position: str, source: str, seed: int
 ) -> SteeringVector:
-    """Return the measured difference, or a null of its norm. Raises ``SiteError`` without one."""
+    """Return the measured difference, or a null of its norm.
+
+    Raises ``SiteError`` without one, and for a difference of zero.
+    """
     difference = measured_at(context, layer, position)
     site = Site(layer, position)
     if source == "difference":

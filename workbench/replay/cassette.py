@@ -24,7 +24,6 @@ from adl.errors import AdlError, Stopped
 from workbench.agent.runners import Runner
 from workbench.operations import OPERATIONS
 from workbench.operations.generation import STEER
-from workbench.operations.hypotheses import MARK
 from workbench.operations.running import (
     Arguments,
     Context,
@@ -124,7 +123,7 @@ class Cassette:
             operation: Operation[Any], arguments: Arguments, actor: Actor, should_stop: ShouldStop
         ) -> Outcome:
             if by_record:
-                arguments = self.moved(operation, arguments)
+                arguments = self.moved(arguments)
             return self.run(session, operation, arguments, actor, should_stop)
 
         return runner
@@ -154,12 +153,11 @@ class Cassette:
         if again is not None:
             self.places[event.seq] = again.seq
 
-    def moved(self, operation: Operation[Any], arguments: Arguments) -> Arguments:
-        """Arguments of the record; one that names an event has the number it has in the replay."""
-        if operation.name != MARK.name:
-            return arguments
-        seq = arguments.model_dump().get("seq")
-        return arguments.model_copy(update={"seq": self.places.get(seq or 0, seq)})
+    def moved(self, arguments: Arguments) -> Arguments:
+        """Arguments of the record; an event that they name has the number it has in the replay."""
+        plain = arguments.model_dump(mode="json")
+        placed = with_places(plain, self.places)
+        return arguments if placed == plain else type(arguments).model_validate(placed)
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -225,6 +223,17 @@ class Cassette:
         else:
             reason = "it was recorded with these arguments, but after other measurements"
         raise self.leave(f"operation {operation.name}", reason)
+
+
+def with_places(arguments: Mapping[str, Any], places: Mapping[int, int]) -> dict[str, Any]:
+    """Plain arguments with the numbers of events, at any depth, as ``places`` has them."""
+    placed: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if isinstance(value, Mapping):
+            placed[name] = with_places(value, places)
+        else:
+            placed[name] = places.get(value, value) if name == "seq" else value
+    return placed
 
 
 def as_today(name: str, arguments: Mapping[str, Any], *tools: type[BaseModel]) -> dict[str, Any]:

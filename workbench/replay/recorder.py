@@ -30,7 +30,7 @@ from workbench.blinding.sessions import stay_blind
 from workbench.operations import OPERATIONS
 from workbench.operations.pair import environment
 from workbench.operations.running import Session
-from workbench.replay.cassette import Cassette, Left, OffCassette, as_today
+from workbench.replay.cassette import Cassette, Left, OffCassette, as_today, with_places
 from workbench.replay.errors import ReplayError
 from workbench.replay.scripted_agent import (
     Interlude,
@@ -210,7 +210,7 @@ class _Replaying:
             raise self.cassette.leave(
                 f"operation {body.operation}", "this program has no such operation"
             )
-        arguments = self.cassette.moved(known, known.arguments.model_validate(body.arguments))
+        arguments = self.cassette.moved(known.arguments.model_validate(body.arguments))
         try:
             self.cassette.run(self.session, known, arguments, event.actor, self.should_stop)
         except OffCassette:
@@ -298,9 +298,7 @@ def _content(state: SessionState, places: dict[int, int]) -> dict[str, Any]:
     """The content of a session without times, ids of runs, and numbers of events that moved."""
 
     def moved(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        plain = as_today(name, arguments)
-        seq = plain.get("seq")
-        return plain if seq is None else plain | {"seq": places.get(seq, seq)}
+        return with_places(as_today(name, arguments), places)
 
     return {
         "pair": state.pair,

@@ -21,7 +21,6 @@ ASKS = ("ask", {"prompts": ["How was your day?"], "max_new_tokens": 6})
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_hundred_cut_links_lose_no_event_and_stop_no_job(tmp_path):
-    """Source: issue 16, as much of "100 cut links" as needs no terminal."""
     chance = random.Random(16)
     cuts = [
         f"{ORDERS[number % len(ORDERS)]} {chance.choice((0, 1, 1, 2, 3, 5, 8))}\n"

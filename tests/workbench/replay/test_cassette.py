@@ -20,7 +20,11 @@ from workbench.blinding.sessions import shown_state
 from workbench.operations import hypotheses as hypothesising
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
-from workbench.operations.hypotheses import ADD_HYPOTHESIS, AddHypothesisArguments
+from workbench.operations.hypotheses import (
+    ADD_HYPOTHESIS,
+    AddHypothesisArguments,
+    PassageArguments,
+)
 from workbench.operations.notes import NOTE, NoteArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
@@ -303,16 +307,22 @@ def test_evidence_of_an_agent_is_of_the_same_finding_wherever_that_stands(
         endpoint = Endpoint(server.settings())
         start_audit(read, endpoint, PLAN)
         endpoint.close()
+    # A person's hypothesis from a lead names an event within an argument.
+    text = list(read.state.texts.values())[-1]
+    lead = PassageArguments(seq=text.start.seq, excerpt=text.text, label="an answer")
+    run(read, ADD_HYPOTHESIS, AddHypothesisArguments(text="mine", lead=lead), actor=HUMAN)
     parent = read.state
     assert any(isinstance(event.body, AgentReplyGrew) for event in log.events(read.id))
-    assert len(parent.evidence) == 3
+    assert len(parent.evidence) == 4
     found = replay_cassette(log, read.id)
     assert found.is_same, (found.left, found.differs)
     state = fold(log.events(found.session))
-    *of_texts, of_list = (mark.body.of_seq for mark in state.evidence.values())
-    *then, _ = (mark.body.of_seq for mark in parent.evidence.values())
-    assert {now - seq for now, seq in zip(of_texts, then, strict=True)} == {1}
-    assert of_list == next(iter(state.readings.values())).seq
+    then, now = (
+        [mark.body.of_seq for mark in session.evidence.values()] for session in (parent, state)
+    )
+    moved = [after - before for before, after in zip(then, now, strict=True)]
+    # The texts, the list, which was read before, and the person's.
+    assert moved == [1, 1, 0, 1]
 
 
 def test_another_prompt_is_noticed_and_the_tape_goes_on(

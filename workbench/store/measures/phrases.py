@@ -41,7 +41,9 @@ class PhrasesFound(
     settings: dict[str, Any] = Field(default_factory=dict)
 
     def _line(self) -> str:
-        return one_line("phrases: " + ", ".join(phrase.words for phrase in self.phrases[:6]))
+        return one_line(
+            "phrases: " + (", ".join(phrase.words for phrase in self.phrases[:6]) or "none")
+        )
 
     def short(self) -> str:
         """The first phrases."""

@@ -24,7 +24,8 @@ class LessSaid(Measure, label="said less"):
 
     def _line(self) -> str:
         return one_line(
-            f"said less: {_words(self.less[:6])}; held back: {_words(self.held_back[:6])}"
+            f"said less: {_words(self.less[:6]) or 'none'}; "
+            f"held back: {_words(self.held_back[:6]) or 'none'}"
         )
 
     def _texts(self) -> Iterator[str]:

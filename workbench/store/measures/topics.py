@@ -61,7 +61,10 @@ class TopicsFound(
     def _line(self) -> str:
         return one_line(
             "topics: "
-            + "; ".join("noise" if topic.is_noise else _words(topic, 4) for topic in self.topics)
+            + (
+                "; ".join("noise" if topic.is_noise else _words(topic, 4) for topic in self.topics)
+                or "none"
+            )
         )
 
     def _texts(self) -> Iterator[str]:
