@@ -22,6 +22,14 @@ from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.widgets.dialog import Dialog
 
 
+async def the_audit(pilot) -> None:
+    """Wait for the screen of the audit."""
+    app = pilot.app
+    await until(
+        pilot, lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted, "the audit"
+    )
+
+
 def all_below(kind: type) -> set[type]:
     return {kind, *(each for below in kind.__subclasses__() for each in all_below(below))}
 
@@ -41,11 +49,7 @@ def dialogs(app) -> list[Dialog]:
 async def test_an_answer_given_twice_is_taken_once(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(
-            pilot,
-            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
-            "the audit",
-        )
+        await the_audit(pilot)
         answers: list[str | None] = []
         dialog = AskLine("Once")
         await app.push_screen(dialog, answers.append)
@@ -61,11 +65,7 @@ async def test_a_dialog_under_another_does_not_close_that(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
         lower, upper = AskLine("Lower"), AskLine("Upper")
-        await until(
-            pilot,
-            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
-            "the audit",
-        )
+        await the_audit(pilot)
         await app.push_screen(lower)
         lower.app.push_screen(upper)
         await pilot.pause()
@@ -78,11 +78,7 @@ async def test_a_dialog_under_another_does_not_close_that(workbench):
 async def test_what_lies_under_a_dialog_opens_no_other(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(
-            pilot,
-            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
-            "the audit",
-        )
+        await the_audit(pilot)
         under = app.screen
         for _ in range(2):
             # As two presses of the key that are both on their way before the first is handled.
@@ -104,11 +100,7 @@ async def test_what_lies_under_a_dialog_opens_no_other(workbench):
 async def test_bursts_of_keys_leave_the_program_running(workbench, keys):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(
-            pilot,
-            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
-            "the audit",
-        )
+        await the_audit(pilot)
         for key in keys:
             app.simulate_key(key)
         await pilot.pause()
@@ -120,11 +112,7 @@ async def test_bursts_of_keys_leave_the_program_running(workbench, keys):
 async def test_a_dialog_that_is_not_opened_counts_as_left(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(
-            pilot,
-            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
-            "the audit",
-        )
+        await the_audit(pilot)
         under, answers = app.screen, []
         await app.push_screen(AskLine("First"))
         # As from a handler of what lies under the first.
@@ -150,11 +138,7 @@ async def test_what_is_typed_when_a_dialog_comes_up_by_itself_does_not_answer_it
     app, asking = workbench(), dialog()
     asking.is_unasked = True
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(
-            pilot,
-            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
-            "the audit",
-        )
+        await the_audit(pilot)
         answers: list[object] = []
         await pilot.press("4", "enter", "w")
         # A thread found something that a person has to be asked.
@@ -178,11 +162,7 @@ async def test_a_dialog_that_comes_up_by_itself_listens_once_nobody_types(workbe
     app, asking = workbench(), EngineGone("it was killed")
     asking.is_unasked = True
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(
-            pilot,
-            lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted,
-            "the audit",
-        )
+        await the_audit(pilot)
         answers: list[object] = []
         app.push_screen(asking, answers.append)
         await until(pilot, lambda: asking._listens, "that it listens")
