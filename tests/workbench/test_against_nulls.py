@@ -11,7 +11,14 @@ from workbench.report.content import build_report
 from workbench.report.html import report_html
 from workbench.report.markdown import report_markdown
 from workbench.report.records import FOLDED
-from workbench.store.against_nulls import against_nulls, best_layer, by_layer, folded, folded_line
+from workbench.store.against_nulls import (
+    against_nulls,
+    best_layer,
+    by_layer,
+    folded,
+    folded_line,
+    leading_layer,
+)
 from workbench.store.events import HUMAN, ReadingTaken, ReadToken
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
@@ -189,6 +196,24 @@ def test_the_layer_that_reads_best_is_farthest_above_its_nulls(tmp_path, capsys)
     assert layers(found, 120).plain.lower() == line
     show.layers(state)
     assert line in capsys.readouterr().out.lower()
+
+
+def test_the_leading_layer_is_the_best_the_middle_read_one_or_the_middle(tmp_path):
+    with SessionLog.open(tmp_path / "sessions.db") as log:
+        session_id = log.start_session("s")
+        for layer in (1, 2, 3):
+            log.append(session_id, taken("shift_lens", "difference", 2.0, layer=layer), actor=HUMAN)
+        # At layer 0 the difference is zero: a null alone was read.
+        log.append(session_id, taken("shift_lens", "random", 1.0, layer=0), actor=HUMAN)
+        readings = fold(log.events(session_id)).readings
+        assert leading_layer(readings, (3, 2, 1, 0)) == 2
+        assert leading_layer(readings, (0, 1)) == 1
+        assert leading_layer(readings, (0,)) == 0
+        assert leading_layer({}, (4, 5, 6)) == 5
+        log.append(session_id, taken("shift_lens", "random", 1.0, layer=3), actor=HUMAN)
+        readings = fold(log.events(session_id)).readings
+        assert leading_layer(readings, (0, 1, 2, 3)) == 3
+        assert leading_layer(readings, (0, 1, 2)) == 2
 
 
 def test_one_layer_is_not_compared(state, capsys):

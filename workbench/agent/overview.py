@@ -26,8 +26,8 @@ from workbench.display import shorten
 from workbench.store.against_nulls import (
     AgainstNulls,
     against_nulls,
-    best_layer,
     folded,
+    leading_layer,
     struck_line,
 )
 from workbench.store.events import ReadingTaken
@@ -218,22 +218,18 @@ def _is_closer(column: _Column, beside: Beside) -> bool:
 
 
 def _columns(state: SessionState) -> tuple[list[_Column], dict[str, str]]:
-    """The lists of the difference at the layer that reads best, and why others are missing.
-
-    The first measured layer where it is not known which reads best.
-    """
+    """The lists of the difference at the leading layer, and why others are missing."""
+    layers = measured_layers(state)
+    if not layers:
+        return [], dict.fromkeys(READINGS, NOT_COMPUTED)
     columns: list[_Column] = []
     missing: dict[str, str] = {}
-    best = best_layer(state.readings)
-    layers = measured_layers(state) if best is None else (best.layer,)
+    layer = leading_layer(state.readings, layers)
     for reading in READINGS:
-        if not layers:
-            missing[reading] = NOT_COMPUTED
-            continue
-        lists = reading_lists(state, reading, layers[0], POOLED)
+        lists = reading_lists(state, reading, layer, POOLED)
         found = [known for known in lists if known.body.source == "difference"]
         if not found:
-            missing[reading] = cut(state.not_computed(reading, layers[0]), 120)
+            missing[reading] = cut(state.not_computed(reading, layer), 120)
         for known in found:
             side = known.body.side
             null: dict[str, int] = {}

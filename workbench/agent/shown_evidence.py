@@ -20,6 +20,7 @@ from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
 from workbench.operations.trace import TRACE, TraceArguments
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
+from workbench.store.against_nulls import leading_layer
 from workbench.store.measures.phrases import PhrasesFound
 from workbench.store.measures.trace import TraceMeasured
 from workbench.store.measures.unprompted import UnpromptedTexts
@@ -74,10 +75,11 @@ def missing_evidence(
         for layer in layers
         if layer not in read
     ]
+    leading = _leading(state, layers)
     found = {type(known.body) for known in state.measures}
     if TraceMeasured not in found:
         trace = TraceArguments(
-            layers=(layers[0],),
+            layers=(leading,),
             corpus=measure.corpus,
             text_column=measure.text_column,
             seed=measure.seed,
@@ -85,7 +87,7 @@ def missing_evidence(
         wanted.append((TRACE, trace))
     if not any(text.start.body.purpose == "steer" for text in state.texts.values()):
         steer = SteerArguments(
-            layer=layers[0],
+            layer=leading,
             seed=measure.seed,
             n_prompts=n_prompts or STEERED_PROMPTS,
             alphas=STEERED_ALPHAS,
@@ -117,6 +119,13 @@ def compute(
         except AdlError:
             if operation not in _DISPENSABLE:
                 raise
+
+
+def _leading(state: SessionState, layers: Sequence[str]) -> str:
+    """The layer to steer at; of layers that no pair has numbered yet, the middle one as named."""
+    if all(layer.isdigit() for layer in layers):
+        return str(leading_layer(state.readings, list(map(int, layers))))
+    return layers[len(layers) // 2]
 
 
 def _layers(measure: MeasureArguments, n_layers: int | None) -> list[str]:

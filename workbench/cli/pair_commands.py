@@ -38,7 +38,7 @@ from workbench.operations.inputs import check_inputs
 from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation, Summary
-from workbench.store.against_nulls import best_layer
+from workbench.store.against_nulls import leading_layer
 from workbench.store.kl_reference import kl_reference
 
 _AUDIT_FIELDS = ("n_prompts", "prompt_file", "max_new_tokens", "thinking")
@@ -90,8 +90,7 @@ def audit(
             measured: list[int] = work.run(MEASURE, measure).summary["layers"]
             for layer in measured:
                 _read(work, _read_arguments(measure, str(layer), judge=at_hand.model))
-            best = best_layer(work.session.state.readings)
-            steered_at = measured[0] if best is None or best.layer not in measured else best.layer
+            steered_at = leading_layer(work.session.state.readings, measured)
             steered = work.run(STEER, made(SteerArguments, {**shared, "layer": str(steered_at)}))
         state = work.shown
         text_ids: list[str] = steered.summary["texts"]

@@ -125,6 +125,20 @@ def best_layer(readings: Lists) -> LayerDistance | None:
     return max(by_layer(readings), key=lambda each: each.distance, default=None)
 
 
+def leading_layer(readings: Lists, layers: Sequence[int]) -> int:
+    """Return which of the measured layers, at least one, to steer at and to show first.
+
+    The one that reads best by its distance from the nulls. Where none is known, the middle one of those
+    with a reading, as a difference of zero has none and cannot steer; else the middle one of all.
+    """
+    best = best_layer({key: taken for key, taken in readings.items() if key.layer in layers})
+    if best is not None:
+        return best.layer
+    read = {key.layer for key in readings if key.source == "difference"}
+    candidates = [layer for layer in sorted(layers) if layer in read] or sorted(layers)
+    return candidates[len(candidates) // 2]
+
+
 def layers_line(found: Sequence[LayerDistance], width: int) -> str:
     """Return a line on the layers: their distances from the nulls as heights, and the best of them.
 

@@ -78,6 +78,13 @@ def test_a_layer_measured_otherwise_is_read_and_steered_at(fresh: Session) -> No
     assert names(fresh) == [("trace_strength", "1"), ("unprompted", ""), ("phrases", "")]
 
 
+def test_of_many_layers_the_first_is_not_steered_at_for_being_first(fresh: Session) -> None:
+    """At layer 0 of the planted pair nothing differs: there is nothing to steer with."""
+    asked = MeasureArguments(layers=("all",), n_texts=8)
+    assert ("steer", str(N_LAYERS // 2)) in names(fresh, asked)
+    assert ("trace_strength", str(N_LAYERS // 2)) in names(fresh, asked)
+
+
 def test_what_an_overview_can_do_without_may_fail_and_the_rest_goes_on(fresh: Session) -> None:
     done: list[str] = []
 

@@ -125,6 +125,9 @@ def test_an_audit_of_all_layers_measures_them_in_one_pass(database: Path):
     # The planted finetuning begins above the first layer.
     assert {layer for reading, layer in taken if reading == "shift_lens"} == set(every[1:])
     assert all(f"# layer {layer}, position 1-4" in out for layer in every)
+    steered = {text.start.body.layer for text in state.texts.values() if text.start.body.alpha}
+    assert steered
+    assert steered <= set(every[1:])
 
 
 def test_prompts_are_headings_of_their_own(cli: RunCli):
