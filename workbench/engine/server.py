@@ -55,7 +55,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         engine = self._engine
-        engine.tell = self._tell_from_thread
+        engine.listen(self._tell_from_thread)
         engine.end = lambda: self._loop.call_soon_threadsafe(self.end, "asked to by a client")
         with self._listening() as listening:
             server = await asyncio.start_unix_server(

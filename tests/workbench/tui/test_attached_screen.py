@@ -80,7 +80,7 @@ async def test_leaving_detaches_and_the_next_screen_is_as_it_was_left(screen, se
         await pilot.press("ctrl+q")
         await until(pilot, lambda: app._exit, "the end")
     assert app.return_value == 0
-    assert [job.operation.name for job in serving.engine._held[serving.session].live.jobs()]
+    assert [job.operation.name for job in serving.engine._held.find(serving.session).live.jobs()]
     again = screen(serving)
     async with again.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: on_audit(again), "the audit screen")
