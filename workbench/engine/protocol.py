@@ -191,6 +191,13 @@ class Order(Wire, Generic[Answer]):
     needs_keys: ClassVar[bool] = False
     "A screen may give it only while no other one holds the keys of the session."
 
+    def __init_subclass__(
+        cls, *, method: str = "", needs_keys: bool = False, **options: Any
+    ) -> None:
+        """Take what an order is declared with; a class without a method is a shape of several."""
+        super().__init_subclass__(**options)
+        cls.method, cls.needs_keys = method, needs_keys
+
     @classmethod
     def __pydantic_init_subclass__(cls, **_options: Any) -> None:
         """Enter the order in the table of them, with the type of its answer."""
@@ -206,62 +213,57 @@ class OnSession(Order[Answer], Generic[Answer]):
     session: str
 
 
-class Status(Order[StatusData]):
+class OnJob(OnSession[Answer], Generic[Answer]):
+    """An order for one job of a session, by its id."""
+
+    job: str
+
+
+class Status(Order[StatusData], method="status"):
     """How the engine stands."""
 
-    method: ClassVar[str] = "status"
 
-
-class Sessions(Order[SessionsData]):
+class Sessions(Order[SessionsData], method="sessions"):
     """Which sessions it has open."""
 
-    method: ClassVar[str] = "sessions"
 
-
-class Endpoint(Order[EndpointData]):
+class Endpoint(Order[EndpointData], method="endpoint"):
     """Which endpoint its agents ask; without secrets."""
 
-    method: ClassVar[str] = "endpoint"
 
-
-class HasPair(Order[YesNo]):
+class HasPair(Order[YesNo], method="has_pair"):
     """True if the engine was started with this very pair and, not being blind, tells so."""
 
-    method: ClassVar[str] = "has_pair"
     pair: PairArguments
 
 
-class Begin(Order[OpenedData]):
+class Begin(Order[OpenedData], method="begin"):
     """Begin a session on the pair, which must have ``layers``, and watch it.
 
     ``command`` is what the session records as such.
     It is closed when its client goes away and its jobs are over, unless a screen has opened it.
     """
 
-    method: ClassVar[str] = "begin"
     name: str
     blind: bool = False
     layers: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
 
 
-class Open(OnSession[OpenedData]):
+class Open(OnSession[OpenedData], method="open"):
     """Go on with a session, or watch one that is open here: its notices come from here on.
 
     The first screen gets the keys, unless ``keys`` is false.
     """
 
-    method: ClassVar[str] = "open"
     keys: bool = True
 
 
-class Leave(OnSession[Nothing]):
+class Leave(OnSession[Nothing], method="leave"):
     """Watch the session no longer, and give up its keys. Its jobs go on."""
 
-    method: ClassVar[str] = "leave"
 
-
-class Close(OnSession[YesNo]):
+class Close(OnSession[YesNo], method="close", needs_keys=True):
     """Stop jobs and agent of a session, and record that it is closed, with the ``view`` of a screen.
 
     A command closes only what it began or opened and nobody else looks at; else it leaves, and the
@@ -270,22 +272,18 @@ class Close(OnSession[YesNo]):
     ``recorded`` leaves the recording to the client.
     """
 
-    method: ClassVar[str] = "close"
-    needs_keys: ClassVar[bool] = True
     view: dict[str, Any] = {}
     outcome: Literal["completed", "stopped", "failed"] = "completed"
     reason: str = ""
     recorded: bool = False
 
 
-class Submit(OnSession[JobData]):
+class Submit(OnSession[JobData], method="submit", needs_keys=True):
     """Queue an operation, see `Jobs.submit`. Loads the pair first where it was freed.
 
     ``id`` is that of the job, from a client that does not wait for the answer.
     """
 
-    method: ClassVar[str] = "submit"
-    needs_keys: ClassVar[bool] = True
     id: str | None = None
     operation: str
     arguments: dict[str, Any] = {}
@@ -293,113 +291,82 @@ class Submit(OnSession[JobData]):
     background: bool = False
 
 
-class ListJobs(OnSession[JobsData]):
+class ListJobs(OnSession[JobsData], method="jobs"):
     """Running and waiting jobs."""
 
-    method: ClassVar[str] = "jobs"
 
-
-class Move(OnSession[YesNo]):
+class Move(OnJob[YesNo], method="move", needs_keys=True):
     """Move a waiting job, see `Jobs.move`."""
 
-    method: ClassVar[str] = "move"
-    needs_keys: ClassVar[bool] = True
-    job: str
     step: Literal[-1, 1]
 
 
-class StopJob(OnSession[Nothing]):
+class StopJob(OnJob[Nothing], method="stop_job", needs_keys=True):
     """Ask a job to stop."""
 
-    method: ClassVar[str] = "stop_job"
-    needs_keys: ClassVar[bool] = True
-    job: str
 
-
-class AgentStatus(OnSession[AgentData]):
+class AgentStatus(OnSession[AgentData], method="agent"):
     """Status of the agent's thread."""
 
-    method: ClassVar[str] = "agent"
 
-
-class StartAgent(OnSession[Nothing]):
+class StartAgent(OnSession[Nothing], method="start_agent", needs_keys=True):
     """Start an audit by an agent."""
 
-    method: ClassVar[str] = "start_agent"
-    needs_keys: ClassVar[bool] = True
     request: AuditRequest
 
 
-class ResumeAgent(OnSession[Nothing]):
+class ResumeAgent(OnSession[Nothing], method="resume_agent", needs_keys=True):
     """Resume an interrupted audit."""
 
-    method: ClassVar[str] = "resume_agent"
-    needs_keys: ClassVar[bool] = True
     run: str
 
 
-class StopAgent(OnSession[Nothing]):
+class StopAgent(OnSession[Nothing], method="stop_agent", needs_keys=True):
     """Stop the agent."""
-
-    method: ClassVar[str] = "stop_agent"
-    needs_keys: ClassVar[bool] = True
 
 
 Hand = Literal["pause", "go_on", "take_over", "hand_back", "policy", "message", "approve", "refuse"]
 
 
-class Supervise(OnSession[Nothing]):
+class Supervise(OnSession[Nothing], method="supervise", needs_keys=True):
     """A person's hand on the agent, see `Supervision`.
 
     ``detail`` is the note, message, policy or reason; ``call`` the call that is answered.
     """
 
-    method: ClassVar[str] = "supervise"
-    needs_keys: ClassVar[bool] = True
     hand: Hand
     detail: str = ""
     call: str = ""
 
 
-class RevealNames(OnSession[Nothing]):
+class RevealNames(OnSession[Nothing], method="reveal_names", needs_keys=True):
     """Show the names of a blind session's pair from here on; recorded as seen."""
 
-    method: ClassVar[str] = "reveal_names"
-    needs_keys: ClassVar[bool] = True
 
-
-class Rename(OnSession[Nothing]):
+class Rename(OnSession[Nothing], method="rename", needs_keys=True):
     """Give the session another name."""
 
-    method: ClassVar[str] = "rename"
-    needs_keys: ClassVar[bool] = True
     name: str
 
 
-class TakeKeys(OnSession[YesNo]):
+class TakeKeys(OnSession[YesNo], method="take_keys"):
     """Hold the keys: yes if nobody else does, or with ``by_force``."""
 
-    method: ClassVar[str] = "take_keys"
     by_force: bool = False
 
 
-class AskKeys(OnSession[Nothing]):
+class AskKeys(OnSession[Nothing], method="ask_keys"):
     """Ask whoever holds the keys for them; they get a notice."""
 
-    method: ClassVar[str] = "ask_keys"
 
-
-class GiveKeys(OnSession[Nothing]):
+class GiveKeys(OnSession[Nothing], method="give_keys"):
     """Give the keys to another screen by its number, or let them go."""
 
-    method: ClassVar[str] = "give_keys"
     to: int | None = None
 
 
-class ShutDown(Order[Nothing]):
+class ShutDown(Order[Nothing], method="shutdown"):
     """Stop all jobs, close all sessions, and end the engine."""
-
-    method: ClassVar[str] = "shutdown"
 
 
 # --- messages -------------------------------------------------------------------------------------
@@ -451,35 +418,37 @@ class Notice(Wire):
     topic: str
 
 
-class EventNotice(Notice):
+class SessionNotice(Notice):
+    """News of one session, by its id."""
+
+    session: str
+
+
+class EventNotice(SessionNotice):
     """Events up to this number are in the session's log."""
 
     topic: Literal["event"] = "event"
-    session: str
     seq: int
 
 
-class JobNotice(Notice):
+class JobNotice(SessionNotice):
     """A job as it is now; changes in quick succession may come as the last of them."""
 
     topic: Literal["job"] = "job"
-    session: str
     job: JobData
 
 
-class AgentNotice(Notice):
+class AgentNotice(SessionNotice):
     """The agent's thread as it is now."""
 
     topic: Literal["agent"] = "agent"
-    session: str
     agent: AgentData
 
 
-class HolderNotice(Notice):
+class HolderNotice(SessionNotice):
     """Who holds the keys of a session, which screens show it, and who asks for the keys."""
 
     topic: Literal["holder"] = "holder"
-    session: str
     holder: ClientData | None
     screens: tuple[ClientData, ...]
     asking: ClientData | None = None
