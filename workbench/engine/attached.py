@@ -13,51 +13,46 @@ from __future__ import annotations
 import getpass
 import logging
 import os
-import queue
 import sys
 import threading
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from adl.artifacts import ArrayCache
 from adl.errors import AdlError
 from workbench.engine import protocol as p
 from workbench.engine.agent_request import AuditRequest
 from workbench.engine.agent_runner import WorkStatus
-from workbench.engine.client import EngineClient, EngineSlow, agent_status_of, job_of
-from workbench.engine.opened_session import Ending, Link
+from workbench.engine.attached_agent import AttachedAgent
+from workbench.engine.attached_engine import REPLY, AttachedEngine
+from workbench.engine.client import EngineClient, agent_status_of, job_of
+from workbench.engine.opened_session import Ending
 from workbench.engine.shown import ShownSession
 from workbench.engine.sockets import EngineGone
 from workbench.locations import Locations
 from workbench.operations.jobs import Job, JobListener
 from workbench.operations.pair import LOAD
 from workbench.operations.running import Arguments, Operation, Session
-from workbench.store.agent_events import Policy
 from workbench.store.errors import StoreError
 from workbench.store.events import HUMAN, Actor, Event, ViewSaved
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 
 A = TypeVar("A", bound=Arguments)
-Order = p.Order[Any]
 
-#: How long an order waits for its answer, and a session for being opened, in seconds.
-REPLY, OPENING = 60.0, 600.0
+#: How long a session waits for being opened, in seconds.
+OPENING = 600.0
 #: How long leaving waits for the orders that were given before, in seconds.
 PATIENCE = 3.0
 #: How often the database is looked at without a notice, in seconds: other programs record, too.
 LOOK_EVERY = 2.0
 
 _logger = logging.getLogger(__name__)
-
-
-class Watching(AdlError):
-    """The screen watches: it does not have the keys of the session."""
 
 
 def screen_name() -> str:
@@ -369,184 +364,6 @@ class AttachedSession(ShownSession):
             self._recorded()
 
 
-class AttachedEngine:
-    """The engine of an attached session: orders to it one after the other, and the link to it."""
-
-    def __init__(self, client: EngineClient, session_id: str) -> None:
-        self.socket = client.path
-        self.link = Link()
-        self._client = client
-        self.session = session_id
-        self._asking: int | None = None
-        self._link_changed: Callable[[], object] = lambda: None
-        self._refused: Callable[[AdlError], object] = lambda _error: None
-        self._orders: queue.SimpleQueue[_Given | None] = queue.SimpleQueue()
-        self._sender = threading.Thread(target=self._send, daemon=True, name="orders")
-
-    def listen(
-        self, link_changed: Callable[[], object], refused: Callable[[AdlError], object]
-    ) -> None:
-        """Call back, on other threads, when the link changes and when an order is refused."""
-        self._link_changed = link_changed
-        self._refused = refused
-
-    # --- orders -----------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """Raise `EngineGone` or `Watching` if the screen cannot give orders."""
-        if self.link.kind == "gone":
-            raise EngineGone(
-                f"the engine is gone: {self.link.why}", "Attach again, or go on in this program."
-            )
-        if self.link.kind == "watching":
-            who = self.link.holder or "nobody"
-            raise Watching(
-                f"you watch this session: {who} has its keys",
-                "Ask for the keys first." if self.link.holder else "Take the keys first.",
-            )
-
-    def call(self, order: Order) -> None:
-        """Give an order and wait until it is taken; not on the screen's thread. Raises `AdlError`."""
-        self.check()
-        self._client.call(order, timeout=REPLY)
-
-    def order(
-        self,
-        order: Order,
-        failed: Callable[[AdlError], object] | None = None,
-        answered: Callable[[p.Wire], object] = lambda _answer: None,
-    ) -> None:
-        """Give an order in its turn; ``failed`` is called if it is refused, else `listen`'s is."""
-        self._orders.put(_Given(order, failed, answered))
-
-    def _send(self) -> None:
-        while (given := self._orders.get()) is not None:
-            try:
-                answer = self._client.call(given.order, timeout=REPLY)
-            except AdlError as exc:
-                if given.failed is None or isinstance(exc, EngineSlow):
-                    self._refused(exc)
-                else:
-                    given.failed(exc)
-            else:
-                given.answered(answer)
-
-    def start(self) -> None:
-        """Begin to send orders."""
-        self._sender.start()
-
-    def finish(self, timeout: float) -> None:
-        """Wait for the orders that were given."""
-        self._orders.put(None)
-        self._sender.join(timeout)
-
-    def leave(self) -> None:
-        """End the connection."""
-        self._client.close()
-
-    # --- the keys ---------------------------------------------------------------------------------
-
-    def ask_for_keys(self) -> bool:
-        """Take the keys if nobody has them, else ask for them. Return True if they are taken."""
-        if self._client.call(p.TakeKeys(session=self.session), timeout=REPLY).yes:
-            return True
-        self._client.call(p.AskKeys(session=self.session), timeout=REPLY)
-        return False
-
-    def answer_keys(self, gives: bool) -> None:
-        """Give the keys to the screen that asks for them, or keep them."""
-        asking, self._asking = self._asking, None
-        self._become(replace(self.link, asked_by=""))
-        if gives and asking is not None:
-            self._client.call(p.GiveKeys(session=self.session, to=asking), timeout=REPLY)
-
-    def stop(self) -> None:
-        """Stop the engine with all that it runs. Raises `AdlError`."""
-        self.check()
-        with suppress(EngineGone):
-            # It may end before it answers.
-            self._client.call(p.ShutDown(), timeout=REPLY)
-
-    def take_holder(self, holder: p.ClientData | None, asking: p.ClientData | None) -> None:
-        """Take who has the keys, and who asks for them."""
-        if holder is not None and holder.number == self._client.welcome.client:
-            asked_by = self.link.asked_by
-            if asking is not None and asking.number != holder.number:
-                self._asking, asked_by = asking.number, _name(asking)
-            self._become(Link("keys", _name(holder), asked_by))
-        else:
-            self._asking = None
-            self._become(Link("watching", "" if holder is None else _name(holder)))
-
-    def lose(self, why: str) -> None:
-        """Take that the engine is gone."""
-        self._become(Link("gone", why=why))
-
-    def _become(self, link: Link) -> None:
-        if link != self.link and self.link.kind != "gone":
-            self.link = link
-            self._link_changed()
-
-
-class AttachedAgent:
-    """The agent beside the person, at the engine."""
-
-    def __init__(self, engine: AttachedEngine) -> None:
-        self.status = WorkStatus()
-        self.person = AttachedHand(engine)
-        self._engine = engine
-
-    def stop(self) -> None:
-        """Stop the agent. Raises `Watching` and `EngineGone`."""
-        self._engine.check()
-        self._engine.order(p.StopAgent(session=self._engine.session))
-
-
-class AttachedHand:
-    """A person's hand on the agent at the engine. Its methods raise `Watching` and `EngineGone`."""
-
-    def __init__(self, engine: AttachedEngine) -> None:
-        self._engine = engine
-
-    def pause(self) -> None:
-        """Let the agent finish what it is at, and then wait."""
-        self._do("pause")
-
-    def go_on(self) -> None:
-        """End a pause."""
-        self._do("go_on")
-
-    def take_over(self) -> None:
-        """Work in the agent's place."""
-        self._do("take_over")
-
-    def hand_back(self, note: str = "") -> None:
-        """Let the agent go on."""
-        self._do("hand_back", note)
-
-    def set_policy(self, policy: Policy) -> None:
-        """Choose which calls need approval."""
-        self._do("policy", policy)
-
-    def message(self, text: str) -> None:
-        """Write to the agent."""
-        self._do("message", text)
-
-    def approve(self, call_id: str, reason: str = "") -> None:
-        """Let the agent make the call it asked about."""
-        self._do("approve", reason, call_id)
-
-    def refuse(self, call_id: str, reason: str = "") -> None:
-        """Deny the call."""
-        self._do("refuse", reason, call_id)
-
-    def _do(self, hand: p.Hand, detail: str = "", call: str = "") -> None:
-        self._engine.check()
-        self._engine.order(
-            p.Supervise(session=self._engine.session, hand=hand, detail=detail, call=call)
-        )
-
-
 class _Recording(Session):
     """A session in whose log a screen records what is no job, unless it watches."""
 
@@ -561,14 +378,3 @@ class _Recording(Session):
         with suppress(EngineGone):
             self._check()
         return super()._append(entries)
-
-
-@dataclass(frozen=True)
-class _Given:
-    order: Order
-    failed: Callable[[AdlError], object] | None
-    answered: Callable[[p.Wire], object]
-
-
-def _name(client: p.ClientData) -> str:
-    return client.name or f"screen {client.number}"

@@ -16,11 +16,8 @@ from tests.processes import HANGS
 from tests.workbench.engine.conftest import MEASURE as SETTINGS
 from tests.workbench.engine.conftest import served
 from workbench.engine.agent_request import AuditRequest
-from workbench.engine.attached import (
-    AttachedSession,
-    Watching,
-    screen_name,
-)
+from workbench.engine.attached import AttachedSession, screen_name
+from workbench.engine.attached_engine import Watching
 from workbench.engine.protocol import AgentData, SessionData, StatusData
 from workbench.engine.running_engines import (
     RunningEngine,
