@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 
 from adl.artifacts import ArrayCache
 from tests.workbench.agent.scripted import KEY, Asked, Say, ScriptedEndpoint, in_turn, report
-from tests.workbench.cli.conftest import SMALL, finished, recorded, running
+from tests.workbench.cli.conftest import SMALL, Running, finished, recorded, running
+from tests.workbench.engine.conftest import Watcher
 from tests.workbench.engine.test_commands import NO_PAIR
 from tests.workbench.engine.test_serve import connected, engine, the_session
 from tests.workbench.tui.terminal import Terminal
@@ -116,29 +118,39 @@ def test_an_audit_at_an_engine_is_that_without_one(
     )
 
 
-def test_a_killed_command_stops_no_job_and_its_audit_is_resumed_at_the_engine(
-    database: Path, endpoint: ScriptedEndpoint
-) -> None:
+@contextmanager
+def halted_audit(endpoint: ScriptedEndpoint) -> Iterator[tuple[Running, Watcher, Running, str]]:
+    """An audit whose first question waits at an engine: the engine, a screen, the command, the session.
+
+    Afterwards the engine ends.
+    """
     with engine(wanted={"halt": ["generate", 1]}) as (process, socket):
         with connected(socket) as screen:
             mine = the_session(screen)
             with running(RUN, env=known_to(endpoint)) as command:
                 process.wait_until_halted()
-                command.process.send_signal(signal.SIGKILL)
-                command.process.wait()
-            (session,) = {one.id for one in screen.call(p.Sessions()).sessions} - {mine}
-            (job,) = screen.call(p.Open(session=session)).jobs
-            process.go_on()
-            assert screen.over(job).status == "finished"
-            screen.call(p.Leave(session=session))
-            agent, events = agent_of(database, session)
-            assert agent.status == "running"
-            resume = ["agent", "resume", session, "--json"]
-            resumed = finished(resume, NO_PAIR, known_to(endpoint))
-            assert resumed.returncode == 0, resumed.stderr
+                (session,) = {one.id for one in screen.call(p.Sessions()).sessions} - {mine}
+                yield process, screen, command, session
             screen.call(p.ShutDown())
         process.read_to_end()
         process.process.wait()
+
+
+def test_a_killed_command_stops_no_job_and_its_audit_is_resumed_at_the_engine(
+    database: Path, endpoint: ScriptedEndpoint
+) -> None:
+    with halted_audit(endpoint) as (process, screen, command, session):
+        command.process.send_signal(signal.SIGKILL)
+        command.process.wait()
+        (job,) = screen.call(p.Open(session=session)).jobs
+        process.go_on()
+        assert screen.over(job).status == "finished"
+        screen.call(p.Leave(session=session))
+        agent, events = agent_of(database, session)
+        assert agent.status == "running"
+        resume = ["agent", "resume", session, "--json"]
+        resumed = finished(resume, NO_PAIR, known_to(endpoint))
+        assert resumed.returncode == 0, resumed.stderr
     agent, events = agent_of(database, session)
     assert (agent.stopped_by, agent.interactions) == ("report", 2)
     # What the killed command had asked was not asked again.
@@ -150,21 +162,11 @@ def test_a_killed_command_stops_no_job_and_its_audit_is_resumed_at_the_engine(
 def test_a_screen_writes_to_the_agent_of_a_command(
     database: Path, endpoint: ScriptedEndpoint
 ) -> None:
-    with engine(wanted={"halt": ["generate", 1]}) as (process, socket):
-        with connected(socket) as screen:
-            mine = the_session(screen)
-            with running(RUN, env=known_to(endpoint)) as command:
-                process.wait_until_halted()
-                (session,) = {one.id for one in screen.call(p.Sessions()).sessions} - {mine}
-                screen.call(p.Open(session=session))
-                screen.call(
-                    p.Supervise(session=session, hand="message", detail="Look at its cakes.")
-                )
-                process.go_on()
-                assert command.process.wait() == 0
-            screen.call(p.ShutDown())
-        process.read_to_end()
-        process.process.wait()
+    with halted_audit(endpoint) as (process, screen, command, session):
+        screen.call(p.Open(session=session))
+        screen.call(p.Supervise(session=session, hand="message", detail="Look at its cakes."))
+        process.go_on()
+        assert command.process.wait() == 0
     assert "Look at its cakes." in told(endpoint.asked[1])
     agent, _ = agent_of(database, session)
     assert agent.stopped_by == "report"
