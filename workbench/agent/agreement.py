@@ -56,7 +56,7 @@ def by_grader(
         if grade.grader != "report" or grade.score is None:
             continue
         subject = f"{session_id} {grade.subject}"
-        name = actor.name or actor.kind
+        name = actor.who
         number = seen[name, subject] = seen.get((name, subject), 0) + 1
         grader = name if number == 1 else f"{name} #{number}"
         found.setdefault(grader, {})[subject] = grade.score

@@ -421,7 +421,7 @@ def _grade_data(session_id: str, grade: Recorded[GradeGiven]) -> dict[str, Any]:
     return {
         "session": session_id,
         "at": grade.at.isoformat(),
-        "author": grade.actor.name or grade.actor.kind,
+        "author": grade.actor.who,
         "author_kind": grade.actor.kind,
         **grade.body.model_dump(mode="json", exclude={"kind", "about"}),
     }
@@ -435,7 +435,7 @@ def _grade_row(session_id: str, grade: Recorded[GradeGiven], prefix: str) -> tup
         f"{prefix}{body.grade_id}",
         body.subject,
         score,
-        grade.actor.name or grade.actor.kind,
+        grade.actor.who,
         f"{body.rubric} {body.rubric_version}",
         body.reason,
     )

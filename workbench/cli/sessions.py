@@ -95,7 +95,7 @@ def show_session(
         if json:
             _stream_json(_overview(found), events)
             return
-        who = [actor.name or actor.kind for actor in log.actors(found.id)]
+        who = [actor.who for actor in log.actors(found.id)]
         show.stream(
             ("seq", "time", "who", "kind", "what"),
             (
@@ -108,7 +108,7 @@ def show_session(
                 (
                     str(event.seq),
                     f"{event.at:%H:%M:%S}",
-                    event.actor.name or event.actor.kind,
+                    event.actor.who,
                     event.body.kind,
                     event.body.describe(),
                 )

@@ -282,7 +282,7 @@ def _claim(state: SessionState, hypothesis: HypothesisState) -> Claim:
     return Claim(
         id=hypothesis.id,
         text=hypothesis.text,
-        by=hypothesis.actor.name or hypothesis.actor.kind,
+        by=hypothesis.actor.who,
         confidence=hypothesis.confidence,
         verdict=hypothesis.verdict,
         status=hypothesis.status,

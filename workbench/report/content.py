@@ -457,7 +457,7 @@ def _sweeps(state: SessionState) -> Iterator[Sweep]:
 
 
 def _who(recorded: Recorded[Any]) -> str:
-    return recorded.actor.name or recorded.actor.kind
+    return recorded.actor.who
 
 
 def _evidence_line(state: SessionState, name: str, bearing: str) -> EvidenceLine:
@@ -479,7 +479,7 @@ def _marks(
                 marks[body.evidence_id] = body
                 taken_back.pop(body.evidence_id, None)
             case EvidenceUnmarked(evidence_id=name, reason=reason) if name in marks:
-                by = event.actor.name or event.actor.kind
+                by = event.actor.who
                 taken_back[name] = TakenBack(name, marks[name].excerpt, event.seq, by, reason)
     return marks, taken_back
 
@@ -504,7 +504,7 @@ def _hypotheses(
                 found.id for found in state.experiments_of(hypothesis.id) if found.result is None
             ),
             confidence=hypothesis.confidence,
-            by=hypothesis.actor.name or hypothesis.actor.kind,
+            by=hypothesis.actor.who,
             evidence=tuple(
                 _evidence_line(state, name, bearing)
                 for name, bearing in hypothesis.evidence.items()
@@ -513,7 +513,7 @@ def _hypotheses(
             changes=tuple(
                 ChangeLine(
                     f"event {change.seq}, {change.at:%Y-%m-%d %H:%M:%S} UTC, "
-                    f"{change.actor.name or change.actor.kind}: {change.headline}",
+                    f"{change.actor.who}: {change.headline}",
                     tuple(_SIGNS[sign] + words for sign, words in change.lines),
                 )
                 for change in changes(hypothesis, marks, reasons)
@@ -586,7 +586,7 @@ def _operations(state: SessionState) -> Iterator[OperationLine]:
         yield OperationLine(
             seq=operation.started_seq,
             name=operation.name,
-            by=operation.actor.name or operation.actor.kind,
+            by=operation.actor.who,
             status=operation.status,
             seconds=operation.seconds,
             problem=operation.message or operation.error or operation.reason,

@@ -229,7 +229,7 @@ def _score(state: SessionState, grade: Recorded[GradeGiven]) -> Score:
         "rubric": body.rubric,
         "rubric_version": body.rubric_version,
         "model": body.model,
-        "by": grade.actor.name or grade.actor.kind,
+        "by": grade.actor.who,
         "seq": grade.seq,
         **body.details,
     }
@@ -246,7 +246,7 @@ def _score(state: SessionState, grade: Recorded[GradeGiven]) -> Score:
                 explanation=edit.body.reason,
                 provenance=ProvenanceData(
                     timestamp=edit.at,
-                    author=edit.actor.name or edit.actor.kind,
+                    author=edit.actor.who,
                     reason=edit.body.reason,
                 ),
             )

@@ -24,6 +24,11 @@ class Actor(Record):
     kind: Literal["human", "agent", "system"]
     name: Annotated[str, BeforeValidator(lambda name: well_formed(str(name)))] = ""
 
+    @property
+    def who(self) -> str:
+        """The name, or the kind of an actor without one."""
+        return self.name or self.kind
+
 
 class ReadToken(Record):
     """A token of a readout; the list is ordered by ``score``."""
