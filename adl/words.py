@@ -8,6 +8,11 @@ def number_of(count: int, what: str) -> str:
     return f"{count:,} {what if count == 1 else _plural(what)}"
 
 
+def number_or_no(count: int, what: str) -> str:
+    """Return a count with its noun as `number_of` does, and ``no layers`` for none."""
+    return number_of(count, what) if count else f"no {_plural(what)}"
+
+
 def plain_number(value: float, digits: int = 6) -> str:
     """Return a number to so many digits, without an exponent where it is large: ``1234`` to three."""
     short = f"{value:.{digits}g}"
