@@ -15,7 +15,6 @@ import numpy as np
 from adl.callbacks import ShouldStop, never_stop
 from adl.paths import expanded
 from adl.words import number_of
-from workbench.private_files import make_folder
 from workbench.store import following, search, transfer, verify
 from workbench.store.announce import Announcer, Subscriber
 from workbench.store.append import (
@@ -26,15 +25,9 @@ from workbench.store.append import (
     session_start,
 )
 from workbench.store.arrays import ArrayRef
-from workbench.store.connection import (
-    BUSY_TIMEOUT,
-    Mode,
-    connect,
-    immediate,
-    use_write_ahead_log,
-)
+from workbench.store.connection import BUSY_TIMEOUT, immediate
 from workbench.store.delete import delete_session
-from workbench.store.errors import OlderSchema, StoreError, translated
+from workbench.store.errors import StoreError, translated
 from workbench.store.events import (
     SYSTEM,
     Actor,
@@ -46,32 +39,24 @@ from workbench.store.events import (
 from workbench.store.heads import Expected, Head, keep_heads
 from workbench.store.overview import SessionOverview, choose, read_overviews
 from workbench.store.rows import COLUMNS, Draft, Entry, actor_of, event_of, read_array
-from workbench.store.schema import MIGRATIONS, check_ours, check_shape, migrate
 from workbench.store.search import SearchHit
+from workbench.store.session_file import SessionFile
 
 
 class SessionLog:
     """Sessions in one SQLite file: append, read, follow, search, verify.
 
-    May be used from several threads, and by several processes on one file. There is one
-    connection that writes, behind a lock, and as many that read as threads read at the same time:
-    SQLite has one writer at a time in any case, and a reader, such as a screen being drawn, never
-    waits for the disk of a writer. No read transaction stays open between two chunks, so a slow
-    reader does not make the write-ahead log grow.
+    May be used from several threads, and by several processes on one file, see `SessionFile`. No
+    read transaction stays open between two chunks, so a slow reader does not make the write-ahead
+    log grow.
     """
 
     def __init__(self, path: Path, *, read_only: bool, busy_timeout: float) -> None:
         self._path = path
-        self._read_only = read_only
-        self._busy_timeout = busy_timeout
-        self._writing = threading.Lock()
-        self._writer: sqlite3.Connection | None = None
-        self._idle_readers: list[sqlite3.Connection] = []
+        self._file = SessionFile(path, read_only=read_only, busy_timeout=busy_timeout)
         self._announcer = Announcer()
         # Of the sessions recorded in here, until they are kept in the second file.
         self._heads: dict[str, Head] = {}
-        self._closed = False
-        self._journal_warning: str | None = None
 
     @classmethod
     def open(
@@ -91,14 +76,7 @@ class SessionLog:
         or cannot be made.
         """
         log = cls(expanded(path), read_only=read_only, busy_timeout=busy_timeout)
-        try:
-            if read_only:
-                log._check_readable(foreign)
-            else:
-                log._open_for_writing()
-        except BaseException:
-            log.close()
-            raise
+        log._file.open(foreign=foreign)
         return log
 
     @property
@@ -109,12 +87,12 @@ class SessionLog:
     @property
     def read_only(self) -> bool:
         """True if nothing can be appended."""
-        return self._read_only
+        return self._file.read_only
 
     @property
     def journal_warning(self) -> str | None:
         """A warning for the person if the file's folder cannot do write-ahead logging, else None."""
-        return self._journal_warning
+        return self._file.journal_warning
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -219,20 +197,12 @@ class SessionLog:
         is killed meanwhile leaves the file as it was. Raises `StoreError` if another process is
         writing, or the disk has no room for the copy.
         """
-        if self._read_only:
-            raise StoreError(f"{self._path} was opened only to read", "Open it for writing.")
-        with self._writing, translated(self._path, "giving space back"):
-            self._check_open()
-            assert self._writer is not None
-            before = self._size()
-            self._writer.execute("VACUUM")
+        with self._file.writing() as writer, translated(self._path, "giving space back"):
+            before = self._file.size()
+            writer.execute("VACUUM")
             # The copy stands in the write-ahead log until then.
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return before, self._size()
-
-    def _size(self) -> int:
-        beside = self._path.with_name(f"{self._path.name}-wal")
-        return sum(file.stat().st_size for file in (self._path, beside) if file.exists())
+            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return before, self._file.size()
 
     def import_session(
         self, from_path: Path | str, session: str | None = None, *, continuing: bool = False
@@ -244,7 +214,9 @@ class SessionLog:
         Returns its id. Raises `StoreError` if the other file does not verify, or the session is
         here already, or does not begin with what is here.
         """
-        with SessionLog.open(from_path, read_only=True, busy_timeout=self._busy_timeout) as other:
+        with SessionLog.open(
+            from_path, read_only=True, busy_timeout=self._file.busy_timeout
+        ) as other:
             overviews = other.sessions()
             if session is None and len(overviews) > 1:
                 raise StoreError(
@@ -253,7 +225,7 @@ class SessionLog:
                 )
             found = choose(overviews, session or "last", other.path)
             with (
-                other._reading() as source,
+                other._file.reading() as source,
                 self.importing(other.path, continuing=continuing) as intake,
             ):
                 # One view of the source, though another process may append to it meanwhile.
@@ -285,7 +257,7 @@ class SessionLog:
 
         ``kinds`` keeps only events of these kinds. Raises `StoreError` for an unknown session.
         """
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             if self._head(connection, session_id) is None:
                 raise self._unknown(session_id)
         return self._stream(session_id, after_seq, None if kinds is None else tuple(kinds))
@@ -296,7 +268,7 @@ class SessionLog:
         All at once: for kinds of which there are few.
         """
         places = ", ".join("?" * len(kinds))
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             rows = connection.execute(
                 f"SELECT {COLUMNS} FROM events WHERE kind IN ({places}) ORDER BY id", (*kinds,)
             ).fetchall()
@@ -304,7 +276,7 @@ class SessionLog:
 
     def event(self, session_id: str, seq: int) -> Event:
         """Read one event. Raises `StoreError` if the session has none of that number."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             row = connection.execute(
                 f"SELECT {COLUMNS} FROM events WHERE session_id = ? AND seq = ?", (session_id, seq)
             ).fetchone()
@@ -317,7 +289,7 @@ class SessionLog:
 
     def actors(self, session_id: str) -> list[Actor]:
         """Everyone who did anything in the session."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             rows = connection.execute(
                 "SELECT DISTINCT actor_kind, actor_name FROM events WHERE session_id = ?",
                 (session_id,),
@@ -337,7 +309,7 @@ class SessionLog:
         Ends when ``stop`` answers True (asked at each event and about every 0.1 s), when no event
         came for ``timeout`` seconds, or when the log is closed.
         """
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             if self._head(connection, session_id) is None:
                 raise self._unknown(session_id)
         return self._follow(session_id, after_seq, stop, timeout)
@@ -347,12 +319,12 @@ class SessionLog:
 
         Raises `StoreError` if it is not in the file or was changed there.
         """
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return read_array(connection, self._path, ref)
 
     def sessions(self) -> list[SessionOverview]:
         """Every session of the file, the one written to last first."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return read_overviews(connection)
 
     def find_session(self, wanted: str) -> SessionOverview:
@@ -370,7 +342,7 @@ class SessionLog:
         All words must be there, each may be the start of a longer one; "words in quotes" stand
         together. Anything may be typed: nothing in it is taken as query syntax.
         """
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return search.find_events(connection, words, limit, session_id)
 
     def matching(self, words: str, session_id: str, *, after: int = 0) -> list[int]:
@@ -378,7 +350,7 @@ class SessionLog:
 
         In order, and only those after event ``after``.
         """
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             return search.matching_seqs(connection, words, session_id, after)
 
     def verify(
@@ -388,7 +360,7 @@ class SessionLog:
 
         Also against the heads kept beside the file, and those ``expected``.
         """
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             if session_id is not None and self._head(connection, session_id) is None:
                 raise self._unknown(session_id)
             return verify.verify_file(connection, self._path, session_id, expected)
@@ -399,7 +371,7 @@ class SessionLog:
         The new file is complete or not there at all. Raises `StoreError` if it exists already.
         """
         target = expanded(to_path)
-        with self._reading() as source:
+        with self._file.reading() as source:
             if self._head(source, session_id) is None:
                 raise self._unknown(session_id)
             transfer.export_session(source, session_id, target)
@@ -421,25 +393,10 @@ class SessionLog:
 
         The heads of what was recorded go into a second file, see `heads`.
         """
-        with self._writing:
-            self._closed = True
-            writer, self._writer = self._writer, None
+        with self._file.closing():
             heads, self._heads = self._heads, {}
             if heads:
                 keep_heads(self._path, heads)
-            while self._idle_readers:
-                self._idle_readers.pop().close()
-            if writer is not None:
-                try:
-                    # Another process may be reading: then the last one to close does this.
-                    writer.execute("PRAGMA busy_timeout = 0")
-                    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                except sqlite3.Error:
-                    # Nothing is lost: the write-ahead log holds it, and the next one to open reads
-                    # it from there.
-                    pass
-                finally:
-                    writer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -454,84 +411,17 @@ class SessionLog:
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _open_for_writing(self) -> None:
-        try:
-            make_folder(self._path.parent)
-        except OSError as error:
-            raise StoreError(
-                f"the folder {self._path.parent} for the session file cannot be made: "
-                f"{error.strerror or error}",
-                "Name another file, or set ADL_WORKBENCH_HOME to a folder that is writable.",
-            ) from error
-        self._writer = connect(self._path, "create", busy_timeout=self._busy_timeout)
-        # Before anything is written: the file may be someone else's.
-        check_ours(self._writer, self._path)
-        check_shape(self._writer, self._path)
-        mode = use_write_ahead_log(self._writer, self._path, self._busy_timeout)
-        if mode != "wal":
-            self._journal_warning = (
-                f"the folder of {self._path} does not support write-ahead logging (SQLite uses "
-                f"'{mode}' instead), as is usual on network drives: recording is safe, but slower, "
-                "and processes that use the file at once wait for each other; a file on a local disk "
-                "(--database, or ADL_WORKBENCH_HOME) is quicker"
-            )
-        migrate(self._writer, self._path)
-
-    def _check_readable(self, foreign: bool) -> None:
-        with self._reading() as connection:
-            version = check_ours(connection, self._path)
-            check_shape(connection, self._path)
-            if foreign:
-                verify.check_pages(connection, self._path)
-        if version == 0:
-            raise StoreError(f"{self._path} is empty", "Name a file with sessions in it.")
-        if version < len(MIGRATIONS):
-            raise OlderSchema(
-                f"{self._path} has the older schema version {version}, and is opened only to read",
-                f"Copy it to where it can be written: any command brings it to {len(MIGRATIONS)}.",
-            )
-
-    def _connect(self, mode: Mode) -> sqlite3.Connection:
-        return connect(self._path, mode, busy_timeout=self._busy_timeout)
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that reads to this thread alone."""
-        self._check_open()
-        try:
-            connection = self._idle_readers.pop()
-        except IndexError:
-            connection = self._connect("read-only" if self._read_only else "query")
-        try:
-            with translated(self._path, "reading it"):
-                yield connection
-        finally:
-            self._idle_readers.append(connection)
-            if self._closed:
-                while self._idle_readers:
-                    self._idle_readers.pop().close()
-
     @contextmanager
     def _transaction(self, doing: str) -> Iterator[tuple[sqlite3.Connection, list[Event]]]:
         """One transaction; the events put into the list are announced once it is committed."""
-        if self._read_only:
-            raise StoreError(
-                f"{self._path} was opened only to read", "Open it for writing to record."
-            )
         done: list[Event] = []
-        with self._writing:
-            self._check_open()
-            assert self._writer is not None
-            with immediate(self._writer, self._path, doing):
-                yield self._writer, done
+        with self._file.writing() as connection:
+            with immediate(connection, self._path, doing):
+                yield connection, done
             for event in done:
                 self._heads[event.session_id] = Head(event.seq, event.sha256)
             self._announcer.enqueue(done)
         self._announcer.announce()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError(f"the session log {self._path} is closed", "Open it again.")
 
     def _unknown(self, session_id: str) -> StoreError:
         return StoreError(
@@ -552,7 +442,7 @@ class SessionLog:
         self, session_id: str, after_seq: int, kinds: tuple[str, ...] | None
     ) -> Iterator[Event]:
         while True:
-            with self._reading() as connection:
+            with self._file.reading() as connection:
                 rows = following.read_chunk(connection, session_id, after_seq, kinds)
             for row in rows:
                 yield event_of(row, self._path)
@@ -566,14 +456,14 @@ class SessionLog:
         woken = threading.Event()
         unsubscribe = self.subscribe(lambda _: woken.set())
         # A connection of its own: data_version tells of changes since the same one looked last.
-        connection = self._connect("read-only" if self._read_only else "query")
+        connection = self._file.connect()
         try:
             yield from following.follow_events(
                 connection,
                 self._path,
                 session_id,
                 after_seq,
-                stop=lambda: self._closed or stop(),
+                stop=lambda: self._file.is_closed or stop(),
                 woken=woken,
                 timeout=timeout,
             )

@@ -488,15 +488,16 @@ def test_a_closed_log_says_so(log: SessionLog, session: str) -> None:
 
 def test_a_full_disk_loses_nothing_that_was_recorded(log: SessionLog, session: str) -> None:
     log.append(session, NoteWritten(text="before"))
-    assert log._writer is not None
-    pages = log._writer.execute("PRAGMA page_count").fetchone()[0]
-    log._writer.execute(f"PRAGMA max_page_count = {pages}")
+    with log._file.writing() as writer:
+        pages = writer.execute("PRAGMA page_count").fetchone()[0]
+        writer.execute(f"PRAGMA max_page_count = {pages}")
     big = np.zeros(1_000_000, np.float32)
     with pytest.raises(StoreError, match="the disk is full") as caught:
         log.append(session, difference({"big": big}), arrays=[big])
     assert "Make room" in caught.value.hint
     assert texts(log, session) == ["before"]
-    log._writer.execute("PRAGMA max_page_count = 1000000")
+    with log._file.writing() as writer:
+        writer.execute("PRAGMA max_page_count = 1000000")
     assert log.append(session, difference({"big": big}), arrays=[big]).seq == 3
     assert log.verify().ok
 

@@ -136,7 +136,7 @@ def test_what_is_legible_is_compared_with_the_whole(log: SessionLog) -> None:
 def test_a_file_of_an_older_program_is_read_as_it_is(log: SessionLog, tmp_path: Path) -> None:
     """Its lists stand in it whole; what is made of it later is packed, with the same hashes."""
     session = log.start_session("s", then=[Entry(body) for body in lists(5)])
-    with log._reading() as connection:
+    with log._file.reading() as connection:
         rows = connection.execute(f"SELECT {COLUMNS} FROM events ORDER BY seq").fetchall()
     with closing(sqlite3.connect(log.path, isolation_level=None)) as connection:
         connection.execute("DROP TRIGGER events_refuse_update")
