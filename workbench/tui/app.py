@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, work
@@ -19,24 +15,18 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 
-from adl.errors import AdlError, Stopped
+from adl.errors import AdlError
 from adl.paths import expanded
 from workbench.display import clean_line
-from workbench.engine.live_session import LiveSession
 from workbench.engine.opened_session import OpenedSession
-from workbench.faults import REPORT_BUG
-from workbench.importing import uncollected
 from workbench.locations import Locations, find_locations
-from workbench.operations.pair import DEMO_ORGANISM, PairArguments, loaded_pair, subject_of
 from workbench.private_files import new_text
 from workbench.settings import configured_keys
-from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.events import HUMAN, SYSTEM, NoteWritten, ViewSaved
 from workbench.store.ids import proposed_stem
-from workbench.store.lease import OpenElsewhere
-from workbench.store.log import SessionLog
-from workbench.tui import keys, text
+from workbench.tui import keys
 from workbench.tui.commands import WorkbenchCommands
+from workbench.tui.database import Database
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.filters import AsciiFilter, ControlFilter, speaks_utf8
@@ -51,10 +41,10 @@ from workbench.tui.messages import (
     ReplaySession,
     ShowSessions,
 )
-from workbench.tui.pair_form import load_problems
+from workbench.tui.opener import Opener
 from workbench.tui.remembered import remember_theme, remembered_theme
-from workbench.tui.screens.new_pair import empty_pair, form_of
-from workbench.tui.screens.opening import LoadingScreen, OpeningScreen
+from workbench.tui.screens.new_pair import empty_pair
+from workbench.tui.screens.opening import OpeningScreen
 from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
 from workbench.tui.shutdown import Ending, Shutdown, View
 from workbench.tui.startup import Startup
@@ -63,7 +53,6 @@ from workbench.tui.toasts import Toasts
 from workbench.tui.widgets.dialog import OneDialog
 
 if TYPE_CHECKING:
-    from workbench.engine.running_engines import RunningEngine
     from workbench.tui.screens.audit import AuditScreen
 
 
@@ -82,17 +71,24 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         super().__init__()
         self.startup = startup
         self.locations = locations or find_locations()
-        self.session_log: SessionLog | None = None
         self.opened: OpenedSession | None = None
-        self.trouble: AdlError | None = None
-        "Why what the program was started for could not be opened, until something else was."
         self._audit: AuditScreen | None = None
         self._listing = DatabaseListing()
-        self._draft = empty_pair()
-        self._opening = threading.Lock()
-        self._loading: LoadingScreen | None = None
+        self._database = Database(startup.database, self._warn_from_thread)
         self.leaving = Shutdown(
             view=self.current_view, commit=self._commit_ending, leave=self._exit_from_thread
+        )
+        self.opener = Opener(
+            self,
+            startup,
+            self.locations,
+            self._database,
+            self.leaving,
+            show=self._show,
+            show_audit=self._show_audit,
+            show_start=self._show_start,
+            show_sessions=self._show_sessions,
+            keep=self._keep,
         )
         self.set_keymap(keys.choose(configured_keys(self.locations.config_file)))
         self._filters.append(ControlFilter())
@@ -116,13 +112,13 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         startup = self.startup
         if startup.pair is not None:
             wanted = OpenPair(startup.pair, startup.name, startup.prepare, blind=startup.blind)
-            self._begin(wanted)
+            self.opener.begin(wanted)
         elif startup.session is not None:
-            self._continue(ContinueSession(startup.session))
+            self.opener.resume(ContinueSession(startup.session))
         elif startup.attach is not None:
-            self._attach_session(startup.attach)
+            self.opener.attach(startup.attach)
         elif startup.replay is not None:
-            self._replay(startup.replay)
+            self.opener.replay(startup.replay)
         else:
             self.on_show_start()
 
@@ -140,23 +136,20 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
 
     def on_use_database(self, message: UseDatabase) -> None:
         """Record in another database from here on."""
-        log, self.session_log = self.session_log, None
-        if log is not None:
-            log.close()
-        self.startup = replace(self.startup, database=expanded(message.path))
-        self.trouble = None
+        self._database.move(expanded(message.path))
+        self.opener.trouble = None
         self._listing = DatabaseListing(organisms=self._listing.organisms)
         self._show_start()
 
     def _show_start(
-        self, trouble: AdlError | None = None, *, wrong: Mapping[str, str] | None = None
+        self, trouble: AdlError | None = None, wrong: Mapping[str, str] | None = None
     ) -> None:
         """Show the start screen; with ``wrong``, problems by field, the form of a pair above it."""
         self._show(
             StartScreen(
                 self._library(),
                 listing=self._listing,
-                draft=self._draft,
+                draft=self.opener.draft,
                 trouble=trouble,
                 wrong=wrong,
             )
@@ -167,6 +160,10 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         from workbench.tui.screens.sessions import SessionsScreen
 
         self._show(SessionsScreen(self._library(), listing=self._listing, searching=searching))
+
+    def _show_audit(self, screen: AuditScreen) -> None:
+        self._show(screen)
+        self._audit = screen
 
     def _show(self, screen: Screen[None]) -> None:
         """Replace all screens with this one."""
@@ -180,32 +177,26 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
 
     def _library(self) -> Library:
         return Library(
-            self.startup.database,
+            self._database.path,
             self.locations.leases,
-            opened=lambda: self.session_log,
-            open_log=self.open_log,
-            engines=self._engines,
+            opened=lambda: self._database.log,
+            open_log=self._database.open,
+            engines=self.opener.engines,
         )
-
-    def _engines(self) -> tuple[RunningEngine, ...]:
-        # Imported now: the start screen stands sooner without it.
-        from workbench.engine.running_engines import running_engines
-
-        return running_engines(self.locations)
 
     # --- opening ----------------------------------------------------------------------------
 
     def on_open_pair(self, message: OpenPair) -> None:
         """Begin a session on a pair."""
-        self._begin(message)
+        self.opener.begin(message)
 
     def on_continue_session(self, message: ContinueSession) -> None:
         """Go on with a session."""
-        self._continue(message)
+        self.opener.resume(message)
 
     def on_attach_session(self, message: AttachSession) -> None:
         """Attach to a session of an engine."""
-        self._attach_session(message)
+        self.opener.attach(message)
 
     def on_leave_engine(self, message: LeaveEngine) -> None:
         """Go on elsewhere with the session of an engine that is gone."""
@@ -216,281 +207,17 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         session_id, view = opened.session.id, self.current_view()
         self._show(OpeningScreen("Leaving the engine that is gone"))
         if message.way == "here":
-            self._leave(opened, view, lambda: self._continue(ContinueSession(session_id)))
+            self._leave(opened, view, lambda: self.opener.resume(ContinueSession(session_id)))
         else:
-            self._leave(opened, view, lambda: self._attach_anywhere(session_id))
+            self._leave(opened, view, lambda: self.opener.attach_anywhere(session_id))
 
     def on_replay_session(self, message: ReplaySession) -> None:
         """Replay a session."""
-        self._replay(message)
+        self.opener.replay(message)
 
     def on_branch_session(self, message: BranchSession) -> None:
         """Go on from an event of another session in one of its own."""
-        self._show(OpeningScreen(f"Branching into {message.name}"))
-        self._branch(message)
-
-    def _begin(self, wanted: OpenPair) -> None:
-        """Load a pair, then begin a session with it."""
-        pair, blind = wanted.pair, wanted.blind
-        called = wanted.name or default_name(pair, blind=blind)
-        hide: Callable[[str], str] = str
-        if blind:
-            # Imported now: few sessions are blind.
-            from workbench.blinding.seal import hiding_while_loading
-
-            try:
-                hide = hiding_while_loading(pair)
-            except AdlError as exc:
-                self._could_not_open(exc)
-                return
-        screen = LoadingScreen("Beginning a blind audit" if blind else f"Beginning {called}", hide)
-        self._loading = screen
-        self._show(screen)
-        self._open_in_thread(
-            lambda: LiveSession.start(
-                self.open_log(),
-                called,
-                self.locations,
-                pair,
-                blind=blind,
-                progress=screen.report,
-                should_stop=screen.should_stop,
-            ),
-            lambda opened: self._opened(opened, None, prepare=wanted.prepare),
-            failed=lambda exc: self._could_not_load(exc, wanted, hide),
-        )
-
-    def _could_not_load(self, exc: AdlError, wanted: OpenPair, hide: Callable[[str], str]) -> None:
-        """Show why there is no pair: in the form, with what was asked for, or on the start screen.
-
-        An organism cannot be typed, and the names of a blind pair are for whoever typed them.
-        """
-        if isinstance(exc, Stopped):
-            self._show_start()
-        elif isinstance(exc, StoreError):
-            # The pair is all right; another database is chosen on the start screen.
-            self._could_not_open(exc)
-        elif wanted.pair.organism is not None or (wanted.blind and not wanted.is_typed):
-            exc.message, exc.hint = hide(exc.message), hide(exc.hint)
-            self._could_not_open(exc)
-        else:
-            if not wanted.is_typed:
-                self._draft.update(form_of(wanted))
-            self._could_not_open(exc, wrong=load_problems(exc))
-
-    def _continue(self, wanted: ContinueSession, *, even_if_open: bool = False) -> None:
-        self._show(OpeningScreen(f"Opening {wanted.session}"))
-
-        def resume() -> LiveSession:
-            return LiveSession.resume(
-                self.open_log(), wanted.session, self.locations, even_if_open=even_if_open
-            )
-
-        self._open_in_thread(
-            resume,
-            lambda opened: self._resumed(opened, wanted.seq),
-            open_elsewhere=lambda exc: self._look_for_engine(wanted, exc),
-        )
-
-    def _attach_session(self, wanted: AttachSession) -> None:
-        self._show(OpeningScreen(f"Attaching to {wanted.session or 'the engine'}"))
-
-        def attach() -> OpenedSession:
-            # Imported now: few screens are of an engine.
-            from workbench.engine.attached import AttachedSession
-
-            return AttachedSession.attach(
-                wanted.socket, wanted.session, self.locations, self._open_database
-            )
-
-        self._open_in_thread(attach, lambda opened: self._opened(opened, None, prepare=False))
-
-    @work(thread=True, exit_on_error=False)
-    def _look_for_engine(self, wanted: ContinueSession, exc: OpenElsewhere) -> None:
-        """Attach to a session that an engine has open; ask about one that another program has."""
-        for engine in self._engines():
-            if any(session.id == exc.session_id for session in engine.status.sessions):
-                there = AttachSession(engine.socket, exc.session_id)
-                self.call_from_thread(self._attach_session, there)
-                return
-        self.call_from_thread(self._ask_to_open_twice, wanted, exc)
-
-    @work(thread=True, exit_on_error=False)
-    def _attach_anywhere(self, session_id: str) -> None:
-        """Attach to a session at the engine that has it."""
-        from workbench.engine.running_engines import choose_engine
-
-        try:
-            socket, session = choose_engine(self._engines(), session_id)
-        except AdlError as exc:
-            self.call_from_thread(self._could_not_open, exc)
-        else:
-            self.call_from_thread(self._attach_session, AttachSession(socket, session))
-
-    @work(thread=True, exit_on_error=False)
-    def _open_in_thread(
-        self,
-        make: Callable[[], OpenedSession],
-        show: Callable[[OpenedSession], object],
-        open_elsewhere: Callable[[OpenElsewhere], object] | None = None,
-        failed: Callable[[AdlError], object] | None = None,
-    ) -> None:
-        failed = failed or self._could_not_open
-        try:
-            opened = make()
-        except Exception as exc:
-            if self.leaving.is_under_way:
-                return
-            if isinstance(exc, OpenElsewhere):
-                self.call_from_thread(open_elsewhere or failed, exc)
-            elif isinstance(exc, AdlError):
-                self.call_from_thread(failed, exc)
-            else:
-                bug = AdlError(f"{type(exc).__name__}: {exc}", REPORT_BUG)
-                self.call_from_thread(failed, bug)
-                raise
-        else:
-            # A large session is many objects that stay: looked through once, behind the opening
-            # screen, rather than at every full collection while a person scrolls.
-            gc.unfreeze()
-            gc.collect()
-            gc.freeze()
-            # Whoever ends the program from here on closes the session, too.
-            self.opened = opened
-            if self.leaving.is_under_way:
-                opened.close({}, "stopped", "left while it was being opened")
-            else:
-                self.call_from_thread(show, opened)
-
-    @work(thread=True, exit_on_error=False)
-    def _replay_in_thread(self, wanted: ReplaySession) -> None:
-        # Imported now: the first screen stands sooner without them.
-        from workbench.tui.replay_session import ReplayedSession
-        from workbench.tui.screens.replay import ReplayScreen
-
-        path = self.startup.database
-        try:
-            try:
-                opened = ReplayedSession.open(path, wanted.session)
-            except OlderSchema:
-                self.open_log()  # which brings it up to date
-                opened = ReplayedSession.open(path, wanted.session)
-            if wanted.seq is not None and wanted.seq > opened.player.length:
-                wanted = replace(wanted, seq=opened.player.length)
-        except AdlError as exc:
-            self.call_from_thread(self._could_not_open, exc)
-            return
-        screen = ReplayScreen(opened, seq=wanted.seq, lasting=self.startup.lasting)
-        self.call_from_thread(self._replaying, screen)
-
-    def _replaying(self, screen: Screen[None]) -> None:
-        self.trouble = None
-        self._show(screen)
-
-    def _replay(self, wanted: ReplaySession) -> None:
-        self._show(OpeningScreen(f"Opening {wanted.session}"))
-        self._replay_in_thread(wanted)
-
-    @work(thread=True, exit_on_error=False)
-    def _branch(self, wanted: BranchSession) -> None:
-        from workbench.replay.branch import branch
-
-        try:
-            new = branch(self.open_log(), wanted.session, wanted.seq, wanted.name)
-        except AdlError as exc:
-            self.call_from_thread(self._could_not_branch, exc, wanted)
-        else:
-            self.call_from_thread(self._continue, ContinueSession(new))
-
-    def _could_not_branch(self, exc: AdlError, wanted: BranchSession) -> None:
-        self.notify(clean_line(str(exc)), title="No branch", severity="error", markup=False)
-        self._replay(ReplaySession(wanted.session, wanted.seq))
-
-    def _resumed(self, opened: LiveSession, seq: int | None) -> None:
-        pair = loaded_pair(opened.state.operations)
-        if pair is not None and pair.trust_remote_code:
-            self._ask_to_trust(opened, pair, seq)
-        else:
-            self._opened(opened, pair, prepare=False, seq=seq)
-
-    def _opened(
-        self,
-        opened: OpenedSession,
-        pair: PairArguments | None,
-        *,
-        prepare: bool,
-        seq: int | None = None,
-    ) -> None:
-        # Imported on first use: the first screen does not need the panes.
-        with uncollected():
-            from workbench.tui.screens.audit import AuditScreen
-
-        self.trouble = self._loading = None
-        audit = AuditScreen(opened, load=pair, prepare=prepare, at=seq)
-        self._show(audit)
-        self._audit = audit
-
-    def _could_not_open(self, exc: AdlError, *, wrong: Mapping[str, str] | None = None) -> None:
-        startup = self.startup
-        if any((startup.pair, startup.session, startup.replay, startup.attach)):
-            self.trouble = self.trouble or exc
-        self._show_start(exc, wrong=wrong)
-
-    @work
-    async def _ask_to_open_twice(self, wanted: ContinueSession, exc: OpenElsewhere) -> None:
-        question = Content.assemble(
-            text.line(exc.message, "bold"),
-            "\n\nBoth would record into it. Nothing is lost by that, but the models are loaded a "
-            "second time, and neither window shows at once what is done in the other.",
-        )
-        if await self._ask_by_itself(Confirm(question, "Open it here, too")):
-            self._continue(wanted, even_if_open=True)
-        else:
-            self._show_sessions()
-
-    @work
-    async def _ask_to_trust(
-        self, opened: LiveSession, pair: PairArguments, seq: int | None
-    ) -> None:
-        question = Content.assemble(
-            ("This session's pair was loaded with code of its checkpoint trusted.", "bold"),
-            "\n\nPython code that comes with ",
-            text.line(opened.shown_name(pair.base) or "the base", "bold"),
-            " or its finetuned side would run here, with all your rights.",
-        )
-        trusted = await self._ask_by_itself(
-            Confirm(question, "Trust it and load the pair", "Open the session without its pair")
-        )
-        self._opened(opened, pair if trusted else None, prepare=False, seq=seq)
-
-    async def _ask_by_itself(self, asking: Confirm) -> bool | None:
-        """Ask what no key asked for: a thread found that it has to be asked."""
-        asking.is_unasked = True
-        return await self.push_screen_wait(asking)
-
-    def open_log(self) -> SessionLog:
-        """The session database, opened the first time it is needed. From any thread."""
-        with self._opening:
-            if self.session_log is None:
-                self.session_log = SessionLog.open(self.startup.database)
-                if self.session_log.journal_warning:
-                    self.call_from_thread(
-                        self.notify,
-                        self.session_log.journal_warning,
-                        severity="warning",
-                        markup=False,
-                    )
-            return self.session_log
-
-    def _open_database(self, path: Path) -> SessionLog:
-        """Record in this database from here on; returns it opened. From any thread."""
-        if path != self.startup.database:
-            with self._opening:
-                log, self.session_log = self.session_log, None
-                self.startup = replace(self.startup, database=path)
-            if log is not None:
-                log.close()
-        return self.open_log()
+        self.opener.branch(message)
 
     # --- leaving ----------------------------------------------------------------------------
 
@@ -500,8 +227,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
 
     def hidden(self, text: str) -> str:
         """Return the text without the names of a blind session's pair."""
-        if self._loading is not None:
-            text = self._loading.hide(text)
+        text = self.opener.hide(text)
         return self.opened.redactor.hide(text) if self.opened is not None else text
 
     def record_fault(self, text: str) -> None:
@@ -516,12 +242,16 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         self.leaving.begin(1, self.crash, "failed")
 
     def _commit_ending(self, view: View, outcome: Ending, reason: str) -> None:
-        if self._loading is not None:
-            self._loading.stop()
+        self.opener.stop()
         if self.opened is not None:
             self.opened.close(view, outcome, reason)
-        if self.session_log is not None:
-            self.session_log.close()
+        self._database.close()
+
+    def _keep(self, opened: OpenedSession) -> None:
+        self.opened = opened
+
+    def _warn_from_thread(self, warning: str) -> None:
+        self.call_from_thread(self.notify, warning, severity="warning", markup=False)
 
     def _exit_from_thread(self, code: int) -> None:
         self.call_from_thread(self.exit, code)
@@ -529,7 +259,8 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
     async def action_quit(self) -> None:
         """Quit: stop the jobs, close the session in the log, restore the terminal."""
         # What the program was started for never came to be, and a script should know.
-        code = self.trouble.exit_code if self.trouble is not None else 0
+        trouble = self.opener.trouble
+        code = trouble.exit_code if trouble is not None else 0
         self.leaving.begin(code, "left by the person at the keys", "completed")
 
     def action_copy_or_quit(self) -> None:
@@ -552,7 +283,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         opened, view = self.opened, self.current_view() if keep_view else {}
         if opened.has_pair:
             # It is a recent pair now. One that could not be loaded stays in the form, to correct.
-            self._draft = empty_pair()
+            self.opener.draft = empty_pair()
         # At once: a key pressed meanwhile must not ask a closing session for work.
         doing = "Closing" if opened.engine is None else "Leaving"
         self._show(OpeningScreen(f"{doing} {opened.shown.name}"))
@@ -716,14 +447,3 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
             )
         else:
             self.call_from_thread(self.notify, clean_line(f"written: {path}"), markup=False)
-
-
-def default_name(pair: PairArguments, *, blind: bool) -> str:
-    """Return a default name for a session: the pair and the time (UTC).
-
-    The name of a blind session tells nothing of the pair.
-    """
-    what = subject_of(pair) or "session"
-    if blind and pair.organism != DEMO_ORGANISM:
-        what = "blind audit"
-    return f"{what} {datetime.now(UTC):%Y-%m-%d %H:%M}"

@@ -24,6 +24,7 @@ def run_workbench(startup: Startup) -> int:
                 # Still there only if a fault of the program took the screen down.
                 app.opened.close(app.current_view(), "failed", "the screen failed")
     # On the screen it is gone with the screen.
-    if problem := app.crash or (str(app.trouble) if app.trouble is not None else ""):
+    trouble = app.opener.trouble
+    if problem := app.crash or (str(trouble) if trouble is not None else ""):
         sys.stderr.write(f"error: {ascii_only(clean_line(problem))}\n")
     return (app.return_code or 1) if code is None else code

@@ -200,7 +200,7 @@ async def test_the_demo_of_an_engine_tells_its_name_on_no_screen_until_a_key_rev
             assert listed.entries[listed.cursor].key.startswith("engine")
             # The organisms that come with the program are listed there, whichever is the demo.
             assert names_shown() == ["cake_bake", "cake_bake"]
-            assert [engine.status.pair for engine in app._engines()] == ["demo organism"]
+            assert [engine.status.pair for engine in app.opener.engines()] == ["demo organism"]
             await pilot.press("enter")
             await until(pilot, lambda: on_audit(app) and app.opened.has_pair, "the pair")
             await pilot.press("1", "f10")
