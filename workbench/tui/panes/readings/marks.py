@@ -32,9 +32,17 @@ class Marks:
 
     def describe(self, column: Column, token: ReadToken) -> list[str]:
         """Return each mark with the hypotheses that it is linked to."""
-        return [self._linked(evidence) for evidence in self.of(column, token)]
+        return [self._in_words(evidence) for evidence in self.of(column, token)]
 
-    def _linked(self, evidence: str) -> str:
+    def linked(self, evidence: str) -> list[str]:
+        """Return the hypotheses that a piece of evidence is linked to, with bearing and verdict."""
+        return [
+            f"{hypothesis.id} ({hypothesis.evidence[evidence]}; {hypothesis.verdict})"
+            for hypothesis in self._state.hypotheses.values()
+            if evidence in hypothesis.evidence
+        ]
+
+    def _in_words(self, evidence: str) -> str:
         bearings = [
             f"{hypothesis.evidence[evidence]} {hypothesis.id}"
             for hypothesis in self._state.hypotheses.values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 from rich.text import Text
@@ -18,7 +18,7 @@ from adl.readings.registry import READINGS, described
 from adl.words import number_of
 from workbench.display import clean_line
 from workbench.fields import in_words
-from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.difference import MEASURE
 from workbench.operations.hypotheses import (
     LINK,
     MARK,
@@ -28,30 +28,30 @@ from workbench.operations.hypotheses import (
 )
 from workbench.operations.jobs import Job
 from workbench.operations.notes import NOTE, looked_at
-from workbench.operations.readings import READ, ReadArguments
-from workbench.operations.running import Arguments, Operation
-from workbench.store.events import ReadingTaken, ReadToken
-from workbench.store.recorded import Recorded
+from workbench.operations.readings import READ
+from workbench.operations.running import Operation
+from workbench.store.events import ReadToken
 from workbench.store.state import SessionState
 from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.token_texts import TokenTexts
-from workbench.tui.dialogs.two_lists import TokenColumn, TwoLists
+from workbench.tui.dialogs.two_lists import TwoLists
 from workbench.tui.panes.readings import export as reading_text
 from workbench.tui.panes.readings import render as reading_words
 from workbench.tui.panes.readings.cells import Cells
-from workbench.tui.panes.readings.columns import Column, Table, scale_after, step, table_of
+from workbench.tui.panes.readings.columns import Column, Table, step
 from workbench.tui.panes.readings.form import ReadForm, ReadRequest
-from workbench.tui.panes.readings.index import CHOSEN, NULLS, Choice, Group, Index
+from workbench.tui.panes.readings.head import ReadingsHead
+from workbench.tui.panes.readings.index import NULLS, Choice, Index, Taken
 from workbench.tui.panes.readings.marks import Marks, mark_arguments
 from workbench.tui.panes.readings.norms import Over, norms_over
 from workbench.tui.panes.readings.plot import NormPlot
+from workbench.tui.panes.readings.runs import runs_of
+from workbench.tui.panes.readings.selection import Selection
 from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.token_table import TokenTable
-
-A = TypeVar("A", bound=Arguments)
 
 _PLOTS: tuple[Over | None, ...] = (None, "positions", "layers")
 
@@ -95,8 +95,6 @@ The **plot** shows the norms of the difference, of its split-half null and of it
 A difference of a few standard errors, or smaller than its null, needs more texts.
 """
     DEFAULT_CSS = """
-    ReadingsPane > .line { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
-    ReadingsPane #nulls { height: auto; max-height: 2; text-wrap: nowrap; text-overflow: ellipsis; }
     ReadingsPane #token { height: 3; }
     ReadingsPane.-slim #token { height: 5; }
     ReadingsPane.-short #nulls, ReadingsPane.-short #why { display: none; }
@@ -126,10 +124,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._choice = Choice()
-        self._index = Index()
-        self._group: Group | None = None
-        self._table: Table | None = None
+        self._selection = Selection()
         self._cells: Cells | None = None
         self._marks = Marks(self.state)
         self._plot: Over | None = None
@@ -138,13 +133,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def compose(self) -> ComposeResult:
         """Compose the selection, the nulls, the lists or the plot, and the token."""
-        yield Static(id="strip", classes="line")
-        yield Static(id="layers", classes="line")
-        yield Static(id="site", classes="line")
-        yield Static(id="why", classes="line")
-        yield Static(id="limits", classes="line")
-        yield Static(id="folded", classes="line")
-        yield Static(id="nulls")
+        yield ReadingsHead()
         yield TokenTable(self._cell)
         plot = NormPlot()
         plot.display = False
@@ -159,7 +148,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         if marked:
             self._marks = Marks(state)
         if state.readings is not before.readings or state.differences is not before.differences:
-            self._index = Index(state.readings, state.differences)
+            self._selection.index = Index(state.readings, state.differences)
             self._redraw()
         elif marked or state.pair is not before.pair:
             self._redraw()
@@ -170,10 +159,10 @@ A difference of a few standard errors, or smaller than its null, needs more text
         job = next((job for job in ours if job.status == "running"), ours[0] if ours else None)
         if job is not self._job:
             self._job = job
-            if self._table is None:
+            if self._selection.table is None:
                 self._redraw()
             else:
-                self._show_why()
+                self.query_one(ReadingsHead).show_why(self._selection, job)
 
     def on_mount(self) -> None:
         """Draw the empty pane."""
@@ -185,88 +174,26 @@ A difference of a few standard errors, or smaller than its null, needs more text
         self._redraw()
 
     def _redraw(self) -> None:
-        group = self._group = self._index.group(self._choice)
-        if group is not None and self._choice.layer is None and self._index.readings(group.layer):
-            # From here on another layer is shown only on request.
-            self._choice = replace(self._choice, layer=group.layer, reading=group.reading)
-        table = table_of(self._index, group, self._choice) if group and group.side else None
-        self._table = table
-        unfiltered = self._choice.unfiltered
-        self._cells = Cells(table, self._marks, unfiltered) if table else None
-        width = self.content_size.width
-        self.query_one("#strip", Static).update(
-            reading_words.strip(self._index, group, width, unfolded=self._choice.beside)
+        selection = self._selection
+        selection.settle()
+        table = selection.table
+        self._cells = Cells(table, self._marks, selection.choice.unfiltered) if table else None
+        head = self.query_one(ReadingsHead)
+        head.show(
+            selection,
+            self.content_size.width,
+            recorded=self.recorded,
+            plotted=self._plot is not None,
         )
-        layers = self.query_one("#layers", Static)
-        found = self._index.by_layer()
-        layers.set_class(len(found) < 2, "-gone")
-        if len(found) > 1:
-            layers.update(reading_words.layers(found, width))
-        self.query_one("#site", Static).update(
-            reading_words.site(table, group, width) if group else ""
+        head.show_why(selection, self._job)
+        instead = reading_words.instead(
+            selection.index, selection.group, self._job, self.state, recorded=self.recorded
         )
-        self._show_why()
-        limits, folded = self.query_one("#limits", Static), self.query_one("#folded", Static)
-        limits.set_class(table is None, "-gone")
-        if table is not None:
-            limits.update(reading_words.limits(self._index, table))
-        note = ""
-        if group is not None:
-            note = reading_words.folded_note(
-                self._index, group, unfolded=self._choice.beside, recorded=self.recorded
-            )
-        folded.set_class(not note, "-gone")
-        folded.update(Content.styled(note, "$foreground-muted"))
-        nulls = self.query_one("#nulls", Static)
-        nulls.set_class(table is None or self._plot is not None, "-gone")
-        if table is not None:
-            nulls.update(
-                reading_words.null_lines(
-                    table, width, unfiltered=unfiltered, recorded=self.recorded
-                )
-            )
         self.query_one(TokenTable).set_table(
-            table.rows if table else 0, len(table.columns) if table else 0, self._instead()
+            table.rows if table else 0, len(table.columns) if table else 0, instead
         )
         self._show_token()
         self._show_plot()
-
-    def _show_why(self) -> None:
-        why = Content()
-        if self._table is not None:
-            unfiltered = self._choice.unfiltered
-            why = reading_words.why(self._index, self._table, unfiltered=unfiltered)
-        if self._job is not None:
-            why = Content.assemble(_progress(self._job), "  ", why)
-        self.query_one("#why", Static).update(why)
-
-    def _instead(self) -> Content:
-        """Return the placeholder for a table that was not computed."""
-        placeholder = reading_words.nothing_here
-        if self.recorded and self._group is None:
-            return placeholder("Readings: not computed so far.", "")
-        if self._job is not None:
-            return placeholder(
-                f"{self._job.operation.title}: under way.", "Lists appear as they are read."
-            )
-        group = self._group
-        if group is not None:
-            what = f"{reading_words.plain(group.reading)} at layer {group.layer}"
-            failed = self.state.failed_readings.get((group.reading, group.layer))
-            if failed is not None:
-                again = "" if self.recorded else f" {keys.shown('measure')} reads it again."
-                return placeholder(f"{what}: not computed.", failed.body.reason + again)
-            if not self._index.readings(group.layer):
-                what = f"layer {group.layer}, measured but not read"
-            read = "" if self.recorded else f"Press {keys.shown('measure')} to read it."
-            return placeholder(f"{what}: not computed.", read)
-        if self.state.pair is None:
-            return placeholder("Readings: not computed.", "They need a loaded pair.")
-        return placeholder(
-            "Readings: not computed.",
-            f"Press {keys.shown('measure')} to measure the difference at a layer and read it,\n"
-            "or a to do so at the middle layer.",
-        )
 
     def _cell(self, row: int, at: int, width: int) -> Text:
         if self._cells is None or at >= len(self._cells.table.columns):
@@ -277,7 +204,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def _show_token(self) -> None:
         shown = self.query_one("#token", Static)
-        shown.set_class(self._table is None or self._plot is not None, "-gone")
+        shown.set_class(self._selection.table is None or self._plot is not None, "-gone")
         if self._problem:
             shown.update(text.block(self._problem, "$text-error"))
             return
@@ -288,14 +215,14 @@ A difference of a few standard errors, or smaller than its null, needs more text
         table, column, row, token = found
         shown.update(
             reading_words.about(
-                self._index,
+                self._selection.index,
                 table,
                 column,
                 row,
                 token,
                 self._marks.describe(column, token),
                 self.content_size.width,
-                unfiltered=self._choice.unfiltered,
+                unfiltered=self._selection.choice.unfiltered,
             )
         )
 
@@ -306,11 +233,11 @@ A difference of a few standard errors, or smaller than its null, needs more text
         plot.display = self._plot is not None
         table.display = self._plot is None
         if self._plot is not None:
-            layer = self._group.layer if self._group is not None else None
+            group, index = self._selection.group, self._selection.index
             norms = (
                 None
-                if layer is None
-                else norms_over(self._index, layer, self._plot, self.read_array)
+                if group is None
+                else norms_over(index, group.layer, self._plot, self.read_array)
             )
             plot.draw(
                 norms,
@@ -324,7 +251,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     # --- marks ------------------------------------------------------------------------------
 
     def _under_cursor(self) -> tuple[Table, Column, int, ReadToken] | None:
-        table, cursor = self._table, self.query_one(TokenTable)
+        table, cursor = self._selection.table, self.query_one(TokenTable)
         token = None if table is None else table.token(cursor.row, cursor.column)
         if table is None or token is None:
             return None
@@ -345,11 +272,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def _take_back(self, evidence: str) -> None:
         """Remove a mark; ask first if it is linked to a hypothesis."""
-        linked = [
-            f"{hypothesis.id} ({hypothesis.evidence[evidence]}; {hypothesis.verdict})"
-            for hypothesis in self.state.hypotheses.values()
-            if evidence in hypothesis.evidence
-        ]
+        linked = self._marks.linked(evidence)
 
         def take_back(agreed: bool | None) -> None:
             if agreed:
@@ -422,7 +345,9 @@ A difference of a few standard errors, or smaller than its null, needs more text
         ]
         # Those of the difference first: nulls are beside the list already.
         others.sort(key=lambda taken: (taken.body.source != "difference", taken.seq))
-        self.app.push_screen(TwoLists(_as_column(first), [_as_column(taken) for taken in others]))
+        self.app.push_screen(
+            TwoLists(reading_words.as_column(first), list(map(reading_words.as_column, others)))
+        )
 
     def _ask(self, operation: Operation[Any], make: Any) -> None:
         """Submit an operation, or show in the pane why it is refused."""
@@ -437,7 +362,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     # --- keys that choose -------------------------------------------------------------------
 
     def _choose(self, choice: Choice) -> None:
-        self._choice = choice
+        self._selection.choice = choice
         self._problem = ""
         self._redraw()
 
@@ -449,66 +374,39 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def action_reading(self, by: int) -> None:
         """Show the next reading, whether it was taken or not."""
-        if self._group is not None:
-            layer = self._group.layer
-            hidden = () if self._choice.beside else self._index.folded(layer)
-            names = [
-                name
-                for name in reading_words.offered(self._index.readings(layer))
-                if name not in hidden or name == self._group.reading
-            ]
-            self._choose(replace(self._choice, reading=step(names, self._group.reading, by)))
+        self._choose(self._selection.other_reading(by))
 
     def action_side(self) -> None:
         """Show the other side, where the reading was taken on both."""
-        if self._group is not None:
-            layer, reading, side, _ = self._group
-            self._choose(
-                replace(self._choice, side=step(self._index.sides(layer, reading), side, 1))
-            )
+        self._choose(self._selection.other_side())
 
     def action_source(self, by: int) -> None:
         """Show the reading of another vector."""
-        if self._group is not None and self._group.side:
-            layer, reading, side, source = self._group
-            sources = self._index.sources(layer, reading, side)
-            self._choose(replace(self._choice, source=step(sources, source, by)))
+        self._choose(self._selection.other_source(by))
 
     def action_layer(self, by: int) -> None:
         """Show another layer."""
-        if self._group is not None:
-            layer = step(self._index.layers(), self._group.layer, by)
-            self._choose(replace(self._choice, layer=layer))
+        self._choose(self._selection.other_layer(by))
 
     def action_scale(self, by: int) -> None:
         """Show the next scale."""
-        if self._table is not None:
-            reading = self._table.group.reading
-            scale = scale_after(self._index, self._table, by)
-            self._choose(self._choice.at_scale(reading, scale))
+        self._choose(self._selection.other_scale(by))
 
     def action_chosen(self) -> None:
         """Show every column at its chosen scale."""
-        if self._table is not None:
-            self._choose(self._choice.at_scale(self._table.group.reading, CHOSEN))
+        self._choose(self._selection.chosen_scale())
 
     def action_beside(self) -> None:
         """Set the nulls beside the list, or take them away."""
-        self._choose(replace(self._choice, beside=not self._choice.beside))
+        self._choose(self._selection.with_or_without_nulls())
 
     def action_unfiltered(self) -> None:
         """Show whole words, those with the words of style that were struck, then all tokens."""
-        choice, table = self._choice, self._table
-        has_struck = table is not None and any(
-            column.taken is not None and column.taken.body.struck for column in table.columns
-        )
-        struck = has_struck and not choice.struck and not choice.unfiltered
-        unfiltered = not struck and not choice.unfiltered
-        self._choose(replace(choice, struck=struck, unfiltered=unfiltered))
+        self._choose(self._selection.other_filter())
 
     def action_plot(self) -> None:
         """Plot the norms over positions, then over layers, then show the lists again."""
-        places = _PLOTS if len(self._index.layers()) > 1 else _PLOTS[:2]
+        places = _PLOTS if len(self._selection.index.layers()) > 1 else _PLOTS[:2]
         self._plot = step(places, self._plot, 1)
         self._redraw()
 
@@ -526,10 +424,10 @@ A difference of a few standard errors, or smaller than its null, needs more text
         if self.state.pair is None:
             self.notify("There is no pair to read: load one first.", severity="warning")
             return
-        group = self._group
+        group = self._selection.group
         request = await self.app.push_screen_wait(
             ReadForm(
-                self._index,
+                self._selection.index,
                 str(group.layer) if group else "0.5",
                 group.reading if group else next(iter(READINGS)),
                 int(self.state.pair["n_layers"]),
@@ -539,47 +437,36 @@ A difference of a few standard errors, or smaller than its null, needs more text
             self._read(request)
 
     def _read(self, request: ReadRequest) -> None:
-        if self._index.measured(request.layer) is None:
-            self.submit(
-                MEASURE, self._as_before(MEASURE, MeasureArguments, layers=(request.typed,))
-            )
-        readings = tuple(READINGS) if request.only is None else (request.only,)
-        self.submit(
-            READ, self._as_before(READ, ReadArguments, layer=request.typed, readings=readings)
-        )
-        if self._index.readings(request.layer) or self._index.measured(request.layer):
-            self._choose(replace(self._choice, layer=request.layer))
+        selection = self._selection
+        index, earlier = selection.index, self.state.operations.values()
+        is_measured = index.measured(request.layer) is not None
+        for operation, arguments in runs_of(request, earlier, is_measured=is_measured):
+            self.submit(operation, arguments)
+        choice = replace(selection.choice, layer=request.layer)
+        if index.readings(request.layer) or is_measured:
+            self._choose(choice)
         else:
             # It is not there to be shown yet; what comes next will be it.
-            self._choice = replace(self._choice, layer=request.layer)
-
-    def _as_before(self, operation: Operation[A], arguments: type[A], **changed: object) -> A:
-        """Return the arguments of the last run, so on the same texts, with some of them changed."""
-        for earlier in reversed(list(self.state.operations.values())):
-            if earlier.name == operation.name and earlier.status == "finished":
-                try:
-                    return arguments.model_validate({**earlier.arguments, **changed})
-                except ValidationError:
-                    break
-        return arguments.model_validate(changed)
+            selection.choice = choice
 
     # --- taking lists out -------------------------------------------------------------------
 
     def action_copy(self) -> None:
         """Copy the list under the cursor."""
-        column = self.query_one(TokenTable).column
-        if self._table is not None and self._table.columns[column].tokens:
-            shown = self._table.columns[column]
-            self.app.copy_to_clipboard(reading_text.list_text(self._table.group, shown))
+        column, table = self.query_one(TokenTable).column, self._selection.table
+        if table is not None and table.columns[column].tokens:
+            shown = table.columns[column]
+            self.app.copy_to_clipboard(reading_text.list_text(table.group, shown))
             self.notify(f"Copied {number_of(len(shown.tokens), 'token')}.")
 
     @work
     async def action_write(self) -> None:
         """Write the table to a file, asking again until it can be written."""
-        if self._table is None:
+        table = self._selection.table
+        if table is None:
             return
-        content = reading_text.table_text(self._table, self._marks.of)
-        group = self._table.group
+        content = reading_text.table_text(table, self._marks.of)
+        group = table.group
         title, path, refused = "Write the table (TSV) to", f"{group.reading}-{group.layer}.tsv", ""
         while True:
             answer = await self.app.push_screen_wait(AskLine(clean_line(title), path))
@@ -601,52 +488,35 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def start_over(self) -> None:
         """Choose as at first: the first reading, its first cell, no plot."""
-        kept = self._choice
-        self._choice = Choice(unfiltered=kept.unfiltered, beside=kept.beside, struck=kept.struck)
+        self._selection.start_over()
         self._plot = None
         super().start_over()
         self.query_one(TokenTable).move_to(0, 0)
 
     def reveal(self, seq: int) -> bool:
         """Show the list or the norms that an event recorded."""
-        taken = self._index.by_seq(seq)
+        taken = self._selection.index.by_seq(seq)
         if taken is not None:
-            self._reveal_list(seq)
+            self._reveal_list(taken)
             return True
         for measured in self.state.differences.values():
             if measured.seq == seq:
                 layers = measured.body.layers
                 self._plot = "layers" if len(layers) > 1 else "positions"
-                if self._choice.layer not in layers:
-                    self._choice = replace(self._choice, layer=layers[0])
+                if self._selection.choice.layer not in layers:
+                    self._selection.choice = replace(self._selection.choice, layer=layers[0])
                 self._redraw()
                 return True
         return False
 
-    def _reveal_list(self, seq: int) -> None:
-        taken = self._index.by_seq(seq)
-        assert taken is not None
-        body = taken.body
-        group = Group(body.layer, body.reading, body.side, body.source)
-        choice = replace(
-            self._choice,
-            reading=body.reading,
-            side=body.side,
-            source=body.source,
-            layer=body.layer,
-        )
-        chosen = self._index.is_chosen(group, taken)
+    def _reveal_list(self, taken: Taken) -> None:
         self._plot = None
-        self._choose(choice.at_scale(body.reading, CHOSEN if chosen else body.scale))
-        assert self._table is not None
-        columns = self._table.columns
+        self._choose(self._selection.of_list(taken))
+        assert self._selection.table is not None
+        columns = self._selection.table.columns
         column = next((at for at, listed in enumerate(columns) if listed.taken is taken), 0)
         tokens = columns[column].tokens
-        marked = (
-            row
-            for row, token in enumerate(tokens)
-            if self._marks.of(self._table.columns[column], token)
-        )
+        marked = (row for row, token in enumerate(tokens) if self._marks.of(columns[column], token))
         self.query_one(TokenTable).move_to(next(marked, 0), column)
 
     def focus_pane(self) -> None:
@@ -657,7 +527,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         """All choices, the plot and the cursor."""
         cursor = self.query_one(TokenTable)
         return {
-            "choice": self._choice.as_data(),
+            "choice": self._selection.choice.as_data(),
             "plot": self._plot,
             "cursor": [cursor.row, cursor.column],
         }
@@ -666,23 +536,8 @@ A difference of a few standard errors, or smaller than its null, needs more text
         """Restore the choices, the plot and the cursor."""
         choice, plot, cursor = view.get("choice"), view.get("plot"), view.get("cursor")
         if isinstance(choice, dict):
-            self._choice = Choice.from_data(choice)
+            self._selection.choice = Choice.from_data(choice)
         self._plot = plot if plot in _PLOTS else None
         self._redraw()
         if isinstance(cursor, list) and len(cursor) == 2 and all(type(at) is int for at in cursor):
             self.query_one(TokenTable).move_to(cursor[0], cursor[1])
-
-
-def _progress(job: Job) -> Content:
-    share = f" {job.done / job.total:.0%}" if job.total else ""
-    what = job.stage or job.operation.title
-    return Content.styled(clean_line(f"{what}{share}"), "bold $accent")
-
-
-def _as_column(taken: Recorded[ReadingTaken]) -> TokenColumn:
-    body = taken.body
-    name = (
-        f"{reading_words.plain(body.reading)} of {reading_words.plain(body.source)} on {body.side}, "
-        f"layer {body.layer}, position {body.position}"
-    )
-    return name, [token.text for token in body.tokens]

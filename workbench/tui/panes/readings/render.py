@@ -11,13 +11,16 @@ from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from adl.words import number_of
 from workbench.display import clean_line, shorten
+from workbench.operations.jobs import Job
 from workbench.store.against_nulls import LayerDistance, folded_line, layers_line
 from workbench.store.events import ReadToken, StruckRead
 from workbench.store.findings import NO_TOKEN
 from workbench.store.findings import NOT_COMPUTED as NOT_COMPUTED
+from workbench.store.state import SessionState
 from workbench.tui import keys, text
+from workbench.tui.dialogs.two_lists import TokenColumn
 from workbench.tui.panes.readings.columns import FUSED, Column, Table
-from workbench.tui.panes.readings.index import CHOSEN, NULLS, TOP, Group, Index
+from workbench.tui.panes.readings.index import CHOSEN, NULLS, TOP, Group, Index, Taken
 
 #: From so many cells on there is room for whole names.
 ROOMY = 70
@@ -277,6 +280,43 @@ def _in_nulls(index: Index, table: Table, token: ReadToken, *, unfiltered: bool)
     )
 
 
-def nothing_here(what: str, how: str) -> Content:
+def as_column(taken: Taken) -> TokenColumn:
+    """Return a list with its name, to be set beside another."""
+    body = taken.body
+    name = (
+        f"{plain(body.reading)} of {plain(body.source)} on {body.side}, "
+        f"layer {body.layer}, position {body.position}"
+    )
+    return name, [token.text for token in body.tokens]
+
+
+def instead(
+    index: Index, group: Group | None, job: Job | None, state: SessionState, *, recorded: bool
+) -> Content:
+    """Return the placeholder for a table that was not computed."""
+    if recorded and group is None:
+        return _nothing_here("Readings: not computed so far.", "")
+    if job is not None:
+        return _nothing_here(f"{job.operation.title}: under way.", "Lists appear as they are read.")
+    if group is not None:
+        what = f"{plain(group.reading)} at layer {group.layer}"
+        failed = state.failed_readings.get((group.reading, group.layer))
+        if failed is not None:
+            again = "" if recorded else f" {keys.shown('measure')} reads it again."
+            return _nothing_here(f"{what}: not computed.", failed.body.reason + again)
+        if not index.readings(group.layer):
+            what = f"layer {group.layer}, measured but not read"
+        read = "" if recorded else f"Press {keys.shown('measure')} to read it."
+        return _nothing_here(f"{what}: not computed.", read)
+    if state.pair is None:
+        return _nothing_here("Readings: not computed.", "They need a loaded pair.")
+    return _nothing_here(
+        "Readings: not computed.",
+        f"Press {keys.shown('measure')} to measure the difference at a layer and read it,\n"
+        "or a to do so at the middle layer.",
+    )
+
+
+def _nothing_here(what: str, how: str) -> Content:
     """Return a placeholder: what is missing, and how to compute it."""
     return Content("\n").join([text.line(what), Content(""), text.block(how)])
