@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from adl.errors import AdlError
 from adl.records import SIDES, Side
 from workbench.operations.generation import AskArguments
+from workbench.operations.jobs import Job
 from workbench.tui import keys
 from workbench.tui.panes.chat.settings import ProbeSettings
 from workbench.tui.panes.chat.turns import AnswerRef, Turn, Turns, whole_answer
@@ -45,6 +46,15 @@ class Draft:
             answer = self.follows
             return {"follows": answer.probe, "side": answer.side, "sample": answer.sample}
         return {} if self.edits is None else {"edits": self.edits}
+
+    def in_words(self, turns: Turns) -> str:
+        """Return what the probe follows or edits; empty if it is a new one."""
+        follows = None if self.follows is None else turns.find(self.follows.probe)
+        if self.follows is not None and follows is not None:
+            of = f" (sample {self.follows.sample + 1})" if follows.n_samples > 1 else ""
+            return f"Follow-up to {follows.number}, {self.follows.side}'s answer{of}"
+        edits = None if self.edits is None else turns.find(self.edits)
+        return "" if edits is None else f"Edit of {edits.number}"
 
     def is_raw(self, settings: ProbeSettings, turns: Turns) -> bool:
         """True if the probe is plain text without chat template."""
@@ -103,3 +113,26 @@ def _finished_answer(turn: Turn, followed: AnswerRef) -> str:
         f"{name} was not computed",
         f"Press {keys.shown('again')} on it to ask again, or {keys.shown('next_draft')} to change.",
     )
+
+
+@dataclass
+class Sent:
+    """A probe that was sent and is to be followed up, until it is known by its id.
+
+    It is recorded at place ``since`` among the turns or later.
+    """
+
+    arguments: AskArguments
+    since: int
+    _waits: bool = False
+
+    def turn(self, turns: Turns) -> Turn | None:
+        """Return its turn once it is recorded."""
+        probe = turns.newest(self.arguments.model_dump(mode="json"), self.since)
+        return None if probe is None else turns.find(probe)
+
+    def is_given_up(self, jobs: Sequence[Job]) -> bool:
+        """True if it waited at the last call and is not among the jobs any more."""
+        waited = self._waits
+        self._waits = any(job.arguments is self.arguments for job in jobs)
+        return waited and not self._waits

@@ -12,9 +12,10 @@ from textual.containers import Horizontal
 from textual.widgets import Input, Label, Static
 
 from adl.pair.protocol import Thinking
-from adl.records import SIDES, Side
+from adl.records import POOLED, SIDES, Side
 from workbench.fields import in_words
-from workbench.tui import text
+from workbench.store.state import SessionState
+from workbench.tui import keys, text
 from workbench.tui.dialogs.field_form import FieldList
 from workbench.tui.operation_fields import typed_text
 from workbench.tui.panes.chat.field import ProbeField
@@ -165,3 +166,19 @@ class ChatForm(Dialog[ProbeSettings | None]):
     def action_cancel(self) -> None:
         """Leave the settings as they were."""
         self.dismiss(None)
+
+
+def measured_places(state: SessionState) -> dict[str, str]:
+    """Return the layers and positions with a measured difference, by setting."""
+    layers = sorted(
+        {layer for difference in state.differences.values() for layer in difference.body.layers}
+    )
+    if not layers:
+        return dict.fromkeys(
+            ("layer", "position"), f"not measured; {keys.shown('audit')} measures it"
+        )
+    newest = next(reversed(list(state.differences.values())))
+    return {
+        "layer": f"measured: {', '.join(map(str, layers))}; 0.5 is half the depth",
+        "position": f"measured: {', '.join((*newest.body.positions, POOLED))}",
+    }

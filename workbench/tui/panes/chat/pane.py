@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 from textual import events, on, work
@@ -16,12 +16,12 @@ from textual.widgets import Static, TextArea
 
 from adl.errors import AdlError
 from adl.paths import expanded
-from adl.records import POOLED, SIDES, Side
+from adl.records import Side
 from adl.words import number_of
-from workbench.display import clean_lines, shorten
+from workbench.display import clean_lines
 from workbench.fields import in_words
 from workbench.operations.generation import ASK, AskArguments
-from workbench.operations.hypotheses import MARK, MarkArguments
+from workbench.operations.hypotheses import MARK
 from workbench.operations.jobs import Job
 from workbench.operations.pair import LOAD
 from workbench.question_sets import sets_file
@@ -30,18 +30,18 @@ from workbench.store.state import SessionState
 from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.question_sets import QuestionSets
-from workbench.tui.panes.chat.draft import Draft
+from workbench.tui.panes.chat.chosen import ChosenAnswers
+from workbench.tui.panes.chat.draft import Draft, Sent
 from workbench.tui.panes.chat.export import write_conversation
 from workbench.tui.panes.chat.field import ProbeField
-from workbench.tui.panes.chat.form import ChatForm
-from workbench.tui.panes.chat.render import TWO_COLUMNS, Look, turn_blocks
+from workbench.tui.panes.chat.form import ChatForm, measured_places
+from workbench.tui.panes.chat.marks import evidence_of_texts, mark_arguments
+from workbench.tui.panes.chat.render import TWO_COLUMNS, DrawnTurns, Look, nothing_asked
 from workbench.tui.panes.chat.settings import ProbeSettings
-from workbench.tui.panes.chat.turns import AnswerRef, Turn, Turns
+from workbench.tui.panes.chat.turns import Turn, Turns
 from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.virtual_list import Block, Flow
 
-#: Drawn turns that are remembered; more than ever are in view.
-_REMEMBERED = 200
 #: Keys that type text while a field has the focus.
 _OF_CONVERSATION = frozenset(
     {"write", "new", "follow", "edit", "again", "side", "sample", "mark", "steer", "copy", "export"}
@@ -87,18 +87,15 @@ Copies and files show control characters as visible marks. The session keeps the
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._turns = Turns()
-        self._drawn: dict[str, tuple[Turn, Look, list[Block]]] = {}
+        self._drawn = DrawnTurns()
         self._evidence: dict[str, str] = {}
-        self._samples: dict[str, int] = {}
+        self._chosen = ChosenAnswers()
         self._stages: dict[str, str] = {}
         self._settings = ProbeSettings()
         self._draft = Draft()
-        self._side: Side = "finetuned"
         self._loading = False
         self._writing = False
-        # What was sent and is to be followed up, until it is known by its id; and since which turn.
-        self._sent: tuple[AskArguments, int] | None = None
-        self._sent_waits = False
+        self._sent: Sent | None = None
 
     def compose(self) -> ComposeResult:
         """Compose the conversation, the status line and the field."""
@@ -125,7 +122,7 @@ Copies and files show control characters as visible marks. The session keeps the
     def show(self, state: SessionState, before: SessionState) -> None:
         """Redraw the turns in view that changed, and follow the newest."""
         if state.evidence is not before.evidence:
-            self._evidence = _evidence_of_texts(state)
+            self._evidence = evidence_of_texts(state)
         changed = (
             state.operations is not before.operations
             or state.texts is not before.texts
@@ -159,7 +156,7 @@ Copies and files show control characters as visible marks. The session keeps the
             flow.show_when_empty(
                 Content("Nothing was asked so far.")
                 if self.recorded
-                else _nothing(self.state, loading=self._loading)
+                else nothing_asked(self.state, loading=self._loading)
             )
 
     def _draw_turn(self, index: int, width: int) -> list[Block]:
@@ -170,8 +167,8 @@ Copies and files show control characters as visible marks. The session keeps the
         before = None if parent is None else self._turns.find(parent.probe)
         look = Look(
             width=width,
-            side=self._side,
-            sample=self._sample(turn),
+            side=self._chosen.side,
+            sample=self._chosen.sample(turn),
             marked=tuple(
                 (text_id, self._evidence[text_id]) for text_id in ids if text_id in self._evidence
             ),
@@ -180,15 +177,7 @@ Copies and files show control characters as visible marks. The session keeps the
             reference=kl_reference(self.state),
             recorded=self.recorded,
         )
-        known = self._drawn.get(turn.id)
-        if known is not None and known[0].is_as(turn) and known[1] == look:
-            return known[2]
-        blocks = turn_blocks(turn, look)
-        self._drawn.pop(turn.id, None)
-        self._drawn[turn.id] = (turn, look, blocks)
-        if len(self._drawn) > _REMEMBERED:
-            del self._drawn[next(iter(self._drawn))]
-        return blocks
+        return self._drawn.blocks(turn, look)
 
     def _redraw(self) -> None:
         self._show_count()
@@ -198,20 +187,10 @@ Copies and files show control characters as visible marks. The session keeps the
         """Show the context and the settings of the probe in the field."""
         draft, turns = self._draft, self._turns
         raw = draft.is_raw(self._settings, turns)
-        follows = None if draft.follows is None else turns.find(draft.follows.probe)
-        edits = None if draft.edits is None else turns.find(draft.edits)
-        if draft.follows is not None and follows is not None:
-            of = f" (sample {draft.follows.sample + 1})" if follows.n_samples > 1 else ""
-            what = f"Follow-up to {follows.number}, {draft.follows.side}'s answer{of}"
-        elif self._sent is not None:
-            what = "Follow-up to what was just asked"
-        elif edits is not None:
-            what = f"Edit of {edits.number}"
-        else:
-            what = "New probe"
+        what = "New probe" if self._sent is None else "Follow-up to what was just asked"
         self.query_one("#draft", Static).update(
             Content.assemble(
-                (what, "bold $accent"),
+                (draft.in_words(turns) or what, "bold $accent"),
                 "  ",
                 text.line(self._settings.in_short(raw=raw), "$foreground-muted"),
             )
@@ -236,8 +215,7 @@ Copies and files show control characters as visible marks. The session keeps the
 
     def start_over(self) -> None:
         """Show the first answer of each probe."""
-        self._samples.clear()
-        self._side = "finetuned"
+        self._chosen.start_over()
         super().start_over()
 
     def reveal(self, seq: int) -> bool:
@@ -246,8 +224,7 @@ Copies and files show control characters as visible marks. The session keeps the
         place = None if found is None else self._turns.place(found.probe)
         if found is None or place is None:
             return False
-        self._side = found.side
-        self._samples[found.probe] = found.sample
+        self._chosen.choose(found)
         self._writing = False
         self._redraw()
         self.query_one(Conversation).go_to(place)
@@ -260,27 +237,19 @@ Copies and files show control characters as visible marks. The session keeps the
             "written": self._field.value,
             "draft": self._draft.as_data(),
             "settings": self._settings.as_data(),
-            "side": self._side,
             "turn": None if turn is None else turn.id,
-            "samples": {probe: sample for probe, sample in self._samples.items() if sample},
+            **self._chosen.as_data(),
             "writing": self._writing,
         }
 
     def restore(self, view: dict[str, Any]) -> None:
         """Restore the draft, the settings and the turn."""
-        written, samples, probe = view.get("written"), view.get("samples"), view.get("turn")
+        written, probe = view.get("written"), view.get("turn")
         if isinstance(written, str):
             self._field.load(written)
         self._draft = Draft.from_data(view.get("draft"))
         self._settings = ProbeSettings.from_data(view.get("settings"))
-        if view.get("side") in SIDES:
-            self._side = cast("Side", view["side"])
-        if isinstance(samples, dict):
-            self._samples = {
-                str(turn_id): sample
-                for turn_id, sample in samples.items()
-                if isinstance(sample, int)
-            }
+        self._chosen.restore(view)
         self._writing = view.get("writing") is True
         self._redraw()
         place = self._turns.place(probe) if isinstance(probe, str) else None
@@ -295,14 +264,6 @@ Copies and files show control characters as visible marks. The session keeps the
         cursor = self.query_one(Conversation).cursor
         return self._turns[cursor] if cursor < len(self._turns) else None
 
-    def _sample(self, turn: Turn) -> int:
-        return max(0, min(self._samples.get(turn.id, 0), turn.n_samples - 1))
-
-    def _answer(self, turn: Turn) -> AnswerRef:
-        """Return the answer of a turn that the keys act on."""
-        side = self._side if self._side in turn.sides else turn.sides[0]
-        return AnswerRef(turn.id, side, self._sample(turn))
-
     # --- asking -----------------------------------------------------------------------------
 
     def _send(self) -> None:
@@ -316,8 +277,7 @@ Copies and files show control characters as visible marks. The session keeps the
             self._field.load("")
             # A conversation goes on; what is asked on its own leaves the field for the next probe.
             if arguments.messages or self._draft.follows is not None:
-                self._sent = (arguments, self._turns.n_recorded)
-                self._sent_waits = False
+                self._sent = Sent(arguments, self._turns.n_recorded)
             self._draft = Draft()
             self._redraw()
 
@@ -360,25 +320,18 @@ Copies and files show control characters as visible marks. The session keeps the
                 return
 
     def _follow_what_was_sent(self) -> None:
-        if self._sent is not None:
-            arguments, since = self._sent
-            probe = self._turns.newest(arguments.model_dump(mode="json"), since)
-            if probe is not None:
-                self._sent = None
-                if self._draft == Draft():
-                    turn = self._turns.find(probe)
-                    assert turn is not None
-                    self._draft = Draft(follows=replace(self._answer(turn), sample=0))
-                self._show_draft()
+        turn = None if self._sent is None else self._sent.turn(self._turns)
+        if turn is not None:
+            self._sent = None
+            if self._draft == Draft():
+                self._draft = Draft(follows=replace(self._chosen.answer(turn), sample=0))
+            self._show_draft()
 
     def _give_up_what_was_stopped(self, jobs: Sequence[Job]) -> None:
         """Forget the sent probe if it was stopped while it waited: it is never recorded."""
-        if self._sent is not None:
-            waited = self._sent_waits
-            self._sent_waits = any(job.arguments is self._sent[0] for job in jobs)
-            if waited and not self._sent_waits:
-                self._sent = None
-                self._show_draft()
+        if self._sent is not None and self._sent.is_given_up(jobs):
+            self._sent = None
+            self._show_draft()
 
     @on(TextArea.Changed, "#field")
     def _written(self) -> None:
@@ -411,7 +364,7 @@ Copies and files show control characters as visible marks. The session keeps the
         """Follow up the answer of this turn."""
         turn = self._current()
         if turn is not None:
-            self._change_draft(Draft(follows=self._answer(turn)))
+            self._change_draft(Draft(follows=self._chosen.answer(turn)))
             self.screen.set_focus(self._field)
 
     def action_edit(self) -> None:
@@ -450,19 +403,19 @@ Copies and files show control characters as visible marks. The session keeps the
 
     def action_side(self) -> None:
         """Select the other model's answer."""
-        self._side = "base" if self._side == "finetuned" else "finetuned"
+        self._chosen.choose_other_side()
         if self._draft.follows is not None:
-            self._draft = Draft(follows=replace(self._draft.follows, side=self._side))
+            self._draft = Draft(follows=replace(self._draft.follows, side=self._chosen.side))
         self._redraw()
 
     def action_sample(self, step: int) -> None:
         """Show the next sample of this turn."""
         turn = self._current()
         if turn is not None and turn.n_samples > 1:
-            self._samples[turn.id] = (self._sample(turn) + step) % turn.n_samples
+            self._chosen.choose_next_sample(turn, step)
             follows = self._draft.follows
             if follows is not None and follows.probe == turn.id:
-                self._draft = Draft(follows=replace(follows, sample=self._sample(turn)))
+                self._draft = Draft(follows=replace(follows, sample=self._chosen.sample(turn)))
             self._redraw()
 
     def action_next_draft(self) -> None:
@@ -472,8 +425,8 @@ Copies and files show control characters as visible marks. The session keeps the
         if turn is None or (follows is not None and follows.side == "finetuned"):
             self._change_draft(Draft())
             return
-        self._side = "base" if follows is None else "finetuned"
-        self._change_draft(Draft(follows=self._answer(turn)))
+        self._chosen.side = "base" if follows is None else "finetuned"
+        self._change_draft(Draft(follows=self._chosen.answer(turn)))
 
     def _change_draft(self, draft: Draft) -> None:
         self._show_status("")
@@ -502,7 +455,7 @@ Copies and files show control characters as visible marks. The session keeps the
 
     @work
     async def _open_form(self, begin: str) -> None:
-        form = ChatForm(self._settings, measured=_measured(self.state), begin=begin)
+        form = ChatForm(self._settings, measured=measured_places(self.state), begin=begin)
         settings = await self.app.push_screen_wait(form)
         if settings is not None:
             self._settings = settings
@@ -514,7 +467,7 @@ Copies and files show control characters as visible marks. The session keeps the
         turn = self._current()
         if turn is None:
             return
-        chosen = self._answer(turn)
+        chosen = self._chosen.answer(turn)
         answer = turn.answer(chosen.side, chosen.sample)
         answer_name = f"{chosen.side}'s answer to {turn.number}"
         if answer is None or answer.status == "growing" or not answer.text:
@@ -526,16 +479,8 @@ Copies and files show control characters as visible marks. The session keeps the
         if text_id in self._evidence:
             self._show_status(f"{answer_name} is marked already: {self._evidence[text_id]}")
             return
-        sample = f", sample {chosen.sample + 1}" if turn.n_samples > 1 else ""
-        steered = f", alpha {answer.start.body.alpha:g}" if answer.start.body.alpha else ""
-        probe = shorten(" ".join(turn.probe.split()), 60)
         try:
-            arguments = MarkArguments(
-                seq=answer.start.seq,
-                text_id=text_id,
-                excerpt=answer.text,
-                label=f"{chosen.side}'s answer{sample}{steered}: {probe}",
-            )
+            arguments = mark_arguments(turn, chosen, answer)
         except ValidationError as error:
             self._show_status(f"{answer_name} cannot be marked: {in_words(error)}", problem=True)
             return
@@ -547,7 +492,7 @@ Copies and files show control characters as visible marks. The session keeps the
         turn = self._current()
         if turn is None:
             return
-        chosen = self._answer(turn)
+        chosen = self._chosen.answer(turn)
         answer = turn.answer(chosen.side, chosen.sample)
         if answer is None or not answer.text:
             self._show_status(f"{chosen.side} has not answered {turn.number}", problem=True)
@@ -588,43 +533,5 @@ Copies and files show control characters as visible marks. The session keeps the
         turn: Turn = self._turns[event.index]
         if flow.width >= TWO_COLUMNS and len(turn.sides) == 2:
             side: Side = "base" if event.share < 0.5 else "finetuned"
-            if side != self._side:
+            if side != self._chosen.side:
                 self.action_side()
-
-
-def _evidence_of_texts(state: SessionState) -> dict[str, str]:
-    """Return the ids of evidence by the id of the marked text."""
-    found: dict[str, str] = {}
-    for evidence_id, mark in state.evidence.items():
-        text_id = mark.body.text_id
-        if text_id is not None:
-            found[text_id] = f"{found[text_id]} {evidence_id}" if text_id in found else evidence_id
-    return found
-
-
-def _measured(state: SessionState) -> dict[str, str]:
-    """Return the layers and positions with a measured difference, by setting."""
-    layers = sorted(
-        {layer for difference in state.differences.values() for layer in difference.body.layers}
-    )
-    if not layers:
-        return dict.fromkeys(
-            ("layer", "position"), f"not measured; {keys.shown('audit')} measures it"
-        )
-    newest = next(reversed(list(state.differences.values())))
-    return {
-        "layer": f"measured: {', '.join(map(str, layers))}; 0.5 is half the depth",
-        "position": f"measured: {', '.join((*newest.body.positions, POOLED))}",
-    }
-
-
-def _nothing(state: SessionState, *, loading: bool) -> Content:
-    lines = ["Nothing was asked yet.", ""]
-    if state.pair is None and not loading:
-        lines.append("No model pair is loaded; load one first.")
-    else:
-        lines.append("Enter goes to the field below; Enter there asks both models at once.")
-        lines.append(
-            f"{keys.shown('settings')} has the settings: system turn, prefill, samples, seed, steering."
-        )
-    return Content.styled("\n".join(lines), "$foreground-muted")

@@ -13,7 +13,7 @@ from adl.words import number_of
 from workbench.display import clean_line, shorten
 from workbench.store.events import AnswersCompared
 from workbench.store.recorded import Recorded
-from workbench.store.state import TextState
+from workbench.store.state import SessionState, TextState
 from workbench.tui import keys, text
 from workbench.tui.panes.chat.turns import AnswerRef, Messages, Turn
 from workbench.tui.text import actor_name
@@ -26,6 +26,8 @@ MOST_SHOWN = 20_000
 MOST_OF_PROBE = 2_000
 #: A bar of the KL is full at the greatest of the answer, or at so many nats if that is more.
 FULL_KL = 1.0
+#: Drawn turns that are remembered; more than ever are in view.
+_REMEMBERED = 200
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PART = "▸"
@@ -51,6 +53,25 @@ class Look:
     reference: float | None = None
     "Mean KL on unrelated text, which that of the answers is compared with."
     recorded: bool = False
+
+
+class DrawnTurns:
+    """Draws turns, and remembers those that were drawn last."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[str, tuple[Turn, Look, list[Block]]] = {}
+
+    def blocks(self, turn: Turn, look: Look) -> list[Block]:
+        """Return a turn as blocks of text, drawn anew if it or its look changed."""
+        known = self._drawn.get(turn.id)
+        if known is not None and known[0].is_as(turn) and known[1] == look:
+            return known[2]
+        blocks = turn_blocks(turn, look)
+        self._drawn.pop(turn.id, None)
+        self._drawn[turn.id] = (turn, look, blocks)
+        if len(self._drawn) > _REMEMBERED:
+            del self._drawn[next(iter(self._drawn))]
+        return blocks
 
 
 def turn_blocks(turn: Turn, look: Look) -> list[Block]:
@@ -356,3 +377,16 @@ def _how_it_stands(turn: Turn, look: Look) -> list[Block]:
             ]
         case _:
             return []
+
+
+def nothing_asked(state: SessionState, *, loading: bool) -> Content:
+    """Return the text of a conversation without a turn: how to begin."""
+    lines = ["Nothing was asked yet.", ""]
+    if state.pair is None and not loading:
+        lines.append("No model pair is loaded; load one first.")
+    else:
+        lines.append("Enter goes to the field below; Enter there asks both models at once.")
+        lines.append(
+            f"{keys.shown('settings')} has the settings: system turn, prefill, samples, seed, steering."
+        )
+    return Content.styled("\n".join(lines), "$foreground-muted")
