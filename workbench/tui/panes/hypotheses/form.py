@@ -15,7 +15,9 @@ from textual.message import Message
 from textual.widgets import Input, Label, Static, TextArea
 
 from workbench.fields import in_words
+from workbench.operations.hypotheses import AddHypothesisArguments, ReviseArguments
 from workbench.operations.running import Arguments
+from workbench.store.state import HypothesisState
 from workbench.tui import text
 from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.dialog import Dialog
@@ -186,3 +188,34 @@ def parse_confidence(written: str) -> float | None:
     if not 0 <= number <= 1:
         raise ValueError("the confidence is not between 0 and 100 percent")
     return number
+
+
+def stated(draft: Draft) -> AddHypothesisArguments:
+    """Return the arguments of a new hypothesis. Raises `ValueError` (pydantic's too), in words."""
+    confidence = parse_confidence(draft["confidence"])
+    return AddHypothesisArguments(text=_wording(draft), confidence=confidence)
+
+
+def revised(hypothesis: HypothesisState, draft: Draft) -> ReviseArguments:
+    """Return the arguments of a revision. Raises `ValueError` (pydantic's too), in words."""
+    text, confidence = _wording(draft), parse_confidence(draft["confidence"])
+    if confidence is None and hypothesis.confidence is not None:
+        raise ValueError("a confidence that was given cannot be left empty again: change it")
+    reason = draft.get("reason", "").strip()
+    text_now = None if text == hypothesis.text else text
+    confidence_now = None if confidence == hypothesis.confidence else confidence
+    if text_now is None and confidence_now is None and not reason:
+        raise ValueError(
+            "nothing is changed: change the wording or the confidence, or give a reason"
+        )
+    return ReviseArguments(
+        hypothesis=hypothesis.id, text=text_now, confidence=confidence_now, reason=reason
+    )
+
+
+def _wording(draft: Draft) -> str:
+    if not (words := draft["text"].strip()):
+        raise ValueError(
+            "the wording is empty: describe what the model may have been finetuned to do"
+        )
+    return words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from textual import events, on
@@ -22,7 +21,6 @@ from workbench.operations.hypotheses import (
     REVISE,
     SET_VERDICT,
     UNMARK,
-    AddHypothesisArguments,
     LinkArguments,
     PassageArguments,
     RankArguments,
@@ -44,10 +42,12 @@ from workbench.tui.dialogs.hypothesis_tests import (
 )
 from workbench.tui.dialogs.leads import ChosenLead
 from workbench.tui.dialogs.reason import AskReason
+from workbench.tui.panes.hypotheses.drafts import Drafts
 from workbench.tui.panes.hypotheses.evidence import EvidenceList
-from workbench.tui.panes.hypotheses.form import Draft, HypothesisForm, parse_confidence
+from workbench.tui.panes.hypotheses.form import Draft, HypothesisForm, revised, stated
 from workbench.tui.panes.hypotheses.history import HypothesisHistory
 from workbench.tui.panes.hypotheses.listing import HypothesisList
+from workbench.tui.panes.hypotheses.orders import PendingOrders
 from workbench.tui.panes.hypotheses.render import (
     all_text,
     evidence_lines,
@@ -104,9 +104,8 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         super().__init__(**settings)
         self._selected: str | None = None
         self._evidence: str | None = None
-        self._drafts: dict[str, dict[str, str]] = {}
-        # Requested orders that are not in the log yet: the next move starts from the last of them.
-        self._orders: list[tuple[str, ...]] = []
+        self._drafts = Drafts()
+        self._orders = PendingOrders()
         self._awaits_new = False
         self._judged: set[str] = set()
         self._available: tuple[bool, ...] = ()
@@ -128,9 +127,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
     def show(self, state: SessionState, before: SessionState) -> None:
         """Redraw the lists if a hypothesis, the ranking or a mark changed."""
         if state.ranking != before.ranking:
-            # Up to the order that came true; another's order makes ours void.
-            at = self._orders.index(state.ranking) + 1 if state.ranking in self._orders else None
-            del self._orders[:at]
+            self._orders.came_true(state.ranking)
         if (
             state.hypotheses is not before.hypotheses
             or state.ranking is not before.ranking
@@ -157,7 +154,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         ranked = self.state.ranked()
         if self._selected not in self.state.hypotheses:
             self._selected = ranked[0].id if ranked else None
-        draft = self._drafts.get("", {}).get("text", "").strip()
+        draft = self._drafts.over("", {}).get("text", "").strip()
         self.query_one(HypothesisList).set_items(ranked, self._selected, draft)
         self._draw_evidence()
 
@@ -229,22 +226,17 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         return {
             "selected": self._selected,
             "evidence": self._evidence,
-            "drafts": {key: dict(draft) for key, draft in self._drafts.items()},
+            "drafts": self._drafts.as_data(),
         }
 
     def restore(self, view: dict[str, Any]) -> None:
         """Restore what still exists."""
-        selected, evidence, drafts = (view.get(key) for key in ("selected", "evidence", "drafts"))
+        selected, evidence = view.get("selected"), view.get("evidence")
         if isinstance(selected, str):
             self._selected = selected
         if isinstance(evidence, str):
             self._evidence = evidence
-        for key, draft in drafts.items() if isinstance(drafts, dict) else ():
-            if isinstance(draft, dict) and (key == "" or key in self.state.hypotheses):
-                fields = ("text", "confidence", "reason")
-                kept = {name: draft[name] for name in fields if isinstance(draft.get(name), str)}
-                if kept:
-                    self._drafts[key] = kept
+        self._drafts.restore(view.get("drafts"), self.state.hypotheses)
         self._draw()
 
     # --- what is selected -------------------------------------------------------------------
@@ -346,14 +338,14 @@ Every change is kept with its author and reason, and `{detail}` shows them.
             if arguments is not None:
                 self._awaits_new = True
                 self.submit(ADD_HYPOTHESIS, arguments.model_copy(update={"lead": lead}))
-                self._drafts.pop(key, None)
+                self._drafts.forget(key)
             self._draw()
 
         form = HypothesisForm(
             "New hypothesis",
-            dict(unchanged) | self._drafts.get(key, {}),
-            _stated,
-            self._keeper(key, unchanged),
+            self._drafts.over(key, unchanged),
+            stated,
+            self._drafts.keeper(key, unchanged),
             asks_why=False,
         )
         self.app.push_screen(form, done)
@@ -372,47 +364,30 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         }
 
         def make(draft: Draft) -> ReviseArguments:
-            return _revised(hypothesis, draft)
+            return revised(hypothesis, draft)
 
         def done(arguments: Any) -> None:
             if arguments is not None:
                 self.submit(REVISE, arguments)
-                self._drafts.pop(hypothesis.id, None)
+                self._drafts.forget(hypothesis.id)
 
         form = HypothesisForm(
             f"Revise {clean_line(hypothesis.id)}",
-            current | self._drafts.get(hypothesis.id, {}),
+            self._drafts.over(hypothesis.id, current),
             make,
-            self._keeper(hypothesis.id, current),
+            self._drafts.keeper(hypothesis.id, current),
             asks_why=True,
         )
         self.app.push_screen(form, done)
-
-    def _keeper(self, key: str, unchanged: Draft) -> Callable[[Draft], None]:
-        """Return a function that keeps a draft while it is written, unless it changes nothing."""
-
-        def keep(draft: Draft) -> None:
-            if any(draft[name].strip() != unchanged.get(name, "").strip() for name in draft):
-                self._drafts[key] = dict(draft)
-            else:
-                self._drafts.pop(key, None)
-
-        return keep
 
     def action_rank(self, step: int) -> None:
         """Move the selected hypothesis up or down by one."""
         hypothesis = self._hypothesis()
         if hypothesis is None:
             return
-        order = list(self._orders[-1]) if self._orders else [it.id for it in self.state.ranked()]
-        order += [it.id for it in self.state.ranked() if it.id not in order]
-        at = order.index(hypothesis.id)
-        to = at + step
-        if not 0 <= to < len(order):
-            return
-        order[at], order[to] = order[to], order[at]
-        self._orders.append(tuple(order))
-        self.submit(RANK, RankArguments(order=tuple(order)))
+        order = self._orders.moved([it.id for it in self.state.ranked()], hypothesis.id, step)
+        if order is not None:
+            self.submit(RANK, RankArguments(order=order))
 
     def action_judge(self, verdict: Verdict) -> None:
         """Confirm the selected hypothesis, reject it or open it again."""
@@ -563,35 +538,6 @@ Every change is kept with its author and reason, and `{detail}` shows them.
             self.notify(clean_line(f"{path}: {exc}"), severity="error", markup=False)
         else:
             self.notify(clean_line(f"Wrote {path}"), markup=False)
-
-
-def _stated(draft: Draft) -> AddHypothesisArguments:
-    confidence = parse_confidence(draft["confidence"])
-    return AddHypothesisArguments(text=_wording(draft), confidence=confidence)
-
-
-def _revised(hypothesis: HypothesisState, draft: Draft) -> ReviseArguments:
-    text, confidence = _wording(draft), parse_confidence(draft["confidence"])
-    if confidence is None and hypothesis.confidence is not None:
-        raise ValueError("a confidence that was given cannot be left empty again: change it")
-    reason = draft.get("reason", "").strip()
-    text_now = None if text == hypothesis.text else text
-    confidence_now = None if confidence == hypothesis.confidence else confidence
-    if text_now is None and confidence_now is None and not reason:
-        raise ValueError(
-            "nothing is changed: change the wording or the confidence, or give a reason"
-        )
-    return ReviseArguments(
-        hypothesis=hypothesis.id, text=text_now, confidence=confidence_now, reason=reason
-    )
-
-
-def _wording(draft: Draft) -> str:
-    if not (words := draft["text"].strip()):
-        raise ValueError(
-            "the wording is empty: describe what the model may have been finetuned to do"
-        )
-    return words
 
 
 def _mark_in_full(mark: EvidenceMarked, by: str) -> Content:
