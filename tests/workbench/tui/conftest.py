@@ -20,7 +20,7 @@ from tests.workbench.tui.waiting import wait_for_apps_rather_than_for_the_clock
 from workbench.operations.pair import PairArguments
 from workbench.store.state import SessionState
 from workbench.tui.app import WorkbenchApp
-from workbench.tui.keys import BY_ID
+from workbench.tui.key_table import BY_ID
 from workbench.tui.startup import Startup
 from workbench.tui.widgets.pane import Pane
 

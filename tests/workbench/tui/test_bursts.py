@@ -35,7 +35,7 @@ from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import run
 from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
-from workbench.tui import keys
+from workbench.tui import key_table
 from workbench.tui.messages import ReplaySession
 from workbench.tui.paste import PasteParser
 from workbench.tui.screens.audit import AuditScreen
@@ -84,18 +84,18 @@ ENTER_LEAVES = {("replay", "branch")}
 def test_every_place_of_the_table_is_tried():
     assert [pane.__name__.removesuffix("Pane").lower() for pane in PANES] == list(_PANES)
     # A pair is loaded once a session; its screen has one key. Lists are on every surface.
-    assert set(SURFACES) == set(keys.PLACES) - {"loading", "list", "rows", "table"}
+    assert set(SURFACES) == set(key_table.PLACES) - {"loading", "list", "rows", "table"}
 
 
 def test_what_is_typed_is_no_key():
-    table = {name for key in keys.TABLE for name in key.names}
+    table = {name for key in key_table.TABLE for name in key.names}
     assert not table & {_character_to_key(character) for character in TYPED}
 
 
 def tried(place: str) -> Iterator[tuple[str, str]]:
     """The ids and bytes of the keys of a place; on one screen also those of lists."""
     places = {place, *(("list", "rows", "table") if place == "audit" else ())}
-    for key in keys.TABLE:
+    for key in key_table.TABLE:
         leaves = key.id in LEAVE or (key.id == "open" and place in {"start", "sessions"})
         if any(use.place in places for use in key.uses) and not leaves:
             yield key.id, as_bytes(key.names[0])

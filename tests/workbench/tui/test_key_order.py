@@ -15,7 +15,8 @@ from textual.widgets import Input
 from tests.processes import HANGS
 from tests.workbench.tui.terminal import KEYS, Terminal
 from tests.workbench.tui.waiting import until
-from workbench.tui.keys import BY_ID, is_own
+from workbench.tui.key_table import BY_ID
+from workbench.tui.keys import is_own
 from workbench.tui.screens import agent_screen
 from workbench.tui.screens.agent_form import AgentForm
 from workbench.tui.screens.audit import AuditScreen

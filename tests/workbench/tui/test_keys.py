@@ -14,7 +14,7 @@ from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.waiting import until
 from workbench.settings import SettingsError, configured_keys, load_settings
-from workbench.tui import keys
+from workbench.tui import key_table, keys
 from workbench.tui.dialogs.pane_help import PaneHelp
 from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.screens.opening import LoadingScreen
@@ -31,10 +31,10 @@ _READ_ALONE = {"history.py", "report.py"}
 DOCS = Path(__file__).parents[3] / "docs" / "keys.md"
 
 
-@pytest.mark.parametrize("surface", keys.SURFACES, ids=["panes", "screens"])
+@pytest.mark.parametrize("surface", key_table.SURFACES, ids=["panes", "screens"])
 def test_a_key_is_one_idea_in_every_place(surface):
     ideas = defaultdict(set)
-    for key in keys.TABLE:
+    for key in key_table.TABLE:
         for _use in (use for use in key.uses if use.place in surface):
             for name in key.names:
                 ideas[name].add(key.id)
@@ -48,8 +48,8 @@ def test_bindings_of_panes_and_screens_are_the_tables():
     ideas = defaultdict(set)
     for holder in holders:
         for binding in Binding.make_bindings(holder.__dict__.get("BINDINGS", ())):
-            assert binding.id in keys.BY_ID, (holder, binding)
-            assert binding.key in keys.BY_ID[binding.id].names, (holder, binding)
+            assert binding.id in key_table.BY_ID, (holder, binding)
+            assert binding.key in key_table.BY_ID[binding.id].names, (holder, binding)
             if holder not in {StartScreen, SessionsScreen}:
                 ideas[binding.key].add(binding.id)
     assert all(len(found) == 1 for found in ideas.values()), ideas
@@ -62,7 +62,7 @@ def test_every_action_of_the_table_exists():
     places |= {"list": CursorList, "rows": Rows, "table": TokenTable}
     missing = [
         (use.place, use.action)
-        for key in keys.TABLE
+        for key in key_table.TABLE
         for use in key.uses
         if use.place in places
         and not use.action.startswith("app.")
@@ -206,6 +206,6 @@ def test_an_agents_banner_tells_the_keys_of_the_table():
         for pair in call.args
         if isinstance(pair, ast.Tuple)
     ]
-    uses = {key.id for key in keys.TABLE for use in key.uses if use.place == "agent"}
+    uses = {key.id for key in key_table.TABLE for use in key.uses if use.place == "agent"}
     assert len(told) > 7
     assert set(told) <= uses

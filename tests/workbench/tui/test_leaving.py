@@ -15,7 +15,7 @@ from tests.workbench.tui.test_key_order import as_bytes, key_of
 from tests.workbench.tui.test_monkey import recorded
 from tests.workbench.tui.waiting import until
 from workbench.store.log import SessionLog
-from workbench.tui import keys
+from workbench.tui import key_table
 from workbench.tui.screens.audit import AuditScreen
 
 NOTE, AUDIT, SESSIONS = key_of("note"), key_of("audit"), key_of("sessions")
@@ -23,7 +23,7 @@ NOTE, AUDIT, SESSIONS = key_of("note"), key_of("audit"), key_of("sessions")
 
 def every_key(chance: random.Random) -> str:
     """The keys of the table in some order, as of one read; Escape would change the one behind it."""
-    names = [name for key in keys.TABLE for name in key.names if name != "escape"]
+    names = [name for key in key_table.TABLE for name in key.names if name != "escape"]
     chance.shuffle(names)
     return "".join(map(as_bytes, names))
 
