@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from adl.errors import PairError, Stopped
+from adl.pair.nnsight.factors import Factors, rank1_of_difference
 from adl.pair.nnsight.pair import NnsightPair
-from adl.pair.nnsight.updates import Factors, rank1_of_difference
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec, WeightChange
 from tests.adl.test_adapter_types import OWN_COPY, SHARED, save_adapter
 from tests.adl.test_adapter_types import plain as plain_model
@@ -183,8 +183,8 @@ def test_the_null_is_the_base_with_an_update_of_the_same_singular_values(family,
 
 
 def test_a_large_difference_is_decomposed_in_parts(monkeypatch):
-    monkeypatch.setattr("adl.pair.nnsight.updates.EXACT_SIDE", 8)
-    monkeypatch.setattr("adl.pair.nnsight.updates.ROWS_AT_ONCE", 50)
+    monkeypatch.setattr("adl.pair.nnsight.factors.EXACT_SIDE", 8)
+    monkeypatch.setattr("adl.pair.nnsight.factors.ROWS_AT_ONCE", 50)
     generator = torch.Generator().manual_seed(3)
     before = torch.randn(230, 120, generator=generator)
     update = 0.1 * torch.randn(230, 120, generator=generator)

@@ -12,10 +12,8 @@ that nothing of a change is left when it ends, however it ends.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,122 +27,15 @@ from adl.callbacks import ShouldStop, never_stop
 from adl.errors import PairError, Stopped
 from adl.pair.nnsight.adapters import ADAPTER_NAME
 from adl.pair.nnsight.base_state import switch_adapters
+from adl.pair.nnsight.factors import Factors, rank1_of_difference
 from adl.pair.nnsight.loading import LoadedPair
-from adl.pair.nnsight.offloading import HOOK, present, running_device, weight_named, weight_of
+from adl.pair.nnsight.offloading import HOOK, present, weight_named, weight_of
+from adl.pair.nnsight.places import Place, adapted_modules, matrices
 from adl.pair.self_checks import BASIS
-from adl.records import PairProvenance, Part, Side, UpdateFacts, WeightChange
+from adl.records import PairProvenance, Side, UpdateFacts, WeightChange
 
-#: Smaller matrices are decomposed exactly.
-EXACT_SIDE = 256
-#: Width of the block of the randomised decomposition, rounds of it at most, and where they end.
-BLOCK, ROUNDS, SETTLED = 16, 40, 1e-6
-#: Rows of two weights compared at a time, in float32.
-ROWS_AT_ONCE = 8192
-
-_ATTENTION = re.compile(r"(^|[._])(\w*attn\w*|\w*attention\w*)([._]|$)")
-_MLP = re.compile(
-    r"mlp|ffn|feed_?forward|expert|moe|(^|\.)(fc\d?|gate_proj|up_proj|down_proj|"
-    r"dense_h_to_4h|dense_4h_to_h|w[123])(\.|$)"
-)
-_INPUT, _OUTPUT = "input embeddings", "output embeddings"
 _ELSE_ADAPTER = "Use --carrier rank1, logits or difference."
 _ELSE = "Use --carrier logits or difference."
-
-
-@dataclass(frozen=True)
-class Factors:
-    """An update as ``left`` [out, r] @ ``right`` [r, in], in float32.
-
-    ``squared`` is the squared norm of the whole update, of which a rank-1 part holds some.
-    """
-
-    left: torch.Tensor
-    right: torch.Tensor
-    squared: float
-
-    def rank1(self) -> Factors:
-        """Return the part of the largest singular value: by QR of both factors, r x r."""
-        left_q, left_r = torch.linalg.qr(self.left)
-        right_q, right_r = torch.linalg.qr(self.right.T)
-        u, sigma, vt = torch.linalg.svd(left_r @ right_r.T)
-        return Factors(
-            (left_q @ u[:, :1]) * sigma[0], (right_q @ vt[0])[None], float(sigma.square().sum())
-        )
-
-    def shuffled(self, seed: int) -> Factors:
-        """Return the update with rows and columns in another order and some negated."""
-        generator = torch.Generator().manual_seed(seed)
-        left, right = self.left, self.right
-        rows, columns = (
-            torch.randperm(size, generator=generator).to(left.device)
-            for size in (left.shape[0], right.shape[1])
-        )
-        signs = [
-            (2 * torch.randint(2, (size,), generator=generator) - 1).to(left)
-            for size in (left.shape[0], right.shape[1])
-        ]
-        return Factors(left[rows] * signs[0][:, None], right[:, columns] * signs[1], self.squared)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A module whose output an update is added to; ``layer`` is None outside the decoder's layers."""
-
-    name: str
-    module: nn.Module
-    layer: int | None
-
-    @property
-    def part(self) -> Part:
-        """The part of a layer it belongs to: attention, mlp, or neither (``all``)."""
-        if self.layer is None:
-            return "all"
-        if _ATTENTION.search(self.name):
-            return "attention"
-        return "mlp" if _MLP.search(self.name) else "all"
-
-    @property
-    def looks_up(self) -> bool:
-        """True for a table of embeddings, whose input are rows."""
-        inner = getattr(self.module, "base_layer", self.module)
-        return isinstance(getattr(inner, "original_module", inner), nn.Embedding)
-
-    @property
-    def shape(self) -> torch.Size:
-        """The shape of the module's weight."""
-        weight: torch.Tensor = self.module.weight  # type: ignore[assignment]
-        return weight.shape
-
-    @property
-    def table_scale(self) -> float:
-        """The factor that a table puts on its rows, as Gemma's does."""
-        inner = getattr(self.module, "base_layer", self.module)
-        return float(getattr(inner, "embed_scale", 1.0)) if self.looks_up else 1.0
-
-    def effect(self, factors: Factors, given: torch.Tensor) -> torch.Tensor:
-        """Return the part [..., out] of the module's output that is the update's, in float32."""
-        left, right = factors.left.to(given.device), factors.right.to(given.device)
-        inner = right.T[given] if self.looks_up else given.float() @ right.T
-        return self.table_scale * (inner @ left.T)
-
-    def example(self) -> torch.Tensor:
-        """Return an input of the module: a few rows of a table, or two random vectors."""
-        inner: Any = getattr(self.module, "base_layer", self.module)
-        device = running_device(self.module)
-        if self.looks_up:
-            return torch.arange(4, device=device)[None]
-        weights = [each for each in self.module.parameters() if each.dtype.is_floating_point]
-        width = inner.weight.shape[0] if isinstance(inner, Conv1D) else inner.in_features
-        vectors = torch.randn(1, 2, width, generator=torch.Generator().manual_seed(0))
-        return vectors.to(device, weights[0].dtype) if weights else vectors
-
-    def chosen(self, change: WeightChange) -> bool:
-        """Return True for a module that ``change`` acts on."""
-        if change.part not in ("all", self.part):
-            return False
-        if change.layers is None:
-            return True
-        return self.layer is not None and change.layers[0] <= self.layer <= change.layers[1]
 
 
 class PairUpdate:
@@ -192,7 +83,7 @@ class PairUpdate:
     def _places(self, change: WeightChange) -> list[Place]:
         """Every module with an update, after checks by name. Raises ``PairError``."""
         if self._shares:
-            places = _places_of_adapter(self._loaded.finetuned.module, self._paths[1])
+            places = adapted_modules(self._loaded.finetuned.module, self._paths[1])
         elif change.carrier == "adapter":
             self._refuse_adapter()
         if change.carrier == "adapter":
@@ -200,7 +91,7 @@ class PairUpdate:
                 _check_kind(place)
         elif not self._shares:
             self._check_checkpoints()
-            places = _matrices(self._loaded.base.module, self._paths[0])
+            places = matrices(self._loaded.base.module, self._paths[0])
         if not any(place.chosen(change) for place in places):
             parts = sorted({place.part for place in places if place.layer is not None} - {"all"})
             layers = sorted({place.layer for place in places if place.layer is not None})
@@ -240,7 +131,7 @@ class PairUpdate:
                     f"the weights cannot be compared: {check.found}", "Use --carrier logits."
                 )
         ours, theirs = (
-            {place.name: place.shape for place in _matrices(side.module, path)}
+            {place.name: place.shape for place in matrices(side.module, path)}
             for side, path in zip(
                 (self._loaded.base, self._loaded.finetuned), self._paths, strict=True
             )
@@ -263,7 +154,7 @@ class PairUpdate:
                 if isinstance(part, AuxiliaryTrainingWrapper)
             )
         base, finetuned = self._loaded.base.module, self._loaded.finetuned.module
-        compared = {id(place.module) for place in _matrices(base, self._paths[0])}
+        compared = {id(place.module) for place in matrices(base, self._paths[0])}
         names = {name for name, _ in finetuned.named_parameters()}
         return tuple(
             name
@@ -290,7 +181,7 @@ class PairUpdate:
             before = weight_of(place.module)
             theirs = {
                 other.name: other.module
-                for other in _matrices(self._loaded.finetuned.module, self._paths[1])
+                for other in matrices(self._loaded.finetuned.module, self._paths[1])
             }
             after = weight_of(theirs[place.name])
         if before.ndim != 2:
@@ -349,38 +240,6 @@ class PairUpdate:
         if change.null is not None:
             factors = factors.shuffled(change.null * 100_003 + index)
         return Factors(factors.left * scale, factors.right, factors.squared)
-
-
-# --- places ---------------------------------------------------------------------------------------
-
-
-def _layer_of(path: str, stack: str) -> int | None:
-    found = re.match(rf"{re.escape(stack)}\.(\d+)\.", path)
-    return None if found is None else int(found[1])
-
-
-def _places_of_adapter(module: nn.Module, stack: str) -> list[Place]:
-    found: list[Place] = []
-    wrapped: tuple[str, ...] = ()
-    for path, part in module.named_modules():
-        if isinstance(part, AuxiliaryTrainingWrapper):
-            wrapped = (*wrapped, f"{path}.")  # saved whole, not adapted
-        elif isinstance(part, BaseTunerLayer) and not path.startswith(wrapped):
-            tuner: Any = part
-            found.append(Place(path, tuner, _layer_of(path, stack)))
-    return found
-
-
-def _matrices(module: Any, stack: str) -> list[Place]:
-    """The modules of a checkpoint with a matrix of weights, by names that both sides share."""
-    found = [
-        Place(path.removeprefix(f"{stack}."), part, layer)
-        for path, part in module.named_modules()
-        if (layer := _layer_of(path, stack)) is not None
-        and isinstance(part, nn.Linear | nn.Embedding | Conv1D)
-    ]
-    tables = ((_INPUT, module.get_input_embeddings()), (_OUTPUT, module.get_output_embeddings()))
-    return [*found, *(Place(name, table, None) for name, table in tables if table is not None)]
 
 
 def _owner(module: nn.Module, name: str) -> nn.Module:
@@ -522,43 +381,3 @@ def _adding(factors: Factors, place: Place) -> Callable[..., torch.Tensor]:
         return output + place.effect(factors, given[0]).to(output)
 
     return hook
-
-
-# --- decomposition --------------------------------------------------------------------------------
-
-
-def rank1_of_difference(before: torch.Tensor, after: torch.Tensor) -> Factors:
-    """Return the rank-1 part of ``after - before`` [rows, columns], never held as a whole if large.
-
-    Small matrices exactly, others by randomised subspace iteration from a fixed seed until the
-    largest singular value is settled (Halko, Martinsson and Tropp 2011, algorithm 4.4).
-    """
-
-    def parts() -> Iterator[torch.Tensor]:
-        for old, new in zip(before.split(ROWS_AT_ONCE), after.split(ROWS_AT_ONCE), strict=True):
-            yield new.float() - old.to(new.device).float()
-
-    squared = sum(float(part.double().square().sum()) for part in parts())
-    if not squared:
-        nothing = torch.zeros(1, device=after.device)
-        return Factors(nothing.expand(len(after), 1), nothing.expand(1, after.shape[1]), 0.0)
-    if min(after.shape) <= EXACT_SIDE:
-        u, sigma, vt = torch.linalg.svd(torch.cat(list(parts())), full_matrices=False)
-        return Factors(u[:, :1] * sigma[0], vt[:1], squared)
-    generator = torch.Generator().manual_seed(0)
-    block = torch.randn(after.shape[1], BLOCK, generator=generator).to(after.device)
-    largest = 0.0
-    for _round in range(ROUNDS):
-        block = torch.linalg.qr(block)[0]
-        image = torch.cat([part @ block for part in parts()])  # [rows, BLOCK]
-        sigma_now = float(torch.linalg.matrix_norm(image, ord=2))
-        if abs(sigma_now - largest) <= SETTLED * sigma_now:
-            break
-        largest = sigma_now
-        pieces = image.split(ROWS_AT_ONCE)
-        block = sum(
-            (part.T @ piece for part, piece in zip(parts(), pieces, strict=True)),
-            start=torch.zeros_like(block),
-        )
-    u, sigma, vt = torch.linalg.svd(image, full_matrices=False)
-    return Factors(u[:, :1] * sigma[0], (block @ vt[0])[None], squared)
