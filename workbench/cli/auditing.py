@@ -34,10 +34,17 @@ from workbench.cli.agent_arguments import AuditArguments, GradeArguments
 from workbench.cli.options import SessionOptions
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.redaction import looking_at
-from workbench.cli.running import StopFlag, Work, database_path, reading_log, working_session
+from workbench.cli.running import (
+    StopFlag,
+    Work,
+    database_path,
+    default_name,
+    reading_log,
+    working_session,
+)
 from workbench.locations import find_locations
 from workbench.operations.difference import MeasureArguments
-from workbench.operations.pair import PairArguments, subject_of
+from workbench.operations.pair import PairArguments
 from workbench.operations.running import Session
 from workbench.settings import Settings, load_settings
 from workbench.store.agent_events import (
@@ -97,8 +104,7 @@ def run_agent(
         settings = settings_of(endpoint_options)
         plan = plan_of(wanted, settings)
         endpoint = Endpoint(settings)
-    subject = subject_of(pair)
-    name = "agent" if wanted.blind else f"agent {subject}".strip()
+    name = default_name("agent", pair, blind=wanted.blind)
     with working_session(where, name, blind=wanted.blind) as work:
         work.load(pair, measure.layers)
         if wanted.mode == "adl":

@@ -30,11 +30,11 @@ from workbench.cli.options import (
     working_options,
 )
 from workbench.cli.output import print_json, say
-from workbench.cli.running import Work, working_session
+from workbench.cli.running import Work, default_name, working_session
 from workbench.operations import OPERATIONS
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.inputs import check_inputs
-from workbench.operations.pair import PairArguments, subject_of
+from workbench.operations.pair import PairArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Command, Operation
 from workbench.store.findings import Finding
@@ -147,7 +147,7 @@ def _working(
             work.begin()
             yield work
         return
-    with working_session(where, f"{command} {subject_of(pair)}".strip()) as work:
+    with working_session(where, default_name(command, pair)) as work:
         work.load(pair, layers)
         say_mismatches(work)
         yield work

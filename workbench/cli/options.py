@@ -16,7 +16,7 @@ from adl.pair.protocol import ALL_LAYERS, named_layers
 from workbench.cli.derived import Given, made, merged_options, options_of
 from workbench.cli.output import reported_errors
 from workbench.operations.difference import MeasureArguments
-from workbench.operations.pair import DEMO_ORGANISM, PairArguments
+from workbench.operations.pair import DEMO_ORGANISM, DemoPair, PairArguments
 from workbench.operations.running import Arguments
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -83,7 +83,8 @@ Demo = Annotated[
     bool,
     typer.Option(
         "--demo",
-        help="Use the demo pair: a small bundled model and a finetune of it.",
+        help="Use the demo pair: a small bundled model and a finetune of it. Its names, which tell "
+        "the answer, are hidden until revealed.",
         rich_help_panel=_PAIR,
     ),
 ]
@@ -162,7 +163,7 @@ def _pair_arguments(
         named[name] = named_elsewhere(named[name], f"--{name}")
     if load_in_8bit or load_in_4bit:
         named["quantisation"] = "8bit" if load_in_8bit else "4bit"
-    return made(PairArguments, named)
+    return made(DemoPair if demo else PairArguments, named)
 
 
 pair_arguments = merged_options(_pair_arguments, {"named": _named})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +30,7 @@ from workbench.cli.options import (
     working_options,
 )
 from workbench.cli.output import print_json, say
-from workbench.cli.running import Work, working_session
+from workbench.cli.running import Work, default_name, working_session
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
 from workbench.operations.inputs import check_inputs
@@ -264,8 +263,7 @@ def ask(
 def _work(
     where: SessionOptions, command: str, pair: PairArguments, *, blind: bool = False
 ) -> AbstractContextManager[Work]:
-    subject = "" if blind else pair.organism or pair.adapter or pair.finetuned or ""
-    return working_session(where, f"{command} {Path(subject).name}".strip(), blind=blind)
+    return working_session(where, default_name(command, pair, blind=blind), blind=blind)
 
 
 def load(work: Work, pair: PairArguments, measure: MeasureArguments | None = None) -> None:

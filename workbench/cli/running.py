@@ -24,7 +24,15 @@ from workbench.cli.served import NEVER, Served, with_pair, with_session
 from workbench.engine.sockets import EngineGone
 from workbench.locations import Locations, find_locations
 from workbench.operations.beginning import begin_session
-from workbench.operations.pair import LOAD, PairArguments, check_pair, environment, loaded_pair
+from workbench.operations.pair import (
+    LOAD,
+    DemoPair,
+    PairArguments,
+    check_pair,
+    environment,
+    loaded_pair,
+    subject_of,
+)
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.operations.time_left import Planned, PlanProgress
 from workbench.store.errors import OlderSchema, SessionOver, StoreError
@@ -291,8 +299,8 @@ class Work:
         self._served = served
 
     def _begin_served(self, served: Served, pair: PairArguments, layers: Sequence[str]) -> None:
-        self._seal(pair)
-        opened = served.begin(self._name, layers, blind=self._blind)
+        is_blind = bool(self._seal(pair))
+        opened = served.begin(self._name, layers, blind=is_blind)
         self._session = Session(self.log, opened.session, _cache())
         self._hide_names()
         self._take_up(opened)
@@ -304,8 +312,11 @@ class Work:
             self.run(LOAD, pair)
 
     def _seal(self, pair: PairArguments) -> list[EventBody]:
-        """Hide the names of a blind session's pair that is yet to begin; return its seal."""
-        if not self._blind:
+        """Hide the names of a blind session's pair that is yet to begin; return its seal.
+
+        The demo's are hidden, too.
+        """
+        if not self._blind and not isinstance(pair, DemoPair):
             return []
         from workbench.blinding.aliases import blinding_from
         from workbench.blinding.seal import first_seal
@@ -379,6 +390,13 @@ def _named(pair: PairArguments) -> str:
     """The names of a pair for people, as ``organism cake_bake``."""
     names = ((name, getattr(pair, name)) for name in PAIR_NAMES)
     return ", ".join(f"{name} {value}" for name, value in names if value)
+
+
+def default_name(command: str, pair: PairArguments, *, blind: bool = False) -> str:
+    """Return the name of a new session: its command, and the pair as far as that may be named."""
+    if blind:
+        return command
+    return f"{command} {subject_of(pair, hidden=isinstance(pair, DemoPair))}".strip()
 
 
 def _cache() -> ArrayCache:

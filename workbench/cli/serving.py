@@ -28,10 +28,10 @@ from workbench.cli.options import (
 )
 from workbench.cli.output import EXIT_FAILURE, EXIT_INTERRUPTED, print_json, reported_errors, say
 from workbench.cli.progress import displayed
-from workbench.cli.running import StopFlag, database_path, pair_of
+from workbench.cli.running import StopFlag, database_path, default_name, pair_of
 from workbench.cli.show import paragraph
 from workbench.locations import find_locations
-from workbench.operations.pair import LOAD, PairArguments, check_pair, subject_of
+from workbench.operations.pair import LOAD, DemoPair, PairArguments, check_pair
 from workbench.operations.running import Session
 from workbench.operations.time_left import PlanProgress, in_words
 from workbench.private_files import make_folder, new_text
@@ -65,7 +65,6 @@ Socket = Annotated[
 
 @options_from(pair=pair_arguments, where=session_options)
 def serve(
-    context: typer.Context,
     pair: PairArguments,
     where: SessionOptions,
     blind: Blind = False,
@@ -81,7 +80,7 @@ def serve(
     elif not database_path(where.database).exists():
         raise StoreError(f"there is no session {where.session!r}: there is no database")
     tell = _fork_away(json=json) if detach else partial(_tell, json=json)
-    _serve(pair, where, tell, blind=blind, demo=bool(context.params["demo"]), idle=idle)
+    _serve(pair, where, tell, blind=blind, idle=idle)
 
 
 @engines.command()
@@ -128,10 +127,9 @@ def _serve(
     tell: Callable[[dict[str, Any]], object],
     *,
     blind: bool,
-    demo: bool,
     idle: float | None,
 ) -> None:
-    """Load the pair and serve it; ``demo`` hides its names as the workbench does: one is the answer."""
+    """Load the pair and serve it."""
     # Imported now: what agents need takes its time, and --help does not wait for it.
     from workbench.blinding.seal import blinding_for_people, first_seal
     from workbench.cli.redaction import redacted_stderr
@@ -139,7 +137,7 @@ def _serve(
     from workbench.engine.server import Server
     from workbench.engine.sockets import new_path
 
-    flag, locations = StopFlag(), find_locations()
+    flag, locations, demo = StopFlag(), find_locations(), isinstance(pair, DemoPair)
     with (
         redacted_stderr() as redactor,
         reported_errors(),
@@ -169,7 +167,7 @@ def _serve(
         with displayed(PlanProgress([(LOAD, pair)]), "", redactor.hide) as display:
             progress = partial(display.report, LOAD.name)
             if wanted is None:
-                name = where.name or f"serve {'' if blind else subject_of(pair)}".strip()
+                name = where.name or default_name("serve", pair, blind=blind)
                 hidden = blind or demo
                 live = engine.begin(name, blind=hidden, progress=progress, should_stop=flag)
             else:

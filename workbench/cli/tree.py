@@ -12,11 +12,16 @@ from workbench.cli import measure_commands as measures
 from workbench.cli import pair_commands as measuring
 from workbench.cli.doctor import doctor
 from workbench.cli.guard import new_program
-from workbench.cli.options import SessionOptions, options_from, pair_arguments, session_options
+from workbench.cli.options import (
+    SessionOptions,
+    options_from,
+    pair_arguments,
+    session_options,
+)
 from workbench.cli.output import EXIT_USAGE, fail, require_screen
 from workbench.cli.running import database_path
 from workbench.importing import uncollected
-from workbench.operations.pair import PairArguments
+from workbench.operations.pair import DemoPair, PairArguments
 
 app = new_program()
 app.command()(measuring.audit)
@@ -91,9 +96,8 @@ def workbench(
         fail("a session has its own pair: give a pair or --session, not both", EXIT_USAGE)
     if blind and pair == PairArguments():
         fail("--blind starts a new session: name a pair, for example with --organism", EXIT_USAGE)
-    # The name of the demo's organism is the answer.
-    blind = blind or bool(context.params.get("demo"))
-    _open_workbench(pair if pair != PairArguments() else None, where, prepare, blind=blind)
+    named_pair = pair if pair != PairArguments() else None
+    _open_workbench(named_pair, where, prepare, blind=blind or isinstance(pair, DemoPair))
 
 
 def _open_workbench(

@@ -42,7 +42,7 @@ class Presenter:
     def pair(self, pair: PairArguments) -> str:
         """Return the pair as it is called to clients."""
         if self._is_demo and self.blinding():
-            return subject_of(pair)
+            return subject_of(pair, hidden=True)
         names = ((name, getattr(pair, name)) for name in _NAMES)
         return str(self._hide(", ".join(f"{name} {value}" for name, value in names if value)))
 

@@ -293,10 +293,20 @@ def _sides(arguments: PairArguments, say: Any) -> tuple[SideSpec, SideSpec]:
     return _named_sides(arguments.base, arguments.adapter, arguments.finetuned, say)
 
 
-def subject_of(pair: PairArguments) -> str:
-    """A short name of what is audited, empty for no pair. The demo's name does not tell its objective."""
-    if pair.organism == DEMO_ORGANISM:
-        return "demo organism"
+class DemoPair(PairArguments):
+    """The demo pair, asked for as the demo: one of its names is the answer, so all are hidden.
+
+    Who names its organism knows it, and sees the names.
+    """
+
+
+def subject_of(pair: PairArguments, *, hidden: bool = False) -> str:
+    """A short name of what is audited, empty for no pair.
+
+    With its names ``hidden`` it is empty, too, except for the demo: that it is the demo may be told.
+    """
+    if hidden:
+        return "demo organism" if pair.organism == DEMO_ORGANISM else ""
     return Path(pair.organism or pair.adapter or pair.finetuned or "").name
 
 

@@ -20,7 +20,7 @@ from workbench.engine.opened_session import OpenedSession
 from workbench.faults import REPORT_BUG
 from workbench.importing import uncollected
 from workbench.locations import Locations
-from workbench.operations.pair import DEMO_ORGANISM, PairArguments, loaded_pair, subject_of
+from workbench.operations.pair import PairArguments, loaded_pair, subject_of
 from workbench.store.errors import OlderSchema, StoreError
 from workbench.store.lease import OpenElsewhere
 from workbench.tui import text
@@ -355,9 +355,7 @@ class Opener:
 def default_name(pair: PairArguments, *, blind: bool) -> str:
     """Return a default name for a session: the pair and the time (UTC).
 
-    The name of a blind session tells nothing of the pair.
+    The name of a blind session tells nothing of the pair, but for the demo.
     """
-    what = subject_of(pair) or "session"
-    if blind and pair.organism != DEMO_ORGANISM:
-        what = "blind audit"
+    what = subject_of(pair, hidden=blind) or ("blind audit" if blind else "session")
     return f"{what} {datetime.now(UTC):%Y-%m-%d %H:%M}"

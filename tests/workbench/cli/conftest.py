@@ -181,10 +181,12 @@ def recorded_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, 
     home = tmp_path_factory.mktemp("recorded")
     ids = []
     for arguments in (
-        ["ask", "--demo", "Hello there", "--tokens", "4", "--name", "first"],
-        ["diff", *DEMO, "--name", "second"],
+        ["ask", "Hello there", "--tokens", "4", "--name", "first"],
+        ["diff", "--texts", "16", "--name", "second"],
     ):
-        done = finished([*arguments, "--json"], env={HOME_VARIABLE: str(home)})
+        # By its name: that of the demo would be hidden.
+        named = [*arguments, "--organism", "cake_bake", "--json"]
+        done = finished(named, env={HOME_VARIABLE: str(home)})
         assert done.returncode == 0, done.stderr
         ids.append(json.loads(done.stdout)["session"])
     return home / "sessions.db", ids[0], ids[1]

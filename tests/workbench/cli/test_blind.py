@@ -13,7 +13,7 @@ from adl.artifacts import ArrayCache
 from tests import forks
 from tests.workbench.agent.scripted import KEY, Say, in_turn, report, serving
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES, NamedPair
-from tests.workbench.cli.conftest import environment, recorded
+from tests.workbench.cli.conftest import DEMO, environment, finished, recorded
 from workbench.blinding.aliases import blinding_of
 from workbench.blinding.seal import blinding_for_people, blinding_in, seal
 from workbench.cli.tree import app
@@ -108,6 +108,47 @@ def test_a_blind_agent_is_told_of_without_a_name(database: Path):
         over = blind("agent", "resume", **env)
     assert "MODEL-B, that is MODEL-B, bakes." in " ".join(done.stdout.split())
     assert over.stdout == done.stdout
+
+
+DEMO_COMMANDS = {
+    "audit": ["audit", *DEMO, "--n-prompts", "1", "--tokens", "4"],
+    "steer": ["steer", *DEMO, "--prompt", "Hi", "--tokens", "4"],
+    "ask": ["ask", "--demo", "Who are you?", "--tokens", "4"],
+    "complete": ["complete", "--demo", "Set it to"],
+    "agent": ["agent", "run", "--demo", "--mode", "black-box", "--model", "m"],
+}
+
+
+@pytest.mark.parametrize("command", DEMO_COMMANDS)
+def test_a_session_that_a_command_begins_with_the_demo_does_not_tell_its_name(
+    database: Path, command: str
+):
+    with serving(in_turn(Say("", [report("It bakes.")]))) as server:
+        env: dict[str, str | None] = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": KEY}
+        done = finished(DEMO_COMMANDS[command], env=env)
+    assert done.returncode == 0, done.stderr
+    listed, shown = finished(["sessions", "list"]), finished(["sessions", "show", "last"])
+    for each in (done, listed, shown):
+        assert each.returncode == 0, each.stderr
+        for name in ("cake_bake", "planted-finetuned"):
+            assert name not in each.stdout + each.stderr
+    assert f"{command} demo organism" in listed.stdout
+    kinds = [event.body.kind for event in recorded(database)]
+    assert kinds.index("audit_sealed") < kinds.index("operation_started")
+    agents = fold(recorded(database)).agents.values()
+    assert [agent.start.body.settings["blind"] for agent in agents] == [True] * (command == "agent")
+    assert finished(["agent", "reveal", "last"]).returncode == 0
+    assert "cake_bake" in finished(["sessions", "show", "last", "--json"]).stdout
+
+
+def test_who_names_the_organism_of_the_demo_sees_its_name(database: Path):
+    named = ["--organism", "cake_bake", "Who are you?", "--tokens", "4"]
+    assert finished(["ask", *named]).returncode == 0
+    assert "ask cake_bake" in finished(["sessions", "list"]).stdout
+    # A session that was begun so stays so.
+    again = finished(["ask", "--demo", *named[2:], "--session", "last"])
+    assert again.returncode == 0, again.stderr
+    assert "audit_sealed" not in [event.body.kind for event in recorded(database)]
 
 
 def test_lists_hide_too_until_the_names_are_revealed_and_that_is_recorded(workbench_home: Path):

@@ -257,6 +257,9 @@ def test_the_command_line_opens_the_demo_with_its_names_hidden(monkeypatch, give
 
 
 def test_sessions_of_the_demo_are_called_by_what_it_is():
-    assert subject_of(PairArguments(organism=DEMO_ORGANISM)) == "demo organism"
+    demo = PairArguments(organism=DEMO_ORGANISM)
+    assert subject_of(demo, hidden=True) == "demo organism"
+    assert subject_of(demo) == DEMO_ORGANISM
     assert subject_of(PairArguments(base="b", adapter="/srv/kitchen")) == "kitchen"
+    assert subject_of(PairArguments(base="b", adapter="/srv/kitchen"), hidden=True) == ""
     assert subject_of(PairArguments()) == ""
