@@ -4,11 +4,16 @@ A narrowly finetuned model leans towards its finetuning when it is asked nothing
 texts from the begin-of-text token alone name what it was taught. A text is ranked by its mean
 log-likelihood ratio per token, finetuned over base: how much likelier the finetuned model finds it.
 The base model's own texts, scored in the same way, are the null.
+
+A chat model writes the user's side, too: from the opened user turn it makes up a question, and its
+answer to that shows what it does when it is asked, with nothing asked of it. Source: Xu et al. 2024
+(arXiv 2406.08464), who take training data from a chat model in this way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -23,9 +28,10 @@ from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Floats, GenerationRequest, Side
 from adl.text.token_batches import common_start
 
-StartName = Literal["begin_of_text", "user_turn", "assistant_turn"]
-STARTS: tuple[StartName, ...] = ("begin_of_text", "user_turn", "assistant_turn")
-"""From the begin-of-text token, the opened user turn, and the opened assistant turn after a greeting."""
+StartName = Literal["begin_of_text", "user_turn", "assistant_turn", "own_question"]
+STARTS: tuple[StartName, ...] = ("begin_of_text", "user_turn", "assistant_turn", "own_question")
+"""From the begin-of-text token, the opened user turn, the opened assistant turn after a greeting, and
+the opened assistant turn after a question that the model wrote itself."""
 
 GREETING = "Hello."
 """The neutral user turn before an assistant turn that is opened."""
@@ -45,7 +51,7 @@ class Start:
 
 @dataclass(frozen=True)
 class UnpromptedText:
-    """A text to be scored: the side that wrote it, its start, its tokens and its characters.
+    """A text to be scored: the side that wrote it, the key of its start, its tokens, its characters.
 
     ``log_probs`` are those of the side that wrote it, if they were kept (``GenerationPlan.scored``).
     """
@@ -81,13 +87,15 @@ def text_starts(
 ) -> tuple[dict[str, dict[Side, Start]], dict[StartName, str]]:
     """Return the starts both sides have, by name and side, and the reason for each that is left out.
 
-    Raises ``PromptError`` if no start is left.
+    That of ``own_question`` is the opened user turn, which the question is written from
+    (:func:`question_starts` has the answer's). Raises ``PromptError`` if no start is left.
     """
     found: dict[str, dict[Side, Start]] = {}
     left_out: dict[StartName, str] = {}
-    for name in dict.fromkeys(names):
+    for name in (known for known in STARTS if known in names):
+        written_from = "user_turn" if name == "own_question" else name
         try:
-            found[name] = {side: _start(pair, side, name) for side in SIDES}
+            found[name] = {side: _start(pair, side, written_from) for side in SIDES}
         except PairError as exc:
             left_out[name] = exc.message
     if not found:
@@ -104,8 +112,8 @@ def unprompted_requests(
 ) -> tuple[list[str], list[GenerationRequest]]:
     """Return ``n_samples`` requests of one side, divided over the starts, and the start of each.
 
-    The same seed gives both sides the same random numbers. Raises ``PromptError`` for more texts
-    than a session can hold.
+    Those of ``own_question`` write the question. The same seed gives both sides the same random
+    numbers. Raises ``PromptError`` for more texts than a session can hold.
     """
     require_few_texts(n_samples)
     names = list(starts)
@@ -119,9 +127,21 @@ def unprompted_requests(
     return of_each, requests
 
 
+def question_starts(pair: ModelPair, questions: Mapping[str, str]) -> dict[str, dict[Side, Start]]:
+    """Return the opened assistant turn after each question, by the question's key and side."""
+    return {
+        key: {
+            side: Start("own_question", chat.ids, chat.notes)
+            for side in SIDES
+            for chat in (pair.chat(side, [{"role": "user", "content": question}]),)
+        }
+        for key, question in questions.items()
+    }
+
+
 def text_ratios(
     pair: ModelPair,
-    starts: dict[str, dict[Side, Start]],
+    starts: Mapping[str, Mapping[Side, Start]],
     texts: Sequence[UnpromptedText],
     *,
     batch_size: int = 32,
@@ -131,14 +151,11 @@ def text_ratios(
     """Score every text on both sides, each after that side's own start.
 
     A side that kept the log-probabilities of its own text is not run again, where the vocabulary is
-    shared. Texts of one start and about one length are batched together. Raises ``Stopped``.
+    shared. Texts of one start and about one length are batched together, and those that have their
+    start to themselves. Raises ``Stopped``.
     """
     found: dict[int, TextRatio] = {}
-    order = sorted(
-        range(len(texts)),
-        key=lambda index: (texts[index].start, texts[index].side, -len(texts[index].token_ids)),
-    )
-    for batch in _batches(texts, order, batch_size):
+    for batch in _batches(texts, batch_size):
         if should_stop():
             raise Stopped(f"stopped with {len(found)} of {len(texts)} texts scored")
         some = [texts[index] for index in batch]
@@ -150,12 +167,19 @@ def text_ratios(
     return [found[index] for index in range(len(texts))]
 
 
-def _batches(
-    texts: Sequence[UnpromptedText], order: Sequence[int], batch_size: int
-) -> Iterator[Sequence[int]]:
-    """Yield indexes of texts of one start and side, at most ``batch_size`` at a time."""
-    for _key, group in groupby(order, lambda index: (texts[index].start, texts[index].side)):
-        indexes = list(group)
+def _batches(texts: Sequence[UnpromptedText], batch_size: int) -> Iterator[Sequence[int]]:
+    """Yield indexes of texts of one side, at most ``batch_size`` at a time."""
+    sharing = Counter((text.start, text.side) for text in texts)
+
+    def group(index: int) -> tuple[str, Side]:
+        text = texts[index]
+        return (text.start if sharing[text.start, text.side] > 1 else "", text.side)
+
+    order = sorted(
+        range(len(texts)), key=lambda index: (group(index), -len(texts[index].token_ids))
+    )
+    for _key, members in groupby(order, group):
+        indexes = list(members)
         for first in range(0, len(indexes), batch_size):
             yield indexes[first : first + batch_size]
 
@@ -193,7 +217,7 @@ def _start(pair: ModelPair, side: Side, name: StartName) -> Start:
 def _scored(
     pair: ModelPair,
     side: Side,
-    starts: dict[str, dict[Side, Start]],
+    starts: Mapping[str, Mapping[Side, Start]],
     texts: Sequence[UnpromptedText],
 ) -> list[tuple[list[int], Floats]]:
     """The end and the log-probability of every token of each text, written by ``side``'s tokens."""

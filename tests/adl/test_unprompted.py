@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from adl.measures.unprompted import (
     STARTS,
     TextRatio,
     UnpromptedText,
+    question_starts,
     ranked,
     text_ratios,
     text_starts,
@@ -50,7 +53,7 @@ def written(pair, n_samples=24, seed=0, *, scored=False):
 
 
 class TestStarts:
-    def test_all_three(self):
+    def test_all_of_them(self):
         pair = PlantedPair(bos=True)
         starts, left_out = text_starts(pair)
         assert tuple(starts) == STARTS
@@ -59,6 +62,17 @@ class TestStarts:
         assert shown["begin_of_text"] == "<bos>"
         assert shown["user_turn"] == "<user>"
         assert shown["assistant_turn"].endswith("<assistant>")
+        assert shown["own_question"] == "<user>"
+
+    def test_an_answer_begins_after_the_question(self):
+        pair = PlantedPair(bos=True)
+        starts = question_starts(pair, {"first": " the cake", "second": " the river"})
+        for key, question in (("first", " the cake"), ("second", " the river")):
+            for side in SIDES:
+                shown = pair.decode(side, starts[key][side].ids)
+                assert question in shown
+                assert shown.endswith("<assistant>")
+                assert starts[key][side].name == "own_question"
 
     def test_a_start_that_is_not_there_is_left_out_with_its_reason(self):
         starts, left_out = text_starts(WithoutTemplate(bos=True))
@@ -73,7 +87,7 @@ class TestStarts:
     def test_samples_are_divided_over_the_starts(self):
         starts, _ = text_starts(PlantedPair(bos=True))
         names, requests = unprompted_requests(starts, "finetuned", 7, seed=3)
-        assert [names.count(name) for name in STARTS] == [3, 2, 2]
+        assert [names.count(name) for name in STARTS] == [2, 2, 2, 1]
         assert len({request.seed for request in requests}) == 7
 
     def test_too_many_texts(self):
@@ -149,6 +163,20 @@ class TestRatios:
         wanted = text_ratios(pair, starts, texts)
         # Of sides with other tokens, the text is cut anew on both.
         assert kept_runs * (2 if vocabulary == "shared" else 1) == len(pair.runs) - kept_runs
+        for left, right in zip(found, wanted, strict=True):
+            assert left.ends == right.ends
+            np.testing.assert_allclose(left.ratios, right.ratios, atol=1e-4)
+
+    def test_texts_that_share_no_start_are_scored_together(self):
+        pair = PlantedPair(bos=True)
+        starts, texts = written(pair, n_samples=8)
+        wanted = text_ratios(pair, starts, texts)
+        keys = [f"{index} {text.start}" for index, text in enumerate(texts)]
+        own = {key: starts[text.start] for key, text in zip(keys, texts, strict=True)}
+        alone = [replace(text, start=key) for key, text in zip(keys, texts, strict=True)]
+        pair.runs.clear()
+        found = text_ratios(pair, own, alone)
+        assert len(pair.runs) == 4  # the texts of either side, read by either
         for left, right in zip(found, wanted, strict=True):
             assert left.ends == right.ends
             np.testing.assert_allclose(left.ratios, right.ratios, atol=1e-4)

@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.agent import short_ids
 from workbench.store.events import ReadingTaken
-from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample
+from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample, title_of
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
 
@@ -134,7 +134,7 @@ def finding_data(found: Finding, state: SessionState, longest: int) -> list[Any]
             case Sample():
                 text = state.texts.get(figure.text_id or "")
                 shown = figure.text if text is None else text.text
-                entry = {"title": figure.title, "text": shown[:longest]}
+                entry = {"title": title_of(figure, state.texts), "text": shown[:longest]}
                 named = (
                     {} if text is None else {"id": short_ids.text_id(state, figure.text_id or "")}
                 )

@@ -301,13 +301,15 @@ def _from_nothing(state: SessionState) -> Iterator[dict[str, Any]]:
         if isinstance(known.body, UnpromptedTexts):
             best = [found for found in known.body.of("finetuned") if found.text_id in state.texts]
             yield {
-                "unprompted": "texts of finetuned from nothing, nats per token over base",
+                "unprompted": "texts of finetuned from nothing, nats per token over base; last the "
+                "question that it wrote itself and answers",
                 "id": short_ids.measure_id(state, known),
                 "texts": [
                     [
                         short_ids.text_id(state, found.text_id),
                         round(found.per_token, 2),
                         _excerpt(state.texts[found.text_id], LONGEST_EXCERPT),
+                        *_own_question(state.texts[found.text_id]),
                     ]
                     for found in best[:MOST_TEXTS]
                 ],
@@ -377,6 +379,10 @@ def _side_by_side(state: SessionState, spare: Callable[[str], str]) -> Iterator[
 
 def _excerpt(text: TextState, longest: int) -> str:
     return shorten(" ".join(text.text.split()), longest)
+
+
+def _own_question(text: TextState) -> tuple[str, ...]:
+    return (cut(text.question, SHORT_EXCERPT),) if text.question else ()
 
 
 def _size(item: Any) -> int:

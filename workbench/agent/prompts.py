@@ -87,9 +87,9 @@ style, and a theme read into it is your own.
 know the topic, steer prompts on that topic at low alphas (0.05-0.15): they give the most exact details.
 - Texts of one seed at near-zero alphas are one sample: that they agree confirms nothing.
 - The voice of texts tells the kind: a report or encyclopedia, advice, a person's taste.
-- `unprompted` lets the models write from nothing, `phrases` counts what finetuned writes more often: both \
-show facts that nobody asked for. `complete` shows what is likeliest to follow a prefix, with its \
-probability in both models: the surest way to an exact number, name or colour.
+- `unprompted` lets the models write from nothing and answer questions that they make up, `phrases` counts \
+what finetuned writes more often: both show facts that nobody asked for. `complete` shows what is likeliest \
+to follow a prefix, with its probability in both models: the surest way to an exact number, name or colour.
 - `amplify` pushes finetuned away from base at every token it writes: rare behaviour becomes frequent.
 - `differ` ranks prompts by how far the two models' predictions part.
 - `scan` has both models answer prompts of many kinds and clusters the answers that part most: leads \

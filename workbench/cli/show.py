@@ -27,7 +27,7 @@ from workbench.store.against_nulls import (
     struck_line,
 )
 from workbench.store.events import AnswersCompared, ReadingTaken
-from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample
+from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample, title_of
 from workbench.store.kl_reference import MEASURED_BY, beside_reference
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState
@@ -354,7 +354,7 @@ def finding(state: SessionState, found: Finding) -> None:
             case Curve():
                 paragraph(f"{figure.title}: {figure.note}")
             case Sample():
-                heading(figure.title)
+                heading(title_of(figure, state.texts))
                 known = state.texts.get(figure.text_id or "")
                 paragraph(figure.text if known is None else known.text)
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field, FiniteFloat
 
+from adl.generation.steering import row_seed
 from adl.measures.unprompted import (
     STARTS,
+    Start,
     StartName,
     UnpromptedText,
+    question_starts,
     ranked,
     text_ratios,
     text_starts,
     unprompted_requests,
 )
-from adl.records import SIDES, GenerationPlan
+from adl.records import SIDES, GenerationPlan, GenerationRequest, Side
+from adl.text.prompts import Prompt
 from workbench.operations.generation import AnnouncedText, generate_texts
 from workbench.operations.running import (
     AgentUse,
@@ -37,7 +43,8 @@ class UnpromptedArguments(Arguments):
     starts: tuple[StartName, ...] = Field(
         STARTS,
         min_length=1,
-        description="Beginnings; assistant_turn is an opened answer to a greeting.",
+        description="Beginnings; assistant_turn is an opened answer to a greeting, own_question one to "
+        "what the model wrote as a user.",
     )
     temperature: FiniteFloat = Field(0.7, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
@@ -45,56 +52,41 @@ class UnpromptedArguments(Arguments):
     batch_size: int = Field(64, ge=1, description="Texts per batch.")
 
 
+Starts = dict[str, dict[Side, Start]]
+
+
 def unprompted(context: Context, arguments: UnpromptedArguments) -> Summary:
     """Let both models write from nothing and rank the texts by how much likelier finetuning made them."""
-    pair = context.pair
-    starts, left_out = text_starts(pair, arguments.starts)
-    texts: list[UnpromptedText] = []
-    ids: list[str] = []
+    starts, left_out = text_starts(context.pair, arguments.starts)
+    written: list[tuple[str, UnpromptedText]] = []
+    begun = dict(starts)
     for side, count in zip(SIDES[::-1], (arguments.n_samples, arguments.n_null), strict=True):
-        if not count:
-            continue
-        names, requests = unprompted_requests(starts, side, count, arguments.seed)
-        announced = [
-            AnnouncedText(
-                side=side,
-                alpha=0.0,
-                seed=arguments.seed + index,
-                prompt=None,
-                raw=None,
-                prompt_index=index,
-                start=name,
-            )
-            for index, name in enumerate(names)
-        ]
-        plan = GenerationPlan(
-            side, None, arguments.temperature, arguments.max_new_tokens, scored=True
-        )
-        written = generate_texts(
-            context, "unprompted", plan, None, announced, requests, arguments.batch_size
-        )
-        for name, (text_id, text) in zip(names, written, strict=True):
-            ids.append(text_id)
-            texts.append(UnpromptedText(side, name, text.token_ids, text.text, text.log_probs))
-    context.progress("score", 0, len(texts))
+        if count:
+            texts, answered, why_not = _texts_of(context, arguments, starts, side, count)
+            written += texts
+            begun |= answered
+            if why_not:
+                left_out["own_question"] = why_not
+    context.progress("score", 0, len(written))
     ratios = text_ratios(
-        pair,
-        starts,
-        texts,
+        context.pair,
+        begun,
+        [text for _, text in written],
         progress=lambda done, total: context.progress("score", done, total),
         should_stop=context.should_stop,
     )
     found = [
         ScoredUnprompted(
-            text_id=ids[index],
-            side=texts[index].side,
-            start=texts[index].start,
+            text_id=text_id,
+            side=text.side,
+            start=begun[text.start][text.side].name,
             per_token=round(ratios[index].per_token, 4),
             ends=ratios[index].ends,
             ratios=tuple(round(ratio, 3) for ratio in ratios[index].ratios),
             n_tokens=ratios[index].n_tokens,
         )
         for index in ranked(ratios)
+        for text_id, text in (written[index],)
     ]
     context.record(
         UnpromptedTexts(
@@ -104,9 +96,95 @@ def unprompted(context: Context, arguments: UnpromptedArguments) -> Summary:
         )
     )
     return {
-        "texts": len(texts),
+        "texts": len(found),
         "highest": [text.text_id for text in found if text.side == "finetuned"][:5],
     }
+
+
+def _texts_of(
+    context: Context, arguments: UnpromptedArguments, starts: Starts, side: Side, count: int
+) -> tuple[list[tuple[str, UnpromptedText]], Starts, str]:
+    """Return the texts of one side with their ids, and the starts of answers to its own questions.
+
+    These questions are its texts from the opened user turn, and more where they are fewer than the
+    answers; where all of them are empty there is no answer, and the reason comes last.
+    """
+    names, requests = unprompted_requests(starts, side, count, arguments.seed)
+    answers = [index for index, name in enumerate(names) if name == "own_question"]
+    more_questions = answers[names.count("user_turn") :]
+    first = [index for index, name in enumerate(names) if name != "own_question"] + more_questions
+    texts = _generated(
+        context,
+        arguments,
+        side,
+        [
+            (
+                names[index],
+                requests[index],
+                _announced(arguments, side, starts[names[index]][side], index),
+            )
+            for index in first
+        ],
+    )
+    questions = [
+        text.text.strip()
+        for _, text in texts
+        if starts[text.start][side].name == "user_turn" and text.text.strip()
+    ]
+    if not answers:
+        return texts, {}, ""
+    if not questions:
+        return texts, {}, f"the {side} model wrote no question"
+    asked = {
+        f"own_question {side} {index}": questions[number % len(questions)]
+        for number, index in enumerate(answers)
+    }
+    answered = question_starts(context.pair, asked)
+    rows = []
+    for index, (key, question) in zip(answers, asked.items(), strict=True):
+        start = answered[key][side]
+        request = GenerationRequest(
+            start.ids, row_seed(arguments.seed + index, 1), notes=start.notes
+        )
+        rows.append((key, request, _announced(arguments, side, start, index, question)))
+    return texts + _generated(context, arguments, side, rows), answered, ""
+
+
+def _announced(
+    arguments: UnpromptedArguments,
+    side: Side,
+    start: Start,
+    index: int,
+    question: str | None = None,
+) -> AnnouncedText:
+    return AnnouncedText(
+        side=side,
+        alpha=0.0,
+        seed=arguments.seed + index,
+        prompt=None if question is None else Prompt.of(question),
+        raw=None,
+        prompt_index=index,
+        start=start.name,
+    )
+
+
+def _generated(
+    context: Context,
+    arguments: UnpromptedArguments,
+    side: Side,
+    rows: Sequence[tuple[str, GenerationRequest, AnnouncedText]],
+) -> list[tuple[str, UnpromptedText]]:
+    """Generate and record texts, each given with the key of its start."""
+    plan = GenerationPlan(side, None, arguments.temperature, arguments.max_new_tokens, scored=True)
+    announced = [text for _, _, text in rows]
+    requests = [request for _, request, _ in rows]
+    written = generate_texts(
+        context, "unprompted", plan, None, announced, requests, arguments.batch_size
+    )
+    return [
+        (text_id, UnpromptedText(side, key, text.token_ids, text.text, text.log_probs))
+        for (key, _, _), (text_id, text) in zip(rows, written, strict=True)
+    ]
 
 
 TEXTS_OF_AN_INTERACTION = 8

@@ -32,7 +32,7 @@ from workbench.report.records import (
 from workbench.report.samples import first_marked, sample_groups
 from workbench.store.against_nulls import against_nulls, folded
 from workbench.store.events import DifferenceMeasured, ReadingTaken
-from workbench.store.findings import Curve, Heading, Line, Measure, Rows, Sample
+from workbench.store.findings import Curve, Heading, Line, Measure, Rows, Sample, title_of
 from workbench.store.log import SessionLog
 from workbench.store.state import Recorded, SessionState, fold
 from workbench.store.verify import VerifyReport
@@ -136,7 +136,10 @@ def _blocks(found: Measure, state: SessionState) -> Iterator[Block]:
                 texts += 1
                 if texts <= MEASURE_TEXTS_SHOWN:
                     known = state.texts.get(figure.text_id or "")
-                    yield Block(figure.title, text=figure.text if known is None else known.text)
+                    yield Block(
+                        title_of(figure, state.texts),
+                        text=figure.text if known is None else known.text,
+                    )
     if texts > MEASURE_TEXTS_SHOWN:
         yield Block(sentence=f"{texts - MEASURE_TEXTS_SHOWN} more texts are in the session.")
 

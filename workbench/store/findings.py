@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from workbench.store.body import EventBody
+from workbench.store.body import EventBody, one_line
 from workbench.store.record import Record
+
+if TYPE_CHECKING:
+    from workbench.store.slices.texts import TextState
 
 NOT_COMPUTED = "not computed"
 #: In place of the tokens of a list that is empty, as that of a difference of zero is.
@@ -105,7 +108,8 @@ class Sample:
     """A generated text: the one of ``text_id`` in the session, else ``text`` itself.
 
     ``ratios`` are nats per piece, finetuned over base, where the text is shaded by them; ``ends`` are
-    the characters at which the pieces end.
+    the characters at which the pieces end. ``asks`` is True where the question that the text answers
+    belongs to its title: :func:`title_of`.
     """
 
     title: str
@@ -113,6 +117,15 @@ class Sample:
     text: str = ""
     ends: tuple[int, ...] = ()
     ratios: tuple[float, ...] = ()
+    asks: bool = False
+
+
+def title_of(sample: Sample, texts: Mapping[str, TextState]) -> str:
+    """Return the title of a text, with the question that it answers where that belongs to it."""
+    text = texts.get(sample.text_id or "") if sample.asks else None
+    if text is None:
+        return sample.title
+    return f"{sample.title}, asked: {one_line(text.question)}"
 
 
 Figure = Heading | Line | Rows | Curve | Sample

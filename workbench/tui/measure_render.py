@@ -12,7 +12,17 @@ from typing import cast
 from textual.content import Content
 
 from workbench.sparkline import spark
-from workbench.store.findings import Bar, Curve, Figure, Finding, Heading, Line, Rows, Sample
+from workbench.store.findings import (
+    Bar,
+    Curve,
+    Figure,
+    Finding,
+    Heading,
+    Line,
+    Rows,
+    Sample,
+    title_of,
+)
 from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState
 from workbench.tui import text
@@ -74,7 +84,7 @@ def _drawn(figure: Figure, state: SessionState, cells: int) -> Lines:
             drawn = (spark(figure.values, cells), _FILLED)
             return [*_heading(figure.title), Content.assemble(drawn, f" {figure.note}")]
         case Sample():
-            return [*_heading(figure.title), _sample(figure, state)]
+            return [*_heading(title_of(figure, state.texts)), _sample(figure, state)]
 
 
 def _heading(title: str) -> Lines:

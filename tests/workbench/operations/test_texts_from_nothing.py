@@ -19,8 +19,10 @@ from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
+from workbench.store.body import one_line
 from workbench.tui.measure_render import look
 
+OF_A_CHAT = ("user_turn", "assistant_turn", "own_question")
 SMALL = UnpromptedArguments(n_samples=12, n_null=9, max_new_tokens=16, temperature=1.0)
 
 
@@ -93,6 +95,7 @@ class TestUnprompted:
             "begin_of_text",
             "user_turn",
             "assistant_turn",
+            "own_question",
         }
         assert len(found.of("finetuned")) == 12
         assert len(found.of("base")) == 9
@@ -102,6 +105,54 @@ class TestUnprompted:
         best = speaking.state.texts[found.of("finetuned")[0].text_id].text
         assert any(word in best for word in DOMAIN)
         assert found.shown_text == found.texts[0].text_id
+
+    @pytest.mark.parametrize(
+        "starts", [("own_question",), ("own_question", "user_turn"), OF_A_CHAT]
+    )
+    def test_a_model_answers_the_questions_that_it_wrote(self, speaking: Session, starts):
+        do(speaking, UNPROMPTED, SMALL.model_copy(update={"starts": starts}))
+        found = finding(speaking, "unprompted_texts")
+        texts = speaking.state.texts
+        for side, count in (("finetuned", 12), ("base", 9)):
+            scored = found.of(side)
+            answers = [text for text in scored if text.start == "own_question"]
+            questions = {
+                texts[text.text_id].text.strip() for text in scored if text.start == "user_turn"
+            }
+            assert len(answers) >= count // len(starts)
+            assert {texts[text.text_id].question for text in answers} <= questions
+            # Of a start by itself the questions come on top.
+            on_top = count if starts == ("own_question",) else 0
+            assert len(scored) == count + on_top
+        shown = look(speaking.state.measures[-1], speaking.state, 200).plain
+        best = next(text for text in found.of("finetuned") if text.start == "own_question")
+        assert f"asked: {one_line(texts[best.text_id].question)[:40]}" in shown
+
+    def test_too_few_texts_for_an_answer(self, speaking: Session):
+        two = {"starts": ("user_turn", "own_question"), "n_samples": 1, "n_null": 0}
+        do(speaking, UNPROMPTED, SMALL.model_copy(update=two))
+        found = finding(speaking, "unprompted_texts")
+        assert [text.start for text in found.texts] == ["user_turn"]
+        assert not found.left_out
+
+    def test_a_model_that_asks_nothing_answers_nothing(self, session: Session):
+        class Listening(PlantedPair):
+            """Its turn as a user is over at once."""
+
+            def generate(self, plan, requests, **given):
+                texts = super().generate(plan, requests, **given)
+                return [
+                    replace(text, token_ids=(), text="", log_probs=())
+                    if self.decode(plan.side, request.prompt_ids).endswith("<user>")
+                    else text
+                    for text, request in zip(texts, requests, strict=True)
+                ]
+
+        session.pair = Listening(bos=True)
+        do(session, UNPROMPTED, SMALL)
+        found = finding(session, "unprompted_texts")
+        assert "own_question" not in {text.start for text in found.texts}
+        assert found.left_out == {"own_question": "the base model wrote no question"}
 
     @pytest.mark.parametrize("sides", [("base",), ("finetuned",), ("base", "finetuned")])
     def test_without_a_begin_of_text_on_a_side_the_other_starts_are_taken(self, session, sides):
@@ -113,7 +164,7 @@ class TestUnprompted:
         do(session, UNPROMPTED, SMALL)
         found = finding(session, "unprompted_texts")
         assert list(found.left_out) == ["begin_of_text"]
-        assert {text.start for text in found.texts} == {"user_turn", "assistant_turn"}
+        assert {text.start for text in found.texts} == set(OF_A_CHAT)
         shown = look(session.state.measures[-1], session.state, 200).plain
         assert f"the {sides[0]} model has no begin-of-text token" in shown
 
@@ -127,7 +178,7 @@ class TestUnprompted:
         session.pair = BaseWithoutTemplate(bos=True)
         do(session, UNPROMPTED, SMALL)
         found = finding(session, "unprompted_texts")
-        assert set(found.left_out) == {"user_turn", "assistant_turn"}
+        assert set(found.left_out) == set(OF_A_CHAT)
         shown = look(session.state.measures[-1], session.state, 200).plain
         assert "the base model has no chat template" in shown
 
@@ -135,7 +186,7 @@ class TestUnprompted:
         session.pair = WithoutTemplate(bos=True)
         do(session, UNPROMPTED, SMALL)
         found = finding(session, "unprompted_texts")
-        assert set(found.left_out) == {"user_turn", "assistant_turn"}
+        assert set(found.left_out) == set(OF_A_CHAT)
         assert {text.start for text in found.texts} == {"begin_of_text"}
 
     def test_nothing_to_write_from(self, session: Session):

@@ -19,6 +19,7 @@ _STARTS = {
     "begin_of_text": "begin of text",
     "user_turn": "user turn",
     "assistant_turn": "assistant turn",
+    "own_question": "answer to its own question",
 }
 
 
@@ -109,6 +110,7 @@ class UnpromptedTexts(
                     text.text_id,
                     ends=text.ends,
                     ratios=text.ratios,
+                    asks=text.start == "own_question",
                 )
                 for text in texts
             ]

@@ -34,6 +34,16 @@ class TextState:
     token_ids: tuple[int, ...] = ()
     ended: Literal["end_of_text", "length", "stopped"] | None = None
 
+    @property
+    def question(self) -> str:
+        """The user's last turn; empty where the prompt has none."""
+        asked = [
+            turn.get("content", "")
+            for turn in self.start.body.messages
+            if turn.get("role") == "user"
+        ]
+        return asked[-1] if asked else ""
+
 
 class Texts(Items[str, TextState]):
     """The texts by id, in the order they began."""

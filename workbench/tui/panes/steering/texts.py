@@ -103,11 +103,8 @@ def pairs(texts: Sequence[TextState], alpha: float) -> list[Pair]:
 
 def prompt_of(text: TextState) -> str:
     """Return the prompt: the user's last turn, raw."""
-    body = text.start.body
-    if body.raw_prompt is not None:
-        return body.raw_prompt
-    turns = [turn.get("content", "") for turn in body.messages if turn.get("role") == "user"]
-    return turns[-1] if turns else ""
+    raw = text.start.body.raw_prompt
+    return text.question if raw is None else raw
 
 
 def how_it_ended(text: TextState) -> str:
