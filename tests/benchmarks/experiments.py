@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from adl.artifacts import ArrayCache
 from adl.generation.asking import Question, question_requests
@@ -27,7 +28,14 @@ from adl.organisms.null_pairs import NullKind, make_null_pair
 from adl.organisms.registry import get_organism
 from adl.pair.nnsight.demo import prepared_base
 from adl.pair.nnsight.pair import NnsightPair
-from adl.records import SIDES, GenerationPlan, PairSpec, SideSpec
+from adl.records import (
+    SIDES,
+    GeneratedText,
+    GenerationPlan,
+    GenerationRequest,
+    PairSpec,
+    SideSpec,
+)
 from adl.text.prompts import Prompt
 from workbench.locations import find_locations
 from workbench.operations.running import Session, run
@@ -327,9 +335,33 @@ def pair_of(name: str, folder: Path) -> NnsightPair:
     return NnsightPair.load(PairSpec(SideSpec(base), finetuned, dtype="float32"))
 
 
+def writing_once(pair: NnsightPair) -> NnsightPair:
+    """Let a pair write the answer to a prompt with a seed once, however many hypotheses ask for it.
+
+    The seed of a row alone decides its random numbers, so it would write the same again.
+    """
+    write = pair.generate
+    known: dict[tuple[GenerationPlan, tuple[int, ...], int], GeneratedText] = {}
+
+    def generate(
+        plan: GenerationPlan, requests: Sequence[GenerationRequest], **given: Any
+    ) -> list[GeneratedText]:
+        keys = [(plan, request.prompt_ids, request.seed) for request in requests]
+        new = {key: row for key, row in zip(keys, requests, strict=True) if key not in known}
+        assert all(row.added is None and not row.contrast for row in requests)
+        if new:
+            # Pieces come by the row of a batch, which is another here; whole texts follow.
+            given.pop("on_text", None)
+            known.update(zip(new, write(plan, list(new.values()), **given), strict=True))
+        return [known[key] for key in keys]
+
+    pair.generate = generate  # type: ignore[method-assign]
+    return pair
+
+
 def tested(name: str, stated: Sequence[Stated], folder: Path) -> list[HypothesisTested]:
     """The hypotheses tested in one session on a pair, one after the other."""
-    pair = pair_of(name, folder)
+    pair = writing_once(pair_of(name, folder))
     with SessionLog.open(folder / f"{name}.db") as log:
         session = Session(log, log.start_session(name), ArrayCache(folder / "arrays"), pair)
         for hypothesis in stated:
