@@ -43,8 +43,7 @@ class UnpromptedArguments(Arguments):
     starts: tuple[StartName, ...] = Field(
         STARTS,
         min_length=1,
-        description="Beginnings; assistant_turn is an opened answer to a greeting, own_question one to "
-        "what the model wrote as a user.",
+        description="assistant_turn answers a greeting, own_question its own question.",
     )
     temperature: FiniteFloat = Field(0.7, ge=0, description="0 takes the most probable token.")
     max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
@@ -56,7 +55,7 @@ Starts = dict[str, dict[Side, Start]]
 
 
 def unprompted(context: Context, arguments: UnpromptedArguments) -> Summary:
-    """Let both models write from nothing and rank the texts by how much likelier finetuning made them."""
+    """Rank texts that both models write from nothing by how much finetuning raised them."""
     starts, left_out = text_starts(context.pair, arguments.starts)
     written: list[tuple[str, UnpromptedText]] = []
     begun = dict(starts)
