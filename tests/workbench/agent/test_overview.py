@@ -88,7 +88,10 @@ def test_a_session_with_all_there_is_fits_and_keeps_what_matters(log):
         bodies += texts("steer", "base", 0.0, prompt, f"base text {n} " * 40, str(n))
     scored = []
     for n in range(9):
-        bodies += texts("unprompted", "finetuned", 0.0, "", f"\x1b[31m nothing {n} " * 30, str(n))
+        asked = "" if n == 1 else f"what is {n}? " * 40
+        bodies += texts(
+            "unprompted", "finetuned", 0.0, asked, f"\x1b[31m nothing {n} " * 30, str(n)
+        )
         scored.append(
             ScoredUnprompted(
                 text_id=f"unprompted-finetuned-0-{n}",
@@ -134,7 +137,9 @@ def test_a_session_with_all_there_is_fits_and_keeps_what_matters(log):
     assert "logit_lens: no better" in part(shown, "showed_nothing")["showed_nothing"]
     assert part(shown, "trace")["closeness"] == "0.80 [0.60, 1.00]"
     assert len(part(shown, "phrases")["phrases"]) == 24
-    assert len(part(shown, "unprompted")["texts"]) == 6
+    from_nothing = part(shown, "unprompted")["texts"]
+    assert [len(entry) for entry in from_nothing] == [4, 3, 4, 4, 4, 4]
+    assert from_nothing[0][3].startswith("what is 0? ")
     prompts = [row for row in rows(shown) if "prompt" in row]
     assert ENOUGH_PROMPTS <= len(prompts) <= MOST_PROMPTS
     for row in prompts:
