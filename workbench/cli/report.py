@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +12,10 @@ from adl.words import number_of
 from workbench.blinding.sessions import shown_state
 from workbench.cli import show
 from workbench.cli.derived import arguments_from
+from workbench.cli.exporting import Sign, export
 from workbench.cli.options import Database, Json, NewFile, WantedSession, options_from
 from workbench.cli.output import print_json, reported_errors, say
-from workbench.cli.redaction import say_if_raw
 from workbench.cli.running import database_path, reading_log
-from workbench.cli.signing import Sign, print_written, signing
 from workbench.operations.running import Arguments
 from workbench.private_files import opened_input
 from workbench.replay.branch import branch as branch_session
@@ -182,11 +180,7 @@ def to_jsonl(
     json: Json = False,
 ) -> None:
     """The whole session as JSON lines, to be imported again to the last bit (.gz compresses)."""
-    with reading_log(database) as log:
-        found = log.find_session(session).id
-        with signing(to, key) as signatures:
-            written = export_jsonl(log, found, to)
-        _written(log, found, written, json, signatures)
+    export(session, to, export_jsonl, database=database, json=json, key=key)
 
 
 @exports.command("inspect")
@@ -194,9 +188,7 @@ def to_inspect(
     session: WantedSession, to: NewFile, database: Database = None, json: Json = False
 ) -> None:
     """An Inspect log (.eval or .json), which `inspect view` opens."""
-    with reading_log(database) as log:
-        found = log.find_session(session).id
-        _written(log, found, export_inspect(log, found, to), json)
+    export(session, to, export_inspect, database=database, json=json)
 
 
 @exports.command("vectors")
@@ -204,22 +196,13 @@ def to_vectors(
     session: WantedSession, to: NewFile, database: Database = None, json: Json = False
 ) -> None:
     """The measured differences with their norms, as safetensors."""
-    with reading_log(database) as log:
-        found = log.find_session(session).id
-        _written(log, found, export_vectors(log, found, to), json)
+    export(session, to, export_vectors, database=database, json=json)
 
 
 @exports.command("schema")
 def print_schema() -> None:
     """Print the JSON Schema of a line of the JSONL export."""
     print_json(schema())
-
-
-def _written(
-    log: SessionLog, session: str, file: Path, json: bool, signatures: Sequence[Path] = ()
-) -> None:
-    say_if_raw(log, session)
-    print_written(session, file, signatures, json=json)
 
 
 class ImportArguments(Arguments):

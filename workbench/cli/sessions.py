@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 from adl.words import number_of
 from workbench.cli import show
 from workbench.cli.derived import arguments_from
+from workbench.cli.exporting import Sign, export
 from workbench.cli.options import Database, Json, NewFile, WantedSession, options_from
 from workbench.cli.output import EXIT_FAILURE, print_json, reported_errors, say
 from workbench.cli.report import ImportArguments
 from workbench.cli.running import database_path, reading_log
-from workbench.cli.signing import Sign, print_written, signing
 from workbench.fields import FieldsConflict
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments
@@ -369,14 +369,7 @@ def export_session(
     json: Json = False,
 ) -> None:
     """Copy one session with its arrays into a new database file, to pass on."""
-    from workbench.cli.redaction import say_if_raw
-
-    with reading_log(database) as log:
-        found = log.find_session(session).id
-        with signing(to, key) as signatures:
-            written = log.export_session(found, to)
-        say_if_raw(log, found)
-    print_written(found, written, signatures, json=json)
+    export(session, to, SessionLog.export_session, database=database, json=json, key=key)
 
 
 @app.command("import")
