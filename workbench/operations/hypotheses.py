@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, StringConstraints
 
@@ -25,6 +25,7 @@ from workbench.store.events import (
 )
 from workbench.store.state import HypothesisState, SessionState
 
+A = TypeVar("A", bound=Arguments)
 Wording = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -244,68 +245,30 @@ def link(context: Context, arguments: LinkArguments) -> Summary:
     return {}
 
 
-ADD_HYPOTHESIS = Operation(
-    "add_hypothesis",
-    "Add a hypothesis",
-    AddHypothesisArguments,
-    add_hypothesis,
-    place="pane",
-    agent=AgentUse(black_box=True),
-    uses_models=False,
+def _of_pane(
+    name: str,
+    title: str,
+    arguments: type[A],
+    work: Callable[[Context, A], Summary],
+    *,
+    for_agents: bool = True,
+) -> Operation[A]:
+    """An operation of the panes, which needs no models; any agent may use it, or none."""
+    agent: AgentUse[A] | None = AgentUse(black_box=True) if for_agents else None
+    return Operation(name, title, arguments, work, place="pane", agent=agent, uses_models=False)
+
+
+ADD_HYPOTHESIS = _of_pane(
+    "add_hypothesis", "Add a hypothesis", AddHypothesisArguments, add_hypothesis
 )
-REVISE = Operation(
-    "revise_hypothesis",
-    "Revise a hypothesis",
-    ReviseArguments,
-    revise,
-    place="pane",
-    agent=AgentUse(black_box=True),
-    uses_models=False,
+REVISE = _of_pane("revise_hypothesis", "Revise a hypothesis", ReviseArguments, revise)
+RANK = _of_pane("rank_hypotheses", "Rank the hypotheses", RankArguments, rank)
+SET_VERDICT = _of_pane(
+    "judge_hypothesis", "Confirm or reject a hypothesis", SetVerdictArguments, set_verdict
 )
-RANK = Operation(
-    "rank_hypotheses",
-    "Rank the hypotheses",
-    RankArguments,
-    rank,
-    place="pane",
-    agent=AgentUse(black_box=True),
-    uses_models=False,
-)
-SET_VERDICT = Operation(
-    "judge_hypothesis",
-    "Confirm or reject a hypothesis",
-    SetVerdictArguments,
-    set_verdict,
-    place="pane",
-    agent=AgentUse(black_box=True),
-    uses_models=False,
-)
-MARK = Operation(
-    "mark_evidence",
-    "Mark evidence",
-    MarkArguments,
-    mark,
-    place="pane",
-    agent=AgentUse(black_box=True),
-    uses_models=False,
-)
-LINK = Operation(
-    "link_evidence",
-    "Link evidence",
-    LinkArguments,
-    link,
-    place="pane",
-    agent=AgentUse(black_box=True),
-    uses_models=False,
-)
-UNMARK = Operation(
-    "unmark_evidence",
-    "Take a mark back",
-    UnmarkArguments,
-    unmark,
-    place="pane",
-    uses_models=False,
-)
+MARK = _of_pane("mark_evidence", "Mark evidence", MarkArguments, mark)
+LINK = _of_pane("link_evidence", "Link evidence", LinkArguments, link)
+UNMARK = _of_pane("unmark_evidence", "Take a mark back", UnmarkArguments, unmark, for_agents=False)
 
 
 def next_hypothesis(state: SessionState) -> str:
