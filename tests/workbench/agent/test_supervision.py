@@ -129,38 +129,36 @@ def test_an_answer_to_what_was_not_asked_is_refused(stage):
         on.person.pause()
 
 
-def paused_at_first(on: list[Stage], script) -> Callable[[Asked], Reaction | None]:
-    """The script, with the person pausing while the first reply is on its way."""
-    ready = threading.Event()
+def paused_at_first(stage, **options) -> Stage:
+    """An audit of one note that a person pauses while the first reply is on its way; it has come in."""
+    script = in_turn(Say("", [NOTE_CALL]), DONE)
+    asked_once, on_stage = threading.Event(), threading.Event()
 
     def paused(asked: Asked) -> Reaction | None:
-        if asked.n_replies == 0 and not ready.is_set():
-            ready.set()
+        if asked.n_replies == 0 and not asked_once.is_set():
+            asked_once.set()
             assert on_stage.wait(HANGS)
-            on[0].person.pause("let me think")
+            here.person.pause("let me think")
         return script(asked)
 
-    on_stage = threading.Event()
-    paused.go = on_stage.set  # type: ignore[attr-defined]
-    return paused
+    here = stage(paused, **options)
+    on_stage.set()
+    here.when("agent_replied")
+    return here
 
 
 def test_a_pause_lets_the_reply_come_in_and_waits_before_its_calls(stage):
-    on: list[Stage] = []
-    script = paused_at_first(on, in_turn(Say("", [NOTE_CALL]), DONE))
-    on.append(stage(script))
-    script.go()
-    on[0].when("agent_replied")
-    state = on[0].person.agent
+    here = paused_at_first(stage)
+    state = here.person.agent
     assert (state.status, state.replies) == ("paused", 1)
-    assert not on[0].session.state.notes
-    on[0].person.message("look at the tokens")
-    assert [one.body.text for one in on[0].person.agent.unread] == ["look at the tokens"]
-    on[0].person.go_on()
-    ended = on[0].ending.result(HANGS)
+    assert not here.session.state.notes
+    here.person.message("look at the tokens")
+    assert [one.body.text for one in here.person.agent.unread] == ["look at the tokens"]
+    here.person.go_on()
+    ended = here.ending.result(HANGS)
     assert ended.stopped_by == "report"
-    assert len(on[0].session.state.notes) == 1
-    last = on[0].server.asked[-1]
+    assert len(here.session.state.notes) == 1
+    last = here.server.asked[-1]
     assert last.messages[-1]["role"] == "user"
     assert "look at the tokens" in last.last
     assert last.messages[-2]["role"] == "tool"
@@ -168,12 +166,7 @@ def test_a_pause_lets_the_reply_come_in_and_waits_before_its_calls(stage):
 
 
 def test_the_agent_is_told_what_a_person_did_in_its_place(stage):
-    on: list[Stage] = []
-    script = paused_at_first(on, in_turn(Say("", [NOTE_CALL]), DONE))
-    on.append(stage(script))
-    script.go()
-    here = on[0]
-    here.when("agent_replied")
+    here = paused_at_first(stage)
     here.person.take_over()
     assert here.person.agent.status == "taken_over"
     asked = AskArguments(prompt="What is best?", max_new_tokens=3)
@@ -193,12 +186,7 @@ def test_the_agent_is_told_what_a_person_did_in_its_place(stage):
 
 
 def test_a_black_box_hears_of_questions_alone(stage):
-    on: list[Stage] = []
-    script = paused_at_first(on, in_turn(Say("", [NOTE_CALL]), DONE))
-    on.append(stage(script, mode="black_box"))
-    script.go()
-    here = on[0]
-    here.when("agent_replied")
+    here = paused_at_first(stage, mode="black_box")
     here.person.take_over()
     run(here.session, ASK, AskArguments(prompt="plain", max_new_tokens=2), actor=HUMAN)
     steered = AskArguments(prompt="steered", alpha=0.6, layer="2", max_new_tokens=2)
@@ -213,12 +201,7 @@ def test_a_black_box_hears_of_questions_alone(stage):
 
 
 def test_a_pause_can_be_stopped_and_the_audit_resumed(stage):
-    on: list[Stage] = []
-    script = paused_at_first(on, in_turn(Say("", [NOTE_CALL]), DONE))
-    on.append(stage(script))
-    script.go()
-    here = on[0]
-    here.when("agent_replied")
+    here = paused_at_first(stage)
     here.stop.set()
     with pytest.raises(Stopped):
         here.ending.result(HANGS)

@@ -323,6 +323,14 @@ def test_no_byte_to_a_client_of_a_blind_engine_holds_a_name(database: Path, mode
                     if which(message):
                         return message
 
+            def until_it_is(status: str, job: str) -> None:
+                until(
+                    lambda message: (
+                        isinstance(message, p.JobNotice)
+                        and (message.job.id, message.job.status) == (job, status)
+                    )
+                )
+
             connection.sendall(p.encode(p.Hello(pid=1, role="screen")))
             until(lambda message: isinstance(message, p.Welcome))
             session = serving.session
@@ -331,25 +339,11 @@ def test_no_byte_to_a_client_of_a_blind_engine_holds_a_name(database: Path, mode
             again = p.Submit(
                 session=session, operation="load_pair", arguments={"organism": "cake_bake"}
             )
-            loaded = ask(3, again).result["id"]
-            until(
-                lambda message: (
-                    isinstance(message, p.JobNotice)
-                    and message.job.id == loaded
-                    and message.job.status == "finished"
-                )
-            )
+            until_it_is("finished", ask(3, again).result["id"])
             wrong = p.Submit(
                 session=session, operation="load_pair", arguments={"organism": "sour_bread"}
             )
-            failing = ask(4, wrong).result["id"]
-            until(
-                lambda message: (
-                    isinstance(message, p.JobNotice)
-                    and message.job.id == failing
-                    and message.job.status == "failed"
-                )
-            )
+            until_it_is("failed", ask(4, wrong).result["id"])
             ask(5, p.Sessions())
             # It confirms no guess.
             assert not ask(6, p.HasPair(pair=PairArguments(organism="cake_bake"))).result["yes"]
