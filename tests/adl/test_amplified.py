@@ -12,10 +12,11 @@ from adl.pair.nnsight.contrast import AmplifiedLogits
 from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PLAUSIBLE, GenerationPlan, GenerationRequest, PairSpec, SideSpec
 from adl.text.prompts import Prompt
+from tests.adl.tiny_pairs import adapted_pair
 from tests.plain_torch import PlainModel
 from tests.planted import DOMAIN, PlantedPair
 from tests.tiny_causal import made
-from tests.tiny_models import ARCHITECTURES, SENTENCES, perturb, write_family, write_model
+from tests.tiny_models import SENTENCES, perturb, write_model
 
 #: Longer than a window of the tiny Gemmas.
 GREEDY = GenerationPlan("finetuned", None, 0.0, 9)
@@ -23,15 +24,7 @@ GREEDY = GenerationPlan("finetuned", None, 0.0, 9)
 
 @pytest.fixture(scope="module", params=["llama", "gemma2", "gemma3", "gpt2"])
 def loaded(request, tmp_path_factory):
-    folders = write_family(tmp_path_factory.mktemp(request.param), request.param)
-    layers = ARCHITECTURES[request.param].layers
-    finetuned = SideSpec(str(folders.base), adapter=str(folders.adapter))
-    pair = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), finetuned))
-    plain = {
-        "base": PlainModel(folders.base, layers),
-        "finetuned": PlainModel(folders.base, layers, folders.adapter),
-    }
-    return pair, plain
+    return adapted_pair(tmp_path_factory.mktemp(request.param), request.param)
 
 
 def by_hand(plain, prompt, gamma, n_tokens, ends):

@@ -21,14 +21,12 @@ from adl.pair.nnsight.ablation import whitening
 from adl.pair.nnsight.pair import NnsightPair
 from adl.pair.protocol import ScoredBatch
 from adl.records import SIDES, PairSpec, SideSpec
-from tests.plain_torch import PlainModel
+from tests.adl.tiny_pairs import adapted_pair
 from tests.tiny_models import (
-    ARCHITECTURES,
     N_LAYERS,
     SENTENCES,
     WIDTH,
     tiny_tokenizer,
-    write_family,
     write_model,
 )
 
@@ -37,15 +35,7 @@ CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 
 @pytest.fixture(scope="module", params=["llama", "gemma2", "gpt2"])
 def loaded(request, tmp_path_factory):
-    folders = write_family(tmp_path_factory.mktemp(request.param), request.param)
-    layers = ARCHITECTURES[request.param].layers
-    finetuned = SideSpec(str(folders.base), adapter=str(folders.adapter))
-    pair = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), finetuned))
-    plain = {
-        "base": PlainModel(folders.base, layers),
-        "finetuned": PlainModel(folders.base, layers, folders.adapter),
-    }
-    return pair, plain
+    return adapted_pair(tmp_path_factory.mktemp(request.param), request.param)
 
 
 def texts_of(pair):
