@@ -2,6 +2,9 @@
 
 import os
 import sys
+from pathlib import Path
+
+from tests import offline
 
 #: Names in the environment of the packages that are taken for not installed.
 LACKING = "ADL_TESTS_LACK"
@@ -13,3 +16,5 @@ def take_for_not_installed(packages: str) -> None:
 
 
 take_for_not_installed(os.environ.get(LACKING, ""))
+if reached := os.environ.get(offline.REACHED):
+    offline.listen(Path(reached))

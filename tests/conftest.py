@@ -30,7 +30,7 @@ from workbench.locations import HOME_VARIABLE, find_locations
 if TYPE_CHECKING:
     from adl.pair.nnsight.pair import NnsightPair
 
-pytest_plugins = ["tests.processes", "tests.leftovers"]
+pytest_plugins = ["tests.processes", "tests.leftovers", "tests.reaching"]
 
 # The user's, found before any test gets a home of its own: converting the model takes a while.
 MODELS = find_locations().models
@@ -49,10 +49,14 @@ def services() -> set[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The quick tests have to pass where the extras are not installed: here they are not, either."""
+    """The quick tests have to pass without extras and a network: here they have neither."""
     if config.option.markexpr == QUICK:
         os.environ[LACKING] = " ".join(sorted(services()))
         take_for_not_installed(os.environ[LACKING])
+        # Imported now: pytest loads it as a plugin first.
+        from tests.reaching import keep_from_network
+
+        keep_from_network(config)
 
 
 @pytest.hookimpl(wrapper=True)
