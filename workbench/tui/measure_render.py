@@ -39,7 +39,7 @@ _SHADES = (
     (3.0, "underline on $accent 30%"),
     (1.0, "on $accent 15%"),
 )
-_FEWEST_CELLS, _MOST_CELLS = 12, 40
+_FEWEST_CELLS, _MOST_CELLS = 8, 40
 
 
 def findings(state: SessionState) -> list[Recorded[Finding]]:

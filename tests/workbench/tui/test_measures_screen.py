@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from textual.app import App
 from textual.widgets import Input
 
@@ -33,6 +34,7 @@ from workbench.operations.trace import TRACE
 from workbench.store.measures.trace import TraceMeasured
 from workbench.store.state import SessionState
 from workbench.tui.dialogs.confirm import Confirm
+from workbench.tui.measure_render import look
 from workbench.tui.panes.steering.pane import SteeringPane
 from workbench.tui.screens.measures import MeasuresScreen
 from workbench.tui.screens.operation_form import OperationForm
@@ -340,3 +342,11 @@ def test_picture_of_the_form_with_what_is_wrong(snap_compare, few_offered, size)
         await until(pilot, lambda: "must be a number" in shown(pilot.app), "what is wrong")
 
     assert snap_compare(MeasuresApp(SessionState()), terminal_size=size, run_before=look)
+
+
+def test_a_value_among_those_of_random_directions_has_room_at_120_columns():
+    state = measured_state()
+    causal = next(each for each in state.measures if each.body.kind == "causal_effect_measured")
+    values = [line for line in look(causal, state, 62).plain.splitlines() if "●" in line]
+    assert len(values) == 4
+    assert max(map(cell_len, values)) <= 62

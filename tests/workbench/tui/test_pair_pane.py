@@ -63,3 +63,25 @@ async def test_a_difference_from_an_old_cache_is_in_doubt():
         async with app.run_test(size=(80, 40)) as pilot:
             await pilot.pause()
             assert ("doubt     This difference came from a cache" in shown(app)) is expected
+
+
+async def test_a_long_value_goes_on_below_itself():
+    state = sample_state()
+    pair = dict(state.pair or {})
+    pair["base"] = {**pair["base"], "checkpoint": "org/a-checkpoint-with-a-name-of-many-letters"}
+    pair["checks"] = [
+        {"name": name, "outcome": "passed", "found": "as it should"}
+        for name in ("adapter off is the base", "finite numbers", "the sides differ", "residuals")
+    ]
+    app = PaneApp(PairPane, replace(state, pair=pair))
+    async with app.run_test(size=(42, 30)) as pilot:
+        await pilot.pause()
+        narrow = shown(app).splitlines()
+        await pilot.resize_terminal(120, 30)
+        await pilot.pause()
+        wide = shown(app)
+    for value, rest in (("org/a-checkpoint", "of-many-letters"), ("adapter off", "finite numbers")):
+        at, column = next((n, line.index(value)) for n, line in enumerate(narrow) if value in line)
+        assert narrow[at + 1][:column].strip("│ ") == ""
+        assert rest in narrow[at + 1][column:]
+    assert "checked   adapter off is the base, finite numbers, the sides differ, residuals" in wide

@@ -131,7 +131,7 @@ def kl_bars(kl: Sequence[float], width: int) -> str:
 
 def _header(turn: Turn, width: int) -> Content:
     asked = "" if turn.operation is None else f" {turn.operation.started_at:%H:%M:%S}"
-    name = shorten(actor_name(turn.actor), 24)
+    name = shorten(actor_name(turn.actor), max(24, width // 3))
     left = Content.assemble(
         (f"{turn.number} ", "bold $accent"),
         (name, "bold" if turn.actor.kind == "human" else "bold $accent"),

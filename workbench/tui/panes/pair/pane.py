@@ -7,18 +7,24 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 import psutil
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from workbench.display import clean_line
 from workbench.operations.jobs import Job
 from workbench.store.state import OperationState, SessionState
 from workbench.tui import text
 from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.pane import Pane
+from workbench.tui.widgets.text_columns import wrapped
 
 _MEMORY_EVERY = 2.0
+#: Cells for the names of the facts, and for a scrollbar, which comes only where they need one.
+_NAMES = 10
+_SCROLLBAR = 1
 
 
 class PairPane(Pane):
@@ -72,11 +78,18 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
             return False
         return self.state.timeline[seq - 1].kind == "pair_loaded"
 
+    def on_resize(self, event: events.Resize) -> None:
+        """Wrap the facts to the new width."""
+        super().on_resize(event)
+        self._show_facts()
+
     def _show_facts(self) -> None:
         rows = [("session", self.state.name), ("id", self.state.session_id), *self._pair_facts()]
         if not self.recorded:
             rows.append(("memory", f"{self._process.memory_info().rss / 2**30:.1f} GiB"))
-        self.query_one("#facts", Static).update(Content("\n").join(_fact(*row) for row in rows))
+        width = self.scrollable_content_region.width - _SCROLLBAR - _NAMES
+        facts = [_fact(*row, max(_NAMES, width)) for row in rows]
+        self.query_one("#facts", Static).update(Content("\n").join(facts))
 
     def _pair_facts(self) -> list[tuple[str, str]]:
         pair = self.state.pair
@@ -143,8 +156,10 @@ def _check_facts(checks: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     return rows
 
 
-def _fact(name: str, value: str) -> Content:
-    return Content.assemble((f"{name:<10}", "$foreground-muted"), text.line(value))
+def _fact(name: str, value: str, width: int) -> Content:
+    """Return a name, and its value in lines under each other."""
+    lines = f"\n{'':<{_NAMES}}".join(wrapped(clean_line(value), width))
+    return Content.assemble((f"{name:<{_NAMES}}", "$foreground-muted"), Content(lines))
 
 
 def _side_name(side: dict[str, Any]) -> str:
