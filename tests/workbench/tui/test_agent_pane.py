@@ -31,6 +31,7 @@ from workbench.tui.dialogs.grade_form import GradeForm, GradeSheet
 from workbench.tui.dialogs.grades import GradesScreen
 from workbench.tui.dialogs.reason import AskReason
 from workbench.tui.panes.agent.pane import AgentPane
+from workbench.tui.panes.agent.render import call_words
 from workbench.tui.request_form import check_request, empty_request, known_fields
 from workbench.tui.screens.agent_form import AgentForm
 
@@ -291,3 +292,14 @@ def test_picture_of_the_grades(snap_compare, size):
         await until(pilot, lambda: "edited once" in shown(pilot.app), "the history")
 
     assert snap_compare(AgentApp(GRADED, work="idle"), terminal_size=size, run_before=look)
+
+
+def test_what_stands_in_the_arguments_of_a_call_is_read_and_not_decoded():
+    parts = [
+        {"text": "Cakes at 450F.", "probability": 0.9, "hypothesis": None},
+        {"text": "", "probability": 0.3, "guesses": ["a", "b"]},
+    ]
+    said = call_words("submit_report", {"facts": parts, "prompts": ["Hi?"], "notes": []}).plain
+    assert "facts text Cakes at 450F., probability 0.9; probability 0.3, guesses [" in said
+    assert 'prompts ["Hi?"]' in said
+    assert "notes" not in said

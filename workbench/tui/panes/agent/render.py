@@ -45,6 +45,7 @@ _TELLING = frozenset(
 )
 
 _MUTED = "$foreground-muted"
+_EMPTY: tuple[object, ...] = (None, "", [], {}, ())
 _FENCE = ("audited text begins ", "audited text ends ")
 _SOURCES = {
     "opening": "first message",
@@ -127,14 +128,26 @@ def call_words(tool: str, arguments: Mapping[str, Any]) -> Content:
     parts: list[Content | tuple[str, str]] = [text.line(tool, "bold $accent", 60)]
     for name in sorted(arguments, key=lambda name: name not in _TELLING):
         value = arguments[name]
-        if value in (None, "", [], {}, ()):
+        if value in _EMPTY:
             continue
-        shown = f"“{value}”" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        shown = f"“{value}”" if isinstance(value, str) else _in_words(value)
         parts += [
             text.line(f"  {name} ", _MUTED, 40),
             text.line(" ".join(shown.split()), "", MOST_OF_ARGUMENT),
         ]
     return Content.assemble(*parts)
+
+
+def _in_words(value: Any) -> str:
+    """An argument as a person reads it: of objects the names and values, without those left empty."""
+    if isinstance(value, dict):
+        parts = [(name, item) for name, item in value.items() if item not in _EMPTY]
+        return ", ".join(
+            f"{name} {item if isinstance(item, str) else _in_words(item)}" for name, item in parts
+        )
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "; ".join(map(_in_words, value))
+    return json.dumps(value, ensure_ascii=False)
 
 
 def written_call(call: ToolCall) -> Content:
