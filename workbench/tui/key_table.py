@@ -253,7 +253,7 @@ TABLE: Final[tuple[Key, ...]] = (
         Use("readings", "plot", "Plot", "Plot the norms: positions, layers, off", show=True),
     )),
     Key("growth", "Z", (
-        Use("timeline", "growth", "Growth", "Show or hide the pieces of texts as they grew"),
+        Use("timeline", "growth", "Pieces", "Show or hide the pieces of texts as they grew"),
     )),
     Key("compare", "C", (
         Use("steering", "compare", "Compare", "Two kept samples side by side, and back", show=True),

@@ -70,7 +70,7 @@ async def test_a_probe_goes_to_both_models_with_the_settings_shown():
         assert asked(app) == [AskArguments(prompt="Why cake?")]
         assert field(app).text == ""
         assert "both · 1 sample · 120 tokens · T 1 · seed 0" in said(app, "#draft")
-        assert said(app, "#draft").startswith("New probe")
+        assert said(app, "#draft").startswith("New question")
 
 
 async def test_a_probe_may_have_several_lines_and_the_field_grows_with_it():
@@ -170,7 +170,7 @@ async def test_a_follow_up_that_was_stopped_while_it_waited_is_given_up():
         app.pane.show_jobs([waiting(asked(app)[0])])
         assert said(app, "#draft").startswith("Follow-up to what was just asked")
         app.pane.show_jobs([])
-        assert said(app, "#draft").startswith("New probe")
+        assert said(app, "#draft").startswith("New question")
         await pilot.press("x", "enter")
         assert asked(app)[1] == AskArguments(prompt="x")
 
@@ -181,7 +181,7 @@ async def test_what_a_probe_goes_on_from_is_changed_from_the_field():
     app = app_over(probes)
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("enter", *"Why?")
-        for what in ("Follow-up to 1, base's", "Follow-up to 1, finetuned's", "New probe"):
+        for what in ("Follow-up to 1, base's", "Follow-up to 1, finetuned's", "New question"):
             await pilot.press("f4")
             assert said(app, "#draft").startswith(what)
         assert field(app).text == "Why?"

@@ -187,7 +187,7 @@ Copies and files show control characters as visible marks. The session keeps the
         """Show the context and the settings of the probe in the field."""
         draft, turns = self._draft, self._turns
         raw = draft.is_raw(self._settings, turns)
-        what = "New probe" if self._sent is None else "Follow-up to what was just asked"
+        what = "New question" if self._sent is None else "Follow-up to what was just asked"
         self.query_one("#draft", Static).update(
             Content.assemble(
                 (draft.in_words(turns) or what, "bold $accent"),

@@ -205,7 +205,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
             _choice("filter", kinds, on=chosen.group != ALL),
         ]
         if chosen.growth or not narrow:
-            growth = "growth shown" if chosen.growth else "growth hidden"
+            growth = f"pieces of texts {'shown' if chosen.growth else 'hidden'}"
             parts.append(_choice("growth", growth, on=chosen.growth))
         if index.query:
             query = clean_line(shorten(index.query, 12 if narrow else 30))
@@ -231,7 +231,7 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         cells = 5
         if width >= 50:
             row.append(f"{entry.at:%H:%M:%S} ", style="dim")
-            cells = 8
+            cells = 8 if width < 100 else 14
         who = shorten(clean_line(entry.actor.name or _WHO[entry.actor.kind]), cells)
         row.append(who.ljust(cells), style="bold" if entry.actor.kind != "system" else "dim")
         inside = self._index.inside(place)
