@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -26,7 +28,19 @@ from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.pair import LOAD, loaded_pair
 from workbench.store.log import SessionLog
 
+MEASUREMENT = MeasureArguments(n_texts=16)
+AUDIT = AuditRequest("scripted", "black_box", Budgets(calls=8), prepare=False)
 STEERING = SteerArguments(prompts=("Hi.",), alphas=(0.2,), max_new_tokens=12, n_samples=1)
+
+
+@contextmanager
+def unless_one_works() -> Iterator[None]:
+    """An agent is started inside, unless one is at work."""
+    try:
+        yield
+    except AdlError as exc:
+        if "at work already" not in str(exc):
+            raise
 
 
 def screen(socket: Path, database: Path, order: str, news: int, heard: int) -> None:
@@ -38,19 +52,14 @@ def screen(socket: Path, database: Path, order: str, news: int, heard: int) -> N
         job_id = "-"
         if order == "agent":
             # There may be one at work, and then it is heard of.
-            try:
-                attached.start_agent(
-                    AuditRequest("scripted", "black_box", Budgets(calls=8), prepare=False)
-                )
-            except AdlError as exc:
-                if "at work already" not in str(exc):
-                    raise
+            with unless_one_works():
+                attached.start_agent(AUDIT)
         elif order == "load":
             pair = loaded_pair(attached.state.operations)
             assert pair is not None
             job_id = attached.submit(LOAD, pair).id
         elif order == "measure":
-            job_id = attached.submit(MEASURE, MeasureArguments(n_texts=16)).id
+            job_id = attached.submit(MEASURE, MEASUREMENT).id
         else:
             job_id = attached.submit(STEER, STEERING).id
         if news:
