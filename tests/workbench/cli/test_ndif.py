@@ -8,6 +8,7 @@ Slow: some hundred blocks are written, sent and run, and each command loads torc
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tests.remote_service import KEY, FakeNdif, serving
 from tests.tiny_models import TinyFolders, write_family
 from tests.workbench.cli.conftest import ROOT, environment, recorded
 from workbench.store.log import SessionLog
+from workbench.store.state import fold
 
 pytestmark = pytest.mark.slow
 
@@ -73,15 +75,17 @@ class Commands:
         }
 
     def __call__(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
+        with subprocess.Popen(
             [sys.executable, "-m", "tests.workbench.cli.ndif_cli", *arguments],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
             env=environment(**self.environment | changed),
-            check=False,
-        )
+        ) as self.process:
+            out, err = self.process.communicate()
+        done = subprocess.CompletedProcess(arguments, self.process.returncode, out, err)
         assert "Traceback" not in done.stderr, done.stderr
         assert KEY not in done.stdout + done.stderr
         for path in self.database.parent.glob(f"{self.database.name}*"):
@@ -164,6 +168,50 @@ def test_a_service_that_fails(
     assert words in events[-1].body.reason
     # What came before stays, and the audit goes on in it.
     assert "pair_loaded" in {event.body.kind for event in events}
+
+
+def test_an_audit_that_was_cut_off_goes_on_in_its_session(
+    commands: Commands, service: FakeNdif, database: Path, monkeypatch
+):
+    """First the service goes down amid the readings, then the command is killed amid them."""
+    take, reads = service.take, 0
+
+    def cutting(envelope: dict[str, Any], blob: bytes) -> dict[str, Any]:
+        with SessionLog.open(database, read_only=True) as log:
+            taken = len(log.everywhere(["reading_taken"]))
+        if taken > reads:
+            service.answer = 503
+            if reads:
+                commands.process.kill()
+        return take(envelope, blob)
+
+    monkeypatch.setattr(service, "take", cutting)
+    assert commands("audit", *PAIR, *SMALL).returncode == 1
+    went_down = verified(database)
+    reads = [event.body.kind for event in went_down].count("reading_taken")
+    service.answer = 200
+    again = ("audit", "--session", "last", *SMALL)
+    assert commands(*again).returncode == -signal.SIGKILL
+    was_killed = verified(database)
+    monkeypatch.setattr(service, "take", take)
+    service.answer = 200
+
+    found = data(commands(*again, "--json"))
+    events = verified(database)
+    assert events[: len(was_killed)] == was_killed
+    assert was_killed[: len(went_down)] == went_down
+    assert found["session"] == events[0].session_id
+    assert {reading["reading"] for reading in found["readings"]} == set(READINGS)
+    assert found["failed_readings"] == []
+    assert found["texts"]
+    # No weights are here: each time it was loaded there, though nothing but the session named it.
+    loads = [event.body.pair for event in events if event.body.kind == "pair_loaded"]
+    assert [loaded["devices"] for loaded in loads] == [["ndif"]] * 3
+    # It was measured once.
+    measured = [event.body for event in events if event.body.kind == "difference_measured"]
+    assert [body.from_cache for body in measured] == [False, True, True]
+    assert (events[-1].body.kind, events[-1].body.outcome) == ("session_closed", "completed")
+    assert "running" not in {made.status for made in fold(events).operations.values()}
 
 
 def test_an_unreachable_service_and_no_key(commands: Commands, service: FakeNdif, database: Path):
