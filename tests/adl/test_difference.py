@@ -16,6 +16,7 @@ from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
 from adl.pair.protocol import named_layers, resolve_layer, resolve_layers
 from adl.records import SIDES, Site
 from adl.text.corpus import BosPolicy
+from tests.adl.differences import check_difference
 from tests.planted import FILLER, N_LAYERS, PLANTED_LAYER, PlantedPair, device_full_above
 from tests.planted import planted_size as known
 
@@ -55,16 +56,8 @@ class TestNumbers:
     def test_every_array_is_that_of_all_texts_at_once(self, planted):
         found = measure_difference(planted, TEXTS, LAYERS, batch_size=7)
         truth = singles(planted)
-        change = truth["finetuned"] - truth["base"]
         close = {"rtol": 1e-4, "atol": 1e-5}
-        np.testing.assert_allclose(found.difference, change.mean(0), **close)
-        np.testing.assert_allclose(found.base_mean, truth["base"].mean(0), **close)
-        np.testing.assert_allclose(found.finetuned_mean, truth["finetuned"].mean(0), **close)
-        for side in SIDES:
-            norms = np.linalg.norm(truth[side], axis=-1).mean(0)
-            np.testing.assert_allclose(getattr(found, f"{side}_norm"), norms, **close)
-        error = np.linalg.norm(change.std(0, ddof=1), axis=-1) / np.sqrt(len(TEXTS))
-        np.testing.assert_allclose(found.standard_error, error, rtol=1e-3, atol=1e-5)
+        check_difference(found, truth, close, {"rtol": 1e-3, "atol": 1e-5})
         null = truth["base"][::2].mean(0) - truth["base"][1::2].mean(0)
         np.testing.assert_allclose(found.split_half_null, null, **close)
 

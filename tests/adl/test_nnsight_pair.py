@@ -25,6 +25,7 @@ from adl.records import (
     rescale,
 )
 from adl.text.corpus import CorpusSource, TokenBatch
+from tests.adl.differences import check_difference
 from tests.plain_torch import PlainModel
 from tests.tiny_models import tiny_model, tiny_tokenizer, write_model
 
@@ -32,6 +33,7 @@ LAYERS = (14, 29)
 K = 5
 # Float32 through thirty layers, in batches of other shapes. Residuals grow to 1e4 at position 0.
 CLOSE = {"rtol": 2e-3, "atol": 2e-3}
+ERROR_CLOSE = {"rtol": 1e-2, "atol": 2e-3}
 
 
 @pytest.fixture(scope="module")
@@ -91,25 +93,17 @@ def truth(plain, real_pair, texts):
     return found
 
 
-def check_difference(found, truth):
-    change = truth["finetuned"] - truth["base"]
-    np.testing.assert_allclose(found.difference, change.mean(0), **CLOSE)
-    np.testing.assert_allclose(found.base_mean, truth["base"].mean(0), **CLOSE)
-    np.testing.assert_allclose(found.finetuned_mean, truth["finetuned"].mean(0), **CLOSE)
-    for side in SIDES:
-        norms = np.linalg.norm(truth[side], axis=-1).mean(0)
-        np.testing.assert_allclose(getattr(found, f"{side}_norm"), norms, **CLOSE)
-    error = np.linalg.norm(change.std(0, ddof=1), axis=-1) / np.sqrt(len(change))
-    np.testing.assert_allclose(found.standard_error, error, rtol=1e-2, atol=2e-3)
-
-
 def test_the_difference_of_an_adapter(real_pair, texts, truth):
-    check_difference(measure_difference(real_pair, texts, LAYERS, batch_size=4), truth)
+    check_difference(
+        measure_difference(real_pair, texts, LAYERS, batch_size=4), truth, CLOSE, ERROR_CLOSE
+    )
 
 
 def test_the_difference_of_a_merged_checkpoint(merged_pair, texts, truth):
     assert not merged_pair.provenance.shares_weights
-    check_difference(measure_difference(merged_pair, texts, LAYERS, batch_size=4), truth)
+    check_difference(
+        measure_difference(merged_pair, texts, LAYERS, batch_size=4), truth, CLOSE, ERROR_CLOSE
+    )
 
 
 def test_the_difference_at_chat_positions(real_pair, plain, texts):
