@@ -92,7 +92,8 @@ def text_starts(
     """
     found: dict[str, dict[Side, Start]] = {}
     left_out: dict[StartName, str] = {}
-    for name in (known for known in STARTS if known in names):
+    # Answers come last: there is a question for each wherever user turns are written, too.
+    for name in sorted(dict.fromkeys(names), key=lambda name: name == "own_question"):
         written_from = "user_turn" if name == "own_question" else name
         try:
             found[name] = {side: _start(pair, side, written_from) for side in SIDES}
