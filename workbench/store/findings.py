@@ -11,13 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from workbench.store.body import EventBody, one_line
 from workbench.store.record import Record
-
-if TYPE_CHECKING:
-    from workbench.store.slices.texts import TextState
 
 NOT_COMPUTED = "not computed"
 #: In place of the tokens of a list that is empty, as that of a difference of zero is.
@@ -120,7 +117,15 @@ class Sample:
     asks: bool = False
 
 
-def title_of(sample: Sample, texts: Mapping[str, TextState]) -> str:
+class Answer(Protocol):
+    """A text of the session: what is needed of it here."""
+
+    @property
+    def question(self) -> str:
+        """The user's last turn before it; empty without one."""
+
+
+def title_of(sample: Sample, texts: Mapping[str, Answer]) -> str:
     """Return the title of a text, with the question that it answers where that belongs to it."""
     text = texts.get(sample.text_id or "") if sample.asks else None
     if text is None:
