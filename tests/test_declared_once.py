@@ -9,8 +9,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SHORTEST = 8
-#: The doctor must start where the settings cannot even be imported.
-APART = {"DEFAULT_ENDPOINT"}
 
 
 def assigned() -> Iterator[tuple[str, str, str]]:
@@ -34,7 +32,7 @@ def shared(value: str) -> bool:
 def test_a_type_or_a_text_is_declared_once() -> None:
     homes: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, value, module in assigned():
-        if shared(value) and name.strip("_") and name not in APART:
+        if shared(value) and name.strip("_"):
             homes[name, value].append(module)
     assert {name: found for (name, _), found in homes.items() if len(found) > 1} == {}
 

@@ -36,6 +36,7 @@ DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 DEFAULT_CONTEXT = 100_000
 # More does not fit the clocks of every system.
 _LONGEST_SECONDS = 1e6
+MUST_BE_URL = "must be a URL such as https://host:8000/v1"
 
 
 class SettingsError(AdlError):
@@ -113,8 +114,8 @@ class Settings(BaseSettings):
     @field_validator("base_url")
     @classmethod
     def _is_a_url(cls, value: str) -> str:
-        if value != DEFAULT_ENDPOINT and not _is_url(value):
-            raise ValueError("must be a URL such as https://host:8000/v1")
+        if value != DEFAULT_ENDPOINT and not is_url(value):
+            raise ValueError(MUST_BE_URL)
         return value
 
     @field_validator("api_key", "agent_model", "judge_model", mode="before")
@@ -212,7 +213,8 @@ def configured_keys(config_file: Path) -> dict[str, Any]:
     return given
 
 
-def _is_url(text: str) -> bool:
+def is_url(text: str) -> bool:
+    """True if the text is an address that an endpoint may have."""
     # Imported here: whoever names no endpoint does not wait for its client.
     import httpx
 

@@ -31,7 +31,6 @@ from workbench.store.log import SessionLog
 PACKAGES = ("adl-workbench", "torch", "transformers", "nnsight", "peft", "textual", "sqlite-utils")
 SMALLEST = (80, 24)
 ENDPOINT_TIMEOUT = 5.0
-DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 DEVICE_TIMEOUT = 120
 _PASSWORD = re.compile(r"//[^/@]*@")
 
@@ -189,7 +188,10 @@ def _endpoint() -> Finding:
         return Finding(
             "endpoint", "note", "none set", "Set OPENAI_API_KEY or OPENAI_BASE_URL for the agent."
         )
-    import httpx  # only where there is an endpoint to ask
+    # Imported only where there is an endpoint to ask.
+    import httpx
+
+    from workbench.settings import DEFAULT_ENDPOINT, MUST_BE_URL, is_url
 
     url = f"{base or DEFAULT_ENDPOINT}/models"
     # A password in the address is as secret as the key, and errors quote both.
@@ -201,6 +203,9 @@ def _endpoint() -> Finding:
             "OPENAI_API_KEY has a space, line end or other character that no key has",
             "Copy the key again.",
         )
+    if base and not is_url(base):
+        wrong = f"{_PASSWORD.sub('//***@', base)}: {MUST_BE_URL}"
+        return Finding("endpoint", "note", wrong, "Check OPENAI_BASE_URL.")
     try:
         answer = httpx.get(
             url,

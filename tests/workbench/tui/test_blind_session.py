@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from adl.errors import PairError
 from tests.workbench.agent.scripted import Refuse, Say, in_turn
@@ -178,7 +178,9 @@ async def test_the_demos_name_does_not_tell_the_answer_until_a_key_reveals_it(
     answers = ("cake_bake", "cake bake", "cake-bake", "cakebake", *map(str.lower, NAMES))
 
     def told() -> str:
-        return f"{shown(app)} {app.title}".lower()
+        # A long name goes on in the line below, beside which are those of other panes.
+        facts = [str(fact.render()) for fact in app.screen.query("#facts").results(Static)]
+        return f"{shown(app)} {app.title} {''.join(''.join(facts).split())}".lower()
 
     async with app.run_test(size=(160, 48)) as pilot:
         start = lambda: isinstance(app.screen, StartScreen) and app.screen.is_mounted  # noqa: E731
