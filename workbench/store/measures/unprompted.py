@@ -16,10 +16,10 @@ from workbench.store.record import Record
 _SHOWN, _NULLS = 20, 3
 
 _STARTS = {
-    "begin_of_text": "begin of text",
-    "user_turn": "user turn",
-    "assistant_turn": "assistant turn",
-    "own_question": "answer to its own question",
+    "begin_of_text": "from the begin of text",
+    "user_turn": "from the user turn",
+    "assistant_turn": "from the assistant turn",
+    "own_question": "answering its own question",
 }
 
 
@@ -78,7 +78,7 @@ class UnpromptedTexts(
             )
         ]
         found += [
-            Line(f"Left out: {_STARTS.get(name, name)} ({reason}).")
+            Line(f"Left out: texts {_begun(name)} ({reason}).")
             for name, reason in self.left_out.items()
         ]
         rows = []
@@ -105,8 +105,7 @@ class UnpromptedTexts(
         ):
             found += [
                 Sample(
-                    f"{title}, from the {_STARTS.get(text.start, text.start)}, "
-                    f"{text.per_token:+.2f} nats per token",
+                    f"{title}, {_begun(text.start)}, {text.per_token:+.2f} nats per token",
                     text.text_id,
                     ends=text.ends,
                     ratios=text.ratios,
@@ -115,6 +114,10 @@ class UnpromptedTexts(
                 for text in texts
             ]
         return found
+
+
+def _begun(start: str) -> str:
+    return _STARTS.get(start, f"from {start}")
 
 
 def _mean(texts: Sequence[ScoredUnprompted]) -> float | None:
