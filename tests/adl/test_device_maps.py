@@ -155,6 +155,9 @@ def test_the_folder_of_what_is_on_the_disk_goes_with_the_model(folders, tmp_path
     del module
     gc.collect()
     assert not list(Path(tmp_path).glob("adl-offload-*"))
+    # Without a map nothing is put there: a process that is killed leaves no empty folder.
+    _kept, _, _ = load_to_train(SideSpec(str(folders.base)), dtype="bfloat16")
+    assert not list(Path(tmp_path).glob("adl-offload-*"))
 
 
 # --- a table in a file, and the folder for the disk ---------------------------------------------------

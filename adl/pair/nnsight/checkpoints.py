@@ -145,16 +145,18 @@ def _load_as(
         places = read_map(shown, spec.device_map)
         if isinstance(places, dict):
             places = fitted(shown, places, _empty(auto, config, spec))
-    with concerning("offload_folder"):
-        # Weights that a device map puts on the disk stay there as long as the model lives.
-        offload = _offload_folder(shown, spec.offload_folder)
+    offload = None
+    if places is not None or spec.offload_folder is not None:
+        with concerning("offload_folder"):
+            # Weights that a device map puts on the disk stay there as long as the model lives.
+            offload = _offload_folder(shown, spec.offload_folder)
     with _weight_errors(shown, files):
         module, info = auto.from_pretrained(
             files.folder,
             config=config,
             dtype=DTYPES[spec.dtype],
             device_map=places,
-            offload_folder=offload.name,
+            offload_folder=None if offload is None else offload.name,
             attn_implementation=spec.attn_implementation,
             quantization_config=_quantisation(spec),
             trust_remote_code=spec.trust_remote_code,
@@ -163,7 +165,8 @@ def _load_as(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    weakref.finalize(module, offload.cleanup)
+    if offload is not None:
+        weakref.finalize(module, offload.cleanup)
     if getattr(module, "hf_device_map", None):
         # transformers takes the first of them for the device that computes.
         spread = sorted(module.hf_device_map.items(), key=lambda place: place[1] == "disk")
