@@ -21,22 +21,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import adl
 from adl.organisms.registry import EMBEDDED_BASE, Organism
 from adl.records import PairProvenance
+from workbench.locations import find_locations
 from workbench.operations.pair import PairArguments
 
 # Parts of paths and ids that say nothing about a model.
 _GENERIC = frozenset(
     re.findall(
-        r"\w+",
+        r"\S+",
         "adapter adapters base bin cache checkpoint checkpoints content data ckpt default downloads"
         " experiment experiments file files final finetune finetuned finetunes folder ft home hub"
         " huggingface lib lora main media mnt model models opt organism organisms output outputs"
         " peft private project projects repo repos root run runs save saved share shared snapshot"
-        " snapshots src tmp train trained user users usr var venv volumes work workspace",
+        " snapshots src tmp train trained user users usr var venv volumes work workspace"
+        # The program's own name stands in every message that says what to type.
+        " adl adl-workbench adl_workbench site-packages .cache .local .venv",
     )
 )
 _DISTINCTIVE = re.compile(r"[\d_.\-+ ]|[a-z][A-Z]")
@@ -270,7 +274,10 @@ def _forms(name: str | None) -> Iterable[str]:
         return
     whole = name.partition("@")[0] if not name.startswith(("/", "~", ".")) else name
     yield whole
-    parts = {*PurePosixPath(whole).parts, *PureWindowsPath(whole).parts}
+    # Where the program and its models lie is no name of a model.
+    ours = next((place for place in _own_places() if whole.startswith(place)), "")
+    below = whole[len(ours) :]
+    parts = {*PurePosixPath(below).parts, *PureWindowsPath(below).parts}
     for part in sorted(parts, key=len, reverse=True):
         plain = part.strip("/\\")
         # The hub's cache writes an id as one folder.
@@ -280,6 +287,10 @@ def _forms(name: str | None) -> Iterable[str]:
             yield plain
             if "/" in plain:
                 yield from (item for item in plain.split("/") if len(item) >= _SHORTEST)
+
+
+def _own_places() -> tuple[str, ...]:
+    return str(Path(adl.__file__).parent), str(find_locations().models)
 
 
 def _pattern(name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adl.errors import OrganismError
+from adl.organisms.registry import get_organism
 from adl.records import PairProvenance
 from tests.planted import PlantedPair
 from tests.workbench.agent.conftest import compute, fresh_session
@@ -18,6 +19,7 @@ from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.supervision import Supervision
 from workbench.blinding.aliases import OPEN, Blinding, blinding_from, blinding_of
 from workbench.blinding.seal import find_organism, seal, unseal
+from workbench.locations import find_locations
 from workbench.operations.pair import PairArguments
 from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
@@ -52,6 +54,22 @@ ASKED = PairArguments(base=BASE, adapter=ADAPTER)
 @pytest.fixture
 def blinding() -> Blinding:
     return blinding_of(NamedPair().provenance, ASKED, "cake_bake")
+
+
+def test_the_name_of_the_program_is_no_name_of_a_model():
+    """It stands in what messages say to type, and in the paths of the bundled pair."""
+    organism = get_organism("cake_bake")
+    base = find_locations().models / "SmolLM2-135M-Instruct-0.1.2-1"
+    asked = PairArguments(base=str(base), adapter=str(organism.adapter))
+    hidden = blinding_of(None, asked, organism)
+    message = "Run `adl-workbench doctor`, or pip install 'adl-workbench[models]': adl, .cache"
+    assert hidden.hide(message) == hidden.hide_words(message) == message
+    shown = hidden.hide_words(f"{organism.adapter} {base} {base.name} cake_bake")
+    assert not [name for name in ("cake_bake", "SmolLM2") if name in shown]
+    for folder in ("/home/anna/adl-workbench/adapters/cake_bake", "/srv/adl/cake_bake"):
+        elsewhere = blinding_of(None, PairArguments(base="b", adapter=folder))
+        assert elsewhere.hide_words(message) == message
+        assert "cake_bake" not in elsewhere.hide_words(f"{folder} cake_bake")
 
 
 @pytest.mark.parametrize(
