@@ -275,8 +275,9 @@ def _forms(name: str | None) -> Iterable[str]:
     whole = name.partition("@")[0] if not name.startswith(("/", "~", ".")) else name
     yield whole
     # Where the program and its models lie is no name of a model.
-    ours = next((place for place in _own_places() if whole.startswith(place)), "")
-    below = whole[len(ours) :]
+    path = Path(whole)
+    ours = next((place for place in _own_places() if path.is_relative_to(place)), None)
+    below = whole if ours is None else str(path.relative_to(ours))
     parts = {*PurePosixPath(below).parts, *PureWindowsPath(below).parts}
     for part in sorted(parts, key=len, reverse=True):
         plain = part.strip("/\\")
@@ -289,8 +290,8 @@ def _forms(name: str | None) -> Iterable[str]:
                 yield from (item for item in plain.split("/") if len(item) >= _SHORTEST)
 
 
-def _own_places() -> tuple[str, ...]:
-    return str(Path(adl.__file__).parent), str(find_locations().models)
+def _own_places() -> tuple[Path, Path]:
+    return Path(adl.__file__).parent, find_locations().models
 
 
 def _pattern(name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import adl
 from adl.errors import OrganismError
 from adl.organisms.registry import get_organism
 from adl.records import PairProvenance
@@ -66,7 +67,11 @@ def test_the_name_of_the_program_is_no_name_of_a_model():
     assert hidden.hide(message) == hidden.hide_words(message) == message
     shown = hidden.hide_words(f"{organism.adapter} {base} {base.name} cake_bake")
     assert not [name for name in ("cake_bake", "SmolLM2") if name in shown]
-    for folder in ("/home/anna/adl-workbench/adapters/cake_bake", "/srv/adl/cake_bake"):
+    beside = f"{Path(adl.__file__).parent}_gold-rush/cake_bake"
+    assert "gold-rush" not in blinding_of(None, PairArguments(base="b", adapter=beside)).hide_words(
+        f"{Path(beside).parent.name} cake_bake"
+    )
+    for folder in ("/home/anna/adl-workbench/adapters/cake_bake", "/srv/adl/cake_bake", beside):
         elsewhere = blinding_of(None, PairArguments(base="b", adapter=folder))
         assert elsewhere.hide_words(message) == message
         assert "cake_bake" not in elsewhere.hide_words(f"{folder} cake_bake")
