@@ -36,6 +36,13 @@ pytest_plugins = ["tests.processes", "tests.leftovers", "tests.reaching"]
 MODELS = find_locations().models
 
 
+#: What a machine tells programs of where they print to. Processes that tests start would heed it,
+#: and print other lines than the tests look for.
+PRINTING = (
+    *("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "PYTEST_ADDOPTS", "COLUMNS", "LINES", "COLORTERM"),
+    *("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CLICOLOR", "CLICOLOR_FORCE"),
+)
+
 #: How `make test` chooses the quick tests.
 QUICK = "not slow"
 
@@ -49,7 +56,10 @@ def services() -> set[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The quick tests have to pass without extras and a network: here they have neither."""
+    """All tests print to the same terminal; the quick ones have no extras and no network."""
+    for name in PRINTING:
+        os.environ.pop(name, None)
+    os.environ["TERM"] = "xterm-256color"
     if config.option.markexpr == QUICK:
         os.environ[LACKING] = " ".join(sorted(services()))
         take_for_not_installed(os.environ[LACKING])
