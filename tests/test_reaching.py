@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_a_test_that_reaches_for_a_network_fails(tmp_path: Path):
     (tmp_path / "conftest.py").write_text(BEGINS)
     (tmp_path / "test_far.py").write_text(REACHING)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rpE", "--tb=line"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--junitxml=results.xml"],
         cwd=tmp_path,
         env={
             **{name: value for name, value in os.environ.items() if name != REACHED},
@@ -61,9 +62,19 @@ def test_a_test_that_reaches_for_a_network_fails(tmp_path: Path):
         check=False,
     )
     assert "4 passed, 3 errors" in done.stdout, done.stdout + done.stderr
-    assert done.stdout.count("the test reaches for a network: socket.connect '192.0.2.1'") == 2
-    assert "the test reaches for a network: socket.getaddrinfo 'nowhere.invalid'" in done.stdout
-    assert "ERROR test_far.py::test_that_stays_here" not in done.stdout
+    said = {
+        case.get("name"): error.text
+        for case in ElementTree.parse(tmp_path / "results.xml").iter("testcase")
+        for error in case.iter("error")
+    }
+    reached = {
+        "test_that_connects": "socket.connect '192.0.2.1'",
+        "test_that_looks_up_a_name": "socket.getaddrinfo 'nowhere.invalid'",
+        "test_whose_process_connects": "socket.connect '192.0.2.1'",
+    }
+    assert said.keys() == reached.keys()
+    for name, what in reached.items():
+        assert f"the test reaches for a network: {what}" in said[name]
 
 
 def test_the_quick_tests_listen(request: pytest.FixtureRequest):
