@@ -90,7 +90,7 @@ test-slow: install-dev gemma mcp ray ## Run the slow tests
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal || [ $$? -eq 5 ]
 
 .PHONY: test-anywhere
-test-anywhere: install-dev ## Run the tests with other instructions of the processor, and while it is busy
+test-anywhere: install-dev ## Run the tests as other machines would: other processors, busy, another terminal and place
 	$(BIN)/python -m tests.anywhere $(PYTEST_ARGS)
 
 .PHONY: bench
