@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,19 @@ from transformers import PreTrainedModel
 from adl.pair.nnsight.structure import input_device
 
 
-def switch_adapters(module: torch.nn.Module, *, on: bool) -> None:
-    """Switch every adapter in ``module`` on or off."""
-    for layer in module.modules():
-        if isinstance(layer, BaseTunerLayer | AuxiliaryTrainingWrapper):
+def adapter_layers(module: torch.nn.Module) -> list[BaseTunerLayer | AuxiliaryTrainingWrapper]:
+    """Return the layers of ``module`` that hold an adapter's part."""
+    kinds = BaseTunerLayer | AuxiliaryTrainingWrapper
+    return [layer for layer in module.modules() if isinstance(layer, kinds)]
+
+
+def switch_adapters(
+    layers: Iterable[BaseTunerLayer | AuxiliaryTrainingWrapper], *, on: bool
+) -> None:
+    """Switch the adapters of ``layers`` on or off."""
+    for layer in layers:
+        # Going through the weights takes longer than a short run.
+        if layer.disable_adapters == on:
             layer.enable_adapters(on)
 
 
@@ -48,9 +58,9 @@ class BaseState:
             if (id(tensor) not in held and not tensor.is_meta) or _bit_sum(tensor) != before
         ]
         if not changed:
-            switch_adapters(self.module, on=False)
+            switch_adapters(adapter_layers(self.module), on=False)
             same = _distance(self._logits, probe_logits(self.module, self.module)) <= self._noise
-            switch_adapters(self.module, on=True)
+            switch_adapters(adapter_layers(self.module), on=True)
             changed = [] if same else ["outputs"]
         return tuple(changed)
 

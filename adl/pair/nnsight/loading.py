@@ -14,6 +14,7 @@ import json
 import sys
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from adl.pair.nnsight.adapters import (
     holds_adapter,
     own_copy,
 )
-from adl.pair.nnsight.base_state import BaseState, switch_adapters
+from adl.pair.nnsight.base_state import BaseState, adapter_layers, switch_adapters
 from adl.pair.nnsight.checkpoints import DTYPES, Checkpoint, find_checkpoint, load_checkpoint
 from adl.pair.nnsight.load_errors import loading
 from adl.pair.nnsight.offloading import weight_places
@@ -97,7 +98,12 @@ class LoadedSide:
 
     def use(self) -> None:
         """Switch the adapter on or off for this side."""
-        switch_adapters(self.module, on=self.adapted)
+        switch_adapters(self._adapter_layers, on=self.adapted)
+
+    @cached_property
+    def _adapter_layers(self) -> list[Any]:
+        """The layers that hold the adapter, of this side or of the other; first asked for in a run."""
+        return adapter_layers(self.module)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from transformers.pytorch_utils import Conv1D
 from adl.callbacks import ShouldStop, never_stop
 from adl.errors import PairError, Stopped
 from adl.pair.nnsight.adapters import ADAPTER_NAME
-from adl.pair.nnsight.base_state import switch_adapters
+from adl.pair.nnsight.base_state import adapter_layers, switch_adapters
 from adl.pair.nnsight.factors import Factors, rank1_of_difference
 from adl.pair.nnsight.loading import LoadedPair
 from adl.pair.nnsight.offloading import HOOK, present, weight_named, weight_of
@@ -325,11 +325,12 @@ def _scaled(layer: Any, scale: float) -> Iterator[None]:
 
 @contextmanager
 def _adapter_off(module: nn.Module) -> Iterator[None]:
-    switch_adapters(module, on=False)
+    layers = adapter_layers(module)
+    switch_adapters(layers, on=False)
     try:
         yield
     finally:
-        switch_adapters(module, on=True)
+        switch_adapters(layers, on=True)
 
 
 def _merged(place: Place) -> tuple[torch.Tensor, torch.Tensor]:
