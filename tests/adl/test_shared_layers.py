@@ -11,6 +11,8 @@ from adl.pair.nnsight.pair import NnsightPair
 from adl.pair.protocol import resolve_layers
 from adl.records import ActivationDifference, PairSpec, Side, SideSpec
 from adl.text.token_batches import TokenBatch
+from tests.adl.test_every_architecture import pair_of
+from tests.tiny_causal import made
 from tests.tiny_models import SENTENCES, perturb, tiny_model, tiny_tokenizer, write_model
 
 LAYER, LENGTH = 1, 12
@@ -82,15 +84,30 @@ def test_layers_below_run_once_for_all_vectors(pair):
     assert above == [15]  # three rows unsteered, and with each of four vectors
 
 
-def test_no_run_holds_more_logits_than_its_share(pair, monkeypatch):
+def test_logits_are_made_for_one_vector_at_a_time(pair):
     added = vectors(pair, 4)
-    whole = pair.steering_shift("base", batch(3), LAYER, added)
-    runs = pair._runs["base"]
-    monkeypatch.setattr("adl.pair.nnsight.runs.SHARED_NUMBERS", 2 * 3 * 2 * runs.loaded.rows)
+    together = pair.steering_shift("base", batch(3), LAYER, added)
+    rows = []
+    head = pair._runs["base"].loaded.module.get_output_embeddings()
+    hook = head.register_forward_hook(
+        lambda _m, _inputs, logits: rows.append(logits[..., 0].numel())
+    )
+    try:
+        pair.steering_shift("base", batch(3), LAYER, added)
+    finally:
+        hook.remove()
+    assert max(rows) == 6  # two columns of three rows
+    for index in range(len(added)):
+        alone = pair.steering_shift("base", batch(3), LAYER, added[[index]])
+        np.testing.assert_allclose(alone.shift[0], together.shift[index], rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_that_scales_its_logits_runs_each_by_itself():
+    """The unembedding is not all that it does to them."""
+    pair = pair_of(made("granite", logits_scaling=4.0))
+    added = vectors(pair, 2)
     above = calls(pair, LAYER + 1, lambda: pair.steering_shift("base", batch(3), LAYER, added))
-    assert above == [6, 6, 3]
-    parted = pair.steering_shift("base", batch(3), LAYER, added)
-    np.testing.assert_allclose(parted.shift, whole.shift, rtol=1e-4, atol=1e-4)
+    assert above == [6, 3, *(3, 3, 3)]  # two ways tried, then each
 
 
 @pytest.mark.parametrize("fault", ["raises", "wrong"])
@@ -103,7 +120,7 @@ def test_a_model_that_cannot_share_runs_each_by_itself(pair, fault, monkeypatch)
     def spoilt(self, *arguments):
         if fault == "raises":
             raise RuntimeError("the size of tensor a (8) must match the size of tensor b (4)")
-        return tuple(torch.roll(part, 1, dims=-1) for part in shared(self, *arguments))
+        return (torch.roll(part, 1, dims=-1) for part in shared(self, *arguments))
 
     monkeypatch.setattr(type(runs), "_added_rows", spoilt)
     monkeypatch.setattr(runs, "_shares_layers", {})

@@ -31,8 +31,6 @@ from adl.text.corpus import TokenBatch
 # over a large vocabulary.
 ROWS_AT_ONCE = 64
 NUMBERS_AT_ONCE = 1 << 23
-# Logits of one run of several vectors; where two do not fit, each is run by itself.
-SHARED_NUMBERS = 1 << 23
 # Log-probabilities below this count as equal.
 FLOOR = -100.0
 
@@ -110,18 +108,15 @@ class SideRuns:
         """Yield logits [rows x columns, V] of a batch alone, then with each of ``vectors`` added.
 
         Layers up to ``layer`` do not depend on what is added: if the model allows, they run once for
-        several vectors, whose rows share the layers above.
+        all vectors, whose rows share the layers above.
         """
-        of_one = max(1, len(batch) * len(batch.columns) * self.loaded.rows)
-        at_once = SHARED_NUMBERS // of_one
-        if at_once < 2 or not self._can_share_layers(batch, layer, vectors):
+        if not self._can_share_layers(batch, layer, vectors):
             yield self.column_logits(batch)
             for vector in vectors:
                 yield self.column_logits(batch, layer, vector)
             return
         added = np.concatenate([np.zeros_like(vectors[:1]), vectors])
-        for first in range(0, len(added), at_once):
-            yield from self._added_rows(batch, layer, added[first : first + at_once])
+        yield from self._added_rows(batch, layer, added)
 
     def _can_share_layers(self, batch: TokenBatch, layer: int, vectors: Floats) -> bool:
         """Return True if rows of several vectors can share the layers up to ``layer``.
@@ -139,14 +134,17 @@ class SideRuns:
                     raise
                 self._shares_layers[key] = False
             else:
+                # A model that does more to its logits than unembed is another here, too.
                 whole = self.column_logits(batch, layer, vectors[0])
                 self._shares_layers[key] = distance(found[0], whole) <= self.structure.tolerance
         return self._shares_layers[key]
 
-    def _added_rows(
-        self, batch: TokenBatch, layer: int, vectors: Floats
-    ) -> tuple[torch.Tensor, ...]:
-        """Return logits [rows x columns, V] with each of ``vectors`` added, all in one run."""
+    def _added_rows(self, batch: TokenBatch, layer: int, vectors: Floats) -> Iterator[torch.Tensor]:
+        """Yield logits [rows x columns, V] with each of ``vectors`` added, all in one run.
+
+        The logits of all vectors would be large: what the run gives to the unembedding is kept, and
+        unembedded for one vector at a time.
+        """
         stack, model = self.layers, self.loaded.model
         columns = torch.as_tensor(batch.columns)
         length = int(columns.max()) + 1
@@ -154,16 +152,28 @@ class SideRuns:
         keep = self.structure.taken({"logits_to_keep": columns.to(self.device)})
         inputs |= self.structure.taken({"use_cache": False}) | keep
         added = torch.as_tensor(np.ascontiguousarray(vectors))[:, None, None]
-        with model.trace(**inputs):
-            output = stack[layer].output
-            residual = residual_of(output)
-            rows = (residual[None] + added.to(residual)).flatten(0, 1)
-            stack[layer].output = with_residual(output, rows)
-            logits = model.output.logits.save()
-        if logits.shape[1] != len(columns) or not keep:
-            logits = logits[:, columns.to(logits.device)]
-        parts = logits.reshape(len(vectors), -1, logits.shape[-1])
-        return tuple(parts)
+        head: Any = self.loaded.module.get_output_embeddings()
+        kept: list[torch.Tensor] = []
+
+        def keep_input(_head: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            kept.append(given[0])
+            return (given[0][:1, :1], *given[1:])
+
+        hook = head.register_forward_pre_hook(keep_input)
+        try:
+            with model.trace(**inputs):
+                output = stack[layer].output
+                residual = residual_of(output)
+                rows = (residual[None] + added.to(residual)).flatten(0, 1)
+                stack[layer].output = with_residual(output, rows)
+        finally:
+            hook.remove()
+        # A model that unembeds otherwise gives nothing here, and cannot share.
+        (hidden,) = kept
+        if hidden.shape[1] != len(columns) or not keep:
+            hidden = hidden[:, columns.to(hidden.device)]
+        for part in hidden.unflatten(0, (len(vectors), len(batch))):
+            yield head(part).flatten(0, 1)
 
     def patched_logits(
         self, prompt_ids: Sequence[int], layer: int, vectors: Floats
