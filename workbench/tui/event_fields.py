@@ -16,11 +16,18 @@ from workbench.store.events import Event
 LONGEST = 2_000
 MOST = 20
 _DEEPEST = 4
+#: Values that say nothing but that they are empty.
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
 def event_fields(event: Event, longest: int = LONGEST, most: int = MOST) -> list[tuple[str, str]]:
-    """Return clean names and values: seq, time and actor, then the fields of the body in order."""
+    """Return clean names and values: seq, time and actor, then the fields of the body in order.
+
+    The names of those that hold nothing stand in one field at the end.
+    """
     actor = event.actor
+    body = event.body.model_dump(mode="json", exclude={"kind"})
+    empty = ", ".join(clean_line(name) for name, value in body.items() if value in _NOTHING)
     return [
         ("event", str(event.seq)),
         ("time", f"{event.at:%Y-%m-%d %H:%M:%S} UTC"),
@@ -28,10 +35,11 @@ def event_fields(event: Event, longest: int = LONGEST, most: int = MOST) -> list
         ("kind", event.body.kind),
         *(
             field
-            for name, value in event.body.model_dump(mode="json").items()
-            if name != "kind"
+            for name, value in body.items()
+            if value not in _NOTHING
             for field in _fields(name, value, longest, most)
         ),
+        *([("empty", empty)] if empty else []),
         ("operation id", clean_line(event.operation_id or "none")),
         ("sha256", event.sha256),
     ]

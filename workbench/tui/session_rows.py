@@ -17,6 +17,8 @@ from workbench.tui.library import Findings, session_pair, short_name
 
 #: From this width on a list has room for the finetuned side beside the name, so wide.
 ROOM_FOR_PAIR, PAIR_WIDTH = 90, 24
+#: Cells for the names of the facts of a session.
+NAMES = 11
 
 
 def when(at: datetime) -> str:
@@ -72,14 +74,6 @@ def session_brief(session: SessionOverview, *, elsewhere: bool) -> Content:
     parts = (session.id, outcome, f"{number_of(session.events, 'event')}", began)
     return Content("\n").join(
         [text.line(", ".join(parts)), text.line(session_pair(session) or "no pair was loaded")]
-    )
-
-
-def facts(rows: list[tuple[str, str]]) -> Content:
-    """Names and values, one a line."""
-    return Content("\n").join(
-        Content.assemble((f"{name:<11}", "$foreground-muted"), text.line(value))
-        for name, value in rows
     )
 
 

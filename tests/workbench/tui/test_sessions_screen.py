@@ -11,7 +11,7 @@ from textual.containers import ScrollableContainer
 from tests.processes import HANGS
 from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
 from tests.workbench.tui.listings import HITS, SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
-from tests.workbench.tui.test_start_screen import keys, shown
+from tests.workbench.tui.test_start_screen import keys, shown, start
 from tests.workbench.tui.waiting import until
 from workbench.store.errors import StoreError
 from workbench.store.search import SearchHit
@@ -22,6 +22,7 @@ from workbench.tui.messages import ContinueSession, ReplaySession, ShowStart
 from workbench.tui.screens.compare import CompareScreen
 from workbench.tui.screens.coverage import CoverageScreen
 from workbench.tui.screens.sessions import SearchField, SessionsScreen
+from workbench.tui.session_rows import NAMES
 from workbench.tui.widgets.menu import Menu
 
 
@@ -289,3 +290,19 @@ async def test_sessions_that_could_not_be_read_are_not_shown_as_none():
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "The sessions could not be read." in shown(app), "the list")
         assert "No sessions yet" not in shown(app)
+
+
+@pytest.mark.parametrize("screen", [sessions, start], ids=["sessions", "start"])
+async def test_a_long_fact_goes_on_below_itself(screen):
+    long = f"/srv/checkpoints/{'red-team/' * 20}last"
+    app = screen(FixedLibrary(replace(SHELF, sessions=(replace(SESSIONS[0], finetuned=long),))))
+    async with app.run_test(size=(90, 36)) as pilot:
+        await pilot.resize_terminal(120, 36)
+        details = app.screen.query_one("#details")
+        await until(pilot, lambda: "finetuned" in shown(app), "the details beside the list")
+        x, width = details.content_region.x, details.content_region.width
+        lines = [line[x : x + width] for line in shown(app).split("\n")]
+        first = next(index for index, line in enumerate(lines) if line.startswith("finetuned  /"))
+        more = [line for line in lines[first:] if line.strip()][1:]
+        assert more[0].startswith(" " * NAMES + "red-team")
+        assert "last" in "".join(line[NAMES:].strip() for line in more)

@@ -597,8 +597,12 @@ def test_every_field_is_said_and_long_ones_are_cut_with_a_note():
     assert fields["settings"] == f"… and {len(reading.body.settings) - 3} more"
     prompts = dict(event_fields(reading, 50))["settings.identity_prompts"]
     assert prompts.endswith("characters in all)")
-    names = {name.split(".")[0].split(" ")[0] for name, _ in event_fields(reading)}
-    assert set(type(reading.body).model_fields) - {"kind"} <= names
+    every = event_fields(reading)
+    names = {name.split(".")[0].split(" ")[0] for name, _ in every}
+    empty = dict(every)["empty"].split(", ")
+    assert set(type(reading.body).model_fields) - {"kind"} <= names | set(empty)
+    assert not names & set(empty)
+    assert all(getattr(reading.body, name) in (None, "", (), {}) for name in empty)
 
 
 def test_fields_of_every_event_of_the_sample_are_clean_lines():

@@ -30,7 +30,7 @@ from workbench.tui.messages import ContinueSession, Failed, ReplaySession, ShowS
 from workbench.tui.screens.start import ListingRead
 from workbench.tui.screens.worker_screen import WorkerScreen
 from workbench.tui.session_rows import (
-    facts,
+    NAMES,
     findings_lines,
     hit_row,
     session_brief,
@@ -38,6 +38,7 @@ from workbench.tui.session_rows import (
     session_row,
 )
 from workbench.tui.widgets.clipped import Clipped
+from workbench.tui.widgets.facts import facts
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
 from workbench.tui.widgets.pane import SHORT_OF_ROWS
@@ -297,7 +298,8 @@ Markdown and as one HTML file without scripts.
         if self.has_class("-narrow"):
             parts.append(session_brief(session, elsewhere=elsewhere))
         else:
-            parts.append(facts(session_facts(session, elsewhere=elsewhere)))
+            rows = session_facts(session, elsewhere=elsewhere)
+            parts.append(facts(rows, NAMES, place.content_size.width))
         findings = self._findings.get(session.id)
         if findings is not None and (findings.hypotheses or findings.last_note):
             parts += [] if self.has_class("-narrow") else [Content("")]
@@ -317,7 +319,8 @@ Markdown and as one HTML file without scripts.
         """Show details below the list where there is no room beside it."""
         self.set_class(event.size.width < ROOM, "-narrow")
         self.set_class(event.size.height < SHORT_OF_ROWS, "-short")
-        self._show_details()
+        # Not before the layout has given the details their new width.
+        self.call_after_refresh(self._show_details)
 
     # --- searching --------------------------------------------------------------------------
 

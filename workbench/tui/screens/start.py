@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -29,8 +29,9 @@ from workbench.tui.messages import AttachSession, ContinueSession, Failed, OpenP
 from workbench.tui.pair_form import Fields, as_fields
 from workbench.tui.screens.new_pair import NewPairScreen
 from workbench.tui.screens.worker_screen import WorkerScreen
-from workbench.tui.session_rows import facts, session_facts, session_row
+from workbench.tui.session_rows import NAMES, session_facts, session_row
 from workbench.tui.widgets.clipped import Clipped
+from workbench.tui.widgets.facts import facts
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
 from workbench.tui.widgets.pane import SHORT_OF_ROWS
@@ -57,14 +58,25 @@ _CODE = "Runs Python code that comes with the checkpoint: you are asked once mor
 
 @dataclass(frozen=True)
 class Offer:
-    """The action of an entry, and its details.
+    """The action of an entry, and its details: a name, facts, and what the action does.
 
     ``pair`` prefills the form for editing.
     """
 
     open: Callable[[], Message | None]
-    details: Content
+    name: str = ""
+    rows: Sequence[tuple[str, str]] = ()
+    words: str = ""
     pair: PairArguments | None = None
+
+    def details(self, width: int) -> Content:
+        """Return what the screen shows of it, in lines of ``width`` cells."""
+        parts = [text.line(self.name, "bold")] if self.name else []
+        if self.rows:
+            parts.append(facts(self.rows, NAMES, width))
+        if self.words:
+            parts += [Content(""), Content(self.words)] if parts else [Content(self.words)]
+        return Content("\n").join(parts)
 
 
 @dataclass
@@ -222,9 +234,9 @@ recorded in one database; `{database}` chooses another.
                     "demo",
                     "Open the demo pair",
                     lambda: OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True),
-                    Content(_DEMO),
+                    _DEMO,
                 ),
-                self._plain("new", "Type a new pair", self._new, Content(_NEW)),
+                self._plain("new", "Type a new pair", self._new, _NEW),
             ],
         )
         recent = [pair for pair in listing.recent if pair.organism is None]
@@ -234,7 +246,7 @@ recorded in one database; `{database}` chooses another.
         if listing.sessions:
             count = len(listing.sessions)
             title = f"All sessions ({count})" if count > 1 else "All sessions"
-            sessions.append(self._plain("all", title, ShowSessions, Content(_ALL)))
+            sessions.append(self._plain("all", title, ShowSessions, _ALL))
         group("Sessions", sessions)
         group(
             "Bundled organisms",
@@ -243,7 +255,8 @@ recorded in one database; `{database}` chooses another.
                     f"organism {organism.id}",
                     organism.id,
                     lambda name=organism.id: OpenPair(PairArguments(organism=name)),  # type: ignore[misc]
-                    Content("\n\n").join([facts([("base", organism.base)]), Content(_BLIND)]),
+                    _BLIND,
+                    ("base", organism.base),
                 )
                 for organism in listing.organisms
             ],
@@ -261,26 +274,30 @@ recorded in one database; `{database}` chooses another.
                     f"engine {session.id}",
                     f"{session.name or session.id}  {status.pair}  {jobs}",
                     partial(AttachSession, engine.socket, session.id),
-                    Content("\n\n").join(
-                        [
-                            facts([("id", session.id), *about, ("jobs", jobs)]),
-                            Content(_ENGINE),
-                        ]
-                    ),
+                    _ENGINE,
+                    ("id", session.id),
+                    *about,
+                    ("jobs", jobs),
                 )
             if not status.sessions:
                 yield self._plain(
                     f"engine {status.pid}",
                     f"New session  {status.pair}",
                     partial(AttachSession, engine.socket),
-                    Content("\n\n").join([facts(about), Content(_ENGINE)]),
+                    _ENGINE,
+                    *about,
                 )
 
     def _plain(
-        self, key: str, title: str, act: Callable[[], Message | None], details: Content
+        self,
+        key: str,
+        title: str,
+        act: Callable[[], Message | None],
+        words: str,
+        *rows: tuple[str, str],
     ) -> Entry:
         shown = clean_line(title)
-        return Entry(lambda _width: Text(shown), key, Offer(act, details))
+        return Entry(lambda _width: Text(shown), key, Offer(act, rows=rows, words=words))
 
     def _pair(self, place: int, pair: PairArguments) -> Entry:
         title = clean_line(pair_title(pair))
@@ -289,36 +306,42 @@ recorded in one database; `{database}` chooses another.
             for name, value in pair.model_dump(exclude_defaults=True).items()
             if name != "trust_remote_code"
         ]
-        details = Content("\n").join(
-            [facts(given), *([Content.styled(_CODE, "bold")] if pair.trust_remote_code else [])]
-        )
         # Code of a checkpoint is trusted once: what was recorded may come from someone else.
-        act = self.action_edit if pair.trust_remote_code else lambda: OpenPair(pair)
-        return Entry(lambda _width: Text(title), f"pair {place}", Offer(act, details, pair))
+        offer = (
+            Offer(self.action_edit, rows=given, words=_CODE, pair=pair)
+            if pair.trust_remote_code
+            else Offer(lambda: OpenPair(pair), rows=given, pair=pair)
+        )
+        return Entry(lambda _width: Text(title), f"pair {place}", offer)
 
     def _session(self, kind: str, session: SessionOverview) -> Entry:
         elsewhere = session.id in self._listing.open_elsewhere
-        details = Content.assemble(
-            text.line(session.name or "(no name)", "bold"),
-            "\n",
-            facts(session_facts(session, elsewhere=elsewhere)),
-        )
         return Entry(
             lambda width: session_row(session, width, elsewhere=elsewhere),
             f"{kind} {session.id}",
-            Offer(lambda: ContinueSession(session.id), details),
+            Offer(
+                lambda: ContinueSession(session.id),
+                session.name or "(no name)",
+                session_facts(session, elsewhere=elsewhere),
+            ),
         )
 
     @on(Menu.Moved)
     def _moved(self) -> None:
-        offer = self._offer()
-        self.query_one("#details", Static).update(offer.details if offer else "")
+        self._show_details()
         self.refresh_bindings()
+
+    def _show_details(self) -> None:
+        offer = self._offer()
+        place = self.query_one("#details", Static)
+        place.update(offer.details(place.content_size.width) if offer else "")
 
     def on_resize(self, event: events.Resize) -> None:
         """Show details below the list where there is no room beside it."""
         self.set_class(event.size.width < ROOM, "-narrow")
         self.set_class(event.size.height < SHORT_OF_ROWS, "-short")
+        # Not before the layout has given the details their new width.
+        self.call_after_refresh(self._show_details)
 
     # --- keys -------------------------------------------------------------------------------
 

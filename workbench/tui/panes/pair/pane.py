@@ -13,13 +13,12 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from workbench.display import clean_line
 from workbench.operations.jobs import Job
 from workbench.store.state import OperationState, SessionState
 from workbench.tui import text
 from workbench.tui.widgets.bars import bar
+from workbench.tui.widgets.facts import facts
 from workbench.tui.widgets.pane import Pane
-from workbench.tui.widgets.text_columns import wrapped
 
 _MEMORY_EVERY = 2.0
 #: Cells for the names of the facts, and for a scrollbar, which comes only where they need one.
@@ -87,23 +86,22 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
         rows = [("session", self.state.name), ("id", self.state.session_id), *self._pair_facts()]
         if not self.recorded:
             rows.append(("memory", f"{self._process.memory_info().rss / 2**30:.1f} GiB"))
-        width = self.scrollable_content_region.width - _SCROLLBAR - _NAMES
-        facts = [_fact(*row, max(_NAMES, width)) for row in rows]
-        self.query_one("#facts", Static).update(Content("\n").join(facts))
+        width = self.scrollable_content_region.width - _SCROLLBAR
+        self.query_one("#facts", Static).update(facts(rows, _NAMES, width))
 
     def _pair_facts(self) -> list[tuple[str, str]]:
         pair = self.state.pair
         if pair is None:
             return [("pair", "not loaded")]
         base, finetuned = pair["base"], pair["finetuned"]
-        facts = [("base", _side_name(base))]
+        rows = [("base", _side_name(base))]
         if finetuned.get("adapter"):
-            facts.append(("adapter", _short(str(finetuned["adapter"]))))
+            rows.append(("adapter", _short(str(finetuned["adapter"]))))
             if finetuned.get("adapter_sha256"):
-                facts.append(("", f"sha256 {finetuned['adapter_sha256'][:12]}"))
+                rows.append(("", f"sha256 {finetuned['adapter_sha256'][:12]}"))
         if not finetuned.get("adapter") or finetuned["checkpoint"] != base["checkpoint"]:
-            facts.append(("finetuned", _side_name(finetuned)))
-        facts.append(("layers", f"{pair['n_layers']}, width {pair['width']}"))
+            rows.append(("finetuned", _side_name(finetuned)))
+        rows.append(("layers", f"{pair['n_layers']}, width {pair['width']}"))
         measured = sorted(
             {
                 layer
@@ -113,13 +111,13 @@ uses; the session's name; and what is running and waiting. `{stop}` stops what i
         )
         if measured:
             noun = "layer" if len(measured) == 1 else "layers"
-            facts.append(("measured", f"{noun} {', '.join(map(str, measured))}"))
-        facts += [("note", mismatch) for mismatch in pair.get("mismatches", ())]
+            rows.append(("measured", f"{noun} {', '.join(map(str, measured))}"))
+        rows += [("note", mismatch) for mismatch in pair.get("mismatches", ())]
         doubts = {difference.body.doubt for difference in self.state.differences.values()} - {""}
-        facts += [("doubt", doubt) for doubt in sorted(doubts)]
-        facts += _check_facts(pair.get("checks", ()))
-        facts.append(("dtype", f"{pair['dtype']} on {', '.join(map(str, pair['devices']))}"))
-        return facts
+        rows += [("doubt", doubt) for doubt in sorted(doubts)]
+        rows += _check_facts(pair.get("checks", ()))
+        rows.append(("dtype", f"{pair['dtype']} on {', '.join(map(str, pair['devices']))}"))
+        return rows
 
     def _show_jobs(self) -> None:
         lines = [
@@ -154,12 +152,6 @@ def _check_facts(checks: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
         if names:
             rows.append((word, ", ".join(names)))
     return rows
-
-
-def _fact(name: str, value: str, width: int) -> Content:
-    """Return a name, and its value in lines under each other."""
-    lines = f"\n{'':<{_NAMES}}".join(wrapped(clean_line(value), width))
-    return Content.assemble((f"{name:<{_NAMES}}", "$foreground-muted"), Content(lines))
 
 
 def _side_name(side: dict[str, Any]) -> str:
