@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workbench.private_files import make_folder
@@ -141,8 +141,10 @@ class SessionFile:
             raise StoreError(f"the session log {self.path} is closed", "Open it again.")
 
     def _close_readers(self) -> None:
-        while self._idle_readers:
-            self._idle_readers.pop().close()
+        # Not `while self._idle_readers`: another thread may take the last one in between.
+        with suppress(IndexError):
+            while True:
+                self._idle_readers.pop().close()
 
 
 def _close_writer(writer: sqlite3.Connection) -> None:
