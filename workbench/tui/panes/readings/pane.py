@@ -54,6 +54,8 @@ from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.token_table import TokenTable
 
 _PLOTS: tuple[Over | None, ...] = (None, "positions", "layers")
+#: With fewer lines a narrow pane says less of the token under the cursor.
+_LOW = 24
 
 
 class ReadingsPane(Pane):
@@ -97,6 +99,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     DEFAULT_CSS = """
     ReadingsPane #token { height: 3; }
     ReadingsPane.-slim #token { height: 5; }
+    ReadingsPane.-slim.-low #token { height: 2; }
     ReadingsPane.-short #nulls, ReadingsPane.-short #why { display: none; }
     ReadingsPane.-short #layers, ReadingsPane.-short #limits, ReadingsPane.-short #folded { display: none; }
     ReadingsPane.-short #token { height: 1; }
@@ -171,6 +174,8 @@ A difference of a few standard errors, or smaller than its null, needs more text
     def on_resize(self, event: events.Resize) -> None:
         """Fit the texts to the width."""
         self.set_class(self.content_size.width < reading_words.ROOMY, "-slim")
+        # The list comes before what is said of one of its tokens.
+        self.set_class(self.content_size.height < _LOW, "-low")
         self._redraw()
 
     def _redraw(self) -> None:
