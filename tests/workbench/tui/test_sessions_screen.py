@@ -304,5 +304,6 @@ async def test_a_long_fact_goes_on_below_itself(screen):
         lines = [line[x : x + width] for line in shown(app).split("\n")]
         first = next(index for index, line in enumerate(lines) if line.startswith("finetuned  /"))
         more = [line for line in lines[first:] if line.strip()][1:]
-        assert more[0].startswith(" " * NAMES + "red-team")
-        assert "last" in "".join(line[NAMES:].strip() for line in more)
+        assert more[0].startswith(" " * NAMES)
+        assert not more[0][NAMES].isspace()
+        assert "team/last" in "".join(line[NAMES:].strip() for line in more)
