@@ -1,7 +1,8 @@
 """How long amplified logits and unprompted texts take, over bare generation of the same tokens.
 
-Bare generation is that of transformers alone, greedy, in a padded batch of the same prompts for as many
-steps. All are run alternately and the median ratio is taken. Processor time, which other programs on
+Bare generation is that of transformers alone, in a padded batch of the same prompts for as many steps:
+greedy beside amplified logits, which are, and sampled at the same temperature beside unprompted texts,
+which are. All are run alternately and the median ratio is taken. Processor time, which other programs on
 the machine disturb less than the clock.
 """
 
@@ -26,6 +27,7 @@ from workbench.locations import find_locations
 
 ROUNDS = 3
 NEW_TOKENS = 40
+TEMPERATURE = 0.7
 N_PROMPTS = 8
 N_SAMPLES = {"finetuned": 48, "base": 24}
 
@@ -37,8 +39,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def bare(pair: NnsightPair, side: Side, requests: Sequence[GenerationRequest], steps: int) -> None:
-    """Generate with transformers alone."""
+def bare(
+    pair: NnsightPair,
+    side: Side,
+    requests: Sequence[GenerationRequest],
+    steps: int,
+    temperature: float | None = None,
+) -> None:
+    """Generate with transformers alone, greedily or at a temperature."""
+    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     batch = left_padded([request.prompt_ids for request in requests])
     loaded = pair._loaded.side(side)
     loaded.use()
@@ -48,8 +57,8 @@ def bare(pair: NnsightPair, side: Side, requests: Sequence[GenerationRequest], s
             attention_mask=torch.as_tensor(batch.mask).long(),
             max_new_tokens=steps,
             min_new_tokens=steps,
-            do_sample=False,
             pad_token_id=2,
+            **({"do_sample": False} if temperature is None else sampling),
         )
 
 
@@ -75,7 +84,7 @@ def unprompted(pair: NnsightPair, *, scored: bool) -> float:
     def ours() -> None:
         texts: list[UnpromptedText] = []
         for side, (names, requests) in asked.items():
-            plan = GenerationPlan(side, None, 0.7, NEW_TOKENS, scored=scored)
+            plan = GenerationPlan(side, None, TEMPERATURE, NEW_TOKENS, scored=scored)
             written = pair.generate(plan, requests)
             steps[side] = max(len(text.token_ids) for text in written)
             texts += [
@@ -90,7 +99,11 @@ def unprompted(pair: NnsightPair, *, scored: bool) -> float:
     for _round in range(ROUNDS):
         taken = seconds(ours)
         plain = sum(
-            seconds(lambda side=side, requests=requests: bare(pair, side, requests, steps[side]))
+            seconds(
+                lambda side=side, requests=requests: bare(
+                    pair, side, requests, steps[side], TEMPERATURE
+                )
+            )
             for side, (_names, requests) in asked.items()
         )
         ratios.append(taken / plain)
