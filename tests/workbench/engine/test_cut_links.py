@@ -99,8 +99,10 @@ def close_terminal(engine: EngineProcess, order: str, news: int) -> str | None:
             terminal.press("3", "s")
             while job_id is None:
                 match notices.get(timeout=HANGS):
-                    case p.JobNotice(job=job) if job.id not in known:
-                        assert job.operation == STEER.name
+                    # An agent of an earlier screen may still be asking.
+                    case p.JobNotice(job=job) if (
+                        job.id not in known and job.operation == STEER.name
+                    ):
                         job_id = job.id
         else:
             pair = loaded_pair(engine.state().operations)
