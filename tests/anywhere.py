@@ -37,11 +37,18 @@ def settings() -> dict[str, dict[str, str]]:
     return {
         "as it is": {},
         "oldest": {
+            # oneDNN asks the processor itself what it can do: of attention in bfloat16 PyTorch then
+            # refuses a kernel that oneDNN offers.
             "ATEN_CPU_CAPABILITY": "default",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
             "OPENBLAS_CORETYPE": "Prescott",
             "NPY_DISABLE_CPU_FEATURES": " ".join(dispatched),
         },
-        "Haswell, busy": {"ATEN_CPU_CAPABILITY": "avx2", "OPENBLAS_CORETYPE": "Haswell"},
+        "Haswell, busy": {
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "OPENBLAS_CORETYPE": "Haswell",
+        },
         "Zen, elsewhere": {"OPENBLAS_CORETYPE": "Zen", **ELSEWHERE},
         **({"SkylakeX": {"OPENBLAS_CORETYPE": "SkylakeX"}} if features["AVX512_SKX"] else {}),
     }
