@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -118,8 +119,11 @@ def test_grades_and_names_come_after_the_end(log: SessionLog):
     assert kinds(log, session_id)[-1] == "note_written"
 
 
-def work_until_over(path: Path, session_id: str, seed: int, begun: threading.Event | None) -> int:
-    """Record what chance chooses until it is refused; return how much was recorded."""
+def work_until_over(path: Path, session_id: str, seed: int, begun: Callable[[], None]) -> int:
+    """Record what chance chooses until it is refused; return how much was recorded.
+
+    ``begun`` is called after the first: whoever joins behind the end is never told of it.
+    """
     chance = random.Random(seed)
     count = 0
     with SessionLog.open(path) as log:
@@ -128,8 +132,8 @@ def work_until_over(path: Path, session_id: str, seed: int, begun: threading.Eve
             while True:
                 session.record(chance.choice(WORK[:-1]))
                 count += 1
-                if begun is not None:
-                    begun.set()
+                if count == 1:
+                    begun()
         except SessionOver:
             return count
 
@@ -142,7 +146,7 @@ def test_the_end_is_the_last_while_many_record(log: SessionLog, seed: int):
     began = [threading.Event() for _ in range(2)]
     threads = [
         threading.Thread(
-            target=work_until_over, args=(log.path, session_id, 10 * seed + number, begun)
+            target=work_until_over, args=(log.path, session_id, 10 * seed + number, begun.set)
         )
         for number, begun in enumerate(began)
     ]
@@ -187,8 +191,10 @@ def close_unless_over(guest: Session) -> None:
         guest.record(CLOSED)
 
 
-if __name__ == "__main__":
-    sys.stdout.write("ready\n")
+def say(line: object) -> None:
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-    done = work_until_over(Path(sys.argv[1]), sys.argv[2], 99, None)
-    sys.stdout.write(f"{done}\n")
+
+
+if __name__ == "__main__":
+    say(work_until_over(Path(sys.argv[1]), sys.argv[2], 99, lambda: say("ready")))
