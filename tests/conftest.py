@@ -36,9 +36,10 @@ pytest_plugins = ["tests.processes", "tests.leftovers", "tests.reaching"]
 MODELS = find_locations().models
 
 
-#: What a machine tells programs of where they print to. Processes that tests start would heed it,
-#: and print other lines than the tests look for.
+#: What a machine tells programs of where they print to, and in which letters. The screens and the
+#: processes that tests start would heed it, and show other lines than the tests look for.
 PRINTING = (
+    *("LC_ALL", "LC_CTYPE"),
     *("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "PYTEST_ADDOPTS", "COLUMNS", "LINES", "COLORTERM"),
     *("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CLICOLOR", "CLICOLOR_FORCE"),
 )
@@ -59,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """All tests print to the same terminal; the quick ones have no extras and no network."""
     for name in PRINTING:
         os.environ.pop(name, None)
-    os.environ["TERM"] = "xterm-256color"
+    os.environ |= {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
     if config.option.markexpr == QUICK:
         os.environ[LACKING] = " ".join(sorted(services()))
         take_for_not_installed(os.environ[LACKING])
