@@ -18,7 +18,7 @@ import pytest
 from tests.processes import HANGS
 from tests.workbench.agent.scripted import KEY, Say, in_turn, report, serving
 from tests.workbench.cli.conftest import ROOT, environment
-from tests.workbench.engine.cutting import AUDIT, MEASUREMENT, unless_one_works
+from tests.workbench.engine.cutting import AUDIT, MEASUREMENT, STEERING, unless_one_works
 from tests.workbench.engine.processes import EngineProcess, engine_process
 from tests.workbench.tui.terminal import Terminal
 from workbench.engine import protocol as p
@@ -78,10 +78,7 @@ def cutter(engine: EngineProcess) -> Iterator[Cutter]:
 
 
 def close_terminal(engine: EngineProcess, order: str, news: int) -> str | None:
-    """Take away the terminal of a screen amid work; returns the job that was ordered.
-
-    The steering is ordered by its keys. For the other orders it looks on.
-    """
+    """Take away the terminal of a screen that looks on amid work; returns the job that was ordered."""
     notices: SimpleQueue[p.Notice] = SimpleQueue()
     job_id = None
     with (
@@ -89,25 +86,19 @@ def close_terminal(engine: EngineProcess, order: str, news: int) -> str | None:
         EngineClient.connect(engine.socket, role="command", name="a test") as client,
     ):
         client.listen(notices.put)
-        opened = client.call(p.Open(session=engine.session, keys=False), HANGS)
-        known = {*engine.state().operations, *(job.id for job in opened.jobs)}
+        client.call(p.Open(session=engine.session, keys=False), HANGS)
         terminal.shows("6 Time")
         if order == "agent":
             with unless_one_works():
                 client.call(p.StartAgent(session=engine.session, request=AUDIT))
-        elif order == "steer":
-            terminal.press("3", "s")
-            while job_id is None:
-                match notices.get(timeout=HANGS):
-                    # An agent of an earlier screen may still be asking.
-                    case p.JobNotice(job=job) if (
-                        job.id not in known and job.operation == STEER.name
-                    ):
-                        job_id = job.id
         else:
             pair = loaded_pair(engine.state().operations)
             assert pair is not None
-            operation, arguments = (LOAD, pair) if order == "load" else (MEASURE, MEASUREMENT)
+            operation, arguments = {
+                "load": (LOAD, pair),
+                "measure": (MEASURE, MEASUREMENT),
+                "steer": (STEER, STEERING),
+            }[order]
             job_id = client.call(
                 p.Submit(
                     session=engine.session,
