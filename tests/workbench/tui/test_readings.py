@@ -779,3 +779,11 @@ def test_picture_of_the_form(snap_compare):
 )
 def test_the_readings_that_are_counted_are_those_listed_first(ranks, words):
     assert _agreement(ranks, 76).plain == words
+
+
+@pytest.mark.parametrize(("size", "lines"), [((60, 40), 5), ((60, 20), 2), ((60, 12), 1)])
+async def test_a_lower_pane_says_less_of_the_token(size, lines):
+    app = app_of()
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        assert app.query_one("#token").size.height == lines

@@ -99,7 +99,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
     DEFAULT_CSS = """
     ReadingsPane #token { height: 3; }
     ReadingsPane.-slim #token { height: 5; }
-    ReadingsPane.-slim.-low #token { height: 2; }
+    ReadingsPane.-low #token { height: 2; }
     ReadingsPane.-short #nulls, ReadingsPane.-short #why { display: none; }
     ReadingsPane.-short #layers, ReadingsPane.-short #limits, ReadingsPane.-short #folded { display: none; }
     ReadingsPane.-short #token { height: 1; }
@@ -173,9 +173,10 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def on_resize(self, event: events.Resize) -> None:
         """Fit the texts to the width."""
-        self.set_class(self.content_size.width < reading_words.ROOMY, "-slim")
+        slim = self.content_size.width < reading_words.ROOMY
+        self.set_class(slim, "-slim")
         # The list comes before what is said of one of its tokens.
-        self.set_class(self.content_size.height < _LOW, "-low")
+        self.set_class(slim and self.content_size.height < _LOW, "-low")
         self._redraw()
 
     def _redraw(self) -> None:
