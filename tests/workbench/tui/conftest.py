@@ -16,7 +16,7 @@ from textual.widgets import Input, TextArea
 
 from tests.planted import PlantedPair
 from tests.workbench.tui.sample import read_sample_array, read_sample_event, sample_state
-from tests.workbench.tui.waiting import wait_for_apps_rather_than_for_the_clock
+from tests.workbench.tui.waiting import until_still, wait_for_apps_rather_than_for_the_clock
 from workbench.operations.pair import PairArguments
 from workbench.store.state import SessionState
 from workbench.tui.app import WorkbenchApp
@@ -81,10 +81,11 @@ def workbench(database: Path, planted_models: Any) -> Iterator[Callable[..., Wor
 def snap_compare(
     snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., bool]:
-    """Compares pictures of apps that had drawn themselves before the first key.
+    """Compares pictures of apps that had drawn themselves before the first key, and are still.
 
     What has not been drawn by the time a dialog opens over it stays blank under the dialog. Cursors
-    do not blink: a picture that took half a second would lack them.
+    do not blink: a picture that took half a second would lack them. Where a picture differs, the
+    failure tells the screen as text: the pictures themselves may lie on another machine.
     """
     for field in (Input, TextArea):
         monkeypatch.setattr(field.cursor_blink, "_default", False)
@@ -96,12 +97,20 @@ def snap_compare(
         terminal_size: tuple[int, int] = (80, 24),
         run_before: Callable[[Pilot[Any]], Awaitable[None]] | None = None,
     ) -> bool:
-        async def drawn_first(pilot: Pilot[Any]) -> None:
-            await pilot.pause()
+        drawn: list[str] = []
+
+        async def draw(pilot: Pilot[Any]) -> None:
+            await until_still(pilot)
             if run_before is not None:
                 await run_before(pilot)
+            await pilot.press(*press)
+            await until_still(pilot)
+            drawn.extend(line.text for line in app.screen._compositor.render_strips())
 
-        return snap_compare(app, press, terminal_size, drawn_first)
+        if not snap_compare(app, (), terminal_size, draw):
+            told = ["The picture differs from the recorded one. The screen:", *drawn]
+            pytest.fail("\n".join(told), pytrace=False)
+        return True
 
     return compare
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ LOOK_FIRST, LOOK_EVERY = 0.01, 0.05
 SOON = 0.02
 # An animation or another clock of the app is waited for this often, and then is left to itself.
 TICKS = 50
+# An app that looks so many times the same stands still.
+STILL = 3
 # Threads that work are given this many seconds, and have used more than so many of the processor's.
 A_MOMENT, WORKING = 0.002, 0.0002
 
@@ -59,6 +62,19 @@ async def until_asked(pilot: Pilot[Any], dialog: type[Dialog[Any]], what: str) -
     app = pilot.app
     await until(pilot, lambda: isinstance(app.screen, dialog), what)
     await until(pilot, lambda: app.screen._listens or not app.screen.is_unasked, "that it listens")
+
+
+async def until_still(pilot: Pilot[Any], *, within: float = HANGS) -> None:
+    """Wait until the app shows the same several times in a row, all screens of it drawn anew."""
+    deadline = time.monotonic() + within
+    seen: list[str] = []
+    while len(seen) < STILL or len(set(seen[-STILL:])) > 1:
+        assert time.monotonic() < deadline, "the screen never stood still"
+        for screen in pilot.app.screen_stack:
+            screen.refresh(layout=True)
+        await pilot.wait_for_scheduled_animations()
+        # Each picture has a name of its own in it.
+        seen.append(re.sub(r"terminal-\d+", "", pilot.app.export_screenshot(simplify=True)))
 
 
 def wait_for_apps_rather_than_for_the_clock() -> None:
