@@ -17,6 +17,7 @@ from typing import Any
 
 from textual import events
 from textual.app import App
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.message_pump import CallbackError, MessagePump
 from textual.worker import WorkerFailed
@@ -58,6 +59,9 @@ class Survivor(App[Any]):
 
     def _handle_exception(self, error: Exception) -> None:
         fault = _cause(error)
+        if self._exit and isinstance(fault, NoMatches):
+            # Textual composes nothing for a screen that comes up while the app ends.
+            return
         if self._exception is None:
             # For the pilot of a test, which raises it again.
             self._exception = fault

@@ -17,6 +17,7 @@ from tests.workbench.tui.waiting import until
 from workbench.store.log import SessionLog
 from workbench.tui import key_table
 from workbench.tui.screens.audit import AuditScreen
+from workbench.tui.screens.sessions import SessionsScreen
 
 NOTE, AUDIT, SESSIONS = key_of("note"), key_of("audit"), key_of("sessions")
 
@@ -50,6 +51,17 @@ async def test_keys_behind_ctrl_q_do_nothing(workbench, monkeypatch):
             assert (asked, dialogs(app)) == ([], 0)
         finally:
             committed.set()
+
+
+async def test_a_screen_that_comes_up_while_the_program_ends_is_no_fault(workbench):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the audit")
+        app.exit()
+        app._show_sessions()
+        await app.screen._mounted_event.wait()
+        # The end of the block raises what the app failed with.
+        assert isinstance(app.screen, SessionsScreen)
 
 
 @pytest.mark.slow
