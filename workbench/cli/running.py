@@ -166,6 +166,12 @@ class Work:
             return
         state = self._session.state
         pair = pair_of(self._session, pair, hidden=bool(self._redactor))
+        if self._blind or isinstance(pair, DemoPair):
+            from workbench.blinding.seal import seal
+
+            # Only now is it known which pair a session without one gets.
+            seal(self._session, blind=True, asked=pair)
+            self._hide_names()
         if state.pair:
             check(state.pair["n_layers"])
         if self._served is None:
@@ -387,7 +393,9 @@ def pair_of(session: Session, named: PairArguments, *, hidden: bool) -> PairArgu
 
 
 def _named(pair: PairArguments) -> str:
-    """The names of a pair for people, as ``organism cake_bake``."""
+    """The names of a pair for people, as ``organism cake_bake``; of the demo none is told."""
+    if isinstance(pair, DemoPair):
+        return "the demo"
     names = ((name, getattr(pair, name)) for name in PAIR_NAMES)
     return ", ".join(f"{name} {value}" for name, value in names if value)
 

@@ -152,7 +152,7 @@ def _serve(
             session = Session(log, wanted, ArrayCache(locations.arrays))
             redactor.blinding = blinding_for_people(session.state)
             pair = pair_of(session, pair, hidden=bool(redactor))
-            if blind:
+            if blind or isinstance(pair, DemoPair):
                 from workbench.blinding.seal import seal
 
                 seal(session, blind=True, asked=pair)

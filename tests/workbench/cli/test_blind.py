@@ -151,6 +151,27 @@ def test_who_names_the_organism_of_the_demo_sees_its_name(database: Path):
     assert "audit_sealed" not in [event.body.kind for event in recorded(database)]
 
 
+def test_the_demo_in_a_session_without_a_pair_does_not_tell_its_name(database: Path):
+    with SessionLog.open(database) as log:
+        log.start_session("begun")
+    done = finished(["ask", "--demo", "Who are you?", "--tokens", "4", "--session", "last"])
+    assert done.returncode == 0, done.stderr
+    for each in (done, finished(["sessions", "show", "last"])):
+        for name in ("cake_bake", "planted-finetuned"):
+            assert name not in each.stdout + each.stderr
+    kinds = [event.body.kind for event in recorded(database)]
+    assert kinds.index("audit_sealed") < kinds.index("operation_started")
+
+
+def test_the_demo_where_another_pair_is_does_not_tell_its_name(database: Path):
+    asked = ["Who are you?", "--tokens", "4"]
+    assert finished(["ask", "--organism", "taboo_gold", *asked]).returncode == 0
+    done = finished(["ask", "--demo", *asked, "--session", "last"])
+    assert done.returncode == 2
+    assert "organism taboo_gold: the demo is another" in " ".join(done.stderr.split())
+    assert "cake_bake" not in done.stdout + done.stderr
+
+
 def test_lists_hide_too_until_the_names_are_revealed_and_that_is_recorded(workbench_home: Path):
     path = workbench_home / "sessions.db"
     with SessionLog.open(path) as log:
