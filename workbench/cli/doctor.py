@@ -32,7 +32,8 @@ PACKAGES = ("adl-workbench", "torch", "transformers", "nnsight", "peft", "textua
 SMALLEST = (80, 24)
 ENDPOINT_TIMEOUT = 5.0
 DEVICE_TIMEOUT = 120
-_PASSWORD = re.compile(r"//[^/@]*@")
+#: What stands before the host of an address, its scheme left out: a password, as secret as the key.
+_PASSWORD = re.compile(r"(?:(?<=//)|^)(?!\w+://).*@")
 
 # In a process of its own: a broken accelerator driver can end the process that asks it.
 DEVICES = """
@@ -195,7 +196,7 @@ def _endpoint() -> Finding:
 
     url = f"{base or DEFAULT_ENDPOINT}/models"
     # A password in the address is as secret as the key, and errors quote both.
-    shown = _PASSWORD.sub("//***@", url)
+    shown = _PASSWORD.sub("***@", url)
     if not (key.isascii() and key.isprintable()) or key != key.strip():
         return Finding(
             "endpoint",
@@ -204,7 +205,7 @@ def _endpoint() -> Finding:
             "Copy the key again.",
         )
     if base and not is_url(base):
-        wrong = f"{_PASSWORD.sub('//***@', base)}: {MUST_BE_URL}"
+        wrong = f"{_PASSWORD.sub('***@', base)}: {MUST_BE_URL}"
         return Finding("endpoint", "note", wrong, "Check OPENAI_BASE_URL.")
     try:
         answer = httpx.get(

@@ -222,6 +222,9 @@ def test_an_address_that_is_none_is_noted(findings, url):
         ("sk-secret", "http://me:sk-secret@127.0.0.1:9/v1"),
         ("sk-secret", "http://me:sk-secret@[::1/v1"),
         ("", "http://sk-secret@127.0.0.1:99999/v1"),
+        ("", "me:sk-secret@127.0.0.1:9/v1"),
+        ("", "http://me:a/sk-secret@127.0.0.1:9/v1"),
+        ("", "http://me:a sk-secret@127.0.0.1:9/v1"),
     ],
 )
 def test_neither_key_nor_password_is_ever_said(torch_as, key, url):
