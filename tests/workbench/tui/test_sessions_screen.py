@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from textual.containers import ScrollableContainer
+from textual.widgets import Static
 
 from tests.processes import HANGS
 from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
@@ -307,3 +308,21 @@ async def test_a_long_fact_goes_on_below_itself(screen):
         assert more[0].startswith(" " * NAMES)
         assert not more[0][NAMES].isspace()
         assert "team/last" in "".join(line[NAMES:].strip() for line in more)
+
+
+@pytest.mark.parametrize("rows", [36, 24])
+@pytest.mark.parametrize("screen", [sessions, start], ids=["sessions", "start"])
+async def test_facts_have_the_room_that_a_scroll_bar_leaves(screen, rows):
+    long = f"/srv/checkpoints/{'red-team/' * 60}last"
+    both = (SESSIONS[1], replace(SESSIONS[0], finetuned=long))
+    app = screen(FixedLibrary(replace(SHELF, sessions=both)))
+    async with app.run_test(size=(120, rows)) as pilot:
+        await until(pilot, lambda: both[0].id in shown(app), "the details of the first")
+        menu, details = app.screen.query_one(Menu), app.screen.query_one("#details", Static)
+        while long[:20] not in str(details.content):
+            await pilot.press("down")
+            assert menu.cursor < len(menu.entries) - 1 or long[:20] in str(details.content)
+        await pilot.pause()
+        assert details.parent.show_vertical_scrollbar == (rows == 24)
+        lines = str(details.content).split("\n")
+        assert max(map(len, lines)) == details.content_size.width

@@ -13,6 +13,7 @@ from workbench.tui.library import DatabaseListing
 from workbench.tui.messages import AttachSession, ContinueSession, OpenPair, ShowSessions
 from workbench.tui.screens.new_pair import NewPairScreen, empty_pair
 from workbench.tui.screens.start import StartScreen, UseDatabase
+from workbench.tui.widgets.facts import facts
 from workbench.tui.widgets.menu import Menu
 
 
@@ -232,3 +233,8 @@ async def test_the_cursor_stands_on_the_last_session():
         moved = screen.query_one(Menu).current.key
         screen._fill()
         assert screen.query_one(Menu).current.key == moved
+
+
+def test_a_long_name_does_not_run_into_its_value():
+    told = facts([("base", "x"), ("attn_implementation", "eager")], 11, 40).plain
+    assert told.split("\n") == [f"{'base':<20}x", "attn_implementation eager"]

@@ -134,7 +134,7 @@ Markdown and as one HTML file without scripts.
     SessionsScreen #body { height: 1fr; padding: 1 2 0 2; }
     SessionsScreen Menu { width: 1fr; }
     SessionsScreen #aside { width: 50; height: 1fr; margin-left: 2; padding: 0 2;
-        border-left: solid $panel-lighten-2; scrollbar-size-vertical: 1; }
+        border-left: solid $panel-lighten-2; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     SessionsScreen.-narrow #search-row { margin: 0 2; }
     SessionsScreen.-narrow #body { layout: vertical; padding: 1 1 0 1; }
     SessionsScreen.-narrow Menu { width: 1fr; height: 1fr; }

@@ -110,7 +110,7 @@ recorded in one database; `{database}` chooses another.
     StartScreen #body { height: 1fr; padding: 1 2 0 2; }
     StartScreen #body Menu { width: 1fr; }
     StartScreen #aside { width: 56; height: 1fr; margin-left: 2; padding: 0 2;
-        border-left: solid $panel-lighten-2; scrollbar-size-vertical: 1; }
+        border-left: solid $panel-lighten-2; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     StartScreen.-narrow #body { layout: vertical; padding: 1 1 0 1; }
     StartScreen.-narrow #body Menu { width: 1fr; height: 1fr; }
     StartScreen.-narrow #aside { width: 1fr; height: 5; margin: 0; padding: 0 1;
