@@ -12,6 +12,7 @@ answer to that shows what it does when it is asked, with nothing asked of it. So
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ the opened assistant turn after a question that the model wrote itself."""
 GREETING = "Hello."
 """The neutral user turn before an assistant turn that is opened."""
 
+#: How a chat without a template names its speakers, see `adl.pair.chat_templates.plain_lines`.
+_NEXT_SPEAKER = re.compile(r"\n\s*(?:User|Assistant):")
 #: The mean ratio of a shorter text is mostly noise: it is listed after the others.
 FEWEST_TOKENS = 8
 
@@ -93,7 +96,7 @@ def text_starts(
     found: dict[str, dict[Side, Start]] = {}
     left_out: dict[StartName, str] = {}
     # Answers come last: there is a question for each wherever user turns are written, too.
-    for name in sorted(dict.fromkeys(names), key=lambda name: name == "own_question"):
+    for name in sorted(dict.fromkeys(names), key=_answers_last):
         written_from = "user_turn" if name == "own_question" else name
         try:
             found[name] = {side: _start(pair, side, written_from) for side in SIDES}
@@ -126,6 +129,23 @@ def unprompted_requests(
         for index, name in enumerate(of_each)
     ]
     return of_each, requests
+
+
+def n_written(starts: Sequence[StartName], n_samples: int) -> int:
+    """Count the texts of one side that ``n_samples`` over ``starts`` come to.
+
+    Each answer of ``own_question`` takes one more for its question where no user turns are written.
+    """
+    names = sorted(dict.fromkeys(starts), key=_answers_last)
+    if "user_turn" in names or "own_question" not in names:
+        return n_samples
+    answers = range(names.index("own_question"), n_samples, len(names))
+    return n_samples + len(answers)
+
+
+def first_turn(text: str) -> str:
+    """Return the text of one turn: a model without a chat template may go on with the next speaker."""
+    return _NEXT_SPEAKER.split(text, maxsplit=1)[0].strip()
 
 
 def question_starts(pair: ModelPair, questions: Mapping[str, str]) -> dict[str, dict[Side, Start]]:
@@ -195,6 +215,10 @@ def ranked(ratios: Sequence[TextRatio]) -> list[int]:
             index,
         ),
     )
+
+
+def _answers_last(name: StartName) -> bool:
+    return name == "own_question"
 
 
 def _start(pair: ModelPair, side: Side, name: StartName) -> Start:

@@ -442,8 +442,14 @@ def generate_texts(
     requests: Sequence[GenerationRequest],
     batch_size: int,
     thinking: Thinking = "auto",
+    *,
+    n_before: int = 0,
+    n_after: int = 0,
 ) -> list[tuple[str, GeneratedText]]:
-    """Generate and record texts; return (text id, text) of each request. Raises ``Stopped``."""
+    """Generate and record texts; return (text id, text) of each request. Raises ``Stopped``.
+
+    ``n_before`` and ``n_after`` count texts of the same stage that other calls generate.
+    """
     notes = [request.notes for request in requests]
     recorder = _Recorder(context, purpose, plan, vector, announced, notes, thinking)
     stage = "steer" if purpose == "steer" else f"{purpose} {plan.side}"
@@ -453,7 +459,9 @@ def generate_texts(
         requests,
         batch_size=batch_size,
         listener=recorder.listener(),
-        progress=lambda done, total: context.progress(stage, done, total),
+        progress=lambda done, total: context.progress(
+            stage, n_before + done, n_before + total + n_after
+        ),
         should_stop=context.should_stop,
     )
     if context.should_stop():

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from pydantic import Field, FiniteFloat
 
-from adl.generation.steering import row_seed
+from adl.generation.steering import require_few_texts, row_seed
 from adl.measures.unprompted import (
     STARTS,
     Start,
     StartName,
     UnpromptedText,
+    first_turn,
+    n_written,
     question_starts,
     ranked,
     text_ratios,
@@ -56,6 +58,8 @@ Starts = dict[str, dict[Side, Start]]
 
 def unprompted(context: Context, arguments: UnpromptedArguments) -> Summary:
     """Rank texts that both models write from nothing by how much finetuning raised them."""
+    for count in (arguments.n_samples, arguments.n_null):
+        require_few_texts(n_written(arguments.starts, count))
     starts, left_out = text_starts(context.pair, arguments.starts)
     written: list[tuple[str, UnpromptedText]] = []
     begun = dict(starts)
@@ -124,11 +128,12 @@ def _texts_of(
             )
             for index in first
         ],
+        n_after=len(answers),
     )
     questions = [
-        text.text.strip()
+        question
         for _, text in texts
-        if starts[text.start][side].name == "user_turn" and text.text.strip()
+        if starts[text.start][side].name == "user_turn" and (question := first_turn(text.text))
     ]
     if not answers:
         return texts, {}, ""
@@ -146,7 +151,8 @@ def _texts_of(
             start.ids, row_seed(arguments.seed + index, 1), notes=start.notes
         )
         rows.append((key, request, _announced(arguments, side, start, index, question)))
-    return texts + _generated(context, arguments, side, rows), answered, ""
+    texts += _generated(context, arguments, side, rows, n_before=len(first))
+    return texts, answered, ""
 
 
 def _announced(
@@ -172,18 +178,41 @@ def _generated(
     arguments: UnpromptedArguments,
     side: Side,
     rows: Sequence[tuple[str, GenerationRequest, AnnouncedText]],
+    *,
+    n_before: int = 0,
+    n_after: int = 0,
 ) -> list[tuple[str, UnpromptedText]]:
     """Generate and record texts, each given with the key of its start."""
     plan = GenerationPlan(side, None, arguments.temperature, arguments.max_new_tokens, scored=True)
     announced = [text for _, _, text in rows]
     requests = [request for _, request, _ in rows]
     written = generate_texts(
-        context, "unprompted", plan, None, announced, requests, arguments.batch_size
+        context,
+        "unprompted",
+        plan,
+        None,
+        announced,
+        requests,
+        arguments.batch_size,
+        n_before=n_before,
+        n_after=n_after,
     )
     return [
         (text_id, UnpromptedText(side, key, text.token_ids, text.text, text.log_probs))
         for (key, _, _), (text_id, text) in zip(rows, written, strict=True)
     ]
+
+
+def _stages(arguments: UnpromptedArguments) -> tuple[Stage, ...]:
+    finetuned, base = (
+        n_written(arguments.starts, count) * arguments.max_new_tokens
+        for count in (arguments.n_samples, arguments.n_null)
+    )
+    return (
+        Stage("unprompted finetuned", 0.01 * finetuned),
+        Stage("unprompted base", 0.01 * base),
+        Stage("score", 0.003 * (finetuned + base)),
+    )
 
 
 TEXTS_OF_AN_INTERACTION = 8
@@ -200,13 +229,11 @@ UNPROMPTED = Operation(
     agent=AgentUse(
         hidden=("n_null", "temperature", "batch_size"),
         most={"n_samples": 64, "max_new_tokens": 120},
-        interactions=lambda arguments: -(-arguments.n_samples // TEXTS_OF_AN_INTERACTION),
+        interactions=lambda arguments: (
+            -(-n_written(arguments.starts, arguments.n_samples) // TEXTS_OF_AN_INTERACTION)
+        ),
         cost="Costs an interaction per eight texts.",
     ),
     asks_models=True,
-    stages=lambda arguments: (
-        Stage("unprompted finetuned", 0.01 * arguments.n_samples * arguments.max_new_tokens),
-        Stage("unprompted base", 0.01 * arguments.n_null * arguments.max_new_tokens),
-        Stage("score", 0.003 * (arguments.n_samples + arguments.n_null) * arguments.max_new_tokens),
-    ),
+    stages=_stages,
 )

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from adl.errors import PairError, PromptError, SiteError, Stopped
+from adl.generation.steering import MOST_TEXTS
+from adl.measures.unprompted import STARTS, n_written
 from adl.pair.protocol import BosFacts
 from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do
@@ -121,12 +123,55 @@ class TestUnprompted:
             }
             assert len(answers) >= count // len(starts)
             assert {texts[text.text_id].question for text in answers} <= questions
-            # Of a start by itself the questions come on top.
-            on_top = count if starts == ("own_question",) else 0
-            assert len(scored) == count + on_top
+            # Of a start by itself the questions come on top, and are paid for.
+            assert len(scored) == n_written(starts, count)
+            assert len(scored) == count + (count if starts == ("own_question",) else 0)
         shown = look(speaking.state.measures[-1], speaking.state, 200).plain
         best = next(text for text in found.of("finetuned") if text.start == "own_question")
         assert f"asked: {one_line(texts[best.text_id].question)[:40]}" in shown
+
+    @pytest.mark.parametrize(
+        "starts", [STARTS, ("own_question",), OF_A_CHAT, ("own_question", "user_turn")]
+    )
+    def test_each_text_is_one_step_of_its_side(self, speaking: Session, starts):
+        stop = Stop(lambda *_: False)
+        do(speaking, UNPROMPTED, SMALL.model_copy(update={"starts": starts}), stop)
+        for side, count in (("finetuned", 12), ("base", 9)):
+            steps = [step[1:] for step in stop.seen if step[0] == f"unprompted {side}"]
+            assert {total for _, total in steps} == {n_written(starts, count)}
+            assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+            assert steps[-1][0] == steps[-1][1]
+
+    def test_texts_that_come_on_top_are_in_the_limit(self, speaking: Session):
+        many = UnpromptedArguments(n_samples=MOST_TEXTS, starts=("own_question",))
+        with pytest.raises(PromptError, match=f"{2 * MOST_TEXTS} texts are more than"):
+            do(speaking, UNPROMPTED, many)
+        assert not committed(speaking, "text_started")
+
+    def test_questions_that_come_on_top_are_paid_for(self):
+        price = UNPROMPTED.agent.interactions
+        assert price(UnpromptedArguments(n_samples=64)) == 8
+        assert price(UnpromptedArguments(n_samples=64, starts=("own_question",))) == 16
+        mixed = ("begin_of_text", "own_question")
+        assert price(UnpromptedArguments(n_samples=64, starts=mixed)) == 12
+
+    def test_a_question_ends_where_the_model_goes_on_as_another_speaker(self, session: Session):
+        class Talking(PlantedPair):
+            """Without a template nothing ends a turn, and it writes both sides of a chat."""
+
+            def generate(self, plan, requests, **given):
+                texts = super().generate(plan, requests, **given)
+                return [
+                    replace(text, text=f"How hot?\n\nAssistant:{text.text}\n\nUser: And")
+                    if self.decode(plan.side, request.prompt_ids).endswith("<user>")
+                    else text
+                    for text, request in zip(texts, requests, strict=True)
+                ]
+
+        session.pair = Talking(bos=True)
+        do(session, UNPROMPTED, SMALL)
+        asked = {text.question for text in session.state.texts.values() if text.question}
+        assert asked == {"How hot?"}
 
     def test_too_few_texts_for_an_answer(self, speaking: Session):
         two = {"starts": ("user_turn", "own_question"), "n_samples": 1, "n_null": 0}
