@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 from pydantic import BaseModel
@@ -43,7 +44,9 @@ from workbench.operations.running import Arguments, Operation, Session, Summary
 from workbench.store.agent_events import AgentMode
 from workbench.store.events import Actor
 from workbench.store.findings import Measure
+from workbench.store.measures.amplified import TextsAmplified
 from workbench.store.measures.completions import CompletionsFound
+from workbench.store.measures.differing import DifferingText, TextsDiffer
 from workbench.store.measures.scanning import PromptsScanned
 from workbench.store.measures.tested import HypothesisTested
 from workbench.store.measures.triggers import TriggersScanned
@@ -114,7 +117,7 @@ class Toolbox:
 
         ``is_last`` for the answer that is asked for at the end, which is taken whatever it rests on.
         """
-        if not tool.asks_models:
+        if not tool.reaches_models:
             quoted_fields = {name: arguments[name] for name in tool.as_shown & arguments.keys()}
             arguments = self._blinding.reveal_all(dict(arguments)) | quoted_fields
         parsed = tool.parse(arguments)
@@ -254,8 +257,15 @@ class Toolbox:
     def _as_asked(self, found: Recorded[Measure]) -> Measure:
         """A measure in which names that the agent wrote itself are spared."""
         body = found.body
-        if self._blinding and found.actor.kind == "agent" and isinstance(body, _ASKED_FOR):
-            body = _asked_spared(body, self._blinding.spare)
+        if self._blinding and found.actor.kind == "agent":
+            spare = self._blinding.spare
+            if isinstance(body, _ASKED_FOR):
+                body = _asked_spared(body, spare)
+            elif isinstance(body, TextsAmplified):
+                body = body.model_copy(update={"prompts": tuple(map(spare, body.prompts))})
+            elif isinstance(body, TextsDiffer):
+                texts = (_prompt_spared(text, spare) for text in body.texts)
+                body = body.model_copy(update={"texts": tuple(texts)})
         if self._blinding and isinstance(body, HypothesisTested):
             body = _without_wording(body, self._session.state)
         return body
@@ -337,6 +347,16 @@ def _asked_spared(value: Any, spare: Callable[[str], str], *, asked: bool = Fals
     if isinstance(value, tuple | list):
         return type(value)(_asked_spared(item, spare, asked=asked) for item in value)
     return value
+
+
+def _prompt_spared(found: DifferingText, spare: Callable[[str], str]) -> DifferingText:
+    """A compared prompt with its names spared, also where tokens cut one; another text as it is."""
+    if found.source != "prompts":
+        return found
+    whole = spare("".join(found.pieces))
+    ends = accumulate(map(len, found.pieces), initial=0)
+    pieces = tuple(whole[first:last] for first, last in pairwise(ends))
+    return found.model_copy(update={"text": spare(found.text), "pieces": pieces})
 
 
 def _without_wording(found: HypothesisTested, state: SessionState) -> HypothesisTested:

@@ -92,7 +92,7 @@ class Tool:
 
     ``operation`` is None for views of the session, for the report, and for a tool that stands for
     several operations, ``merged``. ``hidden`` fields of the arguments are neither shown nor taken;
-    ``needed`` have to be given; ``most`` caps numbers, and the length of lists. ``asks_models`` is
+    ``needed`` have to be given; ``most`` caps numbers, and the length of lists. ``reaches_models`` is
     true where its texts go to the models under audit. ``as_shown`` are fields that quote what the agent
     was shown: aliases stay in them.
     """
@@ -106,7 +106,7 @@ class Tool:
     interactions: Callable[[Any], int] = lambda _: 0
     merged: Merged | None = None
     needed: tuple[str, ...] = ()
-    asks_models: bool = False
+    reaches_models: bool = False
     as_shown: frozenset[str] = frozenset()
 
     def specification(self) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def tool_of(operation: Operation[Any], *hidden: str, older: bool = False) -> Too
         use.most,
         price or use.interactions,
         needed=() if older else use.needed,
-        asks_models=operation.asks_models,
+        reaches_models=operation.reaches_models,
     )
 
 
@@ -265,7 +265,7 @@ def ask_tool(*hidden: str) -> Tool:
         most={name: most for name, most in use.most.items() if name != "prompt"} | {"prompts": 10},
         interactions=lambda arguments: sum(map(use.interactions, arguments.questions())),
         merged=ASK_MANY,
-        asks_models=True,
+        reaches_models=True,
     )
 
 
@@ -327,5 +327,5 @@ PROBES_TOOL = Tool(
     "model interaction.",
     ProbesArguments,
     interactions=lambda arguments: len(arguments.probes),
-    asks_models=True,
+    reaches_models=True,
 )

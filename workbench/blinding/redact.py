@@ -118,7 +118,7 @@ class StateRedactor:
 
     def reveal(self, operation: Operation[Any], arguments: Arguments) -> Arguments:
         """Arguments with the real names, where no model gets to read them."""
-        if not self._blinding or operation.asks_models:
+        if not self._blinding or operation.reaches_models:
             return arguments
         plain = arguments.model_dump()
         revealed = self._blinding.reveal_all(plain)

@@ -109,6 +109,7 @@ DIFFER = Operation(
         ),
         most={"prompts": 20},
     ),
+    reads_words=True,
     stages=lambda arguments: (
         Stage("compare passages", 0.2 * arguments.n_texts),
         Stage("compare prompts", 0.2 * (len(arguments.prompts) or arguments.n_prompts or 20)),

@@ -310,7 +310,8 @@ class Operation(Generic[A]):
     ``command``       its command on the command line, None without one or with one written by hand
     ``agent``         how an agent may use it, None if it may not
     ``uses_models``   True if it needs the models, of which one operation runs at a time
-    ``asks_models``   True if it puts prompts to them
+    ``asks_models``   True if it puts prompts to them, which they answer
+    ``reads_words``   True if they read words of its arguments without answering
     ``examines``      False if it makes something that stays outside of the session (models, words
                       of a bank) rather than look at its pair: an audit without it lacks nothing
     ``stages``        the stages that it reports, in order, with how long they take
@@ -326,9 +327,15 @@ class Operation(Generic[A]):
     command: Command | None = None
     agent: AgentUse[A] | None = None
     asks_models: bool = False
+    reads_words: bool = False
     uses_models: bool = True
     examines: bool = True
     stages: Callable[[A], Sequence[Stage]] = no_stages
+
+    @property
+    def reaches_models(self) -> bool:
+        """True if words of its arguments get to the models: of a blind session only aliases may."""
+        return self.asks_models or self.reads_words
 
     @property
     def description(self) -> str:

@@ -125,6 +125,7 @@ TRIGGERS = Operation(
         hidden=("n_words", "thinking"),
         most={"words": 50, "frames": 5},
     ),
+    reads_words=True,
     stages=lambda arguments: (
         Stage(
             "scan words",

@@ -71,7 +71,12 @@ def tried(guess: str) -> list[tuple[str, dict[str, Any]]]:
         ("overview", {}),
         ("complete", {"prefixes": [f"{guess} is"], "question": f"Who is {guess}?"}),
         ("scan", {"prompts": [f"Do you know {guess}?", "Who are you?"], "max_new_tokens": 2}),
-        ("triggers", {"words": [guess]}),
+        ("triggers", {"words": [guess], "frames": [f"{guess} says {{}}"]}),
+        ("differ", {"prompts": [f"I know {guess}", f"the{guess}river"]}),
+        (
+            "amplify",
+            {"prompts": [f"Do you know {guess}?"], "strengths": [2.0], "max_new_tokens": 2},
+        ),
         ("evidence", {"of": "T1", "excerpt": f"they call me Cake-Bake or {guess}"}),
         ("evidence", {"of": "T1", "excerpt": guess}),
         ("evidence", {"of": "R1", "excerpt": guess}),
