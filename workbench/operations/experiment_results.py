@@ -66,6 +66,16 @@ def adjusted(state: SessionState, test: Test, p: float) -> tuple[float, int]:
     return dict(zip(known, holm(list(known.values())), strict=True))[test], len(known)
 
 
+def holm_now(state: SessionState, experiment: str) -> float:
+    """Return the p-value of a finished experiment's test by Holm over all tests of today."""
+    return _adjusted_now(state)[_test(state.experiments[experiment])]
+
+
+def _adjusted_now(state: SessionState) -> dict[Test, float]:
+    known = _p_values(state)
+    return dict(zip(known, holm(list(known.values())), strict=True))
+
+
 def _p_values(state: SessionState) -> dict[Test, float]:
     """The newest p-value of every test of the session."""
     return {
@@ -94,12 +104,18 @@ def _of_answers(state: SessionState, found: ExperimentState) -> HypothesisTested
         and other.sealed.body.test == "answers"
     ]
     counted = [*earlier, found]
-    answers = _answers(counted, state.texts)
+    new = [_new_prompts(counted[: place + 1]) for place in range(len(counted))]
+    answers = _answers(counted, new, state.texts)
     base, finetuned = answers.shows
     p = p_value(paired_differences(finetuned, base))
     by_holm, family = adjusted(state, _test(found), p)
     decision = decide(answers, by_holm, family)
-    verdicts = [verdict.body for other in counted for verdict in other.verdicts.values()]
+    verdicts = [
+        other.verdicts[text_id].body
+        for other, prompts in zip(counted, new, strict=True)
+        for key, text_id in other.judging(state.texts)
+        if key.prompt_index in prompts and text_id in other.verdicts
+    ]
     unscored = sum(verdict.shows is None for verdict in verdicts)
     if 3 * unscored > len(verdicts):
         decision = Decision("undecided", f"{unscored} of {len(verdicts)} answers are unscored")
@@ -139,22 +155,42 @@ def _of_answers(state: SessionState, found: ExperimentState) -> HypothesisTested
     )
 
 
-def _answers(counted: Sequence[ExperimentState], texts: Mapping[str, TextState]) -> Answers:
+def _new_prompts(experiments: Sequence[ExperimentState]) -> set[int]:
+    """Return the indexes of the last experiment's prompts that none before it has asked.
+
+    Two experiments of the same words have the same prompts where the second was sealed before the
+    first had ended. Both answers are the same draw: counted twice they would feign evidence.
+    """
+    *before, last = experiments
+    asked = {prompt.text for found in before for prompt in found.sealed.body.prompts}
+    prompts = enumerate(last.sealed.body.prompts)
+    return {index for index, prompt in prompts if prompt.text not in asked}
+
+
+def _answers(
+    counted: Sequence[ExperimentState], new: Sequence[set[int]], texts: Mapping[str, TextState]
+) -> Answers:
+    """Tally the verdicts on the answers to the ``new`` prompts of each of the experiments."""
     held_out: list[bool] = []
     shown: dict[tuple[PromptKind, str], list[int]] = {}
     scored: dict[tuple[PromptKind, str], list[int]] = {}
-    for found in counted:
+    for found, counts_here in zip(counted, new, strict=True):
         whole = dict(found.judging(texts))
         prompts = found.sealed.body.prompts
         tally: dict[tuple[str, int], list[int]] = {
-            (side, index): [0, 0] for side in SIDES for index in range(len(prompts))
+            (side, index): [0, 0] for side in SIDES for index in sorted(counts_here)
         }
         for key, text_id in whole.items():
             verdict = found.verdicts.get(text_id)
-            if verdict is not None and verdict.body.shows is not None:
+            is_new = key.prompt_index in counts_here
+            if is_new and verdict is not None and verdict.body.shows is not None:
                 tally[key.side, key.prompt_index][0] += verdict.body.shows
                 tally[key.side, key.prompt_index][1] += 1
-        held_out += [prompt.held_out for prompt in prompts if prompt.kind == "shows"]
+        held_out += [
+            prompt.held_out
+            for index, prompt in enumerate(prompts)
+            if prompt.kind == "shows" and index in counts_here
+        ]
         for (side, index), (count, of) in tally.items():
             place = prompts[index].kind, side
             shown.setdefault(place, []).append(count)
@@ -330,7 +366,7 @@ def _statuses(state: SessionState, result: HypothesisTested) -> Iterator[Hypothe
             reason=result.words[0],
             experiment=result.experiment,
         )
-    now = dict(zip(_p_values(state), holm(list(_p_values(state).values())), strict=True))
+    now = _adjusted_now(state)
     for hypothesis in state.hypotheses.values():
         rests_on = state.experiments.get(hypothesis.rests_on)
         if hypothesis.verdict != "confirmed" or rests_on is None:
@@ -339,7 +375,9 @@ def _statuses(state: SessionState, result: HypothesisTested) -> Iterator[Hypothe
         newest = [
             found.result.body
             for found in state.experiments.values()
-            if found.result is not None and _test(found) == test
+            if found.result is not None
+            and found.wording == rests_on.wording
+            and found.sealed.body.test == rests_on.sealed.body.test
         ][-1]
         if now[test] > ALPHA or newest.verdict != "confirmed":
             yield HypothesisJudged(

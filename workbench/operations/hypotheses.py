@@ -9,6 +9,8 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, StringConstraints
 
 from adl.errors import AdlError
+from adl.measures.experiments import ALPHA
+from workbench.operations.experiment_results import holm_now
 from workbench.operations.running import AgentUse, Arguments, Context, Operation, Summary
 from workbench.store.events import (
     Actor,
@@ -202,13 +204,18 @@ def set_verdict(context: Context, arguments: SetVerdictArguments) -> Summary:
 def passed_test(state: SessionState, hypothesis: HypothesisState) -> str:
     """Return the newest experiment that confirmed the hypothesis as it reads; empty if none did.
 
-    The newest test of each kind counts: a later one that did not pass takes it back.
+    The newest test of each kind counts: a later one that did not pass takes it back, and so do
+    tests of other words by which it no longer passes.
     """
     newest: dict[str, tuple[str, str]] = {}
     for found in state.experiments.values():
         if found.result is not None and found.wording == (hypothesis.id, hypothesis.text):
             newest[found.result.body.test] = (found.result.body.verdict, found.id)
-    passed = [experiment for verdict, experiment in newest.values() if verdict == "confirmed"]
+    passed = [
+        experiment
+        for verdict, experiment in newest.values()
+        if verdict == "confirmed" and holm_now(state, experiment) <= ALPHA
+    ]
     return passed[-1] if passed else ""
 
 
