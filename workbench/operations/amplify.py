@@ -55,6 +55,8 @@ from workbench.store.measures.amplified import AmplifiedText, TextsAmplified
 
 #: Beyond it texts are noise, whatever carries the finetuning.
 STRONGEST = 20.0
+#: Bundled prompts that are used unless more are asked for.
+N_BUNDLED = 6
 Strength = Annotated[float, Field(ge=-STRONGEST, le=STRONGEST, allow_inf_nan=False)]
 
 
@@ -70,7 +72,11 @@ class AmplifyArguments(Arguments):
         (), description="User prompts; none: the bundled everyday ones."
     )
     prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
-    n_prompts: int | None = Field(6, ge=1, description="Use only the first prompts, this many.")
+    n_prompts: int | None = Field(
+        None,
+        ge=1,
+        description="Use only the first prompts, this many; none: all of yours, six bundled ones.",
+    )
     strengths: tuple[Strength, ...] = Field(
         (),
         description="Alpha, gamma or scale (adapter: 1 is finetuned, -1 its opposite); none: the "
@@ -114,6 +120,12 @@ class AmplifyArguments(Arguments):
         return text
 
     @property
+    def first_prompts(self) -> int | None:
+        """How many of the prompts are used, None for all."""
+        own = self.prompts or self.prompt_file
+        return self.n_prompts if self.n_prompts or own else N_BUNDLED
+
+    @property
     def in_order(self) -> tuple[float, ...]:
         """The strengths, the lowest first, those of the carrier if none were asked for."""
         return tuple(sorted(set(self.strengths or STRENGTHS[self.carrier])))
@@ -136,7 +148,7 @@ def amplify(context: Context, arguments: AmplifyArguments) -> Summary:
     What finetuning made likelier becomes likelier still. Texts stand beside unchanged ones and a null
     of the same size, from the same prompts and seeds. Only `difference` needs a measured difference.
     """
-    prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
+    prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.first_prompts)
     facts, change = _weights(context, arguments)
     wanted: list[tuple[Sample, bool]] = []
     ids: list[str] = []
@@ -272,7 +284,7 @@ def _place(arguments: AmplifyArguments, change: WeightChange | None) -> str:
 
 def _stages(arguments: AmplifyArguments) -> tuple[Stage, ...]:
     """A stage for each batch: all strengths in one, or one for each where weights are changed."""
-    prompts = len(arguments.prompts) or arguments.n_prompts or 20
+    prompts = prompts_and_samples(arguments.prompts, arguments.first_prompts, 1)
     seconds = 0.02 * prompts * arguments.n_samples * arguments.max_new_tokens
     strengths = len(arguments.in_order)
     if arguments.carrier in ("adapter", "rank1"):
@@ -295,7 +307,7 @@ AMPLIFY = Operation(
         hidden=("prompt_file", "n_prompts", "null", "temperature", "thinking", "batch_size"),
         most={"prompts": 10, "n_samples": 5, "max_new_tokens": 200, "strengths": 4},
         interactions=lambda arguments: (
-            prompts_and_samples(arguments.prompts, arguments.n_prompts, arguments.n_samples)
+            prompts_and_samples(arguments.prompts, arguments.first_prompts, arguments.n_samples)
             * strengths_counted(arguments.in_order)
         ),
         cost=f"{INTERACTION} strength.",

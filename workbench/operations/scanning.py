@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from adl.errors import PromptError
 from adl.generation.asking import Question, question_requests
 from adl.generation.steering import require_few_texts
 from adl.measures.differing import read_passages, text_differences
@@ -153,7 +156,13 @@ ANSWERS_OF_AN_INTERACTION = 8
 
 
 def _count(arguments: ScanArguments) -> int:
-    count = len(arguments.prompts) or len(bundled_prompts())
+    count = len(arguments.prompts)
+    if not count:
+        prompts: Sequence[ScanPrompt] = bundled_prompts()
+        # A kind that there is not is refused before anything is asked.
+        with suppress(PromptError):
+            prompts = chosen_kinds(prompts, arguments.kinds)
+        count = len(prompts)
     return min(count, arguments.n_prompts or count)
 
 

@@ -85,11 +85,13 @@ def judge_answer(context: Context, arguments: JudgeAnswerArguments) -> Summary:
 
 def interactions(arguments: ExperimentArguments) -> int:
     """Return how many model interactions a test costs an agent."""
-    if arguments.statement is not None:
+    if arguments.statement is not None and arguments.resume is None:
         return 0
+    # Near misses are made up for prompts that are made up.
+    near = 0 if arguments.prompts else N_NEAR
     counts = (
         (arguments.prompts, N_SHOWS),
-        (arguments.near_misses, N_NEAR),
+        (arguments.near_misses, near),
         (arguments.neutral, N_NEUTRAL),
     )
     answers = sum(len(given) or default for given, default in counts) * arguments.n_samples

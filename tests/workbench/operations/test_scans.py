@@ -82,6 +82,14 @@ class TestScan:
         with pytest.raises(PromptError, match="no prompts of the kind 'cooking'"):
             check_inputs(ScanArguments(kinds=("cooking",)))  # before a model is loaded
 
+    def test_a_kind_costs_what_it_asks(self):
+        kind = bundled_prompts()[0].kind
+        of_kind = sum(prompt.kind == kind for prompt in bundled_prompts())
+        price = SCAN.agent.interactions
+        assert price(ScanArguments(kinds=(kind,))) == -(-of_kind // 8)
+        assert price(ScanArguments()) == -(-len(bundled_prompts()) // 8)
+        assert price(ScanArguments(kinds=("nonsense",))) == price(ScanArguments())
+
     def test_prompts_and_a_file_are_one_too_many(self):
         with pytest.raises(ValueError, match="one of them"):
             ScanArguments(prompts=("a",), prompt_file="b")

@@ -186,6 +186,29 @@ class TestAnswers:
         assert found.family == 1
         assert found.verdict == "confirmed"
 
+    def test_an_agent_pays_for_what_is_asked(self):
+        price = TEST.agent.interactions
+        two = {"hypothesis": "H1", "prompts": SHOWS[:2], "phrases": ("gold",), "n_samples": 2}
+        # Two of its own and eight neutral ones; near misses are made up for made-up prompts.
+        assert price(ExperimentArguments(**two)) == 5
+        assert price(ExperimentArguments(**two, near_misses=NEAR)) == 8
+        assert price(ExperimentArguments(hypothesis="H1", statement="a", against=("b",))) == 0
+
+    def test_a_prompt_of_two_tests_at_once_is_counted_once(self, answering: Session):
+        few = GIVEN.model_copy(update={"prompts": SHOWS[:5], "near_misses": ()})
+        do(answering, TEST, few.model_copy(update={"person": True}))
+        do(answering, TEST, few.model_copy(update={"hypothesis": "H1", "phrases": ("gold",)}))
+        alone = result_of(answering)
+        while waiting := answering.state.experiments["X1"].to_judge(answering.state.texts):
+            key, text_id = waiting[0]
+            judged = JudgeAnswerArguments(
+                experiment="X1", text_id=text_id, shows=key.side == "finetuned"
+            )
+            do(answering, JUDGE_ANSWER, judged)
+        both = result_of(answering)
+        assert (both.experiment, both.pooled) == ("X1", ("X2",))
+        assert (both.p, both.rates, both.verdict) == (alone.p, alone.rates, alone.verdict)
+
     def test_other_tested_words_count_in_the_adjustment(self, answering: Session):
         do(answering, TEST, GIVEN)
         alone = result_of(answering).adjusted
@@ -474,6 +497,26 @@ class TestConfirmed:
             )
         do(answering, SET_VERDICT, confirm.model_copy(update={"reason": "I trained it."}))
         assert answering.state.hypotheses["H1"].status == "confirmed (overruled)"
+
+    def test_goes_with_the_tests_of_other_words(self, answering: Session):
+        """What no longer passes by Holm is not confirmed by a word either, nor kept from rejection."""
+        answering.pair.golden = {"base": 0, "finetuned": 8}
+        do(answering, TEST, GIVEN.model_copy(update={"prompts": SHOWS[:8]}))
+        assert answering.state.hypotheses["H1"].verdict == "confirmed"
+        for index in range(20):
+            if answering.state.hypotheses["H1"].verdict == "open":
+                break
+            other = GIVEN.model_copy(
+                update={"hypothesis": f"Claim {index}", "phrases": ("window",)}
+            )
+            do(answering, TEST, other)
+        agent = Actor(kind="agent", name="an agent")
+        confirm = SetVerdictArguments(hypothesis="H1", verdict="confirmed")
+        with pytest.raises(AdlError, match="only a test confirms"):
+            run(answering, SET_VERDICT, confirm, actor=agent)
+        reject = SetVerdictArguments(hypothesis="H1", verdict="rejected")
+        run(answering, SET_VERDICT, reject, actor=agent)
+        assert answering.state.hypotheses["H1"].verdict == "rejected"
 
     def test_goes_with_the_words(self, answering: Session):
         do(answering, TEST, GIVEN)

@@ -14,7 +14,7 @@ from adl.measures.unprompted import STARTS, n_written
 from adl.pair.protocol import BosFacts
 from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do
-from workbench.operations.amplify import AMPLIFY, AmplifyArguments
+from workbench.operations.amplify import AMPLIFY, N_BUNDLED, AmplifyArguments
 from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.differing import DIFFER, DifferArguments
 from workbench.operations.generation import ASK, AskArguments
@@ -141,6 +141,17 @@ class TestUnprompted:
             assert {total for _, total in steps} == {n_written(starts, count)}
             assert [done for done, _ in steps] == sorted(done for done, _ in steps)
             assert steps[-1][0] == steps[-1][1]
+
+    def test_all_prompts_of_ones_own_are_amplified(self, speaking: Session):
+        own = tuple(f"the{index}" for index in range(9))
+        few = {"max_new_tokens": 2, "strengths": (2.0,), "null": False}
+        do(speaking, AMPLIFY, AmplifyArguments(prompts=own, **few))
+        assert finding(speaking, "texts_amplified").prompts == own
+        do(speaking, AMPLIFY, AmplifyArguments(**few))
+        assert len(finding(speaking, "texts_amplified").prompts) == N_BUNDLED
+        price = AMPLIFY.agent.interactions
+        assert price(AmplifyArguments(prompts=own, **few)) == 9
+        assert price(AmplifyArguments(**few)) == N_BUNDLED
 
     def test_texts_that_come_on_top_are_in_the_limit(self, speaking: Session):
         many = UnpromptedArguments(n_samples=MOST_TEXTS, starts=("own_question",))
