@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import singledispatchmethod
 from typing import Any, get_args
 
@@ -70,6 +70,8 @@ class Engine:
         self._clients: dict[int, p.ClientData] = {}
         self._shown = Presenter(self._held, is_demo=is_demo)
         self._began = self._busy_at = time.monotonic()
+        self._beginning = 0
+        "Sessions that are being begun: their pair is loaded without a job."
         self._unsubscribe = log.subscribe(self._tell_of_event)
 
     # --- sessions ---------------------------------------------------------------------------------
@@ -89,20 +91,21 @@ class Engine:
 
         Raises ``SiteError`` for ``layers`` that it does not have; then there is no session.
         """
-        live = LiveSession.start(
-            self.log,
-            name,
-            self._locations,
-            self.pair.arguments,
-            blind=blind,
-            load=self.pair.load,
-            check=lambda loaded: resolve_layers(layers, loaded.provenance.n_layers),
-            command=command,
-            turns=self._turns,
-            progress=progress,
-            should_stop=should_stop,
-        )
-        self._hold(live, owner)
+        with self._being_busy():
+            live = LiveSession.start(
+                self.log,
+                name,
+                self._locations,
+                self.pair.arguments,
+                blind=blind,
+                load=self.pair.load,
+                check=lambda loaded: resolve_layers(layers, loaded.provenance.n_layers),
+                command=command,
+                turns=self._turns,
+                progress=progress,
+                should_stop=should_stop,
+            )
+            self._hold(live, owner)
         return live
 
     def resume(self, wanted: str, *, owner: int | None = None) -> LiveSession:
@@ -440,9 +443,20 @@ class Engine:
             if live.pair is None:
                 self._load_first(live)
 
+    @contextmanager
+    def _being_busy(self) -> Iterator[None]:
+        with self._lock:
+            self._beginning += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._beginning -= 1
+                self._busy_at = time.monotonic()
+
     def _idle_seconds(self) -> float | None:
         lives = [held.live for held in self._held.all()]
-        if any(live.jobs() or live.agent.status.is_busy for live in lives):
+        if self._beginning or any(live.jobs() or live.agent.status.is_busy for live in lives):
             self._busy_at = time.monotonic()
             return None
         return time.monotonic() - self._busy_at

@@ -287,6 +287,25 @@ def test_an_idle_pair_is_freed_and_loaded_again_when_it_is_needed(
         assert loads == ["load_pair", "note", "load_pair", "measure_difference"]
 
 
+def test_an_engine_that_begins_a_session_is_not_idle(
+    database: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(database, idle_limit=3600) as serving:
+        engine = serving.engine
+        load, idle = engine.pair.load, []
+
+        def loading(*given: object) -> object:
+            idle.append(engine._idle_seconds())
+            return load(*given)
+
+        monkeypatch.setattr(engine.pair, "load", loading)
+        engine._busy_at -= 3000
+        assert engine._idle_seconds() > 3000
+        engine.begin("another")
+        assert idle == [None]
+        assert engine._idle_seconds() < 3000
+
+
 def test_an_engine_at_work_is_not_idle(database: Path, models: Models) -> None:
     with served(database, idle_limit=0.01) as serving, serving.connect() as screen:
         screen.call(p.Open(session=serving.session))
