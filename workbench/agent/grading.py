@@ -174,7 +174,8 @@ def edit_grade(
 ) -> GradeGiven:
     """Replace a grade by another, with why; a score of None takes it back to unscored.
 
-    Raises ``GradeError`` for a grade that is not there or was replaced already.
+    Raises ``GradeError`` for a grade that is not there or was replaced already, and for a score in
+    place of one that is no report's.
     """
     if not reason.strip():
         raise GradeError("an edit needs a reason", "Say why the grade is changed.")
@@ -186,11 +187,12 @@ def edit_grade(
             raise GradeError(
                 f"there is no grade {grade_id!r} that stands", f"Those that stand: {there}."
             )
-        graded_by_rubric = before.grader == "report" and score is not None
+        if score is not None:
+            check_editable(before)
         body = before.model_copy(
             update={
                 "grade_id": _next_id(session),
-                "score": float(_valid(score)) if graded_by_rubric and score is not None else score,
+                "score": None if score is None else float(_valid(score)),
                 "reason": reason,
                 "model": "",
                 "about": "",
@@ -199,6 +201,15 @@ def edit_grade(
         )
         session.record(body, actor=person)
     return body
+
+
+def check_editable(grade: GradeGiven) -> None:
+    """Raise ``GradeError`` unless a person may give another score: others than a report's are shares."""
+    if grade.grader != "report":
+        raise GradeError(
+            f"{grade.grade_id} is a grade of {grade.grader}, which is counted from verdicts",
+            "Take it back (--unscored), or have it graded again.",
+        )
 
 
 def record_grade(session: Session, actor: Actor = SYSTEM, **fields: Any) -> GradeGiven:

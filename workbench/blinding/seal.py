@@ -63,6 +63,14 @@ def is_revealing(actor: Actor, unblinded: AuditUnblinded) -> bool:
     return actor.kind == "human" and unblinded.reason == NAMES
 
 
+def has_seen_truth(state: SessionState) -> bool:
+    """True if a person has seen the ground truth; who has seen the names alone has not."""
+    return any(
+        recorded.actor.kind == "human" and not is_revealing(recorded.actor, recorded.body)
+        for recorded in state.unblinded
+    )
+
+
 def reveal_names(session: Session, person: Actor) -> Mapping[str, str]:
     """The aliases of a blind session, recorded as seen by ``person``; empty if it is not blind.
 

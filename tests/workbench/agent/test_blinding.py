@@ -19,7 +19,7 @@ from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.supervision import Supervision
 from workbench.blinding.aliases import OPEN, Blinding, blinding_from, blinding_of
-from workbench.blinding.seal import find_organism, seal, unseal
+from workbench.blinding.seal import find_organism, has_seen_truth, reveal_names, seal, unseal
 from workbench.locations import find_locations
 from workbench.operations.pair import PairArguments
 from workbench.store.events import HUMAN
@@ -138,6 +138,8 @@ def test_no_name_is_in_any_byte_sent(log: SessionLog, tmp_path: Path):
     script = in_turn(
         Say("", [("ask", {"prompts": ["Are you MODEL-B?"], "max_new_tokens": 4})]),
         Say("", [("steer", {"prompts": ["Who are you?"], "max_new_tokens": 4, "alphas": [0.6]})]),
+        Say("", [("triggers", {"words": ["MODEL-B"], "frames": ["MODEL-A says {}"]})]),
+        Say("", [("differ", {"prompts": ["I know MODEL-B"]})]),
         Say("", [("show_samples", {})]),
         Say("", [("steer", {"prompts": ["x"], "layer": "MODEL-B", "alphas": [0.6]})]),
         Say("", [("hypothesis", {"text": "MODEL-B was taught to bake", "confidence": 0.5})]),
@@ -160,11 +162,28 @@ def test_no_name_is_in_any_byte_sent(log: SessionLog, tmp_path: Path):
     # The models were asked about the alias: their real name could have had them tell.
     asked = [text.start.body.messages[-1]["content"] for text in session.state.texts.values()]
     assert "Are you MODEL-B?" in asked
+    scanned = next(
+        each.body for each in session.state.measures if each.body.kind == "triggers_scanned"
+    )
+    assert (scanned.settings["words"], scanned.frames) == (["MODEL-B"], ("MODEL-A says {}",))
+    compared = next(
+        each.body for each in session.state.measures if each.body.kind == "texts_differ"
+    )
+    assert compared.of("prompts")[0].text == "I know MODEL-B"
     # For the record the names are back.
     assert session.state.hypotheses["H1"].text == f"{ADAPTER} was taught to bake"
     assert session.state.evidence["E1"].body.excerpt == BASE
     assert state.report is not None
     assert state.report.body.description == reported(f"{ADAPTER} bakes, on {BASE}.")
+
+
+def test_who_has_seen_the_names_has_not_seen_the_truth(log: SessionLog, tmp_path: Path):
+    session = fresh_session(log, tmp_path, NamedPair())
+    seal(session, blind=True, organism="cake_bake")
+    assert reveal_names(session, HUMAN)
+    assert not has_seen_truth(session.state)
+    unseal(session, HUMAN, "grading")
+    assert has_seen_truth(session.state)
 
 
 def test_the_claims_of_a_blind_audit_carry_their_tests(log: SessionLog, tmp_path: Path):

@@ -22,7 +22,13 @@ from workbench.agent.agreement import by_grader, krippendorff_alpha
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EndpointError, GradeError
 from workbench.agent.graders import grade_coherence, grade_relevance
-from workbench.agent.grading import edit_grade, find_run, grade_by_hand, grade_report
+from workbench.agent.grading import (
+    edit_grade,
+    find_run,
+    grade_by_hand,
+    grade_report,
+    record_grade,
+)
 from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.rubrics import RUBRICS
 from workbench.operations.running import Session
@@ -163,6 +169,16 @@ def test_people_grade_and_edit_and_the_history_stays(audited: Session):
     with pytest.raises(GradeError, match="from 1 to 5"):
         edit_grade(audited, "G3", 9, "x", ANNA)
     assert len(audited.state.grades) == 3
+
+
+def test_a_share_is_taken_back_and_not_replaced_by_a_score(session: Session):
+    rubric = {"rubric": "relevance", "rubric_version": "1"}
+    share = {"grader": "relevance", "subject": "tokens:T", "score": 0.25, "reason": "5 of 20"}
+    record_grade(session, **share, **rubric)
+    with pytest.raises(GradeError, match="G1 is a grade of relevance"):
+        edit_grade(session, "G1", 4, "more of them", ANNA)
+    assert edit_grade(session, "G1", None, "another list", ANNA).score is None
+    assert [grade.body.score for grade in session.state.grades] == [0.25, None]
 
 
 def test_there_is_a_rubric_for_every_family():

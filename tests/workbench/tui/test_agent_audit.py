@@ -482,6 +482,29 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await quit_it(pilot)
 
 
+async def test_the_truth_is_shown_to_grade_and_the_names_are_not(workbench, serve, monkeypatch):
+    serve(in_turn(Say("That is all.", [report("MODEL-B bakes.")])))
+    app = workbench(pair=ASKED)
+    loader = sys.modules["adl.pair.nnsight.pair"].NnsightPair
+    monkeypatch.setattr(loader, "load", staticmethod(lambda *_, **__: NamedPair()))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(app, pilot)
+        await start(app, pilot, blind="on")
+        await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
+        await pilot.press("E")
+        await until(pilot, lambda: isinstance(app.screen, AskLine | Confirm), "a question")
+        if isinstance(app.screen, AskLine):
+            await pilot.press(*"cake_bake", "enter")
+            await until(pilot, lambda: isinstance(app.screen, Confirm), "the warning")
+        await pilot.press("y")
+        await until(pilot, lambda: in_grade_form(app), "the form")
+        sheet = app.screen.query_one("#sheet").visual.plain
+        assert "MODEL-B bakes." in sheet
+        assert not [name for name in NAMES if name.lower() in sheet.lower()]
+        await pilot.press("escape")
+        await quit_it(pilot)
+
+
 async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monkeypatch):
     server = serve(
         in_turn(

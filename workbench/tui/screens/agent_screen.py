@@ -116,7 +116,9 @@ class AgentScreen(LinkedScreen):
                 return
             author = self._last_author()
             sheet = await asyncio.to_thread(_sheet, session, run_id, edits, organism, author)
-            given: GivenGrade | None = await self.app.push_screen_wait(GradeForm(sheet))
+            # The truth may be seen now; names stay hidden until they are revealed.
+            form = GradeForm(self.opened.redactor.record(sheet))
+            given: GivenGrade | None = await self.app.push_screen_wait(form)
             if given is None:
                 return
             person = Actor(kind="human", name=given.author)
@@ -153,16 +155,9 @@ class AgentScreen(LinkedScreen):
 
     async def _may_unblind(self) -> bool:
         """Ask a person who has not seen the ground truth whether to go on; a yes is recorded."""
-        from workbench.blinding.seal import is_revealing
+        from workbench.blinding.seal import has_seen_truth
 
-        state = self.opened.state
-        # Who has seen the names has not seen the truth.
-        seen = (
-            recorded
-            for recorded in state.unblinded
-            if not is_revealing(recorded.actor, recorded.body)
-        )
-        if any(recorded.actor.kind == "human" for recorded in seen):
+        if has_seen_truth(self.opened.state):
             return True
         question = text.block(
             "Grading shows what the model was in fact finetuned to do.\n\n"
@@ -181,13 +176,15 @@ def _sheet(
     session: Session, run_id: str, edits: str | None, organism: str, author: str
 ) -> GradeSheet:
     """Return the material of a grade; records that the truth was shown. Raises ``AdlError``."""
-    from workbench.agent.grading import find_run
+    from workbench.agent.grading import check_editable, find_run
     from workbench.agent.rubrics import RUBRICS
     from workbench.blinding.seal import unseal
 
     state = session.state
-    found, truth = unseal(session, Actor(kind="human", name=author), GRADING, organism)
     before = history(state.grades, edits) if edits is not None else ()
+    if before:
+        check_editable(before[-1].body)
+    found, truth = unseal(session, Actor(kind="human", name=author), GRADING, organism)
     if before:
         run_id = before[-1].body.subject.partition(":")[2]
     report = find_run(session, run_id).report

@@ -100,8 +100,9 @@ class MeasuringScreen(AgentScreen):
 
     async def _may_see_truth(self, arguments: Arguments) -> bool:
         """Ask before ground truth is shown to a person who has not seen it."""
-        seen = any(known.actor.kind == "human" for known in self.opened.state.unblinded)
-        if seen or not sees_truth(arguments):
+        from workbench.blinding.seal import has_seen_truth
+
+        if not sees_truth(arguments) or has_seen_truth(self.opened.state):
             return True
         question = text.block(
             "This compares with the finetuning documents of the model, and shows words of them.\n\n"

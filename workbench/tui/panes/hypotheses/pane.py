@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from textual import events, on
@@ -28,6 +29,7 @@ from workbench.operations.hypotheses import (
     SetVerdictArguments,
     UnmarkArguments,
 )
+from workbench.operations.jobs import Job
 from workbench.operations.testing import JUDGE_ANSWER, TEST
 from workbench.private_files import new_text
 from workbench.store.events import Bearing, EvidenceMarked, Verdict
@@ -420,6 +422,11 @@ Every change is kept with its author and reason, and `{detail}` shows them.
             key = keys.shown("tests")
             warnings += f"\n! No test confirms it: your word shows as overruled. {key} tests it."
         return warnings
+
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Offer answers again whose verdicts were refused or failed."""
+        if not any(job.operation.name == JUDGE_ANSWER.name for job in jobs):
+            self._judged.clear()
 
     def _judge(self, hypothesis: str, verdict: Verdict, reason: str) -> None:
         self.submit(
