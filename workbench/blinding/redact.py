@@ -106,6 +106,10 @@ class StateRedactor:
         """The text with every name of a blind audit hidden."""
         return self._blinding.hide(text) if self._may_name(text) else text
 
+    def hiding(self, operation: Operation[Any]) -> Change:
+        """What hides names in the words of an operation's jobs: of loading ordinary words, too."""
+        return self._hide_words if self._blinding and operation.name == LOAD.name else self.hide
+
     def record(self, value: Item, *, words: bool = False) -> Item:
         """Any record, mapping or sequence with every name of a blind audit hidden in its texts.
 

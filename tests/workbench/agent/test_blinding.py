@@ -19,9 +19,11 @@ from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.supervision import Supervision
 from workbench.blinding.aliases import OPEN, Blinding, blinding_from, blinding_of
+from workbench.blinding.redact import StateRedactor
 from workbench.blinding.seal import find_organism, has_seen_truth, reveal_names, seal, unseal
 from workbench.locations import find_locations
-from workbench.operations.pair import PairArguments
+from workbench.operations.notes import NOTE
+from workbench.operations.pair import LOAD, PairArguments
 from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
 
@@ -175,6 +177,17 @@ def test_no_name_is_in_any_byte_sent(log: SessionLog, tmp_path: Path):
     assert session.state.evidence["E1"].body.excerpt == BASE
     assert state.report is not None
     assert state.report.body.description == reported(f"{ADAPTER} bakes, on {BASE}.")
+
+
+def test_a_name_that_is_a_word_is_hidden_in_the_jobs_that_load_it(log: SessionLog, tmp_path: Path):
+    session = fresh_session(log, tmp_path, NamedPair())
+    seal(session, blind=True, asked=PairArguments(base=BASE, adapter="/home/me/owls"))
+    redactor = StateRedactor()
+    redactor.state(session.state)
+    said = "adapter owls, There is no organism 'owls'"
+    assert "owls" not in redactor.hiding(LOAD)(said)
+    assert redactor.hiding(NOTE)("texts of owls") == "texts of owls"
+    assert StateRedactor().hiding(LOAD)(said) == said
 
 
 def test_who_has_seen_the_names_has_not_seen_the_truth(log: SessionLog, tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,6 +12,7 @@ from textual.containers import Vertical
 
 from workbench.display import clean_line
 from workbench.operations.jobs import Job
+from workbench.operations.running import Operation
 from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.rows import Rows
@@ -51,10 +52,14 @@ class QueueDialog(Dialog[None]):
     QueueDialog #detail { height: auto; max-height: 4; color: $foreground-muted; }
     """
 
-    def __init__(self, opened: HasJobs, hide: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        opened: HasJobs,
+        hiding: Callable[[Operation[Any]], Callable[[str], str]] = lambda _operation: str,
+    ) -> None:
         super().__init__(classes="dialog")
         self._opened = opened
-        self._hide = hide
+        self._hiding = hiding
         self._jobs: Sequence[Job] = ()
 
     def compose(self) -> ComposeResult:
@@ -100,7 +105,7 @@ class QueueDialog(Dialog[None]):
             row.append(" \u2013 waiting", style="dim")
         else:
             share = f" {job.done / job.total:.0%}" if job.total else ""
-            stage = self._hide(job.stage) or job.status
+            stage = self._hiding(job.operation)(job.stage) or job.status
             stage = stage if job.status == "running" else job.status
             row.append(f" \u2013 {clean_line(stage)}{share}, {clock(job.seconds)}")
         return row
@@ -111,9 +116,9 @@ class QueueDialog(Dialog[None]):
             shown = "Nothing runs and nothing waits."
         else:
             given = job.arguments.model_dump(mode="json", exclude_defaults=True)
+            hide = self._hiding(job.operation)
             settings = ", ".join(
-                f"{name.replace('_', ' ')} {self._hide(_written(value))}"
-                for name, value in given.items()
+                f"{name.replace('_', ' ')} {hide(_written(value))}" for name, value in given.items()
             )
             shown = clean_line(settings) or "default settings"
         self.query_one("#detail", Clipped).update(Text(shown))

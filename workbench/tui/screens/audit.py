@@ -143,7 +143,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
     def on_agent_changed(self) -> None:
         """Show the agent's status, with the current state."""
         self._update()
-        status = self.opened.agent.status.hidden(self.opened.redactor.hide)
+        status = self.opened.agent.status.hidden(self.opened.redactor.hiding(LOAD))
         self.query_one(AgentPane).show_work(status)
         self._offer_stop()
         self._show_asking()
@@ -181,10 +181,10 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._show_jobs()
 
     def _show_jobs(self) -> None:
-        hide = self.opened.redactor.hide
+        hiding = self.opened.redactor.hiding
         order = {job.id: place for place, job in enumerate(self.opened.jobs())}
         in_order = sorted(self._jobs.values(), key=lambda job: order.get(job.id, -1))
-        jobs = [replace(job, stage=hide(job.stage)) for job in in_order]
+        jobs = [replace(job, stage=hiding(job.operation)(job.stage)) for job in in_order]
         self.query_one(TopBar).show_jobs(jobs, self._plan)
         for pane in self._panes:
             pane.show_jobs(jobs)
@@ -199,7 +199,8 @@ class AuditScreen(PanesScreen, MeasuringScreen):
 
     def _say_failure(self, job: Job) -> None:
         problem = job.error if isinstance(job.error, Exception) else Exception(str(job.error))
-        self.say_problem(problem, f"{job.operation.title} failed")
+        hide = self.opened.redactor.hiding(job.operation)
+        self.say_problem(problem, f"{job.operation.title} failed", hide)
 
     # --- what the panes ask for -------------------------------------------------------------
 
@@ -289,7 +290,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
 
     def action_queue(self) -> None:
         """Show the jobs that run and wait, to be reordered and removed."""
-        self.app.push_screen(QueueDialog(self.opened, self.opened.redactor.hide))
+        self.app.push_screen(QueueDialog(self.opened, self.opened.redactor.hiding))
 
     @work
     async def action_prepare(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,10 +29,13 @@ class LinkedScreen(Screen[None]):
         super().__init__()
         self._link: Link | None = None
 
-    def say_problem(self, problem: Exception, title: str) -> None:
-        """Show a problem, with the names of a blind session hidden."""
+    def say_problem(
+        self, problem: Exception, title: str, hide: Callable[[str], str] | None = None
+    ) -> None:
+        """Show a problem, with the names of a blind session hidden, by ``hide`` if it is given."""
+        hide = hide or self.opened.redactor.hide
         self.notify(
-            self.opened.redactor.hide(str(problem) or type(problem).__name__),
+            hide(str(problem) or type(problem).__name__),
             title=title,
             severity="error",
             markup=False,

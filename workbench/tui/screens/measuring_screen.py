@@ -114,8 +114,8 @@ class MeasuringScreen(AgentScreen):
 
     def jobs_shown(self) -> list[Job]:
         """Return the running and waiting jobs, redacted in a blind session."""
-        hide = self.opened.redactor.hide
-        return [replace(job, stage=hide(job.stage)) for job in self.opened.jobs()]
+        hiding = self.opened.redactor.hiding
+        return [replace(job, stage=hiding(job.operation)(job.stage)) for job in self.opened.jobs()]
 
     def update_measures(self, state: SessionState) -> None:
         """Show another state on the open screen of measures."""
