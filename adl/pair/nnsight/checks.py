@@ -71,16 +71,18 @@ def checked(
     for side in SIDES:
         runs[side], probes[side] = (probed or _probed)(loaded.side(side))
     provenance = replace(loaded.provenance, width=runs["base"].structure.width)
-    tolerance = _tolerance(provenance)
+    tolerances = {side: _tolerance(provenance, loaded.side(side)) for side in SIDES}
     for side in SIDES:
-        runs[side] = replaced(runs[side], replace(runs[side].structure, tolerance=tolerance))
+        structure = replace(runs[side].structure, tolerance=tolerances[side])
+        runs[side] = replaced(runs[side], structure)
     checks = [_adapter_off(loaded, probes["base"]), _finite(probes, provenance.dtype)]
     if checks[-1].outcome == "passed":
         checks.append(_sides_differ(probes))
         for side in reversed(SIDES):
             runs[side].loaded.use()
             if side == "base" and _same_kind(loaded):
-                runs[side] = replaced(runs[side], runs["finetuned"].structure)
+                structure = replace(runs["finetuned"].structure, tolerance=tolerances[side])
+                runs[side] = replaced(runs[side], structure)
             else:
                 taken = (side_checks or SideChecks)(side, runs[side], probes[side])
                 checks += taken.take()
@@ -104,10 +106,11 @@ def _same_kind(loaded: LoadedPair) -> bool:
     return type(loaded.base.module) is type(loaded.finetuned.module)
 
 
-def _tolerance(provenance: PairProvenance) -> float:
+def _tolerance(provenance: PairProvenance, side: LoadedSide) -> float:
+    """Return the largest distance of equal predictions of a side, whose numbers may be its own kind."""
     if provenance.quantisation is not None:
         return QUANTISED_TOLERANCE
-    return TOLERANCE.get(provenance.dtype, HALF_TOLERANCE)
+    return TOLERANCE.get(str(side.module.dtype).removeprefix("torch."), HALF_TOLERANCE)
 
 
 # --- both sides -------------------------------------------------------------------------------
