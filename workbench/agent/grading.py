@@ -208,7 +208,7 @@ def check_editable(grade: GradeGiven) -> None:
     if grade.grader != "report":
         raise GradeError(
             f"{grade.grade_id} is a grade of {grade.grader}, which is counted from verdicts",
-            "Take it back (--unscored), or have it graded again.",
+            "Take it back to unscored, or have it graded again.",
         )
 
 
