@@ -17,7 +17,7 @@ from adl.errors import AdlError, PairError, first_line, not_finite
 from adl.pair.nnsight.basis import Runs, basis_check
 from adl.pair.nnsight.generation import generate_texts
 from adl.pair.nnsight.load_errors import is_out_of_memory
-from adl.pair.nnsight.loading import LoadedPair, LoadedSide
+from adl.pair.nnsight.loading import LoadedPair, LoadedSide, dtype_name
 from adl.pair.nnsight.runs import SideRuns, distance
 from adl.pair.nnsight.structure import Probe, Structure, check_ids, find_structure, with_residual
 from adl.pair.self_checks import (
@@ -110,7 +110,7 @@ def _tolerance(provenance: PairProvenance, side: LoadedSide) -> float:
     """Return the largest distance of equal predictions of a side, whose numbers may be its own kind."""
     if provenance.quantisation is not None:
         return QUANTISED_TOLERANCE
-    return TOLERANCE.get(str(side.module.dtype).removeprefix("torch."), HALF_TOLERANCE)
+    return TOLERANCE.get(dtype_name(side.module), HALF_TOLERANCE)
 
 
 # --- both sides -------------------------------------------------------------------------------

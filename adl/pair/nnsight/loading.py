@@ -156,7 +156,7 @@ def load_pair(spec: PairSpec, hashes: FileHashes | None = None) -> LoadedPair:
         ),
         n_layers=base.module.config.get_text_config().num_hidden_layers,
         width=base.module.config.get_text_config().hidden_size,
-        dtype=_dtype(base.module),
+        dtype=dtype_name(base.module),
         devices=_devices(base.module, finetuned.module),
         attn_implementation=base.model.attn_implementation,
         quantisation=spec.quantisation,
@@ -292,7 +292,7 @@ def _side_record(found: Checkpoint, wanted: SideSpec, hashes: FileHashes) -> Sid
         adapter_sha256=None,
         architecture=type(found.module).__name__,
         parameters=found.module.num_parameters(),
-        dtype=_dtype(found.module),
+        dtype=dtype_name(found.module),
         **text_facts(found.tokenizer),
     )
 
@@ -371,7 +371,7 @@ def mismatches_of(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tu
         for line in mismatches_of_rows(name, tokens_without_rows(read))
     ]
     texts = what_differs(*facts, moved=moved)
-    numbers = mismatches_of_numbers(*(_dtype(side.module) for side in (base, finetuned)))
+    numbers = mismatches_of_numbers(*(dtype_name(side.module) for side in (base, finetuned)))
     kinds = mismatches_of_kinds(*(type(side.module).__name__ for side in (base, finetuned)))
     settings: tuple[str, ...] = ()
     if base.module is not finetuned.module and not kinds:
@@ -431,7 +431,8 @@ def template_hash(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
-def _dtype(module: PreTrainedModel) -> str:
+def dtype_name(module: PreTrainedModel) -> str:
+    """Return the number format of a model, such as ``bfloat16``."""
     return str(module.dtype).removeprefix("torch.")
 
 
