@@ -107,7 +107,7 @@ class StateRedactor:
         return self._blinding.hide(text) if self._may_name(text) else text
 
     def hiding(self, operation: Operation[Any]) -> Change:
-        """What hides names in the words of an operation's jobs: of loading ordinary words, too."""
+        """Return what hides names in the jobs of an operation: of loading, ordinary words, too."""
         return self._hide_words if self._blinding and operation.name == LOAD.name else self.hide
 
     def record(self, value: Item, *, words: bool = False) -> Item:

@@ -447,6 +447,12 @@ class TestStatements:
         assert found.test == "likelihood"
         assert found.verdict == "confirmed"
         assert found.difference.value > found.controls.high
+        # The newest test of the same words counts.
+        again = {"hypothesis": "H1", "statement": " river", "against": (" stone",)}
+        assert answering.state.hypotheses["H1"].verdict == "confirmed"
+        do(answering, TEST, ExperimentArguments(**again))
+        assert result_of(answering).verdict != "confirmed"
+        assert answering.state.hypotheses["H1"].verdict == "open"
         other = ExperimentArguments(
             hypothesis="It likes rivers.", statement=" river", against=(" stone",)
         )

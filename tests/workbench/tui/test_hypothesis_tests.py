@@ -6,6 +6,7 @@ from threading import Semaphore
 
 import pytest
 
+from adl.errors import AdlError
 from tests.processes import HANGS
 from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
 from tests.workbench.tui.experiments_sample import asked, judged
@@ -129,6 +130,32 @@ async def test_a_person_judges_stops_goes_on_and_sees_the_result(workbench, begu
         assert result.words[0] in shown.replace("\n", " ")
         await pilot.press("percent_sign")
         await until(pilot, lambda: app.screen is screen, "the pane again")
+
+
+async def test_an_answer_whose_verdict_was_refused_is_judged_again(workbench, begun, monkeypatch):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await begun(app, pilot)
+        await judged_by_person(app, pilot)
+
+        async def asked() -> str:
+            await pilot.press("%")
+            await until(pilot, lambda: isinstance(app.screen, HypothesisTests), "the tests")
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(app.screen, JudgeAnswers), "the answers")
+            return str(app.screen.query_one("#prompt").render())
+
+        def refuse(*_order, **_named):
+            raise AdlError("another screen has the keys")
+
+        first = await asked()
+        with monkeypatch.context() as patched:
+            patched.setattr(app.opened, "submit", refuse)
+            await pilot.press("y", "n", "escape")
+            await until(pilot, lambda: isinstance(app.screen, AuditScreen), "the pane")
+        pane = app.screen.query_one(HypothesesPane)
+        await until(pilot, lambda: not pane._judged, "the next look at the jobs")
+        assert await asked() == first
 
 
 async def test_an_experiment_is_watched_while_it_runs(workbench, begun):

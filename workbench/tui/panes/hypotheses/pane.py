@@ -28,6 +28,7 @@ from workbench.operations.hypotheses import (
     ReviseArguments,
     SetVerdictArguments,
     UnmarkArguments,
+    passed_test,
 )
 from workbench.operations.jobs import Job
 from workbench.operations.testing import JUDGE_ANSWER, TEST
@@ -417,8 +418,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         warnings = ""
         if "for" not in hypothesis.evidence.values():
             warnings += "\n! No marked evidence speaks for it yet."
-        results = [known.result for known in tests_of(self.state, hypothesis.id)]
-        if not any(result and result.body.verdict == "confirmed" for result in results):
+        if not passed_test(self.state, hypothesis):
             key = keys.shown("tests")
             warnings += f"\n! No test confirms it: your word shows as overruled. {key} tests it."
         return warnings
