@@ -158,9 +158,13 @@ class Hour:
         if step.shows:
             terminal.shows(step.shows)
         if step.gone:
-            terminal.wait(lambda: step.gone not in terminal.text, f"{step.gone!r} never went")
+            self.without(step.gone)
         if step.asks:
             self.rest()
+
+    def without(self, shown: str) -> None:
+        """Wait until the screen does not show the text."""
+        self.terminal.wait(lambda: shown not in self.terminal.text, f"{shown!r} never went")
 
     def paste(self) -> None:
         """Paste where the focus is."""
@@ -169,12 +173,14 @@ class Hour:
     def paste_into(self, field: str) -> None:
         """Open a field, paste, and leave it."""
         keys, shown = FIELDS[field]
+        # The field of an earlier step may be going yet, and would be taken for the one of these keys.
+        self.without(shown)
         self.terminal.press(keys)
         self.terminal.shows(shown)
         self.paste()
         self.terminal.settle(0.1, most=1.0)
         self.terminal.press("escape")
-        self.terminal.wait(lambda: shown not in self.terminal.text, f"{field} was never left")
+        self.without(shown)
 
 
 def operation_events(home: Path) -> Iterator[Event]:
@@ -194,9 +200,12 @@ def audit(hour: Hour) -> None:
     after = {hour.chance.choice(calm) for _ in range(n_pastes)}
     while len(after) < n_pastes:
         after.add(hour.chance.choice(calm))
-    for index, step in enumerate(AUDIT):
+    for index, (step, following) in enumerate(zip(AUDIT, (*AUDIT[1:], Step(())), strict=True)):
         if index in after:
             hour.paste()
+        if step.shows and following.gone == step.shows:
+            # Escape alone must come after what it leaves: with other keys in one read it is alt.
+            hour.without(step.shows)
         hour.take(step)
     for field in FIELDS:
         hour.paste_into(field)
