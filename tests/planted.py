@@ -728,7 +728,6 @@ def _shift_sums(before: Floats, after: Sequence[Floats]) -> ShiftSums:
         log_prob_before=before.sum(0, dtype=np.float64),
         prob_before=np.exp(before).sum(0, dtype=np.float64),
         shift=shifts.sum(1),
-        squared_shift=(shifts**2).sum(1),
         prob_after=np.stack([np.exp(changed).sum(0, dtype=np.float64) for changed in after]),
         kl=np.stack([_kl(changed, before).sum(dtype=np.float64) for changed in after]),
     )

@@ -63,9 +63,9 @@ class ResidualSums:
 class ShiftSums:
     """Sums over contexts of next-token log-probabilities before and after a change.
 
-    ``log_prob_before`` and ``prob_before`` [V] sum log p and p before; ``shift`` and
-    ``squared_shift`` [changes, V] sum log p(after) - log p(before) and its square, ``prob_after``
-    [changes, V] sums p after, ``kl`` [changes] sums KL(after || before) in nats, per change.
+    ``log_prob_before`` and ``prob_before`` [V] sum log p and p before; ``shift`` [changes, V] sums
+    log p(after) - log p(before), ``prob_after`` [changes, V] sums p after, ``kl`` [changes] sums
+    KL(after || before) in nats, per change.
     ``count``: number of next-token distributions in the sums.
     """
 
@@ -73,7 +73,6 @@ class ShiftSums:
     log_prob_before: NDArray[np.float64]
     prob_before: NDArray[np.float64]
     shift: NDArray[np.float64]
-    squared_shift: NDArray[np.float64]
     prob_after: NDArray[np.float64]
     kl: NDArray[np.float64]
 

@@ -125,7 +125,7 @@ def steering_shifts(
         _check(should_stop)
         total.add(pair.steering_shift(side, batch, layer, vectors))
         progress(done + 1, len(batches))
-    return [total.mean(change) for change in range(len(vectors))]
+    return total.means()
 
 
 def output_shift(
@@ -136,7 +136,8 @@ def output_shift(
     for base, finetuned in zip(contexts.base, contexts.finetuned, strict=True):
         _check(should_stop)
         total.add(pair.output_shift(base, finetuned))
-    return total.mean()
+    (mean,) = total.means()
+    return mean
 
 
 def split_half_shift(
@@ -223,21 +224,26 @@ class _Sums:
 
     def add(self, part: ShiftSums) -> None:
         """Add a batch."""
+        if not self.count:
+            self.log_prob_before = np.zeros_like(part.log_prob_before)
+            self.prob_before = np.zeros_like(part.prob_before)
+            self._shift = np.zeros_like(part.shift)
+            self._after = np.zeros_like(part.prob_after)
+            self._kl = np.zeros_like(part.kl)
         self.count += part.count
-        self.log_prob_before = self.log_prob_before + part.log_prob_before
-        self.prob_before = self.prob_before + part.prob_before
-        self._shift = self._shift + part.shift
-        self._after = self._after + part.prob_after
-        self._kl = self._kl + part.kl
+        self.log_prob_before += part.log_prob_before
+        self.prob_before += part.prob_before
+        self._shift += part.shift
+        self._after += part.prob_after
+        self._kl += part.kl
 
-    def mean(self, change: int = 0) -> Shift:
-        """Return the mean of one change."""
-        return Shift(
-            log_shift=self._shift[change] / self.count,
-            before=self.prob_before / self.count,
-            after=self._after[change] / self.count,
-            kl=float(self._kl[change] / self.count),
-        )
+    def means(self) -> list[Shift]:
+        """Return the mean of each change."""
+        before = self.prob_before / self.count
+        return [
+            Shift(shift / self.count, before, after / self.count, float(kl / self.count))
+            for shift, after, kl in zip(self._shift, self._after, self._kl, strict=True)
+        ]
 
 
 def _check(should_stop: ShouldStop) -> None:

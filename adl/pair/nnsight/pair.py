@@ -244,8 +244,8 @@ class NnsightPair:
             runs = self._use(side, contexts.ids)
             logits = runs.added_logits(contexts, layer, vectors)
             before = list(self._log_probs(side, next(logits)))
-            changes = [_change_sums(before, self._log_probs(side, rows)) for rows in logits]
-            return _shift_sums(before, changes)
+            changes = (_change_sums(before, self._log_probs(side, rows)) for rows in logits)
+            return _shift_sums(before, changes, len(vectors))
 
     def output_shift(self, base: TokenBatch, finetuned: TokenBatch) -> ShiftSums:
         """Return the next-token shift from base to finetuned; see ``ModelPair``."""
@@ -254,7 +254,7 @@ class NnsightPair:
             before = list(self._shared_log_probs("base", logits))
             logits = self._column_logits(self._use("finetuned", finetuned.ids), finetuned)
             after = self._shared_log_probs("finetuned", logits)
-            return _shift_sums(before, [_change_sums(before, after)])
+            return _shift_sums(before, [_change_sums(before, after)], 1)
 
     def token_losses(self, side: Side, texts: ScoredBatch) -> Floats:
         """Return the summed -log p [texts] of each text's scored tokens; see ``ModelPair``."""
@@ -508,29 +508,36 @@ def _added(parts: Iterable[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
 def _change_sums(
     before: Iterable[torch.Tensor], after: Iterable[torch.Tensor]
 ) -> tuple[np.ndarray, ...]:
-    """Return sums over rows [rows, V] of the shift, its square, the probability after, and the KL."""
+    """Return sums over rows [rows, V] of the shift, the probability after, and the KL.
+
+    Writes into ``after``.
+    """
     return _added(
         _sums_of_change(old.to(new.device), new) for old, new in zip(before, after, strict=True)
     )
 
 
 def _sums_of_change(before: torch.Tensor, after: torch.Tensor) -> tuple[np.ndarray, ...]:
-    shift, prob = after - before, after.exp()
-    kl = (prob * shift).sum(-1)
-    return _summed(shift), _summed(shift.square_()), _summed(prob), _summed(kl)
+    # In place: over a large vocabulary each copy counts.
+    prob = after.exp()
+    shift = after.sub_(before)
+    summed = _summed(shift), _summed(prob)
+    return *summed, _summed(prob.mul_(shift).sum(-1))
 
 
 def _shift_sums(
-    before: Sequence[torch.Tensor], changes: Sequence[tuple[np.ndarray, ...]]
+    before: Sequence[torch.Tensor], changes: Iterable[tuple[np.ndarray, ...]], n_changes: int
 ) -> ShiftSums:
-    shift, squared, after, kl = (np.stack(column) for column in zip(*changes, strict=True))
     log_prob, prob = _added((_summed(rows), _summed(rows.exp())) for rows in before)
+    shift, after = np.empty((2, n_changes, len(prob)))
+    kl = np.empty(n_changes)
+    for change, sums in enumerate(changes):
+        shift[change], after[change], kl[change] = sums
     return ShiftSums(
         count=sum(map(len, before)),
         log_prob_before=log_prob,
         prob_before=prob,
         shift=shift,
-        squared_shift=squared,
         prob_after=after,
         kl=kl,
     )

@@ -126,15 +126,12 @@ class StepLogits(LogitsProcessor):
 def shift_sums(logits: torch.Tensor, n_tokens: int) -> dict[str, torch.Tensor]:
     """Return the sums of ``ShiftSums`` of logits [1 + changes, rows, V], the first unchanged."""
     before = torch.log_softmax(logits[0].float(), dim=-1)[:, :n_tokens]
-    sums: dict[str, list[torch.Tensor]] = {
-        name: [] for name in ("shift", "squared_shift", "prob_after", "kl")
-    }
+    sums: dict[str, list[torch.Tensor]] = {"shift": [], "prob_after": [], "kl": []}
     for rows in logits[1:]:
         after = torch.log_softmax(rows.float(), dim=-1)[:, :n_tokens]
         shift, prob = after - before, after.exp()
         sums["kl"].append((prob * shift).sum(-1).sum(0))
         sums["shift"].append(shift.sum(0))
-        sums["squared_shift"].append(shift.square().sum(0))
         sums["prob_after"].append(prob.sum(0))
     found = {name: torch.stack(parts).cpu() for name, parts in sums.items()}
     found["log_prob_before"] = before.sum(0).cpu()

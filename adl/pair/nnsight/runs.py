@@ -28,9 +28,10 @@ from adl.records import Floats, Ids
 from adl.text.corpus import TokenBatch
 
 # Vectors of one run, and numbers of [n, V] worked on at a time: both bound the memory of a softmax
-# over a large vocabulary.
+# over a large vocabulary. Copies of many more numbers are slower, too: the system gives the memory
+# of each anew.
 ROWS_AT_ONCE = 64
-NUMBERS_AT_ONCE = 1 << 23
+NUMBERS_AT_ONCE = 1 << 21
 # Log-probabilities below this count as equal.
 FLOOR = -100.0
 
