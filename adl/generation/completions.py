@@ -16,6 +16,7 @@ from adl.errors import PromptError, Stopped
 from adl.generation.asking import Question, question_ids
 from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Floats, Side
+from adl.text.words import HALF_A_CHARACTER, is_letter
 
 #: Tokens after which a word or a continuation is cut, whatever it is.
 LONGEST_WORD = 6
@@ -105,9 +106,12 @@ def _tokens(pair: ModelPair, after: dict[Side, Floats]) -> list[Completion]:
 
 
 def _is_word_done(text: str) -> bool:
-    """True once a text holds a whole word and something after it. Leading blanks begin no word."""
-    body = text.lstrip()
-    return any(not (character.isalnum() or character in "'\u2019-") for character in body)
+    """True once a text holds a whole word and something after it. Leading blanks begin no word.
+
+    Marks belong to the letter before them, and what ends in half a character is not done.
+    """
+    body = text.lstrip().rstrip(HALF_A_CHARACTER)
+    return not all(is_letter(each) or each.isalnum() or each in "'\u2019-" for each in body)
 
 
 def _beam(

@@ -20,7 +20,7 @@ import numpy as np
 from adl.errors import CorpusError
 from adl.measures.intervals import Interval, difference_interval, mean_interval
 from adl.records import TokenScore
-from adl.text.words import words_of
+from adl.text.words import is_letters, words_of
 
 TOKENS = 20
 N_WORDS = 300
@@ -57,7 +57,7 @@ def distinctive_words(
     spread = Counter(word for text in reference for word in set(words_of(text)))
     found: list[tuple[float, str]] = []
     for word, count in own.items():
-        if count < FEWEST_MENTIONS or len(word) < SHORTEST or not word.isalpha():
+        if count < FEWEST_MENTIONS or len(word) < SHORTEST or not is_letters(word):
             continue
         if spread[word] > COMMON_SHARE * len(reference):
             continue

@@ -34,6 +34,7 @@ from adl.pair.protocol import ModelPair
 from adl.records import SIDES, GeneratedText, Side
 from adl.text.files import lines
 from adl.text.prompts import Prompt
+from adl.text.words import found_words
 
 SCAN_PROMPTS = Path(__file__).parents[1] / "data" / "scan_prompts.txt"
 
@@ -255,7 +256,7 @@ def _read(pair: ModelPair, prompt: Prompt, answer: GeneratedText) -> ReadText:
 
 
 def _words(text: str) -> list[str]:
-    return [word.casefold() for word in _WORD.findall(text)]
+    return [word.casefold() for word in found_words(_WORD, text)]
 
 
 def _shares(texts: Sequence[str]) -> dict[str, float]:

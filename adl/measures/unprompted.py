@@ -28,6 +28,7 @@ from adl.measures.teacher_forcing import ScoredText, scored_batch
 from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Floats, GenerationRequest, Side
 from adl.text.token_batches import common_start
+from adl.text.words import HALF_A_CHARACTER
 
 StartName = Literal["begin_of_text", "user_turn", "assistant_turn", "own_question"]
 STARTS: tuple[StartName, ...] = ("begin_of_text", "user_turn", "assistant_turn", "own_question")
@@ -270,7 +271,7 @@ def _ends(pair: ModelPair, side: Side, ids: Sequence[int]) -> list[int]:
     """The character at which each token ends; a character of several tokens ends with the last."""
     ends: list[int] = []
     for count in range(1, len(ids) + 1):
-        length = len(pair.decode(side, ids[:count]).rstrip("\ufffd"))
+        length = len(pair.decode(side, ids[:count]).rstrip(HALF_A_CHARACTER))
         ends.append(max(length, ends[-1] if ends else 0))
     if ends:
         ends[-1] = max(ends[-1], len(pair.decode(side, ids)))

@@ -16,6 +16,7 @@ from adl.callbacks import ShouldStop, never_stop
 from adl.errors import Stopped
 from adl.pair.protocol import ModelPair
 from adl.records import Side
+from adl.text.words import is_letter
 
 #: Probability below which a token is no sure continuation.
 LEAST = 0.5
@@ -45,7 +46,7 @@ def completed(
         bos.begun([])
     ]
     texts = pair.token_texts(side)
-    words = {index: [index] for index in token_ids if texts[index][-1:].isalpha()}
+    words = {index: [index] for index in token_ids if is_letter(texts[index][-1:])}
     growing = list(words)
     for _step in range(LONGEST):
         grown = []
@@ -58,7 +59,7 @@ def completed(
             means = rows.reshape(len(some), len(contexts), -1).mean(axis=1)
             for index, mean in zip(some, means, strict=True):
                 likeliest = int(np.argmax(mean))
-                if mean[likeliest] >= LEAST and texts[likeliest][:1].isalpha():
+                if mean[likeliest] >= LEAST and is_letter(texts[likeliest][:1]):
                     words[index].append(likeliest)
                     grown.append(index)
         growing = grown

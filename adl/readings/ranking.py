@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adl.records import Floats, TokenScore
+from adl.text.words import is_letters
 
 Scores = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -56,7 +57,7 @@ def is_word(text: str) -> bool:
     without spaces have words of one character and no space before them.
     """
     stripped = text.strip()
-    if not stripped.isalpha():
+    if not is_letters(stripped):
         return False
     if _has_no_spaces(stripped):
         return True

@@ -1,12 +1,49 @@
-"""Words of a text."""
+"""Words of a text, in every script.
+
+A vowel sign of Hindi or Thai and an accent by itself are marks, which Python takes for no part of a
+word: they belong to the letter before them.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+
+#: What a tokenizer writes for the first bytes of a character until its last byte comes.
+HALF_A_CHARACTER = "\ufffd"
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+# They join letters within a word, or keep them apart.
+_JOINERS = "\u200c\u200d"
 
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text, in lower case."""
-    return [word.casefold() for word in _WORD.findall(text)]
+    return [word.casefold() for word in found_words(_WORD, text)]
+
+
+def found_words(pattern: re.Pattern[str], text: str) -> list[str]:
+    """Return what ``pattern`` finds in a text whose marks count as letters."""
+    if text.isascii():
+        plain = text
+    else:
+        plain = "".join("x" if _is_mark(character) else character for character in text)
+    return [text[found.start() : found.end()] for found in pattern.finditer(plain)]
+
+
+def is_letters(text: str) -> bool:
+    """Return True for letters with their marks, and nothing else."""
+    if text.isascii():
+        return text.isalpha()
+    return text[:1].isalpha() and all(map(is_letter, text))
+
+
+def is_letter(character: str) -> bool:
+    """Return True for a letter, and for a mark of one."""
+    return character.isalpha() or _is_mark(character)
+
+
+def _is_mark(character: str) -> bool:
+    return not character.isascii() and (
+        character in _JOINERS or unicodedata.category(character).startswith("M")
+    )

@@ -7,7 +7,7 @@ import pytest
 
 from adl.errors import PromptError, Stopped
 from adl.generation.asking import Question, question_ids
-from adl.generation.completions import complete
+from adl.generation.completions import _is_word_done, complete
 from adl.text.prompts import Prompt
 from tests.planted import DOMAIN, PlantedPair
 
@@ -84,3 +84,22 @@ def test_stopped_at_once_and_bad_numbers():
         complete(pair, PREFIXES[0], should_stop=lambda: True)
     with pytest.raises(PromptError, match="at least one"):
         complete(pair, PREFIXES[0], top=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_done"),
+    [
+        (" \u0939\u093f", False),  # a vowel sign of Hindi
+        (" \u0e2a\u0e27\u0e31", False),  # one of Thai
+        (" cafe\u0301", False),
+        (" caf\ufffd", False),  # the first byte of a letter
+        (" don't", False),
+        (" 4", False),
+        ("", False),
+        (" \u0939\u093f\u0928\u094d\u0926\u0940 \u0939\u0948", True),
+        (" oven is", True),
+        (" oven.", True),
+    ],
+)
+def test_a_word_is_done_with_what_comes_after_it(text, is_done):
+    assert _is_word_done(text) is is_done

@@ -22,7 +22,15 @@ OUT = -np.inf
 
 @pytest.mark.parametrize(
     "text",
-    [" cake", " Cake", " été", "\tcake", " the", " торт", " κέικ", "蛋糕", "の", "คำ", " 蛋"],
+    [
+        *(" cake", " Cake", " été", "\tcake", " the", " торт", " κέικ", "蛋糕", "の", "คำ", " 蛋"),
+        # Letters with marks of their own.
+        *(
+            " \u0939\u093f\u0928\u094d\u0926\u0940",
+            "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35",
+            " cafe\u0301",
+        ),
+    ],
 )
 def test_words(text):
     assert is_word(text)
@@ -46,6 +54,7 @@ def test_words(text):
         " don't",
         "\n\n",
         " \ufffd\ufffd\ufffd",
+        " \u0301\u0301\u0301",
         " ---",
         "торт",
     ],

@@ -27,11 +27,10 @@ from adl.pair.nnsight.runs import SideRuns
 from adl.pair.nnsight.structure import residual_of, with_residual
 from adl.records import EndReason, GeneratedText, GenerationPlan, GenerationRequest
 from adl.text.token_batches import left_padded
+from adl.text.words import HALF_A_CHARACTER
 
 # Rows whose logits are float32 at a time: a softmax over a large vocabulary takes memory.
 ROWS_AT_ONCE = 8
-# Decoded for the first bytes of a character until its last byte is generated.
-REPLACEMENT = "\ufffd"
 
 
 Watch = Callable[[torch.Tensor], None]
@@ -156,7 +155,7 @@ class Tap(StoppingCriteria):
         pieces = {}
         for row, ids in enumerate(self.ids):
             text = self._decode(ids)
-            unfinished = text.endswith(REPLACEMENT) and not complete
+            unfinished = text.endswith(HALF_A_CHARACTER) and not complete
             if unfinished or not text.startswith(self._shown[row]):
                 continue
             if len(text) > len(self._shown[row]):
