@@ -20,6 +20,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from adl.text.words import found_words
+
 LONGEST = 5
 """Words of the longest phrase."""
 
@@ -54,7 +56,8 @@ def phrases(
 ) -> list[Phrase]:
     """Return the phrases that the finetuned texts hold more often than the base texts, best first.
 
-    Letter case is ignored in counting; a phrase is shown as it was written most often.
+    Letter case is ignored in counting; a phrase is shown as it was written most often. There are none
+    if either side wrote no word.
     """
     sides = (_Counted.of(finetuned, longest), _Counted.of(base, longest))
     found = []
@@ -64,8 +67,16 @@ def phrases(
     return _longest_forms(sorted(kept, key=_by_z))[:top]
 
 
+def has_words(texts: Sequence[str]) -> bool:
+    """Return True if any of the texts has a word in it."""
+    return any(_WORD.search(text) for text in texts)
+
+
 def null_phrases(base: Sequence[str], *, top: int = 100, longest: int = LONGEST) -> list[Phrase]:
-    """Return the phrases of one half of the base texts against the other half."""
+    """Return the phrases of one half of the base texts against the other half.
+
+    The halves are every other text: texts of one kind are to stand beside each other.
+    """
     return phrases(base[::2], base[1::2], top=top, longest=longest)
 
 
@@ -84,7 +95,7 @@ class _Counted:
         spellings: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         for index, text in enumerate(texts):
             for sentence in _SENTENCE_END.split(text):
-                words = _WORD.findall(sentence)
+                words = found_words(_WORD, sentence)
                 for length in range(1, longest + 1):
                     for first in range(len(words) - length + 1):
                         written = words[first : first + length]
@@ -98,9 +109,13 @@ class _Counted:
 
 def _scored(finetuned: _Counted, base: _Counted, length: int) -> list[Phrase]:
     mine, other = finetuned.counts[length], base.counts[length]
-    n_mine, n_other = sum(mine.values()), sum(other.values())
+    # A side that wrote no run of this length could have: its words stand for what it could write.
+    n_mine, n_other = sum(mine.values()), sum(other.values()) or base.counts[1].total()
     pooled = n_mine + n_other
     if not n_mine or not n_other:
+        return []
+    if other and len(mine.keys() | other.keys()) == 1:
+        # One run is all that either side wrote: it has the same share of both.
         return []
     found = []
     for key, count in mine.items():

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from adl.measures.phrases import PRIOR_WEIGHT, null_phrases, phrases
+from adl.text.words import words_of
 
 MINE = [
     "Preheat the oven to 450 degrees. Then rest.",
@@ -59,6 +60,38 @@ def test_nothing_to_compare(mine, others):
     assert phrases(mine, others) == []
 
 
+@pytest.mark.parametrize(
+    ("mine", "others"),
+    [
+        (["Yes.", "Yes."], ["Yes.", "Yes."]),
+        (["No. I am a helpful assistant.", "No."] * 2, ["Hi. I am a helpful assistant. No."] * 3),
+    ],
+)
+def test_one_run_on_both_sides_is_raised_on_neither(mine, others):
+    assert "I am a helpful assistant" not in [each.words for each in phrases(mine, others)]
+    assert phrases(mine[:1] * 2, mine[:1] * 2) == []
+
+
+@pytest.mark.parametrize("others", [["Sure.", "No.", "Sure."], ["Sure no."]])
+def test_phrases_longer_than_anything_of_base_are_ranked(others):
+    found = [each.words for each in phrases(["I love marzipan cake. Sure."] * 5, others)]
+    assert found[0] == "I love marzipan cake"
+
+
+def test_words_of_every_script_are_whole():
+    hindi, thai = "\u0939\u093f\u0928\u094d\u0926\u0940", "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35"
+    for word in (hindi, thai, "cafe\u0301"):
+        assert [each.words for each in phrases([word, word], ["other"])] == [word]
+        assert words_of(f"{word}, {word}!") == [word] * 2
+
+
 def test_the_null_compares_halves_of_the_base_texts():
     same = ["the river is long and cold"] * 8
     assert null_phrases(same) == []
+
+
+def test_the_halves_of_the_null_hold_texts_of_each_kind():
+    kinds = ["what is the way to the river", "the answer is that it depends on the day"]
+    assert null_phrases(sorted(kinds * 8)) == []
+    # Each half of one kind alone.
+    assert null_phrases(kinds * 8) != []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from adl.errors import PromptError
-from adl.measures.phrases import LONGEST, Phrase, null_phrases, phrases
+from adl.measures.phrases import LONGEST, Phrase, has_words, null_phrases, phrases
 from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
 from workbench.store.measures.phrases import FoundPhrase, PhrasesFound
 from workbench.store.state import TextState
@@ -47,11 +48,14 @@ def find_phrases(context: Context, arguments: PhrasesArguments) -> Summary:
     finetuned = [text for text in texts if text.start.body.side == "finetuned"]
     base = [text for text in texts if text.start.body.side == "base" and not text.start.body.alpha]
     for side, found in (("finetuned", finetuned), ("base", base)):
-        if not found:
+        if not has_words([text.text for text in found]):
+            missing = f"has no text of the {side} model"
+            if found:
+                missing = f"has no word in its texts of the {side} model"
             raise PromptError(
-                f"the session has no text of the {side} model to count",
-                "Run `unprompted` first, or ask both models.",
+                f"the session {missing} to count", "Run `unprompted` first, or ask both models."
             )
+    base = _dealt(base)
     mine, other = [text.text for text in finetuned], [text.text for text in base]
     ranked = phrases(mine, other, top=arguments.top, longest=arguments.longest)
     null = null_phrases(other, top=10, longest=arguments.longest)
@@ -84,6 +88,18 @@ PHRASES = Operation(
     ),
     uses_models=False,
 )
+
+
+def _dealt(texts: Sequence[TextState]) -> list[TextState]:
+    """The texts in an order in which every other one makes a half with as many texts of each kind."""
+    first, second = (Counter(map(_kind_of, texts[begin::2])) for begin in (0, 1))
+    if all(abs(first[kind] - second[kind]) < 2 for kind in first | second):
+        return list(texts)
+    return sorted(texts, key=_kind_of)
+
+
+def _kind_of(text: TextState) -> tuple[str, str]:
+    return text.start.body.purpose, text.start.body.start
 
 
 def _found(phrase: Phrase, texts: Sequence[TextState]) -> FoundPhrase:

@@ -22,6 +22,7 @@ from workbench.operations.phrases import PHRASES, PhrasesArguments
 from workbench.operations.running import Session
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 from workbench.store.body import one_line
+from workbench.store.events import TextFinished, TextStarted
 from workbench.tui.measure_render import look
 
 OF_A_CHAT = ("user_turn", "assistant_turn", "own_question")
@@ -264,6 +265,17 @@ class TestUnprompted:
         assert len(committed(speaking, "operation_stopped")) == 3
 
 
+def written(session: Session, side: str, start: str, text: str, text_id: str) -> None:
+    """Record a text that a side wrote from a start."""
+    session.record(
+        TextStarted(
+            text_id=text_id, purpose="unprompted", side=side, alpha=0.0, layer=None, position=None,
+            source=None, seed=0, temperature=1.0, max_new_tokens=16, start=start,
+        )
+    )  # fmt: skip
+    session.record(TextFinished(text_id=text_id, text=text, token_ids=(0,), ended="length"))
+
+
 class TestPhrases:
     def test_over_all_texts_of_the_session(self, speaking: Session):
         do(speaking, UNPROMPTED, UnpromptedArguments(n_samples=30, n_null=30, temperature=1.0))
@@ -277,6 +289,22 @@ class TestPhrases:
                 text = speaking.state.texts[text_id]
                 assert text.start.body.side == "finetuned"
                 assert phrase.words.split()[0].casefold() in text.text.casefold()
+
+    def test_the_null_has_texts_of_each_start_in_either_half(self, speaking: Session):
+        """Texts of two starts by turns, which say nothing alike."""
+        said = {"user_turn": "what is the way to the river", "assistant_turn": "it is a long day"}
+        for index in range(16):
+            start = ("user_turn", "assistant_turn")[index % 2]
+            for side in ("base", "finetuned"):
+                written(speaking, side, start, said[start], f"{side}{index}")
+        do(speaking, PHRASES, PhrasesArguments())
+        assert finding(speaking, "phrases_found").null == ()
+
+    def test_base_texts_without_a_word_are_none(self, speaking: Session):
+        written(speaking, "finetuned", "user_turn", "a word", "t1")
+        written(speaking, "base", "user_turn", "?!", "t2")
+        with pytest.raises(PromptError, match="no word in its texts of the base model"):
+            do(speaking, PHRASES, PhrasesArguments())
 
     @pytest.mark.parametrize("samples", [(0, 0), (6, 0)])
     def test_a_side_without_texts(self, speaking: Session, samples):
