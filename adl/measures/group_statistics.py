@@ -36,7 +36,9 @@ from adl.records import POOLED, Floats
 Exact = NDArray[np.float64]
 
 N_GROUPS = 32
-FEWEST_GROUPS = 8
+# With n groups, all signs alike come up twice in 2^n flips: 8 groups that agree in all would not be
+# told from chance at the p that a trace is held to.
+FEWEST_GROUPS = 12
 N_FLIPS = 1999
 N_RESAMPLES = 1000
 N_SPLITS = 200

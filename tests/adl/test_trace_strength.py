@@ -10,14 +10,17 @@ import pytest
 from adl.difference import FirstTokens
 from adl.errors import CorpusError
 from adl.measures.group_statistics import (
+    FEWEST_GROUPS,
     base_against_itself,
     grouped_means,
     shortened,
     site_strengths,
+    strength_of,
 )
 from adl.measures.trace_effect import effect_of, effects, random_effects
 from adl.measures.trace_strength import (
     DOES_NOT_MEAN,
+    MOST_P_PERMUTED,
     TraceRequest,
     breadth_of,
     few,
@@ -30,7 +33,7 @@ from adl.measures.trace_strength import (
 from adl.nulls import random_direction
 from adl.readings.narrowness import TopicScale, narrowness
 from adl.readings.shift_lens import contexts_of, output_shift
-from adl.records import TokenScore
+from adl.records import POOLED, TokenScore
 from adl.text.corpus import CorpusSource
 from tests.planted import DOMAIN, FILLER, SINK_SHIFT, WIDTH, PlantedPair, planted_size
 
@@ -157,7 +160,17 @@ def test_one_sink_does_not_decide(means):
 def test_few_texts_are_refused_with_the_way_out(texts):
     with pytest.raises(CorpusError, match="3 texts make 3 groups") as raised:
         grouped_means(PlantedPair(), texts[:3], (LAYER,), FirstTokens(5))
-    assert "8 texts" in raised.value.hint
+    assert f"{FEWEST_GROUPS} texts" in raised.value.hint
+
+
+def test_the_fewest_groups_can_tell_a_trace():
+    """Groups that agree in all are no chance, whatever the flips that are drawn."""
+    agreeing = np.ones((FEWEST_GROUPS, FEWEST_GROUPS))
+    weights = np.ones(FEWEST_GROUPS)
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        found = strength_of(LAYER, POOLED, agreeing, agreeing, weights, rng)
+        assert found.p_value <= MOST_P_PERMUTED, seed
 
 
 def test_a_far_alignment_is_improbable():

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pydantic import Field
 
 from adl.difference import FirstTokens, parse_positions
-from adl.measures.group_statistics import N_FLIPS, N_GROUPS
+from adl.measures.group_statistics import FEWEST_GROUPS, N_FLIPS, N_GROUPS
 from adl.measures.trace_effect import ALPHA, N_RANDOM
 from adl.measures.trace_strength import (
     LEAST_ALIGNMENT,
@@ -45,7 +45,7 @@ class TraceArguments(Arguments):
         description="Layers: a share of the depth (0.5), a number (15), several by commas, or all.",
     )
     positions: str = Field("5", description="First tokens to read (5), or offsets around the turn.")
-    n_texts: int = Field(256, ge=8, description="Unrelated texts.")
+    n_texts: int = Field(256, ge=FEWEST_GROUPS, description="Unrelated texts.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
     bos: BosPolicy = Field(BosPolicy.AUTO, description="Begin-of-text token before plain text.")
