@@ -14,6 +14,7 @@ rest on it. The sources are named in ``adl.readings.shift_lens``, which computes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -278,7 +279,7 @@ class _Passes:
             rule=rule,
             unfiltered=score(shift, np.ones_like(words)),
             probability=shift.after,
-            statistics={"kl": shift.kl},
+            statistics={} if math.isnan(shift.kl) else {"kl": shift.kl},
         )
 
 

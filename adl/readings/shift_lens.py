@@ -19,6 +19,7 @@ al. 2025 (arXiv 2510.13900).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -71,7 +72,7 @@ class Shift:
     """A mean change of next-token probabilities over contexts.
 
     ``log_shift`` [V]: mean of log p(after) - log p(before); ``before``, ``after`` [V]: mean
-    probabilities; ``kl``: mean KL(after || before) in nats.
+    probabilities; ``kl``: mean KL(after || before) in nats, or NaN where it is not known.
     """
 
     log_shift: Scores
@@ -80,8 +81,8 @@ class Shift:
     kl: float
 
     def reversed(self) -> Shift:
-        """Return the shift from after to before; its KL is not known, and 0."""
-        return Shift(-self.log_shift, self.after, self.before, 0.0)
+        """Return the shift from after to before; its KL is not known."""
+        return Shift(-self.log_shift, self.after, self.before, math.nan)
 
 
 def contexts_of(pair: ModelPair, texts: Sequence[str], n_contexts: int = N_CONTEXTS) -> Contexts:
@@ -155,7 +156,7 @@ def split_half_shift(
         log_shift=first.log_prob_before / first.count - second.log_prob_before / second.count,
         before=second.prob_before / second.count,
         after=first.prob_before / first.count,
-        kl=0.0,
+        kl=math.nan,
     )
 
 
@@ -193,12 +194,15 @@ Score = Callable[[Shift, Mask], Scores]
 
 
 def amplified(before: Shift, steered: Shift) -> Shift:
-    """Return the shift from base unsteered (``before.before``) to ``steered.after``, on one vocabulary."""
+    """Return the shift from base unsteered (``before.before``) to ``steered.after``, on one vocabulary.
+
+    Its KL is not known: that of ``steered`` is from its own side unsteered.
+    """
     return Shift(
         log_shift=np.log(steered.after + 1e-12) - np.log(before.before + 1e-12),
         before=before.before,
         after=steered.after,
-        kl=steered.kl,
+        kl=math.nan,
     )
 
 

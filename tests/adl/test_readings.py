@@ -230,6 +230,22 @@ class TestNumbers:
         self.expect(found, expected)
         assert found.statistics["kl"] == pytest.approx(sums.kl[0] / sums.count, abs=1e-4)
 
+    def test_a_kl_is_given_where_it_is_that_of_the_list(self, readouts):
+        """Not of the reversed change, of other texts, nor from another side than the list's."""
+        given = {
+            (found.reading, found.source)
+            for found in readouts
+            if "kl" in found.statistics and found.site.position == POOLED
+        }
+        assert ("output_difference", "difference") in given
+        assert {("shift_lens", source) for source in ("difference", "negative", RANDOM)} <= given
+        assert ("output_difference", "negative") not in given
+        assert ("output_difference", SPLIT_HALF) not in given
+        # A null's is: base with the null's vector, from base.
+        assert {source for reading, source in given if reading == "amplified_difference"} == {
+            *NULLS
+        }
+
     def test_consensus(self, readouts):
         members = [
             only(readouts, reading=reading, source="difference", side=side, chosen=True)[0]
