@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adl.nulls import NULLS
 from adl.readings.registry import READINGS
 from adl.records import FINGERPRINT, POOLED
 from adl.text.tokens import visible
@@ -306,7 +307,7 @@ def _sweeps(state: SessionState) -> Iterator[Sweep]:
         place = (key.side, key.layer)
         if key.source == "difference":
             points.setdefault(place, {})[key.scale] = reading
-        elif "kl" in reading.body.statistics:
+        elif key.source in NULLS and "kl" in reading.body.statistics:
             nulls.setdefault(place, {})[key.source] = reading.body.statistics["kl"]
     for place, found in points.items():
         swept = tuple(

@@ -21,7 +21,7 @@ _LONGEST_LINE = 64 * 1024
 # every < escaped.
 _STARTS = {".md": ("", "`", "`"), ".html": ("<p>", "<code>", "</code>")}
 _SESSION = r"{}Session ([\w\\-]{{1,200}}), "
-_HEAD = r"{}(\d{{1,18}}) events, the last with the hash {}([0-9a-f]{{64}}){}"
+_HEAD = r"{}(\d{{1,18}}|\d{{1,3}}(?:,\d{{3}}){{1,5}}) events?, the last with the hash {}([0-9a-f]{{64}}){}"
 
 
 def heads_in(file: Path) -> list[Expected]:
@@ -73,5 +73,6 @@ def _of_a_report(file: Path, content: IO[bytes]) -> Iterator[Expected]:
         if not session_id and (named := session.match(line)):
             session_id = named[1].replace("\\", "")
         elif session_id and (head := events.match(line)):
-            yield Expected(session_id, Head(int(head[1]), head[2]), file.name)
+            n_events = int(head[1].replace(",", ""))
+            yield Expected(session_id, Head(n_events, head[2]), file.name)
             return

@@ -20,6 +20,7 @@ from workbench.report.records import (
     Report,
     SampleGroup,
     TestSection,
+    TokenList,
 )
 from workbench.store.findings import NOT_COMPUTED
 
@@ -28,7 +29,7 @@ UNSEEN_SHOWN = 30
 _MEANINGFUL = re.compile(r"([\\`*_{}\[\]<>|~&$@])")
 _AT_THE_START = re.compile(r"^()([#+=:-])|^(\d+)([.)])(?=\s|$)")
 # What becomes a link by itself.
-_BARE_LINK = re.compile(r"\b(https?|ftp|mailto|xmpp)(:)|\b(www)(\.)", re.IGNORECASE)
+_BARE_LINK = re.compile(r"(https?|ftp|mailto|xmpp)(:)|(www)(\.)", re.IGNORECASE)
 
 
 def report_markdown(report: Report) -> str:
@@ -292,7 +293,8 @@ def _findings(report: Report) -> Iterator[str]:
         yield ""
     for section in report.readings:
         reading = section.reading.replace("_", " ")
-        yield f"### {inline(reading)}, {inline(section.side)} model, layer {section.layer}"
+        where = f"layer {section.layer}, position {inline(section.position)}"
+        yield f"### {inline(reading)}, {inline(section.side)} model, {where}"
         yield ""
         if section.line:
             yield inline(section.line)
@@ -306,7 +308,7 @@ def _findings(report: Report) -> Iterator[str]:
             [
                 (
                     token_list.source.replace("_", " "),
-                    "" if token_list.scale is None else f"{token_list.scale:g}",
+                    _scale(token_list),
                     "  ".join(token_list.tokens) or "no token",
                 )
                 for token_list in section.lists
@@ -343,6 +345,14 @@ def _findings(report: Report) -> Iterator[str]:
                 for point in sweep.points
             ],
         )
+        for source, kl in sweep.null_kl:
+            yield f"Null ({inline(source.replace('_', ' '))}): KL {kl:.4f} nats per token."
+            yield ""
+
+
+def _scale(shown: TokenList) -> str:
+    parts = ["" if shown.scale is None else f"{shown.scale:g}", shown.chosen_by]
+    return ", ".join(filter(None, parts))
 
 
 def _measure(measure: MeasureSection) -> Iterator[str]:

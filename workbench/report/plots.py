@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from markupsafe import Markup, escape
 
@@ -33,14 +34,19 @@ def text(words: str) -> Markup:
     return escape(clean_line(words))
 
 
+def _has_a_place(value: float | None) -> TypeGuard[float]:
+    return value is not None and 0 < value < math.inf
+
+
 def line_plot(
     title: str, x_name: str, y_name: str, labels: Sequence[str], series: Sequence[Series]
 ) -> Markup:
     """Values by label, each series a line with points, on a logarithmic axis.
 
-    Values that are not above 0 have no place on it and are left out. Empty if no value is left.
+    Values that are not above 0, or not finite, have no place on it and are left out. Empty if no
+    value is left.
     """
-    values = [value for item in series for value in item.values if value is not None and value > 0]
+    values = [value for item in series for value in item.values if _has_a_place(value)]
     if not values:
         return Markup("")
     low = math.floor(math.log10(min(values)))
@@ -64,9 +70,7 @@ def line_plot(
     for number, line in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
         points = [
-            (x(place), y(value))
-            for place, value in enumerate(line.values)
-            if value is not None and value > 0
+            (x(place), y(value)) for place, value in enumerate(line.values) if _has_a_place(value)
         ]
         parts.append(_line(colour, points))
         parts.append(_key(number, colour, line.name))

@@ -195,7 +195,11 @@ def test_plots_leave_out_what_has_no_place_and_escape_words() -> None:
     assert len(circles) == 1 + 3
     assert "b" not in {tag for tag, _ in page.elements}
     assert "\x1b" not in plot
-    assert line_plot("t", "x", "y", ["a"], [Series("s", (0.0,))]) == ""
+    for value in (0.0, float("inf"), float("nan")):
+        assert line_plot("t", "x", "y", ["a"], [Series("s", (value,))]) == ""
+    odd = [Series("s", (float("inf"), float("nan"), 1.0))]
+    circles = [tag for tag, _ in Page(line_plot("t", "x", "y", ["a"] * 3, odd)).elements]
+    assert circles.count("circle") == 1
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from adl.nulls import NULLS
+from adl.records import POOLED
 from tests.workbench.replay.audits import Audit
 from tests.workbench.report.hostile import HOSTILE, MARKDOWN, SCRIPTS, record_hostile
 from workbench.report.content import build_report
@@ -50,6 +52,13 @@ def test_what_is_shown_is_what_was_said() -> None:
     assert said == text.replace("\x1b", "\u241b")
 
 
+@pytest.mark.parametrize("before", ["", "_", "1", "\u00e9", "x", "("])
+@pytest.mark.parametrize("link", ["http://h.org", "https://h.org", "ftp://h.org", "www.h.org"])
+def test_no_address_becomes_a_link_by_itself(before: str, link: str) -> None:
+    """Where a reader of Markdown begins one differs: none is left whole, whatever stands before."""
+    assert link not in inline(before + link)
+
+
 @pytest.mark.parametrize("text", [*MARKDOWN, "```\n# x\n````\n<script>", "~~~", ""])
 def test_a_fence_is_longer_than_what_is_in_it(text: str) -> None:
     (token,) = tokens_of("\n".join(fenced(text)))
@@ -79,7 +88,8 @@ def test_a_report_says_what_was_found(log: SessionLog, recorded: Audit) -> None:
     assert "**open**, confidence 90%" in text
     assert "No trace found is not clean." in text
     lines = text.split("\n")
-    table = lines[lines.index("### output difference, finetuned model, layer 2") + 4 :][:5]
+    where = "output difference, finetuned model, layer 2, position 1-4"
+    table = lines[lines.index(f"### {where}") + 4 :][:5]
     # The difference first, and its controls right under it.
     assert table[2].startswith("| difference |  | cake  oven  batter")
     # What finetuned says less stands beside it, then its controls.
@@ -194,3 +204,19 @@ def test_a_mean_kl_stands_beside_those_of_other_answers(log: SessionLog) -> None
     assert "1.050 nats per token; 2.000 to 3.500 for 2 other answers" in notes
     assert "3.500 nats per token; 1.050 to 2.000 for 2 other answers" in notes
     assert "0.700 nats per token; 0.900 to 0.900 for 1 other answer" in compared(log, 0.7, 0.9)
+
+
+def test_the_nulls_of_a_sweep_are_nulls(log: SessionLog, recorded: Audit) -> None:
+    """The reading of the negative, with all of the difference's effect, is none."""
+    (sweep, *_) = build_report(log, recorded.session_id).sweeps
+    assert {source for source, _ in sweep.null_kl} <= set(NULLS)
+    key = next(
+        event.body
+        for event in log.events(recorded.session_id, kinds=["reading_taken"])
+        if (event.body.reading, event.body.source, event.body.position)
+        == ("shift_lens", "difference", POOLED)
+    )
+    negative = key.model_copy(update={"source": "negative", "statistics": {"kl": 0.2}})
+    log.append(recorded.session_id, negative, actor=HUMAN)
+    for sweep in build_report(log, recorded.session_id).sweeps:
+        assert {source for source, _ in sweep.null_kl} <= set(NULLS)
