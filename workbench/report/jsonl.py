@@ -38,7 +38,7 @@ from workbench.report.errors import ExportError
 from workbench.report.files import new_file
 from workbench.store.body import AnyBody
 from workbench.store.connection import connect, immediate
-from workbench.store.encoding import canonical_json, check_values
+from workbench.store.encoding import LONGEST_BODY, canonical_json, check_values
 from workbench.store.errors import translated
 from workbench.store.events import Actor
 from workbench.store.heads import Head
@@ -253,9 +253,10 @@ def _event_line(row: list[Any]) -> dict[str, Any]:
 
 # --- reading --------------------------------------------------------------------------------
 
-#: The longest line, in bytes. Arrays of a large model take many; an event does not.
+#: The longest line, in bytes. Arrays of a large model take many; an event has its body, and besides
+#: it a few short fields.
 LONGEST_ARRAY = 256 * 2**20
-LONGEST_LINE = 16 * 2**20
+LONGEST_LINE = LONGEST_BODY + 2**20
 #: How much more than a compressed file its content may be, beyond `_SMALL` bytes of it. Half of
 #: what stands in a session's lines are hashes, which no compression makes smaller.
 LARGEST_RATIO = 100

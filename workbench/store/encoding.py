@@ -62,6 +62,9 @@ def body_json(body: EventBody) -> str:
     return canonical_json(plain)
 
 
+#: Characters of a body that is recorded, as canonical JSON: what is recorded can be exported, and an
+#: export is read by lines.
+LONGEST_BODY = 15 * 2**20
 #: Values in a body: what reading one may take in memory depends on them, most of all one that does
 #: not fit, every value of which is an error of its own.
 MOST_VALUES = 200_000

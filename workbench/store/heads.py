@@ -58,11 +58,15 @@ class Head(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """A head that a session is to have had; ``source`` says where it is known from."""
+    """A head that a session is to have had; ``source`` says where it is known from.
+
+    ``at`` is when it was kept, in ISO 8601 and UTC, or empty where its source does not say.
+    """
 
     session_id: str
     head: Head
     source: str
+    at: str = ""
 
 
 def heads_file(database: Path) -> Path:
@@ -114,7 +118,7 @@ def _expected(line: Any, file: Path) -> Expected | None:
     match line:
         case {"session": str(session_id), "seq": int(seq), "sha256": str(sha256)}:
             if is_session_id(session_id) and is_sha256(sha256) and 0 < seq < 2**63:
-                return Expected(session_id, Head(seq, sha256), file.name)
+                return Expected(session_id, Head(seq, sha256), file.name, str(line.get("at", "")))
     return None
 
 

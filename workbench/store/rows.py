@@ -16,7 +16,13 @@ from pydantic import ValidationError
 
 from workbench.scrubbing import scrubber
 from workbench.store.arrays import ArrayRef, array_refs, canonical_array
-from workbench.store.encoding import body_json, canonical_json, event_hash, utc_text
+from workbench.store.encoding import (
+    LONGEST_BODY,
+    body_json,
+    canonical_json,
+    event_hash,
+    utc_text,
+)
 from workbench.store.errors import StoreError
 from workbench.store.events import SYSTEM, Actor, Event, EventBody, read_body, well_formed
 from workbench.store.packing import stored
@@ -74,6 +80,12 @@ class Draft:
                 f"again: {error}",
                 "This is a fault of the program that records it; nothing was stored.",
             ) from error
+        if len(self.body_text) > LONGEST_BODY:
+            raise StoreError(
+                f"an event of kind {entry.body.kind} is {len(self.body_text) / 2**20:.1f} MiB long, "
+                f"and one of at most {LONGEST_BODY >> 20} MiB can be recorded",
+                "Record less at once; nothing was stored.",
+            )
         self.search_text = searchable_text(self.body)
         self.refs = dict(array_refs(self.body))
         self.arrays = {ArrayRef.of(array).sha256: canonical_array(array) for array in entry.arrays}

@@ -16,6 +16,7 @@ from tests.workbench.store.samples import record_audit
 from tests.workbench.store.test_transfer import contents
 from workbench.report.errors import ExportError
 from workbench.report.jsonl import export_jsonl, import_jsonl, schema
+from workbench.store.encoding import LONGEST_BODY
 from workbench.store.errors import StoreError
 from workbench.store.events import NoteWritten
 from workbench.store.log import SessionLog
@@ -231,3 +232,18 @@ def test_a_session_is_imported_once(log: SessionLog, recorded: Audit, tmp_path: 
     written = export_jsonl(log, recorded.session_id, tmp_path / "a.jsonl")
     with pytest.raises(StoreError, match="already"):
         import_jsonl(log, written)
+
+
+def test_what_is_recorded_can_be_exported_and_imported(log: SessionLog, tmp_path: Path) -> None:
+    session = log.start_session("long")
+    # As JSON, a letter of most scripts takes six bytes.
+    letters = LONGEST_BODY // 6 - 10
+    log.append(session, NoteWritten(text="\u0436" * letters))
+    with pytest.raises(StoreError, match="15.0 MiB long, and one of at most 15 MiB") as refused:
+        log.append(session, NoteWritten(text="\u0436" * (letters + 20)))
+    assert "nothing was stored" in refused.value.hint
+    written = export_jsonl(log, session, tmp_path / "long.jsonl")
+    with SessionLog.open(tmp_path / "other.db") as other:
+        import_jsonl(other, written)
+        assert other.verify().ok
+        assert len(list(other.events(session))) == 2

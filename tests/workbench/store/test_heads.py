@@ -8,6 +8,7 @@ import sqlite3
 import stat
 from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ import pytest
 from workbench.report.content import build_report
 from workbench.report.errors import ExportError
 from workbench.report.files import write_report
-from workbench.report.jsonl import export_jsonl
+from workbench.report.jsonl import export_jsonl, import_jsonl
 from workbench.report.known_heads import heads_in
+from workbench.store.errors import StoreError
 from workbench.store.events import NoteWritten
 from workbench.store.heads import Expected, Head, HeadError, heads_file, kept_heads
 from workbench.store.log import SessionLog
@@ -138,6 +140,42 @@ def test_exports_and_reports_know_the_head(path: Path, recorded: str, tmp_path: 
     (tmp_path / "other.md").write_text("# Session x, \n1 events, the last with the hash\n")
     with pytest.raises(ExportError, match="no head"):
         heads_in(tmp_path / "other.md")
+
+
+@pytest.mark.parametrize("events", [1, 999, 1000, 1_234_567])
+def test_a_report_of_any_length_knows_its_head(
+    path: Path, recorded: str, tmp_path: Path, events: int
+) -> None:
+    with SessionLog.open(path) as log:
+        report = replace(build_report(log, recorded), events=events)
+    for file in write_report(report, tmp_path / "r"):
+        (found,) = heads_in(file)
+        assert found.head == Head(events, report.head)
+
+
+def test_heads_of_before_a_deletion_do_not_bind_what_is_imported_after_it(
+    path: Path, recorded: str, tmp_path: Path
+) -> None:
+    earlier, known = tmp_path / "earlier.jsonl", tmp_path / "known.jsonl"
+    with SessionLog.open(path) as log:
+        export_jsonl(log, recorded, earlier)
+        log.append(recorded, NoteWritten(text="on"))
+    with SessionLog.open(path) as log:
+        export_jsonl(log, recorded, known)
+        with pytest.raises(StoreError, match="already") as refused:
+            import_jsonl(log, earlier)
+        assert "delete the one that is there first" in refused.value.hint
+        log.delete_session(recorded, confirm="notes")
+        import_jsonl(log, earlier)
+    assert problems(path, recorded) == []
+    with SessionLog.open(path) as log:
+        assert build_report(log, recorded).verified
+        log.append(recorded, NoteWritten(text="another way"))
+    # What is cut after it is found as ever, and a head that is given binds.
+    (found,) = problems(path, recorded, heads_in(known))
+    assert "it is not the event that known.jsonl knows" in found
+    cut(path, recorded, 20)
+    assert any("its tail was cut" in problem for problem in problems(path, recorded))
 
 
 def test_a_text_in_a_report_is_not_taken_for_its_head(path: Path, tmp_path: Path) -> None:
