@@ -2,7 +2,7 @@
 
     HiddenNames     lists of sessions, and what each of them hides
     shown_state     a session at its end, for reports and tables
-    stay_blind      a session that is made of a blind one is blind
+    missing_seal    what makes a session that is made of a blind one blind, too
 
 Once a person had the names of a session revealed, it hides them from nobody who looks.
 """
@@ -16,7 +16,7 @@ from workbench.blinding.aliases import OPEN, Blinding, blinding_of
 from workbench.blinding.redact import StateRedactor
 from workbench.blinding.seal import is_revealing
 from workbench.store.agent_events import AuditSealed, AuditUnblinded
-from workbench.store.events import SYSTEM, Event, PairLoaded
+from workbench.store.events import Event, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit, found_in, searchable_text
@@ -107,20 +107,11 @@ def shown_state(log: SessionLog, session_id: str) -> SessionState:
     return redactor_for(log, session_id).state(fold(log.events(session_id)))
 
 
-def stay_blind(log: SessionLog, session_id: str, parent: str) -> None:
-    """Seal a session that is made of ``parent`` with the names that this hides, if it is blind.
-
-    Its name is its parent's, and what it runs again loads the same pair.
-    """
-    hidden = HiddenNames.read(log)
-    if hidden.is_blind(parent) and not hidden.is_blind(session_id):
-        log.append(session_id, _seal(log, hidden, parent), actor=SYSTEM)
-
-
 def missing_seal(log: SessionLog, parent: str, seq: int) -> AuditSealed | None:
     """The seal that a session lacks which has the events of ``parent`` up to ``seq``.
 
-    None if the parent is not blind, or the events up to there make it so.
+    Its name is its parent's, and what it runs again loads the same pair. None if the parent is not
+    blind, or the events up to there make it so.
     """
     hidden = HiddenNames.read(log)
     if not hidden.is_blind(parent):
@@ -138,13 +129,14 @@ def _seal(log: SessionLog, hidden: HiddenNames, session_id: str) -> AuditSealed:
 def _sealed(events: Iterable[Event]) -> dict[str, dict[str, str]]:
     """The blinding of each session after these events, by its id."""
     sealed: dict[str, dict[str, str]] = {}
+    revealed: set[str] = set()
     for event in events:
         match event.body:
             case AuditSealed(aliases=aliases) if aliases:
                 sealed[event.session_id] = aliases
             case AuditUnblinded() as body if is_revealing(event.actor, body):
-                sealed.pop(event.session_id, None)
-    return sealed
+                revealed.add(event.session_id)
+    return {session: sealed[session] for session in sealed.keys() - revealed}
 
 
 def _with_loaded(log: SessionLog, session_id: str, sealed: Mapping[str, str]) -> Blinding:

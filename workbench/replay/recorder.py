@@ -26,7 +26,7 @@ from workbench.agent.budgets import Budgets
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
 from workbench.agent.toolbox import tools_of
 from workbench.blinding.aliases import blinding_from
-from workbench.blinding.sessions import stay_blind
+from workbench.blinding.sessions import missing_seal
 from workbench.operations import OPERATIONS
 from workbench.operations.pair import environment
 from workbench.operations.running import Session
@@ -60,6 +60,7 @@ from workbench.store.events import (
     SessionStarted,
 )
 from workbench.store.log import SessionLog
+from workbench.store.rows import Entry
 from workbench.store.slices.agents import AgentState
 from workbench.store.state import SessionState, fold
 
@@ -104,22 +105,21 @@ def replay_cassette(
 ) -> CassetteReport:
     """Replay a session by its cassette. Raises `ReplayError` if two agents were at work at once."""
     parent = fold(log.events(log.find_session(session_id).id))
+    cassette = Cassette.of(log, parent.session_id)
+    # A blind session's is blind from its first event on: the seal of the cassette comes later.
+    seal = missing_seal(log, parent.session_id, 0)
     new = log.start_session(
         f"{parent.name}, from its tape",
         environment(),
         TAPING,
         parent=(parent.session_id, parent.seq),
+        then=[] if seal is None else [Entry(seal)],
     )
     # No operation of a cassette measures anything, so nothing is ever put into the cache.
     session = Session(log, new, ArrayCache(Path()))
-    cassette = Cassette.of(log, parent.session_id)
     replaying = _Replaying(log, parent, session, cassette, audit or _loop, should_stop)
     try:
-        try:
-            replaying.go()
-        finally:
-            # The seal is on the cassette, too, but the cassette may have been left before it.
-            stay_blind(log, new, parent.session_id)
+        replaying.go()
     except OffCassette as off:
         session.record(SessionClosed(outcome="stopped", reason=off.message), actor=TAPING)
     except BaseException as error:

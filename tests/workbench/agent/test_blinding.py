@@ -20,10 +20,19 @@ from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.supervision import Supervision
 from workbench.blinding.aliases import OPEN, Blinding, blinding_from, blinding_of
 from workbench.blinding.redact import StateRedactor
-from workbench.blinding.seal import find_organism, has_seen_truth, reveal_names, seal, unseal
+from workbench.blinding.seal import (
+    blinding_in,
+    find_organism,
+    has_seen_truth,
+    reveal_names,
+    seal,
+    unseal,
+)
+from workbench.blinding.sessions import HiddenNames, missing_seal
 from workbench.locations import find_locations
 from workbench.operations.notes import NOTE
 from workbench.operations.pair import LOAD, PairArguments
+from workbench.store.agent_events import AuditSealed
 from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
 
@@ -197,6 +206,20 @@ def test_who_has_seen_the_names_has_not_seen_the_truth(log: SessionLog, tmp_path
     assert not has_seen_truth(session.state)
     unseal(session, HUMAN, "grading")
     assert has_seen_truth(session.state)
+
+
+def test_names_that_were_revealed_stay_so_whatever_is_sealed_later(log: SessionLog, tmp_path: Path):
+    """As an agent's audit seals, which finds more names to hide from it."""
+    session = fresh_session(log, tmp_path, NamedPair())
+    blinding = seal(session, blind=True)
+    assert HiddenNames.read(log).is_blind(session.id)
+    assert reveal_names(session, HUMAN)
+    more = {**blinding.aliases, "another-name": "MODEL-B"}
+    session.record(AuditSealed(organism=None, ground_truth_sha256=None, aliases=more))
+    assert not HiddenNames.read(log).is_blind(session.id)
+    assert missing_seal(log, session.id, 0) is None
+    # From the agent they are hidden as before.
+    assert "another-name" in blinding_in(session.state).aliases
 
 
 def test_the_claims_of_a_blind_audit_carry_their_tests(log: SessionLog, tmp_path: Path):

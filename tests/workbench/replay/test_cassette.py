@@ -16,7 +16,7 @@ from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
 from workbench.agent.supervision import Supervision
-from workbench.blinding.sessions import shown_state
+from workbench.blinding.sessions import HiddenNames, shown_state
 from workbench.operations import hypotheses as hypothesising
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
@@ -28,6 +28,7 @@ from workbench.operations.hypotheses import (
 from workbench.operations.notes import NOTE, NoteArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
+from workbench.replay import recorder
 from workbench.replay.branch import branch
 from workbench.replay.cassette import Cassette, OffCassette
 from workbench.replay.errors import ReplayError
@@ -391,6 +392,37 @@ def test_a_tape_that_is_left_before_the_seal_makes_a_blind_session(
     found = replay_cassette(log, cut)
     assert found.left is not None
     assert shown_state(log, found.session).name == "MODEL-B, from its tape"
+
+
+@pytest.mark.parametrize("broken", ["the first event", "the cassette"])
+def test_a_tape_of_a_blind_session_is_blind_at_every_moment(
+    log: SessionLog, read: Session, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    audited(read)
+    others = {session.id for session in log.sessions()} - {read.id}
+    sealed = AuditSealed(
+        organism=None, ground_truth_sha256=None, aliases={"cake_bake": "MODEL-B", "cake": "MODEL-B"}
+    )
+    log.append(read.id, sealed, actor=SYSTEM)
+    log.append(read.id, SessionRenamed(name="audit of cake_bake"), actor=SYSTEM)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if broken == "the cassette":
+        monkeypatch.setattr(recorder.Cassette, "of", interrupted)
+    else:
+        monkeypatch.setattr(recorder._Replaying, "go", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replay_cassette(log, read.id)
+    hidden = HiddenNames.read(log)
+    for session in log.sessions():
+        if session.id in others:
+            continue
+        assert hidden.is_blind(session.id), session
+        assert "cake" not in hidden.overview(session).name
+        # None is left open.
+        assert session.id == read.id or session.outcome is not None
 
 
 def test_people_beside_an_agent_do_again_what_they_did(log: SessionLog, read: Session) -> None:
