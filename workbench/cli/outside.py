@@ -84,6 +84,7 @@ class _Host:
         self._wanted = wanted
         self._audit: OutsideAudit | None = None
         self._stage = ""
+        self._is_loaded = False
         self._beginning = threading.Lock()
 
     def audit(self, client: str, ask: Callable[[ApprovalAsked], tuple[bool, str]]) -> OutsideAudit:
@@ -142,8 +143,13 @@ class _Host:
         return self._stage
 
     def hide(self, text: str) -> str:
-        """Return a message as the agent may see it."""
-        return self._work.hide(text)
+        """Return a message as the agent may see it: people may see more, once they had names revealed."""
+        from workbench.blinding.seal import blinding_in
+
+        hidden = self._work.hide(text)
+        if not self._work.has_session:
+            return hidden
+        return blinding_in(self._work.session.state).hide_words(hidden)
 
     def _hidden(self, text: str) -> str:
         from workbench.blinding.aliases import OPEN
@@ -159,9 +165,10 @@ class _Host:
         from workbench.outside.audit import OutsideAudit, OutsidePlan, Surroundings
 
         work, wanted = self._work, self._wanted
-        if not work.is_begun:
+        if not self._is_loaded:
             self._stage = "loading the models"
             work.load(self._pair, self._measure.layers)
+            self._is_loaded = True
         if self.mode == "adl":
             for operation, arguments in missing_evidence(
                 work.session.state, work.n_layers, self._measure, n_prompts=wanted.n_prompts

@@ -133,6 +133,11 @@ class Work:
         assert self._session is not None, "no session has begun"
         return self._session
 
+    @property
+    def has_session(self) -> bool:
+        """True once the session began, and from the start if it is gone on with."""
+        return self._session is not None
+
     def begin(self) -> None:
         """Begin the session without a pair, or go on with it."""
         opened = None
@@ -179,7 +184,9 @@ class Work:
         if self._served is not None:
             self._go_on_served(self._served, self._session, pair)
             return
-        self.begin()
+        # A load that failed is tried again in the session that it began.
+        if not self.is_begun:
+            self.begin()
         self.run(LOAD, pair)
 
     def close(self) -> None:

@@ -92,7 +92,8 @@ class OutsideAudit:
         self._id = run_id
         self._runner = surroundings.runner
         self._should_stop = surroundings.should_stop
-        self._cancelled = threading.Event()
+        self._cancelled: threading.Event = threading.Event()
+        "Set once the client wants the call that is being done no more."
         self._one_at_a_time = threading.Lock()
         self._toolbox = Toolbox(
             session, session.state.agents[run_id].start.body.mode, blinding, self._run
@@ -153,14 +154,21 @@ class OutsideAudit:
         )
 
     def call(
-        self, name: str, arguments: Mapping[str, Any], call_id: str | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        call_id: str | None = None,
+        cancelled: threading.Event | None = None,
     ) -> CallResult:
         """Do a call and return its result. ``call_id`` names one that waited for an approval.
 
-        Raises ``Stopped`` when the server ends, ``RunnerGone``, and what ``ask`` raises.
+        Once ``cancelled`` is set, its result says that it was stopped; a call that has not begun by
+        then is not recorded. Raises ``Stopped`` for that and when the server ends, ``RunnerGone``,
+        and what ``ask`` raises.
         """
         with self._one_at_a_time:
-            self._cancelled.clear()
+            self._cancelled = cancelled or threading.Event()
+            self._check_cancelled()
             if self.state.is_over:
                 return CallResult("the audit is over: its report is submitted", ok=False)
             waiting = {call.id: call for call in unanswered(self.state)}
@@ -176,10 +184,6 @@ class OutsideAudit:
             result = self._result(call)
             self._watch_budget()
             return result
-
-    def cancel(self) -> None:
-        """Stop the call that is being done; its result says that it was stopped."""
-        self._cancelled.set()
 
     def leave(self, reason: str) -> None:
         """Record that the agent went away before its report, if it did; waits for a call's end."""
@@ -250,8 +254,11 @@ class OutsideAudit:
     def _run(
         self, operation: Operation[Any], arguments: Arguments, actor: Actor, should_stop: ShouldStop
     ) -> Outcome:
-        if self._cancelled.is_set():
-            raise Stopped("cancelled by the client")
+        self._check_cancelled()
         return self._runner(
             operation, arguments, actor, lambda: should_stop() or self._cancelled.is_set()
         )
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Stopped("cancelled by the client")

@@ -25,11 +25,12 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 
 from adl.callbacks import ShouldStop
-from adl.errors import AdlError, Stopped
+from adl.errors import Stopped
 from adl.readings.registry import ReadingName
 from workbench.agent import prompts
 from workbench.agent.toolbox import tools_of
 from workbench.agent.tools import OVERVIEW_TOOL, READING_TOOL, Tool
+from workbench.faults import as_error, keep_crash
 from workbench.outside.audit import CallResult, OutsideAudit
 from workbench.store.agent_events import AgentMode, ApprovalAsked
 
@@ -135,8 +136,10 @@ class AuditServer:
                 input_requests={"approve": _elicitation(needed.asked)},
                 request_state=needed.asked.call_id,
             )
-        except (AdlError, Stopped) as exc:
-            result = CallResult("failed: " + self._host.hide(str(exc)), ok=False)
+        except MCPError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the agent gets it in words that hide the names
+            result = CallResult("failed: " + self._told(exc), ok=False)
         return types.CallToolResult(
             content=[types.TextContent(text=result.text)], is_error=not result.ok
         )
@@ -147,9 +150,10 @@ class AuditServer:
         async with self._one_at_a_time:
             self._context = context
             audit = await self._begun(context)
-            with self._cancelling(audit):
+            cancelled = threading.Event()
+            with _set_if_cancelled(cancelled):
                 return await self._in_thread(
-                    context, name, lambda: audit.call(name, arguments, call_id)
+                    context, name, lambda: audit.call(name, arguments, call_id, cancelled)
                 )
 
     async def _begun(self, context: Context) -> OutsideAudit:
@@ -159,14 +163,6 @@ class AuditServer:
                 context, "", lambda: self._host.audit(client, self._ask)
             )
         return self._audit
-
-    @contextmanager
-    def _cancelling(self, audit: OutsideAudit) -> Iterator[None]:
-        try:
-            yield
-        except anyio.get_cancelled_exc_class():
-            audit.cancel()
-            raise
 
     async def _in_thread(self, context: Context, what: str, work: Callable[[], T]) -> T:
         """Run ``work`` in a thread, with a note of progress every few seconds."""
@@ -292,8 +288,18 @@ class AuditServer:
             async with self._one_at_a_time:
                 await self._begun(context)
                 return await self._in_thread(context, "", read)
-        except (AdlError, Stopped) as exc:
-            raise MCPError(types.INTERNAL_ERROR, self._host.hide(str(exc))) from None
+        except MCPError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the agent gets it in words that hide the names
+            raise MCPError(types.INTERNAL_ERROR, self._told(exc)) from None
+
+    def _told(self, exc: Exception) -> str:
+        """A failure as the agent may see it; of a bug, what kind of exception it was."""
+        known = exc if isinstance(exc, Stopped) else as_error(exc)
+        if known is None:
+            keep_crash(exc, self._host.hide)
+            return f"a bug in adl-workbench ({type(exc).__name__})"
+        return self._host.hide(str(known))
 
     # --- the prompt ------------------------------------------------------------------------------
 
@@ -317,8 +323,8 @@ class AuditServer:
         try:
             async with self._one_at_a_time:
                 overview = (await self._begun(context)).opening
-        except (AdlError, Stopped) as exc:
-            raise MCPError(types.INTERNAL_ERROR, self._host.hide(str(exc))) from None
+        except Exception as exc:  # noqa: BLE001 - the agent gets it in words that hide the names
+            raise MCPError(types.INTERNAL_ERROR, self._told(exc)) from None
         text = prompts.system_prompt(self._host.mode) + "\n\n" + overview
         return types.GetPromptResult(
             messages=[types.PromptMessage(role="user", content=types.TextContent(text=text))]
@@ -352,6 +358,15 @@ async def _serve(host: Host, should_stop: ShouldStop) -> None:
     finally:
         # A call that is being done looks at this flag, and is recorded as stopped.
         await anyio.to_thread.run_sync(host.leave, reason)
+
+
+@contextmanager
+def _set_if_cancelled(cancelled: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    except anyio.get_cancelled_exc_class():
+        cancelled.set()
+        raise
 
 
 class _Lines:

@@ -19,11 +19,15 @@ from typing import Any
 import anyio
 import pytest
 
+from adl.artifacts import ArrayCache
 from tests.workbench.agent.scripted import report, reported
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES
 from tests.workbench.cli.conftest import environment, recorded
 from tests.workbench.engine.processes import engine_process
+from workbench.blinding.seal import reveal_names
 from workbench.locations import HOME_VARIABLE
+from workbench.operations.running import Session
+from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
 from workbench.store.slices.agents import AgentState
 from workbench.store.state import fold
@@ -333,6 +337,38 @@ def test_a_pair_that_cannot_be_loaded_is_an_error_of_the_call(database: Path, tm
     no_names_in(wire, wire.with_suffix(".err"))
     with SessionLog.open(database, read_only=True) as log:
         assert list(log.sessions()) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("load", "MODEL-B cannot be read"), ("bug", "a bug in adl-workbench (RuntimeError)")],
+)
+def test_an_agent_stays_blind_in_what_fails_though_people_had_the_names_revealed(
+    database: Path, tmp_path: Path, fault: str, said: str
+):
+    async def first() -> None:
+        async with serving(database, tmp_path / "first", "--blind") as client:
+            await client.call_tool("overview", {})
+
+    wire = tmp_path / "wire"
+
+    async def then() -> None:
+        again = ("--session", "last")
+        async with serving(database, wire, *again, pair=(), NAMED_CLI=fault) as client:
+            # A load that failed is tried again by each call.
+            for _ in range(2):
+                told = await client.call_tool("overview", {})
+                assert told.is_error
+                assert said in text_of(told)
+
+    run(first)
+    with SessionLog.open(database) as log:
+        session = log.find_session("last").id
+        assert reveal_names(Session(log, session, ArrayCache(tmp_path)), HUMAN)
+    run(then)
+    no_names_in(wire)
+    continued = [one for one in recorded(database) if one.body.kind == "session_continued"]
+    assert len(continued) == 1
 
 
 class ByHand:
