@@ -13,6 +13,7 @@ second and a whole audit takes another, which makes it cheap to kill, stop and s
     announce    file descriptor that gets a line per committed event and per use of the model
     resume      file descriptor, see halt
     broken      methods that raise, as "module:Class.method"
+    stopped     a method, written likewise: with its end comes a SIGTERM
     file_size   largest file that this process may write, in bytes
     no_training nothing is trained: there is no room for it
     lacks       packages that are not installed
@@ -25,6 +26,7 @@ import importlib
 import json
 import os
 import resource
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -140,13 +142,34 @@ def no_training() -> ModuleType:
 
 def break_method(name: str) -> None:
     """Have a method raise what nobody expects of it."""
-    module, _, path = name.partition(":")
-    kind, _, method = path.partition(".")
 
     def broken(*_arguments: object) -> None:
-        raise ZeroDivisionError(f"{path} is broken")
+        raise ZeroDivisionError(f"{name.partition(':')[2]} is broken")
 
-    setattr(getattr(importlib.import_module(module), kind), method, broken)
+    replace_method(name, lambda _method: broken)
+
+
+def stop_behind(name: str) -> None:
+    """Have this process get a SIGTERM with the end of a method."""
+
+    def stopping(method: Callable[..., object]) -> Callable[..., object]:
+        def stopped(*arguments: object, **options: object) -> object:
+            found = method(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return found
+
+        return stopped
+
+    replace_method(name, stopping)
+
+
+def replace_method(
+    name: str, replacement: Callable[[Callable[..., object]], Callable[..., object]]
+) -> None:
+    module, _, path = name.partition(":")
+    kind, _, method = path.partition(".")
+    owner = getattr(importlib.import_module(module), kind)
+    setattr(owner, method, replacement(getattr(owner, method)))
 
 
 def main() -> None:
@@ -164,6 +187,8 @@ def main() -> None:
         announce_events(wanted["announce"])
     for name in wanted.get("broken", []):
         break_method(name)
+    if "stopped" in wanted:
+        stop_behind(wanted["stopped"])
     from workbench import cli
     from workbench.cli import progress
 

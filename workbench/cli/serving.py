@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from adl.artifacts import ArrayCache
-from adl.errors import AdlError
+from adl.errors import AdlError, Stopped
 from workbench.cli.options import (
     Json,
     SessionOptions,
@@ -89,14 +89,15 @@ def status(json: Json = False) -> None:
     with reported_errors():
         found = [(path, _status_of(path)) for path in _sockets()]
         if json:
-            print_json(
-                [{"socket": str(path), **data.model_dump(mode="json")} for path, data in found]
-            )
+            print_json([{"socket": str(path), **_as_data(status)} for path, status in found])
             return
         if not found:
             say("no engine runs; `adl-workbench serve` starts one")
-        for path, data in found:
-            _show(path, data)
+        for path, status in found:
+            if isinstance(status, AdlError):
+                paragraph(f"engine at {path}: {status.message}")
+            else:
+                _show(path, status)
 
 
 @engines.command()
@@ -185,10 +186,16 @@ def _serve(
 
         def is_ready() -> None:
             _heed_signals(server.end)
-            tell(ready)
+            if flag():
+                # One came after the load had looked for it the last time.
+                server.end("stopped on request")
+            else:
+                tell(ready)
 
         try:
             reason = asyncio.run(server.run(is_ready))
+            if flag():
+                raise Stopped(reason)
             say(f"engine ended: {reason}")
         finally:
             engine.close("the engine failed")
@@ -271,12 +278,22 @@ def _sockets() -> list[Path]:
     return find_engines(find_locations())
 
 
-def _status_of(path: Path) -> StatusData:
+def _status_of(path: Path) -> StatusData | AdlError:
+    """What an engine says of itself, or why one does not: others are listed all the same."""
     from workbench.engine.client import EngineClient
     from workbench.engine.protocol import Status
 
-    with EngineClient.connect(path, role="command", name="engine status") as client:
-        return client.call(Status())
+    try:
+        with EngineClient.connect(path, role="command", name="engine status") as client:
+            return client.call(Status())
+    except AdlError as exc:
+        return exc
+
+
+def _as_data(status: StatusData | AdlError) -> dict[str, Any]:
+    if isinstance(status, AdlError):
+        return {"error": status.message}
+    return status.model_dump(mode="json")
 
 
 def _show(path: Path, data: StatusData) -> None:
@@ -298,7 +315,7 @@ def _show(path: Path, data: StatusData) -> None:
 
 def _stop(path: Path) -> None:
     from workbench.engine.client import EngineClient, EngineGone
-    from workbench.engine.protocol import ClosingNotice, Notice, ShutDown
+    from workbench.engine.protocol import ClosingNotice, Notice, OtherProtocol, ShutDown
 
     over = threading.Event()
 
@@ -306,10 +323,33 @@ def _stop(path: Path) -> None:
         if isinstance(notice, ClosingNotice) and notice.session is None:
             over.set()
 
-    with EngineClient.connect(path, role="command", name="engine stop") as client:
+    try:
+        client = EngineClient.connect(path, role="command", name="engine stop")
+    except OtherProtocol:
+        # It understands no order of this version, but every version heeds the signal.
+        say(f"engine {_end_process(path)} ended")
+        return
+    with client:
         client.listen(heed)
-        with suppress(EngineGone):
+        try:
             client.call(ShutDown())
+        except EngineGone:
+            # Its end may have come before anyone listened.
+            over.set()
         # Its connections end once the sessions are closed.
         over.wait()
     say(f"engine {client.welcome.pid} ended")
+
+
+def _end_process(path: Path) -> int:
+    """Ask the process that listens at a socket to end, and wait until it did; return its id."""
+    import psutil
+
+    from workbench.engine.sockets import process_of
+
+    number = process_of(path)
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(number)
+        process.terminate()
+        process.wait()
+    return number

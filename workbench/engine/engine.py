@@ -35,6 +35,7 @@ from workbench.operations.pair import LOAD, PairArguments, loaded_pair
 from workbench.store.agent_events import Policy
 from workbench.store.events import HUMAN, SYSTEM, Event, SessionRenamed
 from workbench.store.log import SessionLog
+from workbench.store.state import fold
 
 
 class Engine:
@@ -122,15 +123,15 @@ class Engine:
                 )
             if held is not None:
                 return held.live
-            live = LiveSession.resume(self.log, session_id, self._locations, turns=self._turns)
-            own = loaded_pair(live.state.operations)
+            # Looked at before anything is recorded in it.
+            own = loaded_pair(fold(self.log.events(session_id)).operations)
             if own is not None and not self.pair.is_of(own):
-                live.close(None, "failed", "the engine has another pair")
                 raise EngineRefusal(
                     f"session {session_id} has another pair than this engine",
                     "Go on with it without an engine, or start one for it: "
                     f"adl-workbench serve --session {session_id}",
                 )
+            live = LiveSession.resume(self.log, session_id, self._locations, turns=self._turns)
             self._hold(live, owner)
         if own is not None:
             self._load_first(live)

@@ -100,6 +100,17 @@ def check_user(connection: socket.socket) -> None:
         raise NotYours(f"the other end is of user {user}, not of yours ({os.geteuid()})")
 
 
+def process_of(path: Path) -> int:
+    """Return the id of the process whose socket this is. Raises `EngineGone` for no such name."""
+    number = path.stem.rpartition("-")[2]
+    if not number.isdecimal():
+        raise EngineGone(
+            f"{path} is no socket of an engine: they are named HOST-PID{_SUFFIX}",
+            "`adl-workbench engine status` lists those that run.",
+        )
+    return int(number)
+
+
 def find_engines(locations: Locations) -> list[Path]:
     """Return the sockets of this machine's engines, the newest first; removes what is left over."""
     folder = locations.engines

@@ -249,7 +249,7 @@ def test_a_session_of_another_pair_is_not_taken(serving: Serving, database: Path
         from adl.artifacts import ArrayCache
         from tests.planted import PlantedPair
         from workbench.operations.beginning import begin_session
-        from workbench.store.events import HUMAN
+        from workbench.store.events import HUMAN, SessionClosed
 
         other = begin_session(
             log,
@@ -259,10 +259,14 @@ def test_a_session_of_another_pair_is_not_taken(serving: Serving, database: Path
             actor=HUMAN,
             load=lambda *_: PlantedPair(),
         ).id
+        log.append(other, SessionClosed(outcome="completed"))
+        before = list(log.events(other))
     with serving.connect() as screen:
         with pytest.raises(EngineError, match="another pair than this engine"):
             screen.call(p.Open(session=other))
         assert not is_open(find_locations().leases, other)
+    with SessionLog.open(database) as log:
+        assert list(log.events(other)) == before
 
 
 def test_an_idle_pair_is_freed_and_loaded_again_when_it_is_needed(

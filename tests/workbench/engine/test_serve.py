@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from socket import SHUT_RDWR
 from typing import Any
 
 import psutil
@@ -18,7 +20,7 @@ from tests.workbench.cli.conftest import Running, finished, recorded, running
 from tests.workbench.engine.conftest import MEASURE, Watcher
 from workbench.engine import protocol as p
 from workbench.engine.client import EngineClient
-from workbench.engine.sockets import find_engines
+from workbench.engine.sockets import find_engines, listening_socket, new_path
 from workbench.locations import find_locations
 from workbench.store.lease import is_open
 
@@ -134,6 +136,100 @@ def test_a_signal_ends_it_in_good_order_amid_a_job(database: Path, number: int) 
     (ended,) = [event for event in events if event.body.kind == "operation_stopped"]
     assert ended.operation_id == job.id
     assert not is_open(find_locations().leases, session)
+
+
+@pytest.mark.parametrize("detach", [(), ("--detach",)])
+def test_a_signal_between_the_load_and_readiness_is_heeded(
+    database: Path, detach: tuple[str, ...]
+) -> None:
+    wanted = {"stopped": "workbench.engine.engine:Engine.begin"}
+    limit = {"timeout": HANGS} if detach else {}
+    done = finished([*SERVE, "--json", *detach], wanted, **limit)
+    assert done.returncode == 130, done.stderr
+    # It never said that it was ready.
+    assert done.stdout == ""
+    last = recorded(database)[-1].body
+    assert (last.kind, last.outcome, last.reason) == (
+        "session_closed",
+        "stopped",
+        "stopped on request",
+    )
+    assert find_engines(find_locations()) == []
+
+
+@contextmanager
+def stand_in(*answers: p.Wire, number: int) -> Iterator[Path]:
+    """A socket as that of an engine with the process id ``number``, which says this and ends."""
+    own = new_path(find_locations())
+    path = own.with_name(own.name.replace(str(os.getpid()), str(number)))
+    listening = listening_socket(path)
+
+    def answer() -> None:
+        # It is over once the socket is shut down.
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, suppress(OSError):
+                    connection.sendall(b"".join(map(p.encode, answers)))
+                    if connection.recv(1 << 16):
+                        connection.shutdown(SHUT_RDWR)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            listening.shutdown(SHUT_RDWR)
+        listening.close()
+        thread.join()
+        path.unlink(missing_ok=True)
+
+
+WELCOME = p.Welcome(pid=999_999, client=1)
+OTHER = p.Reply(
+    id=None, error=p.ErrorData(type="OtherProtocol", message="it speaks protocol 0", hint="")
+)
+
+
+def test_an_engine_that_fails_hides_no_other(database: Path) -> None:
+    with (
+        engine() as (_, socket),
+        stand_in(WELCOME, number=999_999),
+        stand_in(OTHER, number=999_998),
+    ):
+        listed = finished(["engine", "status"])
+        found = json.loads(finished(["engine", "status", "--json"]).stdout)
+    assert listed.returncode == 0, listed.stderr
+    assert "demo organism  loaded" in listed.stdout
+    assert "speaks protocol 0" in listed.stdout
+    assert len(found) == 3
+    (whole,) = [one for one in found if one["socket"] == str(socket)]
+    assert whole["is_loaded"]
+    assert sum("error" in one for one in found) == 2
+
+
+def test_an_engine_that_ends_before_it_is_told_to_is_ended(database: Path) -> None:
+    with stand_in(WELCOME, number=999_999) as path:
+        for _ in range(10):
+            done = finished(["engine", "stop", str(path)])
+            assert done.returncode == 0, done.stderr
+            assert "engine 999999 ended" in done.stderr
+
+
+def test_an_engine_of_another_version_is_stopped(database: Path) -> None:
+    """It understands no order of this version, which is what its hint says to give."""
+    with (
+        running(["serve", "--demo", "--json"]) as old,
+        stand_in(OTHER, number=old.process.pid) as path,
+    ):
+        done = finished(["engine", "stop", str(path)])
+        assert done.returncode == 0, done.stderr
+        assert f"engine {old.process.pid} ended" in done.stderr
+        assert old.process.wait(HANGS) is not None
+    done = finished(["engine", "stop", str(path.with_name("mine.sock"))])
+    assert done.returncode == 1
+    assert "no engine answers" in done.stderr
 
 
 def test_clients_killed_amid_a_job_lose_nothing_and_stop_nothing(database: Path) -> None:
