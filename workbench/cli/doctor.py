@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import locale
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
@@ -32,8 +32,6 @@ PACKAGES = ("adl-workbench", "torch", "transformers", "nnsight", "peft", "textua
 SMALLEST = (80, 24)
 ENDPOINT_TIMEOUT = 5.0
 DEVICE_TIMEOUT = 120
-#: What stands before the host of an address, its scheme left out: a password, as secret as the key.
-_PASSWORD = re.compile(r"(?:(?<=//)|^)(?!\w+://).*@")
 
 # In a process of its own: a broken accelerator driver can end the process that asks it.
 DEVICES = """
@@ -183,20 +181,18 @@ def _database(path: Path) -> Finding:
 
 
 def _endpoint() -> Finding:
-    base = os.environ.get("OPENAI_BASE_URL", "").rstrip("/")
-    key = os.environ.get("OPENAI_API_KEY", "")
-    if not base and not key:
+    # Imported only where it is asked for: the first needs no network, the second brings one.
+    from workbench.settings import DEFAULT_ENDPOINT, SettingsError, load_settings
+
+    try:
+        settings = load_settings()
+    except SettingsError as exc:
+        return Finding("endpoint", "note", exc.message, exc.hint)
+    key = "" if settings.api_key is None else settings.api_key.get_secret_value()
+    if not key and settings.base_url == DEFAULT_ENDPOINT:
         return Finding(
             "endpoint", "note", "none set", "Set OPENAI_API_KEY or OPENAI_BASE_URL for the agent."
         )
-    # Imported only where there is an endpoint to ask.
-    import httpx
-
-    from workbench.settings import DEFAULT_ENDPOINT, MUST_BE_URL, is_url
-
-    url = f"{base or DEFAULT_ENDPOINT}/models"
-    # A password in the address is as secret as the key, and errors quote both.
-    shown = _PASSWORD.sub("***@", url)
     if not (key.isascii() and key.isprintable()) or key != key.strip():
         return Finding(
             "endpoint",
@@ -204,9 +200,12 @@ def _endpoint() -> Finding:
             "OPENAI_API_KEY has a space, line end or other character that no key has",
             "Copy the key again.",
         )
-    if base and not is_url(base):
-        wrong = f"{_PASSWORD.sub('***@', base)}: {MUST_BE_URL}"
-        return Finding("endpoint", "note", wrong, "Check OPENAI_BASE_URL.")
+    import httpx
+
+    parts = urlsplit(settings.base_url)
+    url = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/models"))
+    # A password in the address, or a key in its query, is as secret as the key, and errors quote both.
+    shown = f"{settings.address.rstrip('/')}/models"
     try:
         answer = httpx.get(
             url,

@@ -18,6 +18,7 @@ import pytest
 from tests import forks
 from tests.workbench.cli.conftest import Done, RunCli, environment
 from workbench.cli.doctor import Finding
+from workbench.locations import find_locations
 from workbench.store.log import SessionLog
 
 FAKE_TORCH = """
@@ -208,7 +209,23 @@ def test_an_endpoint_that_is_not_there_is_noted(findings):
 @pytest.mark.parametrize("url", ["nonsense", "http://[::1", "ftp://example.org", "http://a b/"])
 def test_an_address_that_is_none_is_noted(findings, url):
     found = findings(OPENAI_BASE_URL=url)["endpoint"]
+    assert found.state == "note"
+    assert "must be a URL" in found.found
+    assert "Correct it in the environment" in found.hint
+
+
+def test_what_the_settings_have_is_asked(findings, tmp_path: Path):
+    """The same endpoint as an agent's: of config.toml, too, and with a key in its address."""
+    config = find_locations().config_file
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text('base_url = "http://127.0.0.1:9/v1?api-key=sk-secret"')
+    found = findings()["endpoint"]
     assert (found.state, found.hint) == ("note", "Check OPENAI_BASE_URL.")
+    assert found.found.startswith("http://127.0.0.1:9/v1/models: ")
+    config.write_text('base_url = "nonsense"')
+    assert "must be a URL" in findings()["endpoint"].found
+    config.write_text("base_url = ")
+    assert str(config) in " ".join(vars(findings()["endpoint"]).values())
 
 
 @pytest.mark.parametrize(
@@ -225,6 +242,9 @@ def test_an_address_that_is_none_is_noted(findings, url):
         ("", "me:sk-secret@127.0.0.1:9/v1"),
         ("", "http://me:a/sk-secret@127.0.0.1:9/v1"),
         ("", "http://me:a sk-secret@127.0.0.1:9/v1"),
+        ("", "http://127.0.0.1:9/v1?api-key=sk-secret"),
+        ("", "http://127.0.0.1:9/v1?sk-secret"),
+        ("", "http://127.0.0.1:9/v1#sk-secret"),
     ],
 )
 def test_neither_key_nor_password_is_ever_said(torch_as, key, url):
