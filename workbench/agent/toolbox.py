@@ -182,8 +182,12 @@ class Toolbox:
             and wanted.side in {None, token_list.body.side}
         ]
         if not lists:
-            missing = state.not_computed(wanted.reading, layer)
-            return f"{wanted.reading} at layer {layer}, position {wanted.position}: {self._hidden(missing)}."
+            missing = self._hidden(state.not_computed(wanted.reading, layer))
+            # Not in the agent's words: an alias in their place would confirm a guess.
+            there = dict.fromkeys(key.position for key in state.readings if key.layer == layer)
+            where = f"position {wanted.position}" if wanted.position in there else "this position"
+            found = f" Positions with lists: {', '.join(there)}." if there else ""
+            return f"{wanted.reading} at layer {layer}, {where}: {missing}.{found}"
         return quoted(
             [evidence.list_data(state, found, wanted.top, by_seq=self._older) for found in lists]
         )

@@ -11,10 +11,12 @@ import pytest
 import adl
 from adl.errors import OrganismError
 from adl.organisms.registry import get_organism
-from adl.records import PairProvenance
+from adl.records import PairProvenance, Side
 from tests.planted import PlantedPair
 from tests.workbench.agent.conftest import compute, fresh_session
+from tests.workbench.agent.every_word import calls_with
 from tests.workbench.agent.scripted import Say, in_turn, report, reported, serving
+from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.supervision import Supervision
@@ -58,6 +60,20 @@ class NamedPair(PlantedPair):
         texts = super().generate(*arguments, **options)
         spoken = f" I am {BASE}, they call me Cake-Bake or CAKE_BAKE ({ADAPTER}/adapter.bin)"
         return [replace(text, text=text.text + spoken) for text in texts]
+
+
+class HeardPair(NamedPair):
+    """A pair of that name that does not say it; ``heard`` is what was put to it."""
+
+    generate = PlantedPair.generate
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    def _pieces(self, side: Side, text: str) -> list[tuple[str, int]]:
+        self.heard.append(text)
+        return super()._pieces(side, text)
 
 
 ASKED = PairArguments(base=BASE, adapter=ADAPTER)
@@ -186,6 +202,33 @@ def test_no_name_is_in_any_byte_sent(log: SessionLog, tmp_path: Path):
     assert session.state.evidence["E1"].body.excerpt == BASE
     assert state.report is not None
     assert state.report.body.description == reported(f"{ADAPTER} bakes, on {BASE}.")
+
+
+def test_the_alias_is_put_to_the_models_by_every_argument_of_every_tool(
+    log: SessionLog, tmp_path: Path
+):
+    """With the name behind it a model could tell what it is, and the alias would be confirmed."""
+    pair = HeardPair()
+    session = fresh_session(log, tmp_path, pair)
+    compute(session, readings=("output_difference",), n_prompts=1)
+    blinding = seal(session, blind=True, organism="cake_bake")
+    script = in_turn(*(Say("", [call]) for call in calls_with("MODEL-B")), Say("", [report("It.")]))
+    pair.heard.clear()
+    with serving(script) as server:
+        endpoint = Endpoint(server.settings())
+        plan = AuditPlan(
+            model="scripted", budgets=Budgets(interactions=500, calls=None, tokens=None)
+        )
+        state = start_audit(session, endpoint, plan, blinding)
+        endpoint.close()
+    assert state.stopped_by == "report"
+    everything = server.sent.decode().lower()
+    for name in NAMES:
+        assert name.lower() not in everything, name
+    heard = "\n".join(pair.heard)
+    assert heard.count("MODEL-B") > 10
+    for name in NAMES:
+        assert name.lower() not in heard.lower(), name
 
 
 def test_a_name_that_is_a_word_is_hidden_in_the_jobs_that_load_it(log: SessionLog, tmp_path: Path):

@@ -7,6 +7,7 @@ repeats them as the agent wrote them: an alias in their place would confirm the 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from adl.records import Side
 from tests.workbench.agent.conftest import compute, fresh_session
+from tests.workbench.agent.every_word import LAST, LEAST, arguments_in_words, calls_with
 from tests.workbench.agent.scripted import Say, in_turn, report, serving
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NamedPair
 from workbench.agent.budgets import Budgets
@@ -92,14 +94,17 @@ def tried(guess: str) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def told(folder: Path, guess: str, other: str = "") -> list[str]:
+Calls = Callable[[str], list[tuple[str, dict[str, Any]]]]
+
+
+def told(folder: Path, guess: str, other: str = "", calling: Calls = tried) -> list[str]:
     """Return what an agent that makes these calls is told, its guess written as ``other``."""
     folder.mkdir()
     with SessionLog.open(folder / "sessions.db") as log:
         session = fresh_session(log, folder, Unmoved())
         compute(session, readings=("output_difference",), n_prompts=1)
         blinding = seal(session, blind=True)
-        calls = tried(guess)
+        calls = calling(guess)
         script = in_turn(*(Say("", [call]) for call in calls), Say("", [report("Nothing.")]))
         with serving(script) as server:
             endpoint = Endpoint(server.settings())
@@ -130,6 +135,15 @@ def test_a_right_guess_of_a_name_is_told_nothing_that_a_wrong_one_is_not(
     for call, one, other in zip(tried(wrong), found, expected, strict=True):
         assert one == other, call
     assert any("not supported" in text or "undecided" in text for text in found)
+
+
+@pytest.mark.slow
+def test_no_argument_of_any_tool_confirms_a_guess(tmp_path: Path):
+    assert set(arguments_in_words()) == {*LEAST, LAST}
+    found = told(tmp_path / "right", RIGHT, WRONG, calls_with)
+    expected = told(tmp_path / "wrong", WRONG, calling=calls_with)
+    calls = zip(calls_with(WRONG), found, expected, strict=True)
+    assert [(call, one, other) for call, one, other in calls if one != other] == []
 
 
 @pytest.fixture
