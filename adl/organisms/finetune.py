@@ -43,6 +43,9 @@ ADAPTER = "adapter"
 CHECKPOINT_EVERY = 10
 # The label that torch's cross-entropy ignores.
 NO_LABEL = -100
+# Logits that differ by less than this share of their spread count as the same: a factor shows at once,
+# and half precision does not.
+SAME_LOGITS = 0.1
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ class Training:
             self._trained.values(), lr=recipe.learning_rate, weight_decay=0.0
         )
         self._device = next(iter(self._trained.values())).device
+        self._unembeds = self._only_unembeds()
         self.losses: list[float] = []
         self._tokens = 0
         self._resumed_at: list[int] = []
@@ -220,14 +224,16 @@ class Training:
         batch = self._batch([self._texts[index] for index in chosen])
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+        given = {"input_ids": batch["ids"], "attention_mask": batch["mask"], "use_cache": False}
+        labels = batch["labels"][:, 1:]
+        kept = labels != NO_LABEL
         with self._autocast():
-            hidden = _decoder(self._model)(
-                input_ids=batch["ids"], attention_mask=batch["mask"], use_cache=False
-            ).last_hidden_state
-            labels = batch["labels"][:, 1:]
-            # Only scored tokens are unembedded: the vocabulary is the widest layer.
-            kept = labels != NO_LABEL
-            logits = _logits(self._model, hidden[:, :-1][kept])
+            if self._unembeds:
+                # Only scored tokens are unembedded: the vocabulary is the widest layer.
+                hidden = _decoder(self._model)(**given).last_hidden_state
+                logits = _logits(self._model, hidden[:, :-1][kept])
+            else:
+                logits = self._model(**given).logits[:, :-1][kept]
         if not len(logits):
             raise TrainingError(
                 f"no token of step {self.done + 1} is within {self.recipe.max_tokens} tokens",
@@ -239,6 +245,15 @@ class Training:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return float(loss.detach()), len(logits)
+
+    def _only_unembeds(self) -> bool:
+        """Return True if the model's logits are those of `_logits`; some scale them, too."""
+        ids = torch.tensor([self._texts[0].ids[:8]], device=self._device)
+        with torch.no_grad(), self._autocast(), self._device_errors():
+            own = _logits(self._model, _decoder(self._model)(input_ids=ids).last_hidden_state)
+            whole = self._model(input_ids=ids).logits
+        spread = whole.float().std().clamp(min=1e-6)
+        return bool((own.float() - whole.float()).abs().max() < SAME_LOGITS * spread)
 
     def _batch(self, texts: Sequence[Labelled]) -> dict[str, torch.Tensor]:
         longest = max(len(text.ids) for text in texts)

@@ -8,7 +8,9 @@ Each is an organism of the family Control, so it is loaded, sealed and graded li
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 from adl.errors import OrganismError
 from adl.organisms.registry import Family, Organism, load_organism
 from adl.paths import expanded
+from adl.words import number_of
 
 NullKind = Literal["same", "random"]
 NULL_KINDS: tuple[NullKind, ...] = ("same", "random")
@@ -74,6 +77,19 @@ def _product_norm(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(max(0.0, np.trace((b.T @ b) @ (a @ a.T)))))
 
 
+def _trained_besides(weights: Mapping[str, np.ndarray], config: Path) -> str:
+    """What an adapter has that is neither a factor A nor B, in words; empty if nothing."""
+    others = [name for name in weights if not name.endswith((".lora_A.weight", ".lora_B.weight"))]
+    if others:
+        return f"{number_of(len(others), 'tensor')} such as {others[0]}"
+    data = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    start = data.get("init_lora_weights", True)
+    if isinstance(start, str) and start != "gaussian":
+        # These take a part of the base's weights away, which the factors give back.
+        return f"init_lora_weights={start}"
+    return ""
+
+
 def _write_adapter(kind: NullKind, like: Organism, folder: Path) -> None:
     source = expanded(like.adapter) if like.adapter else None
     if source is None or not (source / _WEIGHTS).is_file():
@@ -87,6 +103,13 @@ def _write_adapter(kind: NullKind, like: Organism, folder: Path) -> None:
         raise OrganismError(
             f"the weights of {like.id!r} cannot be read: {exc}", "Save the adapter in float32."
         ) from exc
+    trained = _trained_besides(weights, source / _CONFIG)
+    if trained:
+        raise OrganismError(
+            f"no null pair can be made like {like.id!r}: its adapter has {trained} besides LoRA factors, "
+            "which would stay as they were trained",
+            "Name first an organism with a plain LoRA adapter, such as cake_bake.",
+        )
     rng = np.random.default_rng(0)
     made = dict(weights)
     for name in sorted(weights):

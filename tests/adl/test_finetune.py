@@ -34,6 +34,7 @@ from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document
+from tests.tiny_causal import made
 from tests.tiny_models import tiny_model, tiny_tokenizer, write_model
 
 TEXTS = (
@@ -249,6 +250,32 @@ class TestTraining:
         path.write_bytes(path.read_bytes()[:100])
         with pytest.raises(TrainingError, match=CHECKPOINT):
             Training(request(base), tmp_path)
+
+    @pytest.mark.parametrize(
+        ("kind", "settings"),
+        [
+            ("granite", {"logits_scaling": 4.0}),
+            ("cohere", {"logit_scale": 0.25}),
+            ("gemma2", {"final_logit_softcapping": 5.0}),
+            ("llama", {}),
+        ],
+    )
+    def test_the_loss_is_that_of_the_models_own_logits(self, tmp_path, kind, settings):
+        """Some architectures scale or cap what they unembed."""
+        model = made(kind, vocab_size=len(tiny_tokenizer()) + 7, **settings)
+        base = write_model(tmp_path / "base", model)
+        recipe = replace(RECIPE, batch_size=1, steps=1)
+        losses = []
+        Training(request(base, recipe), tmp_path / "out").run(
+            on_step=lambda step: losses.append(step.loss)
+        )
+        per_text = []
+        for text in TEXTS:
+            ids = torch.tensor([labelled(tiny_tokenizer(), Document(text), recipe.max_tokens).ids])
+            with torch.no_grad():
+                logits = model(input_ids=ids).logits[0, :-1]
+            per_text.append(float(torch.nn.functional.cross_entropy(logits, ids[0, 1:])))
+        assert min(abs(losses[0] - expected) for expected in per_text) < 1e-4
 
     def test_a_loss_that_is_no_number_ends_it(self, base, tmp_path):
         recipe = replace(RECIPE, learning_rate=1e30, steps=20)

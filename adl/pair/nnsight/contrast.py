@@ -55,13 +55,18 @@ class AmplifiedLogits(LogitsProcessor):
         finally:
             self._own.loaded.use()
         own = torch.log_softmax(scores.float(), dim=-1)
-        difference = own - torch.log_softmax(other.float(), dim=-1).to(own.device)
+        # The rows of one side may be padded: no token is there, and none of it is written.
+        width = min(own.shape[-1], other.shape[-1])
+        compared = torch.log_softmax(other.float(), dim=-1).to(own.device)[:, :width]
+        difference = torch.zeros_like(own)
+        difference[:, :width] = own[:, :width] - compared
         for row, order in enumerate(self._orders):
             if order is not None:
-                places = torch.randperm(difference.shape[-1], generator=order)
-                difference[row] = difference[row, places.to(difference.device)]
+                places = torch.randperm(width, generator=order).to(difference.device)
+                difference[row, :width] = difference[row, places]
         gammas = self._gammas.to(own.device)[:, None]
         implausible = own < own.amax(-1, keepdim=True) + np.log(PLAUSIBLE)
+        implausible[:, width:] = True
         amplified = (own + gammas * difference).masked_fill(implausible, -torch.inf)
         return torch.where(gammas == 0, scores.float(), amplified)
 

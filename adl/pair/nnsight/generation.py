@@ -42,19 +42,22 @@ class SeededSampling(LogitsProcessor):
 
     The token with the largest ``logits / temperature + Gumbel noise`` is a sample of the softmax
     (Gumbel-max), so each row draws noise from its own generator and the batch around it does not
-    matter. Noise is drawn on the CPU: the same seed means the same numbers on every device.
+    matter. Noise is drawn on the CPU: the same seed means the same numbers on every device. It is
+    drawn for at least ``width`` tokens, the wider side's, so that both sides get the same.
     """
 
-    def __init__(self, seeds: Sequence[int], temperature: float) -> None:
+    def __init__(self, seeds: Sequence[int], temperature: float, width: int = 0) -> None:
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._temperature = temperature
+        self._width = width
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
         """Return ``scores`` [rows, V] over the temperature, with noise added."""
         width = scores.shape[-1]
+        drawn = max(width, self._width)
         noise = torch.stack(
             [
-                torch.empty(width).exponential_(generator=generator).log_().neg_()
+                torch.empty(drawn).exponential_(generator=generator)[:width].log_().neg_()
                 for generator in self._generators
             ]
         )
@@ -175,7 +178,11 @@ def end_token_ids(loaded: LoadedSide) -> frozenset[int]:
 
 
 def _turn_end(loaded: LoadedSide) -> int | None:
-    """Return the special token that the chat template puts right after an answer."""
+    """Return the token that the chat template puts right after an answer, if it is no ordinary one.
+
+    A special token, or one that was added to the vocabulary: not every tokenizer lists as special
+    what ends its turns.
+    """
     tokenizer, answer = loaded.tokenizer, "Answer"
     if tokenizer.chat_template is None:
         return None
@@ -188,7 +195,8 @@ def _turn_end(loaded: LoadedSide) -> int | None:
         return None
     after = rendered[rendered.rfind(answer) + len(answer) :].lstrip()
     ids = tokenizer.encode(after, add_special_tokens=False)[:1]
-    return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None
+    known = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return ids[0] if ids and ids[0] in known else None
 
 
 def generate_texts(
@@ -202,11 +210,13 @@ def generate_texts(
     should_stop: ShouldStop = never_stop,
     watch: Callable[[Sequence[int], torch.Tensor], None] | None = None,
     other: SideRuns | None = None,
+    width: int = 0,
 ) -> list[GeneratedText]:
     """Return the text of every request: in one batch, or one per length for a model without padding.
 
     ``watch`` is called with the indexes of the requests and the logits of every step. ``other`` is
-    the side whose logits are subtracted for amplified logits.
+    the side whose logits are subtracted for amplified logits, and ``width`` the number of logits of
+    the wider side.
     """
     found: dict[int, GeneratedText] = {}
     for rows in groups_of(runs, requests):
@@ -220,13 +230,16 @@ def generate_texts(
             should_stop=should_stop,
             watch=None if watch is None else partial(watch, rows),
             other=other,
+            width=width,
         )
         found |= dict(zip(rows, texts, strict=True))
     return [found[row] for row in range(len(requests))]
 
 
 def groups_of(runs: SideRuns, requests: Sequence[GenerationRequest]) -> list[list[int]]:
-    """Return the indexes of requests that are run together: all, or those of one length."""
+    """Return the indexes of requests that are run together: all, those of one length, or each alone."""
+    if runs.structure.alone:
+        return [[row] for row in range(len(requests))]
     groups: dict[tuple[int, int], list[int]] = {}
     for row, request in enumerate(requests):
         lengths = (len(request.prompt_ids), len(request.contrast_ids))
@@ -254,6 +267,7 @@ def _generate_batch(
     should_stop: ShouldStop,
     watch: Watch | None,
     other: SideRuns | None,
+    width: int,
 ) -> list[GeneratedText]:
     if not requests:
         return []
@@ -277,7 +291,8 @@ def _generate_batch(
         amplified = AmplifiedLogits(runs, other, requests, plan.max_new_tokens)
         options["logits_processor"].append(amplified)
     if plan.temperature > 0:
-        sampling = SeededSampling([request.seed for request in requests], plan.temperature)
+        seeds = [request.seed for request in requests]
+        sampling = SeededSampling(seeds, plan.temperature, width)
         options["logits_processor"].append(sampling)
     added = _added_rows(requests, plan, device)
     with torch.no_grad(), _stops_between_layers((runs, other), tap, should_stop):

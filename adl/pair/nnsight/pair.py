@@ -375,6 +375,7 @@ class NnsightPair:
                 on_text=on_text,
                 should_stop=should_stop,
                 other=other,
+                width=max(runs.loaded.rows for runs in self._runs.values()),
             )
 
     def continuation_kl(

@@ -189,12 +189,13 @@ class RemotePair(NnsightPair):
             )
         prompts = [index for request in requests for index in request.prompt_ids]
         runs = self._use(plan.side, prompts)
+        width = max(each.loaded.rows for each in self._runs.values())
         found: dict[int, GeneratedText] = {}
         for rows in groups_of(runs, requests):
             some = [requests[row] for row in rows]
             try:
                 with self._device_errors(), stopped_by(should_stop):
-                    generated = _generated(runs, plan, some, self._ends[plan.side])
+                    generated = _generated(runs, plan, some, self._ends[plan.side], width=width)
             except Stopped:
                 break
             for index, row in enumerate(rows):
@@ -227,11 +228,12 @@ def _generated(
     ends: frozenset[int],
     *,
     kept: bool = False,
+    width: int = 0,
 ) -> Generated:
     processors = []
     if plan.temperature > 0:
         seeds = [request.seed for request in requests]
-        processors.append(SeededSampling(seeds, plan.temperature))
+        processors.append(SeededSampling(seeds, plan.temperature, width))
     return runs.generated(plan, requests, ends, processors, kept=kept)
 
 
