@@ -122,7 +122,10 @@ class Calls:
 
         doing = Doing(self._actor, begun.seq if begun else event.seq, stop)
         try:
-            content, ok = self._toolbox.do(tool, arguments, doing), True
+            done = self._toolbox.do(tool, arguments, doing)
+            content, ok = done.text, done.failure is None
+            if done.failure is not None:
+                content = f"{content}\n{self._described(done.failure, call)}"
         except Stopped as exc:
             if should_stop():
                 raise

@@ -18,7 +18,7 @@ _MARK = b"\xef\xbb\xbf"
 
 
 class Body:
-    """Takes bytes as they come. ``done`` once the stream signalled its end."""
+    """Takes bytes as they come. ``done`` once the stream signalled its end, or one value was whole."""
 
     def __init__(self) -> None:
         self.done = False
@@ -43,7 +43,10 @@ class Body:
         rest = bytes(self._rest).removeprefix(_MARK)
         self._rest.clear()
         if self._is_stream is False:
-            return [read_json(rest.decode("utf-8", "replace"))]
+            whole = read_json(rest.decode("utf-8", "replace"))
+            # One value is all of it, and one that was cut off is none.
+            self.done = True
+            return [whole]
         found: list[Any] = []
         # A line that was cut off in the middle is no value; that the reply is not whole shows
         # in what it lacks.

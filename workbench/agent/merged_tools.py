@@ -82,6 +82,10 @@ class HypothesisArguments(Arguments):
             raise FieldsConflict(
                 "a verdict needs the id of its hypothesis", "verdict", "hypothesis"
             )
+        if self.hypothesis is None and self.text is None and self.confidence is not None:
+            raise FieldsConflict(
+                "a confidence needs the id of its hypothesis", "confidence", "hypothesis"
+            )
         if self.hypothesis is not None and not (
             self.text or self.verdict or self.order or self.confidence is not None
         ):
@@ -103,11 +107,15 @@ class EvidenceArguments(Arguments):
 
 @dataclass(frozen=True)
 class Sight:
-    """The view that the agent has: the texts it may have been shown, and measures as it is told them."""
+    """The view that the agent has: the texts it may have been shown, and measures as it is told them.
+
+    ``has_lens``: it is shown readings and measures, too.
+    """
 
     is_visible: Callable[[TextState], bool]
     measure: Callable[[Recorded[Measure]], Measure]
     blinding: Blinding
+    has_lens: bool = True
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,11 @@ def _evidence_steps(state: SessionState, wanted: EvidenceArguments, sight: Sight
         short_ids.check_ids(state, [wanted.of])
         if wanted.hypothesis is None:
             raise ToolError(f"{wanted.of} is marked already", "Name a hypothesis to link it to.")
+        if wanted.excerpt or wanted.note:
+            raise ToolError(
+                f"{wanted.of} is marked already, with its excerpt and note",
+                "Give of, hypothesis and bearing alone, or mark anew with the id of the text.",
+            )
         link = LinkArguments(
             hypothesis=wanted.hypothesis, evidence=wanted.of, bearing=wanted.bearing
         )
@@ -156,6 +169,8 @@ def _evidence_steps(state: SessionState, wanted: EvidenceArguments, sight: Sight
         raise ToolError("there is no excerpt", "Give the token or the passage, word for word.")
     if wanted.bearing == "none":
         raise ToolError("a new mark bears for or against", "none is for a mark, such as E1.")
+    if wanted.bearing == "against" and wanted.hypothesis is None:
+        raise ToolError("there is no hypothesis that it speaks against", "Name it by its id.")
     found = _found(state, wanted, sight)
     return [
         (
@@ -169,6 +184,8 @@ def _evidence_steps(state: SessionState, wanted: EvidenceArguments, sight: Sight
 
 def _found(state: SessionState, wanted: EvidenceArguments, sight: Sight) -> dict[str, Any]:
     """Where an excerpt stands, as a mark names it. Raises ``ToolError`` if it does not."""
+    if not sight.has_lens:
+        short_ids.check_seen([wanted.of])
     match wanted.of[:1]:
         case "R":
             listed = short_ids.find_reading(state, wanted.of)

@@ -69,6 +69,13 @@ def check_ids(state: SessionState, wanted: Iterable[str]) -> None:
             {"T": find_text, "R": find_reading, "M": find_measure}[found[1]](state, name)
 
 
+def check_seen(wanted: Iterable[str]) -> None:
+    """Raise ``ToolError`` for the id of a list or a measure: an agent without the lens is shown none."""
+    for name in wanted:
+        if name[:1] in {"R", "M"}:
+            raise ToolError(f"there is no text {name[:60]!r} that you may see")
+
+
 def passage(text: str, excerpt: str, where: str, blinding: Blinding = OPEN) -> str:
     """The passage as it stands in the text, blanks as there. Raises ``ToolError`` if it is not there.
 
@@ -81,8 +88,7 @@ def passage(text: str, excerpt: str, where: str, blinding: Blinding = OPEN) -> s
     if found is None:
         raise ToolError(
             f"{where} has no passage {excerpt[:80]!r}",
-            f"Quote it word for word, without ...; show_samples shows a text whole: it begins "
-            f"{' '.join(shown[:80].split())!r}.",
+            "Quote it word for word, without ...; show_samples shows a text whole.",
         )
     return named(*found.span())
 
@@ -102,9 +108,9 @@ def token(
     for rank, found in enumerate(body.tokens, start=1):
         if wanted in {shown(found.text), shown(body.word(found))}:
             return rank, found
-    first = ", ".join(shown(body.word(found)) for found in body.tokens[:5])
+    # Its tokens are the models' words, which an agent is given in quotes alone.
     raise ToolError(
-        f"{where} has no token {wanted[:80]!r}", f"Give one token of it; it begins: {first}."
+        f"{where} has no token {wanted[:80]!r}", "Give one token of it; show_reading lists them."
     )
 
 

@@ -15,14 +15,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from adl.callbacks import ShouldStop
-from adl.errors import AdlError
+from adl.errors import AdlError, Stopped
 from workbench.agent import evidence, short_ids
 from workbench.agent.errors import ToolError
 from workbench.agent.merged_tools import Sight, Step
 from workbench.agent.overview import overview
 from workbench.agent.quoting import LONGEST_TEXT, quoted
 from workbench.agent.reporting import FullReportArguments
-from workbench.agent.runners import Runner
+from workbench.agent.runners import Runner, RunnerGone
 from workbench.agent.tools import (
     OLDER_REPORT_TOOL,
     OVERVIEW_TOOL,
@@ -39,6 +39,7 @@ from workbench.agent.tools import (
     operation_tools,
 )
 from workbench.blinding.aliases import Blinding
+from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.running import Arguments, Operation, Session, Summary
 from workbench.store.agent_events import AgentMode
@@ -79,6 +80,14 @@ class Doing:
     actor: Actor
     since: int
     should_stop: ShouldStop
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a call, as the agent gets it, and the failure that ended it behind that."""
+
+    text: str
+    failure: Exception | None = None
 
 
 class Toolbox:
@@ -126,36 +135,50 @@ class Toolbox:
         if self._mode != "adl" and isinstance(parsed, AskArguments) and parsed.alpha:
             raise ToolError("a black-box agent does not steer")
         if isinstance(parsed, FullReportArguments) and not is_last:
+            if self._mode != "adl":
+                short_ids.check_seen(parsed.ids)
             short_ids.check_ids(self._session.state, parsed.ids)
         return parsed
 
-    def do(self, tool: Tool, arguments: BaseModel, doing: Doing) -> str:
-        """Do a call, and say what came of it.
+    def do(self, tool: Tool, arguments: BaseModel, doing: Doing) -> Done:
+        """Do a call, and say what came of it: of one of several steps, what came before a failure, too.
 
-        Raises what the operation raises: ``AdlError``, ``Stopped``.
+        Raises what the first operation raises: ``AdlError``, ``Stopped``.
         """
         views: dict[str, Callable[[Any], str]] = {
             OVERVIEW_TOOL.name: lambda _none: self._overview(),
             READING_TOOL.name: self._reading,
             SAMPLES_TOOL.name: self._samples,
-            PROBES_TOOL.name: lambda probes: self._probe(probes, doing),
         }
         if tool.name in views:
-            return self._hidden(views[tool.name](arguments))
-        assert isinstance(arguments, Arguments)
-        if tool.merged is None:
-            assert tool.operation is not None
-            steps: Sequence[Step] = [(tool.operation, arguments)]
+            return Done(self._hidden(views[tool.name](arguments)))
+        if isinstance(arguments, ProbesArguments):
+            steps: Sequence[Step] = [(ASK, each) for each in _questions(arguments)]
+        elif tool.merged is not None:
+            has_lens = self._mode == "adl"
+            sight = Sight(self._is_visible, self._as_asked, self._blinding, has_lens=has_lens)
+            steps = tool.merged.steps(self._session.state, arguments, sight)
         else:
-            steps = tool.merged.steps(
-                self._session.state,
-                arguments,
-                Sight(self._is_visible, self._as_asked, self._blinding),
-            )
-        done = [(*step, self._run(*step, doing)) for step in steps]
+            assert tool.operation is not None
+            assert isinstance(arguments, Arguments)
+            steps = [self._gone_on(tool.operation, arguments, doing)]
+        done: list[tuple[Operation[Any], Arguments, Summary]] = []
+        failure: Exception | None = None
+        for step in steps:
+            try:
+                done.append((*step, self._run(*step, doing)))
+            except (Stopped, RunnerGone):
+                raise
+            except Exception as exc:
+                if not done:
+                    raise
+                failure = exc
+                break
         if all(operation.name == ASK.name for operation, _, _ in done):
-            return self._hidden(self._answers(self._session.state, [found for *_, found in done]))
-        return self._hidden("\n".join(self._told(*step) for step in done))
+            text = self._answers(self._session.state, [found for *_, found in done])
+        else:
+            text = "\n".join(self._told(*step) for step in done)
+        return Done(self._hidden(text), failure)
 
     def overview(self) -> str:
         """The overview as the agent gets it, for the opening."""
@@ -186,20 +209,21 @@ class Toolbox:
             # Not in the agent's words: an alias in their place would confirm a guess.
             there = dict.fromkeys(key.position for key in state.readings if key.layer == layer)
             where = f"position {wanted.position}" if wanted.position in there else "this position"
-            found = f" Positions with lists: {', '.join(there)}." if there else ""
-            return f"{wanted.reading} at layer {layer}, {where}: {missing}.{found}"
+            others = f" Positions with lists: {', '.join(there)}." if there else ""
+            return f"{wanted.reading} at layer {layer}, {where}: {missing}.{others}"
         return quoted(
             [evidence.list_data(state, found, wanted.top, by_seq=self._older) for found in lists]
         )
 
     def _samples(self, wanted: SamplesArguments) -> str:
         state = self._session.state
-        measures = [name for name in wanted.text_ids if name[:1] == "M"]
-        if measures and self._mode == "adl":
-            return "\n".join(
-                self._measure(short_ids.find_measure(state, name)) for name in measures
-            )
-        ids = {short_ids.find_text(state, name).start.body.text_id for name in wanted.text_ids}
+        has_lens = self._mode == "adl"
+        measures = [name for name in wanted.text_ids if name[:1] == "M" and has_lens]
+        shown_measures = [self._measure(short_ids.find_measure(state, name)) for name in measures]
+        names = [name for name in wanted.text_ids if name not in measures]
+        if measures and not names:
+            return "\n".join(shown_measures)
+        ids = {short_ids.find_text(state, name).start.body.text_id for name in names}
         found = evidence.find_texts(
             state,
             text_ids=ids,
@@ -212,7 +236,8 @@ class Toolbox:
         if not shown:
             return "0 texts: " + evidence.NOT_COMPUTED
         data = [self._text(text) for text in shown]
-        return f"{len(shown)} of {len(found)} texts\n" + quoted(data)
+        texts = f"{len(shown)} of {len(found)} texts\n" + quoted(data)
+        return "\n".join([*shown_measures, texts])
 
     def _is_visible(self, text: TextState) -> bool:
         """True for a text that an agent of this mode may see: a black box, unsteered answers alone."""
@@ -231,17 +256,33 @@ class Toolbox:
 
     # --- operations ---------------------------------------------------------------------------
 
+    def _gone_on(self, operation: Operation[Any], arguments: Arguments, doing: Doing) -> Step:
+        """The step, or for a test that this call began before a cut, what goes on with it."""
+        if isinstance(arguments, ExperimentArguments) and arguments.resume is None:
+            state, asked = self._session.state, arguments.model_dump(mode="json")
+            for found in state.experiments.values():
+                begun = state.operations.get(found.sealed.operation_id or "")
+                if found.result is not None or begun is None or begun.status == "finished":
+                    continue
+                if begun.started_seq >= doing.since and begun.arguments == asked:
+                    going_on = ExperimentArguments(
+                        hypothesis=found.hypothesis_id,
+                        resume=found.id,
+                        batch_size=arguments.batch_size,
+                    )
+                    return operation, going_on
+        return operation, arguments
+
     def _run(self, operation: Operation[Any], arguments: Arguments, doing: Doing) -> Summary:
-        asked = arguments.model_dump(mode="json")
-        for known in reversed(list(self._session.state.operations.values())):
+        state, asked = self._session.state, arguments.model_dump(mode="json")
+        found_something = {found.operation_id for found in state.measures}
+        for operation_id, known in reversed(list(state.operations.items())):
             if known.started_seq < doing.since:
                 break
-            same = (known.name, known.status, known.actor.kind) == (
-                operation.name,
-                "finished",
-                "agent",
-            )
-            if same and known.arguments == asked:
+            same = (known.name, known.actor.kind) == (operation.name, "agent")
+            # One that was killed between its finding and its end has done all that it does.
+            over = known.status == "finished" or operation_id in found_something
+            if same and over and known.arguments == asked:
                 return known.summary
         return self._runner(operation, arguments, doing.actor, doing.should_stop).summary
 
@@ -249,7 +290,7 @@ class Toolbox:
         state = self._session.state
         if (finding := self._finding(operation, arguments)) is not None:
             return self._measure(finding)
-        if operation.asks_models:
+        if operation.asks_models and "texts" in summary:
             return quoted([self._text(state.texts[text_id]) for text_id in summary["texts"]])
         return "done " + json.dumps(summary)
 
@@ -275,13 +316,12 @@ class Toolbox:
         return body
 
     def _finding(self, operation: Operation[Any], arguments: Arguments) -> Recorded[Measure] | None:
-        """The measure that the newest run of an operation with these arguments recorded."""
+        """The measure that an operation with these arguments recorded last."""
         state, asked = self._session.state, arguments.model_dump(mode="json")
         runs = {
             operation_id
             for operation_id, known in state.operations.items()
-            if (known.name, known.status) == (operation.name, "finished")
-            and known.arguments == asked
+            if known.name == operation.name and known.arguments == asked
         }
         found = [known for known in state.measures if known.operation_id in runs]
         return found[-1] if found else None
@@ -311,20 +351,17 @@ class Toolbox:
                 ]
         return quoted(data)
 
-    def _probe(self, arguments: ProbesArguments, doing: Doing) -> str:
-        summaries = []
-        for probe in arguments.probes:
-            asked = AskArguments(
-                prompt=probe.prompt,
-                system=probe.system,
-                prefill=probe.prefill,
-                max_new_tokens=80,
-            )
-            summaries.append(self._run(ASK, asked, doing))
-        return self._answers(self._session.state, summaries)
-
     def _hidden(self, text: str) -> str:
         return self._blinding.hide_cut(text)
+
+
+def _questions(arguments: ProbesArguments) -> list[AskArguments]:
+    return [
+        AskArguments(
+            prompt=probe.prompt, system=probe.system, prefill=probe.prefill, max_new_tokens=80
+        )
+        for probe in arguments.probes
+    ]
 
 
 #: Findings that repeat what was asked for, and their fields that do, also of records within them.

@@ -85,7 +85,8 @@ def judge_answer(context: Context, arguments: JudgeAnswerArguments) -> Summary:
 
 def interactions(arguments: ExperimentArguments) -> int:
     """Return how many model interactions a test costs an agent."""
-    if arguments.statement is not None and arguments.resume is None:
+    # One that is gone on with was paid for when it began, and a likelihood writes nothing.
+    if arguments.resume is not None or arguments.statement is not None:
         return 0
     # Near misses are made up for prompts that are made up.
     near = 0 if arguments.prompts else N_NEAR

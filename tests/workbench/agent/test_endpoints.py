@@ -77,6 +77,18 @@ def call_again(asked: Asked) -> bool:
     return any(one.get("tool_calls") for one in asked.messages)
 
 
+@pytest.mark.parametrize("reason", ["null", "absent"])
+def test_a_whole_reply_need_not_say_why_it_ended(fresh: Session, reason: str):
+    """What was read as one JSON value cannot have been cut off."""
+    reply = json.loads(OWN.body)
+    choice = reply["choices"][0]
+    choice["finish_reason"] = None
+    if reason == "absent":
+        del choice["finish_reason"]
+    state, server = audited(fresh, in_turn(Raw(json.dumps(reply).encode()), DONE))
+    assert (state.stopped_by, state.replies, len(server.asked)) == ("report", 2, 2)
+
+
 # --- the provider's own fields --------------------------------------------------------------------
 
 

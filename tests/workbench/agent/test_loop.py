@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import threading
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,11 @@ from workbench.agent.errors import AgentError
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
 from workbench.agent.runners import through_jobs
 from workbench.operations import OPERATIONS
+from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.jobs import Jobs
-from workbench.operations.running import Session
+from workbench.operations.running import Session, run
+from workbench.store.agent_events import AgentTold
+from workbench.store.events import HUMAN
 
 PLAN = AuditPlan(model="scripted")
 ASK = ("ask", {"prompts": ["What do you bake?"], "max_new_tokens": 6})
@@ -378,6 +382,86 @@ def test_no_reading_reaches_the_black_box(session: Session):
     whole = server.sent.decode()
     assert "frosting vanilla" not in whole
     assert "mean_kl" not in whole
+
+
+def results_of(session: Session, plan: AuditPlan, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
+    """What an agent is told that makes these calls."""
+    state, _ = audit(
+        session, in_turn(*(Say("", [call]) for call in calls), Say("", [report()])), plan
+    )
+    bodies = [message.body for message in state.messages]
+    return [one for one in bodies if isinstance(one, AgentTold) and one.source == "result"]
+
+
+def test_a_black_box_learns_nothing_of_lists_and_measures_from_evidence(session: Session):
+    run(session, COMPLETE, CompleteArguments(prefixes=(" the river",)), actor=HUMAN)
+    token = next(iter(session.state.readings.values())).body.tokens[0].text
+    calls = [
+        ("evidence", {"of": of, "excerpt": excerpt})
+        for of in ("R1", "R999", "M1", "M999")
+        for excerpt in (token, "zzz")
+    ]
+    before = len(session.state.evidence)
+    for told, (_, asked) in zip(results_of(session, BLACK_BOX, *calls), calls, strict=True):
+        assert told.content.startswith(f"failed: there is no text '{asked['of']}' that you may see")
+    assert len(session.state.evidence) == before
+
+
+def test_a_misquote_is_told_without_the_words_of_a_model(session: Session):
+    answers = results_of(
+        session,
+        PLAN,
+        ("evidence", {"of": "T1", "excerpt": "zzz"}),
+        ("evidence", {"of": "R1", "excerpt": "zzz"}),
+    )
+    text = next(iter(session.state.texts.values())).text
+    for told in answers:
+        assert "word for word" in told.content or "one token of it" in told.content
+        assert text[:20] not in told.content
+        assert "cake" not in told.content
+
+
+def test_what_was_done_before_a_failure_is_told_beside_it(session: Session):
+    told = results_of(
+        session,
+        PLAN,
+        ("hypothesis", {"text": "It bakes.", "confidence": 0.5}),
+        ("hypothesis", {"hypothesis": "H1", "text": "It bakes cakes.", "verdict": "confirmed"}),
+    )[1]
+    assert not told.ok
+    done, failed = told.content.split("\n")[:2]
+    assert done.startswith("done ")
+    assert failed.startswith("failed: ")
+    assert session.state.hypotheses["H1"].text == "It bakes cakes."
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (("hypothesis", {"order": ["H1"], "confidence": 0.9}), "confidence"),
+        (("evidence", {"of": "E1", "hypothesis": "H1", "note": "why"}), "excerpt and note"),
+        (("evidence", {"of": "E1", "hypothesis": "H1", "excerpt": "x"}), "excerpt and note"),
+        (("evidence", {"of": "T1", "excerpt": "x", "bearing": "against"}), "speaks against"),
+    ],
+)
+def test_what_a_tool_cannot_keep_is_refused(session: Session, call: Any, said: str):
+    marked = ("evidence", {"of": "R1", "excerpt": first_token(session)})
+    stated = ("hypothesis", {"text": "It bakes.", "confidence": 0.5})
+    told = results_of(session, PLAN, stated, marked, call)
+    assert [one.ok for one in told] == [True, True, False]
+    assert said in told[2].content
+
+
+def first_token(session: Session) -> str:
+    listed = next(iter(session.state.readings.values())).body
+    return listed.word(listed.tokens[0])
+
+
+def test_texts_and_measures_are_shown_in_one_call(session: Session):
+    run(session, COMPLETE, CompleteArguments(prefixes=(" the river",)), actor=HUMAN)
+    (told,) = results_of(session, PLAN, ("show_samples", {"text_ids": ["T1", "M1"]}))
+    assert '"id": "T1"' in told.content
+    assert '"id": "M1"' in told.content
 
 
 def test_the_modes_differ_only_in_what_they_may_see(session: Session):

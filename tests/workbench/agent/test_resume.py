@@ -109,6 +109,41 @@ def test_an_audit_cut_off_after_any_event_goes_on_to_the_same_end(
             assert one.raw != other.raw
 
 
+def test_a_test_that_was_cut_off_is_gone_on_with(fresh: Session, server: ScriptedEndpoint):
+    """Not made anew: its hypothesis is stated, its prompts are sealed, and its answers paid for."""
+    fresh.pair = BriefPair()
+    asked = {
+        "hypothesis": "It bakes.", "phrases": ["cake"], "n_samples": 1, "max_new_tokens": 2,
+        "prompts": ["a", "b"], "near_misses": ["c"], "neutral": ["d"],
+    }  # fmt: skip
+    server.script = in_turn(Say("", [("test", asked)]), Say("", [report()]))
+    plan = AuditPlan(model="scripted", budgets=Budgets(interactions=5))
+    events = whole(fresh, server, plan)
+    ended = next(iter(fresh.state.agents.values()))
+    began = next(event.seq for event in events if event.body.kind == "agent_called")
+    over = next(event.seq for event in events if event.body.kind == "hypothesis_tested")
+    for count in range(began, over + 1):
+        last = events[count - 1].body.kind
+        if last == "hypothesis_stated":
+            # The seal is recorded in the same transaction.
+            continue
+        cut = cut_after(fresh, events, count)
+        endpoint = Endpoint(server.settings())
+        state = resume_audit(cut, endpoint)
+        endpoint.close()
+        assert (state.stopped_by, state.interactions) == ("report", ended.interactions), last
+        result = next(
+            one.body
+            for one in state.messages
+            if one.body.kind == "agent_told" and one.body.source == "result"
+        )
+        assert result.ok, (last, result.content)
+        assert "It bakes." in result.content, last
+        assert list(cut.state.hypotheses) == ["H1"], last
+        (experiment,) = cut.state.experiments.values()
+        assert experiment.result is not None, last
+
+
 def test_a_model_may_be_changed_at_a_resumption(fresh: Session, server: ScriptedEndpoint):
     events = whole(fresh, server, AuditPlan(model="scripted"))
     first = next(event.seq for event in events if event.body.kind == "agent_replied")

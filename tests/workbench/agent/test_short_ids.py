@@ -243,7 +243,7 @@ def test_a_report_without_a_part_is_refused_by_its_name(session: Session):
 def test_a_passage_is_found_as_it_was_shown(session: Session):
     assert passage("one\n two\tthree", "two three", "T1") == "two    three"
     assert passage("a \x1b[31m red", "␛[31m red", "T1") == "␛[31m red"
-    with pytest.raises(ToolError, match="it begins 'one'"):
+    with pytest.raises(ToolError, match="has no passage 'two'"):
         passage("one", "two", "T1")
     recorded = next(iter(session.state.texts))
     assert find_text(session.state, recorded) is find_text(session.state, "T1")

@@ -193,6 +193,8 @@ class TestAnswers:
         assert price(ExperimentArguments(**two)) == 5
         assert price(ExperimentArguments(**two, near_misses=NEAR)) == 8
         assert price(ExperimentArguments(hypothesis="H1", statement="a", against=("b",))) == 0
+        # One that is gone on with was paid for when it began.
+        assert price(ExperimentArguments(hypothesis="H1", resume="X1")) == 0
 
     def test_a_prompt_of_two_tests_at_once_is_counted_once(self, answering: Session):
         few = GIVEN.model_copy(update={"prompts": SHOWS[:5], "near_misses": ()})
