@@ -207,9 +207,9 @@ class Toolbox:
         if not lists:
             missing = self._hidden(state.not_computed(wanted.reading, layer))
             # Not in the agent's words: an alias in their place would confirm a guess.
-            there = dict.fromkeys(key.position for key in state.readings if key.layer == layer)
-            where = f"position {wanted.position}" if wanted.position in there else "this position"
-            others = f" Positions with lists: {', '.join(there)}." if there else ""
+            read = dict.fromkeys(key.position for key in state.readings if key.layer == layer)
+            where = f"position {wanted.position}" if wanted.position in read else "this position"
+            others = f" Positions with lists: {', '.join(read)}." if read else ""
             return f"{wanted.reading} at layer {layer}, {where}: {missing}.{others}"
         return quoted(
             [evidence.list_data(state, found, wanted.top, by_seq=self._older) for found in lists]

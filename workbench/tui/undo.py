@@ -73,13 +73,44 @@ def undoing(
     ``by_undo`` the operations that took them back. ``marked`` has the evidence that there is now.
     """
     done, by_undo = set(done), set(by_undo)
+    # A verdict that a revision took back is given again once the words are those of before.
+    unrevised = {
+        event.operation_id
+        for event in events
+        if isinstance(event.body, HypothesisRevised) and event.seq not in done
+    }
     for at in range(len(events) - 1, -1, -1):
         event = events[at]
         is_own = event.actor.kind == "human" and event.operation_id not in by_undo
-        if is_own and event.seq not in done and _can_be_changed(event, marked):
-            found = _opposite(event, events[:at])
-            if found is not None:
-                return Undoing(event.seq, *found)
+        if not is_own or event.seq in done or not _can_be_changed(event, marked):
+            continue
+        if isinstance(event.body, HypothesisJudged) and event.operation_id in unrevised - {None}:
+            continue
+        if any(_is_of_others(later, event) for later in events[at + 1 :]):
+            continue
+        found = _opposite(event, events[:at])
+        if found is not None:
+            return Undoing(event.seq, *found)
+    return None
+
+
+def _is_of_others(later: Event, event: Event) -> bool:
+    """True if somebody else decided the same anew, which an undo would take away."""
+    what = _decided(event)
+    return later.actor.kind != "human" and what is not None and _decided(later) == what
+
+
+def _decided(event: Event) -> tuple[str, ...] | None:
+    """Return what of a hypothesis, or of all, an event decides; None for what stands by itself."""
+    match event.body:
+        case HypothesisJudged(hypothesis_id=hypothesis):
+            return "verdict", hypothesis
+        case HypothesisRevised(hypothesis_id=hypothesis):
+            return "wording", hypothesis
+        case EvidenceLinked(hypothesis_id=hypothesis, evidence_id=evidence):
+            return "link", hypothesis, evidence
+        case HypothesesRanked():
+            return ("order",)
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
@@ -14,6 +16,7 @@ from tests.workbench.tui.waiting import until
 from workbench.blinding.aliases import blinding_from
 from workbench.blinding.seal import seal
 from workbench.tui.dialogs.leads import LeadsDialog
+from workbench.tui.panes.hypotheses.drafts import Drafts
 from workbench.tui.panes.hypotheses.form import HypothesisForm
 from workbench.tui.panes.hypotheses.pane import HypothesesPane
 from workbench.tui.screens.measures import MeasuresScreen
@@ -90,6 +93,12 @@ async def test_a_lead_that_is_left_states_nothing_and_its_words_are_kept(workben
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, HypothesisForm), "the form")
         await until(pilot, lambda: "and gold" in shown(app), "what was written")
+        # As when the session is left while the form is open.
+        pane = app.screen_stack[-2].query_one(HypothesesPane)
+        view = json.loads(json.dumps(pane.view()))
+        pane._drafts = Drafts()
+        pane.restore(view)
+        assert pane.view()["drafts"] == view["drafts"] != {}
         await pilot.press("escape")
         await until(pilot, lambda: on_audit(app), "the panes")
         assert not app.opened.state.hypotheses

@@ -589,6 +589,24 @@ async def test_p_plots_norms_over_positions_then_layers_then_shows_the_lists():
         assert table.has_focus
 
 
+async def test_no_key_acts_on_a_token_that_a_plot_hides():
+    app = app_of()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("r", "P")
+        await pilot.pause()
+        assert not {"mark", "copy"} & {
+            binding.action for _, binding, *_ in app.active_bindings.values()
+        }
+        await pilot.press("m", "c")
+        await pilot.pause()
+        assert submitted(app) == []
+        assert app.clipboard == ""
+        await pilot.press("escape")
+        await pilot.pause()
+        await pilot.press("m")
+        assert [operation for operation, _ in submitted(app)] == [MARK]
+
+
 async def test_the_event_of_a_difference_shows_its_norms():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:

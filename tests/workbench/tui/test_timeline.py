@@ -514,6 +514,19 @@ async def test_a_search_reads_whole_texts_and_folds_what_it_left():
         assert current(app) == 668
 
 
+async def test_a_search_that_is_forgotten_stays_where_it_stood():
+    """What it unfolded is folded again, and the cursor is on its operation, not on another row."""
+    app = an_app()
+    app.pane.find_events = lambda words, after: [seq for seq in (629,) if seq > after]
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("home", "slash", *"deep inside", "enter")
+        assert (current(app), app.pane._index.unfolded) == (629, [620])
+        await pilot.press("slash", "ctrl+u", "enter")
+        assert app.pane._index.unfolded == []
+        # The operation's first event, whose place is one less.
+        assert current(app) == 621
+
+
 async def test_a_word_that_is_deep_in_a_text_is_found_in_the_recorded_session(workbench):
     app = workbench()
     async with app.run_test(size=SIZE) as pilot:

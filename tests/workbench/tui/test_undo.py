@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +26,21 @@ from workbench.operations.hypotheses import (
     UnmarkArguments,
 )
 from workbench.operations.notes import NOTE, NoteArguments
+from workbench.store.events import (
+    HUMAN,
+    Actor,
+    Event,
+    EventBody,
+    EvidenceLinked,
+    HypothesesRanked,
+    HypothesisJudged,
+    HypothesisRevised,
+    HypothesisStated,
+)
+from workbench.store.log import SessionLog
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.screens.audit import AuditScreen
+from workbench.tui.undo import KINDS, undoing
 
 #: Each with the words in which its undoing is told.
 DECISIONS: dict[str, tuple[Any, Any, str]] = {
@@ -137,3 +151,74 @@ async def test_an_audit_is_not_begun_again_without_being_asked(workbench):
         assert "already" in str(app.screen.query_one("#question", Static).render())
         await pilot.press("n")
         assert len(app.opened.state.operations) == begun
+
+
+# --- what is taken back, by the events ------------------------------------------------------
+
+
+AGENT = Actor(kind="agent", name="an agent")
+
+
+def recorded(path: Path, *bodies: tuple[EventBody, Actor, str]) -> list[Event]:
+    """Events in a log, each with its actor and its operation."""
+    with SessionLog.open(path) as log:
+        session = log.start_session("undo")
+        for body, actor, operation in bodies:
+            log.append(session, body, actor=actor, operation_id=operation)
+        return list(log.events(session, kinds=KINDS))
+
+
+def stated(text: str = "A") -> tuple[EventBody, Actor, str]:
+    return HypothesisStated(hypothesis_id="H1", text=text, confidence=0.5), HUMAN, "add"
+
+
+def revised(text: str, actor: Actor = HUMAN) -> tuple[EventBody, Actor, str]:
+    return HypothesisRevised(hypothesis_id="H1", text=text, confidence=0.5), actor, f"to {text}"
+
+
+def judged(verdict: Any, operation: str, actor: Actor = HUMAN) -> tuple[EventBody, Actor, str]:
+    return HypothesisJudged(hypothesis_id="H1", verdict=verdict, reason="so"), actor, operation
+
+
+def test_the_verdict_that_a_revision_took_back_comes_back_after_its_words(tmp_path: Path):
+    """On words that nobody tested it would overrule the test that it rests on."""
+    events = recorded(
+        tmp_path / "a.db",
+        stated(),
+        judged("confirmed", "test"),
+        revised("B"),
+        judged("open", "to B"),
+    )
+    words = undoing(events, (), (), ())
+    assert words is not None
+    assert words.operation is REVISE
+    assert words.arguments.text == "A"
+    verdict = undoing(events, [words.seq], (), ())
+    assert verdict is not None
+    assert verdict.operation is SET_VERDICT
+    assert verdict.arguments.verdict == "confirmed"
+    # A verdict of the person's own is the last decision, as ever.
+    own = recorded(tmp_path / "b.db", stated(), revised("B"), judged("rejected", "own"))
+    assert undoing(own, (), (), ()).operation is SET_VERDICT
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        (revised("B"), revised("C", AGENT)),
+        (judged("rejected", "own"), judged("confirmed", "its", AGENT)),
+        (
+            (HypothesesRanked(order=("H1",)), HUMAN, "own"),
+            (HypothesesRanked(order=("H1",)), AGENT, "its"),
+        ),
+        (
+            (EvidenceLinked(hypothesis_id="H1", evidence_id="E1", bearing="for"), HUMAN, "own"),
+            (EvidenceLinked(hypothesis_id="H1", evidence_id="E1", bearing="none"), AGENT, "its"),
+        ),
+    ],
+)
+def test_what_somebody_else_decided_since_is_not_overwritten(tmp_path: Path, later: Any):
+    events = recorded(tmp_path / "a.db", stated(), *later)
+    assert undoing(events, (), (), ("E1",)) is None
+    # Without that, it is.
+    assert undoing(events[:-1], (), (), ("E1",)) is not None

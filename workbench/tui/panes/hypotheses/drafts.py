@@ -40,9 +40,11 @@ class Drafts:
         return {key: dict(draft) for key, draft in self._drafts.items()}
 
     def restore(self, data: Any, known: Container[str]) -> None:
-        """Take the data of `as_data`, of new hypotheses and of those that are ``known``."""
+        """Take the data of `as_data`, of new hypotheses, of leads, and of those that are ``known``."""
         for key, draft in data.items() if isinstance(data, dict) else ():
-            if isinstance(draft, dict) and (key == "" or key in known):
+            # A lead's begins with the number of its event.
+            is_new = key == "" or key.partition(" ")[0].isdecimal()
+            if isinstance(draft, dict) and (is_new or key in known):
                 kept = {name: draft[name] for name in _FIELDS if isinstance(draft.get(name), str)}
                 if kept:
                     self._drafts[key] = kept

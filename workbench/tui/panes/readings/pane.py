@@ -54,6 +54,8 @@ from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.token_table import TokenTable
 
 _PLOTS: tuple[Over | None, ...] = (None, "positions", "layers")
+#: What acts on a token or its list, of which a plot shows none.
+_OF_A_LIST = {"mark", "mark_for", "nothing", "token_texts", "two_lists", "copy"}
 #: With fewer lines a narrow pane says less of the token under the cursor.
 _LOW = 24
 
@@ -200,6 +202,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         )
         self._show_token()
         self._show_plot()
+        self.refresh_bindings()
 
     def _cell(self, row: int, at: int, width: int) -> Text:
         if self._cells is None or at >= len(self._cells.table.columns):
@@ -257,6 +260,9 @@ A difference of a few standard errors, or smaller than its null, needs more text
     # --- marks ------------------------------------------------------------------------------
 
     def _under_cursor(self) -> tuple[Table, Column, int, ReadToken] | None:
+        """The token that the keys act on; none while a plot is shown."""
+        if self._plot is not None:
+            return None
         table, cursor = self._selection.table, self.query_one(TokenTable)
         token = None if table is None else table.token(cursor.row, cursor.column)
         if table is None or token is None:
@@ -409,6 +415,12 @@ A difference of a few standard errors, or smaller than its null, needs more text
     def action_unfiltered(self) -> None:
         """Show whole words, those with the words of style that were struck, then all tokens."""
         self._choose(self._selection.other_filter())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer what acts on a list where one is shown."""
+        if self._plot is not None and action in _OF_A_LIST:
+            return False
+        return self.offers(action)
 
     def action_plot(self) -> None:
         """Plot the norms over positions, then over layers, then show the lists again."""

@@ -405,8 +405,13 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
     def _fold_peeked(self) -> None:
         peeked, self._peeked = self._peeked, None
         if peeked is not None:
+            entry = self._entry()
             self._index.fold(peeked)
             self._rows.set_count(len(self._index))
+            if entry is not None:
+                # Of an event that was folded, the head of its operation.
+                self._rows.cursor = self._index.row(entry.seq - 1)
+            self._show_fields()
 
     @on(Input.Submitted, "#search")
     def _search_for(self, event: Input.Submitted) -> None:
