@@ -248,7 +248,8 @@ class Training:
 
     def _only_unembeds(self) -> bool:
         """Return True if the model's logits are those of `_logits`; some scale them, too."""
-        ids = torch.tensor([self._texts[0].ids[:8]], device=self._device)
+        some = next(text.ids for text in self._texts if any(text.scored))[:8]
+        ids = torch.tensor([some], device=self._device)
         with torch.no_grad(), self._autocast(), self._device_errors():
             own = _logits(self._model, _decoder(self._model)(input_ids=ids).last_hidden_state)
             whole = self._model(input_ids=ids).logits

@@ -5,7 +5,7 @@ Nothing is erased. Undoing again takes back the decision before it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +90,20 @@ def undoing(
             continue
         found = _opposite(event, events[:at])
         if found is not None:
-            return Undoing(event.seq, *found)
+            operation, arguments, words = found
+            if operation is REVISE and any(map(_of_the_same(event), events[at + 1 :])):
+                words += "; undo again for its verdict"
+            return Undoing(event.seq, operation, arguments, words)
     return None
+
+
+def _of_the_same(event: Event) -> Callable[[Event], bool]:
+    """Return a function that is true for a verdict of the same operation."""
+    return lambda later: (
+        isinstance(later.body, HypothesisJudged)
+        and later.operation_id is not None
+        and later.operation_id == event.operation_id
+    )
 
 
 def _is_of_others(later: Event, event: Event) -> bool:

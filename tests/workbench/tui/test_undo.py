@@ -193,6 +193,7 @@ def test_the_verdict_that_a_revision_took_back_comes_back_after_its_words(tmp_pa
     assert words is not None
     assert words.operation is REVISE
     assert words.arguments.text == "A"
+    assert words.words == "H1 reads as before; undo again for its verdict"
     verdict = undoing(events, [words.seq], (), ())
     assert verdict is not None
     assert verdict.operation is SET_VERDICT
