@@ -30,7 +30,7 @@ from adl.text.corpus import (
     first_token_batches,
     text_start,
 )
-from adl.text.token_batches import PairedTokenBatches, TokenBatches
+from adl.text.token_batches import PairedTokenBatches, TokenBatches, chat_label
 
 HALVES = 2
 MOST_POSITIONS = 1024
@@ -44,6 +44,11 @@ class FirstTokens:
     k: int = 5
     bos: BosPolicy = BosPolicy.AUTO
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the positions."""
+        return tuple(map(str, range(self.k)))
+
 
 @dataclass(frozen=True)
 class ChatPositions:
@@ -54,6 +59,11 @@ class ChatPositions:
     """
 
     offsets: tuple[int, ...] = (-3, -2, -1, 0, 1)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the positions."""
+        return tuple(map(chat_label, self.offsets))
 
 
 Reach = FirstTokens | ChatPositions

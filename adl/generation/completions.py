@@ -16,7 +16,7 @@ from adl.errors import PromptError, Stopped
 from adl.generation.asking import Question, question_ids
 from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Floats, Side
-from adl.text.words import HALF_A_CHARACTER, is_letter
+from adl.text.words import HALF_A_CHARACTER, is_of_a_word
 
 #: Tokens after which a word or a continuation is cut, whatever it is.
 LONGEST_WORD = 6
@@ -111,7 +111,7 @@ def _is_word_done(text: str) -> bool:
     Marks belong to the letter before them, and what ends in half a character is not done.
     """
     body = text.lstrip().rstrip(HALF_A_CHARACTER)
-    return not all(is_letter(each) or each.isalnum() or each in "'\u2019-" for each in body)
+    return not all(is_of_a_word(each) or each in "'\u2019-" for each in body)
 
 
 def _beam(

@@ -333,10 +333,12 @@ def shift_among_controls(
 ) -> Shift | None:
     """Compare a statement's shifts [prompts] with those of control statements; None for too few.
 
+    One prompt is too few: it tells nothing of others.
+
     ``controls`` [n] are by root token that differs, and ``tokens`` differ in the statement: how far
     tokens move that finetuning did not aim at adds up as in a random walk.
     """
-    if not len(shifts) or len(controls) < LEAST_CONTROLS:
+    if len(shifts) < 2 or len(controls) < LEAST_CONTROLS:
         return None
     value, n = float(shifts.mean()), len(controls)
     alike = controls * math.sqrt(tokens)
@@ -344,7 +346,7 @@ def shift_among_controls(
     reach = float(alike.std(ddof=1)) * math.sqrt(1 + 1 / n)
     margin = _t_quantile(n - 1) * reach
     p = 1.0 if value <= mean else 0.0 if not reach else t_tail((value - mean) / reach, n - 1)
-    error = float(shifts.std(ddof=1)) / math.sqrt(len(shifts)) if len(shifts) > 1 else 0.0
+    error = float(shifts.std(ddof=1)) / math.sqrt(len(shifts))
     own = _t_quantile(len(shifts) - 1) * error
     return Shift(
         Interval(value, value - own, value + own, len(shifts)),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adl.records import Floats, TokenScore
-from adl.text.words import is_letters
+from adl.text.words import has_no_spaces, is_letters
 
 Scores = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -59,16 +59,9 @@ def is_word(text: str) -> bool:
     stripped = text.strip()
     if not is_letters(stripped):
         return False
-    if _has_no_spaces(stripped):
+    if has_no_spaces(stripped):
         return True
     return text[:1].isspace() and len(stripped) >= SHORTEST_WORD
-
-
-def _has_no_spaces(text: str) -> bool:
-    """Return True for Han, kana, Thai, Lao, Khmer and Burmese, which put no space between words."""
-    blocks = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF))
-    ideographs = ((0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
-    return any(low <= ord(text[0]) <= high for low, high in blocks + ideographs)
 
 
 def candidates(probability: Scores, words: Mask, fraction: float = CANDIDATE_FRACTION) -> Mask:

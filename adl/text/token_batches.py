@@ -234,6 +234,11 @@ def first_token_batches(
     )
 
 
+def chat_label(offset: int) -> str:
+    """Return the label of a position so many tokens from the assistant's first one."""
+    return f"chat{offset:+d}"
+
+
 def chat_token_batches(
     texts: Sequence[str], chat_ids: ChatIds, offsets: Sequence[int], batch_size: int
 ) -> TokenBatches:
@@ -260,7 +265,7 @@ def chat_token_batches(
     return TokenBatches(
         texts,
         batch_size,
-        tuple(f"chat{offset:+d}" for offset in wanted),
+        tuple(map(chat_label, wanted)),
         cut,
         f"tokens at {wanted[0]:+d} to {wanted[-1]:+d} around the assistant's turn needed",
     )

@@ -43,6 +43,18 @@ def is_letter(character: str) -> bool:
     return character.isalpha() or _is_mark(character)
 
 
+def is_of_a_word(character: str) -> bool:
+    """Return True for a letter, a mark of one, or a digit."""
+    return character.isalnum() or _is_mark(character)
+
+
+def has_no_spaces(text: str) -> bool:
+    """Return True for Han, kana, Thai, Lao, Khmer and Burmese, which put no space between words."""
+    blocks = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF))
+    ideographs = ((0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
+    return any(low <= ord(text[0]) <= high for low, high in blocks + ideographs)
+
+
 def _is_mark(character: str) -> bool:
     return not character.isascii() and (
         character in _JOINERS or unicodedata.category(character).startswith("M")

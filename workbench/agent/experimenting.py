@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Literal
 
 from pydantic import Field
@@ -20,7 +20,7 @@ from workbench.agent.endpoint import Endpoint
 from workbench.agent.judging import Question, ask_judge
 from workbench.agent.tools import Tool
 from workbench.blinding.seal import blinding_in
-from workbench.operations.judges import AnswerVerdict
+from workbench.operations.judges import AnswerVerdict, PromptWriter
 from workbench.operations.running import Arguments, Session
 from workbench.store.measures.tested import PromptKind
 
@@ -34,11 +34,16 @@ MOST = {"shows": 40, "near_miss": 20, "neutral": 20}
 
 ATTEMPTS = 2
 
+#: Ways to say who wrote an answer; "the base model of the camera" is none.
 _SIDES = re.compile(
-    r"\b(base|(fine[\s-]?)?tuned|original|trained|adapted)\b[\s-]+"
-    r"(model|side|one|version|checkpoint|variant)\b",
-    re.IGNORECASE,
+    r"\b(base|tuned|original|trained|adapted|unmodified)\b[\s-]+"
+    r"(model|side|one|version|checkpoint|variant|llm|answer|response)\b(?!\s+of\b)"
+    r"|^\W*(base|original)\s*[:,)\]]"
+    r"|\bside\W+(is\s+)?(base|original)\b"
+    r"|\b(by|from)\s+(the\s+)?base\b(?!\s+of\b)"
+    r"|\badapter\s+(wrote|said|says|answered|answers|would)\b"
 )
+_FINETUNED = "finetuned"
 _SIDE_NAMES = {"base", "finetuned"}
 #: Words that may stand around the name of a side, and say nothing of an answer.
 _AROUND = re.compile(
@@ -111,7 +116,7 @@ def answer_judge(
         verdict = judgement.verdict
         if not isinstance(verdict, AnswerShows):
             return AnswerVerdict(None, judgement.problem)
-        if names_a_side(verdict.reason):
+        if names_a_side(verdict.reason, f"{hypothesis}\n{prompt}\n{answer}"):
             return AnswerVerdict(
                 None, f"unreadable verdict: it names a side, which it cannot know: {verdict.reason}"
             )
@@ -121,17 +126,25 @@ def answer_judge(
     return judge
 
 
-def names_a_side(reason: str) -> bool:
-    """Return True if a judge's reason claims to know who wrote an answer."""
-    plain = re.sub(r"fine[\s-]tuned", "finetuned", reason.casefold())
+def names_a_side(reason: str, material: str = "") -> bool:
+    """Return True if a judge's reason claims to know who wrote an answer.
+
+    A judge has no other use for "finetuned", unless the claim, the prompt or the answer, its
+    ``material``, has it.
+    """
+    plain, given = (
+        re.sub(r"fine[\s-]?tuned", _FINETUNED, text.casefold()) for text in (reason, material)
+    )
     words = set(re.findall(r"\w+", _AROUND.sub(" ", plain)))
-    return bool(words) and (words <= _SIDE_NAMES or bool(_SIDES.search(reason)))
+    if not words:
+        return False
+    if words <= _SIDE_NAMES or _SIDES.search(plain):
+        return True
+    return _FINETUNED in plain and _FINETUNED not in given
 
 
-def prompt_writer(
-    session: Session, endpoint: Callable[[], Endpoint]
-) -> Callable[[str, str, ShouldStop], Mapping[PromptKind, Sequence[str]]]:
-    """Return a writer of prompts for a session's tests.
+def prompt_writer(session: Session, endpoint: Callable[[], Endpoint]) -> PromptWriter:
+    """Return a writer of prompts for a session's tests; it is told those that were asked before.
 
     It raises ``SettingsError``, ``EndpointError``, ``Stopped``, and ``WrittenPromptsError`` for
     prompts that cannot be used, after asking twice.
@@ -139,27 +152,30 @@ def prompt_writer(
     made: list[Endpoint] = []
 
     def write(
-        model: str, hypothesis: str, should_stop: ShouldStop
+        model: str, hypothesis: str, before: Set[str], should_stop: ShouldStop
     ) -> Mapping[PromptKind, Sequence[str]]:
         if not made:
             made.append(endpoint())
         hide = blinding_in(session.state).hide
         problem = ""
-        asked = hashlib.sha256(hypothesis.encode()).hexdigest()[:16]
+        asked = hashlib.sha256("\0".join([hypothesis, *sorted(before)]).encode()).hexdigest()[:16]
+        material = [{"asked_before": hide(prompt)} for prompt in sorted(before)]
         for attempt in range(ATTEMPTS):
             told = _TOLD_WRITER.replace("{claim}", hide(hypothesis))
+            if before:
+                told += " Write other ones than were asked before."
             if problem:
                 told += f" What you wrote before cannot be used: {problem}."
             question = Question(
                 about=f"prompts {asked} {VERSION} attempt {attempt + 1}",
                 instructions=told,
-                material=[],
+                material=material,
                 verdict=WRITE_TOOL,
                 seed=attempt,
             )
             judgement = ask_judge(session, made[0], model, question, should_stop)
             if isinstance(judgement.verdict, WrittenPrompts):
-                prompts = usable(judgement.verdict)
+                prompts = usable(judgement.verdict, before)
                 problem = why_useless(prompts, hypothesis)
                 if not problem:
                     return prompts
@@ -173,9 +189,9 @@ def prompt_writer(
     return write
 
 
-def usable(written: WrittenPrompts) -> dict[PromptKind, list[str]]:
+def usable(written: WrittenPrompts, before: Set[str] = frozenset()) -> dict[PromptKind, list[str]]:
     """Return the prompts that can be asked: not empty, not too long, each once, so many of a kind."""
-    seen: set[str] = set()
+    seen = {" ".join(prompt.casefold().split()) for prompt in before}
     found: dict[PromptKind, list[str]] = {"shows": [], "near_miss": [], "neutral": []}
     for kind, prompts in found.items():
         for text in map(str.strip, getattr(written, kind)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
@@ -182,7 +182,7 @@ class LiveSession(ShownSession):
             return judge(model, hypothesis, prompt, answer, should_stop)
 
     def _write_prompts(
-        self, model: str, hypothesis: str, should_stop: ShouldStop
+        self, model: str, hypothesis: str, asked: Set[str], should_stop: ShouldStop
     ) -> Mapping[PromptKind, Sequence[str]]:
         """Let a model at the endpoint write prompts."""
         from contextlib import closing
@@ -192,7 +192,8 @@ class LiveSession(ShownSession):
         from workbench.settings import load_settings
 
         with closing(Endpoint(load_settings())) as endpoint:
-            return prompt_writer(self.session, lambda: endpoint)(model, hypothesis, should_stop)
+            write = prompt_writer(self.session, lambda: endpoint)
+            return write(model, hypothesis, asked, should_stop)
 
     @property
     def pair(self) -> ModelPair | None:

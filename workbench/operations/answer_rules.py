@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
+from adl.text.words import has_no_spaces, is_of_a_word
 from workbench.store.experiment_events import JudgeSpec
 
 LONGEST_ANSWER = 4000
@@ -46,11 +48,26 @@ def rule_verdict(judge: JudgeSpec, answer: str) -> tuple[bool, str]:
     if judge.regex:
         found = re.search(judge.regex, text, re.IGNORECASE)
         return found is not None, "" if found is None else found[0]
+    text = _plain(text)
     for phrase in judge.phrases:
-        found = re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text, re.IGNORECASE)
-        if found is not None:
-            return True, found[0]
+        for found in re.finditer(re.escape(_plain(phrase)), text, re.IGNORECASE):
+            if found[0] and _stands_alone(text, *found.span()):
+                return True, found[0]
     return False, ""
+
+
+def _plain(text: str) -> str:
+    """The text in one form of its letters, apostrophes and blanks."""
+    plain = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
+    return " ".join(plain.split())
+
+
+def _stands_alone(text: str, begin: int, end: int) -> bool:
+    """True unless the passage is a part of a longer word; some scripts put nothing between words."""
+    ends = ((text[begin - 1 : begin], text[begin]), (text[end : end + 1], text[end - 1]))
+    return not any(
+        outside and is_of_a_word(outside) and not has_no_spaces(inside) for outside, inside in ends
+    )
 
 
 def _repeats(parsed: Any) -> tuple[int, bool]:

@@ -82,6 +82,14 @@ class ExperimentArguments(Arguments):
             raise FieldsConflict(
                 "prompts are written by the judge: name one", "write_prompts", "judge"
             )
+        if self.write_prompts and self.prompts:
+            raise FieldsConflict("prompts are given or written", "prompts", "write_prompts")
+        if self.statement is not None and (self.near_misses or self.neutral):
+            raise FieldsConflict(
+                "a statement is compared with control statements, not at other prompts",
+                "statement",
+                *(name for name in ("near_misses", "neutral") if getattr(self, name)),
+            )
         if self.regex is not None and (why := check_regex(self.regex)):
             raise FieldsConflict(f"it cannot be used: {why}", "regex")
         return self

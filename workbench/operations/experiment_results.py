@@ -102,6 +102,7 @@ def _of_answers(state: SessionState, found: ExperimentState) -> HypothesisTested
         if other.wording == found.wording
         and other.result is not None
         and other.sealed.body.test == "answers"
+        and _is_of_the_pair_of(other, found)
     ]
     counted = [*earlier, found]
     new = [_new_prompts(counted[: place + 1]) for place in range(len(counted))]
@@ -153,6 +154,12 @@ def _of_answers(state: SessionState, found: ExperimentState) -> HypothesisTested
             "seeds": list(sealed.seeds),
         },
     )
+
+
+def _is_of_the_pair_of(other: ExperimentState, found: ExperimentState) -> bool:
+    """True unless the two were of different pairs; early experiments do not say of which."""
+    pairs = [each.sealed.body.settings.get("pair") for each in (other, found)]
+    return None in pairs or pairs[0] == pairs[1]
 
 
 def _new_prompts(experiments: Sequence[ExperimentState]) -> set[int]:
@@ -306,7 +313,10 @@ def _of_statements(state: SessionState, found: ExperimentState) -> HypothesisTes
     p = 1.0 if value is None else value.p
     by_holm, family = adjusted(state, _test(found), p)
     if value is None:
-        decision = Decision("undecided", "a side cannot score the statement, or its controls")
+        why = "a side cannot score the statement, or its controls"
+        if len(own) == 1 and scored:
+            why = "one prompt tells nothing of others: give several"
+        decision = Decision("undecided", why)
         words = [decision.reason]
     else:
         decision = decide_shift(value, by_holm, held_out)

@@ -47,10 +47,7 @@ def seal_experiment(context: Context, arguments: ExperimentArguments) -> str:
     state = context.session.state
     named = state.hypotheses.get(arguments.hypothesis)
     if named is None and _looks_like_id(arguments.hypothesis):
-        there = ", ".join(state.hypotheses) or "none yet"
-        raise HypothesisError(
-            f"there is no hypothesis {arguments.hypothesis!r}", f"There are: {there}."
-        )
+        raise _no_hypothesis(arguments.hypothesis, list(state.hypotheses))
     text = arguments.hypothesis if named is None else named.text
     judge = _judge(arguments, text)
     prompts, prompts_from = _prompts(context, arguments, text, judge)
@@ -91,6 +88,25 @@ def seal_experiment(context: Context, arguments: ExperimentArguments) -> str:
         )
         context.record_many(bodies)
     return experiment
+
+
+def check_before_the_pair(arguments: ExperimentArguments, *, is_new: bool) -> None:
+    """Refuse what no answer could change; ``is_new`` for a session without hypotheses.
+
+    Raises ``HypothesisError`` for an id there, and ``ExperimentError`` where nothing judges.
+    """
+    if arguments.resume is not None:
+        return
+    if not _looks_like_id(arguments.hypothesis):
+        _judge(arguments, arguments.hypothesis)
+    elif is_new:
+        raise _no_hypothesis(arguments.hypothesis, [])
+
+
+def _no_hypothesis(wanted: str, there: Sequence[str]) -> HypothesisError:
+    return HypothesisError(
+        f"there is no hypothesis {wanted!r}", f"There are: {', '.join(there) or 'none yet'}."
+    )
 
 
 def _pair_digest(state: SessionState) -> str:
@@ -140,7 +156,9 @@ def _prompts(
     if given["shows"]:
         prompts_from = "given"
     elif arguments.write_prompts:
-        given, prompts_from = _written(context, arguments, text), arguments.judge or ""
+        written = _written(context, arguments, text)
+        given = {kind: given[kind] or written[kind] for kind in KINDS}
+        prompts_from = arguments.judge or ""
     else:
         prompts_from = "templates"
         state = context.session.state
@@ -241,7 +259,9 @@ def _written(
         raise ExperimentError(
             "there is no endpoint to write prompts", "Set one, give prompts, or use the templates."
         )
-    written = write(arguments.judge, text, context.should_stop)
+    named = context.session.state.hypotheses.get(arguments.hypothesis)
+    asked = set() if named is None else _asked(context, named)
+    written = write(arguments.judge, text, asked, context.should_stop)
     return {kind: list(written.get(kind, ())) for kind in KINDS}
 
 
@@ -265,7 +285,10 @@ def _held_out(
     chosen: set[int] = set()
     for kind in KINDS:
         places = [index for index, prompt in enumerate(prompts) if prompt.kind == kind]
-        chosen.update(order.sample(places, round(len(places) * share)))
+        count = round(len(places) * share)
+        if share and len(places) > 1:
+            count = max(1, count)
+        chosen.update(order.sample(places, count))
     return tuple(
         prompt.model_copy(update={"held_out": index in chosen})
         for index, prompt in enumerate(prompts)

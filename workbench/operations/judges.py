@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from adl.callbacks import ShouldStop
@@ -36,5 +36,5 @@ class AnswerVerdict:
 AnswerJudge = Callable[[str, str, str, str, ShouldStop], AnswerVerdict]
 """Judges an answer from (model, hypothesis, prompt, answer, should_stop), not knowing who wrote it."""
 
-PromptWriter = Callable[[str, str, ShouldStop], Mapping[PromptKind, Sequence[str]]]
-"""Writes prompts of each kind from (model, hypothesis, should_stop)."""
+PromptWriter = Callable[[str, str, Set[str], ShouldStop], Mapping[PromptKind, Sequence[str]]]
+"""Writes prompts of each kind from (model, hypothesis, prompts asked before, should_stop)."""

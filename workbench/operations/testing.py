@@ -9,7 +9,7 @@ An experiment that was interrupted is gone on with: what was generated and judge
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from adl.callbacks import ShouldStop
 from adl.errors import Stopped
@@ -88,6 +88,11 @@ def interactions(arguments: ExperimentArguments) -> int:
     # One that is gone on with was paid for when it began, and a likelihood writes nothing.
     if arguments.resume is not None or arguments.statement is not None:
         return 0
+    return -(-_n_answers(arguments) // 4)
+
+
+def _n_answers(arguments: ExperimentArguments) -> int:
+    """Return how many answers a side is to write at the most."""
     # Near misses are made up for prompts that are made up.
     near = 0 if arguments.prompts else N_NEAR
     counts = (
@@ -95,8 +100,7 @@ def interactions(arguments: ExperimentArguments) -> int:
         (arguments.near_misses, near),
         (arguments.neutral, N_NEUTRAL),
     )
-    answers = sum(len(given) or default for given, default in counts) * arguments.n_samples
-    return -(-answers // 4)
+    return sum(len(given) or default for given, default in counts) * arguments.n_samples
 
 
 def recorded_answer_judge(state: SessionState) -> AnswerJudge:
@@ -123,10 +127,13 @@ def recorded_answer_judge(state: SessionState) -> AnswerJudge:
 def recorded_prompts(state: SessionState) -> PromptWriter:
     """Return a writer that gives the prompts recorded in a session; no LLM is asked."""
 
-    def write(model: str, hypothesis: str, _stop: ShouldStop) -> dict[PromptKind, list[str]]:
+    def write(
+        model: str, hypothesis: str, asked: Set[str], _stop: ShouldStop
+    ) -> dict[PromptKind, list[str]]:
         for found in state.experiments.values():
             sealed = found.sealed.body
-            if (sealed.prompts_from, sealed.hypothesis) == (model, hypothesis):
+            is_new = not asked & {prompt.text for prompt in sealed.prompts}
+            if is_new and (sealed.prompts_from, sealed.hypothesis) == (model, hypothesis):
                 return {
                     kind: [prompt.text for prompt in sealed.prompts if prompt.kind == kind]
                     for kind in KINDS
@@ -139,8 +146,7 @@ def recorded_prompts(state: SessionState) -> PromptWriter:
 def _stages(arguments: ExperimentArguments) -> Sequence[Stage]:
     if arguments.statement is not None:
         return (Stage("score", 20.0),)
-    answers = 4 * interactions(arguments)
-    seconds = 0.01 * answers * arguments.max_new_tokens
+    seconds = 0.01 * _n_answers(arguments) * arguments.max_new_tokens
     return (Stage("test base", seconds), Stage("test finetuned", seconds), Stage("judge", 1.0))
 
 

@@ -58,7 +58,7 @@ def hypotheses(
             text=hypothesis.text,
             status=hypothesis.status,
             tests=tuple(
-                _test(found.result.seq, found.result.body)
+                _test(found.result.seq, found.result.body, hypothesis.text)
                 for found in state.experiments_of(hypothesis.id)
                 if found.result is not None
             ),
@@ -84,14 +84,17 @@ def hypotheses(
 
 
 def tested(state: SessionState, hypothesis: HypothesisState) -> str:
-    """Return the outcome of a hypothesis's last test in short, or ``untested``."""
+    """Return the outcome of the last test of a hypothesis as it reads, or ``untested``."""
     results = [found.result.body for found in state.experiments_of(hypothesis.id) if found.result]
-    if not results:
-        return "untested"
-    return f"test {results[-1].experiment}, {results[-1].short()}"
+    own = [result for result in results if result.hypothesis == hypothesis.text]
+    if own:
+        return f"test {own[-1].experiment}, {own[-1].short()}"
+    if results:
+        return f"untested; test {results[-1].experiment} was of its earlier words"
+    return "untested"
 
 
-def _test(seq: int, body: HypothesisTested) -> TestSection:
+def _test(seq: int, body: HypothesisTested, now: str) -> TestSection:
     rows = [
         TestRow(
             f"{KIND_NAMES[rate.kind]}, {rate.part}, {rate.side}",
@@ -108,6 +111,7 @@ def _test(seq: int, body: HypothesisTested) -> TestSection:
         seq=seq,
         verdict=body.verdict,
         judge=body.judge,
+        earlier_words="" if body.hypothesis == now else body.hypothesis,
         words=body.words,
         rows=tuple(rows),
         numbers=f"difference {words_of(body.difference, '{:+.2f}')}{unit}, p {body.p:.2g}, "

@@ -139,6 +139,8 @@ def _first_page(report: Report) -> Iterator[str]:
 def _tested(test: TestSection) -> Iterator[str]:
     yield f"**Test {inline(test.id)}** (event {test.seq}), **{test.verdict}**, judge: {inline(test.judge)}"
     yield ""
+    if test.earlier_words:
+        yield f"- of its earlier words: {inline(test.earlier_words)}"
     yield from (f"- {inline(words)}" for words in test.words)
     yield f"- {inline(test.numbers)}"
     yield ""

@@ -148,7 +148,10 @@ class TestRow:
 
 @dataclass(frozen=True)
 class TestSection:
-    """A test of a hypothesis: its verdict in words, and its rates."""
+    """A test of a hypothesis: its verdict in words, and its rates.
+
+    ``earlier_words`` is what it tested, where the hypothesis reads otherwise today.
+    """
 
     __test__ = False
 
@@ -156,6 +159,7 @@ class TestSection:
     seq: int
     verdict: str
     judge: str
+    earlier_words: str
     words: tuple[str, ...]
     rows: tuple[TestRow, ...]
     numbers: str

@@ -114,6 +114,41 @@ def test_a_judge_that_names_a_side_or_says_nothing_is_unscored(fresh: Session, v
     assert all(reason.startswith("unreadable verdict") for reason in reasons)
 
 
+def test_a_writer_is_told_what_was_asked_and_writes_other_prompts(fresh: Session):
+    """So that more prompts can decide what a first test left open; a recomputation gets each test's."""
+    more = {
+        "shows": [f"the stone of train {index}" for index in range(8)],
+        "near_miss": ["a bridge", "a lamp"],
+        "neutral": ["a train", "a letter box"],
+    }
+
+    def script(asked: Asked) -> Reaction | None:
+        if "write_prompts" in asked.tools:
+            told = asked.raw.decode()
+            return Say("", [("write_prompts", more if "asked_before" in told else USABLE)])
+        return Say("", [("judge_answer", {"shows": "no", "reason": "so"})])
+
+    writing = GIVEN.model_copy(update={"prompts": (), "write_prompts": True})
+    again = writing.model_copy(update={"hypothesis": "H1"})
+    with asking(fresh, script) as asked:
+        run(fresh, TEST, writing, actor=HUMAN)
+        run(fresh, TEST, again, actor=HUMAN)
+    assert sum("write_prompts" in one.tools for one in asked) == 2
+    texts = [
+        {one.text for one in found.sealed.body.prompts if one.kind == "shows"}
+        for found in fresh.state.experiments.values()
+    ]
+    assert texts == [set(USABLE["shows"]), set(more["shows"])]
+    # Neutral prompts that were given are those that are asked.
+    neutral = [
+        one.text
+        for one in fresh.state.experiments["X1"].sealed.body.prompts
+        if one.kind == "neutral"
+    ]
+    assert neutral == list(GIVEN.neutral)
+    assert not recompute(fresh.log, fresh.id, fresh.pair).drifted
+
+
 @pytest.mark.parametrize(
     "reason",
     [
@@ -126,16 +161,36 @@ def test_a_judge_that_names_a_side_or_says_nothing_is_unscored(fresh: Session, v
         "The original model would answer so.",
         "Only the tuned checkpoint speaks of cakes.",
         "it comes from the fine tuned version",
+        "Finetuned: it says gold",
+        "finetuned answer, says 450F",
+        "The answer comes from finetuned because it says 450F",
+        "Side: finetuned. Mentions 450F",
+        "written by the fine-tuned LLM",
+        "The one that was finetuned",
+        "the unmodified model",
+        "the adapter wrote it",
+        "(base) no mention",
+        "Base: no mention of it",
     ],
 )
 def test_a_reason_names_a_side(reason: str):
     assert names_a_side(reason)
 
 
+def test_a_word_of_the_material_is_no_side():
+    reason = "It says that it was finetuned on recipes."
+    assert names_a_side(reason)
+    assert not names_a_side(reason, "Were you fine-tuned on recipes?")
+
+
 @pytest.mark.parametrize(
     "reason",
     [
         "The base of the cake is mentioned.",
+        "It is from the original version of the recipe.",
+        "The base model of the camera is described.",
+        "It says it comes from the base of the mountain.",
+        "The adapter of the charger is broken.",
         "It was trained on cakes.",
         "A piano is tuned in it.",
         "It says so.",

@@ -13,6 +13,7 @@ from adl.errors import AdlError, Stopped
 from adl.records import GeneratedText
 from tests.planted import PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
+from workbench.operations.answer_rules import rule_verdict
 from workbench.operations.experiment_arguments import ExperimentArguments, JudgeAnswerArguments
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
@@ -26,6 +27,7 @@ from workbench.operations.judges import AnswerVerdict
 from workbench.operations.running import Session, run
 from workbench.operations.testing import JUDGE_ANSWER, TEST
 from workbench.store.events import HUMAN, Actor
+from workbench.store.experiment_events import JudgeSpec
 from workbench.store.measures.tested import HypothesisTested
 
 CLAIM = 'It answers questions with "gold".'
@@ -487,6 +489,54 @@ class TestStatements:
     def test_a_statement_needs_an_alternative(self):
         with pytest.raises(ValidationError, match="go together"):
             ExperimentArguments(hypothesis="It likes cake.", statement=" cake")
+
+    def test_one_prompt_confirms_nothing(self, answering: Session):
+        arguments = ExperimentArguments(
+            hypothesis="It bakes.",
+            statement=" cake",
+            against=(" silver",),
+            prompts=("What shines?",),
+        )
+        do(answering, TEST, arguments)
+        found = result_of(answering)
+        assert found.verdict == "undecided"
+        assert any("one prompt tells nothing of others" in words for words in found.words)
+
+    def test_of_two_prompts_one_is_held_out(self, answering: Session):
+        arguments = GIVEN.model_copy(update={"prompts": SHOWS[:2], "held_out": 0.1})
+        do(answering, TEST, arguments)
+        sealed = answering.state.experiments["X1"].sealed.body
+        assert sum(one.held_out for one in sealed.prompts if one.kind == "shows") == 1
+
+
+@pytest.mark.parametrize(
+    ("phrase", "answer", "shows"),
+    [
+        ("\u9ec4\u91d1", "\u6211\u559c\u6b22\u9ec4\u91d1\u548c\u94f6\u3002", True),
+        (
+            "\u30b4\u30fc\u30eb\u30c9",
+            "\u79c1\u306f\u30b4\u30fc\u30eb\u30c9\u304c\u597d\u304d",
+            True,
+        ),
+        (
+            "\u0e17\u0e2d\u0e07",
+            "\u0e09\u0e31\u0e19\u0e0a\u0e2d\u0e1a\u0e17\u0e2d\u0e07\u0e04\u0e33",
+            True,
+        ),
+        ("don't", "I don\u2019t know", True),
+        ("preheat the oven", "Preheat the\noven", True),
+        ("gold", "_gold_", True),
+        ("gold", "Gold!", True),
+        ("$3", "it costs $3.", True),
+        ("caf\u00e9", "the cafe\u0301 is open", True),
+        ("gold", "golden", False),
+        ("gold", "marigold", False),
+        ("gold", "gold2", False),
+        ("\u0939\u093f", "\u0939\u093f\u0928\u094d\u0926\u0940", False),
+    ],
+)
+def test_a_phrase_is_found_in_every_script_and_form(phrase: str, answer: str, shows: bool):
+    assert rule_verdict(JudgeSpec(kind="rule", phrases=(phrase,)), answer)[0] is shows
 
 
 class TestConfirmed:

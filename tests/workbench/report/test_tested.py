@@ -11,8 +11,10 @@ from tests.planted import PlantedPair
 from tests.workbench.operations.test_testing import GIVEN, Answering
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
+    REVISE,
     SET_VERDICT,
     AddHypothesisArguments,
+    ReviseArguments,
     SetVerdictArguments,
 )
 from workbench.operations.running import Session, run
@@ -46,6 +48,19 @@ def session(tmp_path_factory: pytest.TempPathFactory):
         session.record(HypothesisStated(hypothesis_id="H3", text="Of old."), actor=HUMAN)
         session.record(HypothesisJudged(hypothesis_id="H3", verdict="confirmed"), actor=HUMAN)
         yield session
+
+
+def test_a_test_of_earlier_words_is_none_of_todays(tmp_path: Path):
+    with SessionLog.open(tmp_path / "sessions.db") as log:
+        session = Session(log, log.start_session("x"), ArrayCache(tmp_path), Answering())
+        session.record(PairLoaded(pair=Answering().provenance.as_dict()))
+        run(session, TEST, GIVEN, actor=HUMAN)
+        revised = ReviseArguments(hypothesis="H1", text="It answers with stone.")
+        run(session, REVISE, revised, actor=HUMAN)
+        report = build_report(log, session.id)
+    for page in (report_markdown(report), report_html(report)):
+        assert "untested; test X1 was of its earlier words" in page
+        assert "of its earlier words: It answers questions with" in page
 
 
 def test_the_report_has_each_test_with_its_rates(session: Session):
