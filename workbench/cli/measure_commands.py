@@ -108,7 +108,7 @@ def _perform(
     shared = {} if measure is None else shared_with(operation.arguments, measure)
     judged = {} if judge is None else {"judge": judge}
     arguments = made(operation.arguments, {**given, **shared, **judged}, **declared.options)
-    check_inputs(arguments, *first)
+    check_inputs(arguments, *first, is_new=pair is not None and where.session is None)
     readings = _readings(operation, measure)
     layers = getattr(arguments, "layers", ()) if measure is None else measure.layers
     with judge_at_hand(judge) as at_hand, _working(where, declared.name, pair, layers) as work:

@@ -70,7 +70,7 @@ def audit(
     """Measure, read and steer in one go, and keep it all in a session."""
     shared = {"max_new_tokens": AUDIT_TOKENS, **given, "seed": measure.seed}
     steering = made(SteerArguments, {**shared, "layer": "0.5"})
-    check_inputs(measure, steering)
+    check_inputs(measure, steering, is_new=where.session is None)
     layers: Sequence[str | int] = named_layers(measure.layers)
     with judge_at_hand(judge) as at_hand, _work(where, "audit", pair, blind=blind) as work:
         planned: list[tuple[Operation[Any], Arguments]] = [(LOAD, pair)]
@@ -205,7 +205,7 @@ def steer(
 ) -> None:
     """Generate with the difference added, beside the same without."""
     arguments = made(SteerArguments, {**given, **shared_with(SteerArguments, measure)})
-    check_inputs(measure, arguments)
+    check_inputs(measure, arguments, is_new=where.session is None)
     with _work(where, "steer", pair) as work:
         load(work, pair, measure)
         _measure_if_needed(work, measure)
@@ -229,7 +229,7 @@ def ask(
     """Put the same question to base and finetuned model, and compare the answers."""
     arguments = made(AskArguments, {**given, **shared_with(AskArguments, measure)})
     arguments.question()  # refused here where it is empty
-    check_inputs(measure, arguments)
+    check_inputs(measure, arguments, is_new=where.session is None)
     with _work(where, "ask", pair) as work:
         load(work, pair, measure)
         if arguments.alpha:

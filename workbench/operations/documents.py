@@ -32,6 +32,11 @@ class DocumentArguments(Arguments):
         None, description="Organism whose finetuning documents are taken. This unblinds you."
     )
 
+    @property
+    def needs_documents(self) -> bool:
+        """True if no documents are named, and nothing stands in for them."""
+        return self.documents is None and self.truth_of is None
+
     @model_validator(mode="after")
     def _one_source_of_documents(self) -> DocumentArguments:
         if self.documents is not None and self.truth_of is not None:
@@ -78,11 +83,16 @@ def unseen_documents(arguments: DocumentArguments) -> NamedDocuments:
         found = load_documents(expanded(arguments.documents))
         against = f"file {arguments.documents}"
     else:
-        raise CorpusError(
-            "no finetuning documents are named",
-            "Name a file of them (--documents), or an organism that has them (--truth-of).",
-        )
+        raise none_named()
     return NamedDocuments(found, against, documents_sha256(found))
+
+
+def none_named() -> CorpusError:
+    """Return the error of arguments that name no documents."""
+    return CorpusError(
+        "no finetuning documents are named",
+        "Name a file of them (--documents), or an organism that has them (--truth-of).",
+    )
 
 
 def unblind(context: Context, reason: str) -> None:

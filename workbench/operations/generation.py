@@ -527,9 +527,12 @@ def measured_at(context: Context, layer: int, position: str) -> ActivationDiffer
             f"no difference was measured at layer {layer}", "Measure it first (`diff`, `audit`)."
         )
     _, difference = found
-    if position not in (*difference.positions, POOLED):
-        raise SiteError(
-            f"position {position!r} was not measured",
-            f"Use one of: {', '.join((*difference.positions, POOLED))}.",
-        )
+    there = (*difference.positions, POOLED)
+    if position not in there:
+        raise no_position(position, there)
     return difference
+
+
+def no_position(position: str, there: Sequence[str]) -> SiteError:
+    """Return the error of a position that is not among those measured."""
+    return SiteError(f"position {position!r} was not measured", f"Use one of: {', '.join(there)}.")

@@ -14,9 +14,15 @@ from adl.errors import AdlError, CorpusError, OrganismError
 from adl.measures.scanning import bundled_prompts, chosen_kinds
 from adl.pair.protocol import ALL_LAYERS, check_layer, named_layers
 from adl.paths import expanded
+from adl.records import POOLED
 from adl.text.corpus import CorpusSource
 from adl.text.files import check_readable
 from adl.text.prompts import load_prompts
+from workbench.operations.difference import MeasureArguments
+from workbench.operations.documents import DocumentArguments, none_named
+from workbench.operations.experiment_arguments import ExperimentArguments
+from workbench.operations.experiment_sealing import check_before_the_pair
+from workbench.operations.generation import no_position
 from workbench.operations.running import Arguments
 from workbench.organisms import named_organism
 
@@ -25,16 +31,34 @@ A = TypeVar("A", bound=Arguments)
 FILES = ("corpus", "documents", "prompt_file")
 
 
-def check_inputs(*several: Arguments) -> None:
+def check_inputs(*several: Arguments, is_new: bool = False) -> None:
     """Refuse what would fail later whatever the models are. Raises the `AdlError` of the input.
 
-    Documents are ground truth: only that they can be read is looked at.
+    Documents are ground truth: only that they can be read is looked at. ``is_new`` for a session
+    that has nothing yet: what it will have is known then.
     """
     for arguments in several:
+        if isinstance(arguments, DocumentArguments) and arguments.needs_documents:
+            raise none_named()
+        if isinstance(arguments, ExperimentArguments):
+            check_before_the_pair(arguments, is_new=is_new)
         for name in type(arguments).model_fields:
             value = getattr(arguments, name)
             if name in _CHECKS and value is not None:
                 _CHECKS[name](value, arguments)
+
+    measured = [each for each in several if isinstance(each, MeasureArguments)]
+    if is_new and measured:
+        _check_positions(several, (*parse_positions(measured[0].positions).labels, POOLED))
+
+
+def _check_positions(several: Iterable[Arguments], there: tuple[str, ...]) -> None:
+    """Refuse a position that will not be measured, where it is one of something that steers."""
+    for arguments in several:
+        position = getattr(arguments, "position", None)
+        steers = getattr(arguments, "alpha", True)
+        if position is not None and steers and position not in there:
+            raise no_position(position, there)
 
 
 def with_absolute_files(arguments: A) -> A:

@@ -59,6 +59,11 @@ class RelevanceArguments(DocumentArguments):
     )
     seed: int = Field(0, ge=0, description="Random seed for texts and intervals.")
 
+    @property
+    def needs_documents(self) -> bool:
+        """True if neither documents nor words are named."""
+        return not self.words and super().needs_documents
+
 
 def token_relevance_of_readings(context: Context, arguments: RelevanceArguments) -> Summary:
     """Measure what share of each token list the finetuning documents account for."""

@@ -34,6 +34,31 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *named: st
         assert part in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["relevance", "--demo"], "no finetuning documents are named"),
+        (["similarity", "--demo"], "no finetuning documents are named"),
+        (["causal", "--demo"], "no finetuning documents are named"),
+        (["test", "foo", "--demo"], "nothing tells when an answer shows"),
+        (["test", "H9", "--demo", "--phrase", "x"], "there is no hypothesis 'H9'"),
+        (["steer", "--demo", "--position", "99"], "position '99' was not measured"),
+        (["steer", "--demo", "--position", "5"], "Use one of: 0, 1, 2, 3, 4, 1-4"),
+        (["steer", "--demo", "--position", "0", "--positions", "chat"], "chat-3, chat-2"),
+        (["ask", "Hi", "--demo", "--alpha", "0.5", "--position", "x"], "position 'x'"),
+        (["coherent-alpha", "--demo", "--position", "7"], "position '7'"),
+    ],
+)
+def test_what_no_model_could_change_is_refused_before_one_is_loaded(
+    cli: RunCli, database: Path, arguments: list[str], named: str
+):
+    done = cli(*arguments)
+    assert_refused(done, 2, named)
+    assert "load" not in done.stderr
+    # No session of a failed start is the last one.
+    assert not database.exists()
+
+
 # --- which pair, where and what -------------------------------------------------------------------
 
 
@@ -98,7 +123,9 @@ def test_what_is_refused_at_once_makes_no_file(cli: RunCli, database: Path, argu
 
 
 def test_a_failure_is_recorded_with_its_way_out(cli: RunCli, database: Path):
-    assert_refused(cli("steer", *DEMO, "--position", "9"), 2, "'9'")
+    assert cli("diff", *DEMO).returncode == 0
+    # What a session has measured is known once it is open.
+    assert_refused(cli("steer", *DEMO, "--session", "last", "--position", "9"), 2, "'9'")
     failed, closed = recorded(database)[-2:]
     assert (failed.body.kind, failed.body.error) == ("operation_failed", "SiteError")
     assert "1-4" in failed.body.way_out

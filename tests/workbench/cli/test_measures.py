@@ -188,6 +188,11 @@ class TestOfAHypothesis:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
+            (("It bakes.", "--write-prompts", "--judge", "m", "--prompt", "a"), "given or written"),
+            (
+                ("It bakes.", "--statement", "a", "--against", "b", "--neutral", "c"),
+                "compared with control statements",
+            ),
             (("It bakes.",), "nothing tells when an answer shows"),
             (("???", "--phrase", "cake"), "names nothing that could be asked about"),
             (("H3", "--phrase", "cake"), "no hypothesis"),
