@@ -26,7 +26,7 @@ from workbench.cli.options import (
     pair_arguments,
     session_options,
 )
-from workbench.cli.output import EXIT_FAILURE, EXIT_INTERRUPTED, print_json, reported_errors, say
+from workbench.cli.output import EXIT_FAILURE, print_json, reported_errors, say
 from workbench.cli.progress import displayed
 from workbench.cli.running import StopFlag, database_path, default_name, pair_of
 from workbench.cli.show import paragraph
@@ -242,13 +242,16 @@ def _fork_away(*, json: bool) -> Callable[[dict[str, Any]], object]:
 
 
 def _wait_for(engine: int, from_engine: int, *, json: bool) -> NoReturn:
-    try:
-        with os.fdopen(from_engine) as pipe:
-            ready = pipe.read()
-    except KeyboardInterrupt:
-        os.kill(engine, signal.SIGTERM)
-        os.waitpid(engine, 0)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    def hand_on(_number: int, _frame: object) -> None:
+        # Nobody would know of an engine that came up after that.
+        with suppress(ProcessLookupError):
+            os.kill(engine, signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, hand_on)
+    with os.fdopen(from_engine) as pipe:
+        ready = pipe.read()
     if not ready:
         code = os.waitstatus_to_exitcode(os.waitpid(engine, 0)[1])
         raise typer.Exit(code if code > 0 else EXIT_FAILURE)

@@ -292,7 +292,7 @@ class AttachedSession(ShownSession):
                 self.agent.status = agent_status_of(notice.agent)
                 self._agent_changed()
             case p.HolderNotice():
-                self.engine.take_holder(notice.holder, notice.asking)
+                self.engine.take_holder(notice.holder, notice.asking, notice.screens)
             case p.ClosingNotice():
                 self.engine.lose(notice.reason or "the session was closed")
                 self._end_jobs()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +25,10 @@ class Watching(AdlError):
     """The screen watches: it does not have the keys of the session."""
 
 
+class KeysNotWanted(AdlError):
+    """The screen that asked for the keys does not ask any more."""
+
+
 @dataclass(frozen=True)
 class _Given:
     order: Order
@@ -40,7 +44,8 @@ class AttachedEngine:
         self.link = Link()
         self._client = client
         self.session = session_id
-        self._asking: int | None = None
+        self._asking: dict[int, str] = {}
+        "The screens that ask for the keys, by their numbers, in the order in which they asked."
         self._link_changed: Callable[[], object] = lambda: None
         self._refused: Callable[[AdlError], object] = lambda _error: None
         self._orders: queue.SimpleQueue[_Given | None] = queue.SimpleQueue()
@@ -116,12 +121,18 @@ class AttachedEngine:
         self._client.call(p.AskKeys(session=self.session), timeout=REPLY)
         return False
 
-    def answer_keys(self, gives: bool) -> None:
-        """Give the keys to the screen that asks for them, or keep them."""
-        asking, self._asking = self._asking, None
-        self._become(replace(self.link, asked_by=""))
-        if gives and asking is not None:
-            self._client.call(p.GiveKeys(session=self.session, to=asking), timeout=REPLY)
+    def answer_keys(self, number: int, gives: bool) -> None:
+        """Give the keys to the screen with this number that asks for them, or keep them."""
+        asked_by = self._asking.pop(number, None)
+        self._become(replace(self.link, **self._first_asking()))
+        if gives and asked_by is None:
+            raise KeysNotWanted("the screen that asked for the keys is gone", "You keep them.")
+        if gives:
+            self._client.call(p.GiveKeys(session=self.session, to=number), timeout=REPLY)
+
+    def _first_asking(self) -> dict[str, Any]:
+        number, name = next(iter(self._asking.items()), (0, ""))
+        return {"asking": number, "asked_by": name}
 
     def stop(self) -> None:
         """Stop the engine with all that it runs. Raises `AdlError`."""
@@ -130,15 +141,24 @@ class AttachedEngine:
             # It may end before it answers.
             self._client.call(p.ShutDown(), timeout=REPLY)
 
-    def take_holder(self, holder: p.ClientData | None, asking: p.ClientData | None) -> None:
-        """Take who has the keys, and who asks for them."""
+    def take_holder(
+        self,
+        holder: p.ClientData | None,
+        asking: p.ClientData | None,
+        screens: Iterable[p.ClientData] | None = None,
+    ) -> None:
+        """Take who has the keys, who asks for them, and, if told, which screens there are."""
         if holder is not None and holder.number == self._client.welcome.client:
-            asked_by = self.link.asked_by
             if asking is not None and asking.number != holder.number:
-                self._asking, asked_by = asking.number, _name(asking)
-            self._become(Link("keys", _name(holder), asked_by))
+                self._asking[asking.number] = _name(asking)
+            if screens is not None:
+                there = {screen.number for screen in screens}
+                self._asking = {
+                    number: name for number, name in self._asking.items() if number in there
+                }
+            self._become(Link("keys", _name(holder), **self._first_asking()))
         else:
-            self._asking = None
+            self._asking = {}
             self._become(Link("watching", "" if holder is None else _name(holder)))
 
     def lose(self, why: str) -> None:

@@ -177,6 +177,10 @@ class EngineClient:
             why = f"the connection to the engine ended: {exc.strerror or exc}"
         except AdlError as exc:
             why = f"the engine sent what is no message: {exc.message}"
+        except Exception as exc:
+            # Whoever waits for an answer must not wait for ever.
+            _logger.exception("a message of the engine failed")
+            why = f"a message of the engine could not be taken: {type(exc).__name__}: {exc}"
         with self._lock:
             self._why_gone = why
             waiting, self._waiting = list(self._waiting.values()), {}

@@ -29,7 +29,7 @@ class Link:
     """The tie of a screen to an engine.
 
     ``keys``      it takes orders of this screen; ``asked_by`` is another screen that asks for the
-                  keys, empty for none
+                  keys, empty for none, and ``asking`` its number
     ``watching``  it takes orders of another screen, the ``holder``; that is empty if nobody has the
                   keys
     ``gone``      it is gone, for the reason ``why``
@@ -39,6 +39,7 @@ class Link:
     holder: str = ""
     asked_by: str = ""
     why: str = ""
+    asking: int = 0
 
 
 class PersonsHand(Protocol):
@@ -101,8 +102,11 @@ class EngineHand(Protocol):
     def ask_for_keys(self) -> bool:
         """Take the keys if nobody has them, else ask for them. Return True if they are taken."""
 
-    def answer_keys(self, gives: bool) -> None:
-        """Give the keys to the screen that asks for them, or keep them."""
+    def answer_keys(self, number: int, gives: bool) -> None:
+        """Give the keys to the screen with this number that asks for them, or keep them.
+
+        Raises `AdlError` if that does not ask any more.
+        """
 
     def stop(self) -> None:
         """Stop the engine, with all that it runs."""

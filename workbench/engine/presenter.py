@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.blinding.aliases import OPEN, Blinding
 from workbench.blinding.seal import blinding_for_people
+from workbench.display import shorten
 from workbench.engine import protocol as p
 from workbench.engine.agent_runner import WorkStatus
 from workbench.engine.held import HeldSessions
@@ -16,6 +17,10 @@ from workbench.operations.pair import LOAD, PairArguments, subject_of
 
 #: Bytes of a job's arguments and of its summary that go over the wire; the log has them all.
 LONGEST_DETAIL = 1 << 14
+#: Bytes of these of all jobs in one answer; of the jobs behind that, only what they are is told.
+LONGEST_DETAILS = 1 << 18
+#: Characters of a message or a name; the log has them all.
+LONGEST_MESSAGE, LONGEST_NAME = 8000, 400
 _NAMES = ("organism", "base", "adapter", "finetuned")
 
 
@@ -50,7 +55,8 @@ class Presenter:
         """Return an error; ``words`` where names stand by themselves."""
         data = p.error_data(exc)
         hidden = {
-            name: self._hide(getattr(data, name), words=words) for name in ("message", "hint")
+            name: shorten(self._hide(getattr(data, name), words=words), LONGEST_MESSAGE)
+            for name in ("message", "hint")
         }
         return data.model_copy(update=hidden)
 
@@ -66,7 +72,7 @@ class Presenter:
             actor=job.actor,
             background=job.background,
             status=job.status,
-            stage=self._hide(job.stage, words=words),
+            stage=shorten(self._hide(job.stage, words=words), LONGEST_NAME),
             done=job.done,
             total=job.total,
             seconds=job.seconds,
@@ -76,7 +82,14 @@ class Presenter:
 
     def jobs(self, live: LiveSession) -> tuple[p.JobData, ...]:
         """Return the running jobs of a session, then those that wait."""
-        return tuple(self.job(live.session.id, job) for job in live.jobs())
+        found, left = [], LONGEST_DETAILS
+        for job in live.jobs():
+            data = self.job(live.session.id, job)
+            left -= len(json.dumps([data.arguments, data.summary]))
+            if left < 0:
+                data = data.model_copy(update={"arguments": {}, "summary": {}})
+            found.append(data)
+        return tuple(found)
 
     def agent(self, status: WorkStatus) -> p.AgentData:
         """Return the status of an agent's thread."""
@@ -88,7 +101,7 @@ class Presenter:
         return tuple(
             p.SessionData(
                 id=held.live.session.id,
-                name=self._hide(held.live.state.name),
+                name=shorten(self._hide(held.live.state.name), LONGEST_NAME),
                 has_pair=held.live.pair is not None,
                 busy=len(held.live.jobs()),
                 agent=self.agent(held.live.agent.status),

@@ -499,7 +499,7 @@ def decode(line: bytes) -> Any:
     if _depth(data) > DEEPEST:
         raise BadMessage(f"a message is nested deeper than {DEEPEST} lists and objects")
     # Before its other fields: those of another version may be others.
-    if data.get("type") in {"hello", "welcome"} and data.get("protocol") != PROTOCOL:
+    if data.get("type") in ("hello", "welcome") and data.get("protocol") != PROTOCOL:
         raise OtherProtocol(
             f"the other side ({str(data.get('program'))[:40]}) speaks protocol "
             f"{str(data.get('protocol'))[:20]}, this one ({PROGRAM}) speaks {PROTOCOL}",

@@ -121,8 +121,10 @@ class Server:
                 await connection.refuse(exc)
         except OSError:
             pass  # the client went away
-        except Exception:
+        except Exception as exc:
             _logger.exception("client %d", connection.number)
+            with suppress(OSError):
+                await connection.refuse(AdlError(f"{type(exc).__name__}: {exc}", REPORT_BUG))
         finally:
             del self._connections[connection.number]
             connection.cut()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from adl.errors import AdlError
 from tests.processes import HANGS
 from tests.workbench.engine.conftest import MEASURE as SETTINGS
 from tests.workbench.engine.conftest import served
+from workbench.engine import protocol as p
 from workbench.engine.agent_request import AuditRequest
 from workbench.engine.attached import AttachedSession, screen_name
 from workbench.engine.attached_engine import Watching
@@ -28,6 +30,7 @@ from workbench.engine.running_engines import (
 from workbench.engine.sockets import EngineGone
 from workbench.locations import find_locations
 from workbench.operations.difference import MEASURE, MeasureArguments
+from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.jobs import Job
 from workbench.operations.notes import NOTE, NoteArguments
 from workbench.store.events import HUMAN, NoteWritten, SessionClosed
@@ -188,16 +191,54 @@ def test_a_second_screen_watches_and_gets_the_keys_when_they_are_given(attach):
         assert not watcher.attached.engine.ask_for_keys()
         asked = holder.wait("link", lambda link: link.asked_by)
         assert asked.asked_by == screen_name()
-        holder.attached.engine.answer_keys(False)
+        holder.attached.engine.answer_keys(holder.attached.engine.link.asking, False)
         assert watcher.attached.engine.link.kind == "watching"
         watcher.attached.engine.ask_for_keys()
         holder.wait("link", lambda link: link.asked_by)
-        holder.attached.engine.answer_keys(True)
+        holder.attached.engine.answer_keys(holder.attached.engine.link.asking, True)
         watcher.wait("link", lambda link: link.kind == "keys")
         holder.wait("link", lambda link: link.kind == "watching")
         watcher.over(watcher.attached.submit(NOTE, NoteArguments(text="now")))
         with pytest.raises(Watching):
             holder.attached.submit(NOTE, NoteArguments(text="no"))
+
+
+def test_two_that_ask_for_the_keys_are_answered_each_by_itself(attach):
+    with attach() as holder, attach() as first, attach() as second:
+        engine = holder.attached.engine
+        first.attached.engine.ask_for_keys()
+        one = holder.wait("link", lambda link: link.asking)
+        second.attached.engine.ask_for_keys()
+        # A round trip: the question came before its answer.
+        engine._client.call(p.Status())
+        assert engine.link.asking == one.asking
+        engine.answer_keys(one.asking, False)
+        two = holder.wait("link", lambda link: link.asking not in {0, one.asking})
+        second.attached.close({})
+        holder.wait("link", lambda link: not link.asking)
+        with pytest.raises(AdlError, match="asked for the keys is gone"):
+            engine.answer_keys(two.asking, True)
+        assert engine.link.kind == "keys"
+
+
+def test_a_session_with_a_long_queue_is_attached_to(attach, models):
+    long = "word " * 3000
+    with attach() as holder:
+        models.halt()
+        first = holder.attached.submit(MEASURE, MeasureArguments(n_texts=16))
+        assert models.came.wait(HANGS)
+        for _ in range(150):
+            holder.attached.submit(ASK, AskArguments(prompt=long))
+        # Orders are given in turn: with the answer to this one, those before were taken.
+        answered = threading.Event()
+        holder.attached.engine.order(p.Status(), answered=lambda _answer: answered.set())
+        assert answered.wait(HANGS)
+        with attach() as other:
+            jobs = other.attached.jobs()
+            assert len(jobs) >= 150
+            assert jobs[0].id == first.id
+            models.go_on()
+            other.over(first)
 
 
 def test_the_keys_of_a_screen_that_left_are_the_next_ones(attach):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -154,6 +155,16 @@ def test_a_signal_between_the_load_and_readiness_is_heeded(
         "stopped",
         "stopped on request",
     )
+    assert find_engines(find_locations()) == []
+
+
+def test_a_signal_to_the_command_that_waits_for_an_engine_ends_that(database: Path) -> None:
+    wanted = {"halt": ["load", 1]}
+    with running([*SERVE, "--json", "--detach"], wanted, stdout=subprocess.DEVNULL) as waiting:
+        waiting.wait_until_halted()
+        waiting.process.send_signal(signal.SIGTERM)
+        waiting.go_on()
+        assert waiting.process.wait(HANGS) == 130
     assert find_engines(find_locations()) == []
 
 

@@ -102,7 +102,7 @@ async def test_a_screen_watches_until_it_gets_the_keys(screen, serving, other):
         assert not other.jobs()
         await pilot.press("ctrl+g")
         await until(pilot, lambda: other.engine.link.asked_by, "the question")
-        other.engine.answer_keys(True)
+        other.engine.answer_keys(other.engine.link.asking, True)
         await until(pilot, lambda: app.opened.engine.link.kind == "keys", "the keys")
         await until(pilot, lambda: " watching " not in shown(app), "that it has them")
         # Now it is asked itself.

@@ -70,8 +70,8 @@ class LinkedScreen(Screen[None]):
         kinds = (before.kind if before is not None else "", link.kind)
         if link.kind == "gone" and kinds[0] != "gone":
             self._ask(self._ask_where_to_go_on(link.why, is_unasked=True))
-        elif link.asked_by and (before is None or before.asked_by != link.asked_by):
-            self._ask(self._ask_to_give_keys(engine, link.asked_by))
+        elif link.asking and (before is None or before.asking != link.asking):
+            self._ask(self._ask_to_give_keys(engine, link.asking, link.asked_by))
         elif kinds == ("watching", "keys"):
             self.notify("You have the keys.", markup=False)
         elif kinds == ("keys", "watching"):
@@ -100,7 +100,7 @@ class LinkedScreen(Screen[None]):
         # As the app: it may ask over a dialog that is open.
         self.app.run_worker(asking, exit_on_error=False)
 
-    async def _ask_to_give_keys(self, engine: EngineHand, asked_by: str) -> None:
+    async def _ask_to_give_keys(self, engine: EngineHand, number: int, asked_by: str) -> None:
         question = Content.assemble(
             text.line(asked_by, "bold"),
             " watches this session and asks for the keys.\n\nIf you give them, you watch.",
@@ -109,7 +109,7 @@ class LinkedScreen(Screen[None]):
         asking.is_unasked = True
         gives = await self.app.push_screen_wait(asking)
         with self.refusals_shown("The keys"):
-            await asyncio.to_thread(engine.answer_keys, bool(gives))
+            await asyncio.to_thread(engine.answer_keys, number, bool(gives))
 
     async def _ask_where_to_go_on(self, why: str, *, is_unasked: bool = False) -> None:
         asking = EngineGone(why)
