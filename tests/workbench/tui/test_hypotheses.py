@@ -33,6 +33,7 @@ from workbench.store.events import (
     HypothesisStated,
 )
 from workbench.store.state import SessionState
+from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.reason import AskReason
 from workbench.tui.panes.hypotheses.evidence import EvidenceList
 from workbench.tui.panes.hypotheses.form import HypothesisForm, parse_confidence
@@ -304,14 +305,18 @@ async def test_a_ranking_of_somebody_else_is_where_the_next_move_starts():
         assert submitted(app)[-1] == (RANK, RankArguments(order=("H2", "H3", "H1")))
 
 
-async def test_confirm_and_open_again_are_one_key():
+async def test_each_verdict_is_one_key_and_a_reason():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("y")  # it is confirmed already
         assert submitted(app) == []
-        await pilot.press("O", "down", "y", "enter")
+        await pilot.press("O")
+        assert "Open H1 again" in screen_text(app)
+        await pilot.press("escape")
+        assert submitted(app) == []
+        await pilot.press("O", *"why", "enter", "down", "y", "enter")
         assert submitted(app) == [
-            (SET_VERDICT, SetVerdictArguments(hypothesis="H1", verdict="open")),
+            (SET_VERDICT, SetVerdictArguments(hypothesis="H1", verdict="open", reason="why")),
             (SET_VERDICT, SetVerdictArguments(hypothesis="H3", verdict="confirmed")),
         ]
 
@@ -367,6 +372,24 @@ async def test_evidence_is_linked_for_and_against_and_unlinked():
         assert submitted(app)[2:] == [
             (LINK, LinkArguments(hypothesis="H3", evidence="E3", bearing="none"))
         ]
+
+
+@pytest.mark.parametrize(("key", "bearing"), [("delete", "none"), ("minus", "against")])
+async def test_a_link_of_a_confirmed_hypothesis_is_changed_only_if_one_agrees(key, bearing):
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        hypothesis = app.first.ranked()[0]
+        assert hypothesis.verdict == "confirmed"
+        await pilot.press("right")
+        evidence = app.query_one(EvidenceList).selected.id
+        assert hypothesis.evidence[evidence] == "for"
+        await pilot.press(key)
+        assert isinstance(app.screen, Confirm)
+        await pilot.press("n")
+        assert submitted(app) == []
+        await pilot.press(key, "y")
+        link = LinkArguments(hypothesis=hypothesis.id, evidence=evidence, bearing=bearing)
+        assert submitted(app) == [(LINK, link)]
 
 
 async def test_a_mark_to_be_linked_stays_selected_while_another_hypothesis_is_chosen():

@@ -437,6 +437,25 @@ async def test_marking_a_text_of_a_null_tells_that_it_is_one(null):
         assert f"of a null ({null.replace('_', ' ')})" in said(app)
 
 
+@pytest.mark.parametrize("width", [36, 40, 60, 80])
+@pytest.mark.parametrize("height", range(6, 24))
+async def test_the_texts_keep_a_row_below_a_status_of_two_lines(width, height):
+    null = "random"
+    texts = (
+        started(source=null),
+        begun("steered", 0.3, source=null),
+        finished("steered", "A sea."),
+    )
+    app = PaneApp(SteeringPane, going_on(*texts, OperationFinished(seconds=1.5)))
+    async with app.run_test(size=(width, height)) as pilot:
+        await pilot.press("m")
+        await pilot.pause()
+        assert "of a null" in said(app)
+        samples = app.query_one(SampleList)
+        assert samples.size.height >= (1 if height < 8 else 2)
+        assert samples.region.bottom <= height
+
+
 async def test_evidence_that_bears_on_a_hypothesis_stays():
     linked = EvidenceLinked(hypothesis_id="H1", evidence_id="E7", bearing="for")
     app = PaneApp(SteeringPane, going_on(*BOTH, kept("steered", "E7"), linked))

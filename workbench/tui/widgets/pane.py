@@ -38,6 +38,11 @@ SHORT_OF_ROWS, TINY = 14, 8
 class Pane(Vertical):
     """A region of the audit screen over one part of the session's state."""
 
+    #: Rows below which head lines are shortened, and below which nothing but the list is shown: more
+    #: for a pane with more lines above it.
+    SHORT_BELOW: ClassVar[int] = SHORT_OF_ROWS
+    TINY_BELOW: ClassVar[int] = TINY
+
     TITLE: ClassVar[str] = ""
     SHORT: ClassVar[str] = ""
     "The title where there is little room."
@@ -90,8 +95,8 @@ class Pane(Vertical):
 
     def on_resize(self, event: events.Resize) -> None:
         """Head lines go before the rows of a list do."""
-        self.set_class(event.size.height < SHORT_OF_ROWS, "-short")
-        self.set_class(event.size.height < TINY, "-tiny")
+        self.set_class(event.size.height < self.SHORT_BELOW, "-short")
+        self.set_class(event.size.height < self.TINY_BELOW, "-tiny")
 
     def offers(self, action: str) -> bool:
         """True if the action is available here."""

@@ -17,12 +17,10 @@ from workbench.display import clean_line, clean_lines, shorten
 from workbench.operations.experiment_arguments import JudgeAnswerArguments
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
-    LINK,
     RANK,
     REVISE,
     SET_VERDICT,
     UNMARK,
-    LinkArguments,
     PassageArguments,
     RankArguments,
     ReviseArguments,
@@ -45,6 +43,7 @@ from workbench.tui.dialogs.hypothesis_tests import (
 )
 from workbench.tui.dialogs.leads import ChosenLead
 from workbench.tui.dialogs.reason import AskReason
+from workbench.tui.linking import link_anew
 from workbench.tui.panes.hypotheses.drafts import Drafts
 from workbench.tui.panes.hypotheses.evidence import EvidenceList
 from workbench.tui.panes.hypotheses.form import Draft, HypothesisForm, revised, stated
@@ -399,19 +398,18 @@ Every change is kept with its author and reason, and `{detail}` shows them.
             return
         if hypothesis.verdict == verdict:
             self.notify(f"{clean_line(hypothesis.id)} is {verdict} already.", markup=False)
-        elif verdict != "open":
+            return
 
-            def done(reason: str | None) -> None:
-                if reason is not None:
-                    self._judge(hypothesis.id, verdict, reason)
+        def done(reason: str | None) -> None:
+            if reason is not None:
+                self._judge(hypothesis.id, verdict, reason)
 
-            about = Content.styled(shorten(clean_lines(hypothesis.text[:_MARK_SHOWN]), 400))
-            if verdict == "confirmed":
-                about = Content.assemble(about, (self._warnings(hypothesis), "bold $text-warning"))
-            asked = "Reject" if verdict == "rejected" else "Confirm"
-            self.app.push_screen(AskReason(f"{asked} {clean_line(hypothesis.id)}", about), done)
-        else:
-            self._judge(hypothesis.id, verdict, "")
+        about = Content.styled(shorten(clean_lines(hypothesis.text[:_MARK_SHOWN]), 400))
+        if verdict == "confirmed":
+            about = Content.assemble(about, (self._warnings(hypothesis), "bold $text-warning"))
+        asked = {"confirmed": "Confirm {}", "rejected": "Reject {}", "open": "Open {} again"}
+        title = asked[verdict].format(clean_line(hypothesis.id))
+        self.app.push_screen(AskReason(title, about), done)
 
     def _warnings(self, hypothesis: HypothesisState) -> str:
         """The objections to a confirmation, one per line."""
@@ -488,10 +486,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
             message = f"{mark.evidence_id} speaks {bearing} {hypothesis.id} already."
             self.notify(clean_line(message), markup=False)
             return
-        self.submit(
-            LINK,
-            LinkArguments(hypothesis=hypothesis.id, evidence=mark.evidence_id, bearing=bearing),
-        )
+        link_anew(self, hypothesis, mark.evidence_id, bearing)
 
     def action_unmark(self) -> None:
         """Remove the selected mark."""

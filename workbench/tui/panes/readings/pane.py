@@ -20,10 +20,8 @@ from workbench.display import clean_line
 from workbench.fields import in_words
 from workbench.operations.difference import MEASURE
 from workbench.operations.hypotheses import (
-    LINK,
     MARK,
     UNMARK,
-    LinkArguments,
     UnmarkArguments,
 )
 from workbench.operations.jobs import Job
@@ -37,6 +35,7 @@ from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.token_texts import TokenTexts
 from workbench.tui.dialogs.two_lists import TwoLists
+from workbench.tui.linking import link_anew
 from workbench.tui.panes.readings import export as reading_text
 from workbench.tui.panes.readings import render as reading_words
 from workbench.tui.panes.readings.cells import Cells
@@ -320,7 +319,8 @@ A difference of a few standard errors, or smaller than its null, needs more text
             self._ask(MARK, lambda: mark_arguments(table, column, row, top))
             self._warn_of_null(column)
         elif top is not None:
-            self._ask(LINK, lambda: LinkArguments(hypothesis=top, evidence=marks[-1]))
+            link_anew(self, ranked[0], marks[-1], "for")
+            self._warn_of_null(column)
 
     def action_nothing(self) -> None:
         """Record that the token was reviewed and found irrelevant."""

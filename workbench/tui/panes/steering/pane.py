@@ -65,8 +65,10 @@ the settings, where the arrow keys choose.
         {"browse", "other", "compare", "copy", "write", "leave"}
     )
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("steering")
+    SHORT_BELOW: ClassVar[int] = 18
+    TINY_BELOW: ClassVar[int] = 12
     DEFAULT_CSS = """
-    SteeringPane.-short #settings { max-height: 3; }
+    SteeringPane.-short #settings { max-height: 2; }
     SteeringPane.-short #status { max-height: 2; }
     SteeringPane.-short #operation { max-height: 1; }
     SteeringPane.-short #strip { max-height: 3; }
