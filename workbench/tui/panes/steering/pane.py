@@ -65,7 +65,7 @@ the settings, where the arrow keys choose.
         {"browse", "other", "compare", "copy", "write", "leave"}
     )
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings("steering")
-    SHORT_BELOW: ClassVar[int] = 18
+    SHORT_BELOW: ClassVar[int] = 20
     TINY_BELOW: ClassVar[int] = 12
     DEFAULT_CSS = """
     SteeringPane.-short #settings { max-height: 2; }
