@@ -354,5 +354,8 @@ def _end_process(path: Path) -> int:
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(number)
         process.terminate()
-        process.wait()
+        # One that ended may stand there until whoever started it takes note.
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            with suppress(psutil.TimeoutExpired):
+                process.wait(timeout=0.2)
     return number
