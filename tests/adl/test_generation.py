@@ -5,13 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import AddedToken
 
+from adl.pair.nnsight import runs
 from adl.pair.nnsight.generation import SeededSampling, end_token_ids, groups_of
 from adl.pair.nnsight.pair import NnsightPair
 from adl.records import GenerationPlan, GenerationRequest, PairSpec, SideSpec
+from adl.text.token_batches import TokenBatch
 from tests.tiny_models import SENTENCES, TURN_END, perturb, tiny_model, tiny_tokenizer, write_model
 
 
@@ -43,8 +46,8 @@ def test_an_ordinary_word_behind_an_answer_ends_nothing():
 def test_a_model_that_cannot_batch_generates_row_by_row():
     requests = [GenerationRequest((1, 2, 3), seed) for seed in range(3)]
     for alone, groups in ((True, [[0], [1], [2]]), (False, [[0, 1, 2]])):
-        runs = SimpleNamespace(structure=SimpleNamespace(pads=False, alone=alone))
-        assert groups_of(cast(Any, runs), requests) == groups
+        side = SimpleNamespace(structure=SimpleNamespace(pads=False, alone=alone))
+        assert groups_of(cast(Any, side), requests) == groups
 
 
 def test_sides_of_other_widths_get_the_same_random_numbers():
@@ -80,3 +83,23 @@ def test_amplified_logits_of_a_padded_side_are_those_of_the_whole(tmp_path):
         texts = pair.generate(GenerationPlan("finetuned", None, 0.0, 6), requests)
         found.append([text.token_ids for text in texts])
     assert found[0] == found[1]
+
+
+def test_predictions_of_a_padded_side_are_compared_in_pieces_of_the_same_rows(
+    tmp_path, monkeypatch
+):
+    """However many rows fit: with more logits to a row one side would have fewer in a piece."""
+    model = tiny_model("llama")
+    base = write_model(tmp_path / "base", model)
+    perturb(model, 9, 0.05)
+    rows = model.get_output_embeddings().weight.shape[0]
+    model.resize_token_embeddings(rows + 64)
+    padded = write_model(tmp_path / "padded", model)
+    pair = NnsightPair.load(PairSpec(SideSpec(str(base)), SideSpec(str(padded))))
+    ids = np.array([pair.tokenise("base", SENTENCES[0])[:6]] * 3)
+    batch = TokenBatch(ids, np.ones_like(ids, dtype=bool), ("a", "b", "c"), (3, 4, 5))
+    whole = pair.output_shift(batch, batch)
+    monkeypatch.setattr(runs, "NUMBERS_AT_ONCE", 4 * rows)
+    pieces = pair.output_shift(batch, batch)
+    np.testing.assert_allclose(pieces.shift, whole.shift, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(pieces.kl, whole.kl, rtol=1e-4)

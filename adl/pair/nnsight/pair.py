@@ -448,10 +448,11 @@ class NnsightPair:
 
     def _log_probs(self, side: Side, logits: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield log-probabilities over every row of the unembedding, cut to the side's tokens."""
-        for rows in chunks(logits):
+        n_tokens = len(self._text[side].token_texts)
+        for rows in chunks(logits, n_tokens):
             normalised = torch.log_softmax(rows.float(), dim=-1)
             self._finite(side, normalised.amax(-1))
-            yield normalised[:, : len(self._text[side].token_texts)]
+            yield normalised[:, :n_tokens]
 
     def _shared_log_probs(self, side: Side, logits: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield log-probabilities over the shared tokens, normalised over them."""
@@ -460,7 +461,7 @@ class NnsightPair:
             yield from self._log_probs(side, logits)
             return
         ids = torch.as_tensor(shared[SIDES.index(side)], device=logits.device)
-        for rows in chunks(logits):
+        for rows in chunks(logits, len(ids)):
             normalised = torch.log_softmax(rows[:, ids].float(), dim=-1)
             self._finite(side, normalised.amax(-1))
             yield normalised

@@ -36,9 +36,12 @@ NUMBERS_AT_ONCE = 1 << 21
 FLOOR = -100.0
 
 
-def chunks(logits: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield ``logits`` [n, V] a few rows at a time."""
-    yield from logits.split(max(1, NUMBERS_AT_ONCE // logits.shape[-1]))
+def chunks(logits: torch.Tensor, n_tokens: int) -> Iterator[torch.Tensor]:
+    """Yield ``logits`` [n, V] a few rows at a time: as many for both sides of a pair.
+
+    Their V may differ; ``n_tokens`` is what they have in common.
+    """
+    yield from logits.split(max(1, NUMBERS_AT_ONCE // n_tokens))
 
 
 def distance(found: torch.Tensor, truth: torch.Tensor) -> float:

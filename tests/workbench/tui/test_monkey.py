@@ -35,6 +35,7 @@ PASTED = [
 ]
 #: On any help, and nowhere else.
 HELP = "Escape closes"
+QUEUE, AT_REST = "\x1b[18~", "Nothing runs and nothing waits."
 #: What a paste must never begin: each needs a key of its own.
 OF_KEYS = {"judge_hypothesis", "steer", "ask", "measure_difference", "read_tokens", "mark_evidence"}
 
@@ -73,19 +74,18 @@ def escape(terminal: Terminal) -> None:
     raise AssertionError(f"Escape and f1 lead to no help:\n{terminal.text}")
 
 
-def rest(terminal: Terminal, home: Path) -> None:
+def rest(terminal: Terminal) -> None:
     """Let what the keys began come to its end: what waits begins when that before it has ended."""
-    quiet = 0
-    while quiet < 2:
-        running = [each for each in recorded(home).operations.values() if each.status == "running"]
-        quiet = 0 if running else quiet + 1
-        terminal.settle(0.2, most=1.0)
+    terminal.press(QUEUE)
+    terminal.shows(AT_REST)
+    terminal.press("escape")
+    terminal.wait(lambda: AT_REST not in terminal.text, "the queue stays")
 
 
 def check_pastes(terminal: Terminal, home: Path, chance: random.Random) -> None:
     """Nothing but keys begins an operation."""
     escape(terminal)
-    rest(terminal, home)
+    rest(terminal)
     before = len(recorded(home).operations)
     for _ in range(10):
         terminal.press(f"{START}{chance.choice(PASTED)}{END}")
