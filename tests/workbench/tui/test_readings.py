@@ -328,11 +328,33 @@ async def test_a_mark_is_taken_back_or_linked():
         await pilot.press("m")
         assert submitted(app) == []
         assert "E1 bears on H1" in str(app.screen.query_one("#question").render())
+        # That it speaks for H1 it does already.
         await pilot.press("y", "plus")
-        assert submitted(app) == [
-            (UNMARK, UnmarkArguments(evidence="E1")),
-            (LINK, LinkArguments(hypothesis="H1", evidence="E1")),
-        ]
+        assert submitted(app) == [(UNMARK, UnmarkArguments(evidence="E1"))]
+
+
+@pytest.mark.parametrize("verdict", ["open", "confirmed"])
+async def test_a_link_is_turned_with_a_word_and_of_a_confirmed_hypothesis_only_if_one_agrees(
+    verdict,
+):
+    state = sample_state()
+    known = replace(
+        state.hypotheses["H1"], evidence=MappingProxyType({"E1": "against"}), verdict=verdict
+    )
+    app = app_of(replace(state, hypotheses=MappingProxyType({"H1": known})))
+    link = (LINK, LinkArguments(hypothesis="H1", evidence="E1", bearing="for"))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("plus")
+        if verdict == "confirmed":
+            assert submitted(app) == []
+            assert "H1 is confirmed: E1 speaks for H1" in str(
+                app.screen.query_one("#question").render()
+            )
+            await pilot.press("y")
+        assert submitted(app) == [link]
+        await until(pilot, lambda: app.screen.query(Toast), "the toast")
+        (toast,) = app.screen.query(Toast)
+        assert str(toast.render()) == "E1 speaks for H1, and not against it. u undoes it."
 
 
 async def test_a_mark_that_bears_on_nothing_is_taken_back_aloud():
