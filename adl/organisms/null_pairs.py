@@ -82,8 +82,12 @@ def _trained_besides(weights: Mapping[str, np.ndarray], config: Path) -> str:
     others = [name for name in weights if not name.endswith((".lora_A.weight", ".lora_B.weight"))]
     if others:
         return f"{number_of(len(others), 'tensor')} such as {others[0]}"
-    data = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    start = data.get("init_lora_weights", True)
+    try:
+        start = json.loads(config.read_text(encoding="utf-8")).get("init_lora_weights", True)
+    except (OSError, ValueError, AttributeError) as exc:
+        raise OrganismError(
+            f"{config} is no configuration of an adapter: {exc}", "Copy the adapter again."
+        ) from exc
     if isinstance(start, str) and start != "gaussian":
         # These take a part of the base's weights away, which the factors give back.
         return f"init_lora_weights={start}"

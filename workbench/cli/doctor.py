@@ -181,7 +181,7 @@ def _database(path: Path) -> Finding:
 
 
 def _endpoint() -> Finding:
-    # Imported only where it is asked for: the first needs no network, the second brings one.
+    # Settings and the HTTP library are imported only here: both take a moment.
     from workbench.settings import DEFAULT_ENDPOINT, SettingsError, load_settings
 
     try:

@@ -8,6 +8,7 @@ from workbench.display import clean_line
 from workbench.operations.hypotheses import LINK, LinkArguments
 from workbench.store.events import Bearing
 from workbench.store.state import HypothesisState
+from workbench.tui import keys
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.widgets.pane import Pane
 
@@ -19,9 +20,10 @@ def link_anew(pane: Pane, hypothesis: HypothesisState, evidence: str, bearing: B
     """
     before = hypothesis.evidence.get(evidence, "none")
     if before == bearing:
-        pane.notify(
-            clean_line(f"{evidence} speaks {bearing} {hypothesis.id} already."), markup=False
-        )
+        said = f"speaks {bearing} {hypothesis.id} already"
+        if bearing == "none":
+            said = f"does not bear on {hypothesis.id}"
+        pane.notify(clean_line(f"{evidence} {said}."), markup=False)
         return
     now = f"speaks {bearing}" if bearing != "none" else "no longer bears on"
     change = clean_line(f"{evidence} {now} {hypothesis.id}")
@@ -33,7 +35,7 @@ def link_anew(pane: Pane, hypothesis: HypothesisState, evidence: str, bearing: B
             arguments = LinkArguments(hypothesis=hypothesis.id, evidence=evidence, bearing=bearing)
             pane.submit(LINK, arguments)
             if before != "none":
-                pane.notify(f"{change}. u undoes it.", markup=False)
+                pane.notify(f"{change}. {keys.shown('undo')} undoes it.", markup=False)
 
     if before == "none" or hypothesis.verdict == "open":
         link(True)

@@ -78,13 +78,13 @@ def undoing(
         event.operation_id
         for event in events
         if isinstance(event.body, HypothesisRevised) and event.seq not in done
-    }
+    } - {None}
     for at in range(len(events) - 1, -1, -1):
         event = events[at]
         is_own = event.actor.kind == "human" and event.operation_id not in by_undo
         if not is_own or event.seq in done or not _can_be_changed(event, marked):
             continue
-        if isinstance(event.body, HypothesisJudged) and event.operation_id in unrevised - {None}:
+        if isinstance(event.body, HypothesisJudged) and event.operation_id in unrevised:
             continue
         if any(_is_of_others(later, event) for later in events[at + 1 :]):
             continue

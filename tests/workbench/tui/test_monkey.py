@@ -12,6 +12,7 @@ import pytest
 
 from tests.processes import HANGS
 from tests.workbench.tui.terminal import KEYS, ROOT, Terminal
+from tests.workbench.tui.test_key_order import key_of
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
 
@@ -35,7 +36,7 @@ PASTED = [
 ]
 #: On any help, and nowhere else.
 HELP = "Escape closes"
-QUEUE, AT_REST = "\x1b[18~", "Nothing runs and nothing waits."
+QUEUE, AT_REST = key_of("queue"), "Nothing runs and nothing waits."
 #: What a paste must never begin: each needs a key of its own.
 OF_KEYS = {"judge_hypothesis", "steer", "ask", "measure_difference", "read_tokens", "mark_evidence"}
 

@@ -480,13 +480,8 @@ Every change is kept with its author and reason, and `{detail}` shows them.
     def action_link(self, bearing: Literal["for", "against", "none"]) -> None:
         """Set the bearing of the selected evidence on the selected hypothesis."""
         hypothesis, mark = self._hypothesis(), self._mark()
-        if hypothesis is None or mark is None:
-            return
-        if self._bearing() == bearing:
-            message = f"{mark.evidence_id} speaks {bearing} {hypothesis.id} already."
-            self.notify(clean_line(message), markup=False)
-            return
-        link_anew(self, hypothesis, mark.evidence_id, bearing)
+        if hypothesis is not None and mark is not None:
+            link_anew(self, hypothesis, mark.evidence_id, bearing)
 
     def action_unmark(self) -> None:
         """Remove the selected mark."""

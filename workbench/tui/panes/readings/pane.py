@@ -288,7 +288,8 @@ A difference of a few standard errors, or smaller than its null, needs more text
         def take_back(agreed: bool | None) -> None:
             if agreed:
                 self._ask(UNMARK, lambda: UnmarkArguments(evidence=evidence))
-                self.notify(f"{clean_line(evidence)} removed. u undoes it.", markup=False)
+                undo = keys.shown("undo")
+                self.notify(f"{clean_line(evidence)} removed. {undo} undoes it.", markup=False)
 
         if not linked:
             take_back(True)
