@@ -57,7 +57,8 @@ def test_a_lead_is_stated_tested_judged_and_reported_by_keys(tmp_path: Path):
         go("enter", "Confidence")
         go(", always", "always")
         terminal.press("ctrl+j")
-        terminal.shows("+1")
+        # Its place in the list: "+1" alone may also be a job that waits, in the top bar.
+        terminal.shows("+1  −0")
         # Its test: a person judges, with a stop between, and the others in one read.
         go("%", "Test a hypothesis")
         terminal.press(*["down"] * FIELDS.index("person"))
