@@ -95,6 +95,10 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         if not speaks_utf8():
             self._filters.append(AsciiFilter())
 
+    def awaits_selection(self) -> bool:
+        """True while the panes are up and wait for what is to be selected in one of them."""
+        return self.screen is self._audit and self._audit.awaits_selection
+
     async def _take(self, event: events.Event) -> None:
         # What is typed while the program is left is for nobody.
         if not self.leaving.is_under_way:

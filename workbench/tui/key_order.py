@@ -40,6 +40,10 @@ class KeysInOrder(App[Any]):
         self._unread: deque[events.Event] = deque()
         self._settling: asyncio.Task[None] | None = None
 
+    def awaits_selection(self) -> bool:
+        """True for a short while in which what the last key asked for is still to be selected."""
+        return False
+
     async def on_event(self, event: events.Event) -> None:
         """Handle an event; input waits for the input before it."""
         if not isinstance(event, events.InputEvent | events.Paste) or event.is_forwarded:
@@ -63,6 +67,7 @@ class KeysInOrder(App[Any]):
             async with asyncio.timeout(_PATIENCE_IN_ALL):
                 await self._quiet()
                 await self._asked()
+                await self._selected()
                 is_typed = isinstance(event, events.Key) and event.is_printable
                 # Text that is typed into a field need not be drawn letter by letter.
                 if not (is_typed and field is not None and field is self.focused):
@@ -113,6 +118,12 @@ class KeysInOrder(App[Any]):
         return not any(
             isinstance(screen, Dialog) and screen.asked_by is worker for screen in self.screen_stack
         )
+
+    async def _selected(self) -> None:
+        """Wait until what was asked for is there: the next key is for it, and not for another."""
+        while self.awaits_selection():
+            await asyncio.sleep(_LOOK_AGAIN)
+            await self._quiet()
 
     async def _drawn(self) -> None:
         """Wait until the screen is drawn: only then can a pane that was hidden take the focus."""

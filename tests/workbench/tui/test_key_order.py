@@ -75,6 +75,9 @@ def opened(tmp_path):
         (f"6/{TYPED}", TYPED),
         (f"\x0f5o{TYPED}\tzebra", "zebra"),
         (f"{NOTE}first\r{NOTE}{TYPED}", TYPED),
+        # The next key is for the hypothesis that was just added, as soon as it is recorded.
+        ("5oabout cakes\n%", "Test a hypothesis"),
+        ("5oabout cakes\nonot about them\ny", "Confirm H2"),
     ],
 )
 def test_keys_of_one_read_go_where_the_ones_before_lead(opened: Terminal, burst: str, shown: str):

@@ -172,6 +172,8 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             self._plan = None if self._plan.is_over else self._plan
         if job.is_over:
             self._jobs.pop(job.id, None)
+            if job.status != "finished":
+                self._give_up(job.operation)
             if job.status == "failed":
                 self._say_failure(job)
             elif job.status == "finished":
@@ -213,9 +215,17 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self, operation: Operation[Any], arguments: Arguments, *, background: bool = False
     ) -> None:
         """Run an operation; with ``background`` others go first."""
+        is_taken = False
         with self.refusals_shown(operation.title):
             revealed = self.opened.redactor.reveal(operation, arguments)
             self.opened.submit(operation, revealed, background=background)
+            is_taken = True
+        if not is_taken:
+            self._give_up(operation)
+
+    def _give_up(self, operation: Operation[Any]) -> None:
+        for pane in self._panes:
+            pane.give_up(operation)
 
     def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
         """Select what the event recorded in its pane; a measure is shown on its own screen."""

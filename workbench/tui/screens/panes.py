@@ -67,6 +67,11 @@ class PanesScreen(Screen[None]):
         """The panes in the order of their keys."""
         return self._panes
 
+    @property
+    def awaits_selection(self) -> bool:
+        """True while a pane is to select what is not recorded yet: the next key is meant for it."""
+        return any(pane.awaits_selection for pane in self._panes)
+
     # --- what is on it ----------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:

@@ -2,6 +2,7 @@
 
 screen -> pane   show(state, before)   redraw what changed; a pane holds no truth of its own
                  show_jobs(jobs)       what is running and waiting
+                 give_up(operation)    it was refused, stopped, or failed
                  reveal(seq)           select what an event recorded
                  view(), restore()     choices and drafts, kept when the session is left
 pane -> screen   Submit                do this operation
@@ -123,6 +124,14 @@ class Pane(Vertical):
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
         """Take what is running and waiting, in the order it was asked for."""
+
+    @property
+    def awaits_selection(self) -> bool:
+        """True for a short while in which the last key is to select what is not recorded yet."""
+        return False
+
+    def give_up(self, operation: Operation[Any]) -> None:
+        """Wait no longer for what an operation was to record."""
 
     def reveal(self, seq: int) -> bool:
         """Select what event ``seq`` recorded; return False if it is not one of this pane's."""

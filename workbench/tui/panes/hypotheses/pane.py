@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +30,7 @@ from workbench.operations.hypotheses import (
     passed_test,
 )
 from workbench.operations.jobs import Job
+from workbench.operations.running import Operation
 from workbench.operations.testing import JUDGE_ANSWER, TEST
 from workbench.private_files import new_text
 from workbench.store.events import Bearing, EvidenceMarked, Verdict
@@ -66,6 +68,9 @@ from workbench.tui.widgets.pane import Pane
 #: mark is shown in full below it.
 _WIDE, _TALL = 100, 18
 _MARK_SHOWN = 600
+#: Seconds that keys wait for a new hypothesis. It is there in some hundredths, unless a long job that
+#: needs no model is ahead of it.
+_SOON = 2.0
 
 
 class HypothesesPane(Pane):
@@ -108,7 +113,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         self._evidence: str | None = None
         self._drafts = Drafts()
         self._orders = PendingOrders()
-        self._awaits_new = False
+        self._added_at: float | None = None
         self._judged: set[str] = set()
         self._available: tuple[bool, ...] = ()
 
@@ -144,13 +149,23 @@ Every change is kept with its author and reason, and `{detail}` shows them.
 
     def _select_new(self, state: SessionState, before: SessionState) -> None:
         """Select a hypothesis that the person just added."""
-        if not self._awaits_new:
+        if self._added_at is None:
             return
         for hypothesis in reversed(list(state.hypotheses.values())):
             if hypothesis.id not in before.hypotheses and hypothesis.actor.kind == "human":
                 self._selected = hypothesis.id
-                self._awaits_new = False
+                self._added_at = None
                 return
+
+    @property
+    def awaits_selection(self) -> bool:
+        """True until a hypothesis that the person adds is selected; not long, if it has to wait."""
+        return self._added_at is not None and time.monotonic() - self._added_at < _SOON
+
+    def give_up(self, operation: Operation[Any]) -> None:
+        """Keep the selection: the hypothesis was not added."""
+        if operation.name == ADD_HYPOTHESIS.name:
+            self._added_at = None
 
     def _draw(self) -> None:
         ranked = self.state.ranked()
@@ -338,7 +353,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
     ) -> None:
         def done(arguments: Any) -> None:
             if arguments is not None:
-                self._awaits_new = True
+                self._added_at = time.monotonic()
                 self.submit(ADD_HYPOTHESIS, arguments.model_copy(update={"lead": lead}))
                 self._drafts.forget(key)
             self._draw()
