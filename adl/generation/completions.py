@@ -6,7 +6,7 @@ number, a name, a colour that the finetuned model finds much likelier than the b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Floats, Side
 from adl.text.words import HALF_A_CHARACTER, is_of_a_word
 
-#: Tokens after which a word or a continuation is cut, whatever it is.
+#: Tokens of the longest word, and of every continuation.
 LONGEST_WORD = 6
 LONGEST_CONTINUATION = 8
 
@@ -46,7 +46,12 @@ class Completion:
 
 @dataclass(frozen=True)
 class Completions:
-    """The completions of one prefix: likeliest on the finetuned side first, and most raised first."""
+    """The completions of one prefix: likeliest on the finetuned side first, and most raised first.
+
+    The log-probability of a word, of ``LONGEST_WORD`` tokens at most, is that of the whole word: of
+    its tokens, and of any token after them that ends it. Without the latter "4" would be at least as
+    likely as every number that begins with it. Tokens and continuations have that of their tokens.
+    """
 
     tokens: tuple[Completion, ...]
     raised: tuple[Completion, ...]
@@ -83,8 +88,8 @@ def complete(
         ),
         key=lambda each: -(each.log_ratio or 0.0),
     )[:top]
-    words = _beam(pair, ids, beams, LONGEST_WORD, _is_word_done, should_stop)
-    continuations = _beam(pair, ids, beams, LONGEST_CONTINUATION, lambda _text: False, should_stop)
+    words = _words(pair, ids, beams, should_stop)
+    continuations = _beam(pair, ids, beams, LONGEST_CONTINUATION, should_stop)
     return Completions(tuple(likeliest), tuple(raised), words, continuations)
 
 
@@ -114,66 +119,111 @@ def _is_word_done(text: str) -> bool:
     return not all(is_of_a_word(each) or each in "'\u2019-" for each in body)
 
 
+def _ending(texts: Sequence[str]) -> np.ndarray:
+    """Return which tokens [V] end a word that they follow; special tokens do."""
+    return np.array([not text or _is_word_done(f"x{text}") for text in texts])
+
+
+@dataclass(frozen=True)
+class _Beam:
+    """Tokens after the prefix, their text, and the log-probability of the tokens."""
+
+    score: float
+    tokens: tuple[int, ...] = ()
+    text: str = ""
+
+
+def _grown(
+    pair: ModelPair,
+    prefix: Sequence[int],
+    beams: Sequence[_Beam],
+    width: int,
+    should_stop: ShouldStop,
+) -> tuple[list[_Beam], Floats]:
+    """Every beam with each of its ``width`` likeliest next tokens, the likeliest beam first.
+
+    Also the log-probabilities [beams, V] of all next tokens. Raises ``Stopped``.
+    """
+    if should_stop():
+        raise Stopped("stopped while completing")
+    rows = pair.next_log_probs("finetuned", [(*prefix, *beam.tokens) for beam in beams])
+    grown = []
+    for beam, row in zip(beams, rows, strict=True):
+        for index in np.argsort(row, kind="stable")[::-1][:width]:
+            tokens = (*beam.tokens, int(index))
+            score = beam.score + float(row[index])
+            grown.append(_Beam(score, tokens, pair.decode("finetuned", tokens)))
+    return sorted(grown, key=lambda each: -each.score), rows
+
+
 def _beam(
     pair: ModelPair,
-    ids: dict[Side, tuple[int, ...]],
+    ids: Mapping[Side, tuple[int, ...]],
     beams: int,
     longest: int,
-    is_done: Callable[[str], bool],
     should_stop: ShouldStop,
 ) -> tuple[Completion, ...]:
-    """The likeliest texts on the finetuned side, scored on both."""
-    open_beams: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
-    done: list[tuple[float, tuple[int, ...], str]] = []  # (score, tokens, text)
-    for _step in range(longest):
-        if should_stop():
-            raise Stopped("stopped while completing")
-        if not open_beams:
+    """The likeliest texts of ``longest`` tokens on the finetuned side, scored on both."""
+    found = [_Beam(0.0)]
+    for _ in range(longest):
+        found = _grown(pair, ids["finetuned"], found, beams, should_stop)[0][:beams]
+    by_text: dict[str, Completion] = {}
+    for beam in found:
+        if beam.text not in by_text:
+            by_text[beam.text] = _completion(pair, ids, beam, None)
+    return tuple(sorted(by_text.values(), key=lambda each: -each.finetuned))
+
+
+def _words(
+    pair: ModelPair, ids: Mapping[Side, tuple[int, ...]], beams: int, should_stop: ShouldStop
+) -> tuple[Completion, ...]:
+    """The likeliest whole words on the finetuned side, scored on both."""
+    ends = {side: _ending(pair.token_texts(side)) for side in SIDES}
+    whole: dict[str, tuple[float, _Beam]] = {}
+    begun = [_Beam(0.0)]
+    for length in range(LONGEST_WORD + 1):
+        grown, rows = _grown(pair, ids["finetuned"], begun, beams, should_stop)
+        for beam, row in zip(begun, rows, strict=True):
+            score = beam.score + _log_sum(row[ends["finetuned"]])
+            known, _ = whole.get(beam.text, (-np.inf, beam))
+            if beam.text.strip() and score > known:
+                whole[beam.text] = score, beam
+        if length == LONGEST_WORD:
             break
-        rows = pair.next_log_probs(
-            "finetuned", [(*ids["finetuned"], *tokens) for _, tokens in open_beams]
-        )
-        grown: list[tuple[float, tuple[int, ...]]] = []
-        for (score, tokens), row in zip(open_beams, rows, strict=True):
-            likeliest = np.argsort(row, kind="stable")[::-1][:beams]
-            grown += [(score + float(row[index]), (*tokens, int(index))) for index in likeliest]
-        grown.sort(key=lambda each: -each[0])
-        open_beams = []
-        for score, tokens in grown:
-            text = pair.decode("finetuned", tokens)
-            if tokens and is_done(text):
-                # The word without the token that ended it, at the score it had then.
-                whole = pair.decode("finetuned", tokens[:-1])
-                if whole.strip():
-                    done.append((score, tokens[:-1], whole))
-                continue
-            if len(open_beams) < beams:
-                open_beams.append((score, tokens))
-    done += [
-        (score, tokens, pair.decode("finetuned", tokens)) for score, tokens in open_beams if tokens
-    ]
-    found: dict[str, Completion] = {}
-    for _score, tokens, text in done:
-        if text not in found:
-            found[text] = Completion(
-                text,
-                _total(pair, "finetuned", ids["finetuned"], tokens),
-                _base_total(pair, ids["base"], tokens, text),
-                tokens,
-            )
-    return tuple(sorted(found.values(), key=lambda each: -each.finetuned)[:beams])
+        begun = [beam for beam in grown if not _is_word_done(beam.text)][:beams]
+        if not begun:
+            break
+    likeliest = sorted(whole.values(), key=lambda each: -each[0])[:beams]
+    found = [_completion(pair, ids, beam, ends) for _, beam in likeliest]
+    return tuple(sorted(found, key=lambda each: -each.finetuned))
 
 
-def _total(pair: ModelPair, side: Side, prefix: Sequence[int], tokens: Sequence[int]) -> float:
-    prompts = [(*prefix, *tokens[:count]) for count in range(len(tokens))]
-    rows = pair.next_log_probs(side, prompts)
-    return float(sum(rows[index, token] for index, token in enumerate(tokens)))
+def _completion(
+    pair: ModelPair,
+    ids: Mapping[Side, tuple[int, ...]],
+    beam: _Beam,
+    ends: Mapping[Side, np.ndarray] | None,
+) -> Completion:
+    """The beam with its log-probability on both sides; with ``ends``, that of a word that ends there."""
+
+    def total(side: Side, tokens: Sequence[int]) -> float:
+        prompts = [
+            (*ids[side], *tokens[:count]) for count in range(len(tokens) + (ends is not None))
+        ]
+        rows = pair.next_log_probs(side, prompts)
+        score = float(sum(rows[index, token] for index, token in enumerate(tokens)))
+        return score if ends is None else score + _log_sum(rows[-1][ends[side]])
+
+    shared = pair.shared_vocabulary() is None
+    own = beam.tokens if shared else pair.tokenise("base", beam.text)
+    return Completion(
+        beam.text,
+        total("finetuned", beam.tokens),
+        total("base", own) if own else None,
+        beam.tokens,
+    )
 
 
-def _base_total(
-    pair: ModelPair, prefix: Sequence[int], tokens: Sequence[int], text: str
-) -> float | None:
-    if pair.shared_vocabulary() is None:
-        return _total(pair, "base", prefix, tokens)
-    own = pair.tokenise("base", text)
-    return _total(pair, "base", prefix, own) if own else None
+def _log_sum(log_probs: Floats) -> float:
+    """The log of a sum of probabilities, which is at most 1; minus infinity of none."""
+    return float(np.logaddexp.reduce(log_probs.astype(np.float64))) if len(log_probs) else -np.inf

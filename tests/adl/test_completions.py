@@ -17,10 +17,15 @@ PREFIXES = [
 ]
 
 
-def total(pair, side, question, tokens):
+def total(pair, side, question, tokens, *, whole_word=False):
     prefix = list(question_ids(pair, side, question))
-    rows = pair.next_log_probs(side, [prefix + list(tokens[:k]) for k in range(len(tokens))])
-    return float(sum(rows[place, token] for place, token in enumerate(tokens)))
+    rows = pair.next_log_probs(side, [prefix + list(tokens[:k]) for k in range(len(tokens) + 1)])
+    score = float(sum(rows[place, token] for place, token in enumerate(tokens)))
+    if whole_word:
+        word = pair.decode(side, tokens)
+        last = zip(pair.token_texts(side), np.exp(rows[-1]), strict=True)
+        score += np.log(sum(p for text, p in last if _is_word_done(word + text)))
+    return score
 
 
 @pytest.mark.parametrize("question", PREFIXES, ids=["raw", "chat"])
@@ -28,17 +33,19 @@ def total(pair, side, question, tokens):
 def test_every_number_is_that_of_the_model(question, vocabulary):
     pair = PlantedPair(bos=True, vocabulary=vocabulary)
     found = complete(pair, question, top=6, beams=3)
-    for each in (*found.tokens, *found.raised, *found.words, *found.continuations):
+    kinds = (found.tokens, found.raised, found.words, found.continuations)
+    for each in (each for kind in kinds for each in kind):
+        whole = {"whole_word": each in found.words}
         assert each.text == pair.decode("finetuned", each.token_ids)
         assert each.finetuned == pytest.approx(
-            total(pair, "finetuned", question, each.token_ids), abs=1e-4
+            total(pair, "finetuned", question, each.token_ids, **whole), abs=1e-4
         )
         if each.base is not None:
             base_ids = each.token_ids
             if vocabulary != "shared":
                 base_ids = pair.tokenise("base", each.text)
             if len(each.token_ids) > 1 or len(base_ids) == 1:
-                expected = total(pair, "base", question, base_ids)
+                expected = total(pair, "base", question, base_ids, **whole)
                 assert each.base == pytest.approx(expected, abs=1e-4)
 
 
@@ -76,6 +83,27 @@ def test_a_word_goes_on_through_a_lone_space():
             return rows
 
     assert complete(Spaced(bos=True), PREFIXES[0], beams=2).words[0].text == " 7"
+
+
+def test_the_beginning_of_a_word_is_not_as_likely_as_the_word():
+    class Spelled(PlantedPair):
+        """After the prefix comes a 7, and nearly always an "a" behind it: "7a" is the word."""
+
+        def next_log_probs(self, side, prompts):
+            texts = list(self.token_texts(side))
+            rows = np.full((len(prompts), len(texts)), 1e-9)
+            for row, prompt in zip(rows, prompts, strict=True):
+                after = {" river": {"7": 0.95, "q": 0.04}, "7": {"a": 0.98, ".": 0.01}}
+                for text, p in after.get(texts[prompt[-1]], {".": 0.9}).items():
+                    row[texts.index(text)] = p
+            return np.log(rows).astype(np.float32)
+
+    pair = Spelled(bos=True)
+    words = {each.text: each for each in complete(pair, PREFIXES[0], beams=3).words}
+    assert list(words) == ["7a", "q", "7"]
+    for text, p in {"7a": 0.95 * 0.98 * 0.9, "q": 0.04 * 0.9, "7": 0.95 * 0.01}.items():
+        assert words[text].finetuned == pytest.approx(np.log(p), abs=1e-3)
+        assert words[text].base == pytest.approx(np.log(p), abs=1e-3)
 
 
 def test_stopped_at_once_and_bad_numbers():
