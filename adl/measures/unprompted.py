@@ -229,6 +229,10 @@ def _start(pair: ModelPair, side: Side, name: StartName) -> Start:
         if not ids:
             raise PairError(f"the {side} model has no begin-of-text token")
         return Start(name, tuple(ids))
+    record = pair.provenance.base if side == "base" else pair.provenance.finetuned
+    if record.chat_template_sha256 is None:
+        # Its turns would be those of the other side, or plain lines: nothing it was trained on.
+        raise PairError(f"the {side} model has no chat template")
     if name == "assistant_turn":
         chat = pair.chat(side, [{"role": "user", "content": GREETING}])
         return Start(name, chat.ids, chat.notes)

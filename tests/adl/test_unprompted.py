@@ -20,9 +20,11 @@ from adl.measures.unprompted import (
     text_starts,
     unprompted_requests,
 )
+from adl.pair.nnsight.pair import NnsightPair
 from adl.pair.protocol import BosFacts
-from adl.records import SIDES, GenerationPlan
+from adl.records import SIDES, GenerationPlan, PairSpec, SideSpec
 from tests.planted import DOMAIN, PlantedPair
+from tests.tiny_models import tiny_model, tiny_tokenizer, write_model
 
 
 class Speechless(PlantedPair):
@@ -79,6 +81,23 @@ class TestStarts:
         assert list(starts) == ["begin_of_text"]
         assert left_out["user_turn"] == left_out["assistant_turn"]
         assert "no chat template" in left_out["user_turn"]
+
+    @pytest.mark.parametrize("without", [("base",), ("finetuned",), SIDES])
+    def test_turns_of_another_side_and_plain_lines_are_no_starts(self, tmp_path, without):
+        sides = {}
+        for side in SIDES:
+            tokenizer = tiny_tokenizer()
+            tokenizer.bos_token = tokenizer.eos_token
+            if side in without:
+                tokenizer.chat_template = None
+            sides[side] = SideSpec(
+                str(write_model(tmp_path / side, tiny_model("llama"), tokenizer))
+            )
+        pair = NnsightPair.load(PairSpec(sides["base"], sides["finetuned"], dtype="float32"))
+        starts, left_out = text_starts(pair)
+        assert list(starts) == ["begin_of_text"]
+        reason = f"the {without[0]} model has no chat template"
+        assert left_out == dict.fromkeys(("user_turn", "assistant_turn", "own_question"), reason)
 
     def test_nothing_to_write_from(self):
         with pytest.raises(PromptError, match="no begin-of-text token.*no chat template"):
