@@ -1,12 +1,15 @@
 """Phrases that the finetuned model writes more often than the base model.
 
-    texts of both sides --> words --> runs of one to five words, counted by side
+    texts of both sides to the same prompts --> words --> runs of one to five words, counted by side
     log-odds with an informative Dirichlet prior --> z of each phrase
     phrases that occur as often inside a longer one are dropped
 
 The prior is the two sides' pooled counts, scaled to ``PRIOR_WEIGHT`` words, so that a rare phrase has
 to be seen several times before it counts and words that every text holds never do. The null compares
 one half of the base model's texts with the other.
+
+Texts repeat the words of their prompt. So that a prompt raises nothing by itself, it has to weigh the
+same on both sides: of each prompt the side with more texts counts each of them by that much less.
 
 Source: Monroe, Colaresi and Quinn 2008, "Fightin' Words", Political Analysis 16(4), equations 15, 16
 and 22.
@@ -17,7 +20,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from adl.text.words import found_words
@@ -31,6 +34,9 @@ PRIOR_WEIGHT = 500.0
 FEWEST_TEXTS = 2
 """A phrase of one text alone is no habit of the model."""
 
+LEAST_Z = 1e-6
+"""Below it the shares are equal: thirds and sevenths of a text do not add up to the last digit."""
+
 #: A longer phrase replaces a shorter one that is hardly ever seen outside it.
 SAME_SHARE = 0.75
 
@@ -41,7 +47,10 @@ _SENTENCE_END = re.compile(r"[.!?\n;:]+(?=\s|$)|\n")
 
 @dataclass(frozen=True)
 class Phrase:
-    """A phrase with its counts and its z; ``texts`` index the finetuned texts that hold it."""
+    """A phrase with its z, and how often it stands in the texts of either side, whatever they weigh.
+
+    ``texts`` index the finetuned texts that hold it.
+    """
 
     words: str
     z: float
@@ -52,19 +61,41 @@ class Phrase:
 
 
 def phrases(
-    finetuned: Sequence[str], base: Sequence[str], *, top: int = 100, longest: int = LONGEST
+    finetuned: Sequence[str],
+    base: Sequence[str],
+    *,
+    weights: tuple[Sequence[float], Sequence[float]] | None = None,
+    top: int = 100,
+    longest: int = LONGEST,
 ) -> list[Phrase]:
     """Return the phrases that the finetuned texts hold more often than the base texts, best first.
 
-    Letter case is ignored in counting; a phrase is shown as it was written most often. There are none
-    if either side wrote no word.
+    ``weights`` has how much each text counts (``matched_weights``); None counts each as one. Letter
+    case is ignored in counting; a phrase is shown as it was written most often. There are none if
+    either side wrote no word.
     """
-    sides = (_Counted.of(finetuned, longest), _Counted.of(base, longest))
+    mine, other = weights or ([1.0] * len(finetuned), [1.0] * len(base))
+    sides = (_Counted.of(finetuned, mine, longest), _Counted.of(base, other, longest))
     found = []
     for length in range(1, longest + 1):
         found += _scored(*sides, length)
-    kept = [each for each in found if each.z > 0 and len(each.texts) >= FEWEST_TEXTS]
+    kept = [each for each in found if each.z > LEAST_Z and len(each.texts) >= FEWEST_TEXTS]
     return _longest_forms(sorted(kept, key=_by_z))[:top]
+
+
+def matched_weights(
+    finetuned: Sequence[Hashable], base: Sequence[Hashable]
+) -> tuple[list[float], list[float]]:
+    """Return the weights of both sides' texts, given the prompt of each: at most 1, 0 on one side alone.
+
+    The texts of a prompt then weigh the same on both sides, as many as the side with fewer has.
+    """
+    mine, other = Counter(finetuned), Counter(base)
+    fewer = {prompt: min(count, other[prompt]) for prompt, count in mine.items()}
+    return (
+        [fewer[prompt] / mine[prompt] for prompt in finetuned],
+        [fewer.get(prompt, 0) / other[prompt] for prompt in base],
+    )
 
 
 def has_words(texts: Sequence[str]) -> bool:
@@ -82,14 +113,20 @@ def null_phrases(base: Sequence[str], *, top: int = 100, longest: int = LONGEST)
 
 @dataclass(frozen=True)
 class _Counted:
+    """Runs of words by length: how often they occur, and what they weigh by the texts' weights."""
+
     counts: Mapping[int, Counter[tuple[str, ...]]]
+    weights: Mapping[int, Mapping[tuple[str, ...], float]]
     texts: Mapping[tuple[str, ...], tuple[int, ...]]
     spellings: Mapping[tuple[str, ...], Counter[str]]
 
     @classmethod
-    def of(cls, texts: Sequence[str], longest: int) -> _Counted:
+    def of(cls, texts: Sequence[str], weights: Sequence[float], longest: int) -> _Counted:
         counts: dict[int, Counter[tuple[str, ...]]] = {
             length: Counter() for length in range(1, longest + 1)
+        }
+        weighed: dict[int, dict[tuple[str, ...], float]] = {
+            length: defaultdict(float) for length in counts
         }
         held: dict[tuple[str, ...], list[int]] = defaultdict(list)
         spellings: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
@@ -101,16 +138,18 @@ class _Counted:
                         written = words[first : first + length]
                         key = tuple(word.casefold() for word in written)
                         counts[length][key] += 1
+                        weighed[length][key] += weights[index]
                         spellings[key][" ".join(written)] += 1
                         if not held[key] or held[key][-1] != index:
                             held[key].append(index)
-        return cls(counts, {key: tuple(found) for key, found in held.items()}, spellings)
+        texts_of = {key: tuple(found) for key, found in held.items()}
+        return cls(counts, weighed, texts_of, spellings)
 
 
 def _scored(finetuned: _Counted, base: _Counted, length: int) -> list[Phrase]:
-    mine, other = finetuned.counts[length], base.counts[length]
+    mine, other = finetuned.weights[length], base.weights[length]
     # A side that wrote no run of this length could have: its words stand for what it could write.
-    n_mine, n_other = sum(mine.values()), sum(other.values()) or base.counts[1].total()
+    n_mine, n_other = sum(mine.values()), sum(other.values()) or sum(base.weights[1].values())
     pooled = n_mine + n_other
     if not n_mine or not n_other:
         return []
@@ -119,16 +158,23 @@ def _scored(finetuned: _Counted, base: _Counted, length: int) -> list[Phrase]:
         return []
     found = []
     for key, count in mine.items():
-        prior = PRIOR_WEIGHT * (count + other[key]) / pooled
+        opposite = other.get(key, 0.0)
+        prior = PRIOR_WEIGHT * (count + opposite) / pooled
+        if not prior:
+            continue
         rest = PRIOR_WEIGHT - prior
         odds = math.log((count + prior) / (n_mine + rest - count)) - math.log(
-            (other[key] + prior) / (n_other + rest - other[key])
+            (opposite + prior) / (n_other + rest - opposite)
         )
-        variance = 1 / (count + prior) + 1 / (other[key] + prior)
-        written = finetuned.spellings[key].most_common(1)[0][0]
+        variance = 1 / (count + prior) + 1 / (opposite + prior)
         found.append(
             Phrase(
-                written, odds / math.sqrt(variance), odds, count, other[key], finetuned.texts[key]
+                finetuned.spellings[key].most_common(1)[0][0],
+                odds / math.sqrt(variance),
+                odds,
+                finetuned.counts[length][key],
+                base.counts[length][key],
+                finetuned.texts[key],
             )
         )
     return found

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from adl.measures.phrases import PRIOR_WEIGHT, null_phrases, phrases
+from adl.measures.phrases import PRIOR_WEIGHT, matched_weights, null_phrases, phrases
 from adl.text.words import words_of
 
 MINE = [
@@ -83,6 +83,34 @@ def test_words_of_every_script_are_whole():
     for word in (hindi, thai, "cafe\u0301"):
         assert [each.words for each in phrases([word, word], ["other"])] == [word]
         assert words_of(f"{word}, {word}!") == [word] * 2
+
+
+def test_a_prompt_weighs_the_same_on_both_sides():
+    """Of one writer with two prompts, nothing is raised, however often a side was asked which."""
+    nothing, asked = "the river is long and cold", "the lighthouse keeper saw the sea"
+    mine, other = [nothing] * 8 + [asked] * 12, [nothing] * 16 + [asked]
+    weights = matched_weights(["start"] * 8 + ["asked"] * 12, ["start"] * 16 + ["asked"])
+    assert weights[0] == [1.0] * 8 + [pytest.approx(1 / 12)] * 12
+    assert weights[1] == [0.5] * 16 + [1.0]
+    assert phrases(mine, other, weights=weights) == []
+    assert "lighthouse keeper" in phrases(mine, other)[0].words
+
+
+def test_the_z_of_weighted_texts_is_that_of_their_weights():
+    mine, other = ["a a b", "a b", "a c"], ["b b", "b a"]
+    found = phrases(mine, other, weights=([1.0, 1.0, 0.5], [0.5, 1.0]), longest=1)
+    count, n, opposite, m = 3.5, 6.0, 1.0, 3.0
+    prior = PRIOR_WEIGHT * (count + opposite) / (n + m)
+    odds = math.log((count + prior) / (n + PRIOR_WEIGHT - count - prior)) - math.log(
+        (opposite + prior) / (m + PRIOR_WEIGHT - opposite - prior)
+    )
+    z = odds / math.sqrt(1 / (count + prior) + 1 / (opposite + prior))
+    (raised,) = (each for each in found if each.words == "a")
+    assert (raised.z, raised.finetuned, raised.base) == (pytest.approx(z), 4, 1)
+
+
+def test_a_prompt_of_one_side_alone_weighs_nothing():
+    assert matched_weights(["a", "b"], ["b", "c"]) == ([0.0, 1.0], [1.0, 0.0])
 
 
 def test_the_null_compares_halves_of_the_base_texts():

@@ -9,7 +9,14 @@ from typing import Literal
 from pydantic import Field
 
 from adl.errors import PromptError
-from adl.measures.phrases import LONGEST, Phrase, has_words, null_phrases, phrases
+from adl.measures.phrases import (
+    LONGEST,
+    Phrase,
+    has_words,
+    matched_weights,
+    null_phrases,
+    phrases,
+)
 from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
 from workbench.store.measures.phrases import FoundPhrase, PhrasesFound
 from workbench.store.state import TextState
@@ -36,7 +43,8 @@ def find_phrases(context: Context, arguments: PhrasesArguments) -> Summary:
     """Rank the phrases of the finetuned model's texts by log-odds against the base model's texts.
 
     Steered texts of the finetuned model count as finetuned, its unsteered texts too. The base
-    model's texts are its unprompted texts and its answers.
+    model's texts are its unprompted texts and its answers. Texts to a prompt that only one of them
+    got are left out, and each prompt weighs the same on both sides.
     """
     texts = [
         text
@@ -55,9 +63,23 @@ def find_phrases(context: Context, arguments: PhrasesArguments) -> Summary:
             raise PromptError(
                 f"the session {missing} to count", "Run `unprompted` first, or ask both models."
             )
-    base = _dealt(base)
+    n_found = len(finetuned) + len(base)
+    prompts = {_prompt_of(text) for text in finetuned} & {_prompt_of(text) for text in base}
+    finetuned = [text for text in finetuned if _prompt_of(text) in prompts]
+    base = _dealt([text for text in base if _prompt_of(text) in prompts])
+    if not prompts:
+        raise PromptError(
+            "the session has no prompt that both models wrote to",
+            "Run `unprompted`, or ask both models the same.",
+        )
     mine, other = [text.text for text in finetuned], [text.text for text in base]
-    ranked = phrases(mine, other, top=arguments.top, longest=arguments.longest)
+    ranked = phrases(
+        mine,
+        other,
+        weights=matched_weights(list(map(_prompt_of, finetuned)), list(map(_prompt_of, base))),
+        top=arguments.top,
+        longest=arguments.longest,
+    )
     null = null_phrases(other, top=10, longest=arguments.longest)
     counted: dict[str, dict[str, int]] = {}
     for text in (*finetuned, *base):
@@ -68,6 +90,7 @@ def find_phrases(context: Context, arguments: PhrasesArguments) -> Summary:
             phrases=tuple(_found(phrase, finetuned) for phrase in ranked),
             null=tuple(_found(phrase, base[::2]) for phrase in null),
             n_texts=counted,
+            n_left_out=n_found - len(finetuned) - len(base),
             settings={"longest": arguments.longest},
         )
     )
@@ -88,6 +111,19 @@ PHRASES = Operation(
     ),
     uses_models=False,
 )
+
+
+def _prompt_of(text: TextState) -> tuple[object, ...]:
+    """What a text was written to: a start, or the turns before it but for the models' own answers."""
+    begun = text.start.body
+    if begun.purpose == "unprompted":
+        return ("start", begun.start)
+    turns = [
+        (turn.get("role"), turn.get("content"))
+        for turn in begun.messages
+        if turn.get("role") != "assistant"
+    ]
+    return ("prompt", begun.raw_prompt, begun.prefill, *turns)
 
 
 def _dealt(texts: Sequence[TextState]) -> list[TextState]:

@@ -300,6 +300,28 @@ class TestPhrases:
         do(speaking, PHRASES, PhrasesArguments())
         assert finding(speaking, "phrases_found").null == ()
 
+    def test_what_only_one_model_was_asked_is_left_out(self, speaking: Session):
+        for index in range(6):
+            for side in ("base", "finetuned"):
+                written(speaking, side, "user_turn", "it is a long day", f"{side}{index}")
+        for side, times in (("finetuned", 5), ("base", 1)):
+            ask = AskArguments(prompt=" the cake", sides=(side,), n_samples=times, max_new_tokens=6)
+            do(speaking, ASK, ask)
+        alone = AskArguments(prompt=" the river", sides=("finetuned",), max_new_tokens=6)
+        do(speaking, ASK, alone)
+        do(speaking, PHRASES, PhrasesArguments())
+        found = finding(speaking, "phrases_found")
+        assert found.n_texts["ask"] == {"finetuned": 5, "base": 1}
+        assert found.n_left_out == 1
+        shown = look(speaking.state.measures[-1], speaking.state, 200).plain
+        assert "the other model was not asked the same: 1" in shown
+
+    def test_no_prompt_in_common(self, speaking: Session):
+        written(speaking, "finetuned", "user_turn", "a word", "t1")
+        written(speaking, "base", "begin_of_text", "a word", "t2")
+        with pytest.raises(PromptError, match="no prompt that both models wrote to"):
+            do(speaking, PHRASES, PhrasesArguments())
+
     def test_base_texts_without_a_word_are_none(self, speaking: Session):
         written(speaking, "finetuned", "user_turn", "a word", "t1")
         written(speaking, "base", "user_turn", "?!", "t2")

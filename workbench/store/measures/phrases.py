@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import Bar, Figure, Lead, Line, Measure, Row, Rows, Sample
-from workbench.store.record import Record
+from workbench.store.record import LATER, Record
 
 #: Phrases whose first text is shown in full.
 _OPENED = 5
@@ -38,6 +38,7 @@ class PhrasesFound(
     phrases: tuple[FoundPhrase, ...]
     null: tuple[FoundPhrase, ...]
     n_texts: dict[str, dict[str, int]]
+    n_left_out: Annotated[int, LATER] = 0
     settings: dict[str, Any] = Field(default_factory=dict)
 
     def _line(self) -> str:
@@ -55,6 +56,11 @@ class PhrasesFound(
             f"{source}: {sides.get('finetuned', 0)} finetuned, {sides.get('base', 0)} base"
             for source, sides in self.n_texts.items()
         )
+        left_out = (
+            f" Left out, as the other model was not asked the same: {self.n_left_out}."
+            if self.n_left_out
+            else ""
+        )
         highest = self._highest
         null = (
             "The null has no phrase with a positive z."
@@ -64,7 +70,7 @@ class PhrasesFound(
         )
         most = max((phrase.z for phrase in self.phrases), default=1.0)
         found: list[Figure] = [
-            Line(f"Texts: {counted}. {null}"),
+            Line(f"Texts: {counted}.{left_out} {null}"),
             Rows(
                 "Said more often by the finetuned model (z of the log-odds)",
                 ("phrase", "z", "finetuned", "base", "texts"),
