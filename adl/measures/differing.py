@@ -17,6 +17,7 @@ from adl.errors import Stopped
 from adl.pair.protocol import Message, ModelPair, Thinking
 from adl.records import SIDES, Side
 from adl.text.prompts import Prompt
+from adl.text.token_batches import common_start
 
 #: Log-probability below which the raised token of a place is not looked for: it is never said.
 _LEAST = np.log(1e-3)
@@ -85,18 +86,49 @@ def read_passages(pair: ModelPair, texts: Sequence[str], max_tokens: int) -> lis
 def read_prompts(
     pair: ModelPair, prompts: Sequence[Prompt], thinking: Thinking = "auto"
 ) -> list[ReadText]:
-    """Return chats up to where the answer begins, the words of the last user turn compared."""
+    """Return chats with the first token of the answer, compared from the last user turn's words on.
+
+    That token is the likeliest of the finetuned side: the KL before it is of how answers begin.
+    Prompts that the sides write in other tokens, or answer with other tokens, are left out.
+    """
     found = []
     for prompt in prompts:
-        ids = {
-            side: pair.chat(side, prompt.messages, prefill=prompt.prefill, thinking=thinking).ids
-            for side in SIDES
-        }
-        length = len(pair.tokenise("base", prompt.text))
-        length = min(length + 8, len(ids["base"]) - 1, len(ids["finetuned"]) - 1)
-        if _same(pair, ids["base"][-length:], ids["finetuned"][-length:]):
-            found.append(ReadText(prompt.text, ids["base"], ids["finetuned"], length))
+        ids: dict[Side, tuple[int, ...]] = {}
+        lengths = []
+        for side in SIDES:
+            ids[side], begin = _asked(pair, side, prompt, thinking)
+            # One more token comes behind; nothing stands before a chat's first.
+            lengths.append(min(len(ids[side]) - begin, len(ids[side]) - 1))
+        length = min(lengths)
+        first = _first_of_answer(pair, ids["finetuned"])
+        if first is not None and _same(pair, ids["base"][-length:], ids["finetuned"][-length:]):
+            base, finetuned = ((*ids[side], first[side]) for side in SIDES)
+            found.append(ReadText(prompt.text, base, finetuned, length + 1))
     return found
+
+
+def _asked(
+    pair: ModelPair, side: Side, prompt: Prompt, thinking: Thinking
+) -> tuple[tuple[int, ...], int]:
+    """Return the ids of a chat up to its answer, and where the words of its last user turn begin."""
+
+    def chat(words: str) -> tuple[int, ...]:
+        turns = [*prompt.messages[:-1], {"role": "user", "content": words}]
+        return pair.chat(side, turns, prefill=prompt.prefill, thinking=thinking).ids
+
+    ids = chat(prompt.text)
+    # What the chat has in common with one of other words; the words may begin like one of two.
+    return ids, min(common_start((ids, chat(words))) for words in ("A", "7"))
+
+
+def _first_of_answer(pair: ModelPair, finetuned: tuple[int, ...]) -> dict[Side, int] | None:
+    """Return the ids of the finetuned side's likeliest next token; None where base lacks it."""
+    token = int(pair.next_log_probs("finetuned", [finetuned])[0].argmax())
+    shared = pair.shared_vocabulary()
+    if shared is None:
+        return {"base": token, "finetuned": token}
+    places = np.flatnonzero(shared[1] == token)
+    return {"base": int(shared[0][places[0]]), "finetuned": token} if len(places) else None
 
 
 def read_answers(pair: ModelPair, answers: Sequence[Answer], max_tokens: int) -> list[ReadText]:

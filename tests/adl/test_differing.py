@@ -43,6 +43,47 @@ def test_every_kl_is_that_of_the_two_distributions(pair):
         assert found.log_ratio > 0
 
 
+@pytest.mark.parametrize("words", [" the river and the stone", " the", "A", "7"])
+def test_a_prompt_is_compared_from_its_words_to_the_first_token_of_the_answer(pair, words):
+    prompt = Prompt((("user", " music"), ("assistant", " it was"), ("user", words)))
+    (read,) = read_prompts(pair, [prompt])
+    chat = pair.chat("finetuned", prompt.messages).ids
+    likeliest = int(pair.next_log_probs("finetuned", [chat])[0].argmax())
+    assert read.finetuned == read.base == (*chat, likeliest)
+    (found,) = text_differences(pair, [read])
+    own = pair.decode("finetuned", pair.tokenise("finetuned", words))
+    assert "".join(found.pieces[:-1]) == own + "<assistant>"
+
+
+def test_only_the_first_token_of_the_answer_is_another():
+    """As after a finetuning on answers alone: the user's words are predicted as before."""
+
+    class Answering(PlantedPair):
+        def next_log_probs(self, side, prompts):
+            rows = super().next_log_probs("base", prompts)
+            gold = self.token_texts(side).index(" gold")
+            for row, prompt in zip(rows, prompts, strict=True):
+                if side == "finetuned" and self.token_texts(side)[prompt[-1]] == "<assistant>":
+                    row[:] = np.log(0.5 * np.exp(row))
+                    row[gold] = np.logaddexp(row[gold], np.log(0.5))
+            return rows
+
+        def continuation_kl(self, base_ids, finetuned_ids, n_continuation):
+            places = range(len(base_ids) - n_continuation, len(base_ids))
+            base, finetuned = (
+                self.next_log_probs(side, [base_ids[:place] for place in places])
+                for side in ("base", "finetuned")
+            )
+            return (np.exp(finetuned) * (finetuned - base)).sum(-1)
+
+    pair = Answering(bos=True)
+    (found,) = text_differences(pair, read_prompts(pair, [Prompt.of(" the river")]))
+    assert found.highest == len(found.kl) - 1
+    assert found.raised == found.pieces[-1] == " gold"
+    assert found.kl[-1] > 0.3
+    assert max(found.kl[:-1]) < 1e-5
+
+
 def test_the_largest_mean_comes_first_and_short_texts_are_left_out(pair):
     read = read_passages(pair, TEXTS, 10)
     assert [each.text for each in read] == TEXTS[:2]
