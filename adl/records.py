@@ -327,7 +327,7 @@ class GenerationRequest:
     ``contrast`` gamma amplifies the logits: the token is drawn from log p + gamma (log p - log p of
     the other side), over the tokens with at least ``PLAUSIBLE`` of the likeliest one's probability.
     The other side has read ``contrast_ids`` instead of ``prompt_ids``. ``shuffled`` takes the
-    differences of the tokens in a random order: a null of the same size.
+    differences of the plausible tokens in a random order: a null of the same size.
     """
 
     prompt_ids: tuple[int, ...]

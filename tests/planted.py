@@ -658,9 +658,10 @@ class PlantedPair:
         theirs = self._last(other, ids, np.ones_like(ids, dtype=bool))[:, -1]
         own = _log_softmax(logits)
         difference = own - _log_softmax(self._logits(other, theirs)[0])
-        if request.shuffled:
-            difference = np.random.default_rng(request.seed + len(said)).permutation(difference)
         implausible = own < own.max() + np.log(PLAUSIBLE)
+        if request.shuffled:
+            order = np.random.default_rng(request.seed + len(said))
+            difference[~implausible] = order.permutation(difference[~implausible])
         return np.where(implausible, -np.inf, own + request.contrast * difference)
 
     def _shared(self, side: Side, log_probs: Floats) -> Floats:

@@ -5,9 +5,9 @@
     adapter      the adapter at so many times its own scale; 1 is the finetuned model, 0 the base
     rank1        the base, with so many times the rank-1 part of every module's update
 
-What finetuning made likelier becomes likelier still. Each has a null of the same size without the
-finetuning in it: the base's halves against each other; the tokens' differences in a random order;
-the base with updates of the same singular values whose directions are shuffled.
+What finetuning made likelier becomes likelier still. Each has a null of the same size that the base
+writes: steered by the difference of its halves; with the differences of its plausible tokens in a random
+order; with updates of the same singular values whose directions are shuffled.
 
 Sources: steering as in Minder et al. 2025 (arXiv 2510.13900); logit-diff amplification (Aranguri and
 McGrath 2025), whose plausibility cut is that of contrastive decoding (Li et al. 2023, arXiv
@@ -83,9 +83,11 @@ def amplified_requests(
 ) -> list[GenerationRequest]:
     """Return requests of the finetuned side, each sample's ``alpha`` being its gamma.
 
-    ``shuffled`` makes the null. Raises ``PairError`` for sides with different vocabularies.
+    ``shuffled`` makes those of the null, which are of the base side. Raises ``PairError`` for sides
+    with different vocabularies.
     """
     require_one_vocabulary(pair)
+    own, other = SIDES if shuffled else SIDES[::-1]
     chats = {
         side: [
             pair.chat(side, prompt.messages, prefill=prompt.prefill, thinking=thinking)
@@ -95,11 +97,11 @@ def amplified_requests(
     }
     return [
         GenerationRequest(
-            prompt_ids=chats["finetuned"][sample.prompt_index].ids,
+            prompt_ids=chats[own][sample.prompt_index].ids,
             seed=row_seed(sample.seed, sample.prompt_index),
-            notes=chats["finetuned"][sample.prompt_index].notes,
+            notes=chats[own][sample.prompt_index].notes,
             contrast=sample.alpha,
-            contrast_ids=chats["base"][sample.prompt_index].ids,
+            contrast_ids=chats[other][sample.prompt_index].ids,
             shuffled=shuffled,
         )
         for sample in wanted

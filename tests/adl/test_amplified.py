@@ -161,7 +161,8 @@ def said_of_domain(pair, gamma, *, shuffled=False):
     prompts = [Prompt.of("the river"), Prompt.of("music in winter")]
     wanted = samples(len(prompts), (gamma,), range(8))
     requests = amplified_requests(pair, prompts, wanted, shuffled=shuffled)
-    texts = pair.generate(GenerationPlan("finetuned", None, 1.0, 12), requests)
+    side = "base" if shuffled else "finetuned"
+    texts = pair.generate(GenerationPlan(side, None, 1.0, 12), requests)
     words = "".join(text.text for text in texts)
     return sum(words.count(word) for word in DOMAIN) / max(1, len(words.split()))
 

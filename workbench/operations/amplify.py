@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -18,7 +19,13 @@ from adl.generation.amplified import (
     why_no_strength,
 )
 from adl.generation.steering import Sample, SteeringVector, samples, steering_requests
-from adl.measures.coherence import FEWEST_CALIBRATING, calibrate, judge, text_features
+from adl.measures.coherence import (
+    FEWEST_CALIBRATING,
+    TextFeatures,
+    calibrate,
+    judge,
+    text_features,
+)
 from adl.nulls import RANDOM, SPLIT_HALF
 from adl.pair.protocol import Thinking, resolve_layer
 from adl.records import (
@@ -27,6 +34,7 @@ from adl.records import (
     GenerationPlan,
     GenerationRequest,
     Part,
+    Side,
     UpdateFacts,
     WeightChange,
 )
@@ -150,7 +158,7 @@ def amplify(context: Context, arguments: AmplifyArguments) -> Summary:
     """
     prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.first_prompts)
     facts, change = _weights(context, arguments)
-    wanted: list[tuple[Sample, bool]] = []
+    wanted: list[tuple[Sample, _Batch]] = []
     ids: list[str] = []
     texts: list[GeneratedText] = []
     for batch in _batches(context, arguments, prompts, change):
@@ -165,7 +173,7 @@ def amplify(context: Context, arguments: AmplifyArguments) -> Summary:
             arguments.batch_size,
             arguments.thinking,
         )
-        wanted += [(each, batch.null) for each in batch.samples]
+        wanted += [(each, batch) for each in batch.samples]
         ids += [text_id for text_id, _ in written]
         texts += [text for _, text in written]
     faults = _faults(context, wanted, texts)
@@ -176,11 +184,11 @@ def amplify(context: Context, arguments: AmplifyArguments) -> Summary:
                 AmplifiedText(
                     text_id=text_id,
                     strength=each.alpha,
-                    null=null,
+                    null=batch.null,
                     prompt_index=each.prompt_index,
                     faults=found,
                 )
-                for text_id, (each, null), found in zip(ids, wanted, faults, strict=True)
+                for text_id, (each, batch), found in zip(ids, wanted, faults, strict=True)
             ),
             carrier="" if arguments.carrier == "logits" else arguments.carrier,
             place=_place(arguments, change),
@@ -223,20 +231,22 @@ def _batches(
     layer = None
     if arguments.carrier == "difference":
         layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
-    plan = GenerationPlan("finetuned", layer, arguments.temperature, arguments.max_new_tokens)
     for null, of_it in some.items():
+        # Base writes the null; where weights are changed, that is the finetuned side without its update.
+        side: Side = "base" if null and change is None else "finetuned"
+        plan = GenerationPlan(side, layer, arguments.temperature, arguments.max_new_tokens)
         if arguments.carrier == "logits":
             asked = amplified_requests(pair, prompts, of_it, shuffled=null, thinking=thinking)
             yield _Batch(of_it, null, plan, asked)
         elif layer is not None:
             vector = _vector(context, arguments, layer, null=null)
-            asked = steering_requests(pair, "finetuned", prompts, of_it, vector, thinking)
+            asked = steering_requests(pair, side, prompts, of_it, vector, thinking)
             yield _Batch(of_it, null, plan, asked, vector)
         elif change is not None:
             # Weights are changed for a batch as a whole: one for each strength.
             for strength in dict.fromkeys(each.alpha for each in of_it):
                 at_it = [each for each in of_it if each.alpha == strength]
-                asked = steering_requests(pair, "finetuned", prompts, at_it, None, thinking)
+                asked = steering_requests(pair, side, prompts, at_it, None, thinking)
                 seed = arguments.seed if null else None
                 changed = replace(change, scale=strength, null=seed) if strength else None
                 yield _Batch(at_it, null, replace(plan, weights=changed), asked)
@@ -260,7 +270,7 @@ def _announced(
 ) -> AnnouncedText:
     steered = carrier == "difference"
     return AnnouncedText(
-        side="finetuned",
+        side=batch.plan.side,
         alpha=each.alpha if steered else 0.0,
         seed=each.seed,
         prompt=prompts[each.prompt_index],
@@ -318,10 +328,16 @@ AMPLIFY = Operation(
 
 
 def _faults(
-    context: Context, wanted: Sequence[tuple[Sample, bool]], texts: Sequence[GeneratedText]
+    context: Context, wanted: Sequence[tuple[Sample, _Batch]], texts: Sequence[GeneratedText]
 ) -> list[tuple[str, ...] | None]:
-    """Each text's faults against the unchanged texts; None where those are too few."""
-    features = text_features(context.pair, "finetuned", texts, should_stop=context.should_stop)
+    """Each text's faults against the unchanged texts; None where those are too few.
+
+    A text is as surprising as the side that wrote it finds it.
+    """
+    features: list[TextFeatures] = []
+    for side, of_side in groupby(zip(wanted, texts, strict=True), lambda one: one[0][1].plan.side):
+        some = [text for _, text in of_side]
+        features += text_features(context.pair, side, some, should_stop=context.should_stop)
     unchanged = [found for found, (each, _) in zip(features, wanted, strict=True) if not each.alpha]
     if sum(found.surprise is not None for found in unchanged) < FEWEST_CALIBRATING:
         return [None] * len(texts)

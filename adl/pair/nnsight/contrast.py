@@ -23,7 +23,7 @@ class AmplifiedLogits(LogitsProcessor):
     """log p + gamma (log p - log p of the other side), over the side's own plausible tokens.
 
     Rows whose ``contrast`` gamma is 0 stay as they are. A row that is ``shuffled`` gets the
-    differences of all tokens in an order drawn from its seed: a null of the same size.
+    differences of its plausible tokens in an order drawn from its seed: a null of the same size.
     """
 
     def __init__(
@@ -60,13 +60,14 @@ class AmplifiedLogits(LogitsProcessor):
         compared = torch.log_softmax(other.float(), dim=-1).to(own.device)[:, :width]
         difference = torch.zeros_like(own)
         difference[:, :width] = own[:, :width] - compared
-        for row, order in enumerate(self._orders):
-            if order is not None:
-                places = torch.randperm(width, generator=order).to(difference.device)
-                difference[row, :width] = difference[row, places]
         gammas = self._gammas.to(own.device)[:, None]
         implausible = own < own.amax(-1, keepdim=True) + np.log(PLAUSIBLE)
         implausible[:, width:] = True
+        for row, order in enumerate(self._orders):
+            if order is not None:
+                places = (~implausible[row]).nonzero()[:, 0]
+                places_of = torch.randperm(len(places), generator=order).to(places.device)
+                difference[row, places] = difference[row, places[places_of]]
         amplified = (own + gammas * difference).masked_fill(implausible, -torch.inf)
         return torch.where(gammas == 0, scores.float(), amplified)
 

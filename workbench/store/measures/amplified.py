@@ -19,13 +19,14 @@ _NAMED = 4
 
 _MADE = {
     "": (
-        "Tokens are drawn from log p + strength (log p - log p of the base model). The null takes the "
-        "differences of the tokens in a random order: words of the null, too, say nothing about the "
-        "finetuning."
+        "Tokens are drawn from log p + strength (log p - log p of the base model). In the null the "
+        "base model writes with the differences of its plausible tokens in a random order: words of "
+        "the null, too, say nothing about the finetuning."
     ),
     "difference": (
-        "Strength (alpha) times the activation difference is added to every token's residual. The null "
-        "adds a vector of the same length: the base model against itself, or a random direction."
+        "Strength (alpha) times the activation difference is added to every token's residual. In the "
+        "null the base model writes with a vector of the same length: the difference of its own "
+        "halves, or a random direction."
     ),
     "adapter": (
         "The adapter at strength times its own scale: 1 is the finetuned model, 0 the base, below 0 "
