@@ -72,6 +72,24 @@ LISTS = (
 )
 
 
+def test_a_broad_control_is_a_null_too(tmp_path):
+    """What is closer than the shuffled difference, and not than any benign finetuning, shows no topic."""
+    log = SessionLog.open(tmp_path / "sessions.db")
+    session = log.start_session("s")
+    for reading, broad in (("output_difference", 2.0), ("consensus", 3.1)):
+        found = taken(reading, "difference", 3.0)
+        control = {f"closeness_broad{end}": broad for end in ("", "_low", "_high")}
+        found = found.model_copy(update={"statistics": found.statistics | control})
+        log.append(session, found, actor=HUMAN)
+        log.append(session, taken(reading, "random", 0.5), actor=HUMAN)
+    compared = against_nulls(fold(log.events(session)), LAYER)
+    log.close()
+    assert {reading: each.no_better for (reading, _), each in compared.items()} == {
+        "output_difference": False,
+        "consensus": True,
+    }
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     log = SessionLog.open(tmp_path_factory.mktemp("nulls") / "sessions.db")

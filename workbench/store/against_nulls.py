@@ -1,8 +1,8 @@
 """Token lists against their nulls: how narrow they are, and which readings show nothing on a pair.
 
 The words of a list that shows a topic lie closer together than those of its nulls, the same
-computation with the finetuning taken out (``adl.readings.narrowness``), and base writes most of them
-now and then. A reading whose words do not is folded away for people and for agents, with a line that
+computation with the finetuning taken out (``adl.readings.narrowness``), and than those of a broad
+control, and base writes most of them now and then. A reading whose words do not is folded away for people and for agents, with a line that
 names it; its lists stay in the session.
 """
 
@@ -47,12 +47,16 @@ class AgainstNulls:
 
     @property
     def no_better(self) -> bool | None:
-        """True if the list's words are rare tokens, or no closer than a null's; None if unknown."""
+        """True if the list's words are rare tokens, or no closer than a null's; None if unknown.
+
+        The broad control, a benign finetuning of the same base, is a null, too, where there is one.
+        """
         if self.usual is not None and self.usual < LEAST_USUAL:
             return True
         if self.closeness is None or self.null is None:
             return None
-        return self.closeness.value <= self.null
+        broad = self.null if self.broad is None else self.broad.value
+        return self.closeness.value <= max(self.null, broad)
 
     @property
     def words(self) -> str:
