@@ -132,7 +132,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Given, then environment, then file; no .env of whatever folder one happens to be in."""
+        """Precedence: arguments, environment, config file. `.env` files are ignored."""
         return (
             init_settings,
             EnvSettingsSource(settings_cls),

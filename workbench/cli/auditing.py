@@ -100,7 +100,9 @@ def run_agent(
     """Load, compute what the agent is shown, and let it audit."""
     with reported_errors():
         if wanted.approval != "never" and not sys.stdin.isatty():
-            raise typer.BadParameter(f"--approve {wanted.approval} asks you: it needs a terminal")
+            raise typer.BadParameter(
+                f"--approve {wanted.approval} needs a terminal to ask for approval"
+            )
         settings = settings_of(endpoint_options)
         plan = plan_of(wanted, settings)
         endpoint = Endpoint(settings)

@@ -282,7 +282,7 @@ def _measure_if_needed(work: Work, measure: MeasureArguments) -> list[int]:
 
 
 def _read(work: Work, arguments: ReadArguments) -> None:
-    """Read; what fails is told, and is no end of what comes after."""
+    """Read; report each reading that failed and go on with the others."""
     summary = work.run(READ, arguments).summary
     for reading, why in summary.get("failed", {}).items():
         say(f"note: {reading.replace('_', ' ')} was not computed: {why}")

@@ -1,4 +1,4 @@
-"""Coverage: what a session brought up and nobody followed, and where its budget went.
+"""Coverage: leads that a session surfaced but never followed up, and what its budget was spent on.
 
 A token counts as looked at once a person or an agent named it: in evidence, in a hypothesis (as it
 ever read), in a note, in an agent's report, or in a prompt of their own. That they read the list is
@@ -83,7 +83,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Leads that nobody followed up, and the costs of operations, the dearest first."""
+    """Leads that were never followed up, and the costs of operations, the dearest first."""
 
     tokens: tuple[UnseenToken, ...]
     tokens_seen: int

@@ -78,7 +78,7 @@ class Draft:
             raise StoreError(
                 f"an event of kind {entry.body.kind} cannot be stored so that it can be read "
                 f"again: {error}",
-                "This is a fault of the program that records it; nothing was stored.",
+                "This is a bug in adl-workbench; please report it. Nothing was stored.",
             ) from error
         if len(self.body_text) > LONGEST_BODY:
             raise StoreError(
@@ -134,7 +134,7 @@ class Draft:
                 raise StoreError(
                     f"{path}: the array {name} of a {self.body.kind} event is neither given with "
                     f"it nor in the file ({ref.sha256[:12]}…, {ref.dtype}, {list(ref.shape)})",
-                    "This is a fault of the program that records it; nothing was stored.",
+                    "This is a bug in adl-workbench; please report it. Nothing was stored.",
                 )
         insert_event(
             connection,

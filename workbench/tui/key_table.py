@@ -482,8 +482,8 @@ TABLE: Final[tuple[Key, ...]] = (
         Use("sessions", "rename", "Rename", "Rename the session", show=True),
     )),
     Key("coverage", "ctrl+l", (
-        Use("replay", "coverage", "Coverage", "Leads that nobody followed up"),
-        Use("sessions", "coverage", "Coverage", "Leads that nobody followed up"),
+        Use("replay", "coverage", "Coverage", "Leads that were never followed up"),
+        Use("sessions", "coverage", "Coverage", "Leads that were never followed up"),
     )),
     Key("sessions", "ctrl+r", (
         Use("audit", "sessions", "Sessions", "Close the session and go to the list of sessions"),
