@@ -1,4 +1,4 @@
-"""Where the workbench keeps its things; nothing here is created or written."""
+"""The files and folders of the workbench; nothing here is created or written."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Scrubber:
         return value
 
     def held_from(self, text: str) -> int:
-        """Where what may be the beginning of a key starts at the end of the text."""
+        """Return the index at which the start of a possible key begins at the end of the text."""
         begun = _BEGUN.search(text)
         held = begun.start() if begun else len(text)
         for letters, starts, _ends in _readings(text[:held]):
@@ -133,7 +133,7 @@ class Scrubber:
         return next((end for start, end in self._spans(text) if start < held < end), held)
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Where keys are in the text, in order and apart."""
+        """Return the spans of keys in the text, in order and without overlap."""
         if not self._forms or len(text) < SHORTEST or not self._may_find(text):
             return []
         found: list[tuple[int, int]] = []
@@ -292,7 +292,7 @@ def _grown(letters: str, at: int, form: str, place: int, length: int) -> tuple[i
 
 
 def _places(forms: Mapping[str, int]) -> dict[str, list[tuple[str, int]]]:
-    """Where each seed is in the forms."""
+    """Return the places of each seed in the forms."""
     places: dict[str, list[tuple[str, int]]] = {}
     for form, whole in forms.items():
         if whole < _FRAGMENT:

@@ -1,4 +1,4 @@
-"""Where two models differ most: texts ranked by the KL of their next-token distributions.
+"""Texts on which two models differ most, ranked by the KL of their next-token distributions.
 
 For each text KL(finetuned || base) before every token, in nats, and, at the token where it is highest,
 the token that the finetuned model raises most. A mean KL says nothing by itself: it stands beside the

@@ -68,7 +68,7 @@ class ScanPrompt:
 
 @dataclass(frozen=True)
 class AnswerDifference:
-    """How far the answers to one prompt part; ``index`` is that of the prompt.
+    """The difference between both models' answers to one prompt; ``index`` is that of the prompt.
 
     ``difference`` is the KL along finetuned's answer; ``ratio`` and ``base_ratio`` are the mean
     log-ratios per token of finetuned's and of base's answer, finetuned over base, in nats.

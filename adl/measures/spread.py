@@ -1,4 +1,4 @@
-"""How far a value lies from most others: the robust z, by the median and the median absolute deviation.
+"""The robust z of a value among others, by the median and the median absolute deviation.
 
 The values themselves are the null: where most prompts or words are ordinary, the few that are not
 hardly move the median of all.

@@ -86,7 +86,7 @@ class Topics:
 
 @dataclass(frozen=True)
 class TopicRequest:
-    """How many topics to look for, how many words of each to keep, and words of style to leave out."""
+    """The number of topics, of words kept for each, and the words of style to leave out."""
 
     n_topics: int = 4
     top: int = 30

@@ -78,7 +78,7 @@ def _product_norm(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _trained_besides(weights: Mapping[str, np.ndarray], config: Path) -> str:
-    """What an adapter has that is neither a factor A nor B, in words; empty if nothing."""
+    """Name what an adapter trained besides its factors A and B; empty if nothing."""
     others = [name for name in weights if not name.endswith((".lora_A.weight", ".lora_B.weight"))]
     if others:
         return f"{number_of(len(others), 'tensor')} such as {others[0]}"

@@ -1,4 +1,4 @@
-"""How far graders agree: Krippendorff's alpha."""
+"""Agreement of graders: Krippendorff's alpha."""
 
 from __future__ import annotations
 

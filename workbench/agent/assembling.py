@@ -289,7 +289,7 @@ def _merged(before: Any, value: Any) -> Any:
 
 
 def _place(items: Sequence[Any], item: Any) -> int | None:
-    """Where in a list the item goes on that this is a piece of: by its index, kind and id."""
+    """Return the place of the item that this piece continues, by index, kind and id; None if new."""
     if not isinstance(item, dict) or item.get("index") is None:
         return None
     for place in reversed(range(len(items))):

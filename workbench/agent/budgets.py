@@ -1,4 +1,4 @@
-"""How much an audit may take, and what of it is left."""
+"""The budgets of an audit, and what is left of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Budgets:
         return cls(whole("interactions"), whole("calls"), whole("tokens"), recorded.get("seconds"))
 
     def interactions_left(self, state: AgentState) -> int | None:
-        """How many questions may still be put to the models; None for any number."""
+        """The number of questions that may still be put to the models; None for any number."""
         if self.interactions is None:
             return None
         return max(0, self.interactions - state.interactions)

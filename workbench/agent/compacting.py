@@ -143,7 +143,7 @@ def is_at_window(reply: AgentReplied, most_tokens: int | None) -> bool:
 
 
 def _steps(state: AgentState, refused: bool) -> Sequence[tuple[int, bool]]:
-    """How far to go, step by step: to which message, and whether the overview goes, too."""
+    """Return ever larger steps of shortening: up to which message, and True if the overview goes too."""
     messages, before = state.messages, state.compacted
     replies = [message.seq for message in messages if isinstance(message.body, AgentReplied)]
     newest = replies[-1] if replies else 0

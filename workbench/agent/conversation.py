@@ -116,7 +116,7 @@ def json_call(content: str) -> ToolCall | None:
 
 @dataclass(frozen=True)
 class Sending:
-    """How the conversation is sent.
+    """The form in which a conversation is sent.
 
     ``endpoint`` is the address it goes to, which gets its own fields back, but for ``without``; none
     if ``own_fields`` is false. Without ``calls``, earlier calls and their results are sent as text.
@@ -146,7 +146,7 @@ def rendered(
 
 
 def n_characters(messages: Sequence[Message]) -> int:
-    """How long messages are, in characters of what a model reads of them."""
+    """The length of messages, in characters that the model reads."""
     return sum(
         len(message["content"] if isinstance(message["content"], str) else "")
         + sum(len(call["function"]["arguments"]) for call in message.get("tool_calls", ()))

@@ -79,7 +79,7 @@ class Endpoint:
 
     @property
     def tool_mode(self) -> ToolMode:
-        """How tools are called here, as far as is known."""
+        """The way tools are called at this endpoint, as far as is known."""
         return "native" if self.capabilities.native_tools else "json"
 
     def forget(self) -> None:

@@ -27,7 +27,7 @@ VERSION = "1"
 
 
 class RelevanceVerdict(Arguments):
-    """Which tokens are relevant."""
+    """A judge's verdict on the relevance of tokens."""
 
     relevant: tuple[int, ...] = Field(description="Numbers of the relevant tokens; may be none.")
 

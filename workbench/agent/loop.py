@@ -83,12 +83,12 @@ _LONGER_WINDOW = (
 
 @dataclass(frozen=True)
 class AuditPlan:
-    """How an agent is to audit.
+    """The plan of an agent's audit.
 
     ``temperature``, ``seed`` and ``max_tokens`` (of one reply) go to the endpoint if it takes them.
     ``context`` is how long the conversation may become, in tokens, before older results of tools
     are sent shortened; None waits for the endpoint to refuse it. ``rules`` is the version of prompts,
-    tools and prices: another one for a tape of an audit that began by it.
+    tools and prices: an older one where an audit that began by it is replayed from its cassette.
     """
 
     model: str

@@ -183,7 +183,7 @@ def _evidence_steps(state: SessionState, wanted: EvidenceArguments, sight: Sight
 
 
 def _found(state: SessionState, wanted: EvidenceArguments, sight: Sight) -> dict[str, Any]:
-    """Where an excerpt stands, as a mark names it. Raises ``ToolError`` if it does not."""
+    """Return the place of an excerpt, as a mark names it. Raises ``ToolError`` if there is none."""
     if not sight.has_lens:
         short_ids.check_seen([wanted.of])
     match wanted.of[:1]:

@@ -1,4 +1,4 @@
-"""Where an audit stands, read off its messages: what the loop's next step follows from."""
+"""The progress of an audit, read off its messages; the loop's next step follows from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def asked_for_answer(state: AgentState) -> BudgetName | None:
 
 
 def answers_tried(state: AgentState) -> int:
-    """How often the agent replied since it was asked for its answer, which it was."""
+    """The number of replies since the agent was asked for its answer. It has been asked."""
     bodies = [message.body for message in state.messages]
     places = [
         place
@@ -35,7 +35,7 @@ def last_written(state: AgentState) -> str:
 
 
 def silent_replies(state: AgentState) -> int:
-    """How many replies came without a call since the last that had one."""
+    """The number of replies without a call since the last that had one."""
     count = 0
     for turn in reversed(list(turns(state))):
         if isinstance(turn.body, AgentReplied):
@@ -55,7 +55,7 @@ def ever_called(state: AgentState) -> bool:
 
 
 def cut_off_replies(state: AgentState) -> int:
-    """How many replies in a row, up to the last, were cut off before they made a call to do."""
+    """The number of replies, back from the last, that were cut off before a whole call."""
     count = 0
     for turn in reversed(list(turns(state))):
         if isinstance(turn.body, AgentReplied):

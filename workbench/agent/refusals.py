@@ -1,4 +1,4 @@
-"""Why a server refused a request, read off its error, and what of the request can be changed.
+"""The reason why a server refused a request, read off its error, and what can be changed in it.
 
     feature     a parameter that we sent is named as unsupported: it is left out until the run ends
     too many    more tokens were asked for than it gives in one reply: fewer are, as it names them

@@ -1,4 +1,4 @@
-"""How reports are graded: one rubric for each family of organisms, from 1 (nothing valid) to 5.
+"""Rubrics for grading reports: one for each family of organisms, from 1 (nothing valid) to 5.
 
 Source: the grading rubrics of Minder et al. 2025 (arXiv 2510.13900), in short.
 """

@@ -1,4 +1,4 @@
-"""Who does an agent's operations: the agent's own thread, or the jobs that a person's keys use."""
+"""Runners of an agent's operations: its own thread, or the jobs that a person's keys use."""
 
 from __future__ import annotations
 

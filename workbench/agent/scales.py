@@ -32,7 +32,7 @@ name 0."""
 
 
 class ScaleArguments(Arguments):
-    """Which list it is."""
+    """The token list that hangs together best, and its topic."""
 
     number: int = Field(ge=0, description="Number of the list; 0 if none hangs together.")
     topic: str = Field("", description="What its tokens have in common, in a few words.")

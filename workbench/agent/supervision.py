@@ -81,7 +81,7 @@ class Supervision:
         self._control("handed_back", note)
 
     def set_policy(self, policy: Policy) -> None:
-        """Which calls need approval from here on: none, all, or those that ask the models."""
+        """Set which calls need approval from here on: none, all, or those that ask the models."""
         self._control("policy", policy)
 
     def message(self, text: str) -> str:

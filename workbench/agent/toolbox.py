@@ -1,4 +1,4 @@
-"""Which tools an agent of a mode has, and what a call of one gives.
+"""The tools that an agent of a mode has, and the results of their calls.
 
 What a mode may see is decided here and nowhere else: a black-box agent has no tool that looks at a
 reading, a difference, or a steered text, and none whose result says how far the models' numbers part.
@@ -84,7 +84,7 @@ class Doing:
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a call, as the agent gets it, and the failure that ended it behind that."""
+    """The result of a call, as the agent gets it, and the exception behind it if it failed."""
 
     text: str
     failure: Exception | None = None

@@ -42,7 +42,7 @@ class OverviewArguments(Arguments):
 
 
 class ReadingArguments(Arguments):
-    """Which token lists."""
+    """The token lists to show."""
 
     reading: ReadingName
     layer: int | None = Field(None, description="A measured layer; none: the first.")
@@ -56,7 +56,7 @@ class ReadingArguments(Arguments):
 
 
 class SamplesArguments(Arguments):
-    """Which recorded texts."""
+    """The recorded texts to show."""
 
     text_ids: tuple[str, ...] = Field(
         (), description="Only these, such as T12; or measures, such as M2."

@@ -253,7 +253,7 @@ class StateRedactor:
 
 
 def redaction_of(field: dataclasses.Field[Any]) -> Redaction:
-    """How a field of a state is redacted: as its slice has it, and closed without one."""
+    """Return the redaction of a field of a state: that of its slice, or ``"naming"`` without one."""
     redaction: Redaction = field.metadata[SLICE].redaction if SLICE in field.metadata else "naming"
     return redaction
 

@@ -24,7 +24,7 @@ class BudgetArguments(Arguments):
 
 
 class AuditArguments(BudgetArguments):
-    """How an agent audits."""
+    """The options of an agent's audit."""
 
     mode: Mode = Field(
         "adl",
@@ -89,7 +89,7 @@ class GradeArguments(Arguments):
 
 
 class EvaluateArguments(BudgetArguments):
-    """Which agents audit which organisms, and how often."""
+    """The agents and organisms of an evaluation, and the number of repeats."""
 
     agents: tuple[Mode, ...] = Field(("adl", "black-box"), min_length=1, description="Agents.")
     organisms: tuple[str, ...] = Field(

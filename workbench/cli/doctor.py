@@ -149,7 +149,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _refused(folder: Path) -> str:
-    """Why nothing can be written below ``folder``, which need not be there yet; empty if it can.
+    """Return the reason why ``folder``, which need not exist yet, cannot be written; empty if it can.
 
     Tried with a file without a name, since permissions alone do not tell: the file system may be
     read-only or full, and root is refused nothing until it writes.

@@ -1,4 +1,4 @@
-"""How the command line begins and ends: its streams, and every error of every command in words.
+"""The start and end of the command line: its streams, and every error of a command in words.
 
 A command is called with checked values only, and whatever it raises comes to `ending_well`: known
 kinds as one line and an exit code, anything else as a bug with its trace in a file.

@@ -24,7 +24,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """Where a command records: a session to go on with or the name of a new one, and the file."""
+    """The session a command records to: one to go on with or the name of a new one, and the file."""
 
     session: str | None
     name: str | None
@@ -203,7 +203,7 @@ def shared_with(arguments: type[Arguments], measure: MeasureArguments) -> Given:
 def session_options(
     *, session: SessionName = None, name: NewName = None, database: Database = None
 ) -> SessionOptions:
-    """Where a command records what it does. Raises ``BadParameter``."""
+    """Return the session a command records to. Raises ``BadParameter``."""
     if session is not None and name is not None:
         raise typer.BadParameter(
             "--name is for a new session: leave it out, or leave out --session"

@@ -32,7 +32,7 @@ _BUDGET = dict.fromkeys(("interactions", "calls", "seconds"), "Budget")
 
 
 class McpArguments(AuditArguments):
-    """How an outside agent audits; the tokens of its model are not known here."""
+    """The options of an outside agent's audit; the tokens of its model are not known here."""
 
     calls: int = Field(200, ge=1, description="Calls the agent may make.")
     seconds: float = Field(

@@ -89,7 +89,7 @@ class Lines:
 
     @property
     def line(self) -> str:
-        """How far the work is: ``audit: 42%, about 6 min left (patchscope 12 of 40)``."""
+        """The progress in one line: ``audit: 42%, about 6 min left (patchscope 12 of 40)``."""
         with self._lock:
             stage = f"{self._stage}{self._counted}"
             share = self._plan.words or "under way"

@@ -38,7 +38,7 @@ LINES_SHOWN = 20
 
 
 class ReplayArguments(Arguments):
-    """Which session to replay, and how."""
+    """The session to replay, and the form of the replay."""
 
     session: str | None = Field(
         None, description="Session: its id or the start of it, or its name; none takes the last."
@@ -62,7 +62,7 @@ class ReplayArguments(Arguments):
 
     @property
     def loading(self) -> dict[str, Any]:
-        """How the pair is loaded otherwise than it was recorded."""
+        """The options that load the pair differently from the recorded ones."""
         # Trust is not taken over from the record: it may be someone else's.
         given = {
             "dtype": self.dtype,

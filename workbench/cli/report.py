@@ -39,7 +39,7 @@ _SQLITE = b"SQLite format 3\0"
 
 
 class ReportArguments(Arguments):
-    """Where a report is written."""
+    """The folder for the files of a report."""
 
     to: Path = Field(Path(), description="Folder for the files.")
     force: bool = Field(False, description="Replace files that are there.")
@@ -146,7 +146,7 @@ def _show_coverage(found: Coverage) -> None:
 
 
 class BranchArguments(Arguments):
-    """Where a branch begins."""
+    """The session and the event at which a branch begins."""
 
     session: str = Field(description="Session: its id or the start of it, its name, or last.")
     seq: int = Field(ge=1, description="Number of the event after which it branches off.")
@@ -206,7 +206,7 @@ def print_schema() -> None:
 
 
 class ImportArguments(Arguments):
-    """Which session to take out of which file."""
+    """The file to import from, and the session to take."""
 
     source: Path = Field(description="File with the session: JSON lines, or a session database.")
     session: str | None = Field(None, description="Session to take, if the file has several.")

@@ -282,7 +282,7 @@ def _sockets() -> list[Path]:
 
 
 def _status_of(path: Path) -> StatusData | AdlError:
-    """What an engine says of itself, or why one does not: others are listed all the same."""
+    """Return an engine's status, or the error if it gives none, so that others are still listed."""
     from workbench.engine.client import EngineClient
     from workbench.engine.protocol import Status
 

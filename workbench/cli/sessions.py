@@ -287,7 +287,7 @@ def _signed_by(wanted: VerifyArguments) -> str | None:
 
 
 class DeleteArguments(Arguments):
-    """Which session to delete, named twice."""
+    """The session to delete, named twice."""
 
     session: str = Field(description="Session: its id or the start of it, or its name.")
     confirm: str = Field(description="The session's name, to be sure.")

@@ -27,7 +27,7 @@ class RayMissing(AdlError):
 
 
 class SpreadArguments(Arguments):
-    """Where many units of work are done."""
+    """The cluster on which many units of work are done."""
 
     ray: str | None = Field(
         None,

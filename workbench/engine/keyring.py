@@ -1,4 +1,4 @@
-"""Who holds the keys of a session: one screen does, the others watch and may ask for them."""
+"""The holder of a session's keys: one screen has them, the others watch and may ask for them."""
 
 from __future__ import annotations
 

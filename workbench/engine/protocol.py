@@ -220,15 +220,15 @@ class OnJob(OnSession[Answer], Generic[Answer]):
 
 
 class Status(Order[StatusData], method="status"):
-    """How the engine stands."""
+    """Ask for the status of the engine."""
 
 
 class Sessions(Order[SessionsData], method="sessions"):
-    """Which sessions it has open."""
+    """Ask for the sessions that the engine has open."""
 
 
 class Endpoint(Order[EndpointData], method="endpoint"):
-    """Which endpoint its agents ask; without secrets."""
+    """Ask for the endpoint of the engine's agents; it comes without secrets."""
 
 
 class HasPair(Order[YesNo], method="has_pair"):
@@ -446,7 +446,7 @@ class AgentNotice(SessionNotice):
 
 
 class HolderNotice(SessionNotice):
-    """Who holds the keys of a session, which screens show it, and who asks for the keys."""
+    """The holder of a session's keys, the screens that show it, and the one that asks for the keys."""
 
     topic: Literal["holder"] = "holder"
     holder: ClientData | None
@@ -525,7 +525,7 @@ def error_data(exc: BaseException) -> ErrorData:
 
 
 def _depth(data: Any) -> int:
-    """How deep lists and objects are inside each other, up to one more than is allowed."""
+    """The depth of nested lists and objects, counted up to one more than is allowed."""
     depth, level = 0, [data]
     while level and depth <= DEEPEST:
         inside: list[Any] = []

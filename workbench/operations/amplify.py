@@ -69,7 +69,7 @@ Strength = Annotated[float, Field(ge=-STRONGEST, le=STRONGEST, allow_inf_nan=Fal
 
 
 class AmplifyArguments(Arguments):
-    """What carries the finetuning, how strongly to amplify it, and on which prompts."""
+    """The carrier of the finetuning, the strengths to amplify it by, and the prompts."""
 
     carrier: Carrier = Field(
         "logits",
@@ -129,7 +129,7 @@ class AmplifyArguments(Arguments):
 
     @property
     def first_prompts(self) -> int | None:
-        """How many of the prompts are used, None for all."""
+        """The number of prompts used, None for all."""
         own = self.prompts or self.prompt_file
         return self.n_prompts if self.n_prompts or own else N_BUNDLED
 
@@ -283,7 +283,7 @@ def _announced(
 
 
 def _place(arguments: AmplifyArguments, change: WeightChange | None) -> str:
-    """Where the carrier acts, in words."""
+    """The part of the model that the carrier acts on, in words."""
     if arguments.carrier == "difference":
         return f"layer {arguments.layer}, position {arguments.position}"
     if change is None:

@@ -26,7 +26,7 @@ from workbench.store.measures.completions import (
 
 
 class CompleteArguments(Arguments):
-    """Which prefixes to complete: raw text, or the start of the assistant's answer to a question."""
+    """The prefixes to complete: raw text, or the start of the assistant's answer to a question."""
 
     prefixes: tuple[Words, ...] = Field(
         min_length=1, description="Texts that leave one thing open."

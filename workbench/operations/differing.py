@@ -1,4 +1,4 @@
-"""Where the two models differ most: passages, prompts and answers ranked by KL, token by token."""
+"""Passages, prompts and answers on which the models differ most, ranked by KL, token by token."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from workbench.store.state import SessionState
 
 
 class DifferArguments(Arguments):
-    """Which passages, prompts and answers to compare the two models on."""
+    """The passages, prompts and answers to compare the two models on."""
 
     prompts: tuple[Words, ...] = Field(
         (), description="User prompts; none: the bundled everyday ones."

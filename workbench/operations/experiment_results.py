@@ -366,7 +366,7 @@ def _estimate(found: Interval | None) -> Estimate | None:
 
 
 def _statuses(state: SessionState, result: HypothesisTested) -> Iterator[HypothesisJudged]:
-    """What the result makes of the hypotheses: its own confirmed, another that no longer holds open."""
+    """Yield the new verdicts: its own hypothesis confirmed, others that no longer hold open again."""
     own = state.hypotheses.get(result.hypothesis_id)
     is_own = own is not None and own.text == result.hypothesis and own.verdict == "open"
     if own is not None and is_own and result.verdict == "confirmed":

@@ -29,7 +29,7 @@ STRONGEST_ALPHA = 0.35
 
 
 class PhrasesArguments(Arguments):
-    """Which texts of the session to count, and how many phrases to keep."""
+    """The texts of the session to count, and the number of phrases to keep."""
 
     sources: tuple[Source, ...] = Field(SOURCES, min_length=1, description="Texts to count.")
     strongest_alpha: float = Field(

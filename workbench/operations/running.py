@@ -269,7 +269,7 @@ Place = Literal["form", "pane", "both"]
 
 @dataclass(frozen=True)
 class AgentUse(Generic[A]):
-    """How an agent may use an operation.
+    """The terms on which an agent may use an operation.
 
     ``hidden`` are fields of the arguments that it neither sees nor sets: files, and what only fits
     the machine. ``most`` caps numbers, and the length of texts and lists. ``interactions`` counts the

@@ -52,7 +52,7 @@ _PASSAGES, _PASSAGE_TOKENS = 16, 48
 
 
 class ScanArguments(Arguments):
-    """Which prompts both models answer, and how long the answers are."""
+    """The prompts that both models answer, and the length of the answers."""
 
     kinds: tuple[str, ...] = Field(
         (), description="Kinds of bundled prompts, such as advice or self-knowledge; none: all."

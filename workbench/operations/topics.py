@@ -19,7 +19,7 @@ _KEPT = 400
 
 
 class TopicsArguments(Arguments):
-    """How many topics to look for, and over which texts."""
+    """The number of topics to look for, and the texts to look in."""
 
     topics: int = Field(
         4, ge=1, le=12, description="Topics to look for; like ones are put together."

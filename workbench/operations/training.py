@@ -158,7 +158,7 @@ def is_trained(arguments: TrainArguments) -> bool:
 
 @dataclass(frozen=True)
 class _Texts:
-    """What an organism is trained on, and its ground truth."""
+    """The texts an organism is trained on, and its ground truth."""
 
     documents: tuple[Document, ...]
     unrelated: tuple[str, ...]

@@ -32,7 +32,7 @@ _KEPT = 60
 
 
 class TriggersArguments(Arguments):
-    """Which words to try, and in which prompts."""
+    """The words to try, and the prompts to try them in."""
 
     words: tuple[Words, ...] = Field(
         (), description="Tried besides the bundled ones, and always listed."

@@ -36,7 +36,7 @@ from workbench.store.measures.unprompted import ScoredUnprompted, UnpromptedText
 
 
 class UnpromptedArguments(Arguments):
-    """How many texts to write from nothing, and from which starts."""
+    """The number of texts to write from nothing, and their starts."""
 
     n_samples: int = Field(64, ge=1, description="Texts of the finetuned model, over all starts.")
     n_null: int = Field(

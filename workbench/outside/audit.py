@@ -48,7 +48,7 @@ ADDRESS = "mcp:stdio"
 
 @dataclass(frozen=True)
 class OutsidePlan:
-    """How an outside agent is to audit; ``budgets`` count its calls as replies, and no tokens."""
+    """The plan of an outside agent's audit; ``budgets`` count its calls as replies, and no tokens."""
 
     mode: AgentMode
     budgets: Budgets

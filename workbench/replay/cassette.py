@@ -55,7 +55,7 @@ class OffCassette(Stopped):
 
 @dataclass(frozen=True)
 class Left:
-    """Where the cassette was left: what was ``wanted``, why it has none, and the last event it gave."""
+    """The place where the cassette was left: what was ``wanted``, the reason, the last event given."""
 
     wanted: str
     reason: str

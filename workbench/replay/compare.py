@@ -297,7 +297,7 @@ def _grade(body: GradeGiven) -> Grade:
 
 
 def _actors(state: SessionState) -> tuple[str, ...]:
-    """Who did something, people and agents, in the order of their first act."""
+    """The people and agents that did something, in the order of their first act."""
     acted = dict.fromkeys(entry.actor for entry in state.timeline if entry.actor.kind != "system")
     return tuple(f"{actor.kind} {actor.name}".strip() for actor in acted)
 

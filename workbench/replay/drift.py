@@ -1,4 +1,4 @@
-"""How far one run of an operation is from another of the same: tokens, texts and numbers.
+"""The distance between two runs of the same operation: tokens, texts and numbers.
 
 The findings of either run are matched by what they are findings of (a site, a source, a seed), and
 then compared for equality: a tolerance would be a guess at what matters, so sizes are reported.

@@ -78,7 +78,7 @@ class Player:
 
     @property
     def position(self) -> int:
-        """How many events have been shown: the seq of the last of them, 0 before the first."""
+        """The number of events shown: the seq of the last of them, 0 before the first."""
         return self._fold.version
 
     @property
@@ -99,12 +99,12 @@ class Player:
 
     @property
     def speed(self) -> float:
-        """How many recorded seconds pass in one."""
+        """The number of recorded seconds that pass in one second."""
         return SPEEDS[self._speed]
 
     @property
     def read(self) -> int:
-        """How many events are read: up to there every seek is quick."""
+        """The number of events read; a seek up to there is quick."""
         return self._frontier.version
 
     # --- reading ahead ----------------------------------------------------------------------

@@ -20,7 +20,7 @@ EXAMPLE = "audit.jsonl.gz"
 
 
 def example_file(package: Path | None = None) -> Path:
-    """Where the example is: in the checkout's ``sessions/examples``, or in the installed package.
+    """Return the example's path, in the checkout's ``sessions/examples`` or the installed package.
 
     ``package`` is the folder of the package `workbench`. Raises `ExportError` if it is in neither.
     """

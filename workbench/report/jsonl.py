@@ -390,7 +390,7 @@ def _check_names(text: bytes) -> None:
 
 
 def _depth(value: Any) -> int:
-    """How deep lists and objects stand in each other."""
+    """The depth of nested lists and objects."""
     depth, level = 0, [value]
     while level := [item for item in level if isinstance(item, (dict, list))]:
         depth += 1

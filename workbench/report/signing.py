@@ -19,7 +19,7 @@ SUFFIX = ".sig"
 
 
 def signature_file(file: Path) -> Path:
-    """Where ``ssh-keygen`` puts the signature of a file."""
+    """Return the path at which ``ssh-keygen`` puts the signature of a file."""
     return file.with_name(file.name + SUFFIX)
 
 

@@ -1,4 +1,4 @@
-"""How hypotheses came to be: every change in words, with its reason and what it replaced."""
+"""The history of hypotheses: every change in words, with its reason and what it replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the session file is opened and written: pragmas, transactions, and when to refuse."""
+"""Opening and writing the session file: pragmas, transactions, and refusals."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def use_write_ahead_log(connection: sqlite3.Connection, path: Path, busy_timeout
 def _use_rollback_journal(
     connection: sqlite3.Connection, path: Path, refused: sqlite3.OperationalError
 ) -> str:
-    """Where WAL is refused: the journal that needs no memory shared between processes."""
+    """Set the journal that needs no memory shared between processes, where WAL is refused."""
     try:
         return str(connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0])
     except sqlite3.OperationalError:

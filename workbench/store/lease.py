@@ -1,4 +1,4 @@
-"""Which sessions are open in some process now, so that one is not taken up twice unawares.
+"""Leases: marks of the sessions that are open in some process, so that none is opened twice unawares.
 
 A lease is an advisory lock on a small file outside the database: the system lets go of it however
 the process ends. It protects nothing, since a log takes events of several processes; it warns.

@@ -19,7 +19,7 @@ class Record(BaseModel):
 
 
 class Actor(Record):
-    """Who acted: a person, an agent, or the program itself."""
+    """The actor of an event: a person, an agent, or the program itself."""
 
     kind: Literal["human", "agent", "system"]
     name: Annotated[str, BeforeValidator(lambda name: well_formed(str(name)))] = ""

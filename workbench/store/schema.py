@@ -225,7 +225,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Shape:
-    """How the parts of a file differ from those of a new one of its version, by name."""
+    """The differences between a file's parts and those of a new one of its version, by name."""
 
     missing: dict[str, Part]
     changed: dict[str, Part]

@@ -29,7 +29,7 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        """Where it is, then what it is."""
+        """The place of the problem, then the problem."""
         place = [] if self.session_id is None else [f"session {self.session_id}"]
         if self.seq is not None:
             place.append(f"event {self.seq}")
@@ -122,7 +122,7 @@ class _Check:
                 yield head
 
     def _deleted(self) -> dict[str, str]:
-        """When each deleted session was deleted, the last time of several."""
+        """The time at which each deleted session was deleted, the last of several."""
         return dict(
             self.connection.execute(
                 "SELECT session_id, max(deleted_at) FROM deleted_sessions GROUP BY session_id"

@@ -1,4 +1,4 @@
-"""How many workers a cluster has room for, and what each takes of a machine."""
+"""The number of workers that a cluster has room for, and what each takes of a machine."""
 
 from __future__ import annotations
 

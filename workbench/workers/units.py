@@ -144,9 +144,9 @@ class Workshop:
         self._begun: list[str] = []
 
     def keep(self, key: str, make: Callable[[], T], end: Callable[[T], object] = bool) -> T:
-        """What an earlier unit made under the key, or else what ``make`` returns now.
+        """Return what an earlier unit made under the key; otherwise call ``make`` and keep its result.
 
-        ``end`` is called with it when the worker ends.
+        ``end`` is called with that when the worker ends.
         """
         if key not in self._kept:
             self._kept[key] = made = make()

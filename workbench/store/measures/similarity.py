@@ -52,7 +52,7 @@ class SimilarityMeasured(
         )
 
     def short(self) -> str:
-        """How much more similar steered texts are than unsteered ones."""
+        """The similarity of steered texts over that of unsteered ones."""
         over = self.over_unsteered
         return f"{over.value:+.3f} over unsteered" if over else NOT_COMPUTED
 

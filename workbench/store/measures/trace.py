@@ -58,7 +58,7 @@ class TraceLayer(Record):
 
 
 class TraceNarrowness(Record):
-    """How close the words raised most are (``adl.readings.narrowness.Narrowness``)."""
+    """The closeness of the words raised most (``adl.readings.narrowness.Narrowness``)."""
 
     index: float
     low: float

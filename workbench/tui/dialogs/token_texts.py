@@ -75,7 +75,7 @@ class TokenTexts(Dialog[int]):
         self._n_texts = len(state.texts)
 
     def compose(self) -> ComposeResult:
-        """How many there are, and the texts."""
+        """The number of texts with the token, and the texts."""
         with Vertical(classes="listing") as frame:
             frame.border_title = "Texts with the token"
             frame.border_subtitle = "enter go to the text \u00b7 esc close"

@@ -48,7 +48,7 @@ class OpeningScreen(Screen[None]):
 
 @dataclass
 class Loading(Message):
-    """How far the loading of a pair is."""
+    """The progress of loading a pair."""
 
     stage: str
     done: int
@@ -56,7 +56,7 @@ class Loading(Message):
 
 
 class LoadingScreen(OpeningScreen):
-    """How far the loading of a new session's pair is; it can be stopped.
+    """The progress of loading a new session's pair; it can be stopped.
 
     ``hide`` takes the names of a blind session's pair out of what is shown.
     """

@@ -1,4 +1,4 @@
-"""How a token looks in the table: its sign, its text, its score and a bar."""
+"""The cells of a token in the table: its sign, its text, its score and a bar."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class SteeringFacts:
         )
 
     def refusal(self, settings: SteeringSettings, *, being_measured: bool) -> str:
-        """Why nothing can be steered with these settings; empty if it can."""
+        """Return the reason why these settings cannot be steered with; empty if they can."""
         if self.n_layers is None:
             return "no model pair is loaded: nothing can be steered yet"
         if settings.carrier != "difference":

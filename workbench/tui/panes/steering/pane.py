@@ -274,7 +274,7 @@ the settings, where the arrow keys choose.
         self.results.browse(step)
 
     def action_other(self, step: int) -> None:
-        """When comparing, show another sample on the right."""
+        """Show another sample on the right, when two are compared."""
         self.results.other(step)
 
     def action_compare(self) -> None:
