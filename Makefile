@@ -1,8 +1,8 @@
 # ADL Workbench. `make help` lists what there is.
 #
-# All that is needed is Python 3.11 or newer and make: the first `make test` or `make demo` builds .venv and installs
-# everything into it, in the versions of constraints.txt. Later ones use what is there, with no network, until that
-# file or pyproject.toml changes.
+# All that is needed is Python 3.11 and make; of the tests on 3.12 and 3.13 only those of sessions, replay and reports
+# were run. The first `make test` or `make demo` builds .venv and installs everything into it, in the versions of
+# constraints.txt. Later ones use what is there, with no network, until that file or pyproject.toml changes.
 #
 # PyTorch is installed first and by itself, so that you choose the build. `pip install torch` takes what pip is set up
 # to find: on Linux usually a CUDA build. For another build give its requirement, and the index it is on, as the
@@ -125,12 +125,12 @@ distclean: clean ## Remove .venv too
 
 $(VENV_STAMP):
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
-	  echo "There is no '$(PYTHON)' here. Install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ADL Workbench needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	  echo "There is no '$(PYTHON)' here. Install Python 3.11 (3.12 and 3.13 are accepted, too), or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("ADL Workbench needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.11" % sys.version_info[:2])'
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { \
 	  rm -rf $(VENV); \
 	  echo "$(PYTHON) could not make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -c 'import sys; sys.version_info >= (3, 11) or sys.exit("$(VENV) was made with Python %d.%d; 3.11 or newer is needed. Remove it: make distclean" % sys.version_info[:2])'
+	@$(BIN)/python -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("$(VENV) was made with Python %d.%d; 3.11, 3.12 or 3.13 is needed. Remove it: make distclean" % sys.version_info[:2])'
 	@mkdir -p $(STAMPS)
 	@touch $@
 
