@@ -1,4 +1,4 @@
-"""The organisms that there are for this user: the bundled ones, and those on the user's shelf."""
+"""The organisms that there are for this user: the bundled ones, and the user's own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def broken_organisms() -> tuple[OrganismError, ...]:
 
 def named_organism(organism_id: str) -> Organism:
     """The organism with this id. Raises ``OrganismError``; for an unknown one it names close ones."""
-    shelf = find_locations().organisms
-    return get_organism(organism_id, shelf if shelf.is_dir() else None)
+    own = find_locations().organisms
+    return get_organism(organism_id, own if own.is_dir() else None)
 
 
 def _own() -> tuple[tuple[Organism, ...], tuple[OrganismError, ...]]:

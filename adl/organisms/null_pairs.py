@@ -39,12 +39,12 @@ def null_id(kind: NullKind, organism_id: str) -> str:
     return f"null_{kind}_{organism_id}"
 
 
-def make_null_pair(kind: NullKind, like: Organism, shelf: Path, base: str) -> Organism:
+def make_null_pair(kind: NullKind, like: Organism, organisms: Path, base: str) -> Organism:
     """Make a null pair on a ``base`` in a folder of organisms, or take the one that is there.
 
     Raises ``OrganismError`` for one like an organism without an adapter in a folder.
     """
-    folder = shelf / null_id(kind, like.id)
+    folder = organisms / null_id(kind, like.id)
     # Earlier ones of the base against itself had no adapter, and no such pair can be loaded.
     if (folder / "organism.yaml").is_file() and (found := load_organism(folder)).adapter:
         return found

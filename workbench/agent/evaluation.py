@@ -115,15 +115,15 @@ class EvaluationPlan:
 
 
 def make_nulls(organism_id: str) -> tuple[str, ...]:
-    """The null pairs of an organism's kind, made on the user's shelf, and the bundled control.
+    """The null pairs of an organism's kind, made in the user's folder of organisms, and the bundled control.
 
     Raises ``OrganismError``.
     """
     like = named_organism(organism_id)
     bundled = like.folder.parent == BUNDLED_ORGANISMS
     base = EMBEDDED_BASE if bundled else like.base
-    shelf = find_locations().organisms
-    made = [make_null_pair(kind, like, shelf, base).id for kind in NULL_KINDS]
+    organisms = find_locations().organisms
+    made = [make_null_pair(kind, like, organisms, base).id for kind in NULL_KINDS]
     return (*made, *(found.id for found in list_organisms() if found.family is Family.CONTROL))
 
 

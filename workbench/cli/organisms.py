@@ -153,14 +153,14 @@ def remove(
 ) -> None:
     """Remove an organism of your own. Models that it only refers to stay where they are."""
     with reported_errors():
-        shelf = find_locations().organisms
+        own = find_locations().organisms
         try:
             found = named_organism(organism)
         except OrganismError:
             found = None  # broken or unknown: removing says which
         if found is not None and not _is_bundled(found) and holds_weights(found) and not yes:
             fail(f"the only copy of its adapter is in {found.folder}: add --yes", EXIT_USAGE)
-        remove_organism(shelf, organism)
+        remove_organism(own, organism)
     say(f"removed {organism}")
 
 

@@ -127,13 +127,13 @@ def train_organism(context: Context, arguments: TrainArguments) -> Summary:
     An organism that is there already, of the same documents and settings, is kept.
     """
     check_id(arguments.id)
-    shelf = find_locations().organisms
+    organisms = find_locations().organisms
     unblind(context, f"training: the documents in {arguments.documents}")
     texts = _texts(arguments)
-    event = _kept(shelf, arguments, texts)
+    event = _kept(organisms, arguments, texts)
     if event is None:
-        check_free(shelf, arguments.id)
-        event = _train(context, arguments, texts, shelf)
+        check_free(organisms, arguments.id)
+        event = _train(context, arguments, texts, organisms)
     context.record(event)
     return {
         "organism": arguments.id,
@@ -149,10 +149,10 @@ def is_trained(arguments: TrainArguments) -> bool:
     Raises ``OrganismError`` for an id that cannot be had, and for what cannot be read.
     """
     check_id(arguments.id)
-    shelf = find_locations().organisms
-    if _kept(shelf, arguments, _texts(arguments)) is not None:
+    organisms = find_locations().organisms
+    if _kept(organisms, arguments, _texts(arguments)) is not None:
         return True
-    check_free(shelf, arguments.id)
+    check_free(organisms, arguments.id)
     return False
 
 
@@ -178,9 +178,9 @@ def _texts(arguments: TrainArguments) -> _Texts:
 
 
 def _train(
-    context: Context, arguments: TrainArguments, texts: _Texts, shelf: Path
+    context: Context, arguments: TrainArguments, texts: _Texts, organisms: Path
 ) -> OrganismTrained:
-    folder = shelf / ".training" / arguments.id
+    folder = organisms / ".training" / arguments.id
     recipe = arguments.recipe(arguments.ratio)
     with training_folder(folder, fresh=arguments.fresh):
         trained = train_recorded(
@@ -194,14 +194,14 @@ def _train(
             "training",
         )
         record = training_record(trained, texts.documents, texts.unrelated, texts.corpus)
-        organism = _publish(shelf, arguments, trained, texts.documents, texts.truth, record)
+        organism = _publish(organisms, arguments, trained, texts.documents, texts.truth, record)
     shutil.rmtree(folder, ignore_errors=True)
     return trained_event(trained, arguments.id, organism.folder)
 
 
-def _kept(shelf: Path, arguments: TrainArguments, texts: _Texts) -> OrganismTrained | None:
+def _kept(organisms: Path, arguments: TrainArguments, texts: _Texts) -> OrganismTrained | None:
     """The end of the training that made the organism there is; None without one, or of another."""
-    folder = shelf / arguments.id
+    folder = organisms / arguments.id
     try:
         organism = load_organism(folder)
         record = json.loads((folder / RECORD_FILE).read_bytes())
@@ -405,7 +405,7 @@ def _ran_on(trained: Trained) -> dict[str, Any]:
 
 
 def _publish(
-    shelf: Path,
+    organisms: Path,
     arguments: TrainArguments,
     trained: Trained,
     documents: tuple[Document, ...],
@@ -421,7 +421,9 @@ def _publish(
         (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
     description = {"base": base_written(arguments.base)}
-    return publish(shelf, arguments.id, parse_family(arguments.family), description, truth, fill)
+    return publish(
+        organisms, arguments.id, parse_family(arguments.family), description, truth, fill
+    )
 
 
 def base_written(asked: str) -> str:
