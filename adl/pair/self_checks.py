@@ -55,7 +55,7 @@ NEEDED_BY: Mapping[str, tuple[Capability, ...]] = {
 }
 """Capabilities that a failed check turns off. Other checks refuse the pair, or only report."""
 
-WAY_OUT: Mapping[str, str] = {
+HINTS: Mapping[str, str] = {
     FINITE: "Load it with a wider format: --dtype bfloat16 or --dtype float32.",
     SIDES_DIFFER: "See that the adapter acts on plain text, and that both names are right.",
     BASIS: "What the sides say can still be compared: the output difference, and asking both.",
@@ -80,7 +80,7 @@ def hint(check: Check) -> str:
     """Return what to do about a failed check, or an empty string."""
     if check.outcome != "failed":
         return ""
-    return WAY_OUT.get(check.name, "The other readings do not need it." if check.off else "")
+    return HINTS.get(check.name, "The other readings do not need it." if check.off else "")
 
 
 def require(provenance: PairProvenance, capability: Capability) -> None:

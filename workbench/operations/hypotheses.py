@@ -227,8 +227,8 @@ def _check_overruling(actor: Actor, hypothesis: str, passed: str, reason: str) -
         else f"{hypothesis} has not passed a test, and only a test confirms"
     )
     if actor.kind == "agent":
-        way_out = "Revise it." if passed else f"Call test with {hypothesis}, or leave it open."
-        raise HypothesisError(stands, way_out)
+        hint = "Revise it." if passed else f"Call test with {hypothesis}, or leave it open."
+        raise HypothesisError(stands, hint)
     if not reason.strip():
         test = "Leave it" if passed else f"Test it (`test {hypothesis}`)"
         raise HypothesisError(

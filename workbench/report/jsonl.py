@@ -165,7 +165,7 @@ def end_of_jsonl(source: Path) -> tuple[str, Head]:
                 case EndLine() as line:
                     head = Head(line.events, line.sha256)
     if not session_id or head is None:
-        raise ExportError(f"{source} is no whole session", _WAY_OUT)
+        raise ExportError(f"{source} is no whole session", _HINT)
     return session_id, head
 
 
@@ -295,13 +295,13 @@ def _numbered(source: Path) -> Iterator[tuple[int, bytes]]:
                 limit = LONGEST_ARRAY if text.startswith(_ARRAY_START) else LONGEST_LINE
                 if len(text) > limit:
                     raise ExportError(
-                        f"{source}, line {number} is longer than {limit >> 20} MiB", _WAY_OUT
+                        f"{source}, line {number} is longer than {limit >> 20} MiB", _HINT
                     )
                 if size > max(_SMALL, LARGEST_RATIO * packed_size):
                     raise ExportError(
                         f"{source} holds more than {LARGEST_RATIO} times its size, which no "
                         "recorded session does",
-                        _WAY_OUT,
+                        _HINT,
                     )
                 yield number, text
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -322,7 +322,7 @@ def _unpacked(raw: IO[bytes]) -> BinaryIO:
     return raw  # type: ignore[return-value]
 
 
-_WAY_OUT = "Name a file that `adl-workbench export jsonl` wrote."
+_HINT = "Name a file that `adl-workbench export jsonl` wrote."
 
 
 @contextmanager
@@ -331,11 +331,11 @@ def _named(source: Path, number: Callable[[], int]) -> Iterator[None]:
     try:
         yield
     except _NotALine as error:
-        raise ExportError(f"{source}, line {number()} {error}", _WAY_OUT) from error
+        raise ExportError(f"{source}, line {number()} {error}", _HINT) from error
     except ValidationError as error:
         wrong = in_words(error, values=False, most=1, names=str)
         raise ExportError(
-            f"{source}, line {number()} is no line of a session: {wrong}", _WAY_OUT
+            f"{source}, line {number()} is no line of a session: {wrong}", _HINT
         ) from error
 
 

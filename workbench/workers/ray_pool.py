@@ -112,12 +112,12 @@ def _own_signals() -> Iterator[None]:
 
 def check_address(address: str) -> None:
     """Refuse an address at which no Ray cluster answers in time. Raises ``WorkersError``."""
-    way_out = "Check it with `ray status --address`, or give --ray auto, which starts Ray here."
+    hint = "Check it with `ray status --address`, or give --ray auto, which starts Ray here."
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), PORT_SECONDS).close()
     except (OSError, OverflowError) as exc:
-        raise WorkersError(f"--ray {address}: nothing answers there: {exc}", way_out) from exc
+        raise WorkersError(f"--ray {address}: nothing answers there: {exc}", hint) from exc
     # In a process of its own: Ray waits for minutes, and then ends the process it is in.
     try:
         done = subprocess.run(
@@ -131,7 +131,7 @@ def check_address(address: str) -> None:
     except subprocess.TimeoutExpired:
         raise WorkersError(
             f"--ray {address}: no Ray cluster answers there within {ANSWER_SECONDS:.0f} seconds",
-            way_out,
+            hint,
         ) from None
     if b"AuthenticationError" in done.stderr:
         raise WorkersError(
@@ -140,7 +140,7 @@ def check_address(address: str) -> None:
         )
     if done.returncode:
         raise WorkersError(
-            f"--ray {address}: it is no Ray cluster that Ray {version('ray')} can join", way_out
+            f"--ray {address}: it is no Ray cluster that Ray {version('ray')} can join", hint
         )
 
 

@@ -96,7 +96,7 @@ def check_loaded(
         raise PairError(
             f"{shown} lacks {len(needed)} of the weights of {architecture}, which would be random: "
             f"{named(needed)}",
-            _way_out(info.unexpected),
+            _hint(info.unexpected),
         )
     notes = []
     if unused:
@@ -143,7 +143,7 @@ def _beside_text(module: PreTrainedModel, name: str) -> bool:
     return not name.startswith(f"{inside}.") and TOWERS.search(name) is not None
 
 
-def _way_out(unexpected: frozenset[str]) -> str:
+def _hint(unexpected: frozenset[str]) -> str:
     if any(PEFT_NAMES.search(name) for name in unexpected):
         return (
             "It was saved from a model with an adapter in it: merge that (merge_and_unload) and save "

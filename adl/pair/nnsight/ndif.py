@@ -234,7 +234,7 @@ class NdifBackend(RemoteBackend):  # type: ignore[misc]
         ):
             return NdifError(f"{where} does not host {self._repository!r}: {reason}", _HOSTED)
         if status is not None:
-            return NdifError(f"{where} answers HTTP {status}: {reason}", _way_out(status))
+            return NdifError(f"{where} answers HTTP {status}: {reason}", _hint(status))
         if isinstance(cause, httpx.TimeoutException):
             return NdifError(f"{where} does not answer in time", _LATER)
         if isinstance(cause, httpx.HTTPError):
@@ -284,5 +284,5 @@ def _reason(exc: Exception) -> str:
     return first_line(ValueError(text))
 
 
-def _way_out(status: int) -> str:
+def _hint(status: int) -> str:
     return _LATER if status >= httpx.codes.INTERNAL_SERVER_ERROR else f"{_HOSTED} Check NDIF_HOST."

@@ -26,7 +26,7 @@ from adl.pair.nnsight.offloading import (
     running_device,
 )
 
-WAY_OUT = (
+HINT = (
     "Give a --device-map that keeps the modules it sits on on a device, load with --load-in-8bit or "
     "--load-in-4bit, or merge it (PEFT's merge_and_unload), save the model and give --finetuned."
 )
@@ -133,4 +133,4 @@ def _own_parts(layer: nn.Module) -> Iterator[nn.Module]:
 
 
 def _refused(shown: str, how: str) -> PairError:
-    return PairError(f"{shown} sits on weights that do not stay on a device, and {how}", WAY_OUT)
+    return PairError(f"{shown} sits on weights that do not stay on a device, and {how}", HINT)

@@ -30,7 +30,7 @@ TICK, SLICE = 0.05, 0.02
 LOOK_BACK = 40
 WHOSE: tuple[Turns, ...] = ("all", "human", "agent")
 RECORDED = "this is a replay: nothing is recorded and no model is run."
-WAY_OUT = "{branch} branches from here into a session of its own, where it can be done."
+HINT = "{branch} branches from here into a session of its own, where it can be done."
 
 
 class ReplayScreen(PanesScreen):
@@ -193,9 +193,7 @@ class ReplayScreen(PanesScreen):
                 return
 
     def _say_not_offered(self, what: str) -> None:
-        self.notify(
-            f"{what}: {RECORDED} {keys.with_keys(WAY_OUT)}", title="Not offered", markup=False
-        )
+        self.notify(f"{what}: {RECORDED} {keys.with_keys(HINT)}", title="Not offered", markup=False)
 
     # --- keys -------------------------------------------------------------------------------
 
