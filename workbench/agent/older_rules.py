@@ -1,4 +1,4 @@
-"""The tools of audits that began by older rules, for tapes of them and for going on with them.
+"""The tools of audits that began by older rules, for their cassettes and for going on with them.
 
 The rules are versioned with the prompts: up to version 2 every operation had a tool of its own, a
 prompt counted once however many strengths it was steered at, and evidence was marked by the numbers of

@@ -1,4 +1,4 @@
-"""The command replay: a recorded session by eye, by its tape, or computed again."""
+"""The command replay: a recorded session by eye, by its cassette, or computed again."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def replay(wanted: ReplayArguments, database: Database = None, json: Json = Fals
             return
         with looking_at(log, found) as redactor:
             if tape:
-                _show_tape(redactor.record(_taped(log, found)), json)
+                _show_cassette(redactor.record(_from_cassette(log, found)), json)
             elif again:
                 report = _recomputed(log, found, wanted.loading)
                 # Of the pair, names stand there by themselves.
@@ -195,10 +195,10 @@ def _moment(
     }
 
 
-# --- by tape --------------------------------------------------------------------------------
+# --- by cassette ----------------------------------------------------------------------------
 
 
-def _taped(log: SessionLog, session_id: str) -> CassetteReport:
+def _from_cassette(log: SessionLog, session_id: str) -> CassetteReport:
     # Here and below: a replay by eye, and every other command, starts without them.
     from workbench.replay.recorder import replay_cassette
 
@@ -207,20 +207,20 @@ def _taped(log: SessionLog, session_id: str) -> CassetteReport:
         return replay_cassette(log, session_id, should_stop=flag)
 
 
-def _show_tape(report: CassetteReport, json: bool) -> None:
+def _show_cassette(report: CassetteReport, json: bool) -> None:
     if json:
         print_json(report.as_dict())
     else:
-        rows = [("answered from the tape", f"{report.answered} operations")]
+        rows = [("answered from the cassette", f"{report.answered} operations")]
         if report.left is not None:
-            rows.append(("left the tape", str(report.left)))
+            rows.append(("left the cassette", str(report.left)))
         rows += [
             ("told otherwise", f"agent {run_id}, from message {place} on")
             for run_id, place in report.told_otherwise
         ]
         rows += [("came out otherwise", name) for name in report.differs]
         rows.append(("all as it was", "yes" if report.is_same else "no"))
-        show.table(("", f"session {report.parent} from its tape"), rows)
+        show.table(("", f"session {report.parent} from its cassette"), rows)
         say(f"recorded as session {report.session}")
     if not report.is_same:
         raise typer.Exit(EXIT_FAILURE)

@@ -64,7 +64,7 @@ from workbench.store.rows import Entry
 from workbench.store.slices.agents import AgentState
 from workbench.store.state import SessionState, fold
 
-TAPING = Actor(kind="system", name="tape")
+RECORDER = Actor(kind="system", name="tape")
 
 Audit = Callable[[Session, RecordedEndpoint, AuditPlan, Surroundings], AgentState]
 """Runs an agent's audit from its start; by default the program's own loop."""
@@ -109,9 +109,9 @@ def replay_cassette(
     # A blind session's is blind from its first event on: the seal of the cassette comes later.
     seal = missing_seal(log, parent.session_id, 0)
     new = log.start_session(
-        f"{parent.name}, from its tape",
+        f"{parent.name}, from its cassette",
         environment(),
-        TAPING,
+        RECORDER,
         parent=(parent.session_id, parent.seq),
         then=[] if seal is None else [Entry(seal)],
     )
@@ -121,13 +121,13 @@ def replay_cassette(
     try:
         replaying.go()
     except OffCassette as off:
-        session.record(SessionClosed(outcome="stopped", reason=off.message), actor=TAPING)
+        session.record(SessionClosed(outcome="stopped", reason=off.message), actor=RECORDER)
     except BaseException as error:
         reason = str(error) or type(error).__name__
-        session.record(SessionClosed(outcome="failed", reason=reason), actor=TAPING)
+        session.record(SessionClosed(outcome="failed", reason=reason), actor=RECORDER)
         raise
     else:
-        session.record(SessionClosed(outcome="completed"), actor=TAPING)
+        session.record(SessionClosed(outcome="completed"), actor=RECORDER)
     pairs = zip(parent.agents.values(), session.state.agents.values(), strict=False)
     told = [(then.id, told_otherwise(then, now)) for then, now in pairs]
     return CassetteReport(

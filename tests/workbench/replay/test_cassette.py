@@ -32,7 +32,7 @@ from workbench.replay import recorder
 from workbench.replay.branch import branch
 from workbench.replay.cassette import Cassette, OffCassette
 from workbench.replay.errors import ReplayError
-from workbench.replay.recorder import TAPING, replay_cassette
+from workbench.replay.recorder import RECORDER, replay_cassette
 from workbench.store.agent_events import AgentReplyGrew, AgentStarted, AgentTold, AuditSealed
 from workbench.store.events import HUMAN, SYSTEM, OperationStarted, PairLoaded, SessionRenamed
 from workbench.store.log import SessionLog
@@ -178,8 +178,8 @@ def test_what_never_ended_cannot_answer(log: SessionLog, session: Session, tmp_p
 
 def test_a_taped_operation_says_what_the_real_one_says(log: SessionLog, session: Session) -> None:
     cassette = Cassette.of(log, session.id)
-    taped = cassette.operation(STEER)
-    assert (taped.description, taped.arguments) == (STEER.description, STEER.arguments)
+    recorded = cassette.operation(STEER)
+    assert (recorded.description, recorded.arguments) == (STEER.description, STEER.arguments)
     assert cassette.operation(NOTE) is NOTE
 
 
@@ -284,7 +284,7 @@ def test_an_agents_session_reproduces_its_report_exactly(log: SessionLog, read: 
 def test_evidence_of_an_agent_is_of_the_same_finding_wherever_that_stands(
     log: SessionLog, read: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reply that came in pieces has events that its tape has not, so that all later ones move."""
+    """A reply that came in pieces has events that its cassette has not, so that all later ones move."""
     monkeypatch.setattr(exchange, "SECONDS_BETWEEN_PIECES", 0.0)
     ask = {"prompts": ["What do you bake?"], "temperature": 0, "max_new_tokens": 4}
 
@@ -391,7 +391,7 @@ def test_a_tape_that_is_left_before_the_seal_makes_a_blind_session(
     log.append(cut, sealed, actor=SYSTEM)
     found = replay_cassette(log, cut)
     assert found.left is not None
-    assert shown_state(log, found.session).name == "MODEL-B, from its tape"
+    assert shown_state(log, found.session).name == "MODEL-B, from its cassette"
 
 
 @pytest.mark.parametrize("broken", ["the first event", "the cassette"])
@@ -481,4 +481,4 @@ def test_two_agents_at_once_are_refused(log: SessionLog) -> None:
 def test_the_replay_says_who_it_is(log: SessionLog, recorded: Audit) -> None:
     found = replay_cassette(log, recorded.session_id)
     first, *_, last = log.events(found.session)
-    assert first.actor == last.actor == TAPING
+    assert first.actor == last.actor == RECORDER
