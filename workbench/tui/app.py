@@ -134,7 +134,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         """Show the list of sessions."""
         self._show_sessions(searching=message.searching)
 
-    def on_shelf_read(self, message: ListingRead) -> None:
+    def on_listing_read(self, message: ListingRead) -> None:
         """Keep the listing, so that the next screen can show it at once."""
         self._listing = message.listing
 

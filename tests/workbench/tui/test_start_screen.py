@@ -9,10 +9,11 @@ import pytest
 from tests.workbench.tui.listings import ENGINES, SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
 from tests.workbench.tui.waiting import until
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments
+from workbench.tui.app import WorkbenchApp
 from workbench.tui.library import DatabaseListing
 from workbench.tui.messages import AttachSession, ContinueSession, OpenPair, ShowSessions
 from workbench.tui.screens.new_pair import NewPairScreen, empty_pair
-from workbench.tui.screens.start import StartScreen, UseDatabase
+from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
 from workbench.tui.widgets.facts import facts
 from workbench.tui.widgets.menu import Menu
 
@@ -233,6 +234,23 @@ async def test_the_cursor_stands_on_the_last_session():
         moved = screen.query_one(Menu).current.key
         screen._fill()
         assert screen.query_one(Menu).current.key == moved
+
+
+async def test_the_cursor_waits_for_the_sessions_that_are_there_now():
+    """What another screen read is shown at once, and may be older than the last session."""
+    older = replace(SHELF, sessions=SHELF.sessions[1:], engines=())
+    app = ScreenApp(
+        lambda library, listing, draft: StartScreen(library, listing=older, draft=draft),
+        FixedLibrary(replace(SHELF, engines=())),
+        draft=empty_pair(),
+    )
+    async with app.run_test(size=(120, 40)) as pilot:
+        menu = app.screen.query_one(Menu)
+        await until(pilot, lambda: menu.current.key.endswith(SESSIONS[0].id), "the last session")
+
+
+def test_the_app_keeps_what_a_screen_read():
+    assert hasattr(WorkbenchApp, ListingRead.handler_name)
 
 
 def test_a_long_name_does_not_run_into_its_value():

@@ -138,6 +138,8 @@ recorded in one database; `{database}` chooses another.
         self._listing = listing
         self._draft = draft
         self._trouble = trouble
+        # What another screen read may be older than the last session.
+        self._was_read = False
         self._placed = False
 
     def compose(self) -> ComposeResult:
@@ -172,6 +174,7 @@ recorded in one database; `{database}` chooses another.
     @on(ListingRead)
     def _read(self, message: ListingRead) -> None:
         self._listing = message.listing
+        self._was_read = True
         self._fill()
 
     @on(Failed)
@@ -203,7 +206,8 @@ recorded in one database; `{database}` chooses another.
         first = next((entry for entry in menu.entries if entry.key is not None), None)
         untouched = menu.current is None or (first is not None and menu.current.key == first.key)
         menu.set_entries(entries)
-        if (self._listing.sessions or self._listing.engines) and not self._placed:
+        known = self._listing.sessions or self._listing.engines
+        if known and self._was_read and not self._placed:
             self._placed = True
             wanted = "engine " if self._listing.engines else self._listing.sessions[0].id
             if untouched:
