@@ -40,7 +40,8 @@ class EventBody(Record):
                    `_texts` instead
     ``is_piece``   True for a piece of a text that a later event holds whole
     ``is_naming``  True if a name of a model may stand in its fields by itself, such as a session's
-                   name: a blind session hides it there even where it is an ordinary word
+                   name: a blind session hides it there even where it is an ordinary word. So is
+                   every kind whose content a slice of the state redacts as ``naming``
 
     Raises `TypeError` for a kind without a group, a `_line` or a search rule.
     """

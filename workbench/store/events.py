@@ -67,7 +67,7 @@ class SessionRenamed(EventBody, group="session", searched=("name",), is_naming=T
         return f"session renamed: {one_line(self.name)}"
 
 
-class SessionContinued(EventBody, group="session", searched=()):
+class SessionContinued(EventBody, group="session", searched=(), is_naming=True):
     """A later process continues the session."""
 
     kind: Literal["session_continued"] = "session_continued"
@@ -501,7 +501,7 @@ def _sure(confidence: float | None) -> str:
     return "" if confidence is None else f" ({confidence:.0%})"
 
 
-class ViewSaved(EventBody, group="session", searched=()):
+class ViewSaved(EventBody, group="session", searched=(), is_naming=True):
     """The state of a person's screen: pane in focus, choices and drafts, by pane.
 
     It holds no finding; the screen is restored from it.

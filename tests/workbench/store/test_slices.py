@@ -14,8 +14,14 @@ from pydantic import BaseModel
 
 from workbench.blinding.redact import StateRedactor, redaction_of
 from workbench.report.example import opened_example
-from workbench.store.body import KINDS
-from workbench.store.events import NoteWritten, SessionRenamed, SessionStarted
+from workbench.store.body import KINDS, EventBody
+from workbench.store.events import (
+    NoteWritten,
+    SessionContinued,
+    SessionRenamed,
+    SessionStarted,
+    ViewSaved,
+)
 from workbench.store.log import SessionLog
 from workbench.store.recorded import Recorded
 from workbench.store.slices.slice import (
@@ -69,6 +75,31 @@ def test_only_plain_fields_pass_a_name(name: str) -> None:
     hints = get_type_hints(SessionState)
     if SLICES[name].redaction == "plain":
         assert name in {"seq", "session_id", "started_at", "last_at", "outcome"}, hints[name]
+
+
+@pytest.mark.parametrize("name", [name for name in SLICES if SLICES[name].redaction == "naming"])
+def test_what_a_naming_field_is_made_of_is_naming_as_an_event_too(name: str) -> None:
+    """A session shows its events beside its state: what one hides the other does not tell."""
+    for kind in SLICES[name].kinds():
+        assert KINDS[kind].is_naming, kind
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        SessionContinued(environment={"command": ["adl-workbench", "--organism", "gold"]}),
+        ViewSaved(view={"pair": {"draft": "gold"}}),
+    ],
+    ids=lambda body: body.kind,
+)
+def test_an_event_hides_a_name_that_is_a_word_where_its_state_does(
+    log: SessionLog, body: EventBody
+) -> None:
+    session = log.start_session("first")
+    log.append(session, body)
+    shown = StateRedactor({"gold": "MODEL-B"}).event(list(log.events(session))[-1])
+    assert "gold" not in shown.body.model_dump_json()
+    assert "MODEL-B" in shown.body.model_dump_json()
 
 
 def test_every_field_has_an_event_that_changes_it() -> None:
