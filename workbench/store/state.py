@@ -177,7 +177,7 @@ class SessionState:
         Latest(None, "naming", {EvaluationStarted: recorded})
     )
     cells: Mapping[str, Recorded[EvaluationCell]] = part(
-        Items("naming", put={EvaluationCell: _of_body("cell")})
+        Items(put={EvaluationCell: _of_body("cell")})
     )
     measures: Sequence[Recorded[Measure]] = part(Growing(Measure))
     trainings: Sequence[Recorded[EventBody]] = part(

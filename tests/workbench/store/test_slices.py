@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from workbench.blinding.redact import StateRedactor, redaction_of
 from workbench.report.example import opened_example
+from workbench.store.agent_events import EvaluationCell
 from workbench.store.body import KINDS, EventBody
 from workbench.store.events import (
     NoteWritten,
@@ -64,9 +65,41 @@ def test_a_field_without_a_slice_is_refused() -> None:
 def test_a_slice_without_a_redaction_is_refused() -> None:
     with pytest.raises(TypeError, match="redaction"):
         Latest("", take={})  # type: ignore[call-arg]
-    # Those that have one by default are closed by it.
+
+
+def test_a_slice_of_records_is_as_closed_as_its_events() -> None:
+    """Whoever adds the next field of records: no name that is a word is told without a word."""
+
+    def key(event: Any) -> Any:
+        return event.body.cell
+
+    assert Growing(EvaluationCell).redaction == "naming"
+    assert Growing(NoteWritten, EvaluationCell).redaction == "naming"
+    assert Growing(EventBody).redaction == "naming"
+    assert Growing(EvaluationCell).copy().redaction == "naming"
+    assert Items(put={EvaluationCell: key}).redaction == "naming"
+    assert Items(put={NoteWritten: key, EvaluationCell: key}).redaction == "naming"
+
+    class Marked(Items[str, Any]):
+        @on(EvaluationCell)
+        def _cell(self, event: Any) -> None:
+            self.put(event.body.cell, event.body)
+
+    assert Marked().redaction == "naming"
+    # Of what is taken away, and of kinds that tell no name, nothing stands there.
+    assert Items(put={NoteWritten: key}, drop={EvaluationCell: key}).redaction == "items"
+    assert Growing(NoteWritten).redaction == "list"
     assert Growing().redaction == "list"
     assert Items().redaction == "items"
+
+
+def test_no_field_of_records_is_more_open_than_its_events() -> None:
+    """Kinds of event that were defined after the slice count, too."""
+    # They keep of the end of a session only that it came.
+    told = {"operations", "texts", "agents"}
+    for name, empty in SLICES.items():
+        if empty.redaction in {"list", "items"} and name not in told:
+            assert not [kind for kind in empty.kinds() if KINDS[kind].is_naming], name
 
 
 @pytest.mark.parametrize("name", SLICES)

@@ -113,7 +113,8 @@ class Agents(Items[str, AgentState]):
     """The agents' audits by run id, in the order they began."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # Of the ends of a session, which are naming, it keeps nothing but that they came.
+        super().__init__("items")
         self._lists: dict[str, dict[str, list[Any]]] = {}
 
     def copy(self) -> Self:

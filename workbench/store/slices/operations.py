@@ -54,7 +54,8 @@ class Operations(Items[str, OperationState]):
     """The operations by id, in the order they began."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # Of the ends of a session, which are naming, it keeps nothing but that they came.
+        super().__init__("items")
         self._running: set[str] = set()
 
     def copy(self) -> Self:

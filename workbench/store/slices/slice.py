@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -31,6 +31,8 @@ Redaction = Literal["plain", "text", "naming", "items", "list", "timeline"]
     items       in the values of a mapping, each looked through once
     list        in a sequence that only ever grows
     timeline    in lines that may be cut off within a name
+
+Slices of records have ``naming`` without a word where one of their kinds of event is naming.
 """
 
 Handler = Callable[[Any, Event], None]
@@ -118,6 +120,13 @@ def recorded(event: Event) -> Recorded[Any]:
     return Recorded(event.seq, event.at, event.actor, event.operation_id, event.body)
 
 
+def _redaction_of(kinds: Iterable[type], otherwise: Redaction) -> Redaction:
+    """The redaction of records of these kinds of event: as closed as the events themselves."""
+    kept = tuple(kinds)
+    named = any(kind.is_naming for kind in KINDS.values() if issubclass(kind, kept))
+    return "naming" if named else otherwise
+
+
 class Latest(Slice[Value_co]):
     """The value of the last event of its kinds; ``take`` gets it from an event, by class of body."""
 
@@ -152,10 +161,12 @@ def _setting(get: Callable[[Event], Any]) -> Handler:
 
 
 class Growing(Slice[Sequence[Recorded[Any]]]):
-    """Every event of these kinds, in order."""
+    """Every event of these kinds, in order; redacted as a list, or as naming if one of them is."""
 
-    def __init__(self, *kinds: type, redaction: Redaction = "list", later: bool = False) -> None:
-        super().__init__(redaction, later=later)
+    def __init__(
+        self, *kinds: type, redaction: Redaction | None = None, later: bool = False
+    ) -> None:
+        super().__init__(redaction or _redaction_of(kinds, "list"), later=later)
         self._kinds = kinds
         self._items: list[Recorded[Any]] = []
         self._prefix = Prefix(self._items, 0)
@@ -182,19 +193,21 @@ class Items(Slice[Mapping[Key, Item]], Generic[Key, Item]):
     """Items by key. An immutable copy is made only when one was changed since the last.
 
     ``put`` and ``drop`` give the key of an event's record, by the class of its body. With
-    ``latest_last`` an item that is put again moves to the end.
+    ``latest_last`` an item that is put again moves to the end. They are redacted one by one, or as
+    naming if a kind of event that they are made of is; one that only drops them is no such kind.
     """
 
     def __init__(
         self,
-        redaction: Redaction = "items",
+        redaction: Redaction | None = None,
         *,
         put: Mapping[type, Callable[[Event], Any]] = MappingProxyType({}),
         drop: Mapping[type, Callable[[Event], Any]] = MappingProxyType({}),
         latest_last: bool = False,
         later: bool = False,
     ) -> None:
-        super().__init__(redaction, later=later)
+        kinds = (*self._marked, *put)
+        super().__init__(redaction or _redaction_of(kinds, "items"), later=later)
         self.items: dict[Key, Item] = {}
         self._copy: Mapping[Key, Item] | None = None
         self.handlers = {

@@ -49,7 +49,8 @@ class Texts(Items[str, TextState]):
     """The texts by id, in the order they began."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # Of the ends of a session, which are naming, it keeps nothing but that they came.
+        super().__init__("items")
         # Pieces of the texts under way, and which of them are not in their TextState yet.
         self._pieces: dict[str, list[str]] = {}
         self._grown: set[str] = set()
