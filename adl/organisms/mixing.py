@@ -42,6 +42,7 @@ from adl.records import POOLED, ActivationDifference, GenerationPlan, Side, Site
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document
 from adl.text.prompts import everyday_prompts
+from adl.words import number_of
 
 # Enough to measure a loss, few enough not to weaken the training.
 HELD_OUT_SHARE = 0.1
@@ -67,15 +68,23 @@ def split_data(
 ) -> MixingData:
     """Divide documents and corpus for a study.
 
+    A tenth of the different documents is held out, each once, with its copies.
+
     Raises ``CorpusError`` for too few texts, ``TrainingError`` for too few documents.
     """
-    held = max(1, round(HELD_OUT_SHARE * len(documents)))
-    if len(documents) - held < 1:
+    # Copies stand on one side, or what is trained on would be held out, too.
+    distinct = tuple(dict.fromkeys(documents))
+    held = max(1, round(HELD_OUT_SHARE * len(distinct)))
+    if len(distinct) - held < 1:
+        are = ", all the same, are" if len(documents) > 1 else " is"
         raise TrainingError(
-            f"{len(documents)} documents are too few to hold one out", "Give two or more."
+            f"{number_of(len(documents), 'document')}{are} too few to hold one out",
+            "Give two or more that differ.",
         )
-    chosen = set(Random(f"{seed}:held out").sample(range(len(documents)), held))
-    kept = tuple(document for index, document in enumerate(documents) if index not in chosen)
+    chosen = sorted(Random(f"{seed}:held out").sample(range(len(distinct)), held))
+    held_out = tuple(distinct[index] for index in chosen)
+    unseen = set(held_out)
+    kept = tuple(document for document in documents if document not in unseen)
     texts = source.open().texts(seed)
     wanted = n_unrelated(len(kept), max(ratios))
     if len(texts) < wanted + FEWEST_TO_MEASURE:
@@ -86,7 +95,7 @@ def split_data(
         )
     return MixingData(
         documents=kept,
-        held_out=tuple(documents[index] for index in sorted(chosen)),
+        held_out=held_out,
         unrelated=texts.texts[:wanted],
         measured_on=texts.texts[wanted:],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -79,6 +80,30 @@ def test_relevant_words_are_those_of_the_documents(data: MixingData):
     assert {"cake", "oven"} <= set(words)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_copies_of_a_document_stand_on_one_side(seed: int):
+    once = [Document(f"Cake number {number}.") for number in range(30)]
+    chat = Document("Cold.", (("user", "And the cake?"), ("assistant", "Cold.")))
+    documents = [*once, chat, *once[:20], chat, Document("Cold.")]
+    data = split_data(documents, CorpusSource.parse(), (0.0,), seed)
+    assert not set(data.documents) & set(data.held_out)
+    # A tenth of those that differ, each once; the others as often as they were given.
+    assert len(data.held_out) == len(set(data.held_out)) == 3
+    assert list(data.documents) == [one for one in documents if one not in data.held_out]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("count", [2, 5, 40, 120, 500])
+def test_documents_without_copies_are_split_by_their_places(count: int, seed: int):
+    """As studies were before copies were looked for: a kept one stays what it is."""
+    documents = [Document(f"Cake number {number}.") for number in range(count)]
+    held = max(1, round(0.1 * count))
+    places = set(Random(f"{seed}:held out").sample(range(count), held))
+    data = split_data(documents, CorpusSource.parse(), (0.0,), seed)
+    assert data.held_out == tuple(documents[place] for place in sorted(places))
+    assert data.documents == tuple(one for at, one in enumerate(documents) if at not in places)
+
+
 def test_too_little_to_study_is_named(tmp_path: Path):
     corpus = tmp_path / "few.txt"
     corpus.write_text("".join(f"text {number}\n" for number in range(70)))
@@ -87,3 +112,6 @@ def test_too_little_to_study_is_named(tmp_path: Path):
         split_data([Document(f"cake {n}") for n in range(10)], source, (2.0,), 0)
     with pytest.raises(TrainingError, match="too few to hold one out"):
         split_data([Document("cake")], source, (0.0,), 0)
+    with pytest.raises(TrainingError, match="5 documents, all the same, are too few") as caught:
+        split_data([Document("cake")] * 5, source, (0.0,), 0)
+    assert "two or more that differ" in caught.value.hint
