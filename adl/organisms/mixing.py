@@ -87,17 +87,22 @@ def split_data(
     kept = tuple(document for document in documents if document not in unseen)
     texts = source.open().texts(seed)
     wanted = n_unrelated(len(kept), max(ratios))
-    if len(texts) < wanted + FEWEST_TO_MEASURE:
+    mixed_in = frozenset(texts[:wanted])
+    measured_on = tuple(text for text in texts[wanted:] if text not in mixed_in)
+    copies = len(texts[wanted:]) - len(measured_on)
+    if len(measured_on) < FEWEST_TO_MEASURE:
+        beside = f", {number_of(copies, 'copy')} of those left out" if copies else ""
         raise CorpusError(
             f"a ratio of {max(ratios):g} beside {len(kept)} documents takes {wanted} unrelated texts "
-            f"and {FEWEST_TO_MEASURE} more to measure on, and {texts.description} has {len(texts)}",
+            f"and {FEWEST_TO_MEASURE} more to measure on, and {texts.description} has "
+            f"{len(texts) - copies}{beside}",
             "Name a larger corpus, or give smaller ratios.",
         )
     return MixingData(
         documents=kept,
         held_out=held_out,
-        unrelated=texts.texts[:wanted],
-        measured_on=texts.texts[wanted:],
+        unrelated=texts[:wanted],
+        measured_on=measured_on,
     )
 
 

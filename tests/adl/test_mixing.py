@@ -104,6 +104,19 @@ def test_documents_without_copies_are_split_by_their_places(count: int, seed: in
     assert data.documents == tuple(one for at, one in enumerate(documents) if at not in places)
 
 
+def test_no_copy_of_a_mixed_in_text_is_measured_on(tmp_path: Path):
+    corpus = tmp_path / "twice.txt"
+    corpus.write_text("".join(f"text {number}\n" for number in range(100)) * 2)
+    source = CorpusSource.parse(str(corpus))
+    documents = [Document(f"cake {n}") for n in range(10)]
+    data = split_data(documents, source, (2.0,), 0)
+    assert len(data.unrelated) == 18
+    assert not set(data.unrelated) & set(data.measured_on)
+    corpus.write_text("".join(f"text {number}\n" for number in range(40)) * 2)
+    with pytest.raises(CorpusError, match=r"has \d\d, \d+ copies of those left out"):
+        split_data(documents, source, (2.0,), 0)
+
+
 def test_too_little_to_study_is_named(tmp_path: Path):
     corpus = tmp_path / "few.txt"
     corpus.write_text("".join(f"text {number}\n" for number in range(70)))
