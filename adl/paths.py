@@ -12,3 +12,12 @@ def expanded(path: str | Path) -> Path:
     Shells do the same; ``Path.expanduser`` raises.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111 - see above
+
+
+def written_down(checkpoint: str) -> str:
+    """Return a checkpoint as it is written down: a folder or file by its full path, an id unchanged."""
+    local = expanded(checkpoint)
+    if not local.exists():
+        return checkpoint
+    # A file may be a link whose own name tells what it is.
+    return str(local.resolve() if local.is_dir() else local.absolute())

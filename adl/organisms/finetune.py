@@ -35,6 +35,8 @@ from adl.pair.nnsight.load_errors import is_out_of_memory
 from adl.pair.nnsight.loading import load_to_train
 from adl.pair.nnsight.loading import package_versions as package_versions
 from adl.pair.nnsight.tokenizers import before_text
+from adl.pair.weight_hashes import FileHashes
+from adl.paths import written_down
 from adl.records import SideProvenance, SideSpec
 from adl.text.documents import Document
 
@@ -105,18 +107,21 @@ class Labelled:
 class Training:
     """A training in progress. Creating it loads the model and, if there is one, the checkpoint.
 
+    ``hashes`` caches hashes of the base's files.
     Raises ``TrainingError`` for a checkpoint of another training or one that cannot be read,
     ``PairError`` for a base that cannot be loaded, ``CorpusError`` for chats that its template cannot
     render.
     """
 
-    def __init__(self, request: TrainingRequest, folder: Path) -> None:
+    def __init__(
+        self, request: TrainingRequest, folder: Path, hashes: FileHashes | None = None
+    ) -> None:
         self._request = request
         self._folder = folder
         recipe = replace(request.recipe, precision=resolved(request.recipe.precision))
         self.recipe = recipe
         self._identity = {
-            "base": [request.base.checkpoint, request.base.revision],
+            "base": [written_down(request.base.checkpoint), request.base.revision],
             "data": request.data_sha256,
             "recipe": recipe.as_dict(),
         }
@@ -129,7 +134,10 @@ class Training:
             dtype="bfloat16" if low else "float32",
             device_map=request.device_map,
             trust_remote_code=request.trust_remote_code,
+            hashes=hashes,
         )
+        if found is not None:
+            self._check_base(found[0])
         texts = [*request.documents, *map(Document, request.unrelated)]
         self._texts = [labelled(self._tokenizer, text, recipe.max_tokens) for text in texts]
         if not any(any(text.scored) for text in self._texts[: len(request.documents)]):
@@ -300,6 +308,7 @@ class Training:
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         position = {
             "identity": self._identity,
+            "base_sha256": self.base.content_sha256,
             "losses": self.losses,
             "tokens": self._tokens,
             "resumed_at": self._resumed_at,
@@ -326,6 +335,10 @@ class Training:
                 "Begin again: --fresh.",
             ) from exc
         before = position["identity"]
+        # Written as it was given, in checkpoints from before the base's content stood in them.
+        if "base" in before:
+            name, revision = before["base"]
+            before = {**before, "base": [written_down(name), revision]}
         if before != self._identity:
             differs = [name for name, value in self._identity.items() if before.get(name) != value]
             raise TrainingError(
@@ -333,6 +346,16 @@ class Training:
                 "Give the same documents and settings to go on with it, or begin again: --fresh.",
             )
         return position, tensors
+
+    def _check_base(self, position: dict[str, Any]) -> None:
+        """Refuse a checkpoint of a base that had the same name and other weights."""
+        before = position.get("base_sha256")
+        if before not in (None, self.base.content_sha256):
+            raise TrainingError(
+                f"{self._folder} holds a training of another base: {self._request.base.checkpoint!r} "
+                "has changed since",
+                "Give the base that it was begun with to go on with it, or begin again: --fresh.",
+            )
 
     def _restore(self, position: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
         self.losses = list(position["losses"])

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from adl.errors import CorpusError, Stopped, TrainingError
 from adl.organisms.finetune import (
@@ -244,6 +245,38 @@ class TestTraining:
         asked = replace(request(base), data_sha256="other")
         with pytest.raises(TrainingError, match="another data"):
             Training(asked, tmp_path)
+
+    def test_a_checkpoint_of_a_base_that_changed_in_place_is_refused(self, tmp_path):
+        base = write_model(tmp_path / "m", tiny_model("llama", seed=1))
+        Training(request(base), tmp_path / "out").save_checkpoint()
+        write_model(base, tiny_model("llama", seed=2))
+        with pytest.raises(TrainingError, match="another base.*has changed since") as caught:
+            Training(request(base), tmp_path / "out")
+        assert str(base) in caught.value.message
+        assert "--fresh" in caught.value.hint
+        write_model(base, tiny_model("llama", seed=1))
+        assert Training(request(base), tmp_path / "out").total == RECIPE.steps
+
+    def test_a_base_of_the_same_name_in_another_folder_is_another(self, tmp_path, monkeypatch):
+        for place, seed in (("here", 1), ("there", 2)):
+            write_model(tmp_path / place / "m", tiny_model("llama", seed=seed))
+        asked = replace(request(Path("m")), base=SideSpec("./m"))
+        monkeypatch.chdir(tmp_path / "here")
+        path = Training(asked, tmp_path / "out").save_checkpoint()
+        # By its full path it is the same.
+        Training(request(tmp_path / "here" / "m"), tmp_path / "out")
+        monkeypatch.chdir(tmp_path / "there")
+        with pytest.raises(TrainingError, match="another base"):
+            Training(asked, tmp_path / "out")
+        monkeypatch.chdir(tmp_path / "here")
+        # As checkpoints were before: the base as it was given, without its content.
+        with safe_open(path, framework="pt") as file:
+            position = json.loads(file.metadata()["position"])
+        del position["base_sha256"]
+        position["identity"]["base"] = ["./m", None]
+        save_file(load_file(path), path, metadata={"position": json.dumps(position)})
+        for base in (Path("./m"), tmp_path / "here" / "m"):
+            assert Training(request(base), tmp_path / "out").total == RECIPE.steps
 
     def test_a_torn_checkpoint_is_named(self, base, tmp_path):
         path = Training(request(base), tmp_path).save_checkpoint()

@@ -31,7 +31,8 @@ from adl.organisms.user_organisms import (
     publish,
     read_truth,
 )
-from adl.paths import expanded
+from adl.pair.weight_hashes import FileHashes
+from adl.paths import expanded, written_down
 from adl.records import SideSpec
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document, documents_sha256, load_documents
@@ -308,6 +309,7 @@ def train_recorded(
             trust_remote_code=arguments.trust_remote_code,
         ),
         folder,
+        FileHashes(find_locations().hashes),
     )
     context.progress(f"{stage}: loading the base", 1, 1)
     context.record(
@@ -428,8 +430,4 @@ def _publish(
 
 def base_written(asked: str) -> str:
     """Return a base as it is written down: a folder or file by its full path, a hub id unchanged."""
-    local = expanded(asked)
-    if asked == EMBEDDED_BASE or not local.exists():
-        return asked
-    # A file may be a link whose own name tells what it is.
-    return str(local.resolve() if local.is_dir() else local.absolute())
+    return asked if asked == EMBEDDED_BASE else written_down(asked)

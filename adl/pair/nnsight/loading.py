@@ -193,8 +193,9 @@ def load_to_train(
     dtype: str,
     device_map: str | None = None,
     trust_remote_code: bool = False,
+    hashes: FileHashes | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, SideProvenance]:
-    """Load a single checkpoint for training. Raises as :func:`load_pair` does."""
+    """Load a single checkpoint for training. ``hashes`` and what is raised are those of `load_pair`."""
     spec = PairSpec(
         wanted,
         wanted,
@@ -202,7 +203,7 @@ def load_to_train(
         device_map=device_map,
         trust_remote_code=trust_remote_code,
     )
-    side, record = _load_side("base", wanted, spec, FileHashes())
+    side, record = _load_side("base", wanted, spec, hashes or FileHashes())
     return side.module, side.tokenizer, record
 
 
