@@ -19,6 +19,8 @@ from threading import Lock
 
 from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.errors import PairError, Stopped, first_line
+from adl.pair.checkpoint_files import CONFIG, has_weights
+from adl.paths import expanded
 
 CHUNK_BYTES = 1 << 22
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".gguf", ".pt", ".pth"}
@@ -136,6 +138,22 @@ def content_sha256(folder: Path, hashes: FileHashes, code: Iterable[Path] = ()) 
         ) from exc
     listed = sorted((name, found[path]) for name, path in files.items())
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def known_content(checkpoint: str, hashes: FileHashes) -> str | None:
+    """Return the `content_sha256` that a load of a checkpoint would record; None if only a load tells.
+
+    It tells alone for an id, which may have to be downloaded, for a GGUF file, which is converted
+    first, and for a checkpoint with code of its own, part of which may come from elsewhere. Raises
+    ``PairError`` for a file that cannot be read.
+    """
+    folder = expanded(checkpoint)
+    try:
+        if not folder.is_dir() or not has_weights(path.name for path in folder.iterdir()):
+            return None
+    except OSError:
+        return None
+    return None if _runs_code(folder / CONFIG) else content_sha256(folder, hashes)
 
 
 def sha256_of(*files: Path) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from adl.errors import PairError, Stopped
 from adl.pair import weight_hashes
-from adl.pair.weight_hashes import FileHashes, content_sha256
+from adl.pair.weight_hashes import FileHashes, content_sha256, known_content
 from tests.tiny_models import tiny_model, write_model
 
 
@@ -168,3 +168,16 @@ def test_a_file_that_cannot_be_read_is_named(base, monkeypatch):
     monkeypatch.setattr(weight_hashes.Path, "open", refuse)
     with pytest.raises(PairError, match=r"config.json cannot be read: Permission denied"):
         content_sha256(base, FileHashes())
+
+
+def test_a_folder_has_its_content_without_a_load(copied, tmp_path):
+    hashes = FileHashes(tmp_path / "hashes")
+    assert known_content(str(copied), hashes) == content_sha256(copied, hashes)
+    for unknown in ("owner/model", str(tmp_path / "nowhere"), str(tmp_path / "model.gguf")):
+        assert known_content(unknown, hashes) is None
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "model.gguf").write_bytes(b"GGUF")
+    assert known_content(str(empty), hashes) is None
+    (copied / "config.json").write_text('{"auto_map": {"AutoModel": "other--code.Model"}}')
+    assert known_content(str(copied), hashes) is None

@@ -31,7 +31,7 @@ from adl.organisms.user_organisms import (
     publish,
     read_truth,
 )
-from adl.pair.weight_hashes import FileHashes
+from adl.pair.weight_hashes import FileHashes, known_content
 from adl.paths import expanded, written_down
 from adl.records import SideSpec
 from adl.text.corpus import CorpusSource
@@ -215,6 +215,7 @@ def _kept(organisms: Path, arguments: TrainArguments, texts: _Texts) -> Organism
             and record["data"]["sha256"] == data_sha256(texts.documents, texts.unrelated)
             and record["adapter_sha256"] == adapter_sha256(folder)
             and organism.base == base_written(arguments.base)
+            and is_same_base(arguments.base, record["base"].get("content_sha256"))
             and organism.family == parse_family(arguments.family)
             and texts.truth == (sealed.read_bytes() if sealed.exists() else None)
         )
@@ -426,6 +427,17 @@ def _publish(
     return publish(
         organisms, arguments.id, parse_family(arguments.family), description, truth, fill
     )
+
+
+def is_same_base(asked: str, content: str | None) -> bool:
+    """True if a base has the content that was recorded of it, as far as it is known without loading.
+
+    Raises ``PairError`` for a file of it that cannot be read.
+    """
+    if content is None or asked == EMBEDDED_BASE:
+        return True
+    # Files that did not change are in the cache: what is loaded afterwards is not hashed again.
+    return known_content(asked, FileHashes(find_locations().hashes)) in (None, content)
 
 
 def base_written(asked: str) -> str:

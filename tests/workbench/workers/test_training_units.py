@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +148,24 @@ def test_what_is_there_of_other_documents_or_settings_is_not_kept(
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(Exception, match="already"):
         is_trained(asked)
+
+
+def test_what_is_there_of_a_base_that_changed_in_place_is_not_kept(
+    log: SessionLog, tmp_path: Path, documents: Path
+):
+    base = write_model(tmp_path / "m", tiny_model("llama", seed=1))
+    asked = training(documents, base, "owls", 0)
+    do(log, tmp_path, TRAIN_ORGANISM, asked, OrganismTrained)
+    assert is_trained(asked)
+    write_model(base, tiny_model("llama", seed=2))
+    with pytest.raises(Exception, match="there is an organism 'owls' already"):
+        is_trained(asked)
+    # One from before the content was recorded is known by the name of its base.
+    path = named_organism("owls").folder / "training.json"
+    record = json.loads(path.read_text())
+    del record["base"]["content_sha256"]
+    path.write_text(json.dumps(record))
+    assert is_trained(asked)
 
 
 def test_a_worker_with_another_folder_is_refused_and_the_rest_is_done(
