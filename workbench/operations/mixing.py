@@ -34,6 +34,7 @@ from adl.organisms.mixing import (
 from adl.organisms.model_card import final_loss
 from adl.organisms.registry import parse_facts
 from adl.organisms.training_plan import RATIOS, Recipe, data_sha256
+from adl.pair.weight_hashes import FileHashes
 from adl.paths import expanded
 from adl.records import PairSpec, SideSpec
 from adl.text.corpus import CorpusSource
@@ -48,6 +49,7 @@ from workbench.operations.trace import trace_event
 from workbench.operations.training import (
     RecipeArguments,
     base_written,
+    is_same_base,
     train_recorded,
     trained_event,
     training_folder,
@@ -163,7 +165,7 @@ def measured_ratios(arguments: MixArguments) -> set[float]:
     return {
         ratio
         for ratio in study_ratios(arguments)
-        if _read(study.folder / _ratio_folder(ratio), arguments.layer, study.key(arguments, ratio))
+        if _read(study.folder / _ratio_folder(ratio), arguments, study.key(arguments, ratio))
     }
 
 
@@ -269,7 +271,7 @@ def _ratio(
     with training_folder(folder, fresh=arguments.fresh):
         settings = study.settings(arguments, ratio)
         key = study.key(arguments, ratio)
-        kept = _read(folder, arguments.layer, key)
+        kept = _read(folder, arguments, key)
         if kept is not None:
             found = kept.model_copy(update={"kept": True})
         else:
@@ -280,7 +282,8 @@ def _ratio(
             measures = _measure(context, arguments, trained.adapter, data, embed, request, stage)
             shown = {**settings, "request": _shown(request), "tokens": trained.tokens}
             found = _event(name, recipe, folder, trained.losses, measures, shown)
-            _write(folder / _measured_file(arguments.layer), key, found)
+            content = trained.base.content_sha256
+            _write(folder / _measured_file(arguments.layer), key, content, found)
         context.record(found)
     return found
 
@@ -305,7 +308,9 @@ def _measure(
             finetuned,
             device_map=arguments.device_map,
             trust_remote_code=arguments.trust_remote_code,
-        )
+        ),
+        # The base was hashed when it was loaded to train.
+        FileHashes(find_locations().hashes),
     )
     try:
         return measure_mixture(
@@ -385,19 +390,20 @@ def _measured_file(layer: str) -> str:
     return f"measured_{layer}.json"
 
 
-def _read(folder: Path, layer: str, key: str) -> MixtureMeasured | None:
+def _read(folder: Path, arguments: MixArguments, key: str) -> MixtureMeasured | None:
     """Return an earlier measurement with the same inputs; None without one or for a damaged file."""
-    for name in (_measured_file(layer), _OLDER_FILE):
+    for name in (_measured_file(arguments.layer), _OLDER_FILE):
         with suppress(OSError, ValueError, KeyError, TypeError, ValidationError):
             written = json.loads((folder / name).read_bytes())
-            if written["key"] == key:
+            # Beside the key, which is made before the base is loaded; older files are without it.
+            if written["key"] == key and is_same_base(arguments.base, written.get("base_sha256")):
                 return MixtureMeasured.model_validate(written["measured"])
     return None
 
 
-def _write(path: Path, key: str, found: MixtureMeasured) -> None:
+def _write(path: Path, key: str, base_sha256: str | None, found: MixtureMeasured) -> None:
     scratch = path.with_suffix(".new")
-    body = {"key": key, "measured": found.model_dump(mode="json")}
+    body = {"key": key, "base_sha256": base_sha256, "measured": found.model_dump(mode="json")}
     scratch.write_text(json.dumps(body, indent=1, ensure_ascii=True), encoding="utf-8")
     scratch.replace(path)
 

@@ -12,18 +12,21 @@ import pytest
 
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, never_stop
-from adl.errors import Stopped
+from adl.errors import Stopped, TrainingError
 from adl.organisms.finetune import Training
+from adl.pair import weight_hashes
+from adl.pair.weight_hashes import FileHashes
 from tests.tiny_models import tiny_model, write_model
 from tests.workbench.workers.test_units import ShopPool
 from workbench.locations import find_locations
+from workbench.operations.mixing import MIX_STUDY, MixArguments, measured_ratios
 from workbench.operations.running import Arguments, Operation, Session, run
 from workbench.operations.training import TRAIN_ORGANISM, TrainArguments, is_trained
 from workbench.organisms import known_organisms, named_organism
 from workbench.store.body import EventBody
 from workbench.store.events import HUMAN
 from workbench.store.log import SessionLog
-from workbench.store.training_events import OrganismTrained
+from workbench.store.training_events import MixtureMeasured, OrganismTrained
 from workbench.workers.operation_units import OperationUnit, OperationUnits
 from workbench.workers.units import Unit, UnitsFailed, spread
 
@@ -166,6 +169,55 @@ def test_what_is_there_of_a_base_that_changed_in_place_is_not_kept(
     del record["base"]["content_sha256"]
     path.write_text(json.dumps(record))
     assert is_trained(asked)
+
+
+def test_a_ratio_of_a_base_that_changed_in_place_is_measured_anew(
+    log: SessionLog, tmp_path: Path, documents: Path, monkeypatch: pytest.MonkeyPatch
+):
+    base = write_model(tmp_path / "m", tiny_model("llama", seed=1))
+    hashed: list[str] = []
+    hash_file = FileHashes._hash
+    monkeypatch.setattr(weight_hashes, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(
+        FileHashes,
+        "_hash",
+        lambda self, path, count: (hashed.append(path.name), hash_file(self, path, count))[1],
+    )
+    asked = MixArguments(
+        documents=str(documents),
+        folder=str(tmp_path / "study"),
+        base=str(base),
+        ratios=(0.0,),
+        steps=1,
+        batch_size=2,
+        max_tokens=16,
+        rank=2,
+        n_texts=32,
+        n_random=8,
+        n_prompts=1,
+        max_new_tokens=2,
+        precision="float32",
+    )
+    do(log, tmp_path, MIX_STUDY, asked, MixtureMeasured)
+    assert measured_ratios(asked) == {0.0}
+    # It is loaded twice, and looked at before, and read once.
+    assert hashed.count("model.safetensors") == 1
+    (measured,) = (tmp_path / "study").glob("*/measured_*.json")
+    write_model(base, tiny_model("llama", seed=2))
+    assert measured_ratios(asked) == set()
+    with pytest.raises(TrainingError, match="another base"):
+        do(log, tmp_path, MIX_STUDY, asked, MixtureMeasured)
+    # One from before the content was recorded is known by the name of its base.
+    written = json.loads(measured.read_text())
+    del written["base_sha256"]
+    measured.write_text(json.dumps(written))
+    (kept,) = do(log, tmp_path, MIX_STUDY, asked, MixtureMeasured)
+    assert kept.kept
+    (found,) = do(
+        log, tmp_path, MIX_STUDY, asked.model_copy(update={"fresh": True}), MixtureMeasured
+    )
+    assert not found.kept
+    assert measured_ratios(asked) == {0.0}
 
 
 def test_a_worker_with_another_folder_is_refused_and_the_rest_is_done(
