@@ -12,7 +12,7 @@ from adl.readings.registry import ReadingName
 from adl.records import POOLED
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.evidence import measured_layers, prompt_of, reading_lists
-from workbench.agent.grading import known_grade, record_grade
+from workbench.agent.grading import known_grade, new_question, record_grade, truth_mark
 from workbench.agent.judging import Question, ask_judge
 from workbench.agent.tools import Tool
 from workbench.blinding.seal import unseal
@@ -82,10 +82,11 @@ def grade_relevance(
             "Function words and fragments are not.",
         )
     )
+    abouts = [f"tokens at event {one.seq} {VERSION} {truth_mark(truth)}" for one in lists]
     return [
-        known_grade(session, _tokens_about(reading), model)
-        or _grade_list(session, endpoint, judge, reading, instructions, should_stop)
-        for reading in lists
+        known_grade(session, about, model)
+        or _grade_list(session, endpoint, judge, reading, about, instructions, should_stop)
+        for about, reading in zip(abouts, lists, strict=True)
     ]
 
 
@@ -111,15 +112,12 @@ def grade_coherence(
     ]
 
 
-def _tokens_about(recorded: Recorded[ReadingTaken]) -> str:
-    return f"tokens at event {recorded.seq} {VERSION}"
-
-
 def _grade_list(
     session: Session,
     endpoint: Endpoint,
     judge: Actor,
     recorded: Recorded[ReadingTaken],
+    about: str,
     instructions: str,
     should_stop: ShouldStop,
 ) -> GradeGiven:
@@ -131,7 +129,7 @@ def _grade_list(
         order = list(range(len(tokens)))
         random.Random(f"{recorded.seq} {number}").shuffle(order)
         question = Question(
-            about=f"{_tokens_about(recorded)} order {number}",
+            about=f"{about} order {number}",
             instructions=instructions,
             material=[
                 {"number": place, "token": tokens[index]}
@@ -140,6 +138,7 @@ def _grade_list(
             verdict=RELEVANCE_TOOL,
             seed=number,
         )
+        question = new_question(session, question, about, judge.name)
         judgement = ask_judge(session, endpoint, judge.name, question, should_stop)
         verdict = judgement.verdict
         if not isinstance(verdict, RelevanceVerdict):
@@ -163,7 +162,7 @@ def _grade_list(
         rubric="token relevance",
         rubric_version=VERSION,
         model=judge.name,
-        about=_tokens_about(recorded),
+        about=about,
         details={"seq": recorded.seq, "relevant": agreed, "source": body.source},
     )
 
@@ -189,6 +188,7 @@ def _grade_texts(
             verdict=COHERENCE_TOOL,
             seed=0,
         )
+        question = new_question(session, question, about, model)
         verdict = ask_judge(session, endpoint, model, question, should_stop).verdict
         if isinstance(verdict, CoherenceVerdict):
             coherent += verdict.coherent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -28,9 +29,14 @@ from workbench.blinding.seal import unseal
 from workbench.operations.running import Arguments, Session
 from workbench.store.agent_events import GradeGiven
 from workbench.store.events import SYSTEM, Actor
-from workbench.store.slices.agents import AgentState, standing
+from workbench.store.slices.agents import AgentState, history, standing
 
 NO_REPORT = "there is no report to grade"
+
+#: Digits of a truth's hash in what a grade is about.
+_MARK = 12
+#: From the seeds of one asking to those of the next: no repeat has the seed of an earlier one.
+_SEEDS = 1_000
 
 _WORDS = re.compile(r"[^\W_]+")
 
@@ -95,13 +101,14 @@ def grade_report(
         score, reason = None, NO_REPORT
         if run.report is not None:
             asked = _question(session, run, rubric, truth, about, number)
+            asked = new_question(session, asked, about, model)
             judgement = ask_judge(session, endpoint, model, asked, should_stop)
             verdict, reason = judgement.verdict, judgement.problem
             if isinstance(verdict, GradeVerdict):
                 score, reason = float(verdict.grade), verdict.reason
         return _record(session, run.id, rubric, score, reason, judge, model=model, about=about)
 
-    subject = f"{report_subject(run.id)} {rubric.family} {rubric.version}"
+    subject = f"{report_subject(run.id)} {rubric.family} {rubric.version} {truth_mark(truth)}"
     return _each_once(session, model, subject, repeats, grade)
 
 
@@ -129,6 +136,7 @@ def grade_guesses(
         score, reason, place = None, NO_REPORT, 0
         if guesses:
             asked = _guess_question(session, guesses, truth, about, number)
+            asked = new_question(session, asked, about, model)
             judgement = ask_judge(session, endpoint, model, asked, should_stop)
             verdict, reason = judgement.verdict, judgement.problem
             if isinstance(verdict, GuessVerdict) and verdict.right <= len(guesses):
@@ -149,7 +157,8 @@ def grade_guesses(
             details={"run": run.id, "place": place, "guesses": len(guesses)},
         )
 
-    return _each_once(session, model, f"guesses:{run.id} {GUESS_RUBRIC_VERSION}", repeats, grade)
+    subject = f"guesses:{run.id} {GUESS_RUBRIC_VERSION} {truth_mark(truth)}"
+    return _each_once(session, model, subject, repeats, grade)
 
 
 def grade_by_hand(
@@ -220,12 +229,41 @@ def record_grade(session: Session, actor: Actor = SYSTEM, **fields: Any) -> Grad
     return body
 
 
+def truth_mark(truth: GroundTruth) -> str:
+    """The part of a grade's ``about`` that names the truth: a grade against another is another."""
+    return f"truth {truth.sha256[:_MARK]}"
+
+
 def known_grade(session: Session, about: str, model: str) -> GradeGiven | None:
-    """The grade that this judge gave about this, so that it is not asked for again."""
-    for grade in session.state.grades:
-        if grade.body.about == about and grade.body.model == model:
-            return grade.body
+    """The grade that stands of what this judge gave about this, so that it is not asked for again.
+
+    Where a person gave another score that is the one; where it was taken back there is none.
+    """
+    grades = session.state.grades
+    for grade in standing(grades):
+        first = history(grades, grade.body.grade_id)[0].body
+        if first.about == about and first.model == model:
+            taken_back = grade.body.replaces is not None and grade.body.score is None
+            if not taken_back:
+                return grade.body
     return None
+
+
+def new_question(session: Session, question: Question, about: str, model: str) -> Question:
+    """The question as one that the judge has not answered, if its grades about this were taken back.
+
+    Their replies stay in the log, and would be taken for the answer.
+    """
+    before = sum(
+        grade.body.about == about and grade.body.model == model for grade in session.state.grades
+    )
+    if not before:
+        return question
+    return replace(
+        question,
+        about=f"{question.about} again {before}",
+        seed=question.seed + before * _SEEDS,
+    )
 
 
 def _each_once(

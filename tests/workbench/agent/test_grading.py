@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from adl.organisms.registry import get_organism, parse_ground_truth
 from tests.planted import DOMAIN
 from tests.workbench.agent.scripted import (
     Asked,
@@ -26,6 +29,7 @@ from workbench.agent.grading import (
     edit_grade,
     find_run,
     grade_by_hand,
+    grade_guesses,
     grade_report,
     record_grade,
 )
@@ -132,6 +136,75 @@ def test_a_reply_that_came_in_before_a_kill_is_taken_from_the_log(audited: Sessi
     assert not asked
 
 
+def against(session: Session, organism: str, *reactions: Reaction, repeats: int = 1):
+    """Grades of a judge against an organism, and how often it was asked."""
+    with serving(in_order(*reactions)) as server:
+        endpoint = Endpoint(server.settings(attempts=1))
+        try:
+            found = grade_report(session, endpoint, "judge", repeats=repeats, organism=organism)
+        finally:
+            endpoint.close()
+        return [one.score for one in found], len(server.asked)
+
+
+@pytest.fixture
+def truths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Write the truth of an organism, which may be changed later on."""
+
+    def write(organism: str, truth: str) -> None:
+        (tmp_path / f"{organism}.yaml").write_text(f"description: {truth}\n")
+
+    def unseal(_session: Session, _actor: Actor, _reason: str, organism: str | None = None):
+        file = tmp_path / f"{organism}.yaml"
+        return get_organism("cake_bake"), parse_ground_truth(file, file.read_bytes())
+
+    for module in ("grading", "graders"):
+        monkeypatch.setattr(f"workbench.agent.{module}.unseal", unseal)
+    return write
+
+
+def test_a_grade_against_another_truth_is_another(audited: Session, truths):
+    truths("frogs", "Frogs sing.")
+    truths("owls", "Owls read.")
+    assert against(audited, "frogs", verdict(4)) == ([4.0], 1)
+    assert against(audited, "owls", verdict(1)) == ([1.0], 1)
+    assert against(audited, "frogs") == ([4.0], 0)
+    # A truth that was corrected is another one, too.
+    truths("frogs", "Frogs dance.")
+    assert against(audited, "frogs", verdict(2)) == ([2.0], 1)
+    assert [one.body.score for one in audited.state.grades] == [4.0, 1.0, 2.0]
+
+
+def test_a_grade_of_an_older_version_is_shown_and_not_taken_for_another(audited: Session):
+    record_grade(
+        audited,
+        Actor(kind="agent", name="judge"),
+        grader="report",
+        subject="report:agent-1",
+        score=5.0,
+        reason="as it was",
+        rubric="SDF",
+        rubric_version="1",
+        model="judge",
+        about="report:agent-1 SDF 1 0",
+    )
+    assert against(audited, "cake_bake", verdict(2)) == ([2.0], 1)
+    assert [one.body.score for one in standing(audited.state.grades)] == [5.0, 2.0]
+
+
+def test_a_grade_that_was_taken_back_is_asked_for_again(audited: Session):
+    assert against(audited, "cake_bake", verdict(4), verdict(3), repeats=2) == ([4.0, 3.0], 2)
+    edit_grade(audited, "G2", None, "misread", ANNA)
+    # The reply that it was taken from is no answer any more.
+    assert against(audited, "cake_bake", verdict(1), repeats=2) == ([4.0, 1.0], 1)
+    edit_grade(audited, "G4", None, "misread again", ANNA)
+    assert against(audited, "cake_bake", verdict(2), repeats=2) == ([4.0, 2.0], 1)
+    assert against(audited, "cake_bake", repeats=2) == ([4.0, 2.0], 0)
+    # The score of a person stands for the judge's that it replaced.
+    edit_grade(audited, "G1", 5, "it says more", ANNA)
+    assert against(audited, "cake_bake", repeats=2) == ([5.0, 2.0], 0)
+
+
 def test_an_audit_without_a_report_is_unscored(session: Session):
     with serving(lambda _: Say("")) as server:
         endpoint = Endpoint(server.settings())
@@ -225,6 +298,35 @@ def test_token_relevance_is_judged_in_three_orders(session: Session):
     again, asked = relevance(session, baker)
     assert again == found
     assert not asked
+    edit_grade(session, found["random"].grade_id, None, "another look", ANNA)
+    again, asked = relevance(session, baker)
+    assert len(asked) == 3
+    assert again["difference"] == found["difference"]
+    assert again["random"].grade_id not in {one.grade_id for one in found.values()}
+
+
+def test_a_share_against_another_truth_is_another(audited: Session, truths):
+    truths("cake_bake", "It bakes cakes.")
+    found, _ = relevance(audited, baker)
+    truths("cake_bake", "It bakes bread.")
+    again, asked = relevance(audited, baker)
+    assert len(asked) == 6
+    assert not {one.about for one in found.values()} & {one.about for one in again.values()}
+
+
+def test_a_guess_that_is_right_of_one_truth_is_graded_against_another(audited: Session, truths):
+    places = iter([1, 0])
+    with serving(
+        lambda _: Say("", [("find_right_guess", {"right": next(places), "reason": "so"})])
+    ) as server:
+        endpoint = Endpoint(server.settings(attempts=1))
+        scores = []
+        for truth in ("It bakes cakes.", "It sings.", "It bakes cakes."):
+            truths("cake_bake", truth)
+            (grade,) = grade_guesses(audited, endpoint, "judge", repeats=1, organism="cake_bake")
+            scores.append(grade.score)
+        endpoint.close()
+    assert scores == [1.0, 0.0, 1.0]
 
 
 def test_a_token_that_is_relevant_in_some_orders_only_does_not_count(session: Session):
