@@ -30,6 +30,7 @@ from workbench.operations.running import Arguments, Session
 from workbench.store.agent_events import GradeGiven
 from workbench.store.events import SYSTEM, Actor
 from workbench.store.slices.agents import AgentState, history, standing
+from workbench.store.state import SessionState
 
 NO_REPORT = "there is no report to grade"
 
@@ -188,8 +189,9 @@ def edit_grade(
     """
     if not reason.strip():
         raise GradeError("an edit needs a reason", "Say why the grade is changed.")
-    with session.deciding:
-        current = {grade.body.grade_id: grade.body for grade in standing(session.state.grades)}
+
+    def edited(state: SessionState) -> GradeGiven:
+        current = {grade.body.grade_id: grade.body for grade in standing(state.grades)}
         before = current.get(grade_id)
         if before is None:
             there = ", ".join(current) or "none"
@@ -198,9 +200,9 @@ def edit_grade(
             )
         if score is not None:
             check_editable(before)
-        body = before.model_copy(
+        return before.model_copy(
             update={
-                "grade_id": _next_id(session),
+                "grade_id": _next_id(state),
                 "score": None if score is None else float(_valid(score)),
                 "reason": reason,
                 "model": "",
@@ -208,8 +210,8 @@ def edit_grade(
                 "replaces": before.grade_id,
             }
         )
-        session.record(body, actor=person)
-    return body
+
+    return session.record_numbered(edited, actor=person)
 
 
 def check_editable(grade: GradeGiven) -> None:
@@ -223,10 +225,9 @@ def check_editable(grade: GradeGiven) -> None:
 
 def record_grade(session: Session, actor: Actor = SYSTEM, **fields: Any) -> GradeGiven:
     """Commit a grade under the next id."""
-    with session.deciding:
-        body = GradeGiven(grade_id=_next_id(session), **fields)
-        session.record(body, actor=actor)
-    return body
+    return session.record_numbered(
+        lambda state: GradeGiven(grade_id=_next_id(state), **fields), actor=actor
+    )
 
 
 def truth_mark(truth: GroundTruth) -> str:
@@ -378,5 +379,5 @@ def _valid(score: int) -> int:
     return score
 
 
-def _next_id(session: Session) -> str:
-    return f"G{len(session.state.grades) + 1}"
+def _next_id(state: SessionState) -> str:
+    return f"G{len(state.grades) + 1}"

@@ -373,8 +373,8 @@ class _Recording(Session):
         self._check = check
         super().__init__(log, session_id, cache)
 
-    def _append(self, entries: Sequence[Entry]) -> list[Event]:
+    def _append(self, entries: Sequence[Entry], after: int | None = None) -> list[Event]:
         # Of an engine that is gone the log is there, and nobody else's.
         with suppress(EngineGone):
             self._check()
-        return super()._append(entries)
+        return super()._append(entries, after)

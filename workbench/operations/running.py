@@ -28,6 +28,7 @@ from adl.records import ActivationDifference
 from workbench.bounds import refusal
 from workbench.operations.judges import AnswerJudge, PromptWriter, ScaleJudge, TextJudge
 from workbench.store.append import Sitting
+from workbench.store.errors import SessionMoved
 from workbench.store.events import (
     SYSTEM,
     Actor,
@@ -62,6 +63,9 @@ class Arguments(BaseModel):
         if (why := refusal(value)) is not None:
             raise ValueError(why)
         return value
+
+
+B = TypeVar("B", bound=EventBody)
 
 
 class Session:
@@ -165,12 +169,29 @@ class Session:
         """Commit events in one transaction and apply them to the state."""
         return self._append([Entry(body, actor, operation_id) for body in bodies])
 
-    def _append(self, entries: Sequence[Entry]) -> list[Event]:
+    def record_numbered(self, number: Callable[[SessionState], B], *, actor: Actor = SYSTEM) -> B:
+        """Commit the event that ``number`` makes of the state, with everything of every process in it.
+
+        So an id that it counts out is given once, whoever else counts at the same time. ``number``
+        is called again where something was recorded meanwhile; what it raises ends it.
+        """
+        with self.deciding:
+            while True:
+                self.catch_up()
+                state = self.state
+                body = number(state)
+                try:
+                    self._append([Entry(body, actor)], after=state.seq)
+                except SessionMoved:
+                    continue
+                return body
+
+    def _append(self, entries: Sequence[Entry], after: int | None = None) -> list[Event]:
         if not entries:
             return []
         with self._lock:
             known = None if self._ends is None else Sitting(self._fold.version, self._ends)
-        events = self.log.append_many(self.id, entries, sitting=known)
+        events = self.log.append_many(self.id, entries, sitting=known, after=after)
         with self._lock:
             is_next = events[0].seq == self._fold.version + 1
             if is_next:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.store.encoding import utc_text
-from workbench.store.errors import SessionOver
+from workbench.store.errors import SessionMoved, SessionOver
 from workbench.store.events import Event, SessionStarted
 from workbench.store.heads import Head
 from workbench.store.rows import Draft
@@ -62,6 +62,15 @@ def check_open(
         raise SessionOver(
             f"session {session_id} {what}: nothing of its earlier work is recorded behind that",
             "Open it again to go on with it.",
+        )
+
+
+def check_last(last: int, session_id: str, after: int) -> None:
+    """Raise `SessionMoved` unless event ``after`` is the session's ``last``."""
+    if last != after:
+        raise SessionMoved(
+            f"session {session_id} has gone on from event {after} to {last}",
+            "Read what was recorded since, and record again.",
         )
 
 

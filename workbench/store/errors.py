@@ -22,6 +22,10 @@ class SessionOver(StoreError):
     """The session was closed, and what was to be recorded belongs to the work before its end."""
 
 
+class SessionMoved(StoreError):
+    """Something was recorded in the session since the event that was to be the last one."""
+
+
 class StoreFailure(StoreError):
     """The disk or another process is in the way, not what was asked for."""
 

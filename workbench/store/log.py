@@ -20,6 +20,7 @@ from workbench.store.announce import Announcer, Subscriber
 from workbench.store.append import (
     Sitting,
     append_drafts,
+    check_last,
     check_open,
     new_session_id,
     session_start,
@@ -157,11 +158,17 @@ class SessionLog:
         return self.append_many(session_id, [Entry(body, actor, operation_id, arrays)])[0]
 
     def append_many(
-        self, session_id: str, entries: Iterable[Entry], *, sitting: Sitting | None = None
+        self,
+        session_id: str,
+        entries: Iterable[Entry],
+        *,
+        sitting: Sitting | None = None,
+        after: int | None = None,
     ) -> list[Event]:
         """Commit several events in one transaction, all or none, then announce them.
 
         Those of a ``sitting`` raise `SessionOver` behind its end, whichever process recorded that.
+        Those that rest on everything up to event ``after`` raise `SessionMoved` behind a later one.
         """
         drafts = [Draft(entry) for entry in entries]
         for draft in drafts:
@@ -177,6 +184,8 @@ class SessionLog:
             if sitting is not None:
                 closing = any(isinstance(draft.body, SessionClosed) for draft in drafts)
                 check_open(connection, session_id, sitting, closing=closing)
+            if after is not None:
+                check_last(head[0], session_id, after)
             append_drafts(connection, self._path, session_id, Head(*head), drafts, done)
         return done
 

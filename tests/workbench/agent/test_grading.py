@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -37,6 +38,7 @@ from workbench.agent.loop import AuditPlan, start_audit
 from workbench.agent.rubrics import RUBRICS
 from workbench.operations.running import Session
 from workbench.store.events import Actor
+from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 from workbench.store.slices.agents import history, standing
 
@@ -242,6 +244,34 @@ def test_people_grade_and_edit_and_the_history_stays(audited: Session):
     with pytest.raises(GradeError, match="from 1 to 5"):
         edit_grade(audited, "G3", 9, "x", ANNA)
     assert len(audited.state.grades) == 3
+
+
+def test_two_processes_give_no_grade_the_same_id(audited: Session):
+    path = audited.log.path
+    with SessionLog.open(path) as one, SessionLog.open(path) as other:
+        here, there = (Session(log, audited.id, audited.cache) for log in (one, other))
+        assert grade_by_hand(here, 2, "x", ANNA, organism="cake_bake").grade_id == "G1"
+        assert grade_by_hand(there, 4, "y", BERT, organism="cake_bake").grade_id == "G2"
+        # What the other one recorded can be edited here, and what it replaced cannot.
+        edit_grade(here, "G2", 3, "less of it", ANNA)
+        with pytest.raises(GradeError, match="'G2' that stands"):
+            edit_grade(there, "G2", 5, "more of it", BERT)
+        threads = [
+            Thread(target=lambda session=session: [graded_once(session) for _ in range(20)])
+            for session in (here, there)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        here.catch_up()
+    ids = [grade.body.grade_id for grade in here.state.grades]
+    assert ids == [f"G{number}" for number in range(1, 44)]
+
+
+def graded_once(session: Session) -> None:
+    rubric = {"rubric": "coherence", "rubric_version": "1"}
+    record_grade(session, grader="coherence", subject="texts", score=1.0, reason="", **rubric)
 
 
 def test_a_share_is_taken_back_and_not_replaced_by_a_score(session: Session):

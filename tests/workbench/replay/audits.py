@@ -101,8 +101,8 @@ def record_audit(path: Path, pair: ModelPair | None = None) -> Audit:
         look()
         append = session._append
 
-        def append_and_look(entries):  # type: ignore[no-untyped-def]
-            events = append(entries)
+        def append_and_look(entries, after=None):  # type: ignore[no-untyped-def]
+            events = append(entries, after)
             look()
             return events
 

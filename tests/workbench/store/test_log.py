@@ -21,7 +21,7 @@ from workbench.store import connection as connection_module
 from workbench.store import following
 from workbench.store.arrays import ArrayRef
 from workbench.store.encoding import body_json, event_hash, utc_text
-from workbench.store.errors import StoreError
+from workbench.store.errors import SessionMoved, StoreError
 from workbench.store.events import (
     HUMAN,
     SYSTEM,
@@ -280,6 +280,16 @@ def test_unknown_sessions_are_refused(log: SessionLog) -> None:
 def test_a_session_starts_only_once(log: SessionLog, session: str) -> None:
     with pytest.raises(StoreError, match="has started already"):
         log.append(session, SessionStarted(name="again"))
+
+
+def test_what_rests_on_the_last_event_is_not_recorded_behind_another(
+    log: SessionLog, session: str
+) -> None:
+    last = log.append(session, NoteWritten(text="x")).seq
+    assert log.append_many(session, [Entry(NoteWritten(text="y"))], after=last)
+    with pytest.raises(SessionMoved, match=f"from event {last} to {last + 1}"):
+        log.append_many(session, [Entry(NoteWritten(text="z"))], after=last)
+    assert [event.seq for event in log.events(session, after_seq=last)] == [last + 1]
 
 
 def test_append_many_is_all_or_nothing(log: SessionLog, session: str) -> None:
