@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from workbench.cli.spreading import SpreadArguments, pool_for
 from workbench.locations import find_locations
 from workbench.private_files import new_text
 from workbench.settings import Settings
+from workbench.store.lease import Lease
 from workbench.store.log import SessionLog
 from workbench.workers.units import UnitsFailed, spread
 
@@ -72,11 +73,15 @@ def evaluate(
             else Evaluation(log, log.find_session(session).id, cache, say=say)
         )
         plan = known.plan if known else plan_of(wanted, settings)
-        left = sum(known is None or not known.is_done(cell.key) for cell in plan.cells())
         failed = None
-        # Before a new evaluation is begun: workers that cannot be had leave no session.
-        with pool_for(spreading, left) as pool:
+        with ExitStack() as held:
+            if known and _left(known, plan):
+                held.enter_context(_alone(locations.leases, known))
+            # Before a new evaluation is begun: workers that cannot be had leave no session.
+            pool = held.enter_context(pool_for(spreading, _left(known, plan)))
             evaluation = known or Evaluation.start(log, plan, cache, say=say)
+            if known is None:
+                held.enter_context(_alone(locations.leases, evaluation))
             say(
                 f"evaluation {evaluation.session.id}: `evaluate --session {evaluation.session.id}` "
                 "goes on with it"
@@ -128,6 +133,26 @@ def evaluate(
         if failed is not None:
             # After the table: what could be done is shown.
             raise failed
+
+
+def _left(known: Evaluation | None, plan: EvaluationPlan) -> int:
+    """How many cells are not done; all of an evaluation that is not begun."""
+    return sum(known is None or not known.is_done(cell.key) for cell in plan.cells())
+
+
+@contextmanager
+def _alone(leases: Path, evaluation: Evaluation) -> Iterator[None]:
+    """Work at an evaluation that no other process is at, as far as that one had come.
+
+    Two would do the same audit in the same session. Its workers are not asked: the process that
+    has them holds it. Raises ``OpenElsewhere``.
+    """
+    lease = Lease.take(leases, evaluation.session.id)
+    try:
+        evaluation.session.catch_up()
+        yield
+    finally:
+        lease.release()
 
 
 def _print(table: Sequence[Row]) -> None:

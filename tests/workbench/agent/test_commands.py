@@ -230,6 +230,10 @@ def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_
     with started(*command, stdout=DEVNULL, stderr=DEVNULL) as process:
         while "give_grade" not in server.arrivals.get().tools:
             pass
+        # Another one would do the same audit in the same session.
+        second = run("evaluate", "--session", "evaluation")
+        assert (second.returncode, second.stdout) == (2, "")
+        assert "is open in another process" in second.stderr.replace("\n", " ")
         process.kill()
         assert process.wait() == -signal.SIGKILL
     server.script = judging
