@@ -39,12 +39,15 @@ grades = typer.Typer(no_args_is_help=True, help="Show recorded grades.")
 _FIELDS_OF_THE_AUDIT = set(PairArguments.model_fields) - {"trust_remote_code"}
 
 
+_ENDPOINT_NAMES = {"agent_model": "model"}
+
+
 def _endpoint(*names: str) -> Any:
     """Options of the settings ``names``, called as on every command."""
     return options_of(
         Settings,
         leave_out=set(Settings.model_fields) - set(names),
-        names={"agent_model": "model"},
+        names=_ENDPOINT_NAMES,
         panels=dict.fromkeys(names, "Endpoint"),
     )
 
@@ -124,6 +127,7 @@ def grade(
     from workbench.cli import auditing
 
     if wanted.by_hand:
+        _refuse_endpoint(endpoint, "a grade of your own asks no judge")
         auditing.grade_by_hand(session, wanted, database, json)
     else:
         auditing.grade_by_judge(session, wanted, endpoint, database, json)
@@ -172,4 +176,16 @@ def evaluate(
     """Let agents audit organisms, grade them, and compare them with each other and the paper."""
     from workbench.cli import evaluating
 
+    if wanted.session is not None:
+        models = {name: value for name, value in endpoint.items() if name.endswith("_model")}
+        _refuse_endpoint(models, f"evaluation {wanted.session!r} goes on with its own models")
     evaluating.evaluate(wanted, endpoint, spreading, database, json)
+
+
+def _refuse_endpoint(given: Given, why: str) -> None:
+    """Raise ``BadParameter`` for options of the endpoint that would be ignored."""
+    if given:
+        names = ", ".join(
+            "--" + _ENDPOINT_NAMES.get(name, name).replace("_", "-") for name in given
+        )
+        raise typer.BadParameter(f"{names}: {why}: leave it out")

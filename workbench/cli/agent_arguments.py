@@ -43,6 +43,23 @@ class AuditArguments(BudgetArguments):
     )
 
 
+#: What each kind of grading goes by; anything else that is given would be ignored.
+_GOES_BY = {
+    "report": ("run", "organism", "repeats"),
+    "relevance": ("tokens", "readings", "organism"),
+    "coherence": ("coherence",),
+    "score": ("score", "run", "organism", "reason", "author"),
+    "edit": ("edit", "score", "unscored", "reason", "author"),
+}
+_KIND_WORDS = {
+    "report": "a judge's grade of a report",
+    "relevance": "a judge's grade of token lists",
+    "coherence": "a judge's grade of steered texts",
+    "score": "a grade of your own",
+    "edit": "an edit of a grade",
+}
+
+
 class GradeArguments(Arguments):
     """A grading: the audit or the evidence, and the grader."""
 
@@ -87,6 +104,22 @@ class GradeArguments(Arguments):
             raise FieldsConflict("your own grade needs one", "reason")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> GradeArguments:
+        kind = self.kind
+        if self.by_hand:
+            kind = "score" if self.edit is None else "edit"
+        # A flag that is off, or a text that is empty, asks for nothing.
+        asked = (
+            name
+            for name in type(self).model_fields
+            if name in self.model_fields_set and getattr(self, name) not in (None, False, "", ())
+        )
+        ignored = [name for name in asked if name not in _GOES_BY[kind]]
+        if ignored:
+            raise FieldsConflict(f"{_KIND_WORDS[kind]} does not go by it: leave it out", *ignored)
+        return self
+
 
 class EvaluateArguments(BudgetArguments):
     """The agents and organisms of an evaluation, and the number of repeats."""
@@ -114,3 +147,16 @@ class EvaluateArguments(BudgetArguments):
     )
     max_new_tokens: int = Field(40, ge=1, description="Longest steered text, in tokens.")
     plot: Path | None = Field(None, description="File to write the plot to.")
+
+    @model_validator(mode="after")
+    def _one_plan(self) -> EvaluateArguments:
+        known = (name for name in type(self).model_fields if name in self.model_fields_set)
+        planned = [name for name in known if name not in {"session", "plot"}]
+        if self.session is not None and planned:
+            raise FieldsConflict(
+                f"evaluation {self.session!r} goes on by the plan that it began with: leave out what "
+                "is of a plan",
+                "session",
+                *planned,
+            )
+        return self
