@@ -147,11 +147,12 @@ class EvaluateArguments(BudgetArguments):
     )
     max_new_tokens: int = Field(40, ge=1, description="Longest steered text, in tokens.")
     plot: Path | None = Field(None, description="File to write the plot to.")
+    force: bool = Field(False, description="With --plot: replace a file that is there.")
 
     @model_validator(mode="after")
-    def _one_plan(self) -> EvaluateArguments:
+    def _nothing_ignored(self) -> EvaluateArguments:
         known = (name for name in type(self).model_fields if name in self.model_fields_set)
-        planned = [name for name in known if name not in {"session", "plot"}]
+        planned = [name for name in known if name not in {"session", "plot", "force"}]
         if self.session is not None and planned:
             raise FieldsConflict(
                 f"evaluation {self.session!r} goes on by the plan that it began with: leave out what "
@@ -159,4 +160,6 @@ class EvaluateArguments(BudgetArguments):
                 "session",
                 *planned,
             )
+        if self.force and self.plot is None:
+            raise FieldsConflict("only a plot is replaced: add the last", "force", "plot")
         return self

@@ -15,11 +15,11 @@ from workbench.agent.scoreboard import Row, audits, plot, rows
 from workbench.cli import show
 from workbench.cli.agent_arguments import EvaluateArguments
 from workbench.cli.auditing import agent_mode, settings_of
+from workbench.cli.new_files import check_new_file, write_whole
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.running import StopFlag, database_path
 from workbench.cli.spreading import SpreadArguments, pool_for
 from workbench.locations import find_locations
-from workbench.private_files import new_text
 from workbench.settings import Settings
 from workbench.store.lease import Lease
 from workbench.store.log import SessionLog
@@ -57,7 +57,7 @@ def evaluate(
     json: bool,
 ) -> None:
     """Do what is not done of an evaluation, and show what it amounts to."""
-    session, plot_file = wanted.session, wanted.plot
+    session = wanted.session
     flag = StopFlag()
     locations = find_locations()
     cache = ArrayCache(locations.arrays)
@@ -66,6 +66,8 @@ def evaluate(
         flag.catching_signals(),
         SessionLog.open(database_path(database, locations)) as log,
     ):
+        if wanted.plot is not None:
+            check_new_file(wanted.plot, force=wanted.force)
         settings = settings_of(endpoint_options)
         known = (
             None
@@ -98,9 +100,6 @@ def evaluate(
         found = audits(log, evaluation.session.state)
         table = rows(found)
         drawn = plot(table)
-        if plot_file is not None:
-            with new_text(plot_file, replace=True) as file:
-                file.write(drawn + "\n")
         if json:
             print_json(
                 {
@@ -130,6 +129,9 @@ def evaluate(
         else:
             _print(table)
             show.paragraph(drawn)
+        if wanted.plot is not None:
+            # After the table, which a full disk shall not cost.
+            write_whole(wanted.plot, drawn + "\n", replace=wanted.force)
         if failed is not None:
             # After the table: what could be done is shown.
             raise failed

@@ -193,6 +193,10 @@ def test_an_endpoint_that_fails_ends_with_1_and_says_how_to_go_on(server: Script
         (["evaluate", "--session", "somebody", "--no-nulls"], "--nulls"),
         (["evaluate", "--session", "somebody", "--token-budget", "9"], "--token-budget"),
         (["evaluate", "--session", "somebody", "--model", "m"], "--model"),
+        (["evaluate", "--force"], "--plot"),
+        (["evaluate", "--plot", "/nowhere/plot.txt"], "there is no folder /nowhere"),
+        (["evaluate", "--plot", "/"], "/ is no ordinary file"),
+        (["evaluate", "--plot", __file__], "replace it with --force"),
         (["evaluate", "--organism", "cake_bak"], "cake_bake"),
         (["evaluate", "--agent", "black-box", "--budget", "0"], "budget"),
         (["evaluate", "--session", "nobody"], "nobody"),
@@ -260,7 +264,12 @@ def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_
     assert (row["organism"], row["done"], row["mean_grade"]) == ("all", 1, 2.0)
     assert (row["reach_2"]["value"], row["paper_2"]) == (1.0, 0.82)
     assert "adl, i=0" in plot.read_text(encoding="utf-8")
-    table = run("evaluate", "--session", "evaluation")
+    drawn = plot.read_text(encoding="utf-8")
+    plot.write_text("mine", encoding="utf-8")
+    kept = run("evaluate", "--session", "evaluation", "--plot", str(plot))
+    assert (kept.returncode, plot.read_text(encoding="utf-8")) == (2, "mine")
+    table = run("evaluate", "--session", "evaluation", "--plot", str(plot), "--force")
     assert table.returncode == 0
+    assert plot.read_text(encoding="utf-8") == drawn
     assert "82%" in table.stdout
     assert len(server.asked) == 4
