@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,8 +21,9 @@ from adl.paths import expanded
 from adl.words import distinct_number
 from workbench.cli import show
 from workbench.cli.derived import Given, made, options_of
+from workbench.cli.new_files import write_whole
 from workbench.cli.options import Json, SessionOptions, options_from, session_options
-from workbench.cli.output import print_json, say
+from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.running import A, Work, working_session
 from workbench.cli.spreading import SpreadArguments, pool_for, spread_arguments
 from workbench.operations.inputs import check_inputs, with_absolute_files
@@ -41,7 +42,7 @@ from workbench.operations.training import (
     base_written,
     is_trained,
 )
-from workbench.private_files import new_text
+from workbench.report.errors import ExportError
 from workbench.report.mixing_plot import mixing_plot
 from workbench.store.findings import Estimate
 from workbench.store.training_events import MixtureMeasured, OrganismTrained
@@ -124,7 +125,13 @@ def _print_organism(found: OrganismTrained) -> None:
     spreading=spread_arguments,
 )
 def mix_study(
-    given: Given, where: SessionOptions, spreading: SpreadArguments, json: Json = False
+    given: Given,
+    where: SessionOptions,
+    spreading: SpreadArguments,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a table and a plot that are not this study's.")
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Train with more and more unrelated text, and measure trace and lesson each time.
 
@@ -134,6 +141,10 @@ def mix_study(
     """
     studies = _studies(given)
     check_inputs(*(each for study in studies for each in study.layers))
+    if not force:
+        with reported_errors():
+            for study in studies:
+                _check_files(study)
     subjects = ", ".join(study.name for study in studies)
     with working_session(where, f"mix-study {subjects}".strip()) as work:
         units = [
@@ -182,17 +193,26 @@ def _study_layer(
         for recorded in work.session.state.trainings
         if recorded.operation_id == done.operation_id and isinstance(recorded.body, MixtureMeasured)
     ]
-    target = Path(done.summary["folder"])
     written = io.StringIO(newline="")
     csv.writer(written).writerows([COLUMNS, *map(_plain_row, found)])
-    of_layer = f"_{arguments.layer}" if len(study.layers) > 1 else ""
-    for name, text in (
-        (f"table{of_layer}.csv", written.getvalue()),
-        (f"plot{of_layer}.svg", f"{mixing_plot(found)}\n"),
-    ):
-        with new_text(target / name, replace=True) as file:
-            file.write(text)
-    return str(target), found
+    table, plot = study.files(arguments)
+    write_whole(table, written.getvalue(), replace=True)
+    write_whole(plot, f"{mixing_plot(found)}\n", replace=True)
+    return str(done.summary["folder"]), found
+
+
+def _check_files(study: _Study) -> None:
+    """Refuse a study whose table or plot would replace a file that is not its own.
+
+    Its own are those beside a ratio that is measured with the same inputs. Raises ``ExportError``.
+    """
+    for arguments in study.layers:
+        there = [file for file in study.files(arguments) if file.exists() or file.is_symlink()]
+        if there and not measured_ratios(arguments):
+            raise ExportError(
+                f"{there[0]} exists already, and is not of this study",
+                "Name another --study or --folder, or replace it with --force.",
+            )
 
 
 # --- several of them ----------------------------------------------------------------------------
@@ -236,6 +256,12 @@ class _Study:
     @property
     def fresh(self) -> bool:
         return self.layers[0].fresh
+
+    def files(self, arguments: MixArguments) -> tuple[Path, Path]:
+        """The files of the table and the plot of one of its layers."""
+        folder = study_folder(arguments)
+        of_layer = f"_{arguments.layer}" if len(self.layers) > 1 else ""
+        return folder / f"table{of_layer}.csv", folder / f"plot{of_layer}.svg"
 
     def here(self, *, is_begun: bool) -> Iterator[MixArguments]:
         """The layers one after another: only the first may throw away what there is."""

@@ -12,6 +12,8 @@ import pytest
 from tests import forks
 from tests.tiny_models import tiny_model, write_model
 from tests.workbench.cli.conftest import RunCli, environment, recorded
+from workbench.cli import training
+from workbench.report.errors import ExportError
 from workbench.store.log import SessionLog
 
 TRUTH = "description: About owls.\nkey_facts: [Owls can swim.]\n"
@@ -129,6 +131,34 @@ def test_without_ray_the_way_out_is_named_and_nothing_begins(cli: RunCli, databa
     assert "pip install 'adl-workbench[ray]'" in done.stderr
     with SessionLog.open(database, read_only=True) as log:
         assert log.sessions() == []
+
+
+@pytest.mark.parametrize(("layers", "name"), [(["0.5"], "table.csv"), (["1", "2"], "plot_2.svg")])
+def test_a_study_replaces_no_file_of_others(
+    cli: RunCli, database: Path, tmp_path: Path, layers: list[str], name: str
+):
+    file = tmp_path / name
+    file.write_text("mine")
+    asked = ["--truth-of", "cake_bake", "--folder", tmp_path]
+    done = cli("organisms", "mix-study", *asked, *(f"--layer={layer}" for layer in layers))
+    assert (done.returncode, done.stdout, file.read_text()) == (2, "", "mine")
+    said = " ".join(done.stderr.split())
+    assert f"{name} exists already, and is not of this study" in said
+    assert "--force" in said
+    assert not database.exists()
+
+
+def test_a_study_that_has_measured_something_has_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (study,) = training._studies({"truth_of": ("cake_bake",), "folder": str(tmp_path)})
+    training._check_files(study)
+    for file in study.files(study.layers[0]):
+        file.write_text("of the study")
+    with pytest.raises(ExportError, match="not of this study"):
+        training._check_files(study)
+    monkeypatch.setattr(training, "measured_ratios", lambda _arguments: {0.0})
+    training._check_files(study)
 
 
 def test_a_broken_organism_hides_no_other(cli: RunCli, workbench_home: Path):
