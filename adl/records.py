@@ -16,6 +16,9 @@ Side = Literal["base", "finetuned"]
 SIDES: tuple[Side, Side] = ("base", "finetuned")
 Remote = Literal["ndif"]
 
+DEFAULT_LAYER = "0.5"
+"""The layer where nobody names one: the middle one, at half the depth."""
+
 POOLED = "1-4"
 """Label of the vector pooled over positions 1-4: position 0 is an attention sink, the others agree."""
 

@@ -38,7 +38,15 @@ from adl.readings.shift_lens import (
     shift_score,
     steering_shifts,
 )
-from adl.records import POOLED, ActivationDifference, GenerationPlan, Side, Site, rescale
+from adl.records import (
+    DEFAULT_LAYER,
+    POOLED,
+    ActivationDifference,
+    GenerationPlan,
+    Side,
+    Site,
+    rescale,
+)
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document
 from adl.text.prompts import everyday_prompts
@@ -118,7 +126,7 @@ class MixtureRequest:
     words: tuple[str, ...] = field(repr=False)
     facts: tuple[str, ...] = field(repr=False, default=())
     negations: tuple[str, ...] = field(repr=False, default=())
-    layer: str = "0.5"
+    layer: str = DEFAULT_LAYER
     n_texts: int = 256
     n_random: int = 16
     alpha: float = 0.3

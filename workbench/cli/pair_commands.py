@@ -12,7 +12,7 @@ from adl import errors
 from adl.errors import AdlError
 from adl.pair.protocol import ALL_LAYERS, named_layers, resolve_layers
 from adl.readings.registry import READINGS, ReadingName
-from adl.records import POOLED
+from adl.records import DEFAULT_LAYER, POOLED
 from adl.words import plain_number
 from workbench.cli import show
 from workbench.cli.derived import Given, made, options_of
@@ -69,7 +69,7 @@ def audit(
 ) -> None:
     """Measure, read and steer in one go, and keep it all in a session."""
     shared = {"max_new_tokens": AUDIT_TOKENS, **given, "seed": measure.seed}
-    steering = made(SteerArguments, {**shared, "layer": "0.5"})
+    steering = made(SteerArguments, {**shared, "layer": DEFAULT_LAYER})
     check_inputs(measure, steering, is_new=where.session is None)
     layers: Sequence[str | int] = named_layers(measure.layers)
     with judge_at_hand(judge) as at_hand, _work(where, "audit", pair, blind=blind) as work:

@@ -29,6 +29,7 @@ from adl.measures.coherence import (
 from adl.nulls import RANDOM, SPLIT_HALF
 from adl.pair.protocol import Thinking, resolve_layer
 from adl.records import (
+    DEFAULT_LAYER,
     POOLED,
     GeneratedText,
     GenerationPlan,
@@ -90,7 +91,7 @@ class AmplifyArguments(Arguments):
         description="Alpha, gamma or scale (adapter: 1 is finetuned, -1 its opposite); none: the "
         "carrier's own. Unchanged texts come beside.",
     )
-    layer: str = Field("0.5", description="Layer of the difference.")
+    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference.")
     layer_range: str | None = Field(
         None, description="Layers of adapter or rank1: 4-12 or 0.5-1.0."

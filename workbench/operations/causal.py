@@ -17,7 +17,7 @@ from adl.measures.causal import (
 )
 from adl.measures.teacher_forcing import ALL_POSITIONS, scored_texts
 from adl.pair.protocol import ComponentChange, resolve_layer
-from adl.records import POOLED, Site
+from adl.records import DEFAULT_LAYER, POOLED, Site
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document
 from workbench.operations.documents import DocumentArguments, named_documents
@@ -30,7 +30,7 @@ from workbench.store.measures.causal import CausalChange, CausalEffectMeasured
 class CausalArguments(DocumentArguments):
     """The component to change, where, and the texts to score."""
 
-    layer: str = Field("0.5", description="Layer of the difference.")
+    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
     changes: tuple[ComponentChange, ...] = Field(
         CHANGES,

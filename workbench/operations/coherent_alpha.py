@@ -17,7 +17,7 @@ from adl.measures.coherent_alpha import (
     search_coherent_alpha,
 )
 from adl.pair.protocol import resolve_layer
-from adl.records import POOLED, GeneratedText, GenerationPlan, Side
+from adl.records import DEFAULT_LAYER, POOLED, GeneratedText, GenerationPlan, Side
 from workbench.operations.generation import (
     Words,
     chosen_prompts,
@@ -53,7 +53,7 @@ class CoherentAlphaArguments(Arguments):
         description="Further rounds, each dividing the step between coherent and incoherent.",
     )
     n_samples: int = Field(2, ge=1, description="Samples per prompt and alpha.")
-    layer: str = Field("0.5", description="Layer of the difference.")
+    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
     side: Side = Field("finetuned", description="Which model generates.")
     seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")

@@ -11,7 +11,7 @@ from adl.artifacts import key_of
 from adl.difference import FirstTokens, Reach, measure_difference, parse_positions
 from adl.errors import CorpusError
 from adl.pair.protocol import ModelPair, resolve_layers
-from adl.records import SIDES, ActivationDifference
+from adl.records import DEFAULT_LAYER, SIDES, ActivationDifference
 from adl.text.corpus import BosPolicy, ChosenTexts, CorpusSource
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
 from workbench.store.arrays import ArrayRef
@@ -22,7 +22,7 @@ class MeasureArguments(Arguments):
     """Layers and positions to measure, and the unrelated text."""
 
     layers: tuple[str, ...] = Field(
-        ("0.5",),
+        (DEFAULT_LAYER,),
         description="Layers: a share of the depth (0.5), a number (15), several by commas, or all.",
     )
     positions: str = Field(

@@ -29,6 +29,7 @@ from adl.nulls import null_vector
 from adl.pair.protocol import Thinking, resolve_layer
 from adl.pair.self_checks import DIFFERENCE, require
 from adl.records import (
+    DEFAULT_LAYER,
     POOLED,
     SIDES,
     ActivationDifference,
@@ -75,7 +76,7 @@ class SteerArguments(Arguments):
         description="Strengths in units of the residual norm; 0 is unsteered. None: 0 and what the "
         "shift lens chose, or 0.3.",
     )
-    layer: str = Field("0.5", description="Layer of the difference.")
+    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
     side: Side = Field("finetuned", description="Which model generates.")
     source: Literal["difference", "random", "split_half"] = Field(
@@ -118,7 +119,7 @@ class AskArguments(Arguments):
     alpha: FiniteFloat = Field(
         0.0, description="Strength of steering, in residual norms; 0 is unsteered."
     )
-    layer: str = Field("0.5", description="Layer of the difference, when steering.")
+    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference, when steering.")
     position: str = Field(POOLED, description="Position of the difference, when steering.")
     batch_size: int = Field(40, ge=1, description="Answers per batch.")
 

@@ -36,7 +36,7 @@ from adl.organisms.registry import parse_facts
 from adl.organisms.training_plan import RATIOS, Recipe, data_sha256
 from adl.pair.weight_hashes import FileHashes
 from adl.paths import expanded
-from adl.records import PairSpec, SideSpec
+from adl.records import DEFAULT_LAYER, PairSpec, SideSpec
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document, documents_sha256
 from adl.words import distinct_number
@@ -84,7 +84,9 @@ class MixArguments(DocumentArguments, RecipeArguments):
     facts: str | None = Field(
         None, description="YAML with key_facts and negated_facts; --truth-of has its own."
     )
-    layer: str = Field("0.5", description="Layer: a share of the depth (0.5) or a number (15).")
+    layer: str = Field(
+        DEFAULT_LAYER, description="Layer: a share of the depth (0.5) or a number (15)."
+    )
     n_texts: int = Field(256, ge=32, description="Unrelated texts to measure the trace on.")
     n_random: int = Field(
         16, ge=8, le=10_000, description="Random directions beside the difference."

@@ -19,7 +19,7 @@ from adl.readings.registry import READINGS, ReadingName
 from adl.readings.shift_lens import CONTEXT_TOKENS, FIRST_COLUMN, N_CONTEXTS
 from adl.readings.style import Style
 from adl.readings.take import FailedReading, take_readings
-from adl.records import TokenReadout, TokenScore
+from adl.records import DEFAULT_LAYER, TokenReadout, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.operations.judges import ScaleJudge, ScaleVerdict
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
@@ -40,7 +40,7 @@ class ReadArguments(Arguments):
     readings: tuple[ReadingName, ...] = Field(
         tuple(READINGS), description="Readings to take; all by default."
     )
-    layer: str = Field("0.5", description="Layer of the difference.")
+    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
     top: int = Field(100, ge=1, description="Tokens to keep of each list.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")

@@ -20,7 +20,7 @@ from adl.measures.relevance import (
 )
 from adl.measures.similarity import ComparedText, Embed, Kind, LexicalEmbedding, steered_similarity
 from adl.pair.protocol import resolve_layer
-from adl.records import POOLED, GenerationPlan, Side, TokenScore
+from adl.records import DEFAULT_LAYER, POOLED, GenerationPlan, Side, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.locations import find_locations
 from workbench.operations.documents import DocumentArguments, named_documents, unblind
@@ -100,7 +100,7 @@ class SimilarityArguments(DocumentArguments):
         gt=0,
         description="Strength in residual norms; none takes the coherent alpha that was found, else 0.3.",
     )
-    layer: str = Field("0.5", description="Layer of the difference.")
+    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
     position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
     side: Side = Field("finetuned", description="Which model generates.")
     n_samples: int = Field(1, ge=1, description="Samples per prompt.")

@@ -21,6 +21,7 @@ from adl.readings.style import (
     read_bank,
     style_of,
 )
+from adl.records import DEFAULT_LAYER
 from adl.text.corpus import CorpusSource
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments, Command, Context, Operation, Summary
@@ -35,7 +36,7 @@ class BankArguments(Arguments):
         min_length=1, max_length=64, description="Name of the finetuning in the bank."
     )
     broad: bool = Field(False, description="It is a control without a narrow domain.")
-    layer: str = Field("0.5", description="Layer of the difference.")
+    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
     corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
     text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
     n_texts: int = Field(256, ge=1, description="Texts that contexts are taken from.")

@@ -25,6 +25,7 @@ from adl.measures.trace_strength import (
 from adl.pair.protocol import resolve_layers
 from adl.pair.self_checks import DIFFERENCE, require
 from adl.readings.narrowness import NARROW_INDEX, Narrowness
+from adl.records import DEFAULT_LAYER
 from adl.text.corpus import BosPolicy, CorpusSource
 from workbench.operations.running import Arguments, Command, Context, Operation, Summary
 from workbench.store.measures.trace import (
@@ -40,7 +41,7 @@ class TraceArguments(Arguments):
     """Layers and positions to measure, and the unrelated text."""
 
     layers: tuple[str, ...] = Field(
-        ("0.5",),
+        (DEFAULT_LAYER,),
         min_length=1,
         description="Layers: a share of the depth (0.5), a number (15), several by commas, or all.",
     )

@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from adl.readings.registry import READINGS, described
+from adl.records import DEFAULT_LAYER
 from adl.words import number_of
 from workbench.display import clean_line
 from workbench.fields import in_words
@@ -447,7 +448,7 @@ A difference of a few standard errors, or smaller than its null, needs more text
         request = await self.app.push_screen_wait(
             ReadForm(
                 self._selection.index,
-                str(group.layer) if group else "0.5",
+                str(group.layer) if group else DEFAULT_LAYER,
                 group.reading if group else next(iter(READINGS)),
                 int(self.state.pair["n_layers"]),
             )

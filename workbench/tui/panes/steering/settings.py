@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, ValidationError
 from adl.errors import SiteError
 from adl.generation.amplified import Carrier
 from adl.pair.protocol import resolve_layer
+from adl.records import DEFAULT_LAYER
 from adl.text.prompts import everyday_prompts
 from workbench.fields import choices, in_words
 from workbench.operations.amplify import AmplifyArguments
@@ -56,7 +57,7 @@ class SteeringSettings(SteerArguments):
     ``own`` selects the prompts: ``prompt`` if true, else the first ``n_prompts`` bundled ones.
     """
 
-    layer: Annotated[str, AfterValidator(_layer)] = "0.5"
+    layer: Annotated[str, AfterValidator(_layer)] = DEFAULT_LAYER
     alphas: Annotated[tuple[FiniteFloat, ...], AfterValidator(_with_unsteered)] = SWEEP_ALPHAS
     n_prompts: int = Field(4, ge=1, le=len(everyday_prompts()))
     alpha: FiniteFloat = DEFAULT_ALPHA
