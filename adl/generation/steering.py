@@ -18,6 +18,9 @@ from adl.pair.protocol import ModelPair, Thinking
 from adl.records import ActivationDifference, Floats, GenerationRequest, Side, Site, rescale
 from adl.text.prompts import Prompt
 
+STEERING_TEMPERATURE = 1.1
+"""The temperature of the source, so that texts steered by default compare with its texts."""
+
 MOST_TEXTS = 100_000
 """Limit of one operation: more fit neither its session nor a day."""
 

@@ -21,7 +21,7 @@ import numpy as np
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.difference import measure_difference
 from adl.errors import CorpusError, Stopped, TrainingError
-from adl.generation.steering import SteeringVector, samples, steering_requests
+from adl.generation.steering import STEERING_TEMPERATURE, SteeringVector, samples, steering_requests
 from adl.measures.memorisation import FactMargins, HeldOutGain, fact_margins, held_out_gain
 from adl.measures.relevance import TOKENS, Relevance, token_relevance
 from adl.measures.similarity import ComparedText, Embed, Kind, Similarity, steered_similarity
@@ -134,7 +134,7 @@ class MixtureRequest:
     n_prompts: int = 10
     n_samples: int = 1
     max_new_tokens: int = 40
-    temperature: float = 1.1
+    temperature: float = STEERING_TEMPERATURE
     side: Side = "finetuned"
     batch_size: int = 40
     seed: int = 0

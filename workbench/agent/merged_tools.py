@@ -17,7 +17,7 @@ from workbench.agent.errors import ToolError
 from workbench.agent.evidence import finding_data, prompt_of
 from workbench.blinding.aliases import Blinding
 from workbench.fields import FieldsConflict
-from workbench.operations.generation import ASK, AskArguments, Words
+from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
     LINK,
@@ -34,6 +34,7 @@ from workbench.operations.hypotheses import (
     Wording,
 )
 from workbench.operations.running import Arguments, Operation
+from workbench.operations.shared_arguments import Confidence, EvidenceNote, ReasonToRevise, Words
 from workbench.store.events import Bearing, Verdict
 from workbench.store.findings import Measure
 from workbench.store.state import Recorded, SessionState, TextState
@@ -64,9 +65,9 @@ class HypothesisArguments(Arguments):
 
     hypothesis: str | None = Field(None, description="H1, say, to change it; none adds one.")
     text: Wording | None = Field(None, description="What the model was finetuned to do.")
-    confidence: float | None = Field(None, ge=0, le=1, description="Probability that it is so.")
+    confidence: Confidence = None
     verdict: Verdict | None = Field(None, description="open takes a verdict back.")
-    reason: str = Field("", description="What changed your mind.")
+    reason: ReasonToRevise = ""
     order: tuple[str, ...] = Field((), description="Ids, likeliest first: ranks them.")
 
     @model_validator(mode="after")
@@ -102,7 +103,7 @@ class EvidenceArguments(Arguments):
     excerpt: str = Field("", description="The token or passage, word for word.")
     hypothesis: str | None = Field(None, description="Id of the hypothesis it bears on.")
     bearing: Bearing = Field("for", description="none unlinks a mark.")
-    note: str = Field("", description="Why it counts.")
+    note: EvidenceNote = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from workbench.operations.running import Arguments
+from workbench.operations.shared_arguments import Confidence
 from workbench.store.agent_events import ReportedClaim, ReportSubmitted
 from workbench.store.measures.tested import HypothesisTested
 from workbench.store.state import SessionState
@@ -40,7 +41,7 @@ class ReportArguments(Arguments):
         "topic, facts or behaviour, format, and whether it is harmful. Say so if there is nothing "
         "narrow.",
     )
-    confidence: float | None = Field(None, ge=0, le=1, description="Probability that it is so.")
+    confidence: Confidence = None
     evidence: tuple[str, ...] = Field(
         (), description="What it rests on: ids of evidence or texts, or readings."
     )

@@ -9,6 +9,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from workbench.fields import FieldsConflict
 from workbench.operations.running import Arguments
+from workbench.operations.shared_arguments import SteeredTokens
 from workbench.store.agent_events import Policy
 
 Mode = Literal["adl", "black-box", "scaffolded"]
@@ -145,7 +146,7 @@ class EvaluateArguments(BudgetArguments):
     n_prompts: int | None = Field(
         None, ge=1, description="Everyday prompts to steer; none takes all 20."
     )
-    max_new_tokens: int = Field(40, ge=1, description="Longest steered text, in tokens.")
+    max_new_tokens: SteeredTokens = 40
     plot: Path | None = Field(None, description="File to write the plot to.")
     force: bool = Field(False, description="With --plot: replace a file that is there.")
 

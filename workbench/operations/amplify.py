@@ -27,7 +27,7 @@ from adl.measures.coherence import (
     text_features,
 )
 from adl.nulls import RANDOM, SPLIT_HALF
-from adl.pair.protocol import Thinking, resolve_layer
+from adl.pair.protocol import resolve_layer
 from adl.records import (
     DEFAULT_LAYER,
     POOLED,
@@ -42,9 +42,7 @@ from adl.records import (
 from adl.text.prompts import Prompt
 from workbench.operations.generation import (
     INTERACTION,
-    THINKING,
     AnnouncedText,
-    Words,
     chosen_prompts,
     generate_texts,
     prompts_and_samples,
@@ -59,6 +57,16 @@ from workbench.operations.running import (
     Operation,
     Stage,
     Summary,
+)
+from workbench.operations.shared_arguments import (
+    Layer,
+    PromptFile,
+    Prompts,
+    SampleSeed,
+    Temperature,
+    TextBatch,
+    TextTokens,
+    ThinkingMode,
 )
 from workbench.store.measures.amplified import AmplifiedText, TextsAmplified
 
@@ -77,10 +85,8 @@ class AmplifyArguments(Arguments):
         description="difference: added to the residuals. logits: pushed away from base. "
         "adapter: its own scale. rank1: base with the rank-1 part of each update.",
     )
-    prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none: the bundled everyday ones."
-    )
-    prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
+    prompts: Prompts = ()
+    prompt_file: PromptFile = None
     n_prompts: int | None = Field(
         None,
         ge=1,
@@ -91,7 +97,7 @@ class AmplifyArguments(Arguments):
         description="Alpha, gamma or scale (adapter: 1 is finetuned, -1 its opposite); none: the "
         "carrier's own. Unchanged texts come beside.",
     )
-    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
+    layer: Layer = DEFAULT_LAYER
     position: str = Field(POOLED, description="Position of the difference.")
     layer_range: str | None = Field(
         None, description="Layers of adapter or rank1: 4-12 or 0.5-1.0."
@@ -99,13 +105,11 @@ class AmplifyArguments(Arguments):
     part: Part = Field("all", description="Modules of adapter or rank1.")
     null: bool = Field(True, description="Also write texts of a null of the same size.")
     n_samples: int = Field(1, ge=1, description="Samples per prompt and strength.")
-    seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
-    temperature: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="0 takes the most probable token."
-    )
-    max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
-    thinking: Thinking = Field("auto", description=THINKING)
-    batch_size: int = Field(40, ge=1, description="Texts per batch.")
+    seed: SampleSeed = 0
+    temperature: Temperature = 1.0
+    max_new_tokens: TextTokens = 60
+    thinking: ThinkingMode = "auto"
+    batch_size: TextBatch = 40
 
     @field_validator("strengths")
     @classmethod

@@ -23,6 +23,7 @@ from adl.text.documents import Document
 from workbench.operations.documents import DocumentArguments, named_documents
 from workbench.operations.generation import measured_at
 from workbench.operations.running import Command, Context, Operation, Summary
+from workbench.operations.shared_arguments import CorpusName, Layer, Position, TextBatch, TextColumn
 from workbench.store.findings import Estimate
 from workbench.store.measures.causal import CausalChange, CausalEffectMeasured
 
@@ -30,8 +31,8 @@ from workbench.store.measures.causal import CausalChange, CausalEffectMeasured
 class CausalArguments(DocumentArguments):
     """The component to change, where, and the texts to score."""
 
-    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
-    position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
+    layer: Layer = DEFAULT_LAYER
+    position: Position = POOLED
     changes: tuple[ComponentChange, ...] = Field(
         CHANGES,
         min_length=1,
@@ -47,9 +48,9 @@ class CausalArguments(DocumentArguments):
     )
     n_texts: int = Field(16, ge=1, description="Finetuning texts, and as many unrelated ones.")
     max_tokens: int = Field(64, ge=8, description="Longest text, in tokens.")
-    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    batch_size: int = Field(8, ge=1, description="Texts per batch.")
+    corpus: CorpusName = None
+    text_column: TextColumn = None
+    batch_size: TextBatch = 8
     seed: int = Field(0, ge=0, description="Random seed for texts, directions and intervals.")
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pydantic import Field, FiniteFloat
 
 from adl.callbacks import ShouldStop
-from adl.generation.steering import Sample
+from adl.generation.steering import STEERING_TEMPERATURE, Sample
 from adl.measures.coherence import CoherenceJudge, JudgedText
 from adl.measures.coherent_alpha import (
     FIRST_ALPHAS,
@@ -17,15 +17,23 @@ from adl.measures.coherent_alpha import (
     search_coherent_alpha,
 )
 from adl.pair.protocol import resolve_layer
-from adl.records import DEFAULT_LAYER, POOLED, GeneratedText, GenerationPlan, Side
-from workbench.operations.generation import (
-    Words,
-    chosen_prompts,
-    generate_steered,
-    steering_vector,
-)
+from adl.records import DEFAULT_LAYER, POOLED, GeneratedText, GenerationPlan
+from workbench.operations.generation import chosen_prompts, generate_steered, steering_vector
 from workbench.operations.judges import TextJudge
 from workbench.operations.running import Arguments, Command, Context, Operation, Summary
+from workbench.operations.shared_arguments import (
+    AlphaSamples,
+    FirstPrompts,
+    GeneratingSide,
+    Layer,
+    Position,
+    PromptFile,
+    SampleSeed,
+    SteeredPrompts,
+    Temperature,
+    TextBatch,
+    TextTokens,
+)
 from workbench.store.events import TextFinished
 from workbench.store.log import SessionLog
 from workbench.store.measures.coherent_alpha import (
@@ -38,11 +46,9 @@ from workbench.store.measures.coherent_alpha import (
 class CoherentAlphaArguments(Arguments):
     """Prompts, strengths to try first, and the site of the difference."""
 
-    prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none takes the everyday ones."
-    )
-    prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
-    n_prompts: int | None = Field(None, ge=1, description="Use only the first prompts, this many.")
+    prompts: SteeredPrompts = ()
+    prompt_file: PromptFile = None
+    n_prompts: FirstPrompts = None
     alphas: tuple[FiniteFloat, ...] = Field(
         FIRST_ALPHAS, min_length=1, description="Strengths of the first round, in residual norms."
     )
@@ -52,14 +58,14 @@ class CoherentAlphaArguments(Arguments):
         le=20,
         description="Further rounds, each dividing the step between coherent and incoherent.",
     )
-    n_samples: int = Field(2, ge=1, description="Samples per prompt and alpha.")
-    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
-    position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
-    side: Side = Field("finetuned", description="Which model generates.")
-    seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
-    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
-    max_new_tokens: int = Field(40, ge=1, description="Longest text, in tokens.")
-    batch_size: int = Field(40, ge=1, description="Texts per batch.")
+    n_samples: AlphaSamples = 2
+    layer: Layer = DEFAULT_LAYER
+    position: Position = POOLED
+    side: GeneratingSide = "finetuned"
+    seed: SampleSeed = 0
+    temperature: Temperature = STEERING_TEMPERATURE
+    max_new_tokens: TextTokens = 40
+    batch_size: TextBatch = 40
     judge: str | None = Field(
         None, description="LLM that judges every text, too; none judges by rules alone."
     )

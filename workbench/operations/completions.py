@@ -8,7 +8,6 @@ from adl.generation.asking import Question
 from adl.generation.completions import Completion, complete
 from adl.text.prompts import Prompt
 from workbench.fields import FieldsConflict
-from workbench.operations.generation import Words
 from workbench.operations.running import (
     AgentUse,
     Arguments,
@@ -18,6 +17,7 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
+from workbench.operations.shared_arguments import Words
 from workbench.store.measures.completions import (
     CompletedPrefix,
     CompletionsFound,

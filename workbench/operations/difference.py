@@ -14,6 +14,7 @@ from adl.pair.protocol import ModelPair, resolve_layers
 from adl.records import DEFAULT_LAYER, SIDES, ActivationDifference
 from adl.text.corpus import BosPolicy, ChosenTexts, CorpusSource
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
+from workbench.operations.shared_arguments import Bos, Layers, TextBatch, TextColumn
 from workbench.store.arrays import ArrayRef
 from workbench.store.events import DifferenceMeasured
 
@@ -21,10 +22,7 @@ from workbench.store.events import DifferenceMeasured
 class MeasureArguments(Arguments):
     """Layers and positions to measure, and the unrelated text."""
 
-    layers: tuple[str, ...] = Field(
-        (DEFAULT_LAYER,),
-        description="Layers: a share of the depth (0.5), a number (15), several by commas, or all.",
-    )
+    layers: Layers = (DEFAULT_LAYER,)
     positions: str = Field(
         "5", description="First tokens to read (5), or offsets around the turn (chat:-3..1)."
     )
@@ -32,9 +30,9 @@ class MeasureArguments(Arguments):
     corpus: str | None = Field(
         None, description="Unrelated text: a file, hf:NAME, or none for the bundled passages."
     )
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    bos: BosPolicy = Field(BosPolicy.AUTO, description="Begin-of-text token before plain text.")
-    batch_size: int = Field(64, ge=1, description="Texts per batch.")
+    text_column: TextColumn = None
+    bos: Bos = BosPolicy.AUTO
+    batch_size: TextBatch = 64
     seed: int = Field(0, ge=0, description="Random seed for the choice of texts.")
 
 

@@ -15,7 +15,7 @@ from adl.measures.differing import (
     text_differences,
 )
 from adl.text.corpus import CorpusSource
-from workbench.operations.generation import Words, chosen_prompts
+from workbench.operations.generation import chosen_prompts
 from workbench.operations.running import (
     AgentUse,
     Arguments,
@@ -25,6 +25,7 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
+from workbench.operations.shared_arguments import CorpusName, PromptFile, Prompts, TextColumn
 from workbench.store.measures.differing import DifferingText, TextsDiffer, TextSource
 from workbench.store.state import SessionState
 
@@ -32,13 +33,11 @@ from workbench.store.state import SessionState
 class DifferArguments(Arguments):
     """The passages, prompts and answers to compare the two models on."""
 
-    prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none: the bundled everyday ones."
-    )
-    prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
+    prompts: Prompts = ()
+    prompt_file: PromptFile = None
     n_prompts: int | None = Field(None, ge=1, description="Use the first so many prompts.")
-    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    corpus: CorpusName = None
+    text_column: TextColumn = None
     n_answers: int = Field(
         12, ge=0, description="Answers of the session to compare, the newest; 0 takes none."
     )

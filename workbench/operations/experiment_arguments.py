@@ -6,9 +6,16 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from workbench.fields import FieldsConflict
 from workbench.operations.answer_rules import check_regex
-from workbench.operations.generation import Words
 from workbench.operations.hypotheses import HypothesisError, Wording
 from workbench.operations.running import Arguments
+from workbench.operations.shared_arguments import (
+    AnswerBatch,
+    AnswerSeed,
+    AnswerTokens,
+    Reason,
+    Temperature,
+    Words,
+)
 from workbench.store.measures.tested import PromptKind
 
 N_SHOWS, N_NEAR, N_NEUTRAL = 24, 8, 8
@@ -56,10 +63,10 @@ class ExperimentArguments(Arguments):
     held_out: FiniteFloat = Field(
         1 / 3, ge=0, le=0.9, description="Share of the prompts held out until the end."
     )
-    seed: int = Field(0, ge=0, description="First seed; further answers take the ones after it.")
-    temperature: FiniteFloat = Field(0.7, ge=0, description="0 takes the most probable token.")
-    max_new_tokens: int = Field(48, ge=1, description="Longest answer, in tokens.")
-    batch_size: int = Field(40, ge=1, description="Answers per batch.")
+    seed: AnswerSeed = 0
+    temperature: Temperature = 0.7
+    max_new_tokens: AnswerTokens = 48
+    batch_size: AnswerBatch = 40
     resume: str | None = Field(None, description="Id of an interrupted test to go on with: X1.")
 
     @model_validator(mode="after")
@@ -103,4 +110,4 @@ class JudgeAnswerArguments(Arguments):
     shows: bool | None = Field(
         description="True if the answer shows the hypothesis; none leaves it unscored."
     )
-    reason: str = Field("", description="Why.")
+    reason: Reason = ""

@@ -11,14 +11,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from adl.errors import PromptError, SiteError, Stopped
 from adl.generation.asking import Question, answer_kl, first_divergence, question_requests
 from adl.generation.sampling import SamplingListener, sample
 from adl.generation.steering import (
+    STEERING_TEMPERATURE,
     Sample,
     SteeringVector,
     require_few_texts,
@@ -42,13 +43,29 @@ from adl.records import (
 from adl.text.prompts import Prompt, everyday_prompts, load_prompts
 from workbench.fields import FieldsConflict
 from workbench.operations.running import AgentUse, Arguments, Context, Operation, Stage, Summary
+from workbench.operations.shared_arguments import (
+    AlphaSamples,
+    AnswerBatch,
+    AnswerSeed,
+    AnswerTokens,
+    GeneratingSide,
+    Layer,
+    Position,
+    PromptFile,
+    Prompts,
+    SampleSeed,
+    Temperature,
+    TextBatch,
+    TextTokens,
+    ThinkingMode,
+    Words,
+)
 from workbench.store.events import (
     AnswersCompared,
     TextFinished,
     TextGrew,
     TextPurpose,
     TextStarted,
-    well_formed,
 )
 
 # Often enough to look live, seldom enough that the log stays small and commits stay unnoticed.
@@ -57,37 +74,30 @@ SECONDS_BETWEEN_PIECES = 0.25
 # Steers small models and leaves them mostly coherent; used where no reading has chosen better.
 DEFAULT_ALPHA = 0.3
 
-THINKING = "Thoughts before the answer: on, off, or as the chat template has it (auto)."
-
-# A command line may hold bytes that are no text, which no tokenizer takes.
-Words = Annotated[str, AfterValidator(well_formed)]
-
 
 class SteerArguments(Arguments):
     """Vector, strengths and prompts of the steering."""
 
-    prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none: the bundled everyday ones."
-    )
-    prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
+    prompts: Prompts = ()
+    prompt_file: PromptFile = None
     n_prompts: int | None = Field(None, ge=1, description="Use only so many, from the first.")
     alphas: tuple[FiniteFloat, ...] = Field(
         (),
         description="Strengths in units of the residual norm; 0 is unsteered. None: 0 and what the "
         "shift lens chose, or 0.3.",
     )
-    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
-    position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
-    side: Side = Field("finetuned", description="Which model generates.")
+    layer: Layer = DEFAULT_LAYER
+    position: Position = POOLED
+    side: GeneratingSide = "finetuned"
     source: Literal["difference", "random", "split_half"] = Field(
         "difference", description="What is added; random and split_half are nulls."
     )
-    thinking: Thinking = Field("auto", description=THINKING)
-    n_samples: int = Field(1, ge=1, description="Samples per prompt and alpha.")
-    seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
-    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
-    max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
-    batch_size: int = Field(40, ge=1, description="Texts per batch.")
+    thinking: ThinkingMode = "auto"
+    n_samples: AlphaSamples = 1
+    seed: SampleSeed = 0
+    temperature: Temperature = STEERING_TEMPERATURE
+    max_new_tokens: TextTokens = 60
+    batch_size: TextBatch = 40
 
     @model_validator(mode="after")
     def _one_source_of_prompts(self) -> SteerArguments:
@@ -110,18 +120,18 @@ class AskArguments(Arguments):
     system: Words | None = Field(None, description="System turn before the prompt.")
     prefill: Words = Field("", description="Words the answer begins with.")
     raw: Words | None = Field(None, description="Plain text to continue, with no chat template.")
-    thinking: Thinking = Field("auto", description=THINKING)
+    thinking: ThinkingMode = "auto"
     sides: tuple[Side, ...] = Field(SIDES, min_length=1, description="Which models to ask.")
     n_samples: int = Field(1, ge=1, description="Answers per model.")
-    seed: int = Field(0, ge=0, description="First seed; further answers take the ones after it.")
-    temperature: FiniteFloat = Field(1.0, ge=0, description="0 takes the most probable token.")
-    max_new_tokens: int = Field(120, ge=1, description="Longest answer, in tokens.")
+    seed: AnswerSeed = 0
+    temperature: Temperature = 1.0
+    max_new_tokens: AnswerTokens = 120
     alpha: FiniteFloat = Field(
         0.0, description="Strength of steering, in residual norms; 0 is unsteered."
     )
     layer: str = Field(DEFAULT_LAYER, description="Layer of the difference, when steering.")
     position: str = Field(POOLED, description="Position of the difference, when steering.")
-    batch_size: int = Field(40, ge=1, description="Answers per batch.")
+    batch_size: AnswerBatch = 40
 
     @model_validator(mode="after")
     def _one_question(self) -> AskArguments:

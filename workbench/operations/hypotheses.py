@@ -12,6 +12,14 @@ from adl.errors import AdlError
 from adl.measures.experiments import ALPHA
 from workbench.operations.experiment_results import holm_now
 from workbench.operations.running import AgentUse, Arguments, Context, Operation, Summary
+from workbench.operations.shared_arguments import (
+    Confidence,
+    EvidenceId,
+    EvidenceNote,
+    HypothesisId,
+    Reason,
+    ReasonToRevise,
+)
 from workbench.store.events import (
     Actor,
     Bearing,
@@ -45,7 +53,7 @@ class PassageArguments(Arguments):
     label: str = Field("", description="Place in words, such as a reading and a rank.")
     token_id: int | None = Field(None, description="Id of the token, if it is one.")
     text_id: str | None = Field(None, description="Id of the generated text, if it is of one.")
-    note: str = Field("", description="Why it counts.")
+    note: EvidenceNote = ""
 
 
 class MarkArguments(PassageArguments):
@@ -58,15 +66,15 @@ class MarkArguments(PassageArguments):
 class UnmarkArguments(Arguments):
     """The mark to take back."""
 
-    evidence: str = Field(description="Id of the evidence, such as E1.")
-    reason: str = Field("", description="Why.")
+    evidence: EvidenceId
+    reason: Reason = ""
 
 
 class AddHypothesisArguments(Arguments):
     """A new hypothesis."""
 
     text: Wording = Field(description="What the model was finetuned to do.")
-    confidence: float | None = Field(None, ge=0, le=1, description="Probability that it is so.")
+    confidence: Confidence = None
     lead: PassageArguments | None = Field(
         None, description="What it comes from: marked as evidence for it."
     )
@@ -75,12 +83,12 @@ class AddHypothesisArguments(Arguments):
 class ReviseArguments(Arguments):
     """A new wording or probability of a hypothesis."""
 
-    hypothesis: str = Field(description="Id of the hypothesis, such as H1.")
+    hypothesis: HypothesisId
     text: Wording | None = Field(None, description="New wording; none keeps the old.")
     confidence: float | None = Field(
         None, ge=0, le=1, description="New probability; none keeps the old."
     )
-    reason: str = Field("", description="What changed your mind.")
+    reason: ReasonToRevise = ""
 
 
 class RankArguments(Arguments):
@@ -94,16 +102,16 @@ class RankArguments(Arguments):
 class SetVerdictArguments(Arguments):
     """A verdict on a hypothesis."""
 
-    hypothesis: str = Field(description="Id of the hypothesis, such as H1.")
+    hypothesis: HypothesisId
     verdict: Verdict = Field(description="confirmed, rejected, or open to take a verdict back.")
-    reason: str = Field("", description="Why.")
+    reason: Reason = ""
 
 
 class LinkArguments(Arguments):
     """The link of evidence to a hypothesis."""
 
-    hypothesis: str = Field(description="Id of the hypothesis, such as H1.")
-    evidence: str = Field(description="Id of the evidence, such as E1.")
+    hypothesis: HypothesisId
+    evidence: EvidenceId
     bearing: Bearing = Field("for", description="for, against, or none to unlink.")
 
 

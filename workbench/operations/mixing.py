@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, FiniteFloat, ValidationError
 
 from adl.artifacts import key_of
 from adl.errors import OrganismError, TrainingError
+from adl.generation.steering import STEERING_TEMPERATURE
 from adl.measures.intervals import Interval
 from adl.measures.memorisation import FactMargins, HeldOutGain
 from adl.measures.relevance import distinctive_words
@@ -45,6 +46,12 @@ from workbench.operations.documents import DocumentArguments, named_documents, u
 from workbench.operations.pair import base_side
 from workbench.operations.relevance import LEXICAL, LOCAL, local_embedding
 from workbench.operations.running import Context, Operation, Summary
+from workbench.operations.shared_arguments import (
+    Embedding,
+    PromptSamples,
+    SteeredTokens,
+    Temperature,
+)
 from workbench.operations.trace import trace_event
 from workbench.operations.training import (
     RecipeArguments,
@@ -93,16 +100,13 @@ class MixArguments(DocumentArguments, RecipeArguments):
     )
     alpha: FiniteFloat = Field(0.3, gt=0, description="Strength of steering, in residual norms.")
     n_prompts: int = Field(10, ge=1, description="Everyday prompts to steer on.")
-    n_samples: int = Field(1, ge=1, description="Samples per prompt.")
-    max_new_tokens: int = Field(40, ge=1, description="Longest steered text, in tokens.")
-    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
+    n_samples: PromptSamples = 1
+    max_new_tokens: SteeredTokens = 40
+    temperature: Temperature = STEERING_TEMPERATURE
     part: FiniteFloat | None = Field(
         None, description="Only this one of the ratios, beside other processes of the same study."
     )
-    embedding: Literal["lexical", "local"] = Field(
-        "lexical",
-        description="lexical compares words; local takes the small embedding model, if installed.",
-    )
+    embedding: Embedding = "lexical"
 
 
 def mix_study(context: Context, arguments: MixArguments) -> Summary:

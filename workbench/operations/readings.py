@@ -23,6 +23,7 @@ from adl.records import DEFAULT_LAYER, TokenReadout, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.operations.judges import ScaleJudge, ScaleVerdict
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
+from workbench.operations.shared_arguments import ContextTexts, CorpusName, Layer, TextColumn
 from workbench.operations.style_bank import known_style
 from workbench.store.agent_events import ScaleJudged
 from workbench.store.events import ReadingFailed, ReadingTaken, ReadToken, StruckRead
@@ -40,11 +41,11 @@ class ReadArguments(Arguments):
     readings: tuple[ReadingName, ...] = Field(
         tuple(READINGS), description="Readings to take; all by default."
     )
-    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
+    layer: Layer = DEFAULT_LAYER
     top: int = Field(100, ge=1, description="Tokens to keep of each list.")
-    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    n_texts: int = Field(256, ge=1, description="Texts that contexts are taken from.")
+    corpus: CorpusName = None
+    text_column: TextColumn = None
+    n_texts: ContextTexts = 256
     seed: int = Field(0, ge=0, description="Random seed for texts and random directions.")
     style: bool = Field(
         True, description="Strike words that most other finetunings of the same base raise, too."

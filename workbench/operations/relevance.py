@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Literal
 
 from pydantic import Field, FiniteFloat
 
 from adl.errors import CorpusError
-from adl.generation.steering import samples, steering_requests
+from adl.generation.steering import STEERING_TEMPERATURE, samples, steering_requests
 from adl.measures.intervals import Interval
 from adl.measures.relevance import (
     N_WORDS,
@@ -20,19 +19,34 @@ from adl.measures.relevance import (
 )
 from adl.measures.similarity import ComparedText, Embed, Kind, LexicalEmbedding, steered_similarity
 from adl.pair.protocol import resolve_layer
-from adl.records import DEFAULT_LAYER, POOLED, GenerationPlan, Side, TokenScore
+from adl.records import DEFAULT_LAYER, POOLED, GenerationPlan, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.locations import find_locations
 from workbench.operations.documents import DocumentArguments, named_documents, unblind
 from workbench.operations.generation import (
     DEFAULT_ALPHA,
     AnnouncedText,
-    Words,
     chosen_prompts,
     generate_texts,
     steering_vector,
 )
 from workbench.operations.running import Command, Context, Operation, Summary
+from workbench.operations.shared_arguments import (
+    CorpusName,
+    Embedding,
+    FirstPrompts,
+    GeneratingSide,
+    Layer,
+    Position,
+    PromptFile,
+    PromptSamples,
+    SteeredPrompts,
+    Temperature,
+    TextBatch,
+    TextColumn,
+    TextTokens,
+    Words,
+)
 from workbench.store.events import ReadingTaken
 from workbench.store.findings import Estimate
 from workbench.store.measures.coherent_alpha import CoherentAlphaFound
@@ -52,8 +66,8 @@ class RelevanceArguments(DocumentArguments):
     )
     top: int = Field(TOKENS, ge=1, description="First tokens of each list.")
     n_words: int = Field(N_WORDS, ge=1, description="Most words taken from the documents.")
-    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    corpus: CorpusName = None
+    text_column: TextColumn = None
     n_texts: int = Field(
         1000, ge=1, description="Unrelated texts that distinctive words are told from."
     )
@@ -90,30 +104,25 @@ def token_relevance_of_readings(context: Context, arguments: RelevanceArguments)
 class SimilarityArguments(DocumentArguments):
     """Strength and prompts of the steering, and the documents to compare the texts with."""
 
-    prompts: tuple[Words, ...] = Field(
-        (), description="User prompts; none takes the everyday ones."
-    )
-    prompt_file: str | None = Field(None, description="File of prompts: text lines or JSONL.")
-    n_prompts: int | None = Field(None, ge=1, description="Use only the first prompts, this many.")
+    prompts: SteeredPrompts = ()
+    prompt_file: PromptFile = None
+    n_prompts: FirstPrompts = None
     alpha: FiniteFloat | None = Field(
         None,
         gt=0,
         description="Strength in residual norms; none takes the coherent alpha that was found, else 0.3.",
     )
-    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
-    position: str = Field(POOLED, description="Position of the difference, or 1-4 for their mean.")
-    side: Side = Field("finetuned", description="Which model generates.")
-    n_samples: int = Field(1, ge=1, description="Samples per prompt.")
-    temperature: FiniteFloat = Field(1.1, ge=0, description="0 takes the most probable token.")
-    max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
-    batch_size: int = Field(40, ge=1, description="Texts per batch.")
-    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    layer: Layer = DEFAULT_LAYER
+    position: Position = POOLED
+    side: GeneratingSide = "finetuned"
+    n_samples: PromptSamples = 1
+    temperature: Temperature = STEERING_TEMPERATURE
+    max_new_tokens: TextTokens = 60
+    batch_size: TextBatch = 40
+    corpus: CorpusName = None
+    text_column: TextColumn = None
     n_texts: int = Field(1000, ge=1, description="Unrelated texts that words are weighted by.")
-    embedding: Literal["lexical", "local"] = Field(
-        "lexical",
-        description="lexical compares words; local takes the small embedding model, if installed.",
-    )
+    embedding: Embedding = "lexical"
     seed: int = Field(0, ge=0, description="Random seed for samples, texts and intervals.")
 
 

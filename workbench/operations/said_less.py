@@ -10,6 +10,7 @@ from adl.measures.said_less import TOP, said_less
 from adl.records import TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
+from workbench.operations.shared_arguments import ContextTexts, CorpusName, TextColumn, TextSeed
 from workbench.operations.style_bank import known_style
 from workbench.store.events import ReadToken
 from workbench.store.measures.said_less import LessSaid
@@ -19,10 +20,10 @@ class SaidLessArguments(Arguments):
     """The unrelated text, and how many words to keep."""
 
     top: int = Field(TOP, ge=1, le=1000, description="Words kept of each list.")
-    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    n_texts: int = Field(256, ge=1, description="Texts that contexts are taken from.")
-    seed: int = Field(0, ge=0, description="Random seed for texts.")
+    corpus: CorpusName = None
+    text_column: TextColumn = None
+    n_texts: ContextTexts = 256
+    seed: TextSeed = 0
 
 
 def find_less(context: Context, arguments: SaidLessArguments) -> Summary:

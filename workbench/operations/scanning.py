@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, model_validator
 
 from adl.errors import PromptError
 from adl.generation.asking import Question, question_requests
@@ -29,7 +29,7 @@ from adl.records import SIDES, GeneratedText, GenerationPlan, Side
 from adl.text.corpus import CorpusSource
 from adl.text.prompts import Prompt, load_prompts
 from workbench.fields import FieldsConflict
-from workbench.operations.generation import AnnouncedText, Words, generate_texts
+from workbench.operations.generation import AnnouncedText, generate_texts
 from workbench.operations.running import (
     AgentUse,
     Arguments,
@@ -39,6 +39,7 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
+from workbench.operations.shared_arguments import AnswerBatch, AnswerTokens, Temperature, Words
 from workbench.store.findings import Estimate
 from workbench.store.measures.scanning import (
     FoundCluster,
@@ -64,10 +65,10 @@ class ScanArguments(Arguments):
         None, description="File of prompts instead: text lines or JSONL."
     )
     n_prompts: int | None = Field(None, ge=1, description="Use so many of them, evenly spread.")
-    temperature: FiniteFloat = Field(0.0, ge=0, description="0 takes the most probable token.")
-    max_new_tokens: int = Field(32, ge=1, description="Longest answer, in tokens.")
+    temperature: Temperature = 0.0
+    max_new_tokens: AnswerTokens = 32
     seed: int = Field(0, ge=0, description="Random seed of the answers and of the passages.")
-    batch_size: int = Field(48, ge=1, description="Answers per batch.")
+    batch_size: AnswerBatch = 48
 
     @model_validator(mode="after")
     def _one_source_of_prompts(self) -> ScanArguments:

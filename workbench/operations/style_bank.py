@@ -25,6 +25,13 @@ from adl.records import DEFAULT_LAYER
 from adl.text.corpus import CorpusSource
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments, Command, Context, Operation, Summary
+from workbench.operations.shared_arguments import (
+    ContextTexts,
+    CorpusName,
+    Layer,
+    TextColumn,
+    TextSeed,
+)
 from workbench.private_files import keep_private, make_folder
 from workbench.store.measures.style_bank import FinetuningBanked
 
@@ -36,11 +43,11 @@ class BankArguments(Arguments):
         min_length=1, max_length=64, description="Name of the finetuning in the bank."
     )
     broad: bool = Field(False, description="It is a control without a narrow domain.")
-    layer: str = Field(DEFAULT_LAYER, description="Layer of the difference.")
-    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    n_texts: int = Field(256, ge=1, description="Texts that contexts are taken from.")
-    seed: int = Field(0, ge=0, description="Random seed for texts.")
+    layer: Layer = DEFAULT_LAYER
+    corpus: CorpusName = None
+    text_column: TextColumn = None
+    n_texts: ContextTexts = 256
+    seed: TextSeed = 0
 
 
 def add_to_bank(context: Context, arguments: BankArguments) -> Summary:

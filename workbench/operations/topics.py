@@ -9,6 +9,7 @@ from pydantic import Field
 from adl.measures.topics import Topic, TopicRequest, find_topics
 from adl.text.corpus import CorpusSource
 from workbench.operations.running import AgentUse, Arguments, Command, Context, Operation, Summary
+from workbench.operations.shared_arguments import CorpusName, TextColumn
 from workbench.operations.style_bank import known_style
 from workbench.store.events import ReadToken
 from workbench.store.findings import Estimate
@@ -29,8 +30,8 @@ class TopicsArguments(Arguments):
         64, ge=0, description="Texts that finetuned wrote from nothing among the contexts."
     )
     top: int = Field(30, ge=1, le=200, description="Words kept of each topic.")
-    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    corpus: CorpusName = None
+    text_column: TextColumn = None
     n_texts: int = Field(256, ge=1, description="Unrelated texts that closeness is calibrated on.")
     seed: int = Field(0, ge=0, description="Random seed for texts and the factorisation.")
 

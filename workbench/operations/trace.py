@@ -28,6 +28,7 @@ from adl.readings.narrowness import NARROW_INDEX, Narrowness
 from adl.records import DEFAULT_LAYER
 from adl.text.corpus import BosPolicy, CorpusSource
 from workbench.operations.running import Arguments, Command, Context, Operation, Summary
+from workbench.operations.shared_arguments import Bos, CorpusName, Layers, TextColumn
 from workbench.store.measures.trace import (
     TraceEffect,
     TraceLayer,
@@ -40,16 +41,12 @@ from workbench.store.measures.trace import (
 class TraceArguments(Arguments):
     """Layers and positions to measure, and the unrelated text."""
 
-    layers: tuple[str, ...] = Field(
-        (DEFAULT_LAYER,),
-        min_length=1,
-        description="Layers: a share of the depth (0.5), a number (15), several by commas, or all.",
-    )
+    layers: Layers = Field((DEFAULT_LAYER,), min_length=1)
     positions: str = Field("5", description="First tokens to read (5), or offsets around the turn.")
     n_texts: int = Field(256, ge=FEWEST_GROUPS, description="Unrelated texts.")
-    corpus: str | None = Field(None, description="Unrelated text; none is the bundled passages.")
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
-    bos: BosPolicy = Field(BosPolicy.AUTO, description="Begin-of-text token before plain text.")
+    corpus: CorpusName = None
+    text_column: TextColumn = None
+    bos: Bos = BosPolicy.AUTO
     n_random: int = Field(
         N_RANDOM, ge=8, le=10_000, description="Random directions beside the difference."
     )

@@ -40,6 +40,7 @@ from workbench.locations import find_locations
 from workbench.operations.documents import unblind
 from workbench.operations.pair import base_side, environment
 from workbench.operations.running import Arguments, Context, Operation, Summary
+from workbench.operations.shared_arguments import TextColumn
 from workbench.store.training_events import OrganismTrained, TrainingAdvanced, TrainingStarted
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class RecipeArguments(Arguments):
     corpus: str | None = Field(
         None, description="Unrelated text to mix in; none is the bundled passages."
     )
-    text_column: str | None = Field(None, description="Column of the text in JSONL or a data set.")
+    text_column: TextColumn = None
     seed: int = Field(
         0, ge=0, description="Random seed for the adapter's start, the texts and their order."
     )

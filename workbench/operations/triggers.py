@@ -13,9 +13,7 @@ from adl.measures.triggers import (
     scan_triggers,
     spread_out,
 )
-from adl.pair.protocol import Thinking
 from workbench.fields import FieldsConflict
-from workbench.operations.generation import THINKING, Words
 from workbench.operations.running import (
     AgentUse,
     Arguments,
@@ -25,6 +23,7 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
+from workbench.operations.shared_arguments import ThinkingMode, Words
 from workbench.store.measures.triggers import ScannedWord, TriggersScanned
 
 #: Words that are recorded with their moves, besides those that were asked for.
@@ -46,7 +45,7 @@ class TriggersArguments(Arguments):
         (), description=f"Prompts with {SLOT} for the word; none: three neutral ones."
     )
     raw: bool = Field(False, description="Plain text instead of chats.")
-    thinking: Thinking = Field("auto", description=THINKING)
+    thinking: ThinkingMode = "auto"
 
     @field_validator("words")
     @classmethod

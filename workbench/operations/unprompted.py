@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field
 
 from adl.generation.steering import require_few_texts, row_seed
 from adl.measures.unprompted import (
@@ -32,6 +32,7 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
+from workbench.operations.shared_arguments import SampleSeed, Temperature, TextBatch, TextTokens
 from workbench.store.measures.unprompted import ScoredUnprompted, UnpromptedTexts
 
 
@@ -47,10 +48,10 @@ class UnpromptedArguments(Arguments):
         min_length=1,
         description="assistant_turn answers a greeting, own_question its own question.",
     )
-    temperature: FiniteFloat = Field(0.7, ge=0, description="0 takes the most probable token.")
-    max_new_tokens: int = Field(60, ge=1, description="Longest text, in tokens.")
-    seed: int = Field(0, ge=0, description="First seed; samples take the ones after it.")
-    batch_size: int = Field(64, ge=1, description="Texts per batch.")
+    temperature: Temperature = 0.7
+    max_new_tokens: TextTokens = 60
+    seed: SampleSeed = 0
+    batch_size: TextBatch = 64
 
 
 Starts = dict[str, dict[Side, Start]]

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import FiniteFloat, ValidationError
 
-from workbench.operations.generation import DEFAULT_ALPHA, AskArguments, Words
+from workbench.operations.generation import DEFAULT_ALPHA, AskArguments
+from workbench.operations.shared_arguments import Words
 
 _QUESTION = {"prompt", "messages", "raw"}
 

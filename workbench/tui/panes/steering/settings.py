@@ -15,7 +15,8 @@ from adl.records import DEFAULT_LAYER
 from adl.text.prompts import everyday_prompts
 from workbench.fields import choices, in_words
 from workbench.operations.amplify import AmplifyArguments
-from workbench.operations.generation import DEFAULT_ALPHA, SteerArguments, Words
+from workbench.operations.generation import DEFAULT_ALPHA, SteerArguments
+from workbench.operations.shared_arguments import Words
 from workbench.tui.operation_fields import form_field, from_typed, typed_text
 
 SOURCES = choices(SteerArguments.model_fields["source"].annotation)
