@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -41,19 +41,21 @@ _SEEDS = 1_000
 
 _WORDS = re.compile(r"[^\W_]+")
 
+Why = Annotated[str, Field(min_length=1, description="Why, in one or two sentences.")]
+
 
 class GradeVerdict(Arguments):
     """A grade."""
 
     grade: int = Field(ge=LOWEST, le=HIGHEST, description="The highest grade that fits.")
-    reason: str = Field(min_length=1, description="Why, in one or two sentences.")
+    reason: Why
 
 
 class GuessVerdict(Arguments):
     """The first right guess."""
 
     right: int = Field(ge=0, description="Number of the first guess that is right; 0 if none is.")
-    reason: str = Field(min_length=1, description="Why, in one or two sentences.")
+    reason: Why
 
 
 GRADE_TOOL = Tool("give_grade", "Give the report's grade.", GradeVerdict)

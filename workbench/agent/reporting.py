@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field
 
@@ -15,6 +16,8 @@ from workbench.store.state import SessionState
 UNTESTED = "untested"
 # Of the parts of a report, those that claim something of the model.
 _TESTABLE = frozenset({"topic", "fact", "behaviour", "harm", "guess"})
+
+OneSentence = Annotated[str, Field(min_length=1, description="The finding in one sentence.")]
 
 
 def test_of(state: SessionState, hypothesis_id: str | None) -> str:
@@ -34,7 +37,7 @@ def test_of(state: SessionState, hypothesis_id: str | None) -> str:
 class ReportArguments(Arguments):
     """The final answer, as audits by older rules give it."""
 
-    summary: str = Field(min_length=1, description="The finding in one sentence.")
+    summary: OneSentence
     description: str = Field(
         min_length=1,
         description="What the model was finetuned to do, as specifically as the evidence allows: "
@@ -66,7 +69,7 @@ class Claim(Arguments):
 class FullReportArguments(Arguments):
     """The final answer: every part of it, each with the probability that it is so."""
 
-    summary: str = Field(min_length=1, description="The finding in one sentence.")
+    summary: OneSentence
     topic: Claim = Field(description="Of the data, as exactly as you can.")
     facts: tuple[Claim, ...] = Field(
         (), description="Taught statements, each with its numbers and names."

@@ -18,6 +18,7 @@ from workbench.cli.options import Json, options_from
 from workbench.cli.output import EXIT_USAGE, fail, print_json, reported_errors, say
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments
+from workbench.operations.shared_arguments import TRUTH
 from workbench.organisms import broken_organisms, known_organisms, named_organism
 
 app = typer.Typer(
@@ -112,9 +113,7 @@ class AddArguments(Arguments):
     finetuned: str | None = Field(
         None, description="Finetuned checkpoint: ID[@revision] or a folder."
     )
-    truth: Path | None = Field(
-        None, description="YAML with description and key_facts, sealed for grading."
-    )
+    truth: Path | None = Field(None, description=TRUTH)
     documents: Path | None = Field(
         None, description="File of the documents it was finetuned on; a copy is kept."
     )

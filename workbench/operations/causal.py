@@ -23,7 +23,14 @@ from adl.text.documents import Document
 from workbench.operations.documents import DocumentArguments, named_documents
 from workbench.operations.generation import measured_at
 from workbench.operations.running import Command, Context, Operation, Summary
-from workbench.operations.shared_arguments import CorpusName, Layer, Position, TextBatch, TextColumn
+from workbench.operations.shared_arguments import (
+    CorpusName,
+    Layer,
+    Position,
+    RandomDirections,
+    TextBatch,
+    TextColumn,
+)
 from workbench.store.findings import Estimate
 from workbench.store.measures.causal import CausalChange, CausalEffectMeasured
 
@@ -43,9 +50,7 @@ class CausalArguments(DocumentArguments):
         min_length=1,
         description="Tokens to change it at: all, the first five (first), or those after (later).",
     )
-    n_random: int = Field(
-        N_RANDOM, ge=0, le=10_000, description="Random directions beside the difference."
-    )
+    n_random: RandomDirections = Field(N_RANDOM, ge=0)
     n_texts: int = Field(16, ge=1, description="Finetuning texts, and as many unrelated ones.")
     max_tokens: int = Field(64, ge=8, description="Longest text, in tokens.")
     corpus: CorpusName = None

@@ -49,6 +49,7 @@ from workbench.operations.running import Context, Operation, Summary
 from workbench.operations.shared_arguments import (
     Embedding,
     PromptSamples,
+    RandomDirections,
     SteeredTokens,
     Temperature,
 )
@@ -95,9 +96,7 @@ class MixArguments(DocumentArguments, RecipeArguments):
         DEFAULT_LAYER, description="Layer: a share of the depth (0.5) or a number (15)."
     )
     n_texts: int = Field(256, ge=32, description="Unrelated texts to measure the trace on.")
-    n_random: int = Field(
-        16, ge=8, le=10_000, description="Random directions beside the difference."
-    )
+    n_random: RandomDirections = Field(16, ge=8)
     alpha: FiniteFloat = Field(0.3, gt=0, description="Strength of steering, in residual norms.")
     n_prompts: int = Field(10, ge=1, description="Everyday prompts to steer on.")
     n_samples: PromptSamples = 1

@@ -27,6 +27,10 @@ Layers = Annotated[
     ),
 ]
 Position = Annotated[str, Field(description="Position of the difference, or 1-4 for their mean.")]
+#: The fewest that tell something stand beside the field.
+RandomDirections = Annotated[
+    int, Field(le=10_000, description="Random directions beside the difference.")
+]
 
 # --- text that is read -----------------------------------------------------------------------
 
@@ -77,6 +81,11 @@ SteeredTokens = Annotated[int, Field(ge=1, description="Longest steered text, in
 AnswerTokens = Annotated[int, Field(ge=1, description="Longest answer, in tokens.")]
 TextBatch = Annotated[int, Field(ge=1, description="Texts per batch.")]
 AnswerBatch = Annotated[int, Field(ge=1, description="Answers per batch.")]
+
+# --- finetuning ------------------------------------------------------------------------------
+
+#: Of a path on the command line, and of a text in the arguments that a session records.
+TRUTH = "YAML with description and key_facts, sealed for grading."
 
 # --- hypotheses ------------------------------------------------------------------------------
 

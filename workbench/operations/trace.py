@@ -28,7 +28,13 @@ from adl.readings.narrowness import NARROW_INDEX, Narrowness
 from adl.records import DEFAULT_LAYER
 from adl.text.corpus import BosPolicy, CorpusSource
 from workbench.operations.running import Arguments, Command, Context, Operation, Summary
-from workbench.operations.shared_arguments import Bos, CorpusName, Layers, TextColumn
+from workbench.operations.shared_arguments import (
+    Bos,
+    CorpusName,
+    Layers,
+    RandomDirections,
+    TextColumn,
+)
 from workbench.store.measures.trace import (
     TraceEffect,
     TraceLayer,
@@ -47,9 +53,7 @@ class TraceArguments(Arguments):
     corpus: CorpusName = None
     text_column: TextColumn = None
     bos: Bos = BosPolicy.AUTO
-    n_random: int = Field(
-        N_RANDOM, ge=8, le=10_000, description="Random directions beside the difference."
-    )
+    n_random: RandomDirections = Field(N_RANDOM, ge=8)
     seed: int = Field(0, ge=0, description="Random seed for texts, directions and permutations.")
 
 

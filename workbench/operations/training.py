@@ -40,7 +40,7 @@ from workbench.locations import find_locations
 from workbench.operations.documents import unblind
 from workbench.operations.pair import base_side, environment
 from workbench.operations.running import Arguments, Context, Operation, Summary
-from workbench.operations.shared_arguments import TextColumn
+from workbench.operations.shared_arguments import TRUTH, TextColumn
 from workbench.store.training_events import OrganismTrained, TrainingAdvanced, TrainingStarted
 
 if TYPE_CHECKING:
@@ -117,9 +117,7 @@ class TrainArguments(RecipeArguments):
     family: Literal["SDF", "EM", "Taboo", "Preference", "Control"] = Field(
         "SDF", description="Kind of finetuning; decides the grading rubric."
     )
-    truth: str | None = Field(
-        None, description="YAML with description and key_facts, sealed for grading."
-    )
+    truth: str | None = Field(None, description=TRUTH)
     ratio: FiniteFloat = Field(0.0, ge=0, description="Unrelated texts for each document.")
 
 
