@@ -302,7 +302,7 @@ class LiveSession(ShownSession):
             if self._agent is not None:
                 stopped = self._agent.join(PATIENCE) and stopped
             self._unsubscribe()
-            if view is not None:
+            if view:
                 self._record(ViewSaved(view=view))
             # Of a job that outlives it nothing more comes.
             self.session.stop_at_end()

@@ -356,8 +356,9 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         if not await self.push_screen_wait(Confirm(question, "Stop the engine")):
             return
         try:
-            body = ViewSaved(view=self.current_view())
-            await asyncio.to_thread(opened.session.record, body, actor=HUMAN)
+            if view := self.current_view():
+                body = ViewSaved(view=view)
+                await asyncio.to_thread(opened.session.record, body, actor=HUMAN)
             await asyncio.to_thread(engine.stop)
         except AdlError as exc:
             self.notify(str(exc), title="Not stopped", severity="error", markup=False)

@@ -10,10 +10,13 @@ import pytest
 
 from tests.processes import HANGS
 from tests.workbench.tui.terminal import ROOT, Terminal
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_bursts import acted, dialogs, read
+from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_key_order import as_bytes, key_of
 from tests.workbench.tui.test_monkey import recorded
 from tests.workbench.tui.waiting import until
+from workbench.engine.live_session import LiveSession
 from workbench.store.log import SessionLog
 from workbench.tui import key_table
 from workbench.tui.screens.audit import AuditScreen
@@ -62,6 +65,26 @@ async def test_a_screen_that_comes_up_while_the_program_ends_is_no_fault(workben
         await app.screen._mounted_event.wait()
         # The end of the block raises what the app failed with.
         assert isinstance(app.screen, SessionsScreen)
+
+
+async def test_what_was_left_stays_where_a_session_is_left_before_its_panes_are_there(
+    workbench, database
+):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on_audit(app), "the audit")
+        await until(pilot, lambda: app.opened.pair is not None, "the pair")
+        await pilot.press("4", "enter", *"Why")
+        await quit_it(pilot)
+    with SessionLog.open(database) as log:
+        for is_shown in (False, True):
+            opened = LiveSession.resume(log, "last", app.locations)
+            left = opened.state.view
+            assert left["chat"]["written"] == "Why"
+            # No screen yet, then one whose panes are not composed.
+            screen = AuditScreen(opened, load=None, prepare=False) if is_shown else None
+            opened.close({} if screen is None else screen.view(), "stopped")
+            assert opened.state.view == left
 
 
 @pytest.mark.slow

@@ -80,6 +80,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._undone: set[int] = set()
         self._undoings: set[str] = set()
         self._asking = False
+        self._restored = False
 
     # --- what is on it ----------------------------------------------------------------------
 
@@ -98,6 +99,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         view = state.view
         for pane in self._panes:
             pane.restore(dict(view.get(str(pane.id), {})))
+        self._restored = True
         current = view.get("current", 1)
         self.go_to(current if current in range(len(PANES)) else 1)
         # Here, as a message to show it might come before the panes have the state.
@@ -117,7 +119,12 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             self.prepare()
 
     def view(self) -> dict[str, Any]:
-        """Return the state of the screen, with which the session is opened again."""
+        """Return the state of the screen, with which the session is opened again.
+
+        Empty until the panes have what was saved: recorded sooner, it would take its place.
+        """
+        if not self._restored:
+            return {}
         view: dict[str, Any] = {"current": self._current}
         for pane in self._panes:
             # What one pane fails at must not lose what is typed in another.
