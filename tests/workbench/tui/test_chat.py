@@ -56,8 +56,8 @@ def field(app: PaneApp) -> ProbeField:
     return app.query_one("#field", ProbeField)
 
 
-def waiting(arguments: AskArguments) -> Job:
-    return Job("probe-waiting", ASK, arguments, HUMAN)
+def waiting(arguments: AskArguments, probe: str = "probe-waiting") -> Job:
+    return Job(probe, ASK, arguments, HUMAN)
 
 
 # --- asking ---------------------------------------------------------------------------------
@@ -142,6 +142,7 @@ async def test_a_conversation_goes_on_when_its_answer_is_there():
         await pilot.press(*"And", "enter")
         assert "was just asked" in said(app)
         assert len(asked(app)) == 1
+        app.pane.show_jobs([waiting(asked(app)[0], "probe-2")])
         probe = probes.begin(asked(app)[0])
         app.pane.update_state(probes.state)
         assert said(app, "#draft").startswith("Follow-up to 2, finetuned's answer")
@@ -159,6 +160,29 @@ async def test_a_conversation_goes_on_when_its_answer_is_there():
             "finetuned says so",
             "And",
         ]
+
+
+@pytest.mark.parametrize("is_told_first", [True, False])
+async def test_a_follow_up_is_known_by_its_id_among_equal_ones_and_without_the_names(is_told_first):
+    """Another probe has the same arguments, and its own are recorded with a name that is hidden."""
+    probes = Probes()
+    probes.ask(prompt=LIKES)
+    app = app_over(probes)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("F", *"acme?", "enter")
+        (sent,) = asked(app)
+        *before, last = sent.messages
+        shown_as = sent.model_copy(update={"messages": (*before, last | {"content": "base?"})})
+        jobs = [waiting(sent.model_copy(), "probe-2"), waiting(sent, "probe-3")]
+        if is_told_first:
+            app.pane.show_jobs(jobs)
+        probes.begin(sent)
+        app.pane.update_state(probes.state)
+        assert said(app, "#draft").startswith("Follow-up to what was just asked")
+        probes.begin(shown_as)
+        app.pane.update_state(probes.state)
+        app.pane.show_jobs(jobs)
+        assert said(app, "#draft").startswith("Follow-up to 3, finetuned's answer")
 
 
 async def test_a_follow_up_that_was_stopped_while_it_waited_is_given_up():

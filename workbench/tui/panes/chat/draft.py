@@ -117,22 +117,25 @@ def _finished_answer(turn: Turn, followed: AnswerRef) -> str:
 
 @dataclass
 class Sent:
-    """A probe that was sent and is to be followed up, until it is known by its id.
+    """A probe that was sent and is to be followed up, until it is recorded.
 
-    It is recorded at place ``since`` among the turns or later.
+    Its job has the id of its turn. Equal arguments are no sign of it: another probe may have the same,
+    and in a blind session its own are shown without the names.
     """
 
     arguments: AskArguments
-    since: int
+    _id: str = ""
     _waits: bool = False
 
     def turn(self, turns: Turns) -> Turn | None:
         """Return its turn once it is recorded."""
-        probe = turns.newest(self.arguments.model_dump(mode="json"), self.since)
-        return None if probe is None else turns.find(probe)
+        turn = turns.find(self._id) if self._id else None
+        return None if turn is None or turn.operation is None else turn
 
     def is_given_up(self, jobs: Sequence[Job]) -> bool:
         """True if it waited at the last call and is not among the jobs any more."""
         waited = self._waits
-        self._waits = any(job.arguments is self.arguments for job in jobs)
+        ours = next((job for job in jobs if job.arguments is self.arguments), None)
+        self._waits = ours is not None
+        self._id = self._id if ours is None else ours.id
         return waited and not self._waits

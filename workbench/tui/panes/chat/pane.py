@@ -145,6 +145,7 @@ Copies and files show control characters as visible marks. The session keeps the
             if job.operation.name == ASK.name and job.stage
         }
         self._give_up_what_was_stopped(jobs)
+        self._follow_what_was_sent()
         if self._turns.take_jobs(jobs) or stages != self._stages or loading != self._loading:
             self._stages, self._loading = stages, loading
             self._show_count()
@@ -277,7 +278,7 @@ Copies and files show control characters as visible marks. The session keeps the
             self._field.load("")
             # A conversation goes on; what is asked on its own leaves the field for the next probe.
             if arguments.messages or self._draft.follows is not None:
-                self._sent = Sent(arguments, self._turns.n_recorded)
+                self._sent = Sent(arguments)
             self._draft = Draft()
             self._redraw()
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 from adl.records import SIDES, Side
 from workbench.operations.generation import ASK
 from workbench.operations.jobs import Job
-from workbench.store.events import HUMAN, Actor, AnswersCompared
+from workbench.store.events import Actor, AnswersCompared
 from workbench.store.recorded import Recorded
 from workbench.store.state import OperationState, SessionState, TextState
 
@@ -170,11 +170,6 @@ class Turns(Sequence[Turn]):
             return self._waiting[place - len(self._ids)]
         return self._recorded(place)
 
-    @property
-    def n_recorded(self) -> int:
-        """The number of probes in the log."""
-        return len(self._ids)
-
     def take(self, state: SessionState) -> None:
         """Add the new probes of ``state``; start over if it is older than the last one."""
         counts = (len(state.operations), len(state.texts), len(state.comparisons))
@@ -230,14 +225,6 @@ class Turns(Sequence[Turn]):
         """Return a probe by its id."""
         place = self.place(probe)
         return None if place is None else self[place]
-
-    def newest(self, arguments: Mapping[str, Any], since: int) -> str | None:
-        """The probe with just these arguments that a person asked at place ``since`` or later."""
-        for probe in self._ids[since:]:
-            operation = self._state.operations[probe]
-            if operation.actor.kind == HUMAN.kind and operation.arguments == arguments:
-                return probe
-        return None
 
     def parent(self, turn: Turn) -> AnswerRef | None:
         """The answer that a probe follows; None if it begins a conversation or follows no answer."""
