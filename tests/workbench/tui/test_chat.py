@@ -10,10 +10,13 @@ import pytest
 from textual import events
 from textual.widgets import Input, Static
 
+from adl.errors import AdlError
 from tests.planted_cli import HOSTILE
 from tests.workbench.tui.chat_sample import AGENT, Probes, many_kinds
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import BEGAN, sample_state
+from tests.workbench.tui.test_app import on_audit
+from tests.workbench.tui.waiting import until
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.jobs import Job
@@ -193,10 +196,55 @@ async def test_a_follow_up_that_was_stopped_while_it_waited_is_given_up():
         await pilot.press("F", *"Why?", "enter")
         app.pane.show_jobs([waiting(asked(app)[0])])
         assert said(app, "#draft").startswith("Follow-up to what was just asked")
+        app.pane.give_up(ASK, asked(app)[0])
         app.pane.show_jobs([])
-        assert said(app, "#draft").startswith("New question")
-        await pilot.press("x", "enter")
-        assert asked(app)[1] == AskArguments(prompt="x")
+        assert said(app, "#draft").startswith("Follow-up to 1")
+        assert field(app).text == "Why?"
+        await pilot.press("enter")
+        assert asked(app)[1] == asked(app)[0]
+
+
+async def test_a_question_that_is_refused_comes_back_unless_another_is_written():
+    app = app_over()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("enter", *"one", "enter", *"two", "enter")
+        one, two = asked(app)
+        # Of somebody else.
+        app.pane.give_up(ASK, one.model_copy())
+        assert field(app).text == ""
+        app.pane.give_up(ASK, one)
+        assert field(app).text == "one"
+        app.pane.give_up(ASK, two)
+        assert field(app).text == "one"
+        assert said(app) == "! not asked: two"
+
+
+async def test_a_question_that_the_session_refuses_is_not_lost(workbench, monkeypatch):
+    app = workbench()
+    refused = []
+
+    def submit(operation, *_given, **_named):
+        refused.append(operation.name)
+        raise AdlError("you watch this session")
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on_audit(app) and app.opened.state.pair, "the pair")
+        monkeypatch.setattr(app.opened, "submit", submit)
+        await pilot.press("4", "enter", *"Why", "enter")
+        await until(pilot, lambda: refused, "the refusal")
+        await until(pilot, lambda: app.screen.view()["chat"]["written"] == "Why", "the question")
+
+
+async def test_a_mark_that_is_refused_is_said():
+    app = app_over()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("m")
+        (message,) = app.asked
+        other = message.arguments.model_copy(update={"text_id": "of-another-pane"})
+        app.pane.give_up(MARK, other)
+        assert "is marked as evidence" in said(app)
+        app.pane.give_up(MARK, message.arguments)
+        assert "was not marked" in said(app)
 
 
 async def test_what_a_probe_goes_on_from_is_changed_from_the_field():

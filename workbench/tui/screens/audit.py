@@ -180,7 +180,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         if job.is_over:
             self._jobs.pop(job.id, None)
             if job.status != "finished":
-                self._give_up(job.operation)
+                self._give_up(job.operation, job.arguments)
             if job.status == "failed":
                 self._say_failure(job)
             elif job.status == "finished":
@@ -228,11 +228,11 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             self.opened.submit(operation, revealed, background=background)
             is_taken = True
         if not is_taken:
-            self._give_up(operation)
+            self._give_up(operation, arguments)
 
-    def _give_up(self, operation: Operation[Any]) -> None:
+    def _give_up(self, operation: Operation[Any], arguments: Arguments) -> None:
         for pane in self._panes:
-            pane.give_up(operation)
+            pane.give_up(operation, arguments)
 
     def place_of(self, seq: int, *, but_timeline: bool = False) -> int | None:
         """Select what the event recorded in its pane; a measure is shown on its own screen."""

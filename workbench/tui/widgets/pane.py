@@ -2,7 +2,7 @@
 
 screen -> pane   show(state, before)   redraw what changed; a pane holds no truth of its own
                  show_jobs(jobs)       what is running and waiting
-                 give_up(operation)    it was refused, stopped, or failed
+                 give_up(operation, arguments)  it was refused, stopped, or failed
                  reveal(seq)           select what an event recorded
                  view(), restore()     choices and drafts, kept when the session is left
 pane -> screen   Submit                do this operation
@@ -130,7 +130,7 @@ class Pane(Vertical):
         """True for a short while in which the last key is to select what is not recorded yet."""
         return False
 
-    def give_up(self, operation: Operation[Any]) -> None:
+    def give_up(self, operation: Operation[Any], arguments: Arguments) -> None:
         """Wait no longer for what an operation was to record."""
 
     def reveal(self, seq: int) -> bool:

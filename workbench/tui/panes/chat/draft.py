@@ -115,27 +115,24 @@ def _finished_answer(turn: Turn, followed: AnswerRef) -> str:
     )
 
 
-@dataclass
+@dataclass(eq=False)
 class Sent:
-    """A probe that was sent and is to be followed up, until it is recorded.
+    """A probe that was sent, until it is recorded: what was ``written`` in the field, and its draft.
 
     Its job has the id of its turn. Equal arguments are no sign of it: another probe may have the same,
     and in a blind session its own are shown without the names.
     """
 
     arguments: AskArguments
+    written: str
+    draft: Draft
     _id: str = ""
-    _waits: bool = False
 
     def turn(self, turns: Turns) -> Turn | None:
         """Return its turn once it is recorded."""
         turn = turns.find(self._id) if self._id else None
         return None if turn is None or turn.operation is None else turn
 
-    def is_given_up(self, jobs: Sequence[Job]) -> bool:
-        """True if it waited at the last call and is not among the jobs any more."""
-        waited = self._waits
-        ours = next((job for job in jobs if job.arguments is self.arguments), None)
-        self._waits = ours is not None
-        self._id = self._id if ours is None else ours.id
-        return waited and not self._waits
+    def take_jobs(self, jobs: Sequence[Job]) -> None:
+        """Take the id of its job, if that is among these."""
+        self._id = next((job.id for job in jobs if job.arguments is self.arguments), self._id)

@@ -24,6 +24,7 @@ from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.hypotheses import MARK
 from workbench.operations.jobs import Job
 from workbench.operations.pair import LOAD
+from workbench.operations.running import Arguments, Operation
 from workbench.question_sets import sets_file
 from workbench.store.kl_reference import kl_reference
 from workbench.store.state import SessionState
@@ -95,7 +96,9 @@ Copies and files show control characters as visible marks. The session keeps the
         self._draft = Draft()
         self._loading = False
         self._writing = False
+        self._out: list[Sent] = []
         self._sent: Sent | None = None
+        self._marking: tuple[str, str] = ("", "")
 
     def compose(self) -> ComposeResult:
         """Compose the conversation, the status line and the field."""
@@ -144,7 +147,8 @@ Copies and files show control characters as visible marks. The session keeps the
             for job in jobs
             if job.operation.name == ASK.name and job.stage
         }
-        self._give_up_what_was_stopped(jobs)
+        for sent in self._out:
+            sent.take_jobs(jobs)
         self._follow_what_was_sent()
         if self._turns.take_jobs(jobs) or stages != self._stages or loading != self._loading:
             self._stages, self._loading = stages, loading
@@ -273,12 +277,15 @@ Copies and files show control characters as visible marks. The session keeps the
                 "what this follows was just asked: send again when it is there", problem=True
             )
             return
-        arguments = self._arguments(self._draft, self._field.value)
+        written = self._field.value
+        arguments = self._arguments(self._draft, written)
         if arguments is not None and self._ask(arguments):
             self._field.load("")
+            sent = Sent(arguments, written, self._draft)
+            self._out.append(sent)
             # A conversation goes on; what is asked on its own leaves the field for the next probe.
             if arguments.messages or self._draft.follows is not None:
-                self._sent = Sent(arguments)
+                self._sent = sent
             self._draft = Draft()
             self._redraw()
 
@@ -322,17 +329,30 @@ Copies and files show control characters as visible marks. The session keeps the
 
     def _follow_what_was_sent(self) -> None:
         turn = None if self._sent is None else self._sent.turn(self._turns)
+        self._out = [sent for sent in self._out if sent.turn(self._turns) is None]
         if turn is not None:
             self._sent = None
             if self._draft == Draft():
                 self._draft = Draft(follows=replace(self._chosen.answer(turn), sample=0))
             self._show_draft()
 
-    def _give_up_what_was_stopped(self, jobs: Sequence[Job]) -> None:
-        """Forget the sent probe if it was stopped while it waited: it is never recorded."""
-        if self._sent is not None and self._sent.is_given_up(jobs):
-            self._sent = None
-            self._show_draft()
+    def give_up(self, operation: Operation[Any], arguments: Arguments) -> None:
+        """Give back a probe that was not asked, and say that an answer was not marked."""
+        for sent in [sent for sent in self._out if sent.arguments is arguments]:
+            self._give_back(sent)
+        marking, answer_name = self._marking
+        if operation.name == MARK.name and getattr(arguments, "text_id", None) == marking:
+            self._show_status(f"{answer_name} was not marked", problem=True)
+
+    def _give_back(self, sent: Sent) -> None:
+        self._out.remove(sent)
+        self._sent = None if self._sent is sent else self._sent
+        if self._field.value:
+            self._show_status(f"not asked: {sent.written}", problem=True)
+        else:
+            self._field.load(sent.written)
+            self._draft = sent.draft
+        self._show_draft()
 
     @on(TextArea.Changed, "#field")
     def _written(self) -> None:
@@ -485,6 +505,7 @@ Copies and files show control characters as visible marks. The session keeps the
         except ValidationError as error:
             self._show_status(f"{answer_name} cannot be marked: {in_words(error)}", problem=True)
             return
+        self._marking = (text_id, answer_name)
         self.submit(MARK, arguments)
         self._show_status(f"{answer_name} is marked as evidence.")
 

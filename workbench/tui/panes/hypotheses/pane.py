@@ -30,7 +30,7 @@ from workbench.operations.hypotheses import (
     passed_test,
 )
 from workbench.operations.jobs import Job
-from workbench.operations.running import Operation
+from workbench.operations.running import Arguments, Operation
 from workbench.operations.testing import JUDGE_ANSWER, TEST
 from workbench.private_files import new_text
 from workbench.store.events import Bearing, EvidenceMarked, Verdict
@@ -162,7 +162,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         """True until a hypothesis that the person adds is selected; not long, if it has to wait."""
         return self._added_at is not None and time.monotonic() - self._added_at < _SOON
 
-    def give_up(self, operation: Operation[Any]) -> None:
+    def give_up(self, operation: Operation[Any], arguments: Arguments) -> None:
         """Keep the selection: the hypothesis was not added."""
         if operation.name == ADD_HYPOTHESIS.name:
             self._added_at = None
