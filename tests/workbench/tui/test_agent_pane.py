@@ -12,6 +12,7 @@ from textual.message import Message
 
 from tests.workbench.tui.agent_sample import (
     ASKING,
+    BEGINNING,
     GRADED,
     HOSTILES,
     RUN,
@@ -24,7 +25,7 @@ from tests.workbench.tui.test_start_screen import shown
 from tests.workbench.tui.waiting import until
 from workbench.engine.agent_request import EndpointFacts
 from workbench.engine.agent_runner import WorkStatus
-from workbench.store.agent_events import AgentCompacted
+from workbench.store.agent_events import AgentCompacted, AgentInterrupted, AgentResumed
 from workbench.store.events import SYSTEM
 from workbench.store.state import SessionState
 from workbench.tui.dialogs.grade_form import GradeForm, GradeSheet
@@ -93,6 +94,47 @@ async def test_each_key_asks_for_one_thing():
         await pilot.press(*"no", "enter")
         await pilot.pause()
         assert app.asked[-1] == AgentPane.Handle("refuse", "no", "c1-0")
+
+
+def of_two(second: Any) -> tuple[Any, ...]:
+    """A run that was interrupted, then another."""
+    cut = (SYSTEM, AgentInterrupted(run_id=RUN, error="x", message="the line was cut"))
+    later = [
+        (actor, body.model_copy(update={"run_id": "other"}) if hasattr(body, "run_id") else body)
+        for actor, body in second[1:]
+    ]
+    return (*BEGINNING, cut, *later)
+
+
+async def test_a_key_acts_on_no_run_that_is_not_shown():
+    app = AgentApp(of_two(ASKING))
+    async with app.run_test(size=(100, 40)) as pilot:
+        for key in ("y", "d", "space", "h", "x"):
+            await pilot.press("left_square_bracket")
+            assert app.pane.agent.id == RUN
+            assert "the line was cut" in shown(app)
+            assert "resumes from here" not in shown(app)
+            await pilot.press(key)
+            assert app.pane.agent.id == "other"
+            assert app.asked == []
+        await pilot.press("y")
+        await pilot.pause()
+        assert app.asked == [AgentPane.Handle("approve", "", "c1-0")]
+
+
+async def test_the_interrupted_run_that_is_shown_is_gone_on_with():
+    again = (SYSTEM, AgentInterrupted(run_id="other", error="x", message="cut, too"))
+    bodies = (*of_two(BEGINNING), again)
+    app = AgentApp(bodies, work="idle")
+    async with app.run_test(size=(100, 40)) as pilot:
+        await pilot.press("left_square_bracket")
+        assert "resumes from here" in shown(app)
+        await pilot.press("space")
+        await pilot.pause()
+        assert app.asked == [AgentPane.Resume(RUN)]
+        resumed = Recording((*bodies, (SYSTEM, AgentResumed(run_id=RUN, model="m", endpoint="e"))))
+        app.pane.update_state(resumed.state)
+        assert app.pane.at_work.id == RUN
 
 
 async def test_what_does_not_apply_is_neither_offered_nor_done():

@@ -146,8 +146,11 @@ def _clock(seconds: float) -> str:
 # --- what a person is to do -----------------------------------------------------------------
 
 
-def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
-    """Return what a person can do about the status, None if nothing is needed."""
+def banner(agent: AgentState, work: WorkStatus, width: int, *, resumes: bool) -> Content | None:
+    """Return what a person can do about the status, None if nothing is needed.
+
+    ``resumes`` is True if the key that goes on with a run acts on this one.
+    """
     if work.phase == "preparing":
         preparing = Content.assemble(
             ("● ", "bold $accent"), text.line(f"Preparing: {work.doing}.", "bold")
@@ -157,6 +160,8 @@ def banner(agent: AgentState, work: WorkStatus, width: int) -> Content | None:
         why = agent.problem or "its process ended before it did"
         if work.problem is not None:
             why = str(work.problem)
+        if not resumes:
+            return text.problem(why)
         return Content.assemble(
             text.problem(why),
             "\n",

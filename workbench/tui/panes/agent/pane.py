@@ -142,9 +142,17 @@ class AgentPane(Pane):
 
     @property
     def at_work(self) -> AgentState | None:
-        """The run that the keys act on: the newest that is not over."""
+        """The run that the keys act on: the newest that is not over, of those not interrupted first."""
         unfinished = [agent for agent in self.state.agents.values() if not agent.is_over]
+        # An older one that was gone on with works while a newer one stays interrupted.
+        unfinished.sort(key=lambda agent: agent.status != "interrupted")
         return unfinished[-1] if unfinished else None
+
+    @property
+    def _to_resume(self) -> AgentState | None:
+        """The run that is gone on with: the one shown if it is interrupted, else the one at work."""
+        found = (agent for agent in (self.agent, self.at_work) if agent is not None)
+        return next((agent for agent in found if agent.status == "interrupted"), None)
 
     @property
     def asks(self) -> bool:
@@ -244,7 +252,9 @@ class AgentPane(Pane):
                 head.budgets(agent, self._seconds(agent, now), width)
             )
             if not self.recorded:
-                banner = head.banner(agent, self._work if agent is self._newest() else work, width)
+                resumes = self._applies("resume") and agent is self._to_resume
+                work = self._work if agent is self._newest() else work
+                banner = head.banner(agent, work, width, resumes=resumes)
         self.set_class(banner is not None, "-needs")
         if banner is not None:
             self.query_one("#banner", Static).update(banner)
@@ -342,7 +352,7 @@ class AgentPane(Pane):
             case "begin":
                 return not self._work.is_busy
             case "resume":
-                return not self._work.is_busy and status == "interrupted"
+                return not self._work.is_busy and self._to_resume is not None
             case "approve" | "refuse":
                 return live and self.asks
             case "pause":
@@ -374,23 +384,35 @@ class AgentPane(Pane):
 
     def action_resume(self) -> None:
         """Go on with the interrupted audit."""
-        if (agent := self.at_work) is not None:
+        if (agent := self._to_resume) is not None:
             self._chosen = agent.id
             self.post_message(self.Resume(agent.id))
 
+    def _brings_up(self) -> bool:
+        """Show the run that works if another is shown; the key is then pressed again, on what is seen."""
+        agent = self.at_work
+        if agent is None or agent is self.agent or not self._is_live(agent):
+            return False
+        self._chosen = agent.id
+        self._redraw()
+        self._flow.go_to_end()
+        return True
+
     def action_hand(self, hand: Hand) -> None:
         """Pause, resume, take over or stop."""
-        self.post_message(self.Handle(hand))
+        if not self._brings_up():
+            self.post_message(self.Handle(hand))
 
     def action_approve(self) -> None:
         """Approve the call."""
-        if (agent := self.at_work) is not None and agent.asked is not None:
+        agent = self.at_work
+        if not self._brings_up() and agent is not None and agent.asked is not None:
             self.post_message(self.Handle("approve", "", agent.asked.body.call_id))
 
     def action_refuse(self) -> None:
         """Refuse the call, after asking for a reason."""
         agent = self.at_work
-        if agent is None or agent.asked is None:
+        if agent is None or agent.asked is None or self._brings_up():
             return
         asked = agent.asked.body
 
@@ -403,6 +425,8 @@ class AgentPane(Pane):
 
     def action_tell(self) -> None:
         """Ask what to write to the agent."""
+        if self._brings_up():
+            return
 
         def done(written: str | None) -> None:
             if written:
@@ -413,6 +437,8 @@ class AgentPane(Pane):
 
     def action_hand_back(self) -> None:
         """Ask for a note, then let the agent go on."""
+        if self._brings_up():
+            return
 
         def done(note: str | None) -> None:
             if note is not None:
@@ -424,7 +450,7 @@ class AgentPane(Pane):
 
     def action_policy(self) -> None:
         """Change the approval policy."""
-        if (agent := self.at_work) is not None:
+        if (agent := self.at_work) is not None and not self._brings_up():
             policies = tuple(POLICIES)
             following = policies[(policies.index(agent.policy) + 1) % len(policies)]
             self.post_message(self.Handle("policy", following))
