@@ -67,7 +67,10 @@ class HiddenNames:
         return found
 
     def _shown_hit(self, log: SessionLog, hit: SearchHit, words: str) -> SearchHit | None:
-        event = self.redactor(hit.session_id).event(log.event(hit.session_id, hit.seq))
+        recorded = log.event(hit.session_id, hit.seq)
+        event = self.redactor(hit.session_id).event(recorded)
+        if event.body is recorded.body:
+            return hit
         shown = found_in(searchable_text(event.body), words)
         return None if shown is None else replace(hit, snippet=shown[0], marks=shown[1])
 
@@ -93,8 +96,14 @@ def matching_events(
     found = log.matching(words, session_id, after=after)
     if not redactor:
         return found
-    texts = ((seq, redactor.event(log.event(session_id, seq)).body) for seq in found)
-    return [seq for seq, body in texts if found_in(searchable_text(body), words) is not None]
+
+    def is_shown(seq: int) -> bool:
+        event = log.event(session_id, seq)
+        shown = redactor.event(event).body
+        # What hides nothing was searched as it is; searching a text anew takes much longer.
+        return shown is event.body or found_in(searchable_text(shown), words) is not None
+
+    return [seq for seq in found if is_shown(seq)]
 
 
 def redactor_for(log: SessionLog, session_id: str) -> StateRedactor:

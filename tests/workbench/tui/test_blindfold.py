@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NamedPair
-from tests.workbench.tui.sample import sample_state
+from tests.workbench.tui.sample import read_sample_event, sample_state
 from workbench.blinding.aliases import blinding_of
 from workbench.blinding.redact import StateRedactor
+from workbench.blinding.sessions import matching_events
 from workbench.store.agent_events import AuditSealed
+from workbench.store.events import NoteWritten
 from workbench.store.recorded import Prefix, Recorded
+from workbench.store.search import found_in
 from workbench.store.state import SessionState
 
 
@@ -71,3 +74,28 @@ def test_a_growing_timeline_is_hidden_as_it_grows_and_a_shorter_one_anew():
         assert len(said) == length
         assert {*said} == {"a line", "cannot read MODEL-B/x"}
         assert said[7] == "cannot read MODEL-B/x"
+
+
+def test_a_search_looks_anew_only_into_texts_with_a_name_in_them(monkeypatch):
+    texts = ["acme/base bakes a cake", "a cake", "acme/base"]
+    events = [
+        read_sample_event(1).model_copy(update={"body": NoteWritten(text=text)}) for text in texts
+    ]
+
+    class Log:
+        def matching(self, *_words, after=0):
+            return [1, 2, 3]
+
+        def event(self, _session, seq):
+            return events[seq - 1]
+
+    looked_into = []
+
+    def look(text, words):
+        looked_into.append(text)
+        return found_in(text, words)
+
+    monkeypatch.setattr("workbench.blinding.sessions.found_in", look)
+    redactor = StateRedactor({"acme/base": "MODEL-A"})
+    assert matching_events(Log(), "a-session", redactor, "cake") == [1, 2]
+    assert looked_into == ["MODEL-A bakes a cake", "MODEL-A"]
