@@ -127,6 +127,17 @@ async def test_an_event_is_gone_to_by_its_number():
         assert app.standing.position == 634
 
 
+async def test_it_is_not_said_to_play_while_it_asks_where_to_go():
+    app = ReplayApp(seq=None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.opened.player.play()
+        app.replay._show_standing()
+        assert app.standing.playing
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, AskLine), "the question")
+        assert not app.standing.playing
+
+
 async def test_playing_goes_to_the_end_and_from_there_begins_again():
     app = ReplayApp(seq=LENGTH - 6)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -287,6 +287,7 @@ class ReplayScreen(PanesScreen):
     async def _ask_where(self) -> None:
         player = self.opened.player
         player.pause()
+        self._show_standing()
         asked = AskLine("Go to event", str(player.position), f"0 to {player.length}")
         written = await self.app.push_screen_wait(asked)
         if written is None:
