@@ -53,6 +53,29 @@ async def test_names_are_found_at_once_and_texts_behind_them():
         assert app.asked == [ContinueSession(HITS[1].session_id, HITS[1].seq)]
 
 
+async def test_hits_of_a_session_that_is_gone_go_with_it_and_the_texts_are_searched_again():
+    app = sessions()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("slash", *"gold")
+        await until(pilot, lambda: "In the texts" in shown(app), "the hits")
+        gone, stays = HITS
+        left = [session for session in SESSIONS if session.id != gone.session_id]
+        app.library.read = replace(SHELF, sessions=tuple(left))
+        app.library.hits = [stays, replace(stays, seq=99)]
+        app.library.done.clear()
+        app.screen.action_look()
+        found = [f"{hit.session_id} {hit.seq}" for hit in app.library.hits]
+        await until(
+            pilot,
+            lambda: keys(app)[-2:] == found,
+            "the hits of today",
+            at_each_look=lambda: (
+                app.screen._listing is SHELF or f"{gone.session_id} {gone.seq}" not in keys(app)
+            ),
+        )
+        assert app.library.done == [("search", "gold")]
+
+
 async def test_a_search_that_was_overtaken_says_nothing():
     released = threading.Event()
 

@@ -188,7 +188,12 @@ Markdown and as one HTML file without scripts.
         self._listing = message.listing
         self._read_once = True
         self._findings.clear()
+        # Its texts went with a session, and others may have come.
+        there = {session.id for session in message.listing.sessions}
+        self._hits = [hit for hit in self._hits if hit.session_id in there]
         self._fill()
+        if self._words == self._searched:
+            self._search_texts(again=True)
         if message.listing.trouble is not None:
             self._show_trouble(message.listing.trouble)
 
@@ -332,9 +337,9 @@ Markdown and as one HTML file without scripts.
         if self._words:
             self._search_soon = self.set_timer(REST, self._search_texts)
 
-    def _search_texts(self) -> None:
+    def _search_texts(self, *, again: bool = False) -> None:
         words = self._words
-        if words and words != self._searched:
+        if words and (again or words != self._searched):
             self.send(lambda: Found(words, self._library.search(words)))
 
     @on(Input.Submitted)
