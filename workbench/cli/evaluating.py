@@ -138,7 +138,7 @@ def evaluate(
 
 
 def _left(known: Evaluation | None, plan: EvaluationPlan) -> int:
-    """How many cells are not done; all of an evaluation that is not begun."""
+    """Return the number of cells that are not done; all of an evaluation that is not begun."""
     return sum(known is None or not known.is_done(cell.key) for cell in plan.cells())
 
 

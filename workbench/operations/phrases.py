@@ -114,7 +114,7 @@ PHRASES = Operation(
 
 
 def _prompt_of(text: TextState) -> tuple[object, ...]:
-    """What a text was written to: a start, or the turns before it but for the models' own answers."""
+    """Return the start or the turns that a text was written to, but for the models' own answers."""
     begun = text.start.body
     if begun.purpose == "unprompted":
         return ("start", begun.start)

@@ -2,8 +2,8 @@
 
 The words of a list that shows a topic lie closer together than those of its nulls, the same
 computation with the finetuning taken out (``adl.readings.narrowness``), and than those of a broad
-control, and base writes most of them now and then. A reading whose words do not is folded away for people and for agents, with a line that
-names it; its lists stay in the session.
+control, and base writes most of them now and then. A reading whose words do not is folded away for
+people and for agents, with a line that names it; its lists stay in the session.
 """
 
 from __future__ import annotations
