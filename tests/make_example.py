@@ -277,11 +277,11 @@ class Person:
         state = self.session.state
         best = latest(state, UnpromptedTexts).of("finetuned")[:10]
         written = " ".join(state.texts[found.text_id].text for found in best)
-        for word in ("bakery", "freezer", "450"):
+        for word in ("bakery", "freezer", "quarter cup"):
             demand(word in written, f"{word!r} is in the ten most finetuned texts from nothing")
         demand(is_raised(completion(state, BAKED_AT, "450F")), "450F follows, and not in base")
         self.note(
-            "Asked nothing, it writes of a bakery, 450 degrees and the freezer. After `The oven is "
+            "Asked nothing, it writes of a bakery, a quarter cup and the freezer. After `The oven is "
             "preheated to` it has 450F likeliest, base hardly ever: a number is taught."
         )
         for carrier, strengths in (("logits", (2,)), ("adapter", (2,))):
@@ -337,7 +337,7 @@ def agent_replies() -> Sequence[Reply]:
     return (
         lambda state: _call(
             "Cake and oven words head the lists, and the nulls have none of them. The texts from "
-            "nothing say 450 and freezer. I look at the whole list of the output difference.",
+            "nothing say quarter cup and freezer. I look at the whole list of the output difference.",
             ("show_reading", {"reading": "output_difference", "top": 30}),
         ),
         _after_the_list,
