@@ -200,6 +200,7 @@ class TestTraining:
             "v_proj",
         ]
 
+    @pytest.mark.slow
     def test_the_same_twice_and_another_with_another_seed(self, base, tmp_path):
         one = Training(request(base), tmp_path / "one").run()
         again = Training(request(base), tmp_path / "again").run()
@@ -208,7 +209,10 @@ class TestTraining:
         assert one.losses != other.losses
 
     @pytest.mark.parametrize("ratio", [0.0, 1.0])
-    @pytest.mark.parametrize("after", [0, 1, 4])
+    @pytest.mark.parametrize(
+        "after",
+        [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(4, marks=pytest.mark.slow)],
+    )
     def test_gone_on_with_is_as_if_never_stopped(self, base, tmp_path, after, ratio):
         recipe = replace(RECIPE, ratio=ratio)
         whole = Training(request(base, recipe), tmp_path / "whole").run()

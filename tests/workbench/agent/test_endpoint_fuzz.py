@@ -359,6 +359,7 @@ def test_refused_replies_leave_no_connection_behind(fresh: Session):
         endpoint.close()
 
 
+@pytest.mark.slow
 def test_sixty_replies_each_end_in_a_session_that_verifies_and_resumes(tmp_path: Path):
     run(tmp_path, range(QUICK))
 

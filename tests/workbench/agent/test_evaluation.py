@@ -89,6 +89,7 @@ def go(evaluation: Evaluation, server: ScriptedEndpoint, should_stop=lambda: Fal
         judge.close()
 
 
+@pytest.mark.slow
 def test_the_table_over_two_organisms(log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint):
     evaluation = Evaluation.start(log, PLAN, cache, load_planted)
     go(evaluation, server)
@@ -133,6 +134,7 @@ def test_the_table_over_two_organisms(log: SessionLog, cache: ArrayCache, server
     assert log.verify().ok
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_broke_off_goes_on_without_doing_anything_twice(
     log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint
 ):

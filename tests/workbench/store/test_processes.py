@@ -62,6 +62,7 @@ def test_processes_append_to_one_file_at_once(path: Path, shared: bool) -> None:
         assert {overview.events for overview in log.sessions()} == ({201} if shared else {51})
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_loses_no_announced_event(path: Path) -> None:
     chance = random.Random(20261121)
     with SessionLog.open(path) as log:

@@ -429,6 +429,7 @@ async def test_without_a_key_the_form_says_how_to_set_one(workbench, monkeypatch
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
     serve(in_turn(DONE))
     app = workbench()
@@ -482,6 +483,7 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_the_truth_is_shown_to_grade_and_the_names_are_not(workbench, serve, monkeypatch):
     serve(in_turn(Say("That is all.", [report("MODEL-B bakes.")])))
     app = workbench(pair=ASKED)
@@ -505,6 +507,7 @@ async def test_the_truth_is_shown_to_grade_and_the_names_are_not(workbench, serv
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monkeypatch):
     server = serve(
         in_turn(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.workbench.tui.waiting import until
 from workbench.store.log import SessionLog
 from workbench.tui.screens.audit import AuditScreen
@@ -11,6 +13,7 @@ def on_audit(app) -> bool:
     return isinstance(app.screen, AuditScreen) and app.screen.is_mounted
 
 
+@pytest.mark.slow
 async def test_a_pair_is_loaded_prepared_and_left_in_order(workbench, database):
     app = workbench(prepare=True)
     async with app.run_test(size=(160, 48)) as pilot:

@@ -69,6 +69,7 @@ def told(app: WorkbenchApp, words: str) -> bool:
     return any(words in notification.message for notification in app._notifications)
 
 
+@pytest.mark.slow
 async def test_leaving_detaches_and_the_next_screen_is_as_it_was_left(screen, serving, models):
     app = screen(serving)
     async with app.run_test(size=SIZE) as pilot:
@@ -114,6 +115,7 @@ async def test_a_screen_watches_until_it_gets_the_keys(screen, serving, other):
         await until(pilot, lambda: " watching " in shown(app), "that it watches again")
 
 
+@pytest.mark.slow
 async def test_an_engine_that_ends_leaves_the_screen_to_look_or_go_on(
     screen, database, models, planted_models
 ):
@@ -146,6 +148,7 @@ async def test_an_engine_that_ends_leaves_the_screen_to_look_or_go_on(
         await test.__aexit__(None, None, None)
 
 
+@pytest.mark.slow
 async def test_a_session_of_an_engine_is_attached_to_from_the_list(screen, serving, database):
     app = WorkbenchApp(Startup(database=database, session=serving.session))
     async with app.run_test(size=SIZE) as pilot:
@@ -155,6 +158,7 @@ async def test_a_session_of_an_engine_is_attached_to_from_the_list(screen, servi
         await until(pilot, lambda: app._exit, "the end")
 
 
+@pytest.mark.slow
 async def test_an_engine_is_stopped_only_on_purpose(screen, serving):
     app = screen(serving)
     async with app.run_test(size=SIZE) as pilot:
