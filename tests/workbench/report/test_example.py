@@ -16,7 +16,7 @@ from workbench.store.log import SessionLog
 from workbench.store.state import Fold, SessionState
 
 #: Of the state after its last event: it changes when the fold does, and when the example is remade.
-DIGEST = "b57b731cc6f43fdaf6588742eccf77850b782a48c9bc5ef5aad6f995bf2cb6cc"
+DIGEST = "c0187994d032eb5a4e47f61964228c741e29a900a60a4eed44e4f4432da9b836"
 LARGEST = 1_500_000
 
 
