@@ -182,6 +182,19 @@ def _use_rollback_journal(
 
 
 @contextmanager
+def one_look(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is read within is of one state of the file, whatever others commit meanwhile."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.rollback()
+
+
+@contextmanager
 def immediate(connection: sqlite3.Connection, path: Path, doing: str) -> Iterator[None]:
     """One transaction that holds the write lock from its start; all or nothing is committed."""
     with translated(path, doing):

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.store.connection import immediate, trust_schema
+from workbench.store.connection import immediate, one_look, trust_schema
 from workbench.store.encoding import utc_text
 from workbench.store.errors import StoreError, translated
 from workbench.store.events import read_body
@@ -259,8 +259,10 @@ def compare_shape(
     connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS
 ) -> Shape:
     """Compare what is in the file with what its version should have."""
-    found = _parts(connection)
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    # A process that opens the file, too, may bring it to a newer version meanwhile.
+    with one_look(connection):
+        found = _parts(connection)
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version == len(MIGRATIONS) and _fingerprint(found) == NEWEST_FINGERPRINT:
         return Shape({}, {}, {}, frozenset())
     expected = _expected(tuple(migrations[:version]))
@@ -335,7 +337,7 @@ def check_ours(
 
     Raises `StoreError` if the file is no database, of another program, or of a newer version.
     """
-    with translated(path, "reading it"):
+    with translated(path, "reading it"), one_look(connection):
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         blank = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0

@@ -14,7 +14,14 @@ from workbench.store.errors import StoreError
 from workbench.store.events import NoteWritten
 from workbench.store.log import SessionLog
 from workbench.store.rows import Draft, Entry
-from workbench.store.schema import APPLICATION_ID, MIGRATIONS, Migration, migrate
+from workbench.store.schema import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    Migration,
+    check_ours,
+    check_shape,
+    migrate,
+)
 
 
 def shape_of(path: Path) -> list[tuple[str, str, str]]:
@@ -136,6 +143,31 @@ def test_processes_that_make_the_file_at_once_do_not_race(path: Path) -> None:
     with SessionLog.open(path) as log:
         assert log.verify().ok
         assert len(log.sessions()) == 4
+
+
+@pytest.mark.parametrize("look", [check_ours, check_shape])
+@pytest.mark.parametrize("first", [0, len(MIGRATIONS) - 1])
+def test_a_file_that_another_process_brings_on_meanwhile_is_ours(path: Path, look, first: int):
+    ours, other = connect(path, "create"), connect(path, "create")
+    ours.execute("PRAGMA journal_mode = wal")
+    if first:
+        migrate(other, path, MIGRATIONS[:first])
+    seen = []
+
+    def meanwhile(statement: str) -> None:
+        # Between two statements of one look.
+        if "user_version" in statement and not seen:
+            seen.append(statement)
+            migrate(other, path)
+
+    ours.set_trace_callback(meanwhile)
+    look(ours, path)
+    ours.set_trace_callback(None)
+    assert seen
+    assert check_ours(ours, path) == len(MIGRATIONS)
+    check_shape(ours, path)
+    for connection in (ours, other):
+        connection.close()
 
 
 CHANGES = [
