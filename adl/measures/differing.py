@@ -84,15 +84,22 @@ def read_passages(pair: ModelPair, texts: Sequence[str], max_tokens: int) -> lis
 
 
 def read_prompts(
-    pair: ModelPair, prompts: Sequence[Prompt], thinking: Thinking = "auto"
+    pair: ModelPair,
+    prompts: Sequence[Prompt],
+    thinking: Thinking = "auto",
+    *,
+    should_stop: ShouldStop = never_stop,
 ) -> list[ReadText]:
     """Return chats with the first token of the answer, compared from the last user turn's words on.
 
     That token is the likeliest of the finetuned side: the KL before it is of how answers begin.
-    Prompts that the sides write in other tokens, or answer with other tokens, are left out.
+    Prompts that the sides write in other tokens, or answer with other tokens, are left out. Raises
+    ``Stopped`` between prompts, as the finetuned side is run on each.
     """
     found = []
-    for prompt in prompts:
+    for done, prompt in enumerate(prompts):
+        if should_stop():
+            raise Stopped(f"stopped with {done} of {len(prompts)} prompts read")
         ids: dict[Side, tuple[int, ...]] = {}
         lengths = []
         for side in SIDES:

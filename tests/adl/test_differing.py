@@ -111,6 +111,16 @@ def test_without_a_begin_of_text_the_first_token_is_not_compared():
     assert read.compared == 2
 
 
+def test_stopped_between_prompts(pair):
+    calls = iter([False, True])
+    with pytest.raises(Stopped, match="1 of 2 prompts"):
+        read_prompts(
+            pair,
+            [Prompt.of(" the river"), Prompt.of(" the cake")],
+            should_stop=lambda: next(calls, True),
+        )
+
+
 def test_stopped_between_texts(pair):
     calls = iter([False, True])
     with pytest.raises(Stopped, match="1 of 2"):

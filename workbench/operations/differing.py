@@ -55,7 +55,7 @@ def differ(context: Context, arguments: DifferArguments) -> Summary:
     answers = _answers(context.session.state, arguments.n_answers)
     read: dict[TextSource, list[ReadText]] = {
         "passages": read_passages(pair, list(texts), arguments.max_tokens),
-        "prompts": read_prompts(pair, prompts),
+        "prompts": read_prompts(pair, prompts, should_stop=context.should_stop),
         "answers": read_answers(pair, answers, arguments.max_tokens),
     }
     if not any(read.values()):
