@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from transformers import GenerationConfig, PreTrainedModel
@@ -112,7 +113,7 @@ def ignored_settings(config: Mapping[str, Any], module: PreTrainedModel) -> list
     own = module.config.get_text_config()
     classes = (type(own), type(module), type(module.get_decoder()), GenerationConfig)
     sources = {cls.__module__ for kind in classes for cls in kind.__mro__ if _has_source(cls)}
-    code = "\n".join(inspect.getsource(sys.modules[name]) for name in sorted(sources))
+    mentioned = frozenset().union(*map(_words_of, sources))
     return sorted(
         key
         for key, value in config.items()
@@ -120,8 +121,14 @@ def ignored_settings(config: Mapping[str, Any], module: PreTrainedModel) -> list
         and key not in UNUSED
         and not key.startswith(("_", "unsloth"))
         and not key.endswith(("_version", "_config"))
-        and re.search(rf"\b{re.escape(key)}\b", code) is None
+        and key not in mentioned
     )
+
+
+@cache
+def _words_of(module: str) -> frozenset[str]:
+    """Return the words of a module's source."""
+    return frozenset(re.findall(r"\w+", inspect.getsource(sys.modules[module])))
 
 
 def _has_source(cls: type) -> bool:
