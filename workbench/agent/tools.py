@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -111,7 +112,7 @@ class Tool:
 
     def specification(self) -> dict[str, Any]:
         """The tool as the chat completions protocol names it."""
-        schema = self.arguments.model_json_schema()
+        schema = _schema_of(self.arguments)
         properties = {
             name: _capped(_of_field(name, _short(value)), self.most.get(name))
             for name, value in schema.get("properties", {}).items()
@@ -226,6 +227,12 @@ def _capped(schema: dict[str, Any], most: int | None) -> dict[str, Any]:
     if "string" in kinds:
         return schema  # seldom broken
     return {**schema, "maxItems" if "array" in kinds else "maximum": most}
+
+
+@cache
+def _schema_of(arguments: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of some arguments, which takes longer to make than the call it is for."""
+    return arguments.model_json_schema()
 
 
 def tool_of(operation: Operation[Any], *hidden: str, older: bool = False) -> Tool:
