@@ -87,6 +87,7 @@ class Opener:
         self._show_sessions = show_sessions
         self._keep = keep
         self._loading: LoadingScreen | None = None
+        self._opened_before = False
 
     def hide(self, text: str) -> str:
         """Return the text without the names of a blind session's pair that is being loaded."""
@@ -229,8 +230,11 @@ class Opener:
                 raise
         else:
             # A large session is many objects that stay: looked through once, behind the opening
-            # screen, rather than at every full collection while a person scrolls.
-            gc.unfreeze()
+            # screen, rather than at every full collection while a person scrolls. One that was
+            # left is let go of.
+            if self._opened_before:
+                gc.unfreeze()
+            self._opened_before = True
             gc.collect()
             gc.freeze()
             # Whoever ends the program from here on closes the session, too.
