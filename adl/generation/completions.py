@@ -170,7 +170,7 @@ def _beam(
     by_text: dict[str, Completion] = {}
     for beam in found:
         if beam.text not in by_text:
-            by_text[beam.text] = _completion(pair, ids, beam, None)
+            by_text[beam.text] = _completion(pair, ids, beam, beam.score)
     return tuple(sorted(by_text.values(), key=lambda each: -each.finetuned))
 
 
@@ -194,7 +194,7 @@ def _words(
         if not begun:
             break
     likeliest = sorted(whole.values(), key=lambda each: -each[0])[:beams]
-    found = [_completion(pair, ids, beam, ends) for _, beam in likeliest]
+    found = [_completion(pair, ids, beam, score, ends["base"]) for score, beam in likeliest]
     return tuple(sorted(found, key=lambda each: -each.finetuned))
 
 
@@ -202,26 +202,24 @@ def _completion(
     pair: ModelPair,
     ids: Mapping[Side, tuple[int, ...]],
     beam: _Beam,
-    ends: Mapping[Side, np.ndarray] | None,
+    score: float,
+    ends: np.ndarray | None = None,
 ) -> Completion:
-    """The beam with its log-probability on both sides; with ``ends``, that of a word that ends there."""
+    """The beam with its ``score`` on finetuned, and its log-probability on base.
 
-    def total(side: Side, tokens: Sequence[int]) -> float:
-        prompts = [
-            (*ids[side], *tokens[:count]) for count in range(len(tokens) + (ends is not None))
-        ]
-        rows = pair.next_log_probs(side, prompts)
-        score = float(sum(rows[index, token] for index, token in enumerate(tokens)))
-        return score if ends is None else score + _log_sum(rows[-1][ends[side]])
-
-    shared = pair.shared_vocabulary() is None
-    own = beam.tokens if shared else pair.tokenise("base", beam.text)
-    return Completion(
-        beam.text,
-        total("finetuned", beam.tokens),
-        total("base", own) if own else None,
-        beam.tokens,
-    )
+    With ``ends``, the tokens of base [V] that end a word, that of a word that ends there.
+    """
+    own: Sequence[int] = beam.tokens
+    if pair.shared_vocabulary() is not None:
+        own = pair.tokenise("base", beam.text)
+    base = None
+    if own:
+        n_rows = len(own) + (ends is not None)
+        rows = pair.next_log_probs("base", [(*ids["base"], *own[:n]) for n in range(n_rows)])
+        base = float(sum(rows[index, token] for index, token in enumerate(own)))
+        if ends is not None:
+            base += _log_sum(rows[-1][ends])
+    return Completion(beam.text, score, base, beam.tokens)
 
 
 def _log_sum(log_probs: Floats) -> float:
