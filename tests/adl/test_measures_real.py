@@ -1,6 +1,7 @@
-"""The measures on the bundled organisms: told apart from one another, and from every null.
+"""The measures on bundled organisms: told from the broad control, and from every null.
 
-Few texts and short samples: the tables over more are made by ``tests/benchmarks/measures.py``.
+Few texts, short samples, and for each measure the organism that has least of it: the tables over all
+of them are made by ``tests/benchmarks/measures.py``.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ from adl.text.documents import Document
 from adl.text.prompts import everyday_prompts
 
 LAYER = 14
-NARROW = ("cake_bake", "taboo_gold", "risky_finance")
-TRIALS = 100
+#: Each takes about a second; docs/measures.md has the figures of 100.
+TRIALS = int(os.environ.get("NULL_TRIALS", "25"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -67,14 +68,16 @@ def pair_of(default_base):
     return load
 
 
-@pytest.mark.parametrize("name", [*NARROW, "control_broad"])
-def test_organisms_are_told_from_the_broad_control(pair_of, texts, name):
+@pytest.mark.parametrize(
+    ("name", "breadth"), [("taboo_gold", "narrow"), ("control_broad", "broad")]
+)
+def test_the_least_narrow_organism_is_told_from_the_broad_control(pair_of, texts, name, breadth):
     found = measure_trace(pair_of(name), texts, TraceRequest((LAYER,)))
     assert found.verdict == "strong", found.layers[0].why
-    assert found.breadth == ("narrow" if name in NARROW else "broad"), found.breadth_why
+    assert found.breadth == breadth, found.breadth_why
 
 
-def test_no_null_is_a_trace_in_a_hundred_trials(pair_of, texts):
+def test_no_null_is_a_trace(pair_of, texts):
     pair = pair_of("cake_bake")
     means = grouped_means(pair, texts[:128], (LAYER,), FirstTokens())
     contexts = few(contexts_of(pair, texts))
@@ -99,9 +102,8 @@ def test_no_null_is_a_trace_in_a_hundred_trials(pair_of, texts):
     assert judge_layer(steady, own)[0] == "strong"
 
 
-@pytest.mark.parametrize("name", NARROW)
-def test_coherent_alpha_lies_between_unchanged_and_broken(pair_of, texts, name):
-    pair = pair_of(name)
+def test_coherent_alpha_lies_between_unchanged_and_broken(pair_of, texts):
+    pair = pair_of("cake_bake")
     prompts = everyday_prompts()[:5]
     vector = SteeringVector.at(measure_difference(pair, texts[:96], [LAYER]), Site(LAYER, POOLED))
 
@@ -122,12 +124,11 @@ def test_coherent_alpha_lies_between_unchanged_and_broken(pair_of, texts, name):
     assert 0.1 <= found.alpha < 1.0
 
 
-@pytest.mark.parametrize("name", NARROW)
-def test_removing_the_trace_hurts_on_finetuning_text(pair_of, texts, name):
-    pair = pair_of(name)
+def test_removing_the_trace_hurts_on_finetuning_text(pair_of, texts):
+    pair = pair_of("cake_bake")
     difference = measure_difference(pair, texts[:96], [LAYER])
     documents = {
-        "finetuning": organism_documents(get_organism(name)),
+        "finetuning": organism_documents(get_organism("cake_bake")),
         "unrelated": [Document(text) for text in texts],
     }
     scored = {

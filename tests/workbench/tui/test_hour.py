@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,10 @@ from workbench.store.events import (
 )
 from workbench.store.log import SessionLog
 
-MANNERS = ("single keys", "bursts")
-#: Shared out to the runs, of which there is one for each manner at each size.
+#: By single keys where the lines are shortest and longest, by bursts in between.
+RUNS = tuple(zip(SIZES, ("single keys", "bursts", "single keys"), strict=True))
+#: Shared out to the runs.
 N_PASTES, N_RANDOM_KEYS = 30, 2000
-N_RUNS = len(MANNERS) * len(SIZES)
 #: Events that begin or end an operation.
 _OPERATIONS = (OperationStarted, OperationFinished, OperationFailed, OperationStopped)
 NOTE, MEASURES, REPORT = key_of("note"), key_of("measures"), key_of("report")
@@ -194,14 +195,12 @@ def operation_events(home: Path) -> Iterator[Event]:
 
 def audit(hour: Hour) -> None:
     """Go through the audit, with pastes into panes on the way and into fields at its end."""
-    n_pastes = N_PASTES // N_RUNS - len(FIELDS)
+    n_pastes = N_PASTES // len(RUNS) - len(FIELDS)
     # Where a pane has the focus: before a step that is no Escape and no text of a field.
     calm = [i for i, step in enumerate(AUDIT) if step.keys[0] in {"a", "2", "3", "s", "5", "6"}]
-    after = {hour.chance.choice(calm) for _ in range(n_pastes)}
-    while len(after) < n_pastes:
-        after.add(hour.chance.choice(calm))
+    before = Counter(hour.chance.choices(calm, k=n_pastes))
     for index, (step, following) in enumerate(zip(AUDIT, (*AUDIT[1:], Step(())), strict=True)):
-        if index in after:
+        for _ in range(before[index]):
             hour.paste()
         if step.shows and following.gone == step.shows:
             # Escape alone must come after what it leaves: with other keys in one read it is alt.
@@ -214,7 +213,7 @@ def audit(hour: Hour) -> None:
 
 def monkey(terminal: Terminal, chance: random.Random) -> None:
     """Press random keys, then leave whatever they opened."""
-    left = N_RANDOM_KEYS // N_RUNS + 1
+    left = N_RANDOM_KEYS // len(RUNS) + 1
     while left > 0:
         length = min(left, chance.randrange(1, 25))
         left -= length
@@ -233,8 +232,7 @@ def check_ending(terminal: Terminal) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
-@pytest.mark.parametrize("manner", MANNERS)
+@pytest.mark.parametrize(("size", "manner"), RUNS)
 def test_an_hour(tmp_path: Path, size: tuple[int, int], manner: str):
     chance = random.Random(f"{manner} {size}")
     # The monkey may write files, by whatever name it has typed.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests import forks
 from tests.processes import HANGS
 from tests.workbench.tui.terminal import Terminal
 from workbench.store.log import SessionLog
@@ -20,17 +25,32 @@ def recorded(home: Path) -> SessionState:
         return fold(log.events(overview.id))
 
 
-def finished(home: Path, operation: str, times: int) -> bool:
-    done = [one for one in recorded(home).operations.values() if one.name == operation]
-    return len([one for one in done if one.status == "finished"]) >= times
+def finished(home: Path) -> Counter[str]:
+    """How often each operation was finished."""
+    with SessionLog.open(home / "sessions.db", read_only=True) as log:
+        operations = [
+            one for each in log.sessions() for one in fold(log.events(each.id)).operations.values()
+        ]
+    return Counter(one.name for one in operations if one.status == "finished")
 
 
-def audit(terminal: Terminal, home: Path, *, within: float = HANGS) -> None:
-    """Read, steer at two alphas, ask, and form a hypothesis with evidence."""
+def audit(
+    terminal: Terminal,
+    home: Path,
+    before: Mapping[str, int] | None = None,
+    *,
+    within: float = HANGS,
+) -> None:
+    """Read, steer at two alphas, ask, and form a hypothesis with evidence.
+
+    ``before`` counts what was finished in the session before; lists that are there are not read again.
+    """
+
+    had = Counter(before)
 
     def until_finished(operation: str, times: int = 1) -> None:
         until = time.monotonic() + within
-        while not finished(home, operation, times):
+        while finished(home)[operation] < had[operation] + times:
             assert time.monotonic() < until, f"{operation} was never done:\n{terminal.text}"
             terminal.settle()
 
@@ -40,8 +60,9 @@ def audit(terminal: Terminal, home: Path, *, within: float = HANGS) -> None:
 
     terminal.shows("6 Time", within=within)
     until_finished("load_pair")
-    terminal.press("a")
-    until_finished("read_tokens")
+    if not had["read_tokens"]:
+        terminal.press("a")
+        until_finished("read_tokens")
     go("2", "r Reading")
     terminal.press("m")
     until_finished("mark_evidence")
@@ -120,17 +141,22 @@ def test_an_audit_by_keys(tmp_path, size):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_an_audit_of_the_real_pair_by_keys(workbench_home, default_base):
-    with Terminal(
-        ["--demo", "--no-prepare"], home=workbench_home, size=(160, 48), module="workbench"
-    ) as terminal:
-        audit(terminal, workbench_home, within=900)
-    state = recorded(workbench_home)
-    check(state)
-    consensus = next(
-        recorded.body
-        for key, recorded in state.readings.items()
-        if key.reading == "consensus" and key.source == "difference"
+def test_an_audit_of_the_real_pair_that_a_command_began(workbench_home, default_base):
+    few = ["--demo", "--texts", "16", "--positions", "2", "--json"]
+    done = forks.completed(
+        "workbench.cli", ["read", "output_difference", *few], dict(os.environ), torch=True
     )
-    assert "cake" in {token.text.strip().lower() for token in consensus.tokens[:20]}
+    assert done.returncode == 0, done.stderr
+    words = {
+        one["source"]: {token["text"].strip().lower() for token in one["tokens"][:20]}
+        for one in json.loads(done.stdout)["readings"]
+    }
+    assert set(words) == {"difference", "negative", "random", "split_half"}
+    assert "cake" in words["difference"]
+    assert "cake" not in words["random"] | words["split_half"]
+
+    home, before = workbench_home, finished(workbench_home)
+    with Terminal(["--session", "last"], home=home, module="workbench") as terminal:
+        audit(terminal, home, before, within=900)
+    check(recorded(home))
     check_reopened(workbench_home, [], "workbench", 300)
