@@ -116,8 +116,9 @@ def test_the_readings_tell_the_domain_and_their_nulls_do_not(read: Ran):
         for one in read.found["readings"]
     }
     assert shares["output_difference", "difference", "finetuned"] >= 0.7
+    # Of sixteen texts; halves of a thousand have less.
     for source in ("random", "split_half"):
-        assert shares["output_difference", source, "finetuned"] <= 0.1
+        assert shares["output_difference", source, "finetuned"] <= 0.25
 
 
 def test_texts_are_asked_for_from_the_beginning_of_text(gemma: Gemma):

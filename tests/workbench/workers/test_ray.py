@@ -190,9 +190,8 @@ def test_the_table_of_one_process_though_a_worker_was_killed(
     no_key_in(tmp_path)
 
     asked = len(server.asked)
-    again_found, again_errors = result(
-        start(surroundings, *PLAN, *RAY, f"--database={database}", f"--session={found['session']}")
-    )
+    kept = [f"--session={found['session']}", f"--database={database}", "--json"]
+    again_found, again_errors = result(start(surroundings, *RAY, *kept))
     assert again_found == found
     assert len(server.asked) == asked
     assert "worker" not in again_errors
