@@ -41,7 +41,7 @@ from adl.text.prompts import everyday_prompts
 
 LAYER = 14
 #: Each takes about a second; docs/measures.md has the figures of 100.
-TRIALS = int(os.environ.get("NULL_TRIALS", "25"))
+TRIALS = int(os.environ.get("NULL_TRIALS", "12"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.adl.pair_fuzz import make_pair, outcome
 
 #: A pair of each seed takes about a second.
-QUICK, ALL = 12, 120
+QUICK, ALL = 12, 60
 
 
 def ends(tmp_path, seed: int) -> str:

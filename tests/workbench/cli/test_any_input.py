@@ -223,7 +223,7 @@ def test_a_bad_value_of_every_option_is_an_error_in_words(forked: ForkedCli, fol
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("turn", range(1, 4))
+@pytest.mark.parametrize("turn", range(1, 3))
 def test_more_bad_values_of_every_option_are_errors_in_words(
     forked: ForkedCli, folder: Path, turn: int
 ):
