@@ -231,7 +231,7 @@ def _capped(schema: dict[str, Any], most: int | None) -> dict[str, Any]:
 
 @cache
 def _schema_of(arguments: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of some arguments, which takes longer to make than the call it is for."""
+    """Return the JSON schema of the arguments of a tool, made once: every turn of an agent sends it."""
     return arguments.model_json_schema()
 
 

@@ -66,7 +66,7 @@ class LimitedClient(httpx2.AsyncClient):
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return the certificates that servers are checked by: some 30 ms to read, and the same for all."""
+    """Return the context with the certificates that servers are checked by, read once a process."""
     return httpx2.create_ssl_context()
 
 

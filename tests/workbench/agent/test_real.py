@@ -81,7 +81,7 @@ def test_a_whole_audit_of_the_real_pair(real_evidence: Session, tools: bool, str
     assert [one.score for one in grades] == [2.0]
     overview = server.asked[0].opening
     # So little text may show nothing beyond its nulls; the list itself is a call away.
-    seen = overview + server.asked[1].results[-1] if tools else overview + server.asked[1].last
+    seen = overview + (server.asked[1].results[-1] if tools else server.asked[1].last)
     assert any(word in seen for word in ("batter", "freezer", "frost", "cake", "vanilla", "oven"))
     assert "not computed" in overview
     audit = b"".join(one.raw for one in server.asked[:-1]).lower()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from adl.artifacts import ArrayCache
-from adl.text.corpus import BUNDLED_PASSAGES
+from tests.few_passages import write_few_passages
 from tests.planted import PlantedPair
 from tests.workbench.cli.conftest import ROOT, RunCli, Running, environment, running
 from workbench.operations.generation import ASK, AskArguments
@@ -102,8 +102,7 @@ class Killing:
 @pytest.fixture
 def killing(workbench_home: Path, database: Path) -> Killing:
     # Few and short contexts: what is killed are transactions, not sums.
-    corpus = workbench_home / "corpus.txt"
-    corpus.write_text("\n".join(BUNDLED_PASSAGES.read_text(encoding="utf-8").splitlines()[:16]))
+    corpus = write_few_passages(workbench_home)
     return Killing(database, workbench_home / "cache" / "arrays", corpus)
 
 

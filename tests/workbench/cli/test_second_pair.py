@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from adl.organisms.registry import BUNDLED_ORGANISMS, load_organism
-from adl.text.corpus import BUNDLED_PASSAGES
+from tests.few_passages import write_few_passages
 from tests.workbench.cli.conftest import ROOT
 from workbench.locations import HOME_VARIABLE
 from workbench.operations.pair import LOAD
@@ -94,9 +94,7 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Gemma:
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Options for few texts: each is read with the whole vocabulary, again and again."""
-    corpus = tmp_path_factory.mktemp("few") / "corpus.txt"
-    corpus.write_text("\n".join(BUNDLED_PASSAGES.read_text("utf-8").splitlines()[:16]), "utf-8")
-    return ["--corpus", str(corpus)]
+    return ["--corpus", str(write_few_passages(tmp_path_factory.mktemp("few")))]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from adl.text.corpus import BUNDLED_PASSAGES
 from tests import forks
+from tests.few_passages import write_few_passages
 from tests.processes import HANGS
 from tests.workbench.tui.terminal import Terminal
 from workbench.store.log import SessionLog
@@ -143,9 +143,8 @@ def test_an_audit_by_keys(tmp_path, size):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_an_audit_of_the_real_pair_that_a_command_began(workbench_home, default_base, tmp_path):
-    corpus = tmp_path / "corpus.txt"
-    corpus.write_text("\n".join(BUNDLED_PASSAGES.read_text("utf-8").splitlines()[:16]), "utf-8")
-    read = ["read", "output_difference", "--demo", "--corpus", str(corpus), "--json"]
+    corpus = str(write_few_passages(tmp_path))
+    read = ["read", "output_difference", "--demo", "--corpus", corpus, "--json"]
     done = forks.completed("workbench.cli", read, dict(os.environ), torch=True)
     assert done.returncode == 0, done.stderr
     words = {
