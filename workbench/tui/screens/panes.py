@@ -53,6 +53,7 @@ class PanesScreen(Screen[None]):
     ) -> None:
         super().__init__()
         self._current = 0
+        self._is_narrow = False
         self._going: int | None = None
         self._panes = [
             pane(read_array=read_array, id=pane.__name__.removesuffix("Pane").lower())
@@ -134,11 +135,8 @@ class PanesScreen(Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Show one pane at a time where there is no room for all."""
-        self.set_class(event.size.width < ROOM[0] or event.size.height < ROOM[1], "-narrow")
-        self._show_single()
-
-    def _show_single(self) -> None:
-        self.set_class(self.has_class("-narrow") or self.has_class("-zoomed"), "-single")
+        self._is_narrow = event.size.width < ROOM[0] or event.size.height < ROOM[1]
+        self._lay_out()
 
     def go_to(self, index: int) -> None:
         """Bring a pane to the front and focus it."""
@@ -171,17 +169,29 @@ class PanesScreen(Screen[None]):
 
     def _mark_current(self, index: int) -> None:
         self._current = index
-        current = self._panes[index]
-        for pane in self._panes:
-            pane.set_class(pane is current, "-current")
-        if isinstance(current, ChatPane | AgentPane):
-            # They share one place: the one that was looked at last is seen there.
-            self.set_class(isinstance(current, AgentPane), "-agent")
-        holders = current.ancestors
-        for group in self.query("#panes, #side, #main, #top"):
-            group.set_class(group in holders, "-holds-current")
+        self._lay_out()
         for bar in self.query(TopBar):  # none when the screen is on its way out
             bar.show_current(index)
+
+    def _lay_out(self) -> None:
+        """Set the classes by which app.tcss places groups and panes.
+
+        They are styled once and by themselves: none of its rules with these classes is for what a
+        pane holds, and ``set_class`` would style all of that again for every class and group.
+        """
+        current = self._panes[self._current]
+        classes = {"-single": self._is_narrow or self.has_class("-zoomed")}
+        if isinstance(current, ChatPane | AgentPane):
+            # They share one place: the one that was looked at last is seen there.
+            classes["-agent"] = isinstance(current, AgentPane)
+        self.update_classes(classes, update=False)
+        groups = self.query("#panes, #side, #main, #top")
+        holders = current.ancestors
+        for group in groups:
+            group.set_class(group in holders, "-holds-current", update=False)
+        for pane in self._panes:
+            pane.set_class(pane is current, "-current", update=False)
+        self.app.stylesheet.update_nodes([self, *groups, *self._panes], animate=True)
 
     # --- keys -------------------------------------------------------------------------------
 
@@ -191,8 +201,7 @@ class PanesScreen(Screen[None]):
 
     def action_zoom(self) -> None:
         """Show the current pane alone, or all panes again."""
-        self.toggle_class("-zoomed")
-        self._show_single()
+        self.set_class(not self.has_class("-zoomed"), "-zoomed", update=False)
         self.go_to(self._current)
 
     @work

@@ -322,8 +322,8 @@ Markdown and as one HTML file without scripts.
 
     def on_resize(self, event: events.Resize) -> None:
         """Show details below the list where there is no room beside it."""
-        self.set_class(event.size.width < ROOM, "-narrow")
-        self.set_class(event.size.height < SHORT_OF_ROWS, "-short")
+        width, height = event.size
+        self.update_classes({"-narrow": width < ROOM, "-short": height < SHORT_OF_ROWS})
         # Not before the layout has given the details their new width.
         self.call_after_refresh(self._show_details)
 

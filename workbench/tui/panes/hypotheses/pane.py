@@ -201,8 +201,8 @@ Every change is kept with its author and reason, and `{detail}` shows them.
 
     def on_resize(self, event: events.Resize) -> None:
         """Show evidence beside the hypotheses, and marks in full, where there is room."""
-        self.set_class(event.size.width >= _WIDE, "-wide")
-        self.set_class(event.size.height >= _TALL, "-tall")
+        width, height = event.size
+        self.update_classes({"-wide": width >= _WIDE, "-tall": height >= _TALL})
 
     def start_over(self) -> None:
         """Select nothing."""

@@ -175,10 +175,10 @@ A difference of a few standard errors, or smaller than its null, needs more text
 
     def on_resize(self, event: events.Resize) -> None:
         """Fit the texts to the width."""
-        slim = self.content_size.width < reading_words.ROOMY
-        self.set_class(slim, "-slim")
+        width, height = self.content_size
+        slim = width < reading_words.ROOMY
         # The list comes before what is said of one of its tokens.
-        self.set_class(slim and self.content_size.height < _LOW, "-low")
+        self.update_classes({"-slim": slim, "-low": slim and height < _LOW})
         self._redraw()
 
     def _redraw(self) -> None:
