@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from rich.cells import cell_len
 
 from tests.workbench.tui.conftest import PaneApp
@@ -56,3 +57,27 @@ async def test_a_table_of_one_line_shows_a_row_and_not_its_head():
         table = app.query_one(TokenTable)
         assert table.size.height == 1
         assert table.render_line(0).text.split()[0] == "1"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+async def test_panes_are_placed_as_a_pass_over_all_widgets_would_place_them(workbench, size):
+    from tests.workbench.tui.test_app import on_audit
+
+    def rules():
+        return {
+            node: (node.styles.base.get_rules(), node.region)
+            for node in app.screen.walk_children(with_self=True)
+        }
+
+    app = workbench()
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: on_audit(app), "the audit screen")
+        for index in (6, 3, 0, 5, 2, 1, 4):
+            app.screen.go_to(index)
+            await until(pilot, lambda: app.screen._going is None, "the pane")
+            await pilot.pause()
+            placed = rules()
+            app.screen.update_node_styles(animate=False)
+            await pilot.pause()
+            assert rules() == placed
+            assert app.screen.panes[index].region
