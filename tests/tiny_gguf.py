@@ -38,7 +38,10 @@ def gguf_name(name: str) -> str:
 def write_gguf(
     file: Path, model: PreTrainedModel, kind: str, quantisation: str = "F32", **leave: Any
 ) -> Path:
-    """Write ``model`` with its matrices in blocks of ``quantisation``; ``leave`` out some weights."""
+    """Write ``model`` with its matrices in blocks of ``quantisation``; ``leave`` out some weights.
+
+    ``leave`` may also hold ``more``, a function that writes more settings and tensors.
+    """
     config, tokenizer = model.config, tiny_tokenizer()
     writer = gguf.GGUFWriter(str(file), kind)
     writer.add_context_length(config.max_position_embeddings)
@@ -71,6 +74,7 @@ def write_gguf(
             writer.add_tensor(gguf_name(name), array, raw_dtype=wanted)
         else:
             writer.add_tensor(gguf_name(name), array)
+    leave.get("more", lambda _: None)(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

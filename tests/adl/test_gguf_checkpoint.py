@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -195,3 +197,39 @@ class TestRefused:
         error = refused(file)
         assert "No space left on device" in error.message
         assert "HF_HOME" in error.hint
+
+
+def _scaled(writer) -> None:
+    writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+    writer.add_rope_scaling_factor(8.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (_scaled, "rotary scaling 'linear'"),
+        (
+            lambda writer: writer.add_tensor("rope_freqs.weight", np.ones(4, np.float32)),
+            "rope_freqs.weight",
+        ),
+        (
+            lambda writer: writer.add_tensor("blk.0.attn_q.bias", np.ones(64, np.float32)),
+            "blk.0.attn_q.bias",
+        ),
+    ],
+)
+def test_what_transformers_leaves_out_of_a_file_is_refused_by_name(tmp_path, more, named):
+    file = write_gguf(tmp_path / "tiny.gguf", wide("llama"), "llama", more=more)
+    with pytest.raises(PairError, match=r"does not take .*" + re.escape(named)) as caught:
+        load_to_train(SideSpec(str(file)), dtype="float32")
+    assert "safetensors" in caught.value.hint
+
+
+def test_a_scaling_of_one_changes_nothing(tmp_path):
+    def unscaled(writer) -> None:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(1.0)
+
+    file = write_gguf(tmp_path / "tiny.gguf", wide("llama"), "llama", more=unscaled)
+    module, _, _ = load_to_train(SideSpec(str(file)), dtype="float32")
+    assert module.config.num_hidden_layers == 2

@@ -6,15 +6,17 @@ for each load. A converted copy is kept in the hub client's cache of assets, by 
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from filelock import FileLock
 from huggingface_hub import cached_assets_path
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from adl.errors import PairError, first_line
 from adl.pair.checkpoint_files import CheckpointFiles, check_not_a_pointer
@@ -24,7 +26,7 @@ from adl.pair.weight_hashes import FileHashes
 
 MAGIC = b"GGUF"
 # Part of a converted folder's name: raise it when the content changes.
-FORMAT = 1
+FORMAT = 2
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
@@ -65,6 +67,7 @@ def convert(source: Path, folder: Path, name: str, shown: str | None = None) -> 
         check_loaded(
             shown or name, read, LoadingInfo.of(info), CheckpointFiles(folder, {}, (), None, {})
         )
+        _check_taken(shown or name, source, read)
         # A model read from GGUF still calls itself quantised and refuses to be saved: its numbers
         # go into a fresh model of the same config.
         plain = read.config.to_dict()
@@ -79,6 +82,52 @@ def convert(source: Path, folder: Path, name: str, shown: str | None = None) -> 
         tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
         tokenizer.save_pretrained(target)
         target.replace(folder)
+
+
+def _check_taken(shown: str, file: Path, model: PreTrainedModel) -> None:
+    """Raise ``PairError`` for what the file has and transformers, without a word, left out.
+
+    Its reader passes over settings and tensors that its tables do not name. Of these, rotary scaling
+    and biases change every number.
+    """
+    from gguf import GGUFReader  # an extra, which is there where a file was read
+
+    reader = GGUFReader(file)
+
+    def setting(key: str) -> Any:
+        field = reader.fields.get(key)
+        return None if field is None else field.contents()
+
+    kind = setting("general.architecture")
+    names = [tensor.name for tensor in reader.tensors]
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    by_kind = (
+        list(rope.values()) if all(isinstance(each, dict) for each in rope.values()) else [rope]
+    )
+    dropped = []
+    if all(each.get("rope_type", "default") == "default" for each in by_kind):
+        scaling, factor = (setting(f"{kind}.rope.scaling.{key}") for key in ("type", "factor"))
+        if scaling not in {None, "none"} and factor != 1.0:
+            dropped.append(f"the rotary scaling {scaling!r}")
+        dropped += sorted(
+            {name for name in names if name.startswith(("rope_freqs", "rope_factors"))}
+        )
+    theta = setting(f"{kind}.rope.freq_base")
+    taken = [each["rope_theta"] for each in by_kind if "rope_theta" in each]
+    if (
+        theta is not None
+        and taken
+        and not any(math.isclose(theta, own, rel_tol=1e-3) for own in taken)
+    ):
+        dropped.append(f"the rotary base {theta:g} (read as {taken[0]:g})")
+    if not any(name.endswith(".bias") for name, _ in model.named_parameters()):
+        dropped += [name for name in names if name.endswith(".bias")][:1]
+    if dropped:
+        raise PairError(
+            f"{shown}: transformers {transformers.__version__} does not take {', '.join(dropped)} from "
+            f"{file.name}, so the model would be another one",
+            "Give the safetensors checkpoint that the file was made from.",
+        )
 
 
 def _check_file(shown: str, file: Path) -> None:
