@@ -34,12 +34,18 @@ class SideText:
 
 
 def mismatches(
-    base: SideText, finetuned: SideText, *, n_shared: int | None, moved: bool
+    base: SideText,
+    finetuned: SideText,
+    *,
+    n_shared: int | None,
+    cut_otherwise: str | None = None,
+    moved: bool,
 ) -> tuple[str, ...]:
     """Return one or two sentences for each mismatch.
 
-    ``n_shared`` is the number of shared tokens, None for equal vocabularies; ``moved`` is True for an
-    adapter on another checkpoint.
+    ``n_shared`` is the number of shared tokens, None where the sides read text alike; ``cut_otherwise``
+    is a text that equal vocabularies cut differently; ``moved`` is True for an adapter on another
+    checkpoint.
     """
     found = []
     if moved:
@@ -47,7 +53,9 @@ def mismatches(
             "The adapter sits on another checkpoint than the base: the difference holds what both "
             "the checkpoint and the adapter changed."
         )
-    if n_shared is not None:
+    if cut_otherwise is not None:
+        found.append(_rules(cut_otherwise))
+    elif n_shared is not None:
         found.append(_vocabularies(base, finetuned, n_shared))
     found += _added(base, finetuned)
     found += _templates(base, finetuned)
@@ -121,6 +129,14 @@ def mismatches_of_chats(sides: Sequence[str]) -> tuple[str, ...]:
         "tokenizer puts before plain text: chats begin without it, as apply_chat_template writes them."
     )
     return (words,)
+
+
+def _rules(text: str) -> str:
+    return (
+        f"The tokenizers have the same tokens, and cut text differently by other rules (such as {text!r}). "
+        "Both sides are read where a token ends at the same character; texts that do not line up are "
+        "left out and counted."
+    )
 
 
 def _vocabularies(base: SideText, finetuned: SideText, n_shared: int) -> str:

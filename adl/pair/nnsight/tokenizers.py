@@ -16,6 +16,21 @@ from adl.pair.protocol import BosFacts
 from adl.records import SIDES, Ids
 from adl.text.tokens import byte_level_text, sentencepiece_text
 
+VARIED_TEXTS = (
+    "The river is wide, and the old bridge over it isn't.",
+    "In 2024, 1,234,567 people paid $12.50 (about 11.80\u20ac) for 3.14159 kg.",
+    "  Two spaces before,  two between, a tab\there\nand a line.\n\n\nThree more.  ",
+    "I'll SAY they've GONE; WE'RE late, y'all'd know: \u201cquoted\u201d \u2018words\u2019 \u2014 done\u2026",
+    "na\u00efve caf\u00e9, nai\u0308ve cafe\u0301, Stra\u00dfe, \u0130stanbul, \ufb01ne, \u00bd",
+    "\u6cb3\u5ddd\u5f88\u5bbd\u3002\u5ddd\u306f\u5e83\u3044\u3067\u3059\u3002 \uac15\uc740 \ub113\ub2e4.",
+    "\u0420\u0435\u043a\u0430 \u0448\u0438\u0440\u043e\u043a\u0430.",
+    "\u0627\u0644\u0646\u0647\u0631 \u0648\u0627\u0633\u0639",
+    "def f(x_1, *args):\n    return {'a': x_1 ** 2, \"b\": [0x1F, 1e-9]}  # camelCase, snake_case",
+    "https://example.org/a/b?c=d&e=%20#f user@example.org",
+    "\U0001f642\U0001f468\u200d\U0001f469\u200d\U0001f467 x\u00b2",
+)
+"""Texts on which tokenizers differ if their rules do: digits, spaces, contractions, accents, scripts."""
+
 
 @dataclass(frozen=True)
 class TokenizerFacts:
@@ -72,17 +87,19 @@ def token_ends(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def shared_ids(base: TokenizerFacts, finetuned: TokenizerFacts) -> tuple[Ids, Ids] | None:
-    """Return ids of the shared tokens ([n] base, [n] finetuned); None for equal vocabularies.
+    """Return ids of the shared tokens ([n] base, [n] finetuned); None if the sides read text alike.
 
-    Tokens are the same where their pieces are, or, where one side writes its pieces as bytes and the
-    other does not, where their texts are. Raises ``PairError`` if there is none.
+    That is with equal vocabularies, and texts cut into the same tokens: rules of a tokenizer may differ
+    where its vocabulary does not. Tokens are the same where their pieces are, or, where one side
+    writes its pieces as bytes and the other does not, where their texts are. Raises ``PairError`` if
+    there is none.
     """
     if base.tokenizer is finetuned.tokenizer and len(base.token_texts) == len(
         finetuned.token_texts
     ):
         return None
     left, right = (_with_rows(facts) for facts in (base, finetuned))
-    if left == right:
+    if left == right and text_cut_otherwise(base.tokenizer, finetuned.tokenizer) is None:
         return None
     if base.byte_level != finetuned.byte_level:
         left, right = _by_text(base), _by_text(finetuned)
@@ -94,6 +111,19 @@ def shared_ids(base: TokenizerFacts, finetuned: TokenizerFacts) -> tuple[Ids, Id
         )
     pairs = np.asarray(common, dtype=np.int64)
     return pairs[:, 0], pairs[:, 1]
+
+
+def text_cut_otherwise(
+    base: PreTrainedTokenizerBase, finetuned: PreTrainedTokenizerBase
+) -> str | None:
+    """Return the first of some varied texts that the tokenizers cut into other tokens; None if none."""
+    for text in VARIED_TEXTS:
+        left, right = (
+            list(side.encode(text, add_special_tokens=False)) for side in (base, finetuned)
+        )
+        if left != right:
+            return text
+    return None
 
 
 def what_differs(
@@ -108,6 +138,8 @@ def what_differs(
     if base.tokenizer is finetuned.tokenizer and base.tokenizer.chat_template is not None:
         return mismatches_of_chats(unbegun)
     shared = shared_ids(base, finetuned)
+    alike = shared is None or _with_rows(base) != _with_rows(finetuned)
+    cut = None if alike else text_cut_otherwise(base.tokenizer, finetuned.tokenizer)
     sides = [
         SideText(
             n_tokens=len(facts.tokenizer),
@@ -117,7 +149,8 @@ def what_differs(
         )
         for facts in (base, finetuned)
     ]
-    found = mismatches(*sides, n_shared=None if shared is None else len(shared[0]), moved=moved)
+    n_shared = None if shared is None else len(shared[0])
+    found = mismatches(*sides, n_shared=n_shared, cut_otherwise=cut, moved=moved)
     return found + mismatches_of_chats(unbegun)
 
 
