@@ -53,6 +53,16 @@ class CheckpointFiles:
     tensors: Mapping[str, StoredTensor]
 
 
+def require_no_revision(shown: str, revision: str | None) -> None:
+    """Raise ``PairError`` for a revision of what is on this machine: which one it is, nobody knows."""
+    if revision is not None:
+        raise PairError(
+            f"{shown} is on this machine and has no revisions, so it cannot be that of {revision!r}",
+            f"Leave out @{revision}. For the hub's, run where there is no such folder, or name the "
+            "folder it was downloaded to.",
+        )
+
+
 def read_folder(shown: str, folder: Path) -> CheckpointFiles:
     """Read a checkpoint's folder; ``shown`` names it in errors.
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tokenizers import normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerBase
 
+from adl.difference import FirstTokens, paired_batches
 from adl.errors import PairError
 from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec
@@ -65,3 +69,64 @@ def test_a_broken_vocabulary_is_refused_whatever_stands_in(folders):
     (finetuned / "tokenizer.json").write_text("{")
     with pytest.raises(PairError, match=r"finetuned.*tokenizer"):
         load(base, finetuned)
+
+
+def with_other_rules(folder: Path) -> PreTrainedTokenizerBase:
+    """Cut words off from the spaces before them: the same vocabulary, and other tokens."""
+    tokenizer = tiny_tokenizer()
+    backend = tokenizer.backend_tokenizer
+    alone = pre_tokenizers.Split(" ", "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([alone, backend.pre_tokenizer])
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+@pytest.mark.parametrize("folders", ["mistral"], indirect=True)
+def test_equal_vocabularies_with_other_rules_are_read_at_the_same_characters(folders):
+    base, finetuned = folders
+    own = with_other_rules(finetuned)
+    pair = load(base, finetuned)
+    text = "The river was high and the bridge was old."
+    assert pair.tokenise("base", text) != pair.tokenise("finetuned", text)
+    assert pair.tokenise("finetuned", text) == own.encode(text, add_special_tokens=False)
+    assert any("cut text differently" in line for line in pair.provenance.mismatches)
+    left, right = pair.shared_vocabulary()
+    assert (left == right).all()
+    ((of_base, of_finetuned),) = paired_batches(pair, [text], FirstTokens(5), 1)
+    for column, other in zip(of_base.columns, of_finetuned.columns, strict=True):
+        read = tiny_tokenizer().decode(of_base.ids[0, : column + 1])
+        assert own.decode(of_finetuned.ids[0, : other + 1]) == read
+
+
+@pytest.mark.parametrize("folders", ["mistral"], indirect=True)
+def test_the_same_rules_in_other_words_are_the_same(folders):
+    base, finetuned = folders
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([])
+    tokenizer.save_pretrained(finetuned)
+    pair = load(base, finetuned)
+    assert pair.shared_vocabulary() is None
+    assert not any("tokens" in line for line in pair.provenance.mismatches)
+
+
+@pytest.mark.parametrize("folders", ["mistral"], indirect=True)
+def test_a_template_without_a_tokenizer_is_that_of_the_stand_in(folders):
+    base, finetuned = folders
+    without_tokenizer(finetuned)
+    template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
+    (finetuned / "chat_template.jinja").write_text(template)
+    pair = load(base, finetuned)
+    turns = [{"role": "user", "content": "high"}]
+    assert pair.decode("finetuned", pair.chat("finetuned", turns).ids) == "[user]high[assistant]"
+    assert pair.decode("base", pair.chat("base", turns).ids) != "[user]high[assistant]"
+
+
+@pytest.mark.parametrize("folders", ["mistral"], indirect=True)
+@pytest.mark.parametrize("side", ["base", "finetuned"])
+def test_a_folder_has_no_revisions(folders, side):
+    base, finetuned = (SideSpec(str(folder)) for folder in folders)
+    spec = PairSpec(base, finetuned)
+    spec = replace(spec, **{side: replace(getattr(spec, side), revision="v2")})
+    with pytest.raises(PairError, match=rf"{side}.*no revisions.*'v2'") as caught:
+        NnsightPair.load(spec)
+    assert "@v2" in caught.value.hint

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig
+from peft.utils.other import get_pattern_key
 from transformers import PreTrainedModel
 
 PREFIX = "base_model.model."
@@ -134,10 +135,28 @@ def _fit_config(
     for name in ("rank_pattern", "alpha_pattern"):
         table = getattr(config, name, None)
         if table:
-            _set(config, name, {renaming(key): value for key, value in table.items()})
+            _set(config, name, _by_new_names(table, targets, renaming))
     saved = getattr(config, "modules_to_save", None)
     if saved:
         _set(config, "modules_to_save", [renaming(path) for path in saved])
+
+
+def _by_new_names(
+    table: Mapping[str, Any], targets: Mapping[str, str], renaming: _Renaming
+) -> dict[str, Any]:
+    """Return a table of patterns by the full names of the modules that its keys select.
+
+    ``targets`` are old names by new ones. A key is matched with the old name, as PEFT does; one that
+    selects no module of its own stays, renamed.
+    """
+    found: dict[str, Any] = {}
+    used = set()
+    for new, old in targets.items():
+        key = get_pattern_key(list(table), old)
+        if key in table:
+            found[re.escape(new)] = table[key]
+            used.add(key)
+    return found | {renaming(key): value for key, value in table.items() if key not in used}
 
 
 def _set(config: PeftConfig, name: str, value: Any) -> None:

@@ -22,7 +22,7 @@ from peft.utils import get_peft_model_state_dict, load_peft_weights
 from transformers import PreTrainedModel
 
 from adl.errors import PairError
-from adl.pair.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from adl.pair.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, require_no_revision
 from adl.pair.hub_download import download
 from adl.pair.nnsight.adapter_names import fit_names
 from adl.pair.nnsight.base_state import input_table, probe_logits
@@ -46,6 +46,12 @@ _QUANTISED = re.compile(
     re.IGNORECASE,
 )
 _MOST_NAMED = 3
+_WEIGHTS = {".bin", ".pt", ".pth", ".safetensors"}
+# The adapter's own, those of a whole model in the same folder, and what a trainer needs to go on.
+_KNOWN_BESIDE = re.compile(
+    r"(adapter_model|model|pytorch_model|consolidated|optimizer|scheduler|scaler|rng_state|"
+    r"training_args|trainer)\b|(optimizer|rng_state|model|pytorch_model)[-_]"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
     local = expanded(wanted.adapter)
     resolved: str | None = wanted.adapter_revision
     if local.is_dir():
+        require_no_revision(f"{name}: adapter {wanted.adapter!r}", wanted.adapter_revision)
         folder = local
     else:
         folder, resolved = download(name, wanted.adapter, wanted.adapter_revision, what="adapter")
@@ -190,6 +197,15 @@ def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
 # --- the config against the base ------------------------------------------------------------------
 
 
+def _weights_beside(folder: Path) -> list[str]:
+    """Return files of weights beside an adapter's: some trainers keep what else they changed there."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix in _WEIGHTS and not _KNOWN_BESIDE.match(path.name)
+    )
+
+
 def config_notes(
     adapter: Adapter, wanted: SideSpec, folder: Path, resolved_revision: str | None
 ) -> tuple[str, ...]:
@@ -198,6 +214,12 @@ def config_notes(
     ``folder`` and ``resolved_revision`` are those of the checkpoint it is attached to.
     """
     notes = []
+    if beside := _weights_beside(adapter.folder):
+        notes.append(
+            f"Beside the adapter lie weights that are no part of it and were not loaded: "
+            f"{', '.join(beside[:_MOST_NAMED])}. If its training changed them, this is not the model "
+            "that was trained."
+        )
     base = adapter.written.get("base_model_name_or_path")
     if isinstance(base, str) and base and not _same_base(base, wanted.checkpoint, folder):
         if _QUANTISED.search(base):

@@ -33,7 +33,13 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from adl.errors import PairError, concerning, first_line
-from adl.pair.checkpoint_files import CheckpointFiles, gguf_names, has_weights, read_folder
+from adl.pair.checkpoint_files import (
+    CheckpointFiles,
+    gguf_names,
+    has_weights,
+    read_folder,
+    require_no_revision,
+)
 from adl.pair.hub_download import download
 from adl.pair.nnsight.device_maps import fitted, read_map
 from adl.pair.nnsight.gguf_checkpoint import converted
@@ -307,6 +313,7 @@ def find_checkpoint(
         ) from exc
     if not exists:
         return download(name, checkpoint, revision, what="model", weights=weights)
+    require_no_revision(shown, revision)
     if local.is_file() and local.suffix.lower() != ".gguf":
         raise PairError(f"{shown} is a file", "Name the folder it is in.")
     return local, None

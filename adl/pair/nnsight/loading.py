@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from nnsight.modeling.transformers import TransformersModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from adl.errors import PairError, concerning
 from adl.pair.chat_templates import choose_template
@@ -51,7 +51,7 @@ from adl.pair.nnsight.tokenizers import (
     tokens_without_rows,
     what_differs,
 )
-from adl.pair.tokenizer_files import load_tokenizer
+from adl.pair.tokenizer_files import TOKENIZER_FILES, load_tokenizer
 from adl.pair.weight_hashes import FileHashes, content_sha256
 from adl.records import SIDES, PairProvenance, PairSpec, Side, SideProvenance, SideSpec
 
@@ -310,7 +310,7 @@ def _adapted_side(
     record: SideProvenance,
     notes: tuple[str, ...],
 ) -> tuple[LoadedSide, SideProvenance]:
-    tokenizer, text_notes = _adapter_tokenizer(adapter, found.tokenizer)
+    tokenizer, text_notes = _adapter_tokenizer(adapter, found.tokenizer, found.module.config)
     side = LoadedSide(model, tokenizer, adapted=True, notes=(*found.notes, *notes, *text_notes))
     return side, replace(record, **adapter.record, **text_facts(tokenizer))
 
@@ -332,14 +332,15 @@ def wrap(module: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Transfo
 
 
 def _adapter_tokenizer(
-    adapter: Adapter, base: PreTrainedTokenizerBase
+    adapter: Adapter, base: PreTrainedTokenizerBase, config: PreTrainedConfig
 ) -> tuple[PreTrainedTokenizerBase, tuple[str, ...]]:
     """Return the adapter's own tokenizer, which may have another chat template, or the base's."""
-    if not (adapter.folder / "tokenizer_config.json").is_file():
+    if not any((adapter.folder / file).is_file() for file in TOKENIZER_FILES):
         return base, ()
     shown = f"finetuned: adapter {adapter.name!r}"
     with loading("finetuned", adapter.name):
-        return load_tokenizer(shown, adapter.folder, stand_in=base)
+        # The folder has no config of a model, by which transformers chooses the tokenizer's class.
+        return load_tokenizer(shown, adapter.folder, stand_in=base, config=config)
 
 
 # --- checking ---------------------------------------------------------------------------------
