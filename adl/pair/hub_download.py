@@ -44,6 +44,7 @@ Kind = Literal["model", "adapter"]
 BESIDE = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".spm", ".vocab", ".codes", ".py")
 # Tokenizer tables are smaller; larger files are data.
 LARGEST_BESIDE = 200_000_000
+_UNREACHABLE_HINT = "Check the network and HF_HUB_OFFLINE, or give a local folder."
 _NETWORK_HINT = "Check the network, the disk's free space and HF_HOME, or give a local folder."
 
 
@@ -97,14 +98,19 @@ def download(
             # Snapshot folders are named by their commit.
             return Path(file), Path(file).parents[gguf.count("/")].name
         listed = _listed(repository, revision)
-        if listed is None:
-            folder = snapshot_download(
-                repository,
-                revision=revision,
-                local_files_only=True,
-                # The cache does not know which other files were left out on purpose.
-                allow_patterns=[CONFIG if what == "model" else ADAPTER_CONFIG],
-            )
+        if isinstance(listed, str):
+            try:
+                folder = snapshot_download(
+                    repository,
+                    revision=revision,
+                    local_files_only=True,
+                    # The cache does not know which other files were left out on purpose.
+                    allow_patterns=[CONFIG if what == "model" else ADAPTER_CONFIG],
+                )
+            except LocalEntryNotFoundError as exc:
+                raise HubUnreachable(
+                    f"{shown} is not in the local cache and {listed}", _UNREACHABLE_HINT
+                ) from exc
         else:
             commit, sizes = listed
             wanted = needed_files(
@@ -166,15 +172,16 @@ def needed_files(
     return [*beside, *shard_names(shown, fetch(first))]
 
 
-def _listed(repository: str, revision: str | None) -> tuple[str, dict[str, int]] | None:
-    """Return the commit and the files with their sizes; None if the hub does not answer."""
+def _listed(repository: str, revision: str | None) -> tuple[str, dict[str, int]] | str:
+    """Return the commit and the files with their sizes, or in words why the hub gives none."""
     try:
         found = HfApi().model_info(repository, revision=revision, files_metadata=True)
     except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
         raise
-    except Exception:  # noqa: BLE001 - any error of the hub client's HTTP library
+    except Exception as exc:  # noqa: BLE001 - any error of the hub client's HTTP library
         # Without a network or hub the cache may suffice.
-        return None
+        status = getattr(getattr(exc, "response", None), "status_code", None)
+        return "the hub cannot be reached" if status is None else f"the hub answers HTTP {status}"
     return str(found.sha), {file.rfilename: file.size or 0 for file in found.siblings or ()}
 
 
@@ -224,8 +231,7 @@ def _hub_errors(shown: str) -> Iterator[None]:
         ) from exc
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as exc:
         raise HubUnreachable(
-            f"{shown} is not in the local cache and the hub cannot be reached",
-            "Check the network and HF_HUB_OFFLINE, or give a local folder.",
+            f"{shown} is not in the local cache and the hub cannot be reached", _UNREACHABLE_HINT
         ) from exc
     except OSError as exc:
         raise HubUnreachable(

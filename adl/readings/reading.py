@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from adl.callbacks import Progress, ShouldStop, StageProgress
-from adl.errors import AdlError, Stopped
+from adl.errors import AdlError, CorpusError, NotAvailable, Stopped
 from adl.nulls import NULLS, moving_vector, null_vector
 from adl.pair.protocol import ModelPair
 from adl.readings.fragments import completed
@@ -361,9 +361,7 @@ class Reader:
                     raise Stopped("stopped while reading contexts")
                 rows = self.pair.next_log_probs("base", prompts[first : first + USUAL_AT_ONCE])
                 total += np.exp(rows[:, ids]).sum(axis=0)
-        except Stopped:
-            raise
-        except AdlError:
+        except NotAvailable:  # what fails by chance fails the list: the next one tries again
             return None
         if not prompts:
             return None
@@ -375,7 +373,7 @@ class Reader:
         texts = self.texts[:N_SCALE_TEXTS]
         try:
             return topic_scale(self.pair, "base", self.vocabulary, texts)
-        except AdlError:
+        except (NotAvailable, CorpusError):
             return None
 
     def top(

@@ -188,8 +188,8 @@ class NdifBackend(RemoteBackend):  # type: ignore[misc]
             try:
                 return answer.result(timeout=STOP_POLL_SECONDS)
             except TimeoutError:
-                if answer.done():
-                    raise
+                if answer.done():  # meanwhile, or by a TimeoutError of its own
+                    return answer.result()
                 self._check(ends_at)
 
     def _check(self, ends_at: float) -> None:

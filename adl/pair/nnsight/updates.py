@@ -24,10 +24,11 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from adl.callbacks import ShouldStop, never_stop
-from adl.errors import PairError, Stopped
+from adl.errors import AdlError, PairError, Stopped
 from adl.pair.nnsight.adapters import ADAPTER_NAME
 from adl.pair.nnsight.base_state import adapter_layers, switch_adapters
 from adl.pair.nnsight.factors import Factors, rank1_of_difference
+from adl.pair.nnsight.load_errors import is_out_of_memory
 from adl.pair.nnsight.loading import LoadedPair
 from adl.pair.nnsight.offloading import HOOK, present, weight_named, weight_of
 from adl.pair.nnsight.places import Place, adapted_modules, matrices
@@ -346,7 +347,11 @@ def _merged(place: Place) -> tuple[torch.Tensor, torch.Tensor]:
         merged.enable_adapters(True)
         merged.merge()
         after = merged.get_base_layer().weight.detach()
+    except AdlError:
+        raise
     except Exception as exc:
+        if is_out_of_memory(exc):
+            raise
         raise PairError(
             f"{place.name} has a {_kind(layer)} adapter that PEFT cannot merge, so its update is not known",
             _ELSE,
