@@ -107,11 +107,21 @@ def read_heads(file: Path) -> Iterator[Expected]:
 
 
 def kept_heads(database: Path) -> list[Expected]:
-    """The heads beside a database; none where there is no such file."""
+    """The heads beside a database; none where there is no such file.
+
+    Raises `HeadError` if the file is there and cannot be read.
+    """
+    file = heads_file(database)
     try:
-        return list(read_heads(heads_file(database)))
-    except (OSError, NotAFile):
+        return list(read_heads(file))
+    except FileNotFoundError:
         return []
+    except (OSError, NotAFile) as exc:
+        why = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        raise HeadError(
+            f"the heads beside the database, {file}, cannot be read: {why}",
+            "Make it readable, or move it away: without it a cut end of a session does not show.",
+        ) from None
 
 
 def _expected(line: Any, file: Path) -> Expected | None:

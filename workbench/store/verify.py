@@ -13,7 +13,7 @@ from typing import Any
 from workbench.store.arrays import array_refs
 from workbench.store.checking import array_faults, check_event, session_faults
 from workbench.store.errors import StoreError, translated
-from workbench.store.heads import Expected, Head, kept_heads
+from workbench.store.heads import Expected, Head, HeadError, kept_heads
 from workbench.store.packing import legible_part
 from workbench.store.rows import COLUMNS, array_form
 from workbench.store.schema import compare_shape, shape_text
@@ -71,7 +71,7 @@ def verify_file(
         connection.execute("BEGIN")
         try:
             check.run(session_id)
-            check.compare(session_id, check.still_binding(kept_heads(path)))
+            check.compare_with_kept(session_id, path)
             check.compare(session_id, expected)
         finally:
             if connection.in_transaction:
@@ -113,6 +113,15 @@ class _Check:
         for session in sessions:
             self._session(session)
         self._arrays(session_id)
+
+    def compare_with_kept(self, session_id: str | None, path: Path) -> None:
+        """Compare with the heads beside the database; that they cannot be read is a problem, too."""
+        try:
+            kept = kept_heads(path)
+        except HeadError as exc:
+            self._add(None, None, exc.message)
+        else:
+            self.compare(session_id, self.still_binding(kept))
 
     def still_binding(self, kept: Iterable[Expected]) -> Iterator[Expected]:
         """The heads but those of before their session was deleted: it may have been imported anew."""
