@@ -164,12 +164,14 @@ class Served:
 
         One that others have open there goes on.
         """
+        from workbench.engine.client import EngineSlow
         from workbench.engine.protocol import Close
 
         try:
             order = Close(session=session, outcome=outcome, reason=reason, recorded=True)
             return self._client.call(order).yes
-        except EngineGone:
+        except (EngineGone, EngineSlow):
+            # It was told that the end is recorded here.
             return True
         except AdlError:
             # Somebody closed it there, and that is recorded.

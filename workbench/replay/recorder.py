@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
@@ -51,6 +51,7 @@ from workbench.store.agent_events import (
     ApprovalGiven,
 )
 from workbench.store.arrays import array_refs
+from workbench.store.errors import StoreError
 from workbench.store.events import (
     Actor,
     Event,
@@ -124,7 +125,9 @@ def replay_cassette(
         session.record(SessionClosed(outcome="stopped", reason=off.message), actor=RECORDER)
     except BaseException as error:
         reason = str(error) or type(error).__name__
-        session.record(SessionClosed(outcome="failed", reason=reason), actor=RECORDER)
+        on_request = isinstance(error, Stopped | KeyboardInterrupt)
+        outcome: Literal["stopped", "failed"] = "stopped" if on_request else "failed"
+        session.record(SessionClosed(outcome=outcome, reason=reason), actor=RECORDER)
         raise
     else:
         session.record(SessionClosed(outcome="completed"), actor=RECORDER)
@@ -218,6 +221,8 @@ class _Replaying:
         except Stopped:
             if self.should_stop():
                 raise
+        except StoreError:
+            raise  # what the log did not take is not in it
         except AdlError:
             pass  # it is in the log, as it was then
 
