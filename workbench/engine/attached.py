@@ -11,7 +11,6 @@ told of later.
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import sys
 import threading
@@ -38,7 +37,7 @@ from workbench.locations import Locations
 from workbench.operations.jobs import Job, JobListener
 from workbench.operations.pair import LOAD
 from workbench.operations.running import Arguments, Operation, Session
-from workbench.store.errors import StoreError
+from workbench.store.errors import SessionOver, StoreError
 from workbench.store.events import HUMAN, Actor, Event, ViewSaved
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
@@ -51,8 +50,6 @@ OPENING = 600.0
 PATIENCE = 3.0
 #: How often the database is looked at without a notice, in seconds: other programs record, too.
 LOOK_EVERY = 2.0
-
-_logger = logging.getLogger(__name__)
 
 
 def screen_name() -> str:
@@ -88,6 +85,8 @@ class AttachedSession(ShownSession):
         self._agent_changed: Callable[[], object] = lambda: None
         self._news = threading.Event()
         self._closed = False
+        self._unread = False
+        self.unrecorded: StoreError | None = None
         client.listen(self._take)
         opened = client.call(p.Open(session=session_id), timeout=OPENING)
         # A guest: the engine closes it.
@@ -248,9 +247,14 @@ class AttachedSession(ShownSession):
             self._closed = True
         self.engine.finish(PATIENCE)
         if view and self.engine.link.kind != "watching":
-            # A full disk is what it is, and a session that the engine closed has its view.
-            with suppress(AdlError):
+            try:
                 self.session.record(ViewSaved(view=view), actor=HUMAN)
+            except SessionOver:
+                pass  # the engine closed it, and that is recorded
+            except StoreError as exc:
+                self.unrecorded = exc
+            except AdlError:
+                pass  # the keys went to another screen meanwhile
         self._unsubscribe()
         self._news.set()
         self._follower.join(PATIENCE)
@@ -358,8 +362,13 @@ class AttachedSession(ShownSession):
         before = self.session.version
         try:
             self.session.catch_up()
-        except StoreError:
-            _logger.exception("the session cannot be read now")
+        except StoreError as exc:
+            if not self._unread:
+                # Once, for it is tried again all the time.
+                self._unread = True
+                self.engine.tell_refused(exc)
+        else:
+            self._unread = False
         if self.session.version != before:
             self._recorded()
 

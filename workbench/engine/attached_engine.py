@@ -58,6 +58,10 @@ class AttachedEngine:
         self._link_changed = link_changed
         self._refused = refused
 
+    def tell_refused(self, error: AdlError) -> None:
+        """Call back with what could not be done."""
+        self._refused(error)
+
     # --- orders -----------------------------------------------------------------------------------
 
     def check(self) -> None:

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import singledispatchmethod
 from typing import Any, get_args
 
@@ -140,10 +140,12 @@ class Engine:
     def close(self, reason: str) -> None:
         """Stop and close all sessions, and free the pair."""
         self._closing.set()
-        for held in self._held.all():
-            self._close(held.live.session.id, None, "stopped", reason)
-        self._unsubscribe()
-        self.pair.free()
+        # Each of it is done, whatever the others raise; last is what was put in first.
+        with ExitStack() as ending:
+            ending.callback(self.pair.free)
+            ending.callback(self._unsubscribe)
+            for held in reversed(self._held.all()):
+                ending.callback(self._close, held.live.session.id, None, "stopped", reason)
 
     # --- clients ----------------------------------------------------------------------------------
 
@@ -428,10 +430,12 @@ class Engine:
         held = self._held.begin_closing(session_id)
         if held is None:
             return
-        held.live.close(view, outcome, reason, recorded=recorded)
-        self._held.remove(session_id)
-        for number in list(held.keys.clients):
-            self._held.tell(number, p.ClosingNotice(session=session_id, reason=reason))
+        try:
+            held.live.close(view, outcome, reason, recorded=recorded)
+        finally:
+            self._held.remove(session_id)
+            for number in list(held.keys.clients):
+                self._held.tell(number, p.ClosingNotice(session=session_id, reason=reason))
 
     def _load_first(self, live: LiveSession) -> None:
         """Queue the loading of the pair, unless that is queued."""

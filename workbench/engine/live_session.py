@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adl.artifacts import ArrayCache
@@ -17,7 +17,7 @@ from workbench.operations.beginning import begin_session
 from workbench.operations.jobs import Job, JobListener, Jobs, Turns
 from workbench.operations.pair import LoadModels, PairArguments, environment
 from workbench.operations.running import Arguments, Operation, Session
-from workbench.store.errors import StoreError
+from workbench.store.errors import SessionOver, StoreError
 from workbench.store.events import (
     HUMAN,
     Actor,
@@ -68,6 +68,7 @@ class LiveSession(ShownSession):
         self._unsubscribe: Callable[[], None] = lambda: None
         self._closing = threading.Lock()
         self._closed = False
+        self.unrecorded: StoreError | None = None
 
     @classmethod
     def start(
@@ -287,7 +288,7 @@ class LiveSession(ShownSession):
         """Stop agent and jobs, record how the screen was left and that the session is closed.
 
         Without a ``view``, how it was left before stays; ``recorded`` means that the end is in the
-        log already.
+        log already. What cannot be recorded, as on a full disk, is told by ``unrecorded``.
 
         Safe to call twice; the second call waits for the first. Does not close the log.
         """
@@ -302,22 +303,38 @@ class LiveSession(ShownSession):
             if self._agent is not None:
                 stopped = self._agent.join(PATIENCE) and stopped
             self._unsubscribe()
-            if view:
-                self._record(ViewSaved(view=view))
-            # Of a job that outlives it nothing more comes.
-            self.session.stop_at_end()
-            if not recorded:
-                # Past the session: others who had it open may have closed it for themselves.
-                with contextlib.suppress(StoreError):
-                    self.log.append(
-                        self.session.id, SessionClosed(outcome=outcome, reason=reason), actor=HUMAN
-                    )
-                    self.session.catch_up()
-            if self._lease is not None:
-                self._lease.release()
-            if stopped:
-                # The next session's models need the memory, even if this object is still referenced.
-                self.session.pair = None
+            try:
+                if view:
+                    with self._keeping_error():
+                        self.session.record(ViewSaved(view=view), actor=HUMAN)
+                # Of a job that outlives it nothing more comes.
+                with self._keeping_error():
+                    self.session.stop_at_end()
+                if not recorded:
+                    # Past the session: others who had it open may have closed it for themselves.
+                    with self._keeping_error():
+                        self.log.append(
+                            self.session.id,
+                            SessionClosed(outcome=outcome, reason=reason),
+                            actor=HUMAN,
+                        )
+                        self.session.catch_up()
+            finally:
+                if self._lease is not None:
+                    self._lease.release()
+                if stopped:
+                    # The next session's models need the memory, even if this is still referenced.
+                    self.session.pair = None
+
+    @contextlib.contextmanager
+    def _keeping_error(self) -> Iterator[None]:
+        """Go on after what the log does not take: it has all that was announced before."""
+        try:
+            yield
+        except SessionOver:
+            pass  # closed by others meanwhile, and that is recorded
+        except StoreError as exc:
+            self.unrecorded = self.unrecorded or exc
 
     def _tell_of_job(self, job: Job) -> None:
         self._job_changed(job)

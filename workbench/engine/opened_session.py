@@ -11,6 +11,7 @@ from adl.errors import AdlError
 from workbench.operations.jobs import Job, JobListener
 from workbench.operations.running import Arguments, Operation, Session
 from workbench.store.agent_events import Policy
+from workbench.store.errors import StoreError
 from workbench.store.events import HUMAN, Actor, Event
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
@@ -194,3 +195,7 @@ class OpenedSession(Protocol):
 
     def close(self, view: dict[str, Any], outcome: Ending = ..., reason: str = ...) -> None:
         """Leave the session as the screen is now. Safe to call twice; the log stays open."""
+
+    @property
+    def unrecorded(self) -> StoreError | None:
+        """The reason that how the session was left, or its end, is not in the log; None if it is."""

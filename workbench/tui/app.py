@@ -19,6 +19,7 @@ from adl.errors import AdlError
 from adl.paths import expanded
 from workbench.display import clean_line
 from workbench.engine.opened_session import OpenedSession
+from workbench.faults import as_error
 from workbench.locations import Locations, find_locations
 from workbench.private_files import new_text
 from workbench.settings import configured_keys
@@ -293,14 +294,24 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         self._show(OpeningScreen(f"{doing} {opened.shown.name}"))
         self._leave(opened, view, self._show_sessions)
 
-    @work(thread=True, exit_on_error=False)
+    @work(thread=True)
     def _leave(
         self, opened: OpenedSession, view: dict[str, object], then: Callable[[], object]
     ) -> None:
-        opened.close(view, "completed", "left for another session")
-        # Not before: an end of the program meanwhile waits for the session to be closed.
-        self.opened = None
-        self.call_from_thread(then)
+        try:
+            opened.close(view, "completed", "left for another session")
+        finally:
+            # Not before: an end of the program meanwhile waits for the session to be closed.
+            self.opened = None
+            self.call_from_thread(then)
+        if opened.unrecorded is not None:
+            self.call_from_thread(
+                self.notify,
+                clean_line(str(opened.unrecorded)),
+                title="How the session was left could not be recorded",
+                severity="error",
+                markup=False,
+            )
 
     # --- commands of no key -----------------------------------------------------------------
 
@@ -410,12 +421,14 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         if target is not None:
             self._write_report(opened.session.id, target)
 
-    @work(thread=True, exit_on_error=False)
+    @work(thread=True)
     def _write_report(self, session_id: str, target: str) -> None:
         try:
             files = self._library().report(session_id, target)
-        except AdlError as exc:
-            message, trouble = str(exc), True
+        except Exception as exc:
+            if (known := as_error(exc)) is None:
+                raise
+            message, trouble = str(known), True
         else:
             message, trouble = f"written: {' and '.join(map(str, files))}", False
         self.call_from_thread(
@@ -435,7 +448,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         if wanted is not None:
             self._write(wanted, picture)
 
-    @work(thread=True, exit_on_error=False)
+    @work(thread=True)
     def _write(self, wanted: str, content: str) -> None:
         path = expanded(wanted).absolute()
         try:

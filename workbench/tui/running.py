@@ -27,4 +27,8 @@ def run_workbench(startup: Startup) -> int:
     trouble = app.opener.trouble
     if problem := app.crash or (str(trouble) if trouble is not None else ""):
         sys.stderr.write(f"error: {ascii_only(clean_line(problem))}\n")
+    if app.opened is not None and (kept_out := app.opened.unrecorded) is not None:
+        words = f"how the session was left could not be recorded: {kept_out}"
+        sys.stderr.write(f"error: {ascii_only(clean_line(words))}\n")
+        code = code or 1
     return (app.return_code or 1) if code is None else code
