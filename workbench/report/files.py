@@ -33,7 +33,11 @@ def write_report(report: Report, target: Path, *, replace: bool = False) -> tupl
 
     files = report_files(target)
     for file in files:
-        if file.exists() and not replace:
+        try:
+            is_there = file.exists()
+        except OSError as exc:  # a folder that may not be entered, a name that is too long
+            raise ExportError(f"{file}: {exc.strerror or exc}", "Name another file.") from None
+        if is_there and not replace:
             raise ExportError(f"{file} exists already", "Name a file that does not.")
     for file, text in zip(files, (report_markdown(report), report_html(report)), strict=True):
         with new_file(file, replace=replace) as part:

@@ -323,7 +323,7 @@ class Opener:
     def _in_thread(
         self, work: Callable[Given, object], *given: Given.args, **named: Given.kwargs
     ) -> None:
-        self._app.run_worker(partial(work, *given, **named), thread=True, exit_on_error=False)
+        self._app.run_worker(partial(work, *given, **named), thread=True)
 
     async def _ask_to_open_twice(self, wanted: ContinueSession, exc: OpenElsewhere) -> None:
         question = Content.assemble(

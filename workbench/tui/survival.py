@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class Survivor(App[Any]):
         if not self.is_running or (
             len(self._faults) == _TOO_MANY and now - self._faults[0] < _WITHIN
         ):
-            self.crash = self._in_words(fault)
+            self.crash = bug_in_words(fault, self.hidden)
             self.give_up()
         elif (place := _place(fault)) not in self._shown:
             self._shown.add(place)
@@ -81,16 +82,21 @@ class Survivor(App[Any]):
 
     def _tell(self, fault: BaseException) -> None:
         known = as_error(fault)
-        words = self.hidden(str(known)) if known else self._in_words(fault)
+        words = self.hidden(str(known)) if known else bug_in_words(fault, self.hidden)
         title = "Not done" if known else "A bug in adl-workbench"
         self.notify(words, title=title, severity="error", timeout=30, markup=False)
         self.record_fault(words)
 
-    def _in_words(self, fault: BaseException) -> str:
-        kept = keep_crash(fault, self.hidden)
-        where = f" The trace is in {kept}." if kept else ""
-        message = self.hidden(without_secrets(first_line(fault)))
-        return f"{type(fault).__name__} in {_place(fault)}: {message}. {REPORT_BUG}{where}"
+
+def bug_in_words(fault: BaseException, hide: Callable[[str], str]) -> str:
+    """Keep the trace of a bug in a file, and return what and where it is for a person.
+
+    Both go through ``hide``.
+    """
+    kept = keep_crash(fault, hide)
+    where = f" The trace is in {kept}." if kept else ""
+    message = hide(without_secrets(first_line(fault)))
+    return f"{type(fault).__name__} in {_place(fault)}: {message}. {REPORT_BUG}{where}"
 
 
 def _cause(error: BaseException) -> Any:

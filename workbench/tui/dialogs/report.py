@@ -16,6 +16,7 @@ from textual.widgets import Static
 from adl.errors import AdlError
 from adl.paths import expanded
 from workbench.display import clean_line
+from workbench.faults import as_error
 from workbench.store.errors import StoreError
 from workbench.tui import text
 from workbench.tui.dialogs.ask_line import AskLine
@@ -59,16 +60,19 @@ class ReportScreen(Dialog[None]):
         self.query_one(VerticalScroll).focus()
         self._make()
 
-    @work(thread=True, exit_on_error=False)
+    @work(thread=True)
     def _make(self) -> None:
         from workbench.report.markdown import report_markdown
 
         try:
             report = self._build()
             markdown = report_markdown(report)
-        except (AdlError, StoreError) as exc:
-            problem = text.problem(str(exc))
+        except Exception as exc:
+            known = as_error(exc)
+            problem = text.problem(str(known or "The report could not be built."))
             self.app.call_from_thread(self._show, problem)
+            if known is None:
+                raise
         else:
             self._report, self._markdown = report, markdown
             self.app.call_from_thread(self._show, Markdown(markdown, hyperlinks=False))

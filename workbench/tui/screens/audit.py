@@ -207,7 +207,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
             self.refresh_bindings()
 
     def _say_failure(self, job: Job) -> None:
-        problem = job.error if isinstance(job.error, Exception) else Exception(str(job.error))
+        problem = job.error or RuntimeError("no reason is known")
         hide = self.opened.redactor.hiding(job.operation)
         self.say_problem(problem, f"{job.operation.title} failed", hide)
 

@@ -12,10 +12,12 @@ from textual.screen import Screen
 
 from adl.errors import AdlError
 from workbench.engine.opened_session import EngineHand, Link, OpenedSession
+from workbench.faults import as_error
 from workbench.tui import keys, text
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.engine_gone import EngineGone
 from workbench.tui.messages import LeaveEngine, OrderRefused
+from workbench.tui.survival import bug_in_words
 
 _ALERTS = {"watching": " watching ", "gone": " engine gone "}
 
@@ -30,12 +32,16 @@ class LinkedScreen(Screen[None]):
         self._link: Link | None = None
 
     def say_problem(
-        self, problem: Exception, title: str, hide: Callable[[str], str] | None = None
+        self, problem: BaseException, title: str, hide: Callable[[str], str] | None = None
     ) -> None:
-        """Show a problem, with the names of a blind session hidden, by ``hide`` if it is given."""
+        """Show a problem, with the names of a blind session hidden, by ``hide`` if it is given.
+
+        A bug is told with the place of its trace.
+        """
         hide = hide or self.opened.redactor.hide
+        known = as_error(problem)
         self.notify(
-            hide(str(problem) or type(problem).__name__),
+            bug_in_words(problem, hide) if known is None else hide(str(known)),
             title=title,
             severity="error",
             markup=False,
@@ -98,7 +104,7 @@ class LinkedScreen(Screen[None]):
 
     def _ask(self, asking: Coroutine[Any, Any, None]) -> None:
         # As the app: it may ask over a dialog that is open.
-        self.app.run_worker(asking, exit_on_error=False)
+        self.app.run_worker(asking)
 
     async def _ask_to_give_keys(self, engine: EngineHand, number: int, asked_by: str) -> None:
         question = Content.assemble(

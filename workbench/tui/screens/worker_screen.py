@@ -15,7 +15,7 @@ from workbench.tui.messages import Failed
 class WorkerScreen(Screen[None]):
     """Runs work on threads, and posts its result or `Failed` to the screen."""
 
-    @work(thread=True, exit_on_error=False)
+    @work(thread=True)
     def send(self, errand: Callable[[], Message]) -> None:
         """Run ``errand`` on a thread, and post its result."""
         try:

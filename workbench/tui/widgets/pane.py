@@ -97,7 +97,9 @@ class Pane(Vertical):
     def on_resize(self, event: events.Resize) -> None:
         """Head lines go before the rows of a list do."""
         height = event.size.height
-        self.update_classes({"-short": height < self.SHORT_BELOW, "-tiny": height < self.TINY_BELOW})
+        self.update_classes(
+            {"-short": height < self.SHORT_BELOW, "-tiny": height < self.TINY_BELOW}
+        )
 
     def offers(self, action: str) -> bool:
         """True if the action is available here."""
