@@ -23,6 +23,8 @@ class FakeHub:
     fetched: list[str] = field(default_factory=list)
     """Files of which the content was sent, in order."""
     gated: frozenset[str] = frozenset()
+    busy: frozenset[str] = frozenset()
+    """Ids for which too much is asked."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Ids by other spellings of them, which the hub takes as well."""
 
@@ -55,6 +57,8 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
             files = hub.repositories.get(repository)
             if files is None:
                 self.refuse(404, "RepoNotFound")
+            elif repository in hub.busy:
+                self.refuse(429, "TooManyRequests")
             elif repository in hub.gated:
                 self.refuse(403, "GatedRepo")
             elif rest[:1] == ["revision"] and rest[1] not in ("main", COMMIT):

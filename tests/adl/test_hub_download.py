@@ -234,3 +234,10 @@ def test_a_download_tells_of_its_bytes_and_stops(tmp_path):
     total = sum(map(len, files.values()))
     assert done["told"] == [[total, total]]
     assert stopped["error"] == "Stopped"
+
+
+def test_a_hub_that_refuses_is_told_from_one_that_is_not_there(tmp_path):
+    with serving(FakeHub({"org/busy": TEXT}, busy=frozenset({"org/busy"}))) as hub:
+        (answer,) = ask(hub, tmp_path, ["org/busy", None, "model"])
+    assert answer["error"] == "HubUnreachable"
+    assert "not in the local cache and the hub answers HTTP 429" in answer["message"]

@@ -213,6 +213,8 @@ class _Replaying:
             raise self.cassette.leave(
                 f"operation {body.operation}", "this program has no such operation"
             )
+        if self.should_stop():
+            raise Stopped("stopped on request")
         arguments = self.cassette.moved(known.arguments.model_validate(body.arguments))
         try:
             self.cassette.run(self.session, known, arguments, event.actor, self.should_stop)

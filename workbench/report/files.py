@@ -46,5 +46,10 @@ def write_report(report: Report, target: Path, *, replace: bool = False) -> tupl
 
 
 def report_files(target: Path) -> tuple[Path, Path]:
-    """The paths of a report's files: ``target`` with the endings of Markdown and HTML."""
+    """The paths of a report's files: ``target`` with the endings of Markdown and HTML.
+
+    Raises `ExportError` for a path without a name.
+    """
+    if not target.name:
+        raise ExportError(f"{target} names no file", "Give a name for the report.")
     return target.with_name(f"{target.name}.md"), target.with_name(f"{target.name}.html")

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.processes import HANGS
-from tests.workbench.engine.conftest import MEASURE, Models, Serving, served
+from tests.workbench.engine.conftest import MEASURE, PAIR, Models, Serving, served
 from workbench.engine import protocol as p
 from workbench.engine.client import EngineError, EngineGone, job_of
+from workbench.engine.live_session import LiveSession
 from workbench.locations import find_locations
 from workbench.operations.difference import MEASURE as MEASURING
 from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import PairArguments
+from workbench.store.errors import StoreError
 from workbench.store.lease import is_open
 from workbench.store.log import SessionLog
 
@@ -441,3 +443,43 @@ def test_a_job_that_outlives_its_session_records_nothing_behind_the_end(
     assert [event.body.kind for event in events].count("session_closed") == 1
     assert events[-1].body.kind == "session_closed"
     assert live.session.state.operations[job.id].status == "abandoned"
+
+
+def test_a_session_whose_log_takes_nothing_more_is_let_go_of(tmp_path: Path) -> None:
+    locations = find_locations()
+    log = SessionLog.open(tmp_path / "s.db")
+    live = LiveSession.start(log, "left", locations, PAIR, load=Models().load)
+    session = live.session.id
+    log.close()
+    live.close({"pane": 1}, "completed", "left")
+    assert isinstance(live.unrecorded, StoreError)
+    assert live.session.pair is None
+    assert not is_open(locations.leases, session)
+
+
+def test_an_end_that_is_recorded_leaves_nothing_unrecorded(tmp_path: Path) -> None:
+    with SessionLog.open(tmp_path / "s.db") as log:
+        live = LiveSession.start(log, "left", find_locations(), PAIR, load=Models().load)
+        live.close({"pane": 1}, "completed", "left")
+        assert live.unrecorded is None
+        assert [event.body.kind for event in log.events(live.session.id)][-1] == "session_closed"
+
+
+def test_an_engine_closes_each_session_whatever_one_raises(serving: Serving, monkeypatch) -> None:
+    with serving.connect() as screen:
+        screen.call(p.Open(session=serving.session))
+        other = screen.call(p.Begin(name="other")).session
+        held = serving.engine._held.all()
+        assert {one.live.session.id for one in held} >= {serving.session, other}
+
+        def broken(*_given, **_named):
+            raise OSError("not this one")
+
+        monkeypatch.setattr(held[0].live, "close", broken)
+        with pytest.raises(OSError, match="not this one"):
+            serving.engine.close("at its end")
+        assert serving.engine._held.all() == []
+        assert serving.engine.pair.pair is None
+    assert all(one.live._closed for one in held[1:])
+    monkeypatch.undo()
+    held[0].live.close(None)

@@ -212,6 +212,13 @@ def test_a_persons_audit_comes_out_as_it_was(log: SessionLog, recorded: Audit) -
     assert log.verify().ok
 
 
+def test_a_replay_that_is_stopped_ends_as_stopped(log: SessionLog, recorded: Audit) -> None:
+    with pytest.raises(Stopped):
+        replay_cassette(log, recorded.session_id, should_stop=lambda: True)
+    (new,) = (one for one in log.sessions() if one.id != recorded.session_id)
+    assert fold(log.events(new.id)).outcome == "stopped"
+
+
 def test_a_difference_that_other_code_makes_is_named(
     log: SessionLog, recorded: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,3 +215,17 @@ def test_heads_are_lines_anyone_can_read(path: Path, recorded: str) -> None:
     (line,) = map(json.loads, heads_file(path).read_text().splitlines())
     assert set(line) == {"at", "session", "seq", "sha256"}
     assert (line["session"], line["seq"]) == (recorded, 24)
+
+
+def test_heads_that_cannot_be_read_are_a_problem_and_not_their_absence(
+    path: Path, recorded: str
+) -> None:
+    kept = heads_file(path)
+    kept.unlink()
+    kept.mkdir()
+    with SessionLog.open(path, read_only=True) as log:
+        report = log.verify()
+        assert not report.ok
+        (problem,) = report.problems
+        assert str(kept) in problem.what
+        assert "cannot be read" in problem.what

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.processes import HANGS
 from tests.workbench.tui.terminal import Terminal
+from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.waiting import until
+from workbench.operations.notes import NOTE, NoteArguments
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState, fold
 from workbench.tui.screens.audit import AuditScreen
@@ -81,3 +84,48 @@ async def test_faults_that_go_on_end_the_program_with_what_was_set(workbench):
     state = recorded(app.startup.database.parent)
     assert state.outcome == "failed"
     assert state.view["steering"]["settings"]["alpha"] == "0.77"
+
+
+async def test_a_fault_on_a_thread_is_told(workbench):
+    def broken():
+        raise ZeroDivisionError("on a thread")
+
+    app = workbench()
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the app raises at its end
+        async with app.run_test(size=(120, 40)) as pilot:
+            await until(pilot, lambda: on_audit(app), "the audit")
+            app.opener._in_thread(broken)
+            await until(pilot, lambda: len(app._notifications) > 0, "the toast")
+            (toast,) = app._notifications
+            assert toast.title == "A bug in adl-workbench"
+            assert "on a thread" in toast.message
+            assert "trace" in toast.message
+
+
+async def test_a_job_that_fails_by_a_bug_tells_where_its_trace_is(workbench):
+    def broken(_context, _arguments):
+        raise KeyError("layers")
+
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on_audit(app), "the audit")
+        app.screen.order(replace(NOTE, work=broken), NoteArguments(text="a note"))
+        await until(pilot, lambda: len(app._notifications) > 0, "the toast")
+        (toast,) = app._notifications
+    assert toast.title.endswith("failed")
+    assert "KeyError" in toast.message
+    (trace,) = (app.startup.database.parent / "cache" / "crashes").iterdir()
+    assert str(trace) in toast.message
+    assert "broken" in trace.read_text()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/"])
+async def test_a_report_that_cannot_be_written_says_so(workbench, name):
+    app = workbench()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on_audit(app), "the audit")
+        app._write_report(app.opened.session.id, name)
+        await until(pilot, lambda: len(app._notifications) > 0, "the toast")
+        (toast,) = app._notifications
+    assert toast.title == "Not written"
+    assert toast.severity == "error"
