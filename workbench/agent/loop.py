@@ -314,8 +314,7 @@ class _Audit:
             raise ContextTooLong(
                 f"{_CUT_OFF_REPLIES} replies in a row were cut off before they called a tool, the "
                 f"last after {state.window} tokens of prompt and reply",
-                f"{_LONGER_WINDOW} Or raise max_tokens, if you set it. Then `adl-workbench agent "
-                "resume`.",
+                f"{_LONGER_WINDOW} Then `adl-workbench agent resume`.",
             )
         forced = REPORT_TOOL.name if final else self._first_tool(state)
 

@@ -76,7 +76,7 @@ class GradeArguments(Arguments):
     edit: str | None = Field(None, description="Id of a grade to replace, such as G1.")
     unscored: bool = Field(False, description="With --edit: take the grade back.")
     reason: str = Field("", description="Reason for your own grade.")
-    author: str = Field("", description="Your name, recorded with the grade.")
+    author: str = Field("", description="Your name, recorded with it.")
 
     @property
     def kind(self) -> str:

@@ -18,7 +18,7 @@ from workbench.cli.derived import arguments_from
 from workbench.cli.exporting import Sign, export
 from workbench.cli.options import Database, Json, NewFile, WantedSession, options_from
 from workbench.cli.output import EXIT_FAILURE, print_json, reported_errors, say
-from workbench.cli.report import ImportArguments
+from workbench.cli.report import import_file
 from workbench.cli.running import database_path, reading_log
 from workbench.fields import FieldsConflict
 from workbench.locations import find_locations
@@ -372,16 +372,7 @@ def export_session(
     export(session, to, SessionLog.export_session, database=database, json=json, key=key)
 
 
-@app.command("import")
-@options_from(wanted=arguments_from(ImportArguments, positional="source"))
-def import_session(wanted: ImportArguments, database: Database = None, json: Json = False) -> None:
-    """Import a session from another database, if it verifies."""
-    with reported_errors(), SessionLog.open(database_path(database)) as log:
-        imported = log.import_session(wanted.source, wanted.session)
-    if json:
-        print_json({"session": imported, "database": str(log.path)})
-    else:
-        say(f"imported: {imported}")
+app.command("import")(import_file)
 
 
 def _overviews(path: Path) -> list[SessionOverview]:
