@@ -7,8 +7,10 @@ tokens: every text then silently becomes empty.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from adl.errors import PairError, first_line
@@ -16,6 +18,27 @@ from adl.errors import PairError, first_line
 TEMPLATE_FILE = "chat_template.jinja"
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", TEMPLATE_FILE)
 """Files of which each alone makes a folder have a tokenizer, or a chat template, of its own."""
+
+VARIED_TEXTS = (
+    "The river is wide, and the old bridge over it isn't.",
+    "In 2024, 1,234,567 people paid $12.50 (about 11.80\u20ac) for 3.14159 kg.",
+    "  Two spaces before,  two between, a tab\there\nand a line.\n\n\nThree more.  ",
+    "I'll SAY they've GONE; WE'RE late, y'all'd know: \u201cquoted\u201d \u2018words\u2019 \u2014 done\u2026",
+    "na\u00efve caf\u00e9, nai\u0308ve cafe\u0301, Stra\u00dfe, \u0130stanbul, \ufb01ne, \u00bd",
+    "\u6cb3\u5ddd\u5f88\u5bbd\u3002\u5ddd\u306f\u5e83\u3044\u3067\u3059\u3002 \uac15\uc740 \ub113\ub2e4.",
+    "\u0420\u0435\u043a\u0430 \u0448\u0438\u0440\u043e\u043a\u0430.",
+    "\u0627\u0644\u0646\u0647\u0631 \u0648\u0627\u0633\u0639",
+    "def f(x_1, *args):\n    return {'a': x_1 ** 2, \"b\": [0x1F, 1e-9]}  # camelCase, snake_case",
+    "https://example.org/a/b?c=d&e=%20#f user@example.org",
+    "\U0001f642\U0001f468\u200d\U0001f469\u200d\U0001f467 x\u00b2",
+)
+"""Texts on which tokenizers differ if their rules do: digits, spaces, contractions, accents, scripts."""
+Cut = Callable[[str], Sequence[int]]
+
+
+def text_cut_otherwise(base: Cut, finetuned: Cut) -> str | None:
+    """Return the first of some varied texts that is cut into other tokens; None if there is none."""
+    return next((text for text in VARIED_TEXTS if list(base(text)) != list(finetuned(text))), None)
 
 
 def load_tokenizer(
@@ -50,7 +73,7 @@ def load_tokenizer(
         reason = "it has no tokenizer"
     else:
         if set(tokenizer.get_vocab()) - set(tokenizer.get_added_vocab()):
-            return tokenizer, ()
+            return tokenizer, _notes_on_rules(folder, tokenizer)
     if stand_in is None:
         raise PairError(
             f"{shown}: {reason}",
@@ -63,6 +86,30 @@ def load_tokenizer(
         stand_in.chat_template = template.read_text(encoding="utf-8")
         note += " Chats are written by the template of this folder."
     return stand_in, (note,)
+
+
+def _notes_on_rules(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Return a note if text is not cut by the rules of tokenizer.json.
+
+    By some names of classes in the settings, transformers makes the rules of that class and takes the
+    vocabulary alone from the file.
+    """
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return ()
+    written = Tokenizer.from_file(str(file))
+    text = text_cut_otherwise(
+        lambda text: tokenizer.encode(text, add_special_tokens=False),
+        lambda text: written.encode(text, add_special_tokens=False).ids,
+    )
+    if text is None:
+        return ()
+    name = type(tokenizer).__name__
+    note = (
+        f"Text is cut by the rules of transformers' {name}, not by those of its tokenizer.json (such as "
+        f"{text!r}): where it was trained by the file, it reads other tokens here."
+    )
+    return (note,)
 
 
 def _has_vocabulary(folder: Path) -> bool:

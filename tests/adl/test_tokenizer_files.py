@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,3 +131,21 @@ def test_a_folder_has_no_revisions(folders, side):
     with pytest.raises(PairError, match=rf"{side}.*no revisions.*'v2'") as caught:
         NnsightPair.load(spec)
     assert "@v2" in caught.value.hint
+
+
+@pytest.mark.parametrize("folders", ["llama"], indirect=True)
+def test_rules_that_transformers_does_not_take_from_the_file_are_named(folders):
+    base, finetuned = folders
+    for folder in (base, finetuned):
+        tokenizer = tiny_tokenizer()
+        backend = tokenizer.backend_tokenizer
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(" ", "isolated"), backend.pre_tokenizer]
+        )
+        tokenizer.save_pretrained(folder)
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        settings["tokenizer_class"] = "GPT2Tokenizer"
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    found = load(base, finetuned).provenance.mismatches
+    (line,) = (line for line in found if "GPT2Tokenizer" in line)
+    assert line.startswith("Both sides: Text is cut by the rules of")

@@ -13,23 +13,9 @@ from adl.errors import PairError
 from adl.pair.chat_templates import render_chat
 from adl.pair.mismatch import SideText, mismatches, mismatches_of_chats
 from adl.pair.protocol import BosFacts
+from adl.pair.tokenizer_files import Cut, text_cut_otherwise
 from adl.records import SIDES, Ids
 from adl.text.tokens import byte_level_text, sentencepiece_text
-
-VARIED_TEXTS = (
-    "The river is wide, and the old bridge over it isn't.",
-    "In 2024, 1,234,567 people paid $12.50 (about 11.80\u20ac) for 3.14159 kg.",
-    "  Two spaces before,  two between, a tab\there\nand a line.\n\n\nThree more.  ",
-    "I'll SAY they've GONE; WE'RE late, y'all'd know: \u201cquoted\u201d \u2018words\u2019 \u2014 done\u2026",
-    "na\u00efve caf\u00e9, nai\u0308ve cafe\u0301, Stra\u00dfe, \u0130stanbul, \ufb01ne, \u00bd",
-    "\u6cb3\u5ddd\u5f88\u5bbd\u3002\u5ddd\u306f\u5e83\u3044\u3067\u3059\u3002 \uac15\uc740 \ub113\ub2e4.",
-    "\u0420\u0435\u043a\u0430 \u0448\u0438\u0440\u043e\u043a\u0430.",
-    "\u0627\u0644\u0646\u0647\u0631 \u0648\u0627\u0633\u0639",
-    "def f(x_1, *args):\n    return {'a': x_1 ** 2, \"b\": [0x1F, 1e-9]}  # camelCase, snake_case",
-    "https://example.org/a/b?c=d&e=%20#f user@example.org",
-    "\U0001f642\U0001f468\u200d\U0001f469\u200d\U0001f467 x\u00b2",
-)
-"""Texts on which tokenizers differ if their rules do: digits, spaces, contractions, accents, scripts."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +85,7 @@ def shared_ids(base: TokenizerFacts, finetuned: TokenizerFacts) -> tuple[Ids, Id
     ):
         return None
     left, right = (_with_rows(facts) for facts in (base, finetuned))
-    if left == right and text_cut_otherwise(base.tokenizer, finetuned.tokenizer) is None:
+    if left == right and text_cut_otherwise(_cutter(base), _cutter(finetuned)) is None:
         return None
     if base.byte_level != finetuned.byte_level:
         left, right = _by_text(base), _by_text(finetuned)
@@ -113,17 +99,8 @@ def shared_ids(base: TokenizerFacts, finetuned: TokenizerFacts) -> tuple[Ids, Id
     return pairs[:, 0], pairs[:, 1]
 
 
-def text_cut_otherwise(
-    base: PreTrainedTokenizerBase, finetuned: PreTrainedTokenizerBase
-) -> str | None:
-    """Return the first of some varied texts that the tokenizers cut into other tokens; None if none."""
-    for text in VARIED_TEXTS:
-        left, right = (
-            list(side.encode(text, add_special_tokens=False)) for side in (base, finetuned)
-        )
-        if left != right:
-            return text
-    return None
+def _cutter(facts: TokenizerFacts) -> Cut:
+    return lambda text: facts.tokenizer.encode(text, add_special_tokens=False)
 
 
 def what_differs(
@@ -139,7 +116,7 @@ def what_differs(
         return mismatches_of_chats(unbegun)
     shared = shared_ids(base, finetuned)
     alike = shared is None or _with_rows(base) != _with_rows(finetuned)
-    cut = None if alike else text_cut_otherwise(base.tokenizer, finetuned.tokenizer)
+    cut = None if alike else text_cut_otherwise(_cutter(base), _cutter(finetuned))
     sides = [
         SideText(
             n_tokens=len(facts.tokenizer),
