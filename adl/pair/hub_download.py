@@ -44,6 +44,7 @@ Kind = Literal["model", "adapter"]
 BESIDE = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".spm", ".vocab", ".codes", ".py")
 # Tokenizer tables are smaller; larger files are data.
 LARGEST_BESIDE = 200_000_000
+_REFUSED_HINT = "Try later, set HF_TOKEN, or give a local folder."
 _UNREACHABLE_HINT = "Check the network and HF_HUB_OFFLINE, or give a local folder."
 _NETWORK_HINT = "Check the network, the disk's free space and HF_HOME, or give a local folder."
 
@@ -108,8 +109,10 @@ def download(
                     allow_patterns=[CONFIG if what == "model" else ADAPTER_CONFIG],
                 )
             except LocalEntryNotFoundError as exc:
+                answers = "HTTP" in listed
                 raise HubUnreachable(
-                    f"{shown} is not in the local cache and {listed}", _UNREACHABLE_HINT
+                    f"{shown} is not in the local cache and {listed}",
+                    _REFUSED_HINT if answers else _UNREACHABLE_HINT,
                 ) from exc
         else:
             commit, sizes = listed

@@ -317,18 +317,24 @@ class Reader:
 
         ``closeness`` is the index of ``adl.readings.narrowness`` with its 95% interval, in base's
         unembedding. ``usual`` is the share of words that base writes now and then: rare tokens lie
-        close together, too, and mean nothing.
+        close together, too, and mean nothing. So there is neither where one fails by chance, as a
+        service does; the next list tries again.
         """
         first = tokens[:N_WORDS]
         statistics = {}
-        if first and self._usual is not None:
-            usual = sum(token.token_id in self._usual for token in first) / len(first)
-            statistics["usual"] = usual
         found = None
-        if self._scale is not None:
-            found = narrowness(self.pair, "base", first, self._scale, self.request.seed)
-        if found is not None:
-            statistics |= _numbers("closeness", found) | self._broad
+        try:
+            if first and self._usual is not None:
+                usual = sum(token.token_id in self._usual for token in first) / len(first)
+                statistics["usual"] = usual
+            if self._scale is not None:
+                found = narrowness(self.pair, "base", first, self._scale, self.request.seed)
+            if found is not None:
+                statistics |= _numbers("closeness", found) | self._broad
+        except Stopped:
+            raise
+        except AdlError:
+            return {}
         return statistics
 
     @cached_property
@@ -361,7 +367,7 @@ class Reader:
                     raise Stopped("stopped while reading contexts")
                 rows = self.pair.next_log_probs("base", prompts[first : first + USUAL_AT_ONCE])
                 total += np.exp(rows[:, ids]).sum(axis=0)
-        except NotAvailable:  # what fails by chance fails the list: the next one tries again
+        except NotAvailable:
             return None
         if not prompts:
             return None

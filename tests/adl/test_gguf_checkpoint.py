@@ -225,6 +225,14 @@ def test_what_transformers_leaves_out_of_a_file_is_refused_by_name(tmp_path, mor
     assert "safetensors" in caught.value.hint
 
 
+def test_what_is_called_a_bias_and_is_none_is_not_missed(tmp_path):
+    def steps(writer) -> None:
+        writer.add_tensor("blk.0.ssm_dt.bias", np.ones(64, np.float32))
+
+    file = write_gguf(tmp_path / "tiny.gguf", wide("llama"), "llama", more=steps)
+    load_to_train(SideSpec(str(file)), dtype="float32")
+
+
 def test_a_scaling_of_one_changes_nothing(tmp_path):
     def unscaled(writer) -> None:
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)

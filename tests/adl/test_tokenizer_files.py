@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from adl.difference import FirstTokens, paired_batches
 from adl.errors import PairError
 from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.tokenizer_files import text_cut_otherwise
 from adl.records import PairSpec, SideSpec
 from tests.tiny_models import perturb, tiny_model, tiny_tokenizer, write_model
 
@@ -149,3 +150,21 @@ def test_rules_that_transformers_does_not_take_from_the_file_are_named(folders):
     found = load(base, finetuned).provenance.mismatches
     (line,) = (line for line in found if "GPT2Tokenizer" in line)
     assert line.startswith("Both sides: Text is cut by the rules of")
+
+
+@pytest.mark.parametrize("folders", ["mistral"], indirect=True)
+def test_padding_that_training_left_is_no_other_rule(folders):
+    base, finetuned = folders
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.enable_padding(length=64)
+    tokenizer.backend_tokenizer.enable_truncation(8)
+    tokenizer.backend_tokenizer.save(str(finetuned / "tokenizer.json"))
+    assert not any("rules" in line for line in load(base, finetuned).provenance.mismatches)
+
+
+def test_a_text_that_a_tokenizer_cannot_read_is_passed_over():
+    def letters(text: str) -> list[int]:
+        return [["a", "b"].index(letter) for letter in text]
+
+    assert text_cut_otherwise(letters, letters) is None
+    assert text_cut_otherwise(list, str.split) is not None

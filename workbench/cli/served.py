@@ -104,6 +104,7 @@ class Served:
         "Set once the engine or the session there has ended."
         self._client = client
         self._news: SimpleQueue[Notice] = SimpleQueue()
+        self._begun: set[str] = set()
         client.listen(self._heed)
 
     def begin(self, name: str, layers: Sequence[str], *, blind: bool) -> OpenedData:
@@ -113,7 +114,9 @@ class Served:
         command = tuple(environment()["command"])
         begin = Begin(name=name, blind=blind, layers=tuple(layers), command=command)
         # As long as it takes: a pair that was freed is loaded again.
-        return self._client.call(begin, None)
+        opened = self._client.call(begin, None)
+        self._begun.add(opened.session)
+        return opened
 
     def open(self, session: str) -> OpenedData:
         """Watch a session that is open there, or go on with it there."""
@@ -170,9 +173,12 @@ class Served:
         try:
             order = Close(session=session, outcome=outcome, reason=reason, recorded=True)
             return self._client.call(order).yes
-        except (EngineGone, EngineSlow):
-            # It was told that the end is recorded here.
+        except EngineGone:
             return True
+        except EngineSlow:
+            # Nobody records the end there, as it was told that it is recorded here. A session that this
+            # command did not begin others may have open, and it goes on.
+            return session in self._begun
         except AdlError:
             # Somebody closed it there, and that is recorded.
             return False

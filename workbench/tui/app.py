@@ -73,6 +73,8 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         self.startup = startup
         self.locations = locations or find_locations()
         self.opened: OpenedSession | None = None
+        self.unrecorded: AdlError | None = None
+        "The first error that kept how a session was left, or its end, from being recorded."
         self._audit: AuditScreen | None = None
         self._listing = DatabaseListing()
         self._database = Database(startup.database, self._warn_from_thread)
@@ -248,8 +250,9 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
 
     def _commit_ending(self, view: View, outcome: Ending, reason: str) -> None:
         self.opener.stop()
-        if self.opened is not None:
-            self.opened.close(view, outcome, reason)
+        if (opened := self.opened) is not None:
+            opened.close(view, outcome, reason)
+            self.unrecorded = self.unrecorded or opened.unrecorded
         self._database.close()
 
     def _keep(self, opened: OpenedSession) -> None:
@@ -301,6 +304,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         try:
             opened.close(view, "completed", "left for another session")
         finally:
+            self.unrecorded = self.unrecorded or opened.unrecorded
             # Not before: an end of the program meanwhile waits for the session to be closed.
             self.opened = None
             self.call_from_thread(then)

@@ -17,7 +17,7 @@ from adl.errors import AdlError, Stopped
 from workbench.display import clean_line
 from workbench.engine.live_session import LiveSession
 from workbench.engine.opened_session import OpenedSession
-from workbench.faults import REPORT_BUG
+from workbench.faults import REPORT_BUG, as_error
 from workbench.importing import uncollected
 from workbench.locations import Locations
 from workbench.operations.pair import PairArguments, loaded_pair, subject_of
@@ -224,6 +224,8 @@ class Opener:
                 self._app.call_from_thread(open_elsewhere or failed, exc)
             elif isinstance(exc, AdlError):
                 self._app.call_from_thread(failed, exc)
+            elif (known := as_error(exc)) is not None:
+                self._app.call_from_thread(failed, known)
             else:
                 bug = AdlError(f"{type(exc).__name__}: {exc}", REPORT_BUG)
                 self._app.call_from_thread(failed, bug)

@@ -23,12 +23,13 @@ def run_workbench(startup: Startup) -> int:
             if app.opened is not None:
                 # Still there only if a fault of the program took the screen down.
                 app.opened.close(app.current_view(), "failed", "the screen failed")
+                app.unrecorded = app.unrecorded or app.opened.unrecorded
     # On the screen it is gone with the screen.
     trouble = app.opener.trouble
     if problem := app.crash or (str(trouble) if trouble is not None else ""):
         sys.stderr.write(f"error: {ascii_only(clean_line(problem))}\n")
-    if app.opened is not None and (kept_out := app.opened.unrecorded) is not None:
-        words = f"how the session was left could not be recorded: {kept_out}"
+    if app.unrecorded is not None:
+        words = f"how a session was left could not be recorded: {app.unrecorded}"
         sys.stderr.write(f"error: {ascii_only(clean_line(words))}\n")
         code = code or 1
     return (app.return_code or 1) if code is None else code

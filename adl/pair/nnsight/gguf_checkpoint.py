@@ -27,6 +27,8 @@ from adl.pair.weight_hashes import FileHashes
 MAGIC = b"GGUF"
 # Part of a converted folder's name: raise it when the content changes.
 FORMAT = 2
+# Of linear maps: what other parts call so, such as the steps of a state-space layer, are no biases there.
+_BIAS = re.compile(r"\.(attn_(q|k|v|qkv|output)|ffn_(up|down|gate))\.bias$")
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
@@ -121,7 +123,7 @@ def _check_taken(shown: str, file: Path, model: PreTrainedModel) -> None:
     ):
         dropped.append(f"the rotary base {theta:g} (read as {taken[0]:g})")
     if not any(name.endswith(".bias") for name, _ in model.named_parameters()):
-        dropped += [name for name in names if name.endswith(".bias")][:1]
+        dropped += [name for name in names if _BIAS.search(name)][:1]
     if dropped:
         raise PairError(
             f"{shown}: transformers {transformers.__version__} does not take {', '.join(dropped)} from "

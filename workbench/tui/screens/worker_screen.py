@@ -8,7 +8,7 @@ from textual import work
 from textual.message import Message
 from textual.screen import Screen
 
-from adl.errors import AdlError
+from workbench.faults import as_error
 from workbench.tui.messages import Failed
 
 
@@ -20,10 +20,10 @@ class WorkerScreen(Screen[None]):
         """Run ``errand`` on a thread, and post its result."""
         try:
             done = errand()
-        except AdlError as exc:
-            self.post_message(Failed(exc))
         except Exception as exc:
-            self.post_message(Failed(exc))
-            raise
+            known = as_error(exc)
+            self.post_message(Failed(known or exc))
+            if known is None:
+                raise
         else:
             self.post_message(done)
