@@ -177,6 +177,11 @@ def loaded(base: Path, adapter: Path) -> LoadedPair:
     return load_pair(PairSpec(SideSpec(str(base)), SideSpec(str(base), adapter=str(adapter))))
 
 
+def told_of(pair: LoadedPair) -> list[str]:
+    """Return what is told of the adapter: the tiny tokenizer has not the rules of a Qwen 2's."""
+    return [line for line in pair.provenance.mismatches if "tokenizer.json" not in line]
+
+
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         return model(input_ids=IDS).logits
@@ -353,8 +358,8 @@ class TestConfigAgainstTheBase:
     @pytest.mark.parametrize("named", [None, "", "org/base", "ORG/Base"])
     def test_what_matches_is_not(self, base, plain_lora, tmp_path, named):
         changes = {"base_model_name_or_path": named, "revision": "main"}
-        assert not loaded(base, edited(tmp_path / "a", plain_lora, **changes)).provenance.mismatches
-        assert not loaded(base, plain_lora).provenance.mismatches
+        assert not told_of(loaded(base, edited(tmp_path / "a", plain_lora, **changes)))
+        assert not told_of(loaded(base, plain_lora))
 
     @pytest.mark.parametrize(
         "place",
@@ -365,8 +370,8 @@ class TestConfigAgainstTheBase:
         copy = shutil.copytree(base, tmp_path / place)
         named = {"base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct"}
         adapter = edited(tmp_path / "adapter", plain_lora, **named)
-        assert not loaded(copy, adapter).provenance.mismatches
-        assert loaded(base, adapter.rename(tmp_path / "moved")).provenance.mismatches
+        assert not told_of(loaded(copy, adapter))
+        assert told_of(loaded(base, adapter.rename(tmp_path / "moved")))
 
 
 def test_sides_of_different_dtypes_are_told(base: Path, tmp_path: Path) -> None:

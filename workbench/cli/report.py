@@ -216,15 +216,12 @@ class ImportArguments(Arguments):
 def import_file(wanted: ImportArguments, database: Database = None, json: Json = False) -> None:
     """Import a session from a file, if it verifies."""
     source, session = wanted.source, wanted.session
-    with reported_errors():
+    with reported_errors(), SessionLog.open(database_path(database)) as log:
         with opened_input(source) as file:
             is_database = file.read(len(_SQLITE)) == _SQLITE
         if session is not None and not is_database:
             raise typer.BadParameter("--session is for a database: JSON lines have one session")
-        with SessionLog.open(database_path(database)) as log:
-            imported = (
-                log.import_session(source, session) if is_database else import_jsonl(log, source)
-            )
+        imported = log.import_session(source, session) if is_database else import_jsonl(log, source)
     if json:
         print_json({"session": imported, "database": str(log.path)})
     else:

@@ -37,6 +37,7 @@ from workbench.operations.generation import ASK, STEER, AskArguments, SteerArgum
 from workbench.operations.jobs import Job
 from workbench.operations.relevance import STEERED_SIMILARITY
 from workbench.replay.compare import compare
+from workbench.store.errors import StoreError
 from workbench.store.events import HUMAN
 from workbench.store.findings import Finding
 from workbench.store.recorded import Recorded
@@ -156,7 +157,7 @@ class SomeJobs:
 
 
 def _report() -> Any:
-    raise AssertionError("the report is not built here")
+    raise StoreError("the report is not built here")
 
 
 def _tokens() -> list[tuple[str, list[str]]]:

@@ -80,7 +80,7 @@ async def test_a_probe_may_have_several_lines_and_the_field_grows_with_it():
     app = app_over()
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("enter", "a", "ctrl+j", "b", "shift+enter", "c")
-        assert field(app).size.height == 3
+        await until(pilot, lambda: field(app).size.height == 3, "a field of three lines")
         await pilot.press("enter")
         assert asked(app)[0].prompt == "a\nb\nc"
 
