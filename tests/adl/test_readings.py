@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adl.difference import measure_difference
-from adl.errors import CorpusError, DeviceOutOfMemory, SiteError, Stopped
+from adl.errors import CorpusError, DeviceOutOfMemory, NdifError, SiteError, Stopped
 from adl.nulls import RANDOM, SPLIT_HALF
 from adl.readings.patchscope import (
     CONTRAST_SCALES,
@@ -653,3 +653,24 @@ def test_lists_know_how_usual_their_words_are(difference):
     # A planted vocabulary is so small that all its words are among the 200 that are always usual.
     assert usual([*by_use[:half], TOKENS.index("<bos>")]) == pytest.approx(half / (half + 1))
     assert "closeness" not in reader.closeness([])
+
+
+def test_a_list_has_no_closeness_where_rare_tokens_could_not_be_checked_and_the_next_tries_again(
+    difference,
+):
+    asked = []
+
+    def before_run(method, _rows):
+        if method == "next_log_probs":
+            asked.append(method)
+            if len(asked) == 1:
+                raise NdifError("NDIF answers HTTP 429", "Try later.")
+
+    found = read(PlantedPair(before_run=before_run), "logit_lens", difference=difference)
+    assert not any(isinstance(one, FailedReading) for one in found)
+    first, *others = found
+    assert "usual" not in first.statistics
+    assert "closeness" not in first.statistics
+    assert len(asked) > 1
+    assert all("usual" in one.statistics for one in others if "closeness" in one.statistics)
+    assert any("usual" in one.statistics for one in others)
