@@ -13,6 +13,10 @@ from transformers import AutoModel, AutoModelForCausalLM
 from adl.errors import PairError
 from adl.pair.nnsight.pair import NnsightPair
 from adl.records import PairSpec, SideSpec
+from tests.adl.test_tokenizer_files import (
+    assert_that_template_is_finetuneds_alone,
+    write_template,
+)
 from tests.tiny_models import tiny_model, tiny_tokenizer, write_model
 
 PROMPT = [5, 6, 7, 8]
@@ -80,12 +84,8 @@ def test_a_folder_of_an_adapter_has_no_revisions(tmp_path, base):
 
 def test_a_template_alone_is_the_adapter_s(tmp_path, base):
     adapter = write_lora(tmp_path / "adapter", base)
-    template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
-    (adapter / "chat_template.jinja").write_text(template)
-    pair = load(base, adapter)
-    turns = [{"role": "user", "content": "high"}]
-    assert pair.decode("finetuned", pair.chat("finetuned", turns).ids) == "[user]high[assistant]"
-    assert pair.decode("base", pair.chat("base", turns).ids) != "[user]high[assistant]"
+    write_template(adapter)
+    assert_that_template_is_finetuneds_alone(load(base, adapter))
 
 
 def test_a_tokenizer_without_settings_is_the_adapter_s(tmp_path, base):

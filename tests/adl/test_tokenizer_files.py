@@ -28,6 +28,17 @@ def without_tokenizer(folder: Path, *names: str) -> None:
             path.unlink()
 
 
+def write_template(folder: Path) -> None:
+    template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
+    (folder / "chat_template.jinja").write_text(template)
+
+
+def assert_that_template_is_finetuneds_alone(pair: NnsightPair) -> None:
+    turns = [{"role": "user", "content": "high"}]
+    assert pair.decode("finetuned", pair.chat("finetuned", turns).ids) == "[user]high[assistant]"
+    assert pair.decode("base", pair.chat("base", turns).ids) != "[user]high[assistant]"
+
+
 @pytest.fixture(params=ARCHITECTURES)
 def folders(request, tmp_path):
     model = tiny_model(request.param)
@@ -115,12 +126,8 @@ def test_the_same_rules_in_other_words_are_the_same(folders):
 def test_a_template_without_a_tokenizer_is_that_of_the_stand_in(folders):
     base, finetuned = folders
     without_tokenizer(finetuned)
-    template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
-    (finetuned / "chat_template.jinja").write_text(template)
-    pair = load(base, finetuned)
-    turns = [{"role": "user", "content": "high"}]
-    assert pair.decode("finetuned", pair.chat("finetuned", turns).ids) == "[user]high[assistant]"
-    assert pair.decode("base", pair.chat("base", turns).ids) != "[user]high[assistant]"
+    write_template(finetuned)
+    assert_that_template_is_finetuneds_alone(load(base, finetuned))
 
 
 @pytest.mark.parametrize("folders", ["mistral"], indirect=True)

@@ -341,9 +341,3 @@ class LiveSession(ShownSession):
 
     def _tell_of_agent(self) -> None:
         self._agent_changed()
-
-    def _record(self, body: EventBody) -> None:
-        # A full disk is what it is: all that was announced before is in the log, and a session that
-        # was not closed opens like any other.
-        with contextlib.suppress(StoreError):
-            self.session.record(body, actor=HUMAN)

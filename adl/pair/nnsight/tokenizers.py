@@ -115,8 +115,9 @@ def what_differs(
     if base.tokenizer is finetuned.tokenizer and base.tokenizer.chat_template is not None:
         return mismatches_of_chats(unbegun)
     shared = shared_ids(base, finetuned)
-    alike = shared is None or _with_rows(base) != _with_rows(finetuned)
-    cut = None if alike else text_cut_otherwise(_cutter(base), _cutter(finetuned))
+    cut = None
+    if shared is not None and _with_rows(base) == _with_rows(finetuned):
+        cut = text_cut_otherwise(_cutter(base), _cutter(finetuned))
     sides = [
         SideText(
             n_tokens=len(facts.tokenizer),
