@@ -12,7 +12,7 @@ from workbench.agent import short_ids
 from workbench.store.events import ReadingTaken
 from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample, title_of
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
-from workbench.store.state import Recorded, SessionState, TextState
+from workbench.store.state import Recorded, SessionState, TextState, chosen_lists
 
 #: What is read, and no null; lists of it stand in this order, and those of nulls after it.
 READ = ("difference", "negative", "base", "finetuned")
@@ -31,18 +31,13 @@ def reading_lists(
 
     Those of the chosen scale only, unless ``every_scale``.
     """
-    newest: dict[tuple[Any, ...], Recorded[ReadingTaken]] = {}
-    for key, recorded in state.readings.items():
-        if (key.reading, key.layer, key.position) != (reading, layer, position):
-            continue
-        if not (recorded.body.chosen or every_scale):
-            continue
-        same = (key.side, key.source, key.scale if every_scale else None)
-        known = newest.get(same)
-        if known is None or known.seq < recorded.seq:
-            newest[same] = recorded
+    lists = state.readings if every_scale else chosen_lists(state.readings)
     return sorted(
-        newest.values(),
+        (
+            taken
+            for key, taken in lists.items()
+            if (key.reading, key.layer, key.position) == (reading, layer, position)
+        ),
         key=lambda found: (
             found.body.side,
             (*READ, found.body.source).index(found.body.source),

@@ -30,7 +30,7 @@ from workbench.store.events import AnswersCompared, ReadingTaken
 from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample, title_of
 from workbench.store.kl_reference import MEASURED_BY, beside_reference
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
-from workbench.store.state import Recorded, SessionState, TextState
+from workbench.store.state import SessionState, TextState, chosen_lists
 
 #: The least that the last column of `stream` gets.
 LEAST_WIDTH = 20
@@ -188,7 +188,7 @@ def readings(
         for reading in wanted:
             if reading in hidden:
                 continue
-            lists = chosen_lists(state, reading, layer, position)
+            lists = lists_at(state, reading, layer, position)
             if not lists:
                 rows.append((reading.replace("_", " "), "", "", state.not_computed(reading, layer)))
             for body in lists:
@@ -217,7 +217,7 @@ def readings(
             paragraph(folded_line(hidden))
 
 
-def chosen_lists(
+def lists_at(
     state: SessionState, reading: str, layer: int, position: str = POOLED
 ) -> list[ReadingTaken]:
     """The newest chosen lists of a reading at a site, the difference before its controls.
@@ -225,18 +225,13 @@ def chosen_lists(
     A session in which the same was read twice, with other scales chosen, still holds the lists that
     were chosen first.
     """
-    newest: dict[tuple[str, str], Recorded[ReadingTaken]] = {}
-    for key, recorded in state.readings.items():
-        if (key.reading, key.layer, key.position) != (reading, layer, position):
-            continue
-        known = newest.get((key.side, key.source))
-        if recorded.body.chosen and (known is None or known.seq < recorded.seq):
-            newest[key.side, key.source] = recorded
+    found = [
+        taken.body
+        for key, taken in chosen_lists(state.readings).items()
+        if (key.reading, key.layer, key.position) == (reading, layer, position)
+    ]
     order = ("difference", "negative", "random", "split_half", "base", "finetuned")
-    return sorted(
-        (recorded.body for recorded in newest.values()),
-        key=lambda body: (body.side, order.index(body.source)),
-    )
+    return sorted(found, key=lambda body: (body.side, order.index(body.source)))
 
 
 def reading_data(
@@ -276,7 +271,7 @@ def reading_data(
         }
         for layer in layers
         for reading in wanted
-        for body in chosen_lists(state, reading, layer, position)
+        for body in lists_at(state, reading, layer, position)
     ]
 
 

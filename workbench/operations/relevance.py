@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, field_validator
 
 from adl.errors import CorpusError
 from adl.generation.steering import STEERING_TEMPERATURE, samples, steering_requests
@@ -19,7 +19,7 @@ from adl.measures.relevance import (
 )
 from adl.measures.similarity import ComparedText, Embed, Kind, LexicalEmbedding, steered_similarity
 from adl.pair.protocol import resolve_layer
-from adl.records import DEFAULT_LAYER, POOLED, GenerationPlan, TokenScore
+from adl.records import DEFAULT_LAYER, POOLED, GenerationPlan, Side, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.locations import find_locations
 from workbench.operations.documents import DocumentArguments, named_documents, unblind
@@ -52,7 +52,7 @@ from workbench.store.findings import Estimate
 from workbench.store.measures.coherent_alpha import CoherentAlphaFound
 from workbench.store.measures.relevance import RelevanceMeasured, RelevanceShare
 from workbench.store.measures.similarity import SimilarityMeasured
-from workbench.store.state import Recorded
+from workbench.store.state import Recorded, chosen_lists
 
 LEXICAL = "tf-idf over unrelated text and documents"
 LOCAL = "all-MiniLM-L6-v2"
@@ -73,6 +73,13 @@ class RelevanceArguments(DocumentArguments):
     )
     seed: int = Field(0, ge=0, description="Random seed for texts and intervals.")
 
+    @field_validator("words")
+    @classmethod
+    def _no_blank(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(word.strip() for word in words):
+            raise ValueError("a word needs at least one character")
+        return words
+
     @property
     def needs_documents(self) -> bool:
         """True if neither documents nor words are named."""
@@ -81,7 +88,7 @@ class RelevanceArguments(DocumentArguments):
 
 def token_relevance_of_readings(context: Context, arguments: RelevanceArguments) -> Summary:
     """Measure what share of each token list the finetuning documents account for."""
-    taken = [found for found in context.session.state.readings.values() if found.body.chosen]
+    taken = list(chosen_lists(context.session.state.readings).values())
     if not taken:
         raise CorpusError(
             "nothing was read, so there are no tokens to judge", "Read first: `read`."
@@ -134,7 +141,7 @@ def steered_similarity_to_documents(
 ) -> Summary:
     """Steer, and measure how much more the texts are like the finetuning documents than unsteered ones."""
     layer = resolve_layer(arguments.layer, context.pair.provenance.n_layers)
-    alpha = arguments.alpha or _coherent_alpha(context, layer)
+    alpha = arguments.alpha or _coherent_alpha(context, layer, arguments.side, arguments.position)
     # Looked up before anything is unblinded or generated: there may be no difference here.
     steering_vector(context, layer, arguments.position, "difference", arguments.seed)
     if embed is None and arguments.embedding == "local":
@@ -257,11 +264,16 @@ def _scores(body: ReadingTaken) -> list[TokenScore]:
     return [TokenScore(token.id, token.text, token.score) for token in body.tokens]
 
 
-def _coherent_alpha(context: Context, layer: int) -> float:
-    """The coherent alpha found last at the layer; 0.3 if none was found or it is zero."""
+def _coherent_alpha(context: Context, layer: int, side: Side, position: str) -> float:
+    """The coherent alpha found last for the side and place; 0.3 if none was found or it is zero."""
     for recorded in reversed(list(context.session.state.measures)):
         body = recorded.body
-        if isinstance(body, CoherentAlphaFound) and body.layer == layer and body.alpha > 0:
+        if (
+            isinstance(body, CoherentAlphaFound)
+            and (body.source, body.layer, body.side, body.position)
+            == ("difference", layer, side, position)
+            and body.alpha > 0
+        ):
             return body.alpha
     return DEFAULT_ALPHA
 

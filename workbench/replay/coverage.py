@@ -12,13 +12,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from adl.nulls import NULLS
 from adl.readings.registry import READINGS
 from adl.text.prompts import everyday_prompts
 from workbench.operations import OPERATIONS
 from workbench.replay.compare import Budget
 from workbench.store.against_nulls import against_nulls, folded
 from workbench.store.events import EvidenceLinked, HypothesisRevised, HypothesisStated
-from workbench.store.state import HypothesisState, OperationState, SessionState
+from workbench.store.state import HypothesisState, OperationState, SessionState, chosen_lists
 
 #: How much of each list counts as its top.
 TOP = 20
@@ -138,19 +139,18 @@ def _heads(state: SessionState) -> list[UnseenToken]:
 
     Readings that are no better than their nulls bring nothing up.
     """
+    lists = chosen_lists(state.readings)
     null = {
         _key(token.text)
-        for key, token_list in state.readings.items()
-        if key.source in {"random", "split_half"} and token_list.body.chosen
+        for key, token_list in lists.items()
+        if key.source in NULLS
         for token in token_list.body.tokens[:TOP]
     }
     found: dict[str, UnseenToken] = {}
     layers = {key.layer for key in state.readings}
     hidden = {layer: folded(against_nulls(state, layer).values()) for layer in layers}
-    for key, reading in state.readings.items():
-        if key.source != "difference" or not reading.body.chosen:
-            continue
-        if key.reading in hidden[key.layer]:
+    for key, reading in lists.items():
+        if key.source != "difference" or key.reading in hidden[key.layer]:
             continue
         for rank, token in enumerate(reading.body.tokens[:TOP], start=1):
             name = _key(token.text)

@@ -35,7 +35,7 @@ from workbench.store.against_nulls import against_nulls, folded
 from workbench.store.events import DifferenceMeasured, ReadingTaken
 from workbench.store.findings import Curve, Heading, Line, Measure, Rows, Sample, title_of
 from workbench.store.log import SessionLog
-from workbench.store.state import Recorded, SessionState, fold
+from workbench.store.state import Recorded, SessionState, chosen_lists, fold
 from workbench.store.verify import VerifyReport
 
 TOKENS_SHOWN = 20
@@ -254,12 +254,9 @@ def _shares(norms: Norms) -> tuple[float | None, float]:
 def _readings(state: SessionState) -> Iterator[ReadingSection]:
     """The newest chosen list of each source, for every reading, side and layer, pooled."""
     newest: dict[tuple[str, str, int], dict[str, Recorded[ReadingTaken]]] = {}
-    for key, token_list in state.readings.items():
-        if key.position != POOLED or not token_list.body.chosen:
-            continue
-        lists = newest.setdefault((key.reading, key.side, key.layer), {})
-        if key.source not in lists or lists[key.source].seq < token_list.seq:
-            lists[key.source] = token_list
+    for key, token_list in chosen_lists(state.readings).items():
+        if key.position == POOLED:
+            newest.setdefault((key.reading, key.side, key.layer), {})[key.source] = token_list
     beside = {layer: against_nulls(state, layer) for _, _, layer in newest}
     for reading, side, layer in sorted(newest, key=_place):
         lists = newest[reading, side, layer]

@@ -18,15 +18,13 @@ from workbench.sparkline import spark
 from workbench.store.events import ReadingTaken
 from workbench.store.findings import NOT_COMPUTED, Estimate
 from workbench.store.recorded import Recorded
-from workbench.store.state import ReadingKey, SessionState
+from workbench.store.state import Lists, SessionState, chosen_lists
 
 # Of the first words of real lists 8 in 10 and more are among the more probable half of base's words, of
 # the paper's patchscope half, of the logit lens of small models none.
 LEAST_USUAL = 0.5
 
 TOP = 20
-
-Lists = Mapping[ReadingKey, Recorded[ReadingTaken]]
 
 
 @dataclass(frozen=True)
@@ -78,12 +76,9 @@ def against_nulls(state: SessionState, layer: int) -> dict[tuple[str, str], Agai
 def compared(readings: Lists, layer: int) -> dict[tuple[str, str], AgainstNulls]:
     """Return the same from the lists of a session."""
     newest: dict[tuple[str, str], dict[str, Recorded[ReadingTaken]]] = {}
-    for key, taken in readings.items():
-        if key.layer == layer and key.position == POOLED and taken.body.chosen:
-            lists = newest.setdefault((key.reading, key.side), {})
-            known = lists.get(key.source)
-            if known is None or known.seq < taken.seq:
-                lists[key.source] = taken
+    for key, taken in chosen_lists(readings).items():
+        if key.layer == layer and key.position == POOLED:
+            newest.setdefault((key.reading, key.side), {})[key.source] = taken
     order = {name: place for place, name in enumerate(READINGS)}
     return {
         place: _compared(*place, layer, lists)
@@ -178,10 +173,10 @@ def folded_line(readings: Sequence[str]) -> str:
 def struck_line(state: SessionState, layer: int, top: int = TOP) -> str:
     """Return the line on words of style struck from the first ``top`` of a layer's lists."""
     reasons: dict[str, str] = {}
-    for key, taken in state.readings.items():
+    for key, taken in chosen_lists(state.readings).items():
         if (key.layer, key.position, key.source) == (layer, POOLED, "difference"):
             for struck in taken.body.struck:
-                if taken.body.chosen and struck.rank <= top:
+                if struck.rank <= top:
                     reasons.setdefault(struck.text.strip(), struck.why)
     if not reasons:
         return ""

@@ -13,7 +13,7 @@ import gc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, Self
 
 from workbench.store.agent_events import (
@@ -86,6 +86,23 @@ class ReadingKey(NamedTuple):
     layer: int
     position: str
     scale: float | None
+
+
+Lists = Mapping[ReadingKey, Recorded[ReadingTaken]]
+"""Token lists as a session has them."""
+
+
+def chosen_lists(readings: Lists) -> dict[ReadingKey, Recorded[ReadingTaken]]:
+    """Return the list of every reading at its chosen scale, in the order they were first taken.
+
+    A reading that is taken again may choose another scale: the list that was chosen last is the one.
+    """
+    newest: dict[ReadingKey, tuple[ReadingKey, Recorded[ReadingTaken]]] = {}
+    for key, taken in readings.items():
+        known = newest.get(any_scale := key._replace(scale=None))
+        if taken.body.chosen and (known is None or known[1].seq < taken.seq):
+            newest[any_scale] = key, taken
+    return dict(newest.values())
 
 
 def _of_body(*names: str) -> Any:
@@ -190,6 +207,11 @@ class SessionState:
         """Text for a reading without lists, with the reason of its failure if there is one."""
         failed = self.failed_readings.get((reading, layer))
         return NOT_COMPUTED if failed is None else f"{NOT_COMPUTED}: {failed.body.reason}"
+
+    def concluded(self) -> list[ExperimentState]:
+        """The experiments with a result, that which ended last at the end."""
+        ended = [(found.result.seq, found) for found in self.experiments.values() if found.result]
+        return [found for _, found in sorted(ended, key=itemgetter(0))]
 
     def experiments_of(self, hypothesis: str) -> list[ExperimentState]:
         """The experiments of a hypothesis, the first one first."""

@@ -52,14 +52,14 @@ def test_of_two_choices_the_later_one_is_shown(state_of):
         reading("second", scale=0.3),
         reading("unchosen", scale=0.4, chosen=False),
     )
-    assert words(show.chosen_lists(state, "consensus", 2)) == ["second", "null"]
+    assert words(show.lists_at(state, "consensus", 2)) == ["second", "null"]
 
 
 def test_a_choice_taken_back_to_an_earlier_scale_is_shown(state_of):
     state = state_of(
         reading("early", scale=0.2), reading("late", scale=0.3), reading("again", scale=0.2)
     )
-    assert words(show.chosen_lists(state, "consensus", 2)) == ["again"]
+    assert words(show.lists_at(state, "consensus", 2)) == ["again"]
 
 
 def test_sites_are_not_mixed(state_of):
@@ -68,9 +68,9 @@ def test_sites_are_not_mixed(state_of):
         reading("elsewhere", scale=0.3, layer=3),
         reading("there", scale=0.4, position="2"),
     )
-    assert words(show.chosen_lists(state, "consensus", 2)) == ["here"]
-    assert words(show.chosen_lists(state, "consensus", 3)) == ["elsewhere"]
-    assert words(show.chosen_lists(state, "consensus", 2, "2")) == ["there"]
+    assert words(show.lists_at(state, "consensus", 2)) == ["here"]
+    assert words(show.lists_at(state, "consensus", 3)) == ["elsewhere"]
+    assert words(show.lists_at(state, "consensus", 2, "2")) == ["there"]
     data = show.reading_data(state, [3, 2], ["consensus"])
     assert [(one["layer"], one["tokens"][0]["text"]) for one in data] == [
         (3, "elsewhere"),

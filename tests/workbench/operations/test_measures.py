@@ -144,6 +144,41 @@ def test_relevant_tokens_are_those_of_the_documents(measured: Session, documents
     assert set(one.relevant) == set(DOMAIN)
 
 
+def test_a_list_that_was_read_again_counts_once(measured: Session):
+    read = ReadArguments(layer="3", readings=("consensus",))
+    do(measured, READ, read)
+    (first,) = [
+        found for key, found in measured.state.readings.items() if is_the_pooled_consensus(key)
+    ]
+    measured.record(first.body.model_copy(update={"scale": 9.0, "tokens": first.body.tokens[:3]}))
+    lists = [key for key in measured.state.readings if is_the_pooled_consensus(key)]
+    assert len(lists) == 2
+    do(measured, TOKEN_RELEVANCE, RelevanceArguments(words=("cake",)))
+    (share,) = [
+        one for one in body(measured, "relevance_measured").shares if is_the_pooled_consensus(one)
+    ]
+    assert share.seq == measured.state.readings[lists[1]].seq
+
+
+def is_the_pooled_consensus(one) -> bool:
+    return (one.reading, one.source, one.position) == ("consensus", "difference", "1-4")
+
+
+def test_the_coherent_alpha_of_another_place_is_not_taken(measured: Session, documents: str):
+    arguments = CoherentAlphaArguments(
+        prompts=PROMPTS, layer="3", alphas=(0.2,), rounds=0, max_new_tokens=4
+    )
+    do(measured, COHERENT_ALPHA, arguments)
+    found = body(measured, "coherent_alpha_found")
+    for elsewhere in ({"position": "1"}, {"side": "base"}, {"source": "random"}):
+        measured.record(found.model_copy(update={"alpha": 0.9, **elsewhere}))
+    arguments = SimilarityArguments(
+        documents=documents, prompts=PROMPTS[:1], layer="3", max_new_tokens=4
+    )
+    do(measured, STEERED_SIMILARITY, arguments)
+    assert body(measured, "similarity_measured").alpha == 0.2
+
+
 def test_steered_texts_are_like_the_documents(measured: Session, documents: str):
     arguments = SimilarityArguments(
         documents=documents, prompts=PROMPTS, layer="3", alpha=1.0, max_new_tokens=12
