@@ -81,6 +81,17 @@ def find_run(session: Session, run_id: str | None = None) -> AgentState:
     return agents[run_id]
 
 
+def _finished_run(session: Session, run_id: str | None) -> AgentState:
+    """The audit to grade; ``GradeError`` while one without a report may still write it."""
+    run = find_run(session, run_id)
+    if run.report is None and not run.is_over:
+        raise GradeError(
+            f"audit {run.id} has no report yet: it is {run.status.replace('_', ' ')}",
+            "Let it end (`adl-workbench agent resume`), then grade it.",
+        )
+    return run
+
+
 def grade_report(
     session: Session,
     endpoint: Endpoint,
@@ -93,9 +104,10 @@ def grade_report(
 ) -> list[GradeGiven]:
     """Have a judge grade a report several times; what it graded already is not paid for again.
 
-    Returns the grades, unscored ones among them. Raises ``GradeError``, ``EndpointError``, ``Stopped``.
+    Returns the grades, unscored ones among them. Raises ``EndpointError``, ``Stopped``, and
+    ``GradeError``, also for an audit that has no report and has not ended.
     """
-    run = find_run(session, run_id)
+    run = _finished_run(session, run_id)
     judge = Actor(kind="agent", name=model)
     found, truth = unseal(session, judge, "grading a report", organism)
     rubric = RUBRICS[found.family]
@@ -112,7 +124,7 @@ def grade_report(
         return _record(session, run.id, rubric, score, reason, judge, model=model, about=about)
 
     subject = f"{report_subject(run.id)} {rubric.family} {rubric.version} {truth_mark(truth)}"
-    return _each_once(session, model, subject, repeats, grade)
+    return _each_once(session, model, subject, repeats, run, grade)
 
 
 def grade_guesses(
@@ -130,7 +142,7 @@ def grade_guesses(
     ``details`` has the place of the first that is. Of a report without guesses its description is the
     only one. Source: AuditBench (arXiv 2602.22755). Raises what ``grade_report`` raises.
     """
-    run = find_run(session, run_id)
+    run = _finished_run(session, run_id)
     judge = Actor(kind="agent", name=model)
     _, truth = unseal(session, judge, "grading guesses", organism)
     guesses = _guesses(run)
@@ -161,7 +173,7 @@ def grade_guesses(
         )
 
     subject = f"guesses:{run.id} {GUESS_RUBRIC_VERSION} {truth_mark(truth)}"
-    return _each_once(session, model, subject, repeats, grade)
+    return _each_once(session, model, subject, repeats, run, grade)
 
 
 def grade_by_hand(
@@ -226,10 +238,17 @@ def check_editable(grade: GradeGiven) -> None:
 
 
 def record_grade(session: Session, actor: Actor = SYSTEM, **fields: Any) -> GradeGiven:
-    """Commit a grade under the next id."""
-    return session.record_numbered(
-        lambda state: GradeGiven(grade_id=_next_id(state), **fields), actor=actor
-    )
+    """Commit a grade under the next id, in place of an unscored one of the same judge about the same."""
+
+    def given(state: SessionState) -> GradeGiven:
+        before = _standing_grade(state, fields.get("about", ""), fields.get("model", ""))
+        return GradeGiven(
+            grade_id=_next_id(state),
+            replaces=before.grade_id if before is not None and before.score is None else None,
+            **fields,
+        )
+
+    return session.record_numbered(given, actor=actor)
 
 
 def truth_mark(truth: GroundTruth) -> str:
@@ -238,24 +257,34 @@ def truth_mark(truth: GroundTruth) -> str:
 
 
 def known_grade(session: Session, about: str, model: str) -> GradeGiven | None:
-    """The grade that stands of what this judge gave about this, so that it is not asked for again.
+    """The score that stands of what this judge gave about this, so that it is not asked for again.
 
-    Where a person gave another score that is the one; where it was taken back there is none.
+    Where a person gave another score that is the one. Where it was taken back, or no verdict could be
+    read, there is none: the judge is asked again.
     """
-    grades = session.state.grades
-    for grade in standing(grades):
-        first = history(grades, grade.body.grade_id)[0].body
+    grade = _standing_grade(session.state, about, model)
+    return grade if grade is not None and grade.score is not None else None
+
+
+def _unscored_too(session: Session, about: str, model: str) -> GradeGiven | None:
+    return _standing_grade(session.state, about, model)
+
+
+def _standing_grade(state: SessionState, about: str, model: str) -> GradeGiven | None:
+    """The grade that stands, scored or not, of what this judge gave about this."""
+    if not about:
+        return None
+    for grade in reversed(standing(state.grades)):
+        first = history(state.grades, grade.body.grade_id)[0].body
         if first.about == about and first.model == model:
-            taken_back = grade.body.replaces is not None and grade.body.score is None
-            if not taken_back:
-                return grade.body
+            return grade.body
     return None
 
 
 def new_question(session: Session, question: Question, about: str, model: str) -> Question:
-    """The question as one that the judge has not answered, if its grades about this were taken back.
+    """The question as one that the judge has not answered, if its grades about this do not stand.
 
-    Their replies stay in the log, and would be taken for the answer.
+    The replies to those that were taken back stay in the log, and would be taken for the answer.
     """
     before = sum(
         grade.body.about == about and grade.body.model == model for grade in session.state.grades
@@ -274,13 +303,15 @@ def _each_once(
     model: str,
     subject: str,
     repeats: int,
+    run: AgentState,
     grade: Callable[[str, int], GradeGiven],
 ) -> list[GradeGiven]:
     """A judge's grades of a subject, one for each repeat; those that are in the log are taken."""
+    # Without a report there is nothing to ask, so an unscored grade stands.
+    known = known_grade if run.report is not None else _unscored_too
     abouts = [f"{subject} {number}" for number in range(repeats)]
     return [
-        known_grade(session, about, model) or grade(about, number)
-        for number, about in enumerate(abouts)
+        known(session, about, model) or grade(about, number) for number, about in enumerate(abouts)
     ]
 
 

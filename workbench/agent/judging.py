@@ -8,7 +8,7 @@ a call, or off the menu, is no verdict at all: it is never guessed from words.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,15 @@ from workbench.agent.conversation import calls_in
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import ToolError
 from workbench.agent.exchange import Subject, exchange
-from workbench.agent.quoting import quoted
+from workbench.agent.quoting import json_line, quoted
 from workbench.agent.request import Message, Request
 from workbench.agent.tools import OverviewArguments, Tool, arguments_of
 from workbench.operations.running import Session
-from workbench.store.agent_events import AgentReplied, ToolMode
+from workbench.store.agent_events import AgentNoticed, AgentReplied, ToolMode
 
 JUDGE_RUN = "judge"
+LONGEST_MATERIAL = 60_000
+"""Characters of JSON that a judge is given: nothing is cut, and what is longer is not judged."""
 _READ = Tool("read_material", "What is to be judged.", OverviewArguments)
 _SYSTEM = """\
 You grade the work of auditors of finetuned language models. You are given what is known and a rule, and \
@@ -71,23 +73,59 @@ def ask_judge(
 ) -> Judgement:
     """Ask, or take the reply that is in the log already.
 
+    A server that answers in prose, and never called a tool for a judge, is asked for JSON instead.
     Raises ``EndpointError`` and ``Stopped``: then there is neither a verdict nor the lack of one.
     """
     reply = _known_reply(session, question, model)
     if reply is None:
-        material = quoted(question.material)
-        request = Request(
-            model=model,
-            render=lambda mode: _rendered(
-                question, material, mode, as_result=endpoint.capabilities.calls
-            ),
-            forced=question.verdict.name,
-            seed=question.seed,
-        )
-        subject = Subject(JUDGE_RUN, "grade", _about(question, model), keep_messages=True)
-        reply = exchange(session, endpoint, request, subject, should_stop=should_stop)
+        size = sum(len(json_line(item, LONGEST_MATERIAL)) for item in question.material)
+        if size > LONGEST_MATERIAL:
+            problem = f"too long to be judged: {size} characters of {LONGEST_MATERIAL} at most"
+            return Judgement(None, problem, model)
+        reply = _asked(session, endpoint, model, question, should_stop)
+        if _takes_no_calls(session, endpoint, reply):
+            endpoint.use_json_tools()
+            session.record(
+                AgentNoticed(
+                    run_id=JUDGE_RUN,
+                    exchange_id=reply.exchange_id,
+                    notice="without",
+                    feature="native tools",
+                    message=f"a reply does not call {question.verdict.name}",
+                )
+            )
+            reply = _asked(session, endpoint, model, question, should_stop)
     verdict, problem = read_verdict(reply, question.verdict)
     return Judgement(verdict, problem, model)
+
+
+def _asked(
+    session: Session, endpoint: Endpoint, model: str, question: Question, should_stop: ShouldStop
+) -> AgentReplied:
+    material = quoted(
+        question.material, longest=2 * LONGEST_MATERIAL, longest_text=LONGEST_MATERIAL
+    )
+    request = Request(
+        model=model,
+        render=lambda mode: _rendered(
+            question, material, mode, as_result=endpoint.capabilities.calls
+        ),
+        forced=question.verdict.name,
+        seed=question.seed,
+    )
+    subject = Subject(JUDGE_RUN, "grade", _about(question, model), keep_messages=True)
+    return exchange(session, endpoint, request, subject, should_stop=should_stop)
+
+
+def _takes_no_calls(session: Session, endpoint: Endpoint, reply: AgentReplied) -> bool:
+    """True if a server that answers in prose may know no tool calls: it never made one for a judge."""
+    return (
+        endpoint.settings.tools == "auto"
+        and endpoint.tool_mode == "native"
+        and not calls_in(reply)
+        and not reply.truncated
+        and not any(body.tool_calls for body in _replies(session) if body.run_id == JUDGE_RUN)
+    )
 
 
 def read_verdict(reply: AgentReplied, tool: Tool) -> tuple[BaseModel | None, str]:
@@ -102,11 +140,18 @@ def read_verdict(reply: AgentReplied, tool: Tool) -> tuple[BaseModel | None, str
 
 
 def _known_reply(session: Session, question: Question, model: str) -> AgentReplied | None:
+    """The reply in the log whose verdict can be read: a server that gave none may give one later."""
     about = _about(question, model)
-    for event in session.log.events(session.id, kinds=["agent_replied"]):
-        if isinstance(event.body, AgentReplied) and event.body.about == about:
-            return event.body
+    for body in _replies(session):
+        if body.about == about and read_verdict(body, question.verdict)[0] is not None:
+            return body
     return None
+
+
+def _replies(session: Session) -> Iterator[AgentReplied]:
+    for event in session.log.events(session.id, kinds=["agent_replied"]):
+        if isinstance(event.body, AgentReplied):
+            yield event.body
 
 
 def _about(question: Question, model: str) -> str:

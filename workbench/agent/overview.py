@@ -12,7 +12,6 @@ Each part has its share of the room; the prompts, which come last, get what the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +20,7 @@ from adl.readings.registry import READINGS
 from adl.records import POOLED, SIDES
 from workbench.agent import short_ids
 from workbench.agent.evidence import READ, measured_layers, prompt_of, reading_lists
-from workbench.agent.quoting import clean, cut, quoted
+from workbench.agent.quoting import cut, json_line, quoted
 from workbench.display import shorten
 from workbench.store.against_nulls import (
     AgainstNulls,
@@ -387,4 +386,4 @@ def _own_question(text: TextState) -> tuple[str, ...]:
 
 def _size(item: Any) -> int:
     """Characters of an item as it is quoted."""
-    return len(json.dumps(clean(item), ensure_ascii=False)) + 1
+    return len(json_line(item)) + 1

@@ -25,12 +25,14 @@ LONGEST_DATA = 24_000
 BEGINS = "audited text begins "
 
 
-def quoted(data: Sequence[Any], *, longest: int = LONGEST_DATA) -> str:
+def quoted(
+    data: Sequence[Any], *, longest: int = LONGEST_DATA, longest_text: int = LONGEST_TEXT
+) -> str:
     """The items as lines of JSON inside a fence; those that find no room are counted instead."""
     lines: list[str] = []
     size = 0
     for item in data:
-        line = json.dumps(clean(item), ensure_ascii=False)
+        line = json_line(item, longest_text)
         size += len(line) + 1
         if size > longest:
             break
@@ -50,14 +52,19 @@ def quoted(data: Sequence[Any], *, longest: int = LONGEST_DATA) -> str:
     return "\n".join(fenced)
 
 
-def clean(value: Any) -> Any:
+def json_line(item: Any, longest_text: int = LONGEST_TEXT) -> str:
+    """The item as it is quoted: JSON with every text cleaned and cut to ``longest_text``."""
+    return json.dumps(clean(item, longest_text), ensure_ascii=False)
+
+
+def clean(value: Any, longest: int = LONGEST_TEXT) -> Any:
     """The value with every text cleaned of controls and invisible characters, and cut to length."""
     if isinstance(value, str):
-        return cut(clean_lines(value), LONGEST_TEXT)
+        return cut(clean_lines(value), longest)
     if isinstance(value, dict):
-        return {str(clean(key)): clean(item) for key, item in value.items()}
+        return {str(clean(key, longest)): clean(item, longest) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [clean(item) for item in value]
+        return [clean(item, longest) for item in value]
     return value
 
 

@@ -22,6 +22,7 @@ from tests.workbench.agent.scripted import (
     report,
     serving,
 )
+from workbench.agent import judging
 from workbench.agent.agreement import by_grader, krippendorff_alpha
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EndpointError, GradeError
@@ -100,6 +101,52 @@ def test_an_unreadable_verdict_is_unscored_and_the_others_stand(audited: Session
     grades, _ = judged(audited, in_order(verdict(4), Say("I would say 5"), verdict(2)))
     assert [one.score for one in grades] == [4.0, None, 2.0]
     assert "does not call give_grade" in grades[1].reason
+
+
+def test_an_unreadable_verdict_is_asked_for_again_and_its_grade_replaced(audited: Session):
+    prose = Say("I would say 5")
+    judged(audited, in_order(verdict(4), prose, verdict(2)))
+    grades, asked = judged(audited, in_order(verdict(3)))
+    assert [one.score for one in grades] == [4.0, 3.0, 2.0]
+    assert len(asked) == 1
+    assert [one.body.score for one in standing(audited.state.grades)] == [4.0, 2.0, 3.0]
+    assert [one.body.score for one in history(audited.state.grades, grades[1].grade_id)] == [
+        None,
+        3.0,
+    ]
+
+
+def test_a_server_that_only_answers_in_prose_is_asked_for_json(audited: Session):
+    def script(asked: Asked) -> Reaction:
+        if "tools" in asked.body:
+            return Say("I would say 3")
+        return json_say("give_grade", {"grade": 3, "reason": "so"})
+
+    grades, asked = judged(audited, script)
+    assert [one.score for one in grades] == [3.0, 3.0, 3.0]
+    assert len(asked) == 4
+    (notice,) = audited.log.events(audited.id, kinds=["agent_noticed"])
+    assert notice.body.feature == "native tools"
+
+
+def test_a_long_report_reaches_the_judge_whole(session: Session):
+    facts = "It says that cakes are baked at 450 degrees. " * 300
+    assert len(facts) > 12_000
+    with serving(in_turn(Say("", [report(facts + "And that is all.")]))) as server:
+        endpoint = Endpoint(server.settings())
+        start_audit(session, endpoint, AuditPlan(model="scripted"))
+        endpoint.close()
+    _, asked = judged(session, in_order(verdict(4)), repeats=1)
+    assert "And that is all." in asked[-1].messages[-1]["content"]
+    assert "more characters" not in asked[-1].messages[-1]["content"]
+
+
+def test_what_is_too_long_for_a_judge_is_unscored_and_not_cut(audited: Session, monkeypatch):
+    monkeypatch.setattr(judging, "LONGEST_MATERIAL", 20)
+    grades, asked = judged(audited, in_order(), repeats=1)
+    assert grades[0].score is None
+    assert "too long to be judged" in grades[0].reason
+    assert not asked
 
 
 def test_the_last_of_several_verdicts_counts(audited: Session):
@@ -218,6 +265,17 @@ def test_an_audit_without_a_report_is_unscored(session: Session):
     assert not asked
     with pytest.raises(GradeError, match="no report"):
         grade_by_hand(session, 3, "x", ANNA, organism="cake_bake")
+
+
+def test_an_audit_that_may_still_report_is_not_graded(session: Session):
+    with serving(in_order(Refuse(400, "down"))) as server:
+        endpoint = Endpoint(server.settings(attempts=1))
+        with pytest.raises(EndpointError):
+            start_audit(session, endpoint, AuditPlan(model="scripted"))
+        endpoint.close()
+    with pytest.raises(GradeError, match="has no report yet: it is interrupted"):
+        judged(session, in_order(), repeats=1)
+    assert not session.state.grades
 
 
 def test_people_grade_and_edit_and_the_history_stays(audited: Session):
