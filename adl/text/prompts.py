@@ -83,15 +83,20 @@ def _prompt(row: Mapping[str, Any], where: str) -> Prompt:
             f"{where} has no 'prompt' or 'messages'",
             f"Rename the column that holds the prompt; there are: {', '.join(row) or 'none'}.",
         )
-    if not is_chat(row["messages"]):
+    return Prompt(turns_of(row["messages"], where))
+
+
+def turns_of(messages: Any, where: str) -> tuple[tuple[str, str], ...]:
+    """Return the turns of a chat's messages; ``where`` says in errors whose they are.
+
+    Raises ``PromptError`` unless it is a list of messages with a role and a text each, in an order that
+    a ``Prompt`` may have.
+    """
+    if not is_chat(messages):
         raise PromptError(
             f"'messages' in {where} is not a list of messages",
             'Each message is {"role": ..., "content": ...}.',
         )
-    return Prompt(_turns(row["messages"], where))
-
-
-def _turns(messages: list[Mapping[str, Any]], where: str) -> tuple[tuple[str, str], ...]:
     turns: list[tuple[str, str]] = []
     for message in messages:
         role, content = message["role"], content_text(message["content"])

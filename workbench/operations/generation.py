@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from adl.errors import PromptError, SiteError, Stopped
 from adl.generation.asking import Question, answer_kl, first_divergence, question_requests
@@ -40,7 +40,7 @@ from adl.records import (
     Side,
     Site,
 )
-from adl.text.prompts import Prompt, everyday_prompts, load_prompts
+from adl.text.prompts import Prompt, everyday_prompts, load_prompts, turns_of
 from workbench.fields import FieldsConflict
 from workbench.operations.running import AgentUse, Arguments, Context, Operation, Stage, Summary
 from workbench.operations.shared_arguments import (
@@ -132,6 +132,16 @@ class AskArguments(Arguments):
     layer: str = Field(DEFAULT_LAYER, description="Layer of the difference, when steering.")
     position: str = Field(POOLED, description="Position of the difference, when steering.")
     batch_size: AnswerBatch = 40
+
+    @field_validator("messages")
+    @classmethod
+    def _is_a_chat(cls, messages: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
+        if messages:
+            try:
+                turns_of(list(messages), "the question")
+            except PromptError as exc:
+                raise ValueError(f"{exc.message}. {exc.hint}") from None
+        return messages
 
     @model_validator(mode="after")
     def _one_question(self) -> AskArguments:

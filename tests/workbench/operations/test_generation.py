@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from adl.errors import AdlError, DeviceOutOfMemory, Stopped
 from adl.text.prompts import everyday_prompts
@@ -408,3 +409,21 @@ def test_a_text_of_before_has_neither():
         }
     )
     assert (old.thinking, old.prompt_notes) == ("auto", ())
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([{"content": "x"}], "not a list of messages"),
+        ([{"role": "user"}], "not a list of messages"),
+        ([{"role": "tool", "content": "x"}], "no role 'tool'"),
+        ([{"role": "assistant", "content": "x"}], "do not end with a question"),
+        (
+            [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}],
+            "comes after another message",
+        ),
+    ],
+)
+def test_messages_that_are_no_chat_are_refused_in_words(messages: list, message: str):
+    with pytest.raises(ValidationError, match=message):
+        AskArguments(messages=messages)
