@@ -70,9 +70,9 @@ def phrases(
 ) -> list[Phrase]:
     """Return the phrases that the finetuned texts hold more often than the base texts, best first.
 
-    ``weights`` has how much each text counts (``matched_weights``); None counts each as one. Letter
-    case is ignored in counting; a phrase is shown as it was written most often. There are none if
-    either side wrote no word.
+    ``weights`` has how much each text counts (``matched_weights``); None counts each as one, and a
+    text of weight 0 is left out. Letter case is ignored in counting; a phrase is shown as it was
+    written most often. There are none if either side wrote no word.
     """
     mine, other = weights or ([1.0] * len(finetuned), [1.0] * len(base))
     sides = (_Counted.of(finetuned, mine, longest), _Counted.of(base, other, longest))
@@ -131,6 +131,8 @@ class _Counted:
         held: dict[tuple[str, ...], list[int]] = defaultdict(list)
         spellings: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         for index, text in enumerate(texts):
+            if not weights[index]:
+                continue
             for sentence in _SENTENCE_END.split(text):
                 words = found_words(_WORD, sentence)
                 for length in range(1, longest + 1):
