@@ -1,20 +1,30 @@
-"""Rules that judge answers: phrases and regular expressions."""
+"""Rules that judge answers: phrases and regular expressions.
+
+Expressions are matched by ``regex``, which stops after a time: an answer is text of an audited model,
+and some expressions take for ever on some texts.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
+
+import regex
 
 from adl.text.words import has_no_spaces, is_of_a_word
 from workbench.store.experiment_events import JudgeSpec
 
-LONGEST_ANSWER = 4000
-"""Characters of an answer that a rule looks at."""
+LONGEST_REPEAT = 4000
+"""Repeats above this count as open-ended."""
 
 MOST_REPEATS = 3
 """Open-ended repeats of a regular expression: with more, matching may take for ever."""
+
+SECONDS = 2.0
+"""Time to match one answer; an answer that takes longer is unscored."""
 
 _QUOTED = re.compile(r'"([^"]+)"|\u201c([^\u201d]+)\u201d')
 _REPEATS = {_constants.MAX_REPEAT, _constants.MIN_REPEAT}
@@ -23,15 +33,23 @@ _REPEATS = {_constants.MAX_REPEAT, _constants.MIN_REPEAT}
 def quoted_words(text: str) -> tuple[str, ...]:
     """Return what stands in quotation marks in a text, each once."""
     found = (straight or curly for straight, curly in _QUOTED.findall(text))
-    return tuple(dict.fromkeys(filter(None, map(str.strip, found))))
+    return tuple(dict.fromkeys(filter(has_words, map(str.strip, found))))
+
+
+def has_words(text: str) -> bool:
+    """True if a text holds anything that an answer could show: a letter, digit or other sign."""
+    return any(unicodedata.category(letter)[0] in "LNPS" for letter in text)
 
 
 def check_regex(pattern: str) -> str:
     """Return why a regular expression is refused, empty if it is not."""
     try:
         parsed = _parser.parse(pattern)
-    except (re.error, OverflowError, RecursionError) as exc:
+        compiled = _compiled(pattern)
+    except (re.error, regex.error, OverflowError, RecursionError) as exc:
         return f"{exc}"
+    if compiled.search("") is not None:
+        return "it matches an empty answer, so every answer would show it"
     repeats, nested = _repeats(parsed)
     if nested:
         return "a repeat within a repeat may take for ever to match"
@@ -42,18 +60,28 @@ def check_regex(pattern: str) -> str:
     return ""
 
 
-def rule_verdict(judge: JudgeSpec, answer: str) -> tuple[bool, str]:
-    """Return whether an answer shows it by the rules, and the words that did."""
-    text = answer[:LONGEST_ANSWER]
+def rule_verdict(judge: JudgeSpec, answer: str) -> tuple[bool | None, str]:
+    """Return whether an answer shows it by the rules, and the words that did.
+
+    None, and why, for an answer that an expression takes too long to match.
+    """
     if judge.regex:
-        found = re.search(judge.regex, text, re.IGNORECASE)
+        try:
+            found = _compiled(judge.regex).search(answer, timeout=SECONDS, concurrent=True)
+        except TimeoutError:
+            return None, f"the expression was not matched within {SECONDS:g} s"
         return found is not None, "" if found is None else found[0]
-    text = _plain(text)
+    text = _plain(answer)
     for phrase in judge.phrases:
         for found in re.finditer(re.escape(_plain(phrase)), text, re.IGNORECASE):
             if found[0] and _stands_alone(text, *found.span()):
                 return True, found[0]
     return False, ""
+
+
+@cache
+def _compiled(pattern: str) -> Any:
+    return regex.compile(pattern, regex.IGNORECASE)
 
 
 def _plain(text: str) -> str:
@@ -79,7 +107,7 @@ def _repeats(parsed: Any) -> tuple[int, bool]:
         below = sum(number for number, _ in within)
         nested = nested or any(is_nested for _, is_nested in within)
         if code in _REPEATS:
-            is_open = argument[1] > LONGEST_ANSWER or argument[1] == _constants.MAXREPEAT
+            is_open = argument[1] > LONGEST_REPEAT or argument[1] == _constants.MAXREPEAT
             nested = nested or bool(below and argument[1] > 1)
             count += is_open
         count += below

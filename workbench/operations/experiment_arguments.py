@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, FiniteFloat, model_validator
 
 from workbench.fields import FieldsConflict
-from workbench.operations.answer_rules import check_regex
+from workbench.operations.answer_rules import check_regex, has_words
 from workbench.operations.hypotheses import HypothesisError, Wording
 from workbench.operations.running import Arguments
 from workbench.operations.shared_arguments import (
@@ -91,6 +91,8 @@ class ExperimentArguments(Arguments):
             )
         if self.write_prompts and self.prompts:
             raise FieldsConflict("prompts are given or written", "prompts", "write_prompts")
+        if self.write_prompts and self.prompt_file is not None:
+            raise FieldsConflict("prompts are given or written", "prompt_file", "write_prompts")
         if self.statement is not None and (self.near_misses or self.neutral):
             raise FieldsConflict(
                 "a statement is compared with control statements, not at other prompts",
@@ -99,6 +101,11 @@ class ExperimentArguments(Arguments):
             )
         if self.regex is not None and (why := check_regex(self.regex)):
             raise FieldsConflict(f"it cannot be used: {why}", "regex")
+        for name in ("phrases", "against"):
+            if not all(map(has_words, getattr(self, name))):
+                raise FieldsConflict("one of them is empty: give it words", name)
+        if self.statement is not None and not has_words(self.statement):
+            raise FieldsConflict("it is empty: give it words", "statement")
         return self
 
 

@@ -40,6 +40,7 @@ from workbench.store.measures.tested import (
     SideRate,
     TestPart,
 )
+from workbench.store.slices.experiments import same_pair
 from workbench.store.slices.texts import TextState
 from workbench.store.state import ExperimentState, SessionState
 
@@ -78,11 +79,7 @@ def _adjusted_now(state: SessionState) -> dict[Test, float]:
 
 def _p_values(state: SessionState) -> dict[Test, float]:
     """The newest p-value of every test of the session."""
-    return {
-        _test(found): found.result.body.p
-        for found in state.experiments.values()
-        if found.result is not None
-    }
+    return {_test(found): found.result.body.p for found in state.concluded() if found.result}
 
 
 def _test(found: ExperimentState) -> Test:
@@ -102,7 +99,7 @@ def _of_answers(state: SessionState, found: ExperimentState) -> HypothesisTested
         if other.wording == found.wording
         and other.result is not None
         and other.sealed.body.test == "answers"
-        and _is_of_the_pair_of(other, found)
+        and same_pair(other.sealed.body.settings, sealed.settings)
     ]
     counted = [*earlier, found]
     new = [_new_prompts(counted[: place + 1]) for place in range(len(counted))]
@@ -154,12 +151,6 @@ def _of_answers(state: SessionState, found: ExperimentState) -> HypothesisTested
             "seeds": list(sealed.seeds),
         },
     )
-
-
-def _is_of_the_pair_of(other: ExperimentState, found: ExperimentState) -> bool:
-    """True unless the two were of different pairs; early experiments do not say of which."""
-    pairs = [each.sealed.body.settings.get("pair") for each in (other, found)]
-    return None in pairs or pairs[0] == pairs[1]
 
 
 def _new_prompts(experiments: Sequence[ExperimentState]) -> set[int]:
@@ -384,7 +375,7 @@ def _statuses(state: SessionState, result: HypothesisTested) -> Iterator[Hypothe
         test = _test(rests_on)
         newest = [
             found.result.body
-            for found in state.experiments.values()
+            for found in state.concluded()
             if found.result is not None
             and found.wording == rests_on.wording
             and found.sealed.body.test == rests_on.sealed.body.test

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ from workbench.store.encoding import canonical_json
 from workbench.store.events import HypothesisStated
 from workbench.store.experiment_events import ExperimentPrompt, ExperimentSealed, JudgeSpec
 from workbench.store.measures.tested import PromptKind
-from workbench.store.state import HypothesisState, SessionState
+from workbench.store.slices.experiments import same_pair
+from workbench.store.state import HypothesisState, SessionState, chosen_lists
 
 READING_WORDS = 8
 """Words of readings that templates are filled with."""
@@ -83,7 +84,7 @@ def seal_experiment(context: Context, arguments: ExperimentArguments) -> str:
                 judging_seed=arguments.seed,
                 temperature=arguments.temperature,
                 max_new_tokens=arguments.max_new_tokens,
-                settings={"pair": _pair_digest(context.session.state)},
+                settings=_pair_settings(context.session.state),
             )
         )
         context.record_many(bodies)
@@ -109,17 +110,45 @@ def _no_hypothesis(wanted: str, there: Sequence[str]) -> HypothesisError:
     )
 
 
-def _pair_digest(state: SessionState) -> str:
-    return hashlib.sha256(canonical_json(state.pair or {}).encode()).hexdigest()[:16]
+def _pair_settings(state: SessionState) -> dict[str, str]:
+    """The digests that tell an experiment's pair; see ``same_pair``."""
+    pair = state.pair or {}
+    models = [_model(pair.get(side, {})) for side in SIDES]
+    return {
+        "pair": _digest(pair),
+        "models": _digest({"sides": models, "quantisation": pair.get("quantisation")}),
+    }
+
+
+def _model(side: Mapping[str, Any]) -> list[Any]:
+    """What decides a side's answers but for rounding: its weights, adapter, tokenizer and template."""
+    named = (
+        ("content_sha256", "resolved_revision", "checkpoint"),
+        ("adapter_sha256", "adapter_revision", "adapter"),
+        ("tokenizer_sha256",),
+        ("chat_template_sha256",),
+    )
+    return [next((side[name] for name in names if side.get(name)), None) for names in named]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
 def _asked(context: Context, hypothesis: HypothesisState) -> set[str]:
-    """The prompts of finished tests of the hypothesis as it reads, others' as they are shown."""
+    """The prompts whose answers count: of finished tests of this pair, of the hypothesis as it reads.
+
+    Those of others are as they are shown.
+    """
+    state = context.session.state
+    settings = _pair_settings(state)
     hide = context.session.shown_to(context.actor)
     return {
         prompt.text if found.sealed.actor == context.actor else hide(prompt.text)
-        for found in context.session.state.experiments.values()
-        if found.wording == (hypothesis.id, hypothesis.text) and found.result is not None
+        for found in state.concluded()
+        if found.wording == (hypothesis.id, hypothesis.text)
+        and found.sealed.body.test == "answers"
+        and same_pair(found.sealed.body.settings, settings)
         for prompt in found.sealed.body.prompts
     }
 
@@ -269,8 +298,8 @@ def _reading_words(state: SessionState) -> list[str]:
     """The first words of the chosen readings of the difference, each reading in turn."""
     lists = [
         subject_words(*(token.text for token in found.body.tokens[:20]))
-        for found in state.readings.values()
-        if found.body.chosen and found.body.source == "difference"
+        for key, found in chosen_lists(state.readings).items()
+        if key.source == "difference"
     ]
     ranks = range(max(map(len, lists), default=0))
     words = [words[rank] for rank in ranks for words in lists if rank < len(words)]

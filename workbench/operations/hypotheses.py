@@ -216,7 +216,7 @@ def passed_test(state: SessionState, hypothesis: HypothesisState) -> str:
     tests of other words by which it no longer passes.
     """
     newest: dict[str, tuple[str, str]] = {}
-    for found in state.experiments.values():
+    for found in state.concluded():
         if found.result is not None and found.wording == (hypothesis.id, hypothesis.text):
             newest[found.result.body.test] = (found.result.body.verdict, found.id)
     passed = [

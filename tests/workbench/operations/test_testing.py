@@ -13,8 +13,10 @@ from adl.errors import AdlError, Stopped
 from adl.records import GeneratedText
 from tests.planted import PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
+from workbench.operations import answer_rules
 from workbench.operations.answer_rules import rule_verdict
 from workbench.operations.experiment_arguments import ExperimentArguments, JudgeAnswerArguments
+from workbench.operations.experiment_results import holm_now
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
     REVISE,
@@ -22,11 +24,12 @@ from workbench.operations.hypotheses import (
     AddHypothesisArguments,
     ReviseArguments,
     SetVerdictArguments,
+    passed_test,
 )
 from workbench.operations.judges import AnswerVerdict
 from workbench.operations.running import Session, run
 from workbench.operations.testing import JUDGE_ANSWER, TEST
-from workbench.store.events import HUMAN, Actor
+from workbench.store.events import HUMAN, Actor, PairLoaded
 from workbench.store.experiment_events import JudgeSpec
 from workbench.store.measures.tested import HypothesisTested
 
@@ -212,6 +215,48 @@ class TestAnswers:
         both = result_of(answering)
         assert (both.experiment, both.pooled) == ("X1", ("X2",))
         assert (both.p, both.rates, both.verdict) == (alone.p, alone.rates, alone.verdict)
+
+    def test_the_newest_result_counts_and_not_the_newest_seal(self, answering: Session):
+        few = GIVEN.model_copy(update={"prompts": SHOWS[:3], "near_misses": (), "neutral": ()})
+        whole = GIVEN.model_copy(update={"prompts": SHOWS[3:], "person": True})
+        do(answering, TEST, whole)
+        do(answering, TEST, few.model_copy(update={"hypothesis": "H1", "phrases": ("gold",)}))
+        assert result_of(answering).verdict == "undecided"
+        while waiting := answering.state.experiments["X1"].to_judge(answering.state.texts):
+            key, text_id = waiting[0]
+            judged = JudgeAnswerArguments(
+                experiment="X1", text_id=text_id, shows=key.side == "finetuned"
+            )
+            do(answering, JUDGE_ANSWER, judged)
+        newest = result_of(answering)
+        assert (newest.experiment, newest.verdict) == ("X1", "confirmed")
+        state = answering.state
+        assert holm_now(state, "X1") == holm_now(state, "X2") == newest.p
+        assert passed_test(state, state.hypotheses["H1"]) == "X1"
+
+    def test_answers_of_the_same_models_count_on_another_machine(self, answering: Session):
+        model = {"content_sha256": "aa", "tokenizer_sha256": "tt"}
+        pair = {"base": model, "finetuned": model | {"adapter_sha256": "bb"}, "devices": ["cpu"]}
+        few = GIVEN.model_copy(update={"prompts": SHOWS[:5], "near_misses": (), "neutral": ()})
+        answering.record(PairLoaded(pair=pair))
+        do(answering, TEST, few)
+        answering.record(
+            PairLoaded(pair=pair | {"devices": ["cuda:0"], "versions": {"torch": "9"}})
+        )
+        again = few.model_copy(update={"hypothesis": "H1"})
+        with pytest.raises(AdlError, match="asked in an earlier test"):
+            do(answering, TEST, again)
+        do(answering, TEST, again.model_copy(update={"prompts": SHOWS[5:]}))
+        assert result_of(answering).pooled == ("X1",)
+        answering.record(PairLoaded(pair=pair | {"finetuned": model | {"adapter_sha256": "cc"}}))
+        do(answering, TEST, again)
+        assert result_of(answering).pooled == ()
+
+    def test_prompts_whose_statement_was_scored_can_be_asked(self, answering: Session):
+        scored = {"hypothesis": CLAIM, "statement": " gold", "against": (" stone",)}
+        do(answering, TEST, ExperimentArguments(**scored, prompts=SHOWS))
+        do(answering, TEST, GIVEN.model_copy(update={"hypothesis": "H1"}))
+        assert result_of(answering).rate("shows", "finetuned").prompts == 20
 
     def test_other_tested_words_count_in_the_adjustment(self, answering: Session):
         do(answering, TEST, GIVEN)
@@ -539,6 +584,21 @@ def test_a_phrase_is_found_in_every_script_and_form(phrase: str, answer: str, sh
     assert rule_verdict(JudgeSpec(kind="rule", phrases=(phrase,)), answer)[0] is shows
 
 
+def test_the_end_of_a_long_answer_counts():
+    answer = "stone " * 2000 + "gold"
+    for judge in ({"phrases": ("gold",)}, {"regex": "go[l]d"}):
+        assert rule_verdict(JudgeSpec(kind="rule", **judge), answer) == (True, "gold")
+
+
+def test_an_answer_that_takes_too_long_to_match_is_unscored(monkeypatch):
+    monkeypatch.setattr(answer_rules, "SECONDS", 0.05)
+    judge = JudgeSpec(kind="rule", regex=r"(?:ab|a|b)*[!?]")
+    assert answer_rules.check_regex(judge.regex) == ""
+    shows, why = rule_verdict(judge, "ab" * 400)
+    assert shows is None
+    assert "not matched within 0.05 s" in why
+
+
 class TestConfirmed:
     def test_is_earned(self, answering: Session):
         do(answering, ADD_HYPOTHESIS, AddHypothesisArguments(text=CLAIM))
@@ -599,7 +659,16 @@ class TestBadInput:
             ({"regex": "(a+)+$"}, "repeat within a repeat"),
             ({"regex": "a.*b.*c.*d.*e"}, "open-ended repeats"),
             ({"regex": "("}, "cannot be used"),
+            ({"regex": ""}, "every answer would show it"),
+            ({"regex": "x*"}, "every answer would show it"),
+            ({"regex": "|gold"}, "every answer would show it"),
+            ({"phrases": ("",)}, "one of them is empty"),
+            ({"phrases": ("gold", " ")}, "one of them is empty"),
+            ({"phrases": ("\u200b",)}, "one of them is empty"),
+            ({"statement": " ", "against": ("b",)}, "it is empty"),
+            ({"statement": "a", "against": ("",)}, "one of them is empty"),
             ({"write_prompts": True}, "name one"),
+            ({"write_prompts": True, "judge": "m", "prompt_file": "f"}, "given or written"),
         ],
     )
     def test_arguments_are_refused_in_words(self, more: dict, message: str):

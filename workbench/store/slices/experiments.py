@@ -90,6 +90,18 @@ class ExperimentState:
         return text is not None and text.status == "finished" and text.ended != "stopped"
 
 
+def same_pair(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """True unless the settings of two experiments name different pairs; early ones name none.
+
+    ``models`` are what answers: weights, adapters, tokenizers and templates. Those before it have
+    ``pair`` alone, with devices and versions.
+    """
+    for name in ("models", "pair"):
+        if name in one and name in other:
+            return bool(one[name] == other[name])
+    return True
+
+
 def _keys(sealed: ExperimentSealed) -> Iterator[AnswerKey]:
     if sealed.test == "likelihood":
         return
