@@ -95,6 +95,21 @@ def read_folder(shown: str, folder: Path) -> CheckpointFiles:
         return CheckpointFiles(folder, config, weights, variant, tensors)
 
 
+def weights_not_taken(files: CheckpointFiles) -> tuple[str, ...]:
+    """Return a note where a folder has its weights both in one file, which is loaded, and in shards."""
+    if len(files.weights) > 1:
+        return ()
+    (taken,) = files.weights
+    index = taken.with_name(taken.name + INDEX)
+    if taken.name not in WEIGHTS or not index.is_file():
+        return ()
+    note = (
+        f"The folder holds two sets of weights: {taken.name} was loaded, as transformers does, and "
+        f"the shards of {index.name} were not. Take away the set that is not meant."
+    )
+    return (note,)
+
+
 def gguf_names(names: Iterable[str]) -> list[str]:
     """Return the GGUF files among the names, without vision projectors."""
     return sorted(

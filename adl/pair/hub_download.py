@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -57,6 +58,19 @@ class Watcher:
     should_stop: ShouldStop
 
 
+class Located(NamedTuple):
+    """Where a checkpoint or an adapter is on this machine: a folder, or a GGUF file.
+
+    ``commit`` is None for what is not from the hub. ``left`` are files of its repository that were
+    not downloaded, and ``notes`` what a person should know of where it came from.
+    """
+
+    path: Path
+    commit: str | None = None
+    left: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 _NO_WATCHER = Watcher(ignore_progress, never_stop)
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
@@ -73,10 +87,11 @@ def watched(on_bytes: Progress, should_stop: ShouldStop) -> Iterator[None]:
 
 def download(
     name: Side, repository: str, revision: str | None, *, what: Kind, weights: bool = True
-) -> tuple[Path, str | None]:
-    """Return the folder of a repository's snapshot and its commit; for ``ID/NAME.gguf``, that file.
+) -> Located:
+    """Download a repository and return its snapshot; for ``ID/NAME.gguf``, that file.
 
-    Without ``weights`` only configs, tokenizers, templates and code are downloaded.
+    Without ``weights`` only configs, tokenizers, templates and code are downloaded. Where the hub
+    gives no answer, what the local cache has is taken, with a note.
     Raises ``PairError`` and ``HubUnreachable``.
     """
     shown = f"{name}: {what} {repository!r}" + (f" at revision {revision!r}" if revision else "")
@@ -92,28 +107,36 @@ def download(
     if looks_local:
         raise PairError(f"{shown}: there is no such folder", "Check the path.")
     with _hub_errors(shown):
-        if gguf is not None:
-            file = hf_hub_download(
-                repository, gguf, revision=revision, tqdm_class=_bars(_watcher.get() or _NO_WATCHER)
-            )
-            # Snapshot folders are named by their commit.
-            return Path(file), Path(file).parents[gguf.count("/")].name
         listed = _listed(repository, revision)
         if isinstance(listed, str):
             try:
-                folder = snapshot_download(
-                    repository,
-                    revision=revision,
-                    local_files_only=True,
-                    # The cache does not know which other files were left out on purpose.
-                    allow_patterns=[CONFIG if what == "model" else ADAPTER_CONFIG],
-                )
+                if gguf is not None:
+                    path = hf_hub_download(
+                        repository, gguf, revision=revision, local_files_only=True
+                    )
+                else:
+                    path = snapshot_download(
+                        repository,
+                        revision=revision,
+                        local_files_only=True,
+                        # The cache does not know which other files were left out on purpose.
+                        allow_patterns=[CONFIG if what == "model" else ADAPTER_CONFIG],
+                    )
             except LocalEntryNotFoundError as exc:
                 answers = "HTTP" in listed
                 raise HubUnreachable(
                     f"{shown} is not in the local cache and {listed}",
                     _REFUSED_HINT if answers else _UNREACHABLE_HINT,
                 ) from exc
+            commit = _commit_of(Path(path), gguf)
+            return Located(
+                Path(path), commit, notes=_cached_note(repository, commit, listed, revision)
+            )
+        if gguf is not None:
+            path = hf_hub_download(
+                repository, gguf, revision=revision, tqdm_class=_bars(_watcher.get() or _NO_WATCHER)
+            )
+            left: tuple[str, ...] = ()
         else:
             commit, sizes = listed
             wanted = needed_files(
@@ -123,14 +146,31 @@ def download(
                 lambda file: _one_file(repository, commit, file),
                 weights=weights,
             )
-            folder = snapshot_download(
+            left = tuple(sorted(file for file in sizes if "/" not in file and file not in wanted))
+            path = snapshot_download(
                 repository,
                 # The branch or tag, by which the cache finds the snapshot offline.
                 revision=revision,
                 allow_patterns=[glob.escape(file) for file in wanted],
                 tqdm_class=_bars(_watcher.get() or _NO_WATCHER),
             )
-    return Path(folder), Path(folder).name
+    return Located(Path(path), _commit_of(Path(path), gguf), left)
+
+
+def _commit_of(path: Path, gguf: str | None) -> str:
+    """The commit of a snapshot's folder, or of a file in it: the folder is named by it."""
+    return path.name if gguf is None else path.parents[gguf.count("/")].name
+
+
+def _cached_note(repository: str, commit: str, why: str, revision: str | None) -> tuple[str, ...]:
+    """The note that a snapshot may be out of date; none where it was asked for by its commit."""
+    if HF_HUB_OFFLINE or revision == commit:
+        return ()
+    note = (
+        f"{repository} was taken from the local cache (commit {commit[:12]}), as {why}: the hub may "
+        "have a newer one."
+    )
+    return (note,)
 
 
 def needed_files(

@@ -437,6 +437,13 @@ class TestForms:
         found = torch.log_softmax(logits.float(), -1).numpy()
         np.testing.assert_array_equal(found, truth)
 
+    def test_one_file_and_shards_in_one_folder_are_told(self, folders, folder):
+        whole = (folder / WEIGHTS).read_bytes()
+        shard(folder)
+        (folder / WEIGHTS).write_bytes(whole)
+        (note,) = notes_of(folders.base, folder)
+        assert "two sets of weights: model.safetensors was loaded" in note
+
 
 class TestQuantised:
     @pytest.mark.parametrize(

@@ -23,11 +23,11 @@ for repository, revision, what in json.loads(sys.argv[1]):
         return "stop" in repository and bool(told)
     try:
         with watched(lambda done, total: told.append((done, total)), stop):
-            folder, commit = download("base", repository, revision, what=what)
-        answers.append({"folder": str(folder), "commit": commit, "told": told[-1:]})
+            found = download("base", repository, revision, what=what)
+        answers.append({**found._asdict(), "folder": str(found.path), "told": told[-1:]})
     except AdlError as exc:
         answers.append({"error": type(exc).__name__, "message": exc.message, "hint": exc.hint})
-print(json.dumps(answers))
+print(json.dumps(answers, default=str))
 """
 TEXT = {
     "config.json": b'{"model_type": "llama"}',
@@ -149,6 +149,17 @@ def test_an_adapter_is_fetched_without_the_model_beside_it(tmp_path):
         assert set(hub.fetched) == {*TEXT, *adapter, "model.safetensors.index.json"}
 
 
+def test_weights_beside_an_adapter_are_left_and_named(tmp_path):
+    files = {
+        "adapter_config.json": b"{}",
+        "adapter_model.safetensors": b"1",
+        "trainable_params.bin": b"2",
+    }
+    with serving(FakeHub({"org/adapter": files})) as hub:
+        (answer,) = ask(hub, tmp_path, ["org/adapter", None, "adapter"])
+    assert answer["left"] == ["trainable_params.bin"]
+
+
 def test_an_adapter_asked_for_as_a_model_is_fetched_as_what_it_is(tmp_path):
     files = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"1"}
     with serving(FakeHub({"org/adapter": files})) as hub:
@@ -241,3 +252,27 @@ def test_a_hub_that_refuses_is_told_from_one_that_is_not_there(tmp_path):
         (answer,) = ask(hub, tmp_path, ["org/busy", None, "model"])
     assert answer["error"] == "HubUnreachable"
     assert "not in the local cache and the hub answers HTTP 429" in answer["message"]
+
+
+def test_what_the_cache_has_is_noted_where_the_hub_refuses(tmp_path):
+    files = {**TEXT, "model.safetensors": b"1" * 300, "a.gguf": b"2" * 300}
+    asked = [["org/model", None, "model"], ["org/model/a.gguf", None, "model"]]
+    with serving(FakeHub({"org/model": files})) as hub:
+        (refused, _) = ask(hub, tmp_path / "none", ["org/model/b.gguf", None, "model"], asked[0])
+        assert "error" in refused
+        fresh = ask(hub, tmp_path, *asked)
+        assert [answer["notes"] for answer in fresh] == [[], []]
+    busy = FakeHub({"org/model": files}, busy=frozenset({"org/model"}))
+    with serving(busy) as hub:
+        cached = ask(hub, tmp_path, *asked, ["org/model", COMMIT, "model"])
+        (absent,) = ask(hub, tmp_path / "empty", asked[1])
+        offline = ask(hub, tmp_path, *asked, offline=True)
+    assert [answer["folder"] for answer in cached[:2]] == [answer["folder"] for answer in fresh]
+    for answer in cached[:2]:
+        (note,) = answer["notes"]
+        assert f"commit {COMMIT[:12]}" in note
+        assert "HTTP 429" in note
+    # What was asked for by its commit is no other, and whoever works offline knows it.
+    assert cached[2]["notes"] == []
+    assert [answer["notes"] for answer in offline] == [[], []]
+    assert "the hub answers HTTP 429" in absent["message"]

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from adl.errors import PairError
 from adl.pair.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, require_no_revision
-from adl.pair.hub_download import download
+from adl.pair.hub_download import Located, download
 from adl.pair.nnsight.adapter_names import fit_names
 from adl.pair.nnsight.base_state import input_table, probe_logits
 from adl.pair.nnsight.demo import NAME, is_prepared
@@ -46,7 +46,7 @@ _QUANTISED = re.compile(
     re.IGNORECASE,
 )
 _MOST_NAMED = 3
-_WEIGHTS = {".bin", ".pt", ".pth", ".safetensors"}
+_WEIGHTS = (".bin", ".pt", ".pth", ".safetensors")
 # The adapter's own, those of a whole model in the same folder, and what a trainer needs to go on.
 _KNOWN_BESIDE = re.compile(
     r"(adapter_model|model|pytorch_model|consolidated|optimizer|scheduler|scaler|rng_state|"
@@ -56,13 +56,19 @@ _KNOWN_BESIDE = re.compile(
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter found for a side: its folder, its config, and the fields that record it."""
+    """An adapter found for a side: its folder, its config, and the fields that record it.
+
+    ``beside`` are the names of files beside it, in its folder or its repository, and ``notes`` what a
+    person should know of where it came from.
+    """
 
     name: str
     folder: Path
     config: PeftConfig
     written: dict[str, Any]
     record: dict[str, Any]
+    beside: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 # --- finding ------------------------------------------------------------------------------------
@@ -80,12 +86,12 @@ def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
     """
     assert wanted.adapter is not None
     local = expanded(wanted.adapter)
-    resolved: str | None = wanted.adapter_revision
     if local.is_dir():
         require_no_revision(f"{name}: adapter {wanted.adapter!r}", wanted.adapter_revision)
-        folder = local
+        found = Located(local)
     else:
-        folder, resolved = download(name, wanted.adapter, wanted.adapter_revision, what="adapter")
+        found = download(name, wanted.adapter, wanted.adapter_revision, what="adapter")
+    folder = found.path
     weights = next((folder / file for file in ADAPTER_WEIGHTS if (folder / file).is_file()), None)
     missing = None if holds_adapter(folder) else ADAPTER_CONFIG
     missing = missing or (None if weights else ADAPTER_WEIGHTS[0])
@@ -111,9 +117,11 @@ def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
         written,
         {
             "adapter": wanted.adapter,
-            "adapter_revision": resolved,
+            "adapter_revision": found.commit,
             "adapter_sha256": digest,
         },
+        (*(path.name for path in folder.iterdir()), *found.left),
+        found.notes,
     )
 
 
@@ -197,12 +205,10 @@ def _check_kind(name: Side, adapter: str, config: PeftConfig) -> None:
 # --- the config against the base ------------------------------------------------------------------
 
 
-def _weights_beside(folder: Path) -> list[str]:
+def _weights_beside(adapter: Adapter) -> list[str]:
     """Return files of weights beside an adapter's: some trainers keep what else they changed there."""
     return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.suffix in _WEIGHTS and not _KNOWN_BESIDE.match(path.name)
+        name for name in adapter.beside if name.endswith(_WEIGHTS) and not _KNOWN_BESIDE.match(name)
     )
 
 
@@ -213,8 +219,8 @@ def config_notes(
 
     ``folder`` and ``resolved_revision`` are those of the checkpoint it is attached to.
     """
-    notes = []
-    if beside := _weights_beside(adapter.folder):
+    notes = list(adapter.notes)
+    if beside := _weights_beside(adapter):
         notes.append(
             f"Beside the adapter lie weights that are no part of it and were not loaded: "
             f"{', '.join(beside[:_MOST_NAMED])}. If its training changed them, this is not the model "

@@ -39,8 +39,9 @@ from adl.pair.checkpoint_files import (
     has_weights,
     read_folder,
     require_no_revision,
+    weights_not_taken,
 )
-from adl.pair.hub_download import download
+from adl.pair.hub_download import Located, download
 from adl.pair.nnsight.device_maps import fitted, read_map
 from adl.pair.nnsight.gguf_checkpoint import converted
 from adl.pair.nnsight.load_errors import is_out_of_memory, loading
@@ -89,8 +90,8 @@ def load_checkpoint(
     transformers_logging.set_verbosity(logging.CRITICAL)
     logging.getLogger("accelerate").setLevel(logging.CRITICAL)
     shown = f"{name}: checkpoint {wanted.checkpoint!r}"
-    found, resolved = find_checkpoint(name, wanted.checkpoint, wanted.revision)
-    folder, notes = _as_folder(shown, found)
+    found = find_checkpoint(name, wanted.checkpoint, wanted.revision)
+    folder, notes = _as_folder(shown, found.path)
     files = read_folder(shown, folder)
     with loading(name, wanted.checkpoint):
         config = _read_config(shown, folder, spec)
@@ -100,7 +101,8 @@ def load_checkpoint(
         module, loaded = _load_module(shown, files, config, spec)
     module.eval()
     module.generation_config = neutral_generation_config(module.generation_config)
-    return Checkpoint(module, tokenizer, folder, resolved, (*text_notes, *notes, *loaded))
+    notes = [*found.notes, *weights_not_taken(files), *text_notes, *notes, *loaded]
+    return Checkpoint(module, tokenizer, folder, found.commit, tuple(notes))
 
 
 def _read_config(shown: str, folder: Path, spec: PairSpec) -> PreTrainedConfig:
@@ -293,8 +295,8 @@ def neutral_generation_config(configured: GenerationConfig | None) -> Generation
 
 def find_checkpoint(
     name: Side, checkpoint: str, revision: str | None, *, weights: bool = True
-) -> tuple[Path, str | None]:
-    """Return the folder or GGUF file of a checkpoint, and its commit (None for a local one).
+) -> Located:
+    """Return where a checkpoint is: a folder or a GGUF file.
 
     Without ``weights`` only the files beside them are downloaded.
     """
@@ -316,7 +318,7 @@ def find_checkpoint(
     require_no_revision(shown, revision)
     if local.is_file() and local.suffix.lower() != ".gguf":
         raise PairError(f"{shown} is a file", "Name the folder it is in.")
-    return local, None
+    return Located(local)
 
 
 def _as_folder(shown: str, found: Path) -> tuple[Path, list[str]]:

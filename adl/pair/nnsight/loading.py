@@ -173,7 +173,7 @@ def _adapter_as_finetuned(spec: PairSpec) -> tuple[PairSpec, tuple[str, ...]]:
     if spec.shares_weights:
         return spec, ()
     with concerning("finetuned"):
-        folder, _ = find_checkpoint("finetuned", wanted.checkpoint, wanted.revision)
+        folder = find_checkpoint("finetuned", wanted.checkpoint, wanted.revision).path
     if not holds_adapter(folder) or (folder / CONFIG).is_file():
         return spec, ()
     if wanted.adapter:

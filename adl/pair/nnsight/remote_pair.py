@@ -335,7 +335,8 @@ def _load_side(
 
     shown = f"{name}: checkpoint {wanted.checkpoint!r}"
     with concerning(name):
-        folder, resolved = find_checkpoint(name, wanted.checkpoint, wanted.revision, weights=False)
+        found = find_checkpoint(name, wanted.checkpoint, wanted.revision, weights=False)
+        folder = found.path
         if folder.is_file():
             raise PairError(f"{shown} is a GGUF file, which a service does not run", _HERE)
         with loading(name, wanted.checkpoint):
@@ -366,12 +367,16 @@ def _load_side(
         configured or model._module.generation_config
     )
     side = RemoteSide(
-        model, tokenizer, adapted=wanted.adapter is not None, notes=notes, service=service
+        model,
+        tokenizer,
+        adapted=wanted.adapter is not None,
+        notes=(*found.notes, *notes),
+        service=service,
     )
     return side, SideProvenance(
         checkpoint=wanted.checkpoint,
         revision=wanted.revision,
-        resolved_revision=resolved,
+        resolved_revision=found.commit,
         content_sha256=None,
         adapter=wanted.adapter,
         adapter_revision=_adapter_commit(wanted.adapter),
