@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, ignore_stages
@@ -36,7 +36,7 @@ from workbench.operations.pair import (
 from workbench.operations.running import Arguments, Operation, Outcome, Session, run
 from workbench.operations.time_left import Planned, PlanProgress
 from workbench.store.errors import OlderSchema, SessionOver, StoreError
-from workbench.store.events import HUMAN, Actor, EventBody, SessionClosed, SessionContinued
+from workbench.store.events import HUMAN, Actor, Ending, EventBody, SessionClosed, SessionContinued
 from workbench.store.lease import Lease, OpenElsewhere
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from workbench.engine.protocol import OpenedData
 
 A = TypeVar("A", bound=Arguments)
-Ending = Literal["completed", "stopped", "failed"]
 _RESUME = "`adl-workbench agent resume` goes on with the audit."
 
 
@@ -487,7 +486,7 @@ def _held(leases: Path, session_id: str) -> Iterator[None]:
 def _recording_end(work: Work) -> Iterator[None]:
     """Record how the work ended, if it has begun; what ended it goes on."""
 
-    def close(outcome: Any, reason: str = "") -> None:
+    def close(outcome: Ending, reason: str = "") -> None:
         if not work.is_to_be_closed(outcome, reason):
             return
         try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from adl.callbacks import STOP_POLL_SECONDS, ShouldStop, StageProgress
 from adl.errors import AdlError, Stopped
@@ -25,7 +25,7 @@ from workbench.locations import find_locations
 from workbench.operations.inputs import with_absolute_files
 from workbench.operations.pair import PairArguments, environment
 from workbench.operations.running import Arguments, Operation, Outcome, Session
-from workbench.store.events import HUMAN, Actor
+from workbench.store.events import HUMAN, Actor, Ending
 
 if TYPE_CHECKING:
     from workbench.engine.client import EngineClient
@@ -160,9 +160,7 @@ class Served:
             raise Stopped("stopped on request")
         return Outcome(job.id, session.state.operations[job.id].summary)
 
-    def close(
-        self, session: str, outcome: Literal["completed", "stopped", "failed"], reason: str
-    ) -> bool:
+    def close(self, session: str, outcome: Ending, reason: str) -> bool:
         """Leave the session; True if it is closed there, and its end is yet to be recorded.
 
         One that others have open there goes on.

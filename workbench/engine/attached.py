@@ -30,7 +30,6 @@ from workbench.engine.agent_runner import WorkStatus
 from workbench.engine.attached_agent import AttachedAgent
 from workbench.engine.attached_engine import REPLY, AttachedEngine
 from workbench.engine.client import EngineClient, agent_status_of, job_of
-from workbench.engine.opened_session import Ending
 from workbench.engine.shown import ShownSession
 from workbench.engine.sockets import EngineGone
 from workbench.locations import Locations
@@ -38,7 +37,7 @@ from workbench.operations.jobs import Job, JobListener
 from workbench.operations.pair import LOAD
 from workbench.operations.running import Arguments, Operation, Session
 from workbench.store.errors import SessionOver, StoreError
-from workbench.store.events import HUMAN, Actor, Event, ViewSaved
+from workbench.store.events import HUMAN, Actor, Ending, Event, ViewSaved
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 

@@ -33,7 +33,7 @@ from workbench.operations import OPERATIONS
 from workbench.operations.jobs import Job, Turns
 from workbench.operations.pair import LOAD, PairArguments, loaded_pair
 from workbench.store.agent_events import Policy
-from workbench.store.events import HUMAN, SYSTEM, Event, SessionRenamed
+from workbench.store.events import HUMAN, SYSTEM, Ending, Event, SessionRenamed
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 
@@ -422,7 +422,7 @@ class Engine:
         self,
         session_id: str,
         view: dict[str, Any] | None,
-        outcome: Any,
+        outcome: Ending,
         reason: str,
         *,
         recorded: bool = False,

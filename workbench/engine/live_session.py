@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
@@ -21,6 +21,7 @@ from workbench.store.errors import SessionOver, StoreError
 from workbench.store.events import (
     HUMAN,
     Actor,
+    Ending,
     EventBody,
     SessionClosed,
     SessionContinued,
@@ -280,7 +281,7 @@ class LiveSession(ShownSession):
     def close(
         self,
         view: dict[str, Any] | None,
-        outcome: Literal["completed", "stopped", "failed"] = "completed",
+        outcome: Ending = "completed",
         reason: str = "",
         *,
         recorded: bool = False,

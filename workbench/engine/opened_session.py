@@ -12,7 +12,7 @@ from workbench.operations.jobs import Job, JobListener
 from workbench.operations.running import Arguments, Operation, Session
 from workbench.store.agent_events import Policy
 from workbench.store.errors import StoreError
-from workbench.store.events import HUMAN, Actor, Event
+from workbench.store.events import HUMAN, Actor, Ending, Event
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from workbench.engine.agent_runner import WorkStatus
 
 A = TypeVar("A", bound=Arguments)
-Ending = Literal["completed", "stopped", "failed"]
 
 
 @dataclass(frozen=True)

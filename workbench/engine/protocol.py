@@ -25,7 +25,7 @@ from workbench.engine.agent_request import AuditRequest
 from workbench.fields import in_words
 from workbench.operations.jobs import JobStatus
 from workbench.operations.pair import PairArguments
-from workbench.store.events import HUMAN, Actor
+from workbench.store.events import HUMAN, Actor, Ending
 
 PROTOCOL = 1
 "Raised when a message changes so that an older side would misread it."
@@ -273,7 +273,7 @@ class Close(OnSession[YesNo], method="close", needs_keys=True):
     """
 
     view: dict[str, Any] = {}
-    outcome: Literal["completed", "stopped", "failed"] = "completed"
+    outcome: Ending = "completed"
     reason: str = ""
     recorded: bool = False
 

@@ -30,6 +30,7 @@ from workbench.replay.drift import Changed, Drift, changed, drift
 from workbench.replay.errors import ReplayError
 from workbench.store.events import (
     Actor,
+    Ending,
     Event,
     EventBody,
     HypothesisRevised,
@@ -167,7 +168,7 @@ def recompute(
     except BaseException as error:
         stopped = isinstance(error, (Stopped, KeyboardInterrupt))
         reason = str(error) or type(error).__name__
-        outcome: Literal["stopped", "failed"] = "stopped" if stopped else "failed"
+        outcome: Ending = "stopped" if stopped else "failed"
         session.record(SessionClosed(outcome=outcome, reason=reason), actor=RECOMPUTING)
         raise
     report = DriftReport(

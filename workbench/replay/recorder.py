@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -54,6 +54,7 @@ from workbench.store.arrays import array_refs
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     Actor,
+    Ending,
     Event,
     OperationStarted,
     SessionClosed,
@@ -126,7 +127,7 @@ def replay_cassette(
     except BaseException as error:
         reason = str(error) or type(error).__name__
         on_request = isinstance(error, Stopped | KeyboardInterrupt)
-        outcome: Literal["stopped", "failed"] = "stopped" if on_request else "failed"
+        outcome: Ending = "stopped" if on_request else "failed"
         session.record(SessionClosed(outcome=outcome, reason=reason), actor=RECORDER)
         raise
     else:

@@ -36,6 +36,8 @@ TextPurpose = Literal["steer", "ask", "unprompted", "amplify", "test", "scan"]
 """The kind of operation that a text is generated for."""
 
 Bearing = Literal["for", "against", "none"]
+Ending = Literal["completed", "stopped", "failed"]
+"""How a process ended its work on a session."""
 
 SYSTEM = Actor(kind="system")
 HUMAN = Actor(kind="human")
@@ -81,7 +83,7 @@ class SessionClosed(EventBody, group="session", searched=("reason",), is_naming=
     """A process ends its work on the session in an orderly way."""
 
     kind: Literal["session_closed"] = "session_closed"
-    outcome: Literal["completed", "stopped", "failed"]
+    outcome: Ending
     reason: str = ""
 
     def _line(self) -> str:

@@ -23,7 +23,7 @@ from workbench.faults import as_error
 from workbench.locations import Locations, find_locations
 from workbench.private_files import new_text
 from workbench.settings import configured_keys
-from workbench.store.events import HUMAN, SYSTEM, NoteWritten, ViewSaved
+from workbench.store.events import HUMAN, SYSTEM, Ending, NoteWritten, ViewSaved
 from workbench.store.ids import proposed_stem
 from workbench.tui import keys
 from workbench.tui.commands import WorkbenchCommands
@@ -47,7 +47,7 @@ from workbench.tui.remembered import remember_theme, remembered_theme
 from workbench.tui.screens.new_pair import empty_pair
 from workbench.tui.screens.opening import OpeningScreen
 from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
-from workbench.tui.shutdown import Ending, Shutdown, View
+from workbench.tui.shutdown import Shutdown, View
 from workbench.tui.startup import Startup
 from workbench.tui.survival import Survivor
 from workbench.tui.toasts import Toasts

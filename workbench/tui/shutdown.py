@@ -15,9 +15,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
 
-Ending = Literal["completed", "stopped", "failed"]
+from workbench.store.events import Ending
+
 View = dict[str, object]
 
 #: How long the terminal may take to be restored once everything is committed, in seconds.
