@@ -192,8 +192,11 @@ class Work:
         """Let go of the session, so that others may open it."""
         self._open.close()
 
-    def is_to_be_closed(self, outcome: Ending, reason: str) -> bool:
-        """True if the session's end is to be recorded: at an engine, it may be others' as well."""
+    def close_at_engine(self, outcome: Ending, reason: str) -> bool:
+        """Close the session at the engine, if it runs there.
+
+        Return True if its end is still to be recorded here.
+        """
         if not self.is_begun:
             return False
         return self._served is None or self._served.close(self.session.id, outcome, reason)
@@ -487,7 +490,7 @@ def _recording_end(work: Work) -> Iterator[None]:
     """Record how the work ended, if it has begun; what ended it goes on."""
 
     def close(outcome: Ending, reason: str = "") -> None:
-        if not work.is_to_be_closed(outcome, reason):
+        if not work.close_at_engine(outcome, reason):
             return
         try:
             work.session.record(SessionClosed(outcome=outcome, reason=reason))
