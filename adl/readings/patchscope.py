@@ -354,7 +354,6 @@ PATCHSCOPE_CONTRAST = Reading(
     description="patched into finetuned, against base",
     help="the answers of finetuned to identity prompts with the difference patched in, against base.",
     steps=_steps,
-    swept=True,
     list_without_scale="mean",
 )
 PATCHSCOPE = Reading(
@@ -366,5 +365,4 @@ PATCHSCOPE = Reading(
     description="patched into identity prompts",
     help="the answers of finetuned to identity prompts with the difference patched in.",
     steps=_steps,
-    swept=True,
 )

@@ -307,7 +307,6 @@ SHIFT_LENS = Reading(
     description="what is predicted more with the vector added",
     help="what a model predicts more with the difference added to it.",
     steps=_steps,
-    swept=True,
 )
 AMPLIFIED_DIFFERENCE = Reading(
     name="amplified_difference",

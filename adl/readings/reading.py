@@ -95,8 +95,6 @@ class Reading:
         Words for one line: what the list can show, and what it cannot.
     needs_vector
         True if the difference is read as a vector, so that both sides must share a basis.
-    swept
-        True if a list is made at each of several scales, of which one is chosen.
     list_without_scale
         Name of a list that belongs to no single scale, such as a mean over scales.
 
@@ -113,7 +111,6 @@ class Reading:
     shows: str = TOPIC
     hides: str = NOT_TRUTH
     needs_vector: bool = True
-    swept: bool = False
     list_without_scale: str = ""
 
     @property
