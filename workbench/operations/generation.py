@@ -60,6 +60,7 @@ from workbench.operations.shared_arguments import (
     ThinkingMode,
     Words,
 )
+from workbench.store.alphas import chosen_alphas
 from workbench.store.events import (
     AnswersCompared,
     TextFinished,
@@ -507,12 +508,8 @@ def _chosen_alphas(context: Context, layer: int) -> tuple[float, ...]:
     """Zero, and the alphas that the shift lens chose for either side at this layer."""
     chosen = {
         key.scale
-        for key, recorded in context.session.state.readings.items()
-        if key.reading == "shift_lens"
-        and key.source == "difference"
-        and key.layer == layer
-        and recorded.body.chosen
-        and key.scale is not None
+        for key in chosen_alphas(context.session.state)
+        if key.layer == layer and key.scale is not None
     }
     return (0.0, *sorted(chosen or {DEFAULT_ALPHA}))
 

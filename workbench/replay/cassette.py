@@ -33,6 +33,7 @@ from workbench.operations.running import (
     Summary,
     run,
 )
+from workbench.store.alphas import chosen_alphas
 from workbench.store.arrays import array_refs
 from workbench.store.encoding import canonical_json
 from workbench.store.events import (
@@ -262,15 +263,7 @@ def _inputs(state: SessionState, name: str, arguments: Mapping[str, Any]) -> str
     if "difference" in needs or arguments.get("alpha"):
         inputs.append(list(state.differences))
     if name == STEER.name and not arguments.get("alphas"):
-        inputs.append(
-            sorted(
-                [key.side, key.layer, key.scale]
-                for key, reading in state.readings.items()
-                if key.reading == "shift_lens"
-                and key.source == "difference"
-                and reading.body.chosen
-            )
-        )
+        inputs.append(sorted([key.side, key.layer, key.scale] for key in chosen_alphas(state)))
     return canonical_json(inputs)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from adl.records import POOLED
+from workbench.store.alphas import chosen_alphas
 from workbench.store.events import DifferenceMeasured
 from workbench.store.state import SessionState
 from workbench.tui import keys
@@ -28,10 +29,9 @@ class SteeringFacts:
     def of(cls, state: SessionState) -> SteeringFacts:
         """Return the facts of a session."""
         suggested: dict[tuple[int, str], set[float]] = {}
-        for key, recorded in state.readings.items():
-            if key.reading == "shift_lens" and key.source == "difference" and recorded.body.chosen:
-                alphas = suggested.setdefault((key.layer, key.position), set())
-                alphas |= set() if key.scale is None else {key.scale}
+        for key in chosen_alphas(state):
+            alphas = suggested.setdefault((key.layer, key.position), set())
+            alphas |= set() if key.scale is None else {key.scale}
         return cls(
             n_layers=None if state.pair is None else int(state.pair["n_layers"]),
             differences={
