@@ -22,6 +22,13 @@ Null = str
 RANDOM: Null = "random"
 SPLIT_HALF: Null = "split_half"
 NULLS: tuple[Null, ...] = (RANDOM, SPLIT_HALF)
+SOURCES: tuple[str, ...] = ("difference", "negative", *NULLS, "base", "finetuned")
+"""The vectors that lists are read from, in the order in which they are shown."""
+
+
+def source_order(source: str) -> int:
+    """Return the place of a source among ``SOURCES``; one that is not there comes last."""
+    return SOURCES.index(source) if source in SOURCES else len(SOURCES)
 
 
 def random_direction(width: int, seed: int) -> Floats:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from adl.nulls import source_order
 from adl.readings.registry import READINGS
 from adl.records import POOLED
 from adl.text.tokens import visible
@@ -230,8 +231,7 @@ def lists_at(
         for key, taken in chosen_lists(state.readings).items()
         if (key.reading, key.layer, key.position) == (reading, layer, position)
     ]
-    order = ("difference", "negative", "random", "split_half", "base", "finetuned")
-    return sorted(found, key=lambda body: (body.side, order.index(body.source)))
+    return sorted(found, key=lambda body: (body.side, source_order(body.source)))
 
 
 def reading_data(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adl.nulls import NULLS
+from adl.nulls import NULLS, source_order
 from adl.readings.registry import READINGS
 from adl.records import FINGERPRINT, POOLED
 from adl.text.tokens import visible
@@ -45,7 +45,6 @@ QUESTIONS_SHOWN = 10
 #: Texts of one measure.
 MEASURE_TEXTS_SHOWN = 8
 
-_SOURCES = ("difference", "negative", "random", "split_half", "base", "finetuned")
 SWEPT = "shift_lens"
 
 
@@ -260,7 +259,7 @@ def _readings(state: SessionState) -> Iterator[ReadingSection]:
     beside = {layer: against_nulls(state, layer) for _, _, layer in newest}
     for reading, side, layer in sorted(newest, key=_place):
         lists = newest[reading, side, layer]
-        order = [*(name for name in _SOURCES if name in lists), *(lists.keys() - set(_SOURCES))]
+        order = sorted(lists, key=lambda name: (source_order(name), name))
         found = beside[layer].get((reading, side))
         limits_of = READINGS[reading].limits if reading in READINGS else ""
         yield ReadingSection(

@@ -62,6 +62,15 @@ def test_a_choice_taken_back_to_an_earlier_scale_is_shown(state_of):
     assert words(show.lists_at(state, "consensus", 2)) == ["again"]
 
 
+def test_the_difference_comes_first_and_an_unknown_source_last(state_of):
+    state = state_of(
+        reading("later", scale=0.2, source="of a later version"),
+        reading("control", scale=0.2, source="random"),
+        reading("found", scale=0.2),
+    )
+    assert words(show.lists_at(state, "consensus", 2)) == ["found", "control", "later"]
+
+
 def test_sites_are_not_mixed(state_of):
     state = state_of(
         reading("here", scale=0.2),

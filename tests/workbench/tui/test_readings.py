@@ -12,6 +12,7 @@ from textual.app import App
 from textual.widgets import Input, Static
 from textual.widgets._toast import Toast
 
+from adl.nulls import NULLS
 from tests.planted import DOMAIN
 from tests.workbench.test_against_nulls import taken
 from tests.workbench.tui.conftest import PaneApp, key_for
@@ -32,7 +33,6 @@ from workbench.store.log import SessionLog
 from workbench.store.state import ReadingKey, SessionState, fold
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.panes.readings.form import ReadForm
-from workbench.tui.panes.readings.index import NULLS
 from workbench.tui.panes.readings.pane import ReadingsPane
 from workbench.tui.panes.readings.plot import NormPlot
 from workbench.tui.panes.readings.render import _agreement

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from rich.style import Style
 from rich.text import Text
 
+from adl.nulls import NULLS
 from workbench.display import clean_line
 from workbench.store.events import ReadToken, StruckRead
 from workbench.tui.panes.readings.columns import Column, Table
-from workbench.tui.panes.readings.index import NULLS
 from workbench.tui.panes.readings.marks import Marks
 from workbench.tui.panes.readings.render import NOT_COMPUTED, plain, scale_name, short
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from adl.nulls import NULLS
 from workbench.store.events import ReadToken
 from workbench.tui.panes.readings.index import (
     CHOSEN,
     DIFFERENCE,
-    NULLS,
     TOP,
     Choice,
     Group,

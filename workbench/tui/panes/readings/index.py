@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+from adl.nulls import SOURCES
 from adl.readings.registry import READINGS
-from adl.records import POOLED
+from adl.records import POOLED, SIDES
 from workbench.store.against_nulls import AgainstNulls, LayerDistance, by_layer, compared, folded
 from workbench.store.events import DifferenceMeasured, ReadingTaken
 from workbench.store.recorded import Recorded
@@ -27,9 +28,6 @@ Taken = Recorded[ReadingTaken]
 Measured = Recorded[DifferenceMeasured]
 
 DIFFERENCE = "difference"
-NULLS = ("random", "split_half")
-_SOURCES = (DIFFERENCE, "negative", *NULLS, "base", "finetuned")
-_SIDES = ("base", "finetuned")
 
 #: How much of a list counts as its top.
 TOP = 20
@@ -163,12 +161,12 @@ class Index:
     def sides(self, layer: int, reading: str) -> list[str]:
         """The sides a reading was taken on."""
         found = {group.side for group in self._groups if group[:2] == (layer, reading)}
-        return _ordered(found, _SIDES)
+        return _ordered(found, SIDES)
 
     def sources(self, layer: int, reading: str, side: str) -> list[str]:
         """The vectors that were read so: the difference, its nulls and comparisons."""
         found = {group.source for group in self._groups if group[:3] == (layer, reading, side)}
-        return _ordered(found, _SOURCES)
+        return _ordered(found, SOURCES)
 
     def scales(self, group: Group) -> list[float | None]:
         """The scales of a table, the mean over several first."""

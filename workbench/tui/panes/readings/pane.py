@@ -14,6 +14,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from adl.nulls import NULLS
 from adl.readings.registry import READINGS, described
 from adl.records import DEFAULT_LAYER
 from adl.words import number_of
@@ -43,7 +44,7 @@ from workbench.tui.panes.readings.cells import Cells
 from workbench.tui.panes.readings.columns import Column, Table, step
 from workbench.tui.panes.readings.form import ReadForm, ReadRequest
 from workbench.tui.panes.readings.head import ReadingsHead
-from workbench.tui.panes.readings.index import NULLS, Choice, Index, Taken
+from workbench.tui.panes.readings.index import Choice, Index, Taken
 from workbench.tui.panes.readings.marks import Marks, mark_arguments
 from workbench.tui.panes.readings.norms import Over, norms_over
 from workbench.tui.panes.readings.plot import NormPlot

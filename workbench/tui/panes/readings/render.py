@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from textual.content import Content
 
+from adl.nulls import NULLS
 from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from adl.words import number_of
@@ -20,7 +21,7 @@ from workbench.store.state import SessionState
 from workbench.tui import keys, text
 from workbench.tui.dialogs.two_lists import TokenColumn
 from workbench.tui.panes.readings.columns import FUSED, Column, Table
-from workbench.tui.panes.readings.index import CHOSEN, NULLS, TOP, Group, Index, Taken
+from workbench.tui.panes.readings.index import CHOSEN, TOP, Group, Index, Taken
 
 #: From so many cells on there is room for whole names.
 ROOMY = 70
