@@ -7,8 +7,6 @@ in the session  the same operations, which find on the disk what is done; the re
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +42,13 @@ from workbench.operations.training import (
 )
 from workbench.report.errors import ExportError
 from workbench.report.mixing_plot import mixing_plot
-from workbench.store.findings import Estimate
+from workbench.report.mixing_table import (
+    LESSON_COLUMNS,
+    TRACE_COLUMNS,
+    lesson_row,
+    mixing_csv,
+    trace_row,
+)
 from workbench.store.training_events import MixtureMeasured, OrganismTrained
 from workbench.workers.operation_units import OperationUnit, OperationUnits
 from workbench.workers.units import UnitsFailed, spread
@@ -171,11 +175,11 @@ def mix_study(
         else:
             for folder, ratios in found:
                 show.table(
-                    TRACE_COLUMNS, [_trace_row(each) for each in ratios], title=ratios[0].name
+                    TRACE_COLUMNS, [trace_row(each) for each in ratios], title=ratios[0].name
                 )
                 show.table(
                     LESSON_COLUMNS,
-                    [_lesson_row(mixture) for mixture in ratios],
+                    [lesson_row(each) for each in ratios],
                     title="read out, steered out, learned (nats per token) [95%]",
                 )
                 say(f"the table and the plot are in {folder}")
@@ -193,10 +197,8 @@ def _study_layer(
         for recorded in work.session.state.trainings
         if recorded.operation_id == done.operation_id and isinstance(recorded.body, MixtureMeasured)
     ]
-    written = io.StringIO(newline="")
-    csv.writer(written).writerows([COLUMNS, *map(_plain_row, found)])
     table, plot = study.files(arguments)
-    write_whole(table, written.getvalue(), replace=True)
+    write_whole(table, mixing_csv(found), replace=True)
     write_whole(plot, f"{mixing_plot(found)}\n", replace=True)
     return str(done.summary["folder"]), found
 
@@ -399,134 +401,6 @@ def _for_workers(arguments: A) -> A:
 
 def _going_on(arguments: MixArguments) -> MixArguments:
     return arguments.model_copy(update={"fresh": False})
-
-
-# --- tables -------------------------------------------------------------------------------------
-
-
-COLUMNS = (
-    "ratio",
-    "steps",
-    "final_loss",
-    "verdict",
-    "breadth",
-    "norm",
-    "norm_low",
-    "norm_high",
-    "alignment",
-    "random_alignment_max",
-    "narrowness",
-    "relevance",
-    "relevance_random",
-    "similarity_steered",
-    "similarity_unsteered",
-    "over_unsteered",
-    "over_unsteered_low",
-    "over_unsteered_high",
-    "over_random",
-    "facts_margin_base",
-    "facts_margin",
-    "facts_gain",
-    "facts_gain_low",
-    "facts_gain_high",
-    "facts_preferred",
-    "held_out_base",
-    "held_out",
-    "held_out_gain",
-    "held_out_gain_low",
-    "held_out_gain_high",
-)
-TRACE_COLUMNS = ("ratio", "steps", "loss", "trace", "norm [95%]", "alignment", "narrow")
-LESSON_COLUMNS = (
-    "ratio",
-    "relevance",
-    "steered - unsteered",
-    "facts gain",
-    "held-out gain",
-)
-
-
-def _plain_row(mixture: MixtureMeasured) -> Sequence[object]:
-    """Every figure of a ratio; empty where it was not computed."""
-    layer = mixture.trace.layers[0]
-    site = mixture.trace.sites[-1]
-    relevance, random = _relevance(mixture)
-    facts, held_out = mixture.facts, mixture.held_out
-    effect = layer.effect
-    return [
-        "" if value is None else value
-        for value in (
-            mixture.ratio,
-            mixture.steps,
-            mixture.final_loss,
-            mixture.trace.verdict,
-            mixture.trace.breadth,
-            site.norm,
-            site.low,
-            site.high,
-            effect.alignment if effect else None,
-            max(effect.random) if effect else None,
-            mixture.trace.narrowness.index if mixture.trace.narrowness else None,
-            relevance.value if relevance else None,
-            random,
-            mixture.similarity["steered"].value,
-            mixture.similarity["unsteered"].value,
-            *_three(mixture.over_unsteered),
-            mixture.over_random.value if mixture.over_random else None,
-            facts.base.value if facts else None,
-            facts.finetuned.value if facts else None,
-            *_three(facts.gain if facts else None),
-            facts.preferred["finetuned"] if facts else None,
-            held_out.base,
-            held_out.finetuned,
-            *_three(held_out.gain),
-        )
-    ]
-
-
-def _trace_row(mixture: MixtureMeasured) -> Sequence[object]:
-    layer, site, narrow = mixture.trace.layers[0], mixture.trace.sites[-1], mixture.trace.narrowness
-    return (
-        f"1:{distinct_number(mixture.ratio)}",
-        mixture.steps,
-        f"{mixture.final_loss:.2f}",
-        f"{mixture.trace.verdict}, {mixture.trace.breadth}",
-        f"{site.norm:.3f} [{site.low:.3f}, {site.high:.3f}]",
-        f"{layer.effect.alignment:.2f}" if layer.effect else show.NOT_COMPUTED,
-        f"{narrow.index:.1f}" if narrow else show.NOT_COMPUTED,
-    )
-
-
-def _lesson_row(mixture: MixtureMeasured) -> Sequence[object]:
-    relevance, random = _relevance(mixture)
-    return (
-        f"1:{distinct_number(mixture.ratio)}",
-        f"{relevance.value:.0%} (random {random:.0%})"
-        if relevance and random is not None
-        else show.NOT_COMPUTED,
-        _interval(mixture.over_unsteered),
-        _interval(mixture.facts.gain if mixture.facts else None),
-        _interval(mixture.held_out.gain),
-    )
-
-
-def _relevance(mixture: MixtureMeasured) -> tuple[Estimate | None, float | None]:
-    """Relevance of the first reading there is: the shift lens, which has a random one beside it."""
-    return (
-        (mixture.relevance[0].share, mixture.relevance[0].random)
-        if mixture.relevance
-        else (None, None)
-    )
-
-
-def _three(found: Estimate | None) -> tuple[float | None, float | None, float | None]:
-    return (found.value, found.low, found.high) if found else (None, None, None)
-
-
-def _interval(found: Estimate | None) -> str:
-    if found is None:
-        return show.NOT_COMPUTED
-    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def _last(work: Work, kind: type[OrganismTrained]) -> OrganismTrained:
