@@ -66,8 +66,6 @@ def screen_name() -> str:
 class AttachedSession(ShownSession):
     """A session of an engine. Its methods may be called from any thread."""
 
-    continued = True
-
     def __init__(self, client: EngineClient, log: SessionLog, session_id: str, cache: ArrayCache):
         """Attach to a session. Raises `AdlError`."""
         self.engine = AttachedEngine(client, session_id)

@@ -106,11 +106,6 @@ class EngineClient:
             raise
         return cls(connection, path, answer)
 
-    @property
-    def is_gone(self) -> bool:
-        """True once the connection has ended."""
-        return bool(self._why_gone)
-
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with every notice from here on, on the reader's thread.
 
@@ -208,11 +203,6 @@ class EngineClient:
             self._listener(notice)
         except Exception:
             _logger.exception("a listener failed at a notice of %s", notice.topic)
-
-
-def error_of(data: p.ErrorData) -> EngineError:
-    """Return an error of the engine as one of this process."""
-    return EngineError(data)
 
 
 def job_of(data: p.JobData) -> Job:

@@ -50,7 +50,6 @@ class LiveSession(ShownSession):
         self,
         session: Session,
         *,
-        continued: bool,
         lease: Lease | None = None,
         turns: Turns | None = None,
     ) -> None:
@@ -60,7 +59,6 @@ class LiveSession(ShownSession):
         self.session.coherence_judge = self._judge_texts
         self.session.answer_judge = self._judge_answer
         self.session.prompt_writer = self._write_prompts
-        self.continued = continued
         self._job_changed: JobListener = lambda _job: None
         self._agent_changed: Callable[[], object] = lambda: None
         # From the beginning, so that no order comes too early.
@@ -111,7 +109,7 @@ class LiveSession(ShownSession):
             should_stop=should_stop,
         )
         lease = Lease.take(locations.leases, session.id)
-        return cls(session, continued=False, lease=lease, turns=turns)
+        return cls(session, lease=lease, turns=turns)
 
     @classmethod
     def resume(
@@ -132,7 +130,7 @@ class LiveSession(ShownSession):
         try:
             log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
             session = Session(log, session_id, ArrayCache(locations.arrays))
-            return cls(session, continued=True, lease=lease, turns=turns)
+            return cls(session, lease=lease, turns=turns)
         except BaseException:
             if lease is not None:
                 lease.release()

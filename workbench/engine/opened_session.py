@@ -118,7 +118,6 @@ class OpenedSession(Protocol):
     log: SessionLog
     session: Session
     "The log and the state, to record in what no job does."
-    continued: bool
 
     @property
     def engine(self) -> EngineHand | None:
