@@ -108,12 +108,6 @@ def calls_in(reply: AgentReplied) -> tuple[ToolCall, ...]:
     return written_calls(text)
 
 
-def json_call(content: str) -> ToolCall | None:
-    """The call that a reply's text is, if it is one."""
-    calls = written_calls(content)
-    return calls[0] if len(calls) == 1 else None
-
-
 @dataclass(frozen=True)
 class Sending:
     """The form in which a conversation is sent.

@@ -35,19 +35,3 @@ def read_json(text: str) -> Any:
         elif bracket in "]}":
             depth -= 1
     return json.loads(text)
-
-
-def check_depth(value: Any) -> None:
-    """Raise ``TooDeep`` if plain data is nested too deeply."""
-    level = [value]
-    for _ in range(DEEPEST):
-        if not level:
-            return
-        level = [
-            item
-            for part in level
-            if isinstance(part, dict | list)
-            for item in (part.values() if isinstance(part, dict) else part)
-        ]
-    if any(isinstance(part, dict | list) for part in level):
-        raise TooDeep

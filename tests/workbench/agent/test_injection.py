@@ -22,7 +22,6 @@ from tests.workbench.agent.scripted import (
     reported,
     serving,
 )
-from workbench.agent.conversation import json_call
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.grading import grade_report
 from workbench.agent.loop import AuditPlan, start_audit
@@ -189,8 +188,3 @@ def test_texts_and_data_are_capped_and_say_so():
     assert len(many) < LONGEST_DATA + 500
     assert many.endswith("more are not shown: ask for fewer at a time.")
     assert len(FENCE.findall(many)) == 1
-
-
-@pytest.mark.parametrize("content", ["", "[]", "5", '{"tool": 5}', '{"tool": "x"} {"tool": "y"}'])
-def test_only_a_whole_object_is_a_call(content: str):
-    assert json_call(content) is None

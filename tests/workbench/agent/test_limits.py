@@ -28,14 +28,14 @@ from tests.workbench.agent.scripted import (
 )
 from workbench.agent import budgets, transport
 from workbench.agent.budgets import Budgets
-from workbench.agent.conversation import json_call
 from workbench.agent.endpoint import LONGEST_ID, LONGEST_REPLY, MOST_CALLS, Endpoint
 from workbench.agent.errors import EndpointError, OutOfTime
 from workbench.agent.exchange import Subject, exchange
 from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
-from workbench.agent.nesting import DEEPEST, check_depth, read_json
+from workbench.agent.nesting import DEEPEST, read_json
 from workbench.agent.request import Request
 from workbench.agent.transport import LONGEST_BODY, LONGEST_STREAM
+from workbench.agent.written_calls import written_calls
 from workbench.operations.running import Session
 
 PLAN = AuditPlan(model="scripted")
@@ -498,11 +498,7 @@ def test_depth_is_counted_outside_of_strings():
     for text in (nested(DEEPEST + 1), "[" * 10**6, '{"a":' * 10**5):
         with pytest.raises(ValueError, match="nested|JSON|Expecting"):
             read_json(text)
-    check_depth(json.loads(nested(DEEPEST)))
-    with pytest.raises(ValueError, match="nested"):
-        check_depth(json.loads(nested(DEEPEST + 1)))
-    deep = json_call('{"tool": "note", "arguments": ' + nested(900) + "}")
-    assert deep is not None
+    (deep,) = written_calls('{"tool": "note", "arguments": ' + nested(900) + "}")
     assert deep.name == "note"
 
 

@@ -80,6 +80,7 @@ def test_what_python_knows_and_json_does_not_is_read():
         '{"name": "cake"}',
         '{"tool": 5, "arguments": {}}',
         "[]",
+        "5",
         "note",
         "__import__('os').system('true')",
         "{'tool': 'note', 'arguments': {1, 2}}",
