@@ -89,13 +89,6 @@ class CausalEffect:
     random: tuple[float, ...]
     p_value: float | None
 
-    @property
-    def standardised(self) -> float | None:
-        """The effect in standard deviations of the random effects, from their mean; None without spread."""
-        if len(self.random) < 2 or np.std(self.random) == 0:
-            return None
-        return float((self.effect.value - np.mean(self.random)) / np.std(self.random, ddof=1))
-
 
 def causal_effects(
     pair: ModelPair,
@@ -179,11 +172,6 @@ def causal_effects(
                 )
             )
     return effects
-
-
-def has_sign_of_trace(finetuning: CausalEffect) -> bool:
-    """Return True if the change costs on finetuning text, and more than along any random direction."""
-    return finetuning.effect.low > 0 and finetuning.effect.value > max(finetuning.random, default=0)
 
 
 def _changed(

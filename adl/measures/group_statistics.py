@@ -143,25 +143,6 @@ def grouped_means(
     )
 
 
-def base_against_itself(means: GroupedMeans, seed: int) -> GroupedMeans:
-    """Return a null without finetuning: the base model over some texts minus it over others.
-
-    Groups are paired at random, so that half as many remain.
-    """
-    order = np.random.default_rng(seed).permutation(len(means.weights))
-    half = len(order) // 2
-    first, second = order[:half], order[half : 2 * half]
-    return GroupedMeans(
-        layers=means.layers,
-        positions=means.positions,
-        weights=np.minimum(means.weights[first], means.weights[second]),
-        base=means.base[first],
-        finetuned=means.base[second],
-        residual_norm=means.residual_norm,
-        n_texts=means.n_texts,
-    )
-
-
 def site_strengths(means: GroupedMeans, seed: int = 0) -> list[SiteStrength]:
     """Return the strength at every layer and position, and pooled over positions, layer by layer."""
     found = []

@@ -16,7 +16,7 @@ from adl.readings.predictions import (
     OUTPUT_DIFFERENCE,
     SHIFT_LENS,
 )
-from adl.readings.reading import Family, Reading
+from adl.readings.reading import Reading
 
 READINGS: dict[str, Reading] = {}
 """The readings by name, in the order of display."""
@@ -42,11 +42,6 @@ for _reading in (
     LOGIT_LENS,
 ):
     register(_reading)
-
-
-def readings_of(family: Family) -> tuple[str, ...]:
-    """Return the names of the readings of a family, in the order of display."""
-    return tuple(name for name, reading in READINGS.items() if reading.family == family)
 
 
 def described() -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adl.errors import CorpusError, SiteError, Stopped
-from adl.measures.causal import CausalRequest, causal_effects, has_sign_of_trace
+from adl.measures.causal import CausalRequest, causal_effects
 from adl.measures.teacher_forcing import changed_at, scored_batch, scored_texts
 from adl.text.documents import Document, documents_sha256, load_documents
 from tests.planted import DOMAIN, FILLER, PlantedPair
@@ -34,12 +34,10 @@ def test_the_paper_s_sign():
     effects = found(PlantedPair(), positions=("all", "first", "later"))
     assert len(effects) == 2 * 2 * 3
     hurt = effects["finetuning", "replace", "all"]
-    assert has_sign_of_trace(hurt)
+    assert hurt.effect.low > 0
     assert hurt.p_value == pytest.approx(1 / 9)
-    assert hurt.standardised > 10
     helped = effects["unrelated", "replace", "all"]
     assert helped.effect.high < 0
-    assert not has_sign_of_trace(helped)
     for one in (hurt, helped):
         assert one.left + one.effect.value == pytest.approx(one.base, abs=0.05)
         assert max(map(abs, one.random)) < 0.1 * abs(one.effect.value)

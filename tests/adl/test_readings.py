@@ -18,7 +18,7 @@ from adl.readings.patchscope import (
     SCALES,
 )
 from adl.readings.reading import SHOWN_TOKENS, Reader, ReadingRequest
-from adl.readings.registry import READINGS, readings_of
+from adl.readings.registry import READINGS
 from adl.readings.shift_lens import (
     ALPHAS,
     BATCH_ROWS,
@@ -38,9 +38,8 @@ from adl.text.token_batches import TokenBatch
 from tests.adl.test_difference import TEXTS as SHORT
 from tests.adl.test_difference import make_texts
 from tests.planted import DOMAIN, EXTRA, FILLER, PLANTED_LAYER, TOKENS, WIDTH, PlantedPair
+from tests.reading_families import PATCHSCOPE_READINGS, PREDICTION_READINGS
 
-PREDICTION_READINGS = set(readings_of("prediction"))
-PATCHSCOPE_READINGS = set(readings_of("patchscope"))
 LAYER = 3
 TEXTS = make_texts(3 * BATCH_ROWS, CONTEXT_TOKENS + 4)
 NULLS = (RANDOM, SPLIT_HALF)

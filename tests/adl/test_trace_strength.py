@@ -11,7 +11,6 @@ from adl.difference import FirstTokens
 from adl.errors import CorpusError
 from adl.measures.group_statistics import (
     FEWEST_GROUPS,
-    base_against_itself,
     grouped_means,
     shortened,
     site_strengths,
@@ -35,6 +34,7 @@ from adl.readings.narrowness import TopicScale, narrowness
 from adl.readings.shift_lens import contexts_of, output_shift
 from adl.records import POOLED, TokenScore
 from adl.text.corpus import CorpusSource
+from tests.adl.base_halves import base_against_itself
 from tests.planted import DOMAIN, FILLER, SINK_SHIFT, WIDTH, PlantedPair, planted_size
 
 LAYER = 3

@@ -7,9 +7,10 @@ import json
 import pytest
 
 from adl.errors import AdlError, SiteError, Stopped
-from adl.readings.registry import READINGS, readings_of
+from adl.readings.registry import READINGS
 from adl.records import POOLED
 from tests.planted import DOMAIN, PlantedPair, device_full_above
+from tests.reading_families import PATCHSCOPE_READINGS, PREDICTION_READINGS
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
 from workbench.agent.overview import overview
 from workbench.operations import readings as operations_reading
@@ -21,8 +22,6 @@ from workbench.store.events import ReadingTaken
 from workbench.store.state import fold
 
 CONSENSUS = ("consensus",)
-PREDICTION_READINGS = set(readings_of("prediction"))
-PATCHSCOPE_READINGS = set(readings_of("patchscope"))
 
 
 def chosen(session: Session, reading: str, source: str) -> list[ReadingTaken]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from adl.readings.registry import readings_of
+from tests.reading_families import PREDICTION_READINGS
 from tests.workbench.tui.measures_sample import measured, record_measures
 from tests.workbench.tui.sample import record_sample, sample
 from workbench.store.events import Event, ReadingTaken
-
-PREDICTIONS = frozenset(readings_of("prediction"))
 
 
 def shape(event: Event) -> tuple[str, list[str]]:
@@ -25,14 +23,16 @@ def is_later(event: Event) -> bool:
     """
     body = event.body
     return (
-        isinstance(body, ReadingTaken) and body.source == "negative" and body.reading in PREDICTIONS
+        isinstance(body, ReadingTaken)
+        and body.source == "negative"
+        and body.reading in PREDICTION_READINGS
     )
 
 
 @pytest.mark.parametrize(
     ("kept", "made", "later"),
     [
-        (lambda: sample()[0], lambda: record_sample()[0], PREDICTIONS),
+        (lambda: sample()[0], lambda: record_sample()[0], PREDICTION_READINGS),
         (measured, record_measures, {"output_difference"}),
     ],
     ids=["sample", "measures"],
