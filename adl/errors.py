@@ -116,7 +116,7 @@ def not_finite(what: str, dtype: str) -> NotFinite:
     )
 
 
-def first_line(exc: BaseException, limit: int = 300) -> str:
-    """Return the first line of an exception's text that is not blank, cut to ``limit`` characters."""
+def first_line(exc: BaseException) -> str:
+    """Return the first line of an exception's text that is not blank, cut to 300 characters."""
     lines = (line.strip() for line in str(exc).splitlines())
-    return next((line for line in lines if line), type(exc).__name__)[:limit]
+    return next((line for line in lines if line), type(exc).__name__)[:300]

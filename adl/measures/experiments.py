@@ -161,9 +161,9 @@ def log_wealth(differences: NDArray[np.float64]) -> float:
     return _log_mean(_log_wealths(differences))
 
 
-def log_wealth_against(differences: NDArray[np.float64], least: float = LEAST_DIFFERENCE) -> float:
-    """Return the log of the wealth from betting that the mean is below ``least``."""
-    return log_wealth(_below(differences, least))
+def log_wealth_against(differences: NDArray[np.float64]) -> float:
+    """Return the log of the wealth from betting that the mean is below ``LEAST_DIFFERENCE``."""
+    return log_wealth(_below(differences))
 
 
 def p_value(differences: NDArray[np.float64]) -> float:
@@ -177,9 +177,7 @@ def paired_differences(finetuned: Counts, base: Counts) -> NDArray[np.float64]:
     return finetuned.only(both).shares - base.only(both).shares
 
 
-def more_prompts(
-    differences: NDArray[np.float64], alpha: float = ALPHA, least: float = LEAST_DIFFERENCE
-) -> int | None:
+def more_prompts(differences: NDArray[np.float64], alpha: float = ALPHA) -> int | None:
     """Return how many more prompts would decide if they came out like these; None if none would.
 
     ``alpha`` is what a confirmation has to reach.
@@ -187,7 +185,7 @@ def more_prompts(
     if not len(differences):
         return None
     n = len(differences)
-    per_bet = (_log_wealths(differences) / n, _log_wealths(_below(differences, least)) / n)
+    per_bet = (_log_wealths(differences) / n, _log_wealths(_below(differences)) / n)
     wanted = (-math.log(alpha), -math.log(ALPHA))
     for total in range(n + 1, n + MOST_MORE + 1):
         if any(
@@ -208,8 +206,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _below(differences: NDArray[np.float64], least: float) -> NDArray[np.float64]:
-    below: NDArray[np.float64] = (least - differences) / (1 + least)
+def _below(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    below: NDArray[np.float64] = (LEAST_DIFFERENCE - differences) / (1 + LEAST_DIFFERENCE)
     return below
 
 

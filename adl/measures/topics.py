@@ -114,7 +114,7 @@ def find_topics(
     rises, used, after = _rises(pair, contexts, mask, progress, should_stop)
     columns, matrix = _matrix(rises, candidates(after, mask))
     try:
-        scale = topic_scale(pair, "base", vocabulary, unrelated[:N_SCALE_TEXTS])
+        scale = topic_scale(pair, vocabulary, unrelated[:N_SCALE_TEXTS])
     except CorpusError:
         scale = None
     weights, words, error = factorised(matrix, request.n_topics, request.seed)

@@ -260,7 +260,7 @@ def _narrowness(
         return None, f"predictions differ by {finetuning.kl:.3g} nats: hardly a word was raised"
     found = top_tokens(output_score(finetuning, vocabulary.words), vocabulary, N_WORDS)
     try:
-        scale = topic_scale(pair, "base", vocabulary, texts[:N_SCALE_TEXTS])
+        scale = topic_scale(pair, vocabulary, texts[:N_SCALE_TEXTS])
     except CorpusError as exc:
         # The verdict on strength does not need it.
         return None, str(exc)

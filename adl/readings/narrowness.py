@@ -75,10 +75,8 @@ def shared_words(pair: ModelPair) -> Vocabulary:
     return Vocabulary.of([texts[index] for index in shared[0]], shared[0].tolist())
 
 
-def topic_scale(
-    pair: ModelPair, side: Side, vocabulary: Vocabulary, texts: Sequence[str]
-) -> TopicScale:
-    """Return the closeness of words of one text and of many, in the side's unembedding.
+def topic_scale(pair: ModelPair, vocabulary: Vocabulary, texts: Sequence[str]) -> TopicScale:
+    """Return the closeness of words of one text and of many, in base's unembedding.
 
     Raises ``CorpusError`` if fewer than 20 texts have two distinctive words, or if words of one text
     are no closer than others.
@@ -97,7 +95,7 @@ def topic_scale(
             f"{len(sets)} of {len(texts)} texts have two words that stand out, too few for a scale",
             "Give more or longer unrelated texts.",
         )
-    rows = [_directions(pair, side, tokens) for tokens in sets]
+    rows = [_directions(pair, "base", tokens) for tokens in sets]
     inside = np.array([_mean_cosine(part) for part in rows])
     sums = np.stack([part.sum(axis=0) for part in rows])
     counts = np.array([len(part) for part in rows], dtype=np.float64)

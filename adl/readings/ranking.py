@@ -97,8 +97,8 @@ def standardised(scores: Scores, mask: Mask) -> Scores:
     return np.asarray((scores - centre) / (spread or 1.0), dtype=np.float64)
 
 
-def fused(rankings: Sequence[Scores], offset: int = FUSION_OFFSET) -> Scores:
-    """Return the reciprocal-rank fusion [V]: the sum over rankings of 1 / (offset + rank).
+def fused(rankings: Sequence[Scores]) -> Scores:
+    """Return the reciprocal-rank fusion [V]: the sum over rankings of 1 / (FUSION_OFFSET + rank).
 
     A score of -inf adds nothing, nor does a ranking that puts no token before another; a token that
     no ranking adds to has -inf.
@@ -108,7 +108,7 @@ def fused(rankings: Sequence[Scores], offset: int = FUSION_OFFSET) -> Scores:
     for scores in filter(is_ordered, rankings):
         ranks = np.empty(len(scores))
         ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
-        total += np.where(np.isfinite(scores), 1.0 / (offset + ranks), 0.0)
+        total += np.where(np.isfinite(scores), 1.0 / (FUSION_OFFSET + ranks), 0.0)
     return np.where(total > 0, total, -np.inf)
 
 

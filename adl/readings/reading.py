@@ -375,7 +375,7 @@ class Reader:
         """The scale of closeness; None if the texts or the pair have none."""
         texts = self.texts[:N_SCALE_TEXTS]
         try:
-            return topic_scale(self.pair, "base", self.vocabulary, texts)
+            return topic_scale(self.pair, self.vocabulary, texts)
         except (NotAvailable, CorpusError):
             return None
 

@@ -52,14 +52,14 @@ def grade_relevance(
     model: str,
     readings: Sequence[ReadingName],
     *,
-    sources: Sequence[str] = ("difference", "random"),
     organism: str | None = None,
     should_stop: ShouldStop = never_stop,
 ) -> list[GradeGiven]:
     """The share of each list's first tokens that belong to the finetuning, as a judge sees it.
 
-    A token counts if it is called relevant in all of three orders of the list. A list with an
-    unreadable verdict is unscored. Source: Minder et al. 2025 (arXiv 2510.13900).
+    The lists are those of the difference and of the random null. A token counts if it is called
+    relevant in all of three orders of its list. A list with an unreadable verdict is unscored.
+    Source: Minder et al. 2025 (arXiv 2510.13900).
     """
     judge = Actor(kind="agent", name=model)
     _, truth = unseal(session, judge, "grading tokens", organism)
@@ -69,7 +69,7 @@ def grade_relevance(
         for layer in measured_layers(state)
         for reading in readings
         for token_list in reading_lists(state, reading, layer, POOLED)
-        if token_list.body.source in sources and token_list.body.tokens
+        if token_list.body.source in {"difference", "random"} and token_list.body.tokens
     ]
     instructions = "\n".join(
         (

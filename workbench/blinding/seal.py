@@ -82,17 +82,16 @@ def reveal_names(session: Session, person: Actor) -> Mapping[str, str]:
     return aliases
 
 
-def first_seal(asked: PairArguments | None, *, blind: bool) -> AuditSealed:
-    """Return the seal of a session yet to begin, whose pair is asked for and not loaded.
+def first_seal(asked: PairArguments) -> AuditSealed:
+    """Return the seal of a blind session yet to begin, whose pair is asked for and not loaded.
 
     Raises ``OrganismError``.
     """
-    named = asked.organism if asked else None
-    found = named_organism(named) if named else None
+    found = named_organism(asked.organism) if asked.organism else None
     return AuditSealed(
         organism=found.id if found else None,
         ground_truth_sha256=_truth_sha256(found),
-        aliases=blinding_of(None, asked, found).aliases if blind else {},
+        aliases=blinding_of(None, asked, found).aliases,
     )
 
 
@@ -101,7 +100,7 @@ def hiding_while_loading(asked: PairArguments) -> Callable[[str], str]:
 
     Raises ``OrganismError``.
     """
-    return blinding_from(first_seal(asked, blind=True).aliases).hide_words
+    return blinding_from(first_seal(asked).aliases).hide_words
 
 
 def _truth_sha256(organism: Organism | None) -> str | None:

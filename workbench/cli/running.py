@@ -336,7 +336,7 @@ class Work:
         from workbench.blinding.aliases import blinding_from
         from workbench.blinding.seal import first_seal
 
-        sealed = first_seal(pair, blind=True)
+        sealed = first_seal(pair)
         self._redactor.blinding = blinding_from(sealed.aliases)
         return [sealed]
 

@@ -161,7 +161,7 @@ def _serve(
         elif blind or demo:
             from workbench.blinding.aliases import blinding_from
 
-            redactor.blinding = blinding_from(first_seal(pair, blind=True).aliases)
+            redactor.blinding = blinding_from(first_seal(pair).aliases)
         # Names stand by themselves in whatever an engine has to tell.
         redactor.loading = True
         engine = Engine(log, locations, pair, idle_limit=idle, is_demo=demo and not blind)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -62,9 +61,7 @@ spread_arguments = arguments_from(
 )
 
 
-def pool_for(
-    wanted: SpreadArguments, most: int, tell: Callable[[str], None] = say
-) -> AbstractContextManager[Pool | None]:
+def pool_for(wanted: SpreadArguments, most: int) -> AbstractContextManager[Pool | None]:
     """The workers asked for, no more than ``most``; None without `--ray`.
 
     None, too, if nothing is left to do. Raises ``RayMissing``, and ``WorkersError`` for a cluster
@@ -80,4 +77,4 @@ def pool_for(
         raise RayMissing(
             "--ray needs the package `ray`", "pip install 'adl-workbench[ray]'"
         ) from None
-    return ray_pool(wanted.ray, wanted.workers, most, tell)
+    return ray_pool(wanted.ray, wanted.workers, most, say)

@@ -94,7 +94,7 @@ class LiveSession(ShownSession):
             # Imported now: few sessions are blind.
             from workbench.blinding.seal import first_seal
 
-            before.append(first_seal(pair, blind=True))
+            before.append(first_seal(pair))
         session = begin_session(
             log,
             ArrayCache(locations.arrays),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -103,12 +102,12 @@ STYLE_BANK = Operation(
 )
 
 
-def known_style(pair: ModelPair, without: Sequence[str] = ()) -> Style:
+def known_style(pair: ModelPair) -> Style:
     """Return the style of a pair's base, from the bundled bank and the user's own.
 
     Raises ``StyleBankError`` for a file of the user that cannot be read.
     """
-    return style_of([*bundled(), *read_bank(find_locations().style_bank)], pair, without)
+    return style_of([*bundled(), *read_bank(find_locations().style_bank)], pair)
 
 
 def keep(path: Path, new: Finetuning) -> None:

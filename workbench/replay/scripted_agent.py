@@ -28,7 +28,6 @@ from workbench.store.agent_events import (
     AgentTold,
     ApprovalAsked,
     ApprovalGiven,
-    Purpose,
     ToolMode,
 )
 from workbench.store.events import Event
@@ -51,17 +50,15 @@ class Reply:
     tool_mode: ToolMode
 
 
-def recorded_replies(
-    log: SessionLog, session_id: str, run_id: str, purpose: Purpose = "turn"
-) -> list[Reply]:
-    """The replies of a run, in order."""
+def recorded_replies(log: SessionLog, session_id: str, run_id: str) -> list[Reply]:
+    """The replies of a run in its conversation, in order."""
     modes: dict[str, ToolMode] = {}
     found: list[Reply] = []
     for event in log.events(session_id, kinds=["agent_requested", "agent_replied"]):
         body = event.body
         if isinstance(body, AgentRequested):
             modes[body.exchange_id] = body.tool_mode
-        elif isinstance(body, AgentReplied) and (body.run_id, body.purpose) == (run_id, purpose):
+        elif isinstance(body, AgentReplied) and (body.run_id, body.purpose) == (run_id, "turn"):
             found.append(Reply(event, body, modes.get(body.exchange_id, "native")))
     return found
 

@@ -170,13 +170,13 @@ def folded_line(readings: Sequence[str]) -> str:
     return f"No better than their nulls on this pair, and folded away: {names}."
 
 
-def struck_line(state: SessionState, layer: int, top: int = TOP) -> str:
-    """Return the line on words of style struck from the first ``top`` of a layer's lists."""
+def struck_line(state: SessionState, layer: int) -> str:
+    """Return the line on words of style struck from the first ``TOP`` of a layer's lists."""
     reasons: dict[str, str] = {}
     for key, taken in chosen_lists(state.readings).items():
         if (key.layer, key.position, key.source) == (layer, POOLED, "difference"):
             for struck in taken.body.struck:
-                if struck.rank <= top:
+                if struck.rank <= TOP:
                     reasons.setdefault(struck.text.strip(), struck.why)
     if not reasons:
         return ""

@@ -215,9 +215,7 @@ class Library:
         yield log
 
 
-def recent_pairs(
-    log: SessionLog, sessions: tuple[SessionOverview, ...], limit: int = RECENT
-) -> list[PairArguments]:
+def recent_pairs(log: SessionLog, sessions: tuple[SessionOverview, ...]) -> list[PairArguments]:
     """Return the distinct pairs of the newest sessions, the newest first."""
     found: list[PairArguments] = []
     with_pair = [session for session in sessions if session.base is not None]
@@ -225,7 +223,7 @@ def recent_pairs(
         pair = _loaded_pair(log, session.id)
         if pair is not None and pair not in found:
             found.append(pair)
-        if len(found) == limit:
+        if len(found) == RECENT:
             break
     return found
 
