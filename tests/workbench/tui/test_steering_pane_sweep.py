@@ -46,7 +46,7 @@ def test_a_sweep_has_a_line_per_alpha_the_unsteered_first():
     assert [line.alpha for line in lines] == [0.0, 0.2, 0.4]
     assert [(line.begun, line.finished, line.ended) for line in lines] == [(2, 2, 0)] * 3
     assert lines[0].excess == 0
-    assert lines[2].excess == pytest.approx(lines[2].scores[0] - lines[0].scores[0])
+    assert lines[2].excess == pytest.approx(lines[2].repetition - lines[0].repetition)
     assert lines[1].beginning.startswith(" sponge, he flour")
 
 

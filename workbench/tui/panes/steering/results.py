@@ -454,7 +454,7 @@ class SteeringResults(Vertical):
 
     def _strip_row(self, index: int, width: int) -> Text:
         line = self._lines[index]
-        score = line.scores[0]
+        score = line.repetition
         row = Text()
         row.append("▲ " if line.alpha in self._suggested else "  ", style="bold")
         row.append("▸ " if line.alpha == self._alpha else "  ", style="bold")

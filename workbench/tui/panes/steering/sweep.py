@@ -6,13 +6,12 @@
 
 Repetition is a property of the letters, not a judgement of coherence: text may be noise and repeat
 nothing. The unsteered texts of the same operation are the baseline.
-A score by a model would be another `Measure` beside `REPETITION`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
@@ -30,23 +29,15 @@ CIRCLES = 0.2
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A number between 0 and 1 for the texts of one alpha; None where it was not computed."""
-
-    title: str
-    of: Callable[[Sequence[str]], float | None]
-
-
-@dataclass(frozen=True)
 class SweepLine:
     """One alpha of a sweep. ``beginning`` is of its first text, raw and untrusted.
 
-    ``scores`` are in the order of the measures; ``excess`` is how far the first of them is above
-    the unsteered texts'. ``finished`` of ``begun`` texts are whole, ``ended`` of them by themselves.
+    ``repetition`` is None where no text is long enough; ``excess`` is how far it is above that of the
+    unsteered texts. ``finished`` of ``begun`` texts are whole, ``ended`` of them by themselves.
     """
 
     alpha: float
-    scores: tuple[float | None, ...]
+    repetition: float | None
     excess: float | None
     begun: int
     finished: int
@@ -75,31 +66,22 @@ def mean_repetition(texts: Sequence[str]) -> float | None:
     return fmean(found) if found else None
 
 
-REPETITION = Measure("repetition", mean_repetition)
-MEASURES: tuple[Measure, ...] = (REPETITION,)
-
-
-def sweep_lines(
-    texts: Sequence[TextState], measures: Sequence[Measure] = MEASURES
-) -> list[SweepLine]:
+def sweep_lines(texts: Sequence[TextState]) -> list[SweepLine]:
     """One line per alpha of an operation's texts, the unsteered first."""
     by_alpha: dict[float, list[TextState]] = {}
     for text in texts:
         if not text.start.body.shuffled:
             by_alpha.setdefault(dial(text), []).append(text)
-    usual = _score(measures[0], by_alpha.get(0.0, ()))
-    return [_line(alpha, by_alpha[alpha], measures, usual) for alpha in sorted(by_alpha)]
+    usual = _repetition(by_alpha.get(0.0, ()))
+    return [_line(alpha, by_alpha[alpha], usual) for alpha in sorted(by_alpha)]
 
 
-def _line(
-    alpha: float, texts: Sequence[TextState], measures: Sequence[Measure], usual: float | None
-) -> SweepLine:
-    scores = tuple(_score(measure, texts) for measure in measures)
-    first = scores[0]
+def _line(alpha: float, texts: Sequence[TextState], usual: float | None) -> SweepLine:
+    found = _repetition(texts)
     return SweepLine(
         alpha=alpha,
-        scores=scores,
-        excess=None if first is None or usual is None else first - usual,
+        repetition=found,
+        excess=None if found is None or usual is None else found - usual,
         begun=len(texts),
         finished=sum(text.status == "finished" for text in texts),
         ended=sum(text.ended == "end_of_text" for text in texts),
@@ -107,8 +89,8 @@ def _line(
     )
 
 
-def _score(measure: Measure, texts: Sequence[TextState]) -> float | None:
-    return measure.of([text.text for text in texts])
+def _repetition(texts: Sequence[TextState]) -> float | None:
+    return mean_repetition([text.text for text in texts])
 
 
 def _repeated(items: Sequence[Hashable]) -> float:
