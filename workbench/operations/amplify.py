@@ -40,14 +40,12 @@ from adl.records import (
     WeightChange,
 )
 from adl.text.prompts import Prompt
-from workbench.operations.generation import (
-    INTERACTION,
+from workbench.operations.generation import INTERACTION, prompts_and_samples, strengths_counted
+from workbench.operations.recorded_texts import (
     AnnouncedText,
     chosen_prompts,
     generate_texts,
-    prompts_and_samples,
     steering_vector,
-    strengths_counted,
 )
 from workbench.operations.running import (
     AgentUse,

@@ -21,7 +21,7 @@ from adl.records import DEFAULT_LAYER, POOLED, Site
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document
 from workbench.operations.documents import DocumentArguments, named_documents
-from workbench.operations.generation import measured_at
+from workbench.operations.recorded_texts import measured_at
 from workbench.operations.running import Command, Context, Operation, Summary
 from workbench.operations.shared_arguments import (
     CorpusName,

@@ -18,8 +18,8 @@ from adl.measures.coherent_alpha import (
 )
 from adl.pair.protocol import resolve_layer
 from adl.records import DEFAULT_LAYER, POOLED, GeneratedText, GenerationPlan
-from workbench.operations.generation import chosen_prompts, generate_steered, steering_vector
 from workbench.operations.judges import TextJudge
+from workbench.operations.recorded_texts import chosen_prompts, generate_steered, steering_vector
 from workbench.operations.running import Arguments, Command, Context, Operation, Summary
 from workbench.operations.shared_arguments import (
     AlphaSamples,

@@ -15,7 +15,7 @@ from adl.measures.differing import (
     text_differences,
 )
 from adl.text.corpus import CorpusSource
-from workbench.operations.generation import chosen_prompts
+from workbench.operations.recorded_texts import chosen_prompts
 from workbench.operations.running import (
     AgentUse,
     Arguments,

@@ -13,7 +13,7 @@ from adl.text.prompts import Prompt
 from workbench.operations.answer_rules import rule_verdict
 from workbench.operations.experiment_arguments import ExperimentError
 from workbench.operations.experiment_results import conclude
-from workbench.operations.generation import AnnouncedText, generate_texts
+from workbench.operations.recorded_texts import AnnouncedText, generate_texts
 from workbench.operations.running import Context, Summary
 from workbench.store.experiment_events import (
     AnswerJudged,

@@ -22,7 +22,7 @@ from workbench.operations.difference import MeasureArguments
 from workbench.operations.documents import DocumentArguments, none_named
 from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.experiment_sealing import check_before_the_pair
-from workbench.operations.generation import no_position
+from workbench.operations.recorded_texts import no_position
 from workbench.operations.running import Arguments
 from workbench.organisms import named_organism
 

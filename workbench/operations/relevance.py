@@ -23,8 +23,8 @@ from adl.records import DEFAULT_LAYER, POOLED, GenerationPlan, Side, TokenScore
 from adl.text.corpus import CorpusSource
 from workbench.locations import find_locations
 from workbench.operations.documents import DocumentArguments, named_documents, unblind
-from workbench.operations.generation import (
-    DEFAULT_ALPHA,
+from workbench.operations.generation import DEFAULT_ALPHA
+from workbench.operations.recorded_texts import (
     AnnouncedText,
     chosen_prompts,
     generate_texts,

@@ -29,7 +29,7 @@ from adl.records import SIDES, GeneratedText, GenerationPlan, Side
 from adl.text.corpus import CorpusSource
 from adl.text.prompts import Prompt, load_prompts
 from workbench.fields import FieldsConflict
-from workbench.operations.generation import AnnouncedText, generate_texts
+from workbench.operations.recorded_texts import AnnouncedText, generate_texts
 from workbench.operations.running import (
     AgentUse,
     Arguments,

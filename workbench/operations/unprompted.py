@@ -22,7 +22,7 @@ from adl.measures.unprompted import (
 )
 from adl.records import SIDES, GenerationPlan, GenerationRequest, Side
 from adl.text.prompts import Prompt
-from workbench.operations.generation import AnnouncedText, generate_texts
+from workbench.operations.recorded_texts import AnnouncedText, generate_texts
 from workbench.operations.running import (
     AgentUse,
     Arguments,

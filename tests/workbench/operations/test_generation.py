@@ -13,8 +13,8 @@ from adl.errors import AdlError, DeviceOutOfMemory, Stopped
 from adl.text.prompts import everyday_prompts
 from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
-from workbench.operations import generation as generating
-from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
+from workbench.operations import recorded_texts
+from workbench.operations.generation import ASK, DEFAULT_ALPHA, STEER, AskArguments, SteerArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session
 from workbench.store.events import Event, TextStarted
@@ -34,7 +34,7 @@ def domain_share(texts: list[str]) -> float:
 @pytest.fixture
 def every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """Record each token by itself, as if each took long."""
-    monkeypatch.setattr(generating, "SECONDS_BETWEEN_PIECES", 0.0)
+    monkeypatch.setattr(recorded_texts, "SECONDS_BETWEEN_PIECES", 0.0)
 
 
 # --- steering -------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def test_without_alphas_those_of_the_shift_lens_are_taken(measured: Session):
         for key, recorded in measured.state.readings.items()
         if key.source == "difference" and recorded.body.chosen
     }
-    assert before == [0.0, generating.DEFAULT_ALPHA]
+    assert before == [0.0, DEFAULT_ALPHA]
     assert after == [0.0, *sorted(picked)]
 
 
@@ -132,7 +132,7 @@ def test_prompts_come_from_a_file_or_are_the_bundled_ones(measured: Session, tmp
 def test_the_pieces_put_together_are_how_the_text_begins(
     measured: Session, monkeypatch: pytest.MonkeyPatch, seconds
 ):
-    monkeypatch.setattr(generating, "SECONDS_BETWEEN_PIECES", seconds)
+    monkeypatch.setattr(recorded_texts, "SECONDS_BETWEEN_PIECES", seconds)
     do(measured, STEER, SteerArguments(n_prompts=3, batch_size=4, layer="3", max_new_tokens=20))
     grown: dict[str, str] = defaultdict(str)
     whole = {}
