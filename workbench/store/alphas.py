@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adl.readings.predictions import SHIFT_LENS
-from workbench.store.state import ReadingKey, SessionState
+from workbench.store.state import ReadingKey, SessionState, chosen_lists
 
 
 def chosen_alphas(state: SessionState) -> Iterator[ReadingKey]:
     """Yield the shift lens's chosen lists of the difference; the ``scale`` of each is its alpha."""
-    for key, recorded in state.readings.items():
-        is_shift = key.reading == SHIFT_LENS.name and key.source == "difference"
-        if is_shift and recorded.body.chosen:
+    for key in chosen_lists(state.readings):
+        if key.reading == SHIFT_LENS.name and key.source == "difference":
             yield key
