@@ -37,6 +37,9 @@ DEFAULT_CONTEXT = 100_000
 # More does not fit the clocks of every system.
 _LONGEST_SECONDS = 1e6
 MUST_BE_URL = "must be a URL such as https://host:8000/v1"
+EXAMPLE_KEYS = """layer = "f11"
+search = ["/", "ctrl+s"]"""
+"""Lines of ``[keys]`` as help and docs/keys.md show them."""
 
 
 class SettingsError(AdlError):
@@ -208,7 +211,7 @@ def configured_keys(config_file: Path) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise SettingsError(
             f"{config_file}: keys = {shorten(repr(given), 60)} is not a table of keys",
-            'Write a section: [keys], and below it lines such as layer = "y".',
+            f"Write a section: [keys], and below it lines such as {EXAMPLE_KEYS.splitlines()[0]}.",
         )
     return given
 

@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 from textual.keys import _character_to_key, format_key
 
 from workbench.display import shorten
-from workbench.settings import SettingsError
+from workbench.settings import EXAMPLE_KEYS, SettingsError
 from workbench.tui.key_table import BY_ID, PLACES, SURFACES, TABLE, Key
 
 OURS = "workbench."
@@ -179,7 +179,7 @@ def _keys_in_words(key: Key) -> str:
     return " ".join(f"`{shown_key(name)}`".replace("|", r"\|") for name in key.names)
 
 
-_INTRODUCTION = """\
+_INTRODUCTION = f"""\
 # Keys
 
 A key has the same meaning in all panes, or is unused. `f1` (or `?`) lists the keys of the pane you are in,
@@ -189,6 +189,5 @@ Other keys are set in `config.toml` by id; a key given to two commands is refuse
 
 ```toml
 [keys]
-layer = "y"
-search = ["/", "ctrl+s"]
+{EXAMPLE_KEYS}
 ```"""

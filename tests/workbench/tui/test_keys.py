@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import workbench
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.waiting import until
-from workbench.settings import SettingsError, configured_keys, load_settings
+from workbench.settings import EXAMPLE_KEYS, SettingsError, configured_keys, load_settings
 from workbench.tui import key_table, keys
 from workbench.tui.dialogs.pane_help import PaneHelp
 from workbench.tui.screens.audit import AuditScreen
@@ -121,6 +122,11 @@ def test_keys_that_cannot_be_are_refused_in_words(given, words):
 def test_two_ideas_can_change_places():
     assert keys.remapped({"layer": "v", "vector": "l"}) == {"layer": "v", "vector": "l"}
     assert keys.remapped({"search": ["?", "/"], "help": "f1"})["search"] == "question_mark,slash"
+
+
+def test_the_example_that_help_shows_is_accepted():
+    example = tomllib.loads(EXAMPLE_KEYS)
+    assert keys.remapped(example) == {"layer": "f11", "search": "slash,ctrl+s"}
 
 
 def test_a_file_whose_keys_are_no_table_is_refused(tmp_path):
