@@ -101,13 +101,15 @@ def check_before_the_pair(arguments: ExperimentArguments, *, is_new: bool) -> No
     if not _looks_like_id(arguments.hypothesis):
         _judge(arguments, arguments.hypothesis)
     elif is_new:
-        raise _no_hypothesis(arguments.hypothesis, [])
+        raise _no_hypothesis(arguments.hypothesis, None)
 
 
-def _no_hypothesis(wanted: str, there: Sequence[str]) -> HypothesisError:
-    return HypothesisError(
-        f"there is no hypothesis {wanted!r}", f"There are: {', '.join(there) or 'none yet'}."
-    )
+def _no_hypothesis(wanted: str, there: Sequence[str] | None) -> HypothesisError:
+    """The error that names the hypotheses ``there`` are; None for a session that begins now."""
+    hint = f"There are: {', '.join(there or ()) or 'none yet'}."
+    if there is None:
+        hint = "There are none in this session, which is new. Name another with `--session last`."
+    return HypothesisError(f"there is no hypothesis {wanted!r}", hint)
 
 
 def _pair_settings(state: SessionState) -> dict[str, str]:
