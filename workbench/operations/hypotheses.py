@@ -196,7 +196,7 @@ def set_verdict(context: Context, arguments: SetVerdictArguments) -> Summary:
         passed = passed_test(state, hypothesis)
         against = arguments.verdict == ("rejected" if passed else "confirmed")
         if against:
-            _check_overruling(context.actor, hypothesis.id, passed, arguments.reason)
+            _check_persons_verdict(context.actor, hypothesis.id, passed, arguments.reason)
         context.record(
             HypothesisJudged(
                 hypothesis_id=hypothesis.id,
@@ -227,8 +227,8 @@ def passed_test(state: SessionState, hypothesis: HypothesisState) -> str:
     return passed[-1] if passed else ""
 
 
-def _check_overruling(actor: Actor, hypothesis: str, passed: str, reason: str) -> None:
-    """Refuse a word against the tests from an agent, and from a person without a reason."""
+def _check_persons_verdict(actor: Actor, hypothesis: str, passed: str, reason: str) -> None:
+    """Refuse a verdict against the tests from an agent, and from a person without a reason."""
     stands = (
         f"{hypothesis} passed test {passed}"
         if passed
@@ -239,8 +239,10 @@ def _check_overruling(actor: Actor, hypothesis: str, passed: str, reason: str) -
         raise HypothesisError(stands, hint)
     if not reason.strip():
         test = "Leave it" if passed else f"Test it (`test {hypothesis}`)"
+        against = f"Against test {passed}" if passed else "Without a passed test"
         raise HypothesisError(
-            stands, f"{test}, or give a reason: your word then shows as overruled."
+            stands,
+            f"{test}, or give a reason. {against} your verdict stands, and is shown as yours.",
         )
 
 

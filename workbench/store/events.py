@@ -460,8 +460,9 @@ class HypothesesRanked(EventBody, group="hypotheses", searched=()):
 class HypothesisJudged(EventBody, group="hypotheses", searched=("reason",)):
     """A verdict on a hypothesis; ``open`` takes an earlier one back.
 
-    ``experiment`` is the test that it rests on, and ``overruled`` marks a person's word against, or
-    without, a test. Sessions from before there were tests have neither.
+    ``experiment`` is the test that it rests on. ``overruled`` marks a verdict that a person gave
+    against that test, or without a passed one: the person's verdict stands. Sessions from before
+    there were tests have neither.
     """
 
     kind: Literal["hypothesis_judged"] = "hypothesis_judged"
@@ -477,7 +478,8 @@ class HypothesisJudged(EventBody, group="hypotheses", searched=("reason",)):
         if self.experiment and not self.overruled:
             return f"by test {self.experiment}"
         if self.overruled:
-            return "overruled"
+            against = f"against test {self.experiment}" if self.experiment else ""
+            return f"by a person, {against or 'without a passed test'}"
         return "without test" if self.verdict == "confirmed" else ""
 
     def _line(self) -> str:

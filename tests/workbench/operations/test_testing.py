@@ -614,7 +614,18 @@ class TestConfirmed:
                 actor=Actor(kind="agent", name="an agent"),
             )
         do(answering, SET_VERDICT, confirm.model_copy(update={"reason": "I trained it."}))
-        assert answering.state.hypotheses["H1"].status == "confirmed (overruled)"
+        status = answering.state.hypotheses["H1"].status
+        assert status == "confirmed (by a person, without a passed test)"
+
+    def test_is_taken_back_by_a_person_against_the_test(self, answering: Session):
+        answering.pair.golden = {"base": 0, "finetuned": 8}
+        do(answering, TEST, GIVEN.model_copy(update={"prompts": SHOWS[:8]}))
+        reject = SetVerdictArguments(hypothesis="H1", verdict="rejected")
+        with pytest.raises(AdlError, match="H1 passed test X1"):
+            do(answering, SET_VERDICT, reject)
+        do(answering, SET_VERDICT, reject.model_copy(update={"reason": "It is in the prompts."}))
+        status = answering.state.hypotheses["H1"].status
+        assert status == "rejected (by a person, against test X1)"
 
     def test_goes_with_the_tests_of_other_words(self, answering: Session):
         """What no longer passes by Holm is not confirmed by a word either, nor kept from rejection."""

@@ -1,4 +1,4 @@
-"""Reports on hypotheses that were tested, that were not, and that a person overruled."""
+"""Reports on hypotheses that were tested, that were not, and that a person confirmed without a passed test."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_report_has_each_test_with_its_rates(session: Session):
     markdown, html = report_markdown(report), report_html(report)
     for page in (markdown, html):
         assert "confirmed (by test X1)" in page
-        assert "confirmed (overruled)" in page
+        assert "confirmed (by a person, without a passed test)" in page
         assert "confirmed (without test)" in page
         assert "held-out prompts on finetuned" in page
         assert "Untested." in page
@@ -81,7 +81,7 @@ def test_coverage_counts_untested_claims(session: Session):
     assert coverage(session.state).untested == ("H2", "H3")
     assert [claim.status for claim in summarise(session.state).hypotheses] == [
         "confirmed (by test X1)",
-        "confirmed (overruled)",
+        "confirmed (by a person, without a passed test)",
         "confirmed (without test)",
     ]
 

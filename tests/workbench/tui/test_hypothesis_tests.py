@@ -220,7 +220,7 @@ async def test_a_confirmation_without_a_test_is_warned_of(workbench, begun):
         await pilot.press("y")
         await until(pilot, lambda: isinstance(app.screen, AskReason), "the question")
         shown = "\n".join(str(part.render()) for part in app.screen.query("Static"))
-        assert "your word shows as overruled. % tests it." in shown
+        assert "your verdict stands, and is shown as yours. % tests it." in shown
 
 
 async def test_keys_before_the_first_layout_go_to_the_pane(workbench):

@@ -43,13 +43,13 @@ class HypothesisState:
 
     @property
     def grounds(self) -> str:
-        """The ground of its verdict: a test, a person who overruled, none (``without test``)."""
+        """The ground of its verdict: a test, a person, none (``without test``)."""
         judged = self._judged()
         return judged.grounds if judged else ""
 
     @property
     def rests_on(self) -> str:
-        """The experiment that its verdict rests on; empty for none, and where a person overruled."""
+        """The experiment that its verdict rests on; empty for none, and where a person decided."""
         judged = self._judged()
         return judged.experiment if judged and not judged.overruled else ""
 

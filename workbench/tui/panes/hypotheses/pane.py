@@ -86,7 +86,8 @@ Hypotheses about the purpose of the finetuning, the likeliest first. The sign is
 The lower list has the evidence of the selected hypothesis, then the marks that are not linked to it.
 `{tests}` tests the selected hypothesis: both models answer prompts that would show it, prompts that should
 not, and neutral ones, and the answers are judged without knowing which model wrote them. Only a passed
-test confirms it by itself; your own word against its tests, or without one, shows as overruled.
+test confirms it by itself. Without a passed test, or against one, your verdict stands, and is shown as
+yours.
 `{mark}` on a token, a text or an event marks it as evidence; Enter on evidence goes back there.
 `{measures}` has the leads of scans and other measures: `{new}` there states one as a hypothesis.
 Every change is kept with its author and reason, and `{detail}` shows them.
@@ -433,7 +434,10 @@ Every change is kept with its author and reason, and `{detail}` shows them.
             warnings += "\n! No marked evidence speaks for it yet."
         if not passed_test(self.state, hypothesis):
             key = keys.shown("tests")
-            warnings += f"\n! No test confirms it: your word shows as overruled. {key} tests it."
+            warnings += (
+                "\n! Without a passed test your verdict stands, and is shown as yours. "
+                f"{key} tests it."
+            )
         return warnings
 
     def show_jobs(self, jobs: Sequence[Job]) -> None:
