@@ -31,6 +31,17 @@ def source_order(source: str) -> int:
     return SOURCES.index(source) if source in SOURCES else len(SOURCES)
 
 
+def source_in_words(source: str) -> str:
+    """Return what a list was read from, in words; every null is read on base."""
+    plain = source.replace("_", " ")
+    return f"{plain} (null, read on base)" if source in NULLS else plain
+
+
+def side_in_words(source: str, side: str) -> str:
+    """Return the side of a list, in words: for a null, that of the list which it stands beside."""
+    return f"beside {side}" if source in NULLS else f"on {side}"
+
+
 def random_direction(width: int, seed: int) -> Floats:
     """Return a unit vector [width], uniform over directions; the same for the same seed."""
     vector = np.random.default_rng(seed).standard_normal(width)

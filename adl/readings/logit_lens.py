@@ -52,7 +52,7 @@ def _lists(reader: Reader) -> Iterator[TokenReadout]:
             yield TokenReadout(
                 reading=LOGIT_LENS.name,
                 source=source,
-                # Nulls stand beside the lists of the finetuned side, though base reads them.
+                # A null has the side of the list that it stands beside; base reads it.
                 side="finetuned",
                 site=reader.site(position),
                 tokens=words,

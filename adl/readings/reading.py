@@ -114,6 +114,11 @@ class Reading:
     list_without_scale: str = ""
 
     @property
+    def strength(self) -> str:
+        """The name of a list's scale: ``alpha`` where the vector is added, else ``scale``."""
+        return "alpha" if self.family == "prediction" else "scale"
+
+    @property
     def limits(self) -> str:
         """One line on how far a list can be taken."""
         return f"Shows {self.shows}, not {self.hides}."

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from adl.nulls import side_in_words, source_in_words
+from adl.readings.registry import READINGS
 from adl.words import number_of
 
 # Imported for their kinds of events too: whoever reads a log knows all of them.
@@ -235,10 +237,13 @@ class ReadingTaken(EventBody, group="findings"):
         return f"{token.text}\u00b7{rest}" if rest else token.text
 
     def _line(self) -> str:
-        scale = "" if self.scale is None else f", scale {self.scale:g}"
+        known = READINGS.get(self.reading)
+        strength = known.strength if known else "scale"
+        scale = "" if self.scale is None else f", {strength} {self.scale:g}"
         tokens = " ".join(self.word(token).strip() for token in self.tokens[:8])
         return (
-            f"{self.reading} of {self.source} on {self.side}, layer {self.layer}, "
+            f"{self.reading} of {source_in_words(self.source)} "
+            f"{side_in_words(self.source, self.side)}, layer {self.layer}, "
             f"position {self.position}{scale}: {one_line(tokens)}"
         )
 

@@ -146,7 +146,7 @@ async def test_the_header_says_side_source_layer_scale_and_who_chose_it():
             "3",
             ",",
             ".",
-            "scale",
+            "alpha",
             "0.45*",
         ]
         assert "* chosen: strongest within the KL budget" in said(app, "why")
@@ -156,19 +156,19 @@ async def test_the_header_says_side_source_layer_scale_and_who_chose_it():
 @pytest.mark.parametrize(
     ("keys", "site"),
     [
-        ("b", "b on finetuned  v of difference  l layer 3  , . scale 0.45*"),
-        ("b b", "b on base  v of difference  l layer 3  , . scale 0.45*"),
-        ("v", "b on base  v of random  l layer 3  , . scale 0.45*"),
-        ("v v", "b on base  v of split half  l layer 3  , . scale 0.45*"),
-        ("V", "b on base  v of split half  l layer 3  , . scale 0.45*"),
-        ("comma", "b on base  v of difference  l layer 3  , . scale 0.3"),
-        ("comma comma full_stop", "b on base  v of difference  l layer 3  , . scale 0.3"),
-        ("full_stop", "b on base  v of difference  l layer 3  , . scale 0.45*"),
-        ("comma comma asterisk", "b on base  v of difference  l layer 3  , . scale 0.45*"),
+        ("b", "b on finetuned  v of difference  l layer 3  , . alpha 0.45*"),
+        ("b b", "b on base  v of difference  l layer 3  , . alpha 0.45*"),
+        ("v", "b beside base  v of random  l layer 3  , . alpha 0.45*"),
+        ("v v", "b beside base  v of split half  l layer 3  , . alpha 0.45*"),
+        ("V", "b beside base  v of split half  l layer 3  , . alpha 0.45*"),
+        ("comma", "b on base  v of difference  l layer 3  , . alpha 0.3"),
+        ("comma comma full_stop", "b on base  v of difference  l layer 3  , . alpha 0.3"),
+        ("full_stop", "b on base  v of difference  l layer 3  , . alpha 0.45*"),
+        ("comma comma asterisk", "b on base  v of difference  l layer 3  , . alpha 0.45*"),
         ("r r", "b on finetuned  v of difference  l layer 3  , . scale mean*"),
-        ("R", "b on finetuned  v of difference  l layer 3  , . no scale"),
+        ("R", "b on finetuned  v of difference  l layer 3  , . no alpha"),
         ("l", "l layer 2  "),
-        ("L L", "b on base  v of difference  l layer 3  , . scale 0.45*"),
+        ("L L", "b on base  v of difference  l layer 3  , . alpha 0.45*"),
     ],
 )
 async def test_keys_choose(keys, site):
@@ -186,7 +186,7 @@ async def test_a_scale_that_only_one_position_was_read_at_says_so_of_the_others(
         assert "cake" in first
         assert first.count("not computed") == 5
         assert "at 0.45" in said(app, "nulls")
-        assert "key * goes to the chosen scale 0.45" in said(app, "why")
+        assert "key * goes to the chosen alpha 0.45" in said(app, "why")
 
 
 async def test_beside_the_list_stand_its_nulls():
@@ -525,8 +525,12 @@ async def test_any_view_can_be_restored(view):
 @pytest.mark.parametrize(
     ("key", "strip", "where"),
     [
-        (("shift_lens", "random", "finetuned", 0.45, "1-4"), "[shift]", "random"),
-        (("shift_lens", "difference", "base", 0.1, "1-4"), "[shift]", "scale 0.1"),
+        (
+            ("shift_lens", "random", "finetuned", 0.45, "1-4"),
+            "[shift]",
+            "b beside finetuned  v of random (null, read on base)",
+        ),
+        (("shift_lens", "difference", "base", 0.1, "1-4"), "[shift]", "alpha 0.1"),
         (("logit_lens", "negative", "finetuned", None, "2"), "[logit]", "negative"),
     ],
 )
@@ -654,7 +658,7 @@ async def test_c_copies_the_list_under_the_cursor():
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("r", "r", "c")
         lines = app.clipboard.splitlines()
-        assert lines[0] == "shift lens of difference on base, layer 3, position 1-4, scale 0.45"
+        assert lines[0] == "shift lens of difference on base, layer 3, position 1-4, alpha 0.45"
         assert lines[1].startswith("1\t cake\t1.")
         assert len(lines) == 34
 

@@ -11,7 +11,7 @@ from workbench.private_files import new_text
 from workbench.store.events import ReadToken
 from workbench.tui.panes.readings.columns import Column, Table
 from workbench.tui.panes.readings.index import Group
-from workbench.tui.panes.readings.render import plain, scale_name
+from workbench.tui.panes.readings.render import scale_name, strength_name, vector_in_words
 
 HEADINGS = (
     *("reading", "side", "source", "layer", "position", "scale", "chosen"),
@@ -23,13 +23,13 @@ MarksOf = Callable[[Column, ReadToken], Sequence[str]]
 def where(group: Group, column: Column) -> str:
     """Return the layer, position, side and source of a list in words."""
     words = [
-        f"{plain(group.reading)} of {plain(column.source)} on {plain(group.side)}",
+        vector_in_words(group.reading, column.source, group.side),
         f"layer {group.layer}",
         f"position {clean_line(column.position)}",
     ]
     scale = scale_name(column.scale, group.reading)
     if scale:
-        words.append(f"scale {scale}")
+        words.append(f"{strength_name(group.reading)} {scale}")
     return ", ".join(words)
 
 

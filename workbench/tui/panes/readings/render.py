@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from textual.content import Content
 
-from adl.nulls import NULLS
+from adl.nulls import NULLS, side_in_words, source_in_words
 from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from adl.words import number_of
@@ -48,6 +48,16 @@ def scale_name(scale: float | None, reading: str) -> str:
     if scale is None:
         return READINGS[reading].list_without_scale if reading in READINGS else ""
     return f"{scale:g}"
+
+
+def strength_name(reading: str) -> str:
+    """Whether a reading's scales are alphas, in a word."""
+    return READINGS[reading].strength if reading in READINGS else "scale"
+
+
+def vector_in_words(reading: str, source: str, side: str) -> str:
+    """Return what a list is of and where it was read."""
+    return plain(f"{reading} of {source_in_words(source)} {side_in_words(source, side)}")
 
 
 def exact(token: str, width: int = 60) -> str:
@@ -122,17 +132,22 @@ def site(table: Table | None, group: Group, width: int) -> Content:
     roomy = width >= ROOMY
     parts: list[tuple[str, str] | str] = []
     if table is not None and group.side:
-        parts += [_key("side"), f"{'on ' if roomy else ''}{plain(group.side)}  "]
-        parts += [_key("vector"), f"{'of ' if roomy else ''}{plain(group.source)}  "]
+        # What a null was read on is named where there is room; beside which side is always said.
+        is_bare = not roomy and group.source not in NULLS
+        side = group.side if is_bare else side_in_words(group.source, group.side)
+        source = source_in_words(group.source) if width >= WIDE else group.source
+        source = f"of {source}" if roomy else source
+        parts += [_key("side"), f"{plain(side)}  ", _key("vector"), f"{plain(source)}  "]
     parts += [_key("layer"), f"layer {group.layer}  "]
     first = table.columns[0] if table is not None and table.columns else None
     if first is not None:
         shown = scale_name(first.scale, group.reading)
+        strength = strength_name(group.reading)
         star = "*" if first.starred else ""
         parts += [
             _key("alpha_down"),
             _key("alpha_up"),
-            f"scale {shown}{star}" if shown else "no scale",
+            f"{strength} {shown}{star}" if shown else f"no {strength}",
         ]
     return Content.assemble(*parts)
 
@@ -153,7 +168,8 @@ def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
         elif not first.starred and chosen is not None:
             at = scale_name(chosen.body.scale, table.group.reading)
             by = f" ({clean_line(chosen.body.chosen_by)})" if chosen.body.chosen_by else ""
-            parts.append(f"key * goes to the chosen scale {at}{by}")
+            strength = strength_name(table.group.reading)
+            parts.append(f"key * goes to the chosen {strength} {at}{by}")
         parts += [
             spec.format(body.statistics[name])
             for name, spec in _STATISTICS.items()
@@ -285,7 +301,7 @@ def as_column(taken: Taken) -> TokenColumn:
     """Return a list with its name, to be set beside another."""
     body = taken.body
     name = (
-        f"{plain(body.reading)} of {plain(body.source)} on {body.side}, "
+        f"{vector_in_words(body.reading, body.source, body.side)}, "
         f"layer {body.layer}, position {body.position}"
     )
     return name, [token.text for token in body.tokens]
