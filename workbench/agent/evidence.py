@@ -27,7 +27,7 @@ def measured_layers(state: SessionState) -> tuple[int, ...]:
 def reading_lists(
     state: SessionState, reading: str, layer: int, position: str, *, every_scale: bool = False
 ) -> list[Recorded[ReadingTaken]]:
-    """The newest lists of a reading at a site, the difference before its controls.
+    """The newest lists of a reading at a site, the difference first.
 
     Those of the chosen scale only, unless ``every_scale``.
     """

@@ -110,7 +110,7 @@ def coverage(
 
 def _show_coverage(found: Coverage) -> None:
     show.table(
-        ("token", "best rank", "lists", "in controls", "event"),
+        ("token", "best rank", "lists", "also in a null", "event"),
         [
             (
                 token.text.strip(),

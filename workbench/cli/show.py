@@ -221,7 +221,7 @@ def readings(
 def lists_at(
     state: SessionState, reading: str, layer: int, position: str = POOLED
 ) -> list[ReadingTaken]:
-    """The newest chosen lists of a reading at a site, the difference before its controls.
+    """The newest chosen lists of a reading at a site, the difference first.
 
     A session in which the same was read twice, with other scales chosen, still holds the lists that
     were chosen first.

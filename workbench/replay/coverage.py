@@ -34,7 +34,7 @@ class UnseenToken:
     """A token at the top of a reading of the difference that nobody named; ``text`` is untrusted.
 
     ``best_rank`` counts from 1, ``lists`` how many chosen lists it heads, ``seq`` is the event of
-    the best. ``in_controls``: a null reading has it at its top too, so it may mean nothing.
+    the best. ``in_controls``: a null has it at its top too, so it may mean nothing.
     """
 
     text: str

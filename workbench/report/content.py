@@ -100,8 +100,8 @@ def build_report(log: SessionLog, session_id: str) -> Report:
                     for body, made in zip(_bodies(state), measurements, strict=True)
                     for norms in made.norms
                 ],
-                has_controls=any(
-                    shown.is_control for section in readings for shown in section.lists
+                has_nulls=any(
+                    shown.is_null for section in readings for shown in section.lists
                 ),
                 is_blind=bool(redactor),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from adl.nulls import NULLS
 from adl.records import POOLED
 from adl.text.tokens import visible
 from adl.words import number_of, number_or_no, plain_number
@@ -79,9 +80,9 @@ def _tests(state: SessionState) -> Iterator[str]:
     at = f" at alpha {', '.join(f'{alpha:g}' for alpha in alphas[:8])}" if alphas else ""
     more = f" and {len(alphas) - 8} more" if len(alphas) > 8 else ""
     yield f"{number_or_no(len(steered), 'steered text')}{at}{more}"
-    controls = sum(key.source not in {"difference", "negative"} for key in state.readings)
+    nulls = sum(key.source in NULLS for key in state.readings)
     lists = number_or_no(len(state.readings), "token list")
-    yield f"{lists}, {controls} of them controls (random directions, halves, one model alone)"
+    yield f"{lists}, {nulls} of them of nulls (random directions, halves of the texts)"
     done = [found.result.body for found in state.experiments.values() if found.result]
     passed = sum(result.verdict == "confirmed" for result in done)
     if done:
@@ -107,7 +108,7 @@ def _numbers(
         yield f"difference, layer {norms.layer}, position {norms.position}", f"{size}; {agree}"
     for section in readings[:1]:
         for reading in section.lists:
-            if not reading.is_control:
+            if reading.is_of_difference:
                 of = f"{section.reading.replace('_', ' ')} on {section.side}, layer {section.layer}"
                 yield f"first tokens, {of}", "  ".join(reading.tokens[:12])
     for measure in state.measures[-3:]:

@@ -24,7 +24,7 @@ METHOD = (
     ),
     (
         "A reading is a lead and not a proof. A token counts for as much as it stands in the list of the "
-        "difference and not in those of its controls; a random vector of the same size has a top list "
+        "difference and not in those of its nulls; a random vector of the same size has a top list "
         "too."
     ),
     (
@@ -51,7 +51,7 @@ class Measured:
 
 
 def limits(
-    state: SessionState, measured: Sequence[Measured], *, has_controls: bool, is_blind: bool = False
+    state: SessionState, measured: Sequence[Measured], *, has_nulls: bool, is_blind: bool = False
 ) -> Iterator[str]:
     """Sentences of ours, the method's first; nothing untrusted is in them."""
     yield from METHOD
@@ -85,8 +85,8 @@ def limits(
             f"At {len(unlike)} of {number_of(len(read), 'site')} the differences of the two halves of "
             f"the texts have a cosine below {LOW_COSINE}: more texts may turn it."
         )
-    if state.readings and not has_controls:
-        yield "No control was read beside the difference: nothing in its lists can be told from chance."
+    if state.readings and not has_nulls:
+        yield "No null was read beside the difference: nothing in its lists can be told from chance."
     if not state.texts:
         yield "No text was generated: what the models say was not looked at."
     if state.operations and not state.hypotheses and not state.agents:

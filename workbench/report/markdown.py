@@ -288,7 +288,7 @@ def _findings(report: Report) -> Iterator[str]:
         yield ""
     for measure in report.measures:
         yield from _measure(measure)
-    yield "## Readings beside their controls"
+    yield "## Readings beside their nulls"
     yield ""
     if not report.readings:
         yield _NOT_COMPUTED
@@ -317,13 +317,13 @@ def _findings(report: Report) -> Iterator[str]:
             ],
         )
         struck = [
-            words for shown in section.lists if not shown.is_control for words in shown.struck
+            words for shown in section.lists if shown.is_of_difference for words in shown.struck
         ]
         if struck:
             yield f"Struck as style: {inline(', '.join(struck))}."
             yield ""
-        if not any(token_list.is_control for token_list in section.lists):
-            yield "Its controls were not computed."
+        if not any(token_list.is_null for token_list in section.lists):
+            yield "Its nulls were not computed."
             yield ""
     for why in report.coverage.readings_failed:
         yield f"Not computed: {inline(why)}"

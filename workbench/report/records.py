@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from adl.nulls import NULLS
 from workbench.replay.compare import SessionSummary
 from workbench.replay.coverage import Coverage
 
@@ -38,7 +39,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class TokenList:
-    """One token list; ``is_control`` for all but that of the difference itself.
+    """One token list, of the difference or of what it is compared with.
 
     ``struck`` are words of style, each with the reason, that were taken out of ``tokens``.
     """
@@ -51,9 +52,14 @@ class TokenList:
     struck: tuple[str, ...] = ()
 
     @property
-    def is_control(self) -> bool:
-        """True for a list of a null or control, to compare with."""
-        return self.source != "difference"
+    def is_of_difference(self) -> bool:
+        """True for the difference itself; False for its negative, a null and one model alone."""
+        return self.source == "difference"
+
+    @property
+    def is_null(self) -> bool:
+        """True for a list that holds no finetuning."""
+        return self.source in NULLS
 
 
 FOLDED = "No better than its nulls on this pair: its lists are in the session."
@@ -61,7 +67,7 @@ FOLDED = "No better than its nulls on this pair: its lists are in the session."
 
 @dataclass(frozen=True)
 class ReadingSection:
-    """A reading of one side at one layer, the difference first and its controls after it.
+    """A reading of one side at one layer, the difference first and its nulls after it.
 
     ``line``: how narrow it is beside its nulls, and what it can and cannot show. ``is_folded`` if it
     is no better than its nulls: its lists are left out.

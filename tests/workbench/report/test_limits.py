@@ -19,8 +19,8 @@ def session(log: SessionLog) -> str:
     return log.start_session("limits")
 
 
-def said(log: SessionLog, session: str, *measured: Measured, controls: bool = True) -> list[str]:
-    found = list(limits(fold(log.events(session)), measured, has_controls=controls))
+def said(log: SessionLog, session: str, *measured: Measured, nulls: bool = True) -> list[str]:
+    found = list(limits(fold(log.events(session)), measured, has_nulls=nulls))
     assert found[: len(METHOD)] == list(METHOD)
     return found[len(METHOD) :]
 
@@ -74,9 +74,9 @@ def test_a_fingerprint_of_an_old_session_is_called_one(log: SessionLog, session:
 
 def test_what_was_left_out_is_named(log: SessionLog, session: str) -> None:
     log.append(session, reading())
-    lines = said(log, session, controls=False)
+    lines = said(log, session, nulls=False)
     assert "No difference was measured in this session." in lines
-    assert any("No control was read" in line for line in lines)
+    assert any("No null was read" in line for line in lines)
     assert any("No text was generated" in line for line in lines)
     assert any("still open" in line for line in lines)
     log.append(session, text_started("t"))

@@ -90,9 +90,9 @@ def test_a_report_says_what_was_found(log: SessionLog, recorded: Audit) -> None:
     lines = text.split("\n")
     where = "output difference, finetuned model, layer 2, position 1-4"
     table = lines[lines.index(f"### {where}") + 4 :][:5]
-    # The difference first, and its controls right under it.
+    # The difference first, and its nulls right under it.
     assert table[2].startswith("| difference |  | cake  oven  batter")
-    # What finetuned says less stands beside it, then its controls.
+    # What finetuned says less stands beside it, then its nulls.
     assert table[3].startswith("| negative |")
     assert table[4].startswith("| random |")
     assert "0.45, chosen" in text
@@ -157,7 +157,7 @@ def test_the_first_page_stands_alone(log: SessionLog, reconsidered: str) -> None
         assert "against: nothing was linked" in page
         assert "reason of the verdict: three questions agree" in page
         assert "no questions put to both models" in page
-        assert "no token lists, 0 of them controls" in page
+        assert "no token lists, 0 of them of nulls" in page
         assert "The session verifies; 11 events" in page
         assert "UTC, 0:00:0" in page
 
