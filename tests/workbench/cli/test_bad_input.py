@@ -42,7 +42,10 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *named: st
         (["causal", "--demo"], "no finetuning documents are named"),
         (["test", "foo", "--demo"], "nothing tells when an answer shows"),
         (["test", "H9", "--demo", "--phrase", "x"], "there is no hypothesis 'H9'"),
-        (["test", "H9", "--demo", "--phrase", "x"], "which is new. Name another with `--session last`"),
+        (
+            ["test", "H9", "--demo", "--phrase", "x"],
+            "which is new. Name another with `--session last`",
+        ),
         (["steer", "--demo", "--position", "99"], "position '99' was not measured"),
         (["steer", "--demo", "--position", "5"], "Use one of: 0, 1, 2, 3, 4, 1-4"),
         (["steer", "--demo", "--position", "0", "--positions", "chat"], "chat-3, chat-2"),

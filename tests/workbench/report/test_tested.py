@@ -1,4 +1,4 @@
-"""Reports on hypotheses that were tested, that were not, and that a person confirmed without a passed test."""
+"""Reports on hypotheses: tested, untested, and confirmed by a person without a passed test."""
 
 from __future__ import annotations
 
