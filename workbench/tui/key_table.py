@@ -256,7 +256,7 @@ TABLE: Final[tuple[Key, ...]] = (
         Use("timeline", "growth", "Pieces", "Show or hide the pieces of texts as they grew"),
     )),
     Key("compare", "C", (
-        Use("steering", "compare", "Compare", "Two kept samples side by side, and back", show=True),
+        Use("steering", "compare", "Compare", "Two marked samples side by side, and back", show=True),
         Use("sessions", "compare", "Compare", "Compare the chosen sessions", show=True),
     )),
     Key("older", "left_square_bracket", (

@@ -90,7 +90,7 @@ async def test_an_empty_probe_is_said_in_place_and_not_asked():
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("enter", "space", "enter")
         assert asked(app) == []
-        assert said(app).startswith("! the probe is empty")
+        assert said(app).startswith("! the question is empty")
         await pilot.press("x")
         assert said(app) == ""
 

@@ -407,7 +407,7 @@ async def test_a_sample_is_kept_as_evidence():
             )
         ]
         app.pane.update_state(going_on(*BOTH, kept("steered", "E7")))
-        assert "■ kept E7" in on_screen(app)
+        assert "■ marked E7" in on_screen(app)
         await pilot.press("m", "U")
         assert asked(app)[1:] == [
             (UNMARK.name, UnmarkArguments(evidence="E7")),
@@ -472,13 +472,13 @@ async def test_two_kept_samples_are_compared():
     async with app.run_test(size=(120, 30)) as pilot:
         await pilot.press("C")
         shown = on_screen(app)
-        (line,) = [line for line in shown.split("\n") if "kept E8" in line]
-        assert line.index("kept E8") < line.index("kept E9")
+        (line,) = [line for line in shown.split("\n") if "marked E8" in line]
+        assert line.index("marked E8") < line.index("marked E9")
         await pilot.press("[")
-        (line,) = [line for line in on_screen(app).split("\n") if "kept E9" in line]
-        assert line.index("kept E7") < line.index("kept E9")
+        (line,) = [line for line in on_screen(app).split("\n") if "marked E9" in line]
+        assert line.index("marked E7") < line.index("marked E9")
         await pilot.press("right")
-        assert on_screen(app).count("kept E7") == 2
+        assert on_screen(app).count("marked E7") == 2
         await pilot.press("escape")
         assert "2/2" in on_screen(app)
 
@@ -580,7 +580,7 @@ async def test_everything_is_as_it_was_left():
     async with third.run_test(size=(100, 30)) as pilot:
         third.pane.restore(view)
         await pilot.pause()
-        assert "kept E7" in on_screen(third)
+        assert "marked E7" in on_screen(third)
         assert third.pane.view() == view
 
 

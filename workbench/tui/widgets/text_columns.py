@@ -230,7 +230,7 @@ def _layout(sample: Sample, width: int) -> list[Pieces]:
 def _column(column: Column, width: int) -> list[Pieces]:
     head = f"{clean_line(column.head)}  "
     state = clean_line(column.state)
-    kept = f"  ■ kept {clean_line(column.kept)}" if column.kept else ""
+    kept = f"  ■ marked {clean_line(column.kept)}" if column.kept else ""
     room = width - cell_len(kept)
     whole = set_cell_size(head + state, room) if cell_len(head + state) > room else head + state
     lines: list[Pieces] = [

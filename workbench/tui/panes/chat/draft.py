@@ -69,7 +69,7 @@ class Draft:
         if self.follows is not None:
             return self._follow_up(self.follows, written, settings, turns)
         if not written.strip():
-            raise DraftError("the probe is empty", "Write what both models are to answer.")
+            raise DraftError("the question is empty", "Write what both models are to answer.")
         if settings.as_raw:
             return settings.asking(raw=written)
         edited = None if self.edits is None else turns.find(self.edits)
@@ -91,7 +91,7 @@ class Draft:
         if turn.raw is not None:
             return settings.asking(raw=turn.raw + answer + written)
         if not written.strip():
-            raise DraftError("the probe is empty", "Write what follows the answer.")
+            raise DraftError("the question is empty", "Write what follows the answer.")
         return settings.asking(
             messages=(
                 *map(dict, turn.messages),

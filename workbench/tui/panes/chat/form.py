@@ -78,7 +78,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
         given = self._settings
         asked = next((name for name, sides in _ASKED.items() if sides == given.sides), "both")
         with FieldList() as form:
-            form.border_title = "Settings of the probes"
+            form.border_title = "Settings of the questions"
             yield from self._row(
                 "System turn", ProbeField(given.system, on_send=self.action_take, id="system")
             )

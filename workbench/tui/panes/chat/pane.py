@@ -59,7 +59,7 @@ class ChatPane(Pane):
     TITLE: ClassVar[str] = "Chat"
     SHORT: ClassVar[str] = "Chat"
     HELP: ClassVar[str] = """
-Every probe goes to the base and to the finetuned model with the same seed, so that differences
+Every question goes to the base and to the finetuned model with the same seed, so that differences
 between the answers come from the finetuning. `Enter` goes to the field, where `Enter` sends and
 `Escape` goes back.
 
@@ -69,7 +69,7 @@ two models' predictions are apart, both unsteered: 0 is agreement, above 1 they 
 The bars follow the answer; a full bar is its greatest KL, or 1 nat if that is more.
 
 A **follow-up** sends the conversation so far to both models. It continues one answer, that of the side
-marked `●`: `{side}` changes the side, `Left` and `Right` the sample. An **edit** asks an earlier probe
+marked `●`: `{side}` changes the side, `Left` and `Right` the sample. An **edit** asks an earlier question
 again with its settings. **Raw text** is continued without a chat template. **Steering** adds the
 measured difference, alpha times the residual norm, to both models.
 
@@ -396,7 +396,7 @@ Copies and files show control characters as visible marks. The session keeps the
         try:
             self._settings = ProbeSettings.of(turn.arguments)
         except ValidationError as error:
-            self._show_status(f"this probe cannot be asked anew: {in_words(error)}", problem=True)
+            self._show_status(f"this question cannot be asked anew: {in_words(error)}", problem=True)
             return
         if turn.system is not None:
             self._settings = self._settings.model_copy(update={"system": turn.system})
@@ -418,7 +418,7 @@ Copies and files show control characters as visible marks. The session keeps the
             asked = AskArguments.model_validate(turn.arguments)
             again = asked.model_copy(update={"seed": asked.seed + asked.n_samples})
         except ValidationError as error:
-            self._show_status(f"this probe cannot be asked again: {in_words(error)}", problem=True)
+            self._show_status(f"this question cannot be asked again: {in_words(error)}", problem=True)
             return
         self._ask(again)
 

@@ -58,7 +58,7 @@ words, and of runs of three words, that occurred earlier in the text. It does no
 compare it with the unsteered line (alpha 0). `!` marks lines that repeat much more than that.
 *Ended* counts the texts that ended before their token limit.
 
-A kept sample is evidence and can be linked to a hypothesis. Tab goes to the strip of a sweep and to
+A marked sample is evidence and can be linked to a hypothesis. Tab goes to the strip of a sweep and to
 the settings, where the arrow keys choose.
 """
     LOOKS: ClassVar[frozenset[str]] = frozenset(
@@ -278,7 +278,7 @@ the settings, where the arrow keys choose.
         self.results.other(step)
 
     def action_compare(self) -> None:
-        """Show two kept samples side by side, or go back."""
+        """Show two marked samples side by side, or go back."""
         compared = self.results.compare()
         self.console.show_status(
             ""
@@ -300,7 +300,7 @@ the settings, where the arrow keys choose.
         if evidence_id is not None:
             self._take_back(evidence_id)
         elif not text.text:
-            self.console.show_status("there is no text yet: keep it when there is")
+            self.console.show_status("there is no text yet: mark it when there is")
         elif text_id not in self._marking:
             self._marking.add(text_id)
             self.submit(
@@ -312,7 +312,7 @@ the settings, where the arrow keys choose.
                     text_id=text_id,
                 ),
             )
-            self.console.show_status(done=f"kept as evidence{of_null(text)}")
+            self.console.show_status(done=f"marked as evidence{of_null(text)}")
 
     def _take_back(self, evidence_id: str) -> None:
         linked = [
