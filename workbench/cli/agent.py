@@ -13,6 +13,7 @@ from workbench.cli.agent_arguments import (
     GradeArguments,
 )
 from workbench.cli.derived import Given, arguments_from, options_of
+from workbench.cli.judging import judge_as_set
 from workbench.cli.options import (
     Database,
     Engine,
@@ -130,7 +131,7 @@ def grade(
         _refuse_endpoint(endpoint, "a grade of your own asks no judge")
         auditing.grade_by_hand(session, wanted, database, json)
     else:
-        auditing.grade_by_judge(session, wanted, endpoint, database, json)
+        auditing.grade_by_judge(session, wanted, judge_as_set(endpoint), database, json)
 
 
 @grades.command("show")
@@ -179,7 +180,7 @@ def evaluate(
     if wanted.session is not None:
         models = {name: value for name, value in endpoint.items() if name.endswith("_model")}
         _refuse_endpoint(models, f"evaluation {wanted.session!r} goes on with its own models")
-    evaluating.evaluate(wanted, endpoint, spreading, database, json)
+    evaluating.evaluate(wanted, judge_as_set(endpoint), spreading, database, json)
 
 
 def _refuse_endpoint(given: Given, why: str) -> None:

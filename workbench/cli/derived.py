@@ -58,8 +58,8 @@ NAMES = {
     "where": "at",
     "words": "word",
 }
-#: Further spellings of options that take several values.
-ALSO = {"layer": "--layers"}
+#: Further spellings of options, by whether they take several values.
+ALSO = {("layer", True): ("--layers",), ("judge_model", False): ("--judge",)}
 _SIMPLE = (str, int, float, bool, Path)
 
 
@@ -210,8 +210,8 @@ def _parameter(
         name = _spelled(option)
         if kind is bool and info.default is True:
             name += f"/--no-{name.removeprefix('--')}"
-        names = [name, *([ALSO[option]] if item is not None and option in ALSO else [])]
-        declared = typer.Option(*names, show_default=shown, **more)
+        also = ALSO.get((option, item is not None), ())
+        declared = typer.Option(name, *also, show_default=shown, **more)
     # typer has no lists of choices: the arguments check them.
     annotation: Any = _taken(kind) if item is None else list[item if item in _SIMPLE else str]  # type: ignore[misc]
     return inspect.Parameter(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,11 @@ JudgeOption = Annotated[
         "Without it, a rule decides.",
     ),
 ]
+
+
+def judge_as_set(endpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of the endpoint without a judge that is called ``SET``."""
+    return {name: value for name, value in endpoint.items() if (name, value) != ("judge_model", SET)}
 
 
 class JudgeAtHand:

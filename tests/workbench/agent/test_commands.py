@@ -84,7 +84,7 @@ def test_run_grade_edit_and_show(server: ScriptedEndpoint, workbench_home: Path)
     for name in ("cake_bake", "planted-base", "planted-finetuned"):
         assert name not in server.sent.decode()
 
-    grades = data(run("grade", audit["session"], "--json"))["grades"]
+    grades = data(run("grade", audit["session"], "--judge", "set", "--json"))["grades"]
     assert [one["score"] for one in grades] == [2.0, 3.0, 4.0]
     assert [one["model"] for one in grades] == ["scripted"] * 3
     hand = data(
@@ -187,6 +187,7 @@ def test_an_endpoint_that_fails_ends_with_1_and_says_how_to_go_on(server: Script
         (["grade", "--score", "3", "--reason", "x", "--repeats", "2"], "--repeats"),
         (["grade", "--edit", "G1", "--score", "3", "--reason", "x", "--run", "a"], "--run"),
         (["grade", "--score", "3", "--reason", "x", "--judge-model", "m"], "--judge-model"),
+        (["grade", "--score", "3", "--reason", "x", "--judge", "m"], "--judge-model"),
         (["grades", "show", "nobody"], "nobody"),
         (["evaluate", "--session", "somebody", "--agent", "adl"], "--agent"),
         (["evaluate", "--session", "somebody", "--repeats", "1"], "--repeats"),
