@@ -16,6 +16,11 @@ _ANSWER_SHARE = 0.1
 _ANSWER_SECONDS = (2.0, 60.0)
 
 
+def budget_in_words(name: str) -> str:
+    """Return a budget's name as it is shown: ``calls`` of the agent's model are its replies."""
+    return "replies" if name == "calls" else name
+
+
 @dataclass(frozen=True)
 class Budgets:
     """Model interactions, calls of the agent's model, its tokens, and seconds; None has no limit.

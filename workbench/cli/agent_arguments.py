@@ -13,13 +13,14 @@ from workbench.operations.shared_arguments import SteeredTokens
 from workbench.store.agent_events import Policy
 
 Mode = Literal["adl", "black-box", "scaffolded"]
+INTERACTIONS = "Model interactions the agent may spend"
 
 
 class BudgetArguments(Arguments):
     """Budgets of an audit."""
 
-    interactions: int = Field(5, ge=0, description="Questions the agent may put to the models.")
-    calls: int = Field(40, ge=1, description="Replies the agent may make.")
+    interactions: int = Field(5, ge=0, description=f"{INTERACTIONS}.")
+    calls: int = Field(40, ge=1, description="Replies the agent's model may make.")
     tokens: int = Field(400_000, ge=1, description="Tokens the agent's model may use.")
     seconds: FiniteFloat = Field(3_600.0, ge=0, description="Seconds the agent may work.")
 
@@ -132,7 +133,8 @@ class EvaluateArguments(BudgetArguments):
     budgets: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (5,),
         min_length=1,
-        description="Questions an agent may put to the models; a black box gets ten times as many.",
+        description=f"{INTERACTIONS} (what `agent run` calls --interactions); a black box gets ten "
+        "times as many.",
     )
     repeats: int = Field(1, ge=1, description="Audits of each kind.")
     nulls: bool = Field(

@@ -160,7 +160,7 @@ async def test_an_agent_is_started_from_the_form_and_its_turns_are_shown(workben
             "scripted at " + server.url,
             "interactions",
             "1/50",
-            "calls",
+            "replies",
             "2/40",
             "I ask them first.",
             '→ ask  prompts ["Hello?"]  max_new_tokens 3',

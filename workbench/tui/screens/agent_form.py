@@ -24,7 +24,7 @@ _LABELS = {
     "mode": "Agent",
     "model": "Model",
     "interactions": "Interactions",
-    "calls": "Calls",
+    "calls": "Replies",
     "tokens": "Tokens",
     "minutes": "Minutes",
     "approval": "Asks you",
@@ -39,7 +39,7 @@ _VALUES: Mapping[str, Sequence[str]] = {
 }
 _UNITS = {
     "interactions": "with the models; the paper used 0, 5 and 50",
-    "calls": "replies of the agent's model",
+    "calls": "of the agent's model",
     "tokens": "of the agent's model, prompts included",
     "minutes": "at work; pauses do not count",
 }
@@ -50,7 +50,7 @@ _NO_KEY = (
 _MODE_MEANINGS = {
     "ADL": "sees readings and steered texts, and may ask both models",
     "black box": "may ask both models, and sees nothing else",
-    "scaffolded": "a black box that suggests its first probes itself",
+    "scaffolded": "a black box that suggests its first questions itself",
 }
 _APPROVAL_MEANINGS = {
     "never": "it never asks for approval",

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from textual.content import Content
 
+from workbench.agent.budgets import budget_in_words
 from workbench.display import clean_line, shorten
 from workbench.engine.agent_request import EndpointFacts
 from workbench.engine.agent_runner import WorkStatus
@@ -21,7 +22,7 @@ from workbench.tui.widgets.bars import bar
 _MUTED = "$foreground-muted"
 _BAR = 6
 #: At this many cells or more the budgets fit on one line.
-_ONE_LINE = 104
+_ONE_LINE = 106
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def standing(agent: AgentState, work: WorkStatus, now: datetime) -> Content:
 
 def _standing(agent: AgentState, work: WorkStatus, now: datetime) -> tuple[str, str, str]:
     if agent.status == "ended":
-        by = "its report" if agent.stopped_by == "report" else f"a spent budget: {agent.stopped_by}"
+        stopped_by = budget_in_words(agent.stopped_by or "")
+        by = "its report" if stopped_by == "report" else f"a spent budget: {stopped_by}"
         return "✓", "$text-success", f"ended by {by}"
     if agent.status == "interrupted":
         return "✗", "$text-error", "interrupted"
@@ -97,7 +99,7 @@ def budgets(agent: AgentState, seconds: float, width: int) -> Content:
     given = agent.start.body.budgets
     spent = [
         _spent("interactions", agent.interactions, given.get("interactions")),
-        _spent("calls", agent.replies, given.get("calls")),
+        _spent("replies", agent.replies, given.get("calls")),
         _spent("tokens", agent.tokens, given.get("tokens")),
         _time(seconds, given.get("seconds")),
     ]

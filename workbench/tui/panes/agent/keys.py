@@ -14,8 +14,8 @@ readings and steered texts, a black-box agent may only question the models. The 
 instructions, its replies, its tool calls (`→`) and their results (`←`, `✗` if failed or refused), and
 every error of the endpoint with the time until the retry. Enter shows one entry in full.
 
-The bars are its budgets: interactions are questions to the audited models; calls and tokens are
-replies and tokens of the agent's own model. When a budget is spent, the agent is asked for its report.
+The bars are its budgets: interactions are questions to the audited models; replies and tokens
+are those of the agent's own model. When a budget is spent, the agent is asked for its report.
 
 You can pause it (it finishes its current step), require approval for its calls, send it messages, and
 take over: then you work in its place, and when you hand back it gets a list of what you did. `{play}`

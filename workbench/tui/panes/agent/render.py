@@ -10,6 +10,7 @@ from typing import Any
 from textual.content import Content
 
 from adl.words import number_of
+from workbench.agent.budgets import budget_in_words
 from workbench.agent.conversation import calls_in
 from workbench.agent.nesting import read_json
 from workbench.display import clean_line, shorten
@@ -110,7 +111,7 @@ def item_blocks(item: AgentItem, look: Look) -> list[Content]:
             by = (
                 "its report"
                 if body.stopped_by == "report"
-                else f"a spent budget, {body.stopped_by}"
+                else f"a spent budget, {budget_in_words(body.stopped_by)}"
             )
             return [_rule(clean_line(f"ended by {by}{why}"), item, width)]
         case _:
