@@ -1,9 +1,19 @@
-"""Paths as users write them."""
+"""Paths and ids on the hub, as users write them."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+# The hub takes these letters alone.
+HUB_ID = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
+"""An id on the hub: a name, or owner/name."""
+
+
+def looks_like_path(text: str) -> bool:
+    """Return True for what can only be a path, whether or not anything is there."""
+    return text.startswith((".", "/", "~"))
 
 
 def expanded(path: str | Path) -> Path:

@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from adl.errors import OrganismError
-from adl.paths import expanded
+from adl.paths import expanded, looks_like_path
 from adl.text.documents import Document, load_documents
 from adl.text.files import lines
 
@@ -317,7 +317,7 @@ def _model(data: Mapping[str, Any], key: str, path: Path) -> str | None:
     local = path.parent / expanded(value)
     if local.exists():
         return str(local.resolve())
-    if value.startswith((".", "/", "~")):
+    if looks_like_path(value):
         raise OrganismError(f"{path}: {key} is {value}, which is not there", "Correct the path.")
     return value
 

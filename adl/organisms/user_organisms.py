@@ -29,7 +29,7 @@ from adl.organisms.registry import (
     load_organism,
     parse_ground_truth,
 )
-from adl.paths import expanded
+from adl.paths import HUB_ID, expanded, looks_like_path
 from adl.text.documents import load_documents
 
 TRUTH_FILE = "ground_truth.yaml"
@@ -38,7 +38,7 @@ _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _CHECKPOINT_FILE = "config.json"
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+_HUB_NAME = re.compile(HUB_ID.pattern + r"(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _model(what: str, written: str) -> str:
     if local.is_dir():
         _check_folder(what, local)
         return str(local.resolve())
-    if written.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(written):
+    if looks_like_path(written) or not _HUB_NAME.fullmatch(written):
         raise OrganismError(
             f"{what} {written!r} is neither a folder nor a hub id", "Check the path or the id."
         )

@@ -38,6 +38,7 @@ from adl.pair.checkpoint_files import (
     has_weights,
     shard_names,
 )
+from adl.paths import looks_like_path
 from adl.records import Side
 
 Kind = Literal["model", "adapter"]
@@ -103,7 +104,7 @@ def download(
     if what == "model" and repository.count("/") > 1 and repository.endswith(".gguf"):
         owner, model, gguf = repository.split("/", 2)
         repository = f"{owner}/{model}"
-    looks_local = repository.startswith((".", "/", "~")) or repository.count("/") > 1
+    looks_local = looks_like_path(repository) or repository.count("/") > 1
     if looks_local:
         raise PairError(f"{shown}: there is no such folder", "Check the path.")
     with _hub_errors(shown):

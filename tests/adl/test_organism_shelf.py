@@ -104,6 +104,7 @@ class TestAdding:
             ("two models", {"finetuned": "org/owls"}, "and not both"),
             ("folder that is not there", {"adapter": "/nowhere/owls"}, "neither a folder"),
             ("no hub id", {"base": "not a model"}, "neither a folder"),
+            ("letters the hub does not take", {"base": "акме/модель"}, "neither a folder"),
         ],
     )
     def test_what_is_wrong_is_named_and_nothing_added(self, shelf, new, name, change, says):

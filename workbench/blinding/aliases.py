@@ -26,6 +26,7 @@ from typing import Any
 
 import adl
 from adl.organisms.registry import EMBEDDED_BASE, Organism
+from adl.paths import looks_like_path
 from adl.records import PairProvenance
 from workbench.locations import find_locations
 from workbench.operations.pair import PairArguments
@@ -272,7 +273,7 @@ def _forms(name: str | None) -> Iterable[str]:
     """The name itself, and the parts of it that would give it away."""
     if not name:
         return
-    whole = name.partition("@")[0] if not name.startswith(("/", "~", ".")) else name
+    whole = name if looks_like_path(name) else name.partition("@")[0]
     yield whole
     # Where the program and its models lie is no name of a model.
     path = Path(whole)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adl.errors import AdlError
-from adl.paths import expanded
+from adl.paths import HUB_ID, expanded, looks_like_path
 from workbench.fields import WHOLE, problems_in_words
 from workbench.operations.pair import PairArguments, split_revision
 from workbench.tui.on_screen import on_screen
@@ -25,7 +24,6 @@ ON, OFF = "on", "off"
 Fields = dict[str, str]
 """The texts of a form by the name of the field."""
 TYPED = ("base", "adapter", "finetuned", "device_map", "offload_folder", "chat_template")
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _CHOSEN = {DEFAULT: None, HERE: None, ON: True, OFF: False}
 
 
@@ -120,9 +118,9 @@ def _folder(name: str) -> tuple[Path | None, str | None]:
         is_there = False
     if is_there:
         return None, "this is a file: enter its folder"
-    if wanted.startswith((".", "/", "~")) or wanted.count("/") > 1 or "\\" in wanted:
+    if looks_like_path(wanted) or wanted.count("/") > 1 or "\\" in wanted:
         return None, "there is no such folder"
-    if not _HUB_ID.fullmatch(wanted):
+    if not HUB_ID.fullmatch(wanted):
         return None, "neither a folder nor an id on the hub (name, or owner/name)"
     if "@" in name and revision is None:
         return None, "the revision after @ is empty: add a branch, tag or commit, or remove the @"

@@ -43,7 +43,7 @@ from adl.pair.protocol import ComponentChange, ScoredBatch, ShiftSums
 from adl.pair.self_checks import GENERATION, STEERING, require
 from adl.pair.tokenizer_files import load_tokenizer
 from adl.pair.weight_hashes import FileHashes
-from adl.paths import expanded
+from adl.paths import expanded, looks_like_path
 from adl.records import (
     SIDES,
     EndReason,
@@ -319,7 +319,7 @@ def _check_options(spec: PairSpec, service: Service) -> None:
 
 def _is_path(text: str) -> bool:
     try:
-        return text.startswith((".", "/", "~")) or expanded(text).exists()
+        return looks_like_path(text) or expanded(text).exists()
     except (OSError, RuntimeError, ValueError):
         return False
 

@@ -53,6 +53,7 @@ def test_a_pair_comes_back_from_the_form_as_it_went_in():
         ({"base": "~nobody-here/model", "adapter": "c/d"}, "base", "no such folder"),
         ({"base": "one/two/three", "adapter": "c/d"}, "base", "no such folder"),
         ({"base": "a/b", "adapter": "not an id"}, "adapter", "neither a folder nor an id"),
+        ({"base": "акме/модель", "adapter": "c/d"}, "base", "neither a folder nor an id"),
         ({"base": "a/b", "adapter": "\x1b[2J"}, "adapter", "neither a folder nor an id"),
         ({"base": "a\0b", "adapter": "c/d"}, "base", "neither a folder nor an id"),
         ({"base": "x" * 5000, "adapter": "c/d@"}, "adapter", "the revision after @ is empty"),
