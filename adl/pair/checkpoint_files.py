@@ -17,6 +17,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from adl.errors import PairError, first_line
+from adl.paths import looks_like_path
 
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -115,6 +116,42 @@ def gguf_names(names: Iterable[str]) -> list[str]:
     return sorted(
         name for name in names if name.lower().endswith(".gguf") and "mmproj" not in name.lower()
     )
+
+
+def is_gguf(path: Path) -> bool:
+    """Return True for the name of a GGUF file."""
+    return path.suffix.lower() == ".gguf"
+
+
+def gguf_of_repository(name: str) -> tuple[str, str] | None:
+    """Return the repository's id and the file of ``ID/NAME.gguf``, None for any other name."""
+    if looks_like_path(name) or name.count("/") < 2 or not name.endswith(".gguf"):
+        return None
+    owner, model, file = name.split("/", 2)
+    return f"{owner}/{model}", file
+
+
+def gguf_of_folder(shown: str, folder: Path) -> Path | None:
+    """Return the GGUF file that a folder holds without other weights, None if there is none.
+
+    Raises ``PairError`` for several.
+    """
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return None
+    files = [] if has_weights(names) else gguf_names(names)
+    if len(files) > 1:
+        raise PairError(
+            f"{shown} holds several GGUF files: {', '.join(files)}",
+            "Give the path of one of them.",
+        )
+    return folder / files[0] if files else None
+
+
+def is_adapter_alone(folder: Path) -> bool:
+    """Return True for a folder with an adapter's config and no checkpoint's."""
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file()
 
 
 def has_weights(names: Iterable[str]) -> bool:

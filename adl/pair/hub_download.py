@@ -35,6 +35,7 @@ from adl.pair.checkpoint_files import (
     INDEX,
     first_weights,
     gguf_names,
+    gguf_of_repository,
     has_weights,
     shard_names,
 )
@@ -101,9 +102,8 @@ def download(
             f"{shown} is an address", "Give the id on the hub, such as owner/name, or a folder."
         )
     gguf = None
-    if what == "model" and repository.count("/") > 1 and repository.endswith(".gguf"):
-        owner, model, gguf = repository.split("/", 2)
-        repository = f"{owner}/{model}"
+    if what == "model" and (found := gguf_of_repository(repository)):
+        repository, gguf = found
     looks_local = looks_like_path(repository) or repository.count("/") > 1
     if looks_local:
         raise PairError(f"{shown}: there is no such folder", "Check the path.")

@@ -9,7 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from adl.errors import AdlError
+from adl.errors import AdlError, PairError
+from adl.pair.checkpoint_files import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    gguf_of_folder,
+    gguf_of_repository,
+    is_adapter_alone,
+    is_gguf,
+    require_no_revision,
+)
 from adl.paths import HUB_ID, expanded, looks_like_path
 from workbench.fields import WHOLE, problems_in_words
 from workbench.operations.pair import PairArguments, split_revision
@@ -72,13 +81,13 @@ def load_problems(error: AdlError) -> dict[str, str]:
 def _sides(base: str | None, adapter: str | None, finetuned: str | None) -> dict[str, str]:
     problems: dict[str, str] = {}
     if base is None:
-        problems["base"] = "name the base model: an id on the hub, or a folder"
+        problems["base"] = "name the base model: an id on the hub, a folder or a GGUF file"
     elif problem := _checkpoint(base):
         problems["base"] = problem
     if adapter and (problem := _adapter(adapter)):
         problems["adapter"] = problem
     # With an adapter, it is the checkpoint that the adapter is on.
-    if finetuned and (problem := _checkpoint(finetuned)):
+    if finetuned and (problem := _finetuned(finetuned, adapter)):
         problems["finetuned"] = problem
     elif finetuned and finetuned == base and not adapter:
         problems["finetuned"] = "is the base itself: there is no difference to measure"
@@ -88,38 +97,61 @@ def _sides(base: str | None, adapter: str | None, finetuned: str | None) -> dict
 
 
 def _checkpoint(name: str) -> str | None:
-    folder, problem = _folder(name)
-    if folder is None or (folder / "config.json").is_file():
+    path, problem = _local(name, is_checkpoint=True)
+    if path is None or path.is_file():
         return problem
-    if (folder / "adapter_config.json").is_file():
+    try:
+        if gguf_of_folder("this folder", path) is not None or (path / CONFIG).is_file():
+            return None
+    except PairError as exc:
+        return str(exc)
+    if is_adapter_alone(path):
         return "this folder holds an adapter: name it as the adapter, and its base as the base"
-    return "this folder has no config.json: name one that save_pretrained wrote"
+    return f"this folder has no {CONFIG}: name one that save_pretrained wrote"
+
+
+def _finetuned(name: str, adapter: str | None) -> str | None:
+    """As `_checkpoint`, but an adapter's folder is put on the base as the adapter."""
+    path, problem = _local(name, is_checkpoint=True)
+    if path is None or not is_adapter_alone(path):
+        return problem or _checkpoint(name)
+    return "this folder holds an adapter, as the field above does: name one" if adapter else None
 
 
 def _adapter(name: str) -> str | None:
-    folder, problem = _folder(name)
-    if folder is None or (folder / "adapter_config.json").is_file():
+    folder, problem = _local(name)
+    if folder is None or (folder / ADAPTER_CONFIG).is_file():
         return problem
-    if (folder / "config.json").is_file():
+    if (folder / CONFIG).is_file():
         return "this folder holds a whole checkpoint: name it as the finetuned one"
-    return "this folder has no adapter_config.json: name one that PEFT's save_pretrained wrote"
+    return f"this folder has no {ADAPTER_CONFIG}: name one that PEFT's save_pretrained wrote"
 
 
-def _folder(name: str) -> tuple[Path | None, str | None]:
-    """Return the named local folder, None for a hub id, and the problem with the name, if any."""
+def _local(name: str, *, is_checkpoint: bool = False) -> tuple[Path | None, str | None]:
+    """Return the named folder, None for an id on the hub, and the problem with the name, if any.
+
+    That of a checkpoint may be a GGUF file, too.
+    """
     wanted, revision = split_revision(name)
     try:
         path = expanded(wanted)
-        if path.is_dir():
-            return path, None
         is_there = path.exists()
+        is_fit = path.is_dir() or (is_checkpoint and is_gguf(path))
     except (OSError, RuntimeError, ValueError):
         # Too long for a path, the home of nobody, or a NUL within: no folder has such a name.
         is_there = False
-    if is_there:
+    if is_there and not is_fit:
         return None, "this is a file: enter its folder"
+    if is_there:
+        try:
+            require_no_revision("this", revision)
+        except PairError as exc:
+            return None, str(exc)
+        return path, None
+    if is_checkpoint and (in_repository := gguf_of_repository(wanted)):
+        wanted, _ = in_repository
     if looks_like_path(wanted) or wanted.count("/") > 1 or "\\" in wanted:
-        return None, "there is no such folder"
+        return None, f"there is no such {'file' if is_gguf(Path(wanted)) else 'folder'}"
     if not HUB_ID.fullmatch(wanted):
         return None, "neither a folder nor an id on the hub (name, or owner/name)"
     if "@" in name and revision is None:

@@ -22,7 +22,12 @@ from peft.utils import get_peft_model_state_dict, load_peft_weights
 from transformers import PreTrainedModel
 
 from adl.errors import PairError
-from adl.pair.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, require_no_revision
+from adl.pair.checkpoint_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    require_no_revision,
+)
 from adl.pair.hub_download import Located, download
 from adl.pair.nnsight.adapter_names import fit_names
 from adl.pair.nnsight.base_state import input_table, probe_logits
@@ -74,11 +79,6 @@ class Adapter:
 # --- finding ------------------------------------------------------------------------------------
 
 
-def holds_adapter(folder: Path) -> bool:
-    """Return True for a folder with an adapter's config, whatever else it holds."""
-    return (folder / ADAPTER_CONFIG).is_file()
-
-
 def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
     """Return the adapter of a side, not yet loaded.
 
@@ -93,12 +93,12 @@ def find_adapter(name: Side, wanted: SideSpec) -> Adapter:
         found = download(name, wanted.adapter, wanted.adapter_revision, what="adapter")
     folder = found.path
     weights = next((folder / file for file in ADAPTER_WEIGHTS if (folder / file).is_file()), None)
-    missing = None if holds_adapter(folder) else ADAPTER_CONFIG
+    missing = None if (folder / ADAPTER_CONFIG).is_file() else ADAPTER_CONFIG
     missing = missing or (None if weights else ADAPTER_WEIGHTS[0])
     if missing or weights is None:
         hint = (
             "It holds a full checkpoint: give it as --finetuned."
-            if (folder / "config.json").is_file()
+            if (folder / CONFIG).is_file()
             else "Name a folder written by PEFT's save_pretrained."
         )
         raise PairError(f"{name}: adapter {wanted.adapter!r} has no {missing}", hint)

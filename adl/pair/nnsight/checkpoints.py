@@ -35,8 +35,8 @@ from transformers.utils import logging as transformers_logging
 from adl.errors import PairError, concerning, first_line
 from adl.pair.checkpoint_files import (
     CheckpointFiles,
-    gguf_names,
-    has_weights,
+    gguf_of_folder,
+    is_gguf,
     read_folder,
     require_no_revision,
     weights_not_taken,
@@ -316,7 +316,7 @@ def find_checkpoint(
     if not exists:
         return download(name, checkpoint, revision, what="model", weights=weights)
     require_no_revision(shown, revision)
-    if local.is_file() and local.suffix.lower() != ".gguf":
+    if local.is_file() and not is_gguf(local):
         raise PairError(f"{shown} is a file", "Name the folder it is in.")
     return Located(local)
 
@@ -326,19 +326,7 @@ def _as_folder(shown: str, found: Path) -> tuple[Path, list[str]]:
 
     A folder with one GGUF file and no other weights counts as that file.
     """
-    file = found if found.is_file() else None
-    if file is None:
-        try:
-            names = [path.name for path in found.iterdir()]
-        except OSError:
-            names = []
-        files = [] if has_weights(names) else gguf_names(names)
-        if len(files) > 1:
-            raise PairError(
-                f"{shown} holds several GGUF files: {', '.join(files)}",
-                "Give the path of one of them.",
-            )
-        file = found / files[0] if files else None
+    file = found if found.is_file() else gguf_of_folder(shown, found)
     if file is None:
         return found, []
     folder, note = converted(shown, file)

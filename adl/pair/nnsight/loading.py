@@ -25,7 +25,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from adl.errors import PairError, concerning
 from adl.pair.chat_templates import choose_template
-from adl.pair.checkpoint_files import CONFIG
+from adl.pair.checkpoint_files import is_adapter_alone
 from adl.pair.mismatch import (
     mismatches_of_kinds,
     mismatches_of_numbers,
@@ -37,7 +37,6 @@ from adl.pair.nnsight.adapters import (
     attach,
     config_notes,
     find_adapter,
-    holds_adapter,
     own_copy,
 )
 from adl.pair.nnsight.base_state import BaseState, adapter_layers, switch_adapters
@@ -174,7 +173,7 @@ def _adapter_as_finetuned(spec: PairSpec) -> tuple[PairSpec, tuple[str, ...]]:
         return spec, ()
     with concerning("finetuned"):
         folder = find_checkpoint("finetuned", wanted.checkpoint, wanted.revision).path
-    if not holds_adapter(folder) or (folder / CONFIG).is_file():
+    if not is_adapter_alone(folder):
         return spec, ()
     if wanted.adapter:
         raise PairError(

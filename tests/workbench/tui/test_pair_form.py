@@ -52,6 +52,11 @@ def test_a_pair_comes_back_from_the_form_as_it_went_in():
         ({"base": "/nowhere/model", "adapter": "c/d"}, "base", "no such folder"),
         ({"base": "~nobody-here/model", "adapter": "c/d"}, "base", "no such folder"),
         ({"base": "one/two/three", "adapter": "c/d"}, "base", "no such folder"),
+        ({"base": "./nowhere.gguf", "adapter": "c/d"}, "base", "no such file"),
+        ({"base": "one/two/three.gguf/four", "adapter": "c/d"}, "base", "no such folder"),
+        ({"base": "one/t wo/three.gguf", "adapter": "c/d"}, "base", "neither a folder"),
+        ({"base": "one/two/three.gguf@", "adapter": "c/d"}, "base", "the revision after @"),
+        ({"base": "a/b", "adapter": "one/two/three.gguf"}, "adapter", "no such file"),
         ({"base": "a/b", "adapter": "not an id"}, "adapter", "neither a folder nor an id"),
         ({"base": "акме/модель", "adapter": "c/d"}, "base", "neither a folder nor an id"),
         ({"base": "a/b", "adapter": "\x1b[2J"}, "adapter", "neither a folder nor an id"),
@@ -78,6 +83,29 @@ def test_folders_are_looked_into(tmp_path):
     assert "no config.json" in problems(base=str(empty), adapter="a/b")["base"]
     assert "no adapter_config.json" in problems(base="a/b", adapter=str(empty))["adapter"]
     assert "is a file" in problems(base=str(file), adapter="a/b")["base"]
+    assert "no revisions" in problems(base=f"{model}@v2", adapter="a/b")["base"]
+
+
+def test_gguf_files_are_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    several = tmp_path / "several"
+    several.mkdir()
+    for file in (tmp_path / "model.gguf", several / "a.gguf"):
+        file.write_bytes(b"GGUF")
+    assert problems(base="./model.gguf", finetuned="owner/name/MODEL-Q4.gguf@v1") == {}
+    assert problems(base="owner/name/folder/MODEL.gguf", finetuned="model.gguf") == {}
+    assert problems(base=str(several), adapter="a/b") == {}
+    (several / "b.gguf").write_bytes(b"GGUF")
+    assert "a.gguf, b.gguf" in problems(base=str(several), adapter="a/b")["base"]
+    assert "is a file" in problems(base="a/b", adapter="./model.gguf")["adapter"]
+    assert "no revisions" in problems(base="./model.gguf@v2", adapter="a/b")["base"]
+
+
+def test_an_adapter_may_be_given_as_finetuned(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert problems(base="a/b", finetuned=str(tmp_path)) == {}
+    said = problems(base="a/b", finetuned=str(tmp_path), adapter="c/d")
+    assert "holds an adapter" in said["finetuned"]
 
 
 def test_quantisation_says_what_it_needs(monkeypatch):

@@ -134,6 +134,26 @@ async def test_a_pair_is_edited_before_it_is_opened():
         assert app.asked == [OpenPair(pair, is_typed=True)]
 
 
+@pytest.mark.parametrize("base", ["./model.gguf", "owner/name/MODEL-Q4.gguf"])
+async def test_what_the_command_line_takes_can_be_typed(tmp_path, monkeypatch, base):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    app = start()
+    async with app.run_test(size=(80, 40)) as pilot:
+        await pilot.pause()
+        await go_to(pilot, "pair 1")
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, NewPairScreen), "the form")
+        typed = {"base": base, "adapter": "", "finetuned": str(tmp_path)}
+        for name, text in typed.items():
+            app.screen.query_one(f"#{name}").value = text
+        await pilot.press("enter")
+        await until(pilot, lambda: app.asked, "the pair")
+        pair = SHELF.recent[1].model_copy(update=typed | {"adapter": None})
+        assert app.asked == [OpenPair(pair, is_typed=True)]
+
+
 async def test_a_pair_is_opened_blind_if_that_is_chosen():
     app = start()
     async with app.run_test(size=(80, 40)) as pilot:

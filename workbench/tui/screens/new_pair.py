@@ -32,9 +32,9 @@ _LABELS = PAIR_LABELS | {
     "blind": "Blind",
 }
 _PLACEHOLDERS = {
-    "base": "owner/name, owner/name@revision or a folder",
-    "adapter": "LoRA adapter: owner/name@revision or a folder",
-    "finetuned": "whole checkpoint: owner/name@revision or a folder",
+    "base": "owner/name[@revision], a folder or a GGUF file",
+    "adapter": "LoRA adapter: owner/name[@revision] or a folder",
+    "finetuned": "as the base, or an adapter's folder",
     "device_map": "auto, cpu, cuda:0 or a file; empty: a GPU if any",
     "offload_folder": "for weights on the disk; empty is a temporary one",
     "chat_template": "one by name, or a file; empty takes the default",
@@ -91,7 +91,8 @@ class NewPairScreen(Screen[OpenPair | None]):
     TITLE = "New pair"
     HELP = """
 Name two models to compare: a base, and what was finetuned from it, as an adapter or as a whole
-checkpoint. A name is an id on the hub, with `@` a branch, tag or commit, or a local folder.
+checkpoint. A name is an id on the hub, with `@` a branch, tag or commit, or a local folder. A model
+may also be a GGUF file, here (`./model.gguf`) or on the hub (`owner/name/FILE.gguf`).
 With both, the adapter is on the finetuned checkpoint. A base and a chat model may differ in chat
 template, special tokens and vocabulary: the Pair pane then says what does not match.
 A blind session hides every name of the pair from its loading on, until you have them revealed.
