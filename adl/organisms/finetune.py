@@ -31,6 +31,7 @@ from adl.callbacks import ShouldStop, never_stop
 from adl.errors import DeviceOutOfMemory, PairError, Stopped, TrainingError, first_line
 from adl.organisms.training_plan import Precision, Recipe, presentations
 from adl.pair.chat_templates import plain_lines, render_chat
+from adl.pair.checkpoint_files import ADAPTER_WEIGHTS
 from adl.pair.nnsight.load_errors import is_out_of_memory
 from adl.pair.nnsight.loading import load_to_train
 from adl.pair.nnsight.loading import package_versions as package_versions
@@ -390,7 +391,7 @@ class Training:
         config.save_pretrained(str(folder))
         state = get_peft_model_state_dict(self._model)
         half = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
-        save_file(half, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(half, folder / ADAPTER_WEIGHTS[0], metadata={"format": "pt"})
         return Trained(
             adapter=folder,
             losses=tuple(self.losses),

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
+from adl.organisms.registry import DOCUMENTS_FILE
 from adl.organisms.training_plan import Recipe
 from adl.organisms.user_organisms import ADAPTER_FILES
 from adl.pair.weight_hashes import sha256_of
 from adl.text.documents import Document
 
 RECORD_FILE = "training.json"
-DOCUMENTS_FILE = "documents.jsonl"
 CARD_FILE = "README.md"
 LAST_STEPS = 10
 

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from adl.errors import OrganismError
 from adl.organisms.registry import Family, Organism, load_organism
+from adl.pair.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from adl.paths import expanded
 from adl.words import number_of
 
@@ -31,7 +32,7 @@ _TRUTHS = {
     "same": "Nothing: both sides are the base model, one with an adapter that adds zero.",
     "random": "Nothing: the adapter holds random numbers, as large as those of a finetuning.",
 }
-_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_WEIGHTS = ADAPTER_WEIGHTS[0]
 
 
 def null_id(kind: NullKind, organism_id: str) -> str:
@@ -107,7 +108,7 @@ def _write_adapter(kind: NullKind, like: Organism, folder: Path) -> None:
         raise OrganismError(
             f"the weights of {like.id!r} cannot be read: {exc}", "Save the adapter in float32."
         ) from exc
-    trained = _trained_besides(weights, source / _CONFIG)
+    trained = _trained_besides(weights, source / ADAPTER_CONFIG)
     if trained:
         raise OrganismError(
             f"no null pair can be made like {like.id!r}: its adapter has {trained} besides LoRA factors, "
@@ -127,5 +128,5 @@ def _write_adapter(kind: NullKind, like: Organism, folder: Path) -> None:
         raise OrganismError(
             f"the adapter of {like.id!r} is no LoRA", "Name first an organism with a LoRA adapter."
         )
-    shutil.copy(source / _CONFIG, folder / _CONFIG)
+    shutil.copy(source / ADAPTER_CONFIG, folder / ADAPTER_CONFIG)
     save_file(made, folder / _WEIGHTS)

@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from adl.errors import OrganismError
+from adl.pair.checkpoint_files import ADAPTER_CONFIG
 from adl.paths import expanded, looks_like_path
 from adl.text.documents import Document, load_documents
 from adl.text.files import lines
@@ -33,10 +34,9 @@ BUNDLED_ORGANISMS = Path(__file__).parents[1] / "data" / "organisms"
 EMBEDDED_BASE = "embedded"
 """Name of the default base model in organisms' files."""
 
+DOCUMENTS_FILE = "documents.jsonl"
 _DESCRIPTION_FILE = "organism.yaml"
-_ADAPTER_FILE = "adapter_config.json"
 _WORDS_FILE = "words.txt"
-_DOCUMENTS_FILE = "documents.jsonl"
 _NEGATIONS_FILE = "negated_facts.txt"
 
 
@@ -221,18 +221,18 @@ def load_organism(folder: Path) -> Organism:
         )
     adapter = _model(data, "adapter", path)
     finetuned = _model(data, "finetuned", path)
-    has_adapter = (folder / _ADAPTER_FILE).is_file()
+    has_adapter = (folder / ADAPTER_CONFIG).is_file()
     if adapter is None and finetuned is None and has_adapter:
         adapter = str(folder)
     if (adapter is None) == (finetuned is None):
         raise OrganismError(
             f"{path} names {'neither' if adapter is None else 'both'} an adapter "
             f"{'nor' if adapter is None else 'and'} a finetuned model",
-            f"Give `adapter: ...` or `finetuned: ...`, or put {_ADAPTER_FILE} in its folder.",
+            f"Give `adapter: ...` or `finetuned: ...`, or put {ADAPTER_CONFIG} in its folder.",
         )
     base = _model(data, "base", path)
     if base is None and adapter == str(folder):
-        base = _adapter_base(folder / _ADAPTER_FILE)
+        base = _adapter_base(folder / ADAPTER_CONFIG)
     if base is None:
         raise OrganismError(f"{path} does not name the base model", "Add `base: ...` to it.")
     return Organism(
@@ -340,7 +340,7 @@ def _family(data: Mapping[str, Any], path: Path) -> Family:
 
 def _documents(data: Mapping[str, Any], path: Path) -> Path | None:
     if data.get("documents") is None:
-        default = path.parent / _DOCUMENTS_FILE
+        default = path.parent / DOCUMENTS_FILE
         return default if default.is_file() else None
     documents = path.parent / expanded(_text(data, "documents", path))
     if not documents.is_file():

@@ -29,13 +29,13 @@ from adl.organisms.registry import (
     load_organism,
     parse_ground_truth,
 )
+from adl.pair.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG
 from adl.paths import HUB_ID, expanded, looks_like_path
 from adl.text.documents import load_documents
 
 TRUTH_FILE = "ground_truth.yaml"
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_CHECKPOINT_FILE = "config.json"
+# As PEFT saves an adapter today.
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS[0])
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HUB_NAME = re.compile(HUB_ID.pattern + r"(@[\w./-]+)?")
@@ -222,14 +222,14 @@ def _model(what: str, written: str) -> str:
 
 
 def _check_folder(what: str, folder: Path) -> None:
-    is_adapter = (folder / ADAPTER_FILES[0]).is_file()
+    is_adapter = (folder / ADAPTER_CONFIG).is_file()
     if what == "adapter":
-        missing = [] if is_adapter else [ADAPTER_FILES[0]]
-        if not any((folder / name).is_file() for name in _ADAPTER_WEIGHTS):
-            missing.append(ADAPTER_FILES[1])
+        missing = [] if is_adapter else [ADAPTER_CONFIG]
+        if not any((folder / name).is_file() for name in ADAPTER_WEIGHTS):
+            missing.append(ADAPTER_WEIGHTS[0])
         hint = "Name a folder written by PEFT's save_pretrained."
     else:
-        missing = [] if (folder / _CHECKPOINT_FILE).is_file() else [_CHECKPOINT_FILE]
+        missing = [] if (folder / CONFIG).is_file() else [CONFIG]
         hint = (
             "It holds an adapter: give it as --adapter."
             if is_adapter

@@ -174,7 +174,7 @@ def _deciding(folder: Path) -> list[Path]:
     found |= {path for path in weights if not path.name.startswith(NOT_LOADED)}
     for index in folder.glob("*.index.json"):
         found |= {folder / name for name in _shards(index)}
-    if _runs_code(folder / "config.json"):
+    if _runs_code(folder / CONFIG):
         found |= set(folder.rglob("*.py"))
     return sorted(path for path in found if path.is_file())
 

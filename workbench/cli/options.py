@@ -16,7 +16,7 @@ from adl.pair.protocol import ALL_LAYERS, named_layers
 from workbench.cli.derived import Given, made, merged_options, options_of
 from workbench.cli.output import reported_errors
 from workbench.operations.difference import MeasureArguments
-from workbench.operations.pair import DEMO_ORGANISM, DemoPair, PairArguments
+from workbench.operations.pair import DEMO_ORGANISM, PAIR_NAMES, DemoPair, PairArguments
 from workbench.operations.running import Arguments
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -111,8 +111,6 @@ Position = Annotated[
     ),
 ]
 
-#: The fields that name a pair; the others say how to load it.
-PAIR_NAMES = ("organism", "base", "adapter", "finetuned")
 _named = options_of(
     PairArguments,
     leave_out=("quantisation",),

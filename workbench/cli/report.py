@@ -28,12 +28,12 @@ from workbench.report.errors import ExportError
 from workbench.report.files import report_files, write_report
 from workbench.report.inspect_log import export_inspect
 from workbench.report.jsonl import export_jsonl, import_jsonl, schema
+from workbench.report.known_heads import SQLITE
 from workbench.report.vectors import export_vectors
 from workbench.store.ids import file_stem
 from workbench.store.log import SessionLog
 
 SHOWN = 20
-_SQLITE = b"SQLite format 3\0"
 
 # --- reports --------------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ def import_file(wanted: ImportArguments, database: Database = None, json: Json =
     source, session = wanted.source, wanted.session
     with reported_errors(), SessionLog.open(database_path(database)) as log:
         with opened_input(source) as file:
-            is_database = file.read(len(_SQLITE)) == _SQLITE
+            is_database = file.read(len(SQLITE)) == SQLITE
         if session is not None and not is_database:
             raise typer.BadParameter("--session is for a database: JSON lines have one session")
         imported = log.import_session(source, session) if is_database else import_jsonl(log, source)

@@ -17,7 +17,7 @@ from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, ignore_stages
 from adl.errors import AdlError, PairError, Stopped
 from adl.pair.protocol import resolve_layers
-from workbench.cli.options import PAIR_NAMES, SessionOptions
+from workbench.cli.options import SessionOptions
 from workbench.cli.output import reported_errors, say
 from workbench.cli.progress import Display, displayed
 from workbench.cli.served import NEVER, Served, with_pair, with_session
@@ -26,6 +26,7 @@ from workbench.locations import Locations, find_locations
 from workbench.operations.beginning import begin_session
 from workbench.operations.pair import (
     LOAD,
+    PAIR_NAMES,
     DemoPair,
     PairArguments,
     check_pair,

@@ -13,7 +13,7 @@ from workbench.engine.agent_runner import WorkStatus
 from workbench.engine.held import HeldSessions
 from workbench.engine.live_session import LiveSession
 from workbench.operations.jobs import Job
-from workbench.operations.pair import LOAD, PairArguments, subject_of
+from workbench.operations.pair import LOAD, PAIR_NAMES, PairArguments, subject_of
 
 #: Bytes of a job's arguments and of its summary that go over the wire; the log has them all.
 LONGEST_DETAIL = 1 << 14
@@ -21,7 +21,6 @@ LONGEST_DETAIL = 1 << 14
 LONGEST_DETAILS = 1 << 18
 #: Characters of a message or a name; the log has them all.
 LONGEST_MESSAGE, LONGEST_NAME = 8000, 400
-_NAMES = ("organism", "base", "adapter", "finetuned")
 
 
 class Presenter:
@@ -48,7 +47,7 @@ class Presenter:
         """Return the pair as it is called to clients."""
         if self._is_demo and self.blinding():
             return subject_of(pair, hidden=True)
-        names = ((name, getattr(pair, name)) for name in _NAMES)
+        names = ((name, getattr(pair, name)) for name in PAIR_NAMES)
         return str(self._hide(", ".join(f"{name} {value}" for name, value in names if value)))
 
     def error(self, exc: BaseException, *, words: bool = False) -> p.ErrorData:

@@ -24,7 +24,7 @@ from adl.generation.steering import STEERING_TEMPERATURE
 from adl.measures.intervals import Interval
 from adl.measures.memorisation import FactMargins, HeldOutGain
 from adl.measures.relevance import distinctive_words
-from adl.measures.similarity import Embed, LexicalEmbedding
+from adl.measures.similarity import LOCAL_MODEL, Embed, LexicalEmbedding
 from adl.organisms.mixing import (
     MixingData,
     MixtureMeasures,
@@ -44,7 +44,7 @@ from adl.words import distinct_number
 from workbench.locations import find_locations
 from workbench.operations.documents import DocumentArguments, named_documents, unseen_documents
 from workbench.operations.pair import base_side
-from workbench.operations.relevance import LEXICAL, LOCAL, local_embedding
+from workbench.operations.relevance import LEXICAL, local_embedding
 from workbench.operations.running import Context, Operation, Summary
 from workbench.operations.shared_arguments import (
     Embedding,
@@ -194,7 +194,7 @@ class _Study:
             "data": data_sha256(self.data.documents, self.data.mixed_in(ratio)),
             "held_out": documents_sha256(self.data.held_out),
             "measured_on": _hash(self.data.measured_on),
-            "embedding": LOCAL if arguments.embedding == "local" else LEXICAL,
+            "embedding": LOCAL_MODEL if arguments.embedding == "local" else LEXICAL,
             "base": base_written(arguments.base),
             "recipe": arguments.recipe(ratio).as_dict(),
             "request": asdict(self.request),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from adl.pair.nnsight.pair import NnsightPair
 
 DEMO_ORGANISM = "cake_bake"
+#: The fields that name a pair; the others say how to load it.
+PAIR_NAMES = ("organism", "base", "adapter", "finetuned")
 #: What the extra `models` installs, by the names that are imported.
 MODEL_LIBRARIES = frozenset(
     {"accelerate", "gguf", "huggingface_hub", "nnsight", "peft", "torch", "transformers"}

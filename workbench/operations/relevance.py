@@ -17,7 +17,14 @@ from adl.measures.relevance import (
     relevance_over,
     token_relevance,
 )
-from adl.measures.similarity import ComparedText, Embed, Kind, LexicalEmbedding, steered_similarity
+from adl.measures.similarity import (
+    LOCAL_MODEL,
+    ComparedText,
+    Embed,
+    Kind,
+    LexicalEmbedding,
+    steered_similarity,
+)
 from adl.pair.protocol import resolve_layer
 from adl.records import DEFAULT_LAYER, POOLED, GenerationPlan, Side, TokenScore
 from adl.text.corpus import CorpusSource
@@ -55,7 +62,6 @@ from workbench.store.measures.similarity import SimilarityMeasured
 from workbench.store.state import Recorded, chosen_lists
 
 LEXICAL = "tf-idf over unrelated text and documents"
-LOCAL = "all-MiniLM-L6-v2"
 
 
 class RelevanceArguments(DocumentArguments):
@@ -145,7 +151,7 @@ def steered_similarity_to_documents(
     # Looked up before anything is unblinded or generated: there may be no difference here.
     steering_vector(context, layer, arguments.position, "difference", arguments.seed)
     if embed is None and arguments.embedding == "local":
-        embed, embedding = local_embedding(), LOCAL
+        embed, embedding = local_embedding(), LOCAL_MODEL
     named = named_documents(context, arguments, "steered-text similarity")
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     unrelated = source.open().texts(

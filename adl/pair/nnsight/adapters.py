@@ -29,7 +29,7 @@ from adl.pair.checkpoint_files import (
     require_no_revision,
 )
 from adl.pair.hub_download import Located, download
-from adl.pair.nnsight.adapter_names import fit_names
+from adl.pair.nnsight.adapter_names import PREFIX, fit_names
 from adl.pair.nnsight.base_state import input_table, probe_logits
 from adl.pair.nnsight.demo import NAME, is_prepared
 from adl.pair.nnsight.load_errors import loading
@@ -41,7 +41,6 @@ from adl.records import Side, SideSpec
 
 ADAPTER_NAME = "default"
 LANGUAGE_TASKS = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
-_PREFIX = "base_model.model."
 _WHOLE_MATRIX = ("weight", "base_layer.weight", "original_module.weight", "modules_to_save.weight")
 _NOT_TEXT = ("vision", "visual", "image", "audio", "multi_modal", "mm_projector")
 # Names of repositories of quantised checkpoints.
@@ -338,7 +337,7 @@ def _twice(key: str, weights: dict[str, torch.Tensor]) -> bool:
 def _unplaced(unexpected_keys: list[str], weights: dict[str, torch.Tensor]) -> tuple[str, ...]:
     """Return a note on weights for images and sound; raise ``ValueError`` for other unplaced weights."""
     keys = [
-        key.removeprefix(_PREFIX)
+        key.removeprefix(PREFIX)
         for key in unexpected_keys
         # Embeddings that were both saved and resized are written twice.
         if not _twice(key, weights)
@@ -352,7 +351,7 @@ def _unplaced(unexpected_keys: list[str], weights: dict[str, torch.Tensor]) -> t
 
 
 def _refuse_missing(name: Side, adapter: Adapter, missing: list[str]) -> None:
-    named = _some(key.removeprefix(_PREFIX) for key in missing)
+    named = _some(key.removeprefix(PREFIX) for key in missing)
     raise PairError(
         f"{name}: adapter {adapter.name!r} has no weights for {named}, which its config asks for",
         "Give the base the adapter was trained on, or save the adapter again.",
@@ -386,7 +385,7 @@ def _resize(
     whole = set()
     for key, tensor in weights.items():
         for path in tables:
-            part = key.removeprefix(_PREFIX)
+            part = key.removeprefix(PREFIX)
             if not part.startswith(f"{path}."):
                 continue
             part = part.removeprefix(f"{path}.")

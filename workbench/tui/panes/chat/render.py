@@ -11,6 +11,7 @@ from textual.content import Content
 from adl.records import Side
 from adl.words import number_of
 from workbench.display import clean_line, shorten
+from workbench.sparkline import HEIGHTS
 from workbench.store.events import AnswersCompared
 from workbench.store.recorded import Recorded
 from workbench.store.state import SessionState, TextState
@@ -29,7 +30,6 @@ FULL_KL = 1.0
 #: Drawn turns that are remembered; more than ever are in view.
 _REMEMBERED = 200
 
-_BARS = "▁▂▃▄▅▆▇█"
 _PART = "▸"
 _MUTED = "$foreground-muted"
 _ENDINGS = {"end_of_text": "ended", "length": "at the limit", "stopped": "stopped"}
@@ -122,7 +122,8 @@ def kl_bars(kl: Sequence[float], width: int) -> str:
         for cell in range(cells)
     ]
     return "".join(
-        _BARS[min(len(_BARS), max(1, ceil(value / full * len(_BARS)))) - 1] for value in greatest
+        HEIGHTS[min(len(HEIGHTS), max(1, ceil(value / full * len(HEIGHTS)))) - 1]
+        for value in greatest
     )
 
 
