@@ -15,9 +15,13 @@ Ids = NDArray[np.int64]
 Side = Literal["base", "finetuned"]
 SIDES: tuple[Side, Side] = ("base", "finetuned")
 Remote = Literal["ndif"]
+Quantisation = Literal["8bit", "4bit"]
 
 DEFAULT_LAYER = "0.5"
 """The layer where nobody names one: the middle one, at half the depth."""
+
+EMBEDDED_NAME = "SmolLM2-135M-Instruct"
+"""Name of the base model that comes with the program."""
 
 POOLED = "1-4"
 """Label of the vector pooled over positions 1-4: position 0 is an attention sink, the others agree."""
@@ -62,7 +66,7 @@ class PairSpec:
     dtype: str = "auto"
     device_map: str | None = None
     attn_implementation: str | None = None
-    quantisation: Literal["8bit", "4bit"] | None = None
+    quantisation: Quantisation | None = None
     trust_remote_code: bool = False
     chat_template: str | None = None
     offload_folder: str | None = None

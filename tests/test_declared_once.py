@@ -33,9 +33,20 @@ def assigned() -> Iterator[tuple[str, str, str]]:
                 yield node.targets[0].id, ast.unparse(node.value), module
 
 
+ALIASES = ("Callable[", "dict[", "Mapping[", "Sequence[", "tuple[", "list[", "Literal[")
+COINCIDENCES = {
+    "Callable[[str], str]",
+    "Mapping[str, str]",
+    "dict[str, Any]",
+    "tuple[str, ...]",
+    "'adl-workbench'",
+}
+"""Values that have several names, each for something else."""
+
+
 def shared(value: str) -> bool:
-    """True for a type alias of callables or dicts, and for a text of some length."""
-    is_alias = value.startswith(("Callable[", "dict[", "Mapping[", "Sequence[", "tuple[", "list["))
+    """True for a type alias of callables, dicts or words, and for a text of some length."""
+    is_alias = value.startswith(ALIASES)
     # A colour of the theme has its name as its value.
     is_colour = value[1:2] == "$"
     is_text = value.startswith(("'", '"')) and len(value) >= SHORTEST + 2 and not is_colour
@@ -43,17 +54,37 @@ def shared(value: str) -> bool:
 
 
 def test_a_type_or_a_text_is_declared_once() -> None:
-    homes: dict[tuple[str, str], list[str]] = defaultdict(list)
+    homes: dict[str, list[str]] = defaultdict(list)
     for name, value, module in assigned():
         if shared(value) and name.strip("_"):
-            homes[name, value].append(module)
-    assert {name: found for (name, _), found in homes.items() if len(found) > 1} == {}
+            homes[value].append(f"{module} {name}")
+    several = {value: found for value, found in homes.items() if len(found) > 1}
+    assert {value: found for value, found in several.items() if value not in COINCIDENCES} == {}
+    assert several.keys() >= COINCIDENCES, "one that has a single name by now"
+
+
+def written_choices() -> Iterator[tuple[frozenset[str], str]]:
+    """(words, place) of every ``Literal`` of several words, in whatever order they are written."""
+    for module, tree in modules().items():
+        for node in ast.walk(tree):
+            is_literal = isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal"
+            if is_literal and isinstance(node.slice, ast.Tuple):
+                yield frozenset(map(ast.unparse, node.slice.elts)), f"{module}:{node.lineno}"
+
+
+def test_the_words_of_a_choice_are_written_out_once() -> None:
+    homes: dict[frozenset[str], list[str]] = defaultdict(list)
+    for words, place in written_choices():
+        homes[words].append(place)
+    assert {words: found for words, found in homes.items() if len(found) > 1} == {}
 
 
 def test_the_test_sees_declarations() -> None:
     values = {name: value for name, value, _ in assigned()}
     assert values["NOT_COMPUTED"] == "'not computed'"
     assert shared(values["ShouldStop"])
+    assert shared(values["EndReason"])
+    assert frozenset({"'base'", "'finetuned'"}) in {words for words, _ in written_choices()}
     assert not shared("16")
 
 

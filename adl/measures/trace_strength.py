@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -217,11 +217,11 @@ def breadth_of(narrow: Narrowness | None) -> Breadth:
 
 def strongest_layer(verdicts: Sequence[LayerVerdict]) -> LayerVerdict:
     """Return the layer with the strongest verdict, and of those the best aligned."""
-    order = ("none found", "weak", "strong")
+    strongest_first = get_args(Verdict)
     return max(
         verdicts,
         key=lambda verdict: (
-            order.index(verdict.verdict),
+            -strongest_first.index(verdict.verdict),
             verdict.effect.alignment if verdict.effect else -1.0,
             verdict.site.norm,
         ),

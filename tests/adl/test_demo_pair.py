@@ -8,7 +8,8 @@ import pytest
 
 from adl.errors import PairError
 from adl.pair.nnsight import demo as demo_pair
-from adl.pair.nnsight.demo import INSTALL, NAME, prepared_base
+from adl.pair.nnsight.demo import INSTALL, prepared_base
+from adl.records import EMBEDDED_NAME
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_conversion_that_was_cut_off_is_not_taken_for_a_model(tmp_path, monkey
     monkeypatch.setattr(demo_pair, "_convert", convert)
     found = prepared_base(tmp_path)
     assert made == [found]
-    assert found.name.startswith(NAME)
+    assert found.name.startswith(EMBEDDED_NAME)
     assert prepared_base(tmp_path) == found
     assert len(made) == 1
 

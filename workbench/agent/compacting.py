@@ -19,10 +19,15 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 from workbench.agent.quoting import BEGINS, cut
-from workbench.store.agent_events import AgentCompacted, AgentReplied, AgentTold, Usage
+from workbench.store.agent_events import (
+    AgentCompacted,
+    AgentReplied,
+    AgentTold,
+    CompactionReason,
+    Usage,
+)
 from workbench.store.recorded import Recorded
 from workbench.store.slices.agents import AgentState
 
@@ -89,7 +94,7 @@ def compaction(
     sizes = _sizes(state, state.compacted)
     characters = overhead + sum(sizes)
     tokens = _tokens(state, sizes, characters)
-    reason: Literal["limit", "refused", "window"] = "refused" if refused else "limit"
+    reason: CompactionReason = "refused" if refused else "limit"
     room_of_window = None if state.window is None else int(_OF_WINDOW * state.window)
     if room_of_window is not None and (limit is None or room_of_window < limit):
         limit = room_of_window

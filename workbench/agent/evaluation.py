@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, ignore_stages, never_stop
@@ -37,7 +37,7 @@ from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import LoadModels, PairArguments, load_models
 from workbench.operations.running import Session, run
 from workbench.organisms import named_organism
-from workbench.store.agent_events import AgentMode, EvaluationCell, EvaluationStarted
+from workbench.store.agent_events import AgentMode, CellStatus, EvaluationCell, EvaluationStarted
 from workbench.store.body import KINDS
 from workbench.store.events import HUMAN, EventBody, PairLoaded, SessionClosed
 from workbench.store.findings import Measure
@@ -323,7 +323,7 @@ class Evaluation:
         self,
         key: str,
         session_id: str,
-        status: Literal["started", "done", "failed"],
+        status: CellStatus,
         detail: str = "",
     ) -> None:
         """Record how far a cell or an organism's evidence has come."""

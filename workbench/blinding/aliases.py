@@ -27,7 +27,7 @@ from typing import Any
 import adl
 from adl.organisms.registry import EMBEDDED_BASE, Organism
 from adl.paths import looks_like_path
-from adl.records import PairProvenance
+from adl.records import EMBEDDED_NAME, PairProvenance
 from workbench.locations import find_locations
 from workbench.operations.pair import PairArguments
 
@@ -64,8 +64,6 @@ _WORDS = re.compile(r"\w+")
 # The letters of a name that is spared are moved to where no text and no pattern here has any.
 _SPARED_AT = 0xF0000
 _SPARED = re.compile("[\U000f0000-\U000ffffd]")
-#: What the embedded base is called; ``adl.pair.nnsight.demo`` has it too, and would load torch.
-EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 
 
 class Blinding:

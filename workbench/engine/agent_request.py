@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from adl.errors import AdlError
 from workbench.agent.budgets import Budgets
 from workbench.locations import find_locations
 from workbench.store.agent_events import AgentMode, Policy
+
+AgentPhase = Literal["idle", "preparing", "working", "stopping"]
+"""What the thread of the agent is at."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from adl.callbacks import STOP_POLL_SECONDS, ShouldStop
 from adl.errors import AdlError, Stopped
 from workbench.agent.shown_evidence import compute, missing_evidence
 from workbench.agent.supervision import Supervision
-from workbench.engine.agent_request import AuditRequest
+from workbench.engine.agent_request import AgentPhase, AuditRequest
 from workbench.faults import REPORT_BUG
 from workbench.operations.jobs import Jobs
 from workbench.operations.pair import LOAD
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 class WorkStatus:
     """Status of the agent's thread; ``problem`` is why the last run ended early."""
 
-    phase: Literal["idle", "preparing", "working", "stopping"] = "idle"
+    phase: AgentPhase = "idle"
     doing: str = ""
     problem: AdlError | None = None
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -76,7 +76,7 @@ class EngineClient:
         cls,
         path: Path,
         *,
-        role: Literal["screen", "command"],
+        role: p.Role,
         name: str = "",
         timeout: float = 10.0,
     ) -> Self:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from adl.errors import AdlError
-from workbench.engine.agent_request import AuditRequest
+from workbench.engine.agent_request import AgentPhase, AuditRequest
 from workbench.fields import in_words
 from workbench.operations.jobs import JobStatus
 from workbench.operations.pair import PairArguments
@@ -34,6 +34,8 @@ LONGEST_LINE = 1 << 20
 "Bytes of a message, with the end of its line."
 DEEPEST = 32
 "Lists and objects inside each other."
+Role = Literal["screen", "command"]
+"The kind of a client."
 
 
 class BadMessage(AdlError):
@@ -87,7 +89,7 @@ class JobData(Wire):
 class AgentData(Wire):
     """The thread of the agent, as `WorkStatus`."""
 
-    phase: Literal["idle", "preparing", "working", "stopping"] = "idle"
+    phase: AgentPhase = "idle"
     doing: str = ""
     problem: ErrorData | None = None
 
@@ -96,7 +98,7 @@ class ClientData(Wire):
     """A client: its number at this engine, its kind, and how it calls itself."""
 
     number: int
-    role: Literal["screen", "command"]
+    role: Role
     name: str = ""
 
 
@@ -379,7 +381,7 @@ class Hello(Wire):
     protocol: int = PROTOCOL
     program: str = PROGRAM
     pid: int
-    role: Literal["screen", "command"]
+    role: Role
     name: str = ""
 
 

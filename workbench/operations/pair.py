@@ -18,7 +18,7 @@ from adl.errors import PairError, Stopped, concerning
 from adl.organisms.registry import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism
 from adl.pair.protocol import ModelPair
 from adl.paths import expanded
-from adl.records import PairSpec, Remote, SideSpec
+from adl.records import PairSpec, Quantisation, Remote, SideSpec
 from workbench.locations import find_locations
 from workbench.operations.running import Arguments, Context, Operation, Stage, Summary
 from workbench.organisms import named_organism
@@ -66,7 +66,7 @@ class PairArguments(Arguments):
         description="Folder for weights that the device map puts on the disk; none is a temporary one.",
     )
     attn_implementation: str | None = Field(None, description="eager, sdpa or flash_attention_2.")
-    quantisation: Literal["8bit", "4bit"] | None = Field(None, description="Load quantised.")
+    quantisation: Quantisation | None = Field(None, description="Load quantised.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the checkpoint.")
     chat_template: str | None = Field(
         None, description="Name of one of the sides' chat templates, or a file with one."

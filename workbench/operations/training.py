@@ -33,7 +33,7 @@ from adl.organisms.user_organisms import (
 )
 from adl.pair.weight_hashes import FileHashes, known_content
 from adl.paths import expanded, written_down
-from adl.records import SideSpec
+from adl.records import EMBEDDED_NAME, SideSpec
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document, documents_sha256, load_documents
 from workbench.locations import find_locations
@@ -353,7 +353,7 @@ def train_recorded(
 
 def base_name(asked: str, base: SideSpec) -> str:
     """Return the name of the base in an adapter's configuration: a hub id, if it has one."""
-    return "HuggingFaceTB/SmolLM2-135M-Instruct" if asked == EMBEDDED_BASE else base.checkpoint
+    return f"HuggingFaceTB/{EMBEDDED_NAME}" if asked == EMBEDDED_BASE else base.checkpoint
 
 
 def trained_event(trained: Trained, name: str, folder: Path) -> OrganismTrained:

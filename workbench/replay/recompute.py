@@ -43,6 +43,8 @@ from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 from workbench.store.state import HypothesisState, OperationState, SessionState, fold
 
+EndedAgain = Literal["finished", "failed", "not run"]
+
 RECOMPUTING = Actor(kind="system", name="recompute")
 
 
@@ -59,7 +61,7 @@ class OperationDrift:
     seq: int
     seq_again: int | None
     then: str
-    now: Literal["finished", "failed", "not run"]
+    now: EndedAgain
     why: str
     seconds_then: float | None
     seconds_now: float | None
@@ -305,7 +307,7 @@ def _text_at(hypothesis: HypothesisState, seq: int) -> str | None:
 def _drift_of(
     then: OperationState,
     now: OperationState | None,
-    ended: Literal["finished", "failed", "not run"],
+    ended: EndedAgain,
     why: str,
     found: Drift,
 ) -> OperationDrift:

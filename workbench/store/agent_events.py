@@ -34,6 +34,8 @@ AgentMode = Literal["adl", "black_box", "scaffolded"]
 Policy = Literal["never", "always", "spending"]
 ToolMode = Literal["native", "json"]
 Purpose = Literal["turn", "grade"]
+CompactionReason = Literal["limit", "refused", "window"]
+CellStatus = Literal["started", "done", "failed"]
 BudgetName = Literal["interactions", "calls", "tokens", "time"]
 
 
@@ -338,7 +340,7 @@ class AgentCompacted(EventBody, group="agent", searched=()):
     run_id: str
     through: int
     opening: bool
-    reason: Literal["limit", "refused", "window"]
+    reason: CompactionReason
     tokens: int
     tokens_after: int
 
@@ -506,7 +508,7 @@ class EvaluationCell(EventBody, group="agent", searched=(), is_naming=True):
     kind: Literal["evaluation_cell"] = "evaluation_cell"
     cell: str
     session: str
-    status: Literal["started", "done", "failed"]
+    status: CellStatus
     detail: str = ""
 
     def _line(self) -> str:

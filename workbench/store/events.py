@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from adl.nulls import side_in_words, source_in_words
+from adl.pair.protocol import Thinking
 from adl.readings.registry import READINGS
+from adl.records import EndReason
 from adl.words import number_of
 
 # Imported for their kinds of events too: whoever reads a log knows all of them.
@@ -33,6 +35,7 @@ from workbench.store.record import ReadToken as ReadToken
 from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
 
+Ending = Literal["completed", "stopped", "failed"]
 Verdict = Literal["open", "confirmed", "rejected"]
 TextPurpose = Literal["steer", "ask", "unprompted", "amplify", "test", "scan"]
 """The kind of operation that a text is generated for."""
@@ -298,7 +301,7 @@ class TextStarted(EventBody, group="texts"):
     prefill: str = ""
     raw_prompt: str | None = None
     prompt_index: int = 0
-    thinking: Annotated[Literal["auto", "on", "off"], LATER] = "auto"
+    thinking: Annotated[Thinking, LATER] = "auto"
     prompt_notes: Annotated[tuple[str, ...], LATER] = ()
     start: Annotated[str, LATER] = ""
     amplified: Annotated[float, LATER] = 0.0
@@ -351,7 +354,7 @@ class TextFinished(EventBody, group="texts", searched=("text",)):
     text_id: str
     text: str
     token_ids: tuple[int, ...]
-    ended: Literal["end_of_text", "length", "stopped"]
+    ended: EndReason
 
     def _line(self) -> str:
         return f"text of {number_of(len(self.token_ids), 'token')} ({self.ended}): {one_line(self.text)}"

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from adl.words import number_of
 from workbench.store.body import EventBody, because, one_line
-from workbench.store.measures.tested import PromptKind
+from workbench.store.measures.tested import PromptKind, TestKind
 from workbench.store.record import Record
 
 JudgeKind = Literal["rule", "llm", "person", "likelihood"]
@@ -68,7 +68,7 @@ class ExperimentSealed(EventBody, group="hypotheses"):
     experiment: str
     hypothesis_id: str
     hypothesis: str
-    test: Literal["answers", "likelihood"]
+    test: TestKind
     prompts: tuple[ExperimentPrompt, ...]
     prompts_from: str
     judge: JudgeSpec

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from adl.measures.similarity import Kind
 from adl.words import distinct_number, number_of, plain_number
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
@@ -131,7 +132,7 @@ class MixtureList(Record):
 class MixtureText(Record):
     """A generated text of the study; raw and untrusted."""
 
-    kind_of: Literal["steered", "unsteered", "random"]
+    kind_of: Kind
     prompt_index: int
     text: str
 

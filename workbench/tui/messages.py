@@ -12,6 +12,8 @@ from adl.errors import AdlError
 from workbench.operations.jobs import Job
 from workbench.operations.pair import PairArguments
 
+WayOn = Literal["here", "again"]
+
 
 class EventsRecorded(Message):
     """The session has events that are not on the screen yet."""
@@ -73,7 +75,7 @@ class AttachSession(Message):
 class LeaveEngine(Message):
     """Go on with the session of an engine that is gone: in this program, or attached again."""
 
-    way: Literal["here", "again"]
+    way: WayOn
 
 
 @dataclass

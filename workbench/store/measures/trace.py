@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.measures.trace_strength import Breadth, Verdict
 from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
@@ -53,7 +54,7 @@ class TraceLayer(Record):
 
     layer: int
     effect: TraceEffect | None
-    verdict: Literal["strong", "weak", "none found"]
+    verdict: Verdict
     why: str
 
 
@@ -73,8 +74,8 @@ class TraceMeasured(Measure, label="trace strength"):
     """The strength and breadth of a pair's trace (``adl.measures.trace_strength.TraceStrength``)."""
 
     kind: Literal["trace_measured"] = "trace_measured"
-    verdict: Literal["strong", "weak", "none found"]
-    breadth: Literal["narrow", "broad", "not computed"]
+    verdict: Verdict
+    breadth: Breadth
     breadth_why: str
     summary: str
     does_not_mean: str

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from adl.records import Side
 from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import NOT_COMPUTED, Figure, Line, Measure, Row, Rows, Sample
@@ -27,7 +28,7 @@ class ScoredUnprompted(Record):
     """One text with its ratio (``adl.measures.unprompted.TextRatio``), in nats."""
 
     text_id: str
-    side: Literal["base", "finetuned"]
+    side: Side
     start: str
     per_token: float
     ends: tuple[int, ...]

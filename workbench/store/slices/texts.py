@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from adl.records import EndReason
 from workbench.store.events import (
     Event,
     OperationFailed,
@@ -32,7 +33,7 @@ class TextState:
     status: Literal["growing", "finished", "cut_off"] = "growing"
     text: str = ""
     token_ids: tuple[int, ...] = ()
-    ended: Literal["end_of_text", "length", "stopped"] | None = None
+    ended: EndReason | None = None
 
     @property
     def question(self) -> str:

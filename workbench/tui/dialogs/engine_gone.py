@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,9 +11,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from workbench.tui import text
+from workbench.tui.messages import WayOn
 from workbench.tui.widgets.dialog import Dialog
-
-WayOn = Literal["here", "again"]
 
 
 class EngineGone(Dialog[WayOn]):

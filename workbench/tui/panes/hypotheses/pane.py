@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -496,7 +496,7 @@ Every change is kept with its author and reason, and `{detail}` shows them.
             )
         )
 
-    def action_link(self, bearing: Literal["for", "against", "none"]) -> None:
+    def action_link(self, bearing: Bearing) -> None:
         """Set the bearing of the selected evidence on the selected hypothesis."""
         hypothesis, mark = self._hypothesis(), self._mark()
         if hypothesis is not None and mark is not None:
