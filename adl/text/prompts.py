@@ -1,4 +1,4 @@
-"""Prompts for steering and asking: twenty everyday prompts, or the user's own file."""
+"""Prompts for steering and asking: everyday prompts, or the user's own file."""
 
 from __future__ import annotations
 
@@ -47,11 +47,6 @@ class Prompt:
         """The start of the assistant's turn that the answer goes on from; empty if there is none."""
         role, content = self.turns[-1]
         return content if role == "assistant" else ""
-
-
-def everyday_prompts() -> tuple[Prompt, ...]:
-    """Return the twenty bundled prompts: ordinary requests, of many kinds, without a common topic."""
-    return load_prompts(EVERYDAY_PROMPTS)
 
 
 def load_prompts(path: Path) -> tuple[Prompt, ...]:
@@ -118,3 +113,11 @@ def turns_of(messages: Any, where: str) -> tuple[tuple[str, str], ...]:
             "End with a user's message; an assistant's may follow it, as the answer's beginning.",
         )
     return tuple(turns)
+
+
+def everyday_prompts() -> tuple[Prompt, ...]:
+    """Return the bundled prompts: ordinary requests, of many kinds, without a common topic."""
+    return load_prompts(EVERYDAY_PROMPTS)
+
+
+N_EVERYDAY = len(everyday_prompts())

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from adl.text.prompts import N_EVERYDAY
 from workbench.fields import FieldsConflict
 from workbench.operations.running import Arguments
 from workbench.operations.shared_arguments import SteeredTokens
@@ -41,7 +42,9 @@ class AuditArguments(BudgetArguments):
         description="Calls it needs your approval for: never, those spending interactions, always.",
     )
     n_prompts: int | None = Field(
-        None, ge=1, description="Everyday prompts to steer before it starts; none takes all 20."
+        None,
+        ge=1,
+        description=f"Everyday prompts to steer before it starts; none takes all {N_EVERYDAY}.",
     )
 
 
@@ -146,7 +149,7 @@ class EvaluateArguments(BudgetArguments):
     session: str | None = Field(None, description="Evaluation to go on with.")
     n_texts: int = Field(1_000, ge=1, description="Texts to measure the difference over.")
     n_prompts: int | None = Field(
-        None, ge=1, description="Everyday prompts to steer; none takes all 20."
+        None, ge=1, description=f"Everyday prompts to steer; none takes all {N_EVERYDAY}."
     )
     max_new_tokens: SteeredTokens = 40
     plot: Path | None = Field(None, description="File to write the plot to.")

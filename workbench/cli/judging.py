@@ -27,7 +27,9 @@ JudgeOption = Annotated[
 
 def judge_as_set(endpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return options of the endpoint without a judge that is called ``SET``."""
-    return {name: value for name, value in endpoint.items() if (name, value) != ("judge_model", SET)}
+    return {
+        name: value for name, value in endpoint.items() if (name, value) != ("judge_model", SET)
+    }
 
 
 class JudgeAtHand:

@@ -34,7 +34,9 @@ _BUDGET = dict.fromkeys(("interactions", "calls", "seconds"), "Budget")
 class McpArguments(AuditArguments):
     """The options of an outside agent's audit; the tokens of its model are not known here."""
 
-    calls: int = Field(200, ge=1, description="Calls of tools the agent may make; each counts as a reply.")
+    calls: int = Field(
+        200, ge=1, description="Calls of tools the agent may make; each counts as a reply."
+    )
     seconds: float = Field(
         14_400.0, ge=0, allow_inf_nan=False, description="Seconds the agent may work."
     )

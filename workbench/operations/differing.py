@@ -15,6 +15,7 @@ from adl.measures.differing import (
     text_differences,
 )
 from adl.text.corpus import CorpusSource
+from adl.text.prompts import N_EVERYDAY
 from workbench.operations.recorded_texts import chosen_prompts
 from workbench.operations.running import (
     AgentUse,
@@ -111,7 +112,9 @@ DIFFER = Operation(
     reads_words=True,
     stages=lambda arguments: (
         Stage("compare passages", 0.2 * arguments.n_texts),
-        Stage("compare prompts", 0.2 * (len(arguments.prompts) or arguments.n_prompts or 20)),
+        Stage(
+            "compare prompts", 0.2 * (len(arguments.prompts) or arguments.n_prompts or N_EVERYDAY)
+        ),
         Stage("compare answers", 0.2 * arguments.n_answers),
     ),
 )

@@ -12,7 +12,7 @@ from adl.generation.asking import Question, answer_kl, first_divergence, questio
 from adl.generation.steering import STEERING_TEMPERATURE, require_few_texts, samples
 from adl.pair.protocol import resolve_layer
 from adl.records import DEFAULT_LAYER, POOLED, SIDES, GeneratedText, GenerationPlan, Side
-from adl.text.prompts import Prompt, turns_of
+from adl.text.prompts import N_EVERYDAY, Prompt, turns_of
 from workbench.fields import FieldsConflict
 from workbench.operations.recorded_texts import (
     AnnouncedText,
@@ -205,14 +205,14 @@ def ask(context: Context, arguments: AskArguments) -> Summary:
 
 def _steer_stages(arguments: SteerArguments) -> tuple[Stage, ...]:
     # Those of a file, and the alphas that a reading is still to choose, can only be guessed.
-    prompts = len(arguments.prompts) or arguments.n_prompts or 20
+    prompts = len(arguments.prompts) or arguments.n_prompts or N_EVERYDAY
     texts = prompts * (len(arguments.alphas) or 3) * arguments.n_samples
     return (Stage("steer", 0.019 * texts * arguments.max_new_tokens),)
 
 
 def prompts_and_samples(prompts: Sequence[str], n_prompts: int | None, n_samples: int) -> int:
     """Return how many prompts are put to a model, none being the everyday ones, times the samples."""
-    count = len(prompts) or 20
+    count = len(prompts) or N_EVERYDAY
     return min(count, n_prompts or count) * n_samples
 
 
@@ -240,7 +240,7 @@ STEER = Operation(
         hidden=("prompt_file", "batch_size"),
         most={
             "prompts": 10,
-            "n_prompts": 20,
+            "n_prompts": N_EVERYDAY,
             "n_samples": 5,
             "max_new_tokens": 200,
             "alphas": 4,

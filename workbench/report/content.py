@@ -100,9 +100,7 @@ def build_report(log: SessionLog, session_id: str) -> Report:
                     for body, made in zip(_bodies(state), measurements, strict=True)
                     for norms in made.norms
                 ],
-                has_nulls=any(
-                    shown.is_null for section in readings for shown in section.lists
-                ),
+                has_nulls=any(shown.is_null for section in readings for shown in section.lists),
                 is_blind=bool(redactor),
             )
         ),

@@ -396,7 +396,9 @@ Copies and files show control characters as visible marks. The session keeps the
         try:
             self._settings = ProbeSettings.of(turn.arguments)
         except ValidationError as error:
-            self._show_status(f"this question cannot be asked anew: {in_words(error)}", problem=True)
+            self._show_status(
+                f"this question cannot be asked anew: {in_words(error)}", problem=True
+            )
             return
         if turn.system is not None:
             self._settings = self._settings.model_copy(update={"system": turn.system})
@@ -418,7 +420,9 @@ Copies and files show control characters as visible marks. The session keeps the
             asked = AskArguments.model_validate(turn.arguments)
             again = asked.model_copy(update={"seed": asked.seed + asked.n_samples})
         except ValidationError as error:
-            self._show_status(f"this question cannot be asked again: {in_words(error)}", problem=True)
+            self._show_status(
+                f"this question cannot be asked again: {in_words(error)}", problem=True
+            )
             return
         self._ask(again)
 
