@@ -8,6 +8,7 @@ that every norm, factor and cap before its logits is its own.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -34,6 +35,8 @@ ROWS_AT_ONCE = 64
 NUMBERS_AT_ONCE = 1 << 21
 # Log-probabilities below this count as equal.
 FLOOR = -100.0
+
+_logger = logging.getLogger(__name__)
 
 
 def chunks(logits: torch.Tensor, n_tokens: int) -> Iterator[torch.Tensor]:
@@ -131,16 +134,15 @@ class SideRuns:
             return False
         key = (layer, *batch.ids.shape)
         if key not in self._shares_layers:
-            try:
+
+            def shared() -> list[torch.Tensor]:
                 _, *found = self._added_rows(batch, layer, np.repeat(vectors[:1], 2, axis=0))
-            except Exception as exc:
-                if is_out_of_memory(exc):
-                    raise
-                self._shares_layers[key] = False
-            else:
-                # A model that does more to its logits than unembed is another here, too.
-                whole = self.column_logits(batch, layer, vectors[0])
-                self._shares_layers[key] = distance(found[0], whole) <= self.structure.tolerance
+                return found
+
+            # A model that does more to its logits than unembed is another here, too.
+            self._shares_layers[key] = self._agrees(
+                shared, lambda: self.column_logits(batch, layer, vectors[0])
+            )
         return self._shares_layers[key]
 
     def _added_rows(self, batch: TokenBatch, layer: int, vectors: Floats) -> Iterator[torch.Tensor]:
@@ -222,17 +224,25 @@ class SideRuns:
     ) -> bool:
         """Return True if the logits ``after`` a shared cache are those of the ``whole`` prompt."""
         if key not in self._shares:
-            try:
-                rows = after()
-            except Exception as exc:
-                if is_out_of_memory(exc):
-                    raise
-                self._shares[key] = False
-            else:
-                truth = whole()
-                worst = max(distance(row[None], truth) for row in rows)
-                self._shares[key] = worst <= self.structure.tolerance
+            self._shares[key] = self._agrees(lambda: [row[None] for row in after()], whole)
         return self._shares[key]
+
+    def _agrees(
+        self, shared: Callable[[], Sequence[torch.Tensor]], whole: Callable[[], torch.Tensor]
+    ) -> bool:
+        """Return True if all logits of a ``shared`` run are those of the ``whole`` one.
+
+        False, too, if the shared run fails by anything but a lack of memory.
+        """
+        try:
+            found = shared()
+        except Exception as exc:
+            if is_out_of_memory(exc):
+                raise
+            _logger.debug("rows of this model cannot share a run", exc_info=True)
+            return False
+        truth = whole()
+        return max(distance(logits, truth) for logits in found) <= self.structure.tolerance
 
     def shares(self, prompt_ids: Sequence[int]) -> bool:
         """Return True if the start of a prompt that was run before was shared by its vectors."""
