@@ -67,6 +67,7 @@ from workbench.store.agent_events import (
 from workbench.store.errors import SessionOver
 from workbench.store.events import SYSTEM, Actor
 from workbench.store.slices.agents import AgentState
+from workbench.store.state import SessionState
 
 # Asked for its answer so often before what it wrote last is taken for one.
 _ANSWER_TRIES = 3
@@ -158,25 +159,33 @@ def resume_audit(
     An audit that is over is returned as it is. Raises ``AgentError`` if there is none, and what
     ``start_audit`` raises.
     """
-    agents = session.state.agents
-    if run_id is None:
-        unfinished = [agent.id for agent in agents.values() if not agent.is_over]
-        run_id = next(iter(reversed(unfinished or list(agents))), None)
-    if run_id is None or run_id not in agents:
-        there = ", ".join(agents) or "none"
-        raise AgentError(
-            f"session {session.id} has no agent's audit {run_id or ''}".rstrip(),
-            f"There are: {there}. `adl-workbench agent run` starts one.",
-        )
-    state = agents[run_id]
+    state = audit_of(session.state, run_id)
     if state.is_over:
         return state
     session.record(
-        AgentResumed(run_id=run_id, model=model or state.model, endpoint=endpoint.settings.address),
+        AgentResumed(
+            run_id=state.id, model=model or state.model, endpoint=endpoint.settings.address
+        ),
         actor=SYSTEM,
     )
     blinding = blinding_in(session.state) if state.start.body.settings.get("blind") else OPEN
-    return _Audit(session, endpoint, run_id, blinding, surroundings or Surroundings()).go()
+    return _Audit(session, endpoint, state.id, blinding, surroundings or Surroundings()).go()
+
+
+def audit_of(state: SessionState, run_id: str | None = None) -> AgentState:
+    """Return a session's audit: the one named, or the last that is not over, else the last.
+
+    Raises ``AgentError`` if there is none.
+    """
+    agents = state.agents
+    unfinished = [agent.id for agent in agents.values() if not agent.is_over]
+    chosen = run_id or next(iter(reversed(unfinished or list(agents))), None)
+    if chosen is None or chosen not in agents:
+        raise AgentError(
+            f"session {state.session_id} has no agent's audit {chosen or ''}".rstrip(),
+            f"There are: {', '.join(agents) or 'none'}. `adl-workbench agent run` starts one.",
+        )
+    return agents[chosen]
 
 
 class _Audit:

@@ -14,16 +14,15 @@ import typer
 
 from adl.artifacts import ArrayCache
 from adl.errors import Stopped
-from adl.readings.registry import READINGS, ReadingName
+from adl.readings.registry import ReadingName
 from adl.words import number_of
 from workbench.agent.agreement import by_grader, krippendorff_alpha
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
-from workbench.agent.errors import AgentError
 from workbench.agent.graders import grade_coherence, grade_relevance
 from workbench.agent.grading import edit_grade, grade_report
 from workbench.agent.grading import grade_by_hand as record_by_hand
-from workbench.agent.loop import AuditPlan, Surroundings, resume_audit, start_audit
+from workbench.agent.loop import AuditPlan, Surroundings, audit_of, resume_audit, start_audit
 from workbench.agent.shown_evidence import compute, missing_evidence
 from workbench.agent.supervision import Supervision
 from workbench.blinding.aliases import Blinding
@@ -31,7 +30,7 @@ from workbench.blinding.seal import blinding_for_people, reveal_names, seal
 from workbench.blinding.sessions import shown_state
 from workbench.cli import show
 from workbench.cli.agent_arguments import AuditArguments, GradeArguments
-from workbench.cli.options import SessionOptions
+from workbench.cli.options import SessionOptions, named_readings
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.redaction import looking_at
 from workbench.cli.running import (
@@ -57,8 +56,9 @@ from workbench.store.agent_events import (
 from workbench.store.events import Actor, Event
 from workbench.store.log import SessionLog
 from workbench.store.slices.agents import AgentState, history, standing
-from workbench.store.state import Recorded, SessionState, fold
+from workbench.store.state import Recorded, fold
 
+_GRADE_COLUMNS = ("session", "grade", "of", "score", "by", "rubric", "why")
 RELEVANCE_READINGS: tuple[ReadingName, ...] = ("consensus", "output_difference", "patchscope")
 _TOLD = frozenset(
     {
@@ -133,7 +133,7 @@ def resume_agent(
     with reading_log(where.database) as log:
         session_id = log.find_session(where.session or "last").id
         state = fold(log.events(session_id))
-        run_state = _run_of(state, run_id)
+        run_state = audit_of(state, run_id)
         if run_state.is_over:
             say("this audit is over")
             session = Session(log, session_id, _cache())
@@ -164,13 +164,7 @@ def grade_by_judge(
 ) -> None:
     """Have a judge grade a report, token lists or steered texts."""
     organism, kind = wanted.organism, wanted.kind
-    named = [name.replace("-", "_") for name in wanted.readings]
-    unknown = [name for name in named if name not in READINGS]
-    if unknown:
-        raise typer.BadParameter(
-            f"{unknown[0]!r} is not a reading; there are: {', '.join(READINGS)}"
-        )
-    judged = tuple(name for name in READINGS if name in named) or RELEVANCE_READINGS
+    judged = named_readings(wanted.readings) or RELEVANCE_READINGS
     flag = StopFlag()
     with reported_errors(), flag.catching_signals(), _open(database, session_named) as session:
         settings = settings_of(endpoint_options)
@@ -264,13 +258,12 @@ def show_grades(wanted: list[str], with_history: bool, database: Path | None, js
     if not rows:
         say("no grades yet")
         return
-    columns = ("session", "grade", "of", "score", "by", "rubric", "why")
     lines = []
     for session_id, grade, before in rows:
         lines.append(_grade_row(session_id, grade, ""))
         if with_history:
             lines += [_grade_row("", old, "was ") for old in reversed(before[:-1])]
-    show.table(columns, lines, whole=("session", "grade"))
+    show.table(_GRADE_COLUMNS, lines, whole=("session", "grade"))
     agreed = show.NOT_COMPUTED if alpha is None else f"{alpha:.3f}"
     say(f"{unscored} of {len(rows)} are unscored; Krippendorff's alpha of the reports: {agreed}")
 
@@ -345,18 +338,6 @@ def _cache() -> ArrayCache:
     return ArrayCache(find_locations().arrays)
 
 
-def _run_of(state: SessionState, run_id: str | None) -> AgentState:
-    agents = state.agents
-    unfinished = [agent.id for agent in agents.values() if not agent.is_over]
-    chosen = run_id or next(iter(reversed(unfinished or list(agents))), None)
-    if chosen is None or chosen not in agents:
-        raise AgentError(
-            f"session {state.session_id} has no agent's audit {chosen or ''}".rstrip(),
-            f"There are: {', '.join(agents) or 'none'}. `adl-workbench agent run` starts one.",
-        )
-    return agents[chosen]
-
-
 def _print_audit(session: Session, state: AgentState, blinding: Blinding, json: bool) -> None:
     report = state.report.body if state.report else None
     data = {
@@ -404,8 +385,9 @@ def _print_given(
     if not recorded:
         say("there is nothing to grade")
         return
-    columns = ("session", "grade", "of", "score", "by", "rubric", "why")
-    show.table(columns, [_grade_row(session.id, grade, "") for grade in recorded], whole=("grade",))
+    show.table(
+        _GRADE_COLUMNS, [_grade_row(session.id, grade, "") for grade in recorded], whole=("grade",)
+    )
     if spent:
         cost = spent["cost"]
         price = "price not known" if cost is None else f"${cost:.4f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from adl.pair.protocol import ALL_LAYERS, named_layers
+from adl.readings.registry import READINGS, ReadingName
 from workbench.cli.derived import Given, made, merged_options, options_of
 from workbench.cli.output import reported_errors
 from workbench.operations.difference import MeasureArguments
@@ -123,6 +124,17 @@ for _option in inspect.signature(_named).parameters.values():
             0
         ].help += " @FILE takes the value from a file, env:NAME from a variable."
 _measured = options_of(MeasureArguments)
+
+
+def named_readings(names: Iterable[str]) -> tuple[ReadingName, ...]:
+    """Return the named readings in their order. Raises ``BadParameter`` for a name that is none."""
+    given = [name.replace("-", "_") for name in names]
+    unknown = [name for name in given if name not in READINGS]
+    if unknown:
+        raise typer.BadParameter(
+            f"{unknown[0]!r} is not a reading; there are: {', '.join(READINGS)}"
+        )
+    return tuple(reading for reading in READINGS if reading in given)
 
 
 def named_elsewhere(given: str, option: str) -> str:

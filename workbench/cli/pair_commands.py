@@ -11,7 +11,7 @@ import typer
 from adl import errors
 from adl.errors import AdlError
 from adl.pair.protocol import ALL_LAYERS, named_layers, resolve_layers
-from adl.readings.registry import READINGS, ReadingName
+from adl.readings.registry import READINGS
 from adl.records import DEFAULT_LAYER, POOLED
 from adl.words import plain_number
 from workbench.cli import show
@@ -24,6 +24,7 @@ from workbench.cli.options import (
     Position,
     SessionOptions,
     measure_arguments,
+    named_readings,
     options_from,
     pair_arguments,
     shared_with,
@@ -171,7 +172,7 @@ def read(
     json: Json = False,
 ) -> None:
     """Read the difference as tokens, each list beside its nulls."""
-    wanted = _readings(reading)
+    wanted = named_readings(reading or READINGS)
     check_inputs(measure)
     with judge_at_hand(judge) as at_hand, _work(where, "read", pair) as work:
         load(work, pair, measure)
@@ -292,16 +293,6 @@ def _read_arguments(measure: MeasureArguments, layer: str, **given: Any) -> Read
     # The contexts are few, so the texts they are taken from need not be all that are measured on.
     shared = {name: getattr(measure, name) for name in SHARED if name != "layer"}
     return made(ReadArguments, {**given, **shared, "layer": layer})
-
-
-def _readings(names: list[str] | None) -> tuple[ReadingName, ...]:
-    given = [name.replace("-", "_") for name in names or READINGS]
-    unknown = [name for name in given if name not in READINGS]
-    if unknown:
-        raise typer.BadParameter(
-            f"{unknown[0]!r} is not a reading; there are: {', '.join(READINGS)}"
-        )
-    return tuple(reading for reading in READINGS if reading in given)
 
 
 def _data(work: Work, **found: Any) -> dict[str, Any]:
