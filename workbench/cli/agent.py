@@ -12,7 +12,7 @@ from workbench.cli.agent_arguments import (
     EvaluateArguments,
     GradeArguments,
 )
-from workbench.cli.derived import Given, arguments_from, options_of
+from workbench.cli.derived import Given, arguments_from, option_name, options_of
 from workbench.cli.judging import judge_as_set
 from workbench.cli.options import (
     Database,
@@ -186,7 +186,5 @@ def evaluate(
 def _refuse_endpoint(given: Given, why: str) -> None:
     """Raise ``BadParameter`` for options of the endpoint that would be ignored."""
     if given:
-        names = ", ".join(
-            "--" + _ENDPOINT_NAMES.get(name, name).replace("_", "-") for name in given
-        )
+        names = ", ".join(option_name(name, _ENDPOINT_NAMES) for name in given)
         raise typer.BadParameter(f"{names}: {why}: leave it out")

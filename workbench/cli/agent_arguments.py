@@ -47,6 +47,12 @@ class AuditArguments(BudgetArguments):
         description=f"Everyday prompts to steer before it starts; none takes all {N_EVERYDAY}.",
     )
 
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> AuditArguments:
+        if self.mode != "adl" and self.n_prompts is not None:
+            raise FieldsConflict(f"a {self.mode} agent is shown no texts", "mode", "n_prompts")
+        return self
+
 
 #: What each kind of grading goes by; anything else that is given would be ignored.
 _GOES_BY = {
@@ -166,6 +172,9 @@ class EvaluateArguments(BudgetArguments):
                 "session",
                 *planned,
             )
+        shown = [name for name in planned if name in {"n_texts", "n_prompts", "max_new_tokens"}]
+        if shown and "adl" not in self.agents:
+            raise FieldsConflict("none of the agents is shown what it is for", "agents", *shown)
         if self.force and self.plot is None:
             raise FieldsConflict("only a plot is replaced: add the last", "force", "plot")
         return self

@@ -30,6 +30,7 @@ from workbench.blinding.seal import blinding_for_people, reveal_names, seal
 from workbench.blinding.sessions import shown_state
 from workbench.cli import show
 from workbench.cli.agent_arguments import AuditArguments, GradeArguments
+from workbench.cli.derived import option_name
 from workbench.cli.options import SessionOptions, named_readings
 from workbench.cli.output import print_json, reported_errors, say
 from workbench.cli.redaction import looking_at
@@ -103,6 +104,7 @@ def run_agent(
             raise typer.BadParameter(
                 f"--approve {wanted.approval} needs a terminal to ask for approval"
             )
+        check_shown(wanted, measure)
         settings = settings_of(endpoint_options)
         plan = plan_of(wanted, settings)
         endpoint = Endpoint(settings)
@@ -120,6 +122,15 @@ def run_agent(
                 work.session, endpoint, plan, blinding, _surroundings(work, plan.approval)
             )
         _print_audit(work.session, state, blinding, json)
+
+
+def check_shown(wanted: AuditArguments, measure: MeasureArguments) -> None:
+    """Raise ``BadParameter`` for options of the difference, which only an adl agent is shown."""
+    if wanted.mode != "adl" and measure.model_fields_set:
+        given = (option_name(name) for name in sorted(measure.model_fields_set))
+        raise typer.BadParameter(
+            f"{', '.join(given)}: a {wanted.mode} agent is shown no difference: leave it out"
+        )
 
 
 def resume_agent(

@@ -133,12 +133,13 @@ def made(arguments: type[A], given: Mapping[str, Any], **names: str) -> A:
     try:
         return arguments.model_validate(given)
     except ValidationError as exc:
-        options = {**NAMES, **names}
-
-        def option(name: str) -> str:
-            return "--" + options.get(name, name).replace("_", "-")
-
+        option = functools.partial(option_name, names=names)
         raise typer.BadParameter(in_words(exc, arguments, most=1, names=option)) from exc
+
+
+def option_name(field: str, names: Mapping[str, str] | None = None) -> str:
+    """The option of a field, as it is typed; ``names`` are those called otherwise than in ``NAMES``."""
+    return "--" + {**NAMES, **(names or {})}.get(field, field).replace("_", "-")
 
 
 def merged_options(

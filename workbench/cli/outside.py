@@ -58,7 +58,10 @@ def mcp(
     pair: PairArguments, measure: MeasureArguments, where: SessionOptions, wanted: McpArguments
 ) -> None:
     """Serve the agent's tools to another program, over stdio (Model Context Protocol)."""
+    from workbench.cli.auditing import check_shown
+
     with reported_errors():
+        check_shown(wanted, measure)
         try:
             from workbench.outside.server import serve
         except ModuleNotFoundError as exc:

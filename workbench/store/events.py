@@ -35,7 +35,6 @@ from workbench.store.record import ReadToken as ReadToken
 from workbench.store.record import Record as Record
 from workbench.store.record import well_formed as well_formed
 
-Ending = Literal["completed", "stopped", "failed"]
 Verdict = Literal["open", "confirmed", "rejected"]
 TextPurpose = Literal["steer", "ask", "unprompted", "amplify", "test", "scan"]
 """The kind of operation that a text is generated for."""

@@ -108,6 +108,19 @@ def test_a_bad_option_is_named_and_ends_with_2(cli: RunCli, arguments, named):
         (["ask", "--demo", "Hi", "--raw", "Hi"], ["exactly one"]),
         (["ask", "--demo", "--raw", ""], ["empty"]),
         (["ask", "--demo", "Hi", "--temperature", "-1"], ["--temperature"]),
+        (
+            ["agent", "run", "--demo", "--mode", "black-box", "--n-prompts", "3"],
+            ["--n-prompts", "no texts"],
+        ),
+        (
+            ["agent", "run", "--demo", "--mode", "black-box", "--texts", "3"],
+            ["--texts", "no difference"],
+        ),
+        (["mcp", "--demo", "--mode", "scaffolded", "--layer", "3"], ["--layer", "no difference"]),
+        (
+            ["evaluate", "--agent", "black-box", "--texts", "20"],
+            ["--agent, --texts", "none of the agents"],
+        ),
         (["nonesuch"], ["nonesuch"]),
     ],
     ids=" ".join,
