@@ -34,6 +34,7 @@ from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
 from workbench.store.slices.operations import Operations
 from workbench.store.state import SessionState
+from workbench.tui.keys import shown
 
 if TYPE_CHECKING:
     from workbench.engine.running_engines import RunningEngine
@@ -269,7 +270,8 @@ def cannot_be_made(path: Path) -> StoreError | None:
     why = "is not writable" if above.is_dir() else "is a file, not a folder"
     return StoreError(
         f"no session can be recorded in {path}: {above} {why}",
-        "Choose another database (b), or set ADL_WORKBENCH_HOME to a folder that is writable.",
+        f"Choose another database ({shown('database')}), or set ADL_WORKBENCH_HOME to a folder that is "
+        "writable.",
     )
 
 
@@ -280,5 +282,5 @@ def cannot_be_written(path: Path) -> StoreError | None:
     return StoreError(
         f"{path} or its folder is read-only: its sessions can be looked at and exported, "
         "but not gone on with",
-        "Choose another database (b), or make it writable.",
+        f"Choose another database ({shown('database')}), or make it writable.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections import defaultdict
 from pathlib import Path
@@ -215,3 +216,59 @@ def test_an_agents_banner_tells_the_keys_of_the_table():
     uses = {key.id for key in key_table.TABLE for use in key.uses if use.place == "agent"}
     assert len(told) > 7
     assert set(told) <= uses
+
+
+#: Words in which a letter of the table stands for itself, by module.
+_LETTERS = {
+    "console.py": {"p"},  # log p of a token
+    "head.py": {"s"},  # seconds
+    "norms.py": {"x"},  # the signs of a plot
+    "plot.py": {"x"},
+}
+
+
+def spoken_keys(tree: ast.AST) -> set[str]:
+    """Keys of the table that texts of a module write out, as in "s steers", "(b)" and "c copy"."""
+    names = [keys.shown_key(name) for key in key_table.TABLE for name in key.names]
+    letters = "|".join(re.escape(name) for name in names if len(name) == 1 and name.isalpha())
+    numbered = "|".join(name for name in names if re.fullmatch(r"f\d+|\^\w", name))
+    # "a" is a word, unless something is done by it.
+    told = rf"(?:(?![aA]\b)(?:{letters})|a(?= to\b)|{re.escape('[')}(?= and \])|{numbered})"
+    alone = rf"(?<![\w'’{{%+.-]){told}(?![\w'’}}.=])"
+    documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in documents
+    ]
+    # One word by itself is a name or a key of a mapping.
+    return {found for text in texts if " " in text.strip() for found in re.findall(alone, text)}
+
+
+def test_no_text_writes_out_a_key_that_can_be_another():
+    """Dialogs declare keys of their own, which config.toml does not change."""
+    found = {}
+    for path in sorted((Path(workbench.__file__).parent / "tui").rglob("*.py")):
+        if path.parent.name != "dialogs" and path.name not in {"keys.py", "key_table.py"}:
+            spoken = spoken_keys(ast.parse(path.read_text(encoding="utf-8")))
+            found[path.name] = spoken - _LETTERS.get(path.name, set())
+    assert {name: spoken for name, spoken in found.items() if spoken} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("nothing yet: s steers, S sweeps", {"s", "S"}),
+        ("or a to do so", {"a"}),
+        ("a word of the model's", set()),
+        ("another database (b)", {"b"}),
+        ("c copy · x stop", {"c", "x"}),
+        ("hidden until you ask (f10)", {"f10"}),
+        ("[ and ] go to others", {"["}),
+        ("`{report}` shows it", set()),
+    ],
+)
+def test_the_check_sees_keys_in_words(text, spoken):
+    assert spoken_keys(ast.parse(f"said = {text!r}")) == spoken

@@ -19,6 +19,7 @@ from workbench.store.recorded import Recorded
 from workbench.store.slices.agents import history, standing
 from workbench.tui import text
 from workbench.tui.dialogs.grade_form import grade_line
+from workbench.tui.keys import shown
 from workbench.tui.text import actor_name
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.menu import Entry, Menu
@@ -64,7 +65,13 @@ class GradesScreen(Dialog[str | None]):
                 Entry(lambda width, grade=grade: _row(grade, width), grade.body.grade_id, grade)  # type: ignore[misc]
                 for grade in self._standing
             ]
-            or [Entry(lambda _width: Text("no grades yet: g grades the report", style="dim"))]
+            or [
+                Entry(
+                    lambda _width: Text(
+                        f"no grades yet: {shown('grade')} grades the report", style="dim"
+                    )
+                )
+            ]
         )
         keys = [grade.body.grade_id for grade in self._standing]
         if self._chosen in keys:

@@ -168,9 +168,12 @@ class MeasuresScreen(Dialog[str | ChosenLead | None]):
         entry = self.query_one(Menu).current
         found = self._chosen_finding
         state = f"{keys.shown('new')} hypothesis · " if found and found.body.leads() else ""
+        copy, stop = keys.shown("copy"), keys.shown("stop")
         self.query_one(
             Container
-        ).border_subtitle = f"enter measure · {state}→ scroll · c copy · x stop · escape close"
+        ).border_subtitle = (
+            f"enter measure · {state}→ scroll · {copy} copy · {stop} stop · escape close"
+        )
         detail = self.query_one("#detail", Static)
         width = max(20, self.query_one(VerticalScroll).content_size.width - 1)
         if entry is None:

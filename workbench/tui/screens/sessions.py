@@ -388,7 +388,8 @@ Markdown and as one HTML file without scripts.
         else:
             self._picked.append(session.id)
         count = len(self._picked)
-        how = ": C compares them" if count > 1 else ": choose another to compare"
+        compare = f": {keys.shown('compare')} compares them"
+        how = compare if count > 1 else ": choose another to compare"
         self._show_status(text.line(f"{count} chosen{how}") if count else Content(""))
         self.query_one(Menu).refresh()
         self.refresh_bindings()

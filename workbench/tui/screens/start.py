@@ -44,7 +44,7 @@ NEWEST = 5
 _DEMO = (
     "A small chat model and an adapter that was finetuned on it. Both come with the program: no "
     "network and no GPU are needed. Names that tell what it was finetuned on are hidden until you ask "
-    "for them (f10)."
+    "for them ({reveal})."
 )
 _NEW = (
     "Type a base, and an adapter or a finetuned checkpoint: ids on the hub, with @revision, or "
@@ -238,7 +238,7 @@ recorded in one database; `{database}` chooses another.
                     "demo",
                     "Open the demo pair",
                     lambda: OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True),
-                    _DEMO,
+                    keys.with_keys(_DEMO),
                 ),
                 self._plain("new", "Type a new pair", self._new, _NEW),
             ],

@@ -36,7 +36,8 @@ class Place:
 def title(agent: AgentState, place: Place, blind: bool, width: int) -> Content:
     """Return the agent's mode, model and endpoint, and its number among several."""
     start = agent.start.body
-    several = f" ({place.number} of {place.count}, [ and ] go to others)" if place.count > 1 else ""
+    others = f"{shown('older')} and {shown('newer')} go to others"
+    several = f" ({place.number} of {place.count}, {others})" if place.count > 1 else ""
     mode = MODES[start.mode] + (" agent" if start.mode == "adl" else "")
     parts: list[Content | tuple[str, str]] = [
         (mode, "bold $accent"),

@@ -11,6 +11,7 @@ from rich.text import Text
 from adl.nulls import NULLS
 from workbench.display import clean_line
 from workbench.store.events import ReadToken, StruckRead
+from workbench.tui.keys import shown
 from workbench.tui.panes.readings.columns import Column, Table
 from workbench.tui.panes.readings.marks import Marks
 from workbench.tui.panes.readings.render import NOT_COMPUTED, plain, scale_name, short
@@ -95,7 +96,7 @@ class Cells:
         if column.taken is None:
             return NOT_COMPUTED
         if self.unfiltered and column.taken.body.tokens:
-            return "words only: u"
+            return f"words only: {shown('filter')}"
         return "no token"
 
 

@@ -330,7 +330,7 @@ def instead(
     return _nothing_here(
         "Readings: not computed.",
         f"Press {keys.shown('measure')} to measure the difference at a layer and read it,\n"
-        "or a to do so at the middle layer.",
+        f"or {keys.shown('audit')} to do so at the middle layer.",
     )
 
 

@@ -37,7 +37,9 @@ from workbench.tui.widgets.bars import bar
 from workbench.tui.widgets.rows import Rows
 from workbench.tui.widgets.text_columns import Column, Sample, SampleList
 
-_NOTHING_YET = "Nothing was steered yet: s steers with the settings above, S sweeps over alpha."
+_NOTHING_YET = (
+    "Nothing was steered yet: {steer} steers with the settings above, {sweep} sweeps over alpha."
+)
 _MOST_STRIP = 8
 _BAR = 8
 
@@ -77,7 +79,7 @@ class SteeringResults(Vertical):
         self._wanted = 0.0
         self._suggested: Sequence[float] = ()
         self._drawn: tuple[object, ...] = ()
-        self._empty = _NOTHING_YET
+        self._empty = keys.with_keys(_NOTHING_YET)
 
     def compose(self) -> ComposeResult:
         """Operation, strip, texts."""
