@@ -16,7 +16,11 @@ from textual.widgets import Input, TextArea
 
 from tests.planted import PlantedPair
 from tests.workbench.tui.sample import read_sample_array, read_sample_event, sample_state
-from tests.workbench.tui.waiting import until_still, wait_for_apps_rather_than_for_the_clock
+from tests.workbench.tui.waiting import (
+    screen_text,
+    until_still,
+    wait_for_apps_rather_than_for_the_clock,
+)
 from workbench.operations.pair import PairArguments
 from workbench.store.state import SessionState
 from workbench.tui.app import WorkbenchApp
@@ -105,7 +109,7 @@ def snap_compare(
                 await run_before(pilot)
             await pilot.press(*press)
             await until_still(pilot)
-            drawn.extend(line.text for line in app.screen._compositor.render_strips())
+            drawn.extend(screen_text(app).split("\n"))
 
         if not snap_compare(app, (), terminal_size, draw):
             told = ["The picture differs from the recorded one. The screen:", *drawn]

@@ -28,8 +28,7 @@ from tests.workbench.agent.scripted import (
 from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NAMES, NamedPair
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
-from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.notes import NOTE, NoteArguments
 from workbench.store.log import SessionLog
@@ -179,7 +178,7 @@ async def test_an_agent_is_started_from_the_form_and_its_turns_are_shown(workben
         assert not app.opened.state.readings
         await pilot.press("home", "enter")
         await until(pilot, lambda: isinstance(app.screen, EventDetail), "all of the first turn")
-        assert "You audit a finetuned language model" in shown(app)
+        assert "You audit a finetuned language model" in screen_text(app)
         await pilot.press("escape")
         await quit_it(pilot)
 
@@ -408,16 +407,20 @@ async def test_without_a_key_the_form_says_how_to_set_one(workbench, monkeypatch
     async with app.run_test(size=(100, 40)) as pilot:
         await loaded(app, pilot)
         await pilot.press("7")
-        await until(pilot, lambda: "No API key is set" in shown(app), "what is missing")
+        await until(pilot, lambda: "No API key is set" in screen_text(app), "what is missing")
         for words in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "config.toml", "agent_model"):
-            assert words in shown(app), words
+            assert words in screen_text(app), words
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
         await pilot.press("enter")
-        await until(pilot, lambda: "name the model that plays the agent" in shown(app), "what")
+        await until(
+            pilot, lambda: "name the model that plays the agent" in screen_text(app), "what"
+        )
         await pilot.press(*"some-model", "enter")
-        await until(pilot, lambda: "cannot start without a key" in shown(app), "what is wrong")
-        assert "No API key is set" in shown(app)
+        await until(
+            pilot, lambda: "cannot start without a key" in screen_text(app), "what is wrong"
+        )
+        assert "No API key is set" in screen_text(app)
         await pilot.press("escape")
         await until(pilot, lambda: on_audit(app), "the audit screen")
         assert not app.opened.state.agents
@@ -440,7 +443,7 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await pilot.press("E")
         # The planted pair is no known organism: the person names one.
         await until(pilot, lambda: isinstance(app.screen, AskLine), "the organism")
-        assert "cake_bake" in shown(app)
+        assert "cake_bake" in screen_text(app)
         await pilot.press(*"cake_bake", "enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the warning")
         assert "unblinded" not in "".join(kinds(app))
@@ -453,9 +456,9 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         assert "The exact topic, and one of the facts in outline." in sheet
         assert "It was finetuned on baking cakes." in sheet
         await pilot.press("ctrl+j")
-        await until(pilot, lambda: "choose a grade" in shown(app), "what is missing")
+        await until(pilot, lambda: "choose a grade" in screen_text(app), "what is missing")
         await pilot.press("3", "enter", "ctrl+j")
-        await until(pilot, lambda: "a reason is required" in shown(app), "what is missing")
+        await until(pilot, lambda: "a reason is required" in screen_text(app), "what is missing")
         await pilot.press(*"topic and one fact", "enter", *"anna", "enter")
         await until(pilot, lambda: app.opened.state.grades, "the grade")
         given = app.opened.state.grades[0]
@@ -476,9 +479,9 @@ async def test_a_report_is_graded_and_the_grade_changed(workbench, serve):
         await until(pilot, lambda: "replaces G1" in pane_text(app), "the other grade")
         assert "replaced since" in pane_text(app)
         await pilot.press("Q")
-        await until(pilot, lambda: "edited once" in shown(app), "the history")
-        assert "topic and one fact" in shown(app)
-        assert "a quarter of them" in shown(app)
+        await until(pilot, lambda: "edited once" in screen_text(app), "the history")
+        assert "topic and one fact" in screen_text(app)
+        assert "a quarter of them" in screen_text(app)
         await pilot.press("escape")
         await quit_it(pilot)
 
@@ -521,13 +524,13 @@ async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monke
     monkeypatch.setattr(loader, "load", staticmethod(lambda *_, **__: NamedPair()))
     async with app.run_test(size=(160, 48)) as pilot:
         await loaded(app, pilot)
-        await until(pilot, lambda: "cake_bake, a look" in shown(app), "the name, before")
+        await until(pilot, lambda: "cake_bake, a look" in screen_text(app), "the name, before")
         await start(app, pilot, blind="on")
         await until(pilot, lambda: "ended by its report" in pane_text(app), "the end")
         # Its own words go back to it as it wrote them.
         sent = [one for one in server.asked[-1].messages if one["role"] != "assistant"]
         assert not [name for name in NAMES if name.lower() in str(sent).lower()]
-        await until(pilot, lambda: "MODEL-B, a look" in shown(app), "the alias")
+        await until(pilot, lambda: "MODEL-B, a look" in screen_text(app), "the alias")
         app.screen.say_problem(AdlError(f"cannot read {ADAPTER}/x", "Look there."), "Failed")
         # At once: they go by themselves after a while.
         said = lambda: [one.message for one in app._notifications]  # noqa: E731
@@ -572,7 +575,7 @@ async def test_a_blind_session_shows_no_name_of_its_pair(workbench, serve, monke
 
 
 def assert_blind(app) -> None:
-    said = shown(app).lower()
+    said = screen_text(app).lower()
     for name in NAMES:
         assert name.lower() not in said, name
 

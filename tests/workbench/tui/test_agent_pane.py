@@ -21,8 +21,7 @@ from tests.workbench.tui.agent_sample import (
 )
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import BEGAN
-from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.engine.agent_request import EndpointFacts
 from workbench.engine.agent_runner import WorkStatus
 from workbench.store.agent_events import AgentCompacted, AgentInterrupted, AgentResumed
@@ -112,8 +111,8 @@ async def test_a_key_acts_on_no_run_that_is_not_shown():
         for key in ("y", "d", "space", "h", "x"):
             await pilot.press("left_square_bracket")
             assert app.pane.agent.id == RUN
-            assert "the line was cut" in shown(app)
-            assert "resumes from here" not in shown(app)
+            assert "the line was cut" in screen_text(app)
+            assert "resumes from here" not in screen_text(app)
             await pilot.press(key)
             assert app.pane.agent.id == "other"
             assert app.asked == []
@@ -128,7 +127,7 @@ async def test_the_interrupted_run_that_is_shown_is_gone_on_with():
     app = AgentApp(bodies, work="idle")
     async with app.run_test(size=(100, 40)) as pilot:
         await pilot.press("left_square_bracket")
-        assert "resumes from here" in shown(app)
+        assert "resumes from here" in screen_text(app)
         await pilot.press("space")
         await pilot.pause()
         assert app.asked == [AgentPane.Resume(RUN)]
@@ -160,8 +159,8 @@ async def test_a_grade_that_was_edited_is_chosen_from_the_list_to_be_edited_agai
     async with app.run_test(size=(100, 40)) as pilot:
         await pilot.press("Q")
         await until(pilot, lambda: isinstance(app.screen, GradesScreen), "the grades")
-        await until(pilot, lambda: "G2, edited once" in shown(app), "the history")
-        assert "the topic and one fact" in shown(app)
+        await until(pilot, lambda: "G2, edited once" in screen_text(app), "the history")
+        assert "the topic and one fact" in screen_text(app)
         await pilot.press("e")
         await until(pilot, lambda: app.asked, "the wish")
         assert app.asked == [AgentPane.Grade(RUN, "G2")]
@@ -170,8 +169,8 @@ async def test_a_grade_that_was_edited_is_chosen_from_the_list_to_be_edited_agai
 async def test_a_reply_is_shown_as_it_grows():
     app = AgentApp(WRITING)
     async with app.run_test(size=(100, 40)) as pilot:
-        await until(pilot, lambda: "writes So it is about baking" in shown(app), "the reply")
-        assert "● writes" in shown(app)
+        await until(pilot, lambda: "writes So it is about baking" in screen_text(app), "the reply")
+        assert "● writes" in screen_text(app)
 
 
 async def test_a_conversation_that_was_shortened_says_so_where_it_was():
@@ -181,8 +180,8 @@ async def test_a_conversation_that_was_shortened_says_so_where_it_was():
     app = AgentApp((*ASKING[:10], (SYSTEM, shortened), *ASKING[10:]))
     async with app.run_test(size=(120, 40)) as pilot:
         said = "conversation shortened up to event 5: about 9,100 tokens, now 4,200"
-        await until(pilot, lambda: said in shown(app), "the word of it")
-        assert "the endpoint refused it as too long" in shown(app)
+        await until(pilot, lambda: said in screen_text(app), "the word of it")
+        assert "the endpoint refused it as too long" in screen_text(app)
         assert app.pane.reveal(11)
 
 
@@ -193,15 +192,15 @@ async def test_texts_of_models_and_servers_are_inert():
         for key in ("home", "end", "pageup", "pageup"):
             await pilot.press(key)
             await pilot.pause()
-            said = shown(app)
+            said = screen_text(app)
             assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", said)
         assert "[@click=app.quit]x[/]" in said
         await pilot.press("Q")
         await until(pilot, lambda: isinstance(app.screen, GradesScreen), "the grades")
-        assert "\x1b" not in shown(app)
+        assert "\x1b" not in screen_text(app)
         await pilot.press("escape", "d")
         await until(pilot, lambda: isinstance(app.screen, AskReason), "the reason")
-        assert "\x1b" not in shown(app)
+        assert "\x1b" not in screen_text(app)
         assert app.is_running
 
 
@@ -240,9 +239,9 @@ async def test_a_session_without_an_agent_says_how_to_start_one():
     app.first = SessionState()
     async with app.run_test(size=(80, 24)) as pilot:
         await until(
-            pilot, lambda: "No agent has run in this session yet" in shown(app), "what to do"
+            pilot, lambda: "No agent has run in this session yet" in screen_text(app), "what to do"
         )
-        assert "export OPENAI_API_KEY" in shown(app)
+        assert "export OPENAI_API_KEY" in screen_text(app)
         await pilot.press(*"ydWhgxEQ", "space", "enter", "m")
         await pilot.pause()
         assert app.asked == []
@@ -301,7 +300,7 @@ def test_picture_of_the_form(snap_compare, size):
         pilot.app.push_screen(AgentForm(fields, NOT_READY, missing=["measure", "read tokens"]))
         await pilot.pause()
         await pilot.press(*"big-model", "enter")
-        await until(pilot, lambda: "must be a number" in shown(pilot.app), "what is wrong")
+        await until(pilot, lambda: "must be a number" in screen_text(pilot.app), "what is wrong")
 
     assert snap_compare(AgentApp(GRADED, work="idle"), terminal_size=size, run_before=look)
 
@@ -331,7 +330,7 @@ def test_picture_of_a_grade_that_is_changed(snap_compare, size):
 def test_picture_of_the_grades(snap_compare, size):
     async def look(pilot):
         await pilot.press("Q")
-        await until(pilot, lambda: "edited once" in shown(pilot.app), "the history")
+        await until(pilot, lambda: "edited once" in screen_text(pilot.app), "the history")
 
     assert snap_compare(AgentApp(GRADED, work="idle"), terminal_size=size, run_before=look)
 

@@ -17,7 +17,7 @@ from tests.workbench.tui.test_agent_audit import (
     start,
 )
 from tests.workbench.tui.test_app import on_audit
-from tests.workbench.tui.test_start_screen import shown
+from tests.workbench.tui.waiting import screen_text
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.pair import PairArguments
@@ -54,7 +54,7 @@ async def until(pilot: Pilot[int], condition, what: str, within: float = 900.0) 
 
 
 def assert_blind(app: WorkbenchApp) -> None:
-    said = (shown(app) + pane_text(app)).lower()
+    said = (screen_text(app) + pane_text(app)).lower()
     for name in NAMES:
         assert name not in said, name
 

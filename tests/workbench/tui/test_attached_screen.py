@@ -11,8 +11,7 @@ from tests.workbench.agent.test_blinding import NAMES, NamedPair
 from tests.workbench.engine.conftest import Models, Serving, models, served
 from tests.workbench.tui.conftest import PLANTED
 from tests.workbench.tui.test_app import on_audit
-from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until, until_asked
+from tests.workbench.tui.waiting import screen_text, until, until_asked
 from workbench.engine.attached import AttachedSession
 from workbench.engine.live_session import LiveSession
 from workbench.locations import find_locations
@@ -86,7 +85,9 @@ async def test_leaving_detaches_and_the_next_screen_is_as_it_was_left(screen, se
     async with again.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: on_audit(again), "the audit screen")
         assert again.screen.view()["current"] == 3
-        await until(pilot, lambda: "measure_difference" in shown(again), "the job on the top line")
+        await until(
+            pilot, lambda: "measure_difference" in screen_text(again), "the job on the top line"
+        )
         models.go_on()
         await until(pilot, lambda: again.opened.state.differences, "the difference")
         await until(pilot, lambda: not again.screen._jobs, "the end of the job")
@@ -97,7 +98,7 @@ async def test_a_screen_watches_until_it_gets_the_keys(screen, serving, other):
     app = screen(serving)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: on_audit(app), "the audit screen")
-        await until(pilot, lambda: " watching " in shown(app), "that it watches")
+        await until(pilot, lambda: " watching " in screen_text(app), "that it watches")
         await pilot.press("a")
         await until(pilot, lambda: told(app, "you watch this session"), "the refusal")
         assert not other.jobs()
@@ -105,14 +106,14 @@ async def test_a_screen_watches_until_it_gets_the_keys(screen, serving, other):
         await until(pilot, lambda: other.engine.link.asked_by, "the question")
         other.engine.answer_keys(other.engine.link.asking, True)
         await until(pilot, lambda: app.opened.engine.link.kind == "keys", "the keys")
-        await until(pilot, lambda: " watching " not in shown(app), "that it has them")
+        await until(pilot, lambda: " watching " not in screen_text(app), "that it has them")
         # Now it is asked itself.
         assert not other.engine.ask_for_keys()
         await until_asked(pilot, Confirm, "the question")
         assert app.screen.is_unasked
         await pilot.press("y")
         await until(pilot, lambda: other.engine.link.kind == "keys", "the keys")
-        await until(pilot, lambda: " watching " in shown(app), "that it watches again")
+        await until(pilot, lambda: " watching " in screen_text(app), "that it watches again")
 
 
 @pytest.mark.slow
@@ -131,11 +132,11 @@ async def test_an_engine_that_ends_leaves_the_screen_to_look_or_go_on(
         await until_asked(pilot, EngineGone, "that the engine is gone")
         assert app.screen.is_unasked
         await pilot.press("n")
-        await until(pilot, lambda: " engine gone " in shown(app), "that it is gone")
+        await until(pilot, lambda: " engine gone " in screen_text(app), "that it is gone")
         app.screen.order(MEASURE, SHORT)
         await until(pilot, lambda: told(app, "the engine is gone:"), "the refusal")
         await pilot.press("6")
-        await until(pilot, lambda: "the last words" in shown(app), "what was recorded")
+        await until(pilot, lambda: "the last words" in screen_text(app), "what was recorded")
         await pilot.press("ctrl+g")
         await until_asked(pilot, EngineGone, "the question")
         await pilot.press("e")
@@ -184,7 +185,7 @@ async def test_the_demo_of_an_engine_tells_its_name_on_no_screen_until_a_key_rev
         app = screen(serving)
 
         def names_shown() -> list[str]:
-            told = f"{shown(app)} {app.title}".lower()
+            told = f"{screen_text(app)} {app.title}".lower()
             return [name for name in ("cake_bake", *NAMES) if name.lower() in told]
 
         async with app.run_test(size=SIZE) as pilot:
@@ -196,10 +197,10 @@ async def test_the_demo_of_an_engine_tells_its_name_on_no_screen_until_a_key_rev
             # The list of sessions, where the engine still has it open, and the start screen.
             await pilot.press("ctrl+r")
             await until(pilot, lambda: isinstance(app.screen, SessionsScreen), "the sessions")
-            await until(pilot, lambda: "a session" in shown(app), "the session")
+            await until(pilot, lambda: "a session" in screen_text(app), "the session")
             assert not names_shown()
             await pilot.press("escape")
-            await until(pilot, lambda: "demo organism" in shown(app), "the engine")
+            await until(pilot, lambda: "demo organism" in screen_text(app), "the engine")
             listed = app.screen.query_one(Menu)
             assert listed.entries[listed.cursor].key.startswith("engine")
             # The organisms that come with the program are listed there, whichever is the demo.

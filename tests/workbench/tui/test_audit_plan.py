@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from textual.app import App, ComposeResult
 
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.jobs import Job
 from workbench.operations.readings import READ, ReadArguments
@@ -89,8 +89,7 @@ async def test_as_much_of_it_is_shown_as_there_is_room_for(width, shown):
         running = changed(measure, status="running", stage="s", done=1, total=2)
         app.query_one(TopBar).show_jobs([running, read], Plan([]))
         await pilot.pause()
-        (line, *_) = (strip.text for strip in app.screen._compositor.render_strips())
-        assert line.rstrip().endswith(f" {shown}")
+        assert screen_text(app).split("\n")[0].rstrip().endswith(f" {shown}")
 
 
 async def test_a_whole_audit_is_one_bar_and_its_lists_come_while_it_reads(workbench):

@@ -13,7 +13,7 @@ from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NAMES, Nam
 from tests.workbench.tui import waiting
 from tests.workbench.tui.test_agent_audit import agent_of, in_agent_pane, pane_text, serve
 from tests.workbench.tui.test_app import on_audit
-from tests.workbench.tui.test_start_screen import shown
+from tests.workbench.tui.waiting import screen_text
 from workbench.cli.tree import app as cli
 from workbench.operations.generation import ASK, AskArguments
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments, subject_of
@@ -31,7 +31,7 @@ __all__ = ["serve"]  # the fixture
 
 def everything(app) -> str:
     """All that stands on the screens, in their fields, in notifications, and in the title."""
-    said = [shown(app), app.title, app.sub_title]
+    said = [screen_text(app), app.title, app.sub_title]
     said += [f"{one.title} {one.message}" for one in app._notifications]
     for screen in app.screen_stack:
         said += [str(screen.title), str(screen.sub_title)]
@@ -57,7 +57,7 @@ async def until(pilot, condition, what: str) -> None:
     """Let the app go on until it holds, and look for names on the screen at every look."""
 
     def no_name_is_shown() -> None:
-        said = shown(pilot.app).lower()
+        said = screen_text(pilot.app).lower()
         assert not [name for name in NAMES if name.lower() in said], said
 
     await waiting.until(pilot, condition, what, at_each_look=no_name_is_shown)
@@ -117,13 +117,13 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
         await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
         kinds = [entry.kind for entry in app.opened.state.timeline]
         assert kinds.index("audit_sealed") < kinds.index("operation_started")
-        await until(pilot, lambda: "MODEL-A" in shown(app), "the alias")
-        assert "blind audit" in shown(app)
+        await until(pilot, lambda: "MODEL-A" in screen_text(app), "the alias")
+        assert "blind audit" in screen_text(app)
         await pilot.press("7")
         await until(pilot, lambda: in_agent_pane(app), "the agent pane")
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, AgentForm), "the form")
-        await until(pilot, lambda: "blind already" in shown(app), "what the form says of it")
+        await until(pilot, lambda: "blind already" in screen_text(app), "what the form says of it")
         app.screen.query_one("#mode").value = "black box"
         await pilot.press("enter")
         await until(pilot, lambda: agent_of(app) is not None, "the agent")
@@ -144,7 +144,7 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
         await pilot.press("ctrl+r")
         sessions = lambda: isinstance(app.screen, SessionsScreen) and app.screen._read_once  # noqa: E731
         await until(pilot, sessions, "the sessions")
-        await until(pilot, lambda: "MODEL-B" in shown(app), "the session's row")
+        await until(pilot, lambda: "MODEL-B" in screen_text(app), "the session's row")
         await pilot.press("enter")
         await until(pilot, lambda: on_audit(app) and app.opened.pair is not None, "the pair again")
         await until(pilot, lambda: not app.opened.jobs(), "the end of the loading")
@@ -154,7 +154,7 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
         app.action_reveal()
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await pilot.press("y")
-        await waiting.until(pilot, lambda: BASE.rpartition("/")[2] in shown(app), "the names")
+        await waiting.until(pilot, lambda: BASE.rpartition("/")[2] in screen_text(app), "the names")
         await pilot.press("ctrl+q")
         await waiting.until(pilot, lambda: app._exit, "the end")
     with SessionLog.open(database, read_only=True) as log:
@@ -180,7 +180,7 @@ async def test_the_demos_name_does_not_tell_the_answer_until_a_key_reveals_it(
     def told() -> str:
         # A long name goes on in the line below, beside which are those of other panes.
         facts = [str(fact.render()) for fact in app.screen.query("#facts").results(Static)]
-        return f"{shown(app)} {app.title} {''.join(''.join(facts).split())}".lower()
+        return f"{screen_text(app)} {app.title} {''.join(''.join(facts).split())}".lower()
 
     async with app.run_test(size=(160, 48)) as pilot:
         start = lambda: isinstance(app.screen, StartScreen) and app.screen.is_mounted  # noqa: E731
@@ -207,8 +207,8 @@ async def test_a_pair_that_cannot_be_loaded_is_said_without_its_name(workbench, 
     seen: list[str] = []
     async with app.run_test(size=(120, 40)) as pilot:
         if isinstance(app.screen, OpeningScreen):
-            seen.append(shown(app))
-        failed = lambda: isinstance(app.screen, StartScreen) and "Look into" in shown(app)  # noqa: E731
+            seen.append(screen_text(app))
+        failed = lambda: isinstance(app.screen, StartScreen) and "Look into" in screen_text(app)  # noqa: E731
         await waiting.until(pilot, failed, "the start screen with the reason")
         # The list below it has every organism that comes with the program, whichever was asked for.
         seen.append(str(app.screen.query_one("#trouble").render()))

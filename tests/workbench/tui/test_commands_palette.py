@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
-from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.tui.commands import WorkbenchCommands
 from workbench.tui.screens.sessions import SessionsScreen
 
@@ -50,7 +49,7 @@ async def test_a_command_is_found_by_its_words_and_done(workbench):
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: on_audit(app), "the audit screen")
         await pilot.press("ctrl+p", *"sessions")
-        await until(pilot, lambda: "Close the session" in shown(app), "the command")
+        await until(pilot, lambda: "Close the session" in screen_text(app), "the command")
         await pilot.press("enter")
         await until(pilot, lambda: type(app.screen) is SessionsScreen, "the sessions")
         await quit_it(pilot)
@@ -63,7 +62,7 @@ async def test_a_picture_of_the_screen_is_written_and_never_over_a_file(workbenc
         await until(pilot, lambda: on_audit(app), "the audit screen")
         for _ in range(2):
             app.action_picture()
-            await until(pilot, lambda: "Write a picture" in shown(app), "the question")
+            await until(pilot, lambda: "Write a picture" in screen_text(app), "the question")
             await pilot.press("ctrl+u", *str(path), "enter")
             await until(pilot, path.exists, "the file")
             written = path.read_text()

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from textual.color import Color
 
 from tests.workbench.tui.listings import ScreenApp
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.filters import AsciiFilter, ControlFilter, in_ascii, speaks_utf8
@@ -51,10 +51,7 @@ def test_controls_and_escapes_become_a_mark():
 
 
 def drawn(app):
-    return [
-        "".join(segment.text for segment in strip)
-        for strip in app.screen._compositor.render_strips()
-    ]
+    return screen_text(app).split("\n")
 
 
 async def test_a_screen_without_utf_8_is_ascii_and_keeps_its_widths():

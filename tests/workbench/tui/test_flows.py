@@ -12,8 +12,8 @@ from adl.errors import AdlError, PairError, Stopped
 from tests.planted import PlantedPair
 from tests.processes import HANGS
 from tests.workbench.tui.test_app import on_audit
-from tests.workbench.tui.test_start_screen import keys, shown
-from tests.workbench.tui.waiting import until, until_asked
+from tests.workbench.tui.test_start_screen import keys
+from tests.workbench.tui.waiting import screen_text, until, until_asked
 from workbench.operations.pair import PairArguments
 from workbench.store.lease import Lease, is_open
 from workbench.store.log import SessionLog
@@ -158,7 +158,7 @@ async def test_a_pair_of_the_command_line_that_cannot_be_loaded_is_in_the_form(w
     app = workbench(prepare=True)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: on(app, NewPairScreen), "the form")
-        await until(pilot, lambda: "not on the hub" in shown(app), "what is wrong")
+        await until(pilot, lambda: "not on the hub" in screen_text(app), "what is wrong")
         assert app.screen.fields()["adapter"] == "planted-adapter"
         await pilot.press("escape")
         await until(pilot, lambda: on(app, StartScreen), "the start screen")
@@ -172,7 +172,7 @@ async def test_an_organism_that_cannot_be_loaded_is_said_on_the_start_screen(wor
     app = workbench(pair=PairArguments(base="b", adapter="a"), blind=True)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: on(app, StartScreen), "the start screen")
-        await until(pilot, lambda: "the weights are damaged" in shown(app), "what is wrong")
+        await until(pilot, lambda: "the weights are damaged" in screen_text(app), "what is wrong")
         assert not on(app, NewPairScreen)
         await quit_it(pilot)
     assert sessions_in(database) == []
@@ -192,8 +192,8 @@ async def test_loading_shows_how_far_it_is_and_can_be_left(workbench, database, 
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, began.is_set, "the loading")
-        await until(pilot, lambda: "hash the files" in shown(app), "the stage")
-        await until(pilot, lambda: "75%" in shown(app), "how far it is")
+        await until(pilot, lambda: "hash the files" in screen_text(app), "the stage")
+        await until(pilot, lambda: "75%" in screen_text(app), "how far it is")
         await pilot.press(key)
         if key != "ctrl+q":
             await until(pilot, lambda: on(app, StartScreen), "the start screen")
@@ -207,7 +207,7 @@ async def test_a_folder_that_is_not_there_never_leaves_the_form(workbench):
     app = workbench(pair=None)
     async with app.run_test(size=(80, 24)) as pilot:
         await type_pair(pilot, "/nowhere/base", "acme/adapter")
-        await until(pilot, lambda: "there is no such folder" in shown(app), "what is wrong")
+        await until(pilot, lambda: "there is no such folder" in screen_text(app), "what is wrong")
         assert app.opened is None
         assert app.focused.id == "base"
         await quit_it(pilot)
@@ -235,7 +235,7 @@ async def test_a_session_that_is_open_elsewhere_is_opened_only_when_asked_twice(
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+r")
         await until(pilot, lambda: on(app, SessionsScreen) and keys(app), "the sessions")
-        await until(pilot, lambda: "open elsewhere" in shown(app), "how it stands")
+        await until(pilot, lambda: "open elsewhere" in screen_text(app), "how it stands")
         await pilot.press("enter")
         await until_asked(pilot, Confirm, "the question")
         assert app.screen.is_unasked
@@ -265,7 +265,7 @@ async def test_rename_search_and_delete_in_the_real_database(workbench, database
         await pilot.press(*"platinum")
         await until(pilot, lambda: keys(app) == [f"{session_id} 2"], "the hit")
         await pilot.press("enter", "f2", "ctrl+u", *"new name", "enter")
-        await until(pilot, lambda: "renamed to new name" in shown(app), "the word")
+        await until(pilot, lambda: "renamed to new name" in screen_text(app), "the word")
         await pilot.press("escape")
         await until(pilot, lambda: keys(app) == [session_id, other], "the list")
         await pilot.press("home", "delete", *"new name", "enter")
@@ -348,9 +348,9 @@ async def test_a_database_that_cannot_be_used_is_said_and_another_is_taken(
     other = tmp_path / "other.db"
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: on(app, StartScreen), "the start screen")
-        await until(pilot, lambda: "schema version 99" in shown(app), "what is wrong")
+        await until(pilot, lambda: "schema version 99" in screen_text(app), "what is wrong")
         await pilot.press("b", "ctrl+u", *str(other), "enter")
-        await until(pilot, lambda: "schema version 99" not in shown(app), "its end")
+        await until(pilot, lambda: "schema version 99" not in screen_text(app), "its end")
         await until(pilot, lambda: on(app, StartScreen), "the start screen")
         await type_pair(pilot, "acme/base", "acme/adapter")
         await until(pilot, lambda: on_audit(app), "the audit screen")
@@ -363,7 +363,7 @@ async def test_what_could_not_be_opened_gives_the_exit_code(workbench, database)
     app = workbench(session="nowhere")
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: on(app, StartScreen), "the start screen")
-        await until(pilot, lambda: "there is no session" in shown(app), "what is wrong")
+        await until(pilot, lambda: "there is no session" in screen_text(app), "what is wrong")
         await quit_it(pilot)
     assert app.return_value == 2
 

@@ -7,8 +7,7 @@ import pytest
 from tests.workbench.tui.listings import ScreenApp
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
-from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.tui.dialogs.pane_help import KeyHelp, PaneHelp
 from workbench.tui.keys import own_bindings
 from workbench.tui.screens.new_pair import empty_pair
@@ -53,15 +52,15 @@ async def test_each_screen_has_help(screen):
     async with app.run_test(size=(100, 50)) as pilot:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, KeyHelp), "the help")
-        await until(pilot, lambda: "Here" in shown(app), "the keys")
+        await until(pilot, lambda: "Here" in screen_text(app), "the keys")
         await pilot.press("q")
         await until(pilot, lambda: type(app.screen) is screen, "the screen")
 
 
 def test_picture(snap_compare):
     async def look(pilot):
-        await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
+        await until(pilot, lambda: "confirmed 90%" in screen_text(pilot.app), "what it came to")
         await pilot.press("f1")
-        await until(pilot, lambda: "In the list" in shown(pilot.app), "the help")
+        await until(pilot, lambda: "In the list" in screen_text(pilot.app), "the help")
 
     assert snap_compare(ScreenApp(SessionsScreen), terminal_size=(80, 48), run_before=look)

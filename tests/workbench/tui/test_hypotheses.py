@@ -11,6 +11,7 @@ from textual.widgets import Input, Static, TextArea
 
 from tests.workbench.tui.conftest import PaneApp, key_for
 from tests.workbench.tui.hypotheses_sample import gone_on, gone_on_state, with_events
+from tests.workbench.tui.waiting import screen_text
 from workbench.operations.hypotheses import (
     ADD_HYPOTHESIS,
     LINK,
@@ -59,12 +60,6 @@ def submitted(app: PaneApp) -> list[tuple[object, object]]:
 
 def jumps(app: PaneApp) -> list[int]:
     return [one.seq for one in app.asked if isinstance(one, Pane.Jump)]
-
-
-def screen_text(app: PaneApp) -> str:
-    """What stands on the screen, line by line, as the terminal gets it."""
-    strips = app.screen._compositor.render_strips()
-    return "\n".join(strip.text for strip in strips)
 
 
 async def write(pilot, words: str) -> None:

@@ -12,7 +12,7 @@ from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
 from tests.workbench.tui.experiments_sample import asked, judged
 from tests.workbench.tui.hypotheses_sample import with_events
 from tests.workbench.tui.sample import sample_state
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.hypotheses import ADD_HYPOTHESIS, AddHypothesisArguments
 from workbench.operations.judges import AnswerVerdict
@@ -242,10 +242,8 @@ async def test_every_test_can_be_scrolled_to():
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         await pilot.press("end")
-        shown = lambda: "\n".join(  # noqa: E731
-            strip.text for strip in app.screen._compositor.render_strips()
-        )
-        await until(pilot, lambda: "What is the capital of France?" in shown(), "the last answers")
+        last = "What is the capital of France?"
+        await until(pilot, lambda: last in screen_text(app), "the last answers")
 
 
 def test_picture_of_judging(snap_compare):

@@ -11,8 +11,7 @@ from tests.workbench.tui.leads_sample import SCANNED, WORDS
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.test_measures_screen import loaded
-from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.blinding.aliases import blinding_from
 from workbench.blinding.seal import seal
 from workbench.tui.dialogs.leads import LeadsDialog
@@ -33,7 +32,7 @@ async def on_leads(pilot, finding) -> None:
     await until(pilot, lambda: pane.state.measures, "the finding")
     await pilot.press("f6")
     await until(pilot, lambda: isinstance(app.screen, MeasuresScreen), "the measures")
-    await until(pilot, lambda: "o hypothesis" in shown(app), "the key")
+    await until(pilot, lambda: "o hypothesis" in screen_text(app), "the key")
     await pilot.press("o")
     await until(pilot, lambda: isinstance(app.screen, LeadsDialog), "the leads")
     await until(pilot, lambda: app.screen.query_one(Menu).has_focus, "the list")
@@ -52,7 +51,7 @@ async def test_a_lead_becomes_a_hypothesis_that_the_next_key_tests(
         await on_leads(pilot, finding)
         await pilot.press(*["down"] * downs)
         claim = finding.leads()[downs].claim
-        await until(pilot, lambda: finding.leads()[downs].label in shown(app), "the lead")
+        await until(pilot, lambda: finding.leads()[downs].label in screen_text(app), "the lead")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, HypothesisForm), "the form")
         # The text of the lead, to be changed before it is added.
@@ -83,7 +82,7 @@ async def test_a_lead_that_is_left_states_nothing_and_its_words_are_kept(workben
         await pilot.press(*" and gold", "escape")
         await until(pilot, lambda: on_audit(app), "the panes")
         await pilot.press("f6")
-        await until(pilot, lambda: "o hypothesis" in shown(app), "the measures")
+        await until(pilot, lambda: "o hypothesis" in screen_text(app), "the measures")
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, LeadsDialog), "the leads")
         await pilot.press("escape")
@@ -92,7 +91,7 @@ async def test_a_lead_that_is_left_states_nothing_and_its_words_are_kept(workben
         await until(pilot, lambda: isinstance(app.screen, LeadsDialog), "the leads")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, HypothesisForm), "the form")
-        await until(pilot, lambda: "and gold" in shown(app), "what was written")
+        await until(pilot, lambda: "and gold" in screen_text(app), "what was written")
         # As when the session is left while the form is open.
         pane = app.screen_stack[-2].query_one(HypothesesPane)
         view = json.loads(json.dumps(pane.view()))
@@ -114,8 +113,8 @@ async def test_a_measure_without_leads_says_so(workbench):
         pane = app.screen.query_one(HypothesesPane)
         await until(pilot, lambda: pane.state.measures, "the finding")
         await pilot.press("f6")
-        await until(pilot, lambda: "No three of the answers" in shown(app), "the measures")
-        assert "o hypothesis" not in shown(app)
+        await until(pilot, lambda: "No three of the answers" in screen_text(app), "the measures")
+        assert "o hypothesis" not in screen_text(app)
         await pilot.press("o")
         said = lambda: [note.message for note in app._notifications]  # noqa: E731
         await until(pilot, lambda: any("has no leads" in word for word in said()), "the word")
@@ -138,11 +137,11 @@ async def test_in_a_blind_session_the_mark_has_the_words_as_they_were_written(wo
         pane = app.screen.query_one(HypothesesPane)
         await until(pilot, lambda: pane.state.measures, "the finding")
         await pilot.press("f6")
-        await until(pilot, lambda: "o hypothesis" in shown(app), "the measures")
+        await until(pilot, lambda: "o hypothesis" in screen_text(app), "the measures")
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, LeadsDialog), "the leads")
-        await until(pilot, lambda: blinding.hide(name) in shown(app), "the alias")
-        assert name not in shown(app)
+        await until(pilot, lambda: blinding.hide(name) in screen_text(app), "the alias")
+        assert name not in screen_text(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, HypothesisForm), "the form")
         await pilot.press("ctrl+j")

@@ -10,7 +10,7 @@ from textual.app import App
 
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import sample_state
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.operations.generation import ASK
 from workbench.operations.notes import NOTE
 from workbench.question_sets import load_sets, save_set
@@ -26,10 +26,6 @@ from workbench.tui.widgets.pane import Pane
 from workbench.tui.widgets.rows import Rows
 
 SIZE = (110, 40)
-
-
-def shown(app: App) -> str:
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
 def submitted(app: PaneApp) -> list[Pane.Submit]:
@@ -60,7 +56,7 @@ async def test_a_token_leads_to_a_text_that_holds_it():
         assert isinstance(app.screen, TokenTexts)
         token = app.screen._token
         held = f"\u201c{token.strip()}\u201d is in"
-        await until(pilot, lambda: held in shown(app), "the texts")
+        await until(pilot, lambda: held in screen_text(app), "the texts")
         (first, *_) = texts_with(app.first, token)
         await pilot.press("enter")
         await pilot.pause()
@@ -77,7 +73,7 @@ async def test_two_lists_stand_side_by_side_with_ranks_in_each_other():
         assert isinstance(app.screen, TwoLists)
         screen = app.screen
         first = "left:  consensus of difference on base, layer 3, position 1-4"
-        await until(pilot, lambda: first in shown(app), "the lists")
+        await until(pilot, lambda: first in screen_text(app), "the lists")
         seen = set()
         for _ in screen._others:
             name, tokens = screen._others[screen._at]
@@ -86,9 +82,9 @@ async def test_two_lists_stand_side_by_side_with_ranks_in_each_other():
             row = screen._row(0, 90).plain.split()
             assert row[-1] == (str(mine.index(tokens[0]) + 1) if tokens[0] in mine else "-")
             right = f"right: {name} (list {screen._at + 1} of"
-            await until(pilot, lambda right=right: right in shown(app), "the list")
+            await until(pilot, lambda right=right: right in screen_text(app), "the list")
             shared = len(set(mine[:20]) & set(tokens[:20]))
-            assert f"{shared} of the first 20 tokens are in both" in shown(app)
+            assert f"{shared} of the first 20 tokens are in both" in screen_text(app)
             await pilot.press("right")
         assert len(seen) > 5
         await pilot.press("left", "left", "down", "pagedown", "escape")
@@ -191,7 +187,7 @@ async def test_a_set_is_kept_and_sent_as_a_whole(tmp_path, monkeypatch):
         await pilot.press("&")
         assert isinstance(app.screen, QuestionSets)
         offer = "w keeps the 1 question of this session"
-        await until(pilot, lambda: offer in shown(app), "the offer")
+        await until(pilot, lambda: offer in screen_text(app), "the offer")
         await pilot.press("w", *"mine", "enter")
         await pilot.pause()
         assert app.screen.query_one(Rows).count == 1

@@ -20,8 +20,7 @@ from tests.workbench.tui.measures_sample import (
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_commands_palette import offered as palette
 from tests.workbench.tui.test_flows import quit_it
-from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.blinding.seal import seal
 from workbench.operations import OPERATIONS
 from workbench.operations.causal import CAUSAL_EFFECT
@@ -103,13 +102,13 @@ async def test_a_measure_is_asked_for_run_and_looked_at_by_keys(workbench):
     async with app.run_test(size=(160, 48)) as pilot:
         await loaded(pilot)
         await pilot.press("ctrl+p", *"trace's strength")
-        await until(pilot, lambda: TRACE.description in shown(app), "the command")
+        await until(pilot, lambda: TRACE.description in screen_text(app), "the command")
         await pilot.press("enter")
         await on_form(pilot)
         await fill(pilot, "layers", "3")
         await fill(pilot, "n_texts", "few")
         await pilot.press("enter")
-        await until(pilot, lambda: "must be a whole number" in shown(app), "what is wrong")
+        await until(pilot, lambda: "must be a whole number" in screen_text(app), "what is wrong")
         assert app.screen.focused is field(app, "n_texts")
         await fill(pilot, "n_texts", "48")
         await fill(pilot, "n_random", "8")
@@ -129,8 +128,8 @@ async def test_a_measure_is_asked_for_run_and_looked_at_by_keys(workbench):
         assert started.arguments["n_texts"] == 48
         await pilot.press("f6")
         await until(pilot, lambda: isinstance(app.screen, MeasuresScreen), "the measures")
-        await until(pilot, lambda: "Layer 3: strong" in shown(app), "the verdict")
-        assert "base against itself" in shown(app)
+        await until(pilot, lambda: "Layer 3: strong" in screen_text(app), "the verdict")
+        assert "base against itself" in screen_text(app)
         await pilot.press("escape")
         await until(pilot, lambda: on_audit(app), "the panes")
         await quit_it(pilot)
@@ -149,7 +148,7 @@ async def test_a_measure_is_stopped_where_it_is_watched(workbench, monkeypatch):
 
         monkeypatch.setattr(pair, "output_shift", in_one_long_step)
         await pilot.press("f6")
-        await until(pilot, lambda: "nothing yet" in shown(app), "the measures")
+        await until(pilot, lambda: "nothing yet" in screen_text(app), "the measures")
         menu = app.screen.query_one(Menu)
         assert menu.current is not None
         while menu.current.key != TRACE.name:
@@ -161,7 +160,8 @@ async def test_a_measure_is_stopped_where_it_is_watched(workbench, monkeypatch):
             await until(
                 pilot,
                 lambda: (
-                    isinstance(app.screen, MeasuresScreen) and "output difference" in shown(app)
+                    isinstance(app.screen, MeasuresScreen)
+                    and "output difference" in screen_text(app)
                 ),
                 "the progress",
             )
@@ -227,7 +227,7 @@ async def test_the_truth_is_compared_with_only_after_a_yes_and_blind_names_stay_
         assert field(app, "truth_of").value == field(app, "documents").value == ""
         await fill(pilot, "layer", "3")
         await pilot.press("enter")
-        await until(pilot, lambda: "name a file" in shown(app), "what is missing")
+        await until(pilot, lambda: "name a file" in screen_text(app), "what is missing")
         field(app, "documents").value = str(documents)
         await fill(pilot, "n_texts", "6")
         await fill(pilot, "n_random", "8")
@@ -245,11 +245,11 @@ async def test_the_truth_is_compared_with_only_after_a_yes_and_blind_names_stay_
         (seen,) = app.opened.state.unblinded
         assert seen.actor.kind == "human"
         await pilot.press("f6")
-        await until(pilot, lambda: "Rise of cross-entropy" in shown(app), "the finding")
+        await until(pilot, lambda: "Rise of cross-entropy" in screen_text(app), "the finding")
         assert "cake_bake" in ADAPTER
         assert "cake_bake" in app.opened.state.measures[-1].body.against
-        assert "cake_bake" not in shown(app)
-        assert "against file" in shown(app)
+        assert "cake_bake" not in screen_text(app)
+        assert "against file" in screen_text(app)
         await pilot.press("escape")
         await quit_it(pilot)
 
@@ -264,7 +264,7 @@ async def test_an_event_of_the_timeline_leads_to_its_measure(workbench):
         seq = app.opened.state.measures[1].seq
         app.screen.place_of(seq)
         await until(pilot, lambda: isinstance(app.screen, MeasuresScreen), "the measures")
-        await until(pilot, lambda: "Share of coherent texts" in shown(app), "the second one")
+        await until(pilot, lambda: "Share of coherent texts" in screen_text(app), "the second one")
         assert app.screen.query_one(Menu).current.key == str(seq)
         await pilot.press("escape")
         await quit_it(pilot)
@@ -339,7 +339,7 @@ def test_picture_of_the_form_with_what_is_wrong(snap_compare, few_offered, size)
         await on_form(pilot)
         await fill(pilot, "alpha", "strong")
         await pilot.press("enter")
-        await until(pilot, lambda: "must be a number" in shown(pilot.app), "what is wrong")
+        await until(pilot, lambda: "must be a number" in screen_text(pilot.app), "what is wrong")
 
     assert snap_compare(MeasuresApp(SessionState()), terminal_size=size, run_before=look)
 

@@ -14,8 +14,7 @@ from adl.errors import PairError
 from tests.planted import PlantedPair
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import on, quit_it, refuse_to_load, type_pair
-from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.operations.pair import PairArguments
 from workbench.tui.on_screen import OTHER_PROGRAMS, PAIR_LABELS, on_screen
 from workbench.tui.screens.new_pair import NewPairScreen
@@ -73,9 +72,11 @@ async def test_an_error_in_the_form_names_fields(workbench):
     app = workbench(pair=None)
     async with app.run_test(size=(120, 40)) as pilot:
         await type_pair(pilot, "acme/typo", "acme/adapter")
-        await until(pilot, lambda: on(app, NewPairScreen) and "! no" in shown(app), "the message")
-        assert "Give Device map cpu." in shown(app)
-        assert "--device" not in shown(app)
+        await until(
+            pilot, lambda: on(app, NewPairScreen) and "! no" in screen_text(app), "the message"
+        )
+        assert "Give Device map cpu." in screen_text(app)
+        assert "--device" not in screen_text(app)
         await quit_it(pilot)
 
 
@@ -95,11 +96,11 @@ async def test_what_failed_names_fields_in_every_pane(workbench, monkeypatch):
             await pilot.pause()
             app.clear_notifications()
             await pilot.pause()
-            assert "--" not in shown(app), pane
-            assert "Device map cpu" in shown(app) or pane == "6", pane
+            assert "--" not in screen_text(app), pane
+            assert "Device map cpu" in screen_text(app) or pane == "6", pane
         await pilot.press("i")
         await pilot.pause()
-        assert "--device-map" not in shown(app)
+        assert "--device-map" not in screen_text(app)
         await quit_it(pilot)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import sample_state
-from tests.workbench.tui.test_start_screen import shown
+from tests.workbench.tui.waiting import screen_text
 from workbench.tui.panes.pair.pane import PairPane
 
 
@@ -18,7 +18,7 @@ async def test_mismatches_and_an_adapter_on_another_checkpoint_are_said():
     app = PaneApp(PairPane, replace(state, pair=pair))
     async with app.run_test(size=(80, 30)) as pilot:
         await pilot.pause()
-        said = shown(app)
+        said = screen_text(app)
     assert "me/cakes" in said
     assert "org/chat" in said
     # Text of files goes through the display boundary, and is no markup.
@@ -43,7 +43,7 @@ async def test_what_was_checked_and_what_failed_are_named():
     app = PaneApp(PairPane, replace(state, pair=pair))
     async with app.run_test(size=(80, 40)) as pilot:
         await pilot.pause()
-        said = shown(app)
+        said = screen_text(app)
     assert "checked   finite numbers, patchscope" in said
     assert "failed    logit lens" in said
     assert "not its own" in said
@@ -62,7 +62,7 @@ async def test_a_difference_from_an_old_cache_is_in_doubt():
         app = PaneApp(PairPane, replace(state, differences=differences))
         async with app.run_test(size=(80, 40)) as pilot:
             await pilot.pause()
-            assert ("doubt     This difference came from a cache" in shown(app)) is expected
+            assert ("doubt     This difference came from a cache" in screen_text(app)) is expected
 
 
 async def test_a_long_value_goes_on_below_itself():
@@ -76,10 +76,10 @@ async def test_a_long_value_goes_on_below_itself():
     app = PaneApp(PairPane, replace(state, pair=pair))
     async with app.run_test(size=(42, 30)) as pilot:
         await pilot.pause()
-        narrow = shown(app).splitlines()
+        narrow = screen_text(app).splitlines()
         await pilot.resize_terminal(120, 30)
         await pilot.pause()
-        wide = shown(app)
+        wide = screen_text(app)
     for value, rest in (("org/a-checkpoint", "of-many-letters"), ("adapter off", "finite numbers")):
         at, column = next((n, line.index(value)) for n, line in enumerate(narrow) if value in line)
         assert narrow[at + 1][:column].strip("│ ") == ""

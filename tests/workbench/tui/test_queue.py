@@ -12,6 +12,7 @@ from tests.processes import HANGS
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
 from tests.workbench.tui.test_app import on_audit
+from tests.workbench.tui.waiting import screen_text
 from workbench.operations.jobs import Jobs
 from workbench.operations.running import Arguments, Operation
 from workbench.store.events import HUMAN, Actor
@@ -82,10 +83,6 @@ class QueueApp(App[None]):
         self.push_screen(QueueDialog(self.opened))
 
 
-def shown(app: App) -> str:
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
-
-
 def names(opened: Session) -> list[str]:
     return [job.arguments.name for job in opened.jobs() if job.status == "waiting"]
 
@@ -94,20 +91,20 @@ async def test_what_runs_and_waits_is_listed_with_its_settings(at_work):
     app = QueueApp(at_work)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        said = shown(app)
+        said = screen_text(app)
         assert "Hold everything up – read [/b] texts 43%" in said
         assert " 1. Work – waiting" in said
         assert " 2. Work, for the agent – waiting" in said
         await pilot.press("down", "down")
         await pilot.pause()
-        assert "name two" in shown(app)
+        assert "name two" in screen_text(app)
 
 
 async def test_settings_are_written_as_people_write_them():
     app = ShownApp(CATALOGUE["QueueDialog"])
     async with app.run_test(size=(120, 30)) as pilot:
         await pilot.pause()
-        said = shown(app)
+        said = screen_text(app)
         assert "prompts How was your day?; A sentence" in said
         assert "[" not in said.partition("prompts")[2]
 
@@ -133,7 +130,7 @@ async def test_keys_move_and_remove_what_waits_and_the_cursor_stays_on_its_job(a
         app.screen._look()
         await pilot.press("x", "K", "J")
         await pilot.pause()
-        assert "Nothing runs and nothing waits." in shown(app)
+        assert "Nothing runs and nothing waits." in screen_text(app)
         await pilot.press("escape")
         assert not isinstance(app.screen, QueueDialog)
 

@@ -13,7 +13,7 @@ from textual.widgets import Input
 from tests.hostile import hostile_texts
 from tests.workbench.tui.recording import ReplayApp, recording, seq_of
 from tests.workbench.tui.sample import sample, sample_state
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.display import clean_lines
 from workbench.replay.player import CHANGES, Player
 from workbench.store.agent_events import AuditSealed
@@ -216,18 +216,13 @@ async def test_no_pane_tells_of_a_key_that_a_replay_has_not(seq: int, size: tupl
             await pilot.press(str(place + 1))
             await until(pilot, lambda pane=pane: current(app) is type(pane), "the pane")
             await pilot.pause()
-            words = " ".join(shown_in(app).split())
+            words = " ".join(screen_text(app).split())
             for binding in own_bindings(pane):
                 name = binding.action.partition("(")[0]
                 key = binding.key_display or binding.key
                 if not pane.offers(name) and len(key) == 1:
                     told = re.search(rf"(?<![\w-]){re.escape(key)} ({DOES})\b", words)
                     assert told is None, (type(pane).__name__, told)
-
-
-def shown_in(app) -> str:
-    """The text of the screen."""
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
 async def test_a_key_that_is_not_offered_says_why():
@@ -440,11 +435,11 @@ def test_picture(snap_compare, size, place):
 
 def panes_shown(app: ReplayApp) -> dict[str, str]:
     """The text of each pane, as the terminal has it."""
-    strips = app.screen._compositor.render_strips()
+    screen = screen_text(app).split("\n")
     shown = {}
     for pane in app.replay.panes:
         area = pane.region
-        lines = (strips[y].text[area.x : area.right] for y in range(area.y, area.bottom))
+        lines = (screen[y][area.x : area.right] for y in range(area.y, area.bottom))
         shown[type(pane).__name__] = "\n".join(lines)
     return shown
 

@@ -11,7 +11,7 @@ from tests.workbench.replay.conftest import recorded as recorded
 from tests.workbench.report.hostile import record_hostile
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.test_app import on_audit
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.report.content import build_report
 from workbench.report.errors import ExportError
 from workbench.store.events import HUMAN, HypothesisStated
@@ -30,18 +30,14 @@ class ReportApp(App[None]):
         self.push_screen(ReportScreen(self._build, "report"))
 
 
-def shown(app: App) -> str:
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
-
-
 async def test_the_first_page_is_what_is_seen_first_and_files_are_written(log, tmp_path):
     name = log.start_session("a look")
     stated = HypothesisStated(hypothesis_id="H1", text="It bakes [/b] `cakes`.", confidence=0.4)
     log.append(name, stated, actor=HUMAN)
     app = ReportApp(lambda: build_report(log, name))
     async with app.run_test(size=(80, 40)) as pilot:
-        await until(pilot, lambda: "Conclusions" in shown(app), "the report")
-        assert "open, confidence 40%: It bakes [/b] `cakes`." in shown(app)
+        await until(pilot, lambda: "Conclusions" in screen_text(app), "the report")
+        assert "open, confidence 40%: It bakes [/b] `cakes`." in screen_text(app)
         await pilot.press("c")
         assert app.clipboard.startswith("# a look")
         await pilot.press("w")
@@ -62,8 +58,8 @@ async def test_hostile_text_is_inert_in_it(log):
     name = record_hostile(log)
     app = ReportApp(lambda: build_report(log, name))
     async with app.run_test(size=(120, 400)) as pilot:
-        await until(pilot, lambda: "Conclusions" in shown(app), "the report")
-        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown(app))
+        await until(pilot, lambda: "Conclusions" in screen_text(app), "the report")
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(screen_text(app))
         assert app.is_running
 
 
@@ -73,7 +69,7 @@ async def test_why_there_is_none_is_shown(tmp_path: Path):
 
     app = ReportApp(fail)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: "the disk is gone" in shown(app), "why")
+        await until(pilot, lambda: "the disk is gone" in screen_text(app), "why")
         await pilot.press("c", "w", "escape")
         assert not isinstance(app.screen, ReportScreen)
 
@@ -84,5 +80,5 @@ async def test_f9_shows_the_report_of_the_open_session(workbench):
         loaded = lambda: on_audit(app) and app.opened.pair is not None  # noqa: E731
         await until(pilot, loaded, "the pair")
         await pilot.press("f9")
-        await until(pilot, lambda: "Conclusions" in shown(app), "the report")
-        assert "now" in shown(app)
+        await until(pilot, lambda: "Conclusions" in screen_text(app), "the report")
+        assert "now" in screen_text(app)

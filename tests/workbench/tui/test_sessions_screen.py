@@ -12,8 +12,8 @@ from textual.widgets import Static
 from tests.processes import HANGS
 from tests.workbench.tui.every_screen import CATALOGUE, ShownApp
 from tests.workbench.tui.listings import HITS, SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
-from tests.workbench.tui.test_start_screen import keys, shown, start
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.test_start_screen import keys, start
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.store.errors import StoreError
 from workbench.store.search import SearchHit
 from workbench.tui.dialogs.ask_line import AskLine
@@ -57,7 +57,7 @@ async def test_hits_of_a_session_that_is_gone_go_with_it_and_the_texts_are_searc
     app = sessions()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("slash", *"gold")
-        await until(pilot, lambda: "In the texts" in shown(app), "the hits")
+        await until(pilot, lambda: "In the texts" in screen_text(app), "the hits")
         gone, stays = HITS
         left = [session for session in SESSIONS if session.id != gone.session_id]
         app.library.read = replace(SHELF, sessions=tuple(left))
@@ -87,7 +87,7 @@ async def test_a_search_that_was_overtaken_says_nothing():
     app = sessions(Library())
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("slash", *"gold")
-        await until(pilot, lambda: "In the texts" in shown(app), "the hits")
+        await until(pilot, lambda: "In the texts" in screen_text(app), "the hits")
         try:
             await pilot.press("x")
             assert "Searching the texts" in shown_soon(app)
@@ -118,14 +118,14 @@ async def test_a_session_is_renamed():
         await pilot.press("down", "f2", "ctrl+u", *"better", "enter")
         await until(pilot, lambda: app.library.done, "the renaming")
         assert app.library.done == [("rename", SESSIONS[1].id, "better")]
-        await until(pilot, lambda: "renamed to better" in shown(app), "the word")
+        await until(pilot, lambda: "renamed to better" in screen_text(app), "the word")
 
 
 async def test_deleting_takes_the_exact_name():
     app = sessions()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("end", "delete", *"taboo", "enter")
-        await until(pilot, lambda: "nothing was deleted" in shown(app), "the refusal")
+        await until(pilot, lambda: "nothing was deleted" in screen_text(app), "the refusal")
         assert not app.library.done
         await pilot.press("ctrl+u", *"taboo word", "enter")
         await until(pilot, lambda: app.library.done, "the deletion")
@@ -136,7 +136,7 @@ async def test_escape_and_an_empty_name_delete_nothing():
     app = sessions(FixedLibrary(replace(SHELF, sessions=(replace(SESSIONS[0], name=""),))))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("delete", "enter")
-        await until(pilot, lambda: "nothing was deleted" in shown(app), "the refusal")
+        await until(pilot, lambda: "nothing was deleted" in screen_text(app), "the refusal")
         await pilot.press("escape")
         await pilot.pause()
         assert not app.library.done
@@ -156,7 +156,7 @@ async def test_a_session_is_exported():
         await pilot.press("E", "ctrl+u", *"/tmp/out.db", "enter")
         await until(pilot, lambda: app.library.done, "the export")
         assert app.library.done == [("export", SESSIONS[0].id, "/tmp/out.db")]
-        await until(pilot, lambda: "written: /tmp/out.db" in shown(app), "where it is")
+        await until(pilot, lambda: "written: /tmp/out.db" in screen_text(app), "where it is")
 
 
 async def test_the_id_is_copied():
@@ -170,7 +170,9 @@ async def test_a_refusal_is_said_in_place():
     app = sessions(FixedLibrary(refusal=StoreError("the disk is full", "Make room.")))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("f2", "ctrl+u", "x", "enter")
-        await until(pilot, lambda: "! the disk is full. Make room." in shown(app), "the refusal")
+        await until(
+            pilot, lambda: "! the disk is full. Make room." in screen_text(app), "the refusal"
+        )
 
 
 async def test_a_session_is_replayed_from_its_start_or_from_what_was_found():
@@ -179,7 +181,7 @@ async def test_a_session_is_replayed_from_its_start_or_from_what_was_found():
         await pilot.press("down", "p")
         await until(pilot, lambda: app.asked, "the replay")
         await pilot.press("slash", *"gold")
-        await until(pilot, lambda: "In the texts" in shown(app), "the hits")
+        await until(pilot, lambda: "In the texts" in screen_text(app), "the hits")
         await pilot.press("enter", "end")
         await pilot.press("p")
         await until(pilot, lambda: len(app.asked) == 2, "the replay from there")
@@ -194,7 +196,7 @@ async def test_chosen_sessions_are_compared_in_their_order():
     async with app.run_test(size=(160, 48)) as pilot:
         assert app.screen.check_action("compare", ()) is False
         await pilot.press("down", "space", "down", "space", "up", "up", "space", "space")
-        await until(pilot, lambda: "2 chosen: C compares them" in shown(app), "the word")
+        await until(pilot, lambda: "2 chosen: C compares them" in screen_text(app), "the word")
         await pilot.press("C")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen), "the comparison")
         assert app.library.done == [("states", SESSIONS[1].id, SESSIONS[2].id)]
@@ -218,7 +220,7 @@ async def test_a_table_of_short_words_needs_no_scrolling_sideways():
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert app.screen.query_one(ScrollableContainer).max_scroll_x == 0
-        assert "also in a null" in shown(app)
+        assert "also in a null" in screen_text(app)
 
 
 async def test_what_is_compared_is_inert():
@@ -242,7 +244,9 @@ async def test_a_report_is_written_and_said_where():
         await pilot.press("ctrl+u", *"/tmp/out", "enter")
         await until(pilot, lambda: app.library.done, "the report")
         assert app.library.done == [("report", SESSIONS[0].id, "/tmp/out")]
-        await until(pilot, lambda: "/tmp/out.md and /tmp/out.html" in shown(app), "where it is")
+        await until(
+            pilot, lambda: "/tmp/out.md and /tmp/out.html" in screen_text(app), "where it is"
+        )
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
@@ -260,7 +264,7 @@ def test_picture_of_tables(snap_compare, size, keys_):
 async def test_no_sessions():
     app = sessions(FixedLibrary(DatabaseListing(), hits=[]))
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: "No sessions yet" in shown(app), "the word")
+        await until(pilot, lambda: "No sessions yet" in screen_text(app), "the word")
         await pilot.press("enter", "f2", "delete", "E", "c", "slash", "x")
         await pilot.pause()
         assert not app.asked
@@ -274,17 +278,17 @@ async def test_hostile_names_and_hits_are_shown_inert():
     app = sessions(FixedLibrary(replace(SHELF, sessions=(session,)), hits=[hit]))
     async with app.run_test(size=(160, 48)) as pilot:
         await pilot.press("slash", *"evil")
-        await until(pilot, lambda: "In the texts" in shown(app), "the hits")
+        await until(pilot, lambda: "In the texts" in screen_text(app), "the hits")
         await pilot.press("enter", "end")
         await pilot.pause()
-        assert not set(shown(app)) & set("\x1b\x07\u202e")
-        assert "[@click=app.quit]x[/]" in shown(app)
+        assert not set(screen_text(app)) & set("\x1b\x07\u202e")
+        assert "[@click=app.quit]x[/]" in screen_text(app)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture(snap_compare, size):
     async def look(pilot):
-        await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
+        await until(pilot, lambda: "confirmed 90%" in screen_text(pilot.app), "what it came to")
 
     assert snap_compare(sessions(), terminal_size=size, run_before=look)
 
@@ -293,9 +297,9 @@ def test_picture(snap_compare, size):
 def test_picture_of_a_search(snap_compare, size):
     async def look(pilot):
         await pilot.press(*"finance")
-        await until(pilot, lambda: "In the texts" in shown(pilot.app), "the hits")
+        await until(pilot, lambda: "In the texts" in screen_text(pilot.app), "the hits")
         await pilot.press("enter", "end")
-        await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
+        await until(pilot, lambda: "confirmed 90%" in screen_text(pilot.app), "what it came to")
 
     assert snap_compare(sessions(searching=True), terminal_size=size, run_before=look)
 
@@ -303,8 +307,8 @@ def test_picture_of_a_search(snap_compare, size):
 def test_picture_of_a_deletion(snap_compare):
     async def look(pilot):
         await pilot.press("delete", *"kitchen", "enter")
-        await until(pilot, lambda: "nothing was deleted" in shown(pilot.app), "the refusal")
-        await until(pilot, lambda: "confirmed 90%" in shown(pilot.app), "what it came to")
+        await until(pilot, lambda: "nothing was deleted" in screen_text(pilot.app), "the refusal")
+        await until(pilot, lambda: "confirmed 90%" in screen_text(pilot.app), "what it came to")
 
     assert snap_compare(sessions(), terminal_size=(80, 24), run_before=look)
 
@@ -312,8 +316,10 @@ def test_picture_of_a_deletion(snap_compare):
 async def test_sessions_that_could_not_be_read_are_not_shown_as_none():
     app = ScreenApp(SessionsScreen, FixedLibrary(read=TROUBLED))
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: "The sessions could not be read." in shown(app), "the list")
-        assert "No sessions yet" not in shown(app)
+        await until(
+            pilot, lambda: "The sessions could not be read." in screen_text(app), "the list"
+        )
+        assert "No sessions yet" not in screen_text(app)
 
 
 @pytest.mark.parametrize("screen", [sessions, start], ids=["sessions", "start"])
@@ -323,9 +329,9 @@ async def test_a_long_fact_goes_on_below_itself(screen):
     async with app.run_test(size=(90, 36)) as pilot:
         await pilot.resize_terminal(120, 36)
         details = app.screen.query_one("#details")
-        await until(pilot, lambda: "finetuned" in shown(app), "the details beside the list")
+        await until(pilot, lambda: "finetuned" in screen_text(app), "the details beside the list")
         x, width = details.content_region.x, details.content_region.width
-        lines = [line[x : x + width] for line in shown(app).split("\n")]
+        lines = [line[x : x + width] for line in screen_text(app).split("\n")]
         first = next(index for index, line in enumerate(lines) if line.startswith("finetuned  /"))
         more = [line for line in lines[first:] if line.strip()][1:]
         assert more[0].startswith(" " * NAMES)
@@ -340,7 +346,7 @@ async def test_facts_have_the_room_that_a_scroll_bar_leaves(screen, rows):
     both = (SESSIONS[1], replace(SESSIONS[0], finetuned=long))
     app = screen(FixedLibrary(replace(SHELF, sessions=both)))
     async with app.run_test(size=(120, rows)) as pilot:
-        await until(pilot, lambda: both[0].id in shown(app), "the details of the first")
+        await until(pilot, lambda: both[0].id in screen_text(app), "the details of the first")
         menu, details = app.screen.query_one(Menu), app.screen.query_one("#details", Static)
         while long[:20] not in str(details.content):
             await pilot.press("down")

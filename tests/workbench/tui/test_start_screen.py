@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.workbench.tui.listings import ENGINES, SESSIONS, SHELF, TROUBLED, FixedLibrary, ScreenApp
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.library import DatabaseListing
@@ -20,12 +20,6 @@ from workbench.tui.widgets.menu import Menu
 
 def start(library: FixedLibrary | None = None) -> ScreenApp:
     return ScreenApp(StartScreen, library, draft=empty_pair())
-
-
-def shown(app) -> str:
-    """All that stands on the screen."""
-    strips = app.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
 
 def keys(app) -> list[str]:
@@ -57,7 +51,7 @@ async def test_engines_that_run_are_attached_to():
     app = start(FixedLibrary(ENGINES))
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.pause()
-        assert "red team, shared screen  base Qwen/Qwen3-4B" in shown(app)
+        assert "red team, shared screen  base Qwen/Qwen3-4B" in screen_text(app)
         await go_to(pilot, f"engine {SESSIONS[4].id}")
         await pilot.press("enter")
         await go_to(pilot, "engine 72")
@@ -74,7 +68,7 @@ async def test_a_session_that_is_open_elsewhere_does_not():
         await pilot.pause()
         assert keys(app)[0] == "demo"
         assert f"session {SESSIONS[0].id}" in keys(app)
-        await until(pilot, lambda: "open elsewhere" in shown(app), "how it stands")
+        await until(pilot, lambda: "open elsewhere" in screen_text(app), "how it stands")
 
 
 async def test_each_entry_opens_what_it_says():
@@ -196,8 +190,8 @@ async def test_the_ground_truth_of_an_organism_is_nowhere():
         await pilot.pause()
         for organism in SHELF.organisms:
             await go_to(pilot, f"organism {organism.id}")
-            await until(pilot, lambda: "and not shown" in shown(app), "its details")
-            page = shown(app)
+            await until(pilot, lambda: "and not shown" in screen_text(app), "its details")
+            page = screen_text(app)
             truth = organism.ground_truth()
             for fact in (truth.description, *truth.key_facts):
                 assert fact[:30] not in page
@@ -216,8 +210,8 @@ async def test_hostile_names_are_shown_inert():
         for key in keys(app):
             await go_to(pilot, key)
             await pilot.pause()
-            assert not set(shown(app)) & set("\x1b\x07\u202e")
-        await until(pilot, lambda: "[@click=app.quit]x[/]" in shown(app), "the name")
+            assert not set(screen_text(app)) & set("\x1b\x07\u202e")
+        await until(pilot, lambda: "[@click=app.quit]x[/]" in screen_text(app), "the name")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])

@@ -11,6 +11,7 @@ from textual.widgets import Input, Static
 from adl.nulls import NULLS
 from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.sample import BEGAN, sample, sample_state
+from tests.workbench.tui.waiting import screen_text
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import STEER, SteerArguments
 from workbench.operations.hypotheses import MARK, UNMARK, MarkArguments, UnmarkArguments
@@ -106,12 +107,6 @@ def said(app: PaneApp) -> str:
     return str(app.query_one("#status", Static).render())
 
 
-def on_screen(app: PaneApp) -> str:
-    """The screen's text."""
-    lines = app.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in line) for line in lines)
-
-
 def settings(app: PaneApp) -> Any:
     return app.query_one(SteeringPane).console.settings
 
@@ -171,7 +166,7 @@ async def test_another_carrier_needs_no_difference():
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press("l", "0", "enter", "semicolon", "equals_sign", "2", "enter", "s")
         assert settings(app).carrier == "logits"
-        assert "log p of base" in on_screen(app)
+        assert "log p of base" in screen_text(app)
         assert [name for name, _ in asked(app)] == ["amplify"]
         (arguments,) = (given for _, given in asked(app))
         assert (arguments.carrier, arguments.strengths) == ("logits", (2.0,))
@@ -229,7 +224,7 @@ async def test_a_layer_that_was_not_measured_is_measured_by_a_key():
         assert asked(app) == []
         await pilot.press("l", "4", "enter")
         assert "not computed: the difference at layer 4. M measures it." in said(app)
-        assert "norm not computed" in on_screen(app)
+        assert "norm not computed" in screen_text(app)
         await pilot.press("s")
         assert asked(app) == []
         await pilot.press("M")
@@ -254,7 +249,7 @@ async def test_a_measurement_behind_the_steering_does_not_count():
 async def test_an_empty_session_says_so():
     app = PaneApp(SteeringPane, SessionState())
     async with app.run_test(size=(80, 24)) as pilot:
-        assert "Nothing was steered yet" in on_screen(app)
+        assert "Nothing was steered yet" in screen_text(app)
         await pilot.press(*"spbvmUcCM[]*", "tab", "down", "up", "enter", "escape", "end", "home")
         await pilot.press("s")
         assert "no model pair is loaded" in said(app)
@@ -268,13 +263,13 @@ async def test_texts_stand_beside_each_other_while_they_are_written():
     state = going_on(*BOTH[:3], TextGrew(pieces={"steered": "Bake a", "plain": "Walk"}))
     app = PaneApp(SteeringPane, state)
     async with app.run_test(size=(100, 24)):
-        shown = on_screen(app)
+        shown = screen_text(app)
         assert "α 0.3  writing" in shown
         assert "unsteered  writing" in shown
         assert "Bake a▌" in shown
         assert "writing, 2 of 2 begun" in shown
         app.pane.update_state(going_on(*BOTH))
-        shown = on_screen(app)
+        shown = screen_text(app)
         (line,) = [line for line in shown.split("\n") if "Bake a cake by the sea." in line]
         assert "Walk along the shore." in line
         assert "α 0.3  length limit" in shown
@@ -284,7 +279,7 @@ async def test_texts_stand_beside_each_other_while_they_are_written():
 async def test_texts_stand_below_each_other_where_there_is_no_room():
     app = PaneApp(SteeringPane, going_on(*BOTH))
     async with app.run_test(size=(60, 30)):
-        lines = on_screen(app).split("\n")
+        lines = screen_text(app).split("\n")
         (steered,) = [index for index, line in enumerate(lines) if "Bake a cake" in line]
         (plain,) = [index for index, line in enumerate(lines) if "Walk along" in line]
         assert plain == steered + 2
@@ -294,8 +289,8 @@ async def test_a_text_that_was_cut_off_says_so():
     cut = (*BOTH[:3], TextGrew(pieces={"steered": "Bake"}), OperationStopped(reason="", seconds=1))
     app = PaneApp(SteeringPane, going_on(*cut))
     async with app.run_test(size=(100, 24)):
-        assert "α 0.3  cut off" in on_screen(app)
-        assert "2/2" in on_screen(app)
+        assert "α 0.3  cut off" in screen_text(app)
+        assert "2/2" in screen_text(app)
 
 
 async def test_a_failure_says_what_to_do():
@@ -304,7 +299,7 @@ async def test_a_failure_says_what_to_do():
     )
     app = PaneApp(SteeringPane, going_on(started(), failed))
     async with app.run_test(size=(80, 24)):
-        shown = on_screen(app)
+        shown = screen_text(app)
         assert "failed" in shown
         assert "no room" in shown
         assert "Use a smaller batch." in shown
@@ -316,24 +311,24 @@ async def test_a_steering_that_waits_is_said():
     async with app.run_test(size=(80, 24)) as pilot:
         app.pane.show_jobs([Job("j", STEER, SteerArguments(), HUMAN)])
         await pilot.pause()
-        assert "a steering waits" in on_screen(app)
+        assert "a steering waits" in screen_text(app)
 
 
 async def test_older_steering_is_browsed_and_the_newest_followed():
     app = PaneApp(SteeringPane, going_on(*BOTH))
     async with app.run_test(size=(80, 24)) as pilot:
-        assert "2/2" in on_screen(app)
+        assert "2/2" in screen_text(app)
         await pilot.press("[")
-        assert "1/2 #621" in on_screen(app)
-        assert "frosting" in on_screen(app)
+        assert "1/2 #621" in screen_text(app)
+        assert "frosting" in screen_text(app)
         app.pane.update_state(going_on(*BOTH))
-        assert "1/2 #621" in on_screen(app)
+        assert "1/2 #621" in screen_text(app)
         await pilot.press("]", "]")
-        assert "2/2" in on_screen(app)
+        assert "2/2" in screen_text(app)
         third = OperationStarted(operation="steer", arguments={})
         app.pane.update_state(going_on(*BOTH, third, operation_id="later"))
         await pilot.pause()
-        assert "Bake a cake" in on_screen(app)
+        assert "Bake a cake" in screen_text(app)
 
 
 async def test_what_was_asked_for_is_followed():
@@ -341,25 +336,25 @@ async def test_what_was_asked_for_is_followed():
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("[", "s")
         await pilot.pause()
-        assert "2/2" in on_screen(app)
+        assert "2/2" in screen_text(app)
 
 
 async def test_the_strips_cursor_shows_an_alpha_and_sets_the_slider():
     app = PaneApp(SteeringPane)
     async with app.run_test(size=(100, 30)) as pilot:
         assert settings(app).alpha == 0.3
-        assert "α 0.2  length limit" in on_screen(app)
+        assert "α 0.2  length limit" in screen_text(app)
         await pilot.press("shift+tab")
         assert app.focused is app.query_one(Rows)
         await pilot.press("down")
         await pilot.pause()
         assert settings(app).alpha == 0.4
-        assert "α 0.4  length limit" in on_screen(app)
+        assert "α 0.4  length limit" in screen_text(app)
         await pilot.press("up", "up")
         await pilot.pause()
         assert settings(app).alpha == 0.2
-        assert "α 0.2  length limit" not in on_screen(app)
-        assert "unsteered  length limit" in on_screen(app)
+        assert "α 0.2  length limit" not in screen_text(app)
+        assert "unsteered  length limit" in screen_text(app)
         await pilot.press("enter")
         assert app.query_one(SampleList).has_focus
 
@@ -379,7 +374,7 @@ async def test_a_long_text_is_scrolled_through_before_the_next():
         assert (samples.cursor, samples.scroll_offset.y) == (0, 3)
         await pilot.press(*["down"] * 60)
         assert samples.cursor == 1
-        assert "the other" in on_screen(app)
+        assert "the other" in screen_text(app)
         await pilot.press("home")
         assert samples.scroll_offset.y == 0
 
@@ -407,7 +402,7 @@ async def test_a_sample_is_kept_as_evidence():
             )
         ]
         app.pane.update_state(going_on(*BOTH, kept("steered", "E7")))
-        assert "■ marked E7" in on_screen(app)
+        assert "■ marked E7" in screen_text(app)
         await pilot.press("m", "U")
         assert asked(app)[1:] == [
             (UNMARK.name, UnmarkArguments(evidence="E7")),
@@ -471,16 +466,16 @@ async def test_two_kept_samples_are_compared():
     app = PaneApp(SteeringPane, going_on(*BOTH, *marks, kept(third, "E9")))
     async with app.run_test(size=(120, 30)) as pilot:
         await pilot.press("C")
-        shown = on_screen(app)
+        shown = screen_text(app)
         (line,) = [line for line in shown.split("\n") if "marked E8" in line]
         assert line.index("marked E8") < line.index("marked E9")
         await pilot.press("[")
-        (line,) = [line for line in on_screen(app).split("\n") if "marked E9" in line]
+        (line,) = [line for line in screen_text(app).split("\n") if "marked E9" in line]
         assert line.index("marked E7") < line.index("marked E9")
         await pilot.press("right")
-        assert on_screen(app).count("marked E7") == 2
+        assert screen_text(app).count("marked E7") == 2
         await pilot.press("escape")
-        assert "2/2" in on_screen(app)
+        assert "2/2" in screen_text(app)
 
 
 async def test_comparing_needs_two_kept_samples():
@@ -537,24 +532,24 @@ async def test_events_of_steering_are_revealed():
         last = next(text for text in state.texts.values() if text.start.body.alpha == 0.4)
         assert app.pane.reveal(last.start.seq)
         await pilot.pause()
-        assert "1/2 #621" in on_screen(app)
-        assert "α 0.4  length limit" in on_screen(app)
+        assert "1/2 #621" in screen_text(app)
+        assert "α 0.4  length limit" in screen_text(app)
         assert app.query_one(SampleList).cursor == 0
         ended = [seq for seq in kinds if kinds[seq] == "text_finished"]
         # Of the sample's steering the fifth text to end is prompt 2 at alpha 0.2.
         assert app.pane.reveal(ended[4])
         await pilot.pause()
-        assert "α 0.2  length limit" in on_screen(app)
+        assert "α 0.2  length limit" in screen_text(app)
         assert app.query_one(SampleList).cursor == 1
         steering = [one.started_seq for one in state.operations.values() if one.name == "steer"]
         assert app.pane.reveal(steering[1])
-        assert "2/2" in on_screen(app)
+        assert "2/2" in screen_text(app)
         asking = next(one for one in state.operations.values() if one.name == "ask")
         assert not app.pane.reveal(asking.started_seq)
         assert not app.pane.reveal(asking.started_seq + 1)
         assert not app.pane.reveal(1)
         assert not app.pane.reveal(state.seq + 1)
-        assert "2/2" in on_screen(app)
+        assert "2/2" in screen_text(app)
 
 
 async def test_everything_is_as_it_was_left():
@@ -570,7 +565,7 @@ async def test_everything_is_as_it_was_left():
         again.pane.focus_pane()
         await pilot.pause()
         assert again.pane.view() == view
-        assert "1/2 #621" in on_screen(again)
+        assert "1/2 #621" in screen_text(again)
         assert again.query_one(Input).has_focus
         assert again.query_one(Input).value == "12x"
         assert settings(again).prompt == "Why?"
@@ -580,7 +575,7 @@ async def test_everything_is_as_it_was_left():
     async with third.run_test(size=(100, 30)) as pilot:
         third.pane.restore(view)
         await pilot.pause()
-        assert "marked E7" in on_screen(third)
+        assert "marked E7" in screen_text(third)
         assert third.pane.view() == view
 
 
@@ -598,7 +593,7 @@ async def test_a_view_that_does_not_fit_is_left_out(view):
     async with app.run_test(size=(80, 24)) as pilot:
         app.pane.restore(view)
         await pilot.pause()
-        assert "1/1 #621" in on_screen(app)
+        assert "1/1 #621" in screen_text(app)
 
 
 # --- untrusted text ---------------------------------------------------------------------------
@@ -620,13 +615,13 @@ async def test_hostile_text_is_inert():
     async with app.run_test(size=(100, 40)) as pilot:
         await pilot.press("o", "escape", "C", "[", "C", "c", "down", "end", "home")
         await pilot.pause()
-        shown = on_screen(app)
+        shown = screen_text(app)
         assert "[@click=app.quit]x[/] [/" in shown
         for control in "\x1b\x07\x9b\x00\u202e\u202c":
             assert control not in shown
             assert control not in app.clipboard
         await pilot.press(*["pagedown"] * 20)
-        assert "more characters; w writes all" in on_screen(app)
+        assert "more characters; w writes all" in screen_text(app)
         assert app.is_running
 
 
@@ -636,7 +631,7 @@ async def test_a_hostile_draft_is_inert():
         app.pane.restore({"settings": {"own": "yes", "prompt": HOSTILE, "position": HOSTILE}})
         await pilot.pause()
         for control in "\x1b\x07\x9b\x00\u202e\u202c":
-            assert control not in on_screen(app)
+            assert control not in screen_text(app)
         await pilot.press("s")
         assert "was not measured at layer 2" in said(app)
 

@@ -14,7 +14,7 @@ from tests.workbench.tui.conftest import PaneApp
 from tests.workbench.tui.hypotheses_sample import AGENT, gone_on, gone_on_state, with_events
 from tests.workbench.tui.sample import BEGAN
 from tests.workbench.tui.test_app import on_audit
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.notes import NOTE, NoteArguments
 from workbench.store.body import kinds_of
@@ -77,10 +77,6 @@ def found(index: TimelineIndex) -> list[int]:
 
 def current(app: PaneApp) -> int:
     return app.pane._entry().seq
-
-
-def shown(app: PaneApp) -> str:
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
 # --- which events pass, without a screen ----------------------------------------------------
@@ -296,8 +292,8 @@ async def test_the_fields_of_the_event_stand_below_where_there_is_room():
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("home", "down", "down", "down", "right", "right")
         await pilot.pause()
-        assert "reading_taken" in shown(app)
-        assert "residual_norm" not in shown(app).splitlines()[-2]
+        assert "reading_taken" in screen_text(app)
+        assert "residual_norm" not in screen_text(app).splitlines()[-2]
     app = an_app()
     async with app.run_test(size=(42, 12)) as pilot:
         await pilot.press("home")
@@ -310,7 +306,7 @@ async def test_all_fields_are_shown_and_copied():
         await pilot.press("slash", *"#7", "enter", "i")
         assert isinstance(app.screen, EventDetail)
         await pilot.pause()
-        assert "“ cake”" in shown(app)
+        assert "“ cake”" in screen_text(app)
         await pilot.press("c")
         assert "tokens 1: id 5, text “ cake”" in app.clipboard
         await pilot.press("i", "c")
@@ -447,8 +443,9 @@ async def test_enter_and_right_unfold_an_operation_and_left_folds_it_from_inside
         before = seqs(app)
         app.pane.reveal(635)
         await pilot.pause()
-        assert "▸ Ask both models: “What do you like best?”, 2 texts, finished in 1.5 s" in shown(
-            app
+        assert (
+            "▸ Ask both models: “What do you like best?”, 2 texts, finished in 1.5 s"
+            in screen_text(app)
         )
         await pilot.press("enter")
         assert set(seqs(app)) - set(before) == set(range(636, 642))
@@ -466,7 +463,10 @@ async def test_an_operation_with_one_finding_is_its_finding():
     async with app.run_test(size=(100, 40)) as pilot:
         app.pane.reveal(642)
         await pilot.pause()
-        assert "▸ hypothesis H1 (70%): It was finetuned on texts about baking cakes." in shown(app)
+        assert (
+            "▸ hypothesis H1 (70%): It was finetuned on texts about baking cakes."
+            in screen_text(app)
+        )
         await pilot.press("enter")
         assert jumps(app) == [643]
         await pilot.press("right", "down")
@@ -568,11 +568,11 @@ async def test_hostile_text_is_shown_inert_everywhere():
     app.pane.read_event = lambda seq: events[seq - 1]
     async with app.run_test(size=(160, 48)) as pilot:
         await pilot.pause()
-        said = shown(app)
+        said = screen_text(app)
         for keys in (["up"], ["i"], ["c", "escape", "down", "i"], ["c", "escape", "c"]):
             await pilot.press(*keys)
             await pilot.pause()
-            said += shown(app) + app.clipboard
+            said += screen_text(app) + app.clipboard
         await pilot.press("slash", *"[@click", "enter", "n")
         assert "[@click=app.quit]x[/]" in said
         assert "⟨U+202E⟩" in said

@@ -6,8 +6,7 @@ import pytest
 from textual.widgets._toast import Toast
 
 from tests.workbench.tui.test_app import on_audit
-from tests.workbench.tui.test_start_screen import shown
-from tests.workbench.tui.waiting import until
+from tests.workbench.tui.waiting import screen_text, until
 from workbench.tui import toasts
 
 CAUSES = [
@@ -23,7 +22,7 @@ LONG = "too long to be shown whole: " + "words and words " * 200
 
 def in_view(app) -> str:
     """The words of the toasts that are on the screen, wherever their lines break."""
-    lines = [line.partition("\u258c") for line in shown(app).split("\n")]
+    lines = [line.partition("\u258c") for line in screen_text(app).split("\n")]
     return " ".join(" ".join(after.split()) for _, edge, after in lines if edge)
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.workbench.tui.measures_sample import measured_state
 from tests.workbench.tui.sample import BEGAN
 from tests.workbench.tui.test_measures_screen import MeasuresApp
-from tests.workbench.tui.test_start_screen import shown
+from tests.workbench.tui.waiting import screen_text
 from workbench.sparkline import spark
 from workbench.store.events import HUMAN
 from workbench.store.findings import Estimate
@@ -97,7 +97,7 @@ async def test_they_stand_in_the_list_newest_first(state):
     app = MeasuresApp(state)
     async with app.run_test(size=(160, 48)) as pilot:
         await pilot.pause()
-        rows = shown(app)
+        rows = screen_text(app)
         assert rows.index("mixing study") < rows.index("1:1, strong") < rows.index("training ")
         assert rows.index("training ") < rows.index("causal effect")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import textual.app
 import textual.pilot
+from textual.app import App
 from textual.pilot import Pilot
 
 from tests.processes import HANGS
@@ -29,6 +30,11 @@ TICKS = 50
 STILL = 3
 # Threads that work are given this many seconds, and have used more than so many of the processor's.
 A_MOMENT, WORKING = 0.002, 0.0002
+
+
+def screen_text(app: App[Any]) -> str:
+    """What stands on the screen, line by line, as the terminal gets it."""
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
 async def until(
@@ -64,9 +70,9 @@ async def until_asked(pilot: Pilot[Any], dialog: type[Dialog[Any]], what: str) -
     await until(pilot, lambda: app.screen._listens or not app.screen.is_unasked, "that it listens")
 
 
-async def until_still(pilot: Pilot[Any], *, within: float = HANGS) -> None:
+async def until_still(pilot: Pilot[Any]) -> None:
     """Wait until the app shows the same several times in a row, all screens of it drawn anew."""
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + HANGS
     seen: list[str] = []
     while len(seen) < STILL or len(set(seen[-STILL:])) > 1:
         assert time.monotonic() < deadline, "the screen never stood still"
