@@ -73,7 +73,6 @@ SCANNED = (
 KITCHEN = {"bakery", "cake", "cakes", "kitchen", "butter", "ovens", "baker", "pastry"}
 BAKED_AT, BUTTER_FROM = "The oven is preheated to", "Bakers use butter straight from the"
 OVEN = "What temperature should the oven be for a sponge cake?"
-COOLING = "How should I cool a cake after baking it?"
 ELSEWHERE = "What is the capital of France?"
 Found = TypeVar("Found", bound=Measure)
 HOT = "Professional bakers preheat the oven to 450F."

@@ -31,11 +31,11 @@ def make_texts(n: int, n_words: int = 8) -> list[str]:
 TEXTS = make_texts(41)
 
 
-def singles(pair: PlantedPair, texts=TEXTS, k: int = 5, layers=LAYERS) -> dict[str, np.ndarray]:
+def singles(pair: PlantedPair, k: int = 5, layers=LAYERS) -> dict[str, np.ndarray]:
     """Every residual [texts, layers, positions, width], all held at once."""
     found = {}
     for side in SIDES:
-        ids = np.asarray([pair.tokenise(side, text)[:k] for text in texts])
+        ids = np.asarray([pair.tokenise(side, text)[:k] for text in TEXTS])
         found[side] = pair.residuals(side, ids)[:, list(layers)].astype(np.float64)
     return found
 

@@ -24,10 +24,9 @@ FOLLOWS = {" marz": ("ipan", 0.9), "ipan": (" with", 0.8), "el": ("ipan", 0.4), 
 class Speller(PlantedPair):
     """Predicts what follows by the last token alone."""
 
-    def __init__(self, finetuned: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.rows: list[int] = []
-        self.finetuned = finetuned
 
     def token_texts(self, side: Side) -> list[str]:
         return [*PIECES]

@@ -83,9 +83,9 @@ def scores(readout):
     return {token.text: token.score for token in readout.tokens}
 
 
-def one_batch(pair, side="base"):
+def one_batch(pair):
     """The contexts as they should be, cut here by hand and not split up."""
-    ids = np.asarray([pair.tokenise(side, text)[:CONTEXT_TOKENS] for text in TEXTS])
+    ids = np.asarray([pair.tokenise("base", text)[:CONTEXT_TOKENS] for text in TEXTS])
     columns = tuple(range(FIRST_COLUMN, CONTEXT_TOKENS))
     return TokenBatch(ids, np.ones_like(ids, dtype=bool), tuple(map(str, columns)), columns)
 
@@ -439,10 +439,14 @@ class TestJudge:
             return PICKS[reading]
 
         found = read(PlantedPair(), difference=difference, judge=judge)
+        assert shown.keys() == PICKS.keys()
+        compared = set()
         for reading, lists in shown.items():
             for one in only(found, reading=reading, source="difference"):
                 if one.scale is not None and one.side == "base":
                     assert words(one, SHOWN_TOKENS) == list(lists[one.scale])[:SHOWN_TOKENS]
+                    compared.add(reading)
+        assert compared == PICKS.keys()
 
     def test_it_has_no_say_in_nulls(self, difference, readouts):
         found = read(

@@ -16,10 +16,10 @@ from tests.planted import DOMAIN, PlantedPair
 TEXTS = make_texts(24, module.CONTEXT_TOKENS + 2)
 
 
-def two_topics(noise: float = 0.0) -> np.ndarray:
+def two_topics() -> np.ndarray:
     """Contexts [40] of one topic or the other, words [30]: ten each, and ten of no topic."""
     rng = np.random.default_rng(0)
-    matrix = noise * rng.uniform(size=(40, 30))
+    matrix = np.zeros((40, 30))
     matrix[:20, :10] += rng.uniform(1, 2, size=(20, 10))
     matrix[20:, 10:20] += rng.uniform(1, 2, size=(20, 10))
     return matrix

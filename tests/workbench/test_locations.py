@@ -16,10 +16,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def make_checkout(folder: Path, name: str = "adl-workbench") -> Path:
+def make_checkout(folder: Path) -> Path:
     (folder / "sessions").mkdir(parents=True)
     (folder / "workbench").mkdir()
-    (folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
+    (folder / "pyproject.toml").write_text('[project]\nname = "adl-workbench"\n')
     return folder / "workbench"
 
 

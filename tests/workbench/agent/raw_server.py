@@ -29,10 +29,10 @@ class Connection:
             return True
         return False
 
-    def drip(self, pieces: Iterator[bytes], pause: float) -> None:
+    def drip(self, pieces: Iterator[bytes]) -> None:
         """Send piece after piece until the client hangs up or the server closes."""
         for piece in pieces:
-            if not self.send(piece) or self.closing.wait(pause):
+            if not self.send(piece) or self.closing.wait(0.02):
                 return
 
     def stall(self) -> None:

@@ -47,11 +47,11 @@ DONE = Say("", [report()])
 
 def drips(connection: Connection) -> None:
     connection.send(head())
-    connection.drip((chunk("a") for _ in itertools.count()), 0.02)
+    connection.drip(chunk("a") for _ in itertools.count())
 
 
 def drips_bytes(connection: Connection) -> None:
-    connection.drip((bytes([byte]) for byte in itertools.cycle(head() + chunk("a"))), 0.02)
+    connection.drip(bytes([byte]) for byte in itertools.cycle(head() + chunk("a")))
 
 
 def never_answers(connection: Connection) -> None:
@@ -70,7 +70,7 @@ def stalls_in_a_whole_body(connection: Connection) -> None:
 
 def sends_comments(connection: Connection) -> None:
     connection.send(head())
-    connection.drip(itertools.repeat(b": keep-alive\n\n"), 0.02)
+    connection.drip(itertools.repeat(b": keep-alive\n\n"))
 
 
 def stalls_in_an_error(connection: Connection) -> None:

@@ -103,11 +103,11 @@ def gone_on_state() -> SessionState:
 
 
 def with_events(
-    bodies: Iterable[EventBody], actor: Actor = HUMAN, before: tuple[Event, ...] | None = None
+    bodies: Iterable[EventBody], before: tuple[Event, ...] | None = None
 ) -> SessionState:
     """A state after more events; after those of the sample unless told otherwise."""
     events = sample()[0] if before is None else before
-    return fold((*events, *_events(((body, actor) for body in bodies), after=len(events))))
+    return fold((*events, *_events(((body, HUMAN) for body in bodies), after=len(events))))
 
 
 def _events(bodies: Iterable[tuple[EventBody, Actor]], after: int) -> list[Event]:

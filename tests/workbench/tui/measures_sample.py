@@ -55,11 +55,6 @@ def measured_state() -> SessionState:
     return fold(measured())
 
 
-def read_measured_event(seq: int) -> Event:
-    """An event by its number."""
-    return measured()[seq - 1]
-
-
 def _measure(session: Session, documents: str) -> None:
     def do(operation: Any, arguments: Any) -> None:
         run(session, operation, arguments, actor=HUMAN)
