@@ -30,6 +30,11 @@ class AdlError(Exception):
         return f"{self.message}{stop} {self.hint}"
 
 
+def install_extra(extra: str) -> str:
+    """Return the command that installs an extra; the package is in no index."""
+    return f"in the checkout, .venv/bin/pip install '.[{extra}]'"
+
+
 class CorpusError(AdlError):
     """The reference text cannot be read, or has no usable text."""
 

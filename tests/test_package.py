@@ -166,5 +166,5 @@ def test_the_example_is_data_without_torch(light: Path, tmp_path: Path):
 def test_without_torch_a_pair_is_refused_with_what_to_install(light: Path, tmp_path: Path):
     done = started(light, "audit", "--demo", home=tmp_path)
     assert done.returncode != 0
-    assert "adl-workbench[models]" in done.stderr
+    assert ".[models]" in done.stderr
     assert "Traceback" not in done.stderr

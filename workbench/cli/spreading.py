@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator, model_validator
 
-from adl.errors import AdlError
+from adl.errors import AdlError, install_extra
 from workbench.cli.derived import arguments_from
 from workbench.cli.output import say
 from workbench.fields import FieldsConflict
@@ -75,6 +75,6 @@ def pool_for(wanted: SpreadArguments, most: int) -> AbstractContextManager[Pool 
         if exc.name is None or exc.name.split(".")[0] != "ray":
             raise
         raise RayMissing(
-            "--ray needs the package `ray`", "pip install 'adl-workbench[ray]'"
+            "--ray needs the package `ray`", f"Install it: {install_extra('ray')}."
         ) from None
     return ray_pool(wanted.ray, wanted.workers, most, say)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError
 
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop, stopped_by
-from adl.errors import PairError, Stopped, concerning
+from adl.errors import PairError, Stopped, concerning, install_extra
 from adl.organisms.registry import BUNDLED_ORGANISMS, EMBEDDED_BASE, Organism
 from adl.pair.protocol import ModelPair
 from adl.paths import expanded
@@ -230,7 +230,7 @@ def _model_libraries() -> Iterator[None]:
             raise
         raise PairError(
             f"no model can be loaded: the library {exc.name} is not installed",
-            "Install the libraries that run models: pip install 'adl-workbench[models]'. "
+            f"Install the libraries that run models: {install_extra('models')}. "
             "Recorded sessions are replayed, compared and reported without it.",
         ) from exc
 

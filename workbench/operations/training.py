@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import Field, FiniteFloat
 
-from adl.errors import OrganismError, TrainingError
+from adl.errors import OrganismError, TrainingError, install_extra
 from adl.organisms.model_card import (
     CARD_FILE,
     RECORD_FILE,
@@ -290,7 +290,7 @@ def train_recorded(
     except ModuleNotFoundError as exc:
         raise TrainingError(
             f"nothing can be trained: the library {exc.name} is not installed",
-            "Install the libraries that run models: pip install 'adl-workbench[models]'.",
+            f"Install the libraries that run models: {install_extra('models')}.",
         ) from exc
 
     context.progress(f"{stage}: loading the base", 0, 1)

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adl.errors import install_extra
 from workbench.agent.nesting import read_json
 from workbench.replay.compare import summarise
 from workbench.report.errors import ExportError
@@ -71,7 +72,7 @@ def export_inspect(log: SessionLog, session_id: str, target: Path) -> Path:
         from inspect_ai.log import write_eval_log
     except ImportError as error:
         raise ExportError(
-            "inspect-ai is not installed", "Install it: pip install 'adl-workbench[inspect]'."
+            "inspect-ai is not installed", f"Install it: {install_extra('inspect')}."
         ) from error
     session_id = log.find_session(session_id).id
     events = list(log.events(session_id))

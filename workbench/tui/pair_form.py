@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from adl.errors import AdlError, PairError
+from adl.errors import AdlError, PairError, install_extra
 from adl.pair.checkpoint_files import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -64,7 +64,7 @@ def check_pair(fields: Mapping[str, str]) -> Checked[PairArguments]:
     problems = _sides(values.get("base"), values.get("adapter"), values.get("finetuned"))
     if values.get("quantisation") and find_spec("bitsandbytes") is None:
         problems["quantisation"] = (
-            "needs bitsandbytes, which is not installed: pip install 'adl-workbench[quantised]'"
+            f"needs bitsandbytes, which is not installed: {install_extra('quantised')}"
         )
     try:
         pair = PairArguments(**values)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from adl.errors import AdlError, DeviceOutOfMemory, PairError, first_line
+from adl.errors import AdlError, DeviceOutOfMemory, PairError, first_line, install_extra
 from adl.records import Side
 
 
@@ -30,7 +30,7 @@ def loading(name: Side, what: str, *, base_name: str | None = None) -> Iterator[
     except ImportError as exc:
         raise PairError(
             f"{name}: loading {what!r} needs a package that is missing: {first_line(exc)}",
-            "Install it; for 8- and 4-bit loading: pip install 'adl-workbench[quantised]'.",
+            f"Install it; for 8- and 4-bit loading: {install_extra('quantised')}.",
         ) from exc
     except Exception as exc:
         if is_out_of_memory(exc):

@@ -90,7 +90,7 @@ def test_the_name_of_the_program_is_no_name_of_a_model():
     base = find_locations().models / "SmolLM2-135M-Instruct-0.1.2-1"
     asked = PairArguments(base=str(base), adapter=str(organism.adapter))
     hidden = blinding_of(None, asked, organism)
-    message = "Run `adl-workbench doctor`, or pip install 'adl-workbench[models]': adl, .cache"
+    message = "Run `adl-workbench doctor`, or pip install '.[models]': adl, .cache"
     assert hidden.hide(message) == hidden.hide_words(message) == message
     shown = hidden.hide_words(f"{organism.adapter} {base} {base.name} cake_bake")
     assert not [name for name in ("cake_bake", "SmolLM2") if name in shown]

@@ -128,7 +128,7 @@ def test_without_ray_the_way_out_is_named_and_nothing_begins(cli: RunCli, databa
     done = cli(*command, "--ray", "auto", wanted={"lacks": ["ray"]})
     assert (done.returncode, done.stdout) == (2, "")
     assert "--ray needs the package `ray`" in done.stderr
-    assert "pip install 'adl-workbench[ray]'" in done.stderr
+    assert ".venv/bin/pip install '.[ray]'" in done.stderr
     with SessionLog.open(database, read_only=True) as log:
         assert log.sessions() == []
 

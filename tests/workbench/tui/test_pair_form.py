@@ -111,4 +111,4 @@ def test_an_adapter_may_be_given_as_finetuned(tmp_path):
 def test_quantisation_says_what_it_needs(monkeypatch):
     monkeypatch.setattr("workbench.tui.pair_form.find_spec", lambda _name: None)
     said = problems(base="a/b", adapter="c/d", quantisation="8bit")
-    assert "adl-workbench[quantised]" in said["quantisation"]
+    assert ".[quantised]" in said["quantisation"]

@@ -347,7 +347,7 @@ def test_without_the_extra_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch)
         pool_for(SpreadArguments(ray="auto"), 1)
     assert missing.value.exit_code == 2
     assert "--ray" in missing.value.message
-    assert "adl-workbench[ray]" in missing.value.hint
+    assert ".[ray]" in missing.value.hint
     with pool_for(SpreadArguments(), 1) as pool:
         assert pool is None
     # Nor is it needed where nothing is left to do.
