@@ -39,6 +39,11 @@ def unfinished(state: SessionState, experiment: str) -> ExperimentState:
     return found
 
 
+def resuming(found: ExperimentState) -> str:
+    """Return the command that goes on with an experiment."""
+    return f"`adl-workbench test {found.hypothesis_id} --resume {found.id} --session last`"
+
+
 def go_on(context: Context, experiment: str, batch_size: int) -> Summary:
     """Do what is left of a sealed experiment; a person's verdicts are waited for.
 
@@ -174,7 +179,7 @@ def _judge_answers(context: Context, experiment: str) -> None:
     if ask is None and waiting:
         raise ExperimentError(
             f"there is no endpoint to ask {sealed.judge.model} at",
-            f"Set one, and go on with resume {experiment}: what was generated is kept.",
+            f"Set one, and go on with {resuming(found)}: what was generated is kept.",
         )
     for done, (key, text_id) in enumerate(waiting):
         context.progress("judge", done, len(waiting))

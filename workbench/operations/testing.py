@@ -24,7 +24,7 @@ from workbench.operations.experiment_arguments import (
 )
 from workbench.operations.experiment_results import conclude
 from workbench.operations.experiment_sealing import seal_experiment
-from workbench.operations.experiment_steps import ended, go_on, unfinished
+from workbench.operations.experiment_steps import ended, go_on, resuming, unfinished
 from workbench.operations.judges import AnswerJudge, AnswerVerdict, PromptWriter
 from workbench.operations.running import (
     AgentUse,
@@ -48,7 +48,8 @@ def test(context: Context, arguments: ExperimentArguments) -> Summary:
     try:
         return go_on(context, experiment, arguments.batch_size)
     except Stopped as exc:
-        raise Stopped(f"{exc.message}; go on with resume {experiment}") from None
+        found = context.session.state.experiments[experiment]
+        raise Stopped(f"{exc.message}; go on with {resuming(found)}") from None
 
 
 def judge_answer(context: Context, arguments: JudgeAnswerArguments) -> Summary:
