@@ -65,13 +65,6 @@ class GradesScreen(Dialog[str | None]):
                 Entry(lambda width, grade=grade: _row(grade, width), grade.body.grade_id, grade)  # type: ignore[misc]
                 for grade in self._standing
             ]
-            or [
-                Entry(
-                    lambda _width: Text(
-                        f"no grades yet: {shown('grade')} grades the report", style="dim"
-                    )
-                )
-            ]
         )
         keys = [grade.body.grade_id for grade in self._standing]
         if self._chosen in keys:
