@@ -147,7 +147,7 @@ TABLE: Final[tuple[Key, ...]] = (
     )),
     Key("vector", "v", (
         Use("readings", "source(1)", "Vector",
-            "Next vector: the difference, its nulls, the means", show=True),
+            "Next vector: the difference, its negative (said less), nulls, means", show=True),
         Use("steering", "edit('source')", "Vector",
             "Next vector: the difference, or a null of the same length"),
     )),
@@ -244,7 +244,7 @@ TABLE: Final[tuple[Key, ...]] = (
     )),
     # --- what is shown ------------------------------------------------------------------------
     Key("null", "0", (
-        Use("readings", "beside", "Null", "Show the nulls beside the list, or hide them", show=True),
+        Use("readings", "beside", "Null", "Show the nulls, and the readings hidden for being no better; or hide both", show=True),
     )),
     Key("who", "H", (
         Use("timeline", "actor(1)", "Who", "Events of everyone, or of one actor", show=True),
