@@ -1,4 +1,4 @@
-"""How soon lists stand: seconds from a loaded demo pair to the first list, the consensus and the last null.
+"""How soon lists stand: seconds from a loaded demo pair to the first list, the consensus and the last list.
 
 Once as the workbench reads, and once with the layers below the measured one run again for every
 strength and null, as before they were shared. Run: ``make bench BENCH_ARGS=first_list``, or

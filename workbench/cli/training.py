@@ -137,7 +137,7 @@ def mix_study(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train with more and more unrelated text, and measure trace and lesson each time.
+    """Train with more and more unrelated text; measure the trace and what was learnt each time.
 
     Finished ratios are kept: the same command goes on where it was. Writes table.csv and plot.svg
     into the study's folder. Each organism or file of documents is a study with every seed, of which
