@@ -465,7 +465,9 @@ class TestJudging:
         assert answering.state.experiments["X1"].verdicts[text_id].body.shows is False
 
     def test_without_an_endpoint_the_answers_are_kept_for_one(self, answering: Session):
-        with pytest.raises(AdlError, match="test H1 --resume X1 --session last`: what was generated"):
+        with pytest.raises(
+            AdlError, match="test H1 --resume X1 --session last`: what was generated"
+        ):
             do(answering, TEST, GIVEN.model_copy(update={"judge": "a judge"}))
         asked = list(answering.pair.asked)
         assert committed(answering, "operation_failed")

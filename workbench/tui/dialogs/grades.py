@@ -19,7 +19,6 @@ from workbench.store.recorded import Recorded
 from workbench.store.slices.agents import history, standing
 from workbench.tui import text
 from workbench.tui.dialogs.grade_form import grade_line
-from workbench.tui.keys import shown
 from workbench.tui.text import actor_name
 from workbench.tui.widgets.dialog import Dialog
 from workbench.tui.widgets.menu import Entry, Menu
