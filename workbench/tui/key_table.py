@@ -244,7 +244,8 @@ TABLE: Final[tuple[Key, ...]] = (
     )),
     # --- what is shown ------------------------------------------------------------------------
     Key("null", "0", (
-        Use("readings", "beside", "Null", "Show the nulls, and the readings hidden for being no better; or hide both", show=True),
+        Use("readings", "beside", "Null",
+            "Show the nulls, and the readings hidden for being no better; or hide both", show=True),
     )),
     Key("who", "H", (
         Use("timeline", "actor(1)", "Who", "Events of everyone, or of one actor", show=True),

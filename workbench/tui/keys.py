@@ -182,9 +182,9 @@ def _keys_in_words(key: Key) -> str:
 _INTRODUCTION = f"""\
 # Keys
 
-A key is for one thing in all panes, or is unused: `m` is for marks, which it sets, and takes back in Hypotheses.
-Screens without panes (the sessions, the measures) have keys of their own. `f1` (or `?`) lists the keys of the pane
-you are in, `ctrl+p` finds a command by name. `^` is the control key.
+A key is for one thing in all panes, or is unused: `m` is for marks, which it sets, and takes back in
+Hypotheses. Screens without panes (the sessions, the measures) have keys of their own. `f1` (or `?`) lists the
+keys of the pane you are in, `ctrl+p` finds a command by name. `^` is the control key.
 
 Other keys are set in `config.toml` by id; a key given to two commands is refused at startup:
 
