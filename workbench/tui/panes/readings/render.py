@@ -51,7 +51,7 @@ def scale_name(scale: float | None, reading: str) -> str:
 
 
 def strength_name(reading: str) -> str:
-    """Whether a reading's scales are alphas, in a word."""
+    """The name of a reading's scales: alpha or scale."""
     return READINGS[reading].strength if reading in READINGS else "scale"
 
 
