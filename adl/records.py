@@ -111,7 +111,7 @@ class SideProvenance:
     dtype: str | None = None
 
 
-Outcome = Literal["passed", "failed", "not applicable"]
+CheckOutcome = Literal["passed", "failed", "not applicable"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Check:
     """
 
     name: str
-    outcome: Outcome
+    outcome: CheckOutcome
     found: str
     figure: float | None = None
     tolerance: float | None = None

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from adl.measures.intervals import LEVEL, Interval
 
-Verdict = Literal["confirmed", "not supported", "undecided"]
+ExperimentVerdict = Literal["confirmed", "not supported", "undecided"]
 
 ALPHA = 0.05
 """Error rate: of a false confirmation among the hypotheses of a session, and of a false refusal."""
@@ -241,7 +241,7 @@ class Answers:
 class Decision:
     """A verdict; ``reason`` for one that the numbers alone do not explain, ``more`` prompts decide."""
 
-    verdict: Verdict
+    verdict: ExperimentVerdict
     reason: str = ""
     more: int | None = None
 

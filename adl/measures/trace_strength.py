@@ -50,10 +50,10 @@ LEAST_KL = 0.02
 N_CONTEXTS = 64
 N_EFFECT_CONTEXTS = 16
 
-Verdict = Literal["strong", "weak", "none found"]
+TraceVerdict = Literal["strong", "weak", "none found"]
 Breadth = Literal["narrow", "broad", "not computed"]
 
-DOES_NOT_MEAN: dict[Verdict, str] = {
+DOES_NOT_MEAN: dict[TraceVerdict, str] = {
     "strong": "It does not mean that the finetuning is harmful, nor that the direction is all of it: "
     "what was learned and leaves no mark on the first tokens of unrelated text is not seen here.",
     "weak": "It does not mean that the finetuning did little: data mixed with unrelated text leaves a "
@@ -80,7 +80,7 @@ class LayerVerdict:
     layer: int
     site: SiteStrength
     effect: Effect | None
-    verdict: Verdict
+    verdict: TraceVerdict
     why: str
 
 
@@ -93,7 +93,7 @@ class TraceStrength:
     reason.
     """
 
-    verdict: Verdict
+    verdict: TraceVerdict
     breadth: Breadth
     breadth_why: str
     layers: tuple[LayerVerdict, ...]
@@ -185,7 +185,7 @@ def measure_trace(
     )
 
 
-def judge_layer(site: SiteStrength, effect: Effect | None) -> tuple[Verdict, str]:
+def judge_layer(site: SiteStrength, effect: Effect | None) -> tuple[TraceVerdict, str]:
     """Return the verdict on a layer, and the number that decided it."""
     if effect is None or site.norm == 0:
         return "none found", "the sides do not differ on average"
@@ -217,7 +217,7 @@ def breadth_of(narrow: Narrowness | None) -> Breadth:
 
 def strongest_layer(verdicts: Sequence[LayerVerdict]) -> LayerVerdict:
     """Return the layer with the strongest verdict, and of those the best aligned."""
-    strongest_first = get_args(Verdict)
+    strongest_first = get_args(TraceVerdict)
     return max(
         verdicts,
         key=lambda verdict: (

@@ -167,7 +167,7 @@ class _Host:
         from workbench.agent.budgets import Budgets
         from workbench.agent.shown_evidence import missing_evidence
         from workbench.blinding.seal import seal
-        from workbench.outside.audit import OutsideAudit, OutsidePlan, Surroundings
+        from workbench.outside.audit import OutsideAudit, OutsidePlan, OutsideSurroundings
 
         work, wanted = self._work, self._wanted
         if not self._is_loaded:
@@ -184,5 +184,5 @@ class _Host:
         budgets = Budgets(wanted.interactions, wanted.calls, None, wanted.seconds)
         plan = OutsidePlan(self.mode, budgets, wanted.approval)
         return OutsideAudit.begin(
-            work.session, client, plan, blinding, Surroundings(work.runner, ask, work.flag)
+            work.session, client, plan, blinding, OutsideSurroundings(work.runner, ask, work.flag)
         )

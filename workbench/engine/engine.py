@@ -294,7 +294,7 @@ class Engine:
         return p.Nothing()
 
     @answer.register
-    def _agent(self, order: p.AgentStatus, client: p.ClientData) -> p.AgentData:
+    def _agent(self, order: p.GetAgent, client: p.ClientData) -> p.AgentData:
         return self._shown.agent(self._held.find(order.session).live.agent.status)
 
     @answer.register

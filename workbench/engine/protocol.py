@@ -307,7 +307,7 @@ class StopJob(OnJob[Nothing], method="stop_job", needs_keys=True):
     """Ask a job to stop."""
 
 
-class AgentStatus(OnSession[AgentData], method="agent"):
+class GetAgent(OnSession[AgentData], method="agent"):
     """Status of the agent's thread."""
 
 

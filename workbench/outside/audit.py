@@ -56,7 +56,7 @@ class OutsidePlan:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class OutsideSurroundings:
     """The surroundings of an audit: runner of operations, person for approvals, stop flag.
 
     ``ask`` may raise to have the call made again with its id.
@@ -86,7 +86,7 @@ class OutsideAudit:
         session: Session,
         run_id: str,
         blinding: Blinding,
-        surroundings: Surroundings,
+        surroundings: OutsideSurroundings,
     ) -> None:
         self._session = session
         self._id = run_id
@@ -109,7 +109,7 @@ class OutsideAudit:
         client: str,
         plan: OutsidePlan,
         blinding: Blinding,
-        surroundings: Surroundings,
+        surroundings: OutsideSurroundings,
     ) -> OutsideAudit:
         """Begin an audit by the program ``client``, or go on with one that was interrupted."""
         unfinished = [

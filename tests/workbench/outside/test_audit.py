@@ -14,7 +14,7 @@ from tests.workbench.agent.conftest import fresh_session
 from workbench.agent.budgets import Budgets
 from workbench.blinding.aliases import OPEN
 from workbench.operations.running import Arguments, Operation, Outcome
-from workbench.outside.audit import OutsideAudit, OutsidePlan, Surroundings
+from workbench.outside.audit import OutsideAudit, OutsidePlan, OutsideSurroundings
 from workbench.store.agent_events import AgentReplied
 from workbench.store.events import Actor
 from workbench.store.log import SessionLog
@@ -42,7 +42,7 @@ def test_a_cancelled_call_that_waited_for_another_is_not_made(log: SessionLog, t
         raise Stopped("stopped")
 
     plan = OutsidePlan("black_box", Budgets(interactions=5), "never")
-    never = Surroundings(halting, lambda _asked: (True, ""), lambda: False)
+    never = OutsideSurroundings(halting, lambda _asked: (True, ""), lambda: False)
     audit = OutsideAudit.begin(session, "a client", plan, OPEN, never)
     first, second = threading.Event(), threading.Event()
     ended: list[object] = []

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from adl.measures.experiments import Verdict
+from adl.measures.experiments import ExperimentVerdict
 from adl.words import plain_number
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
@@ -77,7 +77,7 @@ class HypothesisTested(
     hypothesis: str
     test: TestKind
     judge: str
-    verdict: Verdict
+    verdict: ExperimentVerdict
     words: tuple[str, ...]
     rates: tuple[SideRate, ...] = ()
     difference: Estimate | None = None

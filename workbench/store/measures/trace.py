@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from adl.measures.trace_strength import Breadth, Verdict
+from adl.measures.trace_strength import Breadth, TraceVerdict
 from adl.words import number_of
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import (
@@ -54,7 +54,7 @@ class TraceLayer(Record):
 
     layer: int
     effect: TraceEffect | None
-    verdict: Verdict
+    verdict: TraceVerdict
     why: str
 
 
@@ -74,7 +74,7 @@ class TraceMeasured(Measure, label="trace strength"):
     """The strength and breadth of a pair's trace (``adl.measures.trace_strength.TraceStrength``)."""
 
     kind: Literal["trace_measured"] = "trace_measured"
-    verdict: Verdict
+    verdict: TraceVerdict
     breadth: Breadth
     breadth_why: str
     summary: str

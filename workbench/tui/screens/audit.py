@@ -23,7 +23,6 @@ from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation
 from workbench.store.errors import StoreError
 from workbench.tui import keys
-from workbench.tui.audit_plan import AuditPlan
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.dialogs.leads import ChosenLead
@@ -40,6 +39,7 @@ from workbench.tui.panes.agent.pane import AgentPane
 from workbench.tui.panes.hypotheses.pane import HypothesesPane
 from workbench.tui.panes.readings.pane import ReadingsPane
 from workbench.tui.panes.steering.pane import SteeringPane
+from workbench.tui.planned_work import PlannedWork
 from workbench.tui.screens.measuring_screen import MeasuringScreen
 from workbench.tui.screens.panes import PANES, PanesScreen
 from workbench.tui.undo import KINDS, undoing
@@ -75,7 +75,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         self._at = at
         self._redraw: Timer | None = None
         self._jobs: dict[str, Job] = {}
-        self._plan: AuditPlan | None = None
+        self._plan: PlannedWork | None = None
         self._stoppable = False
         self._undone: set[int] = set()
         self._undoings: set[str] = set()
@@ -327,7 +327,7 @@ class AuditScreen(PanesScreen, MeasuringScreen):
         """Measure the difference and take all readings, in the background."""
         self.order(MEASURE, MeasureArguments(), background=True)
         self.order(READ, ReadArguments(), background=True)
-        self._plan = AuditPlan(job for job in self.opened.jobs() if job.operation.uses_models)
+        self._plan = PlannedWork(job for job in self.opened.jobs() if job.operation.uses_models)
 
     @work
     async def action_note(self) -> None:

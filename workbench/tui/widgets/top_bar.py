@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from workbench.operations.jobs import Job
-from workbench.tui.audit_plan import AuditPlan
+from workbench.tui.planned_work import PlannedWork
 from workbench.tui.widgets.bars import bar
 
 #: Cells of the bar of a whole audit.
@@ -63,7 +63,7 @@ class TopBar(Horizontal):
     def __init__(self, titles: Sequence[str]) -> None:
         super().__init__()
         self._jobs: Sequence[Job] = ()
-        self._plan: AuditPlan | None = None
+        self._plan: PlannedWork | None = None
         self._current = 0
         self._alert = ""
         self._tabs = [Tab(index, title) for index, title in enumerate(titles)]
@@ -101,7 +101,7 @@ class TopBar(Horizontal):
         alert.display = one_named + len(self._alert) <= width
         alert.update(Content(self._alert))
 
-    def show_jobs(self, jobs: Sequence[Job], plan: AuditPlan | None = None) -> None:
+    def show_jobs(self, jobs: Sequence[Job], plan: PlannedWork | None = None) -> None:
         """Show what is running and how far it is; with ``plan``, how far the whole audit is."""
         self._jobs, self._plan = jobs, plan
         strip = self.query_one("#running", Static)
@@ -113,7 +113,7 @@ class TopBar(Horizontal):
         self.call_after_refresh(lambda: self.show_jobs(self._jobs, self._plan))
 
 
-def _progress(jobs: Sequence[Job], plan: AuditPlan | None) -> list[Content]:
+def _progress(jobs: Sequence[Job], plan: PlannedWork | None) -> list[Content]:
     """Return the running jobs in words, from the longest form to the shortest."""
     running = [job for job in jobs if job.status in {"running", "stopping"}]
     waiting = len(jobs) - len(running)

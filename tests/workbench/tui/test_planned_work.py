@@ -14,8 +14,8 @@ from workbench.operations.jobs import Job
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.time_left import PlanProgress
 from workbench.store.events import HUMAN
-from workbench.tui.audit_plan import AuditPlan
 from workbench.tui.panes.readings.pane import ReadingsPane
+from workbench.tui.planned_work import PlannedWork
 from workbench.tui.screens.audit import AuditScreen
 from workbench.tui.screens.panes import PANES
 from workbench.tui.widgets.top_bar import TopBar
@@ -28,12 +28,12 @@ class Clock:
         return self.now
 
 
-def an_audit(clock: Clock) -> tuple[list[Job], AuditPlan]:
+def an_audit(clock: Clock) -> tuple[list[Job], PlannedWork]:
     jobs = [
         Job("m", MEASURE, MeasureArguments(), HUMAN),
         Job("r", READ, ReadArguments(), HUMAN),
     ]
-    return jobs, AuditPlan(jobs, lambda planned: PlanProgress(planned, clock))
+    return jobs, PlannedWork(jobs, lambda planned: PlanProgress(planned, clock))
 
 
 def changed(job: Job, **changes) -> Job:
@@ -78,7 +78,7 @@ class Bar(App[None]):
     ],
 )
 async def test_as_much_of_it_is_shown_as_there_is_room_for(width, shown):
-    class Plan(AuditPlan):
+    class Plan(PlannedWork):
         share, words = 0.3, "30%, about 6 min left"
 
     measure, read = an_audit(Clock())[0]

@@ -8,7 +8,7 @@ from workbench.operations.jobs import Job
 from workbench.operations.time_left import PlanProgress
 
 
-class AuditPlan:
+class PlannedWork:
     """Progress of jobs that were lined up together. For the screen's thread."""
 
     def __init__(
