@@ -241,3 +241,26 @@ def test_a_scaling_of_one_changes_nothing(tmp_path):
     file = write_gguf(tmp_path / "tiny.gguf", wide("llama"), "llama", more=unscaled)
     module, _, _ = load_to_train(SideSpec(str(file)), dtype="float32")
     assert module.config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ("gpt-2", []),
+        ("qwen2", []),
+        ("starcoder", ["names rules .* \\('starcoder'\\)"]),
+        (None, ["does not say by which rules"]),
+        ("llama-bpe", ["does not say whether texts begin with a token"]),
+    ],
+)
+def test_rules_of_a_tokenizer_that_transformers_does_not_have_are_told(tmp_path, rules, told):
+    def named(writer) -> None:
+        if rules is not None:
+            writer.add_tokenizer_pre(rules)
+
+    file = write_gguf(tmp_path / "tiny.gguf", wide("llama"), "llama", more=named)
+    for _ in ("converted", "from the cache"):
+        _, notes = gguf_checkpoint.converted("base", file)
+        assert len(notes) == 1 + len(told)
+        for note, words in zip(notes[1:], told, strict=True):
+            assert re.search(words, note)

@@ -329,8 +329,7 @@ def _as_folder(shown: str, found: Path) -> tuple[Path, list[str]]:
     file = found if found.is_file() else gguf_of_folder(shown, found)
     if file is None:
         return found, []
-    folder, note = converted(shown, file)
-    return folder, [note]
+    return converted(shown, file)
 
 
 # --- options ----------------------------------------------------------------------------------

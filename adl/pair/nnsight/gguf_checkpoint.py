@@ -6,9 +6,11 @@ for each load. A converted copy is kept in the hub client's cache of assets, by 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,12 @@ import torch
 import transformers
 from filelock import FileLock
 from huggingface_hub import cached_assets_path
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from adl.errors import PairError, first_line
 from adl.pair.checkpoint_files import CheckpointFiles, check_not_a_pointer
@@ -26,14 +33,21 @@ from adl.pair.weight_hashes import FileHashes
 
 MAGIC = b"GGUF"
 # Part of a converted folder's name: raise it when the content changes.
-FORMAT = 2
+FORMAT = 3
+# What a person should know of the file's tokenizer, beside the converted weights.
+_NOTES = "notes_on_gguf.json"
+# Names that llama.cpp gives to rules that are GPT-2's, by which transformers cuts text for every name
+# that it does not know; and names of tokenizers that begin texts with a token where the file does not
+# say so. Source: llama.cpp, src/llama-vocab.cpp.
+_GPT2_RULES = {"gpt-2", "jais", "mpt", "olmo", "phi-2"}
+_BEGIN_TEXTS = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral"}
 # Of linear maps: what other parts call so, such as the steps of a state-space layer, are no biases there.
 _BIAS = re.compile(r"\.(attn_(q|k|v|qkv|output)|ffn_(up|down|gate))\.bias$")
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
-def converted(shown: str, file: Path) -> tuple[Path, str]:
-    """Return the folder with the content of a GGUF file as safetensors, and a note on it.
+def converted(shown: str, file: Path) -> tuple[Path, list[str]]:
+    """Return the folder with the content of a GGUF file as safetensors, and notes on it.
 
     Safe against interruption (written beside, then renamed) and against two processes at once.
     Raises ``PairError`` for a file that cannot be read and for a full disk.
@@ -52,7 +66,10 @@ def converted(shown: str, file: Path) -> tuple[Path, str]:
             f"{shown} cannot be converted from GGUF: {exc.strerror or first_line(exc)}",
             "Free four bytes per weight where HF_HOME is, or set HF_HOME to a folder with room.",
         ) from exc
-    return folder, f"Read from {file.name}, whose blocks were turned into float32 (in {folder})."
+    notes = [f"Read from {file.name}, whose blocks were turned into float32 (in {folder})."]
+    if (folder / _NOTES).is_file():
+        notes += json.loads((folder / _NOTES).read_text("utf-8"))
+    return folder, notes
 
 
 def convert(source: Path, folder: Path, name: str, shown: str | None = None) -> None:
@@ -83,6 +100,8 @@ def convert(source: Path, folder: Path, name: str, shown: str | None = None) -> 
         model.save_pretrained(target)
         tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
         tokenizer.save_pretrained(target)
+        if notes := _notes_on_rules(source, tokenizer):
+            (target / _NOTES).write_text(json.dumps(notes), "utf-8")
         target.replace(folder)
 
 
@@ -92,16 +111,8 @@ def _check_taken(shown: str, file: Path, model: PreTrainedModel) -> None:
     Its reader passes over settings and tensors that its tables do not name. Of these, rotary scaling
     and biases change every number.
     """
-    from gguf import GGUFReader  # an extra, which is there where a file was read
-
-    reader = GGUFReader(file)
-
-    def setting(key: str) -> Any:
-        field = reader.fields.get(key)
-        return None if field is None else field.contents()
-
+    setting, names = _metadata(file)
     kind = setting("general.architecture")
-    names = [tensor.name for tensor in reader.tensors]
     rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
     by_kind = (
         list(rope.values()) if all(isinstance(each, dict) for each in rope.values()) else [rope]
@@ -130,6 +141,49 @@ def _check_taken(shown: str, file: Path, model: PreTrainedModel) -> None:
             f"{file.name}, so the model would be another one",
             "Give the safetensors checkpoint that the file was made from.",
         )
+
+
+def _notes_on_rules(file: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return notes on rules of the file's tokenizer that transformers does not have."""
+    setting, _ = _metadata(file)
+    if setting("tokenizer.ggml.model") != "gpt2":
+        return []
+    notes = []
+    rules = setting("tokenizer.ggml.pre")
+    taken = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    if rules not in _GPT2_RULES and taken.get("use_regex"):
+        said = (
+            "does not say by which rules its tokenizer cuts text"
+            if rules is None
+            else (
+                f"names rules by which its tokenizer cuts text ({rules!r}) that transformers "
+                f"{transformers.__version__} does not have"
+            )
+        )
+        notes.append(
+            f"The file {said}: GPT-2's are taken, by which some numbers, blanks or scripts become "
+            "other tokens. The safetensors checkpoint has its own."
+        )
+    begins = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
+    if setting("tokenizer.ggml.add_bos_token") is None and rules in _BEGIN_TEXTS and not begins:
+        notes.append(
+            "The file does not say whether texts begin with a token of their own: none is put before "
+            f"them, where llama.cpp does it for {rules!r}."
+        )
+    return notes
+
+
+def _metadata(file: Path) -> tuple[Callable[[str], Any], list[str]]:
+    """Return a function from a setting's name to its value, None without it, and the tensors' names."""
+    from gguf import GGUFReader  # an extra, which is there where a file was read
+
+    reader = GGUFReader(file)
+
+    def setting(key: str) -> Any:
+        field = reader.fields.get(key)
+        return None if field is None else field.contents()
+
+    return setting, [tensor.name for tensor in reader.tensors]
 
 
 def _check_file(shown: str, file: Path) -> None:
