@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 
 from adl.callbacks import ShouldStop
-from adl.errors import CorpusError, SiteError
+from adl.errors import CorpusError
 from adl.pair.protocol import resolve_layer
 from adl.readings.patchscope import IDENTITY_PROMPTS
 from adl.readings.ranking import CANDIDATE_FRACTION
@@ -62,10 +62,7 @@ def read(context: Context, arguments: ReadArguments) -> Summary:
     """
     pair = context.pair
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
-    found = context.session.difference(layer)
-    if found is None:
-        raise SiteError(f"no difference was measured at layer {layer}", "Measure it first: `diff`.")
-    key, difference = found
+    key, difference = context.session.require_difference(layer)
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
     settings = {

@@ -234,12 +234,7 @@ def measured_at(context: Context, layer: int, position: str) -> ActivationDiffer
     Raises ``SiteError`` if it was not measured, ``NotAvailable`` where it means nothing.
     """
     require(context.pair.provenance, DIFFERENCE)
-    found = context.session.difference(layer)
-    if found is None:
-        raise SiteError(
-            f"no difference was measured at layer {layer}", "Measure it first (`diff`, `audit`)."
-        )
-    _, difference = found
+    _, difference = context.session.require_difference(layer)
     there = (*difference.positions, POOLED)
     if position not in there:
         raise no_position(position, there)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop, stopped_by
-from adl.errors import AdlError, Stopped
+from adl.errors import AdlError, SiteError, Stopped
 from adl.pair.protocol import ModelPair
 from adl.records import ActivationDifference
 from workbench.bounds import refusal
@@ -214,6 +214,16 @@ class Session:
                 "Load one first: --demo, --organism, or --base with --adapter or --finetuned.",
             )
         return self.pair
+
+    def require_difference(self, layer: int) -> tuple[str, ActivationDifference]:
+        """Return key and numbers of the newest difference at ``layer``. Raises ``SiteError``."""
+        found = self.difference(layer)
+        if found is None:
+            raise SiteError(
+                f"no difference was measured at layer {layer}",
+                "Measure it first (`diff`, `audit`).",
+            )
+        return found
 
     def difference(self, layer: int | None = None) -> tuple[str, ActivationDifference] | None:
         """Return key and numbers of the newest measured difference (with ``layer``), or None."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import Field
 
-from adl.errors import SiteError
 from adl.pair.protocol import ModelPair, resolve_layer
 from adl.pair.self_checks import DIFFERENCE, require
 from adl.readings.style import (
@@ -58,14 +57,12 @@ def add_to_bank(context: Context, arguments: BankArguments) -> Summary:
     pair = context.pair
     require(pair.provenance, DIFFERENCE)
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
-    found = context.session.difference(layer)
-    if found is None:
-        raise SiteError(f"no difference was measured at layer {layer}", "Measure it first: `diff`.")
+    _, difference = context.session.require_difference(layer)
     source = CorpusSource.parse(arguments.corpus, arguments.text_column)
     texts = source.open().texts(arguments.seed, arguments.n_texts, should_stop=context.should_stop)
     new = finetuning_of(
         pair,
-        found[1],
+        difference,
         texts,
         layer,
         arguments.label,

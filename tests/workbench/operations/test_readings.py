@@ -215,7 +215,7 @@ def test_what_cannot_be_read_is_named_with_the_way_out(measured: Session, argume
 def test_nothing_is_read_before_it_was_measured(session: Session):
     with pytest.raises(SiteError, match="no difference was measured at layer 2") as raised:
         do(session, READ, ReadArguments())
-    assert raised.value.hint == "Measure it first: `diff`."
+    assert raised.value.hint == "Measure it first (`diff`, `audit`)."
 
 
 def test_the_difference_that_has_the_layer_is_read(measured: Session):
