@@ -28,7 +28,7 @@ from workbench.store.ids import proposed_stem
 from workbench.tui import keys
 from workbench.tui.commands import WorkbenchCommands
 from workbench.tui.database import Database
-from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.ask_line import AskLine, ask_for_report
 from workbench.tui.dialogs.confirm import Confirm
 from workbench.tui.filters import AsciiFilter, ControlFilter, speaks_utf8
 from workbench.tui.key_order import KeysInOrder
@@ -44,9 +44,10 @@ from workbench.tui.messages import (
 )
 from workbench.tui.opener import Opener
 from workbench.tui.remembered import remember_theme, remembered_theme
+from workbench.tui.screens.listing_screen import ListingRead
 from workbench.tui.screens.new_pair import empty_pair
 from workbench.tui.screens.opening import OpeningScreen
-from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
+from workbench.tui.screens.start import StartScreen, UseDatabase
 from workbench.tui.shutdown import Shutdown, View
 from workbench.tui.startup import Startup
 from workbench.tui.survival import Survivor
@@ -419,9 +420,7 @@ class WorkbenchApp(KeysInOrder, Survivor, OneDialog, Toasts):
         opened = self.opened
         if opened is None:
             return
-        hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
-        asked = AskLine("Write the report to", proposed_stem(opened.session.id), hint)
-        target = await self.push_screen_wait(asked)
+        target = await self.push_screen_wait(ask_for_report(opened.session.id))
         if target is not None:
             self._write_report(opened.session.id, target)
 

@@ -111,3 +111,9 @@ class Failed(Message):
     """Work on a thread failed."""
 
     error: Exception
+
+    def in_words(self) -> AdlError:
+        """Return the error for the user; of any other the kind is named, too."""
+        if isinstance(self.error, AdlError):
+            return self.error
+        return AdlError(f"{type(self.error).__name__}: {self.error}")

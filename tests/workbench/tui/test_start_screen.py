@@ -12,8 +12,9 @@ from workbench.operations.pair import DEMO_ORGANISM, PairArguments
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.library import DatabaseListing
 from workbench.tui.messages import AttachSession, ContinueSession, OpenPair, ShowSessions
+from workbench.tui.screens.listing_screen import ListingRead
 from workbench.tui.screens.new_pair import NewPairScreen, empty_pair
-from workbench.tui.screens.start import ListingRead, StartScreen, UseDatabase
+from workbench.tui.screens.start import StartScreen, UseDatabase
 from workbench.tui.widgets.facts import facts
 from workbench.tui.widgets.menu import Menu
 

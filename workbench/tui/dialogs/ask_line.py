@@ -10,6 +10,7 @@ from textual.containers import Vertical
 from textual.widgets import Input, Label
 
 from workbench.display import clean_line
+from workbench.store.ids import proposed_stem
 from workbench.tui.widgets.dialog import Dialog
 
 
@@ -45,3 +46,9 @@ class AskLine(Dialog[str | None]):
     def action_cancel(self) -> None:
         """Return None."""
         self.dismiss(None)
+
+
+def ask_for_report(session_id: str) -> AskLine:
+    """Return the question where to write a session's report."""
+    hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
+    return AskLine("Write the report to", proposed_stem(session_id), hint)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events, on, work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
@@ -22,13 +22,12 @@ from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit
 from workbench.store.state import SessionState
 from workbench.tui import keys, text
-from workbench.tui.dialogs.ask_line import AskLine
+from workbench.tui.dialogs.ask_line import AskLine, ask_for_report
 from workbench.tui.dialogs.confirm import ConfirmByName
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.library import DatabaseListing, Findings, Library, matches
 from workbench.tui.messages import ContinueSession, Failed, ReplaySession, ShowStart
-from workbench.tui.screens.start import ListingRead
-from workbench.tui.screens.worker_screen import WorkerScreen
+from workbench.tui.screens.listing_screen import ListingRead, ListingScreen
 from workbench.tui.session_rows import (
     NAMES,
     findings_lines,
@@ -41,10 +40,7 @@ from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.facts import facts
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
-from workbench.tui.widgets.pane import SHORT_OF_ROWS
 
-#: From this width on, details are beside the list, not below it.
-ROOM = 120
 #: How long typing or moving rests before the texts are searched or a session is read, in seconds.
 REST = 0.15
 #: What is done to the session under the cursor.
@@ -111,7 +107,7 @@ class SearchField(Input):
     ]
 
 
-class SessionsScreen(WorkerScreen):
+class SessionsScreen(ListingScreen):
     """All sessions of the database."""
 
     HELP = """
@@ -150,9 +146,7 @@ Markdown and as one HTML file without scripts.
     def __init__(
         self, library: Library, *, listing: DatabaseListing, searching: bool = False
     ) -> None:
-        super().__init__()
-        self._library = library
-        self._listing = listing
+        super().__init__(library, listing)
         self._searching = searching
         self._read_once = False
         self._hits: list[SearchHit] = []
@@ -179,7 +173,7 @@ Markdown and as one HTML file without scripts.
         """Show the known sessions, and read the database in the background."""
         self._fill()
         self.query_one(SearchField if self._searching else Menu).focus()
-        self.action_look()
+        self.look()
 
     # --- messages of the workers ------------------------------------------------------------
 
@@ -199,7 +193,7 @@ Markdown and as one HTML file without scripts.
 
     @on(Failed)
     def _failed(self, message: Failed) -> None:
-        self._show_trouble(message.error)
+        self._show_trouble(message.in_words())
 
     @on(Found)
     def _found(self, message: Found) -> None:
@@ -212,12 +206,12 @@ Markdown and as one HTML file without scripts.
     @on(FindingsRead)
     def _findings_read(self, message: FindingsRead) -> None:
         self._findings[message.session_id] = message.findings
-        self._show_details()
+        self.show_details()
 
     @on(Changed)
     def _changed(self, message: Changed) -> None:
         self._show_status(message.message)
-        self.action_look()
+        self.look()
 
     # --- drawing ----------------------------------------------------------------------------
 
@@ -272,7 +266,7 @@ Markdown and as one HTML file without scripts.
 
     @on(Menu.Moved)
     def _moved(self) -> None:
-        self._show_details()
+        self.show_details()
         if self._look_soon is not None:
             self._look_soon.stop()
         self._look_soon = self.set_timer(REST, self._look_into)
@@ -284,7 +278,8 @@ Markdown and as one HTML file without scripts.
             if session_id not in self._findings:
                 self.send(lambda: FindingsRead(session_id, self._library.findings(session_id)))
 
-    def _show_details(self) -> None:
+    def show_details(self) -> None:
+        """Show the session under the cursor."""
         listed = self._current
         place = self.query_one("#details", Static)
         if listed is None or listed.session is None:
@@ -316,16 +311,8 @@ Markdown and as one HTML file without scripts.
         place.set_class(bool(message), "-any")
         place.update(message)
 
-    def _show_trouble(self, error: Exception) -> None:
-        message = str(error) if isinstance(error, AdlError) else f"{type(error).__name__}: {error}"
-        self._show_status(Content.assemble(("! ", "bold $text-error"), text.line(message)))
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Show details below the list where there is no room beside it."""
-        width, height = event.size
-        self.update_classes({"-narrow": width < ROOM, "-short": height < SHORT_OF_ROWS})
-        # Not before the layout has given the details their new width.
-        self.call_after_refresh(self._show_details)
+    def _show_trouble(self, error: AdlError) -> None:
+        self._show_status(Content.assemble(("! ", "bold $text-error"), text.line(str(error))))
 
     # --- searching --------------------------------------------------------------------------
 
@@ -351,10 +338,8 @@ Markdown and as one HTML file without scripts.
 
     @property
     def _current(self) -> Listed | None:
-        # A closing screen is asked for its bindings after its list was removed.
-        menu = next(iter(self.query(Menu)), None)
-        entry = menu.current if menu is not None else None
-        return entry.value if entry is not None else None
+        listed: Listed | None = self.current_value()
+        return listed
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what applies now."""
@@ -434,9 +419,7 @@ Markdown and as one HTML file without scripts.
         if session is None:
             return
         library, session_id = self._library, session.id
-        hint = "Two files: Markdown (.md), and one HTML file in which nothing runs (.html)."
-        asked = AskLine("Write the report to", proposed_stem(session_id), hint)
-        target = await self.app.push_screen_wait(asked)
+        target = await self.app.push_screen_wait(ask_for_report(session_id))
         if target:
 
             def report() -> Changed:
@@ -467,7 +450,7 @@ Markdown and as one HTML file without scripts.
 
     def action_look(self) -> None:
         """Read the database again."""
-        self.send(lambda: ListingRead(self._library.listing()))
+        self.look()
 
     @work
     async def action_rename(self) -> None:

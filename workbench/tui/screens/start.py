@@ -8,7 +8,7 @@ from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events, on, work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
@@ -27,17 +27,14 @@ from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.library import DatabaseListing, Library, pair_title
 from workbench.tui.messages import AttachSession, ContinueSession, Failed, OpenPair, ShowSessions
 from workbench.tui.pair_form import Fields, as_fields
+from workbench.tui.screens.listing_screen import ListingRead, ListingScreen
 from workbench.tui.screens.new_pair import NewPairScreen
-from workbench.tui.screens.worker_screen import WorkerScreen
 from workbench.tui.session_rows import NAMES, session_facts, session_row
 from workbench.tui.widgets.clipped import Clipped
 from workbench.tui.widgets.facts import facts
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.menu import Entry, Menu
-from workbench.tui.widgets.pane import SHORT_OF_ROWS
 
-#: From this width on, details are beside the list, not below it.
-ROOM = 120
 #: Sessions shown here; all are on the screen of sessions.
 NEWEST = 5
 
@@ -80,20 +77,18 @@ class Offer:
 
 
 @dataclass
-class ListingRead(Message):
-    """The database was read."""
-
-    listing: DatabaseListing
-
-
-@dataclass
 class UseDatabase(Message):
     """Record in another database from here on."""
 
     path: str
 
 
-class StartScreen(WorkerScreen):
+def _open_demo() -> OpenPair:
+    """Return the wish for the demo pair: blind, so that its name does not tell the answer."""
+    return OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True)
+
+
+class StartScreen(ListingScreen):
     """The start screen."""
 
     HELP = """
@@ -132,10 +127,8 @@ recorded in one database; `{database}` chooses another.
         wrong: Mapping[str, str] | None = None,
     ) -> None:
         """``wrong`` are problems by field, with which the form of a pair comes up at once."""
-        super().__init__()
+        super().__init__(library, listing)
         self._wrong = wrong
-        self._library = library
-        self._listing = listing
         self._draft = draft
         self._trouble = trouble
         # What another screen read may be older than the last session.
@@ -165,10 +158,6 @@ recorded in one database; `{database}` chooses another.
         if self._wrong is not None:
             self._new(self._wrong)
 
-    def look(self) -> None:
-        """Read the database again."""
-        self.send(lambda: ListingRead(self._library.listing()))
-
     # --- messages of the workers ------------------------------------------------------------
 
     @on(ListingRead)
@@ -179,11 +168,7 @@ recorded in one database; `{database}` chooses another.
 
     @on(Failed)
     def _failed(self, message: Failed) -> None:
-        self._trouble = (
-            message.error
-            if isinstance(message.error, AdlError)
-            else AdlError(f"{type(message.error).__name__}: {message.error}")
-        )
+        self._trouble = message.in_words()
         self._fill()
 
     # --- drawing ----------------------------------------------------------------------------
@@ -237,7 +222,7 @@ recorded in one database; `{database}` chooses another.
                 self._plain(
                     "demo",
                     "Open the demo pair",
-                    lambda: OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True),
+                    _open_demo,
                     keys.with_keys(_DEMO),
                 ),
                 self._plain("new", "Type a new pair", self._new, _NEW),
@@ -332,28 +317,20 @@ recorded in one database; `{database}` chooses another.
 
     @on(Menu.Moved)
     def _moved(self) -> None:
-        self._show_details()
+        self.show_details()
         self.refresh_bindings()
 
-    def _show_details(self) -> None:
+    def show_details(self) -> None:
+        """Show what the entry under the cursor opens."""
         offer = self._offer()
         place = self.query_one("#details", Static)
         place.update(offer.details(place.content_size.width) if offer else "")
 
-    def on_resize(self, event: events.Resize) -> None:
-        """Show details below the list where there is no room beside it."""
-        width, height = event.size
-        self.update_classes({"-narrow": width < ROOM, "-short": height < SHORT_OF_ROWS})
-        # Not before the layout has given the details their new width.
-        self.call_after_refresh(self._show_details)
-
     # --- keys -------------------------------------------------------------------------------
 
     def _offer(self) -> Offer | None:
-        # A screen that goes is asked for its keys when its list is gone already.
-        menu = next(iter(self.query(Menu)), None)
-        entry = menu.current if menu is not None else None
-        return entry.value if entry is not None else None
+        offer: Offer | None = self.current_value()
+        return offer
 
     @on(Menu.Chosen)
     def _chosen(self) -> None:
@@ -371,7 +348,7 @@ recorded in one database; `{database}` chooses another.
 
     def action_demo(self) -> None:
         """Open the demo pair."""
-        self.post_message(OpenPair(PairArguments(organism=DEMO_ORGANISM), blind=True))
+        self.post_message(_open_demo())
 
     def action_new(self) -> None:
         """Open the form of a pair."""
