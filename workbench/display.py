@@ -31,6 +31,11 @@ def clean_lines(text: str) -> str:
     return _UNSAFE_IN_LINES.sub(_mark, plain)
 
 
+def printable(text: str) -> str:
+    """``text`` without what cannot be typed into a field of one line."""
+    return "".join(filter(str.isprintable, text))
+
+
 def ascii_only(text: str) -> str:
     r"""``text`` for a terminal without UTF-8: what ASCII cannot say is written ``\u2603``."""
     return text.encode("ascii", "backslashreplace").decode("ascii")

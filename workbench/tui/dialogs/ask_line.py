@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Input, Label
 
-from workbench.display import clean_line
+from workbench.display import clean_line, printable
 from workbench.store.ids import proposed_stem
 from workbench.tui.widgets.dialog import Dialog
 
@@ -31,7 +31,7 @@ class AskLine(Dialog[str | None]):
         with Vertical():
             yield Label(clean_line(self._title), markup=False)
             # A name may come from a file by mail; what cannot be typed is not taken over.
-            yield Input("".join(filter(str.isprintable, self._value)))
+            yield Input(printable(self._value))
             yield Label(
                 clean_line(self._hint) or "Enter accepts, Esc cancels",
                 id="hint",

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widgets import Input, Label, Static
 
 from workbench.agent.rubrics import HIGHEST, LOWEST
+from workbench.display import printable
 from workbench.replay.compare import UNSCORED
 from workbench.store.agent_events import GradeGiven
 from workbench.store.recorded import Recorded
@@ -102,7 +103,7 @@ class GradeForm(FieldForm[GivenGrade]):
                     yield Input("", "why this grade", id="reason", compact=True)
                 with Horizontal(classes="row"):
                     yield Label("Author")
-                    author = "".join(filter(str.isprintable, self._sheet.author))
+                    author = printable(self._sheet.author)
                     yield Input(author, "your name; may be left empty", id="author", compact=True)
                 yield Static(id="wrong")
                 yield Static(

@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
+from workbench.display import printable
 from workbench.engine.agent_request import AuditRequest, EndpointFacts
 from workbench.tui import text
 from workbench.tui.dialogs.field_form import FieldForm, FieldList
@@ -141,7 +142,7 @@ class AgentForm(FieldForm[AuditRequest]):
             choice = Choice(_VALUES[name], value, id=name)
             choice.styles.width = "auto" if name == "mode" else sum(map(len, _VALUES[name])) + 9
             return choice
-        shown = "".join(filter(str.isprintable, value))
+        shown = printable(value)
         if name == "model" and not shown:
             shown = self._facts.model or ""
         return Input(

@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label, Static
 
+from workbench.display import printable
 from workbench.operations.pair import PairArguments
 from workbench.tui import text
 from workbench.tui.dialogs.field_form import FieldList
@@ -146,7 +147,7 @@ Enter opens the pair from any field; what is wrong stands below the field it is 
         value = self.draft.get(name, "")
         if name in _VALUES:
             return Choice(_VALUES[name], value, id=name)
-        shown = "".join(filter(str.isprintable, value))
+        shown = printable(value)
         return Input(shown, _PLACEHOLDERS[name], id=name, compact=True, select_on_focus=False)
 
     def on_mount(self) -> None:

@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
+from workbench.display import printable
 from workbench.operations.running import Arguments, Operation
 from workbench.tui import text
 from workbench.tui.dialogs.field_form import FieldForm, FieldList
@@ -89,7 +90,7 @@ class OperationForm(FieldForm[Arguments]):
         place = f"{_BEFORE}{at}"
         if field.values:
             return Choice(field.values, value, id=place)
-        shown = "".join(filter(str.isprintable, value))
+        shown = printable(value)
         return Input(shown, _hint(field), id=place, compact=True, select_on_focus=False)
 
     def on_mount(self) -> None:
