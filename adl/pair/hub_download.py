@@ -61,7 +61,7 @@ class Watcher:
 
 
 class Located(NamedTuple):
-    """Where a checkpoint or an adapter is on this machine: a folder, or a GGUF file.
+    """Place of a checkpoint or an adapter on this machine: a folder, or a GGUF file.
 
     ``commit`` is None for what is not from the hub. ``left`` are files of its repository that were
     not downloaded, and ``notes`` what a person should know of where it came from.

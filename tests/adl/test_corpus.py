@@ -265,7 +265,7 @@ class TestDatasets:
 
     def test_extra_missing(self, monkeypatch):
         monkeypatch.setattr(corpus_module, "find_spec", lambda name: None)
-        with pytest.raises(CorpusError, match=r"pip install 'adl-workbench\[datasets\]'"):
+        with pytest.raises(CorpusError, match=r"pip install '.\[datasets\]'"):
             CorpusSource.parse("hf:a/b").open()
 
     @staticmethod

@@ -123,7 +123,7 @@ def _pair_settings(state: SessionState) -> dict[str, str]:
 
 
 def _model(side: Mapping[str, Any]) -> list[Any]:
-    """What decides a side's answers but for rounding: its weights, adapter, tokenizer and template."""
+    """The weights, adapter, tokenizer and template of a side: they decide its answers, but for rounding."""
     named = (
         ("content_sha256", "resolved_revision", "checkpoint"),
         ("adapter_sha256", "adapter_revision", "adapter"),

@@ -68,11 +68,11 @@ class TwoLists(Dialog[None]):
             return
         other, beside = self._others[self._at]
         shared = len(set(tokens[:TOP]) & set(beside[:TOP]))
-        place = f"list {self._at + 1} of {len(self._others)}"
+        place = f"List {self._at + 1} of {len(self._others)}"
         self.query_one("#names", Static).update(
             Text(
-                f"left:  {clean_line(name)}\nright: {clean_line(other)} ({place})\n"
-                f"{shared} of the first {TOP} tokens are in both. The number beside a token is its "
+                f"left:  {clean_line(name)}\nright: {clean_line(other)}\n"
+                f"{place}: {shared} of the first {TOP} tokens are in both. The number beside a token is its "
                 "rank in the other list, - if it is not there."
             )
         )
