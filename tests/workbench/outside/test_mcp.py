@@ -443,7 +443,7 @@ def test_a_call_that_the_client_cancels_is_stopped_and_recorded(database: Path):
 
 
 def test_term_ends_a_server_whose_client_stays(database: Path):
-    server = ByHand(database, "tests.workbench.cli.named_cli", *PAIR)
+    server = ByHand(database, "tests.workbench.cli.named_cli", *PAIR[:4])
     server.ask(2, "Who?")
     assert server.read()["result"]["isError"] is False
     server.process.send_signal(signal.SIGTERM)
