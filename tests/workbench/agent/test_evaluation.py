@@ -174,9 +174,11 @@ def test_an_evaluation_that_broke_off_goes_on_without_doing_anything_twice(
     found = audits(log, evaluation.session.state)
     assert {one.status for one in found} == {"done"}
     assert tries > 3
-    # Six audits, of one reply each, and of each two grades, and two of its guesses.
+    # Six audits, of one reply each, and of each two grades, and two of its guesses. Of one that broke
+    # off before its end, a verdict that could not be read is asked for again.
     assert len(found) == 6
-    assert answered == 6 + 12 + 12
+    grades = [grade.body for one in found for grade in fold(log.events(one.session)).grades]
+    assert answered == 6 + 12 + 12 + sum(grade.replaces is not None for grade in grades)
     evidence = [s for s in log.sessions() if s.name.startswith("evidence")]
     assert len(evidence) == 1
     assert len([s for s in log.sessions() if s.name.startswith(("adl", "black_box"))]) == 6

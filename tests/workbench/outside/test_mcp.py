@@ -306,7 +306,8 @@ def test_a_client_that_cannot_ask_a_person_gets_no_approval(database: Path, tmp_
 
 def test_a_black_box_agent_sees_no_reading(database: Path, tmp_path: Path):
     async def audit() -> None:
-        async with serving(database, tmp_path / "wire", "--mode", "black-box") as client:
+        black_box = ("--mode", "black-box")
+        async with serving(database, tmp_path / "wire", *black_box, pair=PAIR[:4]) as client:
             tools = {tool.name for tool in (await client.list_tools()).tools}
             assert "ask" in tools
             assert not tools & {"overview", "show_reading", "steer", "read"}
