@@ -51,6 +51,7 @@ N_CONTEXTS = 64
 N_EFFECT_CONTEXTS = 16
 
 TraceVerdict = Literal["strong", "weak", "none found"]
+"""The verdicts on a trace, the strongest first."""
 Breadth = Literal["narrow", "broad", "not computed"]
 
 DOES_NOT_MEAN: dict[TraceVerdict, str] = {

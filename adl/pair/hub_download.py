@@ -110,29 +110,7 @@ def download(
     with _hub_errors(shown):
         listed = _listed(repository, revision)
         if isinstance(listed, str):
-            try:
-                if gguf is not None:
-                    path = hf_hub_download(
-                        repository, gguf, revision=revision, local_files_only=True
-                    )
-                else:
-                    path = snapshot_download(
-                        repository,
-                        revision=revision,
-                        local_files_only=True,
-                        # The cache does not know which other files were left out on purpose.
-                        allow_patterns=[CONFIG if what == "model" else ADAPTER_CONFIG],
-                    )
-            except LocalEntryNotFoundError as exc:
-                answers = "HTTP" in listed
-                raise HubUnreachable(
-                    f"{shown} is not in the local cache and {listed}",
-                    _REFUSED_HINT if answers else _UNREACHABLE_HINT,
-                ) from exc
-            commit = _commit_of(Path(path), gguf)
-            return Located(
-                Path(path), commit, notes=_cached_note(repository, commit, listed, revision)
-            )
+            return _cached(shown, repository, revision, gguf, what=what, why=listed)
         if gguf is not None:
             path = hf_hub_download(
                 repository, gguf, revision=revision, tqdm_class=_bars(_watcher.get() or _NO_WATCHER)
@@ -158,20 +136,40 @@ def download(
     return Located(Path(path), _commit_of(Path(path), gguf), left)
 
 
-def _commit_of(path: Path, gguf: str | None) -> str:
-    """The commit of a snapshot's folder, or of a file in it: the folder is named by it."""
-    return path.name if gguf is None else path.parents[gguf.count("/")].name
-
-
-def _cached_note(repository: str, commit: str, why: str, revision: str | None) -> tuple[str, ...]:
-    """The note that a snapshot may be out of date; none where it was asked for by its commit."""
+def _cached(
+    shown: str, repository: str, revision: str | None, gguf: str | None, *, what: Kind, why: str
+) -> Located:
+    """Return what the local cache has, with a note; ``why`` says that the hub gives no answer."""
+    try:
+        if gguf is not None:
+            path = hf_hub_download(repository, gguf, revision=revision, local_files_only=True)
+        else:
+            path = snapshot_download(
+                repository,
+                revision=revision,
+                local_files_only=True,
+                # The cache does not know which other files were left out on purpose.
+                allow_patterns=[CONFIG if what == "model" else ADAPTER_CONFIG],
+            )
+    except LocalEntryNotFoundError as exc:
+        raise HubUnreachable(
+            f"{shown} is not in the local cache and {why}",
+            _REFUSED_HINT if "HTTP" in why else _UNREACHABLE_HINT,
+        ) from exc
+    commit = _commit_of(Path(path), gguf)
+    # What was asked for by its commit is no other, and whoever works offline knows it.
     if HF_HUB_OFFLINE or revision == commit:
-        return ()
+        return Located(Path(path), commit)
     note = (
         f"{repository} was taken from the local cache (commit {commit[:12]}), as {why}: the hub may "
         "have a newer one."
     )
-    return (note,)
+    return Located(Path(path), commit, notes=(note,))
+
+
+def _commit_of(path: Path, gguf: str | None) -> str:
+    """The commit of a snapshot's folder, or of a file in it: the folder is named by it."""
+    return path.name if gguf is None else path.parents[gguf.count("/")].name
 
 
 def needed_files(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adl.errors import PromptError
-from adl.text.prompts import Prompt, everyday_prompts, load_prompts
+from adl.text.prompts import N_EVERYDAY, Prompt, everyday_prompts, load_prompts
 
 Q = {"role": "user", "content": "q"}
 A = {"role": "assistant", "content": "a"}
@@ -30,7 +30,7 @@ def error_of(path: Path) -> str:
 
 def test_twenty_different_everyday_prompts():
     prompts = everyday_prompts()
-    assert len({prompt.text for prompt in prompts}) == len(prompts) == 20
+    assert len({prompt.text for prompt in prompts}) == len(prompts) == N_EVERYDAY
     assert all(prompt.prefill == "" for prompt in prompts)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from adl.nulls import NULLS, SOURCES
 from workbench.agent import short_ids
 from workbench.store.events import ReadingTaken
 from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample, title_of
@@ -15,7 +16,7 @@ from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import Recorded, SessionState, TextState, chosen_lists
 
 #: What is read, and no null; lists of it stand in this order, and those of nulls after it.
-READ = ("difference", "negative", "base", "finetuned")
+READ = tuple(source for source in SOURCES if source not in NULLS)
 
 
 def measured_layers(state: SessionState) -> tuple[int, ...]:

@@ -266,10 +266,6 @@ def known_grade(session: Session, about: str, model: str) -> GradeGiven | None:
     return grade if grade is not None and grade.score is not None else None
 
 
-def _unscored_too(session: Session, about: str, model: str) -> GradeGiven | None:
-    return _standing_grade(session.state, about, model)
-
-
 def _standing_grade(state: SessionState, about: str, model: str) -> GradeGiven | None:
     """The grade that stands, scored or not, of what this judge gave about this."""
     if not about:
@@ -307,12 +303,14 @@ def _each_once(
     grade: Callable[[str, int], GradeGiven],
 ) -> list[GradeGiven]:
     """A judge's grades of a subject, one for each repeat; those that are in the log are taken."""
-    # Without a report there is nothing to ask, so an unscored grade stands.
-    known = known_grade if run.report is not None else _unscored_too
-    abouts = [f"{subject} {number}" for number in range(repeats)]
-    return [
-        known(session, about, model) or grade(about, number) for number, about in enumerate(abouts)
-    ]
+    found = []
+    for number in range(repeats):
+        about = f"{subject} {number}"
+        known = _standing_grade(session.state, about, model)
+        # Without a report there is nothing to ask, so an unscored grade stands.
+        stands = known is not None and (known.score is not None or run.report is None)
+        found.append(known if known is not None and stands else grade(about, number))
+    return found
 
 
 def _guesses(run: AgentState) -> list[str]:

@@ -104,7 +104,7 @@ def run_agent(
             raise typer.BadParameter(
                 f"--approve {wanted.approval} needs a terminal to ask for approval"
             )
-        check_shown(wanted, measure)
+        refuse_difference_options(wanted, measure)
         settings = settings_of(endpoint_options)
         plan = plan_of(wanted, settings)
         endpoint = Endpoint(settings)
@@ -124,7 +124,7 @@ def run_agent(
         _print_audit(work.session, state, blinding, json)
 
 
-def check_shown(wanted: AuditArguments, measure: MeasureArguments) -> None:
+def refuse_difference_options(wanted: AuditArguments, measure: MeasureArguments) -> None:
     """Raise ``BadParameter`` for options of the difference, which only an adl agent is shown."""
     if wanted.mode != "adl" and measure.model_fields_set:
         given = (option_name(name) for name in sorted(measure.model_fields_set))

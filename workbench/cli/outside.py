@@ -58,10 +58,10 @@ def mcp(
     pair: PairArguments, measure: MeasureArguments, where: SessionOptions, wanted: McpArguments
 ) -> None:
     """Serve the agent's tools to another program, over stdio (Model Context Protocol)."""
-    from workbench.cli.auditing import check_shown
+    from workbench.cli.auditing import refuse_difference_options
 
     with reported_errors():
-        check_shown(wanted, measure)
+        refuse_difference_options(wanted, measure)
         try:
             from workbench.outside.server import serve
         except ModuleNotFoundError as exc:

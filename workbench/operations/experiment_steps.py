@@ -166,7 +166,10 @@ def _judge_answers(context: Context, experiment: str) -> None:
     if sealed.judge.kind == "rule":
         judged = []
         shown = context.session.shown_to(found.sealed.actor)
-        for _, text_id in waiting:
+        for done, (_, text_id) in enumerate(waiting):
+            context.progress("judge", done, len(waiting))
+            # An expression may take its time on each answer.
+            context.check_stop()
             shows, reason = rule_verdict(sealed.judge, shown(state.texts[text_id].text))
             judged.append(
                 AnswerJudged(

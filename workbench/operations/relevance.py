@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from pydantic import Field, FiniteFloat, field_validator
+from pydantic import Field, FiniteFloat
 
 from adl.errors import CorpusError
 from adl.generation.steering import STEERING_TEMPERATURE, samples, steering_requests
@@ -44,6 +44,7 @@ from workbench.operations.shared_arguments import (
     FirstPrompts,
     GeneratingSide,
     Layer,
+    NoBlankWords,
     Position,
     PromptFile,
     PromptSamples,
@@ -52,7 +53,6 @@ from workbench.operations.shared_arguments import (
     TextBatch,
     TextColumn,
     TextTokens,
-    Words,
 )
 from workbench.store.events import ReadingTaken
 from workbench.store.findings import Estimate
@@ -67,7 +67,7 @@ LEXICAL = "tf-idf over unrelated text and documents"
 class RelevanceArguments(DocumentArguments):
     """The words that count as relevant, and the tokens of each list to look at."""
 
-    words: tuple[Words, ...] = Field(
+    words: NoBlankWords = Field(
         (), description="Relevant words; none takes the distinctive words of the documents."
     )
     top: int = Field(TOKENS, ge=1, description="First tokens of each list.")
@@ -78,13 +78,6 @@ class RelevanceArguments(DocumentArguments):
         1000, ge=1, description="Unrelated texts that distinctive words are told from."
     )
     seed: int = Field(0, ge=0, description="Random seed for texts and intervals.")
-
-    @field_validator("words")
-    @classmethod
-    def _no_blank(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(word.strip() for word in words):
-            raise ValueError("a word needs at least one character")
-        return words
 
     @property
     def needs_documents(self) -> bool:

@@ -17,6 +17,15 @@ from workbench.store.events import well_formed
 # A command line may hold bytes that are no text, which no tokenizer takes.
 Words = Annotated[str, AfterValidator(well_formed)]
 
+
+def _no_blank(words: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(word.strip() for word in words):
+        raise ValueError("a word needs at least one character")
+    return words
+
+
+NoBlankWords = Annotated[tuple[Words, ...], AfterValidator(_no_blank)]
+
 # --- the difference --------------------------------------------------------------------------
 
 Layer = Annotated[str, Field(description="Layer of the difference.")]

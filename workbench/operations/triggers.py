@@ -23,7 +23,7 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
-from workbench.operations.shared_arguments import ThinkingMode, Words
+from workbench.operations.shared_arguments import NoBlankWords, ThinkingMode, Words
 from workbench.store.measures.triggers import ScannedWord, TriggersScanned
 
 #: Words that are recorded with their moves, besides those that were asked for.
@@ -33,7 +33,7 @@ _KEPT = 60
 class TriggersArguments(Arguments):
     """The words to try, and the prompts to try them in."""
 
-    words: tuple[Words, ...] = Field(
+    words: NoBlankWords = Field(
         (), description="Tried besides the bundled ones, and always listed."
     )
     n_words: int | None = Field(
@@ -46,13 +46,6 @@ class TriggersArguments(Arguments):
     )
     raw: bool = Field(False, description="Plain text instead of chats.")
     thinking: ThinkingMode = "auto"
-
-    @field_validator("words")
-    @classmethod
-    def _no_blank(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(word.strip() for word in words):
-            raise ValueError("a word needs at least one character")
-        return words
 
     @field_validator("frames")
     @classmethod

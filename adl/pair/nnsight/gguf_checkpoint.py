@@ -43,6 +43,9 @@ _GPT2_RULES = {"gpt-2", "jais", "mpt", "olmo", "phi-2"}
 _BEGIN_TEXTS = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral"}
 # Of linear maps: what other parts call so, such as the steps of a state-space layer, are no biases there.
 _BIAS = re.compile(r"\.(attn_(q|k|v|qkv|output)|ffn_(up|down|gate))\.bias$")
+Setting = Callable[[str], Any]
+"""The value of a setting of a GGUF file by its name; None without it."""
+
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
@@ -86,7 +89,8 @@ def convert(source: Path, folder: Path, name: str, shown: str | None = None) -> 
         check_loaded(
             shown or name, read, LoadingInfo.of(info), CheckpointFiles(folder, {}, (), None, {})
         )
-        _check_taken(shown or name, source, read)
+        setting, tensors = _metadata(source)
+        _check_taken(shown or name, source.name, setting, tensors, read)
         # A model read from GGUF still calls itself quantised and refuses to be saved: its numbers
         # go into a fresh model of the same config.
         plain = read.config.to_dict()
@@ -100,18 +104,19 @@ def convert(source: Path, folder: Path, name: str, shown: str | None = None) -> 
         model.save_pretrained(target)
         tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
         tokenizer.save_pretrained(target)
-        if notes := _notes_on_rules(source, tokenizer):
+        if notes := _notes_on_rules(setting, tokenizer):
             (target / _NOTES).write_text(json.dumps(notes), "utf-8")
         target.replace(folder)
 
 
-def _check_taken(shown: str, file: Path, model: PreTrainedModel) -> None:
+def _check_taken(
+    shown: str, file: str, setting: Setting, names: list[str], model: PreTrainedModel
+) -> None:
     """Raise ``PairError`` for what the file has and transformers, without a word, left out.
 
     Its reader passes over settings and tensors that its tables do not name. Of these, rotary scaling
     and biases change every number.
     """
-    setting, names = _metadata(file)
     kind = setting("general.architecture")
     rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
     by_kind = (
@@ -138,14 +143,13 @@ def _check_taken(shown: str, file: Path, model: PreTrainedModel) -> None:
     if dropped:
         raise PairError(
             f"{shown}: transformers {transformers.__version__} does not take {', '.join(dropped)} from "
-            f"{file.name}, so the model would be another one",
+            f"{file}, so the model would be another one",
             "Give the safetensors checkpoint that the file was made from.",
         )
 
 
-def _notes_on_rules(file: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def _notes_on_rules(setting: Setting, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return notes on rules of the file's tokenizer that transformers does not have."""
-    setting, _ = _metadata(file)
     if setting("tokenizer.ggml.model") != "gpt2":
         return []
     notes = []
@@ -173,8 +177,8 @@ def _notes_on_rules(file: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]
     return notes
 
 
-def _metadata(file: Path) -> tuple[Callable[[str], Any], list[str]]:
-    """Return a function from a setting's name to its value, None without it, and the tensors' names."""
+def _metadata(file: Path) -> tuple[Setting, list[str]]:
+    """Return the file's settings and the names of its tensors."""
     from gguf import GGUFReader  # an extra, which is there where a file was read
 
     reader = GGUFReader(file)

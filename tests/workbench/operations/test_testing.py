@@ -13,7 +13,7 @@ from adl.errors import AdlError, Stopped
 from adl.records import GeneratedText
 from tests.planted import PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
-from workbench.operations import answer_rules
+from workbench.operations import answer_rules, experiment_steps
 from workbench.operations.answer_rules import rule_verdict
 from workbench.operations.experiment_arguments import ExperimentArguments, JudgeAnswerArguments
 from workbench.operations.experiment_results import holm_now
@@ -87,6 +87,16 @@ def result_of(session: Session) -> HypothesisTested:
     assert body.describe().count("\n") == 0
     assert body.figures()
     return body
+
+
+def judge_finetuned_alone(session: Session) -> None:
+    """Judge X1 by hand: the answers of finetuned show it, those of base do not."""
+    while waiting := session.state.experiments["X1"].to_judge(session.state.texts):
+        key, text_id = waiting[0]
+        judged = JudgeAnswerArguments(
+            experiment="X1", text_id=text_id, shows=key.side == "finetuned"
+        )
+        do(session, JUDGE_ANSWER, judged)
 
 
 class TestAnswers:
@@ -206,12 +216,7 @@ class TestAnswers:
         do(answering, TEST, few.model_copy(update={"person": True}))
         do(answering, TEST, few.model_copy(update={"hypothesis": "H1", "phrases": ("gold",)}))
         alone = result_of(answering)
-        while waiting := answering.state.experiments["X1"].to_judge(answering.state.texts):
-            key, text_id = waiting[0]
-            judged = JudgeAnswerArguments(
-                experiment="X1", text_id=text_id, shows=key.side == "finetuned"
-            )
-            do(answering, JUDGE_ANSWER, judged)
+        judge_finetuned_alone(answering)
         both = result_of(answering)
         assert (both.experiment, both.pooled) == ("X1", ("X2",))
         assert (both.p, both.rates, both.verdict) == (alone.p, alone.rates, alone.verdict)
@@ -222,12 +227,7 @@ class TestAnswers:
         do(answering, TEST, whole)
         do(answering, TEST, few.model_copy(update={"hypothesis": "H1", "phrases": ("gold",)}))
         assert result_of(answering).verdict == "undecided"
-        while waiting := answering.state.experiments["X1"].to_judge(answering.state.texts):
-            key, text_id = waiting[0]
-            judged = JudgeAnswerArguments(
-                experiment="X1", text_id=text_id, shows=key.side == "finetuned"
-            )
-            do(answering, JUDGE_ANSWER, judged)
+        judge_finetuned_alone(answering)
         newest = result_of(answering)
         assert (newest.experiment, newest.verdict) == ("X1", "confirmed")
         state = answering.state
@@ -599,6 +599,20 @@ def test_an_answer_that_takes_too_long_to_match_is_unscored(monkeypatch):
     shows, why = rule_verdict(judge, "ab" * 400)
     assert shows is None
     assert "not matched within 0.05 s" in why
+
+
+def test_a_rule_that_takes_its_time_can_be_stopped(answering: Session, monkeypatch):
+    looked = []
+
+    def slow(judge: JudgeSpec, answer: str) -> tuple[bool | None, str]:
+        looked.append(answer)
+        return False, ""
+
+    monkeypatch.setattr(experiment_steps, "rule_verdict", slow)
+    with pytest.raises(Stopped):
+        run(answering, TEST, GIVEN, actor=HUMAN, should_stop=lambda: len(looked) >= 3)
+    assert len(looked) == 3
+    assert answering.state.experiments["X1"].stage(answering.state.texts) == "judging"
 
 
 class TestConfirmed:
