@@ -12,7 +12,7 @@ compared at the same size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,8 +22,18 @@ Null = str
 RANDOM: Null = "random"
 SPLIT_HALF: Null = "split_half"
 NULLS: tuple[Null, ...] = (RANDOM, SPLIT_HALF)
-SOURCES: tuple[str, ...] = ("difference", "negative", *NULLS, "base", "finetuned")
-"""The vectors that lists are read from, in the order in which they are shown."""
+DIFFERENCE = "difference"
+SOURCE_HELP: Mapping[str, str] = {
+    DIFFERENCE: "the mean of finetuned minus the mean of base",
+    "negative": "the difference turned around: what it makes less likely",
+    RANDOM: "a null: a random direction of the same norm",
+    SPLIT_HALF: "a null: base against itself on two halves of the texts",
+    "base": "the mean activations of base alone",
+    "finetuned": "the mean activations of finetuned alone",
+}
+"""The vectors that lists are read from, in the order in which they are shown, each in words."""
+
+SOURCES: tuple[str, ...] = tuple(SOURCE_HELP)
 
 
 def source_order(source: str) -> int:

@@ -12,7 +12,8 @@ from textual.app import App
 from textual.widgets import Input, Static
 from textual.widgets._toast import Toast
 
-from adl.nulls import NULLS
+from adl.nulls import DIFFERENCE, NULLS, SOURCE_HELP, SOURCES
+from adl.readings.registry import READINGS
 from tests.planted import DOMAIN
 from tests.workbench.test_against_nulls import taken
 from tests.workbench.tui.conftest import PaneApp, key_for
@@ -176,6 +177,23 @@ async def test_keys_choose(keys, site):
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("r", "r", *keys.split())
         assert said(app, "site") == site
+
+
+async def test_of_another_vector_its_own_words_are_said():
+    """What a reading shows, and how it stands beside its nulls, is said of the difference alone."""
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.press("r", "r")
+        assert READINGS["shift_lens"].description in said(app, "why")
+        assert READINGS["shift_lens"].limits in said(app, "limits")
+        for _ in SOURCES:
+            await pilot.press("v")
+            source = app.pane._under_cursor()[1].source
+            is_difference = source == DIFFERENCE
+            assert (READINGS["shift_lens"].description in said(app, "why")) is is_difference
+            assert (READINGS["shift_lens"].limits in said(app, "limits")) is is_difference
+            if not is_difference:
+                assert SOURCE_HELP[source] in said(app, "why")
 
 
 async def test_a_scale_that_only_one_position_was_read_at_says_so_of_the_others():

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from adl.nulls import NULLS
+from adl.nulls import DIFFERENCE, NULLS
 from workbench.store.events import ReadToken
 from workbench.tui.panes.readings.index import (
     CHOSEN,
-    DIFFERENCE,
     TOP,
     Choice,
     Group,

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from adl.nulls import SOURCES
+from adl.nulls import DIFFERENCE, SOURCES
 from adl.readings.registry import READINGS
 from adl.records import POOLED, SIDES
 from workbench.store.against_nulls import AgainstNulls, LayerDistance, by_layer, compared, folded
@@ -27,7 +27,6 @@ Scale = float | None | Literal["chosen"]
 Taken = Recorded[ReadingTaken]
 Measured = Recorded[DifferenceMeasured]
 
-DIFFERENCE = "difference"
 
 #: How much of a list counts as its top.
 TOP = 20

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from textual.content import Content
 
-from adl.nulls import NULLS, side_in_words, source_in_words
+from adl.nulls import DIFFERENCE, NULLS, SOURCE_HELP, side_in_words, source_in_words
 from adl.readings.registry import READINGS
 from adl.text.tokens import visible
 from adl.words import number_of
@@ -179,16 +179,29 @@ def why(index: Index, table: Table, *, unfiltered: bool) -> Content:
             parts.append(f"read by {clean_line(first.taken.actor.name) or 'the agent'}")
     struck = 0 if first is None or first.taken is None else len(first.taken.body.struck)
     words = f"whole words, {struck} of style struck" if struck else "whole words"
-    parts.append(
-        READINGS[table.group.reading].description if table.group.reading in READINGS else ""
-    )
+    parts.append(_described(table.group))
     described = " \u00b7 ".join(["all tokens" if unfiltered else words, *filter(None, parts)])
     return Content.assemble(_key("filter"), (described, "$foreground-muted"))
 
 
+def _described(group: Group) -> str:
+    """Words for what the reading shows of the difference, or for another vector that was read."""
+    if group.source != DIFFERENCE:
+        return SOURCE_HELP.get(group.source, "")
+    return READINGS[group.reading].description if group.reading in READINGS else ""
+
+
 def limits(index: Index, table: Table) -> Content:
-    """Return how narrow the list is beside its nulls, and what it can and cannot show."""
+    """Return how narrow the list is beside its nulls, and what it can and cannot show.
+
+    That verdict is on the difference's list; of another vector's, its own closeness is all there is.
+    """
     group = table.group
+    if group.source != DIFFERENCE:
+        own = next((column.taken for column in table.columns if column.taken is not None), None)
+        closeness = None if own is None else own.body.statistics.get("closeness")
+        said = NOT_COMPUTED if closeness is None else f"{closeness:.1f}, of this list alone"
+        return Content.styled(f"closeness {said}", "$foreground-muted")
     found = index.against(group.layer).get((group.reading, group.side))
     words = READINGS[group.reading].limits if group.reading in READINGS else ""
     if found is None or found.closeness is None:
