@@ -367,7 +367,23 @@ class SideChecks:
             # A row with padding before it.
             GenerationRequest(part, seed=0),
         ]
-        seen: list[list[torch.Tensor]] = [[], []]
+        (steered, of_steered), (plain, of_plain) = self._greedy(plan, requests)
+        if not len(steered) == len(plain) == N_GENERATED:
+            return float("nan")
+        truth = (
+            self._steered([(*whole, *steered[:-1])], N_GENERATED),
+            self.runs.plain_logits((*part, *plain[:-1]))[-N_GENERATED:],
+        )
+        return max(
+            distance(torch.stack(found), logits)
+            for found, logits in zip((of_steered, of_plain), truth, strict=True)
+        )
+
+    def _greedy(
+        self, plan: GenerationPlan, requests: Sequence[GenerationRequest]
+    ) -> list[tuple[tuple[int, ...], list[torch.Tensor]]]:
+        """Return the tokens chosen for each request, and the logits [V] each was chosen by."""
+        seen: list[list[torch.Tensor]] = [[] for _ in requests]
 
         def watch(rows: Sequence[int], logits: torch.Tensor) -> None:
             for row, row_logits in zip(rows, logits, strict=True):
@@ -376,16 +392,7 @@ class SideChecks:
         texts = generate_texts(
             self.runs, plan, requests, ends=frozenset(), decode=lambda ids: "", watch=watch
         )
-        steered, plain = (text.token_ids for text in texts)
-        if not len(steered) == len(plain) == N_GENERATED:
-            return float("nan")
-        truth = (
-            self._steered([(*whole, *steered[:-1])], N_GENERATED),
-            self.runs.plain_logits((*part, *plain[:-1]))[-N_GENERATED:],
-        )
-        return max(
-            distance(torch.stack(found), logits) for found, logits in zip(seen, truth, strict=True)
-        )
+        return [(text.token_ids, logits) for text, logits in zip(texts, seen, strict=True)]
 
 
 def replaced(runs: SideRuns, structure: Structure) -> SideRuns:

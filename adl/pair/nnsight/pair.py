@@ -347,11 +347,7 @@ class NnsightPair:
         should_stop: ShouldStop = never_stop,
     ) -> list[GeneratedText]:
         """Return the generated text of every request, in one batch; see ``ModelPair``."""
-        if plan.layer is not None:
-            self._check_layers([plan.layer])
-        require(self.provenance, GENERATION)
-        if any(request.added is not None for request in requests):
-            require(self.provenance, STEERING)
+        self._check_generation(plan, requests)
         other = None
         if any(request.contrast for request in requests):
             require_one_vocabulary(self)
@@ -478,6 +474,16 @@ class NnsightPair:
                 raise SiteError(
                     f"layer {layer} is not a layer of this model", f"Use 0 to {count - 1}."
                 )
+
+    def _check_generation(
+        self, plan: GenerationPlan, requests: Sequence[GenerationRequest]
+    ) -> None:
+        """Raise ``SiteError`` or ``NotAvailable`` if texts cannot be written in this way."""
+        if plan.layer is not None:
+            self._check_layers([plan.layer])
+        require(self.provenance, GENERATION)
+        if any(request.added is not None for request in requests):
+            require(self.provenance, STEERING)
 
     @contextmanager
     def _device_errors(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ from adl.callbacks import ShouldStop, never_stop, stopped_by
 from adl.errors import HubUnreachable, NotAvailable, PairError, Stopped, concerning, first_line
 from adl.pair.chat_templates import choose_template
 from adl.pair.nnsight.checkpoints import find_checkpoint, neutral_generation_config
-from adl.pair.nnsight.checks import N_GENERATED, SideChecks, checked
+from adl.pair.nnsight.checks import SideChecks, checked
 from adl.pair.nnsight.generation import SeededSampling, groups_of
 from adl.pair.nnsight.load_errors import loading
 from adl.pair.nnsight.loading import (
@@ -37,10 +37,10 @@ from adl.pair.nnsight.loading import (
 from adl.pair.nnsight.ndif import Ndif, Service
 from adl.pair.nnsight.pair import NnsightPair
 from adl.pair.nnsight.remote_runs import Generated, RemoteRuns, RemoteSide, remote_probe
-from adl.pair.nnsight.runs import SideRuns, distance
+from adl.pair.nnsight.runs import SideRuns
 from adl.pair.nnsight.structure import Probe, refuse_by_config
 from adl.pair.protocol import ComponentChange, ScoredBatch, ShiftSums
-from adl.pair.self_checks import GENERATION, STEERING, require
+from adl.pair.self_checks import STEERING, require
 from adl.pair.tokenizer_files import load_tokenizer
 from adl.pair.weight_hashes import FileHashes
 from adl.paths import expanded, looks_like_path
@@ -174,11 +174,7 @@ class RemotePair(NnsightPair):
 
         Texts come whole. A stop leaves those that are not there yet empty.
         """
-        if plan.layer is not None:
-            self._check_layers([plan.layer])
-        require(self.provenance, GENERATION)
-        if any(request.added is not None for request in requests):
-            require(self.provenance, STEERING)
+        self._check_generation(plan, requests)
         if plan.weights is not None:
             raise _no_weights(plan.weights)
         if any(request.contrast for request in requests):
@@ -434,29 +430,13 @@ class RemoteChecks(SideChecks):
     def _sharing(self) -> str:
         return "every vector with the whole prompt"
 
-    def _generation_error(self) -> float:
-        whole, part = self._probe.ids, self._probe.ids[: max(2, len(self._probe.ids) // 2)]
-        plan = GenerationPlan(self._side, self._layer, 0.0, N_GENERATED)
-        requests = [
-            GenerationRequest(whole, seed=0, added=self._vector),
-            # A row with padding before it.
-            GenerationRequest(part, seed=0),
-        ]
-        found: dict[int, tuple[list[int], torch.Tensor]] = {}
+    def _greedy(
+        self, plan: GenerationPlan, requests: Sequence[GenerationRequest]
+    ) -> list[tuple[tuple[int, ...], list[torch.Tensor]]]:
+        found: dict[int, tuple[tuple[int, ...], list[torch.Tensor]]] = {}
         for rows in groups_of(self.runs, requests):
             some = [requests[row] for row in rows]
             texts = _generated(self.runs, plan, some, frozenset(), kept=True)
             for index, row in enumerate(rows):
-                found[row] = texts.ids[index].tolist(), texts.logits[index]
-        (steered, of_steered), (plain, of_plain) = found[0], found[1]
-        if not len(steered) == len(plain) == N_GENERATED:
-            return float("nan")
-        truth = (
-            self._steered([(*whole, *steered[:-1])], N_GENERATED),
-            self.runs.plain_logits((*part, *plain[:-1]))[-N_GENERATED:],
-        )
-        figures = [
-            distance(logits, true)
-            for logits, true in zip((of_steered, of_plain), truth, strict=True)
-        ]
-        return max(figures)
+                found[row] = tuple(texts.ids[index].tolist()), list(texts.logits[index])
+        return [found[row] for row in range(len(requests))]
