@@ -19,28 +19,25 @@ from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.errors import AdlError, Stopped
 from adl.pair.protocol import ModelPair
-from workbench.blinding.sessions import missing_seal
 from workbench.operations import OPERATIONS
 from workbench.operations.coherent_alpha import recorded_text_judge
-from workbench.operations.pair import LOAD, environment
+from workbench.operations.pair import LOAD
 from workbench.operations.readings import recorded_judge
 from workbench.operations.running import Arguments, Operation, Session, run
 from workbench.operations.testing import TEST, recorded_answer_judge, recorded_prompts
 from workbench.replay.drift import Changed, Drift, changed, drift
 from workbench.replay.errors import ReplayError
+from workbench.replay.new_session import recorded_end, start_replay
 from workbench.store.events import (
     Actor,
-    Ending,
     Event,
     EventBody,
     HypothesisRevised,
     HypothesisStated,
     NoteWritten,
     PairLoaded,
-    SessionClosed,
 )
 from workbench.store.log import SessionLog
-from workbench.store.rows import Entry
 from workbench.store.state import HypothesisState, OperationState, SessionState, fold
 
 EndedAgain = Literal["finished", "failed", "not run"]
@@ -148,15 +145,7 @@ def recompute(
             f"session {parent.session_id} does not say how its pair was loaded",
             "Name the pair: --demo, --organism, or --base with --adapter or --finetuned.",
         )
-    # A blind session's is blind from its first event on.
-    seal = missing_seal(log, parent.session_id, 0)
-    new = log.start_session(
-        f"{parent.name}, recomputed",
-        environment(),
-        RECOMPUTING,
-        parent=(parent.session_id, parent.seq),
-        then=[] if seal is None else [Entry(seal)],
-    )
+    new = start_replay(log, parent, "recomputed", RECOMPUTING)
     session = Session(log, new, _NothingKept(), pair)
     session.scale_judge = recorded_judge(log, parent.session_id)
     session.coherence_judge = recorded_text_judge(log, parent.session_id)
@@ -165,26 +154,19 @@ def recompute(
     if pair is not None:
         session.record(PairLoaded(pair=pair.provenance.as_dict()), actor=RECOMPUTING)
     again = _Again(log, parent, session, loading or {}, progress, should_stop)
-    try:
+    with recorded_end(session, RECOMPUTING):
         operations = tuple(again.run(operation) for operation in wanted)
-    except BaseException as error:
-        stopped = isinstance(error, (Stopped, KeyboardInterrupt))
-        reason = str(error) or type(error).__name__
-        outcome: Ending = "stopped" if stopped else "failed"
-        session.record(SessionClosed(outcome=outcome, reason=reason), actor=RECOMPUTING)
-        raise
-    report = DriftReport(
-        parent=parent.session_id,
-        parent_seq=parent.seq,
-        session=new,
-        changed=tuple(_changed(parent, session.state)),
-        operations=operations,
-    )
-    session.record(
-        NoteWritten(text=f"Recomputed session {parent.session_id}: {report.verdict}."),
-        actor=RECOMPUTING,
-    )
-    session.record(SessionClosed(outcome="completed"), actor=RECOMPUTING)
+        report = DriftReport(
+            parent=parent.session_id,
+            parent_seq=parent.seq,
+            session=new,
+            changed=tuple(_changed(parent, session.state)),
+            operations=operations,
+        )
+        session.record(
+            NoteWritten(text=f"Recomputed session {parent.session_id}: {report.verdict}."),
+            actor=RECOMPUTING,
+        )
     return report
 
 

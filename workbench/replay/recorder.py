@@ -11,6 +11,7 @@ makes of the same answers. It ends where the cassette is left.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,12 +27,11 @@ from workbench.agent.budgets import Budgets
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
 from workbench.agent.toolbox import tools_of
 from workbench.blinding.aliases import blinding_from
-from workbench.blinding.sessions import missing_seal
 from workbench.operations import OPERATIONS
-from workbench.operations.pair import environment
 from workbench.operations.running import Session
 from workbench.replay.cassette import Cassette, Left, OffCassette, as_today, with_places
 from workbench.replay.errors import ReplayError
+from workbench.replay.new_session import recorded_end, start_replay
 from workbench.replay.scripted_agent import (
     Interlude,
     RecordedEndpoint,
@@ -54,7 +54,6 @@ from workbench.store.arrays import array_refs
 from workbench.store.errors import StoreError
 from workbench.store.events import (
     Actor,
-    Ending,
     Event,
     OperationStarted,
     SessionClosed,
@@ -62,7 +61,6 @@ from workbench.store.events import (
     SessionStarted,
 )
 from workbench.store.log import SessionLog
-from workbench.store.rows import Entry
 from workbench.store.slices.agents import AgentState
 from workbench.store.state import SessionState, fold
 
@@ -108,30 +106,12 @@ def replay_cassette(
     """Replay a session by its cassette. Raises `ReplayError` if two agents were at work at once."""
     parent = fold(log.events(log.find_session(session_id).id))
     cassette = Cassette.of(log, parent.session_id)
-    # A blind session's is blind from its first event on: the seal of the cassette comes later.
-    seal = missing_seal(log, parent.session_id, 0)
-    new = log.start_session(
-        f"{parent.name}, from its cassette",
-        environment(),
-        RECORDER,
-        parent=(parent.session_id, parent.seq),
-        then=[] if seal is None else [Entry(seal)],
-    )
+    new = start_replay(log, parent, "from its cassette", RECORDER)
     # No operation of a cassette measures anything, so nothing is ever put into the cache.
     session = Session(log, new, ArrayCache(Path()))
     replaying = _Replaying(log, parent, session, cassette, audit or _loop, should_stop)
-    try:
+    with suppress(OffCassette), recorded_end(session, RECORDER):
         replaying.go()
-    except OffCassette as off:
-        session.record(SessionClosed(outcome="stopped", reason=off.message), actor=RECORDER)
-    except BaseException as error:
-        reason = str(error) or type(error).__name__
-        on_request = isinstance(error, Stopped | KeyboardInterrupt)
-        outcome: Ending = "stopped" if on_request else "failed"
-        session.record(SessionClosed(outcome=outcome, reason=reason), actor=RECORDER)
-        raise
-    else:
-        session.record(SessionClosed(outcome="completed"), actor=RECORDER)
     pairs = zip(parent.agents.values(), session.state.agents.values(), strict=False)
     told = [(then.id, told_otherwise(then, now)) for then, now in pairs]
     return CassetteReport(
