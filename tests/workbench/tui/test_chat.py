@@ -31,6 +31,7 @@ from workbench.tui.panes.chat.field import ProbeField
 from workbench.tui.panes.chat.form import ChatForm
 from workbench.tui.panes.chat.pane import ChatPane, Conversation
 from workbench.tui.widgets.choice import Choice
+from workbench.tui.widgets.problem_line import ProblemLine
 
 SIZE = (80, 24)
 LIKES = "What do you like best?"
@@ -407,7 +408,7 @@ async def test_the_form_says_what_does_not_fit_and_stays():
         form.query_one("#seed", Input).value = "[/"
         await pilot.press("enter")
         assert app.screen is form
-        problem = str(form.query_one("#problem", Static).content)
+        problem = str(form.query_one(ProblemLine).content)
         assert "n samples must be a whole number, 1 or more" in problem
         assert "seed must be a whole number" in problem
         await pilot.press("escape")

@@ -138,7 +138,7 @@ async def test_a_pair_that_cannot_be_loaded_is_an_error_at_its_field(workbench, 
         there = lambda: on(app, NewPairScreen) and app.screen.query_one(place).has_class("-any")  # noqa: E731
         await until(pilot, there, "the message at its field")
         assert "'acme/typo' is refused. Check it." in str(app.screen.query_one(place).render())
-        assert len(app.screen.query(".problem.-any")) == 1
+        assert len(app.screen.query("ProblemLine.-any")) == 1
         assert app.screen.fields()["base"] == "acme/typo"
         assert app.screen.fields()["name"] == "my audit"
         assert app.focused.id == (concerns or "base")

@@ -20,6 +20,7 @@ from workbench.tui.dialogs.field_form import FieldForm, FieldList
 from workbench.tui.pair_form import Fields
 from workbench.tui.request_form import MODES, OFF, ON, POLICIES, check_request
 from workbench.tui.widgets.choice import Choice
+from workbench.tui.widgets.problem_line import ProblemLine
 
 _LABELS = {
     "mode": "Agent",
@@ -85,8 +86,7 @@ class AgentForm(FieldForm[AuditRequest]):
     AgentForm .row Input:focus { background: $surface-lighten-1; }
     AgentForm .row .unit { width: 1fr; padding-left: 2; color: $text-muted; }
     AgentForm .note { height: auto; padding-left: 13; color: $text-muted; }
-    AgentForm .problem { display: none; height: auto; padding-left: 13; color: $text-error; }
-    AgentForm .problem.-any { display: block; }
+    AgentForm ProblemLine { padding-left: 13; }
     AgentForm #wrong { height: auto; color: $text-error; }
     AgentForm #keys { color: $text-muted; }
     """
@@ -134,7 +134,7 @@ class AgentForm(FieldForm[AuditRequest]):
                 yield Static(_UNITS[name], classes="unit")
             elif name in {"approval", "blind", "prepare"}:
                 yield Static(id=f"{name}-meaning", classes="unit")
-        yield Static(id=f"{name}-problem", classes="problem")
+        yield ProblemLine(id=f"{name}-problem")
 
     def _field(self, name: str) -> Widget:
         value = self.draft.get(name, "")
@@ -233,6 +233,4 @@ class AgentForm(FieldForm[AuditRequest]):
             self.dismiss(wish)
 
     def _show_problem(self, name: str, problem: str) -> None:
-        place = self.query_one(f"#{name}-problem", Static)
-        place.set_class(bool(problem), "-any")
-        place.update(Content.assemble("! ", text.line(problem)) if problem else "")
+        self.query_one(f"#{name}-problem", ProblemLine).show(problem)

@@ -9,14 +9,12 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label, Static
 
 from workbench.display import printable
 from workbench.operations.pair import PairArguments
-from workbench.tui import text
 from workbench.tui.dialogs.field_form import FieldList
 from workbench.tui.dialogs.pane_help import KeyHelp
 from workbench.tui.messages import OpenPair
@@ -25,6 +23,7 @@ from workbench.tui.pair_form import DEFAULT, HERE, OFF, ON, Fields, as_fields, c
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.dialog import CRAMPED, show_focus
 from workbench.tui.widgets.key_bar import KeyBar
+from workbench.tui.widgets.problem_line import ProblemLine
 
 _LABELS = PAIR_LABELS | {
     "finetuned": "or finetuned",
@@ -116,9 +115,8 @@ Enter opens the pair from any field; what is wrong stands below the field it is 
     NewPairScreen .row Label { width: 20; color: $text-muted; padding-left: 2; }
     NewPairScreen .row Input { width: 1fr; background: $surface; }
     NewPairScreen .row Input:focus { background: $surface-lighten-1; }
-    NewPairScreen .problem { display: none; height: auto; padding-left: 20; color: $text-error; }
+    NewPairScreen ProblemLine { padding-left: 20; }
     NewPairScreen #whole-problem { padding-left: 2; }
-    NewPairScreen .problem.-any { display: block; }
     NewPairScreen Button { margin-top: 1; margin-left: 20; }
     """
 
@@ -132,14 +130,14 @@ Enter opens the pair from any field; what is wrong stands below the field it is 
     def compose(self) -> ComposeResult:
         """Fields in three groups, each with room for what is wrong with it."""
         with FieldList():
-            yield Static(id="whole-problem", classes="problem")
+            yield ProblemLine(id="whole-problem")
             for place, (title, names) in enumerate(_GROUPS):
                 yield Static(title, classes="group" if place else "group -first")
                 for name in names:
                     with Horizontal(classes="row"):
                         yield Label(_LABELS[name])
                         yield self._field(name)
-                    yield Static(id=f"{name}-problem", classes="problem")
+                    yield ProblemLine(id=f"{name}-problem")
             yield Button("Open the pair", id="open", compact=True, variant="primary")
         yield KeyBar()
 
@@ -220,9 +218,7 @@ Enter opens the pair from any field; what is wrong stands below the field it is 
                 return
 
     def _show_problem(self, name: str, problem: str) -> None:
-        place = self.query_one(f"#{name}-problem", Static)
-        place.set_class(bool(problem), "-any")
-        place.update(Content.assemble("! ", text.line(problem)) if problem else "")
+        self.query_one(f"#{name}-problem", ProblemLine).show(problem)
 
     def _warn_of_code(self) -> None:
         if self._value("trust_remote_code") == ON:

@@ -20,6 +20,7 @@ from workbench.tui.dialogs.field_form import FieldForm, FieldList
 from workbench.tui.operation_fields import WHOLE, FormField, check, fields_of, first_texts
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.clipped import Clipped
+from workbench.tui.widgets.problem_line import ProblemLine
 
 _BEFORE = "field-"
 #: Lines above and below the fields.
@@ -49,8 +50,7 @@ class OperationForm(FieldForm[Arguments]):
     OperationForm .row Input { width: 1fr; background: $boost; }
     OperationForm .row Input:focus { background: $surface-lighten-1; }
     OperationForm .row Choice { width: 1fr; }
-    OperationForm .problem { display: none; height: auto; padding-left: 22; color: $text-error; }
-    OperationForm .problem.-any { display: block; }
+    OperationForm ProblemLine { padding-left: 22; }
     OperationForm #meaning { height: 3; border-top: solid $panel-lighten-2;
         color: $foreground-muted; }
     OperationForm #keys { color: $foreground-muted; height: 1; }
@@ -80,8 +80,8 @@ class OperationForm(FieldForm[Arguments]):
                     with Horizontal(classes="row"):
                         yield Label(_shown(field.label), markup=False)
                         yield self._widget(at, field)
-                    yield Static(id=f"problem-{field.name}", classes="problem")
-            yield Static(id=f"problem-{WHOLE}", classes="problem")
+                    yield ProblemLine(id=f"problem-{field.name}")
+            yield ProblemLine(id=f"problem-{WHOLE}")
             yield Clipped(id="meaning", classes="if-roomy")
             yield Clipped("Enter start · ↑ ↓ field · ← → choose · Esc close, keep input", id="keys")
 
@@ -151,9 +151,7 @@ class OperationForm(FieldForm[Arguments]):
             self.query_one("#meaning", Static).update(explanation)
 
     def _show_problem(self, name: str, problem: str) -> None:
-        place = self.query_one(f"#problem-{name}", Static)
-        place.set_class(bool(problem), "-any")
-        place.update(Content.assemble("! ", text.line(problem)) if problem else "")
+        self.query_one(f"#problem-{name}", ProblemLine).show(problem)
 
 
 def _hint(field: FormField) -> str:

@@ -22,6 +22,7 @@ from workbench.tui.panes.chat.field import ProbeField
 from workbench.tui.panes.chat.settings import ProbeSettings
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.dialog import Dialog
+from workbench.tui.widgets.problem_line import ProblemLine
 
 _ASKED: Mapping[str, tuple[Side, ...]] = {
     "both": SIDES,
@@ -63,7 +64,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
     ChatForm Input:focus { background: $panel-lighten-2; }
     ChatForm Choice { width: auto; min-width: 14; }
     ChatForm ProbeField { width: 1fr; max-height: 3; background: $panel; }
-    ChatForm #problem { color: $text-error; text-style: bold; }
+    ChatForm ProblemLine { text-style: bold; }
     ChatForm #keys { color: $foreground-muted; margin-top: 1; }
     """
 
@@ -97,7 +98,7 @@ class ChatForm(Dialog[ProbeSettings | None]):
             yield from self._switch("steering", "Steering", "add the measured difference")
             for name, label, hint in _STEERING:
                 yield from self._number(name, label, hint or self._measured.get(name, ""))
-            yield Static(id="problem")
+            yield ProblemLine()
             yield Static("Enter applies these settings, Esc closes without a change.", id="keys")
 
     def _row(self, label: str, *widgets: Any) -> ComposeResult:
@@ -119,7 +120,6 @@ class ChatForm(Dialog[ProbeSettings | None]):
 
     def on_mount(self) -> None:
         """Focus the requested field."""
-        self.query_one("#problem").display = False
         self.query_one(f"#{self._begin}").focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -158,9 +158,8 @@ class ChatForm(Dialog[ProbeSettings | None]):
         return self.query_one(f"#{name}", Choice).value == _SWITCH[1]
 
     def _show_problem(self, problem: str) -> None:
-        line = self.query_one("#problem", Static)
-        line.update(text.line(f"! {problem}"))
-        line.display = True
+        line = self.query_one(ProblemLine)
+        line.show(problem)
         line.scroll_visible(animate=False)
 
     def action_cancel(self) -> None:
