@@ -54,8 +54,14 @@ def find_reading(state: SessionState, wanted: str) -> Recorded[ReadingTaken]:
 
 
 def find_measure(state: SessionState, wanted: str) -> Recorded[Measure]:
-    """The measure of a short id. Raises ``ToolError``."""
-    return _at("M", state.measures, wanted, "measure")
+    """The measure of a short id. Raises ``ToolError``, also for one that rests on ground truth."""
+    found = _at("M", state.measures, wanted, "measure")
+    if found.body.of_truth:
+        raise ToolError(
+            f"{wanted} rests on the finetuning documents, and agents are not shown it",
+            "Name another measure, or a text or list.",
+        )
+    return found
 
 
 def check_ids(state: SessionState, wanted: Iterable[str]) -> None:

@@ -5,24 +5,30 @@
     missing_seal    what makes a session that is made of a blind one blind, too
 
 Once a person had the names of a session revealed, it hides them from nobody who looks.
+
+    without_truth   a session as agents may see it: without what rests on ground truth
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from workbench.blinding.aliases import OPEN, Blinding, blinding_of
 from workbench.blinding.redact import StateRedactor
 from workbench.blinding.seal import is_revealing
+from workbench.operations import OPERATIONS
+from workbench.operations.documents import DocumentArguments
 from workbench.store.agent_events import AuditSealed, AuditUnblinded
-from workbench.store.events import Event, PairLoaded
+from workbench.store.events import Event, EvidenceMarked, PairLoaded
 from workbench.store.log import SessionLog
 from workbench.store.overview import SessionOverview
 from workbench.store.search import SearchHit, found_in, searchable_text
 from workbench.store.state import SessionState, fold
 
 _SEALING = ("audit_sealed", "audit_unblinded")
+_NO_WORDS = dict.fromkeys(("error", "message", "way_out", "reason"), "")
+_LEFT_OUT = "left out, since it rests on ground truth"
 
 
 class HiddenNames:
@@ -114,6 +120,53 @@ def redactor_for(log: SessionLog, session_id: str) -> StateRedactor:
 def shown_state(log: SessionLog, session_id: str) -> SessionState:
     """The state of a session as a reader may see it. Raises ``StoreError`` for an unknown one."""
     return redactor_for(log, session_id).state(fold(log.events(session_id)))
+
+
+def without_truth(state: SessionState) -> SessionState:
+    """The session without what was found with finetuning documents, and without who saw which.
+
+    Marks of such findings and operations with documents stay, without their words; the command line,
+    which may name the documents, does not.
+    """
+    hidden, shown_mark = _seqs_of_truth(state), mark_without_truth(state)
+    return replace(
+        state,
+        measures=tuple(found for found in state.measures if not found.body.of_truth),
+        unblinded=(),
+        operations={
+            name: replace(operation, arguments={}, summary={}, **_NO_WORDS)
+            if operation.started_seq in hidden
+            else operation
+            for name, operation in state.operations.items()
+        },
+        evidence={
+            name: replace(marked, body=shown_mark(marked.body))
+            for name, marked in state.evidence.items()
+        },
+        environment={name: value for name, value in state.environment.items() if name != "command"},
+    )
+
+
+def mark_without_truth(state: SessionState) -> Callable[[EvidenceMarked], EvidenceMarked]:
+    """Return what takes its words from a mark of the session, if they are of ground truth."""
+    hidden = _seqs_of_truth(state)
+    return lambda mark: _without_words(mark) if mark.of_seq in hidden else mark
+
+
+def _seqs_of_truth(state: SessionState) -> set[int]:
+    """The numbers of the events that show ground truth, or where it lies."""
+    found = {measure.seq for measure in state.measures if measure.body.of_truth}
+    read = {
+        operation.started_seq
+        for operation in state.operations.values()
+        if (known := OPERATIONS.get(operation.name)) is not None
+        and issubclass(known.arguments, DocumentArguments)
+    }
+    return found | read | {seen.seq for seen in state.unblinded}
+
+
+def _without_words(mark: EvidenceMarked) -> EvidenceMarked:
+    return mark.model_copy(update={"excerpt": _LEFT_OUT, "label": "", "note": ""})
 
 
 def missing_seal(log: SessionLog, parent: str, seq: int) -> AuditSealed | None:

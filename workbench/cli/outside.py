@@ -128,7 +128,7 @@ class _Host:
         return self._hidden(json.dumps(data, indent=2, ensure_ascii=False))
 
     def report_text(self) -> str:
-        """Return the report so far. Raises `AdlError` where it would give the answer away."""
+        """Return the report so far, as agents may see it. Raises `AdlError` where it would give the answer away."""
         from workbench.agent.quoting import LONGEST_DATA, quoted
         from workbench.report.content import build_report
         from workbench.report.markdown import report_markdown
@@ -139,7 +139,7 @@ class _Host:
                 "the report of a graded session is not shown to agents: grades tell the truth",
                 "Read the overview and the readings.",
             )
-        text = report_markdown(build_report(session.log, session.id))
+        text = report_markdown(build_report(session.log, session.id, for_agents=True))
         lines = self._hidden(text).splitlines()
         return quoted(lines, longest=4 * LONGEST_DATA)
 

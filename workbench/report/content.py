@@ -12,7 +12,11 @@ from adl.readings.registry import READINGS
 from adl.records import FINGERPRINT, POOLED
 from adl.text.tokens import visible
 from adl.words import plain_number
-from workbench.blinding.sessions import redactor_for
+from workbench.blinding.sessions import (
+    mark_without_truth,
+    redactor_for,
+    without_truth,
+)
 from workbench.replay.compare import summarise
 from workbench.replay.coverage import coverage
 from workbench.report.first_page import first_page
@@ -48,16 +52,20 @@ MEASURE_TEXTS_SHOWN = 8
 SWEPT = "shift_lens"
 
 
-def build_report(log: SessionLog, session_id: str) -> Report:
+def build_report(log: SessionLog, session_id: str, *, for_agents: bool = False) -> Report:
     """Gather what is to be said of a session, and check that it is as recorded.
 
-    Of a blind session whose names nobody had revealed, it says none of them.
+    Of a blind session whose names nobody had revealed, it says none of them. ``for_agents`` it says
+    nothing that rests on ground truth.
     """
     session_id = log.find_session(session_id).id
     redactor = redactor_for(log, session_id)
     state = redactor.state(fold(log.events(session_id)))
+    shown_mark = mark_without_truth(state) if for_agents else None
+    if for_agents:
+        state = without_truth(state)
     checked = log.verify(session_id)
-    marks, taken_back = marks_of(log, session_id, redactor)
+    marks, taken_back = marks_of(log, session_id, redactor, shown_mark)
     measurements = tuple(_measurement(log, measured) for measured in state.differences.values())
     readings = tuple(_readings(state))
     steered = sample_groups(state, "steer")

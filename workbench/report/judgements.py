@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from adl.words import number_or_no
 from workbench.blinding.redact import StateRedactor
@@ -28,16 +28,22 @@ _SIGNS = {"-": "before: ", "+": "now: ", " ": ""}
 
 
 def marks_of(
-    log: SessionLog, session_id: str, redactor: StateRedactor
+    log: SessionLog,
+    session_id: str,
+    redactor: StateRedactor,
+    shown: Callable[[EvidenceMarked], EvidenceMarked] | None = None,
 ) -> tuple[dict[str, EvidenceMarked], dict[str, TakenBack]]:
-    """Return every mark that was ever made, and those that were taken back, by their id."""
+    """Return every mark that was ever made, and those that were taken back, by their id.
+
+    ``shown`` makes of a mark what the reader may see of it.
+    """
     marks: dict[str, EvidenceMarked] = {}
     taken_back: dict[str, TakenBack] = {}
     for recorded in log.events(session_id, kinds=["evidence_marked", "evidence_unmarked"]):
         event = redactor.event(recorded)
         match event.body:
             case EvidenceMarked() as body:
-                marks[body.evidence_id] = body
+                marks[body.evidence_id] = shown(body) if shown else body
                 taken_back.pop(body.evidence_id, None)
             case EvidenceUnmarked(evidence_id=name, reason=reason) if name in marks:
                 by = event.actor.who

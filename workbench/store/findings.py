@@ -191,13 +191,22 @@ class Measure(Finding):
     """A finding of one of the measures of a trace.
 
     Class argument ``pointers``: fields that only point into the log, as ``model_dump(exclude=)``
-    takes them. They differ between two runs of the same measure.
+    takes them. They differ between two runs of the same measure. ``of_truth``: it rests on finetuning
+    documents, which agents are not shown, nor what is found with them.
     """
 
     pointers: ClassVar[Mapping[str, Any]] = {}
+    of_truth: ClassVar[bool] = False
 
-    def __init_subclass__(cls, *, pointers: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        pointers: Mapping[str, Any] | None = None,
+        of_truth: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init_subclass__(**kwargs)
+        cls.of_truth = of_truth
         if pointers is not None:
             cls.pointers = pointers
 

@@ -38,7 +38,7 @@ class CausalChange(Record):
     p_value: float | None
 
 
-class CausalEffectMeasured(Measure, label="causal effect", searched=()):
+class CausalEffectMeasured(Measure, label="causal effect", searched=(), of_truth=True):
     """The cross-entropy with the difference's component changed."""
 
     kind: Literal["causal_effect_measured"] = "causal_effect_measured"

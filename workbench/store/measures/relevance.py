@@ -47,7 +47,10 @@ class RelevanceShare(Record):
 
 
 class RelevanceMeasured(
-    Measure, label="token relevance", pointers={"shares": {"__all__": {"seq"}}}
+    Measure,
+    label="token relevance",
+    pointers={"shares": {"__all__": {"seq"}}},
+    of_truth=True,
 ):
     """Token relevance against named documents or words (``adl.measures.relevance``).
 

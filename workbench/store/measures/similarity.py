@@ -24,7 +24,7 @@ from workbench.store.findings import (
 
 
 class SimilarityMeasured(
-    Measure, label="steered similarity", searched=(), pointers={"texts": True}
+    Measure, label="steered similarity", searched=(), pointers={"texts": True}, of_truth=True
 ):
     """Similarity of generated texts to named documents (``adl.measures.similarity.Similarity``).
 
