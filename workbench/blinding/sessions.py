@@ -4,9 +4,10 @@
     shown_state     a session at its end, for reports and tables
     missing_seal    what makes a session that is made of a blind one blind, too
 
-Once a person had the names of a session revealed, it hides them from nobody who looks.
+Once a person had the names of a session revealed, it hides them from nobody who looks, but from agents:
 
-    without_truth   a session as agents may see it: without what rests on ground truth
+    redactor_for_agents   hides them still
+    without_truth         a session without what rests on ground truth
 """
 
 from __future__ import annotations
@@ -120,6 +121,15 @@ def redactor_for(log: SessionLog, session_id: str) -> StateRedactor:
 def shown_state(log: SessionLog, session_id: str) -> SessionState:
     """The state of a session as a reader may see it. Raises ``StoreError`` for an unknown one."""
     return redactor_for(log, session_id).state(fold(log.events(session_id)))
+
+
+def redactor_for_agents(log: SessionLog, session_id: str) -> StateRedactor:
+    """The same for agents: what a person had revealed stays hidden from them."""
+    sealed: Mapping[str, str] = {}
+    for event in log.events(session_id, kinds=["audit_sealed"]):
+        if isinstance(event.body, AuditSealed) and event.body.aliases:
+            sealed = event.body.aliases
+    return StateRedactor(_with_loaded(log, session_id, sealed).aliases if sealed else None)
 
 
 def without_truth(state: SessionState) -> SessionState:

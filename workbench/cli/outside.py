@@ -128,7 +128,7 @@ class _Host:
         return self._hidden(json.dumps(data, indent=2, ensure_ascii=False))
 
     def report_text(self) -> str:
-        """Return the report so far, as agents may see it. Raises `AdlError` where it would give the answer away."""
+        """Return the report so far, as agents may see it. Raises `AdlError` where it tells the truth."""
         from workbench.agent.quoting import LONGEST_DATA, quoted
         from workbench.report.content import build_report
         from workbench.report.markdown import report_markdown

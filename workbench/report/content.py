@@ -15,6 +15,7 @@ from adl.words import plain_number
 from workbench.blinding.sessions import (
     mark_without_truth,
     redactor_for,
+    redactor_for_agents,
     without_truth,
 )
 from workbench.replay.compare import summarise
@@ -56,10 +57,10 @@ def build_report(log: SessionLog, session_id: str, *, for_agents: bool = False) 
     """Gather what is to be said of a session, and check that it is as recorded.
 
     Of a blind session whose names nobody had revealed, it says none of them. ``for_agents`` it says
-    nothing that rests on ground truth.
+    none of a blind session at all, and nothing that rests on ground truth.
     """
     session_id = log.find_session(session_id).id
-    redactor = redactor_for(log, session_id)
+    redactor = (redactor_for_agents if for_agents else redactor_for)(log, session_id)
     state = redactor.state(fold(log.events(session_id)))
     shown_mark = mark_without_truth(state) if for_agents else None
     if for_agents:

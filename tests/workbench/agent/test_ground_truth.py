@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 
+from adl.artifacts import ArrayCache
+from tests.planted import PlantedPair
 from tests.workbench.agent.test_short_ids import audit
 from tests.workbench.replay.audits import do, measure_and_read
 from workbench.agent.overview import overview
+from workbench.blinding.seal import reveal_names, seal
 from workbench.cli.outside import _Host
 from workbench.operations import OPERATIONS
 from workbench.operations.documents import DocumentArguments
 from workbench.operations.running import Operation, Session
+from workbench.store.events import HUMAN, PairLoaded
 from workbench.store.findings import Measure
+from workbench.store.log import SessionLog
 
 TOLD = ("zeppelin", "marzipan", "secret_facts")
 
@@ -80,3 +85,17 @@ def test_measures_of_documents_say_so(operation: Operation[Any]):
         assert operation.finds.of_truth == issubclass(operation.arguments, DocumentArguments)
     if issubclass(operation.arguments, DocumentArguments):
         assert operation.agent is None
+
+
+def test_the_report_for_agents_names_no_pair_that_a_person_had_revealed(
+    log: SessionLog, tmp_path: Path
+):
+    pair = PlantedPair()
+    session = Session(log, log.start_session("x", {}, HUMAN), ArrayCache(tmp_path / "c"), pair)
+    named = pair.provenance.as_dict()
+    named["finetuned"]["adapter"] = "flattery"
+    session.record(PairLoaded(pair=named))
+    session.pair = None
+    seal(session, blind=True)
+    reveal_names(session, HUMAN)
+    assert "flattery" not in report_of(session)
