@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from adl.errors import AdlError, first_line
 from workbench.fields import in_words
 from workbench.locations import find_locations
+from workbench.scrubbing import KEY, scrub
 
 REPORT_BUG = "This is a bug in adl-workbench; please report it."
 # A path or a template can be at fault, or what the machine has left: see `as_error`.
@@ -95,15 +96,16 @@ def _folder_exists() -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """The text without the endpoint's key and password."""
+    """The text without any key of this process: the endpoint's, and those of its environment."""
     # Imported here: a command that does not fail does not wait for it.
     from workbench.settings import load_settings
 
     # Settings that cannot be read hold nothing that was used.
     with suppress(AdlError):
+        # `scrub` leaves short ones, which may be words of other texts.
         for secret in load_settings().secrets():
-            text = text.replace(secret, "[secret]")
-    return text
+            text = text.replace(secret, KEY)
+    return scrub(text)
 
 
 def keep_crash(exc: BaseException, hide: Callable[[str], str] = str) -> Path | None:

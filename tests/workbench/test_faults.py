@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from adl.errors import AdlError, SiteError
 from workbench.bounds import LARGEST_NUMBER, refusal
+from workbench.engine.protocol import error_data
 from workbench.faults import as_error, keep_crash
 from workbench.operations import OPERATIONS
 from workbench.operations.generation import SteerArguments
@@ -110,7 +111,34 @@ def test_a_crash_is_kept_for_its_owner_without_secrets(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     kept = path.read_text()
     assert "Traceback" in kept
-    assert "KeyError: 'of [secret] and organisms/MODEL-B'" in kept
+    assert "KeyError: 'of [key] and organisms/MODEL-B'" in kept
+
+
+TOKENS = {
+    "HF_TOKEN": "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345",
+    "NDIF_API_KEY": "ndif0123456789abcdefXYZ",
+    "HTTPS_PROXY": "http://user:proxypassw0rd99@proxy:3128",
+}
+
+
+def test_a_crash_keeps_no_token_of_the_environment(
+    workbench_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in TOKENS.items():
+        monkeypatch.setenv(name, value)
+    path = keep_crash(raised(lambda: {}["401 for " + " and ".join(TOKENS.values())]))
+    assert path is not None
+    kept = path.read_text()
+    assert "KeyError: '401 for [key] and [key] and http://user:[key]@proxy:3128'" in kept
+
+
+def test_no_error_of_an_engine_has_a_token_of_its_environment(monkeypatch: pytest.MonkeyPatch):
+    token = TOKENS["HF_TOKEN"]
+    monkeypatch.setenv("HF_TOKEN", token)
+    for error in (SiteError(f"401 for {token}", f"Not {token}."), RuntimeError(token)):
+        told = error_data(error)
+        assert token not in told.message + told.hint
+        assert "[key]" in told.message
 
 
 def test_a_crash_that_cannot_be_kept_is_not_another_one(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from workbench.cli import show
 from workbench.cli.options import CheckPair, Database, Json, options_from, pair_arguments
 from workbench.cli.output import EXIT_FAILURE, print_json
 from workbench.cli.running import database_path
+from workbench.faults import without_secrets
 from workbench.locations import find_locations
 from workbench.operations.pair import DEMO_ORGANISM, PairArguments, pair_kind, resolve_pair
 from workbench.store.log import SessionLog
@@ -82,6 +83,11 @@ def doctor(
         named = named.model_copy(update={"organism": DEMO_ORGANISM})
     if pair or any(chosen):
         findings += _pair(named)
+    # What is printed here is what people put into a report of a bug.
+    findings = [
+        replace(each, found=without_secrets(each.found), hint=without_secrets(each.hint))
+        for each in findings
+    ]
     if json:
         print_json([vars(finding) for finding in findings])
     else:

@@ -25,6 +25,7 @@ from workbench.engine.agent_request import AgentPhase, AuditRequest
 from workbench.fields import in_words
 from workbench.operations.jobs import JobStatus
 from workbench.operations.pair import PairArguments
+from workbench.scrubbing import scrub
 from workbench.store.events import HUMAN, Actor, Ending
 
 PROTOCOL = 1
@@ -515,15 +516,15 @@ def decode(line: bytes) -> Any:
 
 
 def error_data(exc: BaseException) -> ErrorData:
-    """Return an error as data."""
+    """Return an error as data, without the keys of this process: a client knows only its own."""
     if isinstance(exc, AdlError):
         return ErrorData(
             type=type(exc).__name__,
-            message=exc.message,
-            hint=exc.hint,
+            message=scrub(exc.message),
+            hint=scrub(exc.hint),
             exit_code=exc.exit_code,
         )
-    return ErrorData(type=type(exc).__name__, message=str(exc), exit_code=1)
+    return ErrorData(type=type(exc).__name__, message=scrub(str(exc)), exit_code=1)
 
 
 def _depth(data: Any) -> int:

@@ -30,7 +30,7 @@ from adl.readings.registry import ReadingName
 from workbench.agent import prompts
 from workbench.agent.toolbox import tools_of
 from workbench.agent.tools import OVERVIEW_TOOL, READING_TOOL, Tool
-from workbench.faults import as_error, keep_crash
+from workbench.faults import as_error, keep_crash, without_secrets
 from workbench.outside.audit import CallResult, OutsideAudit
 from workbench.store.agent_events import AgentMode, ApprovalAsked
 
@@ -299,7 +299,7 @@ class AuditServer:
         if known is None:
             keep_crash(exc, self._host.hide)
             return f"a bug in adl-workbench ({type(exc).__name__})"
-        return self._host.hide(str(known))
+        return self._host.hide(without_secrets(str(known)))
 
     # --- the prompt ------------------------------------------------------------------------------
 

@@ -254,6 +254,14 @@ def test_neither_key_nor_password_is_ever_said(torch_as, key, url):
     assert "Traceback" not in done.stderr
 
 
+def test_no_token_of_the_environment_is_said(findings, tmp_path: Path):
+    token = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"
+    broken = tmp_path / token
+    broken.write_text("no database")
+    found = findings("--database", str(broken), code=1, HF_TOKEN=token)
+    assert f"{tmp_path}/[key]" in found["database"].found
+
+
 @pytest.mark.parametrize(
     ("size", "state"), [((80, 24), "ok"), ((79, 24), "note"), ((80, 23), "note")]
 )
