@@ -439,4 +439,5 @@ def _answer_of(answer: Any) -> tuple[bool, str]:
     content = getattr(answer, "content", None) or {}
     if getattr(answer, "action", "") != "accept":
         return False, "a person declined"
-    return bool(content.get("approve")), str(content.get("reason") or "")
+    # Clients may send what the schema does not allow: of any text, also "false", bool() is True.
+    return content.get("approve") is True, str(content.get("reason") or "")

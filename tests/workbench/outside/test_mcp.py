@@ -14,12 +14,14 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
 from adl.artifacts import ArrayCache
+from adl.errors import PairError
 from tests.workbench.agent.scripted import report, reported
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES
 from tests.workbench.cli.conftest import environment, recorded
@@ -370,6 +372,26 @@ def test_an_agent_stays_blind_in_what_fails_though_people_had_the_names_revealed
     no_names_in(wire)
     continued = [one for one in recorded(database) if one.body.kind == "session_continued"]
     assert len(continued) == 1
+
+
+def test_what_fails_is_told_without_tokens(monkeypatch: pytest.MonkeyPatch):
+    from workbench.outside.server import AuditServer
+
+    token = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"
+    monkeypatch.setenv("HF_TOKEN", token)
+    server = AuditServer(SimpleNamespace(mode="adl", hide=str))
+    assert server._told(PairError(f"the hub refuses {token}")) == "the hub refuses [key]"
+
+
+@pytest.mark.parametrize(
+    ("approve", "approved"),
+    [(True, True), (False, False), ("false", False), ("true", False), (1, False)],
+)
+def test_only_a_yes_in_the_form_that_was_asked_for_approves(approve: object, approved: bool):
+    from workbench.outside.server import _answer_of
+
+    answer = SimpleNamespace(action="accept", content={"approve": approve, "reason": "so"})
+    assert _answer_of(answer) == (approved, "so")
 
 
 class ByHand:
