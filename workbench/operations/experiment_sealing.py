@@ -33,7 +33,7 @@ from workbench.operations.experiment_arguments import (
 from workbench.operations.hypotheses import HypothesisError, next_hypothesis
 from workbench.operations.running import Context
 from workbench.store.encoding import canonical_json
-from workbench.store.events import HypothesisStated
+from workbench.store.events import EventBody, HypothesisStated
 from workbench.store.experiment_events import ExperimentPrompt, ExperimentSealed, JudgeSpec
 from workbench.store.measures.tested import PromptKind
 from workbench.store.slices.experiments import same_pair
@@ -62,12 +62,13 @@ def seal_experiment(context: Context, arguments: ExperimentArguments) -> str:
                 "Give other prompts: the answers to these are counted already.",
             )
         require_few_texts(len(prompts) * arguments.n_samples * len(SIDES))
-    with context.session.deciding:
-        bodies: list[Any] = []
-        hypothesis_id = named.id if named else next_hypothesis(context.session.state)
+
+    def decide(state: SessionState) -> tuple[str, list[EventBody]]:
+        bodies: list[EventBody] = []
+        hypothesis_id = named.id if named else next_hypothesis(state)
         if named is None:
             bodies.append(HypothesisStated(hypothesis_id=hypothesis_id, text=text))
-        experiment = f"X{len(context.session.state.experiments) + 1}"
+        experiment = f"X{len(state.experiments) + 1}"
         is_likelihood = judge.kind == "likelihood"
         bodies.append(
             ExperimentSealed(
@@ -84,11 +85,12 @@ def seal_experiment(context: Context, arguments: ExperimentArguments) -> str:
                 judging_seed=arguments.seed,
                 temperature=arguments.temperature,
                 max_new_tokens=arguments.max_new_tokens,
-                settings=_pair_settings(context.session.state),
+                settings=_pair_settings(state),
             )
         )
-        context.record_many(bodies)
-    return experiment
+        return experiment, bodies
+
+    return context.record_decided(decide)
 
 
 def check_before_the_pair(arguments: ExperimentArguments, *, is_new: bool) -> None:

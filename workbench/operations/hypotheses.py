@@ -36,6 +36,9 @@ from workbench.store.events import (
 from workbench.store.state import HypothesisState, SessionState
 
 A = TypeVar("A", bound=Arguments)
+Decided = tuple[str, list[EventBody]]
+"""The id of what is decided, and the events that record it."""
+
 Wording = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -117,40 +120,47 @@ class LinkArguments(Arguments):
 
 def mark(context: Context, arguments: MarkArguments) -> Summary:
     """Mark a token, a text or an event as evidence, and link it to a hypothesis if one is given."""
-    with context.session.deciding:
+
+    def decide(state: SessionState) -> Decided:
         if arguments.hypothesis is not None:
-            _hypothesis(context.session.state, arguments.hypothesis)
-        evidence_id, bodies = _marks(context, arguments, arguments.hypothesis, arguments.bearing)
-        context.record_many(bodies)
-    return {"evidence": evidence_id}
+            _hypothesis(state, arguments.hypothesis)
+        return _marks(context, state, arguments, arguments.hypothesis, arguments.bearing)
+
+    return {"evidence": context.record_decided(decide)}
 
 
 def unmark(context: Context, arguments: UnmarkArguments) -> Summary:
     """Take a mark back. The log keeps both."""
-    with context.session.deciding:
-        _check_evidence(context.session.state, arguments.evidence)
-        context.record(EvidenceUnmarked(evidence_id=arguments.evidence, reason=arguments.reason))
-    return {"evidence": arguments.evidence}
+
+    def decide(state: SessionState) -> Decided:
+        _check_evidence(state, arguments.evidence)
+        unmarked = EvidenceUnmarked(evidence_id=arguments.evidence, reason=arguments.reason)
+        return arguments.evidence, [unmarked]
+
+    return {"evidence": context.record_decided(decide)}
 
 
 def add_hypothesis(context: Context, arguments: AddHypothesisArguments) -> Summary:
     """Add a hypothesis of what the model was finetuned to do."""
-    with context.session.deciding:
-        hypothesis_id = next_hypothesis(context.session.state)
+
+    def decide(state: SessionState) -> Decided:
+        hypothesis_id = next_hypothesis(state)
         stated = HypothesisStated(
             hypothesis_id=hypothesis_id, text=arguments.text, confidence=arguments.confidence
         )
         bodies: list[EventBody] = [stated]
         if arguments.lead is not None:
-            bodies += _marks(context, arguments.lead, hypothesis_id)[1]
-        context.record_many(bodies)
-    return {"hypothesis": hypothesis_id}
+            bodies += _marks(context, state, arguments.lead, hypothesis_id)[1]
+        return hypothesis_id, bodies
+
+    return {"hypothesis": context.record_decided(decide)}
 
 
 def revise(context: Context, arguments: ReviseArguments) -> Summary:
     """Change the wording or the confidence of a hypothesis; its history is kept."""
-    with context.session.deciding:
-        before = _hypothesis(context.session.state, arguments.hypothesis)
+
+    def decide(state: SessionState) -> Decided:
+        before = _hypothesis(state, arguments.hypothesis)
         confidence = arguments.confidence
         text = before.text if arguments.text is None else arguments.text
         bodies: list[EventBody] = [
@@ -171,42 +181,44 @@ def revise(context: Context, arguments: ReviseArguments) -> Summary:
                     experiment=before.rests_on,
                 )
             )
-        context.record_many(bodies)
-    return {"hypothesis": before.id}
+        return before.id, bodies
+
+    return {"hypothesis": context.record_decided(decide)}
 
 
 def rank(context: Context, arguments: RankArguments) -> Summary:
     """Order the hypotheses by how likely they are."""
-    with context.session.deciding:
-        state = context.session.state
+
+    def decide(state: SessionState) -> tuple[list[str], list[EventBody]]:
         first = dict.fromkeys(arguments.order)
         for hypothesis_id in first:
             _hypothesis(state, hypothesis_id)
         rest = [found.id for found in state.ranked() if found.id not in first]
-        order = (*first, *rest)
-        context.record(HypothesesRanked(order=order))
-    return {"order": list(order)}
+        order = [*first, *rest]
+        return order, [HypothesesRanked(order=tuple(order))]
+
+    return {"order": context.record_decided(decide)}
 
 
 def set_verdict(context: Context, arguments: SetVerdictArguments) -> Summary:
     """Confirm or reject a hypothesis, or open it again. Confirmed takes a passed test."""
-    with context.session.deciding:
-        state = context.session.state
+
+    def decide(state: SessionState) -> Decided:
         hypothesis = _hypothesis(state, arguments.hypothesis)
         passed = passed_test(state, hypothesis)
         against = arguments.verdict == ("rejected" if passed else "confirmed")
         if against:
             _check_persons_verdict(context.actor, hypothesis.id, passed, arguments.reason)
-        context.record(
-            HypothesisJudged(
-                hypothesis_id=hypothesis.id,
-                verdict=arguments.verdict,
-                reason=arguments.reason,
-                experiment=passed if arguments.verdict != "open" else "",
-                overruled=against,
-            )
+        judged = HypothesisJudged(
+            hypothesis_id=hypothesis.id,
+            verdict=arguments.verdict,
+            reason=arguments.reason,
+            experiment=passed if arguments.verdict != "open" else "",
+            overruled=against,
         )
-    return {"hypothesis": arguments.hypothesis, "verdict": arguments.verdict}
+        return hypothesis.id, [judged]
+
+    return {"hypothesis": context.record_decided(decide), "verdict": arguments.verdict}
 
 
 def passed_test(state: SessionState, hypothesis: HypothesisState) -> str:
@@ -248,17 +260,18 @@ def _check_persons_verdict(actor: Actor, hypothesis: str, passed: str, reason: s
 
 def link(context: Context, arguments: LinkArguments) -> Summary:
     """Link marked evidence to a hypothesis that it speaks for or against."""
-    with context.session.deciding:
-        state = context.session.state
+
+    def decide(state: SessionState) -> Decided:
         _hypothesis(state, arguments.hypothesis)
         _check_evidence(state, arguments.evidence)
-        context.record(
-            EvidenceLinked(
-                hypothesis_id=arguments.hypothesis,
-                evidence_id=arguments.evidence,
-                bearing=arguments.bearing,
-            )
+        linked = EvidenceLinked(
+            hypothesis_id=arguments.hypothesis,
+            evidence_id=arguments.evidence,
+            bearing=arguments.bearing,
         )
+        return arguments.hypothesis, [linked]
+
+    context.record_decided(decide)
     return {}
 
 
@@ -295,12 +308,12 @@ def next_hypothesis(state: SessionState) -> str:
 
 def _marks(
     context: Context,
+    state: SessionState,
     arguments: PassageArguments,
     hypothesis: str | None,
     bearing: Bearing = "for",
-) -> tuple[str, list[EventBody]]:
+) -> Decided:
     """The id of new evidence, and the events that mark it and link it to the hypothesis."""
-    state = context.session.state
     if arguments.seq > state.seq:
         raise HypothesisError(
             f"the session has no event {arguments.seq}", f"Its last one is {state.seq}."

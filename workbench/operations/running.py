@@ -66,6 +66,7 @@ class Arguments(BaseModel):
 
 
 B = TypeVar("B", bound=EventBody)
+T = TypeVar("T")
 
 
 class Session:
@@ -97,7 +98,7 @@ class Session:
         self._ends: int | None = None
         "How often more it was closed than continued since `stop_at_end`."
         self.deciding = RLock()
-        "Held by operations that number their records, from reading the state to the commit."
+        "Held by what decides on the state, from reading it to the commit; see `record_decided`."
         self._fold = Fold()
         self._lock = Lock()
         self.catch_up()
@@ -170,21 +171,38 @@ class Session:
         return self._append([Entry(body, actor, operation_id) for body in bodies])
 
     def record_numbered(self, number: Callable[[SessionState], B], *, actor: Actor = SYSTEM) -> B:
-        """Commit the event that ``number`` makes of the state, with everything of every process in it.
+        """Commit the event that ``number`` makes of the state, and return it; see `record_decided`."""
 
-        So an id that it counts out is given once, whoever else counts at the same time. ``number``
-        is called again where something was recorded meanwhile; what it raises ends it.
+        def decide(state: SessionState) -> tuple[B, list[EventBody]]:
+            body = number(state)
+            return body, [body]
+
+        return self.record_decided(decide, actor=actor)
+
+    def record_decided(
+        self,
+        decide: Callable[[SessionState], tuple[T, Sequence[EventBody]]],
+        *,
+        actor: Actor = SYSTEM,
+        operation_id: str | None = None,
+    ) -> T:
+        """Commit the events that ``decide`` makes of the state, with everything of every process in it.
+
+        Returns what ``decide`` returns before them. So an id that it counts out is given once, whoever
+        else counts at the same time, and what it takes from the state still holds. ``decide`` is called
+        again where something was recorded meanwhile; what it raises ends it.
         """
         with self.deciding:
             while True:
                 self.catch_up()
                 state = self.state
-                body = number(state)
+                decided, bodies = decide(state)
+                entries = [Entry(body, actor, operation_id) for body in bodies]
                 try:
-                    self._append([Entry(body, actor)], after=state.seq)
+                    self._append(entries, after=state.seq)
                 except SessionMoved:
                     continue
-                return body
+                return decided
 
     def _append(self, entries: Sequence[Entry], after: int | None = None) -> list[Event]:
         if not entries:
@@ -267,6 +285,10 @@ class Context:
     def record_many(self, bodies: Sequence[EventBody]) -> list[Event]:
         """Commit several findings (without arrays) in one transaction."""
         return self.session.record_many(bodies, actor=self.actor, operation_id=self.operation_id)
+
+    def record_decided(self, decide: Callable[[SessionState], tuple[T, Sequence[EventBody]]]) -> T:
+        """Commit the findings that ``decide`` makes of the state; see `Session.record_decided`."""
+        return self.session.record_decided(decide, actor=self.actor, operation_id=self.operation_id)
 
     def check_stop(self) -> None:
         """Raise ``Stopped`` if the operation was asked to stop."""
