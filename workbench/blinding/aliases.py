@@ -4,7 +4,8 @@
     reveal    what an agent writes for the record   --alias to real-->   log
 
 Names are what was asked for and what was loaded: checkpoints, adapters, revisions, the parts of their
-paths that are not words of every path, and the organism's id. A name with a digit or a separator in
+paths that are not words of every path, and the organism's id; so are the files and folders that it is
+loaded with, such as a chat template's. A name with a digit or a separator in
 it is hidden wherever it stands, also in other spellings (`cake_bake`, `Cake-Bake`, `cakebake`). A name
 that is one ordinary word (`gold`) is hidden only as part of a path or an id: to replace the word in the
 models' own texts would falsify them and point at it.
@@ -20,8 +21,8 @@ Prompts to the models keep the alias: a model that is told its real name may say
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import adl
@@ -31,6 +32,10 @@ from adl.records import EMBEDDED_NAME, PairProvenance
 from workbench.locations import find_locations
 from workbench.operations.pair import PairArguments
 
+# A file's name is one without its ending, too.
+_OF_FILES = frozenset({".gguf", ".jinja", ".jinja2", ".json", ".txt"})
+# Names of chat templates that transformers and many checkpoints use.
+_COMMON_TEMPLATES = frozenset({"default", "rag", "tool_use"})
 # Parts of paths and ids that say nothing about a model.
 _GENERIC = frozenset(
     re.findall(
@@ -39,7 +44,7 @@ _GENERIC = frozenset(
         " experiment experiments file files final finetune finetuned finetunes folder ft home hub"
         " huggingface lib lora main media mnt model models opt organism organisms output outputs"
         " peft private project projects repo repos root run runs save saved share shared snapshot"
-        " snapshots src tmp train trained user users usr var venv volumes work workspace"
+        " snapshots src template templates tmp train trained user users usr var venv volumes work workspace"
         # The program's own name stands in every message that says what to type.
         " adl adl-workbench adl_workbench site-packages .cache .local .venv",
     )
@@ -243,6 +248,9 @@ def blinding_of(
         for name in names:
             for form in _forms(name):
                 aliases.setdefault(form, alias)
+    for alias, name in _files(asked):
+        for form in _forms(name):
+            aliases.setdefault(form, alias)
     revisions = {
         "REVISION-A": [base.get("revision"), base.get("resolved_revision")],
         "REVISION-B": [
@@ -267,6 +275,19 @@ def blinding_from(aliases: Mapping[str, str] | None) -> Blinding:
     return Blinding(aliases) if aliases else OPEN
 
 
+def _files(asked: PairArguments | None) -> Iterator[tuple[str, str]]:
+    """The files and folders that a pair is asked to be loaded with, each with its alias."""
+    if asked is None:
+        return
+    if asked.chat_template and asked.chat_template not in _COMMON_TEMPLATES:
+        yield "CHAT-TEMPLATE", asked.chat_template
+    if asked.offload_folder:
+        yield "OFFLOAD-FOLDER", asked.offload_folder
+    # Else a device, or a table written out.
+    if asked.device_map and asked.device_map.strip().endswith(".json"):
+        yield "DEVICE-MAP", asked.device_map
+
+
 def _forms(name: str | None) -> Iterable[str]:
     """The name itself, and the parts of it that would give it away."""
     if not name:
@@ -285,6 +306,9 @@ def _forms(name: str | None) -> Iterable[str]:
         generic = plain.lower() in _GENERIC or _CHECKPOINT_NUMBER.fullmatch(plain)
         if len(plain) >= _SHORTEST and not generic and ":" not in plain:
             yield plain
+            file = PurePath(plain)
+            if file.suffix.lower() in _OF_FILES and len(file.stem) >= _SHORTEST:
+                yield file.stem
             if "/" in plain:
                 yield from (item for item in plain.split("/") if len(item) >= _SHORTEST)
 

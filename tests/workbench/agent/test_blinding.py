@@ -143,6 +143,27 @@ def test_a_name_that_is_a_word_is_hidden_in_paths_and_left_in_texts():
     assert "gold" not in blinding.hide("cannot open /home/me/gold/adapter.bin or org/gold")
 
 
+#: Of a pair's arguments, those that take words of ours and no name.
+NO_NAMES = {"dtype", "attn_implementation", "quantisation", "trust_remote_code", "remote"}
+
+
+@pytest.mark.parametrize("field", sorted(PairArguments.model_fields.keys() - NO_NAMES))
+def test_every_name_that_a_pair_is_asked_for_with_is_hidden(field: str):
+    name = "/home/me/templates/sycophancy_chat.json"
+    # None of them is there to be looked at.
+    asked = PairArguments.model_construct(**{field: name})
+    blinding = blinding_of(None, asked)
+    for text in (name, f"no such file: {name[8:]}", "sycophancy_chat.json", "sycophancy-chat"):
+        assert "sycophancy" not in blinding.hide(text), text
+    assert blinding.reveal(blinding.hide(name)) == name
+
+
+def test_a_device_and_a_common_template_are_no_names():
+    asked = PairArguments(base="planted/base", device_map='{"": "cpu"}', chat_template="tool_use")
+    said = 'cpu, {"": "cpu"}, tool_use'
+    assert blinding_of(None, asked).hide(said) == said
+
+
 def test_an_open_audit_hides_nothing():
     assert OPEN.hide(ADAPTER) == ADAPTER
     assert not OPEN
