@@ -40,15 +40,16 @@ from workbench.organisms import named_organism
 from workbench.store.agent_events import AgentMode, CellStatus, EvaluationCell, EvaluationStarted
 from workbench.store.body import KINDS
 from workbench.store.events import HUMAN, EventBody, PairLoaded, SessionClosed
-from workbench.store.findings import Measure
 from workbench.store.log import SessionLog
 from workbench.store.rows import Entry
 
 #: What a baseline without evidence gets in place of it, as in the paper: questions.
 BLACK_BOX_FACTOR = 10
-FINDINGS = (
-    *("difference_measured", "reading_taken", "text_started", "text_finished"),
-    *(kind for kind, body in KINDS.items() if issubclass(body, Measure)),
+#: Of the evidence, what a cell begins with: all that was found, also what could not be, and the texts.
+FINDINGS = tuple(
+    kind
+    for kind, body in KINDS.items()
+    if body.group in {"findings", "texts"} and not body.is_piece
 )
 
 

@@ -82,7 +82,9 @@ class Survivor(App[Any]):
 
     def _tell(self, fault: BaseException) -> None:
         known = as_error(fault)
-        words = self.hidden(without_secrets(str(known))) if known else bug_in_words(fault, self.hidden)
+        words = (
+            self.hidden(without_secrets(str(known))) if known else bug_in_words(fault, self.hidden)
+        )
         title = "Not done" if known else "A bug in adl-workbench"
         self.notify(words, title=title, severity="error", timeout=30, markup=False)
         self.record_fault(words)

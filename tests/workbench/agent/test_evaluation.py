@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from adl.artifacts import ArrayCache
+from adl.callbacks import never_stop
 from adl.errors import OrganismError, PairError, Stopped
 from adl.organisms.registry import Family
 from adl.pair.protocol import ModelPair
@@ -19,10 +20,12 @@ from tests.planted import PlantedPair
 from tests.workbench.agent.scripted import Asked, Reaction, Refuse, Say, ScriptedEndpoint, report
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.errors import EndpointError, EvaluationError
-from workbench.agent.evaluation import Cell, Evaluation, EvaluationPlan, make_nulls
+from workbench.agent.evaluation import Bench, Cell, Evaluation, EvaluationPlan, make_nulls
 from workbench.agent.scoreboard import Audit, Share, audits, plot, rows
 from workbench.operations.pair import PairArguments
 from workbench.organisms import named_organism
+from workbench.store.body import KINDS
+from workbench.store.events import ReadingFailed
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 
@@ -132,6 +135,26 @@ def test_the_table_over_two_organisms(log: SessionLog, cache: ArrayCache, server
     sent = server.sent.decode()
     assert all(organism not in sent for organism in ORGANISMS)
     assert log.verify().ok
+
+
+def test_a_cell_begins_with_all_that_was_found_and_why_the_rest_was_not(
+    log: SessionLog, cache: ArrayCache
+):
+    bench = Bench(log, cache, PLAN, load_planted)
+    evidence = bench.begin_evidence("cake_bake", never_stop)
+    failed = ReadingFailed(reading="patchscope", layer=2, error="NoRoom", message="no room for it")
+    bench.compute_evidence(evidence, never_stop)
+    # Behind the end, so that no list of the evidence takes its place.
+    evidence.record(failed)
+    cell = bench.begin_cell(Cell("adl", "cake_bake", 1, 0), evidence.id, never_stop)
+    assert cell.state.not_computed("patchscope", 2) == "not computed: no room for it."
+    recorded = {event.body.kind for event in log.events(evidence.id)}
+    left_out = recorded - {event.body.kind for event in log.events(cell.id)}
+    assert {
+        kind
+        for kind in left_out
+        if KINDS[kind].group not in {"session", "operations"} and not KINDS[kind].is_piece
+    } == set()
 
 
 @pytest.mark.slow
