@@ -8,6 +8,7 @@ of the field.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 from adl.artifacts import ArrayCache
 from tests.planted import DOMAIN, FILLER
 from tests.workbench.cli.test_derived import COMMANDS, parameters_of
+from tests.workbench.store.samples import text_started
 from tests.workbench.tui.conftest import PLANTED, plant_models
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_commands_palette import offered as palette
@@ -34,6 +36,7 @@ from workbench.operations import OPERATIONS
 from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import LOAD, environment
 from workbench.operations.running import Operation, Session, run
+from workbench.replay.drift import drift
 from workbench.replay.player import Player
 from workbench.replay.recompute import DriftReport, recompute
 from workbench.replay.recorder import CassetteReport, replay_cassette
@@ -43,7 +46,7 @@ from workbench.report.inspect_log import inspect_log
 from workbench.report.jsonl import export_jsonl, import_jsonl
 from workbench.report.markdown import report_markdown
 from workbench.report.records import MeasureSection
-from workbench.store.events import HUMAN, Event
+from workbench.store.events import HUMAN, Event, TextFinished, TextStarted
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 from workbench.tui.app import WorkbenchApp
@@ -230,6 +233,43 @@ def test_it_is_computed_again(whole: Whole, operation: Operation[Any]) -> None:
     assert (again.now, again.drifted, again.drift.lines) == ("finished", False, ())
     assert again.drift.compared >= 1 or operation is LOAD  # of a pair, `changed` says what differs
     assert whole.again.changed == ()
+
+
+@every_operation
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_a_change_of_any_field_is_a_drift(whole: Whole, operation: Operation[Any]) -> None:
+    seen = set[str]()
+    for event in whole.found[operation.name]:
+        body = event.body
+        is_text = isinstance(body, (TextStarted, TextFinished))
+        if body.kind in seen or not (body.group == "findings" or is_text):
+            continue
+        seen.add(body.kind)
+        # A text is compared with what it was made with.
+        beside = [text_started(body.text_id)] if isinstance(body, TextFinished) else []
+        apart = {name for name, which in body.pointers.items() if which is True}
+        for name in type(body).model_fields.keys() - apart - {"kind", "settings"}:
+            other = body.model_copy(update={name: otherwise(getattr(body, name))})
+            found = drift([*beside, body], [*beside, other], whole.log.array)
+            assert not found.is_none, (body.kind, name)
+        assert drift([*beside, body], [*beside, body], whole.log.array).is_none
+
+
+def otherwise(value: Any) -> Any:
+    """Something else than a value of a field; a number is missing."""
+    if isinstance(value, float):
+        return math.nan
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return value + " other"
+    if isinstance(value, dict):
+        return dict(list(value.items())[:-1]) if value else {7: "other"}
+    if isinstance(value, tuple):
+        return value[:-1] if value else ("other",)
+    return "other"
 
 
 @every_operation

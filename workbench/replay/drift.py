@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,13 +19,17 @@ from workbench.store.events import (
     AnswersCompared,
     DifferenceMeasured,
     EventBody,
+    ReadingFailed,
     ReadingTaken,
+    ReadToken,
     TextFinished,
     TextStarted,
 )
 from workbench.store.findings import Measure
 
 TOP = 20
+#: Fields of a text that are its prompt.
+_PROMPT = ("messages", "prefill", "raw_prompt", "thinking")
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class _Text:
     finished: TextFinished | None
 
 
-_Finding = DifferenceMeasured | ReadingTaken | AnswersCompared | Measure | _Text
+_Finding = DifferenceMeasured | ReadingTaken | ReadingFailed | AnswersCompared | Measure | _Text
 _Place = tuple[Hashable, ...]
 
 
@@ -127,6 +131,8 @@ def _found(bodies: Iterable[EventBody]) -> dict[_Place, _Finding]:
                 site = (body.side, body.layer, body.position)
                 # The automatic choice of a scale is a finding, the one list that has none its own.
                 keep(("reading", body.reading, body.source, *site, body.scale), body)
+            case ReadingFailed():
+                keep(("failed reading", body.reading, body.layer), body)
             case TextStarted():
                 changed = (body.alpha, body.source, body.carrier, body.amplified, body.shuffled)
                 made = (body.purpose, body.side, *changed, body.seed)
@@ -161,10 +167,12 @@ class _Measure:
                 self._differences(where, then, now)
             case ReadingTaken(), ReadingTaken():
                 self._readings(where, then, now)
+            case ReadingFailed(), ReadingFailed():
+                self._rest(where, then, now)
             case _Text(), _Text():
                 self._texts(where, then, now)
             case AnswersCompared(), AnswersCompared():
-                self._numbers(where, then.kl, now.kl)
+                self._rest(where, then, now, but={"first_divergence"})
                 if then.first_divergence != now.first_divergence:
                     self.lines.append(
                         f"{where}: answers part at token {now.first_divergence}, "
@@ -184,6 +192,7 @@ class _Measure:
                 self.lines.append(f"{where}: {name} is in one run alone")
             elif one != other:
                 self._numbers(f"{where}, {name}", self._array(one), self._array(other))
+        self._rest(where, then, now, but={"n_texts", "n_skipped", "arrays"})
 
     def _readings(self, where: str, then: ReadingTaken, now: ReadingTaken) -> None:
         self.lists += 1
@@ -197,40 +206,52 @@ class _Measure:
             self.lines.append(f"{where}: other tokens, {shared:.0%} of the top {TOP} in common")
         if then.chosen != now.chosen:
             self.lines.append(f"{where}: {'' if now.chosen else 'not '}chosen, then the reverse")
-        scores = [{token.id: token.score for token in run.tokens} for run in (then, now)]
-        common = [token for token in scores[0] if token in scores[1]]
-        self._numbers(
-            where, [scores[0][token] for token in common], [scores[1][token] for token in common]
-        )
-        names = sorted(then.statistics.keys() & now.statistics.keys())
-        self._numbers(
-            where,
-            [then.statistics[form] for form in names],
-            [now.statistics[form] for form in names],
-        )
+        first, second = ({token.id: token for token in run.tokens} for run in (then, now))
+        common = [token_id for token_id in first if token_id in second]
+        for name in ReadToken.model_fields:
+            self._values(
+                f"{where}, {name} of tokens",
+                [getattr(first[token_id], name) for token_id in common],
+                [getattr(second[token_id], name) for token_id in common],
+            )
+        self._rest(where, then, now, but={"chosen", "tokens"})
 
     def _texts(self, where: str, then: _Text, now: _Text) -> None:
         self.texts += 1
-        asked = [
-            (start.messages, start.prefill, start.raw_prompt, start.thinking)
-            for start in (then.start, now.start)
-        ]
+        asked = [[getattr(run.start, name) for name in _PROMPT] for run in (then, now)]
         if asked[0] != asked[1]:
             self.lines.append(f"{where}: another prompt")
-        ends = [
-            ((), None, None)
-            if run.finished is None
-            else (run.finished.token_ids, run.finished.text, run.finished.ended)
-            for run in (then, now)
-        ]
+        self._rest(where, then.start, now.start, but=_PROMPT)
+        ends = [run.finished and run.finished.compared() for run in (then, now)]
         if ends[0] == ends[1]:
             self.same_texts += 1
             return
-        self.lines.append(f"{where}: another text from token {_parting(ends[0][0], ends[1][0])} on")
+        ids = [run.finished.token_ids if run.finished else () for run in (then, now)]
+        self.lines.append(f"{where}: another text from token {_parting(*ids)} on")
+
+    def _rest(
+        self, where: str, then: EventBody, now: EventBody, *, but: Collection[str] = ()
+    ) -> None:
+        """Compare every field that two runs should share, but for those that are compared apart."""
+        before, after = then.compared(), now.compared()
+        for name in (name for name in before if name not in but):
+            one, other = before[name], after[name]
+            if isinstance(one, Mapping) and isinstance(other, Mapping):
+                alone = one.keys() ^ other.keys()
+                self.lines += [
+                    f"{where}: {name}, {key} is in one run alone" for key in sorted(alone)
+                ]
+                shared = sorted(one.keys() & other.keys())
+                one, other = ([found[key] for key in shared] for found in (one, other))
+            self._values(f"{where}, {name.replace('_', ' ')}", one, other)
 
     def _figures(self, where: str, then: Measure, now: Measure) -> None:
         """Compare a measure's numbers and its verdicts; its place in the log is neither."""
-        (before, verdicts), (after, again) = (_parts(body.compared()) for body in (then, now))
+        self._values(where, then.compared(), now.compared())
+
+    def _values(self, where: str, then: Any, now: Any) -> None:
+        """Compare plain data: its words as they are, its numbers by how far they are apart."""
+        (before, verdicts), (after, again) = _parts(then), _parts(now)
         if verdicts != again:
             pairs = zip(verdicts, again, strict=False)
             recorded, found = next(
@@ -247,15 +268,19 @@ class _Measure:
         if before.shape != after.shape:
             self.lines.append(f"{where}: shape {list(after.shape)}, then {list(before.shape)}")
             return
-        # Equal infinities and missing values are no difference.
+        # Equal infinities and missing values are no difference; a number that is missing in one run
+        # alone is as far from what it was as can be.
         same = (before == after) | (np.isnan(before) & np.isnan(after))
-        apart = np.where(same, 0.0, np.abs(after - before))
+        apart = np.full(before.shape, math.inf)
+        known = np.isfinite(before) & np.isfinite(after)
+        np.subtract(after, before, out=apart, where=known)
+        apart = np.where(same, 0.0, np.abs(apart))
         if not apart.any():
             return
-        largest = float(np.nanmax(apart)) if not np.isnan(apart).all() else math.inf
+        largest = float(apart.max())
         size = float(
             np.sqrt(
-                np.nanmean(np.square(before, where=np.isfinite(before), out=np.zeros_like(before)))
+                np.mean(np.square(before, where=np.isfinite(before), out=np.zeros_like(before)))
             )
         )
         self.largest = max(self.largest, largest)

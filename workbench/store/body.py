@@ -13,7 +13,7 @@ is registered by being defined:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
@@ -42,6 +42,8 @@ class EventBody(Record):
     ``is_naming``  True if a name of a model may stand in its fields by itself, such as a session's
                    name: a blind session hides it there even where it is an ordinary word. So is
                    every kind whose content a slice of the state redacts as ``naming``
+    ``pointers``   fields that differ between two runs of the same operation, such as ids of the log,
+                   as ``model_dump(exclude=)`` takes them
 
     Raises `TypeError` for a kind without a group, a `_line` or a search rule.
     """
@@ -52,6 +54,7 @@ class EventBody(Record):
     searched: ClassVar[tuple[str, ...]]
     is_piece: ClassVar[bool] = False
     is_naming: ClassVar[bool] = False
+    pointers: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(
         cls,
@@ -60,6 +63,7 @@ class EventBody(Record):
         searched: tuple[str, ...] | None = None,
         is_piece: bool = False,
         is_naming: bool = False,
+        pointers: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -69,6 +73,8 @@ class EventBody(Record):
             cls.searched = searched
         cls.is_piece = is_piece
         cls.is_naming = is_naming
+        if pointers is not None:
+            cls.pointers = pointers
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -107,6 +113,10 @@ class EventBody(Record):
         They are stored in every database: change a rule together with a migration.
         """
         return self._texts()
+
+    def compared(self) -> dict[str, Any]:
+        """Return the numbers and words that a second run should give again, as plain data."""
+        return self.model_dump(mode="json", exclude={"settings": True, **self.pointers})
 
     @property
     def shown_text(self) -> str | None:

@@ -156,7 +156,18 @@ class OperationStopped(EventBody, group="operations", searched=("reason",)):
 # --- findings -------------------------------------------------------------------------------
 
 
-class DifferenceMeasured(EventBody, group="findings", searched=()):
+class DifferenceMeasured(
+    EventBody,
+    group="findings",
+    searched=(),
+    # The key that it is cached by, whether it was cached, and the words for the corpus.
+    pointers={
+        "key": True,
+        "from_cache": True,
+        "content_hashed": True,
+        "corpus": {"description": True},
+    },
+):
     """A mean activation difference (``adl.records.ActivationDifference``).
 
     ``arrays`` names float32 arrays: ``difference``, ``base_mean``, ``finetuned_mean`` and
@@ -253,7 +264,13 @@ class ReadingTaken(EventBody, group="findings"):
         yield " ".join(token.text + self.completed.get(token.id, "") for token in self.tokens)
 
 
-class ReadingFailed(EventBody, group="findings", searched=("error", "message", "way_out")):
+class ReadingFailed(
+    EventBody,
+    group="findings",
+    searched=("error", "message", "way_out"),
+    # Both may tell of the moment, such as the memory that was free.
+    pointers={"message": True, "way_out": True},
+):
     """A reading that failed, in whole or in part; the other readings went on."""
 
     kind: Literal["reading_failed"] = "reading_failed"
@@ -272,7 +289,7 @@ class ReadingFailed(EventBody, group="findings", searched=("error", "message", "
         return f"{self.reading} at layer {self.layer} not computed: {one_line(self.reason)}"
 
 
-class TextStarted(EventBody, group="texts"):
+class TextStarted(EventBody, group="texts", pointers={"text_id": True, "experiment": True}):
     """A text begins to be generated, by ``purpose`` ``steer``, ``ask``, ``unprompted``, ``amplify``,
     ``test`` or ``scan``.
 
@@ -346,7 +363,7 @@ class TextGrew(EventBody, group="texts", searched=(), is_piece=True):
         )
 
 
-class TextFinished(EventBody, group="texts", searched=("text",)):
+class TextFinished(EventBody, group="texts", searched=("text",), pointers={"text_id": True}):
     """A whole generated text; ``ended`` is the reason it ended."""
 
     kind: Literal["text_finished"] = "text_finished"
@@ -359,7 +376,12 @@ class TextFinished(EventBody, group="texts", searched=("text",)):
         return f"text of {number_of(len(self.token_ids), 'token')} ({self.ended}): {one_line(self.text)}"
 
 
-class AnswersCompared(EventBody, group="findings", searched=()):
+class AnswersCompared(
+    EventBody,
+    group="findings",
+    searched=(),
+    pointers={"base_text": True, "finetuned_text": True, "along": True},
+):
     """Two answers to a question compared: where they part, and the KL along the way.
 
     ``kl`` is KL(finetuned || base) in nats at each token of the text ``along``;

@@ -190,26 +190,12 @@ class Finding(EventBody, group="findings"):
 class Measure(Finding):
     """A finding of one of the measures of a trace.
 
-    Class argument ``pointers``: fields that only point into the log, as ``model_dump(exclude=)``
-    takes them. They differ between two runs of the same measure. ``of_truth``: it rests on finetuning
-    documents, which agents are not shown, nor what is found with them.
+    Class argument ``of_truth``: it rests on finetuning documents, which agents are not shown, nor what
+    is found with them.
     """
 
-    pointers: ClassVar[Mapping[str, Any]] = {}
     of_truth: ClassVar[bool] = False
 
-    def __init_subclass__(
-        cls,
-        *,
-        pointers: Mapping[str, Any] | None = None,
-        of_truth: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init_subclass__(cls, *, of_truth: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.of_truth = of_truth
-        if pointers is not None:
-            cls.pointers = pointers
-
-    def compared(self) -> dict[str, Any]:
-        """Return the numbers and words that a second run should give again, as plain data."""
-        return self.model_dump(mode="json", exclude={**self.pointers, "settings": True})

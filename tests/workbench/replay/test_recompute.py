@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,23 @@ from adl.errors import Stopped
 from adl.records import Floats, PairProvenance, PairSpec, Side
 from tests.planted import PlantedPair, device_full_above
 from tests.workbench.replay.audits import AGENT, Audit
-from tests.workbench.store.samples import reading
+from tests.workbench.store.samples import reading, text_finished, text_started
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Session, run
+from workbench.replay.drift import drift
 from workbench.replay.errors import ReplayError
 from workbench.replay.recompute import RECOMPUTING, DriftReport, recompute
-from workbench.store.events import HUMAN, OperationFinished, OperationStarted, PairLoaded
+from workbench.store.arrays import ArrayRef
+from workbench.store.events import (
+    HUMAN,
+    OperationFinished,
+    OperationStarted,
+    PairLoaded,
+    ReadingFailed,
+    StruckRead,
+)
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
 
@@ -116,6 +126,53 @@ def test_other_numbers_are_reported_for_each_operation(log: SessionLog, recorded
     assert json.loads(json.dumps(report.as_dict()))["drifted"] is True
     (note,) = fold(log.events(report.session)).notes
     assert "operations drifted" in note.body.text
+
+
+def test_a_number_that_is_missing_in_one_run_is_a_drift() -> None:
+    whole = reading().model_copy(update={"statistics": {"kl": 0.5, "entropy": 1.0}})
+    lost = whole.model_copy(update={"statistics": {"kl": math.nan, "entropy": 1.0}})
+    for then, now in ((whole, lost), (lost, whole)):
+        found = drift([then], [now], no_array)
+        assert (found.largest, found.relative, found.is_none) == (math.inf, math.inf, False)
+    assert drift([lost], [lost], no_array).is_none
+    gone = whole.model_copy(update={"statistics": {"entropy": 1.0}})
+    (line,) = drift([whole], [gone], no_array).lines
+    assert line.endswith("statistics, kl is in one run alone")
+
+
+def test_a_reading_is_compared_with_how_it_was_made() -> None:
+    token = StruckRead(id=9, text="the", score=2.0, rank=1, why="style")
+    other = {
+        "chosen_by": "judge",
+        "words_only": True,
+        "completed": {1: "ipan"},
+        "struck": (token,),
+        "unfiltered": reading().tokens,
+    }
+    for name, value in other.items():
+        found = drift([reading()], [reading().model_copy(update={name: value})], no_array)
+        assert name.replace("_", " ") in " ".join(found.lines), name
+    failed = ReadingFailed(reading="logit_lens", layer=3, error="DeviceOutOfMemory", message="5 GB")
+    assert drift([failed], [failed.model_copy(update={"message": "6 GB"})], no_array).is_none
+    assert drift([failed], [reading()], no_array).missing == 1
+
+
+def test_a_text_is_compared_with_what_it_was_made_with() -> None:
+    end = text_finished("t1", "I baked a cake.")
+    for name, value in {
+        "layer": 3,
+        "position": "2",
+        "temperature": 0.2,
+        "prompt_notes": ("x",),
+    }.items():
+        start = text_started("t1")
+        found = drift([start, end], [start.model_copy(update={name: value}), end], no_array)
+        assert not found.is_none, name
+        assert found.same_texts == 1
+
+
+def no_array(_ref: ArrayRef) -> np.ndarray:
+    raise AssertionError("nothing here has arrays")
 
 
 def test_another_text_is_reported_from_the_token_on(log: SessionLog, session: Session) -> None:
