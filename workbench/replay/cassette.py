@@ -47,6 +47,9 @@ from workbench.store.events import (
 from workbench.store.log import SessionLog
 from workbench.store.state import Fold, SessionState
 
+#: Why a recorded operation is not run again: an older or a newer program recorded it.
+OTHER_ARGUMENTS = "its arguments are not ones that this program takes"
+
 _ENDINGS = (OperationFinished, OperationFailed, OperationStopped)
 
 
@@ -235,6 +238,15 @@ def with_places(arguments: Mapping[str, Any], places: Mapping[int, int]) -> dict
         else:
             placed[name] = places.get(value, value) if name == "seq" else value
     return placed
+
+
+def arguments_of(operation: Operation[Any], recorded: Mapping[str, Any]) -> Arguments | None:
+    """Recorded arguments of an operation; None where this program takes others."""
+    try:
+        checked: Arguments = operation.arguments.model_validate(recorded)
+    except ValidationError:
+        return None
+    return checked
 
 
 def as_today(name: str, arguments: Mapping[str, Any], *tools: type[BaseModel]) -> dict[str, Any]:

@@ -25,9 +25,11 @@ from workbench.operations.pair import LOAD
 from workbench.operations.readings import recorded_judge
 from workbench.operations.running import Arguments, Operation, Session, run
 from workbench.operations.testing import TEST, recorded_answer_judge, recorded_prompts
+from workbench.replay.cassette import OTHER_ARGUMENTS, arguments_of
 from workbench.replay.drift import Changed, Drift, changed, drift
 from workbench.replay.errors import ReplayError
 from workbench.replay.new_session import recorded_end, start_replay
+from workbench.store.errors import StoreError
 from workbench.store.events import (
     Actor,
     Event,
@@ -203,8 +205,9 @@ class _Again:
 
     def run(self, then: OperationState) -> OperationDrift:
         operation = OPERATIONS.get(then.name)
-        why = self._why_not(then, operation)
-        if operation is None or why:
+        arguments = None if operation is None else self._arguments(then, operation)
+        why = self._why_not(then, operation, arguments)
+        if operation is None or arguments is None or why:
             return _drift_of(then, None, "not run", why, Drift())
         if operation is TEST:
             self._state_hypotheses(then)
@@ -214,21 +217,27 @@ class _Again:
             run(
                 self.session,
                 operation,
-                self._arguments(then, operation),
+                arguments,
                 actor=RECOMPUTING,
                 progress=self.progress,
                 should_stop=self.should_stop,
             )
         except Stopped:
             raise
+        except StoreError:
+            raise  # what the log did not take is not in it
         except AdlError as error:
             ended, why = "failed", str(error)
+        except Exception as error:  # noqa: BLE001 -- a bug, which is in the log by now
+            ended, why = "failed", f"{type(error).__name__}: {error}"
         (now,) = [ran for ran in self.session.state.operations.values() if ran.started_seq > before]
         new = [event.body for event in self._events_after(before)]
         found = drift(self.findings.get(then.id, []), new, self.log.array)
         return _drift_of(then, now, ended, why, found)
 
-    def _why_not(self, then: OperationState, operation: Operation[Any] | None) -> str:
+    def _why_not(
+        self, then: OperationState, operation: Operation[Any] | None, arguments: Arguments | None
+    ) -> str:
         if operation is None:
             return "this program has no such operation"
         if not operation.examines:
@@ -238,6 +247,8 @@ class _Again:
         if then.status in {"stopped", "abandoned", "running"}:
             # To its end it would find what was never found, and where it stopped is not repeatable.
             return f"it was {then.status}"
+        if arguments is None:
+            return OTHER_ARGUMENTS
         return ""
 
     def _state_hypotheses(self, then: OperationState) -> None:
@@ -261,7 +272,8 @@ class _Again:
             operation.name == LOAD.name for operation in self.session.state.operations.values()
         )
 
-    def _arguments(self, then: OperationState, operation: Operation[Any]) -> Arguments:
+    def _arguments(self, then: OperationState, operation: Operation[Any]) -> Arguments | None:
+        """The arguments to run it with again; None where this program takes others."""
         arguments = dict(then.arguments)
         if operation is LOAD:
             # A session may be someone else's, and whose code runs here is not for it to say.
@@ -270,8 +282,7 @@ class _Again:
         # the reading is not counted once more as one of the texts.
         if not arguments.get("alphas", True):
             arguments["alphas"] = then.summary.get("alphas", ())
-        checked: Arguments = operation.arguments.model_validate(arguments)
-        return checked
+        return arguments_of(operation, arguments)
 
     def _events_after(self, seq: int) -> list[Event]:
         return list(self.log.events(self.session.id, after_seq=seq))

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from adl.artifacts import ArrayCache
 from adl.callbacks import ShouldStop, never_stop
-from adl.errors import AdlError, Stopped
+from adl.errors import Stopped
 from workbench.agent import older_rules, prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
@@ -29,7 +29,15 @@ from workbench.agent.toolbox import tools_of
 from workbench.blinding.aliases import blinding_from
 from workbench.operations import OPERATIONS
 from workbench.operations.running import Session
-from workbench.replay.cassette import Cassette, Left, OffCassette, as_today, with_places
+from workbench.replay.cassette import (
+    OTHER_ARGUMENTS,
+    Cassette,
+    Left,
+    OffCassette,
+    arguments_of,
+    as_today,
+    with_places,
+)
 from workbench.replay.errors import ReplayError
 from workbench.replay.new_session import recorded_end, start_replay
 from workbench.replay.scripted_agent import (
@@ -196,9 +204,12 @@ class _Replaying:
             )
         if self.should_stop():
             raise Stopped("stopped on request")
-        arguments = self.cassette.moved(known.arguments.model_validate(body.arguments))
+        arguments = arguments_of(known, body.arguments)
+        if arguments is None:
+            raise self.cassette.leave(f"operation {body.operation}", OTHER_ARGUMENTS)
+        placed = self.cassette.moved(arguments)
         try:
-            self.cassette.run(self.session, known, arguments, event.actor, self.should_stop)
+            self.cassette.run(self.session, known, placed, event.actor, self.should_stop)
         except OffCassette:
             raise
         except Stopped:
@@ -206,8 +217,8 @@ class _Replaying:
                 raise
         except StoreError:
             raise  # what the log did not take is not in it
-        except AdlError:
-            pass  # it is in the log, as it was then
+        except Exception:  # noqa: BLE001 -- whatever it is, it is in the log
+            pass
 
     def _agent(self, start: AgentStarted, events: list[Event]) -> None:
         supervisor = RecordedSupervisor(

@@ -12,7 +12,14 @@ from tests.planted import PlantedPair
 from workbench.operations import OPERATIONS
 from workbench.operations.pair import environment
 from workbench.operations.running import Outcome, Session, run
-from workbench.store.events import HUMAN, Actor, PairLoaded, SessionClosed
+from workbench.store.events import (
+    HUMAN,
+    Actor,
+    OperationFinished,
+    OperationStarted,
+    PairLoaded,
+    SessionClosed,
+)
 from workbench.store.log import SessionLog
 from workbench.store.state import SessionState
 
@@ -33,6 +40,17 @@ def do(session: Session, name: str, actor: Actor = HUMAN, **arguments: Any) -> O
     """Run an operation by its name."""
     operation = OPERATIONS[name]
     return run(session, operation, operation.arguments(**arguments), actor=actor)
+
+
+def record_other_arguments(session: Session) -> None:
+    """Record a question with an option that this program does not have."""
+    arguments = {
+        **OPERATIONS["ask"].arguments(prompt="x").model_dump(mode="json"),
+        "renamed_option": 1,
+    }
+    started = OperationStarted(operation="ask", arguments=arguments)
+    session.record(started, actor=HUMAN, operation_id="other")
+    session.record(OperationFinished(seconds=1.0), actor=HUMAN, operation_id="other")
 
 
 def measure_and_read(session: Session) -> None:

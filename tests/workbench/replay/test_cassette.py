@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from adl.artifacts import ArrayCache
 from adl.errors import Stopped
 from tests.planted import PlantedPair
 from tests.workbench.agent.scripted import Asked, Reaction, Say, in_turn, report, serving
-from tests.workbench.replay.audits import Audit
+from tests.workbench.replay.audits import Audit, record_other_arguments
 from workbench.agent import exchange, prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.endpoint import Endpoint
 from workbench.agent.loop import AuditPlan, Surroundings, start_audit
 from workbench.agent.supervision import Supervision
 from workbench.blinding.sessions import HiddenNames, shown_state
+from workbench.operations import OPERATIONS
 from workbench.operations import hypotheses as hypothesising
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
@@ -331,6 +333,29 @@ def test_evidence_of_an_agent_is_of_the_same_finding_wherever_that_stands(
     moved = [after - before for before, after in zip(then, now, strict=True)]
     # The texts, the list, which was read before, and the person's.
     assert moved == [1, 1, 0, 1]
+
+
+def test_arguments_of_another_program_leave_the_tape(log: SessionLog, session: Session) -> None:
+    record_other_arguments(session)
+    left = replay_cassette(log, session.id).left
+    assert left is not None
+    assert left.wanted == "operation ask"
+    assert left.reason == "its arguments are not ones that this program takes"
+
+
+def test_a_bug_in_what_needs_no_model_is_recorded_and_the_tape_goes_on(
+    log: SessionLog, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(session, NOTE, NoteArguments(text="first"), actor=HUMAN)
+
+    def fail(*_: object) -> Any:
+        raise RuntimeError("index out of range")
+
+    monkeypatch.setitem(OPERATIONS, NOTE.name, replace(NOTE, work=fail))
+    report = replay_cassette(log, session.id)
+    assert report.left is None
+    assert "operations" in report.differs
+    assert log.find_session(report.session).outcome == "completed"
 
 
 def test_another_prompt_is_noticed_and_the_tape_goes_on(

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from adl.artifacts import ArrayCache
 from adl.errors import Stopped
 from adl.records import Floats, PairProvenance, PairSpec, Side
 from tests.planted import PlantedPair, device_full_above
-from tests.workbench.replay.audits import AGENT, Audit
+from tests.workbench.replay.audits import AGENT, Audit, record_other_arguments
 from tests.workbench.store.samples import reading, text_finished, text_started
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.generation import ASK, STEER, AskArguments, SteerArguments
@@ -221,6 +221,35 @@ def test_a_new_failure_is_drift_and_the_rest_goes_on(log: SessionLog, session: S
     assert measured.drift.missing == 1
     assert "no room" in measured.why
     assert not asked.drifted
+
+
+def test_arguments_of_another_program_are_named_and_the_rest_goes_on(
+    log: SessionLog, session: Session
+) -> None:
+    record_other_arguments(session)
+    run(session, MEASURE, MeasureArguments(n_texts=8, layers=("2",)), actor=HUMAN)
+    report = recompute(log, session.id, PlantedPair())
+    asked, measured = report.operations
+    assert (asked.now, asked.why) == (
+        "not run",
+        "its arguments are not ones that this program takes",
+    )
+    assert (measured.now, measured.drifted) == ("finished", False)
+
+
+def test_a_bug_in_one_operation_is_its_failure_and_the_rest_goes_on(
+    log: SessionLog, session: Session
+) -> None:
+    class Broken(PlantedPair):
+        def generate(self, *_: object, **__: object) -> Any:
+            raise RuntimeError("index out of range")
+
+    run(session, ASK, AskArguments(prompt="x", max_new_tokens=2), actor=HUMAN)
+    run(session, MEASURE, MeasureArguments(n_texts=8, layers=("2",)), actor=HUMAN)
+    asked, measured = recompute(log, session.id, Broken()).operations
+    assert (asked.now, asked.drifted) == ("failed", True)
+    assert asked.why == "RuntimeError: index out of range"
+    assert (measured.now, measured.drifted) == ("finished", False)
 
 
 def test_what_was_stopped_is_not_run_again(log: SessionLog, session: Session) -> None:
