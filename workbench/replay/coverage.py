@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 from adl.nulls import NULLS
@@ -49,7 +50,8 @@ class UnseenToken:
 class Dropped:
     """A hypothesis that was given up, or left lying, without a test.
 
-    A test is evidence linked to it, or a question or steering after it was stated. What ranks first
+    A test is evidence linked to it, or a question or steering after it was stated that left a whole
+    text. What ranks first
     and is open was not dropped.
     """
 
@@ -107,7 +109,7 @@ def coverage(state: SessionState) -> Coverage:
     named = _named_words(state)
     heads = list(_heads(state))
     unseen = [token for token in heads if not _is_named(token.text, named)]
-    used = {operation.name for operation in state.operations.values()}
+    used = {operation.name for operation in _fruitful(state)}
     linked = {mark for hypothesis in state.hypotheses.values() for mark in hypothesis.evidence}
     taken = {key.reading for key in state.readings}
     failed = {reading for reading, _ in state.failed_readings}
@@ -244,9 +246,25 @@ def _was_tested(state: SessionState, hypothesis: HypothesisState) -> bool:
     )
     stated = hypothesis.history[0].seq
     return linked or any(
-        _asks_models(operation) and operation.started_seq > stated
-        for operation in state.operations.values()
+        _asks_models(operation) and operation.started_seq > stated for operation in _fruitful(state)
     )
+
+
+def _fruitful(state: SessionState) -> list[OperationState]:
+    """The operations that finished, or left a finding or a whole text before they failed."""
+    findings = (
+        state.differences.values(),
+        state.readings.values(),
+        state.comparisons,
+        state.measures,
+        (text.start for text in state.texts.values() if text.status == "finished"),
+    )
+    left = {found.operation_id for found in chain.from_iterable(findings)}
+    return [
+        operation
+        for operation in state.operations.values()
+        if operation.status == "finished" or operation.id in left
+    ]
 
 
 def _asks_models(operation: OperationState) -> bool:
@@ -273,7 +291,8 @@ def _activities(state: SessionState) -> tuple[Activity, ...]:
             so_far,
             texts=so_far.texts + 1,
             asked=so_far.asked + (text.start.body.purpose == "ask"),
-            steered=so_far.steered + (text.start.body.alpha != 0),
+            steered=so_far.steered + text.start.body.is_steered,
+            null_steered=so_far.null_steered + text.start.body.is_null_steered,
             tokens=so_far.tokens + len(text.token_ids),
         )
     activities = [

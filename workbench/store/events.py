@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from adl.nulls import side_in_words, source_in_words
+from adl.nulls import NULLS, side_in_words, source_in_words
 from adl.pair.protocol import Thinking
 from adl.readings.registry import READINGS
 from adl.records import EndReason
@@ -324,6 +324,20 @@ class TextStarted(EventBody, group="texts", pointers={"text_id": True, "experime
     shuffled: Annotated[bool, LATER] = False
     experiment: Annotated[str, LATER] = ""
     carrier: Annotated[str, LATER] = ""
+
+    @property
+    def is_steered(self) -> bool:
+        """True if a difference was added."""
+        return self.alpha != 0 and not self._is_of_null
+
+    @property
+    def is_null_steered(self) -> bool:
+        """True if the vector of a null was added, which holds no finetuning."""
+        return self.alpha != 0 and self._is_of_null
+
+    @property
+    def _is_of_null(self) -> bool:
+        return self.shuffled or self.source in NULLS
 
     @property
     def prompt(self) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.planted import DOMAIN
 from tests.workbench.replay.audits import Audit
+from tests.workbench.store.samples import text_started
 from workbench.replay.compare import (
     UNSCORED,
     compare,
@@ -55,6 +56,14 @@ def test_a_session_in_numbers(log: SessionLog, state: SessionState) -> None:
     assert summary.actors == ("human", "agent a model")
     assert summary.outcome == "completed"
     assert json.loads(json.dumps(summary.as_dict()))["started_at"].endswith("+00:00")
+
+
+def test_a_text_with_a_null_s_vector_has_no_difference_added(log: SessionLog) -> None:
+    session = log.start_session("nulls")
+    for source in ("difference", "random", "split_half"):
+        log.append(session, text_started(source).model_copy(update={"source": source}))
+    found = summarise(fold(log.events(session))).budget
+    assert (found.texts, found.steered, found.null_steered) == (3, 1, 2)
 
 
 def test_hypotheses_come_ranked_and_with_their_evidence(state: SessionState) -> None:

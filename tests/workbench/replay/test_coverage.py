@@ -6,16 +6,19 @@ import pytest
 
 from adl.text.prompts import everyday_prompts
 from tests.workbench.replay.audits import Audit
-from tests.workbench.store.samples import reading, text_started
+from tests.workbench.store.samples import reading, text_finished, text_started
 from workbench.operations import OPERATIONS
 from workbench.replay.coverage import Coverage, coverage
 from workbench.store.events import (
     HUMAN,
+    EventBody,
     EvidenceMarked,
     HypothesisJudged,
     HypothesisRevised,
     HypothesisStated,
     NoteWritten,
+    OperationFailed,
+    OperationFinished,
     OperationStarted,
     ReadingTaken,
 )
@@ -38,6 +41,31 @@ def test_top_tokens_that_nobody_named(covered: Coverage) -> None:
     assert vanilla.lists >= 2
     assert "output_difference" in vanilla.readings
     assert 1 <= vanilla.best_rank <= 20
+
+
+def test_what_failed_without_a_finding_was_not_done(log: SessionLog) -> None:
+    session = log.start_session("failures")
+    for place in (1, 2):
+        log.append(session, HypothesisStated(hypothesis_id=f"H{place}", text=f"claim {place}"))
+
+    def fail(name: str, *found: EventBody) -> Coverage:
+        bodies = (
+            OperationStarted(operation=name, arguments={}),
+            *found,
+            OperationFailed(error="DeviceOutOfMemory", message="full", seconds=0.1),
+        )
+        for body in bodies:
+            log.append(session, body, operation_id=name)
+        return coverage(fold(log.events(session)))
+
+    empty = fail("scan")
+    assert "scan" in empty.operations_unused
+    assert [lead.id for lead in empty.dropped] == ["H2"]
+    partly = fail("ask", text_started("t"), text_finished("t", "words"))
+    assert "ask" not in partly.operations_unused
+    assert partly.dropped == ()
+    (asked,) = [activity for activity in partly.activities if activity.name == "ask"]
+    assert (asked.budget.steered, asked.budget.null_steered) == (1, 0)
 
 
 def test_each_way_of_naming_a_token(log: SessionLog) -> None:
@@ -104,6 +132,7 @@ def test_hypotheses_dropped_without_a_test(log: SessionLog, covered: Coverage) -
     log.append(
         session, OperationStarted(operation="ask", arguments={}), actor=HUMAN, operation_id="a"
     )
+    log.append(session, OperationFinished(seconds=1.0), actor=HUMAN, operation_id="a")
     assert coverage(fold(log.events(session))).dropped == ()
 
 
