@@ -109,6 +109,7 @@ def coverage(
 
 
 def _show_coverage(found: Coverage) -> None:
+    shown = f" (the first {SHOWN} here)" if len(found.tokens) > SHOWN else ""
     show.table(
         ("token", "best rank", "lists", "also in a null", "event"),
         [
@@ -121,7 +122,8 @@ def _show_coverage(found: Coverage) -> None:
             )
             for token in found.tokens[:SHOWN]
         ],
-        title=f"{number_of(len(found.tokens), 'top token')} that nobody named, {found.tokens_seen} named",
+        title=f"{number_of(len(found.tokens), 'top token')} that nobody named{shown}, "
+        f"{found.tokens_seen} named",
     )
     show.pairs(
         "never used",

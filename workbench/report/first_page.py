@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from adl.nulls import NULLS
-from adl.records import POOLED
+from adl.records import POOLED, SIDES
 from adl.text.tokens import visible
 from adl.words import number_of, number_or_no, plain_number
 from workbench.display import shorten
@@ -16,7 +16,7 @@ from workbench.report.samples import prompt_of
 from workbench.store.events import EvidenceMarked, HypothesisJudged
 from workbench.store.state import HypothesisState, SessionState
 
-_CONCLUSIONS, _EXCERPTS = 4, 4
+_CONCLUSIONS, _EXCERPTS, _MEASURES = 4, 4, 3
 #: Characters of an excerpt.
 _EXCERPT = 200
 _OF_VERDICT = {"confirmed": 0, "open": 1, "rejected": 2}
@@ -32,6 +32,7 @@ def first_page(
         pair=f"{summary.finetuned or 'no pair was loaded'}"
         + (f", finetuned from {summary.base}" if summary.base else ""),
         conclusions=tuple(_conclusion(state, hypothesis) for hypothesis in ranked[:_CONCLUSIONS]),
+        left_out=_left_out(len(ranked) - _CONCLUSIONS),
         tests=tuple(_tests(state)),
         numbers=tuple(_numbers(state, measurements, readings)),
         time=_time(summary),
@@ -40,11 +41,13 @@ def first_page(
 
 def _conclusion(state: SessionState, hypothesis: HypothesisState) -> Conclusion:
     def excerpts(bearing: str) -> tuple[str, ...]:
-        return tuple(
+        every = [
             f"{name}: {_in_short(mark.body)}"
             for name, how in hypothesis.evidence.items()
             if how == bearing and (mark := state.evidence.get(name)) is not None
-        )[:_EXCERPTS]
+        ]
+        more = len(every) - _EXCERPTS
+        return (*every[:_EXCERPTS], *([f"{more} more, under Hypotheses"] if more > 0 else []))
 
     reasons = [
         change.body.reason
@@ -63,6 +66,13 @@ def _conclusion(state: SessionState, hypothesis: HypothesisState) -> Conclusion:
     )
 
 
+def _left_out(more: int) -> str:
+    if more <= 0:
+        return ""
+    what = "hypothesis stands" if more == 1 else "hypotheses stand"
+    return f"{more} more {what} under Hypotheses."
+
+
 def _in_short(mark: EvidenceMarked) -> str:
     words = mark.excerpt if mark.token_id is None else visible(mark.excerpt)
     return shorten(words, _EXCERPT)
@@ -70,16 +80,15 @@ def _in_short(mark: EvidenceMarked) -> str:
 
 def _tests(state: SessionState) -> Iterator[str]:
     """The tests that were made, with how many; of what was not made, that it was not."""
-    texts = [text.start.body for text in state.texts.values()]
-    questions = {
-        prompt_of(text) for text in state.texts.values() if text.start.body.purpose == "ask"
-    }
-    steered = [text for text in texts if text.purpose == "steer" and text.alpha]
-    yield f"{number_or_no(len(questions), 'question')} put to both models"
+    yield ", ".join(_questions(state))
+    written = [text.start.body for text in state.texts.values() if text.status == "finished"]
+    steered = [text for text in written if text.purpose == "steer" and text.is_steered]
+    of_nulls = sum(text.purpose == "steer" and text.is_null_steered for text in written)
     alphas = sorted({text.alpha for text in steered})
     at = f" at alpha {', '.join(f'{alpha:g}' for alpha in alphas[:8])}" if alphas else ""
     more = f" and {len(alphas) - 8} more" if len(alphas) > 8 else ""
-    yield f"{number_or_no(len(steered), 'steered text')}{at}{more}"
+    beside = f", {of_nulls} with the vector of a null" if of_nulls else ""
+    yield f"{number_or_no(len(steered), 'steered text')}{at}{more}{beside}"
     nulls = sum(key.source in NULLS for key in state.readings)
     lists = number_or_no(len(state.readings), "token list")
     yield f"{lists}, {nulls} of them of nulls (random directions, halves of the texts)"
@@ -91,6 +100,25 @@ def _tests(state: SessionState) -> Iterator[str]:
     yield (
         f"{number_of(measures, 'measure')} of the trace" if measures else "no measure of the trace"
     )
+
+
+def _questions(state: SessionState) -> Iterator[str]:
+    """The questions that both models answered to the end, then the others."""
+    asked: dict[str, set[str]] = {}
+    answered: dict[str, set[str]] = {}
+    for text in state.texts.values():
+        if text.start.body.purpose == "ask":
+            asked.setdefault(prompt_of(text), set()).add(text.start.body.side)
+            if text.status == "finished":
+                answered.setdefault(prompt_of(text), set()).add(text.start.body.side)
+    both = [prompt for prompt, sides in answered.items() if sides == {*SIDES}]
+    yield f"{number_or_no(len(both), 'question')} put to both models"
+    for side in SIDES:
+        if alone := sum(sides == {side} == answered.get(prompt) for prompt, sides in asked.items()):
+            yield f"{alone} to {side} alone"
+    whole = sum(sides == answered.get(prompt) for prompt, sides in asked.items())
+    if whole < len(asked):
+        yield f"{len(asked) - whole} without a whole answer of each model asked"
 
 
 def _numbers(
@@ -111,8 +139,10 @@ def _numbers(
             if reading.is_of_difference:
                 of = f"{section.reading.replace('_', ' ')} on {section.side}, layer {section.layer}"
                 yield f"first tokens, {of}", "  ".join(reading.tokens[:12])
-    for measure in state.measures[-3:]:
+    for measure in state.measures[-_MEASURES:]:
         yield f"measure (event {measure.seq})", measure.body.describe()
+    if len(state.measures) > _MEASURES:
+        yield "more measures", f"{len(state.measures) - _MEASURES} earlier ones, under Measures"
     for grade in grades(state):
         score = "unscored" if grade.score is None else f"{grade.score:g}"
         yield f"grade of {grade.subject}, by {grade.by}", f"{score}, rubric {grade.rubric}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from adl.words import number_of
+from workbench.store.slices.agents import standing
 from workbench.store.state import SessionState
 
 #: Fewer texts than this leave a standard error that is worth a warning.
@@ -95,7 +96,7 @@ def limits(
     if untested:
         of_all = number_of(len(state.hypotheses), "hypothesis")
         yield f"Without linked evidence: {len(untested)} of {of_all}."
-    if any(grade.body.score is None for grade in state.grades):
+    if any(grade.body.score is None for grade in standing(state.grades)):
         yield "A grade is unscored: it counts neither as a low one nor as none."
     if state.unblinded:
         yield "Someone had seen the real names or the ground truth before the session ended."

@@ -123,6 +123,9 @@ def _first_page(report: Report) -> Iterator[str]:
         if hypothesis.reason:
             yield f"- reason of the verdict: {inline(hypothesis.reason)}"
         yield ""
+    if page.left_out:
+        yield inline(page.left_out)
+        yield ""
     yield "## Tests"
     yield ""
     yield from (f"- {inline(line)}" for line in page.tests)
@@ -413,10 +416,12 @@ def _record(report: Report) -> Iterator[str]:
     left = report.coverage
     yield "## What was not followed up"
     yield ""
+    unseen = len(left.tokens) - UNSEEN_SHOWN
+    more = f" and {unseen} more" if unseen > 0 else ""
     yield (
         f"Of the tokens at the top of the readings, {left.tokens_seen} were named by someone and "
         f"{len(left.tokens)} were not: "
-        f"{'  '.join(inline(token.text) for token in left.tokens[:UNSEEN_SHOWN]) or 'none'}"
+        f"{'  '.join(inline(token.text) for token in left.tokens[:UNSEEN_SHOWN]) or 'none'}{more}"
     )
     yield ""
     yield from _table(

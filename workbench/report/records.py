@@ -224,10 +224,14 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class FirstPage:
-    """The report on one page: conclusions, tests that were made, numbers, and time."""
+    """The report on one page: conclusions, tests that were made, numbers, and time.
+
+    ``left_out`` says how many hypotheses are not among the conclusions; empty without one.
+    """
 
     pair: str
     conclusions: tuple[Conclusion, ...]
+    left_out: str
     tests: tuple[str, ...]
     numbers: tuple[tuple[str, str], ...]
     time: str

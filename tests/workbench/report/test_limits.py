@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from tests.workbench.replay.audits import Audit
+from tests.workbench.replay.test_compare import grade
 from tests.workbench.store.samples import ARRAYS, difference, reading, text_started
 from workbench.report.content import build_report
 from workbench.report.limits import METHOD, Measured, limits
@@ -84,6 +85,13 @@ def test_what_was_left_out_is_named(log: SessionLog, session: str) -> None:
     lines = said(log, session)
     assert not any("control" in line or "No text" in line for line in lines)
     assert "Without linked evidence: 1 of 1 hypothesis." in lines
+
+
+def test_a_grade_that_was_replaced_is_not_unscored(log: SessionLog, session: str) -> None:
+    for grade_id, score, replaces in (("G1", None, None), ("G2", 5.0, "G1")):
+        log.append(session, grade(grade_id, score, replaces))
+        unscored = any("unscored" in line for line in said(log, session))
+        assert unscored == (score is None)
 
 
 def test_a_damaged_session_is_reported_as_one(log: SessionLog, recorded: Audit) -> None:

@@ -11,6 +11,7 @@ from adl.nulls import NULLS
 from adl.records import POOLED
 from tests.workbench.replay.audits import Audit
 from tests.workbench.report.hostile import HOSTILE, MARKDOWN, SCRIPTS, record_hostile
+from tests.workbench.store.samples import text_finished, text_started
 from workbench.report.content import build_report
 from workbench.report.html import report_html
 from workbench.report.markdown import fenced, inline, report_markdown
@@ -170,6 +171,48 @@ def test_the_first_page_counts_tests_and_gives_numbers(log: SessionLog, recorded
         assert re.search(r"[1-9]\d* steered texts? at alpha 0", page)
         assert re.search("difference, layer 2, position .* \u00b1 .* of the norm of base's", page)
         assert "cake oven" in page
+
+
+def test_the_first_page_says_what_it_leaves_out(log: SessionLog) -> None:
+    name = log.start_session("six")
+    for place in range(1, 7):
+        log.append(name, HypothesisStated(hypothesis_id=f"H{place}", text=f"claim {place}"))
+        log.append(name, EvidenceMarked(evidence_id=f"E{place}", of_seq=1, excerpt="cake"))
+        link = EvidenceLinked(hypothesis_id="H1", evidence_id=f"E{place}", bearing="for")
+        log.append(name, link)
+    for words in written(log, name):
+        page = words[: words.index("The session Session")]
+        assert "claim 4" in page
+        assert "claim 5" not in page
+        assert "2 more hypotheses stand under Hypotheses." in page
+        assert "for: 2 more, under Hypotheses" in page
+
+
+def test_only_a_question_that_both_answered_was_put_to_both(log: SessionLog) -> None:
+    name = log.start_session("asked")
+
+    def write(text_id: str, prompt: str, end: bool = True, **made: object) -> None:
+        start = text_started(text_id, prompt).model_copy(
+            update={"purpose": "ask", "alpha": 0.0, "source": None, **made}
+        )
+        log.append(name, start)
+        if end:
+            log.append(name, text_finished(text_id, "words"))
+
+    for side in ("base", "finetuned"):
+        write(f"both {side}", "both", side=side)
+        write(f"failed {side}", "failed", side=side, end=side == "base")
+    write("alone", "alone", side="finetuned")
+    of_it = {"purpose": "steer", "alpha": 0.3}
+    write("steered", "s", **of_it, source="difference")
+    write("null", "s", **of_it, source="random")
+    write("cut", "s", end=False, **of_it, source="difference")
+    for words in written(log, name):
+        assert (
+            "1 question put to both models, 1 to finetuned alone, "
+            "1 without a whole answer of each model asked" in words
+        )
+        assert "1 steered text at alpha 0.3, 1 with the vector of a null" in words
 
 
 def compared(log: SessionLog, *means: float) -> str:
