@@ -2,7 +2,8 @@
 
     session          one sample of one evaluation; grades are its scores, edits their history
     operation        a span with a tool event
-    generated text   a model event, with the messages, seed, temperature and alpha it was made with
+    generated text   a model event, with the messages, seed, temperature and alpha it was made with;
+                     one that was cut off is where it began, with an error and as far as it came
     agent's reply    a model event of the role ``agent``
     everything else  an info event: notes, hypotheses, evidence, chosen token lists
 
@@ -278,7 +279,9 @@ def _events(state: SessionState, events: Sequence[Event]) -> Iterator[InspectEve
             case _ if body.is_piece:
                 continue
             case TextStarted():
-                continue
+                text = state.texts[body.text_id]
+                if text.status != "finished":  # it has no event of its end
+                    yield _text_event(text, common)
             case ReadingTaken() if not body.chosen:
                 continue
             case OperationStarted() if operation is not None:
@@ -335,6 +338,7 @@ def _text_event(text: TextState, common: dict[str, Any]) -> InspectEvent:
     model = f"audited/{start.side}"
     output = _output(model, text.text)
     output.choices[0].stop_reason = _STOP_REASONS.get(text.ended or "", "unknown")
+    cut_off = text.status == "cut_off"
     return ModelEvent(
         **common
         | {
@@ -351,6 +355,8 @@ def _text_event(text: TextState, common: dict[str, Any]) -> InspectEvent:
             temperature=start.temperature, max_tokens=start.max_new_tokens, seed=start.seed
         ),
         output=output,
+        error="cut off: its operation ended before the text did" if cut_off else None,
+        pending=True if text.status == "growing" else None,
     )
 
 

@@ -9,6 +9,7 @@ from inspect_ai.event import InfoEvent, ModelEvent, ToolEvent
 from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_summaries
 
 from tests.workbench.replay.audits import AGENT, Audit
+from tests.workbench.store.samples import text_started
 from workbench.report.errors import ExportError
 from workbench.report.inspect_log import export_inspect
 from workbench.store.agent_events import (
@@ -27,9 +28,26 @@ from workbench.store.events import (
     OperationFailed,
     OperationStarted,
     SessionClosed,
+    TextGrew,
 )
 from workbench.store.log import SessionLog
 from workbench.store.state import fold
+
+
+def test_a_text_that_was_cut_off_is_a_model_event(log: SessionLog, tmp_path: Path) -> None:
+    session = log.start_session("cut off")
+    for body in (
+        OperationStarted(operation="ask", arguments={}),
+        text_started("t", "What do you bake?"),
+        TextGrew(pieces={"t": "A ca"}),
+        OperationFailed(error="DeviceOutOfMemory", message="full", seconds=1.0),
+    ):
+        log.append(session, body, operation_id="o")
+    (sample,) = read_eval_log(str(export_inspect(log, session, tmp_path / "cut.json"))).samples
+    (text,) = [event for event in sample.events if isinstance(event, ModelEvent)]
+    assert text.input[0].text == "What do you bake?"
+    assert text.output.completion == "A ca"
+    assert text.error.startswith("cut off")
 
 
 @pytest.mark.parametrize("suffix", [".eval", ".json"])
