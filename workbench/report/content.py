@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from adl.nulls import NULLS, source_order
 from adl.readings.registry import READINGS
 from adl.records import FINGERPRINT, POOLED
 from adl.text.tokens import visible
-from adl.words import plain_number
+from adl.words import number_or_no, plain_number
 from workbench.blinding.sessions import (
     mark_without_truth,
     redactor_for,
@@ -37,10 +38,13 @@ from workbench.report.records import (
 )
 from workbench.report.samples import first_marked, sample_groups
 from workbench.store.against_nulls import against_nulls, folded
-from workbench.store.events import DifferenceMeasured, ReadingTaken
-from workbench.store.findings import Curve, Heading, Line, Measure, Rows, Sample, title_of
+from workbench.store.agent_events import EvaluationStarted
+from workbench.store.body import because
+from workbench.store.events import DifferenceMeasured, EventBody, ReadingTaken
+from workbench.store.findings import Curve, Finding, Heading, Line, Rows, Sample, title_of
 from workbench.store.log import SessionLog
 from workbench.store.state import Recorded, SessionState, chosen_lists, fold
+from workbench.store.training_events import OrganismTrained, TrainingStarted
 from workbench.store.verify import VerifyReport
 
 TOKENS_SHOWN = 20
@@ -91,7 +95,7 @@ def build_report(log: SessionLog, session_id: str, *, for_agents: bool = False) 
             for unblinding in state.unblinded
         ),
         measurements=measurements,
-        measures=tuple(_measure(measure, state) for measure in state.measures),
+        measures=tuple(_measures(state)),
         readings=readings,
         sweeps=tuple(_sweeps(state)),
         steered=first_marked(steered)[:PROMPTS_SHOWN],
@@ -116,7 +120,41 @@ def build_report(log: SessionLog, session_id: str, *, for_agents: bool = False) 
     )
 
 
-def _measure(measure: Recorded[Measure], state: SessionState) -> MeasureSection:
+def _measures(state: SessionState) -> Iterator[MeasureSection]:
+    """Yield the measures, then the trainings and mixing studies, then the audits of an evaluation."""
+    for measure in state.measures:
+        yield _measure(measure, state)
+    ended = {body.name for body in _bodies_of(state) if isinstance(body, OrganismTrained)}
+    for training in state.trainings:
+        if isinstance(training.body, Finding):
+            yield _measure(replace(training, body=training.body), state)
+        elif isinstance(training.body, TrainingStarted) and training.body.name not in ended:
+            line = f"{training.body.describe()}; it did not come to its end here"
+            yield MeasureSection(training.seq, training.actor.who, "training", line, ())
+    if state.evaluation is not None:
+        yield _evaluation(state.evaluation, state)
+
+
+def _bodies_of(state: SessionState) -> list[EventBody]:
+    return [found.body for found in (*state.measures, *state.trainings)]
+
+
+def _evaluation(started: Recorded[EvaluationStarted], state: SessionState) -> MeasureSection:
+    """The audits, each in a session of its own: their grades stand there."""
+    rows = tuple(
+        (body.cell, body.session, f"{body.status}{because(body.detail)}")
+        for body in (cell.body for cell in state.cells.values())
+    )
+    shares = f"`evaluate --session {state.session_id}` shows the shares of its audits."
+    blocks = [Block(sentence=shares)]
+    if rows:
+        blocks.append(Block(title="Audits", columns=("audit", "session", "status"), rows=rows))
+    done = sum(cell.body.status == "done" for cell in state.cells.values())
+    line = f"{started.body.describe()}; {number_or_no(done, 'audit')} done"
+    return MeasureSection(started.seq, started.actor.who, "evaluation", line, tuple(blocks))
+
+
+def _measure(measure: Recorded[Finding], state: SessionState) -> MeasureSection:
     return MeasureSection(
         measure.seq,
         measure.actor.who,
@@ -126,9 +164,9 @@ def _measure(measure: Recorded[Measure], state: SessionState) -> MeasureSection:
     )
 
 
-def _blocks(found: Measure, state: SessionState) -> Iterator[Block]:
+def _blocks(found: Finding, state: SessionState) -> Iterator[Block]:
     texts = 0
-    for figure in found.figures([recorded.body for recorded in state.measures]):
+    for figure in found.figures(_bodies_of(state)):
         match figure:
             case Heading():
                 yield Block(title=figure.text)
