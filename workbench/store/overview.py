@@ -27,11 +27,14 @@ class SessionOverview:
 
 
 def read_overviews(connection: sqlite3.Connection) -> list[SessionOverview]:
-    """Every session, the one written to last first."""
+    """Every session, the one written to last first: by its place in the file, as a clock may be set back."""
     rows = connection.execute(
         f"""
         SELECT id, name, created_at, last_event_at, events, base, finetuned, outcome
-        FROM ({VIEWS["session_overview"]}) WHERE events IS NOT NULL ORDER BY last_event_at DESC, id DESC
+        FROM ({VIEWS["session_overview"]}) AS sessions WHERE events IS NOT NULL
+        ORDER BY (
+            SELECT id FROM events WHERE session_id = sessions.id ORDER BY seq DESC LIMIT 1
+        ) DESC
         """
     )
     return [

@@ -203,6 +203,16 @@ def test_a_session_id_can_be_sorted_and_typed(log: SessionLog) -> None:
         assert abs(int(session_id[:8]) - int(day)) <= 1 or day.endswith("01")
 
 
+def test_the_last_session_is_the_one_written_to_last_whatever_the_clock_says(
+    log: SessionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.start_session("first")
+    monkeypatch.setattr("workbench.store.append.utc_text", lambda *_: "2001-01-01T00:00:00.000000Z")
+    begun = log.start_session("after the clock was set back")
+    assert log.find_session("last").id == begun
+    assert log.sessions()[0].id == begun
+
+
 def test_the_first_event_starts_the_session(log: SessionLog) -> None:
     session = log.start_session("x", {"python": "3.12"}, HUMAN, parent=("other", 7))
     (event,) = log.events(session)
