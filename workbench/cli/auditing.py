@@ -56,7 +56,7 @@ from workbench.store.agent_events import (
 )
 from workbench.store.events import Actor, Event
 from workbench.store.log import SessionLog
-from workbench.store.slices.agents import AgentState, history, standing
+from workbench.store.slices.agents import AgentState, cost_of, history, standing
 from workbench.store.state import Recorded, fold
 
 _GRADE_COLUMNS = ("session", "grade", "of", "score", "by", "rubric", "why")
@@ -363,7 +363,7 @@ def _print_audit(session: Session, state: AgentState, blinding: Blinding, json: 
         "replies": state.replies,
         "interactions": state.interactions,
         "tokens": state.tokens,
-        "cost": state.cost,
+        "cost": state.whole_cost,
         "seconds": round(state.seconds, 3),
         "blind": bool(blinding),
     }
@@ -375,7 +375,7 @@ def _print_audit(session: Session, state: AgentState, blinding: Blinding, json: 
     else:
         show.heading(blinding.hide(report.summary))
         show.paragraph(blinding.hide(report.description))
-    cost = "price not known" if state.cost is None else f"${state.cost:.4f}"
+    cost = "price not known" if data["cost"] is None else f"${data['cost']:.4f}"
     say(
         f"ended by {state.stopped_by}: {number_of(state.replies, 'reply')}, {state.interactions} model "
         f"interactions, {number_of(state.tokens, 'token')} ({cost})"
@@ -411,10 +411,9 @@ def _spent(session: Session, after_seq: int) -> dict[str, Any]:
         for event in session.log.events(session.id, after_seq, kinds=["agent_replied"])
         if isinstance(event.body, AgentReplied)
     ]
-    costs = [reply.usage.cost for reply in replies if reply.usage.cost is not None]
     return {
         "tokens": sum(reply.usage.total_tokens for reply in replies),
-        "cost": sum(costs) if costs else None,
+        "cost": cost_of([reply.usage for reply in replies]),
     }
 
 

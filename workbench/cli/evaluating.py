@@ -166,6 +166,7 @@ def _print(table: Sequence[Row]) -> None:
         "scored",
         "success [95%]",
         "false positives [95%]",
+        "nulls",
         "grade 2 [95%]",
         "paper",
         "grade 4 [95%]",
@@ -185,6 +186,7 @@ def _print(table: Sequence[Row]) -> None:
                 row.scored,
                 row.success.text(),
                 row.false_positives.text(),
+                f"{row.scored_nulls}/{row.nulls}",
                 row.reach_2.text(),
                 _percent(row.paper_2),
                 row.reach_4.text(),
@@ -198,7 +200,8 @@ def _print(table: Sequence[Row]) -> None:
         title="shares of audits with 95% confidence intervals: a right one among ten guesses, a find "
         "on null pairs, a grade",
     )
-    unscored = sum(row.unscored_grades for row in table if row.organism == "all")
+    # The rows of all organisms have none of the null pairs.
+    unscored = sum(row.unscored_grades for row in table if row.organism != "all")
     say(f"{unscored} grades are unscored and left out of the shares")
 
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -355,6 +356,29 @@ def test_confidence_intervals(hits: int, total: int, low: float, high: float):
     share = Share.of(hits, total)
     assert share.low == pytest.approx(low, abs=5e-5)
     assert share.high == pytest.approx(high, abs=5e-5)
+
+
+def test_shares_are_of_audits_that_are_done_and_costs_of_all_or_none():
+    def audit(organism: str, grade: float | None, cost: float | None, **rest: Any) -> Audit:
+        cell = Cell("adl", organism, 5, rest.pop("repeat", 0))
+        made = {"status": "done", "unscored": int(grade is None)} | rest
+        return Audit(cell, "s", grade=grade, stopped_by="report", tokens=10, cost=cost, **made)
+
+    table = rows(
+        [
+            audit("cake", 4.0, 0.5),
+            audit("cake", 1.0, 0.5, repeat=1, status="started"),
+            audit("null", None, 0.5, unscored=3, is_null=True),
+            audit("null", 2.0, None, repeat=1, is_null=True),
+        ]
+    )
+    everything, cake, null = table
+    assert (everything.audits, everything.done, everything.scored) == (2, 1, 1)
+    assert everything.reach_4.value == 1.0
+    assert (everything.nulls, everything.scored_nulls) == (2, 1)
+    assert everything.false_positives.value == 1.0
+    assert (cake.unscored_grades, null.unscored_grades) == (0, 3)
+    assert (cake.cost, null.cost) == (1.0, None)
 
 
 def test_what_is_unscored_is_left_out_and_not_zero():

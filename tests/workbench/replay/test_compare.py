@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -17,6 +19,7 @@ from workbench.replay.compare import (
 from workbench.store.agent_events import AgentReplied, AgentStarted, GradeGiven, Usage
 from workbench.store.events import EvidenceMarked, TextFinished
 from workbench.store.log import SessionLog
+from workbench.store.slices.agents import cost_of, whole_sum
 from workbench.store.state import SessionState, fold
 
 
@@ -126,5 +129,24 @@ def test_what_an_agent_used(log: SessionLog) -> None:
     (summary,) = comparison.sessions
     assert summary.agents == ("black-box: m",)
     budget = summary.budget
-    assert (budget.agent_replies, budget.agent_tokens, budget.cost) == (2, 84, 0.25)
-    assert ("agent's cost, US dollars", "0.2500") in rows(comparison)
+    # A sum over the replies with a price would be shown as the cost of all.
+    assert (budget.agent_replies, budget.agent_tokens, budget.cost) == (2, 84, None)
+    assert ("agent's cost, US dollars", "not known") in rows(comparison)
+
+
+def test_a_cost_is_known_where_that_of_every_agent_is() -> None:
+    assert whole_sum([0.25, 0.5]) == 0.75
+    assert whole_sum([0.25, None]) is None
+    assert whole_sum([]) is None
+    free = Usage(prompt_tokens=0, completion_tokens=0)
+    paid = Usage(prompt_tokens=30, completion_tokens=12, cost=0.25)
+    assert cost_of([free, paid]) == 0.25
+    assert cost_of([paid, paid.model_copy(update={"cost": None})]) is None
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_time(state: SessionState) -> None:
+    assert state.last_at is not None
+    back = replace(state, started_at=state.last_at + timedelta(seconds=65))
+    assert summarise(back).seconds == 0
+    (began,) = (values for name, *values in rows(compare([back])) if name.startswith("time, first"))
+    assert began == ["0.0 s"]

@@ -1,5 +1,6 @@
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
@@ -61,6 +62,21 @@ def test_the_time_at_work_leaves_out_pauses_and_interruptions(log: SessionLog) -
     # and from its end (20) to the end (29).
     expected = between(3, 14) + between(15, 19) + between(20, 29)
     assert agent(log, session).seconds == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_clock_that_is_set_back_takes_no_time_at_work_away(log: SessionLog) -> None:
+    events = list(log.events(record_agent_audit(log)))
+    late = events[8].at + timedelta(hours=1)
+    before = [
+        event.model_copy(update={"at": late}) if event.seq == 9 else event for event in events
+    ]
+    folding, spent = Fold(), 0.0
+    for event in before:
+        folding.apply(event)
+        for run in folding.state().agents.values():
+            assert run.seconds >= spent
+            spent = run.seconds
+    assert spent > 3600
 
 
 def test_grades_are_edited_by_appending(state: SessionState) -> None:

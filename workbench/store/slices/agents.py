@@ -29,6 +29,7 @@ from workbench.store.agent_events import (
     Policy,
     ReportSubmitted,
     ToolMode,
+    Usage,
 )
 from workbench.store.events import Event, SessionClosed, SessionContinued
 from workbench.store.record import LATER
@@ -43,7 +44,7 @@ class AgentState:
     """An agent's audit.
 
     ``messages`` are the conversation: ``AgentTold`` and ``AgentReplied`` in order. ``replies``,
-    ``tokens`` and ``cost`` (None as long as no price was known) count what was answered,
+    ``tokens`` and ``cost`` (of the replies with a price: see ``whole_cost``) count what was answered,
     ``interactions`` what the agent put to the models, ``seconds`` the time at work: pauses and
     interruptions left out. ``growing`` is the reply under way, ``asked`` what waits for approval, and
     ``unread`` a person's messages that the agent has not got yet. ``compacted`` says which messages
@@ -80,9 +81,30 @@ class AgentState:
     problem: str = ""
 
     @property
+    def whole_cost(self) -> float | None:
+        """The cost of every reply in US dollars; None where one that has tokens has no price."""
+        said = [message.body for message in self.messages]
+        return cost_of([body.usage for body in said if isinstance(body, AgentReplied)])
+
+    @property
     def is_over(self) -> bool:
         """True once the audit came to its normal end."""
         return self.status == "ended"
+
+
+def cost_of(usages: Sequence[Usage]) -> float | None:
+    """Return the cost of replies in US dollars; None without any price, or where one is missing.
+
+    A sum over some of them would be shown as the cost of all.
+    """
+    spent = [usage for usage in usages if usage.total_tokens or usage.cost is not None]
+    return whole_sum([usage.cost for usage in spent])
+
+
+def whole_sum(costs: Sequence[float | None]) -> float | None:
+    """Return the sum; None of nothing, or where one of them is not known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None
 
 
 Change = Callable[["Agents", AgentState, Event], dict[str, Any]]
@@ -100,8 +122,9 @@ def _of_agent(*kinds: type) -> Callable[[Change], Change]:
                 changes = method(agents, state, event)
                 at_work = state.status == "running" and not isinstance(body, AgentResumed)
                 if at_work and state.last_at is not None:
-                    passed = event.at - state.last_at
-                    changes["seconds"] = state.seconds + passed.total_seconds()
+                    # A clock that was set back takes no time away.
+                    passed = max(0.0, (event.at - state.last_at).total_seconds())
+                    changes["seconds"] = state.seconds + passed
                 agents.put(state.id, replace(state, last_at=event.at, **changes))
 
         return cast(Change, on(*kinds)(handle))

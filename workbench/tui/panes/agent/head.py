@@ -104,8 +104,9 @@ def budgets(agent: AgentState, seconds: float, width: int) -> Content:
         _spent("tokens", agent.tokens, given.get("tokens")),
         _time(seconds, given.get("seconds")),
     ]
-    cost = "price not known" if agent.cost is None else f"${agent.cost:.4f}"
-    last = Content.styled(cost, _MUTED if agent.cost is None else "")
+    spent_in_all = agent.whole_cost
+    cost = "price not known" if spent_in_all is None else f"${spent_in_all:.4f}"
+    last = Content.styled(cost, _MUTED if spent_in_all is None else "")
     if width >= _ONE_LINE:
         return Content("  ").join([*spent, last])
     left = max(label.cell_length for label in (spent[0], spent[2]))
