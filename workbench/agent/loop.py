@@ -216,7 +216,7 @@ class _Audit:
             self._mode,
             blinding,
             surroundings.runner or direct(session),
-            older=self._settings.get("prompts") in older_rules.VERSIONS,
+            older=older_rules.are_of(self._settings),
         )
         self._calls = Calls(session, run_id, blinding, self._toolbox, self._supervisor)
         self._budgets = self._calls.budgets

@@ -15,6 +15,11 @@ from workbench.operations.generation import prompts_and_samples
 VERSIONS = frozenset({"1", "2"})
 
 
+def are_of(settings: Mapping[str, Any]) -> bool:
+    """True for an audit that began by older rules, whose start records these settings."""
+    return settings.get("prompts") in VERSIONS
+
+
 def _prompts_and_samples(arguments: Any) -> int:
     return prompts_and_samples(arguments.prompts, arguments.n_prompts, arguments.n_samples)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
+import typer
 from pydantic import Field
 
 from adl.errors import AdlError, install_extra
+from adl.words import plain_number
 from workbench.cli.agent_arguments import AuditArguments
-from workbench.cli.derived import arguments_from
+from workbench.cli.derived import arguments_from, made, option_name
 from workbench.cli.options import (
     SessionOptions,
     measure_arguments,
@@ -24,11 +26,13 @@ from workbench.cli.running import Work, working_session
 from workbench.operations.difference import MeasureArguments
 from workbench.operations.pair import PairArguments
 from workbench.store.agent_events import ApprovalAsked
+from workbench.store.slices.agents import AgentState
 
 if TYPE_CHECKING:
     from workbench.outside.audit import OutsideAudit
 
 _BUDGET = dict.fromkeys(("interactions", "calls", "seconds"), "Budget")
+_NAMES = {"approval": "approve"}
 
 
 class McpArguments(AuditArguments):
@@ -50,9 +54,7 @@ class McpMissing(AdlError):
     pair=pair_arguments,
     measure=measure_arguments,
     where=working_options,
-    wanted=arguments_from(
-        McpArguments, leave_out=("tokens",), names={"approval": "approve"}, panels=_BUDGET
-    ),
+    wanted=arguments_from(McpArguments, leave_out=("tokens",), names=_NAMES, panels=_BUDGET),
 )
 def mcp(
     pair: PairArguments, measure: MeasureArguments, where: SessionOptions, wanted: McpArguments
@@ -71,18 +73,63 @@ def mcp(
                 "the MCP server needs the package `mcp`", f"Install it: {install_extra('mcp')}."
             ) from None
     with working_session(where, "outside agent", blind=wanted.blind) as work:
-        serve(_Host(work, pair, measure, wanted), work.flag)
+        begun = None
+        if work.has_session:
+            from workbench.outside.audit import unfinished
+
+            begun = unfinished(work.session.state)
+        if begun is not None:
+            wanted = going_on(wanted, begun)
+            refuse_difference_options(wanted, measure)
+        serve(_Host(work, pair, measure, wanted, begun), work.flag)
+
+
+def going_on(wanted: McpArguments, begun: AgentState) -> McpArguments:
+    """Return the arguments with the mode of an audit that is gone on with.
+
+    Raises ``BadParameter`` for a mode, a budget or an approval that was given and is not the audit's:
+    it goes on by what it began with.
+    """
+    start = begun.start.body
+    own = {**start.budgets, "mode": start.mode.replace("_", "-"), "approval": begun.policy}
+
+    def written(values: Mapping[str, Any], fields: Iterable[str]) -> str:
+        shown = {name: values[name] for name in fields}
+        return ", ".join(
+            f"{option_name(name, _NAMES)} "
+            f"{plain_number(value) if isinstance(value, float) else value}"
+            for name, value in shown.items()
+        )
+
+    given = wanted.model_dump(include=wanted.model_fields_set)
+    others = [name for name in own if name in given and given[name] != own[name]]
+    if others:
+        raise typer.BadParameter(
+            f"{written(given, others)}: the audit {begun.id} goes on with {written(own, others)}, as "
+            "it began: leave it out"
+        )
+    return made(McpArguments, given | {"mode": own["mode"]}, **_NAMES)
 
 
 class _Host:
     """The session that is served; the pair is loaded with the first call that needs it."""
 
     def __init__(
-        self, work: Work, pair: PairArguments, measure: MeasureArguments, wanted: McpArguments
+        self,
+        work: Work,
+        pair: PairArguments,
+        measure: MeasureArguments,
+        wanted: McpArguments,
+        begun: AgentState | None = None,
     ) -> None:
+        from workbench.agent import older_rules, prompts
         from workbench.cli.auditing import agent_mode
+        from workbench.outside.audit import opening_of
 
         self.mode = agent_mode(wanted.mode)
+        self.is_older = begun is not None and older_rules.are_of(begun.start.body.settings)
+        recorded = opening_of(begun, "system") if begun is not None else ""
+        self.instructions = recorded or prompts.system_prompt(self.mode)
         self._work = work
         self._pair = pair
         self._measure = measure

@@ -18,10 +18,11 @@ from typing import Any
 
 from adl.callbacks import ShouldStop
 from adl.errors import Stopped
-from workbench.agent import progress, prompts
+from workbench.agent import older_rules, progress, prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.calling import Calls
 from workbench.agent.conversation import unanswered
+from workbench.agent.errors import AgentError
 from workbench.agent.runners import Runner
 from workbench.agent.supervision import AskPerson, Supervision
 from workbench.agent.toolbox import Toolbox
@@ -41,6 +42,7 @@ from workbench.store.agent_events import (
 from workbench.store.errors import SessionOver
 from workbench.store.events import SYSTEM, Actor
 from workbench.store.slices.agents import AgentState
+from workbench.store.state import SessionState
 
 #: The address recorded for an agent that calls over stdio.
 ADDRESS = "mcp:stdio"
@@ -75,6 +77,23 @@ class CallResult:
     ok: bool
 
 
+def unfinished(state: SessionState) -> AgentState | None:
+    """Return the outside agent's audit that a session goes on with: the last that is not over."""
+    audits = (
+        agent
+        for agent in reversed(list(state.agents.values()))
+        if not agent.is_over and agent.start.body.endpoint == ADDRESS
+    )
+    return next(audits, None)
+
+
+def opening_of(agent: AgentState, role: str) -> str:
+    """Return what an audit's agent was told first in this role; empty before it was."""
+    told = (message.body for message in agent.messages if isinstance(message.body, AgentTold))
+    first = (body.content for body in told if (body.role, body.source) == (role, "opening"))
+    return next(first, "")
+
+
 class OutsideAudit:
     """One process's part of an audit by an outside agent. Safe to use from any thread.
 
@@ -95,9 +114,9 @@ class OutsideAudit:
         self._cancelled: threading.Event = threading.Event()
         "Set once the client wants the call that is being done no more."
         self._one_at_a_time = threading.Lock()
-        self._toolbox = Toolbox(
-            session, session.state.agents[run_id].start.body.mode, blinding, self._run
-        )
+        start = session.state.agents[run_id].start.body
+        older = older_rules.are_of(start.settings)
+        self._toolbox = Toolbox(session, start.mode, blinding, self._run, older=older)
         person = Supervision(session, ask=surroundings.ask)
         self._calls = Calls(session, run_id, blinding, self._toolbox, person)
         self._open()
@@ -111,14 +130,18 @@ class OutsideAudit:
         blinding: Blinding,
         surroundings: OutsideSurroundings,
     ) -> OutsideAudit:
-        """Begin an audit by the program ``client``, or go on with one that was interrupted."""
-        unfinished = [
-            agent
-            for agent in session.state.agents.values()
-            if not agent.is_over and agent.start.body.endpoint == ADDRESS
-        ]
-        if unfinished:
-            run_id = unfinished[-1].id
+        """Begin an audit by the program ``client``, or go on with one that was interrupted.
+
+        Raises ``AgentError`` where that one is of another mode than the plan, whose tools it has not.
+        """
+        begun = unfinished(session.state)
+        if begun is not None:
+            run_id, mode = begun.id, begun.start.body.mode
+            if mode != plan.mode:
+                raise AgentError(
+                    f"the audit {run_id} of session {session.id} is of mode {mode}, not {plan.mode}",
+                    "Start the server again: it goes on with that audit.",
+                )
             session.record(
                 AgentResumed(run_id=run_id, model=client, endpoint=ADDRESS), actor=SYSTEM
             )
@@ -146,12 +169,7 @@ class OutsideAudit:
     @property
     def opening(self) -> str:
         """The message the audit opens with: the budget, and the overview of what was computed."""
-        return next(
-            message.body.content
-            for message in self.state.messages
-            if isinstance(message.body, AgentTold)
-            and (message.body.role, message.body.source) == ("user", "opening")
-        )
+        return opening_of(self.state, "user")
 
     def call(
         self,

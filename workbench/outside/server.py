@@ -27,7 +27,6 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 from adl.callbacks import ShouldStop
 from adl.errors import Stopped
 from adl.readings.registry import ReadingName
-from workbench.agent import prompts
 from workbench.agent.toolbox import tools_of
 from workbench.agent.tools import OVERVIEW_TOOL, READING_TOOL, Tool
 from workbench.faults import as_error, keep_crash, without_secrets
@@ -55,6 +54,9 @@ class Host(Protocol):
     """The process that serves: it begins the audit and gives its resources."""
 
     mode: AgentMode
+    is_older: bool
+    "True where the audit that is gone on with began by older rules."
+    instructions: str
 
     def audit(self, client: str, ask: Callable[[ApprovalAsked], tuple[bool, str]]) -> OutsideAudit:
         """Load the pair and begin the audit, or return the one begun. Raises `AdlError`, `Stopped`."""
@@ -98,7 +100,7 @@ class AuditServer:
         self._approvals: dict[str, tuple[bool, str]] = {}
         self._context: Context | None = None
         self._one_at_a_time = anyio.Lock()
-        self.tools: tuple[Tool, ...] = tools_of(host.mode)
+        self.tools: tuple[Tool, ...] = tools_of(host.mode, older=host.is_older)
 
     def server(self) -> Server[Any]:
         """Return the server of the SDK with the handlers."""
@@ -107,7 +109,7 @@ class AuditServer:
             "adl-workbench",
             version=version("adl-workbench"),
             title="ADL Workbench",
-            instructions=prompts.system_prompt(self._host.mode),
+            instructions=self._host.instructions,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_list_resources=self._list_resources,
@@ -325,7 +327,7 @@ class AuditServer:
                 overview = (await self._begun(context)).opening
         except Exception as exc:  # noqa: BLE001 - the agent gets it in words that hide the names
             raise MCPError(types.INTERNAL_ERROR, self._told(exc)) from None
-        text = prompts.system_prompt(self._host.mode) + "\n\n" + overview
+        text = self._host.instructions + "\n\n" + overview
         return types.GetPromptResult(
             messages=[types.PromptMessage(role="user", content=types.TextContent(text=text))]
         )

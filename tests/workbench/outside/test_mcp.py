@@ -327,6 +327,39 @@ def test_a_black_box_agent_sees_no_reading(database: Path, tmp_path: Path):
     assert "difference_measured" not in kinds
 
 
+def test_a_black_box_agent_sees_no_reading_when_its_session_is_gone_on_with(
+    database: Path, tmp_path: Path
+):
+    again = ("--session", "last")
+
+    async def audits() -> None:
+        black_box = ("--mode", "black-box", "--interactions", "2")
+        async with serving(database, tmp_path / "first", *black_box, pair=PAIR[:4]) as client:
+            await client.call_tool("ask", {"prompts": ["Who are you?"]})
+        async with serving(database, tmp_path / "second", *again, pair=()) as client:
+            tools = {tool.name for tool in (await client.list_tools()).tools}
+            assert not tools & {"overview", "show_reading", "steer", "read"}
+            asked = await client.call_tool("ask", {"prompts": ["Really?"]})
+            assert "0 of 2 interactions" in text_of(asked)
+            session = json.loads((await client.read_resource("adl://session")).contents[0].text)
+            assert session["mode"] == "black_box"
+            with pytest.raises(Exception, match="no resource"):
+                await client.read_resource("adl://report")
+
+    run(audits)
+    assert "difference_measured" not in {event.body.kind for event in recorded(database)}
+    command = [sys.executable, "-m", "tests.workbench.cli.named_cli", "mcp", *again]
+    done = subprocess.run(
+        [*command, "--mode", "adl", "--database", str(database)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--mode black-box" in done.stderr
+
+
 def test_a_pair_that_cannot_be_loaded_is_an_error_of_the_call(database: Path, tmp_path: Path):
     wire = tmp_path / "wire"
 
