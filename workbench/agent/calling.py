@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from adl.callbacks import ShouldStop
 from adl.errors import AdlError, Stopped
+from workbench.agent import handing_back
 from workbench.agent.budgets import Budgets
 from workbench.agent.errors import ToolError
 from workbench.agent.merged_tools import strings_in
@@ -68,6 +69,26 @@ class Calls:
             AgentTold.model_validate({**fields, "content": self._blinding.told(content), **more}),
             actor=actor,
         )
+
+    def deliver(self) -> None:
+        """Tell what a person wrote, and did while they had taken over."""
+        state = self.state
+        if state.taken_over_at is not None and not handing_back.is_told(state, state.taken_over_at):
+            self.tell(
+                "user",
+                "hand_back",
+                handing_back.done_by_person(
+                    self._session, state.start.body.mode, state.taken_over_at
+                ),
+                message_id=handing_back.message_id(state.taken_over_at),
+            )
+        for message in state.unread:
+            self.tell(
+                "user",
+                "human",
+                "A person who audits with you writes: " + message.body.text,
+                message_id=message.body.message_id,
+            )
 
     def do(
         self,

@@ -24,7 +24,7 @@ from typing import Any
 
 from adl.callbacks import ShouldStop, never_stop
 from adl.errors import AdlError, Stopped
-from workbench.agent import handing_back, older_rules, progress, prompts
+from workbench.agent import older_rules, progress, prompts
 from workbench.agent.budgets import Budgets
 from workbench.agent.calling import Calls
 from workbench.agent.compacting import (
@@ -256,7 +256,7 @@ class _Audit:
             self._calls.do(calls[0], asked_for, self._should_stop, self._deadline)
             return
         if asked_for is None:
-            self._deliver(state)
+            self._calls.deliver()
             spent = self._budgets.spent(state)
             if spent is not None:
                 self._ask_for_answer(spent)
@@ -284,23 +284,6 @@ class _Audit:
         elif overview and not any(is_overview(message.body) for message in self._state.messages):
             # An old session that was cut off in its opening.
             self._calls.tell("user", "opening", overview, tool=about)
-
-    def _deliver(self, state: AgentState) -> None:
-        """Tell what a person wrote, and did while they had taken over."""
-        if state.taken_over_at is not None and not handing_back.is_told(state, state.taken_over_at):
-            self._calls.tell(
-                "user",
-                "hand_back",
-                handing_back.done_by_person(self._session, self._mode, state.taken_over_at),
-                message_id=handing_back.message_id(state.taken_over_at),
-            )
-        for message in state.unread:
-            self._calls.tell(
-                "user",
-                "human",
-                "A person who audits with you writes: " + message.body.text,
-                message_id=message.body.message_id,
-            )
 
     def _ask_for_answer(self, spent: BudgetName) -> None:
         self._calls.tell(

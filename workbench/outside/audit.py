@@ -117,8 +117,8 @@ class OutsideAudit:
         start = session.state.agents[run_id].start.body
         older = older_rules.are_of(start.settings)
         self._toolbox = Toolbox(session, start.mode, blinding, self._run, older=older)
-        person = Supervision(session, ask=surroundings.ask)
-        self._calls = Calls(session, run_id, blinding, self._toolbox, person)
+        self._person = Supervision(session, ask=surroundings.ask)
+        self._calls = Calls(session, run_id, blinding, self._toolbox, self._person)
         self._open()
 
     @classmethod
@@ -180,13 +180,17 @@ class OutsideAudit:
     ) -> CallResult:
         """Do a call and return its result. ``call_id`` names one that waited for an approval.
 
-        Once ``cancelled`` is set, its result says that it was stopped; a call that has not begun by
-        then is not recorded. Raises ``Stopped`` for that and when the server ends, ``RunnerGone``,
-        and what ``ask`` raises.
+        It waits while a person has the audit paused or taken over; what they wrote and did comes with
+        the result. Once ``cancelled`` is set, its result says that it was stopped; a call that has not
+        begun by then is not recorded. Raises ``Stopped`` for that and when the server ends,
+        ``RunnerGone``, and what ``ask`` raises.
         """
         with self._one_at_a_time:
             self._cancelled = cancelled or threading.Event()
             self._check_cancelled()
+            # A person may be at a screen of another process.
+            self._session.catch_up()
+            self._person.hold(self._id, self._is_stopped)
             if self.state.is_over:
                 return CallResult("the audit is over: its report is submitted", ok=False)
             waiting = {call.id: call for call in unanswered(self.state)}
@@ -200,8 +204,13 @@ class OutsideAudit:
                 call, progress.asked_for_answer(self.state), self._should_stop, self._deadline
             )
             result = self._result(call)
+            if self.state.is_over:
+                return result
+            n_told = len(self.state.messages)
+            self._calls.deliver()
             self._watch_budget()
-            return result
+            more = [message.body.content for message in self.state.messages[n_told:]]
+            return CallResult("\n\n".join([result.text, *more]), result.ok)
 
     def leave(self, reason: str) -> None:
         """Record that the agent went away before its report, if it did; waits for a call's end."""
@@ -255,7 +264,7 @@ class OutsideAudit:
     def _watch_budget(self) -> None:
         """Once a budget is spent, only a report is taken."""
         state = self.state
-        if state.is_over or progress.asked_for_answer(state) is not None:
+        if progress.asked_for_answer(state) is not None:
             return
         spent = self._calls.budgets.spent(state)
         if spent is not None:
@@ -268,6 +277,9 @@ class OutsideAudit:
 
     def _deadline(self) -> float:
         return time.monotonic() + self._calls.budgets.seconds_left(self.state)
+
+    def _is_stopped(self) -> bool:
+        return self._should_stop() or self._cancelled.is_set()
 
     def _run(
         self, operation: Operation[Any], arguments: Arguments, actor: Actor, should_stop: ShouldStop
