@@ -81,7 +81,9 @@ def exchange(
             # One that was refused for something we can go without is no failure of the endpoint.
             failures += exc.notice is None
             too_long = exc.wait is not None and exc.wait > settings.longest_wait
-            wait = exc.wait if exc.wait is not None else backoff(settings.backoff, failures)
+            # A server that asks for no wait, or gives a date that has passed, still gets the usual one.
+            usual = 0.0 if exc.notice is not None else backoff(settings.backoff, failures)
+            wait = max(usual, exc.wait or 0.0)
             late = exc.again and time.monotonic() + wait >= until
             if (exc.error == "deadline" or late) and until == deadline:
                 recorder.failed(attempt, exc, None)

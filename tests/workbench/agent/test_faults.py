@@ -154,6 +154,13 @@ def test_retry_after_is_honoured(session: Session):
     assert state.failures[0].body.retry_in == 0.3
 
 
+@pytest.mark.parametrize("wait", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_wait_of_nothing_is_the_usual_one(session: Session, wait: str):
+    refusal = Refuse(429, "slow down", {"Retry-After": wait})
+    state, _ = audited(session, then(refusal, DONE), backoff=0.02)
+    assert (state.failures[0].body.retry_in or 0.0) >= 0.01
+
+
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
