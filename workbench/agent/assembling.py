@@ -22,6 +22,8 @@ from workbench.agent.nesting import read_json
 
 #: Calls that are taken of one reply.
 MOST_CALLS = 64
+#: Fields of a message in which servers send the model's reasoning as text.
+REASONING = ("reasoning_content", "reasoning")
 #: Of a message; what else it has is the provider's own.
 _OF_MESSAGE = frozenset({"role", "content", "tool_calls", "function_call"})
 _OF_CALL = frozenset({"id", "index", "type", "function"})
@@ -101,6 +103,11 @@ class Assembly:
             for name, value in self._own.items()
         }
         return own | ({"content": self._parts} if any(map(_says_more, self._parts)) else {})
+
+    @property
+    def thoughts_size(self) -> int:
+        """The characters of its reasoning; a server that sends it in two fields sends it twice."""
+        return max(len(self._own_text(name)) for name in REASONING)
 
     @property
     def is_whole(self) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from workbench.agent.assembling import REASONING
 from workbench.agent.compacting import SHORTENED_OWN, is_short, short_content
 from workbench.agent.nesting import read_json
 from workbench.agent.prompts import JSON_TOOLS
@@ -103,7 +104,7 @@ def calls_in(reply: AgentReplied) -> tuple[ToolCall, ...]:
     text = reply.content
     if not text.strip():
         # A server may take all of a reply for its reasoning; only a call and nothing else is one.
-        reasoning = (reply.provider_fields.get(name) for name in ("reasoning_content", "reasoning"))
+        reasoning = (reply.provider_fields.get(name) for name in REASONING)
         text = next((words for words in reasoning if isinstance(words, str)), "")
     return written_calls(text)
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from threading import Lock
 from typing import Any, TypeGuard
+from urllib.parse import parse_qsl, urlsplit
 
 from adl.callbacks import STOP_POLL_SECONDS, ShouldStop, never_stop
 from adl.errors import Stopped
@@ -180,8 +181,7 @@ class Endpoint:
         except ReplyRefused as exc:
             return AttemptFailed("refused", self._short(str(exc)), again=False)
         except openai.APIStatusError as exc:
-            error = reported(exc.body, exc.message)
-            return self._refused(exc.status_code, error, exc.response.headers)
+            return self._refused(exc.status_code, reported(exc.body), exc.response.headers)
         except (openai.APITimeoutError, TimeoutError):
             return AttemptFailed("time-out", "the endpoint was silent for too long")
         except openai.APIConnectionError as exc:
@@ -261,6 +261,8 @@ class Endpoint:
     ) -> Answer:
         truncated = _too_long(reply)
         finish_reason = reply.finish_reason
+        if not truncated and finish_reason == "error":
+            raise AttemptFailed("dropped", "the endpoint ended the reply with an error of no words")
         if not truncated and not reply.choices:
             raise AttemptFailed("empty", "the reply has no choices")
         if not truncated and finish_reason is None:
@@ -303,17 +305,23 @@ class Endpoint:
     def _usage(self, reply: Assembly, request: Request, messages: Iterable[Message]) -> Usage:
         usage = reply.usage or {}
         sent = len(json.dumps(list(messages)))
+        if "tools" in self._sent:
+            sent += len(json.dumps(self._sent["tools"]))
         prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
         wrong = _wrong_counts(usage, sent, reply.size) if usage else ""
         estimated = bool(wrong) or not usage
         if estimated:
-            prompt, completion = sent // _CHARACTERS_PER_TOKEN, reply.size // _CHARACTERS_PER_TOKEN
+            received = reply.size + reply.thoughts_size
+            prompt, completion = sent // _CHARACTERS_PER_TOKEN, received // _CHARACTERS_PER_TOKEN
         assert isinstance(prompt, int)
         assert isinstance(completion, int)
         unusable = [wrong] if wrong else []
         total = usage.get("total_tokens")
+        if not wrong and _is_count(total) and total - prompt - completion == _thoughts(usage):
+            # Some servers bill hidden thoughts without counting them as reply.
+            completion = total - prompt
         if not wrong and total is not None and total != prompt + completion:
-            # More is what some servers count of hidden thoughts; which part it is they do not say.
+            # More that no field names may be anything.
             unusable.append(f"total_tokens {_quoted(total)}")
         cost = usage.get("cost")
         if cost is not None and not _is_cost(cost):
@@ -355,7 +363,7 @@ class Endpoint:
         if error.is_too_long:
             return AttemptFailed("context", message, again=False)
         return AttemptFailed(
-            "stream", message, again=error.code not in {"400", "401", "402", "403"}
+            "stream", message, again=error.code not in {"400", "401", "402", "403", "404", "422"}
         )
 
     def _changed(self, error: Reported, status: int | None) -> AttemptFailed | None:
@@ -424,8 +432,8 @@ class Endpoint:
         return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _error_message(self, error: Reported, status: int | None) -> str:
-        code = "" if status is None else f"Error code: {status} - "
-        return self._short(code + error.message)
+        code = "" if status is None else f"Error code: {status}"
+        return self._short(" - ".join(filter(None, (code, error.message))))
 
     def _short(self, text: str) -> str:
         return self.scrub(text)[:_LONGEST_MESSAGE]
@@ -437,10 +445,13 @@ class Endpoint:
             from workbench.agent.transport import LimitedClient
 
             key = self.settings.api_key
+            # The library would write the path behind the query.
+            address = urlsplit(self.settings.base_url)
             self._client = openai.AsyncOpenAI(
                 # A server of one's own takes any; the library insists on one.
                 api_key=key.get_secret_value() if key else "none",
-                base_url=self.settings.base_url,
+                base_url=address._replace(query="").geturl(),
+                default_query=dict(parse_qsl(address.query, keep_blank_values=True)),
                 timeout=self.settings.timeout,
                 max_retries=0,
                 http_client=LimitedClient(self.settings.timeout),
@@ -489,6 +500,13 @@ def _wrong_counts(usage: Mapping[str, Any], sent: int, received: int) -> str:
     if _is_count(total) and total < prompt + completion:
         return f"total_tokens {total} for {prompt} and {completion}"
     return ""
+
+
+def _thoughts(usage: Mapping[str, Any]) -> int:
+    """The tokens of hidden thoughts as the server counts them; 0 where it does not."""
+    details = usage.get("completion_tokens_details")
+    count = details.get("reasoning_tokens") if isinstance(details, dict) else None
+    return count if _is_count(count) else 0
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

@@ -1,8 +1,8 @@
 """The body of a reply, from its bytes: one JSON value, or the JSON values of an event stream.
 
-Servers choose the form regardless of the request, so it is detected from the first byte. Of an
-event stream are taken: any line end, ``data:`` with and without a space, comments in between, events
-with no empty line after them, and a last line with no end.
+Servers choose the form regardless of the request, so it is detected from the first byte that is not
+blank. Of an event stream are taken: any line end, ``data:`` with and without a space, comments in
+between, events with no empty line after them, and a last line with no end.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ import re
 from typing import Any
 
 from workbench.agent.nesting import read_json
+from workbench.agent.refusals import plain_text
 
 _LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 _DONE = "[DONE]"
 _MARK = b"\xef\xbb\xbf"
+# Of a body that is nothing of this: bytes that are kept, and characters of its words that are told.
+_LONGEST_START = 4_000
+_LONGEST_WORDS = 200
 
 
 class Body:
@@ -24,18 +28,26 @@ class Body:
         self.done = False
         self._is_stream: bool | None = None
         self._rest = bytearray()
+        self._start = bytearray()
         self._searched = 0
         self._lines: list[str] = []
         self._events = 0
+        self._is_error = False
+        "True within an event that is named so."
 
     def feed(self, data: bytes) -> list[Any]:
         """Take more bytes; returns the values that are complete. Raises ``ValueError``."""
         self._rest += data
         if self._is_stream is None:
-            start = bytes(self._rest[:64]).removeprefix(_MARK).lstrip()
-            if not start:
+            # Servers that take their time keep the connection open with blank lines.
+            start = bytes(self._rest).lstrip()
+            if start and _MARK.startswith(start):
                 return []
-            self._is_stream = start[:1] not in b"{["
+            self._rest = bytearray(start.removeprefix(_MARK).lstrip())
+            if not self._rest:
+                return []
+            self._is_stream = self._rest[:1] not in b"{["
+        self._start += data[: _LONGEST_START - len(self._start)]
         return self._take_lines() if self._is_stream else []
 
     def close(self) -> list[Any]:
@@ -56,7 +68,8 @@ class Body:
             except ValueError:
                 self._lines.clear()
         if self._is_stream and not (self.done or self._events):
-            raise ValueError(f"neither JSON nor an event stream: {_start(rest)!r}")
+            text = plain_text(self._start.decode("utf-8", "replace"))
+            raise ValueError(f"neither JSON nor an event stream: {text[:_LONGEST_WORDS]!r}")
         return found
 
     def _take_lines(self) -> list[Any]:
@@ -76,11 +89,15 @@ class Body:
         if self.done:
             return []
         if not line:
-            lines, self._lines = self._lines, []
-            return [read_json("\n".join(lines))] if lines else []
+            text, self._lines = "\n".join(self._lines), []
+            found = [self._value(text)] if text else []
+            self._is_error = False
+            return found
         name, colon, value = line.removeprefix(_MARK).partition(b":")
         if name != b"data" or not colon:
             self._events += not name or name in {b"event", b"id", b"retry"}
+            if name == b"event":
+                self._is_error = value.strip() == b"error"
             return []
         self._events += 1
         text = value.removeprefix(b" ").decode("utf-8", "replace")
@@ -90,12 +107,23 @@ class Body:
         if not self._lines:
             # Some servers leave out the empty line that ends an event.
             try:
-                return [read_json(text)]
+                return [self._value(text, is_whole=False)]
             except ValueError:
                 pass
         self._lines.append(text)
         return []
 
+    def _value(self, text: str, *, is_whole: bool = True) -> Any:
+        """The value of an event's data; of an error that does not say that it is one, so named.
 
-def _start(data: bytes) -> str:
-    return data[:60].decode("utf-8", "replace")
+        Raises ``ValueError``.
+        """
+        try:
+            value = read_json(text)
+        except ValueError:
+            if not (self._is_error and is_whole):
+                raise
+            value = text
+        if self._is_error and not (isinstance(value, dict) and value.get("error")):
+            return {"error": value}
+        return value

@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any, Literal
 
 Feature = Literal[
@@ -26,7 +27,8 @@ Feature = Literal[
 _TOO_LONG = re.compile(
     r"context[ _]length|context[ _](?:window|size|limit)|prompt (?:is )?too long"
     r"|too many (?:input )?tokens|(?:input|prompt) (?:length|tokens?) exceeds?"
-    r"|maximum (?:input|prompt) length|input token count .{0,40}exceeds|exceed_context_size",
+    r"|maximum (?:input|prompt) length|input token count .{0,40}exceeds|exceed_context_size"
+    r"|inputs?`? tokens .{0,40}must be <=",
     re.IGNORECASE,
 )
 _NAMES: Mapping[Feature, str] = {
@@ -101,6 +103,13 @@ _SENT = re.compile(
     r"|(?:has|contains) (?:at least )?(\d[\d,]*) (?:input|prompt) tokens",
     re.IGNORECASE,
 )
+#: Fields in which servers write what is wrong, a text or the error itself.
+WORDS = ("message", "detail", "error", "msg", "error_message", "error_description")
+_HTML = re.compile(r"\s*<(?:!doctype|\?xml|html|head|body|title|center|h1)\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+_UNSHOWN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+#: Characters of a page that its words are taken from.
+_LONGEST_PAGE = 20_000
 #: Fewer tokens of a reply than these hold no call.
 FEWEST_TOKENS = 256
 
@@ -177,8 +186,9 @@ def error_in(value: Mapping[str, Any]) -> Reported | None:
     error = value.get("error")
     if not error and (value.get("object") == "error" or value.get("type") == "error"):
         error = value
-    if not error and not value.get("choices") and "detail" in value:
-        error = {"message": value["detail"]}
+    told = "detail" in value or any(isinstance(value.get(name), str) for name in WORDS)
+    if not error and told and not value.get("choices"):
+        error = value
     if not error:
         choices = value.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
@@ -186,21 +196,33 @@ def error_in(value: Mapping[str, Any]) -> Reported | None:
     return reported(error) if error else None
 
 
-def reported(error: Any, message: str = "") -> Reported:
-    """An error's fields; ``message`` is taken where it has none of its own."""
+def reported(error: Any) -> Reported:
+    """An error's fields, of the JSON or the text that a server sent; without words, an empty message."""
     if isinstance(error, list) and error and isinstance(error[0], dict):
         # Gemini's.
         error = error[0].get("error", error[0])
     if not isinstance(error, dict):
-        return Reported(message or str(error))
-    detail = error.get("message") or message or json.dumps(error)
-    code, param = error.get("code") or error.get("type"), error.get("param")
+        return Reported("" if error is None else _written(error))
+    words = next(filter(None, map(error.get, WORDS)), error)
+    code = error.get("code") or error.get("type") or error.get("error_type")
+    param = error.get("param")
     return Reported(
-        detail if isinstance(detail, str) else json.dumps(detail),
+        _written(words),
         str(code or ""),
         param if isinstance(param, str) else "",
         frozenset(_forbidden(error)),
     )
+
+
+def plain_text(text: str) -> str:
+    """Return the words of a text; of an HTML page those that it shows, in one line."""
+    if not _HTML.match(text):
+        return text.strip()
+    return " ".join(unescape(_TAG.sub(" ", _UNSHOWN.sub(" ", text[:_LONGEST_PAGE]))).split())
+
+
+def _written(words: Any) -> str:
+    return plain_text(words) if isinstance(words, str) else json.dumps(words)
 
 
 def _forbidden(value: Any, depth: int = 0) -> Iterator[str]:

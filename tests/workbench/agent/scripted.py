@@ -29,6 +29,7 @@ class Asked:
     raw: bytes
     headers: Message
     body: dict[str, Any]
+    query: str = ""
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -181,13 +182,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"]))
-        asked = Asked(raw, self.headers, json.loads(raw))
+        path, _, query = self.path.partition("?")
+        asked = Asked(raw, self.headers, json.loads(raw), query)
         endpoint = self.server_of
         endpoint.asked.append(asked)
         endpoint.arrivals.put(asked)
         if self.headers["Authorization"] != f"Bearer {KEY}":
             self._refuse(Refuse(401, f"Incorrect API key: {self.headers['Authorization']}"))
-        elif self.path != "/v1/chat/completions":
+        elif path != "/v1/chat/completions":
             self._refuse(Refuse(404, f"no such path: {self.path}"))
         elif "tools" in asked.body and not endpoint.takes_tools:
             self._refuse(Refuse(400, "tools are not supported by this model"))
