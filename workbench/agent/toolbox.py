@@ -194,16 +194,23 @@ class Toolbox:
         layers = evidence.measured_layers(state)
         layer = wanted.layer if wanted.layer is not None else next(iter(layers), None)
         if layer is None or layer not in layers:
-            there = ", ".join(map(str, layers)) or "none"
-            return f"layer {layer}: {evidence.NOT_COMPUTED}. Measured layers: {there}."
+            measured = ", ".join(map(str, layers)) or "none"
+            return f"layer {layer}: {evidence.NOT_COMPUTED}. Measured layers: {measured}."
+        there = evidence.reading_lists(
+            state, wanted.reading, layer, wanted.position, every_scale=wanted.scales
+        )
         lists = [
             token_list
-            for token_list in evidence.reading_lists(
-                state, wanted.reading, layer, wanted.position, every_scale=wanted.scales
-            )
+            for token_list in there
             if wanted.source in {None, token_list.body.source}
             and wanted.side in {None, token_list.body.side}
         ]
+        if there and not lists:
+            kinds = dict.fromkeys(f"{found.body.source} on {found.body.side}" for found in there)
+            return (
+                f"{wanted.reading} at layer {layer}, position {wanted.position}: none of these lists "
+                f"is of that source and side. There are: {', '.join(kinds)}."
+            )
         if not lists:
             missing = self._hidden(state.not_computed(wanted.reading, layer))
             # Not in the agent's words: an alias in their place would confirm a guess.
@@ -234,10 +241,28 @@ class Toolbox:
         found = [text for text in found if self._is_visible(text)]
         shown = found[wanted.first : wanted.first + wanted.count]
         if not shown:
-            return "0 texts: " + evidence.NOT_COMPUTED
+            texts = self._no_texts(len(found))
+            return "\n".join([*shown_measures, texts])
         data = [self._text(text) for text in shown]
         texts = f"{len(shown)} of {len(found)} texts\n" + quoted(data)
         return "\n".join([*shown_measures, texts])
+
+    def _no_texts(self, n_fitting: int) -> str:
+        """What there is instead where no text is shown; ``n_fitting`` were left out by `first`."""
+        if n_fitting:
+            return f"0 of {n_fitting} texts: `first` leaves all of them out"
+        bodies = [
+            text.start.body for text in self._session.state.texts.values() if self._is_visible(text)
+        ]
+        if not bodies:
+            return f"0 texts: {evidence.NOT_COMPUTED}"
+        there = {
+            "purpose": sorted({body.purpose for body in bodies}),
+            "side": sorted({body.side for body in bodies}),
+            "alpha": [f"{alpha:g}" for alpha in sorted({body.alpha for body in bodies})],
+        }
+        listed = "; ".join(f"{name} {', '.join(values)}" for name, values in there.items())
+        return f"0 of {len(bodies)} texts are of that kind. There are: {listed}."
 
     def _is_visible(self, text: TextState) -> bool:
         """True for a text that an agent of this mode may see: a black box, unsteered answers alone."""

@@ -2,7 +2,8 @@
 
 Taken is a reply that is calls and nothing else, after its thoughts:
 
-    {"tool": NAME, "arguments": {...}}    as we ask for it, also in a fence
+    {"tool": NAME, "arguments": {...}}    as we ask for it, also in a fence; several, one a line, as
+                                          earlier replies of several calls are written to it
     <tool_call> ... </tool_call>          as models were trained to write it, several, too: an object
                                           with a name and arguments, as JSON or as Python has it, a
                                           call as Python has it, or tags for function and parameters
@@ -36,6 +37,8 @@ _OBJECT = re.compile(r"^\{", re.MULTILINE)
 _NAME = re.compile(r'"(?:tool|name)"\s*:\s*"(\w{1,60})"')
 # Of a text that is read as Python; a longer one is no call.
 _LONGEST_PYTHON = 50_000
+# Keys of a call that are no arguments of it.
+_BESIDE = frozenset({"tool", "name", "thought", "id", "type", "arguments", "parameters"})
 # Objects at the end of thoughts without an end that are looked at.
 _MOST_OBJECTS = 5
 
@@ -49,6 +52,11 @@ def written_calls(content: str) -> tuple[ToolCall, ...]:
         alone = not _BLOCK.sub("", text[place:]).strip()
         found = tuple(call for call in blocks if call is not None)
         return found if alone and len(found) == len(blocks) else ()
+    lines = text.splitlines()
+    if len(lines) > 1:
+        each = [_line_call(line) for line in lines if line.strip()]
+        if all(each):
+            return tuple(filter(None, each))
     call = _call(text)
     if call is None and _OPENED.match(content):
         # Thoughts without an end: the call is the object that the reply ends with.
@@ -87,6 +95,14 @@ def _call(text: str) -> ToolCall | None:
         return None
 
 
+def _line_call(line: str) -> ToolCall | None:
+    """The call that a line is as one JSON object."""
+    try:
+        return _called(read_json(line))
+    except ValueError:
+        return None
+
+
 def _called(value: Any) -> ToolCall | None:
     """The call that an object describes."""
     if not isinstance(value, dict):
@@ -94,6 +110,9 @@ def _called(value: Any) -> ToolCall | None:
     name = value.get("tool", value.get("name"))
     arguments = value.get("arguments", value.get("parameters"))
     if not isinstance(name, str) or ("tool" not in value and arguments is None):
+        return None
+    if arguments is None and value.keys() - _BESIDE:
+        # Its arguments stand elsewhere: it is told the form, instead of called without them.
         return None
     if arguments is None:
         arguments = {}

@@ -154,6 +154,19 @@ def test_an_interaction_is_one_prompt_answered_once(session: Session, call, spen
     assert state.interactions == spent
 
 
+def test_what_is_there_instead_is_told_and_not_that_nobody_computed_it(session: Session):
+    _, results = audit(
+        session,
+        ("show_reading", {"reading": "logit_lens", "source": "differences"}),
+        ("show_samples", {"first": 1000}),
+        ("show_samples", {"alpha": 0.61}),
+    )
+    assert "difference on finetuned" in results[0]
+    assert "`first` leaves all of them out" in results[1]
+    assert "alpha 0, 0.6." in results[2]
+    assert not any("not computed" in result for result in results[:3])
+
+
 def test_older_rules_have_the_tools_and_prices_that_they_had(session: Session):
     """As a tape of an older audit asks for them."""
     text = next(iter(session.state.texts.values()))

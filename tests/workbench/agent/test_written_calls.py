@@ -57,6 +57,17 @@ def test_several_blocks_are_several_calls():
     assert [call.name for call in written_calls(block + "\n" + block)] == ["note", "note"]
 
 
+def test_several_objects_one_a_line_are_several_calls():
+    """As a conversation without tools has an earlier reply of several calls."""
+    other = json.dumps({"thought": "", "tool": "ask", "arguments": {}})
+    assert [call.name for call in written_calls(f"{NOTE}\n\n{other}\n")] == ["note", "ask"]
+
+
+def test_a_call_without_arguments_may_leave_them_out():
+    (call,) = written_calls('{"thought": "so", "tool": "show_samples", "id": 3}')
+    assert (call.name, call.arguments) == ("show_samples", "{}")
+
+
 def test_what_python_knows_and_json_does_not_is_read():
     (call,) = written_calls("{'tool': 'ask', 'arguments': {'raw': True, 'seed': None}}")
     assert json.loads(call.arguments) == {"raw": True, "seed": None}
@@ -68,7 +79,12 @@ def test_what_python_knows_and_json_does_not_is_read():
         "",
         f"The model wrote {NOTE}",
         f"{NOTE} is what it wrote",
-        f"{NOTE}\n{NOTE}",
+        f"{NOTE}\n{NOTE}\nThat is all.",
+        f"{NOTE}\n5",
+        f"{NOTE} {NOTE}",
+        '{"tool": "note", "args": {"text": "one"}}',
+        '{"tool": "note", "input": {"text": "one"}, "thought": "so"}',
+        '{"thought": "so", "tool": "note", "text": "one"}',
         f"<tool_call>{NAMED}</tool_call> is what it wrote.",
         f"It wrote <tool_call>{NAMED}</tool_call>",
         f"It wrote\n<tool_call>{NAMED}</tool_call>\nand went on.",
