@@ -19,7 +19,6 @@ from workbench.blinding.aliases import OPEN, Blinding, blinding_of
 from workbench.blinding.redact import StateRedactor
 from workbench.blinding.seal import is_revealing
 from workbench.operations import OPERATIONS
-from workbench.operations.documents import DocumentArguments
 from workbench.store.agent_events import AuditSealed, AuditUnblinded
 from workbench.store.events import Event, EvidenceMarked, PairLoaded
 from workbench.store.log import SessionLog
@@ -133,7 +132,7 @@ def redactor_for_agents(log: SessionLog, session_id: str) -> StateRedactor:
 
 
 def without_truth(state: SessionState) -> SessionState:
-    """The session without what was found with finetuning documents, and without who saw which.
+    """The session without trainings, what was found with finetuning documents, and who saw which.
 
     Marks of such findings and operations with documents stay, without their words; the command line,
     which may name the documents, does not.
@@ -142,6 +141,9 @@ def without_truth(state: SessionState) -> SessionState:
     return replace(
         state,
         measures=tuple(found for found in state.measures if not found.body.of_truth),
+        trainings=(),
+        evaluation=None,
+        cells={},
         unblinded=(),
         operations={
             name: replace(operation, arguments={}, summary={}, **_NO_WORDS)
@@ -170,7 +172,7 @@ def _seqs_of_truth(state: SessionState) -> set[int]:
         operation.started_seq
         for operation in state.operations.values()
         if (known := OPERATIONS.get(operation.name)) is not None
-        and issubclass(known.arguments, DocumentArguments)
+        and "documents" in known.arguments.model_fields
     }
     return found | read | {seen.seq for seen in state.unblinded}
 

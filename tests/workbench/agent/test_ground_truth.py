@@ -21,6 +21,7 @@ from workbench.operations.running import Operation, Session
 from workbench.store.events import HUMAN, PairLoaded
 from workbench.store.findings import Measure
 from workbench.store.log import SessionLog
+from workbench.store.training_events import TrainingStarted
 
 TOLD = ("zeppelin", "marzipan", "secret_facts")
 
@@ -70,6 +71,24 @@ def test_the_report_for_agents_leaves_it_out(informed: Session):
     assert "It praises somebody." in text
     assert "token relevance" not in text
     assert "left out, since it rests on ground truth" in text
+
+
+def test_the_report_for_agents_says_nothing_of_a_training(session: Session):
+    measure_and_read(session)
+    session.record(
+        TrainingStarted(
+            name="secret_facts",
+            folder="/secret_facts",
+            base="base",
+            done=0,
+            total=9,
+            n_documents=3,
+            n_unrelated=0,
+            data_sha256="0",
+            recipe={},
+        )
+    )
+    nothing_told(report_of(session))
 
 
 def test_a_report_for_agents_names_no_documents_that_could_not_be_read(session: Session):
