@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -123,11 +122,11 @@ def build_report(log: SessionLog, session_id: str, *, for_agents: bool = False) 
 def _measures(state: SessionState) -> Iterator[MeasureSection]:
     """Yield the measures, then the trainings and mixing studies, then the audits of an evaluation."""
     for measure in state.measures:
-        yield _measure(measure, state)
+        yield _measure(measure, measure.body, state)
     ended = {body.name for body in _bodies_of(state) if isinstance(body, OrganismTrained)}
     for training in state.trainings:
         if isinstance(training.body, Finding):
-            yield _measure(replace(training, body=training.body), state)
+            yield _measure(training, training.body, state)
         elif isinstance(training.body, TrainingStarted) and training.body.name not in ended:
             line = f"{training.body.describe()}; it did not come to its end here"
             yield MeasureSection(training.seq, training.actor.who, "training", line, ())
@@ -154,13 +153,13 @@ def _evaluation(started: Recorded[EvaluationStarted], state: SessionState) -> Me
     return MeasureSection(started.seq, started.actor.who, "evaluation", line, tuple(blocks))
 
 
-def _measure(measure: Recorded[Finding], state: SessionState) -> MeasureSection:
+def _measure(at: Recorded[Any], found: Finding, state: SessionState) -> MeasureSection:
     return MeasureSection(
-        measure.seq,
-        measure.actor.who,
-        measure.body.label,
-        measure.body.describe(),
-        tuple(_blocks(measure.body, state)),
+        at.seq,
+        at.actor.who,
+        found.label,
+        found.describe(),
+        tuple(_blocks(found, state)),
     )
 
 
