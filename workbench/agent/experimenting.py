@@ -17,7 +17,7 @@ from pydantic import Field
 from adl.callbacks import ShouldStop
 from adl.errors import AdlError
 from workbench.agent.endpoint import Endpoint
-from workbench.agent.judging import Question, ask_judge
+from workbench.agent.judging import Question, ask_judge, known_reply
 from workbench.agent.tools import Tool
 from workbench.blinding.seal import blinding_in
 from workbench.operations.judges import AnswerVerdict, PromptWriter
@@ -160,7 +160,8 @@ def prompt_writer(session: Session, endpoint: Callable[[], Endpoint]) -> PromptW
         problem = ""
         asked = hashlib.sha256("\0".join([hypothesis, *sorted(before)]).encode()).hexdigest()[:16]
         material = [{"asked_before": hide(prompt)} for prompt in sorted(before)]
-        for attempt in range(ATTEMPTS):
+        asked_now = attempt = 0
+        while asked_now < ATTEMPTS:
             told = _TOLD_WRITER.replace("{claim}", hide(hypothesis))
             if before:
                 told += " Write other ones than were asked before."
@@ -173,6 +174,9 @@ def prompt_writer(session: Session, endpoint: Callable[[], Endpoint]) -> PromptW
                 verdict=WRITE_TOOL,
                 seed=attempt,
             )
+            # A reply in the log that was of no use is no attempt: it would be of none for ever.
+            asked_now += known_reply(session, question, model) is None
+            attempt += 1
             judgement = ask_judge(session, made[0], model, question, should_stop)
             if isinstance(judgement.verdict, WrittenPrompts):
                 prompts = usable(judgement.verdict, before)

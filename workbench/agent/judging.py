@@ -76,7 +76,7 @@ def ask_judge(
     A server that answers in prose, and never called a tool for a judge, is asked for JSON instead.
     Raises ``EndpointError`` and ``Stopped``: then there is neither a verdict nor the lack of one.
     """
-    reply = _known_reply(session, question, model)
+    reply = known_reply(session, question, model)
     if reply is None:
         size = sum(len(json_line(item, LONGEST_MATERIAL)) for item in question.material)
         if size > LONGEST_MATERIAL:
@@ -139,7 +139,7 @@ def read_verdict(reply: AgentReplied, tool: Tool) -> tuple[BaseModel | None, str
         return None, "unreadable verdict: " + exc.message
 
 
-def _known_reply(session: Session, question: Question, model: str) -> AgentReplied | None:
+def known_reply(session: Session, question: Question, model: str) -> AgentReplied | None:
     """The reply in the log whose verdict can be read: a server that gave none may give one later."""
     about = _about(question, model)
     for body in _replies(session):

@@ -263,6 +263,23 @@ def test_useless_and_hostile_prompts_are_asked_for_again_and_then_refused(
     assert len(list(fresh.log.events(fresh.id, kinds=["agent_replied"]))) == 2
 
 
+def test_after_useless_prompts_the_next_test_asks_anew(fresh: Session):
+    useless = USABLE | {"shows": ["the same"] * 30}
+    written = [useless, useless, USABLE]
+
+    def script(asked: Asked) -> Reaction | None:
+        if "write_prompts" in asked.tools:
+            return Say("", [("write_prompts", written.pop(0))])
+        return judging(by_answer)(asked)
+
+    writing = GIVEN.model_copy(update={"prompts": (), "write_prompts": True})
+    with asking(fresh, script) as asked:
+        with pytest.raises(AdlError, match="only 1 different"):
+            run(fresh, TEST, writing, actor=HUMAN)
+        run(fresh, TEST, writing, actor=HUMAN)
+    assert sum("write_prompts" in one.tools for one in asked) == 3
+
+
 def test_a_test_is_computed_again_without_an_llm(fresh: Session):
     with asking(fresh, judging(by_answer)):
         run(fresh, TEST, GIVEN, actor=HUMAN)
