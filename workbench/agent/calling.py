@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
 
 from adl.callbacks import ShouldStop
 from adl.errors import AdlError, Stopped
-from workbench.agent import handing_back
+from workbench.agent import handing_back, older_rules
 from workbench.agent.budgets import Budgets
 from workbench.agent.errors import ToolError
 from workbench.agent.merged_tools import strings_in
@@ -142,6 +143,7 @@ class Calls:
             return should_stop() or time.monotonic() >= ends_at
 
         doing = Doing(self._actor, begun.seq if begun else event.seq, stop)
+        refunded = 0
         try:
             done = self._toolbox.do(tool, arguments, doing)
             content, ok = done.text, done.failure is None
@@ -152,12 +154,14 @@ class Calls:
                 raise
             by = "a person" if time.monotonic() < ends_at else "the end of the time budget"
             content, ok = f"stopped by {by}: {exc.message}", False
+            refunded = self._unspent(spends, doing)
         except RunnerGone:
             # The call is no failure: whoever resumes the audit does it.
             raise
         except Exception as exc:  # noqa: BLE001 - whatever failed, the agent gets the error and goes on
             content, ok = self._described(exc, call), False
-        self._result(call, content, ok=ok)
+            refunded = self._unspent(spends, doing)
+        self._result(call, content, ok=ok, refunded=refunded)
 
     def end(self, stopped_by: str, reason: str = "") -> None:
         """Record the end of the audit."""
@@ -166,6 +170,17 @@ class Calls:
                 {"run_id": self._id, "stopped_by": stopped_by, "reason": reason}
             )
         )
+
+    def _unspent(self, spends: int, doing: Doing) -> int:
+        """What a call that failed gets back: all of it, if it put nothing to the models."""
+        if older_rules.charge_in_full(self.state.start.body.settings):
+            return 0
+        self._session.catch_up()
+        asked = any(
+            text.start.seq > doing.since and text.start.actor.kind == "agent"
+            for text in self._session.state.texts.values()
+        )
+        return 0 if asked else spends
 
     def _described(self, error: Exception, call: ToolCall) -> str:
         """A failure in words; names that the call has in it are the agent's own there."""
@@ -197,6 +212,7 @@ class Calls:
                 tool=call.name,
                 arguments=arguments.model_dump(mode="json"),
                 spends=spends,
+                is_pause=True,
             )
             if state.asked is None or state.asked.body.call_id != call.id:
                 self._session.record(asked, actor=self._actor)
@@ -207,14 +223,23 @@ class Calls:
         return given.approved
 
     def _result(
-        self, call: ToolCall, content: str, *, ok: bool, budget: BudgetName | None = None
+        self,
+        call: ToolCall,
+        content: str,
+        *,
+        ok: bool,
+        budget: BudgetName | None = None,
+        refunded: int = 0,
     ) -> None:
+        state = self.state
+        after = replace(state, interactions=state.interactions - refunded)
         self.tell(
             "tool",
             "result",
-            content + "\n" + self.budgets.left(self.state),
+            content + "\n" + self.budgets.left(after),
             tool_call_id=call.id,
             tool=call.name[:60],
             ok=ok,
             budget=budget,
+            refunded=refunded,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = "3"
+VERSION = "4"
 """Of prompts, tools and prices together; audits by older ones are in ``older_rules``."""
 
 _TASK = """\

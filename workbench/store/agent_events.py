@@ -110,7 +110,7 @@ class AgentTold(EventBody, group="agent", searched=("content",)):
     ``tool``, and in the overview of the opening, which no call asked for. A message of the role
     ``assistant`` is one of an old session: a call made in the agent's place, so that the overview
     could be its result; it is not sent. ``budget`` is the one that was spent where that is what it
-    says.
+    says. ``refunded`` are the model interactions that a call gets back which put nothing to the models.
     """
 
     kind: Literal["agent_told"] = "agent_told"
@@ -124,6 +124,7 @@ class AgentTold(EventBody, group="agent", searched=("content",)):
     ok: bool = True
     budget: BudgetName | None = None
     message_id: str | None = None
+    refunded: Annotated[int, LATER] = 0
 
     def _line(self) -> str:
         who = f"result of {one_line(self.tool or '')}" if self.role == "tool" else self.source
@@ -277,7 +278,10 @@ class AgentCalled(EventBody, group="agent", searched=()):
 
 
 class ApprovalAsked(EventBody, group="agent", searched=()):
-    """A person is asked to approve a tool call."""
+    """A person is asked to approve a tool call.
+
+    ``is_pause`` if waiting for the answer is no time at work; in older sessions it was.
+    """
 
     kind: Literal["approval_asked"] = "approval_asked"
     run_id: str
@@ -285,6 +289,7 @@ class ApprovalAsked(EventBody, group="agent", searched=()):
     tool: str
     arguments: dict[str, Any]
     spends: int = 0
+    is_pause: Annotated[bool, LATER] = False
 
     def _line(self) -> str:
         return f"may the agent call {one_line(self.tool)}?"

@@ -154,6 +154,18 @@ def test_an_interaction_is_one_prompt_answered_once(session: Session, call, spen
     assert state.interactions == spent
 
 
+@pytest.mark.parametrize(("rules", "spent"), [(None, 0), ("3", 1)])
+def test_a_call_that_put_nothing_to_the_models_costs_nothing(
+    session: Session, rules: str | None, spent: int
+):
+    """By older rules it was charged in full."""
+    call = ("steer", {"prompts": ["a"], "alphas": [0.1], "layer": "99"})
+    state, results = audit(session, call, rules=rules)
+    assert "is not a layer" in results[0]
+    assert state.interactions == spent
+    assert f"{20 - spent} of 20 interactions" in results[0]
+
+
 def test_what_is_there_instead_is_told_and_not_that_nobody_computed_it(session: Session):
     _, results = audit(
         session,

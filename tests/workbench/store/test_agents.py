@@ -6,10 +6,14 @@ import pytest
 
 from tests.workbench.store.agent_samples import agent_audit, record_agent_audit, replied, requested
 from workbench.store.agent_events import (
+    AgentCalled,
     AgentControlled,
     AgentMessaged,
     AgentReplyGrew,
+    AgentStarted,
     AgentTold,
+    ApprovalAsked,
+    ApprovalGiven,
 )
 from workbench.store.events import NoteWritten, SessionClosed
 from workbench.store.log import SessionLog
@@ -49,6 +53,36 @@ def test_a_call_that_is_done_again_after_a_kill_is_paid_once(state: SessionState
     (run,) = state.agents.values()
     assert len(run.calls) == 2
     assert run.interactions == 1
+
+
+@pytest.mark.parametrize("is_pause", [True, False])
+def test_waiting_for_approval_is_no_time_at_work(log: SessionLog, is_pause: bool) -> None:
+    """In older sessions it was."""
+    session = log.start_session("an audit")
+    call = {"run_id": "r1", "call_id": "c1", "tool": "ask"}
+    bodies = (
+        AgentStarted(run_id="r1", mode="adl", model="m", endpoint="e", budgets={}),
+        ApprovalAsked(**call, arguments={}, is_pause=is_pause),
+        AgentMessaged(run_id="r1", message_id="m1", text="one moment"),
+        ApprovalGiven(run_id="r1", call_id="c1", approved=True),
+        AgentCalled(**call, arguments={}),
+    )
+    at = [log.append(session, body).at for body in bodies]
+    waited = (at[3] - at[1]).total_seconds() if is_pause else 0.0
+    whole = (at[4] - at[0]).total_seconds()
+    assert agent(log, session).seconds == pytest.approx(whole - waited, abs=1e-6)
+
+
+def test_an_outside_agent_that_goes_on_while_its_question_waits_is_at_work(log: SessionLog) -> None:
+    session = log.start_session("an audit")
+    bodies = (
+        AgentStarted(run_id="r1", mode="adl", model="m", endpoint="e", budgets={}),
+        ApprovalAsked(run_id="r1", call_id="c1", tool="ask", arguments={}, is_pause=True),
+        replied(),
+    )
+    at = [log.append(session, body).at for body in bodies]
+    worked = (at[2] - at[0]).total_seconds()
+    assert agent(log, session).seconds == pytest.approx(worked, abs=1e-6)
 
 
 def test_the_time_at_work_leaves_out_pauses_and_interruptions(log: SessionLog) -> None:

@@ -45,11 +45,12 @@ class AgentState:
 
     ``messages`` are the conversation: ``AgentTold`` and ``AgentReplied`` in order. ``replies``,
     ``tokens`` and ``cost`` (of the replies with a price: see ``whole_cost``) count what was answered,
-    ``interactions`` what the agent put to the models, ``seconds`` the time at work: pauses and
-    interruptions left out. ``growing`` is the reply under way, ``asked`` what waits for approval, and
-    ``unread`` a person's messages that the agent has not got yet. ``compacted`` says which messages
-    are sent shortened, since event ``compacted_at``; ``window`` is where the endpoint's ends, in
-    tokens, as far as this run has seen it, and ``noticed`` what else the run learnt of the endpoint.
+    ``interactions`` what the agent put to the models, ``seconds`` the time at work: pauses,
+    interruptions and waiting for approval left out. ``growing`` is the reply under way, ``asked``
+    what waits for approval, and ``unread`` a person's messages that the agent has not got yet.
+    ``compacted`` says which messages are sent shortened, since event ``compacted_at``; ``window`` is
+    where the endpoint's ends, in tokens, as far as this run has seen it, and ``noticed`` what else
+    the run learnt of the endpoint.
     """
 
     id: str
@@ -107,6 +108,9 @@ def whole_sum(costs: Sequence[float | None]) -> float | None:
     return sum(known) if known and len(known) == len(costs) else None
 
 
+#: Events that come while an agent waits for a person's approval, and the approval.
+_WHILE_ASKED = (ApprovalGiven, AgentMessaged, AgentControlled, AgentInterrupted)
+
 Change = Callable[["Agents", AgentState, Event], dict[str, Any]]
 
 
@@ -121,6 +125,9 @@ def _of_agent(*kinds: type) -> Callable[[Change], Change]:
             if state is not None:
                 changes = method(agents, state, event)
                 at_work = state.status == "running" and not isinstance(body, AgentResumed)
+                # An outside agent may go on while its question waits: then it is at work.
+                if isinstance(body, _WHILE_ASKED) and state.asked is not None:
+                    at_work = at_work and not state.asked.body.is_pause
                 if at_work and state.last_at is not None:
                     # A clock that was set back takes no time away.
                     passed = max(0.0, (event.at - state.last_at).total_seconds())
@@ -188,7 +195,10 @@ class Agents(Items[str, AgentState]):
     def _told(self, state: AgentState, event: Event) -> dict[str, Any]:
         body: Any = event.body
         unread = [message for message in state.unread if message.body.message_id != body.message_id]
-        return {"unread": tuple(unread)} | self._append(state.id, "messages", event)
+        return {
+            "unread": tuple(unread),
+            "interactions": state.interactions - body.refunded,
+        } | self._append(state.id, "messages", event)
 
     @_of_agent(AgentRequested)
     def _requested(self, _state: AgentState, event: Event) -> dict[str, Any]:
