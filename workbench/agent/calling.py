@@ -172,7 +172,7 @@ class Calls:
         )
 
     def _unspent(self, spends: int, doing: Doing) -> int:
-        """What a call that failed gets back: all of it, if it put nothing to the models."""
+        """The interactions that a failed call gets back: all, if it put nothing to the models."""
         if older_rules.charge_in_full(self.state.start.body.settings):
             return 0
         self._session.catch_up()

@@ -248,7 +248,7 @@ class Toolbox:
         return "\n".join([*shown_measures, texts])
 
     def _no_texts(self, n_fitting: int) -> str:
-        """What there is instead where no text is shown; ``n_fitting`` were left out by `first`."""
+        """The texts that there are, where none is shown; ``n_fitting`` were left out by `first`."""
         if n_fitting:
             return f"0 of {n_fitting} texts: `first` leaves all of them out"
         bodies = [
