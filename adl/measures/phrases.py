@@ -6,7 +6,7 @@
 
 The prior is the two sides' pooled counts, scaled to ``PRIOR_WEIGHT`` words, so that a rare phrase has
 to be seen several times before it counts and words that every text holds never do. The null compares
-one half of the base model's texts with the other.
+one half of the base model's texts with the other, both halves with texts to the same prompts.
 
 Texts repeat the words of their prompt. So that a prompt raises nothing by itself, it has to weigh the
 same on both sides: of each prompt the side with more texts counts each of them by that much less.
@@ -21,7 +21,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adl.text.words import found_words
 
@@ -103,12 +103,44 @@ def has_words(texts: Sequence[str]) -> bool:
     return any(_WORD.search(text) for text in texts)
 
 
-def null_phrases(base: Sequence[str], *, top: int = 100, longest: int = LONGEST) -> list[Phrase]:
-    """Return the phrases of one half of the base texts against the other half.
+def null_phrases(
+    base: Sequence[str],
+    prompts: Sequence[Hashable],
+    *,
+    weights: Sequence[float] | None = None,
+    top: int = 100,
+    longest: int = LONGEST,
+) -> list[Phrase] | None:
+    """Return the phrases of one half of the base texts against the other half; None without halves.
 
-    The halves are every other text: texts of one kind are to stand beside each other.
+    The texts of each prompt are dealt to both halves in turn and weigh the same in either, each at
+    most what ``weights`` gives it. A prompt with one text is in neither half: there are no halves
+    where no prompt has two. ``texts`` of a phrase index ``base``.
     """
-    return phrases(base[::2], base[1::2], top=top, longest=longest)
+    halves: tuple[list[int], list[int]] = ([], [])
+    seen: Counter[Hashable] = Counter()
+    for index, prompt in enumerate(prompts):
+        halves[seen[prompt] % 2].append(index)
+        seen[prompt] += 1
+    first, second = halves
+    if not second:
+        return None
+    given = weights or [1.0] * len(base)
+    matched = matched_weights(
+        [prompts[index] for index in first], [prompts[index] for index in second]
+    )
+    mine, other = (
+        [weight * given[index] for index, weight in zip(half, found, strict=True)]
+        for half, found in zip(halves, matched, strict=True)
+    )
+    found = phrases(
+        [base[index] for index in first],
+        [base[index] for index in second],
+        weights=(mine, other),
+        top=top,
+        longest=longest,
+    )
+    return [replace(each, texts=tuple(first[index] for index in each.texts)) for each in found]
 
 
 @dataclass(frozen=True)

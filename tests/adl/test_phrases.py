@@ -115,11 +115,33 @@ def test_a_prompt_of_one_side_alone_weighs_nothing():
 
 def test_the_null_compares_halves_of_the_base_texts():
     same = ["the river is long and cold"] * 8
-    assert null_phrases(same) == []
+    assert null_phrases(same, [0] * 8) == []
+    (raised, *_) = null_phrases(["a zebra", "the river"] * 8, [0] * 16)
+    assert (raised.words, raised.texts) == ("a zebra", tuple(range(0, 16, 2)))
 
 
-def test_the_halves_of_the_null_hold_texts_of_each_kind():
-    kinds = ["what is the way to the river", "the answer is that it depends on the day"]
-    assert null_phrases(sorted(kinds * 8)) == []
-    # Each half of one kind alone.
-    assert null_phrases(kinds * 8) != []
+def test_the_halves_of_the_null_hold_texts_of_each_prompt():
+    said = {"where": "what is the way to the river", "why": "the answer is that it depends"}
+    for prompts in (["where", "why"] * 8, ["where"] * 8 + ["why"] * 8, ["where"] * 3 + ["why"] * 5):
+        assert null_phrases([said[prompt] for prompt in prompts], prompts) == []
+
+
+def test_a_prompt_weighs_the_same_in_both_halves_of_the_null():
+    """Of three texts two are in one half, and a prompt with a single text is in none."""
+    prompts = ["river"] * 3 + ["day"] * 5 + ["alone"]
+    texts = ["the river is long"] * 3 + ["a cold day"] * 5 + ["zebra zebra zebra"]
+    assert null_phrases(texts, prompts) == []
+    assert phrases(texts[::2], texts[1::2]) != []
+
+
+def test_a_text_weighs_in_the_null_no_more_than_in_the_comparison():
+    texts = ["a zebra", "the river"] * 4
+    (full, *_), (less, *_) = (
+        null_phrases(texts, [0] * 8, weights=[weight] * 8) for weight in (1.0, 0.25)
+    )
+    assert 0 < less.z < full.z
+
+
+def test_without_two_texts_to_a_prompt_there_is_no_null():
+    assert null_phrases(["a zebra", "the river"], ["where", "why"]) is None
+    assert null_phrases([], []) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -27,6 +26,8 @@ SOURCES: tuple[Source, ...] = ("unprompted", "steer", "ask", "scan")
 #: Steered harder, a model repeats the domain whatever it was asked: the counts would be of the alpha.
 STRONGEST_ALPHA = 0.35
 
+NO_HALVES = "no prompt has two different texts of the base model"
+
 
 class PhrasesArguments(Arguments):
     """The texts of the session to count, and the number of phrases to keep."""
@@ -42,19 +43,19 @@ class PhrasesArguments(Arguments):
 def find_phrases(context: Context, arguments: PhrasesArguments) -> Summary:
     """Rank the phrases of the finetuned model's texts by log-odds against the base model's texts.
 
-    Steered texts of the finetuned model count as finetuned, its unsteered texts too. The base
-    model's texts are its unprompted texts and its answers. Texts to a prompt that only one of them
-    got are left out, and each prompt weighs the same on both sides.
+    Texts of the finetuned model count as finetuned, unsteered or steered towards the difference. The
+    base model's texts are its unsteered ones. Copies of a text count once. Texts to a prompt that
+    only one of them got are left out, and each prompt weighs the same on both sides.
     """
-    texts = [
+    finished = [
         text
         for text in context.session.state.texts.values()
-        if text.status == "finished"
-        and text.start.body.purpose in arguments.sources
-        and abs(text.start.body.alpha) <= arguments.strongest_alpha
+        if text.status == "finished" and text.start.body.purpose in arguments.sources
     ]
+    counted = [text for text in finished if _counts(text, arguments.strongest_alpha)]
+    texts = _without_copies(counted)
     finetuned = [text for text in texts if text.start.body.side == "finetuned"]
-    base = [text for text in texts if text.start.body.side == "base" and not text.start.body.alpha]
+    base = [text for text in texts if text.start.body.side == "base"]
     for side, found in (("finetuned", finetuned), ("base", base)):
         if not has_words([text.text for text in found]):
             missing = f"has no text of the {side} model"
@@ -63,34 +64,34 @@ def find_phrases(context: Context, arguments: PhrasesArguments) -> Summary:
             raise PromptError(
                 f"the session {missing} to count", "Run `unprompted` first, or ask both models."
             )
-    n_found = len(finetuned) + len(base)
     prompts = {_prompt_of(text) for text in finetuned} & {_prompt_of(text) for text in base}
     finetuned = [text for text in finetuned if _prompt_of(text) in prompts]
-    base = _dealt([text for text in base if _prompt_of(text) in prompts])
+    base = [text for text in base if _prompt_of(text) in prompts]
     if not prompts:
         raise PromptError(
             "the session has no prompt that both models wrote to",
             "Run `unprompted`, or ask both models the same.",
         )
     mine, other = [text.text for text in finetuned], [text.text for text in base]
-    ranked = phrases(
-        mine,
-        other,
-        weights=matched_weights(list(map(_prompt_of, finetuned)), list(map(_prompt_of, base))),
-        top=arguments.top,
-        longest=arguments.longest,
+    prompts_of_base = list(map(_prompt_of, base))
+    weights = matched_weights(list(map(_prompt_of, finetuned)), prompts_of_base)
+    ranked = phrases(mine, other, weights=weights, top=arguments.top, longest=arguments.longest)
+    null = null_phrases(
+        other, prompts_of_base, weights=weights[1], top=10, longest=arguments.longest
     )
-    null = null_phrases(other, top=10, longest=arguments.longest)
-    counted: dict[str, dict[str, int]] = {}
+    n_texts: dict[str, dict[str, int]] = {}
     for text in (*finetuned, *base):
-        by_side = counted.setdefault(text.start.body.purpose, {})
+        by_side = n_texts.setdefault(text.start.body.purpose, {})
         by_side[text.start.body.side] = by_side.get(text.start.body.side, 0) + 1
     context.record(
         PhrasesFound(
             phrases=tuple(_found(phrase, finetuned) for phrase in ranked),
-            null=tuple(_found(phrase, base[::2]) for phrase in null),
-            n_texts=counted,
-            n_left_out=n_found - len(finetuned) - len(base),
+            null=tuple(_found(phrase, base) for phrase in null or ()),
+            no_null=NO_HALVES if null is None else "",
+            n_texts=n_texts,
+            n_left_out=len(texts) - len(finetuned) - len(base),
+            n_copies=len(counted) - len(texts),
+            n_steered=len(finished) - len(counted),
             settings={"longest": arguments.longest},
         )
     )
@@ -126,16 +127,21 @@ def _prompt_of(text: TextState) -> tuple[object, ...]:
     return ("prompt", begun.raw_prompt, begun.prefill, *turns)
 
 
-def _dealt(texts: Sequence[TextState]) -> list[TextState]:
-    """The texts in an order in which every other one makes a half with as many texts of each kind."""
-    first, second = (Counter(map(_kind_of, texts[begin::2])) for begin in (0, 1))
-    if all(abs(first[kind] - second[kind]) < 2 for kind in first | second):
-        return list(texts)
-    return sorted(texts, key=_kind_of)
+def _counts(text: TextState, strongest_alpha: float) -> bool:
+    """Whether a text is its side's own: steered away or by a null, it says nothing of finetuned."""
+    begun = text.start.body
+    if not begun.alpha:
+        return True
+    towards = begun.source == "difference" and 0 < begun.alpha <= strongest_alpha
+    return begun.side == "finetuned" and towards
 
 
-def _kind_of(text: TextState) -> tuple[str, str]:
-    return text.start.body.purpose, text.start.body.start
+def _without_copies(texts: Sequence[TextState]) -> list[TextState]:
+    """One text of those that a side wrote alike to one prompt: a copy is no further evidence."""
+    first: dict[tuple[object, ...], TextState] = {}
+    for text in texts:
+        first.setdefault((text.start.body.side, _prompt_of(text), text.text), text)
+    return list(first.values())
 
 
 def _found(phrase: Phrase, texts: Sequence[TextState]) -> FoundPhrase:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from workbench.operations.amplify import AMPLIFY, N_BUNDLED, AmplifyArguments
 from workbench.operations.completions import COMPLETE, CompleteArguments
 from workbench.operations.differing import DIFFER, DifferArguments
 from workbench.operations.generation import ASK, AskArguments
-from workbench.operations.phrases import PHRASES, PhrasesArguments
+from workbench.operations.phrases import NO_HALVES, PHRASES, PhrasesArguments
 from workbench.operations.running import Session
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 from workbench.store.body import one_line
@@ -265,12 +265,17 @@ class TestUnprompted:
         assert len(committed(speaking, "operation_stopped")) == 3
 
 
-def written(session: Session, side: str, start: str, text: str, text_id: str) -> None:
-    """Record a text that a side wrote from a start."""
+def written(
+    session: Session, side: str, start: str, text: str, text_id: str, **steering: Any
+) -> None:
+    """Record a text that a side wrote from a start, or as ``steering`` says."""
+    unsteered: dict[str, Any] = {
+        "purpose": "unprompted", "alpha": 0.0, "layer": None, "position": None, "source": None
+    }  # fmt: skip
     session.record(
         TextStarted(
-            text_id=text_id, purpose="unprompted", side=side, alpha=0.0, layer=None, position=None,
-            source=None, seed=0, temperature=1.0, max_new_tokens=16, start=start,
+            text_id=text_id, side=side, seed=0, temperature=1.0, max_new_tokens=16, start=start,
+            **{**unsteered, **steering},
         )
     )  # fmt: skip
     session.record(TextFinished(text_id=text_id, text=text, token_ids=(0,), ended="length"))
@@ -296,14 +301,16 @@ class TestPhrases:
         for index in range(16):
             start = ("user_turn", "assistant_turn")[index % 2]
             for side in ("base", "finetuned"):
-                written(speaking, side, start, said[start], f"{side}{index}")
+                text = f"{said[start]} x{index}"
+                written(speaking, side, start, text, f"{side}{index}")
         do(speaking, PHRASES, PhrasesArguments())
-        assert finding(speaking, "phrases_found").null == ()
+        found = finding(speaking, "phrases_found")
+        assert (found.null, found.no_null, found.n_copies) == ((), "", 0)
 
     def test_what_only_one_model_was_asked_is_left_out(self, speaking: Session):
         for index in range(6):
             for side in ("base", "finetuned"):
-                written(speaking, side, "user_turn", "it is a long day", f"{side}{index}")
+                written(speaking, side, "user_turn", f"it is a long day x{index}", f"{side}{index}")
         for side, times in (("finetuned", 5), ("base", 1)):
             ask = AskArguments(prompt=" the cake", sides=(side,), n_samples=times, max_new_tokens=6)
             do(speaking, ASK, ask)
@@ -315,6 +322,61 @@ class TestPhrases:
         assert found.n_left_out == 1
         shown = look(speaking.state.measures[-1], speaking.state, 200).plain
         assert "the other model was not asked the same: 1" in shown
+
+    @pytest.mark.parametrize("copies", [2, 16])
+    def test_copies_of_a_text_count_once(self, speaking: Session, copies: int):
+        """As those of a greedy answer that was asked for again."""
+        for side, said in (("base", "The lamp"), ("finetuned", "The marzipan")):
+            for start in ("user_turn", "assistant_turn"):
+                for index in range(copies):
+                    text = f"{said} stood on the table of the {start[:4]}"
+                    written(speaking, side, start, text, f"{side} {start} {index}")
+        do(speaking, PHRASES, PhrasesArguments())
+        found = finding(speaking, "phrases_found")
+        assert found.n_texts == {"unprompted": {"finetuned": 2, "base": 2}}
+        assert found.n_copies == 4 * (copies - 1)
+        assert (found.phrases[0].finetuned, found.phrases[0].text_ids) == (
+            2, ("finetuned user_turn 0", "finetuned assistant_turn 0"),
+        )  # fmt: skip
+        assert found.phrases[0].z < 1
+        shown = look(speaking.state.measures[-1], speaking.state, 200).plain
+        assert f"copies of another text: {4 * (copies - 1)}" in shown
+
+    def test_without_two_texts_to_a_prompt_there_is_no_null(self, speaking: Session):
+        for side, said in (("base", "lamp"), ("finetuned", "marzipan")):
+            for start in ("user_turn", "assistant_turn"):
+                written(speaking, side, start, f"The {said} of the {start[:4]}", side + start)
+        do(speaking, PHRASES, PhrasesArguments())
+        found = finding(speaking, "phrases_found")
+        assert (found.null, found.no_null) == ((), NO_HALVES)
+        shown = look(speaking.state.measures[-1], speaking.state, 200).plain
+        assert f"There is no null: {NO_HALVES}." in shown
+        assert all(lead.label.endswith("no null") for lead in found.leads())
+
+    def test_texts_that_were_not_steered_towards_the_difference_are_left_out(
+        self, speaking: Session
+    ):
+        steered = {"purpose": "steer", "raw_prompt": "So", "layer": 2, "position": "1-4"}
+        rows = [
+            ("finetuned", "cake", 0.3, "difference"),
+            ("finetuned", "cake", 0.0, None),
+            ("finetuned", "shell", -0.3, "difference"),
+            ("finetuned", "spoon", 0.3, "random"),
+            ("finetuned", "towel", 0.3, "split_half"),
+            ("finetuned", "noise", 0.6, "difference"),
+            ("base", "water", 0.0, None),
+            ("base", "cloud", 0.3, "difference"),
+        ]
+        for index, (side, word, alpha, source) in enumerate(rows):
+            written(
+                speaking, side, "", f"{word} {word} x{index}", f"t{index}",
+                **{**steered, "alpha": alpha, "source": source},
+            )  # fmt: skip
+        do(speaking, PHRASES, PhrasesArguments(longest=1))
+        found = finding(speaking, "phrases_found")
+        assert [phrase.words for phrase in found.phrases] == ["cake"]
+        assert found.n_texts == {"steer": {"finetuned": 2, "base": 1}}
+        assert found.n_steered == 5
 
     def test_no_prompt_in_common(self, speaking: Session):
         written(speaking, "finetuned", "user_turn", "a word", "t1")

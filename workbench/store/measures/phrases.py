@@ -32,13 +32,22 @@ class PhrasesFound(
     searched=(),
     pointers={name: {"__all__": {"text_ids": True}} for name in ("phrases", "null")},
 ):
-    """Phrases of the finetuned side over all texts of the session, and those of the null."""
+    """Phrases of the finetuned side over all texts of the session, and those of the null.
+
+    ``no_null`` is the reason why there is no null. Not counted are ``n_left_out`` texts to a prompt
+    that only one model got, ``n_copies`` that a side wrote a second time to one prompt, and
+    ``n_steered`` steered ones: base's, and those of finetuned that were steered harder, away from
+    the difference or by a null.
+    """
 
     kind: Literal["phrases_found"] = "phrases_found"
     phrases: tuple[FoundPhrase, ...]
     null: tuple[FoundPhrase, ...]
     n_texts: dict[str, dict[str, int]]
     n_left_out: Annotated[int, LATER] = 0
+    n_copies: Annotated[int, LATER] = 0
+    n_steered: Annotated[int, LATER] = 0
+    no_null: Annotated[str, LATER] = ""
     settings: dict[str, Any] = Field(default_factory=dict)
 
     def _line(self) -> str:
@@ -56,14 +65,20 @@ class PhrasesFound(
             f"{source}: {sides.get('finetuned', 0)} finetuned, {sides.get('base', 0)} base"
             for source, sides in self.n_texts.items()
         )
-        left_out = (
-            f" Left out, as the other model was not asked the same: {self.n_left_out}."
-            if self.n_left_out
-            else ""
+        left_out = "".join(
+            f" Left out, as {why}: {count}."
+            for why, count in (
+                ("the other model was not asked the same", self.n_left_out),
+                ("copies of another text", self.n_copies),
+                ("steered hard, away from the difference, by a null or on base", self.n_steered),
+            )
+            if count
         )
         highest = self._highest
         null = (
-            "The null has no phrase with a positive z."
+            f"There is no null: {self.no_null}."
+            if self.no_null
+            else "The null has no phrase with a positive z."
             if highest is None
             else f"In the null, one half of the base texts against the other, the highest z is "
             f"{highest:.2f}."
@@ -86,13 +101,15 @@ class PhrasesFound(
         return found
 
     def leads(self) -> Sequence[Lead]:
-        """The phrases above all of the null."""
+        """The phrases above all of the null; without one, all of them, which they say."""
         highest = self._highest
+        beside = ", no null" if self.no_null else ""
         return [
             Lead(
                 f'It writes "{one_line(phrase.words)}"',
                 phrase.words,
-                f"phrases, z {phrase.z:.2f}, {phrase.finetuned} finetuned : {phrase.base} base",
+                f"phrases, z {phrase.z:.2f}, {phrase.finetuned} finetuned : {phrase.base} base"
+                f"{beside}",
                 tuple(
                     Sample(f"A text with “{phrase.words}”", of) for of in phrase.text_ids[:_OPENED]
                 ),
@@ -103,7 +120,7 @@ class PhrasesFound(
 
     @property
     def _highest(self) -> float | None:
-        """The highest z of the null."""
+        """The highest z of the null; None where it has none, or where there is no null."""
         return max((phrase.z for phrase in self.null), default=None)
 
 
