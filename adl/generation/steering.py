@@ -85,6 +85,24 @@ def samples(n_prompts: int, alphas: Sequence[float], seeds: Sequence[int]) -> li
     ]
 
 
+def sample_seeds(first: int, n_samples: int, temperature: float) -> range:
+    """Return the seeds of several samples of one prompt.
+
+    Raises ``PromptError`` for several at temperature 0, which are copies of one text.
+    """
+    require_draws(n_samples, temperature)
+    return range(first, first + n_samples)
+
+
+def require_draws(n_samples: int, temperature: float) -> None:
+    """Raise ``PromptError`` for several samples of one prompt at temperature 0: all are one text."""
+    if n_samples > 1 and temperature == 0:
+        raise PromptError(
+            f"at temperature 0 the {n_samples} samples of a prompt are {n_samples} times one text",
+            "Ask for one sample, or give a temperature above 0.",
+        )
+
+
 def require_few_texts(count: int) -> None:
     """Raise ``PromptError`` for more texts than a session can hold and a person can read."""
     if count > MOST_TEXTS:

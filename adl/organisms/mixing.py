@@ -21,7 +21,14 @@ import numpy as np
 from adl.callbacks import ShouldStop, StageProgress, ignore_stages, never_stop
 from adl.difference import measure_difference
 from adl.errors import CorpusError, Stopped, TrainingError
-from adl.generation.steering import STEERING_TEMPERATURE, SteeringVector, samples, steering_requests
+from adl.generation.steering import (
+    STEERING_TEMPERATURE,
+    SteeringVector,
+    require_draws,
+    sample_seeds,
+    samples,
+    steering_requests,
+)
 from adl.measures.memorisation import FactMargins, HeldOutGain, fact_margins, held_out_gain
 from adl.measures.relevance import TOKENS, Relevance, token_relevance
 from adl.measures.similarity import ComparedText, Embed, Kind, Similarity, steered_similarity
@@ -120,7 +127,7 @@ class MixtureRequest:
 
     ``words`` are the relevant words; ``facts`` with their ``negations`` may be empty. Steering is by
     ``alpha`` and the shift lens by ``lens_alpha`` at every ratio, so that nothing but the organism
-    differs between them.
+    differs between them. Raises ``PromptError`` for several samples at temperature 0.
     """
 
     words: tuple[str, ...] = field(repr=False)
@@ -138,6 +145,9 @@ class MixtureRequest:
     side: Side = "finetuned"
     batch_size: int = 40
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_draws(self.n_samples, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -281,7 +291,7 @@ def _steered(
     compared: list[ComparedText] = []
     for place, (kind, (vector, alpha)) in enumerate(vectors.items()):
         progress("steered texts", place, len(vectors))
-        seeds = range(request.seed, request.seed + request.n_samples)
+        seeds = sample_seeds(request.seed, request.n_samples, request.temperature)
         wanted = samples(len(prompts), (alpha,), seeds)
         requests = steering_requests(pair, request.side, prompts, wanted, vector)
         for first in range(0, len(requests), request.batch_size):

@@ -18,7 +18,7 @@ from adl.generation.amplified import (
     resolve_range,
     why_no_strength,
 )
-from adl.generation.steering import Sample, SteeringVector, samples, steering_requests
+from adl.generation.steering import Sample, SteeringVector, sample_seeds, samples, steering_requests
 from adl.measures.coherence import (
     FEWEST_CALIBRATING,
     TextFeatures,
@@ -226,7 +226,7 @@ def _batches(
     change: WeightChange | None,
 ) -> Iterator[_Batch]:
     pair, strengths, thinking = context.pair, arguments.in_order, arguments.thinking
-    seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
+    seeds = sample_seeds(arguments.seed, arguments.n_samples, arguments.temperature)
     some = {
         null: samples(len(prompts), strengths if null else (0.0, *strengths), seeds)
         for null in ((False, True) if arguments.null else (False,))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pydantic import Field, FiniteFloat
 
 from adl.callbacks import ShouldStop
-from adl.generation.steering import STEERING_TEMPERATURE, Sample
+from adl.generation.steering import STEERING_TEMPERATURE, Sample, sample_seeds
 from adl.measures.coherence import CoherenceJudge, JudgedText
 from adl.measures.coherent_alpha import (
     FIRST_ALPHAS,
@@ -74,6 +74,7 @@ class CoherentAlphaArguments(Arguments):
 def coherent_alpha(context: Context, arguments: CoherentAlphaArguments) -> Summary:
     """Search for the strongest steering that leaves texts coherent."""
     pair = context.pair
+    seeds = sample_seeds(arguments.seed, arguments.n_samples, arguments.temperature)
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
     prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
     vector = steering_vector(context, layer, arguments.position, "difference", arguments.seed)
@@ -88,7 +89,7 @@ def coherent_alpha(context: Context, arguments: CoherentAlphaArguments) -> Summa
     search = AlphaSearch(
         alphas=arguments.alphas,
         rounds=arguments.rounds,
-        seeds=tuple(range(arguments.seed, arguments.seed + arguments.n_samples)),
+        seeds=tuple(seeds),
     )
     found = search_coherent_alpha(
         pair,

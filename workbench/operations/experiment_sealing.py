@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adl.errors import PromptError
-from adl.generation.steering import require_few_texts
+from adl.generation.steering import require_draws, require_few_texts, sample_seeds
 from adl.measures.control_statements import ANSWERS, FRAMES, STATEMENTS
 from adl.records import SIDES
 from adl.text.experiment_prompts import (
@@ -51,6 +51,9 @@ def seal_experiment(context: Context, arguments: ExperimentArguments) -> str:
         raise _no_hypothesis(arguments.hypothesis, list(state.hypotheses))
     text = arguments.hypothesis if named is None else named.text
     judge = _judge(arguments, text)
+    seeds: Sequence[int] = ()
+    if judge.kind != "likelihood":
+        seeds = sample_seeds(arguments.seed, arguments.n_samples, arguments.temperature)
     prompts, prompts_from = _prompts(context, arguments, text, judge)
     if judge.kind != "likelihood":
         # Answers to prompts of earlier tests of these words are counted with the new ones.
@@ -79,9 +82,7 @@ def seal_experiment(context: Context, arguments: ExperimentArguments) -> str:
                 prompts=_held_out(prompts, arguments.held_out, arguments.seed),
                 prompts_from=prompts_from,
                 judge=judge,
-                seeds=()
-                if is_likelihood
-                else tuple(range(arguments.seed, arguments.seed + arguments.n_samples)),
+                seeds=tuple(seeds),
                 judging_seed=arguments.seed,
                 temperature=arguments.temperature,
                 max_new_tokens=arguments.max_new_tokens,
@@ -96,10 +97,13 @@ def seal_experiment(context: Context, arguments: ExperimentArguments) -> str:
 def check_before_the_pair(arguments: ExperimentArguments, *, is_new: bool) -> None:
     """Refuse what no answer could change; ``is_new`` for a session without hypotheses.
 
-    Raises ``HypothesisError`` for an id there, and ``ExperimentError`` where nothing judges.
+    Raises ``HypothesisError`` for an id there, ``ExperimentError`` where nothing judges, and
+    ``PromptError`` for samples that would be copies.
     """
     if arguments.resume is not None:
         return
+    if arguments.statement is None:
+        require_draws(arguments.n_samples, arguments.temperature)
     if not _looks_like_id(arguments.hypothesis):
         _judge(arguments, arguments.hypothesis)
     elif is_new:

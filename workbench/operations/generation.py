@@ -9,7 +9,12 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from adl.errors import PromptError
 from adl.generation.asking import Question, answer_kl, first_divergence, question_requests
-from adl.generation.steering import STEERING_TEMPERATURE, require_few_texts, samples
+from adl.generation.steering import (
+    STEERING_TEMPERATURE,
+    require_few_texts,
+    sample_seeds,
+    samples,
+)
 from adl.pair.protocol import resolve_layer
 from adl.records import DEFAULT_LAYER, POOLED, SIDES, GeneratedText, GenerationPlan, Side
 from adl.text.prompts import N_EVERYDAY, Prompt, turns_of
@@ -149,9 +154,9 @@ def steer(context: Context, arguments: SteerArguments) -> Summary:
     """Generate steered and unsteered texts to the same prompts with the same seeds."""
     pair = context.pair
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers)
+    seeds = sample_seeds(arguments.seed, arguments.n_samples, arguments.temperature)
     prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
     vector = steering_vector(context, layer, arguments.position, arguments.source, arguments.seed)
-    seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
     alphas = tuple(dict.fromkeys(arguments.alphas)) or _chosen_alphas(context, layer)
     wanted = samples(len(prompts), alphas, seeds)
     plan = GenerationPlan(arguments.side, layer, arguments.temperature, arguments.max_new_tokens)
@@ -165,14 +170,14 @@ def ask(context: Context, arguments: AskArguments) -> Summary:
     """Ask both models the same question, and compare the answers token by token."""
     pair = context.pair
     question = arguments.question()
+    require_few_texts(arguments.n_samples * len(arguments.sides))
+    seeds = sample_seeds(arguments.seed, arguments.n_samples, arguments.temperature)
     layer = resolve_layer(arguments.layer, pair.provenance.n_layers) if arguments.alpha else None
     vector = (
         None
         if layer is None
         else steering_vector(context, layer, arguments.position, "difference", arguments.seed)
     )
-    require_few_texts(arguments.n_samples * len(arguments.sides))
-    seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
     answers: dict[Side, list[tuple[str, GeneratedText]]] = {}
     for side in dict.fromkeys(arguments.sides):
         requests = question_requests(pair, side, question, seeds, vector, arguments.alpha)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from adl.difference import parse_positions
 from adl.errors import AdlError, CorpusError, OrganismError
+from adl.generation.steering import require_draws
 from adl.measures.scanning import bundled_prompts, chosen_kinds
 from adl.pair.protocol import ALL_LAYERS, check_layer, named_layers
 from adl.paths import expanded
@@ -24,6 +25,7 @@ from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.experiment_sealing import check_before_the_pair
 from workbench.operations.recorded_texts import no_position
 from workbench.operations.running import Arguments
+from workbench.operations.unprompted import UnpromptedArguments
 from workbench.organisms import named_organism
 
 A = TypeVar("A", bound=Arguments)
@@ -86,6 +88,14 @@ def _layers(layers: Iterable[str], _arguments: Any) -> None:
             check_layer(layer)
 
 
+def _draws(temperature: float, arguments: Any) -> None:
+    # A test may generate nothing: `check_before_the_pair` knows.
+    if isinstance(arguments, UnpromptedArguments):
+        require_draws(arguments.most_of_a_start, temperature)
+    elif not isinstance(arguments, ExperimentArguments):
+        require_draws(getattr(arguments, "n_samples", 1), temperature)
+
+
 _CHECKS: dict[str, Callable[[Any, Any], object]] = {
     "corpus": _corpus,
     "documents": _readable(CorpusError),
@@ -96,6 +106,7 @@ _CHECKS: dict[str, Callable[[Any, Any], object]] = {
     "organism": lambda name, _: named_organism(name),
     "positions": lambda positions, _: parse_positions(positions),
     "prompt_file": lambda path, _: load_prompts(Path(path)),
+    "temperature": _draws,
     "truth": _readable(OrganismError),
     "truth_of": lambda name, _: named_organism(name),
 }

@@ -8,7 +8,13 @@ from dataclasses import asdict
 from pydantic import Field, FiniteFloat
 
 from adl.errors import CorpusError
-from adl.generation.steering import STEERING_TEMPERATURE, samples, steering_requests
+from adl.generation.steering import (
+    STEERING_TEMPERATURE,
+    require_draws,
+    sample_seeds,
+    samples,
+    steering_requests,
+)
 from adl.measures.intervals import Interval
 from adl.measures.relevance import (
     N_WORDS,
@@ -141,7 +147,8 @@ def steered_similarity_to_documents(
     """Steer, and measure how much more the texts are like the finetuning documents than unsteered ones."""
     layer = resolve_layer(arguments.layer, context.pair.provenance.n_layers)
     alpha = arguments.alpha or _coherent_alpha(context, layer, arguments.side, arguments.position)
-    # Looked up before anything is unblinded or generated: there may be no difference here.
+    # Looked at before anything is unblinded or generated: there may be no difference here.
+    require_draws(arguments.n_samples, arguments.temperature)
     steering_vector(context, layer, arguments.position, "difference", arguments.seed)
     if embed is None and arguments.embedding == "local":
         embed, embedding = local_embedding(), LOCAL_MODEL
@@ -288,7 +295,7 @@ def _steered(
     pair = context.pair
     prompts = chosen_prompts(arguments.prompts, arguments.prompt_file, arguments.n_prompts)
     vector = steering_vector(context, layer, arguments.position, source, arguments.seed)
-    seeds = range(arguments.seed, arguments.seed + arguments.n_samples)
+    seeds = sample_seeds(arguments.seed, arguments.n_samples, arguments.temperature)
     wanted = samples(len(prompts), (alpha,), seeds)
     announced = [
         AnnouncedText(

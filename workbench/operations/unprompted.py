@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from adl.generation.steering import require_few_texts, row_seed
+from adl.generation.steering import require_draws, require_few_texts, row_seed
 from adl.measures.unprompted import (
     STARTS,
     Start,
@@ -53,6 +53,11 @@ class UnpromptedArguments(Arguments):
     seed: SampleSeed = 0
     batch_size: TextBatch = 64
 
+    @property
+    def most_of_a_start(self) -> int:
+        """The texts of a start on the side with more."""
+        return -(-max(self.n_samples, self.n_null) // len(dict.fromkeys(self.starts)))
+
 
 Starts = dict[str, dict[Side, Start]]
 
@@ -61,6 +66,7 @@ def unprompted(context: Context, arguments: UnpromptedArguments) -> Summary:
     """Rank texts that both models write from nothing by how much finetuning raised them."""
     for count in (arguments.n_samples, arguments.n_null):
         require_few_texts(n_written(arguments.starts, count))
+    require_draws(arguments.most_of_a_start, arguments.temperature)
     starts, left_out = text_starts(context.pair, arguments.starts)
     written: list[tuple[str, UnpromptedText]] = []
     begun = dict(starts)

@@ -9,14 +9,21 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from adl.errors import AdlError, DeviceOutOfMemory, Stopped
+from adl.errors import AdlError, DeviceOutOfMemory, PromptError, Stopped
 from adl.text.prompts import everyday_prompts
 from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
 from workbench.operations import recorded_texts
+from workbench.operations.amplify import AMPLIFY, AmplifyArguments
+from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.generation import ASK, DEFAULT_ALPHA, STEER, AskArguments, SteerArguments
+from workbench.operations.inputs import check_inputs
 from workbench.operations.readings import READ, ReadArguments
+from workbench.operations.relevance import STEERED_SIMILARITY, SimilarityArguments
 from workbench.operations.running import Session
+from workbench.operations.testing import TEST
+from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 from workbench.store.events import Event, TextStarted
 
 SHORT = {"layer": "3", "max_new_tokens": 6}
@@ -339,6 +346,39 @@ def test_what_cannot_be_generated_is_named_with_the_way_out(
     assert raised.value.hint
     assert not started(measured)
     assert kinds(measured)[-1] == "operation_failed"
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        (ASK, AskArguments(prompt="Hi", n_samples=16, temperature=0)),
+        (STEER, SteerArguments(n_prompts=2, n_samples=2, temperature=0)),
+        (AMPLIFY, AmplifyArguments(n_samples=2, temperature=0)),
+        (COHERENT_ALPHA, CoherentAlphaArguments(temperature=0)),
+        (STEERED_SIMILARITY, SimilarityArguments(documents="d.txt", n_samples=2, temperature=0)),
+        (UNPROMPTED, UnpromptedArguments(n_samples=5, n_null=1, temperature=0)),
+        (TEST, ExperimentArguments(hypothesis="It bakes.", phrases=("cake",), temperature=0)),
+    ],
+    ids=lambda of: getattr(of, "name", ""),
+)
+def test_samples_that_are_one_text_are_refused(measured: Session, operation, arguments):
+    with pytest.raises(PromptError, match="at temperature 0 the .* times one text"):
+        do(measured, operation, arguments)
+    assert not started(measured)
+    if operation is not STEERED_SIMILARITY:  # its documents are looked for first
+        with pytest.raises(PromptError, match="at temperature 0"):
+            check_inputs(arguments)  # before a model is loaded
+
+
+def test_one_sample_at_temperature_0_is_made(measured: Session):
+    check_inputs(
+        AskArguments(prompt="Hi", temperature=0),
+        UnpromptedArguments(n_samples=4, n_null=4, temperature=0),
+        ExperimentArguments(hypothesis="It.", statement="a", against=("b",), temperature=0),
+    )
+    do(measured, ASK, AskArguments(prompt="Hi", temperature=0, max_new_tokens=2))
+    do(measured, STEER, SteerArguments(n_prompts=2, alphas=(0.0, 0.3), temperature=0, **SHORT))
+    assert len(started(measured)) == 6
 
 
 @pytest.mark.parametrize(
