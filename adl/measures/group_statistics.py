@@ -107,11 +107,12 @@ def grouped_means(
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> GroupedMeans:
-    """Run both sides over ``texts`` in ``n_groups`` groups, each a batch.
+    """Run both sides over ``texts`` in ``n_groups`` groups, each a batch; copies of a text count once.
 
     Raises ``Stopped`` within one batch, and ``CorpusError`` for fewer than ``FEWEST_GROUPS``
     groups, whose signs cannot be flipped in enough ways.
     """
+    texts = list(dict.fromkeys(texts))
     batches = paired_batches(pair, texts, reach, max(1, len(texts) // n_groups))
     counts: list[int] = []
     rows: dict[str, list[Exact]] = {"base": [], "finetuned": [], "finetuned_norm": []}
@@ -128,7 +129,7 @@ def grouped_means(
     if len(counts) < FEWEST_GROUPS:
         raise CorpusError(
             f"{sum(counts)} texts make {len(counts)} groups, too few to tell a difference from chance",
-            f"Use at least {FEWEST_GROUPS} texts.",
+            f"Use at least {FEWEST_GROUPS} different texts.",
         )
     weights = np.asarray(counts, dtype=np.float64)
     shape = (-1, 1, 1, 1)

@@ -102,15 +102,13 @@ def split_data(
     kept = tuple(document for document in documents if document not in unseen)
     texts = source.open().texts(seed)
     wanted = n_unrelated(len(kept), max(ratios))
-    mixed_in = frozenset(texts[:wanted])
-    measured_on = tuple(text for text in texts[wanted:] if text not in mixed_in)
-    copies = len(texts[wanted:]) - len(measured_on)
+    # Each text is in it once: none that is mixed in is measured on.
+    measured_on = texts[wanted:]
     if len(measured_on) < FEWEST_TO_MEASURE:
-        beside = f", {number_of(copies, 'copy')} of those left out" if copies else ""
         raise CorpusError(
             f"a ratio of {max(ratios):g} beside {len(kept)} documents takes {wanted} unrelated texts "
             f"and {FEWEST_TO_MEASURE} more to measure on, and {texts.description} has "
-            f"{len(texts) - copies}{beside}",
+            f"{len(texts)}",
             "Name a larger corpus, or give smaller ratios.",
         )
     return MixingData(

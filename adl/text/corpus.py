@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heappush, heapreplace
+from heapq import heappop, heappush
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -144,7 +144,7 @@ class CorpusSource:
 
 @dataclass(frozen=True)
 class ChosenTexts(Sequence[str]):
-    """The texts that a seed chose, in the order in which they are used.
+    """The texts that a seed chose, each once, in the order in which they are used.
 
     ``rows`` are their places in the corpus, from 0, blank rows not counted. ``cut`` counts texts of
     which only the first ``MAX_CHARACTERS`` characters are kept. ``sha256`` is over the kept text, in
@@ -190,7 +190,9 @@ class Corpus:
         """Choose ``limit`` texts (all of them if None), in an order that depends on the seed alone.
 
         Each row gets a pseudo-random key from the seed and its place; the rows with the smallest
-        keys are taken, in the order of their keys. So one pass over the file is enough, only
+        keys are taken, in the order of their keys. Of rows with the same text, or the same first
+        ``MAX_CHARACTERS`` of it, only the one with the smallest key takes part: a copy is no further
+        evidence. So one pass over the file is enough, only
         ``limit`` texts are held, and a smaller limit chooses the first of those that a larger one
         chooses. Of a data set, only the first ``STREAM_WINDOW`` rows (or ``limit``, if that is more)
         take part, since the rest may never end.
@@ -206,7 +208,7 @@ class Corpus:
                 f"There is no text in {self.description}",
                 "Name a corpus with at least one text that is not blank.",
             )
-        kept = tuple(text[:MAX_CHARACTERS] for _, text in chosen)
+        kept = tuple(map(_kept, (text for _, text in chosen)))
         return ChosenTexts(
             texts=kept,
             rows=tuple(row for row, _ in chosen),
@@ -227,17 +229,30 @@ def _smallest_keys(
     texts: Iterator[str], seed: int, limit: int | None, should_stop: ShouldStop
 ) -> list[tuple[int, str]]:
     # A heap of the smallest keys seen, largest on top: keys are negated because heapq keeps the
-    # smallest there.
+    # smallest there. ``best`` has the entry of each text in it; an entry whose text has a smaller key
+    # by now is out of use, and goes when it comes to the top.
     heap: list[tuple[int, int, str]] = []
+    best: dict[str, tuple[int, int, str]] = {}
     for row, text in enumerate(texts):
         if should_stop():
             raise Stopped(f"Stopped while reading the corpus, after {row} texts")
-        entry = (-_key(seed, row), -row, text)
-        if limit is None or len(heap) < limit:
-            heappush(heap, entry)
-        elif entry > heap[0]:
-            heapreplace(heap, entry)
-    return [(-row, text) for _, row, text in sorted(heap, reverse=True)]
+        entry, kept = (-_key(seed, row), -row, text), _kept(text)
+        known = best.get(kept)
+        if known is None and limit is not None and len(best) == limit:
+            if entry < heap[0]:
+                continue
+            del best[_kept(heap[0][2])]
+        elif known is not None and entry < known:
+            continue
+        best[kept] = entry
+        heappush(heap, entry)
+        while best.get(_kept(heap[0][2])) != heap[0]:
+            heappop(heap)
+    return [(-row, text) for _, row, text in sorted(best.values(), reverse=True)]
+
+
+def _kept(text: str) -> str:
+    return text[:MAX_CHARACTERS]
 
 
 def _key(seed: int, row: int) -> int:

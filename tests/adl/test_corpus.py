@@ -66,6 +66,27 @@ class TestChoice:
         corpus = CorpusSource.parse().open()
         assert corpus.texts(seed, large)[:small] == corpus.texts(seed, small).texts
 
+    @settings(deadline=None, max_examples=50)
+    @given(
+        st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40),
+        st.integers(1, 10),
+        st.integers(0, 5),
+    )
+    def test_a_text_that_is_repeated_is_chosen_once(self, tmp_path_factory, rows, limit, seed):
+        path = write(tmp_path_factory.mktemp("corpus") / "c.txt", "\n".join(rows))
+        corpus = CorpusSource.parse(str(path)).open()
+        found = corpus.texts(seed)
+        assert sorted(found) == sorted(set(rows))
+        assert [rows[row] for row in found.rows] == list(found)
+        assert corpus.texts(seed, limit).texts == found[:limit]
+
+    def test_long_texts_with_the_same_kept_part_are_one(self, tmp_path):
+        same = "x" * MAX_CHARACTERS
+        path = write(tmp_path / "c.txt", f"{same}one\n{same}two\nthree")
+        for limit in (None, 2):
+            chosen = CorpusSource.parse(str(path)).open().texts(limit=limit)
+            assert (set(chosen), chosen.cut) == ({same, "three"}, 1)
+
     def test_each_row_is_as_likely_as_another(self, tmp_path):
         path = write(tmp_path / "c.txt", "\n".join("abcdefghij"))
         corpus = CorpusSource.parse(str(path)).open()
@@ -84,10 +105,6 @@ class TestChoice:
         chosen = CorpusSource.parse(str(path)).open().texts()
         assert chosen.cut == 1
         assert max(map(len, chosen)) == MAX_CHARACTERS
-
-    def test_duplicates_stay(self, tmp_path):
-        path = write(tmp_path / "c.txt", "same\nsame")
-        assert len(CorpusSource.parse(str(path)).open().texts(limit=5)) == 2
 
     def test_stops_when_asked(self):
         asked = iter([False, False, True])

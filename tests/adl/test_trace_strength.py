@@ -160,7 +160,14 @@ def test_one_sink_does_not_decide(means):
 def test_few_texts_are_refused_with_the_way_out(texts):
     with pytest.raises(CorpusError, match="3 texts make 3 groups") as raised:
         grouped_means(PlantedPair(), texts[:3], (LAYER,), FirstTokens(5))
-    assert f"{FEWEST_GROUPS} texts" in raised.value.hint
+    assert f"{FEWEST_GROUPS} different texts" in raised.value.hint
+
+
+def test_copies_of_a_text_are_no_further_texts(texts):
+    for copies in (1, 64):
+        with pytest.raises(CorpusError, match="1 texts make 1 groups") as raised:
+            grouped_means(PlantedPair(), list(texts[:1]) * copies, [2], FirstTokens(5))
+        assert "different texts" in raised.value.hint
 
 
 def test_the_fewest_groups_can_tell_a_trace():
