@@ -22,14 +22,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adl.measures.intervals import LEVEL, Interval
+from adl.measures.intervals import Interval, newcombe, t_quantile, t_tail, wilson
 
 ExperimentVerdict = Literal["confirmed", "not supported", "undecided"]
 
@@ -45,7 +43,6 @@ MOST_ALIKE = 0.2
 MOST_MORE = 2000
 """Prompts beyond which no number of further ones is named."""
 
-_Z = NormalDist().inv_cdf(1 - (100 - LEVEL) / 200)
 _BETS = np.linspace(0.02, 0.98, 49)
 _Counts = NDArray[np.int64]
 
@@ -102,7 +99,7 @@ def rate(counts: Counts) -> Interval | None:
     if not counts.prompts:
         return None
     value, units = _rate(counts)
-    low, high = wilson(value, units, _t_quantile(counts.prompts - 1))
+    low, high = wilson(value, units, t_quantile(counts.prompts - 1))
     return Interval(value, low, high, counts.prompts)
 
 
@@ -115,28 +112,8 @@ def difference(finetuned: Counts, base: Counts) -> Interval | None:
         return None
     first, second = _rate(finetuned), _rate(base)
     n = min(finetuned.prompts, base.prompts)
-    low, high = newcombe(*first, *second, _t_quantile(n - 1))
+    low, high = newcombe(*first, *second, t_quantile(n - 1))
     return Interval(first[0] - second[0], low, high, n)
-
-
-def wilson(share: float, n: float, z: float = _Z) -> tuple[float, float]:
-    """Return the 95% interval of a share of ``n`` independent trials."""
-    centre = share + z**2 / (2 * n)
-    width = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    scale = 1 + z**2 / n
-    return max(0.0, (centre - width) / scale), min(1.0, (centre + width) / scale)
-
-
-def newcombe(
-    first: float, n_first: float, second: float, n_second: float, z: float = _Z
-) -> tuple[float, float]:
-    """Return the 95% interval of ``first - second``, shares of independent trials."""
-    low_first, high_first = wilson(first, n_first, z)
-    low_second, high_second = wilson(second, n_second, z)
-    value = first - second
-    low = value - math.hypot(first - low_first, high_second - second)
-    high = value + math.hypot(high_first - first, second - low_second)
-    return max(-1.0, low), min(1.0, high)
 
 
 def _rate(counts: Counts) -> tuple[float, float]:
@@ -342,10 +319,10 @@ def shift_among_controls(
     alike = controls * math.sqrt(tokens)
     mean = float(alike.mean())
     reach = float(alike.std(ddof=1)) * math.sqrt(1 + 1 / n)
-    margin = _t_quantile(n - 1) * reach
+    margin = t_quantile(n - 1) * reach
     p = 1.0 if value <= mean else 0.0 if not reach else t_tail((value - mean) / reach, n - 1)
     error = float(shifts.std(ddof=1)) / math.sqrt(len(shifts))
-    own = _t_quantile(len(shifts) - 1) * error
+    own = t_quantile(len(shifts) - 1) * error
     return Shift(
         Interval(value, value - own, value + own, len(shifts)),
         Interval(mean, mean - margin, mean + margin, n),
@@ -372,32 +349,3 @@ def decide_shift(shift: Shift, adjusted: float, held_out: NDArray[np.float64]) -
     if own.high < max(LEAST_SHIFT, controls.value):
         return Decision("not supported")
     return Decision("undecided", "it rises, but not clearly beyond what unrelated statements do")
-
-
-def t_tail(t: float, freedom: int) -> float:
-    """Return the probability above ``t`` of Student's t distribution.
-
-    By the finite series for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4).
-    """
-    angle = math.atan2(t, math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    even = freedom % 2 == 0
-    term = 1.0 if even else cosine
-    total = term if freedom > 1 else 0.0
-    for power in range(2 if even else 3, freedom - 1, 2):
-        term *= cosine**2 * (power - 1) / power
-        total += term
-    inside = sine * total if even else (2 / math.pi) * (angle + sine * total)
-    return max(0.0, (1 - inside) / 2)
-
-
-@cache
-def _t_quantile(freedom: int) -> float:
-    """The quantile of a 95% interval; for no degree of freedom that of one."""
-    freedom = max(1, freedom)
-    low, high = 0.0, 1000.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        above = t_tail(middle, freedom) > (100 - LEVEL) / 200
-        low, high = (middle, high) if above else (low, middle)
-    return high

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from adl.callbacks import ShouldStop, never_stop
 from adl.errors import CorpusError, Stopped
-from adl.measures.intervals import Interval, difference_interval, mean_interval
+from adl.measures.intervals import Interval, mean_interval, paired_difference
 from adl.measures.teacher_forcing import scored_batches, scored_texts
 from adl.pair.protocol import ModelPair
 from adl.records import SIDES, Side
@@ -75,7 +75,7 @@ def fact_margins(
     return FactMargins(
         base=mean_interval(margins["base"], seed),
         finetuned=mean_interval(margins["finetuned"], seed),
-        gain=difference_interval(margins["finetuned"], margins["base"], seed, paired=True),
+        gain=paired_difference(margins["finetuned"], margins["base"], seed),
         preferred={side: float((margins[side] > 0).mean()) for side in SIDES},
     )
 
@@ -95,7 +95,7 @@ def held_out_gain(
     return HeldOutGain(
         base=float(losses["base"].mean()),
         finetuned=float(losses["finetuned"].mean()),
-        gain=difference_interval(losses["base"], losses["finetuned"], seed, paired=True),
+        gain=paired_difference(losses["base"], losses["finetuned"], seed),
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adl.errors import CorpusError
-from adl.measures.intervals import Interval, difference_interval, mean_interval
+from adl.measures.intervals import Interval, share_difference, share_interval
 from adl.records import TokenScore
 from adl.text.words import is_letters, words_of
 
@@ -74,7 +74,7 @@ def distinctive_words(
 
 
 def token_relevance(
-    tokens: Sequence[TokenScore], words: Iterable[str], top: int = TOKENS, seed: int = 0
+    tokens: Sequence[TokenScore], words: Iterable[str], top: int = TOKENS
 ) -> Relevance | None:
     """Return the share among the first ``top`` tokens; None for an empty list."""
     known = frozenset(word.casefold() for word in words)
@@ -83,7 +83,7 @@ def token_relevance(
         return None
     hits = [_key(text) in known for text in shown]
     relevant = tuple(text for text, hit in zip(shown, hits, strict=True) if hit)
-    return Relevance(mean_interval(hits, seed), relevant)
+    return Relevance(share_interval(hits), relevant)
 
 
 def relevance_over(
@@ -91,14 +91,13 @@ def relevance_over(
     baseline: Sequence[TokenScore],
     words: Iterable[str],
     top: int = TOKENS,
-    seed: int = 0,
 ) -> Interval | None:
     """Return the share minus that of a baseline's list; None if either list is empty."""
     known = frozenset(word.casefold() for word in words)
     own, null = (
         [_key(token.text) in known for token in listed[:top]] for listed in (tokens, baseline)
     )
-    return difference_interval(own, null, seed) if own and null else None
+    return share_difference(own, null) if own and null else None
 
 
 def _key(text: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adl.errors import CorpusError
-from adl.measures.intervals import Interval, difference_interval, mean_interval
+from adl.measures.intervals import Interval, mean_interval, paired_difference
 from adl.records import Floats
 from adl.text.words import words_of
 
@@ -127,11 +127,10 @@ def _over(means: dict[Kind, dict[int, float]], kind: Kind, seed: int) -> Interva
     shared = sorted(means["steered"].keys() & means.get(kind, {}).keys())
     if not shared:
         return None
-    return difference_interval(
+    return paired_difference(
         [means["steered"][prompt] for prompt in shared],
         [means[kind][prompt] for prompt in shared],
         seed,
-        paired=True,
     )
 
 

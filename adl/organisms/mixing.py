@@ -263,7 +263,7 @@ def _list_relevance(
     scores: Scores, vocabulary: Vocabulary, request: MixtureRequest
 ) -> tuple[Relevance, tuple[str, ...]] | None:
     tokens = top_tokens(scores, vocabulary, TOKENS)
-    found = token_relevance(tokens, request.words, seed=request.seed)
+    found = token_relevance(tokens, request.words)
     return None if found is None else (found, tuple(token.text for token in tokens))
 
 

@@ -18,14 +18,12 @@ from adl.measures.experiments import (
     log_wealth,
     log_wealth_against,
     more_prompts,
-    newcombe,
     p_value,
     paired_differences,
     rate,
     shift_among_controls,
-    t_tail,
-    wilson,
 )
+from adl.measures.intervals import newcombe, t_tail, wilson
 
 NONE = (Counts.of([], []), Counts.of([], []))
 

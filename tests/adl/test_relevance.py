@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 
 from adl.errors import CorpusError
-from adl.measures.intervals import difference_interval, mean_interval
+from adl.measures.intervals import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    share_difference,
+    share_interval,
+)
 from adl.measures.relevance import distinctive_words, relevance_over, token_relevance
 from adl.measures.similarity import ComparedText, LexicalEmbedding, steered_similarity
 from adl.organisms.registry import get_organism, organism_documents
 from adl.records import TokenScore
 from adl.text.corpus import CorpusSource
+from workbench.store.findings import Estimate
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +68,39 @@ def test_intervals_hold_the_mean_and_shrink():
         assert found.low <= found.value <= found.high
         covered += found.low <= 1.0 <= found.high
     assert covered >= 180
-    wide, narrow = (mean_interval(rng.normal(0, 1, n)) for n in (10, 1000))
+    wide, narrow = (mean_interval(rng.normal(0, 1, n)) for n in (20, 1000))
     assert narrow.high - narrow.low < (wide.high - wide.low) / 4
+
+
+@pytest.mark.parametrize("n", [2, 3, 6, 12])
+def test_intervals_of_few_values_hold_the_mean(n: int):
+    rng = np.random.default_rng(n)
+    found = [mean_interval(rng.normal(1.0, 1.0, n), seed) for seed in range(400)]
+    assert 368 <= sum(each.low <= 1.0 <= each.high for each in found) <= 392
+
+
+def test_one_value_has_no_interval():
+    assert mean_interval([0.145]) == Interval(0.145, 0.145, 0.145, 1)
+    for n, words in ((1, "0.145 (of one: no interval)"), (2, "0.145 [0.145, 0.145]")):
+        assert Estimate(value=0.145, low=0.145, high=0.145, n=n).words() == words
+
+
+def test_a_share_of_none_or_all_has_an_interval():
+    none, all_of_it = share_interval([False] * 20), share_interval([True] * 3)
+    assert (none.value, none.low, none.high) == pytest.approx((0, 0, 0.161), abs=1e-3)
+    assert (all_of_it.low, all_of_it.high) == pytest.approx((0.438, 1), abs=1e-3)
+    apart = share_difference([True] * 3, [False] * 3)
+    assert apart.value == 1
+    assert apart.low < 0.6
+    for empty in (share_interval, lambda none: share_difference([True], none)):
+        with pytest.raises(ValueError, match="no share"):
+            empty([])
 
 
 def test_pairs_are_drawn_together():
     base = np.random.default_rng(1).normal(0, 10, 50)
-    together = difference_interval(base + 1, base, paired=True)
+    together = paired_difference(base + 1, base)
     assert (together.low, together.high) == pytest.approx((1.0, 1.0))
-    apart = difference_interval(base + 1, base)
-    assert apart.low < 0 < apart.high
     with pytest.raises(ValueError, match="no mean"):
         mean_interval([])
 

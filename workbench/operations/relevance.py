@@ -249,10 +249,10 @@ def _share(
         ),
         None,
     )
-    relevance = token_relevance(tokens, words, arguments.top, arguments.seed)
+    relevance = token_relevance(tokens, words, arguments.top)
     over = None
     if random is not None and body.source != "random":
-        over = relevance_over(tokens, _scores(random), words, arguments.top, arguments.seed)
+        over = relevance_over(tokens, _scores(random), words, arguments.top)
     return RelevanceShare(
         seq=found.seq,
         reading=body.reading,

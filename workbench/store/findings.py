@@ -30,7 +30,12 @@ class Estimate(Record):
     n: int
 
     def words(self, form: str = "{:.3f}") -> str:
-        """Return the value and its interval, each formatted by ``form``."""
+        """Return the value and its interval, each formatted by ``form``.
+
+        A mean of one has none, which is said.
+        """
+        if self.n == 1 and self.low == self.high:
+            return f"{form.format(self.value)} (of one: no interval)"
         value, low, high = (form.format(number) for number in (self.value, self.low, self.high))
         return f"{value} [{low}, {high}]"
 
