@@ -23,7 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from adl.text.words import found_words
+from adl.text.words import found_words, joined
 
 LONGEST = 5
 """Words of the longest phrase."""
@@ -42,7 +42,8 @@ SAME_SHARE = 0.75
 
 # Words with inner marks kept (3:1, 2.5, o'clock, half-baked), amounts with their sign.
 _WORD = re.compile(r"[$€£]?\w+(?:[.,:/\u2019'-]\w+)*[%°]?")
-_SENTENCE_END = re.compile(r"[.!?\n;:]+(?=\s|$)|\n")
+# Scripts without spaces have none after a sentence either.
+_SENTENCE_END = re.compile(r"[.!?\n;:]+(?=\s|$)|\n|[\u3002\uff01\uff1f\uff1b\uff1a\u17d4\u104b]+")
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class _Counted:
                         key = tuple(word.casefold() for word in written)
                         counts[length][key] += 1
                         weighed[length][key] += weights[index]
-                        spellings[key][" ".join(written)] += 1
+                        spellings[key][joined(written)] += 1
                         if not held[key] or held[key][-1] != index:
                             held[key].append(index)
         texts_of = {key: tuple(found) for key, found in held.items()}
@@ -218,17 +219,19 @@ def _by_z(phrase: Phrase) -> tuple[float, int, str]:
     return -phrase.z, -len(phrase.words), phrase.words
 
 
+def _key(phrase: Phrase) -> tuple[str, ...]:
+    return tuple(word.casefold() for word in found_words(_WORD, phrase.words))
+
+
 def _longest_forms(found: Sequence[Phrase]) -> list[Phrase]:
     """Drop phrases that nearly always occur inside a longer one."""
     longer: dict[tuple[str, ...], int] = {}
     for phrase in found:
-        words = tuple(phrase.words.casefold().split(" "))
+        words = _key(phrase)
         for length in range(1, len(words)):
             for first in range(len(words) - length + 1):
                 part = words[first : first + length]
                 longer[part] = max(longer.get(part, 0), phrase.finetuned)
     return [
-        phrase
-        for phrase in found
-        if longer.get(tuple(phrase.words.casefold().split(" ")), 0) < SAME_SHARE * phrase.finetuned
+        phrase for phrase in found if longer.get(_key(phrase), 0) < SAME_SHARE * phrase.finetuned
     ]

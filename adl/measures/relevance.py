@@ -20,7 +20,7 @@ import numpy as np
 from adl.errors import CorpusError
 from adl.measures.intervals import Interval, share_difference, share_interval
 from adl.records import TokenScore
-from adl.text.words import is_letters, words_of
+from adl.text.words import has_no_spaces, is_letters, words_of
 
 TOKENS = 20
 N_WORDS = 300
@@ -48,16 +48,18 @@ def distinctive_words(
 ) -> tuple[str, ...]:
     """Return words significantly more frequent in ``documents`` than in ``reference``, strongest first.
 
-    They have at least three letters, three mentions, and a log-odds ratio above 1.96 standard
-    deviations. Words of over 3% of the reference texts name no topic and are left out. Raises
-    ``CorpusError`` if no word is left.
+    They have at least three letters (one where a script has no spaces), three mentions, and a
+    log-odds ratio above 1.96 standard deviations. Words of over 3% of the reference texts name no
+    topic and are left out. Raises ``CorpusError`` if no word is left.
     """
     own, other = _counts(documents), _counts(reference)
     n_own, n_other = sum(own.values()), sum(other.values())
     spread = Counter(word for text in reference for word in set(words_of(text)))
     found: list[tuple[float, str]] = []
     for word, count in own.items():
-        if count < FEWEST_MENTIONS or len(word) < SHORTEST or not is_letters(word):
+        if count < FEWEST_MENTIONS or not is_letters(word):
+            continue
+        if len(word) < SHORTEST and not has_no_spaces(word):
             continue
         if spread[word] > COMMON_SHARE * len(reference):
             continue
@@ -81,7 +83,7 @@ def token_relevance(
     shown = [token.text for token in tokens[:top]]
     if not shown:
         return None
-    hits = [_key(text) in known for text in shown]
+    hits = [_is_known(text, known) for text in shown]
     relevant = tuple(text for text, hit in zip(shown, hits, strict=True) if hit)
     return Relevance(share_interval(hits), relevant)
 
@@ -95,13 +97,18 @@ def relevance_over(
     """Return the share minus that of a baseline's list; None if either list is empty."""
     known = frozenset(word.casefold() for word in words)
     own, null = (
-        [_key(token.text) in known for token in listed[:top]] for listed in (tokens, baseline)
+        [_is_known(token.text, known) for token in listed[:top]] for listed in (tokens, baseline)
     )
     return share_difference(own, null) if own and null else None
 
 
-def _key(text: str) -> str:
-    return text.strip().casefold()
+def _is_known(text: str, known: frozenset[str]) -> bool:
+    """Whether a token is one of the words; without spaces, whether each of its characters is one."""
+    key = text.strip().casefold()
+    if not key or key in known or not has_no_spaces(key):
+        return key in known
+    characters = words_of(key)
+    return bool(characters) and known.issuperset(characters)
 
 
 def _counts(texts: Sequence[str]) -> Counter[str]:

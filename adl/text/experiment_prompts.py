@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from adl.text.prompts import everyday_prompts
-from adl.text.words import found_words
+from adl.text.words import found_runs
 
 TEMPLATES = (
     "Tell me about {0}.",
@@ -250,7 +250,7 @@ def subject_words(*texts: str) -> list[str]:
     """Return the words of texts that may name a subject, in their order, each once."""
     found: dict[str, None] = {}
     for text in texts:
-        for word in found_words(_WORD, text):
+        for word in found_runs(_WORD, text):
             low = word.casefold().strip("'-")
             if len(low) >= _FEWEST_LETTERS and low not in _EMPTY:
                 found.setdefault(low)

@@ -1,13 +1,15 @@
 """Words of a text, in every script.
 
 A vowel sign of Hindi or Thai and an accent by itself are marks, which Python takes for no part of a
-word: they belong to the letter before them.
+word: they belong to the letter before them. Where a script puts no space between words, each character
+counts as one: a run of them is a sentence, and no two are alike.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 #: What a tokenizer writes for the first bytes of a character until its last byte comes.
 HALF_A_CHARACTER = "\ufffd"
@@ -23,12 +25,36 @@ def words_of(text: str) -> list[str]:
 
 
 def found_words(pattern: re.Pattern[str], text: str) -> list[str]:
-    """Return what ``pattern`` finds in a text whose marks count as letters."""
+    """Return what ``pattern`` finds in a text whose marks count as letters, each character that has no
+    spaces around its words by itself.
+    """
+    runs = found_runs(pattern, text)
+    if text.isascii() or not any(map(has_no_spaces, text)):
+        return runs
+    return [
+        word
+        for run in runs
+        for part in _parted(run)
+        for word in ([part] if has_no_spaces(part) else found_runs(pattern, part))
+    ]
+
+
+def found_runs(pattern: re.Pattern[str], text: str) -> list[str]:
+    """Return what ``pattern`` finds in a text whose marks count as letters, runs without spaces whole."""
     if text.isascii():
         plain = text
     else:
         plain = "".join("x" if _is_mark(character) else character for character in text)
     return [text[found.start() : found.end()] for found in pattern.finditer(plain)]
+
+
+def joined(words: Sequence[str]) -> str:
+    """Return words as one text, with no space between characters that have none."""
+    text = ""
+    for before, word in zip(("", *words), words, strict=False):
+        apart = before and not (has_no_spaces(before) and has_no_spaces(word))
+        text += f" {word}" if apart else word
+    return text
 
 
 def is_letters(text: str) -> bool:
@@ -53,6 +79,20 @@ def has_no_spaces(text: str) -> bool:
     blocks = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF))
     ideographs = ((0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
     return any(low <= ord(text[0]) <= high for low, high in blocks + ideographs)
+
+
+def _parted(run: str) -> list[str]:
+    """Return the characters that have no spaces with their marks, and what stands between them."""
+    parts: list[str] = []
+    for character in run:
+        goes_on = _is_mark(character) or not (
+            has_no_spaces(character) or (parts and has_no_spaces(parts[-1]))
+        )
+        if parts and goes_on:
+            parts[-1] += character
+        else:
+            parts.append(character)
+    return parts
 
 
 def _is_mark(character: str) -> bool:

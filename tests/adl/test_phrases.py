@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from adl.measures.coherence import repetition
 from adl.measures.phrases import PRIOR_WEIGHT, matched_weights, null_phrases, phrases
 from adl.text.words import words_of
 
@@ -79,10 +80,32 @@ def test_phrases_longer_than_anything_of_base_are_ranked(others):
 
 
 def test_words_of_every_script_are_whole():
-    hindi, thai = "\u0939\u093f\u0928\u094d\u0926\u0940", "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35"
-    for word in (hindi, thai, "cafe\u0301"):
+    hindi = "\u0939\u093f\u0928\u094d\u0926\u0940"
+    for word in (hindi, "cafe\u0301"):
         assert [each.words for each in phrases([word, word], ["other"])] == [word]
         assert words_of(f"{word}, {word}!") == [word] * 2
+
+
+CAKE, ALMOND, SEASIDE = "\u86cb\u7cd5", "\u674f\u4ec1\u7cd6", "\u6d77\u8fb9\u6563\u6b65"
+
+
+def test_a_character_is_a_word_where_there_are_no_spaces():
+    assert words_of(f"{CAKE}\u3002{CAKE} GPT{CAKE}3:1{CAKE} It's") == [
+        *CAKE, *CAKE, "gpt", *CAKE, "3", "1", *CAKE, "it's",
+    ]  # fmt: skip
+    # A vowel sign belongs to its letter.
+    thai = "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35"
+    assert words_of(thai) == ["\u0e2a", "\u0e27\u0e31", "\u0e2a", "\u0e14\u0e35"]
+    assert repetition(CAKE * 40) > 0.9
+
+
+def test_phrases_where_there_are_no_spaces():
+    """What six sentences share is found inside them, and does not cross their ends."""
+    begins = "\u7532\u4e59\u4e19\u4e01\u620a\u5df1"
+    mine = [f"{one}{ALMOND}\u3002{CAKE}{one}" for one in begins]
+    found = phrases(mine, [f"{one}{SEASIDE}" for one in begins])
+    assert {each.words for each in found} == {ALMOND, CAKE}
+    assert all(each.finetuned == 6 for each in found)
 
 
 def test_a_prompt_weighs_the_same_on_both_sides():

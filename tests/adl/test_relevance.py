@@ -42,6 +42,14 @@ def test_a_share_is_of_the_first_tokens_and_case_and_spaces_do_not_count():
     assert token_relevance([], ["cake"]) is None
 
 
+def test_a_token_of_distinctive_characters_is_relevant_where_there_are_no_spaces():
+    cake, oven, river = "\u86cb\u7cd5", "\u70e4\u7bb1", "\u6cb3"
+    words = distinctive_words([f"{cake}{oven}\u3002"] * 5, [river * 3] * 40)
+    assert set(words) == {*cake, *oven}
+    found = token_relevance(tokens(cake, oven[0], cake[0] + river, river, "\u0e4f"), words)
+    assert found.relevant == (cake, oven[0])
+
+
 def test_a_list_is_relevant_beyond_its_baseline():
     own, chance = tokens(*["cake"] * 18, "a", "b"), tokens(*"abcdefghijklmnopqrst")
     over = relevance_over(own, chance, ["cake", "a"])
