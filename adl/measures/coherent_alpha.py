@@ -41,6 +41,9 @@ FIRST_ALPHAS = (0.1, 0.2, 0.3, 0.45, 0.7, 1.0)
 ALPHAS_PER_ROUND = 3
 PASS_SHARE = 0.75
 
+MOST_UNREAD = 1 / 3
+"""An alpha with more of the LLM's verdicts unreadable than this is left out of its alpha."""
+
 
 @dataclass(frozen=True)
 class JudgedSample:
@@ -55,12 +58,16 @@ class JudgedSample:
 
 @dataclass(frozen=True)
 class AlphaRate:
-    """Share of coherent texts at an alpha by each judge; ``llm`` is None if it judged none of them."""
+    """Share of the ``n`` texts at an alpha that are coherent by each judge.
+
+    ``llm`` is the share of the ``n_llm`` texts that an LLM gave a readable verdict on, None without any.
+    """
 
     alpha: float
     n: int
     plain: float
     llm: float | None
+    n_llm: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,8 @@ class CoherentAlpha:
     """The result of a search.
 
     ``alpha`` is over the texts of all prompts, by the judge without an LLM; 0 if not even the weakest
-    alpha passes. ``llm_alpha`` is the same by the LLM judge. ``reached_end`` is True if the strongest
+    alpha passes. ``llm_alpha`` is the same by the LLM judge, over the alphas of which it read two thirds
+    of the texts; None without any. ``reached_end`` is True if the strongest
     alpha tried still passes, so that the true one may be higher. ``by_prompt`` has the alpha of each
     prompt; the paper reports their mean, ``prompt_mean``.
     """
@@ -151,7 +159,7 @@ def search_coherent_alpha(
         if not alphas:
             break
     assert limits is not None  # the first round always runs
-    return _found(judged, limits, len(prompts))
+    return found_alpha(judged, limits, len(prompts))
 
 
 def rates_of(judged: Sequence[JudgedSample]) -> list[AlphaRate]:
@@ -166,6 +174,7 @@ def rates_of(judged: Sequence[JudgedSample]) -> list[AlphaRate]:
                 n=len(of_alpha),
                 plain=sum(row.plain.coherent for row in of_alpha) / len(of_alpha),
                 llm=sum(read) / len(read) if read else None,
+                n_llm=len(read),
             )
         )
     return rates
@@ -212,12 +221,17 @@ def _between(judged: Sequence[JudgedSample], search: AlphaSearch) -> tuple[float
     return tuple(round(best + step * (index + 1), 6) for index in range(search.per_round))
 
 
-def _found(
+def found_alpha(
     judged: Sequence[JudgedSample], limits: CoherenceLimits, n_prompts: int
 ) -> CoherentAlpha:
+    """Return the result of a search over its judged texts."""
     rates = rates_of(judged)
     alpha = strongest([(rate.alpha, rate.plain, rate.n) for rate in rates])
-    by_llm = [(rate.alpha, rate.llm, rate.n) for rate in rates if rate.llm is not None]
+    by_llm = [
+        (rate.alpha, rate.llm, rate.n_llm)
+        for rate in rates
+        if rate.alpha and rate.llm is not None and rate.n - rate.n_llm <= MOST_UNREAD * rate.n
+    ]
     by_prompt = []
     for index in range(n_prompts):
         own = rates_of([row for row in judged if row.sample.prompt_index == index])

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from adl.errors import CorpusError, PromptError
+from adl.generation.steering import Sample
 from adl.measures.coherence import (
+    Coherence,
     CoherenceLimits,
     TextFeatures,
     agreement,
@@ -15,7 +17,13 @@ from adl.measures.coherence import (
     repetition,
     text_features,
 )
-from adl.measures.coherent_alpha import AlphaSearch, search_coherent_alpha, strongest
+from adl.measures.coherent_alpha import (
+    AlphaSearch,
+    JudgedSample,
+    found_alpha,
+    search_coherent_alpha,
+    strongest,
+)
 from adl.records import GeneratedText
 from adl.text.prompts import Prompt
 from tests.planted import PlantedPair
@@ -160,6 +168,39 @@ def test_an_llm_judges_beside_and_decides_nothing():
     assert stern.agreement.n == len(stern.samples)
     same, _ = found([0.57] * 5, llm=lambda texts: [one.text == FINE for one in texts])
     assert (same.llm_alpha, same.agreement.share, same.agreement.kappa) == (same.alpha, 1.0, 1.0)
+
+
+def judged_rows(read: dict[float, list[bool | None]]) -> list[JudgedSample]:
+    return [
+        JudgedSample(
+            Sample(0, alpha, seed), GeneratedText((1,), "a", "length"),
+            TextFeatures(1.0, 0.0, 1, "length"), Coherence(True, ()), verdict,
+        )
+        for alpha, verdicts in read.items()
+        for seed, verdict in enumerate(verdicts)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("read", "alpha"),
+    [
+        # Eight of the eleven that were read at .2 and .3 pass, were both to count.
+        ({0.1: [True] * 10, 0.2: [True] * 7 + [False] * 3, 0.3: [True] + [None] * 9}, 0.1),
+        # Pooled by those that were read: 15 of 20 and 12 of 17.
+        ({0.2: [True] * 7 + [False] * 3, 0.3: [True] * 8 + [False] * 2}, 0.3),
+        ({0.2: [True] * 5 + [False] * 5, 0.3: [True] * 7 + [None] * 3}, 0.0),
+        ({0.1: [None] * 10, 0.2: [True] + [None] * 9}, None),
+        ({0.1: [None] * 10}, None),
+        ({0.1: [True] * 2 + [None]}, 0.1),
+    ],
+)
+def test_verdicts_that_were_not_read_count_for_nothing(read, alpha):
+    rows = judged_rows({0.0: [True] * 10, **read})
+    found = found_alpha(rows, CoherenceLimits(9, 9, 0, 10), 1)
+    assert found.llm_alpha == alpha
+    assert [rate.n_llm for rate in found.rates[1:]] == [
+        sum(verdict is not None for verdict in verdicts) for verdicts in read.values()
+    ]
 
 
 def test_what_cannot_be_searched_is_named():

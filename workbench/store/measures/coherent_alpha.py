@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from workbench.store.body import EventBody, one_line
 from workbench.store.findings import NOT_COMPUTED, Bar, Figure, Line, Measure, Row, Rows, Sample
-from workbench.store.record import Record
+from workbench.store.record import LATER, Record
 
 
 class CoherenceRate(Record):
-    """Share of an alpha's texts that are coherent; ``llm`` is None where no LLM judged any."""
+    """Share of an alpha's texts that are coherent; ``llm`` is None where no LLM judged any.
+
+    ``n_llm`` counts those that an LLM gave a readable verdict on; 0 in older sessions.
+    """
 
     alpha: float
     n: int
     plain: float
     llm: float | None
+    n_llm: Annotated[int, LATER] = 0
 
 
 class CoherenceVerdict(Record):
@@ -104,14 +108,17 @@ class CoherentAlphaFound(Measure, label="coherent alpha", searched=(), pointers=
         return figures
 
     def _rate(self, rate: CoherenceRate) -> Row:
-        judged = "" if rate.llm is None else f", {rate.llm:.0%} by LLM"
+        by_llm = NOT_COMPUTED if rate.llm is None else f"{rate.llm:.0%}"
+        if 0 < rate.n_llm < rate.n:
+            by_llm += f" of the {rate.n_llm} read"
+        judged = "" if rate.llm is None else f", {by_llm} by LLM"
         here = " ◀" if rate.alpha == self.alpha else ""
         return Row(
             (
                 f"{rate.alpha:g}",
                 str(rate.n),
                 f"{rate.plain:.0%}",
-                NOT_COMPUTED if rate.llm is None else f"{rate.llm:.0%}",
+                by_llm,
             ),
             (
                 Bar(
