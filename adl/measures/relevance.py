@@ -103,7 +103,7 @@ def relevance_over(
 
 
 def _is_known(text: str, known: frozenset[str]) -> bool:
-    """Whether a token is one of the words; without spaces, whether each of its characters is one."""
+    """Return True for a token that is one of the words, or each of whose characters is, without spaces."""
     key = text.strip().casefold()
     if not key or key in known or not has_no_spaces(key):
         return key in known

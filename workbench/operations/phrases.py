@@ -128,7 +128,7 @@ def _prompt_of(text: TextState) -> tuple[object, ...]:
 
 
 def _counts(text: TextState, strongest_alpha: float) -> bool:
-    """Whether a text is its side's own: steered away or by a null, it says nothing of finetuned."""
+    """Return True for a text of a side's own: steered away or by a null, it says nothing of finetuned."""
     begun = text.start.body
     if not begun.alpha:
         return True
