@@ -157,7 +157,10 @@ def add_hypothesis(context: Context, arguments: AddHypothesisArguments) -> Summa
 
 
 def revise(context: Context, arguments: ReviseArguments) -> Summary:
-    """Change the wording or the confidence of a hypothesis; its history is kept."""
+    """Change the wording or the confidence of a hypothesis; its history is kept.
+
+    Other words are open again: no verdict was given on them.
+    """
 
     def decide(state: SessionState) -> Decided:
         before = _hypothesis(state, arguments.hypothesis)
@@ -171,13 +174,14 @@ def revise(context: Context, arguments: ReviseArguments) -> Summary:
                 reason=arguments.reason,
             )
         ]
-        if text != before.text and before.verdict != "open" and before.rests_on:
-            # The test was of other words.
+        if text != before.text and before.verdict != "open":
+            # The test, or the verdict of a person or an agent, was of other words.
+            since = f"test {before.rests_on}" if before.rests_on else "its verdict"
             bodies.append(
                 HypothesisJudged(
                     hypothesis_id=before.id,
                     verdict="open",
-                    reason=f"revised since test {before.rests_on}",
+                    reason=f"revised since {since}",
                     experiment=before.rests_on,
                 )
             )

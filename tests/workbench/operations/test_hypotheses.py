@@ -28,7 +28,7 @@ from workbench.operations.hypotheses import (
     UnmarkArguments,
 )
 from workbench.operations.running import Session, run
-from workbench.store.events import Actor
+from workbench.store.events import HUMAN, Actor
 from workbench.store.log import SessionLog
 
 AGENT = Actor(kind="agent", name="a model")
@@ -88,6 +88,26 @@ def test_a_verdict_can_be_taken_back_and_stays_in_the_history(three: Session):
     said = [recorded.body for recorded in three.state.hypotheses["H2"].history[1:]]
     assert [body.verdict for body in said] == ["rejected", "open", "confirmed"]
     assert said[0].reason == "no trace"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "actor"), [("confirmed", HUMAN), ("rejected", HUMAN), ("rejected", AGENT)]
+)
+def test_other_words_have_no_verdict(three: Session, verdict: str, actor: Actor):
+    given = SetVerdictArguments(hypothesis="H1", verdict=verdict, reason="known")
+    run(three, SET_VERDICT, given, actor=actor)
+    for unchanged in ({"confidence": 0.9}, {"text": " cakes "}, {"reason": "sure"}):
+        do(three, REVISE, ReviseArguments(hypothesis="H1", **unchanged))
+        assert three.state.hypotheses["H1"].verdict == verdict
+    run(three, REVISE, ReviseArguments(hypothesis="H1", text="gold"), actor=AGENT)
+    one = three.state.hypotheses["H1"]
+    assert (one.text, one.status) == ("gold", "open")
+    assert one.history[-1].body.reason == "revised since its verdict"
+    assert_as_recorded(three)
+    # One that is open stays so.
+    do(three, REVISE, ReviseArguments(hypothesis="H1", text="stone"))
+    assert one.history[-1].body.kind == "hypothesis_judged"
+    assert three.state.hypotheses["H1"].history[-1].body.kind == "hypothesis_revised"
 
 
 def test_evidence_may_be_linked_to_several_and_unlinked(three: Session):
