@@ -149,14 +149,17 @@ def _opposite(
             return LINK, link, words
         case HypothesisJudged(hypothesis_id=hypothesis):
             judged = [
-                earlier.body.verdict
+                earlier.body
                 for earlier in before
                 if isinstance(earlier.body, HypothesisJudged)
                 and earlier.body.hypothesis_id == hypothesis
             ]
-            verdict = judged[-1] if judged else "open"
+            verdict = judged[-1].verdict if judged else "open"
+            given = judged[-1].reason if judged else ""
+            # It stands for the same reason as before.
+            reason = f"{given} ({_REASON}: #{event.seq})" if given else _REASON
             set_verdict = SetVerdictArguments(
-                hypothesis=hypothesis, verdict=verdict, reason=_REASON
+                hypothesis=hypothesis, verdict=verdict, reason=reason
             )
             return SET_VERDICT, set_verdict, f"{hypothesis} is {verdict} again"
         case HypothesisRevised(hypothesis_id=hypothesis):

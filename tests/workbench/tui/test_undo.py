@@ -176,8 +176,10 @@ def revised(text: str, actor: Actor = HUMAN) -> tuple[EventBody, Actor, str]:
     return HypothesisRevised(hypothesis_id="H1", text=text, confidence=0.5), actor, f"to {text}"
 
 
-def judged(verdict: Any, operation: str, actor: Actor = HUMAN) -> tuple[EventBody, Actor, str]:
-    return HypothesisJudged(hypothesis_id="H1", verdict=verdict, reason="so"), actor, operation
+def judged(
+    verdict: Any, operation: str, actor: Actor = HUMAN, reason: str = "so"
+) -> tuple[EventBody, Actor, str]:
+    return HypothesisJudged(hypothesis_id="H1", verdict=verdict, reason=reason), actor, operation
 
 
 def test_the_verdict_that_a_revision_took_back_comes_back_after_its_words(tmp_path: Path):
@@ -201,6 +203,22 @@ def test_the_verdict_that_a_revision_took_back_comes_back_after_its_words(tmp_pa
     # A verdict of the person's own is the last decision, as ever.
     own = recorded(tmp_path / "b.db", stated(), revised("B"), judged("rejected", "own"))
     assert undoing(own, (), (), ()).operation is SET_VERDICT
+
+
+def test_a_verdict_comes_back_with_its_reason(tmp_path: Path):
+    events = recorded(
+        tmp_path / "a.db",
+        stated(),
+        judged("confirmed", "own", reason="three answers agree"),
+        judged("rejected", "slip", reason=""),
+        judged("open", "another", reason=""),
+    )
+    # Back to the one without a reason, and to that with one.
+    found = undoing(events, (), (), ())
+    assert (found.arguments.verdict, found.arguments.reason) == ("rejected", "undone")
+    found = undoing(events, [found.seq], (), ())
+    assert found.arguments.verdict == "confirmed"
+    assert found.arguments.reason == f"three answers agree (undone: #{found.seq})"
 
 
 @pytest.mark.parametrize(
