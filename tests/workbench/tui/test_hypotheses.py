@@ -244,6 +244,38 @@ async def test_a_revision_that_changes_nothing_is_not_one():
         assert app.pane.view()["drafts"] == {}
 
 
+async def test_a_kept_draft_follows_changes_of_what_it_left_as_it_was():
+    """Such as an undo of the wording: saved with it, the draft would do it again."""
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("e", "enter", "end", "backspace", "backspace", "backspace")
+        await write(pilot, "60")
+        await pilot.press("escape")
+        assert app.pane.view()["drafts"] == {"H1": {"confidence": "60"}}
+        revised = HypothesisRevised(hypothesis_id="H1", text="other words", confidence=0.9)
+        app.pane.update_state(with_events([revised], gone_on()))
+        await pilot.press("e")
+        assert app.screen.query_one(TextArea).text == "other words"
+        await pilot.press("ctrl+j")
+        assert submitted(app) == [(REVISE, ReviseArguments(hypothesis="H1", confidence=0.6))]
+
+
+async def test_a_form_that_is_saved_untouched_after_an_undo_changes_nothing():
+    app = an_app()
+    words = app.first.hypotheses["H1"].text
+    edited = HypothesisRevised(hypothesis_id="H1", text=f"{words} EDITED", confidence=0.9)
+    async with app.run_test(size=SIZE) as pilot:
+        app.pane.update_state(with_events([edited], gone_on()))
+        await pilot.press("e", "enter", "end", "backspace", "escape")
+        back = HypothesisRevised(hypothesis_id="H1", text=words, confidence=0.9)
+        app.pane.update_state(with_events([edited, back], gone_on()))
+        await pilot.press("e", "enter", "end")
+        await write(pilot, "%")
+        await pilot.press("ctrl+j")
+        assert "nothing is changed" in str(app.screen.query_one("#wrong", Static).render())
+        assert submitted(app) == []
+
+
 async def test_what_was_written_outlives_the_form_and_the_session():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:

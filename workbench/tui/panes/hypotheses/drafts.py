@@ -24,8 +24,14 @@ class Drafts:
         """Return a function that keeps a draft while it is written, unless it changes nothing."""
 
         def keep(draft: Draft) -> None:
-            if any(draft[name].strip() != unchanged.get(name, "").strip() for name in draft):
-                self._drafts[key] = dict(draft)
+            # What was left as it is follows later changes, as those by undo.
+            changed = {
+                name: words
+                for name, words in draft.items()
+                if words.strip() != unchanged.get(name, "").strip()
+            }
+            if changed:
+                self._drafts[key] = changed
             else:
                 self.forget(key)
 
