@@ -122,6 +122,7 @@ class Work:
         self._served: Served | None = None
         "The engine that runs the operations; None runs them here."
         self._open = ExitStack()
+        self._lease: Lease | None = None
         if known is not None:
             self._serve_at(with_session(engine, log.path, known.id))
             if self._served is None:
@@ -193,14 +194,17 @@ class Work:
         """Let go of the session, so that others may open it."""
         self._open.close()
 
-    def close_at_engine(self, outcome: Ending, reason: str) -> bool:
-        """Close the session at the engine, if it runs there.
+    def ends_here(self, outcome: Ending, reason: str) -> bool:
+        """Return True if the session's end is to be recorded here.
 
-        Return True if its end is still to be recorded here.
+        One that runs at an engine is closed there first, and goes on if others have it open there.
+        One that another process has open goes on in that.
         """
         if not self.is_begun:
             return False
-        return self._served is None or self._served.close(self.session.id, outcome, reason)
+        if self._served is not None:
+            return self._served.close(self.session.id, outcome, reason)
+        return self._lease is None or not self._lease.is_of_others()
 
     @property
     def n_layers(self) -> int:
@@ -305,7 +309,7 @@ class Work:
             self.session.stop_at_end(opened.version)
 
     def _hold(self, session_id: str) -> None:
-        self._open.enter_context(_held(find_locations().leases, session_id))
+        self._lease = self._open.enter_context(_held(find_locations().leases, session_id))
 
     def _serve_at(self, served: Served | None) -> None:
         if served is not None:
@@ -469,29 +473,27 @@ def working_session(where: SessionOptions, name: str, *, blind: bool = False) ->
 
 
 @contextmanager
-def _held(leases: Path, session_id: str) -> Iterator[None]:
+def _held(leases: Path, session_id: str) -> Iterator[Lease]:
     """Mark the session as open here; warn if it is open elsewhere, too.
 
     The log takes events of several processes, so a second one is a surprise, not a danger.
     """
+    lease = Lease.take(leases, session_id, even_if_open=True)
+    if lease.is_of_others():
+        message = OpenElsewhere(session_id).message
+        say(f"note: {message}. What is done here is recorded beside what is done there.")
     try:
-        lease = Lease.take(leases, session_id)
-    except OpenElsewhere as exc:
-        say(f"note: {exc.message}. What is done here is recorded beside what is done there.")
-        yield
-        return
-    try:
-        yield
+        yield lease
     finally:
         lease.release()
 
 
 @contextmanager
 def _recording_end(work: Work) -> Iterator[None]:
-    """Record how the work ended, if it has begun; what ended it goes on."""
+    """Record how the session ended, if it began and ends with the work; what ended it goes on."""
 
     def close(outcome: Ending, reason: str = "") -> None:
-        if not work.close_at_engine(outcome, reason):
+        if not work.ends_here(outcome, reason):
             return
         try:
             work.session.record(SessionClosed(outcome=outcome, reason=reason))

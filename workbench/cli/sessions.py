@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,7 +90,7 @@ def show_session(
         hidden = _hidden(log)
         found = log.find_session(session)
         redactor = hidden.redactor(found.id)
-        found = hidden.overview(found)
+        found = _as_it_stands(hidden.overview(found))
         # Hidden first: a line is cut, and half a name is not known any more.
         events = map(redactor.event, log.events(found.id, kinds=kind or None))
         if json:
@@ -377,7 +378,13 @@ app.command("import")(import_file)
 
 def _overviews(path: Path) -> list[SessionOverview]:
     with reading_log(path) as log:
-        return list(map(_hidden(log).overview, log.sessions()))
+        return [_as_it_stands(session) for session in map(_hidden(log).overview, log.sessions())]
+
+
+def _as_it_stands(session: SessionOverview) -> SessionOverview:
+    """Return the overview; one that is open has no outcome, also if another closed it for itself."""
+    is_at_work = session.outcome is not None and is_open(find_locations().leases, session.id)
+    return replace(session, outcome=None) if is_at_work else session
 
 
 def _hidden(log: SessionLog) -> HiddenNames:

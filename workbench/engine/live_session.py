@@ -126,14 +126,13 @@ class LiveSession(ShownSession):
         Raises `OpenElsewhere` if it is open in another process, unless ``even_if_open``.
         """
         session_id = log.find_session(wanted).id
-        lease = None if even_if_open else Lease.take(locations.leases, session_id)
+        lease = Lease.take(locations.leases, session_id, even_if_open=even_if_open)
         try:
             log.append(session_id, SessionContinued(environment=environment()), actor=HUMAN)
             session = Session(log, session_id, ArrayCache(locations.arrays))
             return cls(session, lease=lease, turns=turns)
         except BaseException:
-            if lease is not None:
-                lease.release()
+            lease.release()
             raise
 
     def _judge_scale(
@@ -287,7 +286,8 @@ class LiveSession(ShownSession):
         """Stop agent and jobs, record how the screen was left and that the session is closed.
 
         Without a ``view``, how it was left before stays; ``recorded`` means that the end is in the
-        log already. What cannot be recorded, as on a full disk, is told by ``unrecorded``.
+        log already. Where another process has the session open, its end is yet to come, and is
+        recorded there. What cannot be recorded, as on a full disk, is told by ``unrecorded``.
 
         Safe to call twice; the second call waits for the first. Does not close the log.
         """
@@ -309,7 +309,7 @@ class LiveSession(ShownSession):
                 # Of a job that outlives it nothing more comes.
                 with self._keeping_error():
                     self.session.stop_at_end()
-                if not recorded:
+                if not recorded and not (self._lease is not None and self._lease.is_of_others()):
                     # Past the session: others who had it open may have closed it for themselves.
                     with self._keeping_error():
                         self.log.append(

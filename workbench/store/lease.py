@@ -30,14 +30,14 @@ class OpenElsewhere(StoreError):
 
 
 class Lease:
-    """One session, held open by this process until `release`."""
+    """One session, held open by this process until `release`, or worked on beside whoever holds it."""
 
     def __init__(self, lock: FileLock | None) -> None:
         self._lock = lock
 
     @classmethod
-    def take(cls, folder: Path, session_id: str) -> Lease:
-        """Hold the session. Raises `OpenElsewhere` if it is held already.
+    def take(cls, folder: Path, session_id: str, *, even_if_open: bool = False) -> Lease:
+        """Hold the session. Raises `OpenElsewhere` if it is held already, unless ``even_if_open``.
 
         Where the folder cannot be written nobody can be warned, and nothing is held.
         """
@@ -51,10 +51,25 @@ class Lease:
             lock = FileLock(path, timeout=0, thread_local=False)
             lock.acquire()
         except Timeout:
-            raise OpenElsewhere(session_id) from None
+            if not even_if_open:
+                raise OpenElsewhere(session_id) from None
         except OSError:
             return cls(None)
         return cls(lock)
+
+    def is_of_others(self) -> bool:
+        """True while another holds the session; once it let go, this one holds it."""
+        from filelock import Timeout
+
+        if self._lock is None or self._lock.is_locked:
+            return False
+        try:
+            self._lock.acquire()
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        return False
 
     def release(self) -> None:
         """Let go; may be called twice."""

@@ -118,11 +118,9 @@ class Library:
             organisms = known_organisms()
         except AdlError as exc:
             trouble = trouble or exc
-        # A session that was closed is open nowhere, and most are closed.
+        # Also closed ones: another that had it open may have closed it for itself.
         elsewhere = frozenset(
-            session.id
-            for session in sessions
-            if session.outcome is None and is_open(self.leases, session.id)
+            session.id for session in sessions if is_open(self.leases, session.id)
         )
         engines = self.engines()
         return DatabaseListing(sessions, elsewhere, recent, organisms, trouble, engines)

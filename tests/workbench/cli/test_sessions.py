@@ -10,8 +10,10 @@ import pytest
 
 from tests.workbench.cli.conftest import SMALL, RunCli, recorded
 from workbench.cli.sessions import KINDS
+from workbench.locations import find_locations
 from workbench.store.connection import connect
-from workbench.store.events import NoteWritten, SessionStarted
+from workbench.store.events import NoteWritten, SessionClosed, SessionStarted
+from workbench.store.lease import Lease
 from workbench.store.log import SessionLog
 from workbench.store.schema import MIGRATIONS, migrate
 
@@ -43,6 +45,36 @@ def test_what_an_audit_says_it_recorded_is_there_and_verifies(cli: RunCli, datab
     assert report["ok"] is True
     assert report["events"] == shown["events"]
     assert report["heads"] == {found["session"]: [shown["events"], events[-1]["sha256"]]}
+
+
+def test_a_session_that_another_process_has_open_stays_open(
+    cli: RunCli, two_sessions, database: Path
+):
+    open_one = two_sessions[1]
+    lease = Lease.take(find_locations().leases, open_one)
+    # A second process, as beside an open screen.
+    done = cli("ask", "Hi", "--tokens", "2", "--session", open_one)
+    assert done.returncode == 0, done.stderr
+    assert "open in another process" in " ".join(done.stderr.split())
+    kinds = [event.body.kind for event in recorded(database)]
+    assert kinds[-1] == "operation_finished"
+
+    def shown() -> list[str]:
+        (listed,) = (
+            one
+            for one in json.loads(cli("sessions", "list", "--json").stdout)
+            if one["session"] == open_one
+        )
+        head = cli("sessions", "show", open_one).stdout.splitlines()[0]
+        return [listed["outcome"], head.rpartition(", ")[2].strip(")")]
+
+    assert shown() == [None, "open"]
+    # Also if that was recorded, as by older versions.
+    with SessionLog.open(database) as log:
+        log.append(open_one, SessionClosed(outcome="completed"))
+    assert shown() == [None, "open"]
+    lease.release()
+    assert shown() == ["completed", "completed"]
 
 
 def test_before_the_first_session_there_is_an_empty_list(cli: RunCli, database: Path):

@@ -32,6 +32,20 @@ def test_a_session_is_held_once(tmp_path):
     Lease.take(tmp_path / "open", "one").release()
 
 
+def test_beside_whoever_holds_it_a_session_is_held_once_that_one_let_go(tmp_path):
+    holder = Lease.take(tmp_path, "one")
+    beside = Lease.take(tmp_path, "one", even_if_open=True)
+    assert not holder.is_of_others()
+    assert beside.is_of_others()
+    assert beside.is_of_others()
+    holder.release()
+    assert not beside.is_of_others()
+    with pytest.raises(OpenElsewhere):
+        Lease.take(tmp_path, "one")
+    beside.release()
+    assert not is_open(tmp_path, "one")
+
+
 def test_a_process_that_is_killed_lets_go(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],

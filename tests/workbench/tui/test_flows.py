@@ -247,6 +247,11 @@ async def test_a_session_that_is_open_elsewhere_is_opened_only_when_asked_twice(
         await pilot.press("y")
         await until(pilot, lambda: on_audit(app), "the audit screen")
         await quit_it(pilot)
+    # It goes on where it was open first.
+    with SessionLog.open(database, read_only=True) as log:
+        (session,) = log.sessions()
+        assert session.outcome is None
+        assert [event.body.kind for event in log.events(session_id)][-1] == "view_saved"
     lease.release()
 
 
