@@ -679,6 +679,23 @@ def test_search_hits_say_where_the_match_is(log: SessionLog, session: str) -> No
     assert len(log.search('"cake and')) == 1
 
 
+def test_a_search_looks_within_text_without_spaces(log: SessionLog, session: str) -> None:
+    other = log.start_session("other")
+    for text in ("你好,世界。", "天地", "cake 好"):
+        log.append(session, NoteWritten(text=text))
+    log.append(other, NoteWritten(text="好"))
+    assert [(hit.session_id, hit.seq) for hit in log.search("好")] == [
+        (session, 2),
+        (session, 4),
+        (other, 2),
+    ]
+    assert [hit.seq for hit in log.search("好", 1, session_id=session)] == [2]
+    (hit,) = log.search("好 cak")
+    assert (hit.seq, hit.snippet, hit.marks) == (4, "cake 好", ((5, 6),))
+    assert log.matching("好", session) == [2, 4]
+    assert log.matching("好", session, after=2) == [4]
+
+
 def test_search_has_a_limit(log: SessionLog, session: str) -> None:
     log.append_many(session, [Entry(reading("oven")) for _ in range(9)])
     assert len(log.search("oven", 4)) == 4

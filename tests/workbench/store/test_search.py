@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.store.search import fts_query, indexable, unmark
+from workbench.store.search import Query, found_in, indexable, unmark
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +19,10 @@ def index() -> Iterator[sqlite3.Connection]:
 
 @given(st.text(st.characters(exclude_categories=())) | st.text("\"*^:()-+{}\x00' aANDORNOTEAR"))
 def test_no_words_are_a_syntax_error(index: sqlite3.Connection, words: str) -> None:
-    query = fts_query(words)
+    query = Query.read(words)
     if query:
-        index.execute("SELECT * FROM texts WHERE texts MATCH ?", (query,)).fetchall()
+        condition, sought = query.condition("texts")
+        index.execute(f"SELECT * FROM texts WHERE {condition}", sought).fetchall()
 
 
 @pytest.mark.parametrize(
@@ -41,13 +42,46 @@ def test_no_words_are_a_syntax_error(index: sqlite3.Connection, words: str) -> N
     ],
 )
 def test_words_mean_themselves(index: sqlite3.Connection, words: str, found: bool) -> None:
-    rows = index.execute("SELECT * FROM texts WHERE texts MATCH ?", (fts_query(words),)).fetchall()
+    condition, sought = Query.read(words).condition("texts")
+    rows = index.execute(f"SELECT * FROM texts WHERE {condition}", sought).fetchall()
     assert bool(rows) is found
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "found"),
+    [
+        ("你好,世界。", "好", ["好"]),
+        ("你好,世界。你好", "世界 你", ["你", "世界", "你"]),
+        ("你好,世界。", "好?", ["好"]),
+        ("你好,世界。", '"好,世"', ["好,世"]),
+        ("ケーキを焼く", "焼", ["焼"]),
+        ("สวัสดีครับ", "ครับ", ["ครับ"]),
+        ("用 GPT 写的AI研究", "ai研 gp", ["AI研"]),
+        ("50%的_人", "0%的_人", ["0%的_人"]),
+        ("50%的_人", "%人", ["人"]),
+        ("你好,世界。", "坏", None),
+        ("你好,世界。", "好 cake", None),
+        ("50%的人", "的_", ["的"]),
+        ("50%的人", "5_的", None),
+    ],
+)
+def test_words_of_scripts_without_spaces_are_found_within_a_text(
+    text: str, words: str, found: list[str] | None
+) -> None:
+    hit = found_in(text, words)
+    assert (None if hit is None else [hit[0][start:end] for start, end in hit[1]]) == found
+
+
+def test_the_excerpt_of_a_long_text_is_around_its_match() -> None:
+    excerpt, marks = found_in("天" * 1000 + "好" + "地" * 1000, "好")
+    assert [excerpt[start:end] for start, end in marks] == ["好"]
+    assert (excerpt[0], excerpt[-1]) == ("…", "…")
+    assert len(excerpt) < 200
 
 
 @pytest.mark.parametrize("words", ["", "  ", "***", '""', '"', "\x00\x1b"])
 def test_nothing_to_look_for_is_an_empty_query(words: str) -> None:
-    assert fts_query(words) == ""
+    assert not Query.read(words)
 
 
 @given(st.text(st.characters(exclude_categories=())))
