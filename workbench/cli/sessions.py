@@ -146,7 +146,11 @@ def search(wanted: SearchArguments, database: Database = None, json: Json = Fals
     with reading_log(database) as log:
         only = log.find_session(wanted.session).id if wanted.session else None
         hidden = _hidden(log)
-        hits = hidden.search(log, " ".join(wanted.words), wanted.limit, session_id=only)
+        words = " ".join(wanted.words)
+        found = hidden.search(log, words, wanted.limit + 1, session_id=only)
+    hits = found[: wanted.limit]
+    if len(found) > len(hits):
+        say(f"these are the best {wanted.limit}; --limit shows more")
     if json:
         print_json(
             [

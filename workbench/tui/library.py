@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 #: Sessions that are looked through for recent pairs, and how many pairs are shown.
 LOOKED_THROUGH, RECENT = 12, 4
-#: Events that are found by a search.
+#: Events of a search that are shown.
 HITS = 200
 #: How long a reader waits for another process, in seconds.
 READER_PATIENCE = 2.0
@@ -126,11 +126,11 @@ class Library:
         return DatabaseListing(sessions, elsewhere, recent, organisms, trouble, engines)
 
     def search(self, words: str) -> list[SearchHit]:
-        """Return the events whose texts have all the words."""
+        """Return the events whose texts have all the words: `HITS`, and one more if there are more."""
         if self.opened() is None and not self.path.exists():
             return []
         with self._reading() as log:
-            return HiddenNames.read(log).search(log, words, HITS)
+            return HiddenNames.read(log).search(log, words, HITS + 1)
 
     def findings(self, session_id: str) -> Findings:
         """Return the hypotheses and the last note of a session."""

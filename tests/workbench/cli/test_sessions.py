@@ -144,6 +144,12 @@ def test_words_are_found_in_the_session_they_stand_in(cli: RunCli, two_sessions)
     assert "nothing found" in elsewhere.stderr
     human = cli("sessions", "search", "hello", "--limit", "1")
     assert human.stdout.count(first) == 1
+    assert "the best 1; --limit shows more" in human.stderr
+    cut = cli("sessions", "search", "hello", "--limit", "1", "--json")
+    assert len(json.loads(cut.stdout)) == 1
+    assert "--limit shows more" in cut.stderr
+    all_of_them = cli("sessions", "search", "hello", "there", "--limit", str(len(data)), "--json")
+    assert (json.loads(all_of_them.stdout), all_of_them.stderr) == (data, "")
 
 
 @pytest.mark.parametrize("words", ['"', "*", "NEAR(", "a OR", "';--", "-x", "\x1b[2J"])

@@ -18,6 +18,7 @@ from workbench.store.errors import StoreError
 from workbench.store.search import SearchHit
 from workbench.tui.dialogs.ask_line import AskLine
 from workbench.tui.dialogs.tables import TablesScreen
+from workbench.tui.library import HITS as SHOWN_HITS
 from workbench.tui.library import DatabaseListing
 from workbench.tui.messages import ContinueSession, ReplaySession, ShowStart
 from workbench.tui.screens.compare import CompareScreen
@@ -74,6 +75,21 @@ async def test_hits_of_a_session_that_is_gone_go_with_it_and_the_texts_are_searc
             ),
         )
         assert app.library.done == [("search", "gold")]
+
+
+async def test_a_search_that_finds_more_than_is_shown_says_so():
+    app = sessions()
+    more = [replace(HITS[1], seq=seq) for seq in range(1, SHOWN_HITS + 2)]
+    for hits, said in (
+        (more[:-1], f"In the texts ({SHOWN_HITS})"),
+        (more, f"In the texts (the best {SHOWN_HITS}; there are more)"),
+    ):
+        app.library.hits = hits
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("slash", *"gold")
+            await until(pilot, lambda: said in screen_text(app), "the hits")  # noqa: B023
+            assert sum(key.startswith(f"{HITS[1].session_id} ") for key in keys(app)) == SHOWN_HITS
+        app = sessions()
 
 
 async def test_a_search_that_was_overtaken_says_nothing():

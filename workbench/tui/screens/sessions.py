@@ -25,7 +25,7 @@ from workbench.tui import keys, text
 from workbench.tui.dialogs.ask_line import AskLine, ask_for_report
 from workbench.tui.dialogs.confirm import ConfirmByName
 from workbench.tui.dialogs.pane_help import KeyHelp
-from workbench.tui.library import DatabaseListing, Findings, Library, matches
+from workbench.tui.library import HITS, DatabaseListing, Findings, Library, matches
 from workbench.tui.messages import ContinueSession, Failed, ReplaySession, ShowStart
 from workbench.tui.screens.listing_screen import ListingRead, ListingScreen
 from workbench.tui.session_rows import (
@@ -249,10 +249,12 @@ Markdown and as one HTML file without scripts.
         if not self._hits:
             return [Entry.blank(), _dim_entry("In no text.")]
         sessions = {session.id: session for session in self._listing.sessions}
+        are_more = len(self._hits) > HITS
+        count = f"the best {HITS}; there are more" if are_more else str(len(self._hits))
         return [
             Entry.blank(),
-            Entry.heading(f"In the texts ({len(self._hits)})"),
-            *(self._hit_entry(hit, sessions.get(hit.session_id)) for hit in self._hits),
+            Entry.heading(f"In the texts ({count})"),
+            *(self._hit_entry(hit, sessions.get(hit.session_id)) for hit in self._hits[:HITS]),
         ]
 
     @staticmethod
