@@ -365,6 +365,24 @@ async def test_confirming_asks_why_and_warns_when_nothing_speaks_for_it():
         assert arguments.reason == "seen"
 
 
+async def test_a_verdict_on_words_that_changed_meanwhile_is_asked_for_again():
+    app = an_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("j", "y")
+        await write(pilot, "sure")
+        revised = HypothesisRevised(hypothesis_id="H3", text="other words", confidence=0.9)
+        app.pane.update_state(with_events([revised], gone_on()))
+        await pilot.press("enter")
+        assert submitted(app) == []
+        assert isinstance(app.screen, AskReason)
+        assert "other words" in screen_text(app)
+        assert any("changed meanwhile" in one.message for one in app._notifications)
+        await write(pilot, "sure")
+        await pilot.press("enter")
+        given = SetVerdictArguments(hypothesis="H3", verdict="confirmed", reason="sure")
+        assert submitted(app) == [(SET_VERDICT, given)]
+
+
 async def test_rejecting_asks_why():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:

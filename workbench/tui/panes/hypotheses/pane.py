@@ -415,10 +415,24 @@ Every change is kept with its author and reason, and `{detail}` shows them.
         if hypothesis.verdict == verdict:
             self.notify(f"{clean_line(hypothesis.id)} is {verdict} already.", markup=False)
             return
+        self._ask_why(hypothesis, verdict)
+
+    def _ask_why(self, hypothesis: HypothesisState, verdict: Verdict) -> None:
+        """Ask for the reason of a verdict, and give it on the words that were shown alone."""
 
         def done(reason: str | None) -> None:
-            if reason is not None:
+            if reason is None:
+                return
+            now = self.state.hypotheses.get(hypothesis.id, hypothesis)
+            if now.text == hypothesis.text:
                 self._judge(hypothesis.id, verdict, reason)
+                return
+            self.notify(
+                f"The wording of {clean_line(hypothesis.id)} was changed meanwhile: read it again.",
+                severity="warning",
+                markup=False,
+            )
+            self._ask_why(now, verdict)
 
         about = Content.styled(shorten(clean_lines(hypothesis.text[:_MARK_SHOWN]), 400))
         if verdict == "confirmed":
